@@ -1,0 +1,52 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+PHOTO ?= examples/photo.jpg
+
+.PHONY: help
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.PHONY: setup
+setup: .venv/ready ## Make .venv with everything in it
+
+.PHONY: demo
+demo: setup ## Run one real job on the embedded stack (PHOTO=path takes another picture)
+	$(BIN)/pixelflow demo $(PHOTO)
+
+.PHONY: lint
+lint: setup ## Format, lint, types and import rules, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: lint ## The whole test command: lint and every test, with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+.PHONY: format
+format: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: schemas
+schemas: setup ## Write the published JSON Schemas and the OpenAPI document anew
+	$(BIN)/python -m pixelflow.contracts.schemas docs/schemas
+	$(BIN)/python -m pixelflow.controlplane.api.openapi docs/openapi.json
+
+.PHONY: lock
+lock: setup ## Lock the dependencies anew
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-emit-package pixelflow --no-header --no-annotate --quiet --output-file requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

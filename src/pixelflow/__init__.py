@@ -1,0 +1,3 @@
+"""PixelFlow: self-hosted, asynchronous image processing."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What clients, receivers and queue consumers may rely on: models and rules, no I/O."""

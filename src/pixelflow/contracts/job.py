@@ -1,0 +1,283 @@
+"""A job: its states and who moves it between them, what a client sends and what it gets back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from pixelflow.contracts.pipeline import Format, Pipeline, StepId, tree_errors
+from pixelflow.contracts.problems import FieldError, ValidationFailedError
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    # The client starts it, or thinks better of it.
+    JobStatus.CREATED: frozenset({JobStatus.QUEUED, JobStatus.CANCELED}),
+    # A worker claims it.
+    JobStatus.QUEUED: frozenset({JobStatus.PROCESSING, JobStatus.CANCELED}),
+    # The worker finishes it or hands it back; the rescuer takes it from a worker whose lease ran out.
+    JobStatus.PROCESSING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.QUEUED, JobStatus.CANCELED}),
+    JobStatus.SUCCEEDED: frozenset(),
+    # Its owner asks for another try.
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    JobStatus.CANCELED: frozenset({JobStatus.QUEUED}),
+}
+"""The state machine: from each status, the ones that may follow. Nothing else is ever written."""
+
+FINISHED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
+"""Statuses of a job that is over."""
+
+
+class SourceType(StrEnum):
+    """Where a job's source comes from."""
+
+    S3_PRESIGNED = "s3_presigned"
+    LOCAL_FILE = "local_file"
+
+
+# ── What a client sends ──────────────────────────────────────────────────────────────────────────
+
+MAX_METADATA_KEYS = 32
+MediaType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[A-Za-z0-9.+-]{1,64}$", max_length=80)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeclaredSource(_Request):
+    """What the client says of the file that it will upload; signed into the upload URL."""
+
+    content_length: Annotated[int | None, Field(ge=1, description="Bytes.", examples=[2483920])] = None
+    content_type: Annotated[MediaType | None, Field(examples=["image/jpeg"])] = None
+
+
+def _is_webhook_url(url: str) -> str:
+    """Refuse what can be seen to be wrong; where the name leads is checked when it is connected to."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise PydanticCustomError("webhook_url", "is not a URL") from error
+    if parts.scheme not in {"http", "https"} or not host:
+        raise PydanticCustomError("webhook_url", "must be an http or https URL with a host")
+    if parts.username is not None or parts.password is not None:
+        raise PydanticCustomError("webhook_url", "must not hold a user name or password")
+    if parts.fragment:
+        raise PydanticCustomError("webhook_url", "must not hold a fragment")
+    return url
+
+
+WebhookUrl = Annotated[
+    str,
+    StringConstraints(max_length=2048, pattern=r"^[!-~]+$"),
+    AfterValidator(_is_webhook_url),
+    Field(examples=["https://client.example/hooks/pixel-done"]),
+]
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    Field(max_length=MAX_METADATA_KEYS, description="Your own words about the job; given back unread.", examples=[{"sku": "A-17"}]),
+]
+
+
+class CreateJobRequest(_Request):
+    """The body of ``POST /v1/jobs``."""
+
+    source_type: SourceType = SourceType.S3_PRESIGNED
+    source: DeclaredSource | None = None
+    object_key: Annotated[
+        str | None, Field(min_length=1, max_length=4096, description="Only for `local_file`: the path of the source.")
+    ] = None
+    webhook_url: WebhookUrl | None = None
+    metadata: Metadata = {}
+    pipeline: Pipeline
+
+    @model_validator(mode="after")
+    def _fits_source_type(self) -> CreateJobRequest:
+        if self.source_type is SourceType.LOCAL_FILE and self.object_key is None:
+            raise PydanticCustomError("object_key_missing", "`local_file` needs an `object_key`: the path of the source")
+        if self.source_type is SourceType.S3_PRESIGNED and self.object_key is not None:
+            raise PydanticCustomError("object_key_refused", "`object_key` is only for `local_file`; uploads get their key from PixelFlow")
+        return self
+
+
+def parse_create_job(raw: object) -> CreateJobRequest:
+    """Read the body of ``POST /v1/jobs``.
+
+    Raises:
+        ValidationFailedError: with everything that is wrong, each with a JSON Pointer.
+    """
+    tree = [
+        FieldError(pointer=f"/pipeline{error.pointer}", message=error.message)
+        for error in tree_errors(raw.get("pipeline") if isinstance(raw, dict) else None)
+    ]
+    try:
+        request = CreateJobRequest.model_validate(raw)
+    except ValidationError as error:
+        fields = [_field_error(row, raw) for row in error.errors(include_url=False) if row["type"] != "pipeline_tree"]
+        errors = fields + tree
+        raise ValidationFailedError(f"{len(errors)} {'thing is' if len(errors) == 1 else 'things are'} wrong; see errors", errors) from None
+    return request
+
+
+def _field_error(row: ErrorDetails, raw: object) -> FieldError:
+    return FieldError(pointer=_pointer(row["loc"], raw), message=row["msg"])
+
+
+def _pointer(location: tuple[int | str, ...], raw: object) -> str:
+    """The JSON Pointer of ``location``, without the names of union members that Pydantic puts between."""
+    parts: list[str] = []
+    value: Any = raw
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        if isinstance(value, dict) and (part in value or (last and not _names_a_union_member(part))):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part] if part < len(value) else None
+        else:
+            continue
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{part}" for part in parts)
+
+
+def _names_a_union_member(part: int | str) -> bool:
+    return isinstance(part, str) and (part in {"resize", "watermark", "[key]"} or "[" in part)
+
+
+# ── What a client gets back ──────────────────────────────────────────────────────────────────────
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Upload(_Response):
+    """How to upload the source, straight to object storage."""
+
+    object_key: str
+    presigned_put_url: Annotated[str | None, Field(description="Null where nothing is to be uploaded.")]
+    presigned_url_state: Literal["ready", "not_required"]
+    method: Literal["PUT"] = "PUT"
+    headers: Annotated[dict[str, str], Field(description="To be sent with the upload exactly as given; they are signed.")]
+    expires_at: datetime | None
+    max_bytes: int
+
+
+class CreatedJob(_Response):
+    """The answer to ``POST /v1/jobs``."""
+
+    job_id: UUID
+    status: Literal[JobStatus.CREATED] = JobStatus.CREATED
+    upload: Upload
+    start_url: str
+
+
+class StartedJob(_Response):
+    """The answer to ``POST /v1/jobs/{id}/start``."""
+
+    job_id: UUID
+    status: Literal[JobStatus.QUEUED, JobStatus.PROCESSING]
+    queue: str
+    task_id: UUID
+    enqueued_at: datetime
+
+
+class Source(_Response):
+    """What is known of a job's source: what was declared, then what was found."""
+
+    type: SourceType
+    object_key: str
+    bytes: int | None = None
+    content_type: Annotated[str | None, Field(description="As declared.")] = None
+    sha256: Annotated[str | None, Field(description="Hex; known once a worker has read the file.")] = None
+    format: Annotated[str | None, Field(description="As found in the file.")] = None
+    width: Annotated[int | None, Field(description="Pixels, the right way up.")] = None
+    height: Annotated[int | None, Field(description="Pixels, the right way up.")] = None
+
+
+class Output(_Response):
+    """One file that a job made."""
+
+    step_id: str
+    action: str
+    format: Format
+    object_key: str
+    bytes: int
+    width: int
+    height: int
+    sha256: str
+    download_url: Annotated[str | None, Field(description="Presigned; null for files under a local root.")]
+
+
+class JobFailure(_Response):
+    """Why a job failed, or its last attempt."""
+
+    code: str
+    message: str
+    step_id: StepId | None = None
+
+
+class Usage(_Response):
+    """What a job is billed by."""
+
+    pixels_processed: Annotated[int, Field(description="Sum of width × height of the outputs.")]
+    bytes_saved: Annotated[int, Field(description="Bytes of the source less those of all outputs, at least 0.")]
+    compute_time_ms: Annotated[int, Field(description="CPU time of the transform, at least 1.")]
+
+
+class Job(_Response):
+    """A job as ``GET /v1/jobs/{id}`` tells it."""
+
+    job_id: UUID
+    status: JobStatus
+    source: Source
+    pipeline: Pipeline
+    webhook_url: str | None
+    metadata: dict[str, str]
+    attempts: int
+    max_attempts: int
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: Annotated[datetime | None, Field(description="Of the latest attempt.")]
+    finished_at: datetime | None
+    outputs: list[Output]
+    error: JobFailure | None
+    usage: Usage | None
+
+
+class JobPage(_Response):
+    """The answer to ``GET /v1/jobs``: newest first."""
+
+    data: list[Job]
+    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last.")]
+
+
+class Problem(_Response):
+    """The body of every error: ``application/problem+json`` (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Field(description="Stable; what a program should look at.")]
+    request_id: str
+    errors: list[FieldError] | None = None

@@ -1,0 +1,26 @@
+"""What goes over the queue. A message carries an identity, never authority: what to do is read from the job's row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+QUEUE = "images"
+ACTOR = "process_image"
+SCHEMA = "pixelflow.process_image"
+VERSION = 1
+
+
+class ProcessImage(BaseModel):
+    """Version 1: «look at this job»."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    schema_: Annotated[Literal["pixelflow.process_image"], Field(alias="schema")] = SCHEMA
+    version: Literal[1] = VERSION
+    job_id: UUID
+    requested_at: datetime
+    traceparent: Annotated[str | None, Field(description="W3C Trace Context of the request that asked for it.")] = None

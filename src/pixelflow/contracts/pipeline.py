@@ -1,0 +1,233 @@
+"""The pipeline of a job: a tree of steps, each naming its output.
+
+Everything about a pipeline that can be known to be wrong without the picture is refused here.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from pixelflow.contracts.problems import FieldError
+
+MAX_STEPS = 32
+"""Steps in one pipeline."""
+MAX_DIMENSION = 16_384
+"""Width or height of an output, in pixels. WebP ends at 16 383, AVIF and JPEG at 65 535; the encoder's own end is checked per format."""
+MAX_TEXT = 256
+"""Characters of a watermark."""
+SOURCE = "source"
+"""What ``from`` names when a step works on the source itself."""
+
+
+class Format(StrEnum):
+    """A format that PixelFlow reads and writes."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    AVIF = "avif"
+
+
+FORMAT_MAX_DIMENSION = {Format.JPEG: 65_500, Format.PNG: 2**31 - 1, Format.WEBP: 16_383, Format.AVIF: 16_384}
+"""The longest side that each encoder takes, in pixels (libjpeg JPEG_MAX_DIMENSION; PNG 1.2; WebP container; libheif's default limit)."""
+
+EXTENSIONS = {Format.JPEG: "jpg", Format.PNG: "png", Format.WEBP: "webp", Format.AVIF: "avif"}
+MEDIA_TYPES = {format_: f"image/{format_.value}" for format_ in Format}
+
+
+class Fit(StrEnum):
+    """How a picture meets a box of ``width`` × ``height``; the words of CSS ``object-fit``, plus ``inside`` and ``outside``."""
+
+    INSIDE = "inside"
+    """As large as possible within the box; the aspect ratio stays."""
+    OUTSIDE = "outside"
+    """As small as possible around the box; the aspect ratio stays."""
+    COVER = "cover"
+    """Fills the box; what stands out is cut off, as ``gravity`` says."""
+    CONTAIN = "contain"
+    """Inside the box, the rest padded with ``background``."""
+    FILL = "fill"
+    """Exactly the box; the aspect ratio changes."""
+
+
+class Compass(StrEnum):
+    """A place in a picture by compass point."""
+
+    CENTER = "center"
+    NORTH = "north"
+    NORTHEAST = "northeast"
+    EAST = "east"
+    SOUTHEAST = "southeast"
+    SOUTH = "south"
+    SOUTHWEST = "southwest"
+    WEST = "west"
+    NORTHWEST = "northwest"
+
+
+class Interest(StrEnum):
+    """A place in a picture by what is to be seen there."""
+
+    ATTENTION = "attention"
+    ENTROPY = "entropy"
+
+
+class Font(StrEnum):
+    """A family of fonts that PixelFlow carries along."""
+
+    SANS = "sans"
+    SERIF = "serif"
+    MONO = "mono"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _printable(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank_text", "must have at least one visible character")
+    if any(unicodedata.category(char) in {"Cc", "Cs", "Co"} and char != "\n" for char in text):
+        raise PydanticCustomError("control_character", "must not have control characters other than a line break")
+    return text
+
+
+StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Dimension = Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
+Color = Annotated[str, StringConstraints(pattern=r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$")]
+"""``#rrggbb`` or ``#rrggbbaa``, sRGB."""
+Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])(\.[0-9]{1,2})?%$")]
+"""A share of the picture's shorter side, such as ``4%`` or ``2.5%``."""
+Length = Annotated[int, Field(ge=0, le=MAX_DIMENSION)] | Percent
+"""Pixels of the picture that is drawn on, or a share of its shorter side."""
+
+
+def _positive(length: int | str) -> int | str:
+    if length == 0 or (isinstance(length, str) and float(length.rstrip("%")) == 0):
+        raise PydanticCustomError("not_positive", "must be more than 0")
+    return length
+
+
+class _Step(_Model):
+    """What every step has: its name, what it works on, and how its output is written."""
+
+    id: Annotated[StepId, Field(description="Names the output; unique in the pipeline.", examples=["thumb"])]
+    from_: Annotated[
+        StepId, Field(alias="from", description="`source`, or the id of an earlier step.", examples=["source"])
+    ] = SOURCE
+    output: Annotated[bool, Field(description="False keeps an intermediate out of the results.")] = True
+    format: Annotated[
+        Format | None, Field(description="Of the output; left out: the format of what the step works on.")
+    ] = None
+    quality: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100,
+            description="Of the encoder. Left out: jpeg 80, webp 80, avif 50. PNG is lossless, quality changes nothing there.",
+        ),
+    ] = None
+    background: Annotated[
+        Color,
+        Field(description="Where a format has no transparency, and for the padding of `contain`. `#rrggbb` or `#rrggbbaa`."),
+    ] = "#ffffff"
+
+
+class Resize(_Step):
+    """Change the size of a picture."""
+
+    action: Literal["resize"]
+    width: Annotated[Dimension | None, Field(description="Pixels.")] = None
+    height: Annotated[Dimension | None, Field(description="Pixels.")] = None
+    fit: Annotated[Fit, Field(description="How the picture meets the box of width and height.")] = Fit.INSIDE
+    gravity: Annotated[Compass | Interest, Field(description="What `cover` keeps, and where `contain` puts the picture.")] = (
+        Compass.CENTER
+    )
+    enlarge: Annotated[bool, Field(description="Whether a picture may become larger than it is.")] = False
+    linear: Annotated[
+        bool,
+        Field(
+            description="Resize in linear light: truer edges of fine bright detail, several times the CPU. "
+            "Off, as in most of the field."
+        ),
+    ] = False
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Resize:
+        if self.width is None and self.height is None:
+            raise PydanticCustomError("size_missing", "needs a width, a height or both")
+        return self
+
+
+class WatermarkText(_Model):
+    """A text drawn over a picture."""
+
+    text: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_TEXT),
+        AfterValidator(_printable),
+        Field(description="In any script; line breaks are kept, markup is not interpreted.", examples=["© Acme"]),
+    ]
+    font: Annotated[Font, Field(description="Other scripts are taken from fonts that fit it.")] = Font.SANS
+    bold: bool = False
+    size: Annotated[
+        Length, AfterValidator(_positive), Field(description="Of the letters (em): pixels, or a share of the shorter side.")
+    ] = "5%"
+    color: Annotated[Color, Field(description="An outline in a contrasting tone keeps it readable on any picture.")] = "#ffffff"
+    opacity: Annotated[float, Field(gt=0, le=1)] = 0.65
+    gravity: Annotated[Compass, Field(description="Where the text stands; ignored when it is tiled.")] = Compass.SOUTHEAST
+    margin: Annotated[Length, Field(description="To the edges; between the texts when tiled.")] = "3%"
+    rotation: Annotated[float, Field(ge=-360, le=360, description="Degrees, clockwise.")] = 0
+    tile: Annotated[bool, Field(description="Repeat the text over the whole picture.")] = False
+
+
+class Watermark(_Step):
+    """Draw a text over a picture."""
+
+    action: Literal["watermark"]
+    watermark: WatermarkText
+
+
+Step = Annotated[Resize | Watermark, Field(discriminator="action")]
+"""One step. A new operation adds its model here and its function in ``dataplane.imaging``."""
+
+
+def tree_errors(steps: object) -> list[FieldError]:
+    """What is wrong with the tree that the raw ``steps`` of a request make: ids unique, ``from`` an earlier step, an output.
+
+    Works on raw JSON, so that it has its say also where single fields are wrong. Pointers start at the pipeline.
+    """
+    if not isinstance(steps, list):
+        return []
+    rows = [step if isinstance(step, dict) else {} for step in steps]
+    errors: list[FieldError] = []
+    seen: set[object] = {SOURCE}
+    for index, row in enumerate(rows):
+        step_id, parent = row.get("id"), row.get("from", SOURCE)
+        if step_id == SOURCE:
+            errors.append(FieldError(pointer=f"/{index}/id", message="`source` names the source itself; choose another id"))
+        elif isinstance(step_id, str) and step_id in seen:
+            errors.append(FieldError(pointer=f"/{index}/id", message=f"`{step_id}` is the id of an earlier step; ids are unique"))
+        if isinstance(parent, str) and parent not in seen:
+            errors.append(FieldError(pointer=f"/{index}/from", message="must be `source` or the id of an earlier step"))
+        if isinstance(step_id, str):
+            seen.add(step_id)
+    if rows and all(row.get("output") is False for row in rows):
+        errors.append(FieldError(pointer="", message="needs at least one step without `output: false`"))
+    return errors
+
+
+def _check_tree(steps: list[Step]) -> list[Step]:
+    errors = tree_errors([step.model_dump(by_alias=True) for step in steps])
+    if errors:
+        raise PydanticCustomError("pipeline_tree", "{summary}", {"summary": "; ".join(error.message for error in errors)})
+    return steps
+
+
+Pipeline = Annotated[
+    list[Step], Field(min_length=1, max_length=MAX_STEPS, description="Steps; earlier ones first."), AfterValidator(_check_tree)
+]

@@ -1,0 +1,199 @@
+"""Every way in which PixelFlow says no, as one tree of errors with stable codes.
+
+    PixelflowError
+    ├── RequestError            the caller asked for something that can't be done as asked
+    ├── JobError                an attempt failed; kept in the job's row and shown to its owner
+    │   ├── SourceError         the source itself can't be used: permanent
+    │   └── TransformError      the transform did not end well
+    └── DependencyError         a server that PixelFlow stands on did not answer: retryable
+
+HTTP statuses are not known here; they are mapped in ``controlplane.api.problems``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FieldError(BaseModel):
+    """One thing wrong in a request body."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pointer: Annotated[str, Field(description="JSON Pointer (RFC 6901) to the wrong value.", examples=["/pipeline/0/width"])]
+    message: Annotated[str, Field(description="What is wrong and what to change.")]
+
+
+class PixelflowError(Exception):
+    """Root of the tree. ``str(error)`` is fit for the client; it names no secret and no machine."""
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong on our side"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class RequestError(PixelflowError):
+    """The caller asked for something that can't be done as asked."""
+
+
+class ValidationFailedError(RequestError):
+    code = "validation_failed"
+    title = "The request is not valid"
+
+    def __init__(self, detail: str, errors: Sequence[FieldError]) -> None:
+        super().__init__(detail)
+        self.errors = tuple(errors)
+
+
+class MalformedRequestError(RequestError):
+    code = "malformed_request"
+    title = "The body is not JSON"
+
+
+class BodyTooLargeError(RequestError):
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class UnauthenticatedError(RequestError):
+    code = "unauthenticated"
+    title = "A valid API key is needed"
+
+
+class NotFoundError(RequestError):
+    code = "not_found"
+    title = "There is no such thing"
+
+
+class MethodNotAllowedError(RequestError):
+    code = "method_not_allowed"
+    title = "The route does not take this method"
+
+
+class JobAlreadyFinishedError(RequestError):
+    code = "job_already_finished"
+    title = "The job is over"
+
+
+class SourceMissingError(RequestError):
+    code = "source_missing"
+    title = "The source has not been uploaded"
+
+
+class SourceTooLargeError(RequestError):
+    code = "source_too_large"
+    title = "The source is too large"
+
+
+class LocalFilesDisabledError(RequestError):
+    code = "local_files_disabled"
+    title = "Local files are not enabled for this path"
+
+
+# ── Attempts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class JobError(PixelflowError):
+    """An attempt failed. ``step_id`` names the step at fault, if it was one."""
+
+    def __init__(self, detail: str, *, step_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.step_id = step_id
+
+
+class SourceError(JobError):
+    """The source can't be used, now or ever."""
+
+
+class SourceGoneError(SourceError):
+    code = "source_gone"
+    title = "The source is no longer there"
+
+
+class SourceOverLimitError(SourceError):
+    code = "source_too_large"
+    title = "The source has more bytes than allowed"
+
+
+class UnsupportedFormatError(SourceError):
+    code = "unsupported_format"
+    title = "The source is not a picture in a supported format"
+
+
+class UndecodableError(SourceError):
+    code = "undecodable"
+    title = "The source is damaged or truncated"
+
+
+class TooManyPixelsError(SourceError):
+    code = "too_many_pixels"
+    title = "The source has more pixels than allowed"
+
+
+class TransformError(JobError):
+    """The transform of a readable source did not end well."""
+
+
+class OutputTooLargeError(TransformError):
+    code = "output_too_large"
+    title = "A step would make a picture larger than allowed"
+
+
+class StepFailedError(TransformError):
+    code = "step_failed"
+    title = "A step can't be applied to this picture"
+
+
+class TransformTimeoutError(TransformError):
+    code = "transform_timeout"
+    title = "The transform took longer than allowed"
+
+
+class OutOfMemoryError(TransformError):
+    code = "out_of_memory"
+    title = "The transform needed more memory than allowed"
+    retryable = True
+
+
+class TransformCrashedError(TransformError):
+    code = "transform_crashed"
+    title = "The process that transforms pictures died"
+    retryable = True
+
+
+class AttemptsExhaustedError(JobError):
+    code = "attempts_exhausted"
+    title = "The job was tried as often as allowed"
+
+
+# ── What PixelFlow stands on ─────────────────────────────────────────────────────────────────────
+
+
+class DependencyError(PixelflowError):
+    """A server that PixelFlow stands on refused or did not answer."""
+
+    code = "dependency_unavailable"
+    title = "A service that we need is not available"
+    retryable = True
+
+
+class StoreUnavailableError(DependencyError):
+    code = "store_unavailable"
+
+
+class ObjectsUnavailableError(DependencyError):
+    code = "objects_unavailable"
+
+
+class QueueUnavailableError(DependencyError):
+    code = "queue_unavailable"

@@ -1,0 +1,1 @@
+"""Where pictures are transformed: the worker, and the child processes in which pixels live."""
