@@ -56,12 +56,20 @@ class RenderedOutput(_Message):
 
 
 class Rendered(_Message):
-    """«Here they are.»"""
+    """What one transform made."""
 
-    kind: Literal["rendered"] = "rendered"
     source: RenderedSource
     outputs: list[RenderedOutput]
     """In the pipeline's order, intermediates left out."""
+
+
+class Done(_Message):
+    """«Here they are.»"""
+
+    kind: Literal["done"] = "done"
+    rendered: Rendered
+    compute_time_ms: Annotated[int, Field(ge=1)]
+    """CPU time of the child for this transform, all threads."""
 
 
 class Refused(_Message):
@@ -73,7 +81,7 @@ class Refused(_Message):
     step_id: StepId | None = None
 
 
-REPLY: TypeAdapter[Rendered | Refused] = TypeAdapter(Annotated[Rendered | Refused, Field(discriminator="kind")])
+REPLY: TypeAdapter[Done | Refused] = TypeAdapter(Annotated[Done | Refused, Field(discriminator="kind")])
 
 
 def output_name(step_id: str, format_: Format) -> str:
