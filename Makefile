@@ -44,7 +44,7 @@ schemas: setup ## Write the published JSON Schemas and the OpenAPI document anew
 
 .PHONY: lock
 lock: setup ## Lock the dependencies anew
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-emit-package pixelflow --no-header --no-annotate --quiet --output-file requirements/dev.txt
 
 .PHONY: clean
