@@ -1,0 +1,98 @@
+"""What the controller moves: queued rows that no message stands for, and rows whose worker has gone silent.
+
+Rows are taken with ``SKIP LOCKED``, so that several controllers share the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pixelflow.adapters.store.database import AsyncConnection
+
+
+@dataclass(frozen=True)
+class QueuedRow:
+    """A queued row and the message that should stand for it."""
+
+    job_id: UUID
+    task_id: UUID
+    run_at: datetime
+    traceparent: str | None
+
+
+async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit: int) -> list[QueuedRow]:
+    """Due rows whose message was never sent, or not seen for ``stale``; they count as relayed from now on."""
+    cursor = await connection.execute(
+        """
+        WITH due AS (
+            SELECT job_id FROM jobs
+            WHERE status = 'queued' AND run_at <= now() AND (relayed_at IS NULL OR relayed_at < now() - %(stale)s)
+            ORDER BY run_at
+            LIMIT %(limit)s
+            FOR UPDATE SKIP LOCKED
+        )
+        UPDATE jobs SET relayed_at = now() FROM due WHERE jobs.job_id = due.job_id
+        RETURNING jobs.job_id, task_id, run_at, traceparent
+        """,
+        {"stale": stale, "limit": limit},
+    )
+    return sorted((QueuedRow(**row) for row in await cursor.fetchall()), key=lambda row: row.run_at)
+
+
+async def unsend(connection: AsyncConnection, task_ids: Sequence[UUID]) -> None:
+    """Say that these messages could not be sent after all; the relay's next round sends them."""
+    await connection.execute(
+        "UPDATE jobs SET relayed_at = NULL WHERE task_id = ANY(%s) AND status = 'queued'", (list(task_ids),)
+    )
+
+
+@dataclass(frozen=True)
+class RescuedRow:
+    """A row that was taken back from a silent worker, and where it stands now."""
+
+    job_id: UUID
+    attempts: int
+    status: str
+
+
+async def rescue_expired(connection: AsyncConnection, *, limit: int, exhausted: str) -> list[RescuedRow]:
+    """Give rows whose lease ran out back to the queue, or fail those that have no attempts left.
+
+    One statement. The worker that held the lease can write nothing any more: its every write asks for the status and
+    token that it was given.
+
+    Args:
+        connection: where to.
+        limit: rows at most.
+        exhausted: the sentence that the owner of a failed job reads.
+    """
+    cursor = await connection.execute(
+        """
+        WITH expired AS (
+            SELECT job_id FROM jobs
+            WHERE status = 'processing' AND lease_until < now()
+            ORDER BY lease_until
+            LIMIT %(limit)s
+            FOR UPDATE SKIP LOCKED
+        ), moved AS (
+            UPDATE jobs SET
+                status      = CASE WHEN attempts < max_attempts THEN 'queued' ELSE 'failed' END,
+                run_at      = CASE WHEN attempts < max_attempts THEN now() ELSE run_at END,
+                finished_at = CASE WHEN attempts < max_attempts THEN NULL ELSE now() END,
+                error       = CASE WHEN attempts < max_attempts THEN error
+                                   ELSE jsonb_build_object('code', 'attempts_exhausted', 'message', %(exhausted)s::text) END,
+                task_id = gen_random_uuid(), relayed_at = NULL, lease_until = NULL
+            FROM expired WHERE jobs.job_id = expired.job_id
+            RETURNING jobs.job_id, jobs.attempts, jobs.status, jobs.lease_token
+        ), closed AS (
+            UPDATE attempts SET ended_at = now(), outcome = 'lost'
+            FROM moved WHERE attempts.job_id = moved.job_id AND attempts.attempt = moved.lease_token
+        )
+        SELECT job_id, attempts, status FROM moved
+        """,
+        {"limit": limit, "exhausted": exhausted},
+    )
+    return [RescuedRow(**row) for row in await cursor.fetchall()]

@@ -1,0 +1,149 @@
+"""Jobs as their owners see them. Every function takes the owner's ``user_id`` and sees nothing beyond it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from pixelflow.adapters.store.database import AsyncConnection
+from pixelflow.contracts.job import CreateJobRequest
+
+_COLUMNS = """
+    jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata, webhook_url,
+    source_bytes, source_sha256, source_format, source_width, source_height, attempts, max_attempts, task_id, error,
+    jobs.created_at, queued_at, started_at, finished_at,
+    CASE WHEN usage_logs.job_id IS NULL THEN NULL
+         ELSE jsonb_build_object('pixels_processed', pixels_processed, 'bytes_saved', bytes_saved, 'compute_time_ms', compute_time_ms)
+    END AS usage,
+    COALESCE((SELECT jsonb_agg(to_jsonb(outputs) - 'job_id' ORDER BY position) FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
+"""
+_FROM = "FROM jobs LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id"
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job with its outputs and usage, as the tables hold them."""
+
+    job_id: UUID
+    status: str
+    source_type: str
+    source_key: str
+    declared_bytes: int | None
+    declared_content_type: str | None
+    pipeline: list[dict[str, Any]]
+    metadata: dict[str, str]
+    webhook_url: str | None
+    source_bytes: int | None
+    source_sha256: str | None
+    source_format: str | None
+    source_width: int | None
+    source_height: int | None
+    attempts: int
+    max_attempts: int
+    task_id: UUID | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    usage: dict[str, int] | None
+    outputs: list[dict[str, Any]]
+
+
+async def insert(
+    connection: AsyncConnection, *, job_id: UUID, user_id: str, request: CreateJobRequest, source_key: str, max_attempts: int
+) -> None:
+    """Keep a new job, in status ``created``."""
+    declared = request.source
+    await connection.execute(
+        """
+        INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
+                          pipeline, metadata, webhook_url, max_attempts)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            job_id,
+            user_id,
+            request.source_type,
+            source_key,
+            declared.content_length if declared else None,
+            declared.content_type if declared else None,
+            Jsonb([step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]),
+            Jsonb(request.metadata),
+            request.webhook_url,
+            max_attempts,
+        ),
+    )
+
+
+async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
+    """The user's job of that id."""
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s",  # noqa: S608  # fixed column names
+        (job_id, user_id),
+    )
+    row = await cursor.fetchone()
+    return JobRow(**row) if row else None
+
+
+async def list_newest(
+    connection: AsyncConnection, *, user_id: str, status: str | None, limit: int, before: tuple[datetime, UUID] | None
+) -> list[JobRow]:
+    """The user's jobs, newest first, from ``before`` on (exclusive: creation time and id of the last job seen)."""
+    created_at, job_id = before or (None, None)
+    cursor = await connection.execute(
+        f"""
+        SELECT {_COLUMNS} {_FROM}
+        WHERE jobs.user_id = %(user_id)s
+          AND (%(status)s::text IS NULL OR jobs.status = %(status)s)
+          AND (%(created_at)s::timestamptz IS NULL OR (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s::uuid))
+        ORDER BY jobs.created_at DESC, jobs.job_id DESC
+        LIMIT %(limit)s
+        """,  # noqa: S608  # fixed column names
+        {"user_id": user_id, "status": status, "created_at": created_at, "job_id": job_id, "limit": limit},
+    )
+    return [JobRow(**row) for row in await cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class Startable:
+    """What has to be known of a job to start it."""
+
+    status: str
+    source_type: str
+    source_key: str
+    task_id: UUID | None
+    queued_at: datetime | None
+
+
+async def find_startable(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Startable | None:
+    """The user's job of that id, as far as starting it is concerned."""
+    cursor = await connection.execute(
+        "SELECT status, source_type, source_key, task_id, queued_at FROM jobs WHERE job_id = %s AND user_id = %s", (job_id, user_id)
+    )
+    row = await cursor.fetchone()
+    return Startable(**row) if row else None
+
+
+async def start(
+    connection: AsyncConnection, *, job_id: UUID, user_id: str, task_id: UUID, source_bytes: int, traceparent: str | None
+) -> datetime | None:
+    """Move the user's job from ``created`` to ``queued`` and return when, or ``None`` if it is not there to be moved.
+
+    The row counts as relayed from the start: the caller sends the message at once, and ``dispatch.unsend`` says if it could not.
+    """
+    cursor = await connection.execute(
+        """
+        UPDATE jobs SET status = 'queued', queued_at = now(), run_at = now(), relayed_at = now(),
+                        task_id = %(task_id)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
+        WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND status = 'created'
+        RETURNING queued_at
+        """,
+        {"job_id": job_id, "user_id": user_id, "task_id": task_id, "source_bytes": source_bytes, "traceparent": traceparent},
+    )
+    row = await cursor.fetchone()
+    return row["queued_at"] if row else None
