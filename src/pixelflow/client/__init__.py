@@ -1,0 +1,34 @@
+"""The Python SDK: ``Client`` for programs that block, ``AsyncClient`` for asyncio, the same operations on both.
+
+    with Client() as pixelflow:
+        job = pixelflow.process("photo.jpg", [{"id": "small", "action": "resize", "width": 640, "format": "webp"}])
+        pixelflow.download(job.outputs[0], "photo-small.webp")
+
+Knows the contracts and nothing else of the service.
+"""
+
+from pixelflow.client.aio import AsyncClient
+from pixelflow.client.errors import (
+    ApiError,
+    ClientError,
+    ConfigurationError,
+    ConnectionFailedError,
+    InvalidRequestError,
+    JobFailedError,
+    TransferError,
+    WaitTimeoutError,
+)
+from pixelflow.client.sync import Client
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "InvalidRequestError",
+    "JobFailedError",
+    "TransferError",
+    "WaitTimeoutError",
+]

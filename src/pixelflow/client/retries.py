@@ -1,0 +1,85 @@
+"""Sends a request, again where that is safe and may help. Never sends twice what might then be done twice."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+
+from pixelflow.client.errors import ConnectionFailedError
+from pixelflow.client.exchange import Operation, Repeat, Request, Response, Sleep
+from pixelflow.client.session import Session
+
+TRIES = 4
+"""Times that a request is sent at most."""
+FIRST_PAUSE = 0.2
+"""Seconds before the second try; doubles with every further one, less up to a half by chance so that clients spread."""
+LONGEST_PAUSE = 60.0
+"""Seconds; an answer that asks for more patience than this is handed to the caller instead."""
+
+_TOO_MANY_REQUESTS = 429
+_PASSING = frozenset({_TOO_MANY_REQUESTS, 502, 503, 504})
+"""Statuses that a later try may get past."""
+
+
+def send(session: Session, request: Request, *, deadline: float | None = None) -> Operation[Response]:
+    """The answer to ``request``, whatever its status, after as many tries as are due.
+
+    Args:
+        session: of the client.
+        request: sent as it is, each time.
+        deadline: by the session's clock; no further try begins past it.
+
+    Raises:
+        ConnectionFailedError: the last try brought no answer.
+    """
+    tries = 0
+    while True:
+        outcome = yield from _try(request)
+        tries += 1
+        pause = _pause(session, request, outcome, tries)
+        if pause is None or (deadline is not None and session.clock() + pause > deadline):
+            break
+        yield Sleep(pause)
+    if isinstance(outcome, ConnectionFailedError):
+        raise outcome
+    return outcome
+
+
+def _try(request: Request) -> Operation[Response | ConnectionFailedError]:
+    try:
+        response: Response = yield request
+    except ConnectionFailedError as error:
+        return error
+    return response
+
+
+def _pause(session: Session, request: Request, outcome: Response | ConnectionFailedError, tries: int) -> float | None:
+    """Seconds until the next try; None when there is to be none."""
+    if tries >= TRIES or not _may_repeat(request, outcome):
+        return None
+    backoff = FIRST_PAUSE * 2.0 ** (tries - 1) * (1 - session.jitter() / 2)
+    asked = _retry_after(outcome) if isinstance(outcome, Response) else None
+    if asked is None:
+        return backoff
+    # Chance is added here, not taken off: nobody comes back earlier than asked.
+    return asked + backoff if asked <= LONGEST_PAUSE else None
+
+
+def _may_repeat(request: Request, outcome: Response | ConnectionFailedError) -> bool:
+    if isinstance(outcome, ConnectionFailedError):
+        return outcome.transient and (request.repeat is Repeat.ALWAYS or not outcome.sent)
+    if request.repeat is Repeat.UNSENT:
+        # Refused by the rate limit, before anything was done; behind a 5xx it may have been done.
+        return outcome.status == _TOO_MANY_REQUESTS
+    return outcome.status in _PASSING
+
+
+def _retry_after(response: Response) -> float | None:
+    """Seconds asked for by ``Retry-After`` (RFC 9110, 10.2.3): a number, or a date, read against ``Date`` beside it."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        span = parsedate_to_datetime(value) - parsedate_to_datetime(response.headers.get("date", ""))
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, span.total_seconds())

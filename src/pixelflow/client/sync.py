@@ -1,0 +1,115 @@
+"""The blocking client. Drives the operations; what they do is told in ``operations`` and ``transfers`` alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial, wraps
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from pixelflow.client import operations, transfers, wire
+from pixelflow.client.errors import mapped
+from pixelflow.client.exchange import Flow, Operation, Request, Response, Sleep
+from pixelflow.client.session import Session, open_session
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _method(operation: Callable[Concatenate[Session, P], Operation[T]]) -> Callable[Concatenate[Client, P], T]:
+    @wraps(operation)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(operation(self._session, *args, **kwargs))
+
+    return method
+
+
+def _iterator(flow: Callable[Concatenate[Session, P], Flow[T]]) -> Callable[Concatenate[Client, P], Iterator[T]]:
+    @wraps(flow)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        for operation in flow(self._session, *args, **kwargs):
+            yield from self._run(operation)
+
+    return method
+
+
+class Client:
+    """A PixelFlow API, for programs that block. May be used from several threads; close it, or use it in ``with``.
+
+    Args:
+        api_url: such as ``http://127.0.0.1:8000``; left out: ``PIXELFLOW_API_URL``.
+        api_key: left out: ``PIXELFLOW_API_KEY``.
+        session: instead of both, with a clock and a chance of your own.
+        sleep: lets so many seconds pass.
+
+    Raises:
+        ConfigurationError: something is missing or can't be right.
+    """
+
+    def __init__(
+        self,
+        api_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        session: Session | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._session = session or open_session(api_url, api_key)
+        self._sleep = sleep
+        self._http = httpx.Client(timeout=wire.TIMEOUT, limits=wire.LIMITS, mounts=dict.fromkeys(wire.DIRECT))
+
+    create_job = _method(operations.create_job)
+    upload = _method(transfers.upload)
+    start_job = _method(operations.start_job)
+    get_job = _method(operations.get_job)
+    list_jobs = _method(operations.list_jobs)
+    iter_jobs = _iterator(operations.iter_jobs)
+    wait = _method(operations.wait)
+    download = _method(transfers.download)
+    submit = _method(operations.submit)
+    process = _method(operations.process)
+
+    def close(self) -> None:
+        """Give up all connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._session.api_url!r})"
+
+    def _run(self, operation: Operation[T]) -> T:
+        advance: Callable[[], Request | Sleep] = partial(next, operation)
+        while True:
+            try:
+                asked = advance()
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            try:
+                answer = self._perform(asked)
+            except BaseException as error:  # noqa: BLE001 - the operation cleans up and decides
+                advance = partial(operation.throw, error)
+            else:
+                advance = partial(operation.send, answer)
+
+    def _perform(self, asked: Request | Sleep) -> Response | None:
+        if isinstance(asked, Sleep):
+            self._sleep(asked.seconds)
+            return None
+        body = asked.body() if callable(asked.body) else asked.body
+        with mapped(asked.url), closing(self._http.send(wire.prepared(asked, body), stream=True)) as answer:
+            intake = wire.Intake(asked, answer)
+            for chunk in answer.iter_bytes():
+                intake.take(chunk)
+            return intake.response()
