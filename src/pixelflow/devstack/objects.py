@@ -1,0 +1,109 @@
+"""An S3 server: ``rclone serve s3`` over a folder of the home, in which the bucket is a folder.
+
+Nothing is cached between it and the disk: an object exists when its PUT was answered, and not before. The keys are
+never on a command line.
+"""
+
+from __future__ import annotations
+
+import http.client
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from pixelflow.devstack.binaries import rclone_program
+from pixelflow.devstack.ports import LOOPBACK
+from pixelflow.devstack.processes import Child, spawn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pixelflow.devstack.home import Home
+
+BUCKET = "pixelflow"
+REGION = "us-east-1"
+"""What S3 servers without regions are commonly given; it is part of every signature."""
+LEFTOVERS = ".rclone_temp_*"
+"""Names that rclone reserves for uploads in progress (its manual, «serve s3»)."""
+OPTIONS = (
+    "--vfs-cache-mode=off",
+    # Whoever holds a presigned URL may use it from a web page: the signature is the permission, there are no cookies.
+    "--allow-origin=*",
+    "--max-header-bytes=16384",
+    "--log-level=NOTICE",
+)
+
+
+class Objects:
+    """The object storage of one home."""
+
+    name = "s3"
+
+    def __init__(self, home: Home, port: int) -> None:
+        self._home = home
+        self._port = port
+        self._program = rclone_program(home)
+        self._has_leftovers = home.was_killed
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What PixelFlow needs to know of it."""
+        endpoint = f"http://{LOOPBACK}:{self._port}"
+        return {
+            "PIXELFLOW_S3_ENDPOINT_URL": endpoint,
+            "PIXELFLOW_S3_PUBLIC_ENDPOINT_URL": endpoint,
+            "PIXELFLOW_S3_REGION": REGION,
+            "PIXELFLOW_S3_BUCKET": BUCKET,
+            "PIXELFLOW_S3_ACCESS_KEY_ID": self._home.secrets["s3_access_key_id"],
+            "PIXELFLOW_S3_SECRET_ACCESS_KEY": self._home.secrets["s3_secret_access_key"],
+        }
+
+    def start(self) -> Child:
+        """Start it, with an empty bucket if there is none."""
+        folder = self._folder()
+        if self._has_leftovers:
+            _remove_leftovers(folder)
+        self._has_leftovers = True
+        command: list[str | Path] = [self._program, "serve", "s3", f"--addr={LOOPBACK}:{self._port}", *OPTIONS, folder]
+        # The variable is a list in CSV, of pairs that hold a comma (rclone's manual, «serve s3»).
+        pair = f"{self._home.secrets['s3_access_key_id']},{self._home.secrets['s3_secret_access_key']}"
+        # No configuration file of the person's own: neither read nor written.
+        environment = {"RCLONE_AUTH_KEY": f'"{pair}"', "RCLONE_CONFIG": "", "HOME": str(folder)}
+        return spawn(self._home, self.name, command, environment=environment, account=self._home.account)
+
+    def is_ready(self) -> bool:
+        """Whether a signed request finds the bucket."""
+        request = AWSRequest(method="HEAD", url=f"{self.environment['PIXELFLOW_S3_ENDPOINT_URL']}/{BUCKET}")
+        secrets = self._home.secrets
+        credentials = Credentials(secrets["s3_access_key_id"], secrets["s3_secret_access_key"])
+        S3SigV4Auth(credentials, "s3", REGION).add_auth(request)
+        try:
+            return _status(request) == http.client.OK
+        except OSError:
+            return False
+
+    def _folder(self) -> Path:
+        folder = self._home.folder("objects")
+        bucket = folder / BUCKET
+        bucket.mkdir(mode=0o700, exist_ok=True)
+        self._home.account.take(bucket)
+        return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove uploads that a kill cut short: the server hides them, and never removes them by itself."""
+    for leftover in folder.rglob(LEFTOVERS):
+        leftover.unlink()
+
+
+def _status(request: AWSRequest) -> int:
+    url = urlsplit(request.url)
+    connection = http.client.HTTPConnection(url.netloc, timeout=2)
+    try:
+        connection.request(request.method, url.path, headers=dict(request.headers))
+        return connection.getresponse().status
+    finally:
+        connection.close()

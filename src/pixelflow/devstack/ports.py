@@ -1,0 +1,73 @@
+"""Ports on the loopback interface: the kept one if it is free, else another, and the person is told.
+
+A port found free can be taken by somebody else before it is used; a server that then fails to listen says so itself.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import TYPE_CHECKING
+
+from pixelflow.devstack.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pixelflow.devstack.home import Home
+
+LOOPBACK = "127.0.0.1"
+KEPT = "ports.json"
+SERVER_PORTS = range(20_000, 32_000)
+"""Below what Linux hands out to outgoing connections (from 32768), so that a kept port is rarely taken meanwhile."""
+NEIGHBOURS = 50
+
+
+def choose_ports(home: Home, servers: Iterable[str], *, api_port: int, say: Callable[[str], None]) -> dict[str, int]:
+    """One free port per server, the same as last time where possible, and ``api``: ``api_port`` or the next free.
+
+    Raises:
+        StackError: no port is free near the one asked for.
+    """
+    kept = home.read(KEPT)
+    chosen: dict[str, int] = {}
+    for server in servers:
+        wanted = kept.get(server)
+        chosen[server] = _first_free(_candidates(wanted), taken=chosen.values())
+        _say_if_replaced(server, wanted, chosen[server], say)
+    home.write(KEPT, chosen)
+    chosen["api"] = _first_free(range(api_port, min(api_port + NEIGHBOURS, 65_536)), taken=chosen.values())
+    _say_if_replaced("api", api_port, chosen["api"], say)
+    return chosen
+
+
+def _candidates(wanted: object) -> Iterator[int]:
+    if isinstance(wanted, int) and wanted in SERVER_PORTS:
+        yield wanted
+    yield from random.sample(SERVER_PORTS, NEIGHBOURS)
+
+
+def _first_free(candidates: Iterable[int], *, taken: Iterable[int]) -> int:
+    refused = set(taken)
+    tried = None
+    for port in candidates:
+        if port not in refused and _is_free(port):
+            return port
+        tried = port
+    raise StackError(f"No free port was found on {LOOPBACK} (the last tried was {tried}).")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections linger in TIME_WAIT counts as free, one listened on does not.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _say_if_replaced(name: str, wanted: object, chosen: int, say: Callable[[str], None]) -> None:
+    if wanted is not None and wanted != chosen:
+        say(f"Port {wanted} is busy: {name} listens on {chosen} instead.")

