@@ -25,11 +25,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # Servers
-    database_url: Annotated[SecretStr, Field(description="Postgres, such as postgresql://user:password@host:5432/pixelflow")]
+    database_url: Annotated[
+        SecretStr, Field(description="Postgres, such as postgresql://user:password@host:5432/pixelflow")
+    ]
     redis_url: Annotated[SecretStr, Field(description="Redis or Valkey, such as redis://:password@host:6379/0")]
-    s3_endpoint_url: Annotated[str, Field(description="Object storage as the service reaches it, such as https://s3.eu-central-1.amazonaws.com")]
+    s3_endpoint_url: Annotated[
+        str,
+        Field(description="Object storage as the service reaches it, such as https://s3.eu-central-1.amazonaws.com"),
+    ]
     s3_public_endpoint_url: Annotated[
-        str | None, Field(description="Object storage as clients reach it; presigned URLs name it. Default: the one above")
+        str | None,
+        Field(description="Object storage as clients reach it; presigned URLs name it. Default: the one above"),
     ] = None
     s3_region: Annotated[str, Field(description="Region that requests are signed for")] = "us-east-1"
     s3_bucket: Annotated[str, Field(description="Bucket of sources and outputs")]
@@ -43,29 +49,51 @@ class Settings(BaseSettings):
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long a download URL is valid")] = 3600
 
     # Limits
-    max_source_bytes: Annotated[int, Field(ge=1, le=5_000_000_000, description="Largest source, in bytes")] = 100_000_000
-    max_source_pixels: Annotated[int, Field(ge=1, description="Largest source, in pixels (width × height × frames)")] = 100_000_000
-    max_output_pixels: Annotated[int, Field(ge=1, description="Largest picture that a step may make, in pixels")] = 100_000_000
+    max_source_bytes: Annotated[int, Field(ge=1, le=5_000_000_000, description="Largest source, in bytes")] = (
+        100_000_000
+    )
+    max_source_pixels: Annotated[
+        int, Field(ge=1, description="Largest source, in pixels (width × height × frames)")
+    ] = 100_000_000
+    max_output_pixels: Annotated[int, Field(ge=1, description="Largest picture that a step may make, in pixels")] = (
+        100_000_000
+    )
     local_roots: Annotated[
         tuple[Path, ...],
         NoDecode,
-        Field(description="Folders, separated by `:`, that `local_file` jobs may read and write. Default: none, local files are off"),
+        Field(
+            description="Folders, separated by `:`, that `local_file` jobs may read and write. Default: none, local files are off"
+        ),
     ] = ()
 
     # Jobs
-    lease_seconds: Annotated[float, Field(gt=0, le=3600, description="How long a worker may be silent before its jobs go to another")] = 30
+    lease_seconds: Annotated[
+        float, Field(gt=0, le=3600, description="How long a worker may be silent before its jobs go to another")
+    ] = 30
     max_attempts: Annotated[int, Field(ge=1, le=100, description="How often a job is tried")] = 5
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="How long one transform may take")] = 180
 
     # Worker
-    worker_concurrency: Annotated[int, Field(ge=1, le=256, description="Jobs that one worker has in hand; they overlap their I/O")] = 4
-    worker_max_active_jobs: Annotated[int, Field(ge=1, le=256, description="Transforms that one worker runs at the same time")] = 2
-    worker_child_memory_bytes: Annotated[int, Field(ge=200_000_000, description="Memory that one transform may use, in bytes")] = 2_000_000_000
-    worker_temp_dir: Annotated[Path | None, Field(description="Where sources and outputs lie while they are worked on. Default: the system's")] = None
+    worker_concurrency: Annotated[
+        int, Field(ge=1, le=256, description="Jobs that one worker has in hand; they overlap their I/O")
+    ] = 4
+    worker_max_active_jobs: Annotated[
+        int, Field(ge=1, le=256, description="Transforms that one worker runs at the same time")
+    ] = 2
+    worker_child_memory_bytes: Annotated[
+        int, Field(ge=200_000_000, description="Memory that one transform may use, in bytes")
+    ] = 2_000_000_000
+    worker_temp_dir: Annotated[
+        Path | None, Field(description="Where sources and outputs lie while they are worked on. Default: the system's")
+    ] = None
 
     # Logs
-    log_format: Annotated[Literal["auto", "json", "console"], Field(description="`auto`: readable on a terminal, else JSON")] = "auto"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level that is written")] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"], Field(description="`auto`: readable on a terminal, else JSON")
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="Least level that is written")
+    ] = "info"
 
     @field_validator("database_url")
     @classmethod
@@ -96,7 +124,11 @@ class Settings(BaseSettings):
     def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
         for root in roots:
             if not root.is_absolute() or not root.is_dir():
-                raise PydanticCustomError("not_a_folder", "must name folders that exist, by absolute paths; {root} is not one", {"root": str(root)})
+                raise PydanticCustomError(
+                    "not_a_folder",
+                    "must name folders that exist, by absolute paths; {root} is not one",
+                    {"root": str(root)},
+                )
         return tuple(root.resolve() for root in roots)
 
     @model_validator(mode="after")
@@ -127,7 +159,7 @@ def load() -> Settings:
         SettingsError: one sentence per wrong or missing setting; no value is repeated, since it may be a secret.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # the environment gives what is required
+        return Settings()  # the environment gives what is required
     except ValidationError as error:
         sentences = [_sentence(row) for row in error.errors(include_url=False, include_input=False)]
         raise SettingsError("\n".join(sentences)) from None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.pipeline import Format, Pipeline, StepId, tree_errors
-from pixelflow.contracts.problems import FieldError, ValidationFailedError
+from pixelflow.contracts.problems import FieldError
 
 
 class JobStatus(StrEnum):
@@ -54,6 +55,8 @@ class SourceType(StrEnum):
 # ── What a client sends ──────────────────────────────────────────────────────────────────────────
 
 MAX_METADATA_KEYS = 32
+_NO_NUL = r"^[^\x00]*$"
+"""Postgres keeps no NUL in text."""
 MediaType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[A-Za-z0-9.+-]{1,64}$", max_length=80)]
 
 
@@ -92,10 +95,14 @@ WebhookUrl = Annotated[
 ]
 Metadata = Annotated[
     dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64)],
-        Annotated[str, StringConstraints(max_length=512)],
+        Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NO_NUL)],
+        Annotated[str, StringConstraints(max_length=512, pattern=_NO_NUL)],
     ],
-    Field(max_length=MAX_METADATA_KEYS, description="Your own words about the job; given back unread.", examples=[{"sku": "A-17"}]),
+    Field(
+        max_length=MAX_METADATA_KEYS,
+        description="Your own words about the job; given back unread.",
+        examples=[{"sku": "A-17"}],
+    ),
 ]
 
 
@@ -105,7 +112,10 @@ class CreateJobRequest(_Request):
     source_type: SourceType = SourceType.S3_PRESIGNED
     source: DeclaredSource | None = None
     object_key: Annotated[
-        str | None, Field(min_length=1, max_length=4096, description="Only for `local_file`: the path of the source.")
+        str | None,
+        Field(
+            min_length=1, max_length=4096, pattern=_NO_NUL, description="Only for `local_file`: the path of the source."
+        ),
     ] = None
     webhook_url: WebhookUrl | None = None
     metadata: Metadata = {}
@@ -114,33 +124,29 @@ class CreateJobRequest(_Request):
     @model_validator(mode="after")
     def _fits_source_type(self) -> CreateJobRequest:
         if self.source_type is SourceType.LOCAL_FILE and self.object_key is None:
-            raise PydanticCustomError("object_key_missing", "`local_file` needs an `object_key`: the path of the source")
+            raise PydanticCustomError(
+                "object_key_missing", "`local_file` needs an `object_key`: the path of the source"
+            )
         if self.source_type is SourceType.S3_PRESIGNED and self.object_key is not None:
-            raise PydanticCustomError("object_key_refused", "`object_key` is only for `local_file`; uploads get their key from PixelFlow")
+            raise PydanticCustomError(
+                "object_key_refused", "`object_key` is only for `local_file`; uploads get their key from PixelFlow"
+            )
         return self
 
 
-def parse_create_job(raw: object) -> CreateJobRequest:
-    """Read the body of ``POST /v1/jobs``.
+def explain(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
+    """All that is wrong with the body ``raw`` of ``POST /v1/jobs``, from the rows of Pydantic's error.
 
-    Raises:
-        ValidationFailedError: with everything that is wrong, each with a JSON Pointer.
+    Pydantic does not look at a list whose members are wrong; here the pipeline's tree has its say all the same.
     """
-    tree = [
-        FieldError(pointer=f"/pipeline{error.pointer}", message=error.message)
-        for error in tree_errors(raw.get("pipeline") if isinstance(raw, dict) else None)
+    fields = [
+        FieldError(pointer=_pointer(row["loc"], raw), message=row["msg"])
+        for row in rows
+        if row["type"] != "pipeline_tree"
     ]
-    try:
-        request = CreateJobRequest.model_validate(raw)
-    except ValidationError as error:
-        fields = [_field_error(row, raw) for row in error.errors(include_url=False) if row["type"] != "pipeline_tree"]
-        errors = fields + tree
-        raise ValidationFailedError(f"{len(errors)} {'thing is' if len(errors) == 1 else 'things are'} wrong; see errors", errors) from None
-    return request
-
-
-def _field_error(row: ErrorDetails, raw: object) -> FieldError:
-    return FieldError(pointer=_pointer(row["loc"], raw), message=row["msg"])
+    steps = raw.get("pipeline") if isinstance(raw, dict) else None
+    tree = [FieldError(pointer=f"/pipeline{error.pointer}", message=error.message) for error in tree_errors(steps)]
+    return fields + tree
 
 
 def _pointer(location: tuple[int | str, ...], raw: object) -> str:
@@ -177,7 +183,9 @@ class Upload(_Response):
     presigned_put_url: Annotated[str | None, Field(description="Null where nothing is to be uploaded.")]
     presigned_url_state: Literal["ready", "not_required"]
     method: Literal["PUT"] = "PUT"
-    headers: Annotated[dict[str, str], Field(description="To be sent with the upload exactly as given; they are signed.")]
+    headers: Annotated[
+        dict[str, str], Field(description="To be sent with the upload exactly as given; they are signed.")
+    ]
     expires_at: datetime | None
     max_bytes: int
 

@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 QUEUE = "images"
 ACTOR = "process_image"
-SCHEMA = "pixelflow.process_image"
-VERSION = 1
 
 
 class ProcessImage(BaseModel):
@@ -19,8 +17,8 @@ class ProcessImage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    schema_: Annotated[Literal["pixelflow.process_image"], Field(alias="schema")] = SCHEMA
-    version: Literal[1] = VERSION
+    schema_: Annotated[Literal["pixelflow.process_image"], Field(alias="schema")] = "pixelflow.process_image"
+    version: Literal[1] = 1
     job_id: UUID
     requested_at: datetime
     traceparent: Annotated[str | None, Field(description="W3C Trace Context of the request that asked for it.")] = None

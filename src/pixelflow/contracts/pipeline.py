@@ -40,6 +40,12 @@ EXTENSIONS = {Format.JPEG: "jpg", Format.PNG: "png", Format.WEBP: "webp", Format
 MEDIA_TYPES = {format_: f"image/{format_.value}" for format_ in Format}
 
 
+def output_name(step_id: str, format_: Format) -> str:
+    """The file name of an output: in the attempt's private directory, in object storage, and as a download."""
+    return f"{step_id}.{EXTENSIONS[format_]}"
+
+
+
 class Fit(StrEnum):
     """How a picture meets a box of ``width`` × ``height``; the words of CSS ``object-fit``, plus ``inside`` and ``outside``."""
 

@@ -23,7 +23,9 @@ class FieldError(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    pointer: Annotated[str, Field(description="JSON Pointer (RFC 6901) to the wrong value.", examples=["/pipeline/0/width"])]
+    pointer: Annotated[
+        str, Field(description="JSON Pointer (RFC 6901) to the wrong value.", examples=["/pipeline/0/width"])
+    ]
     message: Annotated[str, Field(description="What is wrong and what to change.")]
 
 
@@ -63,6 +65,11 @@ class MalformedRequestError(RequestError):
 class BodyTooLargeError(RequestError):
     code = "body_too_large"
     title = "The body is too large"
+
+
+class UnsupportedMediaTypeError(RequestError):
+    code = "unsupported_media_type"
+    title = "The body must be JSON"
 
 
 class UnauthenticatedError(RequestError):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from pixelflow.contracts.pipeline import EXTENSIONS, Format, Pipeline, StepId
+from pixelflow.contracts.pipeline import Format, Pipeline, StepId
 
 
 class _Message(BaseModel):
@@ -82,8 +82,3 @@ class Refused(_Message):
 
 
 REPLY: TypeAdapter[Done | Refused] = TypeAdapter(Annotated[Done | Refused, Field(discriminator="kind")])
-
-
-def output_name(step_id: str, format_: Format) -> str:
-    """The file name of an output, in the private directory and in object storage."""
-    return f"{step_id}.{EXTENSIONS[format_]}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -46,7 +46,7 @@ class AsyncDatabase:
             open=False,
         )
 
-    async def __aenter__(self) -> AsyncDatabase:
+    async def __aenter__(self) -> Self:
         await self._pool.open(wait=False)
         return self
 
@@ -78,7 +78,7 @@ class Database:
             open=False,
         )
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         self._pool.open(wait=False)
         return self
 

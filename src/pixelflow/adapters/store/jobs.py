@@ -55,7 +55,13 @@ class JobRow:
 
 
 async def insert(
-    connection: AsyncConnection, *, job_id: UUID, user_id: str, request: CreateJobRequest, source_key: str, max_attempts: int
+    connection: AsyncConnection,
+    *,
+    job_id: UUID,
+    user_id: str,
+    request: CreateJobRequest,
+    source_key: str,
+    max_attempts: int,
 ) -> None:
     """Keep a new job, in status ``created``."""
     declared = request.source
@@ -123,14 +129,21 @@ class Startable:
 async def find_startable(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Startable | None:
     """The user's job of that id, as far as starting it is concerned."""
     cursor = await connection.execute(
-        "SELECT status, source_type, source_key, task_id, queued_at FROM jobs WHERE job_id = %s AND user_id = %s", (job_id, user_id)
+        "SELECT status, source_type, source_key, task_id, queued_at FROM jobs WHERE job_id = %s AND user_id = %s",
+        (job_id, user_id),
     )
     row = await cursor.fetchone()
     return Startable(**row) if row else None
 
 
 async def start(
-    connection: AsyncConnection, *, job_id: UUID, user_id: str, task_id: UUID, source_bytes: int, traceparent: str | None
+    connection: AsyncConnection,
+    *,
+    job_id: UUID,
+    user_id: str,
+    task_id: UUID,
+    source_bytes: int,
+    traceparent: str | None,
 ) -> datetime | None:
     """Move the user's job from ``created`` to ``queued`` and return when, or ``None`` if it is not there to be moved.
 
@@ -143,7 +156,13 @@ async def start(
         WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND status = 'created'
         RETURNING queued_at
         """,
-        {"job_id": job_id, "user_id": user_id, "task_id": task_id, "source_bytes": source_bytes, "traceparent": traceparent},
+        {
+            "job_id": job_id,
+            "user_id": user_id,
+            "task_id": task_id,
+            "source_bytes": source_bytes,
+            "traceparent": traceparent,
+        },
     )
     row = await cursor.fetchone()
     return row["queued_at"] if row else None

@@ -22,7 +22,8 @@ class StoredKey:
 async def insert(connection: AsyncConnection, *, key_id: str, user_id: str, name: str, secret_hash: bytes) -> None:
     """Keep a new key."""
     await connection.execute(
-        "INSERT INTO api_keys (key_id, user_id, name, secret_hash) VALUES (%s, %s, %s, %s)", (key_id, user_id, name, secret_hash)
+        "INSERT INTO api_keys (key_id, user_id, name, secret_hash) VALUES (%s, %s, %s, %s)",
+        (key_id, user_id, name, secret_hash),
     )
 
 

@@ -31,7 +31,9 @@ def migrate(database_url: str) -> list[str]:
 
 def _apply(database_url: str) -> list[str]:
     scheme, rest = database_url.split("://", 1)
-    backend = yoyo.get_backend(f"{scheme.replace('postgres', 'postgresql') if scheme == 'postgres' else scheme}+psycopg://{rest}")
+    backend = yoyo.get_backend(
+        f"{scheme.replace('postgres', 'postgresql') if scheme == 'postgres' else scheme}+psycopg://{rest}"
+    )
     try:
         missing = backend.to_apply(yoyo.read_migrations(str(MIGRATIONS)))
         if not missing:

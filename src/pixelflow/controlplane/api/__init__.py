@@ -1,0 +1,1 @@
+"""The HTTP API. No image bytes pass through it."""

@@ -1,0 +1,114 @@
+"""Routes of jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Header, Query
+
+from pixelflow.contracts import problems
+from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
+from pixelflow.controlplane.api.auth import IdentityOf
+from pixelflow.controlplane.api.problems import documented
+from pixelflow.controlplane.api.services import ServicesOf
+
+router = APIRouter(
+    prefix="/v1/jobs",
+    tags=["jobs"],
+    responses=documented(problems.UnauthenticatedError, problems.StoreUnavailableError),
+)
+
+_EXAMPLES = {
+    "one-thumbnail": {
+        "summary": "One WebP of at most 640 pixels",
+        "value": {
+            "source": {"content_length": 2483920, "content_type": "image/jpeg"},
+            "pipeline": [{"id": "small", "action": "resize", "width": 640, "format": "webp"}],
+        },
+    },
+    "a-tree": {
+        "summary": "A hero picture and its watermarked copy, from one decode",
+        "value": {
+            "source_type": "s3_presigned",
+            "webhook_url": "https://client.example/hooks/pixel-done",
+            "metadata": {"sku": "A-17"},
+            "pipeline": [
+                {
+                    "id": "hero",
+                    "action": "resize",
+                    "width": 1600,
+                    "height": 900,
+                    "fit": "cover",
+                    "gravity": "attention",
+                    "format": "avif",
+                },
+                {
+                    "id": "hero_marked",
+                    "from": "hero",
+                    "action": "watermark",
+                    "format": "jpeg",
+                    "watermark": {"text": "© Acme", "opacity": 0.65, "gravity": "southeast"},
+                },
+            ],
+        },
+    },
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Create a job",
+    responses=documented(
+        problems.MalformedRequestError,
+        problems.BodyTooLargeError,
+        problems.LocalFilesDisabledError,
+        problems.UnsupportedMediaTypeError,
+        problems.ValidationFailedError,
+    ),
+)
+async def create_job(
+    identity: IdentityOf, services: ServicesOf, job: Annotated[CreateJobRequest, Body(openapi_examples=_EXAMPLES)]
+) -> CreatedJob:
+    """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
+    return await services.jobs.create(identity.user_id, job)
+
+
+@router.post(
+    "/{job_id}/start",
+    status_code=202,
+    summary="Start a job",
+    responses=documented(
+        problems.NotFoundError,
+        problems.JobAlreadyFinishedError,
+        problems.SourceMissingError,
+        problems.SourceTooLargeError,
+    ),
+)
+async def start_job(
+    identity: IdentityOf,
+    services: ServicesOf,
+    job_id: UUID,
+    traceparent: Annotated[str | None, Header(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] = None,
+) -> StartedJob:
+    """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
+    return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
+
+
+@router.get("/{job_id}", summary="Show a job", responses=documented(problems.NotFoundError))
+async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
+    """The job, with a fresh download URL for each output."""
+    return await services.jobs.get(identity.user_id, job_id)
+
+
+@router.get("", summary="List jobs", responses=documented(problems.ValidationFailedError))
+async def list_jobs(
+    identity: IdentityOf,
+    services: ServicesOf,
+    status: JobStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> JobPage:
+    """Your jobs, newest first."""
+    return await services.jobs.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)

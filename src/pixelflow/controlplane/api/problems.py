@@ -1,0 +1,129 @@
+"""Errors as ``application/problem+json`` (RFC 9457): the only place that knows HTTP statuses of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pixelflow.contracts import problems
+from pixelflow.contracts.job import Problem, explain
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUSES: dict[type[problems.PixelflowError], int] = {
+    problems.MalformedRequestError: 400,
+    problems.UnauthenticatedError: 401,
+    problems.LocalFilesDisabledError: 403,
+    problems.NotFoundError: 404,
+    problems.MethodNotAllowedError: 405,
+    problems.JobAlreadyFinishedError: 409,
+    problems.SourceMissingError: 409,
+    problems.BodyTooLargeError: 413,
+    problems.SourceTooLargeError: 413,
+    problems.UnsupportedMediaTypeError: 415,
+    problems.ValidationFailedError: 422,
+    problems.DependencyError: 503,
+    problems.PixelflowError: 500,
+}
+"""The status of each error; a class that is not here has its parent's."""
+
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_ROUTING = {
+    404: problems.NotFoundError("There is no such route"),
+    405: problems.MethodNotAllowedError("Use another method"),
+}
+
+_log = structlog.get_logger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem."""
+    app.add_exception_handler(problems.PixelflowError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def response(error: problems.PixelflowError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer that tells of ``error``."""
+    status = status_of(type(error))
+    problem = Problem(
+        type=f"urn:pixelflow:problem:{error.code}",
+        title=error.title,
+        status=status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        errors=list(error.errors) if isinstance(error, problems.ValidationFailedError) else None,
+    )
+    return JSONResponse(
+        problem.model_dump(mode="json", exclude_none=True),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers={**_HEADERS.get(status, {}), **(headers or {})},
+    )
+
+
+def status_of(error: type[problems.PixelflowError]) -> int:
+    """The HTTP status of a class of errors."""
+    return next(STATUSES[cls] for cls in error.__mro__ if cls in STATUSES)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, problems.PixelflowError)  # noqa: S101  # how the handler is registered
+    if isinstance(error, problems.DependencyError):
+        _log.warning("dependency unavailable", code=error.code, cause=type(error.__cause__).__name__)
+    return response(error, request.state.request_id)
+
+
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # how the handler is registered
+    return response(_from_validation(error), request.state.request_id)
+
+
+def _from_validation(error: RequestValidationError) -> problems.RequestError:
+    rows = error.errors()
+    if any(row["type"] == "json_invalid" for row in rows):
+        return problems.MalformedRequestError("Send a body that is valid JSON")
+    if any(row["loc"] == ("path", "job_id") for row in rows):
+        return problems.NotFoundError("You have no job of that id")
+    if isinstance(error.body, bytes):
+        return problems.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
+    body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
+    fields = explain(body, error.body) if body else []
+    fields += [
+        problems.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=row["msg"])
+        for row in rows
+        if row["loc"][0] != "body"
+    ]
+    count = "1 thing is" if len(fields) == 1 else f"{len(fields)} things are"
+    return problems.ValidationFailedError(f"{count} wrong; see `errors`", fields)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  # how the handler is registered
+    known = _ROUTING.get(error.status_code, problems.MalformedRequestError(str(error.detail)))
+    return response(known, request.state.request_id, error.headers)
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    _log.error("unhandled error", exc_info=error)
+    return response(
+        problems.PixelflowError("The error is ours and has been logged; tell us the request id"),
+        request.state.request_id,
+    )
+
+
+def documented(*errors: type[problems.PixelflowError]) -> dict[int | str, dict[str, Any]]:
+    """For a route's ``responses``: which problems it may answer with."""
+    table: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        row = table.setdefault(status_of(error), {"model": Problem, "description": ""})
+        row["description"] = ", ".join(filter(None, [row["description"], f"`{error.code}`"]))
+    return table

@@ -1,0 +1,50 @@
+"""Runs a loop's ``run_once`` again and again: at once while there is work, else after a pause; errors never end it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from pixelflow.contracts.problems import DependencyError
+
+MAX_BACKOFF_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Once(Protocol):
+    """One round of a loop."""
+
+    async def run_once(self) -> int:
+        """Do what there is to do; returns how much it was."""
+
+
+async def repeat(work: Once, *, pause: float, stop: asyncio.Event) -> None:
+    """Run until ``stop`` is set.
+
+    Args:
+        work: the loop's work.
+        pause: seconds between rounds that find nothing.
+        stop: when to end; the round under way is finished.
+    """
+    wait = pause
+    while not stop.is_set():
+        try:
+            done = await work.run_once()
+            wait = 0.0 if done else pause
+        except DependencyError as error:
+            wait = min(MAX_BACKOFF_SECONDS, max(wait, pause) * 2)
+            _log.warning("dependency unavailable", loop=type(work).__name__, code=error.code)
+        except Exception:  # a bug in one round must not end the loop for good
+            wait = MAX_BACKOFF_SECONDS
+            _log.exception("loop failed", loop=type(work).__name__)
+        await _sleep(wait, stop)
+
+
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

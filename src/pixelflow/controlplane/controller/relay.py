@@ -1,0 +1,62 @@
+"""Queued rows → Redis: sends the message of every due row that no message stands for.
+
+Rows get here when Redis was away at the start of their job, when it lost what it held, and when an attempt is due to be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from pixelflow.adapters.queue import JobQueue
+from pixelflow.adapters.store import dispatch
+from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.contracts.messages import ProcessImage
+from pixelflow.contracts.problems import QueueUnavailableError
+
+STALE = timedelta(seconds=15)
+"""A message that was not seen for so long is looked for again."""
+BATCH = 500
+
+_log = structlog.get_logger(__name__)
+
+
+class Relay:
+    """The loop's work, once."""
+
+    def __init__(self, database: AsyncDatabase, queue: JobQueue, *, stale: timedelta = STALE) -> None:
+        self._database = database
+        self._queue = queue
+        self._stale = stale
+
+    async def run_once(self) -> int:
+        """Send what is missing; returns how many messages that were.
+
+        Raises:
+            QueueUnavailableError: Redis does not answer; the rows are due again at once.
+        """
+        async with self._database.connection() as connection:
+            rows = await dispatch.take_unrelayed(connection, stale=self._stale, limit=BATCH)
+        try:
+            missing = await asyncio.to_thread(self._send_missing, rows)
+        except QueueUnavailableError:
+            await self._release([row.task_id for row in rows])
+            raise
+        if missing:
+            _log.info("relayed", messages=missing)
+        return missing
+
+    def _send_missing(self, rows: list[dispatch.QueuedRow]) -> int:
+        standing = self._queue.standing([row.task_id for row in rows]) if rows else set()
+        missing = [row for row in rows if row.task_id not in standing]
+        for row in missing:
+            message = ProcessImage(job_id=row.job_id, requested_at=row.run_at, traceparent=row.traceparent)
+            self._queue.send(row.task_id, message)
+        return len(missing)
+
+    async def _release(self, task_ids: list[UUID]) -> None:
+        async with self._database.connection() as connection:
+            await dispatch.unsend(connection, task_ids)

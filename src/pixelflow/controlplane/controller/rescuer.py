@@ -1,0 +1,28 @@
+"""Jobs of silent workers → the queue, or ``failed`` when their attempts are used up."""
+
+from __future__ import annotations
+
+import structlog
+
+from pixelflow.adapters.store import dispatch
+from pixelflow.adapters.store.database import AsyncDatabase
+
+BATCH = 100
+_EXHAUSTED = "The workers that tried this job died or went silent each time; the picture may be more than they can take"
+
+_log = structlog.get_logger(__name__)
+
+
+class Rescuer:
+    """The loop's work, once."""
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    async def run_once(self) -> int:
+        """Take back expired leases; returns how many."""
+        async with self._database.connection() as connection:
+            rows = await dispatch.rescue_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
+        for row in rows:
+            _log.warning("lease expired", job_id=str(row.job_id), attempts=row.attempts, status=row.status)
+        return len(rows)

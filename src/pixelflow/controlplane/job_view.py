@@ -1,0 +1,44 @@
+"""A job as its owner sees it, made from its row: the one place where rows become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pixelflow.adapters.store.jobs import JobRow
+from pixelflow.contracts.job import Job, JobFailure, Output, Source, Usage
+
+DownloadUrl = Callable[[JobRow, dict[str, object]], str | None]
+
+
+def view(row: JobRow, download_url: DownloadUrl) -> Job:
+    """The job of ``row``; ``download_url`` signs the way to each of its outputs."""
+    return Job(
+        job_id=row.job_id,
+        status=row.status,
+        source=_source(row),
+        pipeline=row.pipeline,
+        webhook_url=row.webhook_url,
+        metadata=row.metadata,
+        attempts=row.attempts,
+        max_attempts=row.max_attempts,
+        created_at=row.created_at,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outputs=[Output(**output, download_url=download_url(row, output)) for output in row.outputs],
+        error=JobFailure(**row.error) if row.error else None,
+        usage=Usage(**row.usage) if row.usage else None,
+    )
+
+
+def _source(row: JobRow) -> Source:
+    return Source(
+        type=row.source_type,
+        object_key=row.source_key,
+        bytes=row.source_bytes if row.source_bytes is not None else row.declared_bytes,
+        content_type=row.declared_content_type,
+        sha256=row.source_sha256,
+        format=row.source_format,
+        width=row.source_width,
+        height=row.source_height,
+    )
