@@ -1,0 +1,106 @@
+"""Sizes and places of pictures: integer arithmetic on pixels. It must never touch a picture."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pixelflow.contracts.pipeline import Compass, Fit, Resize
+
+
+class Size(NamedTuple):
+    """Pixels."""
+
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Width × height."""
+        return self.width * self.height
+
+    @property
+    def shorter(self) -> int:
+        """The shorter side."""
+        return min(self)
+
+
+class Fitted(NamedTuple):
+    """How a picture meets a box: first it becomes ``scaled``, then it is cut or padded to ``canvas``."""
+
+    scaled: Size
+    canvas: Size
+
+
+def fit(picture: Size, step: Resize) -> Fitted:
+    """What ``step`` makes of a picture of this size.
+
+    Without ``enlarge`` no side of the picture ever grows: `inside` and `outside` leave a smaller picture as it is,
+    `fill` keeps the side that is too short, `cover` cuts only what stands out, `contain` pads up to the box.
+    With a width or a height alone the other side follows, and every fit does the same.
+    """
+    if step.width is None or step.height is None:
+        scaled = _along(picture, step.width, step.height)
+        scaled = scaled if step.enlarge else _no_larger(scaled, picture)
+        return Fitted(scaled, scaled)
+    box = Size(step.width, step.height)
+    scaled = _scaled(picture, box, step.fit)
+    if not step.enlarge:
+        scaled = _no_larger(scaled, picture) if step.fit is not Fit.FILL else _smaller_sides(scaled, picture)
+    return Fitted(scaled, _canvas(scaled, box, step.fit))
+
+
+def place(gravity: Compass, outer: Size, inner: Size, margin: int = 0) -> tuple[int, int]:
+    """Left and top of ``inner`` in ``outer``, ``margin`` pixels off the edges that ``gravity`` names."""
+    across, down = outer.width - inner.width, outer.height - inner.height
+    return (
+        _offset(across, margin, near="west" in gravity.value, far="east" in gravity.value),
+        _offset(down, margin, near="north" in gravity.value, far="south" in gravity.value),
+    )
+
+
+def length(value: int | str, shorter: int) -> float:
+    """Pixels that a length of ``contracts.pipeline`` means on a picture with this shorter side."""
+    return float(value) if isinstance(value, int) else float(value.rstrip("%")) / 100 * shorter
+
+
+def _offset(free: int, margin: int, *, near: bool, far: bool) -> int:
+    if near:
+        return margin
+    return free - margin if far else free // 2
+
+
+def _along(picture: Size, width: int | None, height: int | None) -> Size:
+    """``picture`` with one side given and the other in proportion."""
+    if width is not None:
+        return Size(width, _proportion(picture.height, width, picture.width))
+    assert height is not None  # noqa: S101 - the model demands one of the two
+    return Size(_proportion(picture.width, height, picture.height), height)
+
+
+def _scaled(picture: Size, box: Size, fit_: Fit) -> Size:
+    if fit_ is Fit.FILL:
+        return box
+    by_width = _along(picture, box.width, None)
+    by_height = _along(picture, None, box.height)
+    wider = picture.width * box.height >= box.width * picture.height
+    within = fit_ in {Fit.INSIDE, Fit.CONTAIN}
+    return by_width if wider is within else by_height
+
+
+def _canvas(scaled: Size, box: Size, fit_: Fit) -> Size:
+    if fit_ is Fit.CONTAIN:
+        return box
+    return _smaller_sides(scaled, box) if fit_ is Fit.COVER else scaled
+
+
+def _no_larger(scaled: Size, picture: Size) -> Size:
+    return picture if scaled.width > picture.width or scaled.height > picture.height else scaled
+
+
+def _smaller_sides(one: Size, other: Size) -> Size:
+    return Size(min(one.width, other.width), min(one.height, other.height))
+
+
+def _proportion(side: int, numerator: int, denominator: int) -> int:
+    """``side`` × numerator ÷ denominator, rounded half up in integers, and never 0."""
+    return max(1, (2 * side * numerator + denominator) // (2 * denominator))
