@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     worker_child_memory_bytes: Annotated[
         int, Field(ge=200_000_000, description="Memory that one transform may use, in bytes")
     ] = 2_000_000_000
+    worker_grace_seconds: Annotated[
+        float, Field(ge=0, le=600, description="How long a worker that is told to stop finishes what it has in hand")
+    ] = 5
     worker_temp_dir: Annotated[
         Path | None, Field(description="Where sources and outputs lie while they are worked on. Default: the system's")
     ] = None

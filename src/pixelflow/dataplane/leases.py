@@ -1,0 +1,149 @@
+"""The leases of a worker: renewed together, in one statement, by one thread, which also learns of those that are lost.
+
+A lease is lost when its job was canceled or given to another worker, or when it could not be renewed in time. Whoever works under it is
+told at once; what it would still write is refused by the lease token anyway.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import structlog
+
+from pixelflow.adapters.store import attempts
+from pixelflow.adapters.store.attempts import Lease
+from pixelflow.adapters.store.database import Database
+from pixelflow.contracts.problems import StoreUnavailableError
+
+MAX_INTERVAL_SECONDS = 1.0
+"""Between renewals, at most: a canceled job is noticed within it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class LeaseLostError(Exception):
+    """The job is no longer this worker's."""
+
+
+class GoodbyeError(Exception):
+    """The worker is leaving; the job goes back to the queue."""
+
+
+class HeldLease:
+    """A lease that is being renewed, as the thread that works under it sees it."""
+
+    def __init__(self, lease: Lease, *, until: float) -> None:
+        self.lease = lease
+        self.until = until
+        """When it runs out unless renewed, on the monotonic clock."""
+        self._lock = threading.Lock()
+        self._reason: Exception | None = None
+        self._kill: Callable[[], None] | None = None
+
+    def interrupt(self, reason: Exception) -> None:
+        """Stop the work: kill the child that is at it, and raise ``reason`` at the next ``check``. The first reason stays."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason
+            if self._kill is not None:
+                self._kill()
+
+    def on_child(self, kill: Callable[[], None] | None) -> None:
+        """Say how to kill the child that works for this job; ``None``: there is none."""
+        with self._lock:
+            self._kill = kill
+            if kill is not None and self._reason is not None:
+                kill()
+
+    def check(self) -> None:
+        """Raise the reason to stop, if there is one.
+
+        Raises:
+            LeaseLostError, GoodbyeError: as given to ``interrupt``.
+        """
+        if self._reason is not None:
+            raise self._reason
+
+
+class LeaseKeeper:
+    """Holds a worker's leases."""
+
+    def __init__(self, database: Database, *, lease: timedelta, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._duration = lease
+        self._clock = clock
+        self._held: set[HeldLease] = set()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._stop = threading.Event()
+        self._interval = min(MAX_INTERVAL_SECONDS, lease.total_seconds() / 3)
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop renewing."""
+        self._stop.set()
+        self._thread.join()
+
+    @contextmanager
+    def hold(self, lease: Lease) -> Iterator[HeldLease]:
+        """Renew ``lease`` for as long as the context lasts."""
+        held = HeldLease(lease, until=self._clock() + self._duration.total_seconds())
+        with self._lock:
+            self._held.add(held)
+        try:
+            yield held
+        finally:
+            with self._idle:
+                self._held.discard(held)
+                self._idle.notify_all()
+
+    def wait_until_idle(self, seconds: float) -> None:
+        """Wait for the last lease to be let go of, so long at most."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._held, seconds)
+
+    def interrupt_all(self, reason: Exception) -> None:
+        """Stop all work."""
+        for held in self._snapshot():
+            held.interrupt(reason)
+
+    def _snapshot(self) -> list[HeldLease]:
+        with self._lock:
+            return list(self._held)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            try:
+                self.run_once()
+            except Exception:  # noqa: BLE001  # the thread must outlive a bug: without it every lease of the worker runs out
+                _log.exception("leases could not be renewed")
+
+    def run_once(self) -> None:
+        """Renew all; interrupt what is lost."""
+        held = self._snapshot()
+        if not held:
+            return
+        asked_at = self._clock()
+        try:
+            with self._database.connection() as connection:
+                kept = attempts.renew(connection, [each.lease for each in held], lease=self._duration)
+        except StoreUnavailableError:
+            _log.warning("leases not renewed: the database is not available", leases=len(held))
+            kept = set()
+            lost = [each for each in held if each.until <= self._clock()]
+        else:
+            lost = [each for each in held if each.lease.job_id not in kept]
+        for each in held:
+            if each.lease.job_id in kept:
+                each.until = asked_at + self._duration.total_seconds()
+        for each in lost:
+            _log.warning("lease lost", job_id=str(each.lease.job_id), lease_token=each.lease.token)
+            each.interrupt(LeaseLostError())
