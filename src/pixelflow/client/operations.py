@@ -28,10 +28,9 @@ from pixelflow.contracts.job import (
     JobStatus,
     Problem,
     StartedJob,
-    parse_create_job,
+    explain,
 )
 from pixelflow.contracts.pipeline import Resize, Watermark
-from pixelflow.contracts.problems import ValidationFailedError
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -242,9 +241,9 @@ def _job_request(
     if webhook_url is not None:
         raw["webhook_url"] = webhook_url
     try:
-        return parse_create_job(raw)
-    except ValidationFailedError as error:
-        raise InvalidRequestError(error.detail, error.errors) from error
+        return CreateJobRequest.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidRequestError("The job can't be right", explain(error.errors(include_url=False), raw)) from None
 
 
 def _answered(response: Response, model: type[M]) -> M:

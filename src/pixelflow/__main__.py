@@ -1,0 +1,5 @@
+"""``python -m pixelflow`` is ``pixelflow``."""
+
+from pixelflow.cli.main import main
+
+main()

@@ -1,0 +1,42 @@
+"""What ``up`` does: hands the embedded stack what brings its database up to date, and what makes its first key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.cli.exit_codes import ExitCode
+from pixelflow.cli.output import plain
+from pixelflow.cli.service import complain_by_line
+from pixelflow.contracts.problems import PixelflowError
+from pixelflow.controlplane import operate
+from pixelflow.devstack import up
+from pixelflow.devstack.errors import StackError
+
+USER = "local"
+"""Whose jobs the stack's own key sees."""
+_DATABASE_URL = "PIXELFLOW_DATABASE_URL"
+
+
+def run(home: Path | None, api_port: int) -> ExitCode:
+    """Run the whole service until it is told to end."""
+    try:
+        up.run(home, api_port=api_port, say=_say, migrate=_migrate, seed=_seed)
+    except (StackError, PixelflowError) as error:
+        complain_by_line(error)
+        return ExitCode.FAILED
+    return ExitCode.DONE
+
+
+def _say(sentence: str) -> None:
+    # Flushed, for whoever reads it by a pipe waits for it.
+    print(plain(sentence), flush=True)
+
+
+def _migrate(environment: Mapping[str, str]) -> None:
+    migrate(environment[_DATABASE_URL])
+
+
+def _seed(environment: Mapping[str, str]) -> str:
+    return operate.issue_key(environment[_DATABASE_URL], user_id=USER, name="pixelflow up")

@@ -1,0 +1,57 @@
+"""``pixelflow up|api|worker|controller|migrate``: start what the service consists of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixelflow.cli.output import say
+from pixelflow.cli.service import operating
+
+
+def up(
+    *,
+    home: Annotated[
+        Path | None, typer.Option(metavar="DIR", file_okay=False, envvar="PIXELFLOW_HOME", help="Where its data lies.")
+    ] = None,
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0 takes a free one.")] = 8080,
+) -> None:
+    """Run the whole service on this machine, servers included, until Ctrl-C."""
+    from pixelflow.cli import local_service  # noqa: PLC0415 - see the package's docstring
+
+    raise typer.Exit(local_service.run(home, api_port))
+
+
+def api() -> None:
+    """Run the API."""
+    with operating() as settings:
+        from pixelflow.controlplane.api import serve  # noqa: PLC0415 - see the package's docstring
+
+        serve.run(settings)
+
+
+def worker() -> None:
+    """Run a worker, which transforms pictures."""
+    with operating() as settings:
+        from pixelflow.dataplane import worker as process  # noqa: PLC0415 - see the package's docstring
+
+        process.run(settings)
+
+
+def controller() -> None:
+    """Run the controller, which moves on what got stuck."""
+    with operating() as settings:
+        from pixelflow.controlplane.controller import run as process  # noqa: PLC0415 - see the package's docstring
+
+        process.run(settings)
+
+
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    with operating() as settings:
+        from pixelflow.adapters.store import migrate as schema  # noqa: PLC0415 - see the package's docstring
+
+        applied = schema.migrate(settings.database_url.get_secret_value())
+    say(f"Applied {', '.join(applied)}" if applied else "Nothing to apply")

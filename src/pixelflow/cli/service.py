@@ -1,0 +1,40 @@
+"""What the commands that run the service have in common: settings first, and failures told in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from pixelflow.cli.exit_codes import ExitCode
+from pixelflow.cli.output import complain
+
+if TYPE_CHECKING:
+    from pixelflow.settings import Settings
+
+
+@contextmanager
+def operating() -> Iterator[Settings]:
+    """The settings from the environment; a failure of the service within ends the command, told, with its code."""
+    from pixelflow import settings  # noqa: PLC0415 - see the package's docstring
+    from pixelflow.contracts.problems import DependencyError, PixelflowError  # noqa: PLC0415
+
+    try:
+        yield settings.load()
+    except settings.SettingsError as error:
+        complain_by_line(error)
+        raise typer.Exit(ExitCode.MISCONFIGURED) from None
+    except DependencyError as error:
+        complain(error)
+        raise typer.Exit(ExitCode.UNREACHABLE) from error
+    except PixelflowError as error:
+        complain(error)
+        raise typer.Exit(ExitCode.FAILED) from error
+
+
+def complain_by_line(error: Exception) -> None:
+    """Each line of the message for itself: there is one per wrong setting."""
+    for line in str(error).splitlines():
+        complain(line)
