@@ -1,0 +1,168 @@
+"""The three servers: what they keep, what they refuse, and what a stranger on the machine can learn of them."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+import redis
+from tests.integration.devstack.processes_of import processes_of
+from tests.support.signed_requests import Target, send
+
+from pixelflow.devstack.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+JPEG = {"Content-Type": "image/jpeg", "Content-Length": "5"}
+
+
+def _put(environment: Mapping[str, str], key: str) -> int:
+    return send("PUT", Target.of(environment).presign("PUT", key, headers=JPEG), b"hello", JPEG).status
+
+
+def test_a_home_s_data_is_there_again_at_the_next_start(home: Path, said: list[str]) -> None:
+    with Stack.open(home, say=said.append) as first:
+        assert first.is_new
+        first.start_servers()
+        with psycopg.connect(first.environment["PIXELFLOW_DATABASE_URL"]) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        with redis.Redis.from_url(first.environment["PIXELFLOW_REDIS_URL"]) as client:
+            client.set("kept", "42")
+        assert _put(first.environment, "kept/object") == 200
+    with Stack.open(home, say=said.append) as second:
+        assert not second.is_new
+        assert second.environment == first.environment
+        second.start_servers()
+        with psycopg.connect(second.environment["PIXELFLOW_DATABASE_URL"]) as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchall() == [(42,)]
+        with redis.Redis.from_url(second.environment["PIXELFLOW_REDIS_URL"]) as client:
+            assert client.get("kept") == b"42"
+        assert send("GET", Target.of(second.environment).presign("GET", "kept/object")).body == b"hello"
+    assert said == []
+    assert processes_of(home) == []
+
+
+def test_two_homes_run_side_by_side(servers: Stack, home: Path, said: list[str]) -> None:
+    with Stack.open(home, say=said.append) as other:
+        other.start_servers()
+        urls = {name for name in other.environment if name.endswith("_URL")}
+        assert all(other.environment[name] != servers.environment[name] for name in urls)
+
+
+@pytest.mark.parametrize("user", ["pixelflow", "postgres"])
+def test_postgres_refuses_a_wrong_password(servers: Stack, user: str) -> None:
+    parts = urlsplit(servers.environment["PIXELFLOW_DATABASE_URL"])
+    url = urlunsplit(parts._replace(netloc=f"{user}:wrong@{parts.hostname}:{parts.port}"))
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(url)
+
+
+def test_valkey_refuses_who_has_no_password(servers: Stack) -> None:
+    parts = urlsplit(servers.environment["PIXELFLOW_REDIS_URL"])
+    with (
+        redis.Redis.from_url(f"redis://{parts.hostname}:{parts.port}/0") as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+
+
+def test_s3_refuses_an_unsigned_request(servers: Stack) -> None:
+    assert _put(servers.environment, "private/object") == 200
+    signed = Target.of(servers.environment).presign("GET", "private/object")
+    assert send("GET", signed).status == 200
+    assert send("GET", signed.partition("?")[0]).status in {400, 403}
+
+
+def test_pixelflow_s_role_owns_its_database_and_is_no_superuser(servers: Stack) -> None:
+    with psycopg.connect(servers.environment["PIXELFLOW_DATABASE_URL"]) as connection:
+        row = connection.execute(
+            "SELECT rolsuper, pg_get_userbyid(datdba), current_setting('fsync'), current_setting('server_version_num') "
+            "FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()"
+        ).fetchone()
+    assert row is not None
+    assert row[:3] == (False, "pixelflow", "on")
+    assert row[3].startswith("18")
+
+
+def test_servers_listen_on_the_loopback_interface_alone(servers: Stack) -> None:
+    listening = {
+        line.split()[1]
+        for table in ("/proc/net/tcp", "/proc/net/tcp6")
+        for line in Path(table).read_text().splitlines()[1:]
+        if line.split()[3] == "0A"
+    }
+    for address in servers.addresses.values():
+        hexadecimal = f"{int(address.rpartition(':')[2]):04X}"
+        assert {host for host, _, port in (entry.partition(":") for entry in listening) if port == hexadecimal} <= {
+            "0100007F"
+        }
+
+
+def test_no_secret_is_on_a_command_line(servers: Stack) -> None:
+    running = processes_of(servers.home.path)
+    assert running
+    told = b"".join((Path("/proc") / pid / "cmdline").read_bytes() for pid in running)
+    assert [name for name, secret in servers.home.secrets.items() if secret.encode() in told] == []
+
+
+def test_no_secret_is_in_a_log(servers: Stack) -> None:
+    logged = "".join(log.read_text() for log in (servers.home.path / "logs").iterdir())
+    assert [name for name, secret in servers.home.secrets.items() if secret in logged] == []
+
+
+def test_nothing_in_the_home_can_be_read_by_others(servers: Stack) -> None:
+    for entry in servers.home.path.iterdir():
+        open_to_others = stat.S_IRWXG | stat.S_IRWXO
+        assert entry.stat().st_mode & open_to_others == 0, entry
+    assert servers.home.path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP | stat.S_IWGRP) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "headers", "body"),
+    [
+        pytest.param("PUT", "signed", {"Content-Type": "image/png"}, b"hello", id="other content type"),
+        pytest.param("PUT", "signed", {"Content-Type": "image/jpeg"}, b"hello!", id="other length"),
+        pytest.param("PUT", "other", {"Content-Type": "image/jpeg"}, b"hello", id="other key"),
+        pytest.param("POST", "signed", {"Content-Type": "image/jpeg"}, b"hello", id="other method"),
+    ],
+)
+def test_s3_refuses_an_upload_that_was_not_signed_like_this(
+    servers: Stack, method: str, key: str, headers: dict[str, str], body: bytes
+) -> None:
+    url = Target.of(servers.environment).presign("PUT", "signed", headers=JPEG)
+    assert send(method, url.replace("/signed?", f"/{key}?"), body, headers).status == 403
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(servers: Stack) -> None:
+    size = 3_000_000
+    url = urlsplit(
+        Target.of(servers.environment).presign("PUT", "broken/object", headers={"Content-Length": str(size)})
+    )
+    head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {size}\r\n\r\n"
+    bucket = servers.home.path / "objects" / servers.environment["PIXELFLOW_S3_BUCKET"]
+    with socket.create_connection((url.hostname, url.port)) as connection:
+        connection.sendall(head.encode() + bytes(size // 2))
+        _wait_for(lambda: any(bucket.glob("broken/.rclone_temp_*")))
+        assert send("HEAD", Target.of(servers.environment).presign("HEAD", "broken/object")).status == 404
+    _wait_for(lambda: not any(path.is_file() for path in bucket.glob("broken/**/*")))
+    assert send("HEAD", Target.of(servers.environment).presign("HEAD", "broken/object")).status == 404
+
+
+def test_a_web_page_may_upload_with_a_presigned_url(servers: Stack) -> None:
+    url = Target.of(servers.environment).presign("PUT", "from-a-page", headers=JPEG)
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "PUT"}
+    assert send("OPTIONS", url, headers=asked).status == 200
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
