@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.pipeline import Format, Pipeline, StepId, tree_errors
+from pixelflow.contracts.pipeline import ACTIONS, Format, Pipeline, StepId, tree_errors
 from pixelflow.contracts.problems import FieldError
 
 
@@ -150,23 +150,23 @@ def explain(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
 
 
 def _pointer(location: tuple[int | str, ...], raw: object) -> str:
-    """The JSON Pointer of ``location``, without the names of union members that Pydantic puts between."""
+    """The JSON Pointer of ``location``, without what Pydantic puts between: a step's action, the members of a union."""
     parts: list[str] = []
     value: Any = raw
-    for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if isinstance(value, dict) and (part in value or (last and not _names_a_union_member(part))):
+    after_index = False
+    for part in location:
+        if after_index and part in ACTIONS:
+            after_index = False
+            continue
+        after_index = isinstance(value, list) and isinstance(part, int)
+        if isinstance(value, dict):
             value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int):
-            value = value[part] if part < len(value) else None
+        elif after_index:
+            value = value[part]
         else:
             continue
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
     return "".join(f"/{part}" for part in parts)
-
-
-def _names_a_union_member(part: int | str) -> bool:
-    return isinstance(part, str) and (part in {"resize", "watermark", "[key]"} or "[" in part)
 
 
 # ── What a client gets back ──────────────────────────────────────────────────────────────────────

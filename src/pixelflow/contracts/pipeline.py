@@ -45,7 +45,6 @@ def output_name(step_id: str, format_: Format) -> str:
     return f"{step_id}.{EXTENSIONS[format_]}"
 
 
-
 class Fit(StrEnum):
     """How a picture meets a box of ``width`` × ``height``; the words of CSS ``object-fit``, plus ``inside`` and ``outside``."""
 
@@ -139,7 +138,9 @@ class _Step(_Model):
     ] = None
     background: Annotated[
         Color,
-        Field(description="Where a format has no transparency, and for the padding of `contain`. `#rrggbb` or `#rrggbbaa`."),
+        Field(
+            description="Where a format has no transparency, and for the padding of `contain`. `#rrggbb` or `#rrggbbaa`."
+        ),
     ] = "#ffffff"
 
 
@@ -150,9 +151,9 @@ class Resize(_Step):
     width: Annotated[Dimension | None, Field(description="Pixels.")] = None
     height: Annotated[Dimension | None, Field(description="Pixels.")] = None
     fit: Annotated[Fit, Field(description="How the picture meets the box of width and height.")] = Fit.INSIDE
-    gravity: Annotated[Compass | Interest, Field(description="What `cover` keeps, and where `contain` puts the picture.")] = (
-        Compass.CENTER
-    )
+    gravity: Annotated[
+        Compass | Interest, Field(description="What `cover` keeps, and where `contain` puts the picture.")
+    ] = Compass.CENTER
     enlarge: Annotated[bool, Field(description="Whether a picture may become larger than it is.")] = False
     linear: Annotated[
         bool,
@@ -181,11 +182,17 @@ class WatermarkText(_Model):
     font: Annotated[Font, Field(description="Other scripts are taken from fonts that fit it.")] = Font.SANS
     bold: bool = False
     size: Annotated[
-        Length, AfterValidator(_positive), Field(description="Of the letters (em): pixels, or a share of the shorter side.")
+        Length,
+        AfterValidator(_positive),
+        Field(description="Of the letters (em): pixels, or a share of the shorter side."),
     ] = "5%"
-    color: Annotated[Color, Field(description="An outline in a contrasting tone keeps it readable on any picture.")] = "#ffffff"
+    color: Annotated[Color, Field(description="An outline in a contrasting tone keeps it readable on any picture.")] = (
+        "#ffffff"
+    )
     opacity: Annotated[float, Field(gt=0, le=1)] = 0.65
-    gravity: Annotated[Compass, Field(description="Where the text stands; ignored when it is tiled.")] = Compass.SOUTHEAST
+    gravity: Annotated[Compass, Field(description="Where the text stands; ignored when it is tiled.")] = (
+        Compass.SOUTHEAST
+    )
     margin: Annotated[Length, Field(description="To the edges; between the texts when tiled.")] = "3%"
     rotation: Annotated[float, Field(ge=-360, le=360, description="Degrees, clockwise.")] = 0
     tile: Annotated[bool, Field(description="Repeat the text over the whole picture.")] = False
@@ -201,6 +208,9 @@ class Watermark(_Step):
 Step = Annotated[Resize | Watermark, Field(discriminator="action")]
 """One step. A new operation adds its model here and its function in ``dataplane.imaging``."""
 
+ACTIONS = frozenset({"resize", "watermark"})
+"""What ``action`` may be."""
+
 
 def tree_errors(steps: object) -> list[FieldError]:
     """What is wrong with the tree that the raw ``steps`` of a request make: ids unique, ``from`` an earlier step, an output.
@@ -215,9 +225,13 @@ def tree_errors(steps: object) -> list[FieldError]:
     for index, row in enumerate(rows):
         step_id, parent = row.get("id"), row.get("from", SOURCE)
         if step_id == SOURCE:
-            errors.append(FieldError(pointer=f"/{index}/id", message="`source` names the source itself; choose another id"))
+            errors.append(
+                FieldError(pointer=f"/{index}/id", message="`source` names the source itself; choose another id")
+            )
         elif isinstance(step_id, str) and step_id in seen:
-            errors.append(FieldError(pointer=f"/{index}/id", message=f"`{step_id}` is the id of an earlier step; ids are unique"))
+            errors.append(
+                FieldError(pointer=f"/{index}/id", message=f"`{step_id}` is the id of an earlier step; ids are unique")
+            )
         if isinstance(parent, str) and parent not in seen:
             errors.append(FieldError(pointer=f"/{index}/from", message="must be `source` or the id of an earlier step"))
         if isinstance(step_id, str):
@@ -230,10 +244,14 @@ def tree_errors(steps: object) -> list[FieldError]:
 def _check_tree(steps: list[Step]) -> list[Step]:
     errors = tree_errors([step.model_dump(by_alias=True) for step in steps])
     if errors:
-        raise PydanticCustomError("pipeline_tree", "{summary}", {"summary": "; ".join(error.message for error in errors)})
+        raise PydanticCustomError(
+            "pipeline_tree", "{summary}", {"summary": "; ".join(error.message for error in errors)}
+        )
     return steps
 
 
 Pipeline = Annotated[
-    list[Step], Field(min_length=1, max_length=MAX_STEPS, description="Steps; earlier ones first."), AfterValidator(_check_tree)
+    list[Step],
+    Field(min_length=1, max_length=MAX_STEPS, description="Steps; earlier ones first."),
+    AfterValidator(_check_tree),
 ]

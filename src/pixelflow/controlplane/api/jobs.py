@@ -96,13 +96,17 @@ async def start_job(
     return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
 
 
-@router.get("/{job_id}", summary="Show a job", responses=documented(problems.NotFoundError))
+@router.get(
+    "/{job_id}", summary="Show a job", response_model_exclude_unset=True, responses=documented(problems.NotFoundError)
+)
 async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
     """The job, with a fresh download URL for each output."""
     return await services.jobs.get(identity.user_id, job_id)
 
 
-@router.get("", summary="List jobs", responses=documented(problems.ValidationFailedError))
+@router.get(
+    "", summary="List jobs", response_model_exclude_unset=True, responses=documented(problems.ValidationFailedError)
+)
 async def list_jobs(
     identity: IdentityOf,
     services: ServicesOf,

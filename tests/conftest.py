@@ -1,0 +1,75 @@
+"""The real parts, for every test that needs them: started once, on free loopback ports, gone at the end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.controlplane.operate import issue_key
+from pixelflow.devstack.stack import Stack
+from pixelflow.devstack.up import pixelflow_roles
+from pixelflow.settings import Settings
+
+
+def _new_home() -> Path:
+    """A home that servers which gave up root can enter; pytest's own folders bar their way."""
+    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
+    home.chmod(0o755)
+    return home
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Postgres, Valkey and an S3 server, migrated; no process of PixelFlow."""
+    home = _new_home()
+    try:
+        with Stack.open(home, say=lambda _: None) as opened:
+            opened.start_servers()
+            migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
+            yield opened
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def settings(stack: Stack) -> Settings:
+    """The settings of a process beside those servers."""
+    values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in stack.environment.items()}
+    return Settings.model_validate(values)
+
+
+@pytest.fixture(scope="session")
+def service(stack: Stack) -> Stack:
+    """The whole of PixelFlow: API, controller and a worker beside the servers."""
+    stack.start_processes(pixelflow_roles(stack))
+    return stack
+
+
+@pytest.fixture
+def new_client(service: Stack) -> Iterator[Callable[[], httpx.Client]]:
+    """Makes clients of the running API, each of a user of its own."""
+    clients: list[httpx.Client] = []
+
+    def make() -> httpx.Client:
+        user_id = f"user-{uuid4()}"
+        key = issue_key(service.environment["PIXELFLOW_DATABASE_URL"], user_id=user_id, name="test")
+        client = httpx.Client(base_url=service.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(new_client: Callable[[], httpx.Client]) -> httpx.Client:
+    """A client of the running API."""
+    return new_client()
