@@ -21,7 +21,7 @@ _HALO = 0.04
 """Spread of the outline as a share of the letters' size."""
 _HALO_MAX = 6.0
 """Its most, in pixels: blurring costs by the spread, whatever the letters' size."""
-_HALO_STRENGTH = 2.5
+_HALO_STRENGTH = 3.0
 """How far the blurred letters are raised, for an outline rather than a mist."""
 
 

@@ -10,7 +10,7 @@ from pixelflow.dataplane.imaging.geometry import Size, length, place
 from pixelflow.dataplane.imaging.picture import Picture
 from pixelflow.dataplane.imaging.text import Letters, letters
 
-_OUTLINE_OPACITY = 0.75
+_OUTLINE_OPACITY = 0.9
 """Of the outline, as a share of the letters' own: enough to read on a like-toned picture, less than the text itself."""
 _LARGEST_MARGIN = 0.25
 """Share of the shorter side; more would leave no room for the text."""
