@@ -62,7 +62,8 @@ class Settings(BaseSettings):
         tuple[Path, ...],
         NoDecode,
         Field(
-            description="Folders, separated by `:`, that `local_file` jobs may read and write. Default: none, local files are off"
+            description="Folders, separated by `:`, that `local_file` jobs may read and write. "
+            "Default: none, local files are off"
         ),
     ] = ()
 
@@ -139,7 +140,8 @@ class Settings(BaseSettings):
         if self.worker_concurrency < self.worker_max_active_jobs:
             raise PydanticCustomError(
                 "too_few_threads",
-                "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS, or some transforms never start",
+                "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS, "
+                "or some slots stay empty",
             )
         return self
 

@@ -1,4 +1,4 @@
-"""New ids: UUID version 7 (RFC 9562, section 5.7), whose order is that of their making, so that indexes stay compact."""
+"""New ids: UUID version 7 (RFC 9562, section 5.7), in the order of their making, so that indexes stay compact."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The queue: dramatiq on Redis. A transport only: what it loses, the relay sends again from Postgres.
 
-Messages are the models of :mod:`pixelflow.contracts.messages`. The id under which Redis keeps a message is the ``task_id`` of the
-job's row, so that it can be asked whether a message still stands for a row.
+Messages are the models of :mod:`pixelflow.contracts.messages`. The id under which Redis keeps a message is the
+``task_id`` of the job's row, so that it can be asked whether a message still stands for a row.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class JobQueue:
             message_id=str(task_id),
         )
         with _mapped_errors():
-            # What `Broker.enqueue` does, but for the id: it would draw one of its own, and the row could not be asked for.
+            # What `Broker.enqueue` does, but for the id: it would draw one of its own, and no row could be asked for.
             self._broker.do_enqueue(QUEUE, str(task_id), envelope.encode())
 
     def standing(self, task_ids: Sequence[UUID]) -> set[UUID]:
@@ -106,7 +106,8 @@ def make_consumer(redis_url: str, *, threads: int, handle: Callable[[ProcessImag
 
     dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=QUEUE)(process_image)
     worker = Worker(broker, queues={QUEUE}, worker_threads=threads, worker_timeout=POLL_MS)
-    # Counts messages in progress too: fewer than the threads would starve them, many more would hoard what an idle worker could do.
+    # Counts messages in progress too: fewer than the threads would starve them, many more would hoard what an idle
+    # worker could do.
     worker.queue_prefetch = threads
     return worker
 

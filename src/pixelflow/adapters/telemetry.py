@@ -1,4 +1,7 @@
-"""What the service says of itself: structured logs. Nothing secret, and no query string of a presigned URL, is ever given to it."""
+"""What the service says of itself: structured logs.
+
+It must never be given a secret, nor the query string of a presigned URL.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pixelflow.contracts.problems import FieldError
 MAX_STEPS = 32
 """Steps in one pipeline."""
 MAX_DIMENSION = 16_384
-"""Width or height of an output, in pixels. WebP ends at 16 383, AVIF and JPEG at 65 535; the encoder's own end is checked per format."""
+"""Width or height that a step may ask for, in pixels; what a format can't hold is refused when it is written."""
 MAX_TEXT = 256
 """Characters of a watermark."""
 SOURCE = "source"
@@ -34,7 +34,10 @@ class Format(StrEnum):
 
 
 FORMAT_MAX_DIMENSION = {Format.JPEG: 65_500, Format.PNG: 2**31 - 1, Format.WEBP: 16_383, Format.AVIF: 16_384}
-"""The longest side that each encoder takes, in pixels (libjpeg JPEG_MAX_DIMENSION; PNG 1.2; WebP container; libheif's default limit)."""
+"""The longest side that each encoder takes, in pixels.
+
+libjpeg's JPEG_MAX_DIMENSION; PNG 1.2; the WebP container; libheif's default limit.
+"""
 
 EXTENSIONS = {Format.JPEG: "jpg", Format.PNG: "png", Format.WEBP: "webp", Format.AVIF: "avif"}
 MEDIA_TYPES = {format_: f"image/{format_.value}" for format_ in Format}
@@ -46,7 +49,7 @@ def output_name(step_id: str, format_: Format) -> str:
 
 
 class Fit(StrEnum):
-    """How a picture meets a box of ``width`` × ``height``; the words of CSS ``object-fit``, plus ``inside`` and ``outside``."""
+    """How a picture meets a box of ``width`` × ``height``: CSS ``object-fit``, plus ``inside`` and ``outside``."""
 
     INSIDE = "inside"
     """As large as possible within the box; the aspect ratio stays."""
@@ -133,13 +136,14 @@ class _Step(_Model):
         Field(
             ge=1,
             le=100,
-            description="Of the encoder. Left out: jpeg 80, webp 80, avif 50. PNG is lossless, quality changes nothing there.",
+            description="Of the encoder. Left out: jpeg 80, webp 80, avif 50. "
+            "PNG is lossless: quality changes nothing there.",
         ),
     ] = None
     background: Annotated[
         Color,
         Field(
-            description="Where a format has no transparency, and for the padding of `contain`. `#rrggbb` or `#rrggbbaa`."
+            description="Where a format has no transparency, and the padding of `contain`. `#rrggbb` or `#rrggbbaa`."
         ),
     ] = "#ffffff"
 
@@ -213,9 +217,10 @@ ACTIONS = frozenset({"resize", "watermark"})
 
 
 def tree_errors(steps: object) -> list[FieldError]:
-    """What is wrong with the tree that the raw ``steps`` of a request make: ids unique, ``from`` an earlier step, an output.
+    """What is wrong with the tree that the raw ``steps`` of a request make.
 
-    Works on raw JSON, so that it has its say also where single fields are wrong. Pointers start at the pipeline.
+    Ids are unique, ``from`` names an earlier step, something comes out. Works on raw JSON, so that it
+    has its say also where single fields are wrong. Pointers start at the pipeline.
     """
     if not isinstance(steps, list):
         return []

@@ -1,4 +1,7 @@
-"""The use cases of a job: create, start, show, list. They own the transactions, and decide; they never see a byte of a picture."""
+"""The use cases of a job: create, start, show, list.
+
+They decide and own the transactions; they never see a byte of a picture.
+"""
 
 from __future__ import annotations
 

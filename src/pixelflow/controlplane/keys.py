@@ -1,6 +1,7 @@
 """API keys: made, shown once, kept as a hash, and recognised again.
 
-A key is ``pf_<key_id>_<secret>``. The secret has 192 random bits, so a plain SHA-256 keeps it; slow hashes are for passwords.
+A key is ``pf_<key_id>_<secret>``. The secret has 192 random bits, so a plain SHA-256 keeps it; slow hashes are for
+passwords.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One attempt at a job, from the claim to its end: fetch → wait → transform → store → finish.
 
-Every way out of an attempt is in :meth:`Attempts.run`. Nothing here is lost by a death: what was not finished is found by its lease.
+Every way out of an attempt is in :meth:`Attempts.run`. Nothing here is lost by a death: what was not finished is found
+by its lease.
 """
 
 from __future__ import annotations

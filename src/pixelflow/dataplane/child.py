@@ -1,6 +1,6 @@
 """The process in which pixels live: reads one request a line, transforms, answers in one line.
 
-It is started with an empty environment, confines itself before it looks at any picture, and may be killed at any moment.
+It is started with an empty environment, confines itself before it looks at any picture, and may be killed at any time.
 It must never reach a database, a queue, object storage or a setting.
 """
 

@@ -1,4 +1,4 @@
-"""What a transform child gives up before it looks at a picture: memory, processor time, the network, other files, other programs.
+"""What a transform child gives up before it looks at a picture: memory, time, the network, files, other programs.
 
 All of it is done by the process to itself, needs no privilege, and can't be undone. A decoder that a picture takes over
 finds no socket, no file but fonts and its own scratch folder, and nothing to start. Linux only.
@@ -36,7 +36,7 @@ def die_with(parent: int) -> None:
 
 
 def hide_from_children() -> None:
-    """For the worker: let no other process of the same user read our memory and environment (prctl(2), PR_SET_DUMPABLE)."""
+    """For the worker: let no process of the same user read our memory and environment (prctl(2), PR_SET_DUMPABLE)."""
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
@@ -139,8 +139,9 @@ _ARCHITECTURES: dict[str, tuple[int, dict[str, int]]] = {
     "x86_64": (
         0xC000003E,
         {
-            "socket": 41, "socketpair": 53, "connect": 42, "bind": 49, "fork": 57, "vfork": 58, "execve": 59, "execveat": 322,
-            "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kill": 62, "tkill": 200, "pidfd_open": 434,
+            "socket": 41, "socketpair": 53, "connect": 42, "bind": 49, "fork": 57, "vfork": 58,
+            "execve": 59, "execveat": 322, "kill": 62, "tkill": 200, "pidfd_open": 434,
+            "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
             "mount": 165, "unshare": 272, "setns": 308, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
             "io_uring_setup": 425, "keyctl": 250, "add_key": 248, "request_key": 249, "memfd_create": 319,
         },
@@ -149,7 +150,8 @@ _ARCHITECTURES: dict[str, tuple[int, dict[str, int]]] = {
         0xC00000B7,
         {
             "socket": 198, "socketpair": 199, "connect": 203, "bind": 200, "execve": 221, "execveat": 281,
-            "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kill": 129, "tkill": 130, "pidfd_open": 434,
+            "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271,
+            "kill": 129, "tkill": 130, "pidfd_open": 434,
             "mount": 40, "unshare": 97, "setns": 268, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
             "io_uring_setup": 425, "keyctl": 219, "add_key": 217, "request_key": 218, "memfd_create": 279,
         },

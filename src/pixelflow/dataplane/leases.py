@@ -1,7 +1,7 @@
 """The leases of a worker: renewed together, in one statement, by one thread, which also learns of those that are lost.
 
-A lease is lost when its job was canceled or given to another worker, or when it could not be renewed in time. Whoever works under it is
-told at once; what it would still write is refused by the lease token anyway.
+A lease is lost when its job was canceled or given to another worker, or when it could not be renewed in time. Whoever
+works under it is told at once; what it would still write is refused by the lease token anyway.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HeldLease:
         self._kill: Callable[[], None] | None = None
 
     def interrupt(self, reason: Exception) -> None:
-        """Stop the work: kill the child that is at it, and raise ``reason`` at the next ``check``. The first reason stays."""
+        """Stop the work: kill the child that is at it, raise ``reason`` at the next ``check``. The first stays."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason

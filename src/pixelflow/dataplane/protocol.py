@@ -28,7 +28,7 @@ class Limits(_Message):
 
 
 class TransformRequest(_Message):
-    """«Make these outputs from this file.»"""
+    """Make these outputs from this file."""
 
     source: Path
     directory: Path
@@ -64,7 +64,7 @@ class Rendered(_Message):
 
 
 class Done(_Message):
-    """«Here they are.»"""
+    """Here they are."""
 
     kind: Literal["done"] = "done"
     rendered: Rendered
@@ -73,7 +73,7 @@ class Done(_Message):
 
 
 class Refused(_Message):
-    """«It can't be done»: the code of a :class:`~pixelflow.contracts.problems.JobError`."""
+    """It can't be done: the code of a :class:`~pixelflow.contracts.problems.JobError`."""
 
     kind: Literal["refused"] = "refused"
     code: Annotated[str, Field(max_length=64)]

@@ -1,7 +1,7 @@
 """The transform children of a worker: a fixed number, one transform each at a time, replaced when they die.
 
-This is where «at most so many pictures at the same time» is kept: whoever wants to transform waits for a slot. A child is
-killed at its deadline and when its job is no longer the worker's; nothing that it says is trusted.
+This is where «at most so many pictures at the same time» is kept: whoever wants to transform waits for a slot. A child
+is killed at its deadline and when its job is no longer the worker's; nothing that it says is trusted.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Child:
             stderr=self._errors,
             env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
             cwd=scratch,
-            start_new_session=True,  # Ctrl-C on a terminal is for the worker, which decides what becomes of its children
+            start_new_session=True,  # Ctrl-C on a terminal is for the worker, which decides about its children
         )
         self.transforms = 0
 

@@ -1,4 +1,4 @@
-"""Where sources and outputs lie while they are worked on: one folder per worker process, emptied of what dead workers left."""
+"""Where sources and outputs lie while they are worked on: one folder per worker; what dead workers left is removed."""
 
 from __future__ import annotations
 

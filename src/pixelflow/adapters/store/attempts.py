@@ -1,6 +1,7 @@
 """What a worker writes. Synchronous, for its threads.
 
-Every write after the claim is fenced: it carries the lease token that the claim gave out and touches nothing when the row has moved on.
+Every write after the claim is fenced: it carries the lease token that the claim gave out, and touches nothing when the
+row has moved on.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timede
                 UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = lease_token + 1,
                                 lease_until = now() + %(lease)s, started_at = now()
                 WHERE job_id = %(job_id)s AND status = 'queued' AND run_at <= now()
-                RETURNING job_id, user_id, lease_token, attempts, max_attempts, source_type, source_key, pipeline, traceparent
+                RETURNING job_id, user_id, lease_token, attempts, max_attempts, source_type, source_key, pipeline,
+                          traceparent
             ), opened AS (
                 INSERT INTO attempts (job_id, attempt, worker_id) SELECT job_id, lease_token, %(worker_id)s FROM claimed
             )
@@ -126,7 +128,7 @@ def succeed(
     usage: UsageRow,
     stages: Mapping[str, int],
 ) -> bool:
-    """Finish the job: status, outputs, usage and attempt in one statement. False: the lease was lost, nothing is written."""
+    """Finish the job: status, outputs, usage and attempt in one statement. False: the lease was lost."""
     row = connection.execute(
         """
         WITH done AS (
@@ -195,7 +197,7 @@ def hand_back(
         connection: where to.
         lease: what the worker holds.
         delay: until the next attempt.
-        counted: whether this attempt counts; a worker that says goodbye hands back attempts that were not the job's fault.
+        counted: whether this attempt counts; that a worker says goodbye is not the job's fault.
         error: why, kept in the job until it ends otherwise.
         stages: milliseconds spent in each.
     """

@@ -13,13 +13,16 @@ from pixelflow.adapters.store.database import AsyncConnection
 from pixelflow.contracts.job import CreateJobRequest
 
 _COLUMNS = """
-    jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata, webhook_url,
-    source_bytes, source_sha256, source_format, source_width, source_height, attempts, max_attempts, task_id, error,
+    jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata,
+    webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
+    attempts, max_attempts, task_id, error,
     jobs.created_at, queued_at, started_at, finished_at,
     CASE WHEN usage_logs.job_id IS NULL THEN NULL
-         ELSE jsonb_build_object('pixels_processed', pixels_processed, 'bytes_saved', bytes_saved, 'compute_time_ms', compute_time_ms)
+         ELSE jsonb_build_object('pixels_processed', pixels_processed, 'bytes_saved', bytes_saved,
+                                 'compute_time_ms', compute_time_ms)
     END AS usage,
-    COALESCE((SELECT jsonb_agg(to_jsonb(outputs) - 'job_id' ORDER BY position) FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
+    COALESCE((SELECT jsonb_agg(to_jsonb(outputs) - 'job_id' ORDER BY position)
+              FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
 """
 _FROM = "FROM jobs LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id"
 
@@ -89,7 +92,7 @@ async def insert(
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
     """The user's job of that id."""
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s",  # noqa: S608  # fixed column names
+        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s",  # fixed column names
         (job_id, user_id),
     )
     row = await cursor.fetchone()
@@ -106,10 +109,11 @@ async def list_newest(
         SELECT {_COLUMNS} {_FROM}
         WHERE jobs.user_id = %(user_id)s
           AND (%(status)s::text IS NULL OR jobs.status = %(status)s)
-          AND (%(created_at)s::timestamptz IS NULL OR (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s::uuid))
+          AND (%(created_at)s::timestamptz IS NULL
+               OR (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s::uuid))
         ORDER BY jobs.created_at DESC, jobs.job_id DESC
         LIMIT %(limit)s
-        """,  # noqa: S608  # fixed column names
+        """,  # fixed column names
         {"user_id": user_id, "status": status, "created_at": created_at, "job_id": job_id, "limit": limit},
     )
     return [JobRow(**row) for row in await cursor.fetchall()]
@@ -147,7 +151,8 @@ async def start(
 ) -> datetime | None:
     """Move the user's job from ``created`` to ``queued`` and return when, or ``None`` if it is not there to be moved.
 
-    The row counts as relayed from the start: the caller sends the message at once, and ``dispatch.unsend`` says if it could not.
+    The row counts as relayed from the start: the caller sends the message at once; ``dispatch.unsend`` says if it
+    could not.
     """
     cursor = await connection.execute(
         """

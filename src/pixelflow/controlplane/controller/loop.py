@@ -37,7 +37,7 @@ async def repeat(work: Once, *, pause: float, stop: asyncio.Event) -> None:
         except DependencyError as error:
             wait = min(MAX_BACKOFF_SECONDS, max(wait, pause) * 2)
             _log.warning("dependency unavailable", loop=type(work).__name__, code=error.code)
-        except Exception:  # a bug in one round must not end the loop for good
+        except Exception:  # noqa: BLE001  # a bug in one round must not end the loop for good
             wait = MAX_BACKOFF_SECONDS
             _log.exception("loop failed", loop=type(work).__name__)
         await _sleep(wait, stop)

@@ -1,6 +1,7 @@
 """Queued rows → Redis: sends the message of every due row that no message stands for.
 
-Rows get here when Redis was away at the start of their job, when it lost what it held, and when an attempt is due to be repeated.
+Rows get here when Redis was away at the start of their job, when it lost what it held, and when an attempt is due to be
+repeated.
 """
 
 from __future__ import annotations
