@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 QUEUE = "images"
 ACTOR = "process_image"
+SCHEMA = "pixelflow.process_image"
+VERSIONS = (1,)
+"""What a worker of this release understands: its own version and the one before."""
 
 
 class ProcessImage(BaseModel):

@@ -42,6 +42,7 @@ from pixelflow.dataplane.protocol import Done, Limits, RenderedOutput, Transform
 from pixelflow.dataplane.sandbox import Sandbox
 
 MAX_RETRY_SECONDS = 300.0
+_FINISH_PAUSE_SECONDS = 0.5
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 
 _log = structlog.get_logger(__name__)
@@ -140,7 +141,7 @@ class Attempts:
         found = done.rendered.source
         facts = SourceFacts(source_bytes, sha256, found.format, found.width, found.height)
         with stages.measured("finish"):
-            self._finish(job, facts, outputs, done, stages)
+            self._finish(job, held, facts, outputs, done, stages)
 
     @contextmanager
     def _private_directory(self) -> Iterator[Path]:
@@ -171,19 +172,32 @@ class Attempts:
                     raise
 
     def _finish(
-        self, job: ClaimedJob, source: SourceFacts, outputs: list[OutputRow], done: Done, stages: Stages
+        self,
+        job: ClaimedJob,
+        held: HeldLease,
+        source: SourceFacts,
+        outputs: list[OutputRow],
+        done: Done,
+        stages: Stages,
     ) -> None:
+        """Write the end. Where the database is away: again, until the lease is over; the pixels are done and stored."""
         usage = UsageRow(
             pixels_processed=sum(output.width * output.height for output in outputs),
             bytes_saved=max(0, source.bytes - sum(output.bytes for output in outputs)),
             compute_time_ms=done.compute_time_ms,
         )
-        with self._database.connection() as connection:
-            written = attempts.succeed(
-                connection, job.lease, source=source, outputs=outputs, usage=usage, stages=stages.milliseconds
-            )
-        if not written:
-            raise LeaseLostError
+        while True:
+            try:
+                with self._database.connection() as connection:
+                    written = attempts.succeed(
+                        connection, job.lease, source=source, outputs=outputs, usage=usage, stages=stages.milliseconds
+                    )
+            except StoreUnavailableError:
+                held.pause(_FINISH_PAUSE_SECONDS)
+                continue
+            if not written:
+                raise LeaseLostError
+            return
 
     def _end_badly(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> None:
         if error.retryable and job.attempts < job.max_attempts:

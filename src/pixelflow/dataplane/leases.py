@@ -42,6 +42,7 @@ class HeldLease:
         """When it runs out unless renewed, on the monotonic clock."""
         self._lock = threading.Lock()
         self._reason: Exception | None = None
+        self._interrupted = threading.Event()
         self._kill: Callable[[], None] | None = None
 
     def interrupt(self, reason: Exception) -> None:
@@ -49,6 +50,7 @@ class HeldLease:
         with self._lock:
             if self._reason is None:
                 self._reason = reason
+            self._interrupted.set()
             if self._kill is not None:
                 self._kill()
 
@@ -68,6 +70,15 @@ class HeldLease:
         if self._reason is not None:
             raise self._reason
 
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than there is a reason to go on.
+
+        Raises:
+            LeaseLostError, GoodbyeError: as given to ``interrupt``.
+        """
+        self._interrupted.wait(seconds)
+        self.check()
+
 
 class LeaseKeeper:
     """Holds a worker's leases."""
@@ -78,7 +89,6 @@ class LeaseKeeper:
         self._clock = clock
         self._held: set[HeldLease] = set()
         self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
         self._stop = threading.Event()
         self._interval = min(MAX_INTERVAL_SECONDS, lease.total_seconds() / 3)
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
@@ -101,14 +111,8 @@ class LeaseKeeper:
         try:
             yield held
         finally:
-            with self._idle:
+            with self._lock:
                 self._held.discard(held)
-                self._idle.notify_all()
-
-    def wait_until_idle(self, seconds: float) -> None:
-        """Wait for the last lease to be let go of, so long at most."""
-        with self._idle:
-            self._idle.wait_for(lambda: not self._held, seconds)
 
     def interrupt_all(self, reason: Exception) -> None:
         """Stop all work."""

@@ -17,7 +17,7 @@ import structlog
 
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.queue import make_consumer
+from pixelflow.adapters.queue import Consumer
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.database import Database
 from pixelflow.adapters.telemetry import configure_logs
@@ -47,16 +47,16 @@ def run(settings: Settings) -> None:
         signal.signal(signal_, lambda *_: stop.set())
     with ExitStack() as stack:
         keeper, handle = _assemble(settings, stack)
-        consumer = make_consumer(
-            settings.redis_url.get_secret_value(), threads=settings.worker_concurrency, handle=handle
-        )
+        consumer = Consumer(settings.redis_url.get_secret_value(), threads=settings.worker_concurrency, handle=handle)
+        stack.callback(consumer.close)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
         stop.wait()
         _log.info("worker stopping", grace_seconds=settings.worker_grace_seconds)
-        consumer.stop(timeout=int(settings.worker_grace_seconds * 1000))
-        keeper.interrupt_all(GoodbyeError())
-        keeper.wait_until_idle(_HAND_BACK_SECONDS)
+        consumer.leave()
+        if not consumer.join(settings.worker_grace_seconds):
+            keeper.interrupt_all(GoodbyeError())
+            consumer.join(_HAND_BACK_SECONDS)
     _log.info("worker stopped")
 
 

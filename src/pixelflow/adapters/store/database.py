@@ -6,6 +6,7 @@ opens ``connection.transaction()``.
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self, TypeAlias
@@ -32,6 +33,25 @@ def _mapped_errors() -> Iterator[None]:
         raise StoreUnavailableError("The database is not available; try again shortly") from error
 
 
+def _looks_dead(descriptor: int) -> bool:
+    """Whether there is something to read on an idle connection: of a server that went away, its goodbye."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def _check_async(connection: AsyncConnection) -> None:
+    """Ask the server only where there is a doubt: a question for every use of a connection would double the round trips."""
+    if _looks_dead(connection.fileno()):
+        await AsyncConnectionPool.check_connection(connection)
+
+
+def _check(connection: Connection) -> None:
+    """As :func:`_check_async`."""
+    if _looks_dead(connection.fileno()):
+        ConnectionPool.check_connection(connection)
+
+
 class AsyncDatabase:
     """Postgres, for the API and the controller."""
 
@@ -42,7 +62,7 @@ class AsyncDatabase:
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
-            check=AsyncConnectionPool.check_connection,
+            check=_check_async,
             open=False,
         )
 
@@ -75,6 +95,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
+            check=_check,
             open=False,
         )
 

@@ -30,7 +30,7 @@ async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit
         WITH due AS (
             SELECT job_id FROM jobs
             WHERE status = 'queued' AND run_at <= now() AND (relayed_at IS NULL OR relayed_at < now() - %(stale)s)
-            ORDER BY run_at
+            ORDER BY relayed_at NULLS FIRST, run_at
             LIMIT %(limit)s
             FOR UPDATE SKIP LOCKED
         )
@@ -47,6 +47,11 @@ async def unsend(connection: AsyncConnection, task_ids: Sequence[UUID]) -> None:
     await connection.execute(
         "UPDATE jobs SET relayed_at = NULL WHERE task_id = ANY(%s) AND status = 'queued'", (list(task_ids),)
     )
+
+
+async def unsend_all(connection: AsyncConnection) -> None:
+    """Say that every message is lost: those still there are found to be so, the others sent again."""
+    await connection.execute("UPDATE jobs SET relayed_at = NULL WHERE status = 'queued' AND relayed_at IS NOT NULL")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ class Relay:
         Raises:
             QueueUnavailableError: Redis does not answer; the rows are due again at once.
         """
+        emptied = await asyncio.to_thread(self._queue.was_emptied)
+        if emptied:
+            _log.warning("redis holds nothing of what it was sent; queued jobs are sent again")
+            async with self._database.connection() as connection:
+                await dispatch.unsend_all(connection)
         async with self._database.connection() as connection:
             rows = await dispatch.take_unrelayed(connection, stale=self._stale, limit=BATCH)
         try:

@@ -4,6 +4,9 @@ ALTER TABLE jobs
     ADD COLUMN run      integer NOT NULL DEFAULT 1,
     -- When the job's files are to be removed (again). Set: the job is gone for its owner, its row a tombstone.
     ADD COLUMN erase_at timestamptz;
+-- What was never sent comes before what was sent long ago.
+DROP INDEX jobs_queued;
+CREATE INDEX jobs_queued ON jobs (relayed_at NULLS FIRST, run_at) WHERE status = 'queued';
 CREATE INDEX jobs_to_erase ON jobs (erase_at) WHERE erase_at IS NOT NULL;
 
 CREATE TABLE events (
