@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -72,6 +72,11 @@ class LocalFiles:
                 "The source is no longer where it was, or no longer under an allowed folder"
             ) from error
         return size, digest.hexdigest()
+
+    def remove_job(self, source: str, job_id: UUID) -> None:
+        """Remove the outputs of all attempts of a job; the source is its owner's file, and stays."""
+        with suppress(LocalFilesDisabledError):  # the root is no longer allowed: nothing there is ours to touch
+            shutil.rmtree(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id), ignore_errors=True)
 
     def store(self, file: BinaryIO, path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
         """Write an output: whole, or not at all."""

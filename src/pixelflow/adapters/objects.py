@@ -125,6 +125,22 @@ class ObjectStorage:
         """
         await self.size_of("uploads/ping")
 
+    # ── For the pruner ───────────────────────────────────────────────────────────────────────────
+
+    async def remove_job(self, job_id: UUID) -> int:
+        """Remove the source and the outputs of all attempts of a job; returns how many objects that were.
+
+        Raises:
+            ObjectsUnavailableError: the server does not answer; what is left is removed by another call.
+        """
+        removed = 0
+        with _mapped_errors():
+            for prefix in (f"uploads/{job_id}", f"outputs/{job_id}"):
+                async for batch in obstore.list(self._store, prefix):
+                    await obstore.delete_async(self._store, [meta["path"] for meta in batch])
+                    removed += len(batch)
+        return removed
+
     # ── For the worker ───────────────────────────────────────────────────────────────────────────
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:  # noqa: ARG002  # same for every source

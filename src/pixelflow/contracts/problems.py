@@ -92,6 +92,11 @@ class JobAlreadyFinishedError(RequestError):
     title = "The job is over"
 
 
+class JobNotFinishedError(RequestError):
+    code = "job_not_finished"
+    title = "The job is not over"
+
+
 class SourceMissingError(RequestError):
     code = "source_missing"
     title = "The source has not been uploaded"

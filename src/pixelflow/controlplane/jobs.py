@@ -18,7 +18,7 @@ import structlog
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store import dispatch, jobs
+from pixelflow.adapters.store import dispatch, jobs, transitions
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.contracts.job import (
     FINISHED,
@@ -36,6 +36,7 @@ from pixelflow.contracts.pipeline import MEDIA_TYPES, Format, output_name
 from pixelflow.contracts.problems import (
     FieldError,
     JobAlreadyFinishedError,
+    JobNotFinishedError,
     NotFoundError,
     QueueUnavailableError,
     SourceMissingError,
@@ -44,6 +45,13 @@ from pixelflow.contracts.problems import (
 )
 from pixelflow.controlplane.job_view import view
 from pixelflow.settings import Settings
+
+_RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
+_ENDED: dict[str, str] = {
+    JobStatus.SUCCEEDED: "succeeded",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELED: "been canceled",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -129,36 +137,96 @@ class Jobs:
     async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
         """Put the job on the queue; again while it is queued or processing: the same answer, nothing enqueued twice.
 
-        Succeeds also while the queue is away: the row is what counts, and the relay sends the message later.
-
         Raises:
             NotFoundError: the user has no such job.
             JobAlreadyFinishedError: it is over.
             SourceMissingError, SourceTooLargeError: what was uploaded, or was not.
         """
+        job = await self._standing(user_id, job_id)
+        if job.status in FINISHED:
+            raise JobAlreadyFinishedError(
+                f"The job has {_ENDED[job.status]}; create a new one, or retry it if it failed"
+            )
+        return await self._queue_job(user_id, job_id, job, moved_from={JobStatus.CREATED}, traceparent=traceparent)
+
+    async def retry(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
+        """Begin a new run of a failed or canceled job, with as many attempts as a new one has; idempotent as ``start``.
+
+        Raises:
+            NotFoundError: the user has no such job.
+            JobAlreadyFinishedError: it succeeded.
+            JobNotFinishedError: it was never started.
+            SourceMissingError, SourceTooLargeError: what was uploaded, or was not.
+        """
+        job = await self._standing(user_id, job_id)
+        if job.status == JobStatus.SUCCEEDED:
+            raise JobAlreadyFinishedError("The job has succeeded; create a new one")
+        if job.status == JobStatus.CREATED:
+            raise JobNotFinishedError("The job was never started; start it")
+        return await self._queue_job(user_id, job_id, job, moved_from=_RETRIABLE, traceparent=traceparent)
+
+    async def cancel(self, user_id: str, job_id: UUID) -> Job:
+        """End the job as canceled, also while it is transformed; canceling a canceled job changes nothing.
+
+        Raises:
+            NotFoundError: the user has no such job.
+            JobAlreadyFinishedError: it succeeded or failed.
+        """
         async with self._database.connection() as connection:
-            job = await jobs.find_startable(connection, job_id=job_id, user_id=user_id)
+            canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
+        job = await self.get(user_id, job_id)
+        if not canceled and job.status is not JobStatus.CANCELED:
+            raise JobAlreadyFinishedError(f"The job has {_ENDED[job.status]}; it can't be canceled any more")
+        return job
+
+    async def erase(self, user_id: str, job_id: UUID) -> None:
+        """Make the job and all that is personal about it disappear at once, its files within seconds, by the pruner.
+
+        Raises:
+            NotFoundError: the user has no such job.
+        """
+        async with self._database.connection() as connection:
+            if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
+                raise _no_such_job()
+
+    async def _standing(self, user_id: str, job_id: UUID) -> transitions.Standing:
+        async with self._database.connection() as connection:
+            job = await transitions.find(connection, job_id=job_id, user_id=user_id)
         if job is None:
             raise _no_such_job()
-        if job.status != JobStatus.CREATED:
+        return job
+
+    async def _queue_job(
+        self,
+        user_id: str,
+        job_id: UUID,
+        job: transitions.Standing,
+        *,
+        moved_from: frozenset[JobStatus] | set[JobStatus],
+        traceparent: str | None,
+    ) -> StartedJob:
+        """Queue it, unless it is on its way already. Succeeds also while Redis is away: the relay sends later."""
+        if job.status not in moved_from:
             return _already_started(job_id, job)
         size = await self._checked_source_size(job)
         task_id = self._new_id()
         async with self._database.connection() as connection:
-            queued_at = await jobs.start(
+            queued_at = await transitions.queue(
                 connection,
                 job_id=job_id,
                 user_id=user_id,
+                moved_from=moved_from,
+                new_run=job.status != JobStatus.CREATED,
                 task_id=task_id,
                 source_bytes=size,
                 traceparent=traceparent,
             )
         if queued_at is None:  # somebody else was faster; theirs is the answer
-            return await self.start(user_id, job_id, traceparent=traceparent)
+            return _already_started(job_id, await self._standing(user_id, job_id))
         await self._enqueue(task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent))
         return StartedJob(job_id=job_id, status=JobStatus.QUEUED, queue=QUEUE, task_id=task_id, enqueued_at=queued_at)
 
-    async def _checked_source_size(self, job: jobs.Startable) -> int:
+    async def _checked_source_size(self, job: transitions.Standing) -> int:
         if job.source_type == SourceType.LOCAL_FILE:
             size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
         else:
@@ -220,9 +288,9 @@ class Jobs:
         ).url
 
 
-def _already_started(job_id: UUID, job: jobs.Startable) -> StartedJob:
+def _already_started(job_id: UUID, job: transitions.Standing) -> StartedJob:
     if job.status in FINISHED or job.task_id is None or job.queued_at is None:
-        raise JobAlreadyFinishedError(f"The job has {job.status}; create a new one")
+        raise JobAlreadyFinishedError(f"The job has {_ENDED.get(job.status, 'ended')} meanwhile")
     return StartedJob(
         job_id=job_id, status=JobStatus(job.status), queue=QUEUE, task_id=job.task_id, enqueued_at=job.queued_at
     )

@@ -92,7 +92,7 @@ async def insert(
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
     """The user's job of that id."""
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s",  # fixed column names
+        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",  # fixed column names
         (job_id, user_id),
     )
     row = await cursor.fetchone()
@@ -107,7 +107,7 @@ async def list_newest(
     cursor = await connection.execute(
         f"""
         SELECT {_COLUMNS} {_FROM}
-        WHERE jobs.user_id = %(user_id)s
+        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL
           AND (%(status)s::text IS NULL OR jobs.status = %(status)s)
           AND (%(created_at)s::timestamptz IS NULL
                OR (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s::uuid))
@@ -117,57 +117,3 @@ async def list_newest(
         {"user_id": user_id, "status": status, "created_at": created_at, "job_id": job_id, "limit": limit},
     )
     return [JobRow(**row) for row in await cursor.fetchall()]
-
-
-@dataclass(frozen=True)
-class Startable:
-    """What has to be known of a job to start it."""
-
-    status: str
-    source_type: str
-    source_key: str
-    task_id: UUID | None
-    queued_at: datetime | None
-
-
-async def find_startable(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Startable | None:
-    """The user's job of that id, as far as starting it is concerned."""
-    cursor = await connection.execute(
-        "SELECT status, source_type, source_key, task_id, queued_at FROM jobs WHERE job_id = %s AND user_id = %s",
-        (job_id, user_id),
-    )
-    row = await cursor.fetchone()
-    return Startable(**row) if row else None
-
-
-async def start(
-    connection: AsyncConnection,
-    *,
-    job_id: UUID,
-    user_id: str,
-    task_id: UUID,
-    source_bytes: int,
-    traceparent: str | None,
-) -> datetime | None:
-    """Move the user's job from ``created`` to ``queued`` and return when, or ``None`` if it is not there to be moved.
-
-    The row counts as relayed from the start: the caller sends the message at once; ``dispatch.unsend`` says if it
-    could not.
-    """
-    cursor = await connection.execute(
-        """
-        UPDATE jobs SET status = 'queued', queued_at = now(), run_at = now(), relayed_at = now(),
-                        task_id = %(task_id)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
-        WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND status = 'created'
-        RETURNING queued_at
-        """,
-        {
-            "job_id": job_id,
-            "user_id": user_id,
-            "task_id": task_id,
-            "source_bytes": source_bytes,
-            "traceparent": traceparent,
-        },
-    )
-    row = await cursor.fetchone()
-    return row["queued_at"] if row else None

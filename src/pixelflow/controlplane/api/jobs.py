@@ -19,6 +19,9 @@ router = APIRouter(
     responses=documented(problems.UnauthenticatedError, problems.StoreUnavailableError),
 )
 
+Traceparent = Annotated[str | None, Header(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
+"""W3C Trace Context."""
+
 _EXAMPLES = {
     "one-thumbnail": {
         "summary": "One WebP of at most 640 pixels",
@@ -87,13 +90,49 @@ async def create_job(
     ),
 )
 async def start_job(
-    identity: IdentityOf,
-    services: ServicesOf,
-    job_id: UUID,
-    traceparent: Annotated[str | None, Header(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] = None,
+    identity: IdentityOf, services: ServicesOf, job_id: UUID, traceparent: Traceparent = None
 ) -> StartedJob:
     """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
     return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Retry a job",
+    responses=documented(
+        problems.NotFoundError,
+        problems.JobAlreadyFinishedError,
+        problems.JobNotFinishedError,
+        problems.SourceMissingError,
+        problems.SourceTooLargeError,
+    ),
+)
+async def retry_job(
+    identity: IdentityOf, services: ServicesOf, job_id: UUID, traceparent: Traceparent = None
+) -> StartedJob:
+    """Begin a new run of a failed or canceled job, with its attempts counted anew."""
+    return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    response_model_exclude_unset=True,
+    responses=documented(problems.NotFoundError, problems.JobAlreadyFinishedError),
+)
+async def cancel_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
+    """End a job, also while it is being transformed. Canceling it again changes nothing."""
+    return await services.jobs.cancel(identity.user_id, job_id)
+
+
+@router.delete("/{job_id}", status_code=204, summary="Erase a job", responses=documented(problems.NotFoundError))
+async def erase_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> None:
+    """Erase the source, the outputs of all attempts and what is personal in the job; what it was billed by stays.
+
+    The job is gone at once, its files within seconds.
+    """
+    await services.jobs.erase(identity.user_id, job_id)
 
 
 @router.get(

@@ -23,6 +23,7 @@ STATUSES: dict[type[problems.PixelflowError], int] = {
     problems.NotFoundError: 404,
     problems.MethodNotAllowedError: 405,
     problems.JobAlreadyFinishedError: 409,
+    problems.JobNotFinishedError: 409,
     problems.SourceMissingError: 409,
     problems.BodyTooLargeError: 413,
     problems.SourceTooLargeError: 413,

@@ -2,12 +2,13 @@
 
 ALTER TABLE jobs
     ADD COLUMN run      integer NOT NULL DEFAULT 1,
-    -- When the job's files are to be removed (again). Set: the job is gone for its owner, its row a tombstone.
-    ADD COLUMN erase_at timestamptz;
+    -- Erased: gone for its owner, the row a tombstone whose files are to be removed at `purge_at`.
+    ADD COLUMN erased_at timestamptz,
+    ADD COLUMN purge_at  timestamptz;
 -- What was never sent comes before what was sent long ago.
 DROP INDEX jobs_queued;
 CREATE INDEX jobs_queued ON jobs (relayed_at NULLS FIRST, run_at) WHERE status = 'queued';
-CREATE INDEX jobs_to_erase ON jobs (erase_at) WHERE erase_at IS NOT NULL;
+CREATE INDEX jobs_to_purge ON jobs (purge_at) WHERE purge_at IS NOT NULL;
 
 CREATE TABLE events (
     event_id   text PRIMARY KEY,  -- the `webhook-id`: one per event, the same on every try and replay
@@ -37,5 +38,5 @@ BEGIN
 END $$;
 CREATE TRIGGER jobs_make_event AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (NEW.status IN ('succeeded', 'failed', 'canceled') AND OLD.status <> NEW.status
-          AND NEW.webhook_url IS NOT NULL AND NEW.erase_at IS NULL)
+          AND NEW.webhook_url IS NOT NULL AND NEW.erased_at IS NULL)
     EXECUTE FUNCTION make_event();

@@ -1,0 +1,123 @@
+"""What an owner does to a job: start it, try it again, cancel it, erase it.
+
+As in ``jobs``: every function takes the owner's ``user_id`` and touches nothing beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from pixelflow.adapters.store.database import AsyncConnection
+from pixelflow.contracts.job import JobStatus
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a job stands, and what has to be known to move it."""
+
+    status: str
+    source_type: str
+    source_key: str
+    task_id: UUID | None
+    queued_at: datetime | None
+
+
+async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Standing | None:
+    """Where the user's job of that id stands."""
+    cursor = await connection.execute(
+        """
+        SELECT status, source_type, source_key, task_id, queued_at FROM jobs
+        WHERE job_id = %s AND user_id = %s AND erased_at IS NULL
+        """,
+        (job_id, user_id),
+    )
+    row = await cursor.fetchone()
+    return Standing(**row) if row else None
+
+
+async def queue(
+    connection: AsyncConnection,
+    *,
+    job_id: UUID,
+    user_id: str,
+    moved_from: Iterable[JobStatus],
+    new_run: bool,
+    task_id: UUID,
+    source_bytes: int,
+    traceparent: str | None,
+) -> datetime | None:
+    """Move the user's job to ``queued`` and return when, or ``None`` if it is in none of the statuses ``moved_from``.
+
+    The row counts as relayed from the start: the caller sends the message at once; ``dispatch.unsend`` says if it
+    could not.
+    """
+    cursor = await connection.execute(
+        """
+        UPDATE jobs SET status = 'queued', queued_at = now(), run_at = now(), relayed_at = now(), finished_at = NULL,
+                        error = NULL, attempts = 0, run = run + %(new_run)s,
+                        task_id = %(task_id)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
+        WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
+        RETURNING queued_at
+        """,
+        {
+            "job_id": job_id,
+            "user_id": user_id,
+            "moved_from": list(moved_from),
+            "new_run": int(new_run),
+            "task_id": task_id,
+            "source_bytes": source_bytes,
+            "traceparent": traceparent,
+        },
+    )
+    row = await cursor.fetchone()
+    return row["queued_at"] if row else None
+
+
+async def cancel(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> bool:
+    """Cancel the user's job if it is not over; its worker learns of it when it renews its lease."""
+    cursor = await connection.execute(
+        """
+        WITH canceled AS (
+            UPDATE jobs SET status = 'canceled', finished_at = now(), lease_until = NULL
+            WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
+              AND status IN ('created', 'queued', 'processing')
+            RETURNING job_id, lease_token
+        ), closed AS (
+            UPDATE attempts SET ended_at = now(), outcome = 'canceled'
+            FROM canceled
+            WHERE attempts.job_id = canceled.job_id AND attempts.attempt = canceled.lease_token AND ended_at IS NULL
+        )
+        SELECT job_id FROM canceled
+        """,
+        {"job_id": job_id, "user_id": user_id},
+    )
+    return await cursor.fetchone() is not None
+
+
+async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> bool:
+    """Make the user's job a tombstone: over, without anything personal, invisible, its files to be removed at once."""
+    cursor = await connection.execute(
+        """
+        WITH erased AS (
+            UPDATE jobs SET erased_at = now(), purge_at = now(), lease_until = NULL, finished_at = COALESCE(finished_at, now()),
+                            status = CASE WHEN status IN ('created', 'queued', 'processing') THEN 'canceled' ELSE status END,
+                            pipeline = '[]', metadata = '{}', webhook_url = NULL, error = NULL, traceparent = NULL,
+                            declared_content_type = NULL, source_sha256 = NULL
+            WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
+            RETURNING job_id, lease_token
+        ), told AS (
+            DELETE FROM events USING erased WHERE events.job_id = erased.job_id
+        ), kept AS (
+            DELETE FROM outputs USING erased WHERE outputs.job_id = erased.job_id
+        ), tried AS (
+            UPDATE attempts SET error = NULL, ended_at = COALESCE(ended_at, now()), outcome = COALESCE(outcome, 'canceled')
+            FROM erased WHERE attempts.job_id = erased.job_id
+        )
+        SELECT job_id FROM erased
+        """,
+        {"job_id": job_id, "user_id": user_id},
+    )
+    return await cursor.fetchone() is not None
