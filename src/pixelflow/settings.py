@@ -5,6 +5,8 @@ There is no default for a secret or for the address of a server: a process that 
 
 from __future__ import annotations
 
+import base64
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +15,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "PIXELFLOW_"
+SECRETS_KEY_BYTES = 32
+"""What AES-256 takes."""
 
 
 class SettingsError(Exception):
@@ -74,6 +78,21 @@ class Settings(BaseSettings):
     max_attempts: Annotated[int, Field(ge=1, le=100, description="How often a job is tried")] = 5
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="How long one transform may take")] = 180
 
+    # Webhooks
+    secrets_key: Annotated[
+        SecretStr,
+        Field(description="The key that webhook secrets are encrypted with: 32 random bytes in URL-safe base64"),
+    ]
+    webhook_allow_cidrs: Annotated[
+        tuple[IPv4Network | IPv6Network, ...],
+        NoDecode,
+        Field(
+            description="Networks, separated by commas, that webhooks may go to although they are not public, "
+            "such as 10.20.0.0/16. Default: none"
+        ),
+    ] = ()
+    webhook_allow_http: Annotated[bool, Field(description="Whether webhooks may go to http:// URLs too")] = False
+
     # Worker
     worker_concurrency: Annotated[
         int, Field(ge=1, le=256, description="Jobs that one worker has in hand; they overlap their I/O")
@@ -118,6 +137,18 @@ class Settings(BaseSettings):
             raise PydanticCustomError("scheme", "must start with http:// or https://")
         return value.rstrip("/")
 
+    @field_validator("secrets_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr) -> SecretStr:
+        if len(_unbase64(value)) != SECRETS_KEY_BYTES:
+            raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
+        return value
+
+    @field_validator("webhook_allow_cidrs", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
     @field_validator("local_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
@@ -149,6 +180,18 @@ class Settings(BaseSettings):
     def public_endpoint_url(self) -> str:
         """The endpoint that presigned URLs name."""
         return self.s3_public_endpoint_url or self.s3_endpoint_url
+
+    @property
+    def secrets_key_bytes(self) -> bytes:
+        """The key that webhook secrets are encrypted with."""
+        return _unbase64(self.secrets_key)
+
+
+def _unbase64(value: SecretStr) -> bytes:
+    try:
+        return base64.b64decode(value.get_secret_value().rstrip("=") + "=", altchars=b"-_", validate=True)
+    except ValueError:
+        return b""
 
 
 def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pixelflow.devstack.account import Account
 
 SECRETS = "secrets.json"
-SECRET_NAMES = ("postgres_admin", "postgres", "valkey", "s3_access_key_id", "s3_secret_access_key")
-SECRET_BYTES = 24
-"""192 bits: what can't be guessed, in 32 URL-safe characters."""
+SECRET_NAMES = ("postgres_admin", "postgres", "valkey", "s3_access_key_id", "s3_secret_access_key", "secrets_key")
+SECRET_BYTES = 32
+"""What can't be guessed, and what AES-256 takes as a key: 43 URL-safe characters."""
 LOCK = "lock"
 FAMILY_LOCK = "family.lock"
 FAMILY_PATIENCE_SECONDS = 10.0

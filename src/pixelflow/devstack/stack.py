@@ -86,6 +86,7 @@ class Stack:
             **self._postgres.environment,
             **self._valkey.environment,
             **self._objects.environment,
+            "PIXELFLOW_SECRETS_KEY": self.home.secrets["secrets_key"],
             "PIXELFLOW_API_HOST": LOOPBACK,
             "PIXELFLOW_API_PORT": str(self._ports["api"]),
         }
