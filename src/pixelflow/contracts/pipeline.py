@@ -97,7 +97,7 @@ class _Model(BaseModel):
 
 
 def _printable(text: str) -> str:
-    if not text.strip():
+    if all(unicodedata.category(char)[0] in "ZC" for char in text):
         raise PydanticCustomError("blank_text", "must have at least one visible character")
     if any(unicodedata.category(char) in {"Cc", "Cs", "Co"} and char != "\n" for char in text):
         raise PydanticCustomError("control_character", "must not have control characters other than a line break")
