@@ -9,51 +9,15 @@ from fastapi import APIRouter, Body, Header, Query
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
+from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import IdentityOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 
-router = APIRouter(
-    prefix="/v1/jobs",
-    tags=["jobs"],
-    responses=documented(problems.UnauthenticatedError, problems.StoreUnavailableError),
-)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_EXAMPLES = {
-    "one-thumbnail": {
-        "summary": "One WebP of at most 640 pixels",
-        "value": {
-            "source": {"content_length": 2483920, "content_type": "image/jpeg"},
-            "pipeline": [{"id": "small", "action": "resize", "width": 640, "format": "webp"}],
-        },
-    },
-    "a-tree": {
-        "summary": "A hero picture and its watermarked copy, from one decode",
-        "value": {
-            "source_type": "s3_presigned",
-            "webhook_url": "https://client.example/hooks/pixel-done",
-            "metadata": {"sku": "A-17"},
-            "pipeline": [
-                {
-                    "id": "hero",
-                    "action": "resize",
-                    "width": 1600,
-                    "height": 900,
-                    "fit": "cover",
-                    "gravity": "attention",
-                    "format": "avif",
-                },
-                {
-                    "id": "hero_marked",
-                    "from": "hero",
-                    "action": "watermark",
-                    "format": "jpeg",
-                    "watermark": {"text": "© Acme", "opacity": 0.65, "gravity": "southeast"},
-                },
-            ],
-        },
-    },
-}
+_ALWAYS = (problems.UnauthenticatedError, problems.StoreUnavailableError)
+"""What every route here may answer with."""
 
 
 @router.post(
@@ -61,6 +25,7 @@ _EXAMPLES = {
     status_code=202,
     summary="Create a job",
     responses=documented(
+        *_ALWAYS,
         problems.MalformedRequestError,
         problems.BodyTooLargeError,
         problems.LocalFilesDisabledError,
@@ -69,7 +34,7 @@ _EXAMPLES = {
     ),
 )
 async def create_job(
-    identity: IdentityOf, services: ServicesOf, job: Annotated[CreateJobRequest, Body(openapi_examples=_EXAMPLES)]
+    identity: IdentityOf, services: ServicesOf, job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)]
 ) -> CreatedJob:
     """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
     return await services.jobs.create(identity.user_id, job)
@@ -80,10 +45,13 @@ async def create_job(
     status_code=202,
     summary="Start a job",
     responses=documented(
+        *_ALWAYS,
         problems.NotFoundError,
         problems.JobAlreadyFinishedError,
         problems.SourceMissingError,
         problems.SourceTooLargeError,
+        problems.ValidationFailedError,
+        problems.ObjectsUnavailableError,
     ),
 )
 async def start_job(
@@ -97,7 +65,10 @@ async def start_job(
 
 
 @router.get(
-    "/{job_id}", summary="Show a job", response_model_exclude_unset=True, responses=documented(problems.NotFoundError)
+    "/{job_id}",
+    summary="Show a job",
+    response_model_exclude_unset=True,
+    responses=documented(*_ALWAYS, problems.NotFoundError),
 )
 async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
     """The job, with a fresh download URL for each output."""
@@ -105,7 +76,10 @@ async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> J
 
 
 @router.get(
-    "", summary="List jobs", response_model_exclude_unset=True, responses=documented(problems.ValidationFailedError)
+    "",
+    summary="List jobs",
+    response_model_exclude_unset=True,
+    responses=documented(*_ALWAYS, problems.ValidationFailedError),
 )
 async def list_jobs(
     identity: IdentityOf,
