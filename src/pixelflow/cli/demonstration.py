@@ -20,7 +20,7 @@ PIPELINE: list[dict[str, Any]] = [
     {"id": "thumb", "action": "resize", "width": 150, "format": "webp", "quality": 80},
     {"id": "card", "action": "resize", "width": 640, "format": "webp"},
     {
-        "id": "hero", "action": "resize", "width": 1600, "height": 900, "fit": "cover", "gravity": "attention",
+        "id": "hero", "action": "resize", "width": 1600, "height": 700, "fit": "cover", "gravity": "attention",
         "format": "avif",
     },
     {
@@ -28,7 +28,7 @@ PIPELINE: list[dict[str, Any]] = [
         "watermark": {"text": "© PixelFlow", "opacity": 0.65, "gravity": "southeast"},
     },
     {
-        "id": "tile", "action": "resize", "width": 256, "height": 256, "fit": "cover", "gravity": "entropy",
+        "id": "tile", "action": "resize", "width": 256, "height": 256, "fit": "cover", "gravity": "attention",
         "format": "png",
     },
 ]  # fmt: skip

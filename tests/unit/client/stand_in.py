@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,6 +76,8 @@ class StandIn(ThreadingHTTPServer):
         self.life: tuple[JobStatus, ...] = LIFE
         """What one look after the other at a new job finds; the last stays."""
         self.max_bytes = 1_000_000
+        self.rename_output: str | None = None
+        """What to call every output instead of by its step."""
         self.output_bytes: Callable[[str], bytes] = lambda step_id: f"pixels of {step_id}".encode() * 100
 
     @property
@@ -85,6 +88,11 @@ class StandIn(ThreadingHTTPServer):
     def fail(self, route: str, *faults: Fault) -> None:
         """Answer the next requests on ``route`` (create, start, get, list, put, download) with these."""
         self.faults[route] = list(faults)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up in the middle is part of the tests; anything else is a fault of the stand-in."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def vanish(self) -> None:
         """Listen no more."""
@@ -139,7 +147,8 @@ class StandIn(ThreadingHTTPServer):
             key = f"outputs/{job_id}/1/{step.id}.{EXTENSIONS[form]}"
             outputs.append(
                 {
-                    "step_id": step.id, "action": step.action, "format": form, "object_key": key, "bytes": len(content),
+                    "step_id": self.rename_output or step.id, "action": step.action, "format": form, "object_key": key,
+                    "bytes": len(content),
                     "width": 64, "height": 48, "sha256": hashlib.sha256(content).hexdigest(),
                     "download_url": f"{self.url}/bucket/{key}?{SIGNATURE}",
                 }
