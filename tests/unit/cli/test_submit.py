@@ -192,6 +192,16 @@ def test_one_photo_that_fails_does_not_stop_the_others(pixelflow: Run, photo: Pa
     assert (result.exit_code, result.stderr) == (1, f"Error: {empty}: {empty} is empty\n")
 
 
+def test_one_photo_that_is_refused_does_not_stop_the_others(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    problem = {
+        "type": "t", "title": "t", "status": 422, "detail": "Too large", "code": "validation_failed", "request_id": "r"
+    }  # fmt: skip
+    api.fail("create", Fault(422, body=json.dumps(problem).encode()))
+    result = pixelflow("submit", *[photo] * 20, "--resize", "64", "--wait", "--json")
+    statuses = [job["status"] for job in json.loads(result.stdout)["jobs"]]
+    assert (result.exit_code, sorted(set(statuses)), statuses.count("succeeded")) == (4, ["not_sent", "succeeded"], 19)
+
+
 @pytest.mark.parametrize(
     ("route", "fault", "code", "message"),
     [
