@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Header, Query
+from pydantic import BeforeValidator
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
@@ -18,6 +20,12 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _ALWAYS = (problems.UnauthenticatedError, problems.StoreUnavailableError)
 """What every route here may answer with."""
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def _readable_trace(header: str | None) -> str | None:
+    """Tracing must never get in the way of a request (W3C Trace Context, section 4.3)."""
+    return header if header and _TRACEPARENT.fullmatch(header) else None
 
 
 @router.post(
@@ -58,7 +66,11 @@ async def start_job(
     identity: IdentityOf,
     services: ServicesOf,
     job_id: UUID,
-    traceparent: Annotated[str | None, Header(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] = None,
+    traceparent: Annotated[
+        str | None,
+        BeforeValidator(_readable_trace),
+        Header(description="W3C Trace Context; what can't be read is ignored."),
+    ] = None,
 ) -> StartedJob:
     """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
     return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
