@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +152,19 @@ def test_the_three_families_differ() -> None:
 def test_only_carried_fonts_are_seen() -> None:
     """A family that the machine may well have falls back to ours."""
     assert ink("Hello", "DejaVu Serif 32").width == ink("Hello", "No Such Font 32").width
+
+
+def test_a_process_with_an_empty_environment_is_prepared_without_a_word_or_a_trace(tmp_path: Path) -> None:
+    code = (
+        "from pixelflow.dataplane.imaging import prepare; import pyvips; prepare();"
+        "print(pyvips.Image.text('日本', font='Noto Sans 32', dpi=72).width)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"TMPDIR": str(tmp_path)}, cwd="/", capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == ink("日本").width
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_font_comes_with_its_licence() -> None:
