@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from pixelflow.cli.failures import code_of
 from pixelflow.cli.naming import prefixes
 from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.cli.progress import Progress
-from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
+from pixelflow.client import ApiError, AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
 from pixelflow.contracts.job import Job, JobStatus, Output
 from pixelflow.contracts.pipeline import EXTENSIONS
@@ -107,6 +108,11 @@ class _Batch:
         photo.error = error
         if isinstance(error, (JobFailedError, WaitTimeoutError)):
             photo.job, photo.status = error.job, error.job.status
-        if code_of(error) in {ExitCode.UNREACHABLE, ExitCode.REFUSED, ExitCode.USAGE}:
-            # The others would be told the same.
-            self._barred = True
+        self._barred = self._barred or _would_meet_all(error)
+
+
+def _would_meet_all(error: ClientError) -> bool:
+    """Whether every other photo would be told the same: nobody there, a key that is not valid, a wrong pipeline."""
+    if isinstance(error, ApiError) and error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return True
+    return code_of(error) in {ExitCode.UNREACHABLE, ExitCode.USAGE}

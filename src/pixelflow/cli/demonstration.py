@@ -13,14 +13,14 @@ from pixelflow.cli.temporary_stack import StartFailedError, running
 from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import declared_source
-from pixelflow.contracts.job import CreateJobRequest, Job
+from pixelflow.contracts.job import CreateJobRequest, Job, JobStatus
 from pixelflow.contracts.pipeline import EXTENSIONS
 
 PIPELINE: list[dict[str, Any]] = [
     {"id": "thumb", "action": "resize", "width": 150, "format": "webp", "quality": 80},
     {"id": "card", "action": "resize", "width": 640, "format": "webp"},
     {
-        "id": "hero", "action": "resize", "width": 1600, "height": 900, "fit": "cover", "gravity": "attention",
+        "id": "hero", "action": "resize", "width": 1600, "height": 700, "fit": "cover", "gravity": "attention",
         "format": "avif",
     },
     {
@@ -28,7 +28,7 @@ PIPELINE: list[dict[str, Any]] = [
         "watermark": {"text": "© PixelFlow", "opacity": 0.65, "gravity": "southeast"},
     },
     {
-        "id": "tile", "action": "resize", "width": 256, "height": 256, "fit": "cover", "gravity": "entropy",
+        "id": "tile", "action": "resize", "width": 256, "height": 256, "fit": "cover", "gravity": "attention",
         "format": "png",
     },
 ]  # fmt: skip
@@ -54,6 +54,12 @@ def run(photo: Path, folder: Path) -> ExitCode:
     return ExitCode.DONE
 
 
+_MORE = {
+    JobStatus.PROCESSING: "in a child process that holds no credentials",
+    JobStatus.SUCCEEDED: "the source decoded once for all five outputs",
+}
+
+
 class _Story:
     """Lines of what happened, with the seconds since the beginning."""
 
@@ -64,7 +70,8 @@ class _Story:
         print(f"{time.monotonic() - self._began:7.2f} s  {what:<11} {plain(more)}", flush=True)
 
     def tell_change(self, job: Job) -> None:
-        self.tell(job.status, f"attempt {job.attempts} of {job.max_attempts}")
+        if job.status in _MORE:
+            self.tell(job.status, _MORE[job.status])
 
 
 def _process(session: Session, photo: Path, folder: Path, story: _Story) -> tuple[Job, list[Path]]:
@@ -74,7 +81,7 @@ def _process(session: Session, photo: Path, folder: Path, story: _Story) -> tupl
         story.tell(created.status, f"job {created.job_id}, {len(request.pipeline)} steps")
         client.upload(created.upload, photo)
         story.tell("uploaded", f"{photo}, {size(photo.stat().st_size)}, straight to object storage")
-        client.start_job(created.job_id)
+        story.tell(client.start_job(created.job_id).status, "waiting for a worker")
         job = client.wait(created.job_id, timeout=WAIT_SECONDS, poll_interval=POLL_SECONDS, on_change=story.tell_change)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [

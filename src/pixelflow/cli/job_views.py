@@ -28,13 +28,12 @@ def list_jobs(status: str | None, limit: int, *, as_json: bool) -> None:
     if as_json:
         show_json({"data": [job.model_dump(mode="json", by_alias=True) for job in found]})
         return
-    rows = table("Job", "Status", "Created", "Steps", "Source", "Outputs", right=("Steps", "Source", "Outputs"))
+    rows = table("Job", "Status", "Created", "Source", "Outputs", right=("Source", "Outputs"))
     for job in found:
         rows.add_row(
             cell(job.job_id),
             cell(job.status, _STYLES.get(job.status, "")),
-            cell(_when(job.created_at)),
-            cell(len(job.pipeline)),
+            cell(job.created_at.astimezone().strftime("%m-%d %H:%M")),
             cell(size(job.source.bytes) if job.source.bytes else ""),
             cell(size(sum(output.bytes for output in job.outputs)) if job.outputs else ""),
         )

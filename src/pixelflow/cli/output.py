@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 _KILO = 1000
+_ENOUGH = 10_000
+"""Columns; a line that a program or a file takes is never folded."""
 
 
 def plain(text: object) -> str:
@@ -30,9 +32,9 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
-def show(renderable: Table | Text) -> None:
-    """On stdout."""
-    Console(highlight=False).print(renderable)
+def show(renderable: Table) -> None:
+    """On stdout: as wide as the terminal, or as needed where there is none."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else _ENOUGH).print(renderable)
 
 
 def show_json(content: object) -> None:

@@ -19,12 +19,22 @@ def present(photos: Sequence[Photo], *, as_json: bool) -> ExitCode:
         show_json({"jobs": [_described(photo) for photo in photos]})
     else:
         _show(photos)
-    for photo in photos:
-        if photo.error is not None:
-            tell(photo.error, plain(photo.path))
+    _tell_errors(photos)
     if skipped := sum(photo.skipped for photo in photos):
         say(f"{skipped} more not sent")
     return gravest(code_of(photo.error) for photo in photos if photo.error is not None)
+
+
+def _tell_errors(photos: Sequence[Photo]) -> None:
+    """Each error once: what bars one photo often bars others."""
+    alike: dict[str, list[Photo]] = {}
+    for photo in photos:
+        if photo.error is not None:
+            alike.setdefault(str(photo.error), []).append(photo)
+    for group in alike.values():
+        first, error = group[0], group[0].error
+        if error is not None:
+            tell(error, first.path if len(group) == 1 else f"{len(group)} photos")
 
 
 def _show(photos: Sequence[Photo]) -> None:
@@ -74,9 +84,9 @@ def _output(photo: Photo, output: Output) -> dict[str, Any]:
 
 
 def _error(error: ClientError) -> dict[str, Any]:
-    described: dict[str, Any] = {"message": str(error), "exit_code": code_of(error).value}
+    described: dict[str, Any] = {"code": error.code, "message": str(error), "exit_code": code_of(error).value}
     if isinstance(error, ApiError):
-        described |= {"code": error.code, "request_id": error.request_id}
+        described["request_id"] = error.request_id
     if isinstance(error, (ApiError, InvalidRequestError)):
         described["errors"] = [row.model_dump() for row in error.errors]
     return described

@@ -25,11 +25,19 @@ from pixelflow.contracts.problems import FieldError
 
 
 class ClientError(Exception):
-    """Root of the tree. ``str(error)`` is one sentence fit for people."""
+    """Root of the tree. ``str(error)`` is one sentence fit for people.
+
+    Attributes:
+        code: stable; what a program should look at.
+    """
+
+    code: str = "client_error"
 
 
 class ConfigurationError(ClientError):
     """The address of the API or its key is missing or can't be right."""
+
+    code = "not_configured"
 
 
 class InvalidRequestError(ClientError):
@@ -38,6 +46,8 @@ class InvalidRequestError(ClientError):
     Attributes:
         errors: everything that is wrong, each with a JSON Pointer into the request.
     """
+
+    code = "invalid_request"
 
     def __init__(self, detail: str, errors: Sequence[FieldError]) -> None:
         super().__init__(detail)
@@ -52,6 +62,8 @@ class ConnectionFailedError(ClientError):
         transient: whether the same request may do better in a moment.
     """
 
+    code = "connection_failed"
+
     def __init__(self, detail: str, *, sent: bool, transient: bool = True) -> None:
         super().__init__(detail)
         self.sent = sent
@@ -62,7 +74,7 @@ class ApiError(ClientError):
     """The API refused, or answered what this version does not understand (``unexpected_answer``).
 
     Attributes:
-        code: stable; what a program should look at.
+        code: the API's own.
         status: of HTTP.
         detail: for people.
         errors: what is wrong in the request, each with a JSON Pointer.
@@ -87,22 +99,32 @@ class TransferError(ClientError):
         status: what object storage answered; None when the fault lies elsewhere.
     """
 
+    code = "transfer_failed"
+
     def __init__(self, detail: str, *, status: int | None = None) -> None:
         super().__init__(detail)
         self.status = status
 
 
 class JobFailedError(ClientError):
-    """The job is over and did not succeed; ``job`` tells all that is known."""
+    """The job is over and did not succeed.
+
+    Attributes:
+        code: why it failed, else how it ended.
+        job: all that is known.
+    """
 
     def __init__(self, job: Job) -> None:
         reason = f": {job.error.message} ({job.error.code})" if job.error else ""
         super().__init__(f"Job {job.job_id} {job.status.value}{reason}")
+        self.code = job.error.code if job.error else job.status.value
         self.job = job
 
 
 class WaitTimeoutError(ClientError):
     """The job was not over in time; it goes on. ``job`` is as it was last seen."""
+
+    code = "wait_timeout"
 
     def __init__(self, job: Job, timeout: float) -> None:
         super().__init__(f"Job {job.job_id} is still {job.status.value} after {timeout:g} s")

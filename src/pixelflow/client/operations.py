@@ -243,7 +243,7 @@ def _job_request(
     try:
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:
-        raise InvalidRequestError("The job can't be right", explain(error.errors(include_url=False), raw)) from None
+        raise InvalidRequestError("The request is not valid", explain(error.errors(include_url=False), raw)) from None
 
 
 def _answered(response: Response, model: type[M]) -> M:

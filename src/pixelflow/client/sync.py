@@ -60,7 +60,9 @@ class Client:
     ) -> None:
         self._session = session or open_session(api_url, api_key)
         self._sleep = sleep
-        self._http = httpx.Client(timeout=wire.TIMEOUT, limits=wire.LIMITS, mounts=dict.fromkeys(wire.DIRECT))
+        self._http = httpx.Client(
+            timeout=wire.TIMEOUT, limits=wire.LIMITS, verify=wire.tls(), mounts=dict.fromkeys(wire.DIRECT)
+        )
 
     create_job = _method(operations.create_job)
     upload = _method(transfers.upload)

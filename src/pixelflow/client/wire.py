@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterable
+from functools import cache
 
 import httpx
 
@@ -17,6 +19,12 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Of one answer of the API: a page of jobs with long pipelines stays far below."""
 DIRECT = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 """Never asked for through a proxy."""
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """What to trust; read once per process, for it takes some 40 ms."""
+    return httpx.create_ssl_context()
 
 
 class _SignedUrl(httpx.URL):

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.pipeline import ACTIONS, Format, Pipeline, StepId, tree_errors
+from pixelflow.contracts.pipeline import ACTIONS, MAX_STEPS, Format, Pipeline, StepId, tree_errors
 from pixelflow.contracts.problems import FieldError
 
 
@@ -145,8 +145,8 @@ def explain(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
         if row["type"] != "pipeline_tree"
     ]
     steps = raw.get("pipeline") if isinstance(raw, dict) else None
-    tree = [FieldError(pointer=f"/pipeline{error.pointer}", message=error.message) for error in tree_errors(steps)]
-    return fields + tree
+    tree = tree_errors(steps[:MAX_STEPS]) if isinstance(steps, list) else []
+    return fields + [FieldError(pointer=f"/pipeline{error.pointer}", message=error.message) for error in tree]
 
 
 def _pointer(location: tuple[int | str, ...], raw: object) -> str:

@@ -18,7 +18,9 @@ VERSIONS = (1,)
 class ProcessImage(BaseModel):
     """Version 1: «look at this job»."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, json_schema_serialization_defaults_required=True
+    )
 
     schema_: Annotated[Literal["pixelflow.process_image"], Field(alias="schema")] = "pixelflow.process_image"
     version: Literal[1] = 1

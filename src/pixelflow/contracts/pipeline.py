@@ -93,11 +93,11 @@ class Font(StrEnum):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _printable(text: str) -> str:
-    if not text.strip():
+    if all(unicodedata.category(char)[0] in "ZC" for char in text):
         raise PydanticCustomError("blank_text", "must have at least one visible character")
     if any(unicodedata.category(char) in {"Cc", "Cs", "Co"} and char != "\n" for char in text):
         raise PydanticCustomError("control_character", "must not have control characters other than a line break")
@@ -105,12 +105,13 @@ def _printable(text: str) -> str:
 
 
 StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Dimension = Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
+Dimension = Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)]
+Flag = Annotated[bool, Field(strict=True)]
 Color = Annotated[str, StringConstraints(pattern=r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$")]
 """``#rrggbb`` or ``#rrggbbaa``, sRGB."""
-Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])(\.[0-9]{1,2})?%$")]
+Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$")]
 """A share of the picture's shorter side, such as ``4%`` or ``2.5%``."""
-Length = Annotated[int, Field(ge=0, le=MAX_DIMENSION)] | Percent
+Length = Annotated[int, Field(strict=True, ge=0, le=MAX_DIMENSION)] | Percent
 """Pixels of the picture that is drawn on, or a share of its shorter side."""
 
 
@@ -127,13 +128,14 @@ class _Step(_Model):
     from_: Annotated[
         StepId, Field(alias="from", description="`source`, or the id of an earlier step.", examples=["source"])
     ] = SOURCE
-    output: Annotated[bool, Field(description="False keeps an intermediate out of the results.")] = True
+    output: Annotated[Flag, Field(description="False keeps an intermediate out of the results.")] = True
     format: Annotated[
         Format | None, Field(description="Of the output; left out: the format of what the step works on.")
     ] = None
     quality: Annotated[
         int | None,
         Field(
+            strict=True,
             ge=1,
             le=100,
             description="Of the encoder. Left out: jpeg 80, webp 80, avif 50. "
@@ -154,13 +156,26 @@ class Resize(_Step):
     action: Literal["resize"]
     width: Annotated[Dimension | None, Field(description="Pixels.")] = None
     height: Annotated[Dimension | None, Field(description="Pixels.")] = None
-    fit: Annotated[Fit, Field(description="How the picture meets the box of width and height.")] = Fit.INSIDE
+    fit: Annotated[
+        Fit,
+        Field(
+            description="How the picture meets the box of width and height. `inside`: as large as fits; `outside`: as "
+            "small as covers it; `cover`: fills it, the rest cut off; `contain`: inside, padded up to it; "
+            "`fill`: stretched to it. With a width or a height alone the other side follows, whatever the fit."
+        ),
+    ] = Fit.INSIDE
     gravity: Annotated[
         Compass | Interest, Field(description="What `cover` keeps, and where `contain` puts the picture.")
     ] = Compass.CENTER
-    enlarge: Annotated[bool, Field(description="Whether a picture may become larger than it is.")] = False
+    enlarge: Annotated[
+        Flag,
+        Field(
+            description="Whether a picture may become larger than it is. If not, one smaller than the box keeps "
+            "its size; `cover` and `fill` still bring down the side that is too long, and `contain` still pads."
+        ),
+    ] = False
     linear: Annotated[
-        bool,
+        Flag,
         Field(
             description="Resize in linear light: truer edges of fine bright detail, several times the CPU. "
             "Off, as in most of the field."
@@ -184,22 +199,30 @@ class WatermarkText(_Model):
         Field(description="In any script; line breaks are kept, markup is not interpreted.", examples=["© Acme"]),
     ]
     font: Annotated[Font, Field(description="Other scripts are taken from fonts that fit it.")] = Font.SANS
-    bold: bool = False
+    bold: Flag = False
     size: Annotated[
         Length,
         AfterValidator(_positive),
-        Field(description="Of the letters (em): pixels, or a share of the shorter side."),
+        Field(
+            description="Of the letters (em): pixels, or a share of the picture's shorter side. A text too large "
+            "for the picture is made smaller until it fits."
+        ),
     ] = "5%"
     color: Annotated[Color, Field(description="An outline in a contrasting tone keeps it readable on any picture.")] = (
         "#ffffff"
     )
-    opacity: Annotated[float, Field(gt=0, le=1)] = 0.65
+    opacity: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.65
     gravity: Annotated[Compass, Field(description="Where the text stands; ignored when it is tiled.")] = (
         Compass.SOUTHEAST
     )
-    margin: Annotated[Length, Field(description="To the edges; between the texts when tiled.")] = "3%"
-    rotation: Annotated[float, Field(ge=-360, le=360, description="Degrees, clockwise.")] = 0
-    tile: Annotated[bool, Field(description="Repeat the text over the whole picture.")] = False
+    margin: Annotated[
+        Length,
+        Field(description="To the edges, at most a quarter of the shorter side; between the texts when tiled."),
+    ] = "3%"
+    rotation: Annotated[
+        float, Field(strict=True, ge=-360, le=360, allow_inf_nan=False, description="Degrees, clockwise.")
+    ] = 0
+    tile: Annotated[Flag, Field(description="Repeat the text over the whole picture.")] = False
 
 
 class Watermark(_Step):
@@ -228,22 +251,26 @@ def tree_errors(steps: object) -> list[FieldError]:
     errors: list[FieldError] = []
     seen: set[object] = {SOURCE}
     for index, row in enumerate(rows):
-        step_id, parent = row.get("id"), row.get("from", SOURCE)
-        if step_id == SOURCE:
-            errors.append(
-                FieldError(pointer=f"/{index}/id", message="`source` names the source itself; choose another id")
-            )
-        elif isinstance(step_id, str) and step_id in seen:
-            errors.append(
-                FieldError(pointer=f"/{index}/id", message=f"`{step_id}` is the id of an earlier step; ids are unique")
-            )
-        if isinstance(parent, str) and parent not in seen:
-            errors.append(FieldError(pointer=f"/{index}/from", message="must be `source` or the id of an earlier step"))
-        if isinstance(step_id, str):
-            seen.add(step_id)
+        wrong = _wrong_in_tree(row, seen)
+        errors += [FieldError(pointer=f"/{index}/{name}", message=message) for name, message in wrong.items()]
+        if isinstance(row.get("id"), str):
+            seen.add(row["id"])
     if rows and all(row.get("output") is False for row in rows):
         errors.append(FieldError(pointer="", message="needs at least one step without `output: false`"))
     return errors
+
+
+def _wrong_in_tree(row: dict[str, object], seen: set[object]) -> dict[str, str]:
+    """What is wrong with one step's place in the tree, by field; ``seen`` are the names before it."""
+    step_id, parent = row.get("id"), row.get("from", SOURCE)
+    wrong: dict[str, str] = {}
+    if step_id == SOURCE:
+        wrong["id"] = "`source` names the source itself; choose another id"
+    elif isinstance(step_id, str) and step_id in seen:
+        wrong["id"] = f"`{step_id}` is the id of an earlier step; ids are unique"
+    if isinstance(parent, str) and parent not in seen:
+        wrong["from"] = "must be `source` or the id of an earlier step"
+    return wrong
 
 
 def _check_tree(steps: list[Step]) -> list[Step]:

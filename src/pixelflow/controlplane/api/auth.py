@@ -12,7 +12,7 @@ from pixelflow.contracts.problems import UnauthenticatedError
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.keys import Identity, recognise
 
-_BEARER = HTTPBearer(auto_error=False, scheme_name="API key", description="`Authorization: Bearer pf_…`")
+_BEARER = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="`Authorization: Bearer pf_…`")
 
 
 async def _authenticate(

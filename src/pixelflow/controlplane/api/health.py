@@ -30,7 +30,7 @@ class Readiness(BaseModel):
     """Whether what the API stands on answers."""
 
     status: Verdict
-    checks: Annotated[dict[str, Verdict], Field(examples=[{"postgres": "ok", "redis": "ok", "object_storage": "ok"}])]
+    checks: Annotated[dict[str, Verdict], Field(description="One entry per server.")]
 
 
 @router.get("/healthz", summary="Alive?")
@@ -40,7 +40,9 @@ async def healthz() -> Health:
 
 
 @router.get(
-    "/readyz", summary="Ready?", responses={503: {"model": Readiness, "description": "Some server does not answer"}}
+    "/readyz",
+    summary="Ready?",
+    responses={503: {"model": Readiness, "description": "Some server does not answer"}},
 )
 async def readyz(services: ServicesOf, response: Response) -> Readiness:
     """Asks Postgres, Redis and object storage, each for at most two seconds."""

@@ -2,61 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Header, Query
+from pydantic import BeforeValidator
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
+from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import IdentityOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 
-router = APIRouter(
-    prefix="/v1/jobs",
-    tags=["jobs"],
-    responses=documented(problems.UnauthenticatedError, problems.StoreUnavailableError),
-)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-Traceparent = Annotated[str | None, Header(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
-"""W3C Trace Context."""
+_ALWAYS = (problems.UnauthenticatedError, problems.StoreUnavailableError)
+"""What every route here may answer with."""
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-_EXAMPLES = {
-    "one-thumbnail": {
-        "summary": "One WebP of at most 640 pixels",
-        "value": {
-            "source": {"content_length": 2483920, "content_type": "image/jpeg"},
-            "pipeline": [{"id": "small", "action": "resize", "width": 640, "format": "webp"}],
-        },
-    },
-    "a-tree": {
-        "summary": "A hero picture and its watermarked copy, from one decode",
-        "value": {
-            "source_type": "s3_presigned",
-            "webhook_url": "https://client.example/hooks/pixel-done",
-            "metadata": {"sku": "A-17"},
-            "pipeline": [
-                {
-                    "id": "hero",
-                    "action": "resize",
-                    "width": 1600,
-                    "height": 900,
-                    "fit": "cover",
-                    "gravity": "attention",
-                    "format": "avif",
-                },
-                {
-                    "id": "hero_marked",
-                    "from": "hero",
-                    "action": "watermark",
-                    "format": "jpeg",
-                    "watermark": {"text": "© Acme", "opacity": 0.65, "gravity": "southeast"},
-                },
-            ],
-        },
-    },
-}
+
+def _readable_trace(header: str | None) -> str | None:
+    """Tracing must never get in the way of a request (W3C Trace Context, section 4.3)."""
+    return header if header and _TRACEPARENT.fullmatch(header) else None
+
+
+Traceparent = Annotated[
+    str | None,
+    BeforeValidator(_readable_trace),
+    Header(description="W3C Trace Context; what can't be read is ignored."),
+]
 
 
 @router.post(
@@ -64,6 +40,7 @@ _EXAMPLES = {
     status_code=202,
     summary="Create a job",
     responses=documented(
+        *_ALWAYS,
         problems.MalformedRequestError,
         problems.BodyTooLargeError,
         problems.LocalFilesDisabledError,
@@ -72,7 +49,7 @@ _EXAMPLES = {
     ),
 )
 async def create_job(
-    identity: IdentityOf, services: ServicesOf, job: Annotated[CreateJobRequest, Body(openapi_examples=_EXAMPLES)]
+    identity: IdentityOf, services: ServicesOf, job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)]
 ) -> CreatedJob:
     """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
     return await services.jobs.create(identity.user_id, job)
@@ -83,14 +60,20 @@ async def create_job(
     status_code=202,
     summary="Start a job",
     responses=documented(
+        *_ALWAYS,
         problems.NotFoundError,
         problems.JobAlreadyFinishedError,
         problems.SourceMissingError,
         problems.SourceTooLargeError,
+        problems.ValidationFailedError,
+        problems.ObjectsUnavailableError,
     ),
 )
 async def start_job(
-    identity: IdentityOf, services: ServicesOf, job_id: UUID, traceparent: Traceparent = None
+    identity: IdentityOf,
+    services: ServicesOf,
+    job_id: UUID,
+    traceparent: Traceparent = None,
 ) -> StartedJob:
     """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
     return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
@@ -101,11 +84,14 @@ async def start_job(
     status_code=202,
     summary="Retry a job",
     responses=documented(
+        *_ALWAYS,
         problems.NotFoundError,
         problems.JobAlreadyFinishedError,
         problems.JobNotFinishedError,
         problems.SourceMissingError,
         problems.SourceTooLargeError,
+        problems.ValidationFailedError,
+        problems.ObjectsUnavailableError,
     ),
 )
 async def retry_job(
@@ -119,14 +105,19 @@ async def retry_job(
     "/{job_id}/cancel",
     summary="Cancel a job",
     response_model_exclude_unset=True,
-    responses=documented(problems.NotFoundError, problems.JobAlreadyFinishedError),
+    responses=documented(*_ALWAYS, problems.NotFoundError, problems.JobAlreadyFinishedError),
 )
 async def cancel_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
     """End a job, also while it is being transformed. Canceling it again changes nothing."""
     return await services.jobs.cancel(identity.user_id, job_id)
 
 
-@router.delete("/{job_id}", status_code=204, summary="Erase a job", responses=documented(problems.NotFoundError))
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    summary="Erase a job",
+    responses=documented(*_ALWAYS, problems.NotFoundError),
+)
 async def erase_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> None:
     """Erase the source, the outputs of all attempts and what is personal in the job; what it was billed by stays.
 
@@ -136,7 +127,10 @@ async def erase_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) ->
 
 
 @router.get(
-    "/{job_id}", summary="Show a job", response_model_exclude_unset=True, responses=documented(problems.NotFoundError)
+    "/{job_id}",
+    summary="Show a job",
+    response_model_exclude_unset=True,
+    responses=documented(*_ALWAYS, problems.NotFoundError),
 )
 async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
     """The job, with a fresh download URL for each output."""
@@ -144,7 +138,10 @@ async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> J
 
 
 @router.get(
-    "", summary="List jobs", response_model_exclude_unset=True, responses=documented(problems.ValidationFailedError)
+    "",
+    summary="List jobs",
+    response_model_exclude_unset=True,
+    responses=documented(*_ALWAYS, problems.ValidationFailedError),
 )
 async def list_jobs(
     identity: IdentityOf,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import Problem, explain
+from pixelflow.controlplane.api import examples
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -34,6 +36,8 @@ STATUSES: dict[type[problems.PixelflowError], int] = {
 }
 """The status of each error; a class that is not here has its parent's."""
 
+MAX_ERRORS = 100
+"""A body of a mebibyte can be wrong in a hundred thousand places; beyond these they are not told."""
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _ROUTING = {
     404: problems.NotFoundError("There is no such route"),
@@ -55,7 +59,7 @@ def response(error: problems.PixelflowError, request_id: str, headers: Mapping[s
     """The answer that tells of ``error``."""
     status = status_of(type(error))
     problem = Problem(
-        type=f"urn:pixelflow:problem:{error.code}",
+        type=_type(type(error)),
         title=error.title,
         status=status,
         detail=error.detail,
@@ -63,12 +67,20 @@ def response(error: problems.PixelflowError, request_id: str, headers: Mapping[s
         request_id=request_id,
         errors=list(error.errors) if isinstance(error, problems.ValidationFailedError) else None,
     )
-    return JSONResponse(
+    return _AsciiJson(
         problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
         media_type=MEDIA_TYPE,
-        headers={**_HEADERS.get(status, {}), **(headers or {})},
+        # Said here too, since the answer to a bug is sent from outside of all middleware.
+        headers={"X-Request-ID": request_id, **_HEADERS.get(status, {}), **(headers or {})},
     )
+
+
+class _AsciiJson(JSONResponse):
+    """JSON in ASCII: what was wrong may be quoted, and a lone surrogate has no other encoding."""
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content).encode("ascii")
 
 
 def status_of(error: type[problems.PixelflowError]) -> int:
@@ -97,18 +109,22 @@ def _from_validation(error: RequestValidationError) -> problems.RequestError:
     if isinstance(error.body, bytes):
         return problems.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
-    fields = explain(body, error.body) if body else []
+    fields = explain(body[:MAX_ERRORS], error.body) if body else []
     fields += [
         problems.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=row["msg"])
         for row in rows
         if row["loc"][0] != "body"
     ]
     count = "1 thing is" if len(fields) == 1 else f"{len(fields)} things are"
-    return problems.ValidationFailedError(f"{count} wrong; see `errors`", fields)
+    more = ", and more" if len(body) > MAX_ERRORS else ""
+    return problems.ValidationFailedError(f"{count} wrong{more}; see `errors`", fields)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # how the handler is registered
+    cause = error.__cause__  # FastAPI takes whatever ends the reading of a body for malformed JSON
+    if isinstance(cause, problems.PixelflowError):
+        return await _on_error(request, cause)
     known = _ROUTING.get(error.status_code, problems.MalformedRequestError(str(error.detail)))
     return response(known, request.state.request_id, error.headers)
 
@@ -122,9 +138,30 @@ async def _on_bug(request: Request, error: Exception) -> JSONResponse:
 
 
 def documented(*errors: type[problems.PixelflowError]) -> dict[int | str, dict[str, Any]]:
-    """For a route's ``responses``: which problems it may answer with."""
+    """For a route's ``responses``: which problems it may answer with, and what each looks like."""
     table: dict[int | str, dict[str, Any]] = {}
     for error in errors:
-        row = table.setdefault(status_of(error), {"model": Problem, "description": ""})
+        row = table.setdefault(
+            status_of(error), {"model": Problem, "description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
+        )
         row["description"] = ", ".join(filter(None, [row["description"], f"`{error.code}`"]))
+        row["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": error.title, "value": _example(error)}
     return table
+
+
+def _example(error: type[problems.PixelflowError]) -> dict[str, Any]:
+    errors = examples.ERRORS if issubclass(error, problems.ValidationFailedError) else None
+    problem = Problem(
+        type=_type(error),
+        title=error.title,
+        status=status_of(error),
+        detail="What happened this time, in a sentence",
+        code=error.code,
+        request_id=examples.REQUEST_ID,
+        errors=[problems.FieldError(**row) for row in errors] if errors else None,
+    )
+    return problem.model_dump(mode="json", exclude_none=True)
+
+
+def _type(error: type[problems.PixelflowError]) -> str:
+    return f"urn:pixelflow:problem:{error.code}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixelflow.contracts.pipeline import SOURCE, Format, Step, output_name
 from pixelflow.dataplane.imaging.encode import encode
-from pixelflow.dataplane.imaging.errors import applying
+from pixelflow.dataplane.imaging.errors import applying, decoding
 from pixelflow.dataplane.imaging.operations import OPERATIONS
 from pixelflow.dataplane.imaging.picture import Picture
 from pixelflow.dataplane.imaging.plan import Plan, plan
@@ -39,7 +39,8 @@ class _Run:
         self.plan = plan_
         self._request = request
         self._source = source
-        self._pictures = {SOURCE: self._kept(SOURCE, source.decode(plan_.shrink))}
+        with decoding(source.format):
+            self._pictures = {SOURCE: self._kept(SOURCE, source.decode(plan_.shrink))}
         self._formats = {SOURCE: source.format}
 
     def step(self, step: Step) -> RenderedOutput | None:

@@ -15,8 +15,10 @@ from pixelflow.contracts.pipeline import Compass, Font, WatermarkText
 from pixelflow.dataplane.imaging.geometry import Size
 
 _FAMILIES = {Font.SANS: "Noto Sans", Font.SERIF: "Noto Serif", Font.MONO: "Noto Sans Mono"}
-_SAMPLE = 32.0
-"""Size in pixels at which a text is measured: large enough to be exact, small enough to cost little for 256 letters."""
+_SAMPLE = 16.0
+"""Size in pixels at which a text is measured: exact enough, and 256 of the widest letters stay below `_LONGEST`."""
+_LONGEST = 30_000
+"""Pixels that a side of a text may have: cairo draws nothing beyond 32,767."""
 _HALO = 0.04
 """Spread of the outline as a share of the letters' size."""
 _HALO_MAX = 6.0
@@ -39,6 +41,7 @@ class Letters(NamedTuple):
 
 def letters(mark: WatermarkText, em: float, room: Size) -> Letters:
     """The text with letters of ``em`` pixels, turned, and smaller if the room demands it."""
+    room = Size(min(room.width, _LONGEST), min(room.height, _LONGEST))
     sample = _drawn(mark, _SAMPLE)
     turned = _turned_size(sample.width + 2 * _pad(_SAMPLE), sample.height + 2 * _pad(_SAMPLE), mark.rotation)
     em = max(1.0, min(em, _SAMPLE * room.width / turned[0], _SAMPLE * room.height / turned[1]))

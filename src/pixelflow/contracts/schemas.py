@@ -1,0 +1,64 @@
+"""The published JSON Schemas: what the contracts' models say, as files that other languages can read.
+
+    python -m pixelflow.contracts.schemas docs/schemas
+
+The files are made here and never by hand, so that they can't differ from what the service does. Rules that tie several
+fields together (ids are unique, ``from`` names an earlier step) are not told by a schema.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
+from pixelflow.contracts.messages import ProcessImage
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serialization"]]] = {
+    "create_job_request": (CreateJobRequest, "validation"),
+    "created_job": (CreatedJob, "serialization"),
+    "started_job": (StartedJob, "serialization"),
+    "job": (Job, "serialization"),
+    "job_page": (JobPage, "serialization"),
+    "problem": (Problem, "serialization"),
+    "process_image.v1": (ProcessImage, "serialization"),
+}
+"""Name of the file without its ending → its model, and whether others write it (validation) or PixelFlow does."""
+
+
+def published() -> dict[str, dict[str, Any]]:
+    """Every published schema, by name."""
+    return {name: _schema(name, *how) for name, how in _PUBLISHED.items()}
+
+
+def _schema(name: str, model: type[BaseModel], mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:pixelflow:schema:{name}",
+        **model.model_json_schema(by_alias=True, mode=mode),
+    }
+
+
+def render(document: dict[str, Any]) -> str:
+    """A document as it lies in its file: the same bytes for the same content, so that a difference is a change."""
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write every schema into the folder that is named."""
+    parser = argparse.ArgumentParser(description="Write the published JSON Schemas")
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, schema in published().items():
+        (folder / f"{name}.json").write_text(render(schema), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Examples of requests and answers, for the OpenAPI document. Nothing that runs may ever read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_JOB_ID = "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55"
+_HERO: dict[str, Any] = {
+    "id": "hero",
+    "action": "resize",
+    "width": 1600,
+    "height": 900,
+    "fit": "cover",
+    "gravity": "attention",
+    "format": "avif",
+}
+_HERO_MARKED: dict[str, Any] = {
+    "id": "hero_marked",
+    "from": "hero",
+    "action": "watermark",
+    "format": "jpeg",
+    "watermark": {"text": "© Acme", "opacity": 0.65, "gravity": "southeast"},
+}
+_SMALL: dict[str, Any] = {"id": "small", "action": "resize", "width": 640, "format": "webp"}
+
+CREATE: dict[str, Any] = {
+    "one-thumbnail": {
+        "summary": "One WebP of at most 640 pixels",
+        "value": {"source": {"content_length": 2483920, "content_type": "image/jpeg"}, "pipeline": [_SMALL]},
+    },
+    "a-tree": {
+        "summary": "A hero picture and its watermarked copy, from one decode",
+        "value": {
+            "source_type": "s3_presigned",
+            "webhook_url": "https://client.example/hooks/pixel-done",
+            "metadata": {"sku": "A-17"},
+            "pipeline": [_HERO, _HERO_MARKED],
+        },
+    },
+}
+
+CREATED: dict[str, Any] = {
+    "job_id": _JOB_ID,
+    "status": "created",
+    "upload": {
+        "object_key": f"uploads/{_JOB_ID}/source",
+        "presigned_put_url": f"https://s3.example/pixelflow/uploads/{_JOB_ID}/source?X-Amz-Signature=…",
+        "presigned_url_state": "ready",
+        "method": "PUT",
+        "headers": {"Content-Length": "2483920", "Content-Type": "image/jpeg"},
+        "expires_at": "2026-11-23T15:00:00Z",
+        "max_bytes": 100_000_000,
+    },
+    "start_url": f"/v1/jobs/{_JOB_ID}/start",
+}
+
+STARTED: dict[str, Any] = {
+    "job_id": _JOB_ID,
+    "status": "queued",
+    "queue": "images",
+    "task_id": "0198f2c4-7d02-7f11-8c34-91aa3be05d27",
+    "enqueued_at": "2026-11-23T14:01:12.604Z",
+}
+
+JOB: dict[str, Any] = {
+    "job_id": _JOB_ID,
+    "status": "succeeded",
+    "source": {
+        "type": "s3_presigned",
+        "object_key": f"uploads/{_JOB_ID}/source",
+        "bytes": 2483920,
+        "content_type": "image/jpeg",
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "format": "jpeg",
+        "width": 2400,
+        "height": 1350,
+    },
+    "pipeline": [_SMALL],
+    "webhook_url": None,
+    "metadata": {"sku": "A-17"},
+    "attempts": 1,
+    "max_attempts": 5,
+    "created_at": "2026-11-23T14:00:58.112Z",
+    "queued_at": "2026-11-23T14:01:12.604Z",
+    "started_at": "2026-11-23T14:01:12.619Z",
+    "finished_at": "2026-11-23T14:01:12.701Z",
+    "outputs": [
+        {
+            "step_id": "small",
+            "action": "resize",
+            "format": "webp",
+            "object_key": f"outputs/{_JOB_ID}/1/small.webp",
+            "bytes": 58_982,
+            "width": 640,
+            "height": 360,
+            "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+            "download_url": f"https://s3.example/pixelflow/outputs/{_JOB_ID}/1/small.webp?X-Amz-Signature=…",
+        }
+    ],
+    "error": None,
+    "usage": {"pixels_processed": 230_400, "bytes_saved": 2_424_938, "compute_time_ms": 34},
+}
+
+JOBS: dict[str, Any] = {"data": [JOB], "next_cursor": None}
+
+HEALTHY: dict[str, Any] = {"status": "ok"}
+READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "object_storage": "ok"}}
+
+REQUEST_ID = "4b9e1c5b0e7a4d0fb9a3c2f1d6e8a7b0"
+ERRORS = [{"pointer": "/pipeline/0/width", "message": "Input should be greater than or equal to 1"}]
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "create_job": CREATED,
+    "start_job": STARTED,
+    "get_job": JOB,
+    "list_jobs": JOBS,
+    "healthz": HEALTHY,
+    "readyz": READY,
+}
+"""What a success looks like, by the name of the route."""

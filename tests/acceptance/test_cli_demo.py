@@ -1,0 +1,61 @@
+"""``pixelflow demo``: the first thing people run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.acceptance.pictures import opened
+
+ROOT = Path(__file__).parents[2]
+
+
+def demo(photo: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run it, its processes recognisable by their environment."""
+    command = [sys.executable, "-m", "pixelflow", "demo", str(photo), "--out", str(tmp_path / "out")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
+    environment["PIXELFLOW_TEST_MARK"] = str(tmp_path)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    """Processes that the demonstration started and that still run."""
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"PIXELFLOW_TEST_MARK={tmp_path}".encode() in (process / "environ").read_bytes():
+                left.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return left
+
+
+def test_it_shows_a_job_from_start_to_end_and_leaves_five_pictures_and_no_process(tmp_path: Path) -> None:
+    result = demo(ROOT / "examples" / "photo.jpg", tmp_path)
+    assert result.returncode == 0, result.stderr
+    told = [line.split()[2] for line in result.stdout.splitlines() if line[:7].strip().replace(".", "").isdigit()]
+    assert [told[0], told[-1]] == ["starting", "stopped"]
+    life = ["ready", "created", "uploaded", "queued", "succeeded", "downloaded"]
+    assert [what for what in told if what in life] == life
+    pictures = {path.name: opened(path.read_bytes()) for path in (tmp_path / "out").iterdir()}
+    sizes = {name: (picture.format, picture.size) for name, picture in pictures.items()}
+    assert sizes == {
+        "thumb.webp": ("WEBP", (150, 84)),
+        "card.webp": ("WEBP", (640, 360)),
+        "hero.avif": ("AVIF", (1600, 700)),
+        "hero_marked.jpg": ("JPEG", (1600, 700)),
+        "tile.png": ("PNG", (256, 256)),
+    }
+    for name in sizes:
+        assert str(tmp_path / "out" / name) in result.stdout
+    assert left_behind(tmp_path) == []
+
+
+def test_a_photo_that_is_none_is_told_as_such_and_everything_is_stopped(tmp_path: Path) -> None:
+    photo = tmp_path / "text.jpg"
+    photo.write_text("not a picture")
+    result = demo(photo, tmp_path)
+    assert (result.returncode, "unsupported_format" in result.stderr) == (1, True)
+    assert left_behind(tmp_path) == []

@@ -1,0 +1,56 @@
+"""Messages on the queue: what was once sent is read for ever after, and what is sent does not change by accident."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from pixelflow.contracts.messages import ProcessImage
+from pixelflow.contracts.schemas import published
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "messages"
+V1 = (GOLDEN / "process_image.v1.json").read_text(encoding="utf-8").strip()
+
+
+def test_a_golden_message_parses_and_is_written_back_byte_by_byte() -> None:
+    assert ProcessImage.model_validate_json(V1).model_dump_json(by_alias=True) == V1
+
+
+def test_a_golden_message_is_valid_by_the_published_schema() -> None:
+    validator = Draft202012Validator(
+        published()["process_image.v1"], format_checker=Draft202012Validator.FORMAT_CHECKER
+    )
+    validator.validate(json.loads(V1))
+
+
+def test_every_golden_message_has_a_published_schema() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.json")} <= set(published())
+
+
+def test_a_field_added_by_a_newer_sender_of_the_same_version_is_passed_over() -> None:
+    message = ProcessImage.model_validate({**json.loads(V1), "priority": 3})
+    assert message.model_dump_json(by_alias=True) == V1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"version": 2}, id="a version it does not know"),
+        pytest.param({"version": 0}, id="a version that never was"),
+        pytest.param({"schema": "pixelflow.erase"}, id="another message"),
+        pytest.param({"job_id": "17"}, id="an id that is none"),
+        pytest.param({"requested_at": "yesterday"}, id="a time that is none"),
+    ],
+)
+def test_a_message_that_is_not_understood_is_refused_whole(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ProcessImage.model_validate({**json.loads(V1), **change})
+
+
+def test_a_message_says_nothing_of_what_is_to_be_done_or_for_whom() -> None:
+    assert set(json.loads(V1)) == {"schema", "version", "job_id", "requested_at", "traceparent"}

@@ -1,0 +1,89 @@
+"""The OpenAPI document: committed as it is told, valid, with an example and the errors of every route."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from pixelflow.contracts.job import JobStatus
+from pixelflow.contracts.schemas import render
+from pixelflow.controlplane.api.openapi import openapi_document
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
+DOCUMENT = openapi_document()
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+
+
+def examples_of(body: dict[str, Any]) -> list[Any]:
+    named = [example["value"] for example in body.get("examples", {}).values()]
+    return [body["example"], *named] if "example" in body else named
+
+
+def test_the_committed_document_is_what_the_api_tells() -> None:
+    committed = COMMITTED.read_text(encoding="utf-8")
+    assert committed == render(DOCUMENT), "the API has changed; if that was meant, run `make schemas`"
+
+
+def test_the_document_is_valid_openapi() -> None:
+    validate(DOCUMENT)
+
+
+def test_the_routes_are_these() -> None:
+    assert set(OPERATIONS) == {
+        "GET /healthz",
+        "GET /readyz",
+        "POST /v1/jobs",
+        "GET /v1/jobs",
+        "GET /v1/jobs/{job_id}",
+        "POST /v1/jobs/{job_id}/start",
+    }
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_route_says_what_it_is_for_and_shows_its_success(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert operation["summary"]
+    assert operation["description"]
+    success = [body for status, body in operation["responses"].items() if status.startswith("2")]
+    assert [examples_of(response["content"]["application/json"]) for response in success] != [[]]
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if "/v1/" in name])
+def test_every_route_that_needs_a_key_documents_what_it_may_refuse_with(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert operation["security"] == [{"ApiKey": []}]
+    errors = {status: body for status, body in operation["responses"].items() if not status.startswith("2")}
+    assert {"401", "503"} <= set(errors)
+    for status, response in errors.items():
+        problem = response["content"]["application/problem+json"]
+        assert {example["status"] for example in examples_of(problem)} == {int(status)}
+
+
+def _with_examples() -> list[Any]:
+    return [
+        pytest.param(body, id=f"{name} {label}")
+        for name, operation in OPERATIONS.items()
+        for label, response in [*operation["responses"].items(), ("request", operation.get("requestBody", {}))]
+        for body in response.get("content", {}).values()
+        if examples_of(body)
+    ]
+
+
+@pytest.mark.parametrize("body", _with_examples())
+def test_every_example_is_valid_by_the_schema_beside_it(body: dict[str, Any]) -> None:
+    schema = {**body["schema"], "components": DOCUMENT["components"]}
+    for example in examples_of(body):
+        Draft202012Validator(schema).validate(json.loads(json.dumps(example)))
+
+
+def test_the_document_knows_the_statuses_of_the_state_machine() -> None:
+    assert DOCUMENT["components"]["schemas"]["JobStatus"]["enum"] == [status.value for status in JobStatus]

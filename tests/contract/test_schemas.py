@@ -1,0 +1,81 @@
+"""The published JSON Schemas are what the models say, and mean what the models mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from pixelflow.contracts.job import CreateJobRequest
+from pixelflow.contracts.schemas import published, render
+from pixelflow.controlplane.api import examples
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "schemas"
+SCHEMAS = published()
+STEP = {"id": "a", "action": "resize", "width": 1}
+
+
+def errors_of(name: str, document: object) -> list[str]:
+    validator = Draft202012Validator(SCHEMAS[name], format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return [error.message for error in validator.iter_errors(document)]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_committed_schema_is_what_the_model_says(name: str) -> None:
+    committed = (COMMITTED / f"{name}.json").read_text(encoding="utf-8")
+    assert committed == render(SCHEMAS[name]), "a contract has changed; if that was meant, run `make schemas`"
+
+
+def test_every_committed_schema_has_a_model() -> None:
+    assert {path.stem for path in COMMITTED.glob("*.json")} == set(SCHEMAS), "run `make schemas` and remove the rest"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_published_schema_is_a_valid_schema(name: str) -> None:
+    Draft202012Validator.check_schema(SCHEMAS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        *(("create_job_request", example["value"]) for example in examples.CREATE.values()),
+        ("created_job", examples.CREATED),
+        ("started_job", examples.STARTED),
+        ("job", examples.JOB),
+        ("job_page", examples.JOBS),
+    ],
+)
+def test_the_documented_examples_are_valid(name: str, document: object) -> None:
+    assert errors_of(name, document) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({}, id="no pipeline"),
+        pytest.param({"pipeline": []}, id="empty pipeline"),
+        pytest.param({"pipeline": [STEP] * 33}, id="too many steps"),
+        pytest.param({"pipeline": [STEP], "user_id": "x"}, id="unknown field"),
+        pytest.param({"pipeline": [{**STEP, "zoom": 2}]}, id="unknown field of a step"),
+        pytest.param({"pipeline": [{**STEP, "action": "explode"}]}, id="unknown action"),
+        pytest.param({"pipeline": [{**STEP, "width": 0}]}, id="no width"),
+        pytest.param({"pipeline": [{**STEP, "width": 10**9}]}, id="absurd width"),
+        pytest.param({"pipeline": [{**STEP, "quality": 101}]}, id="quality over 100"),
+        pytest.param({"pipeline": [{**STEP, "format": "bmp"}]}, id="unsupported format"),
+        pytest.param({"pipeline": [{**STEP, "id": "../a"}]}, id="id with a path"),
+        pytest.param({"pipeline": [{**STEP, "background": "white"}]}, id="colour by name"),
+        pytest.param({"pipeline": [STEP], "webhook_url": "https://a.example/ x"}, id="space in a URL"),
+        pytest.param({"pipeline": [STEP], "metadata": {"k": "v" * 513}}, id="long metadata"),
+        pytest.param({"pipeline": [STEP], "metadata": {"": "v"}}, id="metadata without a key"),
+        pytest.param({"pipeline": [STEP], "source_type": "ftp"}, id="unknown source type"),
+        pytest.param({"pipeline": [STEP], "source": {"content_length": 0}}, id="empty source"),
+    ],
+)
+def test_what_the_service_refuses_field_by_field_the_schema_refuses_too(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        CreateJobRequest.model_validate_json(json.dumps(body))
+    assert errors_of("create_job_request", body)

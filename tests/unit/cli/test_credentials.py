@@ -1,0 +1,71 @@
+"""Where the command line finds the API and its key."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.client.stand_in import KEY, StandIn
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, api: StandIn) -> None:  # noqa: ARG001 - it sets what is emptied
+    for name in [name for name in os.environ if name.startswith("PIXELFLOW_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("PIXELFLOW_HOME", str(tmp_path))
+    return tmp_path / "credentials.json"
+
+
+def test_the_home_of_the_stack_has_them(pixelflow: Run, api: StandIn, home: Path) -> None:
+    home.write_text(json.dumps({"api_url": api.url, "api_key": KEY}))
+    assert pixelflow("jobs", "list").exit_code == 0
+    assert api.count("GET") == 1
+
+
+def test_the_environment_comes_before_the_home(
+    pixelflow: Run, api: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.write_text(json.dumps({"api_url": "http://127.0.0.1:1", "api_key": "other"}))
+    monkeypatch.setenv("PIXELFLOW_API_URL", api.url)
+    monkeypatch.setenv("PIXELFLOW_API_KEY", KEY)
+    assert pixelflow("jobs", "list").exit_code == 0
+
+
+@pytest.mark.parametrize("given", ["PIXELFLOW_API_URL", "PIXELFLOW_API_KEY"])
+def test_a_key_is_never_sent_to_an_address_that_it_was_not_made_for(
+    *, pixelflow: Run, api: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    home.write_text(json.dumps({"api_url": api.url, "api_key": KEY}))
+    monkeypatch.setenv(given, {"PIXELFLOW_API_URL": api.url, "PIXELFLOW_API_KEY": KEY}[given])
+    result = pixelflow("jobs", "list")
+    assert (result.exit_code, api.seen) == (78, [])
+    missing = {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY"} - {given}
+    assert missing.pop() in result.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"api_url": "http://x"}', '{"api_url": "x", "api_key": "k"}', "{" * 100]
+)
+def test_a_file_that_cannot_be_used_is_named(pixelflow: Run, home: Path, content: str) -> None:
+    home.write_text(content)
+    result = pixelflow("jobs", "list")
+    assert result.exit_code == 78
+    assert str(home) in result.stderr or "must be an http" in result.stderr
+
+
+def test_without_any_the_sentence_names_both_ways(pixelflow: Run, home: Path) -> None:
+    result = pixelflow("jobs", "list")
+    assert result.exit_code == 78
+    for way in ("PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "pixelflow up", str(home)):
+        assert way in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,312 @@
+"""``pixelflow submit``: what is asked of the API, what is shown, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
+from typer.testing import Result
+
+from pixelflow.cli.jobs import StatusName
+from pixelflow.cli.submit import FormatName
+from pixelflow.contracts.job import JobStatus
+from pixelflow.contracts.pipeline import Format
+
+Run = Callable[..., Result]
+
+
+def sent_pipeline(api: StandIn) -> list[dict[str, Any]]:
+    """What the first job was created with."""
+    body = json.loads(next(seen.body for seen in api.seen if seen.path == "/v1/jobs"))
+    steps: list[dict[str, Any]] = body["pipeline"]
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (["--resize", "640"], [{"id": "640", "action": "resize", "width": 640}]),
+        (
+            ["--resize", "640x480", "--format", "webp", "--quality", "80"],
+            [{"id": "640x480", "action": "resize", "width": 640, "height": 480, "format": "webp", "quality": 80}],
+        ),
+        (["--watermark", "© Me"], [{"id": "marked", "action": "watermark", "watermark": {"text": "© Me"}}]),
+        (
+            ["--format", "avif"],
+            [{"id": "converted", "action": "resize", "width": 16384, "height": 16384, "format": "avif"}],
+        ),
+        (
+            ["--resize", "640", "--watermark", "© Me", "--format", "png"],
+            [
+                {"id": "resized", "action": "resize", "output": False, "width": 640},
+                {
+                    "id": "640-marked", "from": "resized", "action": "watermark", "watermark": {"text": "© Me"},
+                    "format": "png",
+                },
+            ],
+        ),
+    ],
+    ids=["width", "box", "watermark", "format", "resize and watermark"],
+)  # fmt: skip
+def test_options_make_a_pipeline_of_one_output(
+    pixelflow: Run, api: StandIn, photo: Path, options: list[str], steps: list[dict[str, Any]]
+) -> None:
+    assert pixelflow("submit", photo, *options).exit_code == 0
+    assert sent_pipeline(api) == steps
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_pipeline_may_come_from_a_file(
+    pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, wrapped: bool
+) -> None:
+    steps = [{"id": "a", "action": "resize", "width": 9}, {"id": "b", "action": "resize", "height": 9}]
+    file = tmp_path / "pipeline.json"
+    file.write_text(json.dumps({"pipeline": steps} if wrapped else steps))
+    assert pixelflow("submit", photo, "--pipeline", file).exit_code == 0
+    assert sent_pipeline(api) == steps
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not JSON"),
+        ("[1]", "must hold a list of steps"),
+        ('{"pipeline": [], "metadata": {}}', "must hold a list of steps, or an object with nothing but"),
+        ("[" * 100_000, "is not JSON"),
+        (" " * 2_000_000, "must hold a list of steps"),
+        ('[{"id": "a", "action": "resize", "width": 0}]', "/pipeline/0/width"),
+        ('[{"id": "../a", "action": "resize", "width": 1}]', "/pipeline/0/id"),
+        ("[]", "/pipeline"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_file_that_holds_no_pipeline_is_told_and_nothing_is_sent(
+    *, pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    file = tmp_path / "pipeline.json"
+    file.write_text(content)
+    result = pixelflow("submit", photo, "--pipeline", file)
+    assert (result.exit_code, api.seen) == (2, [])
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--resize", "640", "--pipeline", "FILE"],
+        ["--quality", "80", "--pipeline", "FILE"],
+        ["--quality", "101"],
+        ["--format", "gif"],
+        ["--resize", "0"],
+        ["--resize", "99999999999"],
+        ["--resize", "640x"],
+        ["--resize", "-1"],
+        ["--watermark", ""],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_ends_with_2_and_sends_nothing(
+    pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, options: list[str]
+) -> None:
+    file = tmp_path / "p.json"
+    file.write_text("[]")
+    result = pixelflow("submit", photo, *[str(file) if option == "FILE" else option for option in options])
+    assert (result.exit_code, result.stdout, api.seen) == (2, "", [])
+    assert result.stderr
+
+
+def test_names_that_are_spelt_out_are_those_of_the_contract() -> None:
+    assert set(get_args(FormatName)) == set(Format)
+    assert set(get_args(StatusName)) == set(JobStatus)
+
+
+def test_without_waiting_the_jobs_are_shown_as_started(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    result = pixelflow("submit", photo, "--resize", "64")
+    assert result.exit_code == 0
+    [job_id] = api.jobs
+    assert str(job_id) in result.stdout
+    assert api.count("GET") == 0
+
+
+def test_out_waits_and_downloads_each_output_under_the_name_of_photo_and_step(
+    pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "made" / "here"
+    result = pixelflow("submit", photo, "--resize", "64", "--format", "webp", "--out", out)
+    assert result.exit_code == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"photo-64.webp": api.output_bytes("64")}
+    assert str(out / "photo-64.webp") in result.stdout
+    assert "80 %" in result.stdout
+
+
+@pytest.mark.usefixtures("api")
+def test_photos_of_one_name_never_overwrite_each_other(pixelflow: Run, tmp_path: Path) -> None:
+    photos = [tmp_path / name for name in ("a/x.jpg", "b/x.png", "c/X.jpg", "c/x-2.jpg")]
+    for path in photos:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(str(path).encode())
+    result = pixelflow("submit", *photos, "--resize", "64", "--out", tmp_path / "out", "--json")
+    jobs = json.loads(result.stdout)["jobs"]
+    assert [job["photo"] for job in jobs] == [str(path) for path in photos]
+    names = [Path(job["outputs"][0]["path"]).name for job in jobs]
+    assert names == ["x-64.jpg", "x-2-64.jpg", "X-3-64.jpg", "x-2-2-64.jpg"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+
+
+@pytest.mark.usefixtures("api")
+def test_outputs_beside_their_photos_never_replace_a_photo(pixelflow: Run, tmp_path: Path) -> None:
+    photos = [tmp_path / "x.jpg", tmp_path / "x-64.jpg"]
+    for path in photos:
+        path.write_bytes(path.name.encode())
+    assert pixelflow("submit", *photos, "--resize", "64", "--out", tmp_path).exit_code == 0
+    assert [path.read_bytes() for path in photos] == [b"x.jpg", b"x-64.jpg"]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.usefixtures("api")
+def test_json_is_one_document_with_all_that_is_known_and_nothing_else(
+    pixelflow: Run, photo: Path, tmp_path: Path
+) -> None:
+    result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out", "--json")
+    [job] = json.loads(result.stdout)["jobs"]
+    assert (job["photo"], job["status"], job["error"]) == (str(photo), "succeeded", None)
+    assert job["outputs"][0]["path"] == str(tmp_path / "out" / "photo-64.jpg")
+
+
+@pytest.mark.usefixtures("api")
+def test_one_photo_that_fails_does_not_stop_the_others(pixelflow: Run, photo: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    result = pixelflow("submit", empty, photo, "--resize", "64", "--wait", "--json")
+    assert [job["status"] for job in json.loads(result.stdout)["jobs"]] == ["not_sent", "succeeded"]
+    assert (result.exit_code, result.stderr) == (1, f"Error: {empty}: {empty} is empty\n")
+
+
+def test_one_photo_that_is_refused_does_not_stop_the_others(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    problem = {
+        "type": "t", "title": "t", "status": 422, "detail": "Too large", "code": "validation_failed", "request_id": "r"
+    }  # fmt: skip
+    api.fail("create", Fault(422, body=json.dumps(problem).encode()))
+    result = pixelflow("submit", *[photo] * 20, "--resize", "64", "--wait", "--json")
+    statuses = [job["status"] for job in json.loads(result.stdout)["jobs"]]
+    assert (result.exit_code, sorted(set(statuses)), statuses.count("succeeded")) == (4, ["not_sent", "succeeded"], 19)
+
+
+@pytest.mark.parametrize(
+    ("route", "fault", "code", "message"),
+    [
+        ("create", DROP, 3, "broke off the connection"),
+        ("create", Fault(500), 3, "500 unexpected_answer"),
+        ("create", Fault(200, body=b"<html>"), 3, "200 unexpected_answer"),
+        (
+            "put",
+            Fault(403, body=b"<Code>AccessDenied</Code>"),
+            1,
+            "Object storage refused the upload: 403 AccessDenied",
+        ),
+        ("download", Fault(404), 1, "Object storage refused the download: 404"),
+    ],
+    ids=str,
+)
+def test_the_exit_code_tells_what_went_wrong(
+    *, pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, route: str, fault: Fault, code: int, message: str
+) -> None:
+    api.fail(route, fault)
+    result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out")
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_job_that_fails_ends_with_1_and_says_why(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.QUEUED, JobStatus.FAILED)
+    result = pixelflow("submit", photo, "--resize", "64", "--wait", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["jobs"][0]["error"]["code"] == "undecodable"
+    assert "The source is damaged (undecodable)" in result.stderr
+
+
+def test_a_job_that_is_not_over_in_time_ends_with_5(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.PROCESSING,)
+    result = pixelflow("submit", photo, "--resize", "64", "--wait", "--timeout", "0.1")
+    assert (result.exit_code, "is still processing after 0.1 s" in result.stderr) == (5, True)
+
+
+def test_what_bars_one_photo_bars_the_rest_and_is_said_once(
+    pixelflow: Run, api: StandIn, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELFLOW_API_KEY", "pf_other_key")
+    result = pixelflow("submit", *[photo] * 30, "--resize", "64")
+    assert result.exit_code == 4
+    assert result.stderr.count("401 unauthenticated") == 1
+    assert "more not sent" in result.stderr
+    assert api.count("POST") < 30
+    assert "pf_other_key" not in result.output
+
+
+def test_all_that_is_wrong_in_a_request_is_listed_with_the_request_to_ask_about(
+    pixelflow: Run, api: StandIn, photo: Path
+) -> None:
+    problem = {
+        "type": "t", "title": "t", "status": 422, "detail": "Not so", "code": "validation_failed", "request_id": "r-9",
+        "errors": [{"pointer": "/a", "message": "one"}, {"pointer": "/b", "message": "two\x1b[31m"}],
+    }  # fmt: skip
+    api.fail("create", Fault(422, body=json.dumps(problem).encode()))
+    result = pixelflow("submit", photo, "--resize", "64")
+    assert result.exit_code == 4
+    assert result.stderr.splitlines() == [
+        f"Error: {photo}: Not so (422 validation_failed)", "  /a: one",
+        "  /b: two\N{REPLACEMENT CHARACTER}[31m",
+        "  request r-9",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("api")
+def test_a_file_name_cannot_command_the_terminal(pixelflow: Run, tmp_path: Path) -> None:
+    photo = tmp_path / "a\x1b]0;owned\x07[red]\udcff.jpg"
+    photo.write_bytes(b"pixels")
+    result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out")
+    assert (result.exit_code, "\x1b" in result.output, "[red]" in result.output) == (0, False, True)
+
+
+def test_an_answer_cannot_choose_where_a_file_is_written(
+    pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path
+) -> None:
+    api.rename_output = "../../owned"
+    result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "a" / "out")
+    assert (result.exit_code, "an output that no step asked for" in result.stderr) == (1, True)
+    assert list(tmp_path.rglob("*owned*")) == []
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_half_file(api: StandIn, photo: Path, tmp_path: Path) -> None:
+    api.life = (JobStatus.PROCESSING,)
+    command = [
+        sys.executable,
+        "-m",
+        "pixelflow",
+        "submit",
+        str(photo),
+        "--resize",
+        "64",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    environment = os.environ | {"PIXELFLOW_API_URL": api.url, "PIXELFLOW_API_KEY": KEY}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 20
+        while not api.count("GET") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    assert list((tmp_path / "out").iterdir()) == []

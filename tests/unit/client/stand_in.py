@@ -1,0 +1,298 @@
+"""A small HTTP server that speaks the client's side of the contract, on a real socket, and breaks where it is told to.
+
+Stands in for the API and for object storage at the edge; that the real ones speak the same is for the acceptance tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, urlsplit
+from uuid import UUID, uuid4
+
+from pydantic import ValidationError
+
+from pixelflow.contracts.job import CreateJobRequest, Job, JobStatus, explain
+from pixelflow.contracts.pipeline import EXTENSIONS, Format
+
+KEY = "pf_stand_in_0123456789abcdef"
+SIGNATURE = "X-Amz-Signature=5ecre7"
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+LIFE = (JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Instead of the next answer on a route: a status, or no answer at all."""
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+DROP = Fault()
+"""Close the connection without an answer."""
+
+
+@dataclass
+class Seen:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Kept:
+    """A job of the stand-in."""
+
+    request: CreateJobRequest
+    life: list[JobStatus]
+    source: bytes | None = None
+    started: bool = False
+
+
+class StandIn(ThreadingHTTPServer):
+    """Its state; handlers run on threads and take the lock."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.RLock()
+        self.seen: list[Seen] = []
+        self.faults: dict[str, list[Fault]] = {}
+        self.jobs: dict[UUID, Kept] = {}
+        self.life: tuple[JobStatus, ...] = LIFE
+        """What one look after the other at a new job finds; the last stays."""
+        self.max_bytes = 1_000_000
+        self.rename_output: str | None = None
+        """What to call every output instead of by its step."""
+        self.output_bytes: Callable[[str], bytes] = lambda step_id: f"pixels of {step_id}".encode() * 100
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def fail(self, route: str, *faults: Fault) -> None:
+        """Answer the next requests on ``route`` (create, start, get, list, put, download) with these."""
+        self.faults[route] = list(faults)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up in the middle is part of the tests; anything else is a fault of the stand-in."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    def vanish(self) -> None:
+        """Listen no more."""
+        self.shutdown()
+        self.server_close()
+
+    def count(self, method: str, part: str = "") -> int:
+        """Requests that came in with this method and this in their path."""
+        return sum(seen.method == method and part in seen.path for seen in self.seen)
+
+    def describe(self, job_id: UUID) -> dict[str, Any]:
+        """The job as the API tells it."""
+        kept = self.jobs[job_id]
+        status = (
+            kept.life.pop(0) if kept.started and len(kept.life) > 1 else kept.life[0] if kept.started else "created"
+        )
+        done = status == JobStatus.SUCCEEDED
+        job = Job.model_validate(
+            {
+                "job_id": job_id,
+                "status": status,
+                "source": {
+                    "type": "s3_presigned",
+                    "object_key": f"uploads/{job_id}/source",
+                    "bytes": len(kept.source or b""),
+                },
+                "pipeline": [step.model_dump(by_alias=True) for step in kept.request.pipeline],
+                "webhook_url": None,
+                "metadata": kept.request.metadata,
+                "attempts": 1,
+                "max_attempts": 5,
+                "created_at": NOW,
+                "queued_at": NOW,
+                "started_at": NOW,
+                "finished_at": NOW if done else None,
+                "outputs": self._outputs(job_id, kept) if done else [],
+                "error": {"code": "undecodable", "message": "The source is damaged"}
+                if status == JobStatus.FAILED
+                else None,
+                "usage": None,
+            }
+        )
+        described: dict[str, Any] = job.model_dump(mode="json", by_alias=True)
+        return described
+
+    def _outputs(self, job_id: UUID, kept: Kept) -> list[dict[str, Any]]:
+        outputs = []
+        for step in kept.request.pipeline:
+            if not step.output:
+                continue
+            content, form = self.output_bytes(step.id), step.format or Format.JPEG
+            key = f"outputs/{job_id}/1/{step.id}.{EXTENSIONS[form]}"
+            outputs.append(
+                {
+                    "step_id": self.rename_output or step.id, "action": step.action, "format": form, "object_key": key,
+                    "bytes": len(content),
+                    "width": 64, "height": 48, "sha256": hashlib.sha256(content).hexdigest(),
+                    "download_url": f"{self.url}/bucket/{key}?{SIGNATURE}",
+                }
+            )  # fmt: skip
+        return outputs
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: StandIn
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        url = urlsplit(self.path)
+        with self.server.lock:
+            self.server.seen.append(
+                Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+            )
+            route = self._route(url.path)
+            faults = self.server.faults.get(route)
+            if faults:
+                self._break(faults.pop(0))
+            elif not url.path.startswith("/bucket/") and self.headers.get("Authorization") != f"Bearer {KEY}":
+                self._problem(401, "unauthenticated", "The API key is not valid")
+            else:
+                getattr(self, f"_{route}")(url, body)
+
+    do_GET = do_POST = do_PUT = _handle  # noqa: N815 - as http.server calls them
+
+    def _route(self, path: str) -> str:
+        if path.startswith("/bucket/"):
+            return "put" if self.command == "PUT" else "download"
+        if path == "/v1/jobs":
+            return "create" if self.command == "POST" else "list"
+        return "start" if path.endswith("/start") else "get"
+
+    def _break(self, fault: Fault) -> None:
+        if fault.status is None:
+            self.close_connection = True
+        else:
+            self._answer(fault.status, fault.body, fault.headers)
+
+    def _create(self, _: object, body: bytes) -> None:
+        try:
+            request = CreateJobRequest.model_validate_json(body)
+        except ValidationError as error:
+            errors = [row.model_dump() for row in explain(error.errors(include_url=False), json.loads(body))]
+            return self._problem(422, "validation_failed", "The request is not valid", errors)
+        job_id = uuid4()
+        self.server.jobs[job_id] = Kept(request, list(self.server.life))
+        headers = (
+            {"Content-Type": request.source.content_type} if request.source and request.source.content_type else {}
+        )
+        upload = {
+            "object_key": f"uploads/{job_id}/source",
+            "presigned_put_url": f"{self.server.url}/bucket/uploads/{job_id}/source?{SIGNATURE}&n=a%2Fb",
+            "presigned_url_state": "ready",
+            "headers": headers,
+            "expires_at": NOW.isoformat(),
+            "max_bytes": self.server.max_bytes,
+        }
+        return self._json(
+            202, {"job_id": str(job_id), "status": "created", "upload": upload, "start_url": "/elsewhere"}
+        )
+
+    def _put(self, url: SplitResult, body: bytes) -> None:
+        job_id = UUID(url.path.split("/")[3])
+        declared = self.server.jobs[job_id].request.source
+        signed = declared and (str(declared.content_length), declared.content_type)
+        if signed != (self.headers.get("Content-Length"), self.headers.get("Content-Type")):
+            return self._answer(
+                403, b"<Error><Code>SignatureDoesNotMatch</Code><X>" + SIGNATURE.encode() + b"</X></Error>"
+            )
+        self.server.jobs[job_id].source = body
+        return self._answer(200, b"")
+
+    def _start(self, url: SplitResult, _: bytes) -> None:
+        job_id = UUID(url.path.split("/")[3])
+        kept = self.server.jobs[job_id]
+        if kept.source is None:
+            return self._problem(409, "source_missing", "Upload the source first")
+        kept.started = True
+        return self._json(
+            202,
+            {
+                "job_id": str(job_id),
+                "status": "queued",
+                "queue": "images",
+                "task_id": str(uuid4()),
+                "enqueued_at": NOW.isoformat(),
+            },
+        )
+
+    def _get(self, url: SplitResult, _: bytes) -> None:
+        job_id = UUID(url.path.split("/")[3])
+        if job_id not in self.server.jobs:
+            return self._problem(404, "not_found", "There is no such job")
+        return self._json(200, self.server.describe(job_id))
+
+    def _list(self, url: SplitResult, _: bytes) -> None:
+        query = parse_qs(url.query)
+        start, limit = int(query.get("cursor", ["0"])[0]), int(query.get("limit", ["20"])[0])
+        rows = [self.server.describe(job_id) for job_id in reversed(self.server.jobs)]
+        rows = [row for row in rows if row["status"] in query.get("status", [row["status"]])]
+        following = str(start + limit) if start + limit < len(rows) else None
+        self._json(200, {"data": rows[start : start + limit], "next_cursor": following})
+
+    def _download(self, url: SplitResult, _: bytes) -> None:
+        self._answer(200, self.server.output_bytes(url.path.rsplit("/", 1)[1].split(".")[0]))
+
+    def _problem(self, status: int, code: str, detail: str, errors: list[Any] | None = None) -> None:
+        problem = {
+            "type": "about:blank",
+            "title": code,
+            "status": status,
+            "detail": detail,
+            "code": code,
+            "request_id": "r-1",
+        }
+        self._json(status, problem | ({"errors": errors} if errors else {}))
+
+    def _json(self, status: int, content: object) -> None:
+        self._answer(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def running() -> Iterator[StandIn]:
+    """A stand-in on a free port."""
+    with StandIn() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,148 @@
+"""Bytes to and from object storage: whole and checked, or an error and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.client.conftest import Call
+from tests.unit.client.stand_in import KEY, Fault, StandIn
+
+from pixelflow.client import ConnectionFailedError, TransferError
+from pixelflow.contracts.job import Output
+
+STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
+
+
+def test_an_upload_carries_the_signed_headers_and_its_length_and_nothing_that_tells_who(
+    call: Call, api: StandIn, photo: Path
+) -> None:
+    call("submit", photo, STEPS)
+    put = next(seen for seen in api.seen if seen.method == "PUT")
+    assert put.path.endswith("?X-Amz-Signature=5ecre7&n=a%2Fb")
+    assert put.headers.keys() == {"host", "user-agent", "content-length", "content-type"}
+    assert (put.headers["content-length"], put.headers["content-type"]) == ("768000", "image/jpeg")
+
+
+def test_the_key_goes_to_the_api_alone(call: Call, api: StandIn, photo: Path, tmp_path: Path) -> None:
+    job = call("process", photo, STEPS)
+    call("download", job.outputs[0], tmp_path / "x")
+    with_key = {seen.path.startswith("/v1/"): KEY in str(seen.headers) for seen in api.seen}
+    assert with_key == {True: True, False: False}
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(("spoil", "message"), [(_gone, "not a file"), (_folder, "not a file"), (_empty, "is empty")])
+def test_a_file_that_cannot_be_sent_is_refused_before_anything_is(
+    call: Call, api: StandIn, photo: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(photo)
+    with pytest.raises(TransferError, match=message):
+        call("process", photo, STEPS)
+    assert api.seen == []
+
+
+def test_more_bytes_than_allowed_are_not_sent(call: Call, api: StandIn, photo: Path) -> None:
+    api.max_bytes = 767_999
+    with pytest.raises(TransferError, match="767999 are allowed"):
+        call("submit", photo, STEPS)
+    assert api.count("PUT") == 0
+
+
+def test_a_file_that_shrinks_while_it_is_uploaded_fails_the_upload(call: Call, api: StandIn, photo: Path) -> None:
+    with pytest.raises(TransferError, match="became shorter"):
+        call("submit", photo, STEPS, on_progress=lambda *_: photo.write_bytes(b"short"))
+    assert api.count("POST", "/start") == 0
+
+
+def test_a_file_that_grows_while_it_is_uploaded_is_sent_as_declared(call: Call, api: StandIn, photo: Path) -> None:
+    before = photo.read_bytes()
+
+    def grow(*_: int) -> None:
+        with photo.open("ab") as file:
+            file.write(b"more")
+
+    started = call("submit", photo, STEPS, on_progress=grow)
+    assert api.jobs[started.job_id].source == before
+
+
+def test_what_storage_refuses_is_told_by_its_code_and_never_with_what_it_repeats(
+    call: Call, api: StandIn, photo: Path
+) -> None:
+    body = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>X-Amz-Signature=5ecre7</StringToSign></Error>"
+    api.fail("put", Fault(403, body=body))
+    with pytest.raises(TransferError) as caught:
+        call("submit", photo, STEPS)
+    assert str(caught.value) == "Object storage refused the upload: 403 SignatureDoesNotMatch"
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"pixels of small", b"pixels of small" * 200, b"PIXELS OF SMALL" * 100, b""],
+    ids=["short", "long", "other", "empty"],
+)
+def test_a_download_that_is_not_what_the_job_made_leaves_the_folder_as_it_was(
+    call: Call, api: StandIn, photo: Path, tmp_path: Path, sent: bytes
+) -> None:
+    job = call("process", photo, STEPS)
+    target = tmp_path / "out" / "small.webp"
+    target.parent.mkdir()
+    target.write_bytes(b"from before")
+    api.output_bytes = lambda _: sent
+    with pytest.raises(TransferError, match="other bytes"):
+        call("download", job.outputs[0], target)
+    assert [path.name for path in target.parent.iterdir()] == ["small.webp"]
+    assert target.read_bytes() == b"from before"
+
+
+def test_a_download_that_breaks_off_starts_over_on_a_clean_file(
+    call: Call, api: StandIn, photo: Path, tmp_path: Path
+) -> None:
+    job = call("process", photo, STEPS)
+    half = Fault(200, {"Content-Length": "1500", "Connection": "close"}, b"pixels of sm")
+    api.fail("download", half, half)
+    path = call("download", job.outputs[0], tmp_path / "small.webp")
+    assert path.read_bytes() == api.output_bytes("small")
+
+
+def test_a_download_that_keeps_breaking_off_fails_and_leaves_nothing(
+    call: Call, api: StandIn, photo: Path, tmp_path: Path
+) -> None:
+    job = call("process", photo, STEPS)
+    api.fail("download", *[Fault(200, {"Content-Length": "1500", "Connection": "close"}, b"pixels")] * 4)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(ConnectionFailedError):
+        call("download", job.outputs[0], folder / "small.webp")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_download_into_a_folder_that_is_not_there_is_told(call: Call, photo: Path, tmp_path: Path) -> None:
+    job = call("process", photo, STEPS)
+    with pytest.raises(TransferError, match="can't be written: No such file"):
+        call("download", job.outputs[0], tmp_path / "nowhere" / "small.webp")
+
+
+def test_an_output_under_a_local_root_has_nothing_to_download(call: Call, tmp_path: Path) -> None:
+    output = Output.model_validate(
+        {
+            "step_id": "small", "action": "resize", "format": "webp", "object_key": "/data/small.webp", "bytes": 1,
+            "width": 1, "height": 1, "sha256": "0", "download_url": None,
+        }
+    )  # fmt: skip
+    with pytest.raises(TransferError, match=r"/data/small\.webp"):
+        call("download", output, tmp_path / "x")

@@ -1,0 +1,38 @@
+"""Sources made on the spot, and one way to run a pipeline on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tests.unit.imaging.pictures import Run, four_colors
+
+from pixelflow.dataplane.imaging import prepare, transform
+from pixelflow.dataplane.protocol import Limits, Rendered, TransformRequest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libvips() -> None:
+    prepare()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """``run(source, *steps)``: outputs go to ``tmp_path``."""
+
+    def go(
+        source: Path, *steps: dict[str, Any], source_pixels: int = 50_000_000, output_pixels: int = 50_000_000
+    ) -> Rendered:
+        limits = Limits(max_source_pixels=source_pixels, max_output_pixels=output_pixels)
+        raw = {"source": source, "directory": tmp_path, "pipeline": list(steps), "limits": limits}
+        return transform(TransformRequest.model_validate(raw))
+
+    return go
+
+
+@pytest.fixture
+def quadrants() -> Image.Image:
+    """120 × 80 pixels in four colours, so that every way of lying is told from every other."""
+    return four_colors(120, 80)

@@ -1,0 +1,133 @@
+"""Sizes: a table of every fit, and the laws that hold for all sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelflow.contracts.pipeline import Compass, Fit, Resize
+from pixelflow.dataplane.imaging.geometry import Size, fit, length, place
+
+LANDSCAPE = Size(1200, 800)
+SMALL = Size(90, 60)
+
+
+def step(**fields: object) -> Resize:
+    return Resize.model_validate({"id": "a", "action": "resize", **fields})
+
+
+TABLE = [
+    # picture, step, scaled to, canvas
+    (LANDSCAPE, {"width": 600}, (600, 400), (600, 400)),
+    (LANDSCAPE, {"height": 200}, (300, 200), (300, 200)),
+    (LANDSCAPE, {"width": 333}, (333, 222), (333, 222)),
+    (LANDSCAPE, {"width": 300, "height": 300, "fit": "inside"}, (300, 200), (300, 200)),
+    (LANDSCAPE, {"width": 300, "height": 300, "fit": "outside"}, (450, 300), (450, 300)),
+    (LANDSCAPE, {"width": 300, "height": 300, "fit": "cover"}, (450, 300), (300, 300)),
+    (LANDSCAPE, {"width": 300, "height": 300, "fit": "contain"}, (300, 200), (300, 300)),
+    (LANDSCAPE, {"width": 300, "height": 300, "fit": "fill"}, (300, 300), (300, 300)),
+    # Smaller than the box: nothing grows.
+    (SMALL, {"width": 300}, (90, 60), (90, 60)),
+    (SMALL, {"width": 300, "height": 300, "fit": "inside"}, (90, 60), (90, 60)),
+    (SMALL, {"width": 300, "height": 300, "fit": "outside"}, (90, 60), (90, 60)),
+    (SMALL, {"width": 300, "height": 300, "fit": "cover"}, (90, 60), (90, 60)),
+    (SMALL, {"width": 300, "height": 40, "fit": "cover"}, (90, 60), (90, 40)),
+    (SMALL, {"width": 300, "height": 300, "fit": "contain"}, (90, 60), (300, 300)),
+    (SMALL, {"width": 300, "height": 300, "fit": "fill"}, (90, 60), (90, 60)),
+    (SMALL, {"width": 300, "height": 30, "fit": "fill"}, (90, 30), (90, 30)),
+    # Unless asked to.
+    (SMALL, {"width": 300, "enlarge": True}, (300, 200), (300, 200)),
+    (SMALL, {"width": 300, "height": 300, "fit": "inside", "enlarge": True}, (300, 200), (300, 200)),
+    (SMALL, {"width": 300, "height": 300, "fit": "outside", "enlarge": True}, (450, 300), (450, 300)),
+    (SMALL, {"width": 300, "height": 300, "fit": "cover", "enlarge": True}, (450, 300), (300, 300)),
+    (SMALL, {"width": 300, "height": 300, "fit": "contain", "enlarge": True}, (300, 200), (300, 300)),
+    (SMALL, {"width": 300, "height": 300, "fit": "fill", "enlarge": True}, (300, 300), (300, 300)),
+    # No side becomes 0.
+    (Size(10_000, 3), {"width": 100}, (100, 1), (100, 1)),
+    (Size(3, 10_000), {"width": 100, "height": 100, "fit": "cover"}, (3, 10_000), (3, 100)),
+]
+
+
+@pytest.mark.parametrize(("picture", "fields", "scaled", "canvas"), TABLE)
+def test_each_fit_makes_the_size_it_says(
+    picture: Size, fields: dict[str, Any], scaled: tuple[int, int], canvas: tuple[int, int]
+) -> None:
+    assert fit(picture, step(**fields)) == (scaled, canvas)
+
+
+sides = st.integers(1, 20_000)
+boxes = st.integers(1, 16_384)
+pictures = st.builds(Size, sides, sides)
+
+
+@given(picture=pictures, width=boxes, height=boxes, fit_=st.sampled_from(Fit), enlarge=st.booleans())
+def test_no_side_is_ever_zero_and_none_grows_unasked(
+    picture: Size, width: int, height: int, fit_: Fit, enlarge: bool
+) -> None:
+    scaled, canvas = fit(picture, step(width=width, height=height, fit=fit_, enlarge=enlarge))
+    assert min(*scaled, *canvas) >= 1
+    assert enlarge or (scaled.width <= picture.width and scaled.height <= picture.height)
+
+
+@given(picture=pictures, width=boxes, height=boxes, enlarge=st.booleans())
+def test_inside_never_exceeds_the_box_and_touches_it_when_it_may(
+    picture: Size, width: int, height: int, enlarge: bool
+) -> None:
+    scaled, _ = fit(picture, step(width=width, height=height, fit="inside", enlarge=enlarge))
+    assert scaled.width <= width
+    assert scaled.height <= height
+    assert scaled == picture or scaled.width == width or scaled.height == height
+
+
+@given(picture=pictures, width=boxes, height=boxes, enlarge=st.booleans())
+def test_cover_is_exactly_the_box_when_the_picture_is_large_enough(
+    picture: Size, width: int, height: int, enlarge: bool
+) -> None:
+    _, canvas = fit(picture, step(width=width, height=height, fit="cover", enlarge=enlarge))
+    if enlarge or (picture.width >= width and picture.height >= height):
+        assert canvas == (width, height)
+    else:
+        assert canvas == (min(width, picture.width), min(height, picture.height))
+
+
+@given(picture=pictures, width=boxes, height=boxes)
+def test_outside_reaches_round_the_box(picture: Size, width: int, height: int) -> None:
+    scaled, _ = fit(picture, step(width=width, height=height, fit="outside", enlarge=True))
+    assert scaled.width >= width
+    assert scaled.height >= height
+    assert scaled.width == width or scaled.height == height
+
+
+@given(picture=pictures, width=boxes, height=boxes, fit_=st.sampled_from(["inside", "outside", "cover", "contain"]))
+def test_the_aspect_ratio_stays_within_half_a_pixel(picture: Size, width: int, height: int, fit_: str) -> None:
+    scaled, _ = fit(picture, step(width=width, height=height, fit=fit_, enlarge=True))
+    by_width = abs(scaled.height - scaled.width * picture.height / picture.width)
+    by_height = abs(scaled.width - scaled.height * picture.width / picture.height)
+    assert min(by_width, by_height) <= 0.5 + 1e-6 or 1 in scaled
+
+
+@given(outer=pictures, gravity=st.sampled_from(Compass), share=st.floats(0, 1))
+def test_a_place_is_within_the_picture(outer: Size, gravity: Compass, share: float) -> None:
+    inner = Size(max(1, int(outer.width * share)), max(1, int(outer.height * share)))
+    left, top = place(gravity, outer, inner)
+    assert 0 <= left <= outer.width - inner.width
+    assert 0 <= top <= outer.height - inner.height
+
+
+PLACES = {
+    "northwest": (5, 5), "north": (40, 5), "northeast": (75, 5), "west": (5, 45), "center": (40, 45),
+    "east": (75, 45), "southwest": (5, 85), "south": (40, 85), "southeast": (75, 85),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("gravity", "expected"), PLACES.items())
+def test_gravity_names_a_place_by_compass_point(gravity: str, expected: tuple[int, int]) -> None:
+    assert place(Compass(gravity), Size(100, 100), Size(20, 10), margin=5) == expected
+
+
+@pytest.mark.parametrize(("value", "pixels"), [(12, 12), ("4%", 32), ("2.5%", 20), ("100%", 800)])
+def test_a_length_is_pixels_or_a_share_of_the_shorter_side(value: int | str, pixels: float) -> None:
+    assert length(value, 800) == pytest.approx(pixels)

@@ -1,0 +1,276 @@
+"""Texts over pictures: seen on any ground, in any script, where they should be, within bounds."""
+# ruff: noqa: RUF001 - letters of other scripts are the point
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pyvips
+from PIL import Image, ImageChops
+from tests.unit.imaging.pictures import Run
+
+from pixelflow.dataplane.imaging.runtime import FONTS
+
+Drawn = tuple[Image.Image, Image.Image]
+Draw = Callable[..., Drawn]
+GROUNDS = {
+    "white": Image.new("RGB", (300, 200), "white"),
+    "black": Image.new("RGB", (300, 200), "black"),
+    "gray": Image.new("RGB", (300, 200), (128, 128, 128)),
+    "noise": Image.effect_noise((300, 200), 90).convert("RGB"),
+    "transparent": Image.new("RGBA", (300, 200), (0, 0, 0, 0)),
+}
+
+
+@pytest.fixture
+def draw(run: Run, tmp_path: Path) -> Draw:
+    """``draw(ground, **watermark)``: the ground and what came out."""
+
+    def go(ground: Image.Image, **fields: object) -> Drawn:
+        ground.save(tmp_path / "ground.png")
+        step = {"id": "a", "action": "watermark", "format": "png", "watermark": {"text": "© Acme", **fields}}
+        run(tmp_path / "ground.png", step)
+        with Image.open(tmp_path / "a.png") as image:
+            image.load()
+            return ground, image
+
+    return go
+
+
+def changed(pair: Drawn) -> tuple[int, int, int, int]:
+    """The box of all that the watermark touched, by more than 8 in any channel."""
+    box = ImageChops.difference(*pair).point(lambda value: 255 if value > 8 else 0).getbbox(alpha_only=False)
+    assert box is not None, "nothing was drawn"
+    return box
+
+
+def contrast(pair: Drawn) -> int:
+    """The largest change of brightness."""
+    _, high = ImageChops.difference(*(image.convert("L") for image in pair)).getextrema()
+    assert isinstance(high, int)
+    return high
+
+
+@pytest.mark.parametrize("color", ["#ffffff", "#000000", "#ff0000"])
+@pytest.mark.parametrize("ground", ["white", "black", "gray", "noise"])
+def test_a_text_of_any_colour_is_seen_on_any_ground(draw: Draw, ground: str, color: str) -> None:
+    assert contrast(draw(GROUNDS[ground], size=30, color=color)) > 60
+
+
+def test_a_text_is_seen_on_a_transparent_ground(draw: Draw) -> None:
+    _, image = draw(GROUNDS["transparent"], size=30)
+    assert image.mode == "RGBA"
+    assert image.getchannel("A").getextrema() == pytest.approx((0, 255 * 0.65), abs=15)
+
+
+def test_more_opacity_is_seen_more(draw: Draw) -> None:
+    faint, default, full = (
+        contrast(draw(GROUNDS["black"], size=40, **o)) for o in ({"opacity": 0.2}, {}, {"opacity": 1})
+    )
+    assert faint == pytest.approx(51, abs=4)
+    assert default == pytest.approx(255 * 0.65, abs=4)
+    assert full > 250
+    assert contrast(draw(GROUNDS["black"], size=40, color="#ffffff80", opacity=1)) == pytest.approx(128, abs=4)
+
+
+SCRIPTS = {
+    "latin": "Hello",
+    "greek": "Γειά σου",
+    "cyrillic": "Привет",
+    "arabic": "مرحبا",
+    "hebrew": "שלום",
+    "devanagari": "नमस्ते",
+    "bengali": "ওহে",
+    "tamil": "வணக்கம்",
+    "telugu": "హలో",
+    "kannada": "ನಮಸ್ಕಾರ",
+    "malayalam": "നമസ്കാരം",
+    "gujarati": "નમસ્તે",
+    "gurmukhi": "ਸਤਿ",
+    "sinhala": "ආයුබෝවන්",
+    "thai": "สวัสดี",
+    "lao": "ສະບາຍດີ",
+    "khmer": "សួស្តី",
+    "myanmar": "မင်္ဂလာပါ",
+    "tibetan": "བཀྲ་ཤིས",
+    "georgian": "გამარჯობა",
+    "armenian": "Բարեւ",
+    "ethiopic": "ሰላም",
+    "chinese": "你好世界",
+    "japanese": "こんにちは",
+    "korean": "안녕하세요",
+    "symbols": "©®™✓★",
+    "emoji": "😀👍",
+}
+
+
+def ink(text: str, font: str = "Noto Sans 32") -> pyvips.Image:
+    return pyvips.Image.text(text, font=font, dpi=72).copy_memory()
+
+
+@pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_every_script_has_letters_and_not_boxes(text: str) -> None:
+    """A letter that no font has is drawn as a box as Pango draws it: all of one size, whichever the letter."""
+    unassigned = ink("\u0378")
+    for character in text:
+        if character.isspace() or unicodedata.category(character).startswith("M"):
+            continue
+        glyph = ink(character)
+        assert (glyph.width, glyph.height) != (unassigned.width, unassigned.height)
+
+
+def test_an_unassigned_letter_is_drawn_as_a_box() -> None:
+    """What the test above compares with is indeed what a missing letter looks like."""
+    one, other = ink("\u0378"), ink("\u0379")
+    assert (one.width, one.height) == (other.width, other.height)
+    assert abs(one - other).max() > 0  # each with its own code point written in it
+
+
+def test_arabic_letters_are_joined() -> None:
+    """Shaped as a word it is narrower than its letters standing alone."""
+    assert ink("سلام").width < ink("س\u200cل\u200cا\u200cم").width
+
+
+@pytest.mark.parametrize("font", ["Noto Sans", "Noto Serif", "Noto Sans Mono", "Noto Sans Devanagari"])
+def test_bold_is_bolder_even_where_no_bold_cut_is_carried(font: str) -> None:
+    text = "नमस्ते" if "Deva" in font else "Illness"
+    assert ink(text, f"{font} Bold 32").avg() > 1.05 * ink(text, f"{font} 32").avg()
+
+
+def test_the_three_families_differ() -> None:
+    words = {name: ink("Wimpel il", f"{name} 32") for name in ("Noto Sans", "Noto Serif", "Noto Sans Mono")}
+    assert len({word.width for word in words.values()}) == 3
+
+
+def test_only_carried_fonts_are_seen() -> None:
+    """A family that the machine may well have falls back to ours."""
+    assert ink("Hello", "DejaVu Serif 32").width == ink("Hello", "No Such Font 32").width
+
+
+def test_a_process_with_an_empty_environment_is_prepared_without_a_word_or_a_trace(tmp_path: Path) -> None:
+    code = (
+        "from pixelflow.dataplane.imaging import prepare; import pyvips; prepare();"
+        "print(pyvips.Image.text('日本', font='Noto Sans 32', dpi=72).width)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"TMPDIR": str(tmp_path)}, cwd="/", capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == ink("日本").width
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_font_comes_with_its_licence() -> None:
+    readme = (FONTS / "README.md").read_text()
+    assert {"OFL-1.1.txt", "Apache-2.0.txt"} <= {path.name for path in FONTS.iterdir()}
+    assert sum(path.stat().st_size for path in FONTS.glob("*.ttf")) < 12_500_000
+    families = {path.name.split("-")[0] for path in FONTS.glob("*.ttf")}
+    assert all(family in readme or family.startswith(("NotoSans", "NotoSerif")) for family in families)
+
+
+def test_markup_is_only_text(draw: Draw) -> None:
+    plain = changed(draw(GROUNDS["white"], text="<b>a & b</b>", size=20))
+    shorter = changed(draw(GROUNDS["white"], text="a & b", size=20))
+    assert plain[2] - plain[0] > 1.8 * (shorter[2] - shorter[0])
+    draw(GROUNDS["white"], text="<span size='999999'>&#x41; <unclosed", size=20)
+
+
+PLACES = [
+    ("northwest", "left", "top"),
+    ("north", "middle", "top"),
+    ("northeast", "right", "top"),
+    ("east", "right", "center"),
+    ("southeast", "right", "bottom"),
+    ("center", "middle", "center"),
+    ("southwest", "left", "bottom"),
+]
+
+
+@pytest.mark.parametrize(("gravity", "across", "down"), PLACES)
+def test_gravity_and_margin_place_the_text(draw: Draw, gravity: str, across: str, down: str) -> None:
+    left, top, right, bottom = changed(draw(GROUNDS["white"], gravity=gravity, margin=10, size=20))
+    found_across = {"left": left - 10, "right": 290 - right, "middle": (left + right - 300) / 2}[across]
+    found_down = {"top": top - 10, "bottom": 190 - bottom, "center": (top + bottom - 200) / 2}[down]
+    assert -1 <= found_across <= 4
+    assert -1 <= found_down <= 4
+
+
+def test_a_watermark_stands_southeast_unless_told_otherwise(draw: Draw) -> None:
+    left, top, right, bottom = changed(draw(GROUNDS["white"]))
+    assert left > 150
+    assert top > 100
+    assert right < 300
+    assert bottom < 200
+
+
+def test_size_is_pixels_or_a_share_of_the_shorter_side(draw: Draw) -> None:
+    heights = {}
+    for size in (20, "10%", "20%"):
+        _, top, _, bottom = changed(draw(GROUNDS["white"], size=size))
+        heights[size] = bottom - top
+    assert heights["10%"] == heights[20]
+    assert heights["20%"] == pytest.approx(2 * heights[20], rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"text": "much too long " * 10, "size": 60}, {"size": 16_000}, {"size": "100%", "rotation": 45}]
+)
+def test_a_text_too_large_is_made_smaller_until_it_fits(draw: Draw, fields: dict[str, Any]) -> None:
+    left, top, right, bottom = changed(draw(GROUNDS["white"], margin=5, opacity=1, **fields))
+    assert left >= 4
+    assert top >= 4
+    assert right <= 296
+    assert bottom <= 196
+    assert right - left > 250 or bottom - top > 150  # and no smaller than it must be
+
+
+def test_a_rotated_text_is_turned_clockwise(draw: Draw) -> None:
+    left, top, right, bottom = changed(draw(GROUNDS["white"], rotation=90, gravity="center", size=24))
+    assert bottom - top > 2 * (right - left)
+    _, image = draw(GROUNDS["white"], text=".        ■", rotation=90, gravity="center", size=24, opacity=1)
+    dark = ImageChops.invert(image.convert("L"))
+    upper, lower = (sum(dark.crop(half).histogram()[40:]) for half in ((0, 0, 300, 100), (0, 100, 300, 200)))
+    assert lower > upper  # what was right is now below
+
+
+def test_tiles_reach_every_corner_and_leave_gaps(draw: Draw) -> None:
+    pair = draw(GROUNDS["gray"], tile=True, size=16, margin=10)
+    difference = ImageChops.difference(*(image.convert("L") for image in pair))
+    for left in (0, 225):
+        for top in (0, 150):
+            assert difference.crop((left, top, left + 75, top + 50)).getextrema()[1] > 60  # type: ignore[operator]
+    touched = sum(difference.histogram()[9:]) / (300 * 200)
+    assert 0.05 < touched < 0.7
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 3), (2, 4000)])
+@pytest.mark.parametrize("fields", [{}, {"tile": True}, {"rotation": 33}, {"margin": 16_000}, {"margin": "100%"}])
+def test_a_tiny_picture_takes_a_watermark(draw: Draw, size: tuple[int, int], fields: dict[str, Any]) -> None:
+    _, image = draw(Image.new("RGB", size, "white"), **fields)
+    assert image.size == size
+
+
+HARSH = [
+    {"text": "W" * 256, "size": 16_000},
+    {"text": "\n".join("W" * 128), "size": 16_000},
+    {"text": ".", "size": 1, "margin": 0, "tile": True},
+    {"text": "e" + "\u0301" * 255, "size": "100%"},
+    {"text": "﷽" * 256, "size": "100%", "rotation": 17, "tile": True},
+]
+
+
+@pytest.mark.parametrize("fields", HARSH)
+def test_no_text_costs_more_than_a_few_seconds(run: Run, tmp_path: Path, fields: dict[str, Any]) -> None:
+    Image.new("RGB", (2000, 1500), "white").save(tmp_path / "in.jpg")
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    run(tmp_path / "in.jpg", {"id": "a", "action": "watermark", "format": "jpeg", "watermark": fields})
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_utime - before.ru_utime < 4
+    assert after.ru_maxrss - before.ru_maxrss < 300_000  # KiB

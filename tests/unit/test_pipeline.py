@@ -1,0 +1,191 @@
+"""What a pipeline may say, and every way in which it is refused, with a pointer to what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from pixelflow.contracts.job import CreateJobRequest, explain
+from pixelflow.contracts.pipeline import (
+    ACTIONS,
+    EXTENSIONS,
+    FORMAT_MAX_DIMENSION,
+    MEDIA_TYPES,
+    Format,
+    Pipeline,
+    output_name,
+    tree_errors,
+)
+from pixelflow.dataplane.imaging.operations import OPERATIONS
+
+RESIZE: dict[str, Any] = {"id": "a", "action": "resize", "width": 100}
+WATERMARK: dict[str, Any] = {"id": "a", "action": "watermark", "watermark": {"text": "© Acme"}}
+PIPELINE: TypeAdapter[Any] = TypeAdapter(Pipeline)
+
+
+def text(**fields: object) -> dict[str, Any]:
+    return {**WATERMARK, "watermark": {"text": "x", **fields}}
+
+
+def without(step: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in step.items() if name not in names}
+
+
+ACCEPTED = [
+    [RESIZE],
+    [WATERMARK],
+    [{**RESIZE, "id": "A-z_0"}, {**WATERMARK, "id": "a" * 64, "from": "A-z_0"}],
+    [{**RESIZE, "output": False}, {**WATERMARK, "id": "b", "from": "a"}],
+    [{**RESIZE, "height": 16_384, "fit": "cover", "gravity": "attention", "format": "avif", "quality": 100}],
+    [{**RESIZE, "background": "#12345678"}],
+    [text(size="2.5%", margin=0, color="#abcdef", rotation=-360, opacity=1, tile=True, font="mono", bold=True)],
+    [text(text="two\nlines")],
+    [text(text="x" * 256)],
+]
+
+
+@pytest.mark.parametrize("steps", ACCEPTED)
+def test_a_good_pipeline_is_accepted_and_survives_the_wire(steps: list[dict[str, Any]]) -> None:
+    pipeline = PIPELINE.validate_python(steps)
+    again = PIPELINE.validate_json(PIPELINE.dump_json(pipeline, by_alias=True))
+    assert again == pipeline
+
+
+REFUSED = [
+    # Steps and their names
+    ([], {"/pipeline"}),
+    ([{**RESIZE, "id": str(i)} for i in range(33)], {"/pipeline"}),
+    ([RESIZE, RESIZE], {"/pipeline/1/id"}),
+    ([{**RESIZE, "id": "source"}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": ""}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": "a" * 65}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": "../../etc/passwd"}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": "a/b"}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": "a.b"}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": "a\n"}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": "a\0"}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": "é"}], {"/pipeline/0/id"}),
+    ([{**RESIZE, "id": 7}], {"/pipeline/0/id"}),
+    ([without(RESIZE, "id")], {"/pipeline/0/id"}),
+    # The tree
+    ([{**RESIZE, "from": "nobody"}], {"/pipeline/0/from"}),
+    ([{**RESIZE, "from": "a"}], {"/pipeline/0/from"}),
+    ([{**RESIZE, "from": "b"}, {**RESIZE, "id": "b"}], {"/pipeline/0/from"}),
+    ([{**RESIZE, "from_": "source"}], {"/pipeline/0/from_"}),
+    ([{**RESIZE, "output": False}], {"/pipeline"}),
+    ([{**RESIZE, "output": "no"}], {"/pipeline/0/output"}),
+    # Actions and fields
+    ([without(RESIZE, "action")], {"/pipeline/0"}),
+    ([{**RESIZE, "action": "explode"}], {"/pipeline/0"}),
+    ([{**RESIZE, "widht": 5}], {"/pipeline/0/widht"}),
+    ([{**RESIZE, "watermark": {"text": "x"}}], {"/pipeline/0/watermark"}),
+    ([{**WATERMARK, "width": 5}], {"/pipeline/0/width"}),
+    ([without(WATERMARK, "watermark")], {"/pipeline/0/watermark"}),
+    # Sizes
+    ([without(RESIZE, "width")], {"/pipeline/0"}),
+    ([{**RESIZE, "width": 0}], {"/pipeline/0/width"}),
+    ([{**RESIZE, "width": -1}], {"/pipeline/0/width"}),
+    ([{**RESIZE, "width": 10**9}], {"/pipeline/0/width"}),
+    ([{**RESIZE, "height": 16_385}], {"/pipeline/0/height"}),
+    ([{**RESIZE, "width": 1.5}], {"/pipeline/0/width"}),
+    ([{**RESIZE, "width": "100"}], {"/pipeline/0/width"}),
+    ([{**RESIZE, "width": True}], {"/pipeline/0/width"}),
+    ([{**RESIZE, "fit": "squeeze"}], {"/pipeline/0/fit"}),
+    ([{**RESIZE, "gravity": "up"}], {"/pipeline/0/gravity"}),
+    ([{**RESIZE, "enlarge": 1}], {"/pipeline/0/enlarge"}),
+    # Formats
+    ([{**RESIZE, "format": "bmp"}], {"/pipeline/0/format"}),
+    ([{**RESIZE, "format": "JPEG"}], {"/pipeline/0/format"}),
+    ([{**RESIZE, "quality": 0}], {"/pipeline/0/quality"}),
+    ([{**RESIZE, "quality": 101}], {"/pipeline/0/quality"}),
+    ([{**RESIZE, "background": "red"}], {"/pipeline/0/background"}),
+    ([{**RESIZE, "background": "#12345"}], {"/pipeline/0/background"}),
+    ([{**RESIZE, "background": "#1234567g"}], {"/pipeline/0/background"}),
+    # Texts
+    ([text(text="")], {"/pipeline/0/watermark/text"}),
+    ([text(text="  \n ")], {"/pipeline/0/watermark/text"}),
+    ([text(text="\u200b\u2060")], {"/pipeline/0/watermark/text"}),
+    ([text(text="x" * 257)], {"/pipeline/0/watermark/text"}),
+    ([text(text="a\0b")], {"/pipeline/0/watermark/text"}),
+    ([text(text="a\x1b[31m")], {"/pipeline/0/watermark/text"}),
+    ([text(text="a\tb")], {"/pipeline/0/watermark/text"}),
+    ([text(font="comic")], {"/pipeline/0/watermark/font"}),
+    ([text(size=0)], {"/pipeline/0/watermark/size"}),
+    ([text(size="0%")], {"/pipeline/0/watermark/size"}),
+    ([text(size=10**9)], {"/pipeline/0/watermark/size"}),
+    ([text(size="101%")], {"/pipeline/0/watermark/size"}),
+    ([text(size="100.5%")], {"/pipeline/0/watermark/size"}),
+    ([text(size="-5%")], {"/pipeline/0/watermark/size"}),
+    ([text(margin=-1)], {"/pipeline/0/watermark/margin"}),
+    ([text(margin="wide")], {"/pipeline/0/watermark/margin"}),
+    ([text(color="white")], {"/pipeline/0/watermark/color"}),
+    ([text(opacity=0)], {"/pipeline/0/watermark/opacity"}),
+    ([text(opacity=1.01)], {"/pipeline/0/watermark/opacity"}),
+    ([text(opacity=float("nan"))], {"/pipeline/0/watermark/opacity"}),
+    ([text(rotation=361)], {"/pipeline/0/watermark/rotation"}),
+    ([text(rotation=float("inf"))], {"/pipeline/0/watermark/rotation"}),
+    ([text(gravity="attention")], {"/pipeline/0/watermark/gravity"}),
+    ([text(shadow=True)], {"/pipeline/0/watermark/shadow"}),
+    # All at once
+    (
+        [{**RESIZE, "width": 0, "quality": 101}, {**RESIZE, "from": "x", "format": "bmp"}],
+        {"/pipeline/0/width", "/pipeline/0/quality", "/pipeline/1/format", "/pipeline/1/id", "/pipeline/1/from"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("steps", "pointers"), REFUSED, ids=[json.dumps(steps)[:90] for steps, _ in REFUSED])
+def test_a_wrong_pipeline_is_refused_with_a_pointer_to_all_that_is_wrong(steps: list[Any], pointers: set[str]) -> None:
+    body = {"pipeline": steps}
+    with pytest.raises(ValidationError) as raised:
+        CreateJobRequest.model_validate(body)
+    errors = explain(raised.value.errors(include_url=False), body)
+    assert {error.pointer for error in errors} == pointers
+    assert all(error.message for error in errors)
+
+
+@pytest.mark.parametrize("steps", [None, 5, "x", {}, [None], [5], [[]], ["x"]])
+def test_what_is_no_list_of_steps_is_refused(steps: object) -> None:
+    with pytest.raises(ValidationError):
+        PIPELINE.validate_python(steps)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "from", "output", "x"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_no_json_upsets_the_check_of_the_tree(value: object) -> None:
+    for error in tree_errors(value):
+        assert error.message
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    resize, watermark = PIPELINE.validate_python([RESIZE, {**WATERMARK, "id": "b"}])
+    assert (resize.from_, resize.fit, resize.gravity, resize.enlarge, resize.linear) == (
+        "source",
+        "inside",
+        "center",
+        False,
+        False,
+    )
+    assert (watermark.watermark.opacity, watermark.watermark.gravity) == (0.65, "southeast")
+
+
+def test_every_action_of_the_contract_has_an_operation_and_no_other() -> None:
+    assert set(OPERATIONS) == ACTIONS
+
+
+def test_every_format_has_an_extension_a_media_type_and_an_end() -> None:
+    assert set(EXTENSIONS) == set(MEDIA_TYPES) == set(FORMAT_MAX_DIMENSION) == set(Format)
+    assert output_name("thumb", Format.JPEG) == "thumb.jpg"
