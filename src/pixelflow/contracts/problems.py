@@ -5,6 +5,7 @@
     ├── JobError                an attempt failed; kept in the job's row and shown to its owner
     │   ├── SourceError         the source itself can't be used: permanent
     │   └── TransformError      the transform did not end well
+    ├── TargetError             a call to somebody else's server came to nothing: a receiver of webhooks, an issuer
     └── DependencyError         a server that PixelFlow stands on did not answer: retryable
 
 HTTP statuses are not known here; they are mapped in ``controlplane.api.problems``.
@@ -186,6 +187,29 @@ class TransformCrashedError(TransformError):
 class AttemptsExhaustedError(JobError):
     code = "attempts_exhausted"
     title = "The job was tried as often as allowed"
+
+
+# ── Other people's servers ───────────────────────────────────────────────────────────────────────
+
+
+class TargetError(PixelflowError):
+    """A call to a server that is not PixelFlow's came to nothing. Names no address that a name led to."""
+
+
+class TargetRefusedError(TargetError):
+    code = "target_refused"
+    title = "PixelFlow does not call this address"
+
+
+class TargetUnreachableError(TargetError):
+    code = "target_unreachable"
+    title = "The server gave no answer that can be understood"
+    retryable = True
+
+
+class TargetTimeoutError(TargetUnreachableError):
+    code = "target_timeout"
+    title = "The server did not answer in time"
 
 
 # ── What PixelFlow stands on ─────────────────────────────────────────────────────────────────────
