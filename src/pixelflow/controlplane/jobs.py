@@ -17,13 +17,15 @@ import structlog
 
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage, source_key
+from pixelflow.adapters.outbound_http import OutboundRule
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store import dispatch, jobs, transitions
-from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.store.database import AsyncDatabase, of_user
 from pixelflow.contracts.job import (
     FINISHED,
     CreatedJob,
     CreateJobRequest,
+    DeclaredSource,
     Job,
     JobPage,
     JobStatus,
@@ -41,6 +43,7 @@ from pixelflow.contracts.problems import (
     QueueUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
+    TargetRefusedError,
     ValidationFailedError,
 )
 from pixelflow.controlplane.job_view import view
@@ -75,22 +78,23 @@ class Jobs:
         self._objects = objects
         self._local_files = local_files
         self._new_id = new_id
+        self._webhook_rule = OutboundRule.of_webhooks(settings)
 
     async def create(self, user_id: str, request: CreateJobRequest) -> CreatedJob:
         """Keep a new job and say how to upload its source.
 
         Raises:
-            ValidationFailedError: the declared length is over the limit.
+            ValidationFailedError: the declared length is over the limit, or webhooks may not go to that URL.
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
         """
-        self._check_declared_length(request)
+        self._check(request)
         job_id = self._new_id()
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
         else:
             key = source_key(job_id)
         upload = self._upload(request, key)
-        async with self._database.connection() as connection:
+        async with self._database.connection(of_user(user_id)) as connection:
             await jobs.insert(
                 connection,
                 job_id=job_id,
@@ -101,13 +105,26 @@ class Jobs:
             )
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
 
-    def _check_declared_length(self, request: CreateJobRequest) -> None:
-        declared = request.source.content_length if request.source else None
-        if declared is not None and declared > self._settings.max_source_bytes:
-            error = FieldError(
-                pointer="/source/content_length", message=f"must be at most {self._settings.max_source_bytes} bytes"
-            )
-            raise ValidationFailedError("The source would be too large", [error])
+    def _check(self, request: CreateJobRequest) -> None:
+        errors = [error for error in (self._length_error(request), self._webhook_error(request)) if error]
+        if errors:
+            raise ValidationFailedError("The job can't be kept as it is; see `errors`", errors)
+
+    def _length_error(self, request: CreateJobRequest) -> FieldError | None:
+        declared, most = (request.source or DeclaredSource()).content_length, self._settings.max_source_bytes
+        if declared is None or declared <= most:
+            return None
+        return FieldError(pointer="/source/content_length", message=f"must be at most {most} bytes")
+
+    def _webhook_error(self, request: CreateJobRequest) -> FieldError | None:
+        """What can be seen to be wrong now; where a name leads is judged again whenever it is called."""
+        if request.webhook_url is None:
+            return None
+        try:
+            self._webhook_rule.judge(request.webhook_url)
+        except TargetRefusedError as error:
+            return FieldError(pointer="/webhook_url", message=error.detail)
+        return None
 
     def _upload(self, request: CreateJobRequest, key: str) -> Upload:
         if request.source_type is SourceType.LOCAL_FILE:
@@ -172,7 +189,7 @@ class Jobs:
             NotFoundError: the user has no such job.
             JobAlreadyFinishedError: it succeeded or failed.
         """
-        async with self._database.connection() as connection:
+        async with self._database.connection(of_user(user_id)) as connection:
             canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
         job = await self.get(user_id, job_id)
         if not canceled and job.status is not JobStatus.CANCELED:
@@ -185,12 +202,12 @@ class Jobs:
         Raises:
             NotFoundError: the user has no such job.
         """
-        async with self._database.connection() as connection:
+        async with self._database.connection(of_user(user_id)) as connection:
             if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
                 raise _no_such_job()
 
     async def _standing(self, user_id: str, job_id: UUID) -> transitions.Standing:
-        async with self._database.connection() as connection:
+        async with self._database.connection(of_user(user_id)) as connection:
             job = await transitions.find(connection, job_id=job_id, user_id=user_id)
         if job is None:
             raise _no_such_job()
@@ -210,7 +227,7 @@ class Jobs:
             return _already_started(job_id, job)
         size = await self._checked_source_size(job)
         task_id = self._new_id()
-        async with self._database.connection() as connection:
+        async with self._database.connection(of_user(user_id)) as connection:
             queued_at = await transitions.queue(
                 connection,
                 job_id=job_id,
@@ -223,7 +240,9 @@ class Jobs:
             )
         if queued_at is None:  # somebody else was faster; theirs is the answer
             return _already_started(job_id, await self._standing(user_id, job_id))
-        await self._enqueue(task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent))
+        await self._enqueue(
+            user_id, task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent)
+        )
         return StartedJob(job_id=job_id, status=JobStatus.QUEUED, queue=QUEUE, task_id=task_id, enqueued_at=queued_at)
 
     async def _checked_source_size(self, job: transitions.Standing) -> int:
@@ -241,12 +260,12 @@ class Jobs:
             )
         return size
 
-    async def _enqueue(self, task_id: UUID, message: ProcessImage) -> None:
+    async def _enqueue(self, user_id: str, task_id: UUID, message: ProcessImage) -> None:
         try:
             await asyncio.to_thread(self._queue.send, task_id, message)
         except QueueUnavailableError:
             _log.warning("queue unavailable; the relay will send", job_id=str(message.job_id))
-            async with self._database.connection() as connection:
+            async with self._database.connection(of_user(user_id)) as connection:
                 await dispatch.unsend(connection, [task_id])
 
     async def get(self, user_id: str, job_id: UUID) -> Job:
@@ -255,7 +274,7 @@ class Jobs:
         Raises:
             NotFoundError: the user has no such job.
         """
-        async with self._database.connection() as connection:
+        async with self._database.connection(of_user(user_id)) as connection:
             row = await jobs.find(connection, job_id=job_id, user_id=user_id)
         if row is None:
             raise _no_such_job()
@@ -268,7 +287,7 @@ class Jobs:
             ValidationFailedError: the cursor is none of ours.
         """
         before = _read_cursor(cursor) if cursor else None
-        async with self._database.connection() as connection:
+        async with self._database.connection(of_user(user_id)) as connection:
             rows = await jobs.list_newest(connection, user_id=user_id, status=status, limit=limit + 1, before=before)
         page = rows[:limit]
         return JobPage(

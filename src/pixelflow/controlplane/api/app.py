@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pixelflow import __version__
-from pixelflow.controlplane.api import document, health, jobs, problems
+from pixelflow.controlplane.api import deliveries, document, health, jobs, problems, webhook_secret
 from pixelflow.controlplane.api.envelope import Envelope
 from pixelflow.controlplane.api.services import Services
 
@@ -48,5 +48,7 @@ def make_app(services: Callable[[], AbstractAsyncContextManager[Services]]) -> F
     problems.install(app)
     app.include_router(health.router)
     app.include_router(jobs.router)
+    app.include_router(deliveries.router)
+    app.include_router(webhook_secret.router)
     document.install(app)
     return app

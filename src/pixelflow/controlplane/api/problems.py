@@ -104,8 +104,9 @@ def _from_validation(error: RequestValidationError) -> problems.RequestError:
     rows = error.errors()
     if any(row["type"] == "json_invalid" for row in rows):
         return problems.MalformedRequestError("Send a body that is valid JSON")
-    if any(row["loc"] == ("path", "job_id") for row in rows):
-        return problems.NotFoundError("You have no job of that id")
+    for row in rows:
+        if row["loc"][0] == "path":  # such as `job_id`
+            return problems.NotFoundError(f"You have no {row['loc'][1].removesuffix('_id')} of that id")
     if isinstance(error.body, bytes):
         return problems.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]

@@ -15,6 +15,8 @@ from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.controlplane.jobs import Jobs
+from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
+from pixelflow.controlplane.webhooks import Webhooks
 from pixelflow.settings import Settings
 
 MAX_CONNECTIONS = 10
@@ -28,6 +30,8 @@ class Services:
     queue: JobQueue
     objects: ObjectStorage
     jobs: Jobs
+    webhooks: Webhooks
+    webhook_secrets: WebhookSecrets
 
 
 @asynccontextmanager
@@ -46,7 +50,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 local_files=LocalFiles(settings.local_roots),
                 new_id=new_id,
             )
-            yield Services(database=database, queue=queue, objects=objects, jobs=jobs)
+            yield Services(
+                database=database,
+                queue=queue,
+                objects=objects,
+                jobs=jobs,
+                webhooks=Webhooks(database),
+                webhook_secrets=WebhookSecrets(database, Seal(settings.secrets_key_bytes), new_id=new_id),
+            )
     finally:
         queue.close()
 

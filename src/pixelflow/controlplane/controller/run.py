@@ -8,19 +8,26 @@ from datetime import timedelta
 
 import structlog
 
+from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.telemetry import configure_logs
+from pixelflow.controlplane.controller.courier import Courier, Sources
 from pixelflow.controlplane.controller.loop import repeat
 from pixelflow.controlplane.controller.pruner import Pruner
 from pixelflow.controlplane.controller.relay import Relay
 from pixelflow.controlplane.controller.rescuer import Rescuer
+from pixelflow.controlplane.jobs import Jobs
+from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
 from pixelflow.settings import Settings
 
 PAUSE_SECONDS = 1.0
-MAX_CONNECTIONS = 4
+COURIER_PAUSE_SECONDS = 0.25
+"""Shorter: it is what a receiver waits for after the end of a job."""
+MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
 
@@ -38,18 +45,38 @@ async def _run(settings: Settings) -> None:
         loop.add_signal_handler(signal_, stop.set)
     queue = JobQueue(settings.redis_url.get_secret_value())
     url = settings.database_url.get_secret_value()
-    async with AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-controller") as database:
+    outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
+    async with AsyncDatabase(
+        url, max_connections=MAX_CONNECTIONS, application="pixelflow-controller", reach=EVERYONE
+    ) as database:
         pruner = Pruner(
             database,
             ObjectStorage(settings),
             LocalFiles(settings.local_roots),
             upload_url_valid=timedelta(seconds=settings.upload_url_seconds),
         )
+        courier = _courier(settings, database, queue, outbound)
         _log.info("controller started")
         await asyncio.gather(
             repeat(Relay(database, queue), pause=PAUSE_SECONDS, stop=stop),
             repeat(Rescuer(database), pause=PAUSE_SECONDS, stop=stop),
             repeat(pruner, pause=PAUSE_SECONDS, stop=stop),
+            repeat(courier, pause=COURIER_PAUSE_SECONDS, stop=stop),
         )
+        await courier.finish()
+    outbound.close()
     queue.close()
     _log.info("controller stopped")
+
+
+def _courier(settings: Settings, database: AsyncDatabase, queue: JobQueue, outbound: OutboundHttp) -> Courier:
+    jobs = Jobs(
+        settings,
+        database=database,
+        queue=queue,
+        objects=ObjectStorage(settings),
+        local_files=LocalFiles(settings.local_roots),
+        new_id=new_id,
+    )
+    secrets = WebhookSecrets(database, Seal(settings.secrets_key_bytes), new_id=new_id)
+    return Courier(database, outbound, Sources(show=jobs.get, secrets=secrets.valid, new_id=new_id))

@@ -1,0 +1,178 @@
+"""Events on their way to their receivers. A courier holds one by a lease; its outcome counts only while it does.
+
+All times come from the courier's clock, except that a replay is due by the database's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from pixelflow.adapters.store.database import AsyncConnection
+
+
+@dataclass(frozen=True)
+class HeldEvent:
+    """An event in a courier's hands until ``lease_until``, which is also what its outcome is fenced by."""
+
+    event_id: str
+    job_id: UUID
+    user_id: str
+    type: str
+    url: str
+    created_at: datetime
+    tries: int
+    """Made before this one."""
+    lease_until: datetime
+    traceparent: str | None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many events may be in couriers' hands at once."""
+
+    per_host: int
+    per_user: int
+
+
+async def take_due(
+    connection: AsyncConnection, *, now: datetime, lease: timedelta, bounds: Bounds, limit: int
+) -> list[HeldEvent]:
+    """Take due events, the longest due first, of hosts and users that are below their bounds.
+
+    Visits each host that has something pending through the index, so that a pile of events for one host is no obstacle
+    to the others («loose index scan», PostgreSQL wiki). Couriers that take at the same moment may exceed a bound by
+    what each of them takes.
+    """
+    cursor = await connection.execute(
+        """
+        WITH RECURSIVE hosts AS (
+            (SELECT host FROM events WHERE status = 'pending' ORDER BY host LIMIT 1)
+            UNION ALL
+            SELECT (SELECT events.host FROM events
+                    WHERE status = 'pending' AND events.host > hosts.host ORDER BY events.host LIMIT 1)
+            FROM hosts WHERE hosts.host IS NOT NULL
+        ), held AS (
+            SELECT host, user_id, count(*) AS count FROM events WHERE lease_until > %(now)s GROUP BY host, user_id
+        ), due AS (
+            SELECT candidate.event_id, candidate.user_id, candidate.next_try_at
+            FROM hosts CROSS JOIN LATERAL (
+                SELECT event_id, user_id, next_try_at FROM events
+                WHERE status = 'pending' AND events.host = hosts.host AND next_try_at <= %(now)s
+                  AND (lease_until IS NULL OR lease_until <= %(now)s)
+                ORDER BY next_try_at
+                LIMIT greatest(0, %(per_host)s - (SELECT coalesce(sum(held.count), 0)
+                                                  FROM held WHERE held.host = hosts.host))
+                FOR UPDATE SKIP LOCKED
+            ) AS candidate
+        ), ranked AS (
+            SELECT event_id, next_try_at, user_id, row_number() OVER (PARTITION BY user_id ORDER BY next_try_at) AS rank
+            FROM due
+        ), chosen AS (
+            SELECT event_id FROM ranked
+            WHERE rank + (SELECT coalesce(sum(held.count), 0) FROM held WHERE held.user_id = ranked.user_id)
+                  <= %(per_user)s
+            ORDER BY next_try_at
+            LIMIT %(limit)s
+        )
+        UPDATE events SET lease_until = %(lease_until)s
+        FROM chosen, jobs WHERE events.event_id = chosen.event_id AND jobs.job_id = events.job_id
+        RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at, tries,
+                  events.lease_until, traceparent
+        """,
+        {
+            "now": now,
+            "lease_until": now + lease,
+            "per_host": bounds.per_host,
+            "per_user": bounds.per_user,
+            "limit": limit,
+        },
+    )
+    return [HeldEvent(**row) for row in await cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try at delivering an event, and what it came to."""
+
+    delivery_id: UUID
+    started_at: datetime
+    latency_ms: int
+    outcome: str
+    status_code: int | None
+    error: dict[str, str] | None
+    response_excerpt: str | None
+    next_try_at: datetime | None
+    """None: there is no further try."""
+
+
+async def record(connection: AsyncConnection, event: HeldEvent, made: Try) -> bool:
+    """Keep a try, and move its event on, in one statement. False: the lease was lost, the event is somebody else's.
+
+    The try is kept either way: it was made.
+    """
+    cursor = await connection.execute(
+        """
+        WITH moved AS (
+            UPDATE events SET tries = tries + 1, lease_until = NULL,
+                              status = CASE %(outcome)s WHEN 'retried' THEN 'pending' ELSE %(outcome)s END,
+                              next_try_at = coalesce(%(next_try_at)s, next_try_at)
+            WHERE event_id = %(event_id)s AND lease_until = %(lease_until)s
+            RETURNING event_id
+        ), kept AS (
+            INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code,
+                                    error, response_excerpt)
+            SELECT %(delivery_id)s, event_id, user_id, %(try)s, %(started_at)s, %(latency_ms)s, %(outcome)s,
+                   %(status_code)s, %(error)s, %(response_excerpt)s
+            FROM events WHERE event_id = %(event_id)s
+        )
+        SELECT event_id FROM moved
+        """,
+        {
+            **vars(made),
+            "error": Jsonb(made.error) if made.error else None,
+            "event_id": event.event_id,
+            "lease_until": event.lease_until,
+            "try": event.tries + 1,
+        },
+    )
+    return await cursor.fetchone() is not None
+
+
+async def forget(connection: AsyncConnection, event_id: str) -> None:
+    """Drop an event whose job its owner has erased."""
+    await connection.execute("DELETE FROM events WHERE event_id = %s", (event_id,))
+
+
+@dataclass(frozen=True)
+class ReplayedRow:
+    """An event that is due again."""
+
+    event_id: str
+    job_id: UUID
+    type: str
+    status: str
+    next_try_at: datetime
+
+
+async def replay(connection: AsyncConnection, *, delivery_id: UUID, user_id: str) -> ReplayedRow | None:
+    """Make the event of the user's delivery due at once, its schedule from the start; ``None``: there is no such one.
+
+    A try that is under way loses its lease: it is kept, and does not end the replay.
+    """
+    cursor = await connection.execute(
+        """
+        UPDATE events SET status = 'pending', tries = 0, next_try_at = now(), lease_until = NULL
+        FROM deliveries JOIN jobs ON jobs.user_id = deliveries.user_id
+        WHERE deliveries.delivery_id = %(delivery_id)s AND deliveries.user_id = %(user_id)s
+          AND events.event_id = deliveries.event_id AND events.user_id = deliveries.user_id
+          AND jobs.job_id = events.job_id AND jobs.erased_at IS NULL
+        RETURNING events.event_id, events.job_id, type, events.status, next_try_at
+        """,
+        {"delivery_id": delivery_id, "user_id": user_id},
+    )
+    row = await cursor.fetchone()
+    return ReplayedRow(**row) if row else None

@@ -1,0 +1,31 @@
+"""Routes of deliveries."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from pixelflow.contracts import problems
+from pixelflow.contracts.events import DeliveryList, ReplayedEvent
+from pixelflow.controlplane.api.auth import IdentityOf
+from pixelflow.controlplane.api.problems import documented
+from pixelflow.controlplane.api.services import ServicesOf
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["webhooks"],
+    responses=documented(problems.UnauthenticatedError, problems.NotFoundError, problems.StoreUnavailableError),
+)
+
+
+@router.get("/jobs/{job_id}/deliveries", summary="List the deliveries of a job's webhooks")
+async def list_deliveries(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> DeliveryList:
+    """Every try at telling your receiver, newest first (the newest hundred), with what it answered."""
+    return await services.webhooks.deliveries(identity.user_id, job_id)
+
+
+@router.post("/deliveries/{delivery_id}/replay", status_code=202, summary="Send a webhook again")
+async def replay_delivery(identity: IdentityOf, services: ServicesOf, delivery_id: UUID) -> ReplayedEvent:
+    """Send the delivery's event again, at once, with the same `webhook-id` and the whole retry schedule before it."""
+    return await services.webhooks.replay(identity.user_id, delivery_id)

@@ -1,0 +1,24 @@
+"""The route of the secret that webhooks are signed with."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from pixelflow.contracts import problems
+from pixelflow.contracts.events import RotatedSecret
+from pixelflow.controlplane.api.auth import IdentityOf
+from pixelflow.controlplane.api.problems import documented
+from pixelflow.controlplane.api.services import ServicesOf
+
+router = APIRouter(
+    prefix="/v1/webhook-secret",
+    tags=["webhooks"],
+    responses=documented(problems.UnauthenticatedError, problems.StoreUnavailableError),
+)
+
+
+@router.post("/rotate", summary="Get a new webhook secret")
+async def rotate_webhook_secret(identity: IdentityOf, services: ServicesOf, response: Response) -> RotatedSecret:
+    """Get a secret to verify webhooks with: shown this once. The one before it signs beside it for 24 hours."""
+    response.headers["Cache-Control"] = "no-store"
+    return await services.webhook_secrets.rotate(identity.user_id)

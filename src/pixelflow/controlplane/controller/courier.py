@@ -1,0 +1,199 @@
+"""Events → their receivers, signed, until they are taken or there is no use.
+
+A slow receiver holds its own few places and nobody else's: deliveries run beside one another, and a round takes only
+what hosts and users below their bounds have due. Nothing is lost by a death: what was in hand is due again when its
+lease is over. Never touches a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict
+from uuid import UUID
+
+import structlog
+from standardwebhooks import Webhook
+
+from pixelflow import __version__
+from pixelflow.adapters.outbound_http import Answer, OutboundHttp
+from pixelflow.adapters.store import events
+from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
+from pixelflow.contracts.events import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event
+from pixelflow.contracts.job import Job
+from pixelflow.contracts.problems import NotFoundError, TargetError
+from pixelflow.controlplane.controller.schedule import judge
+
+TIMEOUT_SECONDS = 10.0
+LEASE = timedelta(seconds=30)
+"""Longer than a try and what is written after it."""
+IN_HAND = 64
+"""Events at once, of one courier."""
+BOUNDS = Bounds(per_host=16, per_user=48)
+"""Of all couriers: no host holds a quarter of one courier's places, no user all of them."""
+MAX_RESPONSE_BYTES = 4096
+EXCERPT_BYTES = 1024
+PATIENCE_SECONDS = 0.5
+"""How long a round that finds nothing waits for one of the deliveries under way."""
+GRACE_SECONDS = TIMEOUT_SECONDS + 1
+
+_log = structlog.get_logger(__name__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a courier gets what it sends."""
+
+    show: Callable[[str, UUID], Awaitable[Job]]
+    """A user's job, as the API tells it; raises ``NotFoundError`` when it is erased."""
+    secrets: Callable[[str], Awaitable[list[str]]]
+    """The secrets that a user's webhooks are signed with."""
+    new_id: Callable[[], UUID]
+    clock: Callable[[], datetime] = _now
+    """Controllers' clocks need to agree within seconds, as signatures need them to be right within minutes."""
+    jitter: Callable[[], float] = random.random
+
+
+class Courier:
+    """The loop's work, once; deliveries go on between rounds."""
+
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        outbound: OutboundHttp,
+        sources: Sources,
+        *,
+        bounds: Bounds = BOUNDS,
+        in_hand: int = IN_HAND,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._database = database
+        self._outbound = outbound
+        self._sources = sources
+        self._bounds = bounds
+        self._in_hand = in_hand
+        self._timeout = timeout
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run_once(self) -> int:
+        """Take what is due and begin to deliver it; returns how much that was, or how many deliveries just ended."""
+        taken = await self._take()
+        for event in taken:
+            self._under_way.add(asyncio.create_task(self._deliver(event)))
+        if taken or not self._under_way:
+            return len(taken)
+        return await self._settle(PATIENCE_SECONDS, asyncio.FIRST_COMPLETED)
+
+    async def finish(self) -> None:
+        """Let the deliveries under way end; what takes too long is given up, and due again after its lease."""
+        await self._settle(GRACE_SECONDS, asyncio.ALL_COMPLETED)
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _take(self) -> list[HeldEvent]:
+        room = self._in_hand - len(self._under_way)
+        if room <= 0:
+            return []
+        async with self._database.connection() as connection:
+            return await events.take_due(
+                connection, now=self._sources.clock(), lease=LEASE, bounds=self._bounds, limit=room
+            )
+
+    async def _settle(self, seconds: float, until: str) -> int:
+        if not self._under_way:
+            return 0
+        done, self._under_way = await asyncio.wait(self._under_way, timeout=seconds, return_when=until)
+        return len(done)
+
+    async def _deliver(self, event: HeldEvent) -> None:
+        log = _log.bind(event_id=event.event_id, job_id=str(event.job_id), attempt=event.tries + 1)
+        try:
+            made = await self._try(event)
+            async with self._database.connection() as connection:
+                written = await events.record(connection, event, made)
+            log.info("webhook", outcome=made.outcome, status_code=made.status_code, counted=written)
+        except NotFoundError:
+            await self._forget(event)
+            log.info("webhook dropped: its job was erased")
+        except Exception:  # it is due again when its lease is over, by this courier or another
+            log.exception("webhook not delivered")
+
+    async def _forget(self, event: HeldEvent) -> None:
+        async with self._database.connection() as connection:
+            await events.forget(connection, event.event_id)
+
+    async def _try(self, event: HeldEvent) -> Try:
+        body = _body(event, await self._sources.show(event.user_id, event.job_id))
+        secrets = await self._sources.secrets(event.user_id)
+        started_at, started = self._sources.clock(), time.monotonic()
+        headers = _headers(event, body, secrets, started_at)
+        result = await self._send(event.url, headers, body)
+        latency_ms = round((time.monotonic() - started) * 1000)
+        now = self._sources.clock()
+        verdict = judge(result, tries=event.tries + 1, now=now, jitter=self._sources.jitter())
+        return Try(
+            delivery_id=self._sources.new_id(),
+            started_at=started_at,
+            latency_ms=latency_ms,
+            outcome=verdict.outcome,
+            next_try_at=now + verdict.delay if verdict.delay else None,
+            **_told(result),
+        )
+
+    async def _send(self, url: str, headers: dict[str, str], body: bytes) -> Answer | TargetError:
+        try:
+            return await self._outbound.request(
+                "POST", url, headers=headers, content=body, timeout=self._timeout, max_bytes=MAX_RESPONSE_BYTES
+            )
+        except TargetError as error:
+            return error
+
+
+def _body(event: HeldEvent, job: Job) -> bytes:
+    # As the API's route: what was not set is left out.
+    content = Event(type=event.type, timestamp=event.created_at, data=job)
+    return content.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+
+def _headers(event: HeldEvent, body: bytes, secrets: list[str], now: datetime) -> dict[str, str]:
+    signatures = [Webhook(secret).sign(event.event_id, now, body.decode()) for secret in secrets]
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"PixelFlow/{__version__}",
+        ID_HEADER: event.event_id,
+        TIMESTAMP_HEADER: str(int(now.timestamp())),
+        SIGNATURE_HEADER: " ".join(signatures),
+    }
+    return headers | ({"traceparent": event.traceparent} if event.traceparent else {})
+
+
+class _Told(TypedDict):
+    status_code: int | None
+    error: dict[str, str] | None
+    response_excerpt: str | None
+
+
+def _told(result: Answer | TargetError) -> _Told:
+    if isinstance(result, Answer):
+        return {
+            "status_code": result.status,
+            "error": None,
+            "response_excerpt": _printable(result.content[:EXCERPT_BYTES]),
+        }
+    return {"status_code": None, "error": {"code": result.code, "message": result.detail}, "response_excerpt": None}
+
+
+def _printable(content: bytes) -> str:
+    """As text that neither Postgres nor a terminal chokes on."""
+    text = content.decode("utf-8", errors="replace")
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
