@@ -1,0 +1,151 @@
+"""A database of their own, so that no other courier takes these tests' events, and couriers with a clock to turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.local_files import LocalFiles
+from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule
+from pixelflow.adapters.queue import JobQueue
+from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
+from pixelflow.adapters.store.events import Bounds
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.contracts.job import CreateJobRequest
+from pixelflow.controlplane.controller.courier import Courier, Sources
+from pixelflow.controlplane.jobs import Jobs
+from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
+from pixelflow.controlplane.webhooks import Webhooks
+from pixelflow.devstack.postgres import ADMIN, ROLE
+from pixelflow.devstack.stack import Stack
+from pixelflow.settings import Settings
+
+LOOPBACK = ip_network("127.0.0.0/8")
+PIPELINE = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
+
+
+@pytest.fixture(scope="session")
+def own_database(stack: Stack) -> str:
+    """Its URL; migrated."""
+    url = urlsplit(stack.environment["PIXELFLOW_DATABASE_URL"])
+    name = f"webhooks_{uuid4().hex}"
+    with psycopg.connect(
+        host=url.hostname,
+        port=url.port,
+        user=ADMIN,
+        password=stack.home.secrets["postgres_admin"],
+        dbname="postgres",
+        autocommit=True,
+    ) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(ROLE)))
+    mine = url._replace(path=f"/{name}").geturl()
+    migrate(mine)
+    return mine
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is turned. Begins a little ahead, so that what was just made is due."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(seconds=2))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def turn(self, **by: float) -> None:
+        """Let so much time pass."""
+        self.now += timedelta(**by)
+
+
+@dataclass
+class Office:
+    """What the tests of webhooks work with."""
+
+    database: AsyncDatabase
+    jobs: Jobs
+    webhooks: Webhooks
+    secrets: WebhookSecrets
+    clock: Clock = field(default_factory=Clock)
+    user_id: str = field(default_factory=lambda: f"user-{uuid4()}")
+
+    async def ended_job(self, url: str, *, status: str = "canceled", user_id: str | None = None) -> UUID:
+        """A job with a webhook that ended as ``status``."""
+        user_id = user_id or self.user_id
+        request = CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": url, "metadata": {"sku": "A"}})
+        created = await self.jobs.create(user_id, request, job_id=new_id())
+        async with self.database.connection() as connection:
+            await connection.execute(
+                "UPDATE jobs SET status = %s, finished_at = now(), traceparent = %s WHERE job_id = %s",
+                (status, TRACEPARENT, created.job_id),
+            )
+        return created.job_id
+
+    async def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        """What the database holds."""
+        async with self.database.connection() as connection:
+            return await (await connection.execute(query, values)).fetchall()
+
+    @asynccontextmanager
+    async def courier(
+        self, *, patience: float = 5.0, bounds: Bounds | None = None, in_hand: int = 64
+    ) -> AsyncIterator[Courier]:
+        """A courier that may call this machine, with the office's clock."""
+        outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True))
+        sources = Sources(
+            show=self.jobs.get, secrets=self.secrets.valid, new_id=new_id, clock=self.clock, jitter=lambda: 0.5
+        )
+        extra = {"bounds": bounds} if bounds else {}
+        courier = Courier(self.database, outbound, sources, timeout=patience, in_hand=in_hand, **extra)
+        try:
+            yield courier
+        finally:
+            await courier.finish()
+            outbound.close()
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+async def office(settings: Settings, own_database: str) -> AsyncIterator[Office]:
+    """With a database that no other process works on, emptied."""
+    queue = JobQueue(settings.redis_url.get_secret_value())
+    allowed = settings.model_copy(update={"webhook_allow_cidrs": (LOOPBACK,), "webhook_allow_http": True})
+    async with AsyncDatabase(own_database, max_connections=8, application="test", reach=EVERYONE) as database:
+        async with database.connection() as connection:
+            await connection.execute("DELETE FROM jobs")
+        jobs = Jobs(
+            allowed,
+            database=database,
+            queue=queue,
+            objects=ObjectStorage(settings),
+            local_files=LocalFiles(()),
+            new_id=new_id,
+        )
+        secrets = WebhookSecrets(database, Seal(settings.secrets_key_bytes), new_id=new_id)
+        yield Office(database=database, jobs=jobs, webhooks=Webhooks(database), secrets=secrets)
+    queue.close()
+
+
+@pytest.fixture
+def other_office(office: Office) -> Office:
+    """Another user's."""
+    return replace(office, user_id=f"user-{uuid4()}")
+
+
+async def settled(courier: Courier) -> None:
+    """Rounds until nothing is due and nothing is under way."""
+    while await courier.run_once():
+        continue
