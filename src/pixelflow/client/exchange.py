@@ -8,19 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
-
-
-class Repeat(Enum):
-    """When a request may be sent again after it failed."""
-
-    ALWAYS = "always"
-    """Sent twice it does what it does once."""
-    UNSENT = "unsent"
-    """Only where it is certain that the first one did nothing."""
 
 
 class Sink(Protocol):
@@ -37,13 +27,13 @@ class Sink(Protocol):
 class Request:
     """Send this, read the answer: the driver answers with a ``Response`` or throws a ``ConnectionFailedError``.
 
+    Sent twice it must do what it does once, for it is sent again where nobody knows whether the first one arrived.
     Neither headers nor the URL are shown by ``repr``: they may hold a key or a signature.
     """
 
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
-    repeat: Repeat
     body: bytes | Callable[[], Iterator[bytes]] = field(default=b"", repr=False)
     sink: Sink | None = field(default=None, repr=False)
 
@@ -55,6 +45,8 @@ class Response:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    repeated: bool = False
+    """Whether an earlier try may have done what was asked for, its answer lost."""
 
     @property
     def succeeded(self) -> bool:

@@ -1,6 +1,6 @@
 """What the API can be asked for, each operation told once for both clients. Does no I/O: it yields what is to be done.
 
-Cancel, retry and erase take their place beside ``start_job``; each is one request, answered with a model.
+Every POST carries an ``Idempotency-Key`` of its own, so that sent again it does, and answers, what it did at first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from pixelflow.client.errors import ApiError, InvalidRequestError, JobFailedError, WaitTimeoutError
-from pixelflow.client.exchange import Flow, Operation, Repeat, Request, Response, Sleep
+from pixelflow.client.exchange import Flow, Operation, Request, Response, Sleep
 from pixelflow.client.retries import send
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import Progress, declared_source, upload
@@ -40,6 +40,8 @@ POLL_GROWTH = 1.5
 LONGEST_POLL_INTERVAL = 2.0
 """Seconds."""
 
+_NOT_FOUND = 404
+
 Steps = Sequence[Resize | Watermark | Mapping[str, Any]]
 """A pipeline: steps as models or as the plain dictionaries that JSON holds."""
 
@@ -47,17 +49,13 @@ Steps = Sequence[Resize | Watermark | Mapping[str, Any]]
 def create_job(session: Session, request: CreateJobRequest) -> Operation[CreatedJob]:
     """Create a job; the answer says how to upload its source.
 
-    Sent again only where the first one certainly did nothing. The ``Idempotency-Key`` that it carries, one per call,
-    makes any repetition safe once the API honours it: then this becomes ``Repeat.ALWAYS``.
-
     Raises:
         ApiError: the API refused.
         ConnectionFailedError: no answer; the job may have been created, and does nothing unless it is started.
     """
-    headers = session.headers() | {"Content-Type": "application/json", "Idempotency-Key": session.new_id()}
     # Only what was set: an older API refuses fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
-    response = yield from send(session, Request("POST", session.url("/v1/jobs"), headers, Repeat.UNSENT, body))
+    response = yield from _post(session, "/v1/jobs", body)
     return _answered(response, CreatedJob)
 
 
@@ -68,9 +66,44 @@ def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
         ApiError: the API refused; ``source_missing`` when there is no upload.
         ConnectionFailedError: no answer.
     """
-    request = Request("POST", session.url(f"/v1/jobs/{UUID(str(job_id))}/start"), session.headers(), Repeat.ALWAYS)
-    response = yield from send(session, request)
+    response = yield from _post(session, f"{_path(job_id)}/start")
     return _answered(response, StartedJob)
+
+
+def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
+    """Cancel a job, also while it is being transformed; returns it as it then stands. Idempotent.
+
+    Raises:
+        ApiError: the API refused; ``job_already_finished`` when the job succeeded or failed.
+        ConnectionFailedError: no answer.
+    """
+    response = yield from _post(session, f"{_path(job_id)}/cancel")
+    return _answered(response, Job)
+
+
+def retry_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
+    """Run a failed or canceled job again, its attempts counted anew; nothing more while it is on its way.
+
+    Raises:
+        ApiError: the API refused; ``job_already_finished`` when the job succeeded, ``job_not_finished`` when it was
+            never started.
+        ConnectionFailedError: no answer.
+    """
+    response = yield from _post(session, f"{_path(job_id)}/retry")
+    return _answered(response, StartedJob)
+
+
+def erase_job(session: Session, job_id: UUID | str) -> Operation[None]:
+    """Erase a job: it is gone at once, its source and outputs within seconds; what it was billed by stays.
+
+    Raises:
+        ApiError: the API refused; ``not_found`` also when the job was erased before.
+        ConnectionFailedError: no answer.
+    """
+    response = yield from send(session, Request("DELETE", session.url(_path(job_id)), session.headers()))
+    # After a try whose answer was lost, «not found» is what it did.
+    if not response.succeeded and not (response.repeated and response.status == _NOT_FOUND):
+        raise _api_error(response)
 
 
 def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
@@ -96,7 +129,7 @@ def list_jobs(
     asked = {"status": status and status.value, "limit": limit, "cursor": cursor}
     query = urlencode({name: value for name, value in asked.items() if value is not None})
     url = session.url("/v1/jobs" + (f"?{query}" if query else ""))
-    response = yield from send(session, Request("GET", url, session.headers(), Repeat.ALWAYS))
+    response = yield from send(session, Request("GET", url, session.headers()))
     return _answered(response, JobPage)
 
 
@@ -218,9 +251,22 @@ def process(
     return job
 
 
+def _path(job_id: UUID | str) -> str:
+    return f"/v1/jobs/{UUID(str(job_id))}"
+
+
+def _post(session: Session, path: str, body: bytes = b"") -> Operation[Response]:
+    headers = session.headers() | {"Idempotency-Key": session.new_id()}
+    if body:
+        headers["Content-Type"] = "application/json"
+    response = yield from send(session, Request("POST", session.url(path), headers, body))
+    return response
+
+
 def _look(session: Session, job_id: UUID | str, deadline: float | None) -> Operation[Job]:
-    request = Request("GET", session.url(f"/v1/jobs/{UUID(str(job_id))}"), session.headers(), Repeat.ALWAYS)
-    response = yield from send(session, request, deadline=deadline)
+    response = yield from send(
+        session, Request("GET", session.url(_path(job_id)), session.headers()), deadline=deadline
+    )
     return _answered(response, Job)
 
 

@@ -1,11 +1,12 @@
-"""Sends a request, again where that is safe and may help. Never sends twice what might then be done twice."""
+"""Sends a request, again where that may help. Any request may be sent again: see ``Request``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 from pixelflow.client.errors import ConnectionFailedError
-from pixelflow.client.exchange import Operation, Repeat, Request, Response, Sleep
+from pixelflow.client.exchange import Operation, Request, Response, Sleep
 from pixelflow.client.session import Session
 
 TRIES = 4
@@ -15,6 +16,7 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 60.0
 """Seconds; an answer that asks for more patience than this is handed to the caller instead."""
 
+_CONFLICT = 409
 _TOO_MANY_REQUESTS = 429
 _PASSING = frozenset({_TOO_MANY_REQUESTS, 502, 503, 504})
 """Statuses that a later try may get past."""
@@ -31,17 +33,18 @@ def send(session: Session, request: Request, *, deadline: float | None = None) -
     Raises:
         ConnectionFailedError: the last try brought no answer.
     """
-    tries = 0
+    tries, repeated = 0, False
     while True:
         outcome = yield from _try(request)
         tries += 1
-        pause = _pause(session, request, outcome, tries)
+        pause = _pause(session, outcome, tries)
         if pause is None or (deadline is not None and session.clock() + pause > deadline):
             break
+        repeated = repeated or _may_have_acted(outcome)
         yield Sleep(pause)
     if isinstance(outcome, ConnectionFailedError):
         raise outcome
-    return outcome
+    return replace(outcome, repeated=repeated)
 
 
 def _try(request: Request) -> Operation[Response | ConnectionFailedError]:
@@ -52,9 +55,9 @@ def _try(request: Request) -> Operation[Response | ConnectionFailedError]:
     return response
 
 
-def _pause(session: Session, request: Request, outcome: Response | ConnectionFailedError, tries: int) -> float | None:
+def _pause(session: Session, outcome: Response | ConnectionFailedError, tries: int) -> float | None:
     """Seconds until the next try; None when there is to be none."""
-    if tries >= TRIES or not _may_repeat(request, outcome):
+    if tries >= TRIES or not _is_passing(outcome):
         return None
     backoff = FIRST_PAUSE * 2.0 ** (tries - 1) * (1 - session.jitter() / 2)
     asked = _retry_after(outcome) if isinstance(outcome, Response) else None
@@ -64,13 +67,18 @@ def _pause(session: Session, request: Request, outcome: Response | ConnectionFai
     return asked + backoff if asked <= LONGEST_PAUSE else None
 
 
-def _may_repeat(request: Request, outcome: Response | ConnectionFailedError) -> bool:
+def _is_passing(outcome: Response | ConnectionFailedError) -> bool:
     if isinstance(outcome, ConnectionFailedError):
-        return outcome.transient and (request.repeat is Repeat.ALWAYS or not outcome.sent)
-    if request.repeat is Repeat.UNSENT:
-        # Refused by the rate limit, before anything was done; behind a 5xx it may have been done.
-        return outcome.status == _TOO_MANY_REQUESTS
-    return outcome.status in _PASSING
+        return outcome.transient
+    # A conflict that is over in a moment: the first try of this very request is still being answered.
+    return outcome.status in _PASSING or (outcome.status == _CONFLICT and "retry-after" in outcome.headers)
+
+
+def _may_have_acted(outcome: Response | ConnectionFailedError) -> bool:
+    if isinstance(outcome, ConnectionFailedError):
+        return outcome.sent
+    # The rate limit refuses before anything is done; behind a 5xx it may have been done.
+    return outcome.status != _TOO_MANY_REQUESTS
 
 
 def _retry_after(response: Response) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pixelflow.client.errors import TransferError
-from pixelflow.client.exchange import Operation, Repeat, Request, Response
+from pixelflow.client.exchange import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
 from pixelflow.contracts.job import Output, Upload
@@ -51,7 +51,7 @@ def upload(
         return _pieces(path, total, on_progress)
 
     headers = {"User-Agent": USER_AGENT, "Content-Length": str(total)} | upload.headers
-    request = Request(upload.method, upload.presigned_put_url, headers, Repeat.ALWAYS, body)
+    request = Request(upload.method, upload.presigned_put_url, headers, body)
     response = yield from send(session, request)
     if not response.succeeded:
         raise _refused("the upload", response)
@@ -71,7 +71,7 @@ def download(session: Session, output: Output, path: Path | str) -> Operation[Pa
     with _part(target, output) as part:
         # Bytes as stored: a hash over what a proxy or a storage compressed on the way would not be that of the output.
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        request = Request("GET", output.download_url, headers, Repeat.ALWAYS, sink=part)
+        request = Request("GET", output.download_url, headers, sink=part)
         response = yield from send(session, request)
         if response.status != _OK:
             raise _refused("the download", response)

@@ -6,6 +6,7 @@ Stands in for the API and for object storage at the edge; that the real ones spe
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import sys
 import threading
@@ -36,10 +37,14 @@ class Fault:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    acts: bool = False
+    """What was asked for is done all the same."""
 
 
 DROP = Fault()
 """Close the connection without an answer."""
+LOST = Fault(acts=True)
+"""Do what was asked for, then close the connection without an answer."""
 
 
 @dataclass
@@ -73,6 +78,8 @@ class StandIn(ThreadingHTTPServer):
         self.seen: list[Seen] = []
         self.faults: dict[str, list[Fault]] = {}
         self.jobs: dict[UUID, Kept] = {}
+        self.answers: dict[str, tuple[int, bytes]] = {}
+        """What was answered under an idempotency key."""
         self.life: tuple[JobStatus, ...] = LIFE
         """What one look after the other at a new job finds; the last stays."""
         self.max_bytes = 1_000_000
@@ -86,7 +93,7 @@ class StandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def fail(self, route: str, *faults: Fault) -> None:
-        """Answer the next requests on ``route`` (create, start, get, list, put, download) with these."""
+        """Answer the next requests on ``route`` (such as create, or download) with these."""
         self.faults[route] = list(faults)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -176,22 +183,36 @@ class Handler(BaseHTTPRequestHandler):
             route = self._route(url.path)
             faults = self.server.faults.get(route)
             if faults:
-                self._break(faults.pop(0))
+                self._break(faults.pop(0), lambda: self._serve(route, url, body))
             elif not url.path.startswith("/bucket/") and self.headers.get("Authorization") != f"Bearer {KEY}":
                 self._problem(401, "unauthenticated", "The API key is not valid")
             else:
-                getattr(self, f"_{route}")(url, body)
+                self._serve(route, url, body)
 
-    do_GET = do_POST = do_PUT = _handle  # noqa: N815 - as http.server calls them
+    do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - as http.server calls them
+
+    def _serve(self, route: str, url: SplitResult, body: bytes) -> None:
+        answered = self.server.answers.get(self.headers.get("Idempotency-Key", ""))
+        if answered:
+            self._answer(*answered)
+        else:
+            getattr(self, f"_{route}")(url, body)
 
     def _route(self, path: str) -> str:
         if path.startswith("/bucket/"):
             return "put" if self.command == "PUT" else "download"
         if path == "/v1/jobs":
             return "create" if self.command == "POST" else "list"
-        return "start" if path.endswith("/start") else "get"
+        if self.command == "DELETE":
+            return "erase"
+        last = path.rsplit("/", 1)[1]
+        return last if last in {"start", "cancel", "retry"} else "get"
 
-    def _break(self, fault: Fault) -> None:
+    def _break(self, fault: Fault, act: Callable[[], None]) -> None:
+        if fault.acts:
+            socket, self.wfile = self.wfile, io.BytesIO()
+            act()
+            self.wfile = socket
         if fault.status is None:
             self.close_connection = True
         else:
@@ -237,7 +258,10 @@ class Handler(BaseHTTPRequestHandler):
         if kept.source is None:
             return self._problem(409, "source_missing", "Upload the source first")
         kept.started = True
-        return self._json(
+        return self._queued(job_id)
+
+    def _queued(self, job_id: UUID) -> None:
+        self._json(
             202,
             {
                 "job_id": str(job_id),
@@ -247,6 +271,31 @@ class Handler(BaseHTTPRequestHandler):
                 "enqueued_at": NOW.isoformat(),
             },
         )
+
+    def _cancel(self, url: SplitResult, _: bytes) -> None:
+        job_id = UUID(url.path.split("/")[3])
+        kept = self.server.jobs.get(job_id)
+        if kept is None:
+            return self._problem(404, "not_found", "There is no such job")
+        if kept.started and kept.life[0] in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
+            return self._problem(409, "job_already_finished", "It can't be canceled any more")
+        kept.started, kept.life = True, [JobStatus.CANCELED]
+        return self._json(200, self.server.describe(job_id))
+
+    def _retry(self, url: SplitResult, _: bytes) -> None:
+        job_id = UUID(url.path.split("/")[3])
+        kept = self.server.jobs.get(job_id)
+        if kept is None:
+            return self._problem(404, "not_found", "There is no such job")
+        if kept.started and kept.life[0] == JobStatus.SUCCEEDED:
+            return self._problem(409, "job_already_finished", "The job has succeeded")
+        kept.life = list(self.server.life)
+        return self._queued(job_id)
+
+    def _erase(self, url: SplitResult, _: bytes) -> None:
+        if self.server.jobs.pop(UUID(url.path.split("/")[3]), None) is None:
+            return self._problem(404, "not_found", "There is no such job")
+        return self._answer(204, b"")
 
     def _get(self, url: SplitResult, _: bytes) -> None:
         job_id = UUID(url.path.split("/")[3])
@@ -280,6 +329,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        if status < 300 and (key := self.headers.get("Idempotency-Key")):
+            self.server.answers[key] = status, body
         self.send_response_only(status)
         for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
             self.send_header(name, value)

@@ -20,7 +20,7 @@ from pixelflow.client import (
     JobFailedError,
     WaitTimeoutError,
 )
-from pixelflow.contracts.job import CreateJobRequest, Job, JobStatus
+from pixelflow.contracts.job import Job, JobStatus
 from pixelflow.contracts.pipeline import Resize
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
@@ -75,12 +75,36 @@ def test_size_and_media_type_of_the_file_are_declared(
     assert (declared.content_length, declared.content_type) == (5, content_type)
 
 
-def test_every_create_has_an_idempotency_key_of_its_own(call: Call, api: StandIn) -> None:
-    request = CreateJobRequest.model_validate({"pipeline": STEPS})
-    call("create_job", request)
-    call("create_job", request)
-    keys = [seen.headers["idempotency-key"] for seen in api.seen]
-    assert len(set(keys)) == 2
+def test_every_post_has_an_idempotency_key_of_its_own(call: Call, api: StandIn, photo: Path) -> None:
+    job_id = call("submit", photo, STEPS).job_id
+    call("start_job", job_id)
+    call("cancel_job", job_id)
+    call("retry_job", job_id)
+    keys = [seen.headers["idempotency-key"] for seen in api.seen if seen.method == "POST"]
+    assert (len(keys), len(set(keys))) == (5, 5)
+
+
+def test_a_job_is_canceled_retried_and_erased(call: Call, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.QUEUED, JobStatus.PROCESSING)
+    job_id = call("submit", photo, STEPS).job_id
+    assert call("cancel_job", str(job_id)).status is JobStatus.CANCELED
+    assert call("cancel_job", job_id).status is JobStatus.CANCELED
+    assert call("retry_job", job_id).status is JobStatus.QUEUED
+    assert call("get_job", job_id).status is JobStatus.QUEUED
+    assert call("erase_job", job_id) is None
+    assert api.jobs == {}
+
+
+@pytest.mark.parametrize("operation", ["cancel_job", "retry_job", "erase_job"])
+def test_what_can_not_be_done_to_a_job_is_told_with_its_code(call: Call, photo: Path, operation: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        call(operation, uuid4())
+    assert (caught.value.status, caught.value.code) == (404, "not_found")
+    job = call("process", photo, STEPS)
+    if operation != "erase_job":
+        with pytest.raises(ApiError) as caught:
+            call(operation, job.job_id)
+        assert (caught.value.status, caught.value.code) == (409, "job_already_finished")
 
 
 def test_a_pipeline_that_cannot_be_right_is_refused_with_all_that_is_wrong_before_anything_is_sent(
@@ -173,9 +197,10 @@ def test_a_job_that_ends_otherwise_than_succeeded_raises_with_the_job(
     assert caught.value.job.status is status
 
 
-def test_a_job_id_that_is_none_never_becomes_part_of_a_path(call: Call, api: StandIn) -> None:
+@pytest.mark.parametrize("operation", ["start_job", "cancel_job", "retry_job", "erase_job", "get_job", "wait"])
+def test_a_job_id_that_is_none_never_becomes_part_of_a_path(call: Call, api: StandIn, operation: str) -> None:
     with pytest.raises(ValueError, match="badly formed"):
-        call("get_job", "../v1/keys")
+        call(operation, "../v1/keys")
     assert api.seen == []
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.unit.client.conftest import Call, Time
-from tests.unit.client.stand_in import DROP, Fault, StandIn
+from tests.unit.client.stand_in import DROP, LOST, Fault, StandIn
 
 from pixelflow.client import ApiError, ConnectionFailedError, TransferError, WaitTimeoutError
-from pixelflow.contracts.job import CreateJobRequest
+from pixelflow.contracts.job import CreateJobRequest, JobStatus
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 REQUEST = CreateJobRequest.model_validate({"pipeline": STEPS})
 
 
-@pytest.mark.parametrize("route", ["put", "start", "get", "list", "download"])
+@pytest.mark.parametrize("route", ["create", "put", "start", "get", "list", "cancel", "retry", "erase", "download"])
 @pytest.mark.parametrize(
     "fault", [DROP, Fault(429), Fault(502), Fault(503), Fault(504)], ids=lambda fault: str(fault.status)
 )
@@ -28,6 +29,10 @@ def test_what_may_be_repeated_outlives_three_passing_failures(
     path = call("download", job.outputs[0], tmp_path / "small.webp")
     assert api.jobs[job.job_id].source == photo.read_bytes()
     assert path.read_bytes() == api.output_bytes("small")
+    canceled = call("create_job", REQUEST).job_id
+    call("cancel_job", canceled)
+    call("retry_job", canceled)
+    call("erase_job", canceled)
     assert api.faults[route] == []
 
 
@@ -59,19 +64,48 @@ def test_a_refusal_is_not_asked_again(call: Call, api: StandIn, time: Time, phot
     assert (api.count("POST", "/start"), time.slept) == (1, [])
 
 
-@pytest.mark.parametrize("fault", [DROP, Fault(502), Fault(503), Fault(504)], ids=lambda fault: str(fault.status))
-def test_a_create_whose_fate_is_not_known_is_not_repeated(call: Call, api: StandIn, fault: Fault) -> None:
-    api.fail("create", fault)
-    with pytest.raises((ConnectionFailedError, ApiError)):
-        call("create_job", REQUEST)
-    assert api.count("POST") == 1
-
-
-def test_a_create_that_did_nothing_is_repeated_under_the_same_idempotency_key(call: Call, api: StandIn) -> None:
-    api.fail("create", Fault(429), Fault(429))
-    call("create_job", REQUEST)
+@pytest.mark.parametrize("fault", [LOST, Fault(503, acts=True), Fault(504, acts=True)], ids=str)
+def test_a_create_whose_answer_was_lost_is_repeated_and_creates_one_job(call: Call, api: StandIn, fault: Fault) -> None:
+    api.fail("create", fault, fault)
+    created = call("create_job", REQUEST)
+    assert list(api.jobs) == [created.job_id]
     assert len({seen.headers["idempotency-key"] for seen in api.seen}) == 1
     assert api.count("POST") == 3
+
+
+def test_a_retry_whose_answer_was_lost_is_repeated_under_the_same_idempotency_key(
+    call: Call, api: StandIn, photo: Path
+) -> None:
+    api.life = (JobStatus.FAILED,)
+    job_id = call("submit", photo, STEPS).job_id
+    api.fail("retry", LOST)
+    api.life = (JobStatus.QUEUED, JobStatus.PROCESSING)
+    call("retry_job", job_id)
+    keys = [seen.headers["idempotency-key"] for seen in api.seen if "/retry" in seen.path]
+    assert (len(keys), len(set(keys))) == (2, 1)
+
+
+@pytest.mark.parametrize("fault", [LOST, Fault(503, acts=True)], ids=str)
+def test_an_erasure_whose_answer_was_lost_is_not_told_as_a_job_that_is_not_there(
+    call: Call, api: StandIn, fault: Fault
+) -> None:
+    job_id = call("create_job", REQUEST).job_id
+    api.fail("erase", fault)
+    call("erase_job", job_id)
+    assert (api.jobs, api.count("DELETE")) == ({}, 2)
+
+
+def test_an_erasure_that_was_only_put_off_tells_that_the_job_is_not_there(call: Call, api: StandIn) -> None:
+    api.fail("erase", Fault(429))
+    with pytest.raises(ApiError) as caught:
+        call("erase_job", uuid4())
+    assert (caught.value.code, api.count("DELETE")) == ("not_found", 2)
+
+
+def test_a_request_that_is_still_being_answered_is_asked_again_when_the_api_says_so(call: Call, api: StandIn) -> None:
+    api.fail("create", Fault(409, {"Retry-After": "1"}))
+    call("create_job", REQUEST)
+    assert api.count("POST") == 2
 
 
 def test_a_create_that_never_left_is_repeated(call: Call, api: StandIn, time: Time) -> None:
