@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from uuid import UUID
 
-from pixelflow.cli.exit_codes import ExitCode
-from pixelflow.cli.failures import code_of
+from pixelflow.cli.failures import would_meet_all
 from pixelflow.cli.naming import prefixes
 from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.cli.progress import Progress
-from pixelflow.client import ApiError, AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
+from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
 from pixelflow.contracts.job import Job, JobStatus, Output
 from pixelflow.contracts.pipeline import EXTENSIONS
@@ -108,11 +106,4 @@ class _Batch:
         photo.error = error
         if isinstance(error, (JobFailedError, WaitTimeoutError)):
             photo.job, photo.status = error.job, error.job.status
-        self._barred = self._barred or _would_meet_all(error)
-
-
-def _would_meet_all(error: ClientError) -> bool:
-    """Whether every other photo would be told the same: nobody there, a key that is not valid, a wrong pipeline."""
-    if isinstance(error, ApiError) and error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return True
-    return code_of(error) in {ExitCode.UNREACHABLE, ExitCode.USAGE}
+        self._barred = self._barred or would_meet_all(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 import typer
 
@@ -38,6 +39,23 @@ def code_of(error: ClientError) -> ExitCode:
 
 def _is_not_able(error: ApiError) -> bool:
     return error.code == "unexpected_answer" or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def would_meet_all(error: ClientError) -> bool:
+    """Whether every other photo or job would be told the same: nobody there, key or pipeline not valid."""
+    if isinstance(error, ApiError) and error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return True
+    return code_of(error) in {ExitCode.UNREACHABLE, ExitCode.USAGE}
+
+
+def described(error: ClientError) -> dict[str, Any]:
+    """``error`` as a part of a JSON document."""
+    about: dict[str, Any] = {"code": error.code, "message": str(error), "exit_code": code_of(error).value}
+    if isinstance(error, ApiError):
+        about["request_id"] = error.request_id
+    if isinstance(error, (ApiError, InvalidRequestError)):
+        about["errors"] = [row.model_dump() for row in error.errors]
+    return about
 
 
 def tell(error: ClientError, about: object = None) -> None:

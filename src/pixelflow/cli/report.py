@@ -7,9 +7,8 @@ from typing import Any
 
 from pixelflow.cli.batch import Photo
 from pixelflow.cli.exit_codes import ExitCode, gravest
-from pixelflow.cli.failures import code_of, tell
+from pixelflow.cli.failures import code_of, described, tell
 from pixelflow.cli.output import cell, plain, saved, say, show, show_json, size, table
-from pixelflow.client import ApiError, ClientError, InvalidRequestError
 from pixelflow.contracts.job import Output
 
 
@@ -74,19 +73,10 @@ def _described(photo: Photo) -> dict[str, Any]:
         "status": photo.status.value if photo.status else "not_sent",
         "source_bytes": photo.job.source.bytes if photo.job else None,
         "outputs": [_output(photo, output) for output in (photo.job.outputs if photo.job else ())],
-        "error": _error(photo.error) if photo.error else None,
+        "error": described(photo.error) if photo.error else None,
     }
 
 
 def _output(photo: Photo, output: Output) -> dict[str, Any]:
     path = photo.files.get(output.step_id)
     return output.model_dump(mode="json") | {"path": plain(path) if path else None}
-
-
-def _error(error: ClientError) -> dict[str, Any]:
-    described: dict[str, Any] = {"code": error.code, "message": str(error), "exit_code": code_of(error).value}
-    if isinstance(error, ApiError):
-        described["request_id"] = error.request_id
-    if isinstance(error, (ApiError, InvalidRequestError)):
-        described["errors"] = [row.model_dump() for row in error.errors]
-    return described

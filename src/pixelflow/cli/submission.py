@@ -9,6 +9,7 @@ from pixelflow.cli import batch
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.failures import reported
+from pixelflow.cli.output import say
 from pixelflow.cli.pipelines import Options, from_file, from_options
 from pixelflow.cli.progress import watching
 from pixelflow.cli.report import present
@@ -37,6 +38,10 @@ def run(
         steps = from_file(pipeline) if isinstance(pipeline, Path) else from_options(*pipeline)
         order = batch.Order(photos, steps, wait=wait or folder is not None, folder=folder, timeout=timeout)
         session = find_session()
-        with watching(photos) as progress:
-            results = batch.run(order, session, progress)
+        try:
+            with watching(photos) as progress:
+                results = batch.run(order, session, progress)
+        except KeyboardInterrupt:
+            say("Jobs that were started go on: `pixelflow jobs list` shows them, `pixelflow jobs cancel` ends them")
+            raise
     return present(results, as_json=as_json)

@@ -1,4 +1,4 @@
-"""``pixelflow jobs``: what became of jobs."""
+"""``pixelflow jobs``: look at jobs, cancel them, try them again, erase them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 from tests.unit.client.stand_in import StandIn
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
+from pixelflow.cli.main import build
 from pixelflow.client import Client
 from pixelflow.contracts.job import JobStatus
 
@@ -76,5 +77,83 @@ def test_a_job_that_is_not_there_ends_with_4(pixelflow: Run) -> None:
     assert "There is no such job (404 not_found)" in result.stderr
 
 
-def test_an_id_that_is_none_ends_with_2(pixelflow: Run, api: StandIn) -> None:
-    assert (pixelflow("jobs", "show", "..").exit_code, api.seen) == (2, [])
+@pytest.mark.parametrize("command", [["show"], ["cancel"], ["retry"], ["erase", "--yes"]], ids=" ".join)
+def test_an_id_that_is_none_ends_with_2(pixelflow: Run, api: StandIn, command: list[str]) -> None:
+    assert (pixelflow("jobs", *command, "..").exit_code, api.seen) == (2, [])
+
+
+def test_jobs_are_canceled(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.PROCESSING,)
+    ids = submitted(photo, 2)
+    result = pixelflow("jobs", "cancel", *ids)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [row.split() for row in result.stdout.splitlines()[1:]] == [[job_id, "canceled"] for job_id in ids]
+
+
+def test_jobs_are_retried_and_not_waited_for_unless_asked(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.FAILED,)
+    ids = submitted(photo, 2)
+    api.life = (JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED)
+    told = json.loads(pixelflow("jobs", "retry", *ids, "--json").stdout)
+    assert told == {"jobs": [{"job_id": job_id, "status": "queued", "error": None} for job_id in ids]}
+    assert api.count("GET") == 0
+    result = pixelflow("jobs", "retry", *ids, "--wait")
+    assert (result.exit_code, result.stdout.count("succeeded")) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("life", "options", "code", "status"),
+    [
+        (JobStatus.FAILED, [], 1, "failed"),
+        (JobStatus.PROCESSING, ["--timeout", "0.1"], 5, "processing"),
+    ],
+)
+def test_waiting_in_vain_for_a_retried_job_ends_with_its_code(
+    *, pixelflow: Run, api: StandIn, photo: Path, life: JobStatus, options: list[str], code: int, status: str
+) -> None:
+    api.life = (life,)
+    [job_id] = submitted(photo)
+    result = pixelflow("jobs", "retry", job_id, "--wait", *options, "--json")
+    [told] = json.loads(result.stdout)["jobs"]
+    assert (result.exit_code, told["status"], told["error"]["exit_code"]) == (code, status, code)
+
+
+def test_jobs_are_erased_once_that_is_confirmed(api: StandIn, photo: Path) -> None:
+    ids = submitted(photo, 2)
+    asked = CliRunner().invoke(build(), ["jobs", "erase", *ids], input="n\n")
+    assert (asked.exit_code, len(api.jobs), "Erase 2 jobs" in asked.stderr) == (1, 2, True)
+    confirmed = CliRunner().invoke(build(), ["jobs", "erase", *ids], input="y\n")
+    assert (confirmed.exit_code, api.jobs, confirmed.stdout.count("erased")) == (0, {}, 2)
+
+
+def test_nobody_who_could_answer_is_no_consent(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    [job_id] = submitted(photo)
+    assert pixelflow("jobs", "erase", job_id).exit_code == 1
+    assert api.count("DELETE") == 0
+    assert pixelflow("jobs", "erase", job_id, "--yes").exit_code == 0
+    assert api.jobs == {}
+
+
+@pytest.mark.parametrize("command", [["cancel"], ["retry"], ["erase", "--yes"]], ids=" ".join)
+def test_one_job_that_is_refused_does_not_stop_the_others(
+    pixelflow: Run, api: StandIn, photo: Path, command: list[str]
+) -> None:
+    api.life = (JobStatus.CANCELED,)
+    [job_id], unknown = submitted(photo), str(uuid4())
+    result = pixelflow("jobs", *command, unknown, job_id, "--json")
+    first, second = json.loads(result.stdout)["jobs"]
+    assert (first["job_id"], first["status"], first["error"]["code"]) == (unknown, None, "not_found")
+    assert (second["job_id"], second["error"]) == (job_id, None)
+    assert (result.exit_code, result.stderr.startswith(f"Error: {unknown}: There is no such job")) == (4, True)
+
+
+def test_what_bars_one_job_bars_the_rest(pixelflow: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELFLOW_API_KEY", "pf_other_key")
+    result = pixelflow("jobs", "cancel", *[uuid4() for _ in range(5)])
+    assert (result.exit_code, api.count("POST"), "4 more not tried" in result.stderr) == (4, 1, True)
+
+
+def test_a_job_that_is_named_twice_is_acted_on_once(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    [job_id] = submitted(photo)
+    assert pixelflow("jobs", "erase", "-y", job_id, job_id).exit_code == 0
+    assert api.count("DELETE") == 1

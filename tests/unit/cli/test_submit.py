@@ -18,6 +18,7 @@ from typer.testing import Result
 
 from pixelflow.cli.jobs import StatusName
 from pixelflow.cli.submit import FormatName
+from pixelflow.client.retries import TRIES
 from pixelflow.contracts.job import JobStatus
 from pixelflow.contracts.pipeline import Format
 
@@ -221,7 +222,7 @@ def test_one_photo_that_is_refused_does_not_stop_the_others(pixelflow: Run, api:
 def test_the_exit_code_tells_what_went_wrong(
     *, pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, route: str, fault: Fault, code: int, message: str
 ) -> None:
-    api.fail(route, fault)
+    api.fail(route, *[fault] * TRIES)
     result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out")
     assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
     assert "Traceback" not in result.output
@@ -287,7 +288,9 @@ def test_an_answer_cannot_choose_where_a_file_is_written(
     assert list(tmp_path.rglob("*owned*")) == []
 
 
-def test_ctrl_c_ends_with_130_and_leaves_no_half_file(api: StandIn, photo: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_leaves_no_half_file_and_the_jobs_as_they_are(
+    api: StandIn, photo: Path, tmp_path: Path
+) -> None:
     api.life = (JobStatus.PROCESSING,)
     command = [
         sys.executable,
@@ -308,5 +311,8 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_file(api: StandIn, photo: Path,
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+        said = process.stderr.read()
+    assert "Traceback" not in said
+    assert "Jobs that were started go on" in said
+    assert api.count("POST", "/cancel") == 0
     assert list((tmp_path / "out").iterdir()) == []
