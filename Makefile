@@ -32,6 +32,13 @@ test: lint ## The whole test command: lint and every test, with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
+.PHONY: chaos
+SEED ?= $(shell shuf -i 0-999999 -n 1)
+JOBS ?= 400
+KILLS ?= 30
+chaos: setup ## Kill everything at random under real jobs, then count what was lost (SEED, JOBS, KILLS)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
+
 .PHONY: format
 format: setup ## Format the code
 	$(BIN)/ruff format .

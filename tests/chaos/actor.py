@@ -1,0 +1,100 @@
+"""One process that may be killed, paused and started again, and the memory of when it was of no use.
+
+Signals only the process that it started itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+
+from pixelflow.devstack.processes import Child
+from pixelflow.devstack.supervisor import Startable
+
+
+@dataclass
+class Outage:
+    """A time in which a process was down or paused, in seconds of the wall clock."""
+
+    name: str
+    pid: int
+    killed: bool
+    began: float
+    ended: float | None = None
+
+
+@dataclass
+class Actor:
+    """One process, through all its lives."""
+
+    startable: Startable
+    outages: list[Outage] = field(default_factory=list)
+    child: Child | None = None
+    _restart_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What it is called in the plan and the report."""
+        return self.startable.name
+
+    @property
+    def pid(self) -> int | None:
+        """Of the living process; None while there is none."""
+        return self.child.pid if self.child is not None and not self.child.ended else None
+
+    def start(self) -> None:
+        """Begin a life."""
+        self.child = self.startable.start()
+
+    def kill(self, *, down_seconds: float) -> bool:
+        """End it by ``kill -9``, to be started again after so long; False if it was down already."""
+        return self._end(signal.SIGKILL, down_seconds, killed=True)
+
+    def ask_to_end(self, *, down_seconds: float) -> bool:
+        """As :meth:`kill`, in order."""
+        return self._end(signal.SIGTERM, down_seconds, killed=False)
+
+    def _end(self, number: signal.Signals, down_seconds: float, *, killed: bool) -> bool:
+        pid = self.pid
+        if pid is None:
+            return False
+        self.outages.append(Outage(self.name, pid, killed, began=time.time()))
+        self._restart_at = time.monotonic() + down_seconds
+        os.kill(pid, number)
+        return True
+
+    def pause(self) -> int | None:
+        """Stop it where it is; gives the process id that :meth:`resume` wants, None if it was down already."""
+        pid = self.pid
+        if pid is not None:
+            self.outages.append(Outage(self.name, pid, killed=False, began=time.time()))
+            os.kill(pid, signal.SIGSTOP)
+        return pid
+
+    def resume(self, pid: int) -> None:
+        """Let it go on, if it is still the same process."""
+        if self.pid == pid:
+            os.kill(pid, signal.SIGCONT)
+            self._close(pid)
+
+    def tick(self) -> None:
+        """Start it again if it is over and due; see whether it is of use again."""
+        if self.child is None:
+            return
+        if self.child.ended and time.monotonic() >= self._restart_at:
+            self.start()
+        self._close_if_back()
+
+    def _close_if_back(self) -> None:
+        pid = self.pid
+        missing = [outage.pid for outage in self.outages if outage.ended is None]
+        if missing and pid is not None and pid not in missing and self.startable.is_ready():
+            for gone in missing:
+                self._close(gone)
+
+    def _close(self, pid: int) -> None:
+        for outage in self.outages:
+            if outage.pid == pid and outage.ended is None:
+                outage.ended = time.time()

@@ -1,0 +1,93 @@
+"""How long jobs had to wait after their worker's death, and for how much of it nobody could have helped them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.actor import Outage
+from tests.chaos.evidence import Evidence, JobEvidence
+from tests.chaos.stage import Stage
+
+ALLOWED_BEYOND_LEASE = 5.0
+START_SECONDS = 3.0
+"""What a worker or controller takes from its start until it works, on a busy machine."""
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One job whose worker was killed, and its next attempt."""
+
+    job_id: str
+    seconds: float
+    """From the death to the next attempt."""
+    helpless_seconds: float
+    """Of that, how long the database, the queue, all workers or all controllers were away."""
+
+    @property
+    def own_seconds(self) -> float:
+        """What PixelFlow itself took."""
+        return self.seconds - self.helpless_seconds
+
+
+def recoveries(stage: Stage, evidence: Evidence, *, clock_ahead: float) -> list[Recovery]:
+    """All of them, the longest first."""
+    helpless = _helpless(stage)
+    found = [
+        _recovery(job_id, death.began, begins, helpless)
+        for worker in stage.workers
+        for death in worker.outages
+        if death.killed
+        for job_id, job in evidence.jobs.items()
+        if (begins := _next_attempt(job, death, clock_ahead)) is not None
+    ]
+    return sorted(found, key=lambda recovery: recovery.own_seconds, reverse=True)
+
+
+def _next_attempt(job: JobEvidence, death: Outage, clock_ahead: float) -> float | None:
+    """When the job's attempt after that death began; None if the dead worker had none of it or none came."""
+    mine = [
+        attempt
+        for attempt in job.attempts
+        if attempt["worker_id"].endswith(f":{death.pid}") and attempt["outcome"] == "lost"
+    ]
+    if not mine:
+        return None
+    last = max(attempt["attempt"] for attempt in mine)
+    begins = [a["started_at"].timestamp() - clock_ahead for a in job.attempts if a["attempt"] > last]
+    return min(begins, default=None)
+
+
+def _recovery(job_id: str, death: float, begins: float, helpless: Sequence[Span]) -> Recovery:
+    overlap = sum(max(0.0, min(end, begins) - max(start, death)) for start, end in helpless)
+    return Recovery(job_id, begins - death, overlap)
+
+
+def _helpless(stage: Stage) -> list[Span]:
+    """When nobody could have begun an attempt."""
+    spans = [*_spans(stage.postgres.outages, 0), *_spans(stage.valkey.outages, 0)]
+    for twins in (stage.workers, stage.controllers):
+        spans += _all_at_once([_spans(actor.outages, START_SECONDS) for actor in twins])
+    return _united(spans)
+
+
+def _spans(outages: Iterable[Outage], start_seconds: float) -> list[Span]:
+    return _united([(outage.began, (outage.ended or float("inf")) + start_seconds) for outage in outages])
+
+
+def _all_at_once(twins: Sequence[Sequence[Span]]) -> list[Span]:
+    common = list(twins[0])
+    for other in twins[1:]:
+        common = [(max(a, c), min(b, d)) for a, b in common for c, d in other if max(a, c) < min(b, d)]
+    return common
+
+
+def _united(spans: Iterable[Span]) -> list[Span]:
+    united: list[Span] = []
+    for start, end in sorted(spans):
+        if united and start <= united[-1][1]:
+            united[-1] = (united[-1][0], max(end, united[-1][1]))
+        else:
+            united.append((start, end))
+    return united
