@@ -52,6 +52,21 @@ class Settings(BaseSettings):
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long an upload URL is valid")] = 3600
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long a download URL is valid")] = 3600
 
+    # Tokens
+    jwt_issuer: Annotated[
+        str | None,
+        Field(min_length=1, description="Whose tokens (JWT) are taken beside API keys: their `iss`. Default: nobody's"),
+    ] = None
+    jwt_jwks_url: Annotated[
+        str | None, Field(description="Where the issuer publishes its keys, such as https://id.example/jwks.json")
+    ] = None
+    jwt_audience: Annotated[
+        str | None, Field(min_length=1, description="What tokens for this service hold in their `aud`")
+    ] = None
+    jwt_user_claim: Annotated[str, Field(min_length=1, description="The claim of a token that is the user's id")] = (
+        "sub"
+    )
+
     # Limits
     max_source_bytes: Annotated[int, Field(ge=1, le=5_000_000_000, description="Largest source, in bytes")] = (
         100_000_000
@@ -128,6 +143,13 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: SecretStr) -> SecretStr:
         return _with_scheme(value, "redis://", "rediss://", "unix://")
 
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _is_jwks(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise PydanticCustomError("scheme", "must start with http:// or https://")
+        return value
+
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
@@ -173,6 +195,17 @@ class Settings(BaseSettings):
                 "too_few_threads",
                 "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS, "
                 "or some slots stay empty",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trusts_whole(self) -> Settings:
+        missing = [name for name in ("jwks_url", "audience") if getattr(self, f"jwt_{name}") is None]
+        if self.jwt_issuer is not None and missing:
+            raise PydanticCustomError(
+                "issuer_without",
+                "PIXELFLOW_JWT_ISSUER is set, so {missing} must be, too: tokens are checked by all of them",
+                {"missing": " and ".join(f"PIXELFLOW_JWT_{name.upper()}" for name in missing)},
             )
         return self
 

@@ -75,7 +75,36 @@ class UnsupportedMediaTypeError(RequestError):
 
 class UnauthenticatedError(RequestError):
     code = "unauthenticated"
-    title = "A valid API key is needed"
+    title = "A valid API key or token is needed"
+
+
+class InsufficientScopeError(RequestError):
+    code = "insufficient_scope"
+    title = "The API key or token may not be used for this"
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        super().__init__(f"This needs {' and '.join(f'`{scope}`' for scope in scopes)}")
+        self.scopes = tuple(scopes)
+
+
+class TooManyKeysError(RequestError):
+    code = "too_many_keys"
+    title = "There are as many keys as allowed"
+
+
+class IdempotencyKeyInvalidError(RequestError):
+    code = "idempotency_key_invalid"
+    title = "The Idempotency-Key can't be used"
+
+
+class IdempotencyKeyReusedError(RequestError):
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key belongs to another request"
+
+
+class IdempotencyInProgressError(RequestError):
+    code = "idempotency_in_progress"
+    title = "The first request with this Idempotency-Key is still being answered"
 
 
 class NotFoundError(RequestError):
@@ -233,3 +262,7 @@ class ObjectsUnavailableError(DependencyError):
 
 class QueueUnavailableError(DependencyError):
     code = "queue_unavailable"
+
+
+class IssuerUnavailableError(DependencyError):
+    code = "issuer_unavailable"

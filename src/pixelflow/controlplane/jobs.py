@@ -80,15 +80,14 @@ class Jobs:
         self._new_id = new_id
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
-    async def create(self, user_id: str, request: CreateJobRequest) -> CreatedJob:
-        """Keep a new job and say how to upload its source.
+    async def create(self, user_id: str, request: CreateJobRequest, *, job_id: UUID) -> CreatedJob:
+        """Keep a new job and say how to upload its source; again with the same id keeps no second one.
 
         Raises:
             ValidationFailedError: the declared length is over the limit, or webhooks may not go to that URL.
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
         """
         self._check(request)
-        job_id = self._new_id()
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
         else:
@@ -104,6 +103,14 @@ class Jobs:
                 max_attempts=self._settings.max_attempts,
             )
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
+
+    async def renew_upload(self, user_id: str, request: CreateJobRequest, created: CreatedJob) -> CreatedJob:
+        """The answer to ``create`` as it would be now: its upload URL has its whole time before it, if it is of use."""
+        async with self._database.connection(of_user(user_id)) as connection:
+            job = await transitions.find(connection, job_id=created.job_id, user_id=user_id)
+        if job is None or job.status != JobStatus.CREATED:
+            return created
+        return created.model_copy(update={"upload": self._upload(request, created.upload.object_key)})
 
     def _check(self, request: CreateJobRequest) -> None:
         errors = [error for error in (self._length_error(request), self._webhook_error(request)) if error]

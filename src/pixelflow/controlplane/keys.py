@@ -1,61 +1,123 @@
-"""API keys: made, shown once, kept as a hash, and recognised again.
+"""API keys: made, shown once, kept as a hash, recognised again, revoked.
 
 A key is ``pf_<key_id>_<secret>``. The secret has 192 random bits, so a plain SHA-256 keeps it; slow hashes are for
-passwords.
+passwords. A key is looked up for every request and never remembered: a revocation holds from the next request on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 from pixelflow.adapters.store import keys
-from pixelflow.adapters.store.database import AsyncDatabase
-from pixelflow.contracts.problems import UnauthenticatedError
+from pixelflow.adapters.store.database import AsyncDatabase, of_key, of_user
+from pixelflow.contracts.keys import ApiKey, CreatedKey, CreateKeyRequest, KeyList
+from pixelflow.contracts.problems import (
+    FieldError,
+    NotFoundError,
+    TooManyKeysError,
+    UnauthenticatedError,
+    ValidationFailedError,
+)
+from pixelflow.controlplane.identity import Identity, known
 
-_PREFIX = "pf"
-_REFUSAL = "Send a valid API key as `Authorization: Bearer pf_…`"
+PREFIX = "pf_"
+MAX_KEYS = 100
+"""Keys of one user that are in force."""
+MAX_LISTED = 200
+"""Keys in one answer: all that are in force, and the latest of the others."""
+LAST_USE = timedelta(minutes=1)
+"""How exactly the last use is known; it is written no more often."""
+
+_KEY = re.compile(r"pf_(?P<key_id>[0-9a-z]{1,32})_(?P<secret>[0-9a-z]{1,128})", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who is asking, as far as the key says."""
+class Keys:
+    """What can be done with keys."""
 
-    user_id: str
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    async def recognise(self, key: str) -> Identity:
+        """Whose key this is, and what for.
+
+        Raises:
+            UnauthenticatedError: nobody's; it does not say whether the key is unknown, wrong, expired or revoked.
+        """
+        parts = _KEY.fullmatch(key)
+        if parts is None:
+            raise refusal()
+        async with self._database.connection(of_key(parts["key_id"])) as connection:
+            stored = await keys.find_valid(connection, parts["key_id"], stale=LAST_USE)
+            if stored is None or not hmac.compare_digest(stored.secret_hash, _hash(parts["secret"])):
+                raise refusal()
+            if stored.last_use_is_stale:
+                await keys.touch(connection, stored.key_id, stale=LAST_USE)
+        return Identity(user_id=stored.user_id, scopes=known(stored.scopes))
+
+    async def create(self, user_id: str, request: CreateKeyRequest, *, resource_id: UUID) -> CreatedKey:
+        """Make a key; the answer alone holds it whole.
+
+        Args:
+            user_id: whose.
+            request: what for.
+            resource_id: of the key; once more with the same one, before the key was ever used, makes its secret anew.
+
+        Raises:
+            ValidationFailedError: it would be over before it began.
+            TooManyKeysError: the user has as many as allowed.
+        """
+        key_id, secret = resource_id.hex[-12:], secrets.token_hex(24)  # the last 48 bits of a new id are random
+        async with self._database.connection(of_user(user_id)) as connection:
+            if request.expires_at is not None and await keys.is_past(connection, request.expires_at):
+                raise ValidationFailedError(
+                    "The key would never be valid", [FieldError(pointer="/expires_at", message="must be in the future")]
+                )
+            row = await keys.insert(
+                connection,
+                key_id=key_id,
+                user_id=user_id,
+                name=request.name,
+                secret_hash=_hash(secret),
+                scopes=sorted(request.scopes),
+                expires_at=request.expires_at,
+                most=MAX_KEYS,
+            )
+        if row is None:
+            raise TooManyKeysError(f"You have {MAX_KEYS} keys; revoke some that you no longer need")
+        return CreatedKey(**_shown(row), key=f"{PREFIX}{key_id}_{secret}")
+
+    async def list_all(self, user_id: str) -> KeyList:
+        """The user's keys."""
+        async with self._database.connection(of_user(user_id)) as connection:
+            rows = await keys.list_all(connection, user_id=user_id, limit=MAX_LISTED)
+        return KeyList(data=[ApiKey(**_shown(row)) for row in rows])
+
+    async def revoke(self, user_id: str, key_id: str) -> None:
+        """End a key of the user's; ending it again changes nothing.
+
+        Raises:
+            NotFoundError: the user has no such key.
+        """
+        async with self._database.connection(of_user(user_id)) as connection:
+            if not await keys.revoke(connection, key_id=key_id, user_id=user_id):
+                raise NotFoundError("You have no key of that id")
 
 
-async def issue_key(database: AsyncDatabase, *, user_id: str, name: str) -> str:
-    """Make a key for ``user_id`` and return it; it can't be shown again."""
-    key_id, secret = secrets.token_hex(6), secrets.token_hex(24)
-    async with database.connection() as connection:
-        await keys.insert(connection, key_id=key_id, user_id=user_id, name=name, secret_hash=_hash(secret))
-    return f"{_PREFIX}_{key_id}_{secret}"
-
-
-async def recognise(database: AsyncDatabase, key: str) -> Identity:
-    """Whose key this is.
-
-    Raises:
-        UnauthenticatedError: nobody's; it does not say whether the key is unknown, wrong, expired or revoked.
-    """
-    prefix, _, rest = key.partition("_")
-    key_id, _, secret = rest.partition("_")
-    if prefix != _PREFIX or not key_id.isalnum() or not key_id.isascii() or not secret:
-        raise UnauthenticatedError(_REFUSAL)
-    async with database.connection() as connection:
-        stored = await keys.find(connection, key_id)
-    if stored is None or not hmac.compare_digest(stored.secret_hash, _hash(secret)) or not _is_valid(stored):
-        raise UnauthenticatedError(_REFUSAL)
-    return Identity(user_id=stored.user_id)
+def refusal(why: str = "") -> UnauthenticatedError:
+    """The one answer to everybody who is not recognised; ``why`` is only for whoever has proved to be whom they say."""
+    return UnauthenticatedError(why or "Send a valid API key or token as `Authorization: Bearer …`")
 
 
 def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _is_valid(stored: keys.StoredKey) -> bool:
-    expired = stored.expires_at is not None and stored.expires_at <= datetime.now(UTC)
-    return stored.revoked_at is None and not expired
+def _shown(row: keys.KeyRow) -> dict[str, Any]:
+    return {**asdict(row), "scopes": sorted(known(row.scopes))}

@@ -2,6 +2,10 @@
 
 Connections are in autocommit, so that one statement is one round trip. A use case whose statements must hold together
 opens ``connection.transaction()``.
+
+A connection has a reach: the rows that its statements can see and write at all, whatever they ask for. Row-level
+security in the database holds it to that (``0004-identity.sql``). No connection is ever handed out with another reach
+than the one that it was asked for with.
 """
 
 from __future__ import annotations
@@ -9,7 +13,8 @@ from __future__ import annotations
 import select
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Self, TypeAlias
+from contextvars import ContextVar
+from typing import NewType, Self, TypeAlias
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -20,6 +25,24 @@ from pixelflow.contracts.problems import StoreUnavailableError
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Connection: TypeAlias = psycopg.Connection[DictRow]
 
+Reach = NewType("Reach", str)
+NOBODY = Reach("")
+EVERYONE = Reach("everyone")
+
+
+def of_user(user_id: str) -> Reach:
+    """What is the user's."""
+    return Reach(f"user:{user_id}")
+
+
+def of_key(key_id: str) -> Reach:
+    """The row of one API key, whose user is not known yet."""
+    return Reach(f"key:{key_id}")
+
+
+_SET_REACH = "SELECT set_config('pixelflow.reach', %s, false)"
+_wanted: ContextVar[Reach] = ContextVar("_wanted")
+"""For the pool's check, which is called in the asking task but not told what it asks for. Set before every asking."""
 _ACQUIRE_SECONDS = 5.0
 _KEYWORDS = {"autocommit": True, "row_factory": dict_row, "connect_timeout": 5}
 
@@ -40,14 +63,31 @@ def _looks_dead(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-async def _check_async(connection: AsyncConnection) -> None:
-    """Ask the server only where there is a doubt: a question for every use of a connection would double the round trips."""
-    if _looks_dead(connection.fileno()):
-        await AsyncConnectionPool.check_connection(connection)
+class _ReachingConnection(psycopg.AsyncConnection[DictRow]):
+    """Knows what its reach in the database is; ``None``: that is not certain."""
+
+    reach: Reach | None = NOBODY
+
+
+async def _set_reach(connection: _ReachingConnection) -> None:
+    """On every way out of the pool. A round trip only where the reach changes, or there is a doubt about the server.
+
+    A question for every use of a connection would double the round trips.
+    """
+    wanted = _wanted.get()
+    if connection.reach == wanted and not _looks_dead(connection.fileno()):
+        return
+    connection.reach = None
+    await connection.execute(_SET_REACH, (wanted,))
+    connection.reach = wanted
+
+
+def _reach_everyone(connection: Connection) -> None:
+    connection.execute(_SET_REACH, (EVERYONE,))
 
 
 def _check(connection: Connection) -> None:
-    """As :func:`_check_async`."""
+    """Ask the server only where there is a doubt."""
     if _looks_dead(connection.fileno()):
         ConnectionPool.check_connection(connection)
 
@@ -55,14 +95,25 @@ def _check(connection: Connection) -> None:
 class AsyncDatabase:
     """Postgres, for the API and the controller."""
 
-    def __init__(self, url: str, *, max_connections: int, application: str) -> None:
-        self._pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
+    def __init__(self, url: str, *, max_connections: int, application: str, reach: Reach = NOBODY) -> None:
+        """Open nothing yet.
+
+        Args:
+            url: of the database.
+            max_connections: at most.
+            application: by what name Postgres lists them.
+            reach: of connections that are asked for without one. The API says whose rows it wants each time; what acts
+                for all, such as the controller, says so here.
+        """
+        self._reach = reach
+        self._pool: AsyncConnectionPool[_ReachingConnection] = AsyncConnectionPool(
             url,
+            connection_class=_ReachingConnection,
             kwargs={**_KEYWORDS, "application_name": application},
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
-            check=_check_async,
+            check=_set_reach,
             open=False,
         )
 
@@ -74,19 +125,20 @@ class AsyncDatabase:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in autocommit.
+    async def connection(self, reach: Reach | None = None) -> AsyncIterator[AsyncConnection]:
+        """A connection in autocommit, which sees the rows within ``reach`` and no others.
 
         Raises:
             StoreUnavailableError: there is none to be had, or it broke.
         """
         with _mapped_errors():
+            _wanted.set(self._reach if reach is None else reach)
             async with self._pool.connection() as connection:
                 yield connection
 
 
 class Database:
-    """Postgres, for the threads of a worker."""
+    """Postgres, for the threads of a worker, who acts for everyone."""
 
     def __init__(self, url: str, *, max_connections: int, application: str) -> None:
         self._pool: ConnectionPool[Connection] = ConnectionPool(
@@ -95,6 +147,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
+            configure=_reach_everyone,
             check=_check,
             open=False,
         )

@@ -66,13 +66,14 @@ async def insert(
     source_key: str,
     max_attempts: int,
 ) -> None:
-    """Keep a new job, in status ``created``."""
+    """Keep a new job, in status ``created``; once more with the same id changes nothing."""
     declared = request.source
     await connection.execute(
         """
         INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
                           pipeline, metadata, webhook_url, max_attempts)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (job_id) DO NOTHING
         """,
         (
             job_id,

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pixelflow import __version__
-from pixelflow.controlplane.api import deliveries, document, health, jobs, problems, webhook_secret
+from pixelflow.controlplane.api import deliveries, document, health, idempotency, jobs, keys, problems, webhook_secret
 from pixelflow.controlplane.api.envelope import Envelope
 from pixelflow.controlplane.api.services import Services
 
@@ -46,9 +46,11 @@ def make_app(services: Callable[[], AbstractAsyncContextManager[Services]]) -> F
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
+    idempotency.install(app)
     app.include_router(health.router)
     app.include_router(jobs.router)
     app.include_router(deliveries.router)
     app.include_router(webhook_secret.router)
+    app.include_router(keys.router)
     document.install(app)
     return app

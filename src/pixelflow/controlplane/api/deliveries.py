@@ -8,7 +8,8 @@ from fastapi import APIRouter
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.events import DeliveryList, ReplayedEvent
-from pixelflow.controlplane.api.auth import IdentityOf
+from pixelflow.controlplane.api.auth import ReadsJobs, WritesWebhooks
+from pixelflow.controlplane.api.idempotency import OnceOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 
@@ -20,12 +21,18 @@ router = APIRouter(
 
 
 @router.get("/jobs/{job_id}/deliveries", summary="List the deliveries of a job's webhooks")
-async def list_deliveries(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> DeliveryList:
+async def list_deliveries(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> DeliveryList:
     """Every try at telling your receiver, newest first (the newest hundred), with what it answered."""
     return await services.webhooks.deliveries(identity.user_id, job_id)
 
 
 @router.post("/deliveries/{delivery_id}/replay", status_code=202, summary="Send a webhook again")
-async def replay_delivery(identity: IdentityOf, services: ServicesOf, delivery_id: UUID) -> ReplayedEvent:
+async def replay_delivery(
+    identity: WritesWebhooks, services: ServicesOf, once: OnceOf, delivery_id: UUID
+) -> ReplayedEvent:
     """Send the delivery's event again, at once, with the same `webhook-id` and the whole retry schedule before it."""
-    return await services.webhooks.replay(identity.user_id, delivery_id)
+
+    async def replay(_: UUID) -> ReplayedEvent:
+        return await services.webhooks.replay(identity.user_id, delivery_id)
+
+    return await once.answer(identity, ReplayedEvent, replay)

@@ -12,14 +12,16 @@ from pydantic import BeforeValidator
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
-from pixelflow.controlplane.api.auth import IdentityOf
+from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
+from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_ALWAYS = (problems.UnauthenticatedError, problems.StoreUnavailableError)
+_ALWAYS = (problems.UnauthenticatedError, problems.InsufficientScopeError, problems.StoreUnavailableError)
 """What every route here may answer with."""
+_EVERY_POST = (*_ALWAYS, *IDEMPOTENCY_PROBLEMS)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -40,7 +42,7 @@ Traceparent = Annotated[
     status_code=202,
     summary="Create a job",
     responses=documented(
-        *_ALWAYS,
+        *_EVERY_POST,
         problems.MalformedRequestError,
         problems.BodyTooLargeError,
         problems.LocalFilesDisabledError,
@@ -49,10 +51,20 @@ Traceparent = Annotated[
     ),
 )
 async def create_job(
-    identity: IdentityOf, services: ServicesOf, job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)]
+    identity: WritesJobs,
+    services: ServicesOf,
+    once: OnceOf,
+    job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)],
 ) -> CreatedJob:
     """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
-    return await services.jobs.create(identity.user_id, job)
+
+    async def create(job_id: UUID) -> CreatedJob:
+        return await services.jobs.create(identity.user_id, job, job_id=job_id)
+
+    async def renew(created: CreatedJob) -> CreatedJob:
+        return await services.jobs.renew_upload(identity.user_id, job, created)
+
+    return await once.answer(identity, CreatedJob, create, renew=renew)
 
 
 @router.post(
@@ -60,7 +72,7 @@ async def create_job(
     status_code=202,
     summary="Start a job",
     responses=documented(
-        *_ALWAYS,
+        *_EVERY_POST,
         problems.NotFoundError,
         problems.JobAlreadyFinishedError,
         problems.SourceMissingError,
@@ -70,13 +82,18 @@ async def create_job(
     ),
 )
 async def start_job(
-    identity: IdentityOf,
+    identity: WritesJobs,
     services: ServicesOf,
+    once: OnceOf,
     job_id: UUID,
     traceparent: Traceparent = None,
 ) -> StartedJob:
     """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
-    return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
+
+    async def start(_: UUID) -> StartedJob:
+        return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
+
+    return await once.answer(identity, StartedJob, start)
 
 
 @router.post(
@@ -84,7 +101,7 @@ async def start_job(
     status_code=202,
     summary="Retry a job",
     responses=documented(
-        *_ALWAYS,
+        *_EVERY_POST,
         problems.NotFoundError,
         problems.JobAlreadyFinishedError,
         problems.JobNotFinishedError,
@@ -95,21 +112,29 @@ async def start_job(
     ),
 )
 async def retry_job(
-    identity: IdentityOf, services: ServicesOf, job_id: UUID, traceparent: Traceparent = None
+    identity: WritesJobs, services: ServicesOf, once: OnceOf, job_id: UUID, traceparent: Traceparent = None
 ) -> StartedJob:
     """Begin a new run of a failed or canceled job, with its attempts counted anew."""
-    return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
+
+    async def retry(_: UUID) -> StartedJob:
+        return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
+
+    return await once.answer(identity, StartedJob, retry)
 
 
 @router.post(
     "/{job_id}/cancel",
     summary="Cancel a job",
     response_model_exclude_unset=True,
-    responses=documented(*_ALWAYS, problems.NotFoundError, problems.JobAlreadyFinishedError),
+    responses=documented(*_EVERY_POST, problems.NotFoundError, problems.JobAlreadyFinishedError),
 )
-async def cancel_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
+async def cancel_job(identity: WritesJobs, services: ServicesOf, once: OnceOf, job_id: UUID) -> Job:
     """End a job, also while it is being transformed. Canceling it again changes nothing."""
-    return await services.jobs.cancel(identity.user_id, job_id)
+
+    async def cancel(_: UUID) -> Job:
+        return await services.jobs.cancel(identity.user_id, job_id)
+
+    return await once.answer(identity, Job, cancel)
 
 
 @router.delete(
@@ -118,7 +143,7 @@ async def cancel_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -
     summary="Erase a job",
     responses=documented(*_ALWAYS, problems.NotFoundError),
 )
-async def erase_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> None:
+async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) -> None:
     """Erase the source, the outputs of all attempts and what is personal in the job; what it was billed by stays.
 
     The job is gone at once, its files within seconds.
@@ -132,7 +157,7 @@ async def erase_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) ->
     response_model_exclude_unset=True,
     responses=documented(*_ALWAYS, problems.NotFoundError),
 )
-async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> Job:
+async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
     """The job, with a fresh download URL for each output."""
     return await services.jobs.get(identity.user_id, job_id)
 
@@ -144,7 +169,7 @@ async def get_job(identity: IdentityOf, services: ServicesOf, job_id: UUID) -> J
     responses=documented(*_ALWAYS, problems.ValidationFailedError),
 )
 async def list_jobs(
-    identity: IdentityOf,
+    identity: ReadsJobs,
     services: ServicesOf,
     status: JobStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,

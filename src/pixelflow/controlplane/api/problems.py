@@ -20,16 +20,21 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUSES: dict[type[problems.PixelflowError], int] = {
     problems.MalformedRequestError: 400,
+    problems.IdempotencyKeyInvalidError: 400,
     problems.UnauthenticatedError: 401,
+    problems.InsufficientScopeError: 403,
     problems.LocalFilesDisabledError: 403,
     problems.NotFoundError: 404,
     problems.MethodNotAllowedError: 405,
     problems.JobAlreadyFinishedError: 409,
     problems.JobNotFinishedError: 409,
+    problems.IdempotencyInProgressError: 409,
+    problems.TooManyKeysError: 409,
     problems.SourceMissingError: 409,
     problems.BodyTooLargeError: 413,
     problems.SourceTooLargeError: 413,
     problems.UnsupportedMediaTypeError: 415,
+    problems.IdempotencyKeyReusedError: 422,
     problems.ValidationFailedError: 422,
     problems.DependencyError: 503,
     problems.PixelflowError: 500,
@@ -72,8 +77,14 @@ def response(error: problems.PixelflowError, request_id: str, headers: Mapping[s
         status_code=status,
         media_type=MEDIA_TYPE,
         # Said here too, since the answer to a bug is sent from outside of all middleware.
-        headers={"X-Request-ID": request_id, **_HEADERS.get(status, {}), **(headers or {})},
+        headers={"X-Request-ID": request_id, **_HEADERS.get(status, {}), **_headers_of(error), **(headers or {})},
     )
+
+
+def _headers_of(error: problems.PixelflowError) -> dict[str, str]:
+    if isinstance(error, problems.InsufficientScopeError):  # RFC 6750, section 3
+        return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(error.scopes)}"'}
+    return {"Retry-After": "1"} if isinstance(error, problems.IdempotencyInProgressError) else {}
 
 
 class _AsciiJson(JSONResponse):

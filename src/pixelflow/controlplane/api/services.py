@@ -14,7 +14,10 @@ from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.controlplane.idempotency import Idempotency
 from pixelflow.controlplane.jobs import Jobs
+from pixelflow.controlplane.keys import Keys
+from pixelflow.controlplane.tokens import Tokens, open_tokens
 from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
 from pixelflow.controlplane.webhooks import Webhooks
 from pixelflow.settings import Settings
@@ -32,6 +35,9 @@ class Services:
     jobs: Jobs
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
+    keys: Keys
+    tokens: Tokens | None
+    idempotency: Idempotency
 
 
 @asynccontextmanager
@@ -41,7 +47,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     objects = ObjectStorage(settings)
     url = settings.database_url.get_secret_value()
     try:
-        async with AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database:
+        async with (
+            AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
+            open_tokens(settings) as tokens,
+        ):
             jobs = Jobs(
                 settings,
                 database=database,
@@ -57,6 +66,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 jobs=jobs,
                 webhooks=Webhooks(database),
                 webhook_secrets=WebhookSecrets(database, Seal(settings.secrets_key_bytes), new_id=new_id),
+                keys=Keys(database),
+                tokens=tokens,
+                idempotency=Idempotency(database, settings.secrets_key_bytes, new_id=new_id),
             )
     finally:
         queue.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from fastapi import APIRouter, Response
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.events import RotatedSecret
-from pixelflow.controlplane.api.auth import IdentityOf
+from pixelflow.controlplane.api.auth import WritesWebhooks
+from pixelflow.controlplane.api.idempotency import OnceOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 
@@ -18,7 +21,13 @@ router = APIRouter(
 
 
 @router.post("/rotate", summary="Get a new webhook secret")
-async def rotate_webhook_secret(identity: IdentityOf, services: ServicesOf, response: Response) -> RotatedSecret:
+async def rotate_webhook_secret(
+    identity: WritesWebhooks, services: ServicesOf, once: OnceOf, response: Response
+) -> RotatedSecret:
     """Get a secret to verify webhooks with: shown this once. The one before it signs beside it for 24 hours."""
     response.headers["Cache-Control"] = "no-store"
-    return await services.webhook_secrets.rotate(identity.user_id)
+
+    async def rotate(_: UUID) -> RotatedSecret:
+        return await services.webhook_secrets.rotate(identity.user_id)
+
+    return await once.answer(identity, RotatedSecret, rotate)

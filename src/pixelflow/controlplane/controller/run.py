@@ -20,6 +20,7 @@ from pixelflow.controlplane.controller.loop import repeat
 from pixelflow.controlplane.controller.pruner import Pruner
 from pixelflow.controlplane.controller.relay import Relay
 from pixelflow.controlplane.controller.rescuer import Rescuer
+from pixelflow.controlplane.controller.sweeper import Sweeper
 from pixelflow.controlplane.jobs import Jobs
 from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
 from pixelflow.settings import Settings
@@ -27,6 +28,7 @@ from pixelflow.settings import Settings
 PAUSE_SECONDS = 1.0
 COURIER_PAUSE_SECONDS = 0.25
 """Shorter: it is what a receiver waits for after the end of a job."""
+SWEEPER_PAUSE_SECONDS = 60.0
 MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
@@ -61,6 +63,7 @@ async def _run(settings: Settings) -> None:
             repeat(Relay(database, queue), pause=PAUSE_SECONDS, stop=stop),
             repeat(Rescuer(database), pause=PAUSE_SECONDS, stop=stop),
             repeat(pruner, pause=PAUSE_SECONDS, stop=stop),
+            repeat(Sweeper(database), pause=SWEEPER_PAUSE_SECONDS, stop=stop),
             repeat(courier, pause=COURIER_PAUSE_SECONDS, stop=stop),
         )
         await courier.finish()
