@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
+from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,6 +27,9 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "started_job": (StartedJob, "serialization"),
     "job": (Job, "serialization"),
     "job_page": (JobPage, "serialization"),
+    "create_key_request": (CreateKeyRequest, "validation"),
+    "created_key": (CreatedKey, "serialization"),
+    "key_list": (KeyList, "serialization"),
     "problem": (Problem, "serialization"),
     "process_image.v1": (ProcessImage, "serialization"),
 }

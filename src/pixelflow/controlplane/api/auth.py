@@ -15,7 +15,7 @@ from pixelflow.controlplane.keys import PREFIX, refusal
 
 _BEARER = HTTPBearer(
     auto_error=False,
-    scheme_name="API key or token",
+    scheme_name="ApiKey",
     description="`Authorization: Bearer pf_…`, or a token (JWT) of the issuer that the operator trusts. "
     "Beside each route stands the scope that it needs.",
 )

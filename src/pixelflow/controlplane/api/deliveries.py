@@ -9,14 +9,19 @@ from fastapi import APIRouter
 from pixelflow.contracts import problems
 from pixelflow.contracts.events import DeliveryList, ReplayedEvent
 from pixelflow.controlplane.api.auth import ReadsJobs, WritesWebhooks
-from pixelflow.controlplane.api.idempotency import OnceOf
+from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 
 router = APIRouter(
     prefix="/v1",
     tags=["webhooks"],
-    responses=documented(problems.UnauthenticatedError, problems.NotFoundError, problems.StoreUnavailableError),
+    responses=documented(
+        problems.UnauthenticatedError,
+        problems.InsufficientScopeError,
+        problems.NotFoundError,
+        problems.StoreUnavailableError,
+    ),
 )
 
 
@@ -26,7 +31,12 @@ async def list_deliveries(identity: ReadsJobs, services: ServicesOf, job_id: UUI
     return await services.webhooks.deliveries(identity.user_id, job_id)
 
 
-@router.post("/deliveries/{delivery_id}/replay", status_code=202, summary="Send a webhook again")
+@router.post(
+    "/deliveries/{delivery_id}/replay",
+    status_code=202,
+    summary="Send a webhook again",
+    responses=documented(*IDEMPOTENCY_PROBLEMS),
+)
 async def replay_delivery(
     identity: WritesWebhooks, services: ServicesOf, once: OnceOf, delivery_id: UUID
 ) -> ReplayedEvent:

@@ -46,7 +46,7 @@ def _put_right(document: dict[str, Any]) -> dict[str, Any]:
 def _add_example(operation: dict[str, Any]) -> None:
     """Show a success; FastAPI's own way would take every null out of it."""
     for status, response in operation["responses"].items():
-        if status.startswith("2"):
+        if status.startswith("2") and "content" in response:
             response["content"]["application/json"]["example"] = ANSWERS[operation["operationId"]]
 
 

@@ -103,6 +103,53 @@ JOB: dict[str, Any] = {
 
 JOBS: dict[str, Any] = {"data": [JOB], "next_cursor": None}
 
+CANCELED: dict[str, Any] = JOB | {
+    "status": "canceled",
+    "started_at": None,
+    "outputs": [],
+    "usage": None,
+    "source": {"type": "s3_presigned", "object_key": f"uploads/{_JOB_ID}/source", "bytes": 2483920},
+}
+
+_EVENT_ID = "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b"
+DELIVERIES: dict[str, Any] = {
+    "data": [
+        {
+            "delivery_id": "0198f2c4-7f1a-7c02-a1d4-5e6f7a8b9c0d",
+            "event_id": _EVENT_ID,
+            "type": "job.completed",
+            "attempt": 1,
+            "outcome": "delivered",
+            "status_code": 204,
+            "error": None,
+            "latency_ms": 41,
+            "response_excerpt": "",
+            "started_at": "2026-11-23T14:01:12.730Z",
+            "next_attempt_at": None,
+        }
+    ]
+}
+REPLAYED: dict[str, Any] = {
+    "event_id": _EVENT_ID,
+    "job_id": _JOB_ID,
+    "type": "job.completed",
+    "status": "pending",
+    "next_attempt_at": "2026-11-23T14:05:00Z",
+}
+ROTATED: dict[str, Any] = {"secret": "whsec_…", "previous_valid_until": "2026-11-24T14:01:12.604Z"}
+
+_KEY: dict[str, Any] = {
+    "key_id": "3f9c1b7a20de",
+    "name": "shop backend",
+    "scopes": ["jobs:read", "jobs:write"],
+    "created_at": "2026-11-23T14:00:00Z",
+    "last_used_at": None,
+    "expires_at": "2027-11-23T14:00:00Z",
+    "revoked_at": None,
+}
+CREATED_KEY: dict[str, Any] = _KEY | {"key": "pf_3f9c1b7a20de_…"}
+KEYS: dict[str, Any] = {"data": [_KEY]}
+
 HEALTHY: dict[str, Any] = {"status": "ok"}
 READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "object_storage": "ok"}}
 
@@ -112,6 +159,13 @@ ERRORS = [{"pointer": "/pipeline/0/width", "message": "Input should be greater t
 ANSWERS: dict[str, dict[str, Any]] = {
     "create_job": CREATED,
     "start_job": STARTED,
+    "retry_job": STARTED,
+    "cancel_job": CANCELED,
+    "list_deliveries": DELIVERIES,
+    "replay_delivery": REPLAYED,
+    "rotate_webhook_secret": ROTATED,
+    "create_key": CREATED_KEY,
+    "list_keys": KEYS,
     "get_job": JOB,
     "list_jobs": JOBS,
     "healthz": HEALTHY,

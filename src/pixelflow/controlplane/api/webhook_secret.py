@@ -9,18 +9,20 @@ from fastapi import APIRouter, Response
 from pixelflow.contracts import problems
 from pixelflow.contracts.events import RotatedSecret
 from pixelflow.controlplane.api.auth import WritesWebhooks
-from pixelflow.controlplane.api.idempotency import OnceOf
+from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 
 router = APIRouter(
     prefix="/v1/webhook-secret",
     tags=["webhooks"],
-    responses=documented(problems.UnauthenticatedError, problems.StoreUnavailableError),
+    responses=documented(
+        problems.UnauthenticatedError, problems.InsufficientScopeError, problems.StoreUnavailableError
+    ),
 )
 
 
-@router.post("/rotate", summary="Get a new webhook secret")
+@router.post("/rotate", summary="Get a new webhook secret", responses=documented(*IDEMPOTENCY_PROBLEMS))
 async def rotate_webhook_secret(
     identity: WritesWebhooks, services: ServicesOf, once: OnceOf, response: Response
 ) -> RotatedSecret:
