@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from pixelflow import __version__
-from pixelflow.cli import demo, exit_codes, jobs, keys, run, submit
+from pixelflow.cli import deliveries, demo, exit_codes, jobs, keys, run, submit, webhook
 
-_PHOTOS, _SERVICE = "Photos", "The service"
+_PHOTOS, _WEBHOOKS, _SERVICE = "Photos", "Webhooks", "The service"
 
 
 def build() -> typer.Typer:
@@ -25,6 +25,8 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command(rich_help_panel=_PHOTOS)(submit.submit)
     app.add_typer(jobs.commands(), name="jobs", rich_help_panel=_PHOTOS)
+    app.add_typer(deliveries.commands(), name="deliveries", rich_help_panel=_WEBHOOKS)
+    app.add_typer(webhook.commands(), name="webhook", rich_help_panel=_WEBHOOKS)
     app.command(rich_help_panel=_SERVICE)(run.up)
     app.command(rich_help_panel=_SERVICE)(demo.demo)
     app.add_typer(keys.commands(), name="keys", rich_help_panel=_SERVICE)

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import operations, transfers, wire
+from pixelflow.client import operations, transfers, webhooks, wire
 from pixelflow.client.errors import mapped
 from pixelflow.client.exchange import Flow, Operation, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
@@ -85,6 +85,9 @@ class AsyncClient:
     download = _method(transfers.download)
     submit = _method(operations.submit)
     process = _method(operations.process)
+    list_deliveries = _method(webhooks.list_deliveries)
+    replay_delivery = _method(webhooks.replay_delivery)
+    rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)
 
     async def aclose(self) -> None:
         """Give up all connections."""

@@ -5,17 +5,17 @@ Every POST carries an ``Idempotency-Key`` of its own, so that sent again it does
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from pixelflow.client.errors import ApiError, InvalidRequestError, JobFailedError, WaitTimeoutError
-from pixelflow.client.exchange import Flow, Operation, Request, Response, Sleep
+from pixelflow.client.calls import answered, post, refusal
+from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
+from pixelflow.client.exchange import Flow, Operation, Request, Sleep
 from pixelflow.client.retries import send
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import Progress, declared_source, upload
@@ -26,13 +26,10 @@ from pixelflow.contracts.job import (
     Job,
     JobPage,
     JobStatus,
-    Problem,
     StartedJob,
     explain,
 )
 from pixelflow.contracts.pipeline import Resize, Watermark
-
-M = TypeVar("M", bound=BaseModel)
 
 POLL_INTERVAL = 0.05
 """Seconds before the second look at a job; a small picture is done in less."""
@@ -55,8 +52,8 @@ def create_job(session: Session, request: CreateJobRequest) -> Operation[Created
     """
     # Only what was set: an older API refuses fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
-    response = yield from _post(session, "/v1/jobs", body)
-    return _answered(response, CreatedJob)
+    response = yield from post(session, "/v1/jobs", body)
+    return answered(response, CreatedJob)
 
 
 def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
@@ -66,8 +63,8 @@ def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
         ApiError: the API refused; ``source_missing`` when there is no upload.
         ConnectionFailedError: no answer.
     """
-    response = yield from _post(session, f"{_path(job_id)}/start")
-    return _answered(response, StartedJob)
+    response = yield from post(session, f"{_path(job_id)}/start")
+    return answered(response, StartedJob)
 
 
 def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
@@ -77,8 +74,8 @@ def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
         ApiError: the API refused; ``job_already_finished`` when the job succeeded or failed.
         ConnectionFailedError: no answer.
     """
-    response = yield from _post(session, f"{_path(job_id)}/cancel")
-    return _answered(response, Job)
+    response = yield from post(session, f"{_path(job_id)}/cancel")
+    return answered(response, Job)
 
 
 def retry_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
@@ -89,8 +86,8 @@ def retry_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
             never started.
         ConnectionFailedError: no answer.
     """
-    response = yield from _post(session, f"{_path(job_id)}/retry")
-    return _answered(response, StartedJob)
+    response = yield from post(session, f"{_path(job_id)}/retry")
+    return answered(response, StartedJob)
 
 
 def erase_job(session: Session, job_id: UUID | str) -> Operation[None]:
@@ -103,7 +100,7 @@ def erase_job(session: Session, job_id: UUID | str) -> Operation[None]:
     response = yield from send(session, Request("DELETE", session.url(_path(job_id)), session.headers()))
     # After a try whose answer was lost, «not found» is what it did.
     if not response.succeeded and not (response.repeated and response.status == _NOT_FOUND):
-        raise _api_error(response)
+        raise refusal(response)
 
 
 def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
@@ -130,7 +127,7 @@ def list_jobs(
     query = urlencode({name: value for name, value in asked.items() if value is not None})
     url = session.url("/v1/jobs" + (f"?{query}" if query else ""))
     response = yield from send(session, Request("GET", url, session.headers()))
-    return _answered(response, JobPage)
+    return answered(response, JobPage)
 
 
 def iter_jobs(session: Session, *, status: JobStatus | None = None, page_size: int | None = None) -> Flow[Job]:
@@ -255,19 +252,11 @@ def _path(job_id: UUID | str) -> str:
     return f"/v1/jobs/{UUID(str(job_id))}"
 
 
-def _post(session: Session, path: str, body: bytes = b"") -> Operation[Response]:
-    headers = session.headers() | {"Idempotency-Key": session.new_id()}
-    if body:
-        headers["Content-Type"] = "application/json"
-    response = yield from send(session, Request("POST", session.url(path), headers, body))
-    return response
-
-
 def _look(session: Session, job_id: UUID | str, deadline: float | None) -> Operation[Job]:
     response = yield from send(
         session, Request("GET", session.url(_path(job_id)), session.headers()), deadline=deadline
     )
-    return _answered(response, Job)
+    return answered(response, Job)
 
 
 def _succeeded(job: Job) -> Job:
@@ -290,42 +279,3 @@ def _job_request(
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequestError("The request is not valid", explain(error.errors(include_url=False), raw)) from None
-
-
-def _answered(response: Response, model: type[M]) -> M:
-    """The body of a successful answer as ``model``.
-
-    Raises:
-        ApiError: the answer is a problem, or nothing that this version understands.
-    """
-    if response.succeeded:
-        answer = _read(response, model)
-        if answer is not None:
-            return answer
-    raise _api_error(response)
-
-
-def _api_error(response: Response) -> ApiError:
-    problem = None if response.succeeded else _read(response, Problem)
-    if problem is None:
-        return ApiError(
-            code="unexpected_answer",
-            status=response.status,
-            detail="The answer is not one of a PixelFlow API that this version understands",
-            request_id=response.headers.get("x-request-id"),
-        )
-    return ApiError(
-        code=problem.code,
-        status=response.status,
-        detail=problem.detail,
-        errors=problem.errors or (),
-        request_id=problem.request_id,
-    )
-
-
-def _read(response: Response, model: type[M]) -> M | None:
-    # The reason is not kept: it repeats pieces of the body, which may be presigned URLs.
-    try:
-        return model.model_validate(json.loads(response.body))
-    except (ValueError, ValidationError, RecursionError):
-        return None
