@@ -60,7 +60,7 @@ class Seal:
             raise UnsealingError("The webhook secret was sealed with another key")
         try:
             return self._cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], self._bound_to(user_id))
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: a stump
             raise UnsealingError("The webhook secret is not what was sealed for this user") from error
 
     def _bound_to(self, user_id: str) -> bytes:

@@ -1,0 +1,81 @@
+"""The documented receiver acts once on each event, however often it is delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+from tests.integration.webhooks.conftest import Office, settled
+
+from pixelflow.controlplane.controller.courier import LEASE
+
+RECIPE = Path(__file__).parents[3] / "examples" / "webhook_receiver.py"
+
+
+@contextmanager
+def recipe(secret: str, database: Path) -> Iterator[str]:
+    """The recipe as a process of its own; its URL."""
+    command = [sys.executable, str(RECIPE), "--port", "0", "--database", str(database)]
+    environment = {**os.environ, "PIXELFLOW_WEBHOOK_SECRET": secret}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(rb"http://\S+", process.stdout.readline())
+            assert found is not None
+            yield found[0].decode()
+        finally:
+            process.terminate()
+
+
+def done(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [row[0] for row in connection.execute("SELECT job_id FROM finished_jobs")]
+
+
+async def test_five_deliveries_of_one_event_are_one_action(office: Office, tmp_path: Path) -> None:
+    """Two couriers at the same moment, a lease that ran out, a replay: at least once, as promised, and more."""
+    secret = (await office.secrets.rotate(office.user_id)).secret
+    database = tmp_path / "events.db"
+    with recipe(secret, database) as url:
+        job_id = await office.ended_job(url)
+        async with office.courier() as one, office.courier() as other:
+            [event] = [*await one._take(), *await other._take()]
+            await asyncio.gather(one._deliver(event), other._deliver(event), one._deliver(event))
+            office.clock.turn(seconds=LEASE.total_seconds())
+            told = (await office.webhooks.deliveries(office.user_id, job_id)).data
+            assert [row.status_code for row in told] == [200, 200, 200]
+            for _ in range(2):
+                await office.webhooks.replay(office.user_id, told[0].delivery_id)
+                await settled(one)
+    told = (await office.webhooks.deliveries(office.user_id, job_id)).data
+    assert [(row.outcome, row.status_code) for row in told] == [("delivered", 200)] * 5
+    assert done(database) == [str(job_id)]
+
+
+async def test_two_events_are_two_actions(office: Office, tmp_path: Path) -> None:
+    secret = (await office.secrets.rotate(office.user_id)).secret
+    database = tmp_path / "events.db"
+    with recipe(secret, database) as url:
+        jobs = {str(await office.ended_job(url)) for _ in range(2)}
+        async with office.courier() as courier:
+            await settled(courier)
+    assert set(done(database)) == jobs
+
+
+async def test_a_forged_event_is_refused(office: Office, tmp_path: Path) -> None:
+    secret = (await office.secrets.rotate(office.user_id)).secret
+    database = tmp_path / "events.db"
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
+    with recipe(secret, database) as url:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answers = [await client.post(url, content=b'{"data":{}}', headers=headers), await client.post(url)]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert done(database) == []
