@@ -1,0 +1,170 @@
+"""Webhooks from the outside: a service that may call this machine, the command line, a local receiver."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.support.webhook_receiver import receiving
+
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.client import ApiError, Client
+from pixelflow.contracts.events import Delivery
+from pixelflow.contracts.job import CreateJobRequest
+from pixelflow.controlplane.operate import issue_key
+from pixelflow.devstack.stack import Stack
+from pixelflow.devstack.up import pixelflow_roles
+
+PATIENCE_SECONDS = 20
+PIPELINE = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A whole PixelFlow whose operator allows webhooks to this machine, without TLS."""
+    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
+    home.chmod(0o755)
+    try:
+        with Stack.open(home, say=lambda _: None) as opened, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", "127.0.0.0/8")
+            patch.setenv("PIXELFLOW_WEBHOOK_ALLOW_HTTP", "true")
+            opened.start_servers()
+            migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
+            opened.start_processes(pixelflow_roles(opened))
+            yield opened
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def environment(stack: Stack) -> dict[str, str]:
+    """What a user of it has in the environment."""
+    key = issue_key(stack.environment["PIXELFLOW_DATABASE_URL"], user_id="anna", name="test")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
+    return {**clean, "PIXELFLOW_API_URL": stack.api_url, "PIXELFLOW_API_KEY": key}
+
+
+@pytest.fixture
+def client(environment: dict[str, str]) -> Iterator[Client]:
+    with Client(environment["PIXELFLOW_API_URL"], environment["PIXELFLOW_API_KEY"]) as opened:
+        yield opened
+
+
+def pixelflow(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pixelflow", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@contextmanager
+def listening(environment: dict[str, str], secret: str, said: Path) -> Iterator[str]:
+    """``pixelflow webhook listen``; its URL. What it shows is in ``said``."""
+    command = [sys.executable, "-m", "pixelflow", "webhook", "listen"]
+    with (
+        said.open("wb") as file,
+        subprocess.Popen(
+            command, env={**environment, "PIXELFLOW_WEBHOOK_SECRET": secret}, stdout=file, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            yield until(lambda: re.search(r"http://\S+/", said.read_text()))[0]
+        finally:
+            process.terminate()
+
+
+def until(look: Any) -> Any:  # noqa: ANN401  # whatever is looked for
+    """What ``look`` finds, as soon as it finds something."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := look()):
+        assert time.monotonic() < deadline, "did not come in time"
+        time.sleep(0.05)
+    return found
+
+
+def delivered(client: Client, job_id: object, count: int) -> list[Delivery]:
+    def look() -> list[Delivery] | None:
+        found = client.list_deliveries(str(job_id)).data
+        return found if len(found) == count else None
+
+    rows: list[Delivery] = until(look)
+    return rows
+
+
+def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
+    environment: dict[str, str], client: Client, tmp_path: Path
+) -> None:
+    secret = pixelflow(environment, "webhook", "rotate-secret").stdout.strip()
+    said = tmp_path / "said"
+    with listening(environment, secret, said) as url:
+        photo = Path(__file__).parents[2] / "examples" / "photo.jpg"
+        job = client.process(photo, PIPELINE, webhook_url=url, timeout=60)
+        [first] = delivered(client, job.job_id, 1)
+        listed = pixelflow(environment, "deliveries", "list", str(job.job_id), "--json")
+        replayed = pixelflow(environment, "deliveries", "replay", str(first.delivery_id), "--json")
+        delivered(client, job.job_id, 2)
+        shown = until(lambda: said.read_text() if said.read_text().count(": verified") == 2 else None)
+    assert (first.outcome, first.status_code, first.attempt) == ("delivered", 200, 1)
+    assert json.loads(listed.stdout)["data"][0]["delivery_id"] == str(first.delivery_id)
+    assert json.loads(replayed.stdout)["event_id"] == first.event_id
+    assert shown.count(f"{first.event_id}: verified") == 2
+    assert "refused" not in shown
+    body = json.loads(shown[shown.index("{") : shown.rindex(f"{first.event_id}: verified")])
+    assert (body["type"], body["data"]["job_id"]) == ("job.completed", str(job.job_id))
+    output = httpx.get(body["data"]["outputs"][0]["download_url"], trust_env=False)
+    assert (output.status_code, output.headers["content-type"]) == (200, "image/webp")
+
+
+def test_a_person_sees_deliveries_as_a_table(environment: dict[str, str], client: Client) -> None:
+    with receiving() as receiver:
+        request = CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": receiver.url})
+        job_id = client.create_job(request).job_id
+        client.cancel_job(job_id)
+        [delivery] = delivered(client, job_id, 1)
+    told = pixelflow(environment, "deliveries", "list", str(job_id)).stdout
+    assert all(word in told.replace("\n", "") for word in ("job.canceled", "delivered", "200")), told
+    assert str(delivery.delivery_id)[:8] in told
+
+
+@pytest.mark.parametrize(
+    "url", ["https://10.0.0.1/", "http://169.254.169.254/", "https://0x7f.1/", "https://[::ffff:7f00:1]/"]
+)
+def test_a_job_with_a_hostile_url_is_refused_by_name_of_the_field(client: Client, url: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        client.create_job(CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": url}))
+    assert (refused.value.status, refused.value.code) == (422, "validation_failed")
+    assert [error.pointer for error in refused.value.errors] == ["/webhook_url"]
+
+
+def test_what_is_not_there_is_not_found(environment: dict[str, str]) -> None:
+    nothing = "00000000-0000-7000-8000-000000000000"
+    for command in (["list", nothing], ["replay", nothing]):
+        result = pixelflow(environment, "deliveries", *command)
+        assert result.returncode == 4
+        assert "You have no " in result.stderr
+
+
+def test_no_secret_is_in_any_log_or_in_the_list_of_processes(stack: Stack, environment: dict[str, str]) -> None:
+    secret = pixelflow(environment, "webhook", "rotate-secret").stdout.strip()
+    logs = "".join(path.read_text(errors="replace") for path in (stack.home.path / "logs").iterdir())
+    commands = b"".join(_command(process) for process in Path("/proc").glob("[0-9]*"))
+    for value in (secret, secret.removeprefix("whsec_"), stack.home.secrets["secrets_key"]):
+        assert value not in logs
+        assert value.encode() not in commands
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
