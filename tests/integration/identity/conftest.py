@@ -1,0 +1,59 @@
+"""What the tests of identity share: the database as the API has it, and a user with a row in every table."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
+
+import pytest
+
+from pixelflow.adapters.store.database import AsyncDatabase, of_user
+from pixelflow.devstack.stack import Stack
+
+AddRows = Callable[[str], Awaitable[None]]
+
+_ROWS = """
+    INSERT INTO jobs (job_id, user_id, source_type, source_key, pipeline, max_attempts, status, finished_at)
+        VALUES (%(job_id)s, %(user_id)s, 's3_presigned', 'k', '[]', 5, 'succeeded', now());
+    INSERT INTO attempts (job_id, attempt, worker_id) VALUES (%(job_id)s, 1, 'w');
+    INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
+    INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);
+    INSERT INTO events (event_id, job_id, run, user_id, type, url)
+        VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/');
+    INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome)
+        VALUES (gen_random_uuid(), %(name)s, %(user_id)s, 1, now(), 1, 'delivered');
+    INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (gen_random_uuid(), %(user_id)s, 'x');
+    INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes) VALUES (%(name)s, %(user_id)s, 'n', 'x', '{}');
+    INSERT INTO idempotency_keys (user_id, key, fingerprint, resource_id, holder, lease_until)
+        VALUES (%(user_id)s, 'k', 'x', gen_random_uuid(), gen_random_uuid(), now())
+"""
+
+
+@pytest.fixture(scope="session")
+def database_url(stack: Stack) -> str:
+    return stack.environment["PIXELFLOW_DATABASE_URL"]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[AsyncDatabase]:
+    """As the API has it: it sees nothing unless it says whose. One connection, so that each use follows another's."""
+    async with AsyncDatabase(database_url, max_connections=1, application="test") as opened:
+        yield opened
+
+
+@pytest.fixture
+def add_rows(database: AsyncDatabase) -> AddRows:
+    """Gives a user a row in every table that holds something of users."""
+
+    async def add(user_id: str) -> None:
+        values = {"job_id": uuid4(), "user_id": user_id, "name": uuid4().hex}
+        async with database.connection(of_user(user_id)) as connection:
+            for statement in _ROWS.split(";"):
+                await connection.execute(statement, values)
+
+    return add
+
+
+@pytest.fixture
+def user_id() -> str:
+    return f"user-{uuid4()}"

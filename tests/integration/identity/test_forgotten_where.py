@@ -1,0 +1,178 @@
+"""Every statement that is for one user, with its ``WHERE user_id = …`` taken out of it: still nothing of others."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg import AsyncCursor, sql
+from psycopg.abc import Params
+from psycopg.rows import DictRow
+from tests.integration.identity.conftest import AddRows
+from tests.integration.identity.test_reach import OF_USERS
+
+from pixelflow.adapters import store
+from pixelflow.adapters.store.database import EVERYONE, AsyncConnection, AsyncDatabase, Reach, of_user
+from pixelflow.contracts.job import CreateJobRequest
+
+_OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
+_DAY = timedelta(days=1)
+
+
+class Forgetful:
+    """A connection on which no statement remembers whose rows it is for."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.forgotten = 0
+
+    def transaction(self) -> AbstractAsyncContextManager[object]:
+        return self._connection.transaction()
+
+    async def execute(self, statement: str, values: Params | None = None) -> AsyncCursor[DictRow]:
+        statement, count = _OWNER.subn(r"(\1 OR true)", statement)
+        self.forgotten += count
+        return await self._connection.execute(statement, values)
+
+
+def _owner_facing() -> dict[str, Callable[..., Awaitable[Any]]]:
+    """Every function of the store that is for one user: it takes the user's id."""
+    found = {}
+    for info in pkgutil.iter_modules(store.__path__):
+        module = importlib.import_module(f"{store.__name__}.{info.name}")
+        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction):
+            is_own = function.__module__ == module.__name__ and not name.startswith("_")
+            if is_own and "user_id" in inspect.signature(function).parameters:
+                found[f"{info.name}.{name}"] = function
+    return found
+
+
+FUNCTIONS = _owner_facing()
+REQUEST = CreateJobRequest.model_validate(
+    {"pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}]}
+)
+
+
+def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What to call each function with: as myself, and wherever an id is asked for, theirs."""
+    job = {"job_id": theirs["job_id"]}
+    key = {"key": "k", "fingerprint": b"x", "holder": theirs["holder"]}
+    new_key: dict[str, Any] = {
+        "key_id": uuid4().hex,
+        "name": "n",
+        "secret_hash": b"x",
+        "scopes": [],
+        "expires_at": None,
+        "most": 99,
+    }
+    queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "source_bytes": 1, "traceparent": None}
+    return {
+        "deliveries.list_newest": {**job, "limit": 9},
+        "events.replay": {"delivery_id": theirs["delivery_id"]},
+        "idempotency.claim": {**key, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
+        "idempotency.find": {"key": "k"},
+        "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "sealed": b"mine"},
+        "idempotency.release": {"key": "k", "holder": theirs["holder"]},
+        "jobs.find": job,
+        "jobs.insert": {"job_id": mine["new_id"], "request": REQUEST, "source_key": "k", "max_attempts": 1},
+        "jobs.list_newest": {"status": None, "limit": 99, "before": None},
+        "keys.insert": new_key,
+        "keys.list_all": {"limit": 99},
+        "keys.revoke": {"key_id": theirs["key_id"]},
+        "transitions.cancel": job,
+        "transitions.erase": job,
+        "transitions.find": job,
+        "transitions.queue": {**job, **queued},
+        "webhook_secrets.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
+        "webhook_secrets.list_valid": {},
+        "webhook_secrets.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
+    }
+
+
+async def _all_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
+    """Every row of the user's, in every table."""
+    rows = {}
+    for table in sorted(OF_USERS):
+        is_of_job = table in {"attempts", "outputs"}
+        owned = "job_id IN (SELECT job_id FROM jobs WHERE user_id = %s)" if is_of_job else "user_id = %s"
+        query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} t WHERE {}").format(sql.Identifier(table), sql.SQL(owned))
+        cursor = await connection.execute(query, (user_id,))
+        rows[table] = sorted(str(row["row"]) for row in await cursor.fetchall())
+    return rows
+
+
+async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
+    ids: dict[str, Any] = {"new_id": uuid4()}
+    for table, column in (
+        *(("jobs", "job_id"), ("deliveries", "delivery_id"), ("api_keys", "key_id")),
+        *(("idempotency_keys", "holder"), ("events", "event_id"), ("webhook_secrets", "secret_id")),
+    ):
+        query = sql.SQL("SELECT {} AS id FROM {} WHERE user_id = %s").format(
+            sql.Identifier(column), sql.Identifier(table)
+        )
+        row = await (await connection.execute(query, (user_id,))).fetchone()
+        assert row is not None
+        ids[column] = row["id"]
+    return ids
+
+
+@asynccontextmanager
+async def _undone(database: AsyncDatabase, reach: Reach) -> AsyncIterator[AsyncConnection]:
+    async with database.connection(reach) as connection, connection.transaction(force_rollback=True):
+        yield connection
+
+
+async def _call(database: AsyncDatabase, reach: Reach, name: str, mine: str, theirs: str) -> tuple[bool, int]:
+    """Call it as one user with another's ids: whether it showed or changed what is theirs, and how much it forgot."""
+    async with _undone(database, EVERYONE) as connection:
+        ids = {user_id: await _ids_of(connection, user_id) for user_id in (mine, theirs)}
+        await connection.execute("UPDATE jobs SET status = 'created', finished_at = NULL WHERE user_id = %s", (theirs,))
+        before = await _all_of(connection, theirs)
+        await connection.execute("SELECT set_config('pixelflow.reach', %s, true)", (reach,))
+        forgetful = Forgetful(connection)
+        function = FUNCTIONS[name]
+        answer = await function(forgetful, user_id=mine, **_arguments(ids[mine], ids[theirs])[name])
+        await connection.execute("SELECT set_config('pixelflow.reach', 'everyone', true)")
+        after = await _all_of(connection, theirs)
+    told = {str(value) for value in ids[theirs].values() if isinstance(value, str | UUID)}
+    shown = any(secret in repr(answer) for secret in told) or answer is True
+    return shown or after != before, forgetful.forgotten
+
+
+def test_every_function_for_one_user_is_tried_here() -> None:
+    ids = {name: uuid4() for name in ("job_id", "delivery_id", "key_id", "holder", "new_id")} | {"key_id": "k"}
+    assert set(_arguments(ids, ids)) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+async def test_a_forgotten_where_neither_shows_nor_changes_what_is_anothers(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str, name: str
+) -> None:
+    other = f"not-{user_id}"
+    await add_rows(user_id)
+    await add_rows(other)
+    reached, _ = await _call(database, of_user(user_id), name, user_id, other)
+    assert not reached
+
+
+@pytest.mark.parametrize(
+    "name", ["jobs.find", "jobs.list_newest", "keys.list_all", "keys.revoke", "transitions.cancel", "transitions.erase"]
+)
+async def test_without_the_guard_the_same_statement_would_have(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str, name: str
+) -> None:
+    """What makes the test above one that can fail."""
+    other = f"not-{user_id}"
+    await add_rows(user_id)
+    await add_rows(other)
+    reached, forgotten = await _call(database, EVERYONE, name, user_id, other)
+    assert forgotten > 0
+    assert reached

@@ -1,0 +1,144 @@
+"""The second guard: whatever a statement asks for, a connection sees what is within its reach."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.integration.identity.conftest import AddRows
+
+from pixelflow.adapters.store.database import EVERYONE, NOBODY, AsyncDatabase, Reach, of_key, of_user
+
+OTHERS_OWN = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
+"""The migration tool's."""
+OF_USERS = {
+    *("api_keys", "attempts", "deliveries", "events", "idempotency_keys", "jobs", "outputs", "usage_logs"),
+    "webhook_secrets",
+}
+
+
+async def _count(database: AsyncDatabase, table: str, reach: Reach) -> int:
+    async with database.connection(reach) as connection:
+        cursor = await connection.execute(sql.SQL("SELECT count(*) AS rows FROM {}").format(sql.Identifier(table)))
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row["rows"])
+
+
+async def test_every_table_is_guarded_also_against_its_owner(database: AsyncDatabase) -> None:
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            """SELECT relname, relrowsecurity AND relforcerowsecurity AS guarded FROM pg_class
+               WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace"""
+        )
+        found = {row["relname"]: row["guarded"] for row in await cursor.fetchall()}
+    assert {name for name, guarded in found.items() if not guarded} == OTHERS_OWN & set(found)
+    assert {name for name, guarded in found.items() if guarded} >= OF_USERS
+
+
+async def test_no_view_and_no_function_looks_past_the_guard(database: AsyncDatabase) -> None:
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            """SELECT relname AS name FROM pg_class
+               WHERE relkind IN ('v', 'm') AND relnamespace = current_schema()::regnamespace
+               UNION ALL
+               SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = current_schema()::regnamespace"""
+        )
+        assert await cursor.fetchall() == []
+
+
+async def test_the_role_is_one_that_the_guard_holds(database: AsyncDatabase) -> None:
+    async with database.connection() as connection:
+        cursor = await connection.execute("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
+        assert await cursor.fetchone() == {"rolsuper": False, "rolbypassrls": False}
+
+
+@pytest.mark.parametrize("table", sorted(OF_USERS))
+async def test_a_statement_without_a_where_shows_only_what_is_the_users(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str, table: str
+) -> None:
+    await add_rows(user_id)
+    await add_rows(f"not-{user_id}")
+    assert await _count(database, table, of_user(user_id)) == 1
+    assert await _count(database, table, NOBODY) == 0
+    assert await _count(database, table, EVERYONE) >= 2
+
+
+@pytest.mark.parametrize("table", sorted(OF_USERS))
+async def test_a_change_without_a_where_reaches_only_what_is_the_users(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str, table: str
+) -> None:
+    await add_rows(user_id)
+    await add_rows(f"not-{user_id}")
+    async with database.connection(of_user(user_id)) as connection:
+        cursor = await connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        assert cursor.rowcount == 1
+    assert await _count(database, table, of_user(f"not-{user_id}")) == 1
+
+
+async def test_nobody_writes_a_row_for_another(database: AsyncDatabase, user_id: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        async with database.connection(of_user(user_id)) as connection:
+            await connection.execute("INSERT INTO usage_logs VALUES (gen_random_uuid(), 'somebody else', 1, 1, 1)")
+
+
+async def test_a_key_that_is_shown_opens_its_own_row_alone(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str
+) -> None:
+    await add_rows(user_id)
+    await add_rows(f"not-{user_id}")
+    async with database.connection(of_user(user_id)) as connection:
+        cursor = await connection.execute("SELECT key_id FROM api_keys")
+        [shown] = await cursor.fetchall()
+    reach = of_key(shown["key_id"])
+    assert {table: await _count(database, table, reach) for table in sorted(OF_USERS)} == {
+        table: int(table == "api_keys") for table in sorted(OF_USERS)
+    }
+
+
+@pytest.mark.parametrize("hostile", ["everyone", "user:", "", "key:k", "a' OR 'a'='a"])
+async def test_no_users_id_is_taken_for_a_wider_reach(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str, hostile: str
+) -> None:
+    await add_rows(user_id)
+    assert await _count(database, "usage_logs", of_user(hostile)) == 0
+
+
+async def test_no_connection_keeps_the_reach_of_its_last_use(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str
+) -> None:
+    """Also after errors, transactions that were rolled back, and tasks that were canceled in the middle."""
+    await add_rows(user_id)
+
+    async def use_and_fail() -> None:
+        async with database.connection(of_user(user_id)) as connection, connection.transaction():
+            await connection.execute("SELECT 1 / 0")
+
+    async def use_and_hang() -> None:
+        async with database.connection(of_user(user_id)) as connection:
+            await connection.execute("SELECT pg_sleep(60)")
+
+    for use in (use_and_fail, use_and_hang):
+        with pytest.raises((psycopg.errors.DivisionByZero, TimeoutError)):
+            await asyncio.wait_for(use(), 0.2)
+        assert await _count(database, "jobs", NOBODY) == 0
+        assert await _count(database, "jobs", of_user(user_id)) == 1
+        assert await _count(database, "jobs", of_user("another")) == 0
+
+
+async def test_uses_at_the_same_time_do_not_mix(database_url: str, add_rows: AddRows) -> None:
+    users = [f"user-{uuid4()}" for _ in range(8)]
+    for user_id in users:
+        await add_rows(user_id)
+
+    async def look(user_id: str, database: AsyncDatabase) -> set[str]:
+        async with database.connection(of_user(user_id)) as connection:
+            cursor = await connection.execute("SELECT user_id FROM jobs")
+            return {row["user_id"] for row in await cursor.fetchall()}
+
+    async with AsyncDatabase(database_url, max_connections=3, application="test") as database:
+        seen = await asyncio.gather(*(look(user_id, database) for user_id in users * 20))
+    assert seen == [{user_id} for user_id in users * 20]
