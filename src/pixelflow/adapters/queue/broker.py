@@ -3,7 +3,10 @@
 - What is none of ours is set aside in a list of the last thousand, counted and logged, and never looked at again.
 - What is of a newer version is parked and offered again every few seconds, untouched, until a newer worker takes it.
 
-dramatiq itself would stop its consumer at the first message that it can't decode, and keep what it had fetched with it.
+- What Redis has given to this worker and never arrived here (a connection that broke at the wrong moment) goes back.
+
+dramatiq itself would stop its consumer at the first message that it can't decode, and keep what it had fetched with it;
+and what got lost on the way it would keep for as long as the worker lives.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 
-from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge
+from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge, kept_as
 from pixelflow.contracts.messages import QUEUE
 
 HEARTBEAT_MS = 30_000
@@ -25,6 +28,14 @@ MAINTENANCE_PER_MILLION = 100_000
 """How often, in a million commands, dead workers are looked for."""
 MAX_REJECTED = 1000
 PARKED_SECONDS = 5.0
+TIDY_SECONDS = 1.0
+"""Between looks for what is parked, and for what was fetched and never arrived."""
+_OFFER = """
+for _, message_id in ipairs(redis.call('zrangebyscore', KEYS[1], 0, ARGV[1], 'LIMIT', 0, 100)) do
+    redis.call('zrem', KEYS[1], message_id)
+    redis.call('rpush', KEYS[2], message_id)
+end
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,13 +51,29 @@ def connect(redis_url: str, *, timeout: float) -> redis.Redis:
 class GuardedBroker(RedisBroker):
     """The broker, without dramatiq's middleware: retries, time limits and results are rows in Postgres."""
 
-    def __init__(self, client: redis.Redis, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        judge: Callable[[bytes], Verdict] = judge,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE_PER_MILLION
         )
+        self._judge = judge
         self._clock = clock
-        self._unpark_at = 0.0
+        self._tidy_at = 0.0
+        self._offer = client.register_script(_OFFER)
+        self._held: set[str] = set()
+        """Ids of messages that arrived here and are not acknowledged."""
         self.declare_queue(QUEUE)
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue, without its twin for what is to be delayed: when a job is due is in its row."""
+        if queue_name not in self.queues:
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
 
     @property
     def messages_key(self) -> str:
@@ -70,24 +97,53 @@ class GuardedBroker(RedisBroker):
 
     def do_fetch(self, queue_name: str, count: int) -> list[bytes]:
         """Up to ``count`` messages that a worker of this release can work on."""
-        self._offer_parked()
+        self._tidy()
         fetched: list[bytes | None] = self._dispatch("fetch")(queue_name, count)  # type: ignore[no-untyped-call]
-        taken = [raw for raw in fetched if raw is not None and judge(raw) is Verdict.TAKE]
-        if len(taken) < len(fetched):
-            self._put_away_the_rest()
-        return taken
+        # From here on nothing may fail: what arrived would be lost.
+        arrived = [raw for raw in fetched if raw is not None and self._judge(raw) is Verdict.TAKE]
+        self._held.update(kept_as(raw) for raw in arrived)
+        if len(arrived) < len(fetched):
+            self._tidy_at = 0.0
+        return arrived
 
-    def _put_away_the_rest(self) -> None:
-        """Let go of what was fetched and is not to be worked on; which that is, is asked of Redis by content."""
-        ids: list[Any] = list(self.client.smembers(self.taken_key))
-        for message_id, raw in zip(ids, self.client.hmget(self.messages_key, ids), strict=True):
-            verdict = judge(raw) if raw is not None else None
-            if verdict is None:  # the second copy of a message that is done
-                self.client.srem(self.taken_key, message_id)
-            elif verdict is Verdict.REJECT:
-                self._set_aside(message_id, raw)
-            elif verdict is Verdict.LEAVE:
-                self._park(message_id)
+    def do_ack(self, queue_name: str, message_id: str) -> None:
+        """Let go of a message that is done; one that Redis can't be told of goes back, and is found to be done."""
+        try:
+            self._dispatch("ack")(queue_name, message_id)  # type: ignore[no-untyped-call]
+        finally:
+            self._held.discard(message_id)
+
+    def _tidy(self) -> None:
+        now = self._clock()
+        if now < self._tidy_at:
+            return
+        self._offer(keys=[self.parked_key, f"{self.namespace}:{QUEUE}"], args=[now])
+        self._settle_strays()
+        self._tidy_at = now + TIDY_SECONDS
+
+    def _settle_strays(self) -> None:
+        """Let go of what Redis has given to this worker and what it does not hold.
+
+        Which those are is asked of Redis: by its content alone, nobody knows under which id a message is kept.
+        """
+        taken: set[Any] = self.client.smembers(self.taken_key)
+        strays = [message_id for message_id in taken if message_id.decode(errors="replace") not in self._held]
+        if strays:
+            for message_id, raw in zip(strays, self.client.hmget(self.messages_key, strays), strict=True):
+                self._settle(message_id, raw)
+
+    def _settle(self, message_id: bytes, raw: bytes | None) -> None:
+        if raw is None:  # the second copy of a message that is done
+            self.client.srem(self.taken_key, message_id)
+            return
+        verdict = self._judge(raw)
+        if verdict is Verdict.LEAVE:
+            self._park(message_id)
+        elif verdict is Verdict.REJECT or kept_as(raw).encode() != message_id:  # by that id nobody could acknowledge it
+            self._set_aside(message_id, raw)
+        else:
+            _log.warning("message had not arrived; given back", message_id=message_id.decode())
+            self.do_requeue(QUEUE, message_id)
 
     def _set_aside(self, message_id: bytes, raw: bytes) -> None:
         with self.client.pipeline() as transaction:
@@ -95,8 +151,9 @@ class GuardedBroker(RedisBroker):
             transaction.ltrim(self.rejected_key, 0, MAX_REJECTED - 1)
             transaction.hdel(self.messages_key, message_id)
             transaction.srem(self.taken_key, message_id)
-            transaction.execute()
-        _log.error("message rejected", bytes=len(raw), key=self.rejected_key)
+            transaction.incr(f"{self.rejected_key}.count")
+            count = transaction.execute()[-1]
+        _log.error("message rejected", bytes=len(raw), key=self.rejected_key, count=count)
 
     def _park(self, message_id: bytes) -> None:
         with self.client.pipeline() as transaction:
@@ -104,13 +161,3 @@ class GuardedBroker(RedisBroker):
             transaction.srem(self.taken_key, message_id)
             transaction.execute()
         _log.warning("message left to a newer worker", message_id=message_id.decode(errors="replace"))
-
-    def _offer_parked(self) -> None:
-        now = self._clock()
-        if now < self._unpark_at:
-            return
-        self._unpark_at = now + 1.0
-        due: list[Any] = self.client.zrangebyscore(self.parked_key, 0, now)
-        for message_id in due:
-            if self.client.zrem(self.parked_key, message_id):  # else a twin was faster
-                self.client.rpush(f"{self.namespace}:{QUEUE}", message_id)

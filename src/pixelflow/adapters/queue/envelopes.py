@@ -1,14 +1,17 @@
 """What may be taken from the queue: a judgement of raw bytes, before anything else looks at them.
 
-Whoever can write to Redis can put anything there. Nothing here may raise, whatever the bytes are.
+Whoever can write to Redis can put anything there. Nothing here may raise, whatever the bytes are; and what is taken
+must be such that dramatiq can neither stumble over it nor be told by it to do anything but call the actor.
 """
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import dramatiq
+from pydantic import BaseModel, ConfigDict, Field
 
 from pixelflow.contracts.messages import SCHEMA, VERSIONS, ProcessImage
 
@@ -27,17 +30,21 @@ class Verdict(Enum):
 
 
 class _Options(BaseModel):
+    """No others: by some, dramatiq would hold the message back or send it on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
     redis_message_id: Annotated[str, Field(max_length=64)]
 
 
 class _Envelope(BaseModel):
-    """dramatiq's message, as far as PixelFlow uses it."""
+    """dramatiq's message, as PixelFlow uses it."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     queue_name: Literal["images"]
     actor_name: Literal["process_image"]
-    args: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
+    args: tuple[ProcessImage]
     keywords: Annotated[dict[str, Any], Field(alias="kwargs", max_length=0)]
     options: _Options
     message_id: Annotated[str, Field(max_length=64)]
@@ -53,18 +60,29 @@ class _Named(BaseModel):
     version: int
 
 
+class _Addressed(BaseModel):
+    """As much of a message as a newer release may be counted on to keep."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    args: Annotated[list[_Named], Field(min_length=1, max_length=1)]
+
+
 def judge(raw: bytes) -> Verdict:
     """Whether to take this message, leave it to a newer worker, or reject it."""
     if len(raw) > MAX_BYTES:
         return Verdict.REJECT
     try:
-        body = _Envelope.model_validate_json(raw).args[0]
-        named = _Named.model_validate(body)
-        if named.schema_ != SCHEMA:
-            return Verdict.REJECT
-        if named.version > max(VERSIONS):
+        named = _Addressed.model_validate(json.loads(raw.decode())).args[0]
+        if named.schema_ == SCHEMA and named.version > max(VERSIONS):
             return Verdict.LEAVE
-        ProcessImage.model_validate(body)
-    except (ValidationError, RecursionError):
+        _Envelope.model_validate(dramatiq.Message.decode(raw).asdict())
+    except (ValueError, RecursionError, dramatiq.DecodeError):  # Pydantic's and JSON's are ValueErrors
         return Verdict.REJECT
     return Verdict.TAKE
+
+
+def kept_as(raw: bytes) -> str:
+    """The id under which a message that was judged fit to be taken says that Redis keeps it."""
+    message_id: str = dramatiq.Message.decode(raw).options["redis_message_id"]
+    return message_id
