@@ -196,11 +196,12 @@ class Jobs:
             NotFoundError: the user has no such job.
             JobAlreadyFinishedError: it succeeded or failed.
         """
-        async with self._database.connection(of_user(user_id)) as connection:
+        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
         job = await self.get(user_id, job_id)
         if not canceled and job.status is not JobStatus.CANCELED:
-            raise JobAlreadyFinishedError(f"The job has {_ENDED[job.status]}; it can't be canceled any more")
+            ended = _ENDED.get(job.status, "ended meanwhile")  # and was retried after that
+            raise JobAlreadyFinishedError(f"The job has {ended}; it can't be canceled any more")
         return job
 
     async def erase(self, user_id: str, job_id: UUID) -> None:
@@ -209,7 +210,7 @@ class Jobs:
         Raises:
             NotFoundError: the user has no such job.
         """
-        async with self._database.connection(of_user(user_id)) as connection:
+        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
                 raise _no_such_job()
 

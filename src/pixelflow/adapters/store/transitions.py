@@ -76,8 +76,18 @@ async def queue(
     return row["queued_at"] if row else None
 
 
+async def _lock(connection: AsyncConnection, job_id: UUID, user_id: str) -> None:
+    """Wait for whoever is writing the job, so that the next statement sees what they wrote beside its row.
+
+    A statement that itself waits for a row sees that row as it then is, but all else as it was when it began
+    (PostgreSQL 13.2.1, Read Committed).
+    """
+    await connection.execute("SELECT FROM jobs WHERE job_id = %s AND user_id = %s FOR UPDATE", (job_id, user_id))
+
+
 async def cancel(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> bool:
-    """Cancel the user's job if it is not over; its worker learns of it when it renews its lease."""
+    """Cancel the user's job if it is not over; its worker learns of it when it renews its lease. In a transaction."""
+    await _lock(connection, job_id, user_id)
     cursor = await connection.execute(
         """
         WITH canceled AS (
@@ -98,12 +108,17 @@ async def cancel(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> 
 
 
 async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> bool:
-    """Make the user's job a tombstone: over, without anything personal, invisible, its files to be removed at once."""
+    """Make the user's job a tombstone: over, without anything personal, invisible, its files to be removed at once.
+
+    In a transaction.
+    """
+    await _lock(connection, job_id, user_id)
     cursor = await connection.execute(
         """
         WITH erased AS (
-            UPDATE jobs SET erased_at = now(), purge_at = now(), lease_until = NULL, finished_at = COALESCE(finished_at, now()),
-                            status = CASE WHEN status IN ('created', 'queued', 'processing') THEN 'canceled' ELSE status END,
+            UPDATE jobs SET erased_at = now(), purge_at = now(), lease_until = NULL,
+                            finished_at = COALESCE(finished_at, now()),
+                            status = CASE WHEN status IN ('succeeded', 'failed') THEN status ELSE 'canceled' END,
                             pipeline = '[]', metadata = '{}', webhook_url = NULL, error = NULL, traceparent = NULL,
                             declared_content_type = NULL, source_sha256 = NULL
             WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
@@ -113,7 +128,8 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
         ), kept AS (
             DELETE FROM outputs USING erased WHERE outputs.job_id = erased.job_id
         ), tried AS (
-            UPDATE attempts SET error = NULL, ended_at = COALESCE(ended_at, now()), outcome = COALESCE(outcome, 'canceled')
+            UPDATE attempts SET error = NULL, ended_at = COALESCE(ended_at, now()),
+                                outcome = COALESCE(outcome, 'canceled')
             FROM erased WHERE attempts.job_id = erased.job_id
         )
         SELECT job_id FROM erased

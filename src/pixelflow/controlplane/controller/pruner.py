@@ -1,7 +1,8 @@
 """Erased jobs → nothing: removes their files, then their rows. A round that is interrupted is done again.
 
-Files can still arrive after an erasure: an upload URL stays valid for its time, and a worker may be storing outputs. So
-they are removed at once, and once more when nothing can arrive any longer; only then does the row go.
+Files can still arrive after an erasure: an upload URL stays valid for its time, which may have begun just before, and a
+worker may be storing outputs. So they are removed at once, and once more when nothing can arrive any longer; only then
+does the row go.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pixelflow.contracts.job import SourceType
 
 BATCH = 20
 PATIENCE = timedelta(minutes=1)
-"""For one batch, and for what a worker still stores after its lease is lost."""
+"""For one batch; and for what is still on its way: an upload that began in time, outputs under a lease that is lost."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class Pruner:
             _log.info("erased", job_id=str(tombstone.job_id), objects=removed)
 
     async def _settle(self, tombstone: Tombstone) -> None:
-        last_arrival = max(tombstone.created_at + self._upload_url_valid, tombstone.erased_at) + PATIENCE
+        last_arrival = tombstone.erased_at + self._upload_url_valid + PATIENCE
         async with self._database.connection() as connection:
             if self._clock() < last_arrival:
                 await erasure.postpone(connection, tombstone.job_id, until=last_arrival)
