@@ -1,0 +1,98 @@
+"""An issuer of tokens: real keys, signed tokens, and a real server that publishes what it is told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+ISSUER = "https://id.example/"
+AUDIENCE = "pixelflow"
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+@dataclass
+class SigningKey:
+    """A key of the issuer's."""
+
+    kid: str
+    private: PrivateKey
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        """Its public half, as it is published."""
+        public = self.private.public_key()
+        if isinstance(public, rsa.RSAPublicKey):
+            made = RSAAlgorithm.to_jwk(public, as_dict=True)
+        elif isinstance(public, ec.EllipticCurvePublicKey):
+            made = ECAlgorithm.to_jwk(public, as_dict=True)
+        else:
+            made = OKPAlgorithm.to_jwk(public, as_dict=True)
+        return {**made, "kid": self.kid, "use": "sig"}
+
+    def token(self, algorithm: str, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:  # noqa: ANN401
+        """A token; ``claims`` replace good ones, ``None`` takes one out."""
+        now = int(time.time())
+        good = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": now + 60, "scope": "jobs:read"}
+        kept = {name: value for name, value in {**good, **claims}.items() if value is not None}
+        return jwt.encode(kept, self.private, algorithm, headers={"kid": self.kid, **(headers or {})})
+
+
+def rsa_key(kid: str, bits: int = 2048) -> SigningKey:
+    return SigningKey(kid, rsa.generate_private_key(public_exponent=65537, key_size=bits))
+
+
+@dataclass
+class Issuer:
+    """What the server does and has seen."""
+
+    url: str = ""
+    published: list[dict[str, Any]] = field(default_factory=list)
+    fetches: int = 0
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    """Instead of a set of keys."""
+
+    def publish(self, *keys: SigningKey) -> None:
+        self.published = [key.jwk for key in keys]
+
+
+@contextmanager
+def running_issuer() -> Iterator[Issuer]:
+    issuer = Issuer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            issuer.fetches += 1
+            body = issuer.raw if issuer.raw is not None else json.dumps({"keys": issuer.published}).encode()
+            self.send_response(issuer.status)
+            for name, value in issuer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    issuer.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield issuer
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,205 @@
+"""Which tokens are taken for whom, and which are not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from tests.support.token_issuer import AUDIENCE, ISSUER, Issuer, SigningKey, rsa_key, running_issuer
+
+from pixelflow.adapters.jwks import Jwks
+from pixelflow.contracts.keys import Scope
+from pixelflow.contracts.problems import UnauthenticatedError
+from pixelflow.controlplane.tokens import LEEWAY_SECONDS, MAX_BYTES, Tokens
+
+Signers = dict[str, SigningKey]
+ALGORITHMS = dict.fromkeys(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"], "RSA") | {
+    "ES256": "P-256",
+    "ES384": "P-384",
+    "ES512": "P-521",
+    "EdDSA": "Ed25519",
+}
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), ALGORITHMS.items())
+async def test_a_good_token_says_who_and_what_for(tokens: Tokens, signers: Signers, algorithm: str, kind: str) -> None:
+    identity = await tokens.recognise(signers[kind].token(algorithm, scope="jobs:read usage:read"))
+    assert identity.user_id == "ada"
+    assert identity.scopes == {Scope.JOBS_READ, Scope.USAGE_READ}
+
+
+@pytest.mark.parametrize(
+    ("claims", "scopes"),
+    [
+        ({"scope": "jobs:write openid unheard:of"}, {Scope.JOBS_WRITE}),
+        ({"scope": None, "scp": ["jobs:read", "keys:write", 7]}, {Scope.JOBS_READ, Scope.KEYS_WRITE}),
+        ({"scope": None, "scp": "jobs:read admin"}, {Scope.JOBS_READ, Scope.ADMIN}),
+        ({"scope": None}, set()),
+        ({"scope": {"jobs:read": True}}, set()),
+        ({"scope": ""}, set()),
+    ],
+)
+async def test_scopes_are_read_and_unknown_ones_open_nothing(
+    tokens: Tokens, signers: Signers, claims: dict[str, Any], scopes: set[Scope]
+) -> None:
+    identity = await tokens.recognise(signers["RSA"].token("RS256", **claims))
+    assert identity.scopes == scopes
+
+
+NOW = int(time.time())
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": [AUDIENCE, "another"]},
+        {"exp": NOW - LEEWAY_SECONDS + 15},
+        {"nbf": NOW + LEEWAY_SECONDS - 15},
+        {"iat": NOW + LEEWAY_SECONDS - 15},
+    ],
+    ids=str,
+)
+async def test_clocks_may_differ_a_little(tokens: Tokens, signers: Signers, claims: dict[str, Any]) -> None:
+    claims = {name: value - NOW + int(time.time()) if name != "aud" else value for name, value in claims.items()}
+    assert (await tokens.recognise(signers["RSA"].token("RS256", **claims))).user_id == "ada"
+
+
+@pytest.mark.parametrize(
+    ("claims", "told"),
+    [
+        ({"exp": NOW - 3600}, "expired"),
+        ({"exp": NOW - LEEWAY_SECONDS - 5}, "expired"),
+        ({"nbf": NOW + 3600}, "not valid yet"),
+        ({"iat": NOW + 3600}, "not valid yet"),
+        ({"aud": "another"}, "`aud`"),
+        ({"aud": ["another", "third"]}, "`aud`"),
+        ({"aud": None}, "claim"),
+        ({"iss": "https://evil.example/"}, "`iss`"),
+        ({"iss": ISSUER.rstrip("/")}, "`iss`"),
+        ({"iss": None}, "claim"),
+        ({"exp": None}, "claim"),
+        ({"exp": "tomorrow"}, ""),
+        ({"exp": 1e308 * 10}, ""),
+        ({"sub": None}, "`sub`"),
+        ({"sub": ""}, "`sub`"),
+        ({"sub": "a" * 256}, "`sub`"),
+        ({"sub": "a\x00b"}, "`sub`"),
+        ({"sub": "a\nb"}, "`sub`"),
+    ],
+    ids=str,
+)
+async def test_a_signed_token_that_is_not_for_now_or_for_us_is_refused(
+    tokens: Tokens, signers: Signers, claims: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UnauthenticatedError) as refused:
+        await tokens.recognise(signers["RSA"].token("RS256", **claims))
+    assert told in refused.value.detail
+
+
+@pytest.mark.parametrize("claim", [7, ["ada"], {"name": "ada"}, True])
+async def test_only_a_string_is_a_users_id(jwks: Jwks, signers: Signers, claim: object) -> None:
+    tokens = Tokens(jwks, issuer=ISSUER, audience=AUDIENCE, user_claim="uid")
+    with pytest.raises(UnauthenticatedError):
+        await tokens.recognise(signers["RSA"].token("RS256", uid=claim))
+    assert (await tokens.recognise(signers["RSA"].token("RS256", uid="ada"))).user_id == "ada"
+
+
+def _part(content: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+
+def _forged(header: dict[str, Any], secret: bytes | None = None) -> str:
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": int(time.time()) + 60}
+    signed = f"{_part(header)}.{_part(claims)}"
+    signature = hmac.digest(secret, signed.encode(), hashlib.sha256) if secret is not None else b""
+    return f"{signed}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+
+def _public_pem(key: SigningKey) -> bytes:
+    return key.private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None, 7, ["RS256"]])
+async def test_an_unsigned_token_is_refused(tokens: Tokens, algorithm: object) -> None:
+    with pytest.raises(UnauthenticatedError):
+        await tokens.recognise(_forged({"alg": algorithm, "kid": "rsa-1"}))
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256"])
+async def test_the_public_key_is_no_secret_to_sign_with(tokens: Tokens, signers: Signers, algorithm: str) -> None:
+    for secret in (_public_pem(signers["RSA"]), json.dumps(signers["RSA"].jwk).encode(), b""):
+        with pytest.raises(UnauthenticatedError):
+            await tokens.recognise(_forged({"alg": algorithm, "kid": "rsa-1"}, secret))
+
+
+async def test_a_token_cannot_bring_its_own_key(tokens: Tokens, signers: Signers, issuer: Issuer) -> None:
+    """Not within it (``jwk``, ``x5c``), not by an address (``jku``, ``x5u``), which nobody ever calls."""
+    with running_issuer() as evil:
+        mine = rsa_key("rsa-1")
+        evil.publish(mine)
+        brought = {"jwk": mine.jwk, "jku": evil.url, "x5u": evil.url, "x5c": ["MIIB"]}
+        with pytest.raises(UnauthenticatedError):
+            await tokens.recognise(mine.token("RS256", headers=brought))
+        assert evil.fetches == 0
+    assert (await tokens.recognise(signers["RSA"].token("RS256", headers={"jku": issuer.url}))).user_id == "ada"
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm", "kid"),
+    [("P-256", "ES256", "rsa-1"), ("RSA", "RS256", "p256"), ("Ed25519", "EdDSA", "p256"), ("RSA-2", "RS256", "rsa-1")],
+)
+async def test_a_key_verifies_by_its_own_kind_of_signature_only(
+    tokens: Tokens, signers: Signers, kind: str, algorithm: str, kid: str
+) -> None:
+    with pytest.raises(UnauthenticatedError):
+        await tokens.recognise(signers[kind].token(algorithm, headers={"kid": kid}))
+
+
+async def test_a_changed_token_is_refused(tokens: Tokens, signers: Signers) -> None:
+    header, _, signature = signers["RSA"].token("RS256").split(".")
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "mallory", "exp": int(time.time()) + 60}
+    with pytest.raises(UnauthenticatedError):
+        await tokens.recognise(f"{header}.{_part(claims)}.{signature}")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        *("", ".", "..", "a.b.c", "é.é.é", "\x00", "ey.ey.ey", "Bearer", "🔑.🔑.🔑"),
+        f"{_part({'alg': 'RS256'})}.e30.AA",
+        f"{_part({'alg': 'RS256', 'kid': 7})}.e30.AA",
+        f"{_part({'alg': 'RS256', 'kid': 'rsa-1', 'crit': ['x']})}.e30.AA",
+        f"{_part([])}.e30.AA",
+        base64.urlsafe_b64encode(b"[" * 4000).decode() + ".e30.AA",
+        base64.urlsafe_b64encode(b'{"alg":' + b"9" * 5000 + b"}").decode().rstrip("=") + ".e30.AA",
+        "a" * 10_000_000,
+    ],
+    ids=range(16),
+)
+async def test_whatever_is_no_token_is_refused(tokens: Tokens, hostile: str) -> None:
+    with pytest.raises(UnauthenticatedError):
+        await tokens.recognise(hostile)
+
+
+async def test_a_token_may_be_long_but_not_huge(tokens: Tokens, signers: Signers) -> None:
+    assert await tokens.recognise(signers["RSA"].token("RS256", roles="r" * 4000))
+    huge = signers["RSA"].token("RS256", roles="r" * MAX_BYTES)
+    with pytest.raises(UnauthenticatedError):
+        await tokens.recognise(huge)
+
+
+async def test_a_refusal_holds_nothing_of_the_token(tokens: Tokens, signers: Signers) -> None:
+    token = signers["RSA"].token("RS256", aud="another")
+    with pytest.raises(UnauthenticatedError) as refused:
+        await tokens.recognise(token)
+    assert not any(part in repr(refused.value) for part in token.split("."))
+    assert jwt.decode(token, options={"verify_signature": False})["aud"] == "another"
