@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from pixelflow.contracts.events import DeliveryList, Event, ReplayedEvent, RotatedSecret
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
@@ -31,6 +32,10 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "created_key": (CreatedKey, "serialization"),
     "key_list": (KeyList, "serialization"),
     "problem": (Problem, "serialization"),
+    "webhook": (Event, "serialization"),
+    "delivery_list": (DeliveryList, "serialization"),
+    "replayed_event": (ReplayedEvent, "serialization"),
+    "rotated_secret": (RotatedSecret, "serialization"),
     "process_image.v1": (ProcessImage, "serialization"),
 }
 """Name of the file without its ending → its model, and whether others write it (validation) or PixelFlow does."""

@@ -40,7 +40,8 @@ MAX_RESPONSE_BYTES = 4096
 EXCERPT_BYTES = 1024
 PATIENCE_SECONDS = 0.5
 """How long a round that finds nothing waits for one of the deliveries under way."""
-GRACE_SECONDS = TIMEOUT_SECONDS + 1
+GRACE_SECONDS = 5.0
+"""For deliveries under way when the controller is told to stop."""
 
 _log = structlog.get_logger(__name__)
 

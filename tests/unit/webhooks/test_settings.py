@@ -1,0 +1,68 @@
+"""What an operator can set about webhooks."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from pixelflow.settings import SettingsError, load
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+REQUIRED = {
+    "DATABASE_URL": "postgresql://u:p@127.0.0.1/p",
+    "REDIS_URL": "redis://127.0.0.1",
+    "S3_ENDPOINT_URL": "http://127.0.0.1:9000",
+    "S3_BUCKET": "b",
+    "S3_ACCESS_KEY_ID": "a",
+    "S3_SECRET_ACCESS_KEY": "s",
+    "SECRETS_KEY": KEY,
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(f"PIXELFLOW_{name}", value)
+
+
+def test_nothing_is_allowed_unless_somebody_says_so() -> None:
+    settings = load()
+    assert (settings.webhook_allow_cidrs, settings.webhook_allow_http) == ((), False)
+
+
+@pytest.mark.parametrize("spelt", ["127.0.0.0/8,fd00::/8", " 127.0.0.0/8 , fd00::/8, "])
+def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
+    monkeypatch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", spelt)
+    assert load().webhook_allow_cidrs == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize("spelt", ["127.0.0.0/33", "localhost", "10.0.0.1/8", "10.0.0.0/8;11.0.0.0/8"])
+def test_what_is_no_network_stops_the_process(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
+    monkeypatch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", spelt)
+    with pytest.raises(SettingsError, match="PIXELFLOW_WEBHOOK_ALLOW_CIDRS"):
+        load()
+
+
+@pytest.mark.parametrize("padding", ["", "="])
+def test_a_key_has_32_bytes_padded_or_not(monkeypatch: pytest.MonkeyPatch, padding: str) -> None:
+    monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", KEY + padding)
+    assert load().secrets_key_bytes == bytes(range(32))
+
+
+@pytest.mark.parametrize("key", ["", "short", KEY[:-2], KEY + "AA", KEY.replace("A", "*"), "ключ" * 11])
+def test_any_other_key_stops_the_process_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", key)
+    with pytest.raises(SettingsError, match="PIXELFLOW_SECRETS_KEY") as refused:
+        load()
+    assert not key or key not in str(refused.value)
+
+
+def test_a_missing_key_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")
+    with pytest.raises(SettingsError, match="PIXELFLOW_SECRETS_KEY is not set"):
+        load()
+
+
+def test_a_key_is_not_shown() -> None:
+    assert KEY not in repr(load())
