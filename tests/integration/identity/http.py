@@ -1,0 +1,50 @@
+"""Routes as the OpenAPI document tells them, and a good request for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from pixelflow.controlplane.api.openapi import openapi_document
+
+JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}]}
+BODIES: dict[str, dict[str, Any]] = {"/v1/jobs": JOB, "/v1/keys": {"name": "n", "scopes": ["jobs:read"]}}
+"""For each POST that takes a body, one that is good."""
+
+
+@dataclass(frozen=True)
+class Route:
+    method: str
+    path: str
+    operation: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def scopes(self) -> list[str]:
+        return [scope for scheme in self.operation.get("security", []) for scope in scheme["ApiKey"]]
+
+    def send(self, client: httpx.Client, ids: dict[str, str] | None = None, **options: Any) -> httpx.Response:  # noqa: ANN401
+        """Send a good request; where an id is missing, one that nobody has."""
+        names = [row["name"] for row in self.operation.get("parameters", []) if row["in"] == "path"]
+        path = self.path.format(**{name: (ids or {}).get(name, str(uuid4())) for name in names})
+        body = BODIES[self.path] if "requestBody" in self.operation else None
+        return client.request(self.method, path, json=body, **options)
+
+
+def routes() -> Iterator[Route]:
+    """Every route that needs a key; each one that there is, so that a new one can't be forgotten."""
+    for path, methods in openapi_document()["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/v1/"):
+                yield Route(method.upper(), path, operation)
+
+
+ROUTES = list(routes())
+POSTS = [route for route in ROUTES if route.method == "POST"]
+OF_ONE = [route for route in ROUTES if "{" in route.path]
