@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import functools
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
+import uvicorn
 
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
+from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack
+from pixelflow.settings import Settings
 
 AddRows = Callable[[str], Awaitable[None]]
 
@@ -57,3 +65,29 @@ def add_rows(database: AsyncDatabase) -> AddRows:
 @pytest.fixture
 def user_id() -> str:
     return f"user-{uuid4()}"
+
+
+@contextmanager
+def _serving(settings: Settings) -> Iterator[str]:
+    app = make_app(functools.partial(open_services, settings))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 10
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def running_api() -> Iterator[Callable[[Settings], str]]:
+    """Serves an API with settings of its own, and tells its URL."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(_serving(settings))
