@@ -52,7 +52,7 @@ def rows(service: Stack, query: str, job_id: str) -> list[dict[str, Any]]:
     """What the tables hold of a job, whoever's it is."""
     everything = "-c pixelflow.reach=everyone"
     with psycopg.connect(database_url(service), options=everything, row_factory=dict_row) as connection:
-        return connection.execute(query, {"job_id": job_id}).fetchall()  # type: ignore[arg-type] # our own queries
+        return connection.execute(query, {"job_id": job_id}).fetchall()
 
 
 def attempts(service: Stack, job_id: str) -> list[str | None]:
@@ -327,7 +327,7 @@ def test_the_command_line_retries_waits_and_erases(client: httpx.Client, service
     key = client.headers["Authorization"].removeprefix("Bearer ")
     environment = os.environ | {"PIXELFLOW_API_URL": service.api_url, "PIXELFLOW_API_KEY": key}
 
-    def jobs(*arguments: str) -> tuple[int, str]:
+    def jobs(*arguments: str) -> tuple[int, str | None]:
         command = [sys.executable, "-m", "pixelflow", "jobs", *arguments, created["job_id"], "--json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
         return done.returncode, json.loads(done.stdout)["jobs"][0]["status"]
