@@ -44,6 +44,11 @@ class Actor:
         """Of the living process; None while there is none."""
         return self.child.pid if self.child is not None and not self.child.ended else None
 
+    @property
+    def age_seconds(self) -> float:
+        """Since its latest start."""
+        return time.monotonic() - self.child.started_at if self.child is not None else 0.0
+
     def start(self) -> None:
         """Begin a life."""
         self.child = self.startable.start()

@@ -20,6 +20,8 @@ from tests.chaos.stage import Stage
 
 REACH = "-c pixelflow.reach=everyone"
 """Row-level security shows the rows of everybody to whoever says so."""
+TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
+"""What is kept of a job, in which order."""
 UNFORESEEN = ("Traceback (most recent call last)", "unexpectedly", "loop failed", "could not be renewed")
 """What no log line of a process may say, whatever dies around it."""
 
@@ -65,16 +67,16 @@ class Evidence:
 def collect(stage: Stage) -> Evidence:
     """Read the tables and list the bucket."""
     with open_database(stage) as connection:
-        tables = {table: _by_job(connection, table) for table in ("attempts", "outputs", "usage_logs", "events")}
+        tables = {table: _by_job(connection, table, order) for table, order in TABLES.items()}
         rows = connection.execute("SELECT * FROM jobs ORDER BY created_at").fetchall()
     jobs = {str(row["job_id"]): JobEvidence(row, *(tables[name][row["job_id"]] for name in tables)) for row in rows}
     stray = sum(str(job_id) not in jobs for job_id in tables["usage_logs"])
     return Evidence(jobs, stray, dict(_objects(stage)))
 
 
-def _by_job(connection: psycopg.Connection[dict[str, Any]], table: str) -> dict[UUID, list[dict[str, Any]]]:
+def _by_job(connection: psycopg.Connection[dict[str, Any]], table: str, order: str) -> dict[UUID, list[dict[str, Any]]]:
     found: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    for row in connection.execute(f"SELECT * FROM {table} ORDER BY job_id").fetchall():  # noqa: S608 - our own names
+    for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall():  # noqa: S608 - our own names
         found[row["job_id"]].append(row)
     return found
 

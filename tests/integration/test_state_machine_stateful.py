@@ -1,0 +1,397 @@
+"""The laws of a job's life hold after every step, in whatever order its owner, workers and controllers act."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from psycopg.rows import dict_row
+
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.local_files import LocalFiles
+from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.queue import JobQueue
+from pixelflow.adapters.store import attempts, dispatch
+from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase, Connection, Database
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.contracts.job import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
+from pixelflow.contracts.problems import PixelflowError
+from pixelflow.controlplane.jobs import Jobs
+from pixelflow.devstack.stack import Stack
+from pixelflow.settings import Settings
+
+MAX_ATTEMPTS = 3
+LEASE = timedelta(hours=1)
+"""No lease of the test runs out by itself."""
+EXAMPLES, STEPS = 60, 40
+MAX_LIVING = 2
+"""Few jobs, so that much happens to each."""
+CHOICES = 4
+CHOICE = st.integers(0, CHOICES - 1)
+RETRIABLE = (JobStatus.FAILED, JobStatus.CANCELED)
+UNFINISHED = (JobStatus.CREATED, JobStatus.QUEUED, JobStatus.PROCESSING)
+EVENT_TYPES = {"succeeded": "job.completed", "failed": "job.failed", "canceled": "job.canceled"}
+_T = TypeVar("_T")
+
+
+# ── What a worker writes under a lease ───────────────────────────────────────────────────────────
+
+
+def _renew(connection: Connection, lease: Lease) -> bool:
+    return lease.job_id in attempts.renew(connection, [lease], lease=LEASE)
+
+
+def _succeed(connection: Connection, lease: Lease) -> bool:
+    key = f"outputs/{lease.job_id}/{lease.token}/thumb.webp"
+    return attempts.succeed(
+        connection,
+        lease,
+        source=SourceFacts(24, "", "jpeg", 1, 1),
+        outputs=[OutputRow("thumb", 0, "resize", "webp", key, 1, 1, 1, "")],
+        usage=UsageRow(1, 23, 1),
+        stages={},
+    )
+
+
+def _fail(connection: Connection, lease: Lease) -> bool:
+    error = {"code": "undecodable", "message": "The source is damaged", "step_id": None}
+    return attempts.fail(connection, lease, error=error, stages={})
+
+
+def _hand_back(connection: Connection, lease: Lease, *, seconds: float = 0, counted: bool = False) -> bool:
+    delay = timedelta(seconds=seconds)
+    return attempts.hand_back(connection, lease, delay=delay, counted=counted, error=None, stages={})
+
+
+WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
+    "renew": _renew,
+    "succeed": _succeed,
+    "fail": _fail,
+    "say goodbye": _hand_back,
+    "retry": partial(_hand_back, seconds=3600, counted=True),
+}
+
+
+@dataclass
+class World:
+    """The real parts that the machine moves, shared by its examples."""
+
+    jobs: Jobs
+    control: AsyncDatabase
+    workers: Database
+    eye: psycopg.Connection[dict[str, Any]]
+    source: Path
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """Servers of its own: nobody else's worker or controller may touch these jobs."""
+    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
+    home.chmod(0o755)
+    try:
+        with Stack.open(home / "stack", say=lambda _: None) as stack:
+            stack.start_servers()
+            migrate(stack.environment["PIXELFLOW_DATABASE_URL"])
+            yield from _assembled(stack, home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _assembled(stack: Stack, home: Path) -> Iterator[World]:
+    values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in stack.environment.items()}
+    configured = Settings.model_validate({**values, "local_roots": (home,), "max_attempts": MAX_ATTEMPTS})
+    url = configured.database_url.get_secret_value()
+    source = home / "source"
+    source.write_bytes(b"what a worker would read")
+    queue = JobQueue(configured.redis_url.get_secret_value())
+    control = AsyncDatabase(url, max_connections=2, application="test", reach=EVERYONE)
+    with (
+        asyncio.Runner() as runner,
+        Database(url, max_connections=1, application="test") as workers,
+        psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone") as eye,
+    ):
+        runner.run(control.__aenter__())
+        jobs = Jobs(
+            configured,
+            database=control,
+            queue=queue,
+            objects=ObjectStorage(configured),
+            local_files=LocalFiles(configured.local_roots),
+            new_id=new_id,
+        )
+        yield World(jobs, control, workers, eye, source, runner.run)
+        runner.run(control.__aexit__(None, None, None))
+        queue.close()
+
+
+@dataclass
+class Snapshot:
+    """All that the tables hold of the jobs of one example."""
+
+    jobs: dict[UUID, dict[str, Any]]
+    attempts: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
+    usage: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
+    events: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def _any(*wanted: JobStatus) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The step is taken only while a job is in one of these statuses."""
+    return precondition(lambda machine: machine.jobs_in(*wanted))
+
+
+class Life(RuleBasedStateMachine):
+    """Owner, workers and controllers of a few jobs, each doing what they like."""
+
+    world: World
+
+    @initialize()
+    def begin(self) -> None:
+        self.user_id = f"user-{uuid4()}"
+        self.leases: list[Lease] = []
+        self.billed: set[UUID] = set()
+        self.before = self.look()
+
+    def teardown(self) -> None:
+        self.world.eye.execute("DELETE FROM jobs WHERE user_id = %s", (self.user_id,))
+        self.world.eye.execute("DELETE FROM usage_logs WHERE user_id = %s", (self.user_id,))
+
+    def jobs_in(self, *wanted: JobStatus) -> list[UUID]:
+        """Those that are not erased."""
+        rows = self.before.jobs.items()
+        return [job_id for job_id, row in rows if row["status"] in wanted and row["erased_at"] is None]
+
+    def current_leases(self) -> list[Lease]:
+        """Those under which a worker may write."""
+        return [lease for lease in self.leases if self.is_current(lease)]
+
+    def stale_leases(self) -> list[Lease]:
+        """The latest of those that were lost, handed back or are over."""
+        return [lease for lease in self.leases if not self.is_current(lease)][-CHOICES:]
+
+    # ── Its owner ────────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: len(self.jobs_in(*JobStatus)) < MAX_LIVING)
+    @rule(heard=st.booleans(), started=st.booleans())
+    def create(self, heard: bool, started: bool) -> None:
+        job_id = new_id()
+        request = CreateJobRequest.model_validate(
+            {
+                "source_type": "local_file",
+                "object_key": str(self.world.source),
+                "webhook_url": "https://client.example/hook" if heard else None,
+                "pipeline": [{"id": "thumb", "action": "resize", "width": 10}],
+            }
+        )
+        self.world.run(self.world.jobs.create(self.user_id, request, job_id=job_id))
+        if started:
+            self.world.run(self.world.jobs.start(self.user_id, job_id, traceparent=None))
+
+    @_any(JobStatus.CREATED)
+    @rule(which=CHOICE)
+    def start(self, which: int) -> None:
+        job_id = _pick(self.jobs_in(JobStatus.CREATED), which)
+        self.world.run(self.world.jobs.start(self.user_id, job_id, traceparent=None))
+
+    @_any(*RETRIABLE)
+    @rule(which=CHOICE)
+    def retry(self, which: int) -> None:
+        job_id = _pick(self.jobs_in(*RETRIABLE), which)
+        self.world.run(self.world.jobs.retry(self.user_id, job_id, traceparent=None))
+
+    @_any(*UNFINISHED)
+    @rule(which=CHOICE)
+    def cancel(self, which: int) -> None:
+        self.world.run(self.world.jobs.cancel(self.user_id, _pick(self.jobs_in(*UNFINISHED), which)))
+
+    @_any(*JobStatus)
+    @rule(which=CHOICE)
+    def erase(self, which: int) -> None:
+        self.world.run(self.world.jobs.erase(self.user_id, _pick(self.jobs_in(*JobStatus), which)))
+
+    @precondition(lambda self: self.before.jobs)
+    @rule(which=CHOICE, what=st.sampled_from(["start", "retry", "cancel"]))
+    def ask_out_of_turn(self, which: int, what: str) -> None:
+        """That a use case refuses, or changes nothing, is as good an answer as any."""
+        job_id = _pick(list(self.before.jobs), which)
+        extra = {} if what == "cancel" else {"traceparent": None}
+        with suppress(PixelflowError):
+            self.world.run(getattr(self.world.jobs, what)(self.user_id, job_id, **extra))
+
+    # ── Workers ──────────────────────────────────────────────────────────────────────────────────
+
+    @_any(JobStatus.QUEUED)
+    @rule(which=CHOICE)
+    def claim(self, which: int) -> None:
+        self.try_to_claim(_pick(self.jobs_in(JobStatus.QUEUED), which))
+
+    @precondition(lambda self: self.before.jobs)
+    @rule(which=CHOICE)
+    def claim_out_of_turn(self, which: int) -> None:
+        self.try_to_claim(_pick(list(self.before.jobs), which))
+
+    def try_to_claim(self, job_id: UUID) -> None:
+        row = self.before.jobs[job_id]
+        claimed = self.write(lambda connection: attempts.claim(connection, job_id=job_id, worker_id="w", lease=LEASE))
+        assert (claimed is not None) == (row["status"] == "queued" and row["due"])
+        if claimed is not None:
+            assert claimed.user_id == self.user_id
+            self.leases.append(claimed.lease)
+
+    @precondition(lambda self: self.current_leases())
+    @rule(which=CHOICE, what=st.sampled_from(sorted(WRITES)))
+    def write_in_turn(self, which: int, what: str) -> None:
+        lease = _pick(self.current_leases(), which)
+        if what == "retry" and self.before.jobs[lease.job_id]["attempts"] >= MAX_ATTEMPTS:
+            what = "fail"  # as a worker does
+        assert self.write(lambda connection: WRITES[what](connection, lease))
+
+    @precondition(lambda self: self.stale_leases())
+    @rule(which=CHOICE, what=st.sampled_from(sorted(WRITES)))
+    def write_too_late(self, which: int, what: str) -> None:
+        lease = _pick(self.stale_leases(), which)
+        assert not self.write(lambda connection: WRITES[what](connection, lease))
+        assert self.look() == self.before
+
+    def write(self, statement: Callable[[Any], _T]) -> _T:
+        with self.world.workers.connection() as connection:
+            return statement(connection)
+
+    def is_current(self, lease: Lease) -> bool:
+        row = self.before.jobs[lease.job_id]
+        return bool(row["status"] == "processing" and row["lease_token"] == lease.token)
+
+    # ── Time, and controllers ────────────────────────────────────────────────────────────────────
+
+    @_any(JobStatus.PROCESSING)
+    @rule(which=CHOICE, rescued=st.booleans())
+    def lease_runs_out(self, which: int, rescued: bool) -> None:
+        """The next rescue finds it; or the worker writes before."""
+        statement = "UPDATE jobs SET lease_until = now() - interval '1 s' WHERE job_id = %s"
+        self.world.eye.execute(statement, (_pick(self.jobs_in(JobStatus.PROCESSING), which),))
+        if rescued:
+            self.rescue()
+
+    @_any(JobStatus.PROCESSING)
+    @rule()
+    def rescue(self) -> None:
+        async def rescue() -> None:
+            async with self.world.control.connection() as connection:
+                await dispatch.rescue_expired(connection, limit=100, exhausted="silent each time")
+
+        self.world.run(rescue())
+
+    @_any(JobStatus.QUEUED)
+    @rule(which=CHOICE)
+    def backoff_is_over(self, which: int) -> None:
+        statement = "UPDATE jobs SET run_at = now() WHERE job_id = %s"
+        self.world.eye.execute(statement, (_pick(self.jobs_in(JobStatus.QUEUED), which),))
+
+    # ── Laws ─────────────────────────────────────────────────────────────────────────────────────
+
+    @invariant()
+    def laws_hold(self) -> None:
+        now = self.look()
+        for job_id, row in now.jobs.items():
+            earlier = self.before.jobs.get(job_id)
+            _check_transition(earlier, row)
+            _check_attempts(row, now.attempts.get(job_id, []))
+            _check_events(row, now.events.get(job_id, []))
+            self._check_usage(job_id, row, now.usage.get(job_id, []))
+        assert self.before.jobs.keys() <= now.jobs.keys()
+        self.before = now
+
+    def _check_usage(self, job_id: UUID, row: dict[str, Any], usage: list[dict[str, Any]]) -> None:
+        if row["status"] == "succeeded":
+            self.billed.add(job_id)
+        assert len(usage) == (job_id in self.billed)
+        assert all(billed["user_id"] == self.user_id for billed in usage)
+
+    def look(self) -> Snapshot:
+        rows = self.world.eye.execute(
+            "SELECT *, run_at <= now() AS due FROM jobs WHERE user_id = %s ORDER BY job_id", (self.user_id,)
+        ).fetchall()
+        snapshot = Snapshot({row["job_id"]: row for row in rows})
+        for table, kept in (
+            ("attempts", snapshot.attempts),
+            ("usage_logs", snapshot.usage),
+            ("events", snapshot.events),
+        ):
+            statement = f"SELECT * FROM {table} WHERE job_id = ANY(%s) ORDER BY job_id"  # noqa: S608 - our own names
+            for row in self.world.eye.execute(statement, (list(snapshot.jobs),)).fetchall():
+                kept.setdefault(row["job_id"], []).append(row)
+        return snapshot
+
+
+def _pick(choices: Sequence[_T], which: int) -> _T:
+    return choices[which % len(choices)]
+
+
+def _check_transition(earlier: dict[str, Any] | None, row: dict[str, Any]) -> None:
+    status = JobStatus(row["status"])
+    if earlier is None:
+        assert status in {JobStatus.CREATED, JobStatus.QUEUED}  # created, and perhaps started
+    elif status != earlier["status"]:
+        assert status in TRANSITIONS[JobStatus(earlier["status"])]
+        assert earlier["erased_at"] is None
+    if earlier is not None:
+        is_new_run = earlier["status"] in FINISHED and status is JobStatus.QUEUED
+        assert row["run"] == earlier["run"] + is_new_run
+        assert row["lease_token"] >= earlier["lease_token"]
+    assert (row["lease_until"] is not None) == (status is JobStatus.PROCESSING)
+    assert row["attempts"] <= row["max_attempts"]
+
+
+def _check_attempts(row: dict[str, Any], tried: list[dict[str, Any]]) -> None:
+    assert len(tried) == row["lease_token"]
+    still_open = [attempt["attempt"] for attempt in tried if attempt["ended_at"] is None]
+    assert still_open == ([row["lease_token"]] if row["status"] == "processing" else [])
+    assert all((attempt["ended_at"] is None) == (attempt["outcome"] is None) for attempt in tried)
+
+
+def _check_events(row: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    """One per run that ended, of the type of its end, to nobody but those who asked."""
+    if row["erased_at"] is not None or row["webhook_url"] is None:
+        assert not events
+        return
+    ended = row["run"] if row["status"] in FINISHED else row["run"] - 1
+    by_run = {event["run"]: event["type"] for event in events}
+    assert len(by_run) == len(events)
+    assert sorted(by_run) == list(range(1, ended + 1))
+    if row["status"] in FINISHED:
+        assert by_run[row["run"]] == EVENT_TYPES[row["status"]]
+
+
+def test_the_laws_of_a_jobs_life_hold_in_whatever_order_things_happen(world: World) -> None:
+    Life.world = world
+    run_state_machine_as_test(
+        Life,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
