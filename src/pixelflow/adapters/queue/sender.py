@@ -30,17 +30,9 @@ class JobQueue:
         Raises:
             QueueUnavailableError: Redis does not answer.
         """
-        envelope: dramatiq.Message[Any] = dramatiq.Message(
-            queue_name=QUEUE,
-            actor_name=ACTOR,
-            args=(message.model_dump(mode="json", by_alias=True),),
-            kwargs={},
-            options={"redis_message_id": str(task_id)},
-            message_id=str(task_id),
-        )
         with _mapped_errors():
             # What `Broker.enqueue` does, but for the id: it would draw one of its own, and no row could be asked for.
-            self._broker.do_enqueue(QUEUE, str(task_id), envelope.encode())
+            self._broker.do_enqueue(QUEUE, str(task_id), encoded(task_id, message))
 
     def standing(self, task_ids: Sequence[UUID]) -> set[UUID]:
         """Which of these messages Redis still holds, waiting or in a worker's hands.
@@ -75,6 +67,19 @@ class JobQueue:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def encoded(task_id: UUID, message: ProcessImage) -> bytes:
+    """The message as it lies in Redis."""
+    envelope: dramatiq.Message[Any] = dramatiq.Message(
+        queue_name=QUEUE,
+        actor_name=ACTOR,
+        args=(message.model_dump(mode="json", by_alias=True),),
+        kwargs={},
+        options={"redis_message_id": str(task_id)},
+        message_id=str(task_id),
+    )
+    return envelope.encode()
 
 
 @contextmanager
