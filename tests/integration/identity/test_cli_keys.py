@@ -1,0 +1,93 @@
+"""``pixelflow keys`` on a real database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from pixelflow.cli.main import build
+from pixelflow.contracts.keys import EVERYDAY, Scope
+from pixelflow.devstack.stack import Stack
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def pixelflow(stack: Stack) -> Run:
+    environment = {**stack.environment, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    return lambda *arguments: CliRunner().invoke(build(), arguments, env=environment)
+
+
+def listed(pixelflow: Run, user_id: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(pixelflow("keys", "list", "--user", user_id, "--json").stdout)
+    return rows
+
+
+def test_a_key_is_made_listed_and_revoked(service: Stack, pixelflow: Run, user_id: str) -> None:
+    made = pixelflow(
+        *(
+            "keys",
+            "create",
+            "--user",
+            user_id,
+            "--name",
+            "shop",
+            "--scopes",
+            "jobs:read,jobs:write",
+            "--expires-in",
+            "90d",
+        )
+    )
+    assert made.exit_code == 0
+    key = made.stdout.strip()
+    [row] = listed(pixelflow, user_id)
+    assert (row["name"], row["scopes"]) == ("shop", ["jobs:read", "jobs:write"])
+    left = datetime.fromisoformat(row["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=89) < left <= timedelta(days=90)
+    assert "in force until" in pixelflow("keys", "list", "--user", user_id).stdout
+
+    def status() -> int:
+        return httpx.get(f"{service.api_url}/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    assert status() == 200
+    revoked = pixelflow("keys", "revoke", row["key_id"])
+    assert (revoked.exit_code, user_id in revoked.stderr) == (0, True)
+    assert status() == 401
+    assert "revoked" in pixelflow("keys", "list", "--user", user_id).stdout
+
+
+def test_without_scopes_a_key_may_do_all_but_administer(pixelflow: Run, user_id: str) -> None:
+    pixelflow("keys", "create", "--user", user_id)
+    [row] = listed(pixelflow, user_id)
+    assert {*row["scopes"]} == {*EVERYDAY}
+
+
+def test_the_help_names_every_scope(pixelflow: Run) -> None:
+    told = pixelflow("keys", "create", "--help").stdout
+    assert all(scope in told for scope in Scope)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "told"),
+    [
+        (["create", "--user", "u", "--scopes", "jobs:reed"], 2, "jobs:reed"),
+        (["create", "--user", "u", "--scopes", ""], 2, "none of"),
+        (["create", "--user", "u", "--expires-in", "soon"], 2, "90d"),
+        (["create", "--user", "u", "--expires-in", "0d"], 2, "90d"),
+        (["create", "--user", ""], 1, "printable"),
+        (["create", "--user", "u" * 256], 1, "printable"),
+        (["create", "--user", "u", "--name", "\x1b[2J"], 1, "pattern"),
+        (["revoke", "no-such-key"], 1, "no key of that id"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_told(pixelflow: Run, arguments: list[str], exit_code: int, told: str) -> None:
+    result = pixelflow("keys", *arguments)
+    assert (result.exit_code, told in result.stderr) == (exit_code, True)
+    assert "Traceback" not in result.output
