@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import obstore
 import psycopg
 from obstore.store import S3Store
 from psycopg.rows import dict_row
@@ -71,7 +70,8 @@ def collect(stage: Stage) -> Evidence:
         rows = connection.execute("SELECT * FROM jobs ORDER BY created_at").fetchall()
     jobs = {str(row["job_id"]): JobEvidence(row, *(tables[name][row["job_id"]] for name in tables)) for row in rows}
     stray = sum(str(job_id) not in jobs for job_id in tables["usage_logs"])
-    return Evidence(jobs, stray, dict(_objects(stage)))
+    objects = {meta["path"]: meta["size"] for batch in bucket(stage).list() for meta in batch}
+    return Evidence(jobs, stray, objects)
 
 
 def _by_job(connection: psycopg.Connection[dict[str, Any]], table: str, order: str) -> dict[UUID, list[dict[str, Any]]]:
@@ -81,9 +81,10 @@ def _by_job(connection: psycopg.Connection[dict[str, Any]], table: str, order: s
     return found
 
 
-def _objects(stage: Stage) -> Iterator[tuple[str, int]]:
+def bucket(stage: Stage) -> S3Store:
+    """The stage's object storage, past PixelFlow."""
     settings = stage.settings
-    store = S3Store(
+    return S3Store(
         settings.s3_bucket,
         endpoint=settings.s3_endpoint_url,
         region=settings.s3_region,
@@ -92,9 +93,6 @@ def _objects(stage: Stage) -> Iterator[tuple[str, int]]:
         virtual_hosted_style_request=False,
         client_options={"allow_http": True},
     )
-    for batch in obstore.list(store):
-        for meta in batch:
-            yield meta["path"], meta["size"]
 
 
 _UNSETTLED = """
