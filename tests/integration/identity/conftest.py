@@ -26,8 +26,8 @@ _ROWS = """
     INSERT INTO attempts (job_id, attempt, worker_id) VALUES (%(job_id)s, 1, 'w');
     INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
     INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);
-    INSERT INTO events (event_id, job_id, run, user_id, type, url)
-        VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/');
+    INSERT INTO events (event_id, job_id, run, user_id, type, url, status)  -- nothing for a courier to do
+        VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/', 'delivered');
     INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome)
         VALUES (gen_random_uuid(), %(name)s, %(user_id)s, 1, now(), 1, 'delivered');
     INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (gen_random_uuid(), %(user_id)s, 'x');
