@@ -40,6 +40,7 @@ _REFUSALS: dict[str, type[problems.JobError]] = {
         problems.OutputTooLargeError,
         problems.StepFailedError,
         problems.OutOfMemoryError,
+        problems.TransformCrashedError,
     )
 }
 
