@@ -27,6 +27,10 @@ def _put(environment: Mapping[str, str], key: str) -> int:
     return send("PUT", Target.of(environment).presign("PUT", key, headers=JPEG), b"hello", JPEG).status
 
 
+def _server_settings(stack: Stack) -> dict[str, str]:
+    return {name: value for name, value in stack.environment.items() if name != "PIXELFLOW_API_PORT"}
+
+
 def test_a_home_s_data_is_there_again_at_the_next_start(home: Path, said: list[str]) -> None:
     with Stack.open(home, say=said.append) as first:
         assert first.is_new
@@ -38,14 +42,13 @@ def test_a_home_s_data_is_there_again_at_the_next_start(home: Path, said: list[s
         assert _put(first.environment, "kept/object") == 200
     with Stack.open(home, say=said.append) as second:
         assert not second.is_new
-        assert second.environment == first.environment
+        assert _server_settings(second) == _server_settings(first)
         second.start_servers()
         with psycopg.connect(second.environment["PIXELFLOW_DATABASE_URL"]) as connection:
             assert connection.execute("SELECT answer FROM kept").fetchall() == [(42,)]
         with redis.Redis.from_url(second.environment["PIXELFLOW_REDIS_URL"]) as client:
             assert client.get("kept") == b"42"
         assert send("GET", Target.of(second.environment).presign("GET", "kept/object")).body == b"hello"
-    assert said == []
     assert processes_of(home) == []
 
 
