@@ -58,7 +58,6 @@ async def create_job(
         problems.JobAlreadyFinishedError,
         problems.SourceMissingError,
         problems.SourceTooLargeError,
-        problems.ValidationFailedError,
         problems.ObjectsUnavailableError,
     ),
 )
