@@ -64,6 +64,7 @@ class Home:
         # The guardian holds it too: a run after a kill waits until nothing is left of the one before.
         self.secrets = self._load_secrets()
         self.leash = Leash(self._family_lock)
+        self._is_closed = False
 
     def _create(self) -> None:
         # Before anything is made: the folders that are there already decide. After: so does the caller's umask.
@@ -165,7 +166,10 @@ class Home:
         return self.path / "logs" / f"{name}.log"
 
     def close(self) -> None:
-        """Let another stack run here, and tell it that this one ended in order."""
+        """Let another stack run here, and tell it that this one ended in order. Harmless when repeated."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.leash.release()
         os.ftruncate(self._lock, 0)
         os.close(self._family_lock)

@@ -15,6 +15,9 @@ import redis
 from tests.integration.devstack.processes_of import processes_of
 from tests.support.signed_requests import Target, send
 
+from pixelflow.devstack.account import servers_account
+from pixelflow.devstack.home import Home
+from pixelflow.devstack.objects import Objects
 from pixelflow.devstack.stack import Stack
 
 if TYPE_CHECKING:
@@ -156,6 +159,19 @@ def test_an_upload_that_breaks_off_leaves_nothing(servers: Stack) -> None:
         assert send("HEAD", Target.of(servers.environment).presign("HEAD", "broken/object")).status == 404
     _wait_for(lambda: not any(path.is_file() for path in bucket.glob("broken/**/*")))
     assert send("HEAD", Target.of(servers.environment).presign("HEAD", "broken/object")).status == 404
+
+
+@pytest.mark.parametrize(("killed", "left"), [(True, False), (False, True)])
+def test_what_a_kill_cut_short_is_removed_at_the_next_start(home: Path, killed: bool, left: bool) -> None:
+    Home(home, servers_account()).close()
+    (home / "lock").write_text("12345" if killed else "")
+    opened = Home(home, servers_account())
+    upload = opened.folder("objects") / "pixelflow" / "uploads" / ".rclone_temp_put_1"
+    upload.parent.mkdir(parents=True)
+    upload.touch()
+    Objects(opened, 1).start().kill_family()
+    assert upload.exists() is left
+    opened.close()
 
 
 def test_a_web_page_may_upload_with_a_presigned_url(servers: Stack) -> None:
