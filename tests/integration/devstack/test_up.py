@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -16,6 +18,8 @@ import psycopg
 import pytest
 from tests.integration.devstack.processes_of import processes_of, wait_until_none
 from tests.support.signed_requests import send
+
+from pixelflow.devstack.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +36,10 @@ IS_COMPUTING = "SELECT FROM pg_stat_activity WHERE state = 'active' AND query LI
 class Up:
     """A running ``up`` and what it has said."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], home: Path, wanted_port: int) -> None:
         self.process = process
+        self.home = home
+        self.wanted_port = wanted_port
         self.said: list[str] = []
 
     def wait_for(self, words: str) -> None:
@@ -59,7 +65,7 @@ def up(home: Path, *, api_port: int = 8080, worker: str = "obey") -> Iterator[Up
     command = [sys.executable, str(PROGRAM), str(home), str(api_port), worker]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            yield Up(process)
+            yield Up(process, home, api_port)
         finally:
             process.kill()
 
@@ -70,12 +76,43 @@ def credentials(home: Path) -> dict[str, str]:
     return found
 
 
-def test_the_api_answers_where_the_credentials_say(home: Path) -> None:
-    with up(home) as running:
-        running.wait_for("Ctrl-C")
-        assert send("GET", f"{credentials(home)['api_url']}/readyz").status == 200
-        assert (home / "credentials.json").stat().st_mode & 0o777 == 0o600
-        assert credentials(home)["api_key"] not in "".join(running.said)
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Up]:
+    """One that found its port taken and whose worker dies once, for tests that leave it as it is."""
+    place = Path(tempfile.mkdtemp(prefix="pixelflow-home-"))
+    with socket.create_server((LOOPBACK, 0)) as taken, up(place, api_port=taken.getsockname()[1], worker="die") as one:
+        one.wait_for("Ctrl-C")
+        yield one
+    wait_until_none(place, 5)
+    shutil.rmtree(place)
+
+
+def test_the_api_answers_where_the_credentials_say(shared: Up) -> None:
+    assert send("GET", f"{credentials(shared.home)['api_url']}/readyz").status == 200
+    assert (shared.home / "credentials.json").stat().st_mode & 0o777 == 0o600
+    assert credentials(shared.home)["api_key"] not in "".join(shared.said)
+
+
+def test_a_busy_api_port_is_replaced_and_said(shared: Up) -> None:
+    port = credentials(shared.home)["api_url"].rpartition(":")[2]
+    assert int(port) != shared.wanted_port
+    assert f"Port {shared.wanted_port} is busy: api listens on {port} instead." in shared.said
+
+
+def test_a_process_that_dies_is_started_again_and_said(shared: Up) -> None:
+    shared.wait_for("worker ended (SIGKILL); it starts again in 0.5 s")
+    log = shared.home / "logs" / "worker.log"
+    deadline = time.monotonic() + 10
+    while "alive again, told by the caller" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_second_one_on_the_same_home_is_refused(shared: Up) -> None:
+    with up(shared.home) as second:
+        second.wait_for(f"A stack is running in {shared.home} already (process {shared.process.pid})")
+    assert second.process.returncode != 0
+    assert shared.process.poll() is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -121,35 +158,6 @@ def test_a_start_right_after_a_kill_waits_for_what_is_still_dying(home: Path) ->
         with up(home) as again:
             again.wait_for("Ctrl-C")
     assert (home / "ports.json").read_text() == ports
-
-
-def test_a_second_one_on_the_same_home_is_refused(home: Path) -> None:
-    with up(home) as running:
-        running.wait_for("Ctrl-C")
-        with up(home) as second:
-            second.wait_for(f"A stack is running in {home} already (process {running.process.pid})")
-        assert second.process.returncode != 0
-        assert running.process.poll() is None
-
-
-def test_a_busy_api_port_is_replaced_and_said(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with up(home, api_port=port) as running:
-            running.wait_for("Ctrl-C")
-            url = credentials(home)["api_url"]
-            assert not url.endswith(f":{port}")
-            assert f"Port {port} is busy: api listens on {url.rpartition(':')[2]} instead." in running.said
-
-
-def test_a_process_that_dies_is_started_again_and_said(home: Path) -> None:
-    with up(home, worker="die") as running:
-        running.wait_for("worker ended (SIGKILL); it starts again in 0.5 s")
-        log = home / "logs" / "worker.log"
-        deadline = time.monotonic() + 10
-        while "alive again, told by the caller" not in log.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
 
 
 @contextlib.contextmanager
