@@ -128,14 +128,14 @@ class Attempts:
     def _work(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> None:
         """The stages, in order."""
         storage = self._storages[job.source_type]
-        with self._private_directory() as directory:
+        with self._private_directory() as directory, _made(directory / "outputs") as folder:
             source = directory / "source"
             with stages.measured("fetch"):
                 source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._bounds.max_source_bytes)
             done = self._transform(job, held, source, stages)
             held.check()
             with stages.measured("store"):
-                outputs = _store(job, done, storage, directory / "outputs")
+                outputs = _store(job, done, storage, folder)
             held.check()
         found = done.rendered.source
         facts = SourceFacts(source_bytes, sha256, found.format, found.width, found.height)
@@ -151,11 +151,9 @@ class Attempts:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _transform(self, job: ClaimedJob, held: HeldLease, source: Path, stages: Stages) -> Done:
-        directory = source.with_name("outputs")
-        directory.mkdir()
         request = TransformRequest(
             source=source,
-            directory=directory,
+            directory=source.with_name("outputs"),
             pipeline=_PIPELINE.validate_python(job.pipeline),
             limits=self._bounds.transform,
         )
@@ -238,14 +236,25 @@ def _outcome_unwritten_is_logged(job: ClaimedJob) -> Iterator[None]:
         _log.warning("outcome not written: the database is not available", job_id=str(job.job_id))
 
 
-def _store(job: ClaimedJob, done: Done, storage: Storage, directory: Path) -> list[OutputRow]:
+@contextmanager
+def _made(path: Path) -> Iterator[int]:
+    """A new folder, held open: a child may put another in its place, or a link, but not under this descriptor."""
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _store(job: ClaimedJob, done: Done, storage: Storage, folder: int) -> list[OutputRow]:
     prefix = storage.output_prefix(job.source_key, job.job_id, job.lease_token)
     actions = {step["id"]: step["action"] for step in job.pipeline}
     rows = []
     for position, rendered in enumerate(done.rendered.outputs):
         name = output_name(rendered.step_id, rendered.format)
         key = f"{prefix}/{name}"
-        with _opened(directory / name, rendered) as file:
+        with _opened(name, folder, rendered) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
             file.seek(0)
@@ -267,13 +276,14 @@ def _store(job: ClaimedJob, done: Done, storage: Storage, directory: Path) -> li
 
 
 @contextmanager
-def _opened(path: Path, rendered: RenderedOutput) -> Iterator[BufferedReader]:
+def _opened(name: str, folder: int, rendered: RenderedOutput) -> Iterator[BufferedReader]:
     """The file that a child says it made. It may have put a link or a pipe there: only a regular file is read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         raise StepFailedError("The step left no picture", step_id=rendered.step_id) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StepFailedError("The step left no picture", step_id=rendered.step_id)
     with open(descriptor, "rb") as file:  # noqa: PTH123  # from a descriptor
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StepFailedError("The step left no picture", step_id=rendered.step_id)
         yield file

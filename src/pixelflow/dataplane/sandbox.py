@@ -79,11 +79,17 @@ class Child:
             start_new_session=True,  # Ctrl-C on a terminal is for the worker, which decides about its children
         )
         self.transforms = 0
+        self._killed = False
 
     @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    @property
+    def usable(self) -> bool:
+        """Whether it lives, and nobody has killed it: that takes effect a moment later."""
+        return not self._killed and self._process.poll() is None
 
     def wait_ready(self) -> None:
         """Wait until it has loaded libvips and closed its doors.
@@ -131,6 +137,7 @@ class Child:
 
     def kill(self) -> None:
         """End it now. Safe from any thread, at any time."""
+        self._killed = True
         self._process.kill()
 
     def close(self) -> None:
@@ -243,13 +250,18 @@ class Sandbox:
         return reply
 
     def _take(self) -> Child:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
+        while (idle := self._pop_idle()) is not None:
+            if idle.usable:
+                return idle
+            idle.close()
         try:
             return self._new_child()
         except (ChildDiedError, ChildTimedOutError) as error:
             raise problems.TransformCrashedError("The process that transforms pictures could not start") from error
+
+    def _pop_idle(self) -> Child | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
 
     def _new_child(self) -> Child:
         child = self._starter.submit(Child, self._limits, self._scratch).result()
@@ -261,7 +273,7 @@ class Sandbox:
         return child
 
     def _give_back(self, child: Child) -> None:
-        if child.transforms >= MAX_TRANSFORMS:
+        if child.transforms >= MAX_TRANSFORMS or not child.usable:
             child.close()
             return
         with self._lock:
