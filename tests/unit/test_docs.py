@@ -10,10 +10,13 @@ import pytest
 from pydantic import TypeAdapter
 from tests.support import doc_tables
 
+from pixelflow.adapters import queue
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import TRANSITIONS, CreateJobRequest, JobStatus, Problem
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.pipeline import (
+    MAX_DIMENSION,
+    MAX_STEPS,
     Compass,
     Fit,
     Font,
@@ -24,6 +27,10 @@ from pixelflow.contracts.pipeline import (
     Watermark,
     WatermarkText,
 )
+from pixelflow.controlplane.api.envelope import MAX_BODY_BYTES
+from pixelflow.controlplane.controller.relay import STALE
+from pixelflow.dataplane.confine import MAX_FILE_BYTES
+from pixelflow.dataplane.sandbox import MAX_TRANSFORMS
 from pixelflow.settings import PREFIX, Settings
 
 ROOT = doc_tables.ROOT
@@ -111,6 +118,35 @@ def test_every_field_of_a_step_is_documented(field: str) -> None:
 @pytest.mark.parametrize("value", [*Fit, *Compass, *Interest, *Font, *Format])
 def test_every_value_of_a_closed_list_is_documented(value: str) -> None:
     assert f"`{value}`" in text_of("pipeline.md")
+
+
+def default_of(name: str) -> float:
+    default = Settings.model_fields[name].default
+    assert isinstance(default, int | float)
+    return default
+
+
+@pytest.mark.parametrize(
+    ("page", "phrase"),
+    [
+        ("pipeline.md", f"list of one to {MAX_STEPS} steps"),
+        ("pipeline.md", "| source | {:g} MB |".format(default_of("max_source_bytes") / 1e6)),
+        ("pipeline.md", "× frames | {:g} megapixels |".format(default_of("max_source_pixels") / 1e6)),
+        ("pipeline.md", "a step makes | {:g} megapixels |".format(default_of("max_output_pixels") / 1e6)),
+        ("pipeline.md", f"| file of one output | {MAX_FILE_BYTES / 1e9:g} GB |"),
+        ("pipeline.md", "on the processor | {:g} s |".format(default_of("job_timeout_seconds"))),
+        ("pipeline.md", "| memory of one transform | {:g} GB |".format(default_of("worker_child_memory_bytes") / 1e9)),
+        ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),
+        ("queue.md", f"not seen for {STALE.total_seconds():g} s"),
+        ("queue.md", f"looks for messages every {queue.POLL_MS} ms"),
+        ("queue.md", f"silent for {queue.HEARTBEAT_MS / 1000:g} s"),
+        ("architecture.md", f"replaced after {MAX_TRANSFORMS}"),
+        ("security.md", f"after {MAX_TRANSFORMS} transforms"),
+        ("security.md", "{} steps, {} pixels a side".format(MAX_STEPS, f"{MAX_DIMENSION:,}".replace(",", " "))),
+    ],
+)
+def test_a_number_in_the_prose_is_the_one_in_the_code(page: str, phrase: str) -> None:
+    assert phrase in " ".join(text_of(page).split())
 
 
 # ── States ───────────────────────────────────────────────────────────────────────────────────────
