@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,14 +34,18 @@ PIXELS = Limits(max_source_pixels=10**9, max_output_pixels=10**9)
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    yield from _opened(tmp_path)
+    with _opened(tmp_path) as opened:
+        yield opened
 
 
+@contextlib.contextmanager
 def _opened(folder: Path, *, slots: int = 2, limits: ChildLimits = PLENTY) -> Iterator[Sandbox]:
     sandbox = Sandbox(slots=slots, limits=limits, scratch=folder)
     sandbox.start()
-    yield sandbox
-    sandbox.close()
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()
 
 
 class Work:
@@ -131,7 +136,7 @@ def test_a_child_holds_no_setting_and_no_descriptor_of_ours(monkeypatch: pytest.
     secret.write_text("hush")
     with secret.open() as ours:
         os.set_inheritable(ours.fileno(), True)
-        for _ in _opened(tmp_path):
+        with _opened(tmp_path):
             (child,) = _children()
             environment = Path(f"/proc/{child}/environ").read_bytes()
             assert {row.partition(b"=")[0] for row in environment.split(b"\0")} <= {b"LANG", b"MALLOC_ARENA_MAX", b""}
@@ -141,7 +146,7 @@ def test_a_child_holds_no_setting_and_no_descriptor_of_ours(monkeypatch: pytest.
 
 
 def test_a_transform_is_killed_at_its_deadline(tmp_path: Path, work: Work) -> None:
-    for sandbox in _opened(tmp_path, limits=ChildLimits(memory_bytes=2_000_000_000, seconds=0.5)):
+    with _opened(tmp_path, limits=ChildLimits(memory_bytes=2_000_000_000, seconds=0.5)) as sandbox:
         with pytest.raises(TransformTimeoutError):
             _run(sandbox, work.slow())
         assert _children() == []
@@ -177,7 +182,7 @@ def test_a_child_that_died_between_transforms_costs_nothing(sandbox: Sandbox, wo
 
 def test_a_picture_that_needs_too_much_memory_is_told_so(tmp_path: Path, work: Work) -> None:
     limits = ChildLimits(memory_bytes=400_000_000, seconds=30)
-    for sandbox in _opened(tmp_path, limits=limits):
+    with _opened(tmp_path, limits=limits) as sandbox:
         steps = [_step("a", width=16_000, height=16_000, fit="fill", format="png", linear=True)]
         steps += [_step(f"b{i}", width=15_000, **{"from": "a"}) for i in range(2)]
         with pytest.raises(OutOfMemoryError):
@@ -189,6 +194,7 @@ def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
     at_work: set[object] = set()
     most = 0
     lock = threading.Lock()
+    in_pairs = threading.Barrier(2)  # each waits for another one: so two slots are really used at once
 
     def transform(sandbox: Sandbox, request: TransformRequest) -> None:
         def on_child(kill: Callable[[], None] | None) -> None:
@@ -196,11 +202,13 @@ def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
             with lock:
                 (at_work.add if kill else at_work.discard)(threading.get_ident())
                 most = max(most, len(at_work))
+            if kill:
+                in_pairs.wait(20)
 
         _run(sandbox, request, on_child)
 
-    for sandbox in _opened(tmp_path, slots=2):
-        requests = [work.request(pictures.photo(), _step(width=800, format="avif")) for _ in range(8)]
+    with _opened(tmp_path, slots=2) as sandbox:
+        requests = [work.request(pictures.photo(), _step(width=400, format="avif")) for _ in range(8)]
         threads = [threading.Thread(target=transform, args=(sandbox, request)) for request in requests]
         for thread in threads:
             thread.start()
@@ -246,6 +254,8 @@ def test_children_die_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         child = Path(f"/proc/{parent.stdout.readline().strip()}/stat")
-        assert _parent_and_state(child) == (parent.pid, "S")
+        living = _parent_and_state(child)
         parent.kill()
+        assert living is not None
+        assert living[0] == parent.pid
         _wait_for(lambda: (_parent_and_state(child) or (0, "Z"))[1] in "ZX", 2)
