@@ -1,7 +1,7 @@
 """What PixelFlow signs and stores, against S3 servers: its own dev stack's, a strict one, and any that is named.
 
-The environment may name a third one: ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``, ``…_SECRET_ACCESS_KEY`` and, if they
-are not the usual ones, ``…_REGION`` and ``…_BUCKET``.
+The environment may name a third one: ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``, ``…_SECRET_ACCESS_KEY``
+and, if they are not the usual ones, ``…_REGION`` and ``…_BUCKET``.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ async def test_a_job_whose_attempts_are_used_up_fails(
     rescued = await dispatch.rescue_expired(async_connection, limit=10, exhausted="used up")
     assert [row.status for row in rescued] == ["failed"]
     row = row_of(connection, job.job_id)
-    assert row["error"] == {"code": "attempts_exhausted", "message": "used up"}
+    assert (row["error"]["code"], row["error"]["message"]) == ("attempts_exhausted", "used up")
     assert row["finished_at"] is not None
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["lost"]
 
