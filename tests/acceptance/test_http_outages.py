@@ -136,6 +136,7 @@ def test_jobs_survive_the_death_of_everything() -> None:
         with _up(home) as first, first.client() as client:
             job_ids = _start_together(client)
             wait_for(lambda: len(_with_status(client, "succeeded")) >= 5, 30)
+            wait_for(lambda: len(_with_status(client, "processing")) >= 2, 30)
             first.process.kill()
             assert first.left_after(2) == []
         with _up(home) as again, again.client() as client:
@@ -152,7 +153,7 @@ def test_jobs_survive_the_death_of_everything() -> None:
 
 def _start_together(client: httpx.Client) -> list[str]:
     source = pictures.noise(800, 600)
-    pipeline = [steps.resize(f"s{width}", width=width, format="avif", quality=80) for width in (400, 500)]
+    pipeline = [steps.resize(f"s{width}", width=width, format="avif", quality=80) for width in (500, 600, 700)]
     made = [steps.create(client, *pipeline) for _ in range(JOBS)]
     for created in made:
         steps.upload(created, source)
