@@ -96,7 +96,8 @@ class Settings(BaseSettings):
         Literal["auto", "json", "console"], Field(description="`auto`: readable on a terminal, else JSON")
     ] = "auto"
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="Least level that is written")
+        Literal["debug", "info", "warning", "error"],
+        Field(description="Least level that is written; of libraries nothing below `info` ever is"),
     ] = "info"
 
     @field_validator("database_url")

@@ -21,11 +21,14 @@ _SHARED: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
+_OURS = "pixelflow"
+"""What may log below ``info``. Libraries may not: botocore's debug lines hold the signature of each URL it signs."""
+
 
 def configure_logs(settings: Settings, *, role: str) -> None:
     """Send every log line of this process, also those of libraries, to stderr in one form."""
     readable = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    renderer: Any = _console() if readable else structlog.processors.JSONRenderer()
     shared = [_role_adder(role), *_SHARED]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -46,7 +49,15 @@ def configure_logs(settings: Settings, *, role: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.getLogger(_OURS).setLevel(level)
+    root.setLevel(max(level, logging.INFO))
+    logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # tells at info each URL it asks, whole
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    """Plain tracebacks: where Rich is installed the default shows every local variable, and with them secrets."""
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
 def _role_adder(role: str) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:
