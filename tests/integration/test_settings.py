@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import traceback
 from pathlib import Path
 
 import pytest
 from tests.acceptance.running import PIXELFLOW
 
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.contracts.problems import StoreUnavailableError
 from pixelflow.settings import Settings, SettingsError, load
 
 SECRET = "hush-hush-hush"
@@ -19,6 +22,40 @@ VALID = {
     "PIXELFLOW_S3_ACCESS_KEY_ID": "key",
     "PIXELFLOW_S3_SECRET_ACCESS_KEY": SECRET,
 }
+
+UNREADABLE_POSTGRES = [
+    f"postgresql://user:{SECRET}/x@db:5432/pixelflow",
+    f"postgresql://user:{SECRET}#x@db:5432/pixelflow",
+    f"postgresql://user:{SECRET}?x@db:5432/pixelflow",
+    f"postgresql://user:[{SECRET}@db:5432/pixelflow",
+    f"postgresql://user:x@{SECRET}@db:5432/pixelflow",
+    f"postgresql://user:{SECRET}%zz@db:5432/pixelflow",
+    f"postgresql://user:{SECRET} @db:5432/pixelflow",
+    f"postgresql://user:{SECRET}@db:5432x/pixelflow",
+    f"postgresql://user:{SECRET}@db:99999/pixelflow",
+    f"postgresql://user:{SECRET}@db/pixelflow?sslmod=require",
+    f"postgresql://user:{SECRET}@one:5432,two:5432/pixelflow",
+    f"postgresql://user:{SECRET}@one,two/pixelflow",
+]
+UNREADABLE_REDIS = [
+    f"redis://:{SECRET}/x@redis:6379/0",
+    f"redis://:/{SECRET}@redis:6379/0",
+    f"redis://:#{SECRET}@redis:6379/0",
+    f"redis://:?{SECRET}@redis:6379/0",
+    f"redis://:[{SECRET}@redis:6379/0",
+    f"redis://:{SECRET}@redis:port/0",
+    f"redis://:{SECRET}@redis/zero",
+    f"redis://:{SECRET}@",
+    "unix://",
+]
+UNREADABLE_S3 = [
+    f"http://key:{SECRET}@s3:9000",
+    f"http://s3:9000/?token={SECRET}",
+    f"http://s3:9000/#{SECRET}",
+    f"http://s3:{SECRET}",
+    "http://",
+    "http://s3:9000\n",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +102,9 @@ def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch)
         ("PIXELFLOW_REDIS_URL", f"http://:{SECRET}@redis"),
         ("PIXELFLOW_S3_ENDPOINT_URL", "s3:9000"),
         ("PIXELFLOW_S3_PUBLIC_ENDPOINT_URL", "ftp://s3"),
+        *(("PIXELFLOW_DATABASE_URL", url) for url in UNREADABLE_POSTGRES),
+        *(("PIXELFLOW_REDIS_URL", url) for url in UNREADABLE_REDIS),
+        *(("PIXELFLOW_S3_ENDPOINT_URL", url) for url in UNREADABLE_S3),
         ("PIXELFLOW_API_PORT", "0"),
         ("PIXELFLOW_API_PORT", "http"),
         ("PIXELFLOW_MAX_SOURCE_BYTES", "-1"),
@@ -87,6 +127,31 @@ def test_each_wrong_setting_is_named(environment: pytest.MonkeyPatch, name: str,
     environment.setenv(name, value)
     assert _complaint().startswith(f"{name} is wrong: ")
     assert _complaint().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PIXELFLOW_DATABASE_URL", f"postgres://user:{SECRET}%40%2F@db/pixelflow?sslmode=require"),
+        ("PIXELFLOW_DATABASE_URL", "postgresql://[::1]:5432/pixelflow"),
+        ("PIXELFLOW_DATABASE_URL", "postgresql:///pixelflow?host=/run/postgresql"),
+        ("PIXELFLOW_REDIS_URL", f"rediss://user:{SECRET}%40@redis"),
+        ("PIXELFLOW_REDIS_URL", "redis://redis:6379/12?socket_keepalive=yes"),
+        ("PIXELFLOW_REDIS_URL", "unix:///run/valkey.sock?db=1"),
+        ("PIXELFLOW_S3_ENDPOINT_URL", "https://gateway.example/s3"),
+    ],
+)
+def test_each_way_to_write_a_url_is_taken(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    kept = getattr(load(), name.removeprefix("PIXELFLOW_").lower())
+    assert (kept if isinstance(kept, str) else kept.get_secret_value()) == value
+
+
+@pytest.mark.parametrize("url", [f"postgresql://user:{SECRET}%zz@db/pixelflow", f"postgresql://user:{SECRET}@db:x/p"])
+def test_migrating_by_a_url_that_cant_be_read_does_not_show_it(url: str) -> None:
+    with pytest.raises(StoreUnavailableError) as raised:
+        migrate(url)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
 
 
 def test_more_transforms_than_threads_are_refused(environment: pytest.MonkeyPatch) -> None:
