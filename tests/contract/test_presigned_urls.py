@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -251,6 +252,7 @@ def test_a_server_that_is_there_is_told_so(storage: ObjectStorage) -> None:
     "change",
     [
         pytest.param({"s3_secret_access_key": "wrong"}, id="wrong secret"),
+        pytest.param({"s3_bucket": "no-such-bucket"}, id="no bucket"),
         pytest.param({"s3_endpoint_url": f"http://{LOOPBACK}:1"}, id="no server"),
     ],
 )
@@ -260,6 +262,25 @@ def test_a_server_that_can_not_be_used_is_told_so_without_a_secret(settings: Set
     with pytest.raises(ObjectsUnavailableError) as raised:
         asyncio.run(unusable.ping())
     assert settings.s3_access_key_id not in str(raised.value)
+
+
+def test_a_server_that_says_nothing_does_not_hold_who_asks(settings: Settings) -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:  # the kernel accepts; nobody ever answers
+        told = {**settings.model_dump(), "s3_endpoint_url": f"http://{LOOPBACK}:{silent.getsockname()[1]}"}
+        storage = ObjectStorage(Settings.model_validate(told))
+        began = time.monotonic()
+        with pytest.raises(ObjectsUnavailableError):
+            _size_of(storage, "uploads/key")
+    assert time.monotonic() - began < 5
+
+
+def test_a_copy_that_can_not_be_written_is_not_the_fault_of_storage(
+    storage: ObjectStorage, web: httpx.Client, key: str, tmp_path: Path
+) -> None:
+    signed = _upload_url(storage, key)
+    web.put(signed.url, content=BODY, headers=dict(signed.headers))
+    with pytest.raises(OSError, match="no-folder"):
+        storage.fetch(key, tmp_path / "no-folder" / "copy", max_bytes=len(BODY))
 
 
 def test_a_signed_url_is_not_shown_in_logs(storage: ObjectStorage, key: str) -> None:
