@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     max_output_pixels: Annotated[int, Field(ge=1, description="Largest picture that a step may make, in pixels")] = (
         100_000_000
     )
+    max_output_bytes: Annotated[int, Field(ge=1, description="All outputs of one job together, in bytes")] = 500_000_000
     local_roots: Annotated[
         tuple[Path, ...],
         NoDecode,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,17 +19,19 @@ from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.store.database import Connection, Database
-from pixelflow.contracts.pipeline import Format
 from pixelflow.contracts.problems import ObjectsUnavailableError
 from pixelflow.dataplane.attempt import Attempts, Bounds
+from pixelflow.dataplane.child_process import ChildLimits
 from pixelflow.dataplane.leases import GoodbyeError, HeldLease, LeaseLostError
-from pixelflow.dataplane.protocol import Done, Limits, Rendered, RenderedOutput, RenderedSource
-from pixelflow.dataplane.sandbox import Limits as ChildLimits
+from pixelflow.dataplane.protocol import Limits
 from pixelflow.dataplane.sandbox import Sandbox
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
-BOUNDS = Bounds(max_source_bytes=1_000_000, transform=Limits(max_source_pixels=10**6, max_output_pixels=10**6))
+BOUNDS = Bounds(
+    max_source_bytes=1_000_000,
+    transform=Limits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,24 +61,6 @@ class Unavailable:
 
     def store(self, file: object, key: str, *, media_type: str) -> None:
         raise NotImplementedError
-
-
-class Deceitful:
-    """A sandbox whose child was taken over: it leaves what ``leave`` puts there, and says that all is well."""
-
-    def __init__(self, leave: Callable[[Path], None]) -> None:
-        self._leave = leave
-
-    def slot(self) -> Any:  # noqa: ANN401  # a context manager
-
-        return nullcontext(self._transform)
-
-    def _transform(self, request: Any, *, on_child: object) -> Done:  # noqa: ANN401
-        del on_child
-        self._leave(request.directory)
-        output = RenderedOutput(step_id="small", format=Format.JPEG, width=60, height=40)
-        source = RenderedSource(format="jpeg", width=120, height=80)
-        return Done(rendered=Rendered(source=source, outputs=[output]), compute_time_ms=1)
 
 
 @pytest.fixture
@@ -201,38 +183,6 @@ def test_a_job_that_was_given_away_meanwhile_is_not_finished_twice(
     assert row_of(connection, job.job_id)["status"] == "processing"
     assert rows(connection, "outputs", job.job_id) == []
     assert rows(connection, "usage_logs", job.job_id) == []
-
-
-SECRET = Path(__file__)
-
-
-def _swap_folder(outputs: Path) -> None:
-    elsewhere = outputs.parent.parent.parent / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "small.jpg").write_bytes(b"somebody else's picture")
-    outputs.rename(outputs.with_name("moved"))
-    outputs.symlink_to(elsewhere)
-
-
-@pytest.mark.parametrize(
-    "leave",
-    [
-        pytest.param(lambda _: None, id="nothing"),
-        pytest.param(lambda outputs: (outputs / "small.jpg").symlink_to(SECRET), id="a link"),
-        pytest.param(_swap_folder, id="a link in place of the folder"),
-        pytest.param(lambda outputs: os.mkfifo(outputs / "small.jpg"), id="a pipe"),
-        pytest.param(lambda outputs: (outputs / "small.jpg").mkdir(), id="a folder"),
-    ],
-)
-def test_only_a_regular_file_that_the_child_made_is_taken_for_an_output(
-    connection: Connection, storage: ObjectStorage, run: Callable[..., None], leave: Callable[[Path], None]
-) -> None:
-    job = _job(connection, storage, pictures.photo())
-    run(job, sandbox=Deceitful(leave))
-    row = row_of(connection, job.job_id)
-    assert (row["status"], row["error"]["code"], row["error"]["step_id"]) == ("failed", "step_failed", "small")
-    stored = [str(meta["path"]) for page in obstore.list(storage._store, f"outputs/{job.job_id}") for meta in page]
-    assert stored == []
 
 
 def test_no_path_and_no_key_is_told_to_the_owner_of_a_failed_job(

@@ -11,12 +11,13 @@ import pytest
 CONFINED = """
 import ctypes, mmap, os, resource, signal, socket, sys, threading
 from pathlib import Path
-from pixelflow.dataplane import confine
+from pixelflow.dataplane import confine, system_calls
 
 scratch, victim, parent = Path(sys.argv[1]), Path(sys.argv[2]), os.getppid()
 call = ctypes.CDLL(None, use_errno=True).syscall
 confine.limit_resources(memory_bytes=1_000_000_000)
-confine.close_doors(scratch=scratch)
+confine.restrict_files(writable=scratch)
+system_calls.restrict()
 
 def system_call(*arguments):
     if call(*arguments) < 0:
@@ -59,6 +60,8 @@ def _try(attempt: str, folder: Path) -> str:
         pytest.param("os.link(victim, scratch / 'hard')", id="link to a file of ours"),
         pytest.param("victim.write_text('x')", id="write a file of ours"),
         pytest.param("(victim.parent / 'new').write_text('x')", id="write a new file"),
+        pytest.param("os.symlink('/etc', scratch / 'link')", id="make a link in its own folder"),
+        pytest.param("os.mkfifo(scratch / 'fifo')", id="make a pipe in its own folder"),
         pytest.param("os.truncate(victim, 0)", id="empty a file of ours"),
         pytest.param("os.unlink(victim)", id="remove a file of ours"),
         pytest.param("os.rename(victim, scratch / 'moved')", id="move a file of ours"),

@@ -19,17 +19,18 @@ from pixelflow.adapters.store.attempts import Lease
 from pixelflow.contracts.pipeline import Resize
 from pixelflow.contracts.problems import (
     OutOfMemoryError,
+    OutputTooLargeError,
     TransformCrashedError,
     TransformTimeoutError,
     UnsupportedFormatError,
 )
+from pixelflow.dataplane.child_process import ChildLimits
 from pixelflow.dataplane.leases import HeldLease, LeaseLostError
-from pixelflow.dataplane.protocol import Done, Limits, TransformRequest
-from pixelflow.dataplane.sandbox import Limits as ChildLimits
-from pixelflow.dataplane.sandbox import Sandbox
+from pixelflow.dataplane.protocol import Limits
+from pixelflow.dataplane.sandbox import Assignment, Sandbox, Transformed
 
 PLENTY = ChildLimits(memory_bytes=2_000_000_000, seconds=30)
-PIXELS = Limits(max_source_pixels=10**9, max_output_pixels=10**9)
+PIXELS = Limits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=10**9)
 
 
 @pytest.fixture
@@ -55,21 +56,19 @@ class Work:
         self._scratch = scratch
         self._count = 0
 
-    def request(self, source: bytes, *steps: Resize) -> TransformRequest:
+    def request(self, source: bytes, *steps: Resize) -> Assignment:
         """Everything in place for a transform."""
         self._count += 1
         folder = self._scratch / f"attempt-{self._count}"
         (folder / "outputs").mkdir(parents=True)
         (folder / "source").write_bytes(source)
-        return TransformRequest(
-            source=folder / "source", directory=folder / "outputs", pipeline=list(steps) or [_step()], limits=PIXELS
-        )
+        return Assignment(folder / "source", folder / "outputs", steps or (_step(),), PIXELS)
 
-    def quick(self) -> TransformRequest:
+    def quick(self) -> Assignment:
         """Some milliseconds of work."""
         return self.request(pictures.photo())
 
-    def slow(self) -> TransformRequest:
+    def slow(self) -> Assignment:
         """Many seconds of work."""
         return self.request(pictures.photo(), *(_step(f"s{i}", width=4000, format="avif") for i in range(20)))
 
@@ -83,9 +82,9 @@ def work(tmp_path: Path) -> Work:
     return Work(tmp_path)
 
 
-def _run(sandbox: Sandbox, request: TransformRequest, on_child: Callable[..., None] = lambda _: None) -> Done:
+def _run(sandbox: Sandbox, request: Assignment, on_child: Callable[..., None] = lambda _: None) -> Transformed:
     with sandbox.slot() as transform:
-        return transform(request, on_child=on_child)
+        return transform(request, on_child)
 
 
 def _children() -> list[int]:
@@ -118,16 +117,16 @@ def _wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
 def test_a_transform_is_done_in_a_child(sandbox: Sandbox, work: Work) -> None:
     request = work.quick()
     done = _run(sandbox, request)
-    assert (done.rendered.source.width, done.rendered.outputs[0].width) == (120, 60)
+    assert (done.source.width, done.outputs[0].width) == (120, 60)
     assert done.compute_time_ms >= 1
-    assert pictures.opened((request.directory / "small.jpg").read_bytes()).size == (60, 40)
+    assert pictures.opened((request.destination / "small.jpg").read_bytes()).size == (60, 40)
 
 
 def test_what_the_child_refuses_is_told_by_its_code(sandbox: Sandbox, work: Work) -> None:
     with pytest.raises(UnsupportedFormatError):
         _run(sandbox, work.request(b"Dear Sir or Madam"))
     assert len(_children()) == 1, "a refusal costs no process"
-    assert _run(sandbox, work.quick()).rendered.outputs
+    assert _run(sandbox, work.quick()).outputs
 
 
 def test_a_child_holds_no_setting_and_no_descriptor_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -139,7 +138,12 @@ def test_a_child_holds_no_setting_and_no_descriptor_of_ours(monkeypatch: pytest.
         with _opened(tmp_path):
             (child,) = _children()
             environment = Path(f"/proc/{child}/environ").read_bytes()
-            assert {row.partition(b"=")[0] for row in environment.split(b"\0")} <= {b"LANG", b"MALLOC_ARENA_MAX", b""}
+            assert {row.partition(b"=")[0] for row in environment.split(b"\0")} <= {
+                b"LANG",
+                b"MALLOC_ARENA_MAX",
+                b"TMPDIR",
+                b"",
+            }
             held = {str(path.readlink()) for path in Path(f"/proc/{child}/fd").iterdir()}
             assert not any("secret" in name or "socket" in name for name in held)
             assert len(held) <= 5, held
@@ -150,7 +154,7 @@ def test_a_transform_is_killed_at_its_deadline(tmp_path: Path, work: Work) -> No
         with pytest.raises(TransformTimeoutError):
             _run(sandbox, work.slow())
         assert _children() == []
-        assert _run(sandbox, work.quick()).rendered.outputs
+        assert _run(sandbox, work.quick()).outputs
 
 
 def test_a_child_that_dies_costs_one_transform_and_the_next_one_works(sandbox: Sandbox, work: Work) -> None:
@@ -165,11 +169,11 @@ def test_a_child_that_dies_costs_one_transform_and_the_next_one_works(sandbox: S
     request = threading.Thread(target=transform)
     request.start()
     (child,) = _children()
-    _wait_for(lambda: list(Path(work._scratch).glob("attempt-*/outputs/*")))
+    _wait_for(lambda: list(Path(work._scratch).glob("child-*/transform-*/outputs/*")))
     os.kill(child, signal.SIGKILL)
     request.join(10)
     assert len(failures) == 1
-    assert _run(sandbox, work.quick()).rendered.outputs
+    assert _run(sandbox, work.quick()).outputs
     assert child not in _children()
 
 
@@ -177,7 +181,7 @@ def test_a_child_that_died_between_transforms_costs_nothing(sandbox: Sandbox, wo
     (child,) = _children()
     os.kill(child, signal.SIGKILL)
     _wait_for(lambda: not sandbox._idle[0].usable)
-    assert _run(sandbox, work.quick()).rendered.outputs
+    assert _run(sandbox, work.quick()).outputs
 
 
 def test_a_picture_that_needs_too_much_memory_is_told_so(tmp_path: Path, work: Work) -> None:
@@ -187,7 +191,7 @@ def test_a_picture_that_needs_too_much_memory_is_told_so(tmp_path: Path, work: W
         steps += [_step(f"b{i}", width=15_000, **{"from": "a"}) for i in range(2)]
         with pytest.raises(OutOfMemoryError):
             _run(sandbox, work.request(pictures.photo(), *steps))
-        assert _run(sandbox, work.quick()).rendered.outputs
+        assert _run(sandbox, work.quick()).outputs
 
 
 def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
@@ -196,7 +200,7 @@ def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
     lock = threading.Lock()
     in_pairs = threading.Barrier(2)  # each waits for another one: so two slots are really used at once
 
-    def transform(sandbox: Sandbox, request: TransformRequest) -> None:
+    def transform(sandbox: Sandbox, request: Assignment) -> None:
         def on_child(kill: Callable[[], None] | None) -> None:
             nonlocal most
             with lock:
@@ -229,7 +233,7 @@ def test_an_interrupted_lease_kills_the_child(sandbox: Sandbox, work: Work) -> N
     assert time.monotonic() - began < 5
     with pytest.raises(LeaseLostError):
         held.check()
-    assert _run(sandbox, work.quick()).rendered.outputs
+    assert _run(sandbox, work.quick()).outputs
 
 
 def test_a_lease_that_was_lost_before_the_transform_kills_it_at_once(sandbox: Sandbox, work: Work) -> None:
@@ -242,8 +246,9 @@ def test_a_lease_that_was_lost_before_the_transform_kills_it_at_once(sandbox: Sa
 PARENT = """
 import sys, time
 from pathlib import Path
-from pixelflow.dataplane.sandbox import Limits, Sandbox
-sandbox = Sandbox(slots=1, limits=Limits(memory_bytes=2_000_000_000, seconds=30), scratch=Path(sys.argv[1]))
+from pixelflow.dataplane.child_process import ChildLimits
+from pixelflow.dataplane.sandbox import Sandbox
+sandbox = Sandbox(slots=1, limits=ChildLimits(memory_bytes=2_000_000_000, seconds=30), scratch=Path(sys.argv[1]))
 sandbox.start()
 print(sandbox._idle[0].pid, flush=True)
 time.sleep(60)
@@ -259,3 +264,75 @@ def test_children_die_with_a_worker_that_is_killed(tmp_path: Path) -> None:
         assert living is not None
         assert living[0] == parent.pid
         _wait_for(lambda: (_parent_and_state(child) or (0, "Z"))[1] in "ZX", 2)
+
+
+def test_every_thread_of_a_child_is_confined_also_those_of_libraries(sandbox: Sandbox, work: Work) -> None:
+    _run(sandbox, work.quick())
+    (child,) = _children()
+    tasks = [dict(_status(path)) for path in Path(f"/proc/{child}/task").glob("*/status")]
+    assert len(tasks) > 1, "libvips has threads of its own"
+    assert {(task["Seccomp"], task["NoNewPrivs"]) for task in tasks} == {("2", "1")}
+    assert all(int(task["CapEff"], 16) & ~0b110 == 0 for task in tasks)
+
+
+def _status(path: Path) -> Iterator[tuple[str, str]]:
+    for line in path.read_text().splitlines():
+        name, _, value = line.partition(":")
+        yield name, value.strip()
+
+
+LIAR = """
+import json, os, sys
+print("ready", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    folder = request["directory"]
+    {deceit}
+    source = {{"format": "jpeg", "width": 120, "height": 80}}
+    print(json.dumps({{"kind": "rendered", "source": source, "outputs": [{answer}]}}), flush=True)
+"""
+SMALL = '{"step_id": "small", "format": "jpeg", "width": 60, "height": 40}'
+
+
+@pytest.mark.parametrize(
+    ("deceit", "answer"),
+    [
+        pytest.param("pass", "", id="no output"),
+        pytest.param("pass", SMALL, id="an output that is not there"),
+        pytest.param("open(folder + '/evil.jpg', 'w').write('x')", SMALL.replace("small", "evil"), id="a foreign step"),
+        pytest.param("open(folder + '/small.jpg', 'w').write('x')", f"{SMALL}, {SMALL}", id="an output twice"),
+        pytest.param("os.symlink('/etc/passwd', folder + '/small.jpg')", SMALL, id="a link in place of an output"),
+        pytest.param("os.mkfifo(folder + '/small.jpg')", SMALL, id="a pipe in place of an output"),
+        pytest.param("os.mkdir(folder + '/small.jpg')", SMALL, id="a folder in place of an output"),
+        pytest.param(
+            "os.rename(folder, folder + 'x'); os.symlink('/etc', folder)", SMALL, id="a link in place of the folder"
+        ),
+        pytest.param(
+            "open(folder + '/small.jpg', 'w').write('x')", SMALL.replace("60", "99999999"), id="an impossible size"
+        ),
+    ],
+)
+def test_a_child_that_lies_fails_the_transform_and_is_not_asked_again(deceit: str, answer: str, tmp_path: Path) -> None:
+    liar = tmp_path / "liar.py"
+    liar.write_text(LIAR.format(deceit=deceit, answer=answer))
+    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path, program=(str(liar),))
+    sandbox.start()
+    with pytest.raises(TransformCrashedError):
+        _run(sandbox, Work(tmp_path).quick())
+    assert sandbox._idle == []
+    sandbox.close()
+
+
+def test_outputs_that_are_too_many_bytes_together_are_refused(tmp_path: Path, work: Work) -> None:
+    request = work.quick()
+    little = Limits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=100)
+    with _opened(tmp_path) as sandbox, pytest.raises(OutputTooLargeError):
+        _run(sandbox, Assignment(request.source, request.destination, request.steps, little))
+
+
+def test_a_child_can_not_put_a_link_where_the_worker_writes(sandbox: Sandbox, work: Work) -> None:
+    _run(sandbox, work.quick())
+    folders = {path.name.partition("-")[0] for path in Path(sandbox._scratch).iterdir()}
+    (child,) = Path(sandbox._scratch).glob("child-*")
+    assert "attempt" in folders, "sources are fetched beside the children's folders, never into them"
+    assert list(child.iterdir()) == []

@@ -29,7 +29,6 @@ from pixelflow.contracts.pipeline import (
 )
 from pixelflow.controlplane.api.envelope import MAX_BODY_BYTES
 from pixelflow.controlplane.controller.relay import STALE
-from pixelflow.dataplane.confine import MAX_FILE_BYTES
 from pixelflow.dataplane.sandbox import MAX_TRANSFORMS
 from pixelflow.settings import PREFIX, Settings
 
@@ -133,7 +132,7 @@ def default_of(name: str) -> float:
         ("pipeline.md", "| source | {:g} MB |".format(default_of("max_source_bytes") / 1e6)),
         ("pipeline.md", "× frames | {:g} megapixels |".format(default_of("max_source_pixels") / 1e6)),
         ("pipeline.md", "a step makes | {:g} megapixels |".format(default_of("max_output_pixels") / 1e6)),
-        ("pipeline.md", f"| file of one output | {MAX_FILE_BYTES / 1e9:g} GB |"),
+        ("pipeline.md", "of a job together | {:g} MB |".format(default_of("max_output_bytes") / 1e6)),
         ("pipeline.md", "on the processor | {:g} s |".format(default_of("job_timeout_seconds"))),
         ("pipeline.md", "| memory of one transform | {:g} GB |".format(default_of("worker_child_memory_bytes") / 1e9)),
         ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),

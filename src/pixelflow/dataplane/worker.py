@@ -26,9 +26,9 @@ from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.problems import StoreUnavailableError
 from pixelflow.dataplane import confine
 from pixelflow.dataplane.attempt import Attempts, Bounds
+from pixelflow.dataplane.child_process import ChildLimits
 from pixelflow.dataplane.leases import GoodbyeError, LeaseKeeper
 from pixelflow.dataplane.protocol import Limits
-from pixelflow.dataplane.sandbox import Limits as ChildLimits
 from pixelflow.dataplane.sandbox import Sandbox
 from pixelflow.dataplane.scratch import scratch_folder
 from pixelflow.settings import Settings
@@ -87,7 +87,9 @@ def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callab
         bounds=Bounds(
             max_source_bytes=settings.max_source_bytes,
             transform=Limits(
-                max_source_pixels=settings.max_source_pixels, max_output_pixels=settings.max_output_pixels
+                max_source_pixels=settings.max_source_pixels,
+                max_output_pixels=settings.max_output_pixels,
+                max_output_bytes=settings.max_output_bytes,
             ),
         ),
         scratch=scratch,
