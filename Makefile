@@ -45,9 +45,10 @@ format: setup ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: schemas
-schemas: setup ## Write the published JSON Schemas and the OpenAPI document anew
+schemas: setup ## Write anew what is made from the code: JSON Schemas, OpenAPI document, tables of the documentation
 	$(BIN)/python -m pixelflow.contracts.schemas docs/schemas
 	$(BIN)/python -m pixelflow.controlplane.api.openapi docs/openapi.json
+	$(BIN)/python -m tests.support.doc_tables
 
 .PHONY: lock
 lock: setup ## Lock the dependencies anew

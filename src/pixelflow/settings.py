@@ -6,10 +6,14 @@ There is no default for a secret or for the address of a server: a process that 
 from __future__ import annotations
 
 import base64
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -17,6 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "PIXELFLOW_"
 SECRETS_KEY_BYTES = 32
 """What AES-256 takes."""
+_DATABASE_NUMBER = re.compile(r"/?|/[0-9]+")
+"""What follows the host of a Redis; its client takes anything else for database 0."""
 
 
 class SettingsError(Exception):
@@ -77,6 +83,7 @@ class Settings(BaseSettings):
     max_output_pixels: Annotated[int, Field(ge=1, description="Largest picture that a step may make, in pixels")] = (
         100_000_000
     )
+    max_output_bytes: Annotated[int, Field(ge=1, description="All outputs of one job together, in bytes")] = 500_000_000
     local_roots: Annotated[
         tuple[Path, ...],
         NoDecode,
@@ -130,18 +137,31 @@ class Settings(BaseSettings):
         Literal["auto", "json", "console"], Field(description="`auto`: readable on a terminal, else JSON")
     ] = "auto"
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="Least level that is written")
+        Literal["debug", "info", "warning", "error"],
+        Field(description="Least level that is written; of libraries nothing below `info` ever is"),
     ] = "info"
 
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, "postgresql://", "postgres://")
+        url = value.get_secret_value()
+        parts = _split(url, "postgresql", "postgres")
+        if "," in parts.netloc.rpartition("@")[2]:
+            raise PydanticCustomError("several_hosts", "must name one host")
+        # libpq ends the password at the first «@», others at the last.
+        if not _port_is_fine(parts) or parts.netloc.count("@") > 1 or not _is_read_by_libpq(url):
+            raise _unreadable()
+        return value
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, "redis://", "rediss://", "unix://")
+        parts = _split(value.get_secret_value(), "redis", "rediss", "unix")
+        if not _port_is_fine(parts):
+            raise _unreadable()
+        if not (parts.path if parts.scheme == "unix" else parts.hostname and _DATABASE_NUMBER.fullmatch(parts.path)):
+            raise _unreadable()
+        return value
 
     @field_validator("jwt_jwks_url")
     @classmethod
@@ -155,8 +175,11 @@ class Settings(BaseSettings):
     def _is_http(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        if not value.startswith(("http://", "https://")):
-            raise PydanticCustomError("scheme", "must start with http:// or https://")
+        parts = _split(value, "http", "https")
+        if not _port_is_fine(parts) or not parts.hostname:
+            raise _unreadable()
+        if "@" in parts.netloc or "?" in value:
+            raise PydanticCustomError("more_than_an_endpoint", "must not hold a user, a password or a query")
         return value.rstrip("/")
 
     @field_validator("secrets_key")
@@ -227,10 +250,39 @@ def _unbase64(value: SecretStr) -> bytes:
         return b""
 
 
-def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:
-    if not value.get_secret_value().startswith(schemes):
-        raise PydanticCustomError("scheme", "must start with {schemes}", {"schemes": " or ".join(schemes)})
-    return value
+def _split(url: str, *schemes: str) -> SplitResult:
+    """The parts of a URL. What is said of a wrong one is fixed: its parts may hold a password, or half of one."""
+    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise PydanticCustomError("scheme", "must start with {allowed}", {"allowed": allowed})
+    if "#" in url or any(sign <= " " for sign in url):
+        raise _unreadable()
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _unreadable() from None
+
+
+def _port_is_fine(parts: SplitResult) -> bool:
+    """Whether what stands for the port is one, or nothing."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_read_by_libpq(url: str) -> bool:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # quotes the URL, whole
+        return False
+    return True
+
+
+def _unreadable() -> PydanticCustomError:
+    return PydanticCustomError(
+        "url", "can't be read as a URL; in a user name or password, write signs such as @ : / ? # % as %40 and so on"
+    )
 
 
 def load() -> Settings:

@@ -1,4 +1,4 @@
-"""Servers without PixelFlow: what a test puts into them stays as it is until the test moves it."""
+"""Servers that no process of PixelFlow is connected to: nobody else moves the rows of these tests."""
 
 from __future__ import annotations
 
@@ -7,32 +7,71 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
-from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
+from pixelflow.adapters.store.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection, Database
 from pixelflow.adapters.store.migrate import migrate
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
+FOR_ALL_USERS = "-c pixelflow.reach=everyone"
 
-@pytest.fixture(scope="package")
-def quiet() -> Iterator[Settings]:
-    """The settings of servers that nobody else's worker or controller is at."""
+
+@pytest.fixture(scope="session")
+def quiet_stack() -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
-    home.chmod(0o755)
+    home.chmod(0o755)  # for servers that gave up root; pytest's own folders bar their way
     try:
-        with Stack.open(home, say=lambda _: None) as stack:
-            stack.start_servers()
-            migrate(stack.environment["PIXELFLOW_DATABASE_URL"])
-            values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in stack.environment.items()}
-            yield Settings.model_validate(values)
+        with Stack.open(home, say=lambda _: None) as opened:
+            opened.start_servers()
+            migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
+            yield opened
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def quiet(quiet_stack: Stack) -> Settings:
+    """The settings of servers that nobody else's worker or controller is at."""
+    values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in quiet_stack.environment.items()}
+    return Settings.model_validate(values)
+
+
 @pytest.fixture
-async def database(quiet: Settings) -> AsyncIterator[AsyncDatabase]:
+def database_url(quiet_stack: Stack) -> str:
+    return quiet_stack.environment["PIXELFLOW_DATABASE_URL"]
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to empty tables."""
+    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS) as opened:
+        opened.execute("TRUNCATE jobs, usage_logs CASCADE")
+        yield opened
+
+
+@pytest.fixture
+async def async_connection(connection: Connection, database_url: str) -> AsyncIterator[AsyncConnection]:
+    """One more, asynchronous."""
+    del connection  # empties the tables first
+    async with await psycopg.AsyncConnection.connect(
+        database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(connection: Connection, database_url: str) -> Iterator[Database]:
+    """As a worker has it."""
+    del connection  # empties the tables first
+    with Database(database_url, max_connections=2, application="test") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def async_database(database_url: str) -> AsyncIterator[AsyncDatabase]:
     """As the controller has it."""
-    url = quiet.database_url.get_secret_value()
-    async with AsyncDatabase(url, max_connections=4, application="test", reach=EVERYONE) as opened:
+    async with AsyncDatabase(database_url, max_connections=4, application="test", reach=EVERYONE) as opened:
         yield opened

@@ -71,16 +71,16 @@ def count(worker: Connection, query: str, job_id: UUID) -> int:
 
 
 async def test_an_attempt_that_was_just_opened_is_closed_by_the_cancellation(
-    database: AsyncDatabase, worker: Connection, queued: UUID
+    async_database: AsyncDatabase, worker: Connection, queued: UUID
 ) -> None:
     assert attempts.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
-    await committed_under(transitions.cancel, database, worker, queued)
+    await committed_under(transitions.cancel, async_database, worker, queued)
     assert count(worker, "attempts WHERE outcome = 'canceled' AND ended_at IS NOT NULL", queued) == 1
     assert count(worker, "jobs WHERE status = 'canceled'", queued) == 1
 
 
 async def test_outputs_and_the_event_of_a_success_go_with_the_erasure(
-    database: AsyncDatabase, worker: Connection, queued: UUID
+    async_database: AsyncDatabase, worker: Connection, queued: UUID
 ) -> None:
     job = attempts.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
     worker.commit()
@@ -93,6 +93,6 @@ async def test_outputs_and_the_event_of_a_success_go_with_the_erasure(
         usage=UsageRow(4, 0, 1),
         stages={},
     )
-    await committed_under(transitions.erase, database, worker, queued)
+    await committed_under(transitions.erase, async_database, worker, queued)
     assert [count(worker, f"{table} WHERE true", queued) for table in ("outputs", "events", "usage_logs")] == [0, 0, 1]
     assert count(worker, "jobs WHERE erased_at IS NOT NULL AND source_sha256 IS NULL", queued) == 1

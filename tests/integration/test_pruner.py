@@ -64,7 +64,7 @@ class Scene:
     def keys(self, created: CreatedJob) -> list[str]:
         """The job's objects."""
         prefixes = (f"uploads/{created.job_id}", f"outputs/{created.job_id}")
-        return [each["path"] for prefix in prefixes for each in obstore.list(self.objects._store, prefix).collect()]
+        return [each["path"] for prefix in prefixes for each in obstore.list(self.objects._moved, prefix).collect()]
 
     def row(self, created: CreatedJob) -> dict[str, Any] | None:
         """The job's row."""
@@ -77,13 +77,13 @@ class Scene:
 
 
 @pytest.fixture
-def scene(quiet: Settings, database: AsyncDatabase) -> Iterator[Scene]:
+def scene(quiet: Settings, async_database: AsyncDatabase) -> Iterator[Scene]:
     settings = quiet.model_copy(update={"upload_url_seconds": int(UPLOAD_URL_VALID.total_seconds())})
     queue = JobQueue(settings.redis_url.get_secret_value())
     objects = ObjectStorage(settings)
     jobs = Jobs(
         settings,
-        database=database,
+        database=async_database,
         queue=queue,
         objects=objects,
         local_files=LocalFiles(settings.local_roots),
@@ -92,7 +92,7 @@ def scene(quiet: Settings, database: AsyncDatabase) -> Iterator[Scene]:
     url = settings.database_url.get_secret_value()
     with psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone") as eye:
         eye.execute("DELETE FROM jobs")
-        yield Scene(settings, database, jobs, objects, eye)
+        yield Scene(settings, async_database, jobs, objects, eye)
         eye.execute("DELETE FROM jobs")
     queue.close()
 
@@ -110,7 +110,7 @@ async def test_files_go_at_once_and_the_row_when_no_more_can_arrive(scene: Scene
     scene.upload(created)
     for attempt in (1, 2):
         key = f"outputs/{created.job_id}/{attempt}/small.webp"
-        await obstore.put_async(scene.objects._store, key, b"pixels")
+        await obstore.put_async(scene.objects._moved, key, b"pixels")
     await scene.jobs.erase(USER, created.job_id)
     assert len(scene.keys(created)) == 3
     assert [await scene.pruner().run_once(), await scene.pruner().run_once()] == [1, 0]

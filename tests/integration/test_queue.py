@@ -428,10 +428,10 @@ def _no_jobs(quiet: Settings) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_no_jobs")
 async def test_after_a_flush_the_relay_sends_all_again_and_nothing_twice(
-    *, quiet: Settings, database: AsyncDatabase, server: redis.Redis, queue: JobQueue
+    *, quiet: Settings, async_database: AsyncDatabase, server: redis.Redis, queue: JobQueue
 ) -> None:
     ids = queued_rows(quiet, 50)
-    relay = Relay(database, queue)
+    relay = Relay(async_database, queue)
     assert [await relay.run_once(), await relay.run_once()] == [50, 0]
     server.flushall()
     assert [await relay.run_once(), await relay.run_once()] == [50, 0]
@@ -441,10 +441,10 @@ async def test_after_a_flush_the_relay_sends_all_again_and_nothing_twice(
 
 @pytest.mark.usefixtures("_no_jobs")
 async def test_the_relay_sends_only_what_is_missing(
-    *, quiet: Settings, database: AsyncDatabase, server: redis.Redis, queue: JobQueue
+    *, quiet: Settings, async_database: AsyncDatabase, server: redis.Redis, queue: JobQueue
 ) -> None:
     ids = queued_rows(quiet, 10)
-    relay = Relay(database, queue, stale=timedelta(0))
+    relay = Relay(async_database, queue, stale=timedelta(0))
     assert await relay.run_once() == 10
     for lost in ids[:3]:
         server.hdel(f"{LIST}.msgs", str(lost))
@@ -457,20 +457,20 @@ async def test_the_relay_sends_only_what_is_missing(
 
 @pytest.mark.usefixtures("_no_jobs")
 async def test_two_relays_share_the_work(
-    *, quiet: Settings, database: AsyncDatabase, server: redis.Redis, queue: JobQueue
+    *, quiet: Settings, async_database: AsyncDatabase, server: redis.Redis, queue: JobQueue
 ) -> None:
     queued_rows(quiet, 30)
-    assert await Relay(database, queue).run_once() + await Relay(database, queue).run_once() == 30
+    assert await Relay(async_database, queue).run_once() + await Relay(async_database, queue).run_once() == 30
     assert server.llen(LIST) == 30
 
 
 @pytest.mark.usefixtures("_no_jobs", "server")
 async def test_rows_whose_messages_could_not_be_sent_are_sent_when_redis_is_back(
-    *, quiet: Settings, database: AsyncDatabase, queue: JobQueue
+    *, quiet: Settings, async_database: AsyncDatabase, queue: JobQueue
 ) -> None:
     ids = queued_rows(quiet, 3)
     away = JobQueue("redis://127.0.0.1:1/0", timeout=0.2)
     with pytest.raises(QueueUnavailableError):
-        await Relay(database, away).run_once()
-    assert await Relay(database, queue).run_once() == 3
+        await Relay(async_database, away).run_once()
+    assert await Relay(async_database, queue).run_once() == 3
     assert queue.standing(ids) == set(ids)

@@ -65,7 +65,9 @@ def send(method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | 
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     try:
-        connection.request(method, f"{parts.path}?{parts.query}", body=body or None, headers=dict(headers or {}))
+        connection.request(
+            method, parts._replace(scheme="", netloc="").geturl(), body=body or None, headers=dict(headers or {})
+        )
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(), answer.headers.get("Content-Type"))
     finally:

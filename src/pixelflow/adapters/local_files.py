@@ -97,9 +97,10 @@ class LocalFiles:
             descriptor = os.open(resolved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError, RuntimeError) as error:
             raise _refused() from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _refused()
         with open(descriptor, "rb") as file:  # noqa: PTH123  # from a descriptor
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _refused()
             self._root_of(Path(_real_path(file)))
             yield file
 

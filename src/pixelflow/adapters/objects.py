@@ -26,10 +26,16 @@ from pixelflow.contracts.problems import ObjectsUnavailableError, SourceGoneErro
 from pixelflow.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig  # exists for type checkers only
+    from obstore import GetResult
+    from obstore.store import ClientConfig, RetryConfig  # exist for type checkers only
 
 _CHUNK = 1024 * 1024
-_RETRIES: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+_ASKING_SECONDS = 3
+"""How long a question may take, a second try included: a client waits for the answer."""
+_SILENCE_SECONDS = 60
+"""How long a transfer may stand still; a part of an upload (5 MiB) must be through by then."""
+_SLOWEST_BYTES_PER_SECOND = 250_000
+"""A transfer slower than this is given up."""
 
 
 def source_key(job_id: UUID) -> str:
@@ -57,19 +63,17 @@ class ObjectStorage:
         self._credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
         self._region = settings.s3_region
         self._public_root = f"{settings.public_endpoint_url}/{settings.s3_bucket}"
-        self._store = S3Store(
-            settings.s3_bucket,
-            endpoint=settings.s3_endpoint_url,
-            region=settings.s3_region,
-            access_key_id=settings.s3_access_key_id,
-            secret_access_key=settings.s3_secret_access_key.get_secret_value(),
-            virtual_hosted_style_request=False,
-            client_options={
-                "allow_http": settings.s3_endpoint_url.startswith("http://"),
-                "connect_timeout": "5s",
-                "timeout": "120s",
-            },
-            retry_config=_RETRIES,
+        asking, moving = timedelta(seconds=_ASKING_SECONDS), timedelta(seconds=_SILENCE_SECONDS)
+        whole = moving + timedelta(seconds=settings.max_source_bytes / _SLOWEST_BYTES_PER_SECOND)
+        self._asked = _open(
+            settings,
+            {"connect_timeout": asking, "timeout": asking},
+            {"max_retries": 1, "retry_timeout": asking / 2},
+        )
+        self._moved = _open(
+            settings,
+            {"connect_timeout": timedelta(seconds=5), "read_timeout": moving, "timeout": whole},
+            {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
         )
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
@@ -112,18 +116,20 @@ class ObjectStorage:
         """
         with _mapped_errors():
             try:
-                meta = await obstore.head_async(self._store, key)
+                meta = await obstore.head_async(self._asked, key)
             except FileNotFoundError:
                 return None
         return meta["size"]
 
     async def ping(self) -> None:
-        """Ask for something that is not there.
+        """List nothing: unlike a missing object, a missing bucket is told of then.
 
         Raises:
-            ObjectsUnavailableError: no answer, or a refusal.
+            ObjectsUnavailableError: no answer, a refusal, or no such bucket.
         """
-        await self.size_of("uploads/ping")
+        with _mapped_errors():
+            async for _ in obstore.list(self._asked, "uploads/ping"):
+                break
 
     # ── For the pruner ───────────────────────────────────────────────────────────────────────────
 
@@ -136,8 +142,8 @@ class ObjectStorage:
         removed = 0
         with _mapped_errors():
             for prefix in (f"uploads/{job_id}", f"outputs/{job_id}"):
-                async for batch in obstore.list(self._store, prefix):
-                    await obstore.delete_async(self._store, [meta["path"] for meta in batch])
+                async for batch in obstore.list(self._asked, prefix):
+                    await obstore.delete_async(self._asked, [meta["path"] for meta in batch])
                     removed += len(batch)
         return removed
 
@@ -154,15 +160,16 @@ class ObjectStorage:
             SourceGoneError: there is no such object.
             SourceOverLimitError: it is larger than ``max_bytes``.
             ObjectsUnavailableError: the server does not answer.
+            OSError: the file can't be written.
         """
         with _mapped_errors():
             try:
-                answer = obstore.get(self._store, key)
+                answer = obstore.get(self._moved, key)
             except FileNotFoundError as error:
                 raise SourceGoneError("The source is no longer in object storage; create a new job") from error
-            if answer.meta["size"] > max_bytes:
-                raise SourceOverLimitError(f"The source has {answer.meta['size']} bytes; {max_bytes} are allowed")
-            return _write_hashed(answer.stream(min_chunk_size=_CHUNK), destination)
+        if answer.meta["size"] > max_bytes:
+            raise SourceOverLimitError(f"The source has {answer.meta['size']} bytes; {max_bytes} are allowed")
+        return _write_hashed(_received(answer), destination)
 
     def store(self, file: BinaryIO, key: str, *, media_type: str) -> None:
         """Put an open file under ``key``: whole, or not at all.
@@ -171,7 +178,26 @@ class ObjectStorage:
             ObjectsUnavailableError: the server does not answer.
         """
         with _mapped_errors():
-            obstore.put(self._store, key, file, attributes={"Content-Type": media_type})
+            obstore.put(self._moved, key, file, attributes={"Content-Type": media_type})
+
+
+def _open(settings: Settings, client: ClientConfig, retries: RetryConfig) -> S3Store:
+    return S3Store(
+        settings.s3_bucket,
+        endpoint=settings.s3_endpoint_url,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key.get_secret_value(),
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": settings.s3_endpoint_url.startswith("http://"), **client},
+        retry_config=retries,
+    )
+
+
+def _received(answer: GetResult) -> Iterator[bytes]:
+    """The body, by chunks. What goes wrong while the receiver keeps them is not storage's fault and passes."""
+    with _mapped_errors():
+        yield from answer.stream(min_chunk_size=_CHUNK)
 
 
 def _write_hashed(chunks: Iterator[bytes], destination: Path) -> tuple[int, str]:

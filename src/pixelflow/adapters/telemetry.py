@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -20,13 +21,17 @@ _SHARED: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
+_OURS = "pixelflow"
+"""What may log below ``info``. Libraries may not: botocore's debug lines hold the signature of each URL it signs."""
+
 
 def configure_logs(settings: Settings, *, role: str) -> None:
     """Send every log line of this process, also those of libraries, to stderr in one form."""
     readable = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    renderer: Any = _console() if readable else structlog.processors.JSONRenderer()
+    shared = [_role_adder(role), *_SHARED]
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -34,7 +39,7 @@ def configure_logs(settings: Settings, *, role: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *([] if readable else [structlog.processors.format_exc_info]),
@@ -44,5 +49,21 @@ def configure_logs(settings: Settings, *, role: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
-    structlog.contextvars.bind_contextvars(role=role)
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.getLogger(_OURS).setLevel(level)
+    root.setLevel(max(level, logging.INFO))
+    logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # tells at info each URL it asks, whole
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    """Plain tracebacks: where Rich is installed the default shows every local variable, and with them secrets."""
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
+def _role_adder(role: str) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:
+    """Not a context variable: threads begin without those of the thread that started them."""
+
+    def add(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401  # structlog's own signature
+        return {"role": role, **event}
+
+    return add

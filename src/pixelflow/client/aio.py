@@ -49,7 +49,7 @@ class AsyncClient:
     """A PixelFlow API, for programs on asyncio. Close it, or use it in ``async with``.
 
     Args:
-        api_url: such as ``http://127.0.0.1:8000``; left out: ``PIXELFLOW_API_URL``.
+        api_url: such as ``http://127.0.0.1:8080``; left out: ``PIXELFLOW_API_URL``.
         api_key: left out: ``PIXELFLOW_API_KEY``.
         session: instead of both, with a clock and a chance of your own.
         sleep: lets so many seconds pass.

@@ -71,7 +71,7 @@ def _checked_url(url: str) -> str:
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"}:
-        raise ConfigurationError("The address of the API must be an http or https URL, such as http://127.0.0.1:8000")
+        raise ConfigurationError("The address of the API must be an http or https URL, such as http://127.0.0.1:8080")
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigurationError("The address of the API must not hold a user name, a query or a fragment")
     return url.rstrip("/")

@@ -41,7 +41,7 @@ class Client:
     """A PixelFlow API, for programs that block. May be used from several threads; close it, or use it in ``with``.
 
     Args:
-        api_url: such as ``http://127.0.0.1:8000``; left out: ``PIXELFLOW_API_URL``.
+        api_url: such as ``http://127.0.0.1:8080``; left out: ``PIXELFLOW_API_URL``.
         api_key: left out: ``PIXELFLOW_API_KEY``.
         session: instead of both, with a clock and a chance of your own.
         sleep: lets so many seconds pass.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.pipeline import ACTIONS, MAX_STEPS, Format, Pipeline, StepId, tree_errors
@@ -67,7 +69,7 @@ class _Request(BaseModel):
 class DeclaredSource(_Request):
     """What the client says of the file that it will upload; signed into the upload URL."""
 
-    content_length: Annotated[int | None, Field(ge=1, description="Bytes.", examples=[2483920])] = None
+    content_length: Annotated[StrictInt | None, Field(ge=1, description="Bytes.", examples=[2483920])] = None
     content_type: Annotated[MediaType | None, Field(examples=["image/jpeg"])] = None
 
 
@@ -139,10 +141,11 @@ def explain(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
 
     Pydantic does not look at a list whose members are wrong; here the pipeline's tree has its say all the same.
     """
+    told = [(_pointer(row["loc"], raw), row["msg"]) for row in rows if row["type"] != "pipeline_tree"]
+    # A value that may be one of several things is told once, with what each of them would ask for.
     fields = [
-        FieldError(pointer=_pointer(row["loc"], raw), message=row["msg"])
-        for row in rows
-        if row["type"] != "pipeline_tree"
+        FieldError(pointer=pointer, message="; or: ".join(message for _, message in messages))
+        for pointer, messages in groupby(told, key=itemgetter(0))
     ]
     steps = raw.get("pipeline") if isinstance(raw, dict) else None
     tree = tree_errors(steps[:MAX_STEPS]) if isinstance(steps, list) else []

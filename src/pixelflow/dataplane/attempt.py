@@ -6,18 +6,15 @@ by its lease.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import random
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from io import BufferedReader
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import UUID
@@ -27,19 +24,18 @@ from pydantic import TypeAdapter
 
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import Database
-from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step, output_name
+from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step
 from pixelflow.contracts.problems import (
     AttemptsExhaustedError,
     JobError,
     PixelflowError,
-    StepFailedError,
     StoreUnavailableError,
     TransformCrashedError,
 )
 from pixelflow.dataplane.leases import GoodbyeError, HeldLease, LeaseLostError
-from pixelflow.dataplane.protocol import Done, Limits, RenderedOutput, TransformRequest
-from pixelflow.dataplane.sandbox import Sandbox
+from pixelflow.dataplane.protocol import Limits
+from pixelflow.dataplane.sandbox import Assignment, Sandbox, Transformed
 
 MAX_RETRY_SECONDS = 300.0
 _FINISH_PAUSE_SECONDS = 0.5
@@ -133,15 +129,21 @@ class Attempts:
             source = directory / "source"
             with stages.measured("fetch"):
                 source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._bounds.max_source_bytes)
-            done = self._transform(job, held, source, stages)
+            transformed = self._transform(job, held, source, stages)
             held.check()
             with stages.measured("store"):
-                outputs = _store(job, done, storage, directory / "outputs")
-            held.check()
-        found = done.rendered.source
-        facts = SourceFacts(source_bytes, sha256, found.format, found.width, found.height)
+                outputs = _store(job, held, transformed, storage)
+        found = transformed.source
+        succeed = partial(
+            attempts.succeed,
+            lease=job.lease,
+            source=SourceFacts(source_bytes, sha256, found.format, found.width, found.height),
+            outputs=outputs,
+            usage=_usage(source_bytes, outputs, transformed),
+            stages=stages.milliseconds,
+        )
         with stages.measured("finish"):
-            self._finish(job, held, facts, outputs, done, stages)
+            self._write_success(held, succeed)
 
     @contextmanager
     def _private_directory(self) -> Iterator[Path]:
@@ -151,47 +153,28 @@ class Attempts:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _transform(self, job: ClaimedJob, held: HeldLease, source: Path, stages: Stages) -> Done:
-        directory = source.with_name("outputs")
-        directory.mkdir()
-        request = TransformRequest(
-            source=source,
-            directory=directory,
-            pipeline=_PIPELINE.validate_python(job.pipeline),
-            limits=self._bounds.transform,
-        )
+    def _transform(self, job: ClaimedJob, held: HeldLease, source: Path, stages: Stages) -> Transformed:
+        destination = source.with_name("outputs")
+        destination.mkdir()
+        steps = _PIPELINE.validate_python(job.pipeline)
+        assignment = Assignment(source, destination, steps, self._bounds.transform)
         with ExitStack() as stack:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())
             held.check()
             with stages.measured("transform"):
                 try:
-                    return transform(request, on_child=held.on_child)
+                    return transform(assignment, held.on_child)
                 except JobError:
                     held.check()  # the child died because it was killed on purpose
                     raise
 
-    def _finish(
-        self,
-        job: ClaimedJob,
-        held: HeldLease,
-        source: SourceFacts,
-        outputs: list[OutputRow],
-        done: Done,
-        stages: Stages,
-    ) -> None:
+    def _write_success(self, held: HeldLease, write: Callable[[Connection], bool]) -> None:
         """Write the end. Where the database is away: again, until the lease is over; the pixels are done and stored."""
-        usage = UsageRow(
-            pixels_processed=sum(output.width * output.height for output in outputs),
-            bytes_saved=max(0, source.bytes - sum(output.bytes for output in outputs)),
-            compute_time_ms=done.compute_time_ms,
-        )
         while True:
             try:
                 with self._database.connection() as connection:
-                    written = attempts.succeed(
-                        connection, job.lease, source=source, outputs=outputs, usage=usage, stages=stages.milliseconds
-                    )
+                    written = write(connection)
             except StoreUnavailableError:
                 held.pause(_FINISH_PAUSE_SECONDS)
                 continue
@@ -253,42 +236,34 @@ def _outcome_unwritten_is_logged(job: ClaimedJob) -> Iterator[None]:
         _log.warning("outcome not written: the database is not available", job_id=str(job.job_id))
 
 
-def _store(job: ClaimedJob, done: Done, storage: Storage, directory: Path) -> list[OutputRow]:
+def _usage(source_bytes: int, outputs: list[OutputRow], transformed: Transformed) -> UsageRow:
+    return UsageRow(
+        pixels_processed=sum(output.width * output.height for output in outputs),
+        bytes_saved=max(0, source_bytes - sum(output.bytes for output in outputs)),
+        compute_time_ms=transformed.compute_time_ms,
+    )
+
+
+def _store(job: ClaimedJob, held: HeldLease, transformed: Transformed, storage: Storage) -> list[OutputRow]:
     prefix = storage.output_prefix(job.source_key, job.job_id, job.lease_token)
     actions = {step["id"]: step["action"] for step in job.pipeline}
     rows = []
-    for position, rendered in enumerate(done.rendered.outputs):
-        name = output_name(rendered.step_id, rendered.format)
-        key = f"{prefix}/{name}"
-        with _opened(directory / name, rendered) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
-            file.seek(0)
-            storage.store(file, key, media_type=MEDIA_TYPES[rendered.format])
+    for position, output in enumerate(transformed.outputs):
+        key = f"{prefix}/{output.path.name}"
+        with output.path.open("rb") as file:
+            storage.store(file, key, media_type=MEDIA_TYPES[output.format])
+        held.check()  # what is stored for a job that was erased meanwhile would have to be found again
         rows.append(
             OutputRow(
-                step_id=rendered.step_id,
+                step_id=output.step_id,
                 position=position,
-                action=actions[rendered.step_id],
-                format=rendered.format,
+                action=actions[output.step_id],
+                format=output.format,
                 object_key=key,
-                bytes=size,
-                width=rendered.width,
-                height=rendered.height,
-                sha256=digest,
+                bytes=output.bytes,
+                width=output.width,
+                height=output.height,
+                sha256=output.sha256,
             )
         )
     return rows
-
-
-@contextmanager
-def _opened(path: Path, rendered: RenderedOutput) -> Iterator[BufferedReader]:
-    """The file that a child says it made. It may have put a link or a pipe there: only a regular file is read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise StepFailedError("The step left no picture", step_id=rendered.step_id) from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123  # from a descriptor
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StepFailedError("The step left no picture", step_id=rendered.step_id)
-        yield file

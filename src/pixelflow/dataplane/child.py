@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pixelflow.contracts.problems import JobError, OutOfMemoryError
-from pixelflow.dataplane import confine
-from pixelflow.dataplane.protocol import REPLY, Done, Refused, Rendered, TransformRequest
+from pixelflow.dataplane import confine, system_calls
+from pixelflow.dataplane.protocol import REPLY, Refused, Rendered, TransformRequest
 
 READY = b"ready\n"
 
@@ -26,10 +26,11 @@ def main() -> None:
     confine.die_with(options.parent)
     confine.limit_resources(memory_bytes=options.memory_bytes)
     requests, replies = _take_pipes()
-    from pixelflow.dataplane import imaging  # noqa: PLC0415  # libvips is loaded under the limits, not before them
+    confine.restrict_files(writable=options.folder)
+    from pixelflow.dataplane import imaging  # noqa: PLC0415  # libvips starts threads: they inherit what holds by now
 
     imaging.prepare()
-    confine.close_doors(scratch=options.scratch)
+    system_calls.restrict()
     replies.write(READY)
     replies.flush()
     for line in requests:
@@ -42,7 +43,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--parent", type=int, required=True, help="process id of the worker")
     parser.add_argument("--memory-bytes", type=int, required=True, help="address space")
     parser.add_argument("--cpu-seconds", type=int, required=True, help="CPU time of one transform")
-    parser.add_argument("--scratch", type=Path, required=True, help="the only folder that can be written to")
+    parser.add_argument("--folder", type=Path, required=True, help="the only one that can be written to")
     return parser.parse_args()
 
 
@@ -56,17 +57,14 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, replies
 
 
-def _answer(transform: Callable[[TransformRequest], Rendered], line: bytes, cpu_seconds: int) -> Done | Refused:
-    started = time.process_time()
-    confine.limit_cpu(seconds=started + cpu_seconds)
+def _answer(transform: Callable[[TransformRequest], Rendered], line: bytes, cpu_seconds: int) -> Rendered | Refused:
+    confine.limit_cpu(seconds=time.process_time() + cpu_seconds)
     try:
-        rendered = transform(TransformRequest.model_validate_json(line))
+        return transform(TransformRequest.model_validate_json(line))
     except JobError as error:
         return Refused(code=error.code, detail=error.detail, step_id=error.step_id)
     except MemoryError:
         return Refused(code=OutOfMemoryError.code, detail="The transform needed more memory than is allowed")
-    milliseconds = round((time.process_time() - started) * 1000)
-    return Done(rendered=rendered, compute_time_ms=max(1, milliseconds))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What a transform child gives up before it looks at a picture: memory, time, the network, files, other programs.
+"""What a transform child gives up before it looks at a picture: memory, time, privileges, files.
 
-All of it is done by the process to itself, needs no privilege, and can't be undone. A decoder that a picture takes over
-finds no socket, no file but fonts and its own scratch folder, and nothing to start. Linux only.
+All of it is done by the process to itself, needs no privilege, and can't be undone; system calls are given up in
+:mod:`~pixelflow.dataplane.system_calls`. A decoder that a picture takes over
+finds no socket, no file but libraries, fonts and its own folder, and nothing to start. Linux only.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import signal
 import struct
@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_DUMPABLE = 4
+
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITIES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 MAX_OPEN_FILES = 128
 MAX_FILE_BYTES = 1_000_000_000
@@ -56,11 +58,24 @@ def limit_cpu(*, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, resource.RLIM_INFINITY))
 
 
-def close_doors(*, scratch: Path) -> None:
-    """Give up the network, other programs and other files; ``scratch`` alone stays writable."""
+def restrict_files(*, writable: Path) -> None:
+    """Give up privileges, and all files but libraries and fonts; in the folder ``writable``, files and folders alone.
+
+    Binds this thread and those it starts later: to be called while there is but one.
+    """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _restrict_files(scratch)
-    _restrict_system_calls()
+    _drop_capabilities()
+    _apply_landlock(writable)
+
+
+def _drop_capabilities() -> None:
+    """Root's child keeps what lets it read files at all (Landlock bounds which), and no other privilege (capset(2))."""
+    header, sets = struct.pack("Ii", _CAPABILITY_VERSION_3, 0), ctypes.create_string_buffer(24)
+    if _libc.capget(header, sets) != 0:
+        _raise_errno("capget")
+    effective, permitted = (low & _CAPABILITIES for low in struct.unpack_from("II", sets))
+    if _libc.capset(header, struct.pack("6I", effective, permitted, 0, 0, 0, 0)) != 0:
+        _raise_errno("capset")
 
 
 def _prctl(option: int, value: int) -> None:
@@ -77,13 +92,14 @@ def _raise_errno(what: str) -> None:
 
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH = 1
-_EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
-_READ = _READ_FILE | _READ_DIR
-_ALL = (1 << 13) - 1  # every right of the first version of Landlock
+_READ_FILE = 1 << 2
+_READ = _READ_FILE | 1 << 3  # READ_FILE, READ_DIR
+_WRITE = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8  # WRITE_FILE, REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_REG: no links
+_ALL = (1 << 13) - 1  # every right of the first version of Landlock; what is not allowed of them is refused
 _ENOSYS, _EOPNOTSUPP = 38, 95
 
 
-def _restrict_files(scratch: Path) -> None:
+def _apply_landlock(writable: Path) -> None:
     ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, struct.pack("Q", _ALL), ctypes.c_size_t(8), 0)
     if ruleset < 0:
         if ctypes.get_errno() in {_ENOSYS, _EOPNOTSUPP}:  # an old kernel; the other doors are closed all the same
@@ -91,8 +107,8 @@ def _restrict_files(scratch: Path) -> None:
         _raise_errno("landlock_create_ruleset")
     try:
         for path in _readable():
-            _allow(ruleset, path, _READ | _EXECUTE)
-        _allow(ruleset, scratch, _ALL)
+            _allow(ruleset, path, _READ)
+        _allow(ruleset, writable, _READ | _WRITE)
         if _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) != 0:
             _raise_errno("landlock_restrict_self")
     finally:
@@ -118,73 +134,9 @@ def _readable() -> Iterator[Path]:
 def _allow(ruleset: int, path: Path, rights: int) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        allowed = rights if path.is_dir() else rights & (_READ_FILE | _EXECUTE)
+        allowed = rights if path.is_dir() else _READ_FILE
         rule = struct.pack("=Qi", allowed, descriptor)
         if _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0) != 0:
             _raise_errno("landlock_add_rule")
     finally:
         os.close(descriptor)
-
-
-# ── System calls: seccomp (seccomp(2)) ───────────────────────────────────────────────────────────
-
-_SECCOMP_MODE_FILTER = 2
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM
-_KILL = 0x80000000  # SECCOMP_RET_KILL_PROCESS
-_LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _RETURN = 0x20, 0x15, 0x25, 0x06
-_X32 = 0x40000000
-
-# AUDIT_ARCH_…, then the numbers of the calls to refuse; asm/unistd_64.h and asm-generic/unistd.h.
-_ARCHITECTURES: dict[str, tuple[int, dict[str, int]]] = {
-    "x86_64": (
-        0xC000003E,
-        {
-            "socket": 41, "socketpair": 53, "connect": 42, "bind": 49, "fork": 57, "vfork": 58,
-            "execve": 59, "execveat": 322, "kill": 62, "tkill": 200, "pidfd_open": 434,
-            "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
-            "mount": 165, "unshare": 272, "setns": 308, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
-            "io_uring_setup": 425, "keyctl": 250, "add_key": 248, "request_key": 249, "memfd_create": 319,
-        },
-    ),
-    "aarch64": (
-        0xC00000B7,
-        {
-            "socket": 198, "socketpair": 199, "connect": 203, "bind": 200, "execve": 221, "execveat": 281,
-            "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271,
-            "kill": 129, "tkill": 130, "pidfd_open": 434,
-            "mount": 40, "unshare": 97, "setns": 268, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
-            "io_uring_setup": 425, "keyctl": 219, "add_key": 217, "request_key": 218, "memfd_create": 279,
-        },
-    ),
-}  # fmt: skip
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-
-def _restrict_system_calls() -> None:
-    known = _ARCHITECTURES.get(platform.machine())
-    if known is None:  # resources and files are restricted all the same
-        return
-    architecture, calls = known
-    code = _filter(architecture, sorted(calls.values()))
-    program = _Program(len(code) // 8, code)
-    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
-        _raise_errno("seccomp")
-
-
-def _filter(architecture: int, refused: list[int]) -> bytes:
-    """Classic BPF: another architecture's calls kill, the refused ones fail with EPERM, the rest pass."""
-    count = len(refused)
-    lines = [
-        (_LOAD, 0, 0, 4),  # struct seccomp_data: arch
-        (_JUMP_EQUAL, 1, 0, architecture),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, 0),  # struct seccomp_data: nr
-        (_JUMP_ABOVE, count + 1, 0, _X32 - 1),
-        *((_JUMP_EQUAL, count - index, 0, number) for index, number in enumerate(refused)),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _REFUSE),
-    ]
-    return b"".join(struct.pack("HBBI", *line) for line in lines)

@@ -25,6 +25,8 @@ class Limits(_Message):
     """Width × height of the source, in pixels, all frames."""
     max_output_pixels: int
     """Width × height of any picture that a step makes."""
+    max_output_bytes: int
+    """Of all outputs together."""
 
 
 class TransformRequest(_Message):
@@ -40,7 +42,7 @@ class TransformRequest(_Message):
 class RenderedSource(_Message):
     """What the decoder found."""
 
-    format: Annotated[str, Field(max_length=16)]
+    format: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]
     width: Annotated[int, Field(ge=1)]
     """Pixels, after EXIF orientation."""
     height: Annotated[int, Field(ge=1)]
@@ -56,29 +58,21 @@ class RenderedOutput(_Message):
 
 
 class Rendered(_Message):
-    """What one transform made."""
+    """Here they are."""
 
+    kind: Literal["rendered"] = "rendered"
     source: RenderedSource
     outputs: list[RenderedOutput]
     """In the pipeline's order, intermediates left out."""
-
-
-class Done(_Message):
-    """Here they are."""
-
-    kind: Literal["done"] = "done"
-    rendered: Rendered
-    compute_time_ms: Annotated[int, Field(ge=1)]
-    """CPU time of the child for this transform, all threads."""
 
 
 class Refused(_Message):
     """It can't be done: the code of a :class:`~pixelflow.contracts.problems.JobError`."""
 
     kind: Literal["refused"] = "refused"
-    code: Annotated[str, Field(max_length=64)]
-    detail: Annotated[str, Field(max_length=2000)]
+    code: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
+    detail: Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x1f\x7f]*$")]
     step_id: StepId | None = None
 
 
-REPLY: TypeAdapter[Done | Refused] = TypeAdapter(Annotated[Done | Refused, Field(discriminator="kind")])
+REPLY: TypeAdapter[Rendered | Refused] = TypeAdapter(Annotated[Rendered | Refused, Field(discriminator="kind")])

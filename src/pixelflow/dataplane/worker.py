@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from queue import SimpleQueue
 
 import structlog
 
@@ -26,9 +26,9 @@ from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.problems import StoreUnavailableError
 from pixelflow.dataplane import confine
 from pixelflow.dataplane.attempt import Attempts, Bounds
+from pixelflow.dataplane.child_process import ChildLimits
 from pixelflow.dataplane.leases import GoodbyeError, LeaseKeeper
 from pixelflow.dataplane.protocol import Limits
-from pixelflow.dataplane.sandbox import Limits as ChildLimits
 from pixelflow.dataplane.sandbox import Sandbox
 from pixelflow.dataplane.scratch import scratch_folder
 from pixelflow.settings import Settings
@@ -42,16 +42,16 @@ def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then finish or hand back what is in hand."""
     configure_logs(settings, role="worker")
     confine.hide_from_children()
-    stop = threading.Event()
+    stop: SimpleQueue[int] = SimpleQueue()  # an Event would deadlock on a signal within a signal
     for signal_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_, lambda *_: stop.set())
+        signal.signal(signal_, lambda number, _: stop.put(number))
     with ExitStack() as stack:
         keeper, handle = _assemble(settings, stack)
         consumer = Consumer(settings.redis_url.get_secret_value(), threads=settings.worker_concurrency, handle=handle)
         stack.callback(consumer.close)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
-        stop.wait()
+        stop.get()
         _log.info("worker stopping", grace_seconds=settings.worker_grace_seconds)
         consumer.leave()
         if not consumer.join(settings.worker_grace_seconds):
@@ -87,7 +87,9 @@ def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callab
         bounds=Bounds(
             max_source_bytes=settings.max_source_bytes,
             transform=Limits(
-                max_source_pixels=settings.max_source_pixels, max_output_pixels=settings.max_output_pixels
+                max_source_pixels=settings.max_source_pixels,
+                max_output_pixels=settings.max_output_pixels,
+                max_output_bytes=settings.max_output_bytes,
             ),
         ),
         scratch=scratch,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelflow.devstack.errors import StackError
+from pixelflow.devstack.leash import Leash
 
 if TYPE_CHECKING:
     from pixelflow.devstack.account import Account
@@ -59,22 +60,28 @@ class Home:
         self.was_killed = False
         """Whether the run before this one had no time to end in order."""
         self._lock = self._take_lock()
-        self.family_lock = self._take_family_lock()
-        """A descriptor for every process of the stack to inherit: a later run waits until the last of them is gone."""
+        self._family_lock = self._take_family_lock()
+        # The guardian holds it too: a run after a kill waits until nothing is left of the one before.
         self.secrets = self._load_secrets()
+        self.leash = Leash(self._family_lock)
+        self._is_closed = False
 
     def _create(self) -> None:
-        if not self.path.exists():
-            self.path.mkdir(parents=True, mode=0o700)
+        # Before anything is made: the folders that are there already decide. After: so does the caller's umask.
+        self._refuse_barred(next(parent for parent in self.path.parents if parent.exists()))
+        self.path.mkdir(parents=True, mode=0o700, exist_ok=True)
         self._refuse_foreign()
         # The servers' account must pass through to its own folders; everything else in here is closed to it.
         self.path.chmod(0o711 if self.account.is_other else 0o700)
-        if barrier := self.account.barrier(self.path):
+        self._refuse_barred(self.path)
+        (self.path / "logs").mkdir(mode=0o700, exist_ok=True)
+
+    def _refuse_barred(self, path: Path) -> None:
+        if barrier := self.account.barrier(path):
             raise StackError(
                 f"The servers run as «{self.account.name}», who can't enter {barrier}: "
                 f"choose a home that is not below it (--home), or let others enter it (chmod o+x)."
             )
-        (self.path / "logs").mkdir(mode=0o700, exist_ok=True)
 
     def _refuse_foreign(self) -> None:
         if self.path.stat().st_uid != os.geteuid():
@@ -159,9 +166,13 @@ class Home:
         return self.path / "logs" / f"{name}.log"
 
     def close(self) -> None:
-        """Let another stack run here, and tell it that this one ended in order."""
+        """Let another stack run here, and tell it that this one ended in order. Harmless when repeated."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.leash.release()
         os.ftruncate(self._lock, 0)
-        os.close(self.family_lock)
+        os.close(self._family_lock)
         os.close(self._lock)
 
 

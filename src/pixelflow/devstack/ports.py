@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 KEPT = "ports.json"
+PORTS = range(1, 65_536)
 SERVER_PORTS = range(20_000, 32_000)
 """Below what Linux hands out to outgoing connections (from 32768), so that a kept port is rarely taken meanwhile."""
 NEIGHBOURS = 50
@@ -27,8 +28,10 @@ def choose_ports(home: Home, servers: Iterable[str], *, api_port: int, say: Call
     """One free port per server, the same as last time where possible, and ``api``: ``api_port`` or the next free.
 
     Raises:
-        StackError: no port is free near the one asked for.
+        StackError: what was asked for is no port, or none is free near it.
     """
+    if api_port not in PORTS:
+        raise StackError(f"{api_port} is no port: choose one from {PORTS.start} to {PORTS.stop - 1}.")
     kept = home.read(KEPT)
     chosen: dict[str, int] = {}
     for server in servers:
@@ -36,7 +39,7 @@ def choose_ports(home: Home, servers: Iterable[str], *, api_port: int, say: Call
         chosen[server] = _first_free(_candidates(wanted), taken=chosen.values())
         _say_if_replaced(server, wanted, chosen[server], say)
     home.write(KEPT, chosen)
-    chosen["api"] = _first_free(range(api_port, min(api_port + NEIGHBOURS, 65_536)), taken=chosen.values())
+    chosen["api"] = _first_free(range(api_port, min(api_port + NEIGHBOURS, PORTS.stop)), taken=chosen.values())
     _say_if_replaced("api", api_port, chosen["api"], say)
     return chosen
 

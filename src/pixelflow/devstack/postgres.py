@@ -6,8 +6,10 @@ must survive a kill at any moment: ``fsync`` stays on.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -18,8 +20,6 @@ from pixelflow.devstack.ports import LOOPBACK
 from pixelflow.devstack.processes import Child, run_to_end, spawn
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pixelflow.devstack.home import Home
 
 ADMIN = "postgres"
@@ -71,6 +71,7 @@ class Postgres:
         """
         if self.is_new:
             self._initialise()
+        self._forget_the_dead()
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command: list[str | Path] = [self._programs / "postgres", "-D", self._data, "-p", str(self._port), *options]
         return spawn(
@@ -91,6 +92,18 @@ class Postgres:
         except psycopg.OperationalError:
             return False
         return True
+
+    def _forget_the_dead(self) -> None:
+        """Remove the lock file of a killed server that nobody has waited for yet.
+
+        Postgres takes such a zombie for a running server and refuses to start. It is none: the home's locks are ours,
+        and the guardian let go of them when nothing of the earlier run was left.
+        """
+        lock = self._data / "postmaster.pid"
+        with contextlib.suppress(OSError):
+            process = int(lock.read_text().splitlines()[0])
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                lock.unlink()
 
     @property
     def _data(self) -> Path:

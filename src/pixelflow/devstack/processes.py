@@ -31,15 +31,17 @@ WAIT_POLL_SECONDS = 0.005
 
 
 class Child:
-    """A running process and the process group that it leads."""
+    """A running process and the process group and session that it leads."""
 
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Path, stop_signal: signal.Signals) -> None:
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], home: Home, stop_signal: signal.Signals) -> None:
         self.name = name
-        self.log = log
+        self.log = home.log(name)
         self.started_at = time.monotonic()
         """On the monotonic clock."""
         self._popen = popen
         self._stop_signal = stop_signal
+        self._leash = home.leash
+        self._leash.tie(self.pid)
 
     @property
     def pid(self) -> int:
@@ -80,6 +82,7 @@ class Child:
         if self._popen.returncode is None:
             # It has not been waited for, so its number is still its own: no stranger's group is hit.
             os.killpg(self.pid, signal.SIGKILL)
+            self._leash.untie(self.pid)
             self._popen.wait()
 
     def describe_log(self) -> str:
@@ -102,7 +105,7 @@ def spawn(
     """Start ``command`` as a child that can't outlive this thread, its output appended to ``logs/{name}.log``.
 
     Args:
-        home: whose log folder and family lock it gets.
+        home: whose log folder and leash it gets.
         name: what it is called in messages.
         command: program (absolute path) and arguments, which every user of the machine can read: no secrets.
         environment: the whole environment of the child.
@@ -111,8 +114,7 @@ def spawn(
         stop_signal: what asks it to end in order.
     """
     become = [str(account.uid), str(account.gid)] if account and account.is_other else ["-", "-"]
-    log = home.log(name)
-    with _opened(log) as output:
+    with _opened(home.log(name)) as output:
         popen = subprocess.Popen(  # noqa: S603 - the command is the stack's own
             [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *become, *map(str, command)],
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
@@ -120,12 +122,12 @@ def spawn(
             stderr=subprocess.STDOUT,
             cwd=home.path,
             env=dict(environment),
-            pass_fds=[home.family_lock],
+            pass_fds=[home.leash.descriptor],
             # Ctrl-C at the terminal must reach the supervisor alone, which then ends the others in order.
             start_new_session=True,
         )
     _feed(popen, feed)
-    return Child(name, popen, log, stop_signal)
+    return Child(name, popen, home, stop_signal)
 
 
 def run_to_end(child: Child, seconds: float) -> None:

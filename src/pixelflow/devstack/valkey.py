@@ -5,10 +5,9 @@ The password is never on a command line or in a file of its own: the server read
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import redis
 
 from pixelflow.devstack.binaries import valkey_program
 from pixelflow.devstack.ports import LOOPBACK
@@ -61,10 +60,11 @@ class Valkey:
 
     def is_ready(self) -> bool:
         """Whether it answers with its data loaded."""
-        client = redis.Redis.from_url(self.environment["PIXELFLOW_REDIS_URL"], socket_timeout=2)
+        asked = f"AUTH {self._home.secrets['valkey']}\r\nPING\r\n"
         try:
-            return bool(client.ping())
-        except redis.ConnectionError:
+            with socket.create_connection((LOOPBACK, self._port), timeout=2) as connection:
+                connection.sendall(asked.encode())
+                with connection.makefile("rb") as answers:
+                    return [answers.readline(), answers.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
+        except OSError:
             return False
-        finally:
-            client.close()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def home() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="pixelflow-home-"))
+    path.chmod(0o755)
     yield path
     shutil.rmtree(path)
 

@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Run:
     def go(
         source: Path, *steps: dict[str, Any], source_pixels: int = 50_000_000, output_pixels: int = 50_000_000
     ) -> Rendered:
-        limits = Limits(max_source_pixels=source_pixels, max_output_pixels=output_pixels)
+        limits = Limits(max_source_pixels=source_pixels, max_output_pixels=output_pixels, max_output_bytes=10**9)
         raw = {"source": source, "directory": tmp_path, "pipeline": list(steps), "limits": limits}
         return transform(TransformRequest.model_validate(raw))
 

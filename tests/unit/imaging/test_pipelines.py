@@ -81,7 +81,7 @@ def planned(size: Size, *steps: dict[str, Any]) -> planning.Plan:
         "source": "s",
         "directory": "d",
         "pipeline": steps,
-        "limits": {"max_source_pixels": 1, "max_output_pixels": 1},
+        "limits": {"max_source_pixels": 1, "max_output_pixels": 1, "max_output_bytes": 1},
     }
     pipeline: Pipeline = TransformRequest.model_validate(request).pipeline
     return planning.plan(pipeline, size)

@@ -88,7 +88,8 @@ async def rescue_expired(connection: AsyncConnection, *, limit: int, exhausted: 
                 run_at      = CASE WHEN attempts < max_attempts THEN now() ELSE run_at END,
                 finished_at = CASE WHEN attempts < max_attempts THEN NULL ELSE now() END,
                 error       = CASE WHEN attempts < max_attempts THEN error
-                                   ELSE jsonb_build_object('code', 'attempts_exhausted', 'message', %(exhausted)s::text)
+                                   ELSE jsonb_build_object('code', 'attempts_exhausted', 'message', %(exhausted)s::text,
+                                                           'step_id', NULL)
                               END,
                 task_id = gen_random_uuid(), relayed_at = NULL, lease_until = NULL
             FROM expired WHERE jobs.job_id = expired.job_id

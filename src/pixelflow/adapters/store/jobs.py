@@ -93,7 +93,7 @@ async def insert(
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
     """The user's job of that id."""
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",  # fixed column names
+        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",
         (job_id, user_id),
     )
     row = await cursor.fetchone()

@@ -77,7 +77,6 @@ async def create_job(
         problems.JobAlreadyFinishedError,
         problems.SourceMissingError,
         problems.SourceTooLargeError,
-        problems.ValidationFailedError,
         problems.ObjectsUnavailableError,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pixelflow.contracts.pipeline import SOURCE, Format, Step, output_name
+from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.encode import encode
 from pixelflow.dataplane.imaging.errors import applying, decoding
 from pixelflow.dataplane.imaging.operations import OPERATIONS
@@ -19,7 +20,8 @@ def transform(request: TransformRequest) -> Rendered:
         UnsupportedFormatError: the source is no picture in a format that PixelFlow reads.
         UndecodableError: the source is damaged or ends too early.
         TooManyPixelsError: the source has more pixels than the limits allow; known before any is decoded.
-        OutputTooLargeError: a step would make more pixels than allowed, or a side longer than its format takes.
+        OutputTooLargeError: a step would make more pixels than allowed, a side longer than its format takes, or all
+            outputs together more bytes than allowed.
         OutOfMemoryError: memory did not suffice.
         TransformCrashedError: there was no room for an output.
         StepFailedError: a step can't be applied to this picture.
@@ -42,6 +44,7 @@ class _Run:
         with decoding(source.format):
             self._pictures = {SOURCE: self._kept(SOURCE, source.decode(plan_.shrink))}
         self._formats = {SOURCE: source.format}
+        self._bytes = 0
 
     def step(self, step: Step) -> RenderedOutput | None:
         """Apply one step and write its output, if it has one."""
@@ -59,5 +62,9 @@ class _Run:
         return picture.held() if self.plan.shared(name) else picture
 
     def _written(self, step: Step, picture: Picture, format_: Format) -> RenderedOutput:
-        encode(picture, step, format_, self._request.directory / output_name(step.id, format_))
+        path = self._request.directory / output_name(step.id, format_)
+        encode(picture, step, format_, path)
+        self._bytes += path.stat().st_size
+        if self._bytes > self._request.limits.max_output_bytes:
+            raise OutputTooLargeError("the outputs have more bytes than allowed", step_id=step.id)
         return RenderedOutput(step_id=step.id, format=format_, width=picture.size.width, height=picture.size.height)

@@ -1,0 +1,25 @@
+"""Clients that last: making one takes longer than most requests do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from tests.acceptance.running import client_of
+
+from pixelflow.devstack.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def somebody(service: Stack) -> Iterator[httpx.Client]:
+    """A client for tests that don't mind what else its user does."""
+    with client_of(service) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def nobody(service: Stack) -> Iterator[httpx.Client]:
+    """A client without a key."""
+    with httpx.Client(base_url=service.api_url, timeout=30) as client:
+        yield client

@@ -1,0 +1,76 @@
+"""What a client of the API does with a job, in HTTP and nothing else: create, upload, start, wait, download."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+
+FINISHED = {"succeeded", "failed", "canceled"}
+Json = dict[str, Any]
+
+
+def resize(step_id: str = "small", **fields: object) -> Json:
+    """A step."""
+    return {"id": step_id, "action": "resize", "width": 60, **fields}
+
+
+def create(client: httpx.Client, *steps: Json, **fields: object) -> Json:
+    """Create a job."""
+    answer = client.post("/v1/jobs", json={"pipeline": list(steps) or [resize()], **fields})
+    assert answer.status_code == 202, answer.text
+    created: Json = answer.json()
+    return created
+
+
+def upload(created: Json, source: bytes) -> None:
+    """Send the source where the job says."""
+    told = created["upload"]
+    answer = httpx.request(
+        told["method"], told["presigned_put_url"], content=source, headers=told["headers"], timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def start(client: httpx.Client, created: Json) -> httpx.Response:
+    """Start a job."""
+    return client.post(created["start_url"])
+
+
+def started(client: httpx.Client, source: bytes, *steps: Json, **fields: object) -> Json:
+    """Create, upload and start; returns what creating it returned."""
+    created = create(client, *steps, **fields)
+    upload(created, source)
+    answer = start(client, created)
+    assert answer.status_code == 202, answer.text
+    return created
+
+
+def show(client: httpx.Client, job_id: str) -> Json:
+    """The job."""
+    answer = client.get(f"/v1/jobs/{job_id}")
+    assert answer.status_code == 200, answer.text
+    job: Json = answer.json()
+    return job
+
+
+def finished(client: httpx.Client, job_id: str, *, seconds: float = 30) -> Json:
+    """The job, once it is over."""
+    deadline = time.monotonic() + seconds
+    while (job := show(client, job_id))["status"] not in FINISHED:
+        assert time.monotonic() < deadline, f"not over after {seconds} s: {job}"
+        time.sleep(0.02)
+    return job
+
+
+def done(client: httpx.Client, source: bytes, *steps: Json, **fields: object) -> Json:
+    """A job from its creation to its end, whichever that is."""
+    return finished(client, started(client, source, *steps, **fields)["job_id"])
+
+
+def download(output: Json) -> httpx.Response:
+    """One of a job's outputs."""
+    answer = httpx.get(output["download_url"])
+    assert answer.status_code == 200, answer.text
+    return answer

@@ -1,0 +1,157 @@
+"""Services of a test's own, and the processes that run, as the kernel tells of them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.controlplane.operate import issue_key
+from pixelflow.devstack.stack import Role, Stack
+from pixelflow.devstack.up import pixelflow_roles
+
+PIXELFLOW = [sys.executable, "-m", "pixelflow"]
+
+
+@contextlib.contextmanager
+def new_home() -> Iterator[Path]:
+    """A home that servers which gave up root can enter; pytest's own folders bar their way."""
+    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port that nothing listens on, and that no other stack tries first."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def service_with(settings: dict[str, str]) -> Iterator[Stack]:
+    """A whole PixelFlow beside the one that the other tests share, with ``settings`` of its own."""
+    env = shutil.which("env")
+    assert env
+    told = [env, *(f"{name}={value}" for name, value in settings.items())]
+    with new_home() as home, Stack.open(home, api_port=free_port(), say=lambda _: None) as stack:
+        stack.start_servers()
+        migrate(database_url(stack))
+        roles = [Role(role.name, [*told, *role.command], role.ready_url) for role in pixelflow_roles(stack)]
+        stack.start_processes(roles)
+        yield stack
+
+
+def database_url(stack: Stack) -> str:
+    """Where the stack's jobs are kept."""
+    return stack.environment["PIXELFLOW_DATABASE_URL"]
+
+
+@contextlib.contextmanager
+def client_of(stack: Stack) -> Iterator[httpx.Client]:
+    """A client of the stack's API."""
+    key = issue_key(database_url(stack), user_id="user", name="test")
+    with httpx.Client(base_url=stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+        yield client
+
+
+def usage_rows(url: str, job_ids: list[str]) -> dict[str, int]:
+    """How many rows of ``usage_logs`` each of these jobs has."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT job_id::text, count(*) FROM usage_logs WHERE job_id = ANY(%s::uuid[]) GROUP BY job_id", (job_ids,)
+        ).fetchall()
+    return dict(rows)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process."""
+
+    pid: int
+    parent: int
+    started: int
+    """Clock ticks since boot; with ``pid`` it names one process for good."""
+    command: tuple[str, ...]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is this process that still lives; a dead one that nobody has waited for holds nothing."""
+        found = _process(Path(f"/proc/{self.pid}"))
+        return found is not None and found.started == self.started
+
+    @property
+    def dead_children_faults(self) -> int:
+        """Page faults of those of its children that ended and were waited for: grows with each (proc(5), cminflt)."""
+        return int(_stat(Path(f"/proc/{self.pid}"))[8])
+
+    @property
+    def cpu_ticks(self) -> int:
+        """Processor time it has used."""
+        fields = _stat(Path(f"/proc/{self.pid}"))
+        return int(fields[11]) + int(fields[12])
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory it holds."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024
+
+
+def descendants(pid: int) -> list[Running]:
+    """All living processes below ``pid``."""
+    everybody = [found for path in Path("/proc").glob("[0-9]*") if (found := _process(path))]
+    family, below = {pid}, []
+    for process in sorted(everybody, key=lambda each: each.started):
+        if process.parent in family:
+            family.add(process.pid)
+            below.append(process)
+    return below
+
+
+def children(process: Running) -> list[Running]:
+    """Its living children."""
+    return [each for each in descendants(process.pid) if each.parent == process.pid]
+
+
+def process_of(stack: Stack, name: str) -> Running:
+    """What the stack runs under that name: ``api``, ``worker``, ``valkey`` and so on."""
+    pid = next(each.child.pid for group in stack._supervisor._groups for each in group if each.child.name == name)
+    found = _process(Path(f"/proc/{pid}"))
+    assert found
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    """Until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.02)
+
+
+def _process(path: Path) -> Running | None:
+    try:
+        fields = _stat(path)
+        command = tuple((path / "cmdline").read_text(errors="replace").split("\0")[:-1])
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else Running(int(path.name), int(fields[1]), int(fields[19]), command)
+
+
+def _stat(path: Path) -> list[str]:
+    """The fields of proc(5)'s ``stat`` from the third on."""
+    return (path / "stat").read_text(errors="replace").rpartition(")")[2].split()

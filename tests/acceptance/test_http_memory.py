@@ -1,0 +1,59 @@
+"""The API stays small: no image byte passes through it, and it never loads what decodes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+from tests.acceptance import job_steps as steps
+from tests.acceptance import pictures
+from tests.acceptance.running import process_of
+
+from pixelflow.devstack.stack import Stack
+
+MEBIBYTE = 1024 * 1024
+GIBIBYTE = 1024 * MEBIBYTE
+
+
+def test_an_upload_of_a_gibibyte_leaves_the_api_as_it_was(somebody: httpx.Client, service: Stack) -> None:
+    steps.done(somebody, pictures.photo())
+    created = steps.create(somebody)
+    api = process_of(service, "api")
+    before = api.resident_bytes
+    try:
+        _upload_zeros(created, GIBIBYTE)
+        answer = steps.start(somebody, created)
+        assert (answer.status_code, answer.json()["code"]) == (413, "source_too_large")
+        assert abs(api.resident_bytes - before) < 4 * MEBIBYTE
+        assert steps.show(somebody, created["job_id"])["status"] == "created"
+    finally:
+        _erase(service, created)
+
+
+def _upload_zeros(created: steps.Json, size: int) -> None:
+    chunk = bytes(MEBIBYTE)
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(size // len(chunk)):
+            yield chunk
+
+    headers = {"Content-Length": str(size)}
+    answer = httpx.put(created["upload"]["presigned_put_url"], content=chunks(), headers=headers, timeout=60)
+    assert answer.status_code == 200
+
+
+def _erase(service: Stack, created: steps.Json) -> None:
+    told = created["upload"]
+    bucket = service.home.path / "objects" / service.environment["PIXELFLOW_S3_BUCKET"]
+    (bucket / told["object_key"]).unlink(missing_ok=True)
+
+
+def test_only_the_transforming_child_has_ever_loaded_libvips(somebody: httpx.Client, service: Stack) -> None:
+    steps.done(somebody, pictures.photo())
+    loaded = {name: _maps_libvips(process_of(service, name).pid) for name in ("api", "controller", "worker")}
+    assert loaded == {"api": False, "controller": False, "worker": False}
+
+
+def _maps_libvips(pid: int) -> bool:
+    return "vips" in Path(f"/proc/{pid}/maps").read_text().lower()

@@ -1,0 +1,180 @@
+"""What becomes of jobs when something under the service is gone: the queue, or all of it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.acceptance import job_steps as steps
+from tests.acceptance import pictures
+from tests.acceptance.running import (
+    PIXELFLOW,
+    client_of,
+    descendants,
+    free_port,
+    new_home,
+    process_of,
+    service_with,
+    usage_rows,
+    wait_for,
+)
+
+from pixelflow.devstack.stack import Stack
+
+PATIENCE_SECONDS = 5.0
+"""A client may be kept waiting so long by a queue that is away, and no longer."""
+JOBS = 50
+
+
+@pytest.fixture
+def fragile_service() -> Iterator[Stack]:
+    with service_with({}) as stack:
+        yield stack
+
+
+def test_a_job_started_while_the_queue_is_dead_is_run_when_it_is_back(fragile_service: Stack) -> None:
+    with client_of(fragile_service) as client:
+        steps.done(client, pictures.photo())
+        created = steps.create(client)
+        steps.upload(created, pictures.photo())
+        valkey = process_of(fragile_service, "valkey")
+        os.kill(valkey.pid, signal.SIGKILL)
+        wait_for(lambda: not valkey.alive, 5)
+        _start_in_time(client, created)
+        assert client.get("/readyz").json()["checks"]["redis"] == "unavailable"
+        assert steps.show(client, created["job_id"])["status"] == "queued"
+        _restart(fragile_service)
+        assert steps.finished(client, created["job_id"])["status"] == "succeeded"
+
+
+def test_a_job_started_while_the_queue_hangs_is_run_when_it_answers_again(fragile_service: Stack) -> None:
+    with client_of(fragile_service) as client:
+        steps.done(client, pictures.photo())
+        created = steps.create(client)
+        steps.upload(created, pictures.photo())
+        valkey = process_of(fragile_service, "valkey")
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            _start_in_time(client, created)
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        assert steps.finished(client, created["job_id"])["status"] == "succeeded"
+
+
+def _start_in_time(client: httpx.Client, created: steps.Json) -> None:
+    began = time.monotonic()
+    assert steps.start(client, created).status_code == 202
+    assert time.monotonic() - began < PATIENCE_SECONDS
+
+
+def _restart(stack: Stack) -> None:
+    deadline = time.monotonic() + 10
+    while httpx.get(f"{stack.api_url}/readyz").status_code != 200:
+        stack._supervisor.watch_once()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class Up:
+    """A running ``pixelflow up``."""
+
+    def __init__(self, process: subprocess.Popen[bytes], home: Path) -> None:
+        self.process = process
+        self.credentials = json.loads((home / "credentials.json").read_text())
+        self.family = descendants(process.pid)
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """A client with the key that it made."""
+        headers = {"Authorization": f"Bearer {self.credentials['api_key']}"}
+        with httpx.Client(base_url=self.credentials["api_url"], headers=headers, timeout=30) as client:
+            yield client
+
+    @property
+    def database_url(self) -> str:
+        """Where its jobs are kept, as its API was told."""
+        api = next(each for each in self.family if each.command[-1] == "api")
+        told = Path(f"/proc/{api.pid}/environ").read_text().split("\0")
+        return next(row.partition("=")[2] for row in told if row.startswith("PIXELFLOW_DATABASE_URL="))
+
+    def left_after(self, seconds: float) -> list[tuple[str, ...]]:
+        """The commands of those of its processes that still live then."""
+        deadline = time.monotonic() + seconds
+        while (left := [each for each in self.family if each.alive]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return [each.command for each in left]
+
+
+@contextlib.contextmanager
+def _up(home: Path) -> Iterator[Up]:
+    environment = {**os.environ, "PIXELFLOW_LEASE_SECONDS": "5"}
+    command = [*PIXELFLOW, "up", f"--home={home}", f"--api-port={free_port()}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
+        try:
+            assert process.stdout
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if b"Ctrl-C" in line:
+                    break
+            assert b"Ctrl-C" in said[-1], said
+            yield Up(process, home)
+        finally:
+            process.kill()
+
+
+def test_jobs_survive_the_death_of_everything() -> None:
+    with new_home() as home:
+        with _up(home) as first, first.client() as client:
+            job_ids = _start_together(client)
+            wait_for(lambda: len(_with_status(client, "succeeded")) >= 5, 30)
+            wait_for(lambda: len(_with_status(client, "processing")) >= 2, 30)
+            first.process.kill()
+            assert first.left_after(2) == []
+        with _up(home) as again, again.client() as client:
+            assert again.credentials["api_key"] == first.credentials["api_key"]
+            jobs = [steps.finished(client, job_id, seconds=60) for job_id in job_ids]
+            assert [job["status"] for job in jobs] == ["succeeded"] * JOBS
+            assert usage_rows(again.database_url, job_ids) == dict.fromkeys(job_ids, 1)
+            assert max(job["attempts"] for job in jobs) > 1, "some were cut short"
+            for job in (jobs[0], jobs[-1]):
+                assert pictures.opened(steps.download(job["outputs"][0]).content).width == 500
+            again.process.terminate()
+            again.process.wait(10)
+
+
+def _start_together(client: httpx.Client) -> list[str]:
+    source = pictures.noise(800, 600)
+    pipeline = [steps.resize(f"s{width}", width=width, format="avif", quality=80) for width in (500, 600, 700)]
+    made = [steps.create(client, *pipeline) for _ in range(JOBS)]
+    for created in made:
+        steps.upload(created, source)
+    for created in made:
+        assert steps.start(client, created).status_code == 202
+    return [created["job_id"] for created in made]
+
+
+def _with_status(client: httpx.Client, status: str) -> list[steps.Json]:
+    listed: list[steps.Json] = client.get("/v1/jobs", params={"status": status, "limit": 100}).json()["data"]
+    return listed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_service_in_order_in_the_middle_of_a_job(number: signal.Signals) -> None:
+    with new_home() as home, _up(home) as running, running.client() as client:
+        slow = [steps.resize(f"s{i}", width=2000, enlarge=True, format="avif") for i in range(30)]
+        job_id = steps.started(client, pictures.photo(), *slow)["job_id"]
+        wait_for(lambda: steps.show(client, job_id)["status"] == "processing", 10)
+        running.family = descendants(running.process.pid)
+        running.process.send_signal(number)
+        assert running.process.wait(10) == 0
+        assert running.left_after(0) == []
+        assert "handed back" in (home / "logs" / "worker.log").read_text()

@@ -1,0 +1,287 @@
+"""What PixelFlow signs and stores, against S3 servers: its own dev stack's, a strict one, and any that is named.
+
+The environment may name a third one: ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``, ``…_SECRET_ACCESS_KEY``
+and, if they are not the usual ones, ``…_REGION`` and ``…_BUCKET``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from tests.support.strict_s3 import start_strict_s3
+
+from pixelflow.adapters.objects import ObjectStorage, SignedUrl
+from pixelflow.contracts.problems import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
+from pixelflow.devstack.ports import LOOPBACK
+from pixelflow.devstack.stack import Stack
+from pixelflow.settings import Settings
+
+BODY = b"five!"
+REFUSED = {400, 403}
+NAMED = "PIXELFLOW_TEST_S3_"
+NOT_NEEDED = {
+    "PIXELFLOW_DATABASE_URL": "postgresql://nowhere",
+    "PIXELFLOW_REDIS_URL": "redis://nowhere",
+}
+
+
+def _devstack(request: pytest.FixtureRequest) -> dict[str, str]:
+    stack = request.getfixturevalue("stack")
+    assert isinstance(stack, Stack)
+    return stack.environment
+
+
+def _strict(request: pytest.FixtureRequest) -> dict[str, str]:
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("strict")
+    running = start_strict_s3(folder)
+    request.addfinalizer(lambda: running.__exit__(None, None, None))
+    return running.__enter__().environment
+
+
+def _named(_: pytest.FixtureRequest) -> dict[str, str]:
+    return {
+        "PIXELFLOW_S3_ENDPOINT_URL": os.environ[f"{NAMED}ENDPOINT"],
+        "PIXELFLOW_S3_ACCESS_KEY_ID": os.environ[f"{NAMED}ACCESS_KEY_ID"],
+        "PIXELFLOW_S3_SECRET_ACCESS_KEY": os.environ[f"{NAMED}SECRET_ACCESS_KEY"],
+        "PIXELFLOW_S3_REGION": os.environ.get(f"{NAMED}REGION", "us-east-1"),
+        "PIXELFLOW_S3_BUCKET": os.environ.get(f"{NAMED}BUCKET", "pixelflow-test"),
+    }
+
+
+SERVERS = [pytest.param(_devstack, id="dev stack"), pytest.param(_strict, id="strict")]
+if f"{NAMED}ENDPOINT" in os.environ:
+    SERVERS.append(pytest.param(_named, id="named"))
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def settings(request: pytest.FixtureRequest) -> Settings:
+    environment: dict[str, str] = NOT_NEEDED | request.param(request)
+    return Settings.model_validate(
+        {name.removeprefix("PIXELFLOW_").lower(): each for name, each in environment.items()}
+    )
+
+
+@pytest.fixture(scope="module")
+def storage(settings: Settings) -> ObjectStorage:
+    return ObjectStorage(settings)
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[httpx.Client]:
+    with httpx.Client() as client:
+        yield client
+
+
+def _size_of(storage: ObjectStorage, key: str) -> int | None:
+    return asyncio.run(storage.size_of(key))
+
+
+@pytest.fixture
+def key() -> str:
+    return f"uploads/{uuid4()}/source"
+
+
+def _upload_url(storage: ObjectStorage, key: str, *, seconds: int = 60) -> SignedUrl:
+    return storage.sign_upload(key, content_length=len(BODY), content_type="image/jpeg", seconds=seconds)
+
+
+def _download_url(storage: ObjectStorage, key: str, *, seconds: int = 60) -> str:
+    return storage.sign_download(key, media_type="image/webp", file_name="small.webp", seconds=seconds).url
+
+
+def test_an_upload_as_it_was_signed_is_kept(storage: ObjectStorage, web: httpx.Client, key: str) -> None:
+    signed = _upload_url(storage, key)
+    assert _size_of(storage, key) is None
+    assert web.put(signed.url, content=BODY, headers=dict(signed.headers)).status_code == 200
+    assert _size_of(storage, key) == len(BODY)
+
+
+def test_an_upload_of_which_nothing_was_declared_may_be_anything(
+    storage: ObjectStorage, web: httpx.Client, key: str
+) -> None:
+    signed = storage.sign_upload(key, content_length=None, content_type=None, seconds=60)
+    assert signed.headers == {}
+    assert web.put(signed.url, content=b"anything", headers={"Content-Type": "text/plain"}).status_code == 200
+    assert _size_of(storage, key) == 8
+
+
+def _other_signature(url: str) -> str:
+    return url[:-1] + ("0" if url[-1] != "0" else "1")
+
+
+def _other_key(url: str) -> str:
+    return url.replace("/source?", "/other?")
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "body", "content_type"),
+    [
+        pytest.param("PUT", _other_signature, BODY, "image/jpeg", id="wrong signature"),
+        pytest.param("PUT", _other_key, BODY, "image/jpeg", id="other key"),
+        pytest.param("PUT", lambda url: url.replace("Expires=60", "Expires=600"), BODY, "image/jpeg", id="longer life"),
+        pytest.param("PUT", lambda url: url.partition("?")[0], BODY, "image/jpeg", id="no signature"),
+        pytest.param("POST", str, BODY, "image/jpeg", id="other method"),
+        pytest.param("DELETE", str, BODY, "image/jpeg", id="delete"),
+        pytest.param("PUT", str, BODY + b"!", "image/jpeg", id="longer"),
+        pytest.param("PUT", str, BODY[:-1], "image/jpeg", id="shorter"),
+        pytest.param("PUT", str, BODY, "image/png", id="other content type"),
+    ],
+)
+def test_an_upload_that_was_not_signed_like_this_is_refused(
+    *,
+    storage: ObjectStorage,
+    web: httpx.Client,
+    key: str,
+    method: str,
+    change: Callable[[str], str],
+    body: bytes,
+    content_type: str,
+) -> None:
+    url = change(_upload_url(storage, key).url)
+    answer = web.request(method, url, content=body, headers={"Content-Type": content_type})
+    assert answer.status_code in REFUSED | {405, 501}
+    assert _size_of(storage, key) is None
+    assert _size_of(storage, key.replace("source", "other")) is None
+
+
+def test_urls_expire(storage: ObjectStorage, web: httpx.Client, key: str) -> None:
+    storage_url = _upload_url(storage, key)
+    assert web.put(storage_url.url, content=BODY, headers=dict(storage_url.headers)).status_code == 200
+    upload, download = _upload_url(storage, _other(key), seconds=1), _download_url(storage, key, seconds=1)
+    assert web.get(download).status_code == 200
+    _until(lambda: web.get(download).status_code in REFUSED)
+    assert web.put(upload.url, content=BODY, headers=dict(upload.headers)).status_code in REFUSED
+    assert _size_of(storage, _other(key)) is None
+
+
+def _other(key: str) -> str:
+    return key.replace("source", "other")
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_download_has_the_type_and_name_that_were_signed(
+    storage: ObjectStorage, web: httpx.Client, key: str, tmp_path: Path
+) -> None:
+    _store(storage, key, tmp_path)
+    answer = web.get(_download_url(storage, key))
+    assert (answer.status_code, answer.content) == (200, BODY)
+    assert answer.headers["Content-Type"] == "image/webp"
+    assert 'filename="small.webp"' in answer.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        pytest.param("GET", _other_signature, id="wrong signature"),
+        pytest.param("GET", _other_key, id="other key"),
+        pytest.param("GET", lambda url: url.replace("image%2Fwebp", "text%2Fhtml"), id="other type"),
+        pytest.param("GET", lambda url: url.replace("small.webp", "evil.exe"), id="other name"),
+        pytest.param("GET", lambda url: url.replace("Expires=60", "Expires=600"), id="longer life"),
+        pytest.param("GET", lambda url: url.partition("?")[0], id="no signature"),
+        pytest.param("PUT", str, id="other method"),
+        pytest.param("DELETE", str, id="delete"),
+    ],
+)
+def test_a_download_that_was_not_signed_like_this_is_refused(
+    *,
+    storage: ObjectStorage,
+    web: httpx.Client,
+    key: str,
+    tmp_path: Path,
+    method: str,
+    change: Callable[[str], str],
+) -> None:
+    _store(storage, key, tmp_path)
+    answer = web.request(method, change(_download_url(storage, key)))
+    assert answer.status_code in REFUSED
+    assert BODY not in answer.content
+    assert _size_of(storage, key) == len(BODY)
+
+
+def _store(storage: ObjectStorage, key: str, folder: Path, body: bytes = BODY) -> None:
+    (folder / "output").write_bytes(body)
+    with (folder / "output").open("rb") as file:
+        storage.store(file, key, media_type="image/jpeg")
+
+
+def test_what_is_stored_is_fetched_again(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
+    body = os.urandom(3_000_000)
+    _store(storage, key, tmp_path, body)
+    size, sha256 = storage.fetch(key, tmp_path / "copy", max_bytes=len(body))
+    assert (size, sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    assert (tmp_path / "copy").read_bytes() == body
+
+
+def test_nothing_is_as_good_as_something(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
+    _store(storage, key, tmp_path, b"")
+    assert storage.fetch(key, tmp_path / "copy", max_bytes=1)[0] == 0
+
+
+def test_a_source_over_the_limit_is_not_fetched(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
+    _store(storage, key, tmp_path)
+    with pytest.raises(SourceOverLimitError):
+        storage.fetch(key, tmp_path / "copy", max_bytes=len(BODY) - 1)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_source_that_is_not_there_is_told_so(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceGoneError):
+        storage.fetch(key, tmp_path / "copy", max_bytes=1)
+
+
+def test_a_server_that_is_there_is_told_so(storage: ObjectStorage) -> None:
+    asyncio.run(storage.ping())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"s3_secret_access_key": "wrong"}, id="wrong secret"),
+        pytest.param({"s3_bucket": "no-such-bucket"}, id="no bucket"),
+        pytest.param({"s3_endpoint_url": f"http://{LOOPBACK}:1"}, id="no server"),
+    ],
+)
+def test_a_server_that_can_not_be_used_is_told_so_without_a_secret(settings: Settings, change: dict[str, str]) -> None:
+    told = {**settings.model_dump(), **change}
+    unusable = ObjectStorage(Settings.model_validate(told))
+    with pytest.raises(ObjectsUnavailableError) as raised:
+        asyncio.run(unusable.ping())
+    assert settings.s3_access_key_id not in str(raised.value)
+
+
+def test_a_server_that_says_nothing_does_not_hold_who_asks(settings: Settings) -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:  # the kernel accepts; nobody ever answers
+        told = {**settings.model_dump(), "s3_endpoint_url": f"http://{LOOPBACK}:{silent.getsockname()[1]}"}
+        storage = ObjectStorage(Settings.model_validate(told))
+        began = time.monotonic()
+        with pytest.raises(ObjectsUnavailableError):
+            _size_of(storage, "uploads/key")
+    assert time.monotonic() - began < 5
+
+
+def test_a_copy_that_can_not_be_written_is_not_the_fault_of_storage(
+    storage: ObjectStorage, web: httpx.Client, key: str, tmp_path: Path
+) -> None:
+    signed = _upload_url(storage, key)
+    web.put(signed.url, content=BODY, headers=dict(signed.headers))
+    with pytest.raises(OSError, match="no-folder"):
+        storage.fetch(key, tmp_path / "no-folder" / "copy", max_bytes=len(BODY))
+
+
+def test_a_signed_url_is_not_shown_in_logs(storage: ObjectStorage, key: str) -> None:
+    assert "Signature" not in repr(_upload_url(storage, key))

@@ -1,0 +1,56 @@
+"""Ports: the same as before where possible, and the person is told where not."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pixelflow.devstack.account import servers_account
+from pixelflow.devstack.errors import StackError
+from pixelflow.devstack.home import Home
+from pixelflow.devstack.ports import choose_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def opened(home: Path) -> Iterator[Home]:
+    opened = Home(home, servers_account())
+    yield opened
+    opened.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+def test_servers_keep_their_ports(opened: Home, said: list[str]) -> None:
+    wanted = _free_port()
+    first = choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append)
+    assert first["api"] == wanted
+    assert len(set(first.values())) == 3
+    assert choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append) == first
+    assert said == []
+
+
+def test_a_server_s_busy_port_is_replaced_and_said(opened: Home, said: list[str]) -> None:
+    wanted = _free_port()
+    first = choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append)
+    with socket.create_server(("127.0.0.1", first["one"])):
+        second = choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append)
+    assert second["one"] != first["one"]
+    assert second["two"] == first["two"]
+    assert said == [f"Port {first['one']} is busy: one listens on {second['one']} instead."]
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65_536])
+def test_what_is_no_port_is_refused(opened: Home, said: list[str], port: int) -> None:
+    with pytest.raises(StackError, match=f"{port} is no port: choose one from 1 to 65535"):
+        choose_ports(opened, [], api_port=port, say=said.append)

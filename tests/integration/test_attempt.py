@@ -1,0 +1,195 @@
+"""One attempt on a real database, real object storage and real children: every way that it can end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import obstore
+import pytest
+from tests.acceptance import pictures
+from tests.integration.job_rows import LEASE, claimed, row_of, rows
+
+from pixelflow.adapters.objects import ObjectStorage, source_key
+from pixelflow.adapters.store import attempts
+from pixelflow.adapters.store.attempts import ClaimedJob
+from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.contracts.problems import ObjectsUnavailableError
+from pixelflow.dataplane.attempt import Attempts, Bounds
+from pixelflow.dataplane.child_process import ChildLimits
+from pixelflow.dataplane.leases import GoodbyeError, HeldLease, LeaseLostError
+from pixelflow.dataplane.protocol import Limits
+from pixelflow.dataplane.sandbox import Sandbox
+from pixelflow.devstack.stack import Stack
+from pixelflow.settings import Settings
+
+BOUNDS = Bounds(
+    max_source_bytes=1_000_000,
+    transform=Limits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
+)
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    limits = ChildLimits(memory_bytes=2_000_000_000, seconds=30)
+    sandbox = Sandbox(slots=1, limits=limits, scratch=tmp_path_factory.getbasetemp())
+    sandbox.start()
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture(scope="session")
+def storage(quiet_stack: Stack) -> ObjectStorage:
+    names = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in quiet_stack.environment.items()}
+    return ObjectStorage(Settings.model_validate(names))
+
+
+class Unavailable:
+    """A storage that does not answer."""
+
+    def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
+        del key, destination, max_bytes
+        raise ObjectsUnavailableError("Object storage is not available; try again shortly")
+
+    def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
+        raise NotImplementedError
+
+    def store(self, file: object, key: str, *, media_type: str) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def run(database: Database, sandbox: Sandbox, storage: ObjectStorage, tmp_path: Path) -> Callable[..., None]:
+    """Makes an attempt at a claimed job."""
+    scratch = tmp_path_of(sandbox, tmp_path)
+
+    def run(job: ClaimedJob, held: HeldLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
+        told: dict[str, Any] = {"sandbox": sandbox, "storages": {"s3_presigned": storage}, **parts}
+        Attempts(database=database, bounds=BOUNDS, scratch=scratch, jitter=lambda: 0.0, **told).run(
+            job, held or HeldLease(job.lease, until=0)
+        )
+        assert list(scratch.iterdir()) == [], "nothing is left in the scratch folder"
+
+    return run
+
+
+def tmp_path_of(sandbox: Sandbox, tmp_path: Path) -> Path:
+    """A scratch folder that the sandbox's children may enter."""
+    assert tmp_path.is_relative_to(sandbox._scratch)
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+def _job(connection: Connection, storage: ObjectStorage, source: bytes, **columns: Any) -> ClaimedJob:  # noqa: ANN401
+    job = claimed(connection, **columns)
+    obstore.put(storage._moved, source_key(job.job_id), source)
+    connection.execute("UPDATE jobs SET source_key = %s WHERE job_id = %s", (source_key(job.job_id), job.job_id))
+    return ClaimedJob(**{**vars(job), "source_key": source_key(job.job_id)})
+
+
+def test_success_keeps_outputs_under_the_attempt_s_own_prefix(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None]
+) -> None:
+    source = pictures.photo()
+    job = _job(connection, storage, source)
+    run(job)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["source_sha256"]) == ("succeeded", hashlib.sha256(source).hexdigest())
+    (output,) = rows(connection, "outputs", job.job_id)
+    assert output["object_key"] == f"outputs/{job.job_id}/1/small.jpg"
+    kept = bytes(obstore.get(storage._moved, output["object_key"]).bytes())
+    assert (len(kept), hashlib.sha256(kept).hexdigest()) == (output["bytes"], output["sha256"])
+    (usage,) = rows(connection, "usage_logs", job.job_id)
+    assert usage["pixels_processed"] == 60 * 40
+    (attempt,) = rows(connection, "attempts", job.job_id)
+    assert attempt["stages"].keys() >= {"fetch", "wait", "transform", "store"}
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        pytest.param(b"text", "unsupported_format", id="refused by the child"),
+        pytest.param(bytes(1_000_001), "source_too_large", id="too large to be fetched"),
+        pytest.param(pictures.photo(2000, 1000), "too_many_pixels", id="too many pixels"),
+    ],
+)
+def test_a_fault_of_the_source_fails_the_job(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], source: bytes, code: str
+) -> None:
+    job = _job(connection, storage, source)
+    run(job)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"]) == ("failed", code)
+    assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["failed"]
+
+
+def test_a_source_that_is_gone_fails_the_job(connection: Connection, run: Callable[..., None]) -> None:
+    job = claimed(connection, source_key="uploads/nothing/source")
+    run(job)
+    assert row_of(connection, job.job_id)["error"]["code"] == "source_gone"
+
+
+def test_a_storage_that_is_away_hands_the_job_back_for_later(connection: Connection, run: Callable[..., None]) -> None:
+    job = claimed(connection)
+    run(job, storages={"s3_presigned": Unavailable()})
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 1, "objects_unavailable")
+    assert row["run_at"] > datetime.now(UTC)
+    assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["retried"]
+
+
+def test_the_last_attempt_that_fails_fails_the_job(connection: Connection, run: Callable[..., None]) -> None:
+    job = claimed(connection, max_attempts=1)
+    run(job, storages={"s3_presigned": Unavailable()})
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"]) == ("failed", "attempts_exhausted")
+
+
+def test_a_leaving_worker_hands_the_job_back_uncounted_and_at_once(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None]
+) -> None:
+    job = _job(connection, storage, pictures.photo())
+    held = HeldLease(job.lease, until=0)
+    held.interrupt(GoodbyeError())
+    run(job, held)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]) == ("queued", 0, None)
+    assert attempts.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None]
+) -> None:
+    job = _job(connection, storage, pictures.photo())
+    held = HeldLease(job.lease, until=0)
+    held.interrupt(LeaseLostError())
+    before = row_of(connection, job.job_id)
+    run(job, held)
+    assert row_of(connection, job.job_id) == before
+
+
+def test_a_job_that_was_given_away_meanwhile_is_not_finished_twice(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None]
+) -> None:
+    job = _job(connection, storage, pictures.photo())
+    connection.execute("UPDATE jobs SET lease_token = lease_token + 1")
+    run(job)
+    assert row_of(connection, job.job_id)["status"] == "processing"
+    assert rows(connection, "outputs", job.job_id) == []
+    assert rows(connection, "usage_logs", job.job_id) == []
+
+
+def test_no_path_and_no_key_is_told_to_the_owner_of_a_failed_job(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], tmp_path: Path
+) -> None:
+    job = _job(connection, storage, pictures.photo()[:200])
+    run(job)
+    told = json.dumps(row_of(connection, job.job_id)["error"])
+    assert str(tmp_path) not in told
+    assert "uploads/" not in told

@@ -1,0 +1,180 @@
+"""Settings: a process that is configured wrongly says so in one sentence per setting, and tells no secret."""
+
+from __future__ import annotations
+
+import subprocess
+import traceback
+from pathlib import Path
+
+import pytest
+from tests.acceptance.running import PIXELFLOW
+
+from pixelflow.adapters.store.migrate import migrate
+from pixelflow.contracts.problems import StoreUnavailableError
+from pixelflow.settings import Settings, SettingsError, load
+
+SECRET = "hush-hush-hush"
+VALID = {
+    "PIXELFLOW_DATABASE_URL": f"postgresql://user:{SECRET}@db:5432/pixelflow",
+    "PIXELFLOW_REDIS_URL": f"redis://:{SECRET}@redis:6379/0",
+    "PIXELFLOW_S3_ENDPOINT_URL": "http://s3:9000/",
+    "PIXELFLOW_S3_BUCKET": "pixelflow",
+    "PIXELFLOW_S3_ACCESS_KEY_ID": "key",
+    "PIXELFLOW_S3_SECRET_ACCESS_KEY": SECRET,
+}
+
+UNREADABLE_POSTGRES = [
+    f"postgresql://user:{SECRET}/x@db:5432/pixelflow",
+    f"postgresql://user:{SECRET}#x@db:5432/pixelflow",
+    f"postgresql://user:{SECRET}?x@db:5432/pixelflow",
+    f"postgresql://user:[{SECRET}@db:5432/pixelflow",
+    f"postgresql://user:x@{SECRET}@db:5432/pixelflow",
+    f"postgresql://user:{SECRET}%zz@db:5432/pixelflow",
+    f"postgresql://user:{SECRET} @db:5432/pixelflow",
+    f"postgresql://user:{SECRET}@db:5432x/pixelflow",
+    f"postgresql://user:{SECRET}@db:99999/pixelflow",
+    f"postgresql://user:{SECRET}@db/pixelflow?sslmod=require",
+    f"postgresql://user:{SECRET}@one:5432,two:5432/pixelflow",
+    f"postgresql://user:{SECRET}@one,two/pixelflow",
+]
+UNREADABLE_REDIS = [
+    f"redis://:{SECRET}/x@redis:6379/0",
+    f"redis://:/{SECRET}@redis:6379/0",
+    f"redis://:#{SECRET}@redis:6379/0",
+    f"redis://:?{SECRET}@redis:6379/0",
+    f"redis://:[{SECRET}@redis:6379/0",
+    f"redis://:{SECRET}@redis:port/0",
+    f"redis://:{SECRET}@redis/zero",
+    f"redis://:{SECRET}@",
+    "unix://",
+]
+UNREADABLE_S3 = [
+    f"http://key:{SECRET}@s3:9000",
+    f"http://s3:9000/?token={SECRET}",
+    f"http://s3:9000/#{SECRET}",
+    f"http://s3:{SECRET}",
+    "http://",
+    "http://s3:9000\n",
+]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"PIXELFLOW_{name.upper()}", raising=False)
+    for name, value in VALID.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def _complaint() -> str:
+    with pytest.raises(SettingsError) as raised:
+        load()
+    assert SECRET not in str(raised.value)
+    return str(raised.value)
+
+
+def test_what_has_no_default_is_enough() -> None:
+    settings = load()
+    assert settings.public_endpoint_url == settings.s3_endpoint_url == "http://s3:9000"
+    assert SECRET not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_each_missing_setting_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.delenv(name)
+    assert _complaint().startswith(f"{name} is not set. It is: ")
+    assert _complaint().count("\n") == 0
+
+
+def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    for name in VALID:
+        environment.delenv(name)
+    assert [line.partition(" ")[0] for line in _complaint().splitlines()] == list(VALID)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PIXELFLOW_DATABASE_URL", f"mysql://user:{SECRET}@db/pixelflow"),
+        ("PIXELFLOW_DATABASE_URL", SECRET),
+        ("PIXELFLOW_DATABASE_URL", ""),
+        ("PIXELFLOW_REDIS_URL", f"http://:{SECRET}@redis"),
+        ("PIXELFLOW_S3_ENDPOINT_URL", "s3:9000"),
+        ("PIXELFLOW_S3_PUBLIC_ENDPOINT_URL", "ftp://s3"),
+        *(("PIXELFLOW_DATABASE_URL", url) for url in UNREADABLE_POSTGRES),
+        *(("PIXELFLOW_REDIS_URL", url) for url in UNREADABLE_REDIS),
+        *(("PIXELFLOW_S3_ENDPOINT_URL", url) for url in UNREADABLE_S3),
+        ("PIXELFLOW_API_PORT", "0"),
+        ("PIXELFLOW_API_PORT", "http"),
+        ("PIXELFLOW_MAX_SOURCE_BYTES", "-1"),
+        ("PIXELFLOW_MAX_SOURCE_PIXELS", "0"),
+        ("PIXELFLOW_LEASE_SECONDS", "0"),
+        ("PIXELFLOW_LEASE_SECONDS", "nan"),
+        ("PIXELFLOW_MAX_ATTEMPTS", "0"),
+        ("PIXELFLOW_JOB_TIMEOUT_SECONDS", "soon"),
+        ("PIXELFLOW_WORKER_CONCURRENCY", "0"),
+        ("PIXELFLOW_WORKER_MAX_ACTIVE_JOBS", "1000"),
+        ("PIXELFLOW_WORKER_CHILD_MEMORY_BYTES", "1"),
+        ("PIXELFLOW_LOCAL_ROOTS", "relative/folder"),
+        ("PIXELFLOW_LOCAL_ROOTS", "/does/not/exist"),
+        ("PIXELFLOW_LOCAL_ROOTS", "/etc/passwd"),
+        ("PIXELFLOW_LOG_FORMAT", "xml"),
+        ("PIXELFLOW_LOG_LEVEL", "loud"),
+    ],
+)
+def test_each_wrong_setting_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    assert _complaint().startswith(f"{name} is wrong: ")
+    assert _complaint().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PIXELFLOW_DATABASE_URL", f"postgres://user:{SECRET}%40%2F@db/pixelflow?sslmode=require"),
+        ("PIXELFLOW_DATABASE_URL", "postgresql://[::1]:5432/pixelflow"),
+        ("PIXELFLOW_DATABASE_URL", "postgresql:///pixelflow?host=/run/postgresql"),
+        ("PIXELFLOW_REDIS_URL", f"rediss://user:{SECRET}%40@redis"),
+        ("PIXELFLOW_REDIS_URL", "redis://redis:6379/12?socket_keepalive=yes"),
+        ("PIXELFLOW_REDIS_URL", "unix:///run/valkey.sock?db=1"),
+        ("PIXELFLOW_S3_ENDPOINT_URL", "https://gateway.example/s3"),
+    ],
+)
+def test_each_way_to_write_a_url_is_taken(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    kept = getattr(load(), name.removeprefix("PIXELFLOW_").lower())
+    assert (kept if isinstance(kept, str) else kept.get_secret_value()) == value
+
+
+@pytest.mark.parametrize("url", [f"postgresql://user:{SECRET}%zz@db/pixelflow", f"postgresql://user:{SECRET}@db:x/p"])
+def test_migrating_by_a_url_that_cant_be_read_does_not_show_it(url: str) -> None:
+    with pytest.raises(StoreUnavailableError) as raised:
+        migrate(url)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+def test_more_transforms_than_threads_are_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PIXELFLOW_WORKER_CONCURRENCY", "2")
+    environment.setenv("PIXELFLOW_WORKER_MAX_ACTIVE_JOBS", "3")
+    assert "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS" in _complaint()
+
+
+def test_local_roots_are_told_with_their_links_followed(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    environment.setenv("PIXELFLOW_LOCAL_ROOTS", f"{tmp_path}/link:{tmp_path}")
+    assert load().local_roots == (tmp_path / "real", tmp_path)
+
+
+@pytest.mark.parametrize("role", ["api", "worker", "controller", "migrate"])
+def test_no_process_starts_on_wrong_settings(environment: pytest.MonkeyPatch, role: str) -> None:
+    environment.delenv("PIXELFLOW_S3_BUCKET")
+    environment.setenv("PIXELFLOW_DATABASE_URL", f"mysql://user:{SECRET}@db/pixelflow")
+    ended = subprocess.run([*PIXELFLOW, role], capture_output=True, text=True, timeout=20, check=False)
+    told = ended.stdout + ended.stderr
+    assert ended.returncode not in {0, -6}
+    assert "PIXELFLOW_S3_BUCKET is not set" in told
+    assert "PIXELFLOW_DATABASE_URL is wrong" in told
+    assert "Traceback" not in told
+    assert SECRET not in told

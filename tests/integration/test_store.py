@@ -1,0 +1,285 @@
+"""What moves a job's row, and what can't: claims, fences, rescues. On a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from tests.integration.job_rows import LEASE, claimed, expire, put, row_of, rows
+
+from pixelflow.adapters.store import attempts, dispatch, transitions
+from pixelflow.adapters.store.attempts import ClaimedJob, Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.adapters.store.database import AsyncConnection, Connection
+from pixelflow.contracts.job import TRANSITIONS, JobStatus
+
+SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
+OUTPUT = OutputRow("small", 0, "resize", "jpeg", "outputs/x/1/small.jpg", 400, 60, 40, "o")
+USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
+ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
+
+
+def _claim(connection: Connection, job_id: UUID) -> ClaimedJob | None:
+    return attempts.claim(connection, job_id=job_id, worker_id="worker", lease=LEASE)
+
+
+def _succeed(connection: Connection, lease: Lease) -> bool:
+    return attempts.succeed(connection, lease, source=SOURCE, outputs=[OUTPUT], usage=USAGE, stages={"fetch": 1})
+
+
+def _fail(connection: Connection, lease: Lease) -> bool:
+    return attempts.fail(connection, lease, error=ERROR, stages={"fetch": 1})
+
+
+def _hand_back(connection: Connection, lease: Lease, *, counted: bool = True) -> bool:
+    return attempts.hand_back(
+        connection, lease, delay=timedelta(seconds=60), counted=counted, error=ERROR, stages={"fetch": 1}
+    )
+
+
+def _renew(connection: Connection, lease: Lease) -> bool:
+    return lease.job_id in attempts.renew(connection, [lease], lease=LEASE)
+
+
+WRITES: dict[str, Callable[[Connection, Lease], bool]] = {
+    "succeed": _succeed,
+    "fail": _fail,
+    "hand_back": _hand_back,
+    "renew": _renew,
+}
+by_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+
+
+def test_a_claim_gives_the_job_a_lease_and_opens_an_attempt(connection: Connection) -> None:
+    job = claimed(connection)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["lease_token"]) == ("processing", 1, 1)
+    assert row["lease_until"] is not None
+    assert row["started_at"] is not None
+    (attempt,) = rows(connection, "attempts", job.job_id)
+    assert (attempt["attempt"], attempt["worker_id"], attempt["ended_at"]) == (1, "worker", None)
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.QUEUED])
+def test_only_a_queued_job_is_claimed(connection: Connection, status: JobStatus) -> None:
+    job_id = put(connection, status)
+    before = row_of(connection, job_id)
+    assert _claim(connection, job_id) is None
+    assert row_of(connection, job_id) == before
+    assert rows(connection, "attempts", job_id) == []
+
+
+def test_a_job_is_not_claimed_before_it_is_due(connection: Connection) -> None:
+    assert _claim(connection, put(connection, due_in=60)) is None
+
+
+def test_nothing_is_claimed_where_there_is_no_job(connection: Connection) -> None:
+    assert _claim(connection, uuid4()) is None
+
+
+def test_of_two_claims_at_once_one_gets_the_job(connection: Connection, database_url: str) -> None:
+    job_id = put(connection)
+    with psycopg.connect(database_url, row_factory=dict_row) as first:
+        winner = _claim(first, job_id)  # not committed yet
+        with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as second:
+            second.execute("SET statement_timeout = 100")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                _claim(second, job_id)  # waits for the first to make up its mind
+            first.commit()
+            assert _claim(second, job_id) is None
+    assert winner
+    assert row_of(connection, job_id)["attempts"] == 1
+
+
+@by_write
+def test_a_stale_lease_writes_nothing(connection: Connection, write: Callable[[Connection, Lease], bool]) -> None:
+    job = claimed(connection)
+    assert _hand_back(connection, job.lease)
+    connection.execute("UPDATE jobs SET run_at = now()")
+    assert _claim(connection, job.job_id)
+    before = row_of(connection, job.job_id), rows(connection, "attempts", job.job_id)
+    assert not write(connection, job.lease)
+    assert (row_of(connection, job.job_id), rows(connection, "attempts", job.job_id)) == before
+    assert rows(connection, "outputs", job.job_id) == []
+    assert rows(connection, "usage_logs", job.job_id) == []
+
+
+def test_success_writes_source_outputs_usage_and_attempt_once(connection: Connection) -> None:
+    job = claimed(connection)
+    assert _succeed(connection, job.lease)
+    assert not _succeed(connection, job.lease)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["source_sha256"], row["source_width"]) == ("succeeded", "s", 120)
+    assert row["finished_at"] is not None
+    assert [output["object_key"] for output in rows(connection, "outputs", job.job_id)] == [OUTPUT.object_key]
+    (usage,) = rows(connection, "usage_logs", job.job_id)
+    assert (usage["user_id"], usage["pixels_processed"], usage["compute_time_ms"]) == ("user", 2400, 7)
+    (attempt,) = rows(connection, "attempts", job.job_id)
+    assert (attempt["outcome"], attempt["stages"]) == ("succeeded", {"fetch": 1})
+    assert attempt["ended_at"] is not None
+
+
+def test_success_is_all_or_nothing(connection: Connection) -> None:
+    job = claimed(connection)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        attempts.succeed(connection, job.lease, source=SOURCE, outputs=[OUTPUT, OUTPUT], usage=USAGE, stages={})
+    assert row_of(connection, job.job_id)["status"] == "processing"
+    assert rows(connection, "usage_logs", job.job_id) == []
+
+
+def test_failure_keeps_the_reason(connection: Connection) -> None:
+    job = claimed(connection)
+    assert _fail(connection, job.lease)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"], row["lease_until"]) == ("failed", ERROR, None)
+    assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["failed"]
+
+
+@pytest.mark.parametrize(("counted", "attempts_left_in_row"), [(True, 1), (False, 0)])
+def test_a_job_handed_back_is_due_later_and_needs_a_new_message(
+    connection: Connection, counted: bool, attempts_left_in_row: int
+) -> None:
+    job = claimed(connection, relayed_at="now")
+    before = row_of(connection, job.job_id)
+    assert _hand_back(connection, job.lease, counted=counted)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["relayed_at"]) == ("queued", attempts_left_in_row, None)
+    assert row["task_id"] != before["task_id"]
+    assert _claim(connection, job.job_id) is None, "not due yet"
+
+
+async def test_an_expired_lease_goes_back_to_the_queue(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    expired, held = claimed(connection), claimed(connection)
+    expire(connection, expired.job_id)
+    rescued = await dispatch.rescue_expired(async_connection, limit=10, exhausted="used up")
+    assert [(row.job_id, row.status) for row in rescued] == [(expired.job_id, "queued")]
+    assert row_of(connection, held.job_id)["status"] == "processing"
+    (lost,) = rows(connection, "attempts", expired.job_id)
+    assert lost["outcome"] == "lost"
+    again = _claim(connection, expired.job_id)
+    assert again
+    assert (again.attempts, again.lease_token) == (2, 2)
+    assert not _succeed(connection, expired.lease)
+
+
+async def test_a_job_whose_attempts_are_used_up_fails(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    job = claimed(connection, max_attempts=1)
+    expire(connection, job.job_id)
+    rescued = await dispatch.rescue_expired(async_connection, limit=10, exhausted="used up")
+    assert [row.status for row in rescued] == ["failed"]
+    row = row_of(connection, job.job_id)
+    assert (row["error"]["code"], row["error"]["message"]) == ("attempts_exhausted", "used up")
+    assert row["finished_at"] is not None
+    assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["lost"]
+
+
+async def test_two_relays_share_the_rows(connection: Connection, async_connection: AsyncConnection) -> None:
+    made = {put(connection) for _ in range(4)}
+    stale = timedelta(seconds=15)
+    async with await psycopg.AsyncConnection.connect(
+        connection.info.dsn, password=connection.info.password, row_factory=dict_row
+    ) as other:
+        first = await dispatch.take_unrelayed(other, stale=stale, limit=3)  # not committed: its rows stay locked
+        second = await asyncio.wait_for(dispatch.take_unrelayed(async_connection, stale=stale, limit=3), 5)
+        await other.commit()
+    assert (len(first), len(second)) == (3, 1)
+    assert {row.job_id for row in first + second} == made
+    assert await dispatch.take_unrelayed(async_connection, stale=stale, limit=3) == []
+
+
+async def test_only_queued_due_and_unrelayed_rows_are_relayed(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    fresh, stale = put(connection), put(connection, relayed_at="2001-01-01")
+    put(connection, relayed_at="now")
+    put(connection, due_in=60)
+    for status in set(JobStatus) - {JobStatus.QUEUED}:
+        put(connection, status)
+    taken = await dispatch.take_unrelayed(async_connection, stale=timedelta(seconds=15), limit=10)
+    assert {row.job_id for row in taken} == {fresh, stale}
+
+
+Move = Callable[[AsyncConnection, Connection, UUID], Awaitable[object]]
+
+
+def _by_worker(write: Callable[[Connection, Lease], bool]) -> Move:
+    async def move(_: AsyncConnection, connection: Connection, job_id: UUID) -> object:
+        return write(connection, Lease(job_id, 0))
+
+    return move
+
+
+async def _start(connection: AsyncConnection, _: Connection, job_id: UUID) -> object:
+    return await transitions.queue(
+        connection,
+        job_id=job_id,
+        user_id="user",
+        moved_from={JobStatus.CREATED},
+        new_run=False,
+        task_id=uuid4(),
+        source_bytes=1,
+        traceparent=None,
+    )
+
+
+async def _retry(connection: AsyncConnection, _: Connection, job_id: UUID) -> object:
+    return await transitions.queue(
+        connection,
+        job_id=job_id,
+        user_id="user",
+        moved_from={JobStatus.FAILED, JobStatus.CANCELED},
+        new_run=True,
+        task_id=uuid4(),
+        source_bytes=1,
+        traceparent=None,
+    )
+
+
+async def _cancel(connection: AsyncConnection, _: Connection, job_id: UUID) -> object:
+    return await transitions.cancel(connection, job_id=job_id, user_id="user")
+
+
+async def _erase(connection: AsyncConnection, _: Connection, job_id: UUID) -> object:
+    return await transitions.erase(connection, job_id=job_id, user_id="user")
+
+
+async def _claim_it(_: AsyncConnection, connection: Connection, job_id: UUID) -> object:
+    return _claim(connection, job_id)
+
+
+async def _rescue(asynchronous: AsyncConnection, connection: Connection, job_id: UUID) -> object:
+    connection.execute("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE status = 'processing'")
+    return [row for row in await dispatch.rescue_expired(asynchronous, limit=9, exhausted="") if row.job_id == job_id]
+
+
+MOVES: dict[str, Move] = {
+    "start": _start,
+    "retry": _retry,
+    "cancel": _cancel,
+    "erase": _erase,
+    "claim": _claim_it,
+    "rescue": _rescue,
+    **{name: _by_worker(write) for name, write in WRITES.items()},
+}
+
+
+@pytest.mark.parametrize("max_attempts", [1, 5])
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+@pytest.mark.parametrize("status", JobStatus)
+async def test_no_statement_leaves_the_state_machine(
+    connection: Connection, async_connection: AsyncConnection, status: JobStatus, move: Move, max_attempts: int
+) -> None:
+    job_id = put(connection, status, max_attempts=max_attempts, attempts=1)
+    moved = await move(async_connection, connection, job_id)
+    after = JobStatus(row_of(connection, job_id)["status"])
+    assert after == status or after in TRANSITIONS[status]
+    if not moved:
+        assert after == status, "what says that it did nothing did nothing"

@@ -1,0 +1,257 @@
+"""Tables of the documentation that are made from the code, and ``.env.example``.
+
+    python -m tests.support.doc_tables
+
+writes them anew: each stands in its page between two comments that name it. A test holds the pages against what is
+made here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pixelflow.contracts import problems
+from pixelflow.contracts.job import TRANSITIONS
+from pixelflow.contracts.pipeline import EXTENSIONS, FORMAT_MAX_DIMENSION, MEDIA_TYPES, Resize, Watermark, WatermarkText
+from pixelflow.controlplane.api.problems import status_of
+from pixelflow.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+ENV_EXAMPLE = ROOT / ".env.example"
+
+_GROUPS = {
+    "database_url": "Servers",
+    "api_host": "API",
+    "max_source_bytes": "Limits",
+    "lease_seconds": "Jobs",
+    "worker_concurrency": "Worker",
+    "log_format": "Logs",
+}
+"""The first setting of each group → what the group is about."""
+_PATTERNS = {
+    r"^[A-Za-z0-9_-]{1,64}$": "1 to 64 of `A–Z a–z 0–9 _ -`",
+    r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$": "`#rrggbb` or `#rrggbbaa`",
+    r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$": "a share such as `4%`",
+}
+"""In words; a pattern that is not here has to be told first."""
+
+
+# ── Settings ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def settings_table() -> str:
+    """Every setting, by group."""
+    lines: list[str] = []
+    for name, field in Settings.model_fields.items():
+        if name in _GROUPS:
+            lines += ["", f"**{_GROUPS[name]}**", "", "| variable | default | what it is |", "|---|---|---|"]
+        lines.append(
+            f"| `{PREFIX}{name.upper()}` | {_default_cell(field)} | {_cell(field.description)}{_range(name)} |"
+        )
+    return "\n".join(lines[1:])
+
+
+def _default_cell(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**must be set**"
+    return f"`{field.default}`" if field.default not in {None, ()} else ""
+
+
+def _range(name: str) -> str:
+    schema = Settings.model_json_schema()["properties"][name]
+    bounds = " ".join(f"`{value}`" for value in schema.get("enum", ())) or _bounds(schema)
+    return f" ({bounds})" if bounds else ""
+
+
+def env_example() -> str:
+    """Every setting as a file that a process can be started with, once the required ones are filled in."""
+    lines = ["# Settings of PixelFlow; docs/configuration.md tells more.", "# What has a default is commented out."]
+    for name, field in Settings.model_fields.items():
+        if name in _GROUPS:
+            lines += ["", f"# ── {_GROUPS[name]} " + "─" * (40 - len(_GROUPS[name]))]
+        value = "" if field.is_required() or field.default in {None, ()} else str(field.default)
+        lines += ["", f"# {field.description}", f"{'' if field.is_required() else '# '}{PREFIX}{name.upper()}={value}"]
+    return "\n".join(lines) + "\n"
+
+
+# ── Pipeline ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _fields_table(model: type[BaseModel], names: Callable[[str], bool]) -> str:
+    schema = model.model_json_schema()
+    lines = ["| field | value | default | what it is |", "|---|---|---|---|"]
+    for name, field in schema["properties"].items():
+        if names(name):
+            lines.append(
+                f"| `{name}` | {_kind(field, schema['$defs'])} | {_field_default(name, field, schema)} "
+                f"| {_cell(field.get('description', ''))} |"
+            )
+    return "\n".join(lines)
+
+
+def _kind(schema: dict[str, Any], models: dict[str, Any]) -> str:
+    """The values that a field takes, in words."""
+    if "$ref" in schema:
+        return _kind(models[schema["$ref"].rpartition("/")[2]], models)
+    if "anyOf" in schema:
+        return ", or ".join(_kind(each, models) for each in schema["anyOf"] if each.get("type") != "null")
+    if "enum" in schema:
+        return " ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "pattern" in schema:
+        return _PATTERNS[schema["pattern"]]
+    return {
+        "boolean": "`true` `false`",
+        "string": f"text of up to {schema.get('maxLength')} characters",
+        "object": "see below",
+    }.get(schema["type"]) or f"{'whole number' if schema['type'] == 'integer' else 'number'}, {_bounds(schema)}"
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    low, above, high = (schema.get(name) for name in ("minimum", "exclusiveMinimum", "maximum"))
+    words = [
+        f"{word} {_number(end)}" for word, end in (("from", low), ("over", above), ("to", high)) if end is not None
+    ]
+    return " ".join(words)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}".replace(",", " ").removesuffix(".0")
+
+
+def _field_default(name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
+    if name in schema["required"]:
+        return "**must be set**"
+    return f"`{json.dumps(field['default'])}`" if field.get("default") is not None else ""
+
+
+_COMMON = set(Resize.model_fields) & set(Watermark.model_fields) - {"action"}
+_COMMON_ALIASES = {Resize.model_fields[name].alias or name for name in _COMMON}
+
+
+def step_table() -> str:
+    """What every step has."""
+    return _fields_table(Resize, lambda name: name in _COMMON_ALIASES)
+
+
+def resize_table() -> str:
+    """What a resize has besides."""
+    return _fields_table(Resize, lambda name: name not in _COMMON_ALIASES)
+
+
+def watermark_table() -> str:
+    """What a watermark's text has."""
+    return _fields_table(WatermarkText, lambda _: True)
+
+
+def formats_table() -> str:
+    """The formats, and where they end."""
+    lines = ["| format | file name | media type | longest side |", "|---|---|---|---|"]
+    for format_, extension in EXTENSIONS.items():
+        longest = _number(FORMAT_MAX_DIMENSION[format_])
+        lines.append(f"| `{format_.value}` | `STEP.{extension}` | `{MEDIA_TYPES[format_]}` | {longest} px |")
+    return "\n".join(lines)
+
+
+# ── Errors ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _leaves(root: type[problems.PixelflowError]) -> Iterator[type[problems.PixelflowError]]:
+    children = root.__subclasses__()
+    if not children:
+        yield root
+    for child in children:
+        yield from _leaves(child)
+
+
+def request_errors_table() -> str:
+    """What the API may answer, by status."""
+    errors: list[type[problems.PixelflowError]] = [
+        *_leaves(problems.RequestError),
+        *_leaves(problems.DependencyError),
+        problems.PixelflowError,
+    ]
+    rows = sorted((status_of(error), error.code, error.title) for error in errors)
+    lines = ["| status | code | title |", "|---|---|---|"]
+    lines += [f"| {status} | `{code}` | {title} |" for status, code, title in rows]
+    return "\n".join(lines)
+
+
+def job_errors_table() -> str:
+    """Why an attempt may fail."""
+    lines = ["| code | what it means | tried again |", "|---|---|---|"]
+    # A worker speaks to the database and to object storage; the queue is behind it by then.
+    errors: list[type[problems.PixelflowError]] = [
+        *_leaves(problems.JobError),
+        problems.StoreUnavailableError,
+        problems.ObjectsUnavailableError,
+    ]
+    lines += [f"| `{error.code}` | {error.title} | {'yes' if error.retryable else 'no'} |" for error in errors]
+    return "\n".join(lines)
+
+
+# ── States ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def states_diagram() -> str:
+    """The state machine, drawn."""
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> created"]
+    for before, afters in TRANSITIONS.items():
+        lines += [f"    {before.value} --> {after.value}" for after in TRANSITIONS if after in afters]
+        if not afters:
+            lines.append(f"    {before.value} --> [*]")
+    return "\n".join([*lines, "```"])
+
+
+# ── Pages ────────────────────────────────────────────────────────────────────────────────────────
+
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "configuration.md": {"settings": settings_table},
+    "pipeline.md": {
+        "step": step_table,
+        "resize": resize_table,
+        "watermark": watermark_table,
+        "formats": formats_table,
+        "job errors": job_errors_table,
+    },
+    "http-api.md": {"errors": request_errors_table},
+    "state-machine.md": {"states": states_diagram},
+}
+"""Page → the tables that stand in it, by the name in its comments."""
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|").replace("\n", " ")
+
+
+def renewed(page: str, text: str) -> str:
+    """The page with every table made anew."""
+    for name, table in TABLES[page].items():
+        between = re.compile(
+            rf"(<!-- {name}: made by tests/support/doc_tables\.py -->\n).*?(\n<!-- end -->)", re.DOTALL
+        )
+        text, count = between.subn(lambda found, table=table: found[1] + table() + found[2], text)  # type: ignore[misc]
+        if count != 1:
+            raise LookupError(f"docs/{page} has no place for «{name}»")
+    return text
+
+
+def main() -> None:
+    """Write all of them anew."""
+    ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
+    for page in TABLES:
+        path = DOCS / page
+        path.write_text(renewed(page, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

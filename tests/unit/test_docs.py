@@ -1,0 +1,241 @@
+"""The documentation says what the code does: tables are made from it, links lead somewhere, examples are valid."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+from tests.support import doc_tables
+
+from pixelflow.adapters.queue import broker, consumer
+from pixelflow.contracts import problems
+from pixelflow.contracts.job import TRANSITIONS, CreateJobRequest, JobStatus, Problem
+from pixelflow.contracts.messages import ProcessImage
+from pixelflow.contracts.pipeline import (
+    MAX_DIMENSION,
+    MAX_STEPS,
+    Compass,
+    Fit,
+    Font,
+    Format,
+    Interest,
+    Pipeline,
+    Resize,
+    Watermark,
+    WatermarkText,
+)
+from pixelflow.controlplane.api.envelope import MAX_BODY_BYTES
+from pixelflow.controlplane.controller.relay import STALE
+from pixelflow.dataplane.sandbox import MAX_TRANSFORMS
+from pixelflow.settings import PREFIX, Settings
+
+ROOT = doc_tables.ROOT
+DOCS = doc_tables.DOCS
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "examples" / "README.md"])
+DECISIONS = sorted(path for path in (DOCS / "adr").glob("*.md") if path.name != "README.md")
+REMEDY = "run `make schemas`"
+
+
+def text_of(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def json_blocks(page: Path) -> list[object]:
+    blocks = re.findall(r"^```json\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [json.loads(block) for block in blocks]
+
+
+# ── Made from the code ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("page", doc_tables.TABLES)
+def test_the_tables_of_a_page_are_what_the_code_says(page: str) -> None:
+    assert text_of(page) == doc_tables.renewed(page, text_of(page)), REMEDY
+
+
+def test_the_example_of_the_environment_is_what_the_settings_say() -> None:
+    assert doc_tables.ENV_EXAMPLE.read_text(encoding="utf-8") == doc_tables.env_example(), REMEDY
+
+
+def test_the_example_of_the_environment_filled_in_makes_the_defaults() -> None:
+    lines = doc_tables.ENV_EXAMPLE.read_text(encoding="utf-8").splitlines()
+    said = dict(line.removeprefix("# ").split("=", 1) for line in lines if re.match(rf"(# )?{PREFIX}[A-Z0-9_]+=", line))
+    required = {
+        f"{PREFIX}DATABASE_URL": "postgresql://h/d",
+        f"{PREFIX}REDIS_URL": "redis://h",
+        f"{PREFIX}S3_ENDPOINT_URL": "http://h",
+        f"{PREFIX}S3_BUCKET": "b",
+        f"{PREFIX}S3_ACCESS_KEY_ID": "k",
+        f"{PREFIX}S3_SECRET_ACCESS_KEY": "s",
+    }
+    assert {name for name, field in Settings.model_fields.items() if field.is_required()} == {
+        name.removeprefix(PREFIX).lower() for name in required
+    }
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in {**said, **required}.items() if value}
+    defaults = {name.removeprefix(PREFIX).lower(): value for name, value in required.items()}
+    assert Settings.model_validate(values) == Settings.model_validate(defaults)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_described_in_a_table(name: str) -> None:
+    description = Settings.model_fields[name].description
+    assert description
+    assert f"| `{PREFIX}{name.upper()}` |" in text_of("configuration.md")
+
+
+# ── Everything is there ──────────────────────────────────────────────────────────────────────────
+
+
+def leaves(root: type[problems.PixelflowError]) -> list[type[problems.PixelflowError]]:
+    return [leaf for child in root.__subclasses__() for leaf in leaves(child)] or [root]
+
+
+@pytest.mark.parametrize("error", leaves(problems.PixelflowError), ids=lambda error: error.__name__)
+def test_every_error_is_documented_where_it_can_be_met(error: type[problems.PixelflowError]) -> None:
+    page = "pipeline.md" if issubclass(error, problems.JobError) else "http-api.md"
+    assert re.search(rf"^\| .*`{error.code}` \| .*{re.escape(error.title)}", text_of(page), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "field",
+    sorted(
+        {
+            field.alias or name
+            for model in (Resize, Watermark, WatermarkText)
+            for name, field in model.model_fields.items()
+            if name != "watermark"  # the object itself, told in the text
+        }
+    ),
+)
+def test_every_field_of_a_step_is_documented(field: str) -> None:
+    assert f"\n| `{field}` |" in text_of("pipeline.md")
+
+
+@pytest.mark.parametrize("value", [*Fit, *Compass, *Interest, *Font, *Format])
+def test_every_value_of_a_closed_list_is_documented(value: str) -> None:
+    assert f"`{value}`" in text_of("pipeline.md")
+
+
+def default_of(name: str) -> float:
+    default = Settings.model_fields[name].default
+    assert isinstance(default, int | float)
+    return default
+
+
+@pytest.mark.parametrize(
+    ("page", "phrase"),
+    [
+        ("pipeline.md", f"list of one to {MAX_STEPS} steps"),
+        ("pipeline.md", "| source | {:g} MB |".format(default_of("max_source_bytes") / 1e6)),
+        ("pipeline.md", "× frames | {:g} megapixels |".format(default_of("max_source_pixels") / 1e6)),
+        ("pipeline.md", "a step makes | {:g} megapixels |".format(default_of("max_output_pixels") / 1e6)),
+        ("pipeline.md", "of a job together | {:g} MB |".format(default_of("max_output_bytes") / 1e6)),
+        ("pipeline.md", "on the processor | {:g} s |".format(default_of("job_timeout_seconds"))),
+        ("pipeline.md", "| memory of one transform | {:g} GB |".format(default_of("worker_child_memory_bytes") / 1e9)),
+        ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),
+        ("queue.md", f"not seen for {STALE.total_seconds():g} s"),
+        ("queue.md", f"looks for messages every {consumer.POLL_MS} ms"),
+        ("queue.md", f"silent for {broker.HEARTBEAT_MS / 1000:g} s"),
+        ("architecture.md", f"replaced after {MAX_TRANSFORMS}"),
+        ("security.md", f"after {MAX_TRANSFORMS} transforms"),
+        ("security.md", "{} steps, {} pixels a side".format(MAX_STEPS, f"{MAX_DIMENSION:,}".replace(",", " "))),
+    ],
+)
+def test_a_number_in_the_prose_is_the_one_in_the_code(page: str, phrase: str) -> None:
+    assert phrase in " ".join(text_of(page).split())
+
+
+# ── States ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_diagram_shows_the_moves_of_the_table_and_no_others() -> None:
+    drawn = re.findall(r"^ +(\w+) --> (\w+)$", text_of("state-machine.md"), re.MULTILINE)
+    assert sorted(drawn) == sorted(
+        (before.value, after.value) for before, afters in TRANSITIONS.items() for after in afters
+    )
+
+
+def test_the_table_of_movers_tells_of_every_move_once() -> None:
+    told = []
+    for befores, after in re.findall(r"^\| `([a-z, ]+) → ([a-z]+)` \|", text_of("state-machine.md"), re.MULTILINE):
+        told += [(before, after) for before in befores.split(", ")]
+    assert sorted(told) == sorted(
+        (before.value, after.value) for before, afters in TRANSITIONS.items() for after in afters
+    )
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_every_status_is_in_the_diagram(status: JobStatus) -> None:
+    assert re.search(rf"--> {status.value}$", text_of("state-machine.md"), re.MULTILINE)
+
+
+# ── Examples in the prose ────────────────────────────────────────────────────────────────────────
+
+
+def test_the_pipelines_shown_are_valid() -> None:
+    shown = json_blocks(DOCS / "pipeline.md")
+    assert shown
+    for pipeline in shown:
+        TypeAdapter(Pipeline).validate_python(pipeline)
+
+
+def test_the_problem_shown_is_one() -> None:
+    (shown,) = json_blocks(DOCS / "http-api.md")
+    problem = Problem.model_validate(shown)
+    assert (problem.code, problem.title) == (
+        problems.ValidationFailedError.code,
+        problems.ValidationFailedError.title,
+    )
+
+
+def test_the_message_shown_is_one() -> None:
+    (shown,) = json_blocks(DOCS / "queue.md")
+    assert ProcessImage.model_validate(shown).model_dump(mode="json", by_alias=True) == shown
+
+
+def test_the_request_of_the_readme_is_valid() -> None:
+    (shown,) = re.findall(r"<<'JSON'\n(.*?)^JSON$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    CreateJobRequest.model_validate_json(shown)
+
+
+# ── Links and decisions ──────────────────────────────────────────────────────────────────────────
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_variable_that_is_named_exists(page: Path) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "PIXELFLOW_HOME", PREFIX}
+    assert set(re.findall(r"PIXELFLOW_[A-Z0-9_]*", page.read_text(encoding="utf-8"))) <= known
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_tells_context_decision_and_consequences(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+    number, title = re.findall(r"\A# (\d{4}) (.+)\n", text)[0]
+    assert page.name.startswith(f"{number}-")
+    assert f"| [{number}]({page.name}) | {title} |" in text_of("adr/README.md")
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))

@@ -1,0 +1,196 @@
+"""The body of ``POST /v1/jobs``: what is refused, and how every fault is told at once with a pointer to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pixelflow.contracts.job import MAX_METADATA_KEYS, CreateJobRequest, explain
+from pixelflow.contracts.pipeline import MAX_STEPS
+
+STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
+MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}
+
+
+def pointers(body: object) -> list[str]:
+    """Where the faults of ``body`` are, each once, in order of the alphabet; empty if it is valid."""
+    try:
+        CreateJobRequest.model_validate(body)
+    except ValidationError as error:
+        return sorted(found.pointer for found in explain(error.errors(include_url=False), body))
+    return []
+
+
+def step(**changes: object) -> dict[str, Any]:
+    return {"pipeline": [{**STEP, **changes}]}
+
+
+def test_the_smallest_request_is_valid_and_says_the_defaults() -> None:
+    request = CreateJobRequest.model_validate({"pipeline": [STEP]})
+    assert (request.source_type, request.source, request.webhook_url, request.metadata) == (
+        "s3_presigned", None, None, {},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        # one fault, wherever it is
+        pytest.param({}, ["/pipeline"], id="no pipeline"),
+        pytest.param({"pipeline": []}, ["/pipeline"], id="empty pipeline"),
+        pytest.param({"pipeline": "a"}, ["/pipeline"], id="pipeline that is no list"),
+        pytest.param({"pipeline": [7]}, ["/pipeline/0"], id="step that is no object"),
+        pytest.param({"pipeline": [{}]}, ["/pipeline/0"], id="step without anything"),
+        pytest.param(step(zoom=1), ["/pipeline/0/zoom"], id="unknown field of a step"),
+        pytest.param(step(action="explode"), ["/pipeline/0"], id="unknown action"),
+        pytest.param(step(width=0), ["/pipeline/0/width"], id="width 0"),
+        pytest.param(step(width=10**9), ["/pipeline/0/width"], id="width 10^9"),
+        pytest.param(step(width="10"), ["/pipeline/0/width"], id="width as text"),
+        pytest.param(step(width=10.5), ["/pipeline/0/width"], id="half a pixel"),
+        pytest.param(step(width=None), ["/pipeline/0"], id="no size at all"),
+        pytest.param(step(quality=101), ["/pipeline/0/quality"], id="quality 101"),
+        pytest.param(step(quality=0), ["/pipeline/0/quality"], id="quality 0"),
+        pytest.param(step(format="gif"), ["/pipeline/0/format"], id="unsupported format"),
+        pytest.param(step(id="../up"), ["/pipeline/0/id"], id="id with a path"),
+        pytest.param(step(id="a" * 65), ["/pipeline/0/id"], id="long id"),
+        pytest.param(step(id="a\n"), ["/pipeline/0/id"], id="id with a line break"),
+        pytest.param(step(background="red"), ["/pipeline/0/background"], id="colour by name"),
+        pytest.param({"pipeline": [STEP], "user_id": "me"}, ["/user_id"], id="unknown field"),
+        pytest.param({"pipeline": [STEP], "a/b~c": 1}, ["/a~1b~0c"], id="unknown field, escaped"),
+        pytest.param({"pipeline": [STEP], "source": {"content_length": 0}}, ["/source/content_length"], id="no bytes"),
+        pytest.param({"pipeline": [STEP], "source": {"content_type": "jpeg"}}, ["/source/content_type"], id="no type"),
+        pytest.param({"pipeline": [STEP], "source": {"name": "x"}}, ["/source/name"], id="unknown field of the source"),
+        pytest.param({"pipeline": [STEP], "source_type": "ftp"}, ["/source_type"], id="unknown source type"),
+        # unions tell of the field, not of their members
+        pytest.param(step(gravity="up"), ["/pipeline/0/gravity"], id="unknown gravity"),
+        pytest.param(
+            {"pipeline": [{**MARK, "watermark": {"text": "x", "size": "big"}}]},
+            ["/pipeline/0/watermark/size"],
+            id="length that is neither pixels nor a share",
+        ),
+        # a step's action is no part of the way to its fields
+        pytest.param({"pipeline": [{"id": "m", "action": "watermark"}]}, ["/pipeline/0/watermark"], id="no watermark"),
+        pytest.param({"pipeline": [{**MARK, "watermark": {}}]}, ["/pipeline/0/watermark/text"], id="no text"),
+        pytest.param(
+            {"pipeline": [{**MARK, "watermark": {"text": "x", "shadow": True}}]},
+            ["/pipeline/0/watermark/shadow"],
+            id="unknown field of a watermark",
+        ),
+        # the tree
+        pytest.param({"pipeline": [STEP, STEP]}, ["/pipeline/1/id"], id="id used twice"),
+        pytest.param(step(id="source"), ["/pipeline/0/id"], id="id of the source"),
+        pytest.param(step(**{"from": "later"}), ["/pipeline/0/from"], id="from nowhere"),
+        pytest.param(step(**{"from": "a"}), ["/pipeline/0/from"], id="from itself"),
+        pytest.param({"pipeline": [{**STEP, "from": "b"}, {**STEP, "id": "b"}]}, ["/pipeline/0/from"], id="from later"),
+        pytest.param(step(output=False), ["/pipeline"], id="no output at all"),
+        pytest.param(
+            {"pipeline": [{**STEP, "id": f"s{n}"} for n in range(MAX_STEPS + 1)]}, ["/pipeline"], id="too many steps"
+        ),
+        # several at once
+        pytest.param(
+            {"pipeline": [{**STEP, "width": 0, "quality": 101}], "extra": 1},
+            ["/extra", "/pipeline/0/quality", "/pipeline/0/width"],
+            id="two fields and one too many",
+        ),
+        pytest.param(
+            {"pipeline": [{**STEP, "width": 0}, {**STEP, "from": "q"}]},
+            ["/pipeline/0/width", "/pipeline/1/from", "/pipeline/1/id"],
+            id="a field and the tree",
+        ),
+        pytest.param(
+            {"pipeline": [{**STEP, "width": 0}, {**MARK, "watermark": {"text": ""}}]},
+            ["/pipeline/0/width", "/pipeline/1/watermark/text"],
+            id="two steps of different actions",
+        ),
+        # fields that depend on one another
+        pytest.param({"pipeline": [STEP], "source_type": "local_file"}, [""], id="local file without a path"),
+        pytest.param({"pipeline": [STEP], "object_key": "/etc/passwd"}, [""], id="path without local_file"),
+        # what is no object
+        pytest.param([], [""], id="a list"),
+        pytest.param("job", [""], id="a text"),
+    ],
+)
+def test_every_fault_is_told_with_a_pointer_to_the_field(body: object, expected: list[str]) -> None:
+    assert pointers(body) == expected
+
+
+def metadata(**changes: object) -> dict[str, Any]:
+    return {"pipeline": [STEP], "metadata": changes}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        metadata(),
+        metadata(**{f"k{n}": "v" for n in range(MAX_METADATA_KEYS)}),
+        metadata(**{"k" * 64: "v" * 512}),
+        metadata(empty="", script="日本語 ☃"),
+    ],
+)
+def test_metadata_within_the_limits_is_kept_as_it_is(body: dict[str, Any]) -> None:
+    assert CreateJobRequest.model_validate(body).metadata == body["metadata"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(metadata(**{f"k{n}": "v" for n in range(MAX_METADATA_KEYS + 1)}), id="too many keys"),
+        pytest.param(metadata(**{"k" * 65: "v"}), id="long key"),
+        pytest.param(metadata(**{"": "v"}), id="empty key"),
+        pytest.param(metadata(k="v" * 513), id="long value"),
+        pytest.param(metadata(k=1), id="value that is no text"),
+        pytest.param(metadata(k=None), id="null"),
+        pytest.param(metadata(k={"a": "b"}), id="nested"),
+        pytest.param(metadata(k="a\x00b"), id="NUL in a value"),
+        pytest.param(metadata(**{"a\x00b": "v"}), id="NUL in a key"),
+    ],
+)
+def test_metadata_over_the_limits_is_refused(body: dict[str, Any]) -> None:
+    found = pointers(body)
+    assert found
+    assert all(pointer.startswith("/metadata") for pointer in found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://client.example/hook", "http://client.example:8443/h?x=1", "https://[2001:db8::1]/h", "https://xn--4ca.example/"],
+)  # fmt: skip
+def test_a_webhook_url_is_kept_as_it_is(url: str) -> None:
+    assert CreateJobRequest.model_validate({"pipeline": [STEP], "webhook_url": url}).webhook_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("client.example/hook", id="no scheme"),
+        pytest.param("ftp://client.example/", id="another scheme"),
+        pytest.param("file:///etc/passwd", id="a file"),
+        pytest.param("javascript:alert(1)", id="a script"),
+        pytest.param("https:///hook", id="no host"),
+        pytest.param("https://", id="nothing but a scheme"),
+        pytest.param("https://user:word@client.example/", id="a password"),
+        pytest.param("https://user@client.example/", id="a user name"),
+        pytest.param("https://client.example/#part", id="a fragment"),
+        pytest.param("https://client.example:port/", id="a port that is none"),
+        pytest.param("https://client.example:99999/", id="a port that can't be"),
+        pytest.param("https://[::1/", id="half an address"),
+        pytest.param("https://client.example/a b", id="a space"),
+        pytest.param("https://client.example/\r\nX-Injected: 1", id="a line break"),
+        pytest.param("https://clïent.example/", id="letters outside ASCII"),
+        pytest.param("https://client.example/" + "a" * 2048, id="too long"),
+        pytest.param("", id="empty"),
+        pytest.param(7, id="a number"),
+    ],
+)
+def test_a_webhook_url_that_can_be_seen_to_be_wrong_is_refused(url: object) -> None:
+    assert pointers({"pipeline": [STEP], "webhook_url": url}) == ["/webhook_url"]
+
+
+def test_a_refusal_of_a_webhook_url_does_not_repeat_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        CreateJobRequest.model_validate({"pipeline": [STEP], "webhook_url": "https://u:hunter2@client.example/"})
+    messages = [row["msg"] for row in caught.value.errors(include_url=False)]
+    assert messages
+    assert not any("hunter2" in message for message in messages)
