@@ -108,7 +108,7 @@ class Manner(StrEnum):
     """The job names no receiver."""
 
 
-_PICTURES = {Picture.SMALL: 76, Picture.LARGE: 20, Picture.DAMAGED: 2, Picture.NO_PICTURE: 2}
+_PICTURES = {Picture.SMALL: 71, Picture.LARGE: 25, Picture.DAMAGED: 2, Picture.NO_PICTURE: 2}
 _FATES = {Fate.WAIT: 82, Fate.CANCEL: 6, Fate.RETRY: 6, Fate.ERASE: 6}
 _MANNERS = {Manner.GOOD: 80, Manner.SHAKY: 8, Manner.HANGING: 2, Manner.NONE: 10}
 

@@ -27,7 +27,7 @@ STEPS: Mapping[Picture, list[dict[str, Any]]] = {
     Picture.SMALL: [{"id": "thumb", "action": "resize", "width": 120, "format": "webp"}],
     Picture.LARGE: [
         {"id": "hero", "action": "resize", "width": 1600, "format": "jpeg"},
-        {"id": "tile", "from": "hero", "action": "resize", "width": 640, "format": "avif"},
+        {"id": "tile", "from": "hero", "action": "resize", "width": 1400, "format": "avif"},
     ],
 }
 

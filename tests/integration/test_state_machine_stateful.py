@@ -42,7 +42,7 @@ from pixelflow.controlplane.jobs import Jobs
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 2
 LEASE = timedelta(hours=1)
 """No lease of the test runs out by itself."""
 EXAMPLES, STEPS = 60, 40
@@ -188,8 +188,13 @@ class Life(RuleBasedStateMachine):
         return [lease for lease in self.leases if self.is_current(lease)]
 
     def stale_leases(self) -> list[Lease]:
-        """The latest of those that were lost, handed back or are over."""
-        return [lease for lease in self.leases if not self.is_current(lease)][-CHOICES:]
+        """Those that were lost, handed back or are over; first those of jobs that somebody else works on now."""
+        stale = [lease for lease in reversed(self.leases) if not self.is_current(lease)]
+        return sorted(stale, key=lambda lease: self.before.jobs[lease.job_id]["status"] != "processing")[:CHOICES]
+
+    def newest_first(self) -> list[UUID]:
+        """All jobs, also erased ones."""
+        return list(reversed(self.before.jobs))
 
     # ── Its owner ────────────────────────────────────────────────────────────────────────────────
 
@@ -235,7 +240,7 @@ class Life(RuleBasedStateMachine):
     @rule(which=CHOICE, what=st.sampled_from(["start", "retry", "cancel"]))
     def ask_out_of_turn(self, which: int, what: str) -> None:
         """That a use case refuses, or changes nothing, is as good an answer as any."""
-        job_id = _pick(list(self.before.jobs), which)
+        job_id = _pick(self.jobs_in(*FINISHED) or self.newest_first(), which)
         extra = {} if what == "cancel" else {"traceparent": None}
         with suppress(PixelflowError):
             self.world.run(getattr(self.world.jobs, what)(self.user_id, job_id, **extra))
@@ -250,7 +255,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.before.jobs)
     @rule(which=CHOICE)
     def claim_out_of_turn(self, which: int) -> None:
-        self.try_to_claim(_pick(list(self.before.jobs), which))
+        self.try_to_claim(_pick(self.newest_first(), which))
 
     def try_to_claim(self, job_id: UUID) -> None:
         row = self.before.jobs[job_id]
@@ -267,6 +272,8 @@ class Life(RuleBasedStateMachine):
         if what == "retry" and self.before.jobs[lease.job_id]["attempts"] >= MAX_ATTEMPTS:
             what = "fail"  # as a worker does
         assert self.write(lambda connection: WRITES[what](connection, lease))
+        counted = self.before.jobs[lease.job_id]["attempts"] - (what == "say goodbye")
+        assert self.look().jobs[lease.job_id]["attempts"] == counted
 
     @precondition(lambda self: self.stale_leases())
     @rule(which=CHOICE, what=st.sampled_from(sorted(WRITES)))
@@ -301,7 +308,13 @@ class Life(RuleBasedStateMachine):
             async with self.world.control.connection() as connection:
                 await dispatch.rescue_expired(connection, limit=100, exhausted="silent each time")
 
+        before = self.look().jobs
         self.world.run(rescue())
+        after = self.look().jobs
+        for job_id, row in before.items():
+            exhausted = row["attempts"] >= MAX_ATTEMPTS
+            is_next = ("failed" if exhausted else "queued") if row["expired"] else row["status"]
+            assert after[job_id]["status"] == is_next
 
     @_any(JobStatus.QUEUED)
     @rule(which=CHOICE)
@@ -331,7 +344,9 @@ class Life(RuleBasedStateMachine):
 
     def look(self) -> Snapshot:
         rows = self.world.eye.execute(
-            "SELECT *, run_at <= now() AS due FROM jobs WHERE user_id = %s ORDER BY job_id", (self.user_id,)
+            "SELECT *, run_at <= now() AS due, lease_until < now() AS expired FROM jobs "
+            "WHERE user_id = %s ORDER BY job_id",
+            (self.user_id,),
         ).fetchall()
         snapshot = Snapshot({row["job_id"]: row for row in rows})
         for table, kept in (
