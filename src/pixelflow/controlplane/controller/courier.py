@@ -26,7 +26,7 @@ from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
 from pixelflow.contracts.events import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event
 from pixelflow.contracts.job import Job
-from pixelflow.contracts.problems import NotFoundError, TargetError
+from pixelflow.contracts.problems import DependencyError, NotFoundError, TargetError
 from pixelflow.controlplane.controller.schedule import judge
 
 TIMEOUT_SECONDS = 10.0
@@ -126,6 +126,8 @@ class Courier:
         except NotFoundError:
             await self._forget(event)
             log.info("webhook dropped: its job was erased")
+        except DependencyError as error:  # due again as below
+            log.warning("webhook not delivered: a dependency is not available", code=error.code)
         except Exception:  # it is due again when its lease is over, by this courier or another
             log.exception("webhook not delivered")
 
