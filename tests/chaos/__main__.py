@@ -30,6 +30,7 @@ from tests.integration.devstack.processes_of import wait_until_none
 from pixelflow.controlplane.operate import issue_key
 
 WIDTH = 120
+INTERRUPTED = 130
 TICK_SECONDS = 0.05
 SAY_SECONDS = 10.0
 SETTLE_SECONDS = 150.0
@@ -56,15 +57,18 @@ def main() -> int:
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with new_home() as path:
-        clean = False
         try:
             report = _run(plan, path, console)
-            report.print(console)
-            clean = report.is_clean
-        finally:
-            if not clean:
-                console.print(f"The logs are kept in {_keep_logs(path)}.\n{again}")
-    return 0 if clean else 1
+        except KeyboardInterrupt:
+            console.print("Stopped; nothing is left running.")
+            return INTERRUPTED
+        except BaseException:
+            console.print(f"The logs are kept in {_keep_logs(path)}.")
+            raise
+        report.print(console)
+        if not report.is_clean:
+            console.print(f"The logs are kept in {_keep_logs(path)}.\n{again}")
+    return 0 if report.is_clean else 1
 
 
 def _options() -> argparse.Namespace:

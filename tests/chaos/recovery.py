@@ -32,25 +32,37 @@ class Recovery:
 
 
 def recoveries(stage: Stage, evidence: Evidence, *, clock_ahead: float) -> list[Recovery]:
-    """All of them, the longest first."""
-    helpless = _helpless(stage)
-    found = [
+    """Of all workers that were killed, the longest first; the database's clock is so many seconds ahead of ours."""
+    helpless = helpless_spans(
+        needed=[stage.postgres.outages, stage.valkey.outages],
+        twins=[[actor.outages for actor in twins] for twins in (stage.workers, stage.controllers)],
+    )
+    outages = [outage for worker in stage.workers for outage in worker.outages]
+    found = recoveries_of(outages, evidence, helpless, clock_ahead=clock_ahead)
+    return sorted(found, key=lambda recovery: recovery.own_seconds, reverse=True)
+
+
+def recoveries_of(
+    outages: Iterable[Outage], evidence: Evidence, helpless: Sequence[Span], *, clock_ahead: float
+) -> list[Recovery]:
+    """One for each job that a killed worker had in its hands."""
+    return [
         _recovery(job_id, death.began, begins, helpless)
-        for worker in stage.workers
-        for death in worker.outages
+        for death in outages
         if death.killed
         for job_id, job in evidence.jobs.items()
         if (begins := _next_attempt(job, death, clock_ahead)) is not None
     ]
-    return sorted(found, key=lambda recovery: recovery.own_seconds, reverse=True)
 
 
 def _next_attempt(job: JobEvidence, death: Outage, clock_ahead: float) -> float | None:
-    """When the job's attempt after that death began; None if the dead worker had none of it or none came."""
+    """When the job's attempt after that death began; None if it was in other hands or no attempt came."""
     mine = [
         attempt
         for attempt in job.attempts
-        if attempt["worker_id"].endswith(f":{death.pid}") and attempt["outcome"] == "lost"
+        if attempt["worker_id"].endswith(f":{death.pid}")
+        and attempt["outcome"] == "lost"
+        and attempt["ended_at"].timestamp() - clock_ahead >= death.began
     ]
     if not mine:
         return None
@@ -64,11 +76,11 @@ def _recovery(job_id: str, death: float, begins: float, helpless: Sequence[Span]
     return Recovery(job_id, begins - death, overlap)
 
 
-def _helpless(stage: Stage) -> list[Span]:
-    """When nobody could have begun an attempt."""
-    spans = [*_spans(stage.postgres.outages, 0), *_spans(stage.valkey.outages, 0)]
-    for twins in (stage.workers, stage.controllers):
-        spans += _all_at_once([_spans(actor.outages, START_SECONDS) for actor in twins])
+def helpless_spans(*, needed: Iterable[Iterable[Outage]], twins: Iterable[Sequence[Iterable[Outage]]]) -> list[Span]:
+    """When nobody could have begun an attempt: something needed was away, or all of some twins at once."""
+    spans = [span for outages in needed for span in _spans(outages, 0)]
+    for each in twins:
+        spans += _all_at_once([_spans(outages, START_SECONDS) for outages in each])
     return _united(spans)
 
 

@@ -27,6 +27,7 @@ from pixelflow.devstack.objects import Objects
 from pixelflow.devstack.ports import LOOPBACK, choose_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn, stop_all
+from pixelflow.devstack.stack import DEFAULT_API_PORT
 from pixelflow.devstack.valkey import Valkey
 from pixelflow.settings import PREFIX, Settings
 
@@ -126,7 +127,8 @@ def set_stage(
     """
     home = Home(path, servers_account())
     api_names = [f"api-{number}" for number in range(apis)]
-    ports = choose_ports(home, [Postgres.name, Valkey.name, Objects.name, *api_names], api_port=0, say=lambda _: None)
+    names = [Postgres.name, Valkey.name, Objects.name, *api_names]
+    ports = choose_ports(home, names, api_port=DEFAULT_API_PORT, say=lambda _: None)
     postgres, valkey = Postgres(home, ports[Postgres.name]), Valkey(home, ports[Valkey.name])
     objects = Objects(home, ports[Objects.name])
     scratch = path / "scratch"
