@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.integration.conftest import FOR_ALL_USERS
 from tests.integration.job_rows import LEASE, claimed, expire, put, row_of, rows
 
 from pixelflow.adapters.store import attempts, dispatch, transitions
@@ -83,9 +84,9 @@ def test_nothing_is_claimed_where_there_is_no_job(connection: Connection) -> Non
 
 def test_of_two_claims_at_once_one_gets_the_job(connection: Connection, database_url: str) -> None:
     job_id = put(connection)
-    with psycopg.connect(database_url, row_factory=dict_row) as first:
+    with psycopg.connect(database_url, row_factory=dict_row, options=FOR_ALL_USERS) as first:
         winner = _claim(first, job_id)  # not committed yet
-        with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as second:
+        with psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS) as second:
             second.execute("SET statement_timeout = 100")
             with pytest.raises(psycopg.errors.QueryCanceled):
                 _claim(second, job_id)  # waits for the first to make up its mind
