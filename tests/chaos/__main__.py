@@ -162,7 +162,7 @@ def _judge(stage: Stage, traffic: Traffic, receivers: Receivers, trouble: Troubl
     if found:
         report.count("jobs whose worker was killed", len(found))
         report.count("longest from death to next attempt", f"{max(each.seconds for each in found):.1f} s")
-        report.count("  of it, without outages of all helpers", f"{found[0].own_seconds:.1f} s")
+        report.count("  without outages and full hands", f"{found[0].own_seconds:.1f} s")
     limit = LEASE_SECONDS + ALLOWED_BEYOND_LEASE
     slow = [f"job {each.job_id}: {each.own_seconds:.1f} s" for each in found if each.own_seconds > limit]
     report.hold(f"next attempt later than {limit:.0f} s after a death", slow)

@@ -33,6 +33,7 @@ class Actor:
     outages: list[Outage] = field(default_factory=list)
     child: Child | None = None
     _restart_at: float = 0.0
+    _log_offset: int = 0
 
     @property
     def name(self) -> str:
@@ -44,14 +45,14 @@ class Actor:
         """Of the living process; None while there is none."""
         return self.child.pid if self.child is not None and not self.child.ended else None
 
-    @property
-    def age_seconds(self) -> float:
-        """Since its latest start."""
-        return time.monotonic() - self.child.started_at if self.child is not None else 0.0
-
     def start(self) -> None:
         """Begin a life."""
         self.child = self.startable.start()
+        self._log_offset = self.child.log.stat().st_size
+
+    def has_said(self, words: bytes) -> bool:
+        """Whether it has logged that in its present life."""
+        return self.child is not None and words in self.child.log.read_bytes()[self._log_offset :]
 
     def kill(self, *, down_seconds: float) -> bool:
         """End it by ``kill -9``, to be started again after so long; False if it was down already."""

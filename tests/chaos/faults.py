@@ -27,8 +27,8 @@ CUT_SECONDS = 20.0
 PAUSE_BEYOND_LEASE_SECONDS = 3.0
 AGAIN_SECONDS = 0.3
 """What finds no living target is tried again after this."""
-SETTLED_SECONDS = 5.0
-"""A worker whose very first child can't start takes that for a broken installation, says so and ends."""
+STARTED = b"worker started"
+"""Before that, a worker takes the death of its very first child for a broken installation, says so and ends."""
 CHILD = b"pixelflow.dataplane.child"
 
 
@@ -153,7 +153,7 @@ def _pick(actors: Sequence[Actor], fault: Fault) -> Actor:
 def _kill_child(worker: Actor) -> bool:
     pid = worker.pid
     children = children_of(pid) if pid is not None else []
-    if not children or worker.age_seconds < SETTLED_SECONDS:
+    if not children or not worker.has_said(STARTED):
         return False
     os.kill(children[0], signal.SIGKILL)
     return True

@@ -23,7 +23,7 @@ class Recovery:
     seconds: float
     """From the death to the next attempt."""
     helpless_seconds: float
-    """Of that, how long the database, the queue, all workers or all controllers were away."""
+    """Of that, how long a server, all workers or all controllers were away, or every hand was full."""
 
     @property
     def own_seconds(self) -> float:
@@ -33,12 +33,15 @@ class Recovery:
 
 def recoveries(stage: Stage, evidence: Evidence, *, clock_ahead: float) -> list[Recovery]:
     """Of all workers that were killed, the longest first; the database's clock is so many seconds ahead of ours."""
-    helpless = helpless_spans(
-        needed=[stage.postgres.outages, stage.valkey.outages],
+    away = helpless_spans(
+        needed=[server.outages for server in stage.servers],
         twins=[[actor.outages for actor in twins] for twins in (stage.workers, stage.controllers)],
     )
     outages = [outage for worker in stage.workers for outage in worker.outages]
-    found = recoveries_of(outages, evidence, helpless, clock_ahead=clock_ahead)
+    full = full_spans(
+        outages, evidence, hands=stage.settings.worker_concurrency, workers=len(stage.workers), clock_ahead=clock_ahead
+    )
+    found = recoveries_of(outages, evidence, _united([*away, *full]), clock_ahead=clock_ahead)
     return sorted(found, key=lambda recovery: recovery.own_seconds, reverse=True)
 
 
@@ -82,6 +85,35 @@ def helpless_spans(*, needed: Iterable[Iterable[Outage]], twins: Iterable[Sequen
     for each in twins:
         spans += _all_at_once([_spans(outages, START_SECONDS) for outages in each])
     return _united(spans)
+
+
+def full_spans(
+    outages: Iterable[Outage], evidence: Evidence, *, hands: int, workers: int, clock_ahead: float
+) -> list[Span]:
+    """When every thread of every living worker had a job in hand, and the others had to wait for their turn."""
+    by_worker: dict[str, list[Outage]] = {}
+    for outage in outages:
+        by_worker.setdefault(outage.name, []).append(outage)
+    changes = [
+        change
+        for each in by_worker.values()
+        for start, end in _spans(each, START_SECONDS)
+        for change in ((start, -hands), (end, hands))
+    ]
+    for job in evidence.jobs.values():
+        for attempt in job.attempts:
+            if attempt["outcome"] != "lost" and attempt["ended_at"] is not None:
+                changes.append((attempt["started_at"].timestamp() - clock_ahead, -1))
+                changes.append((attempt["ended_at"].timestamp() - clock_ahead, 1))
+    full, free, since = [], hands * workers, None
+    for at, change in sorted(changes):
+        free += change
+        if free <= 0 and since is None:
+            since = at
+        elif free > 0 and since is not None:
+            full.append((since, at))
+            since = None
+    return full
 
 
 def _spans(outages: Iterable[Outage], start_seconds: float) -> list[Span]:

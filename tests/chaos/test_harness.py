@@ -13,7 +13,7 @@ from tests.chaos.actor import Outage
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.plan import DISTURBANCES, KILLS, Fate, Manner, Picture, PlannedJob, make_plan
 from tests.chaos.receiver import Heard
-from tests.chaos.recovery import Recovery, helpless_spans, recoveries_of
+from tests.chaos.recovery import Recovery, full_spans, helpless_spans, recoveries_of
 from tests.chaos.traffic import Story
 
 JOB = "0190a000-0000-7000-8000-000000000001"
@@ -153,3 +153,15 @@ def test_a_recovery_counts_from_the_death_and_tells_what_nobody_could_help() -> 
     helpless = helpless_spans(needed=[postgres], twins=[[worker, other]])
 
     assert recoveries_of(worker, evidence, helpless, clock_ahead=0) == [Recovery(JOB, 8.0, 2.0)]
+
+
+def test_all_hands_are_full_when_each_living_worker_has_as_many_jobs_as_threads() -> None:
+    began = NOON.timestamp()
+    busy = {**LOST_ATTEMPT, "outcome": "succeeded", "ended_at": NOON + timedelta(seconds=9)}
+    later = {**busy, "started_at": NOON + timedelta(seconds=4)}
+    evidence = kept(job(attempts=[busy, later]))
+    other = [Outage("worker-1", 8, killed=True, began=began, ended=began + 2)]  # and 3 s to start
+
+    assert full_spans(other, evidence, hands=1, workers=2, clock_ahead=0) == [(began, began + 9)]
+    assert full_spans([], evidence, hands=1, workers=2, clock_ahead=0) == [(began + 4, began + 9)]
+    assert full_spans([], evidence, hands=2, workers=2, clock_ahead=0) == []
