@@ -6,23 +6,19 @@ There is no default for a secret or for the address of a server: a process that 
 from __future__ import annotations
 
 import base64
-import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, urlsplit
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pixelflow import setting_urls
 
 PREFIX = "PIXELFLOW_"
 SECRETS_KEY_BYTES = 32
 """What AES-256 takes."""
-_DATABASE_NUMBER = re.compile(r"/?|/[0-9]+")
-"""What follows the host of a Redis; its client takes anything else for database 0."""
 
 
 class SettingsError(Exception):
@@ -102,9 +98,12 @@ class Settings(BaseSettings):
 
     # Webhooks
     secrets_key: Annotated[
-        SecretStr,
-        Field(description="The key that webhook secrets are encrypted with: 32 random bytes in URL-safe base64"),
-    ]
+        SecretStr | None,
+        Field(
+            description="The key that webhook secrets and kept answers are encrypted with: 32 random bytes in "
+            "URL-safe base64. The API and the controller don't start without it"
+        ),
+    ] = None
     webhook_allow_cidrs: Annotated[
         tuple[IPv4Network | IPv6Network, ...],
         NoDecode,
@@ -141,51 +140,29 @@ class Settings(BaseSettings):
         Field(description="Least level that is written; of libraries nothing below `info` ever is"),
     ] = "info"
 
-    @field_validator("database_url")
+    @field_validator("database_url", "redis_url")
     @classmethod
-    def _is_postgres(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        parts = _split(url, "postgresql", "postgres")
-        if "," in parts.netloc.rpartition("@")[2]:
-            raise PydanticCustomError("several_hosts", "must name one host")
-        # libpq ends the password at the first «@», others at the last.
-        if not _port_is_fine(parts) or parts.netloc.count("@") > 1 or not _is_read_by_libpq(url):
-            raise _unreadable()
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_redis(cls, value: SecretStr) -> SecretStr:
-        parts = _split(value.get_secret_value(), "redis", "rediss", "unix")
-        if not _port_is_fine(parts):
-            raise _unreadable()
-        if not (parts.path if parts.scheme == "unix" else parts.hostname and _DATABASE_NUMBER.fullmatch(parts.path)):
-            raise _unreadable()
+    def _is_server(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        check = setting_urls.check_postgres if info.field_name == "database_url" else setting_urls.check_redis
+        check(value.get_secret_value())
         return value
 
     @field_validator("jwt_jwks_url")
     @classmethod
     def _is_jwks(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise PydanticCustomError("scheme", "must start with http:// or https://")
+        if value is not None:
+            setting_urls.check_jwks(value)
         return value
 
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
-    def _is_http(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = _split(value, "http", "https")
-        if not _port_is_fine(parts) or not parts.hostname:
-            raise _unreadable()
-        if "@" in parts.netloc or "?" in value:
-            raise PydanticCustomError("more_than_an_endpoint", "must not hold a user, a password or a query")
-        return value.rstrip("/")
+    def _is_endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else setting_urls.endpoint(value)
 
     @field_validator("secrets_key")
     @classmethod
-    def _is_a_key(cls, value: SecretStr) -> SecretStr:
-        if len(_unbase64(value)) != SECRETS_KEY_BYTES:
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(_unbase64(value)) != SECRETS_KEY_BYTES:
             raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
         return value
 
@@ -237,9 +214,14 @@ class Settings(BaseSettings):
         """The endpoint that presigned URLs name."""
         return self.s3_public_endpoint_url or self.s3_endpoint_url
 
-    @property
-    def secrets_key_bytes(self) -> bytes:
-        """The key that webhook secrets are encrypted with."""
+    def require_secrets_key(self) -> bytes:
+        """The key that secrets are encrypted with, for a process that needs it.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        if self.secrets_key is None:
+            raise SettingsError(_missing("secrets_key"))
         return _unbase64(self.secrets_key)
 
 
@@ -248,41 +230,6 @@ def _unbase64(value: SecretStr) -> bytes:
         return base64.b64decode(value.get_secret_value().rstrip("=") + "=", altchars=b"-_", validate=True)
     except ValueError:
         return b""
-
-
-def _split(url: str, *schemes: str) -> SplitResult:
-    """The parts of a URL. What is said of a wrong one is fixed: its parts may hold a password, or half of one."""
-    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        allowed = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise PydanticCustomError("scheme", "must start with {allowed}", {"allowed": allowed})
-    if "#" in url or any(sign <= " " for sign in url):
-        raise _unreadable()
-    try:
-        return urlsplit(url)
-    except ValueError:
-        raise _unreadable() from None
-
-
-def _port_is_fine(parts: SplitResult) -> bool:
-    """Whether what stands for the port is one, or nothing."""
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_read_by_libpq(url: str) -> bool:
-    try:
-        conninfo_to_dict(url)
-    except psycopg.ProgrammingError:  # quotes the URL, whole
-        return False
-    return True
-
-
-def _unreadable() -> PydanticCustomError:
-    return PydanticCustomError(
-        "url", "can't be read as a URL; in a user name or password, write signs such as @ : / ? # % as %40 and so on"
-    )
 
 
 def load() -> Settings:
@@ -301,8 +248,19 @@ def load() -> Settings:
 def _sentence(row: ErrorDetails) -> str:
     if not row["loc"]:
         return f"{row['msg']}."
-    name = f"{PREFIX}{str(row['loc'][0]).upper()}"
-    field = Settings.model_fields[str(row["loc"][0])]
+    name = str(row["loc"][0])
     if row["type"] == "missing":
-        return f"{name} is not set. It is: {field.description}."
-    return f"{name} is wrong: {row['msg'][0].lower()}{row['msg'][1:]}. It is: {field.description}."
+        return _missing(name)
+    return f"{_variable(name)} is wrong: {row['msg'][0].lower()}{row['msg'][1:]}. {_meaning(name)}"
+
+
+def _missing(name: str) -> str:
+    return f"{_variable(name)} is not set. {_meaning(name)}"
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _meaning(name: str) -> str:
+    return f"It is: {Settings.model_fields[name].description}."

@@ -85,6 +85,7 @@ REJECTED = {
     "arguments that are no list": envelope(args={"0": BODY}),
     "a keyword": envelope(kwargs={"message": BODY}),
     "no id": envelope(options={}),
+    "an empty id": envelope(options={"redis_message_id": ""}),
     "an id that is no text": envelope(options={"redis_message_id": 17}),
     "an id without end": envelope(options={"redis_message_id": "x" * 65}),
     "an id that is half a character": envelope(options={"redis_message_id": "\ud800"}),

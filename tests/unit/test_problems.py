@@ -20,7 +20,7 @@ def tree(root: type[problems.PixelflowError]) -> Iterator[type[problems.Pixelflo
 
 ERRORS = list(tree(problems.PixelflowError))
 GROUPS = {problems.PixelflowError, problems.RequestError, problems.JobError, problems.SourceError,
-          problems.TransformError}  # fmt: skip
+          problems.TransformError, problems.TargetError}  # fmt: skip
 """Never raised themselves by what knows better; they have their parent's code."""
 RAISED = [error for error in ERRORS if error not in GROUPS]
 

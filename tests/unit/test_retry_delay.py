@@ -1,4 +1,4 @@
-"""How long a failed attempt waits: doubling, bounded, half of it by chance."""
+"""How long a failed attempt waits: four times as long each time, bounded, half of it by chance."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelflow.dataplane.attempt import MAX_RETRY_SECONDS, retry_seconds
+from pixelflow.settings import Settings
 
 ATTEMPTS = st.integers(min_value=1, max_value=100)
 """As many as ``PIXELFLOW_MAX_ATTEMPTS`` allows."""
@@ -33,5 +34,10 @@ def test_more_chance_never_waits_less(attempts: int, one: float, other: float) -
     assert retry_seconds(attempts, min(one, other)) <= retry_seconds(attempts, max(one, other))
 
 
-def test_the_full_waits_double_until_the_longest() -> None:
-    assert [retry_seconds(attempts, 1) for attempts in range(1, 12)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+def test_the_full_waits_grow_fourfold_until_the_longest() -> None:
+    assert [retry_seconds(attempts, 1) for attempts in range(1, 8)] == [1, 4, 16, 64, 256, 300, 300]
+
+
+def test_the_waits_of_a_job_with_the_attempts_of_the_defaults_outlast_a_restart() -> None:
+    waits = [retry_seconds(attempts, 0) for attempts in range(1, Settings.model_fields["max_attempts"].default)]
+    assert sum(waits) >= 40

@@ -16,7 +16,9 @@ def up(
     home: Annotated[
         Path | None, typer.Option(metavar="DIR", file_okay=False, envvar="PIXELFLOW_HOME", help="Where its data lies.")
     ] = None,
-    api_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0 takes a free one.")] = 8080,
+    api_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Of the API; if it is busy, the next free one.")
+    ] = 8080,
 ) -> None:
     """Run the whole service on this machine, servers included, until Ctrl-C."""
     from pixelflow.cli import local_service  # noqa: PLC0415 - see the package's docstring

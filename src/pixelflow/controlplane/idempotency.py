@@ -14,8 +14,8 @@ from uuid import UUID
 
 from pixelflow.adapters.store import idempotency
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
-from pixelflow.contracts.problems import IdempotencyInProgressError, IdempotencyKeyReusedError
-from pixelflow.controlplane.webhook_secrets import Seal
+from pixelflow.contracts.problems import IdempotencyInProgressError, IdempotencyKeyReusedError, NotFoundError
+from pixelflow.controlplane.seal import Seal
 
 KEEP = timedelta(hours=24)
 LEASE = timedelta(seconds=60)
@@ -30,6 +30,10 @@ class Asked:
     key: str
     fingerprint: bytes
     """The same for the same request, and no other."""
+    job_id: UUID | None = None
+    """The job that the answer will tell of."""
+    creates_job: bool = False
+    """Whether it will tell of the one that the request creates."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,17 @@ class Idempotency:
         Raises:
             IdempotencyKeyReusedError: the key belongs to another request.
             IdempotencyInProgressError: the same request is still being done.
+            NotFoundError: it was done, and the job that it was about has been erased since.
         """
-        holder = self.new_id()
+        holder, resource_id = self.new_id(), self.new_id()
         async with self._database.connection(of_user(asked.user_id)) as connection:
             claimed = await idempotency.claim(
                 connection,
                 user_id=asked.user_id,
                 key=asked.key,
                 fingerprint=asked.fingerprint,
-                resource_id=self.new_id(),
+                job_id=resource_id if asked.creates_job else asked.job_id,
+                resource_id=resource_id,
                 holder=holder,
                 lease=self._lease,
                 keep=self._keep,
@@ -94,9 +100,11 @@ class Idempotency:
     def _answer(self, asked: Asked, kept: idempotency.Kept | None) -> Answer:
         if kept is not None and kept.fingerprint != asked.fingerprint:
             raise IdempotencyKeyReusedError("Take a new key: this one was sent with another body or to another route")
+        if kept is not None and kept.job_erased:
+            raise NotFoundError("The job that this request was about has been erased")
         if kept is None or kept.status is None or kept.sealed is None:
             raise IdempotencyInProgressError("Send the same request again shortly, to get its answer")
-        return Answer(kept.status, self._seal.open(kept.sealed, user_id=_bound_to(asked)))
+        return Answer(kept.status, self._seal.open(kept.sealed, owner=_bound_to(asked)))
 
     async def finish(self, asked: Asked, begun: Begun, answer: Answer) -> None:
         """Keep the answer."""
@@ -107,7 +115,7 @@ class Idempotency:
                 key=asked.key,
                 holder=begun.holder,
                 status=answer.status,
-                sealed=self._seal.close(answer.body, user_id=_bound_to(asked)),
+                sealed=self._seal.close(answer.body, owner=_bound_to(asked)),
             )
 
     async def release(self, asked: Asked, begun: Begun) -> None:

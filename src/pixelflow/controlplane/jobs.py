@@ -1,4 +1,4 @@
-"""The use cases of a job: create, start, show, list.
+"""The use cases that make and move a job: create, start, retry, cancel, erase.
 
 They decide and own the transactions; they never see a byte of a picture.
 """
@@ -6,11 +6,7 @@ They decide and own the transactions; they never see a byte of a picture.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,7 +15,7 @@ from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.outbound_http import OutboundRule
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store import dispatch, jobs, transitions
+from pixelflow.adapters.store import dispatch, idempotency, jobs, transitions
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
 from pixelflow.contracts.job import (
     FINISHED,
@@ -27,26 +23,23 @@ from pixelflow.contracts.job import (
     CreateJobRequest,
     DeclaredSource,
     Job,
-    JobPage,
     JobStatus,
     SourceType,
     StartedJob,
     Upload,
 )
 from pixelflow.contracts.messages import QUEUE, ProcessImage
-from pixelflow.contracts.pipeline import MEDIA_TYPES, Format, output_name
 from pixelflow.contracts.problems import (
     FieldError,
     JobAlreadyFinishedError,
     JobNotFinishedError,
-    NotFoundError,
     QueueUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
     TargetRefusedError,
     ValidationFailedError,
 )
-from pixelflow.controlplane.job_view import view
+from pixelflow.controlplane.shown_jobs import ShownJobs, no_such_job
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
@@ -60,7 +53,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Jobs:
-    """What a user can do with jobs. Every method takes the ``user_id`` that the credentials said."""
+    """What a user can do to jobs. Every method takes the ``user_id`` that the credentials said."""
 
     def __init__(
         self,
@@ -78,6 +71,7 @@ class Jobs:
         self._objects = objects
         self._local_files = local_files
         self._new_id = new_id
+        self._shown = ShownJobs(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
     async def create(self, user_id: str, request: CreateJobRequest, *, job_id: UUID) -> CreatedJob:
@@ -198,7 +192,7 @@ class Jobs:
         """
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
-        job = await self.get(user_id, job_id)
+        job = await self._shown.get(user_id, job_id)
         if not canceled and job.status is not JobStatus.CANCELED:
             ended = _ENDED.get(job.status, "ended meanwhile")  # and was retried after that
             raise JobAlreadyFinishedError(f"The job has {ended}; it can't be canceled any more")
@@ -212,13 +206,14 @@ class Jobs:
         """
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
-                raise _no_such_job()
+                raise no_such_job()
+            await idempotency.forget_job(connection, job_id=job_id, user_id=user_id)
 
     async def _standing(self, user_id: str, job_id: UUID) -> transitions.Standing:
         async with self._database.connection(of_user(user_id)) as connection:
             job = await transitions.find(connection, job_id=job_id, user_id=user_id)
         if job is None:
-            raise _no_such_job()
+            raise no_such_job()
         return job
 
     async def _queue_job(
@@ -276,44 +271,6 @@ class Jobs:
             async with self._database.connection(of_user(user_id)) as connection:
                 await dispatch.unsend(connection, [task_id])
 
-    async def get(self, user_id: str, job_id: UUID) -> Job:
-        """The job, with a fresh download URL for each output.
-
-        Raises:
-            NotFoundError: the user has no such job.
-        """
-        async with self._database.connection(of_user(user_id)) as connection:
-            row = await jobs.find(connection, job_id=job_id, user_id=user_id)
-        if row is None:
-            raise _no_such_job()
-        return view(row, self._download_url)
-
-    async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
-        """One page of the user's jobs, newest first.
-
-        Raises:
-            ValidationFailedError: the cursor is none of ours.
-        """
-        before = _read_cursor(cursor) if cursor else None
-        async with self._database.connection(of_user(user_id)) as connection:
-            rows = await jobs.list_newest(connection, user_id=user_id, status=status, limit=limit + 1, before=before)
-        page = rows[:limit]
-        return JobPage(
-            data=[view(row, self._download_url) for row in page],
-            next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None,
-        )
-
-    def _download_url(self, row: jobs.JobRow, output: dict[str, Any]) -> str | None:
-        if row.source_type == SourceType.LOCAL_FILE:
-            return None
-        format_ = Format(output["format"])
-        return self._objects.sign_download(
-            output["object_key"],
-            media_type=MEDIA_TYPES[format_],
-            file_name=output_name(output["step_id"], format_),
-            seconds=self._settings.download_url_seconds,
-        ).url
-
 
 def _already_started(job_id: UUID, job: transitions.Standing) -> StartedJob:
     if job.status in FINISHED or job.task_id is None or job.queued_at is None:
@@ -321,20 +278,3 @@ def _already_started(job_id: UUID, job: transitions.Standing) -> StartedJob:
     return StartedJob(
         job_id=job_id, status=JobStatus(job.status), queue=QUEUE, task_id=job.task_id, enqueued_at=job.queued_at
     )
-
-
-def _no_such_job() -> NotFoundError:
-    return NotFoundError("You have no job of that id")
-
-
-def _write_cursor(row: jobs.JobRow) -> str:
-    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.job_id}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return datetime.fromisoformat(created_at), UUID(job_id)
-    except (ValueError, binascii.Error) as error:
-        wrong = FieldError(pointer="/query/cursor", message="must be a `next_cursor` of an earlier answer")
-        raise ValidationFailedError("The cursor can't be read", [wrong]) from error

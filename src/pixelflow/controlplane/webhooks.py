@@ -8,6 +8,7 @@ from pixelflow.adapters.store import deliveries, events
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
 from pixelflow.contracts.events import Delivery, DeliveryError, DeliveryList, ReplayedEvent
 from pixelflow.contracts.problems import NotFoundError
+from pixelflow.controlplane.shown_jobs import no_such_job
 
 MAX_LISTED = 100
 
@@ -27,7 +28,7 @@ class Webhooks:
         async with self._database.connection(of_user(user_id)) as connection:
             rows = await deliveries.list_newest(connection, job_id=job_id, user_id=user_id, limit=MAX_LISTED)
         if rows is None:
-            raise NotFoundError("You have no job of that id")
+            raise no_such_job()
         return DeliveryList(data=[_view(row) for row in rows])
 
     async def replay(self, user_id: str, delivery_id: UUID) -> ReplayedEvent:

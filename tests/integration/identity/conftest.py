@@ -32,8 +32,8 @@ _ROWS = """
         VALUES (gen_random_uuid(), %(name)s, %(user_id)s, 1, now(), 1, 'delivered');
     INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (gen_random_uuid(), %(user_id)s, 'x');
     INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes) VALUES (%(name)s, %(user_id)s, 'n', 'x', '{}');
-    INSERT INTO idempotency_keys (user_id, key, fingerprint, resource_id, holder, lease_until)
-        VALUES (%(user_id)s, 'k', 'x', gen_random_uuid(), gen_random_uuid(), now())
+    INSERT INTO idempotency_keys (user_id, key, fingerprint, job_id, resource_id, holder, lease_until)
+        VALUES (%(user_id)s, 'k', 'x', %(job_id)s, gen_random_uuid(), gen_random_uuid(), now())
 """
 
 

@@ -18,7 +18,7 @@ from tests.integration.identity.http import JOB, POSTS, Route
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.store import idempotency as store
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase, of_user
-from pixelflow.contracts.problems import IdempotencyInProgressError
+from pixelflow.contracts.problems import IdempotencyInProgressError, NotFoundError
 from pixelflow.controlplane.controller.sweeper import Sweeper
 from pixelflow.controlplane.idempotency import KEEP, Answer, Asked, Begun, Idempotency
 from pixelflow.settings import Settings
@@ -179,6 +179,36 @@ def test_after_a_crash_a_key_that_nobody_saw_is_replaced(
         client.get("/v1/jobs", headers={"Authorization": f"Bearer {key['key']}"}).status_code for key in (lost, again)
     ]
     assert statuses == [401, 200]
+
+
+@pytest.mark.parametrize("replayed", ["create", "cancel"])
+def test_an_erased_jobs_kept_answers_are_gone_and_nothing_is_done_again(
+    client: httpx.Client, operator: psycopg.Connection[DictRow], replayed: str
+) -> None:
+    body = JOB | {"metadata": {"of": "a person"}}
+    keys = {name: {"Idempotency-Key": str(uuid4())} for name in ("create", "cancel")}
+    job_id = client.post("/v1/jobs", json=body, headers=keys["create"]).json()["job_id"]
+    paths = {"create": ("/v1/jobs", body), "cancel": (f"/v1/jobs/{job_id}/cancel", None)}
+    assert client.post(paths["cancel"][0], headers=keys["cancel"]).json()["metadata"] == body["metadata"]
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    path, sent = paths[replayed]
+    again = client.post(path, json=sent, headers=keys[replayed])
+    assert (again.status_code, again.json()["code"]) == (404, "not_found")
+    assert client.get("/v1/jobs").json()["data"] == []
+    [row] = operator.execute("SELECT sealed FROM idempotency_keys WHERE key = %s", (*keys[replayed].values(),))
+    assert row["sealed"] is None
+
+
+async def test_an_answer_that_comes_after_the_erasure_is_not_kept(database: AsyncDatabase, user_id: str) -> None:
+    job_id = uuid4()
+    asked = Asked(user_id=user_id, key="k", fingerprint=b"f", job_id=job_id)
+    begun = await _idempotency(database).begin(asked)
+    assert isinstance(begun, Begun)
+    async with database.connection(of_user(user_id)) as connection:
+        await store.forget_job(connection, user_id=user_id, job_id=job_id)
+    await _idempotency(database).finish(asked, begun, Answer(200, b"a person"))
+    with pytest.raises(NotFoundError):
+        await _idempotency(database, timedelta(0)).begin(asked)
 
 
 def _idempotency(database: AsyncDatabase, lease: timedelta = timedelta(minutes=1)) -> Idempotency:

@@ -26,7 +26,9 @@ from pixelflow.adapters.store.migrate import migrate
 from pixelflow.contracts.job import CreateJobRequest
 from pixelflow.controlplane.controller.courier import Courier, Sources
 from pixelflow.controlplane.jobs import Jobs
-from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
+from pixelflow.controlplane.seal import Seal
+from pixelflow.controlplane.shown_jobs import ShownJobs
+from pixelflow.controlplane.webhook_secrets import WebhookSecrets
 from pixelflow.controlplane.webhooks import Webhooks
 from pixelflow.devstack.postgres import ADMIN, ROLE
 from pixelflow.devstack.stack import Stack
@@ -75,6 +77,7 @@ class Office:
 
     database: AsyncDatabase
     jobs: Jobs
+    shown_jobs: ShownJobs
     webhooks: Webhooks
     secrets: WebhookSecrets
     clock: Clock = field(default_factory=Clock)
@@ -104,7 +107,7 @@ class Office:
         """A courier that may call this machine, with the office's clock."""
         outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True))
         sources = Sources(
-            show=self.jobs.get, secrets=self.secrets.valid, new_id=new_id, clock=self.clock, jitter=lambda: 0.5
+            show=self.shown_jobs.get, secrets=self.secrets.valid, new_id=new_id, clock=self.clock, jitter=lambda: 0.5
         )
         extra = {"bounds": bounds} if bounds else {}
         courier = Courier(self.database, outbound, sources, timeout=patience, in_hand=in_hand, **extra)
@@ -126,16 +129,18 @@ async def office(settings: Settings, own_database: str) -> AsyncIterator[Office]
     async with AsyncDatabase(own_database, max_connections=8, application="test", reach=EVERYONE) as database:
         async with database.connection() as connection:
             await connection.execute("DELETE FROM jobs")
+        objects = ObjectStorage(settings)
         jobs = Jobs(
             allowed,
             database=database,
             queue=queue,
-            objects=ObjectStorage(settings),
+            objects=objects,
             local_files=LocalFiles(()),
             new_id=new_id,
         )
-        secrets = WebhookSecrets(database, Seal(settings.secrets_key_bytes), new_id=new_id)
-        yield Office(database=database, jobs=jobs, webhooks=Webhooks(database), secrets=secrets)
+        secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
+        shown = ShownJobs(settings, database=database, objects=objects)
+        yield Office(database=database, jobs=jobs, shown_jobs=shown, webhooks=Webhooks(database), secrets=secrets)
     queue.close()
 
 

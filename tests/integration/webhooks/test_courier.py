@@ -47,7 +47,7 @@ async def test_a_receiver_gets_the_job_signed_as_the_library_verifies_it(office:
         [received] = receiver.received
     [secret] = await office.secrets.valid(office.user_id)
     body = Webhook(secret).verify(received.body, received.headers)
-    shown = await office.jobs.get(office.user_id, job_id)
+    shown = await office.shown_jobs.get(office.user_id, job_id)
     assert body["data"] == shown.model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert body["type"] == "job.canceled"
     assert set(body) == {"type", "timestamp", "data"}

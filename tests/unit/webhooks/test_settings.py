@@ -6,6 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
+from pixelflow.controlplane.api import serve
+from pixelflow.controlplane.controller import run as controller
 from pixelflow.settings import SettingsError, load
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -47,7 +49,7 @@ def test_what_is_no_network_stops_the_process(monkeypatch: pytest.MonkeyPatch, s
 @pytest.mark.parametrize("padding", ["", "="])
 def test_a_key_has_32_bytes_padded_or_not(monkeypatch: pytest.MonkeyPatch, padding: str) -> None:
     monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", KEY + padding)
-    assert load().secrets_key_bytes == bytes(range(32))
+    assert load().require_secrets_key() == bytes(range(32))
 
 
 @pytest.mark.parametrize("key", ["", "short", KEY[:-2], KEY + "AA", KEY.replace("A", "*"), "ключ" * 11])
@@ -58,10 +60,12 @@ def test_any_other_key_stops_the_process_and_is_not_repeated(monkeypatch: pytest
     assert not key or key not in str(refused.value)
 
 
-def test_a_missing_key_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_stops_the_process_that_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")
-    with pytest.raises(SettingsError, match="PIXELFLOW_SECRETS_KEY is not set"):
-        load()
+    settings = load()
+    for run in (serve.run, controller.run):
+        with pytest.raises(SettingsError, match=r"PIXELFLOW_SECRETS_KEY is not set\. It is: The key that"):
+            run(settings)
 
 
 def test_a_key_is_not_shown() -> None:

@@ -34,7 +34,7 @@ class _Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    redis_message_id: Annotated[str, Field(max_length=64)]
+    redis_message_id: Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class _Envelope(BaseModel):

@@ -14,7 +14,8 @@ from pixelflow.adapters.queue.broker import GuardedBroker, connect
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
 from pixelflow.contracts.problems import QueueUnavailableError
 
-_EPOCH = "pixelflow:epoch"
+_WITNESS = "pixelflow:witness"
+"""A key that goes when all goes."""
 
 
 class JobQueue:
@@ -53,7 +54,7 @@ class JobQueue:
             QueueUnavailableError: Redis does not answer.
         """
         with _mapped_errors():
-            return bool(self._client.set(_EPOCH, "1", nx=True))
+            return bool(self._client.set(_WITNESS, "1", nx=True))
 
     def ping(self) -> None:
         """Ask Redis whether it is there.

@@ -22,9 +22,10 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Kept:
-    """The row is not the caller's. Without a status, somebody else is still at it."""
+    """The row is not the caller's. Without a status, somebody else is still at it, or the job has been erased."""
 
     fingerprint: bytes
+    job_erased: bool
     status: int | None
     sealed: bytes | None = field(repr=False)
 
@@ -35,6 +36,7 @@ async def claim(
     user_id: str,
     key: str,
     fingerprint: bytes,
+    job_id: UUID | None,
     resource_id: UUID,
     holder: UUID,
     lease: timedelta,
@@ -46,22 +48,25 @@ async def claim(
     """
     cursor = await connection.execute(
         """
-        INSERT INTO idempotency_keys AS kept (user_id, key, fingerprint, resource_id, holder, lease_until)
-        VALUES (%(user_id)s, %(key)s, %(fingerprint)s, %(resource_id)s, %(holder)s, now() + %(lease)s)
+        INSERT INTO idempotency_keys AS kept (user_id, key, fingerprint, job_id, resource_id, holder, lease_until)
+        VALUES (%(user_id)s, %(key)s, %(fingerprint)s, %(job_id)s, %(resource_id)s, %(holder)s, now() + %(lease)s)
         ON CONFLICT (user_id, key) DO UPDATE SET
             resource_id = CASE WHEN kept.created_at <= now() - %(keep)s THEN excluded.resource_id
                                ELSE kept.resource_id END,
+            job_id      = CASE WHEN kept.created_at <= now() - %(keep)s THEN excluded.job_id ELSE kept.job_id END,
             created_at  = CASE WHEN kept.created_at <= now() - %(keep)s THEN now() ELSE kept.created_at END,
             fingerprint = excluded.fingerprint, holder = excluded.holder, lease_until = excluded.lease_until,
-            status = NULL, sealed = NULL
+            status = NULL, sealed = NULL, job_erased = false
         WHERE kept.created_at <= now() - %(keep)s
-           OR (kept.status IS NULL AND kept.lease_until <= now() AND kept.fingerprint = excluded.fingerprint)
+           OR (kept.status IS NULL AND NOT kept.job_erased AND kept.lease_until <= now()
+               AND kept.fingerprint = excluded.fingerprint)
         RETURNING resource_id
         """,
         {
             "user_id": user_id,
             "key": key,
             "fingerprint": fingerprint,
+            "job_id": job_id,
             "resource_id": resource_id,
             "holder": holder,
             "lease": lease,
@@ -75,7 +80,8 @@ async def claim(
 async def find(connection: AsyncConnection, *, user_id: str, key: str) -> Kept | None:
     """What is kept under the user's key."""
     cursor = await connection.execute(
-        "SELECT fingerprint, status, sealed FROM idempotency_keys WHERE user_id = %s AND key = %s", (user_id, key)
+        "SELECT fingerprint, job_erased, status, sealed FROM idempotency_keys WHERE user_id = %s AND key = %s",
+        (user_id, key),
     )
     row = await cursor.fetchone()
     return Kept(**row) if row else None
@@ -84,11 +90,11 @@ async def find(connection: AsyncConnection, *, user_id: str, key: str) -> Kept |
 async def finish(
     connection: AsyncConnection, *, user_id: str, key: str, holder: UUID, status: int, sealed: bytes
 ) -> None:
-    """Keep the answer, unless somebody else has taken over meanwhile."""
+    """Keep the answer, unless somebody else has taken over or the job has been erased meanwhile."""
     await connection.execute(
         """
         UPDATE idempotency_keys SET status = %s, sealed = %s
-        WHERE user_id = %s AND key = %s AND holder = %s AND status IS NULL
+        WHERE user_id = %s AND key = %s AND holder = %s AND status IS NULL AND NOT job_erased
         """,
         (status, sealed, user_id, key, holder),
     )
@@ -102,6 +108,17 @@ async def release(connection: AsyncConnection, *, user_id: str, key: str, holder
         WHERE user_id = %s AND key = %s AND holder = %s AND status IS NULL
         """,
         (user_id, key, holder),
+    )
+
+
+async def forget_job(connection: AsyncConnection, *, user_id: str, job_id: UUID) -> None:
+    """Drop the answers that tell of the job, also those still to come. The keys stay: nothing is done a second time."""
+    await connection.execute(
+        """
+        UPDATE idempotency_keys SET job_erased = true, status = NULL, sealed = NULL
+        WHERE user_id = %s AND job_id = %s
+        """,
+        (user_id, job_id),
     )
 
 

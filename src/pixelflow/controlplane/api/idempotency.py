@@ -65,6 +65,8 @@ class Once:
         model: type[_M],
         do: Callable[[UUID], Awaitable[_M]],
         *,
+        job_id: UUID | None = None,
+        creates_job: bool = False,
         renew: Callable[[_M], Awaitable[_M]] | None = None,
     ) -> _M:
         """The answer to the request, from ``do`` or kept from the first time.
@@ -74,16 +76,20 @@ class Once:
             model: of the answer.
             do: does it, and creates what it creates under the id that it is given; it may be called again with the same
                 one, if a crash came between.
+            job_id: the job that the answer tells of; erasing it erases the answer.
+            creates_job: whether it is the one that ``do`` creates.
             renew: makes what has gone stale in a kept answer anew.
 
         Raises:
             IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyInProgressError: the key can't be used.
+            NotFoundError: the job that the first answer told of has been erased.
             ReplayedRefusalError: the first answer was a refusal.
         """
         key = _read_key(self._request)
         if key is None:
             return await do(self._idempotency.new_id())
-        asked = Asked(identity.user_id, key, await _fingerprint(self._request))
+        fingerprint = await _fingerprint(self._request)
+        asked = Asked(identity.user_id, key, fingerprint, job_id=job_id, creates_job=creates_job)
         begun = await self._idempotency.begin(asked)
         if isinstance(begun, Begun):
             return await self._do(asked, begun, do)

@@ -46,6 +46,7 @@ Traceparent = Annotated[
         problems.MalformedRequestError,
         problems.BodyTooLargeError,
         problems.LocalFilesDisabledError,
+        problems.NotFoundError,
         problems.UnsupportedMediaTypeError,
         problems.ValidationFailedError,
     ),
@@ -64,7 +65,7 @@ async def create_job(
     async def renew(created: CreatedJob) -> CreatedJob:
         return await services.jobs.renew_upload(identity.user_id, job, created)
 
-    return await once.answer(identity, CreatedJob, create, renew=renew)
+    return await once.answer(identity, CreatedJob, create, creates_job=True, renew=renew)
 
 
 @router.post(
@@ -92,7 +93,7 @@ async def start_job(
     async def start(_: UUID) -> StartedJob:
         return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, start)
+    return await once.answer(identity, StartedJob, start, job_id=job_id)
 
 
 @router.post(
@@ -118,7 +119,7 @@ async def retry_job(
     async def retry(_: UUID) -> StartedJob:
         return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, retry)
+    return await once.answer(identity, StartedJob, retry, job_id=job_id)
 
 
 @router.post(
@@ -133,7 +134,7 @@ async def cancel_job(identity: WritesJobs, services: ServicesOf, once: OnceOf, j
     async def cancel(_: UUID) -> Job:
         return await services.jobs.cancel(identity.user_id, job_id)
 
-    return await once.answer(identity, Job, cancel)
+    return await once.answer(identity, Job, cancel, job_id=job_id)
 
 
 @router.delete(
@@ -158,7 +159,7 @@ async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) ->
 )
 async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
     """The job, with a fresh download URL for each output."""
-    return await services.jobs.get(identity.user_id, job_id)
+    return await services.shown_jobs.get(identity.user_id, job_id)
 
 
 @router.get(
@@ -175,4 +176,4 @@ async def list_jobs(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> JobPage:
     """Your jobs, newest first."""
-    return await services.jobs.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
+    return await services.shown_jobs.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)

@@ -15,7 +15,12 @@ _GRACE_SECONDS = 5
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: what only this process needs is not set.
+    """
+    settings.require_secrets_key()
     configure_logs(settings, role="api")
     uvicorn.run(
         make_app(functools.partial(open_services, settings)),

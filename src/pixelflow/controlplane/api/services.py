@@ -17,8 +17,10 @@ from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.controlplane.idempotency import Idempotency
 from pixelflow.controlplane.jobs import Jobs
 from pixelflow.controlplane.keys import Keys
+from pixelflow.controlplane.seal import Seal
+from pixelflow.controlplane.shown_jobs import ShownJobs
 from pixelflow.controlplane.tokens import Tokens, open_tokens
-from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
+from pixelflow.controlplane.webhook_secrets import WebhookSecrets
 from pixelflow.controlplane.webhooks import Webhooks
 from pixelflow.settings import Settings
 
@@ -33,6 +35,7 @@ class Services:
     queue: JobQueue
     objects: ObjectStorage
     jobs: Jobs
+    shown_jobs: ShownJobs
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
     keys: Keys
@@ -42,7 +45,12 @@ class Services:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Build them, and close them at the end."""
+    """Build them, and close them at the end.
+
+    Raises:
+        SettingsError: the key that secrets are encrypted with is not set.
+    """
+    secrets_key = settings.require_secrets_key()
     queue = JobQueue(settings.redis_url.get_secret_value())
     objects = ObjectStorage(settings)
     url = settings.database_url.get_secret_value()
@@ -64,11 +72,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 queue=queue,
                 objects=objects,
                 jobs=jobs,
+                shown_jobs=ShownJobs(settings, database=database, objects=objects),
                 webhooks=Webhooks(database),
-                webhook_secrets=WebhookSecrets(database, Seal(settings.secrets_key_bytes), new_id=new_id),
+                webhook_secrets=WebhookSecrets(database, Seal(secrets_key), new_id=new_id),
                 keys=Keys(database),
                 tokens=tokens,
-                idempotency=Idempotency(database, settings.secrets_key_bytes, new_id=new_id),
+                idempotency=Idempotency(database, secrets_key, new_id=new_id),
             )
     finally:
         queue.close()

@@ -21,8 +21,9 @@ from pixelflow.controlplane.controller.pruner import Pruner
 from pixelflow.controlplane.controller.relay import Relay
 from pixelflow.controlplane.controller.rescuer import Rescuer
 from pixelflow.controlplane.controller.sweeper import Sweeper
-from pixelflow.controlplane.jobs import Jobs
-from pixelflow.controlplane.webhook_secrets import Seal, WebhookSecrets
+from pixelflow.controlplane.seal import Seal
+from pixelflow.controlplane.shown_jobs import ShownJobs
+from pixelflow.controlplane.webhook_secrets import WebhookSecrets
 from pixelflow.settings import Settings
 
 PAUSE_SECONDS = 1.0
@@ -35,7 +36,12 @@ _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Run the loops until SIGTERM or SIGINT."""
+    """Run the loops until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: what only the control plane needs is not set.
+    """
+    settings.require_secrets_key()
     configure_logs(settings, role="controller")
     asyncio.run(_run(settings))
 
@@ -45,41 +51,42 @@ async def _run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_, stop.set)
+    database = AsyncDatabase(
+        settings.database_url.get_secret_value(),
+        max_connections=MAX_CONNECTIONS,
+        application="pixelflow-controller",
+        reach=EVERYONE,
+    )
     queue = JobQueue(settings.redis_url.get_secret_value())
-    url = settings.database_url.get_secret_value()
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
-    async with AsyncDatabase(
-        url, max_connections=MAX_CONNECTIONS, application="pixelflow-controller", reach=EVERYONE
-    ) as database:
-        pruner = Pruner(
-            database,
-            ObjectStorage(settings),
-            LocalFiles(settings.local_roots),
-            upload_url_valid=timedelta(seconds=settings.upload_url_seconds),
-        )
-        courier = _courier(settings, database, queue, outbound)
-        _log.info("controller started")
-        await asyncio.gather(
-            repeat(Relay(database, queue), pause=PAUSE_SECONDS, stop=stop),
-            repeat(Rescuer(database), pause=PAUSE_SECONDS, stop=stop),
-            repeat(pruner, pause=PAUSE_SECONDS, stop=stop),
-            repeat(Sweeper(database), pause=SWEEPER_PAUSE_SECONDS, stop=stop),
-            repeat(courier, pause=COURIER_PAUSE_SECONDS, stop=stop),
-        )
-        await courier.finish()
-    outbound.close()
-    queue.close()
+    try:
+        async with database:
+            await _repeat_all(settings, database, queue, outbound, stop)
+    finally:
+        outbound.close()
+        queue.close()
     _log.info("controller stopped")
 
 
-def _courier(settings: Settings, database: AsyncDatabase, queue: JobQueue, outbound: OutboundHttp) -> Courier:
-    jobs = Jobs(
-        settings,
-        database=database,
-        queue=queue,
-        objects=ObjectStorage(settings),
-        local_files=LocalFiles(settings.local_roots),
-        new_id=new_id,
+async def _repeat_all(
+    settings: Settings, database: AsyncDatabase, queue: JobQueue, outbound: OutboundHttp, stop: asyncio.Event
+) -> None:
+    objects = ObjectStorage(settings)
+    pruner = Pruner(
+        database,
+        objects,
+        LocalFiles(settings.local_roots),
+        upload_url_valid=timedelta(seconds=settings.upload_url_seconds),
     )
-    secrets = WebhookSecrets(database, Seal(settings.secrets_key_bytes), new_id=new_id)
-    return Courier(database, outbound, Sources(show=jobs.get, secrets=secrets.valid, new_id=new_id))
+    secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
+    shown = ShownJobs(settings, database=database, objects=objects)
+    courier = Courier(database, outbound, Sources(show=shown.get, secrets=secrets.valid, new_id=new_id))
+    _log.info("controller started")
+    await asyncio.gather(
+        repeat(Relay(database, queue), pause=PAUSE_SECONDS, stop=stop),
+        repeat(Rescuer(database), pause=PAUSE_SECONDS, stop=stop),
+        repeat(pruner, pause=PAUSE_SECONDS, stop=stop),
+        repeat(Sweeper(database), pause=SWEEPER_PAUSE_SECONDS, stop=stop),
+        repeat(courier, pause=COURIER_PAUSE_SECONDS, stop=stop),
+    )
+    await courier.finish()

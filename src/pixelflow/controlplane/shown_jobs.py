@@ -1,0 +1,83 @@
+"""Jobs as their owners see them: one, or page by page, with fresh download URLs. Changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.store import jobs
+from pixelflow.adapters.store.database import AsyncDatabase, of_user
+from pixelflow.contracts.job import Job, JobPage, JobStatus, SourceType
+from pixelflow.contracts.pipeline import MEDIA_TYPES, Format, output_name
+from pixelflow.contracts.problems import FieldError, NotFoundError, ValidationFailedError
+from pixelflow.controlplane.job_view import view
+from pixelflow.settings import Settings
+
+
+class ShownJobs:
+    """What a user can see of jobs. Every method takes the ``user_id`` that the credentials said."""
+
+    def __init__(self, settings: Settings, *, database: AsyncDatabase, objects: ObjectStorage) -> None:
+        self._settings = settings
+        self._database = database
+        self._objects = objects
+
+    async def get(self, user_id: str, job_id: UUID) -> Job:
+        """The job, with a fresh download URL for each output.
+
+        Raises:
+            NotFoundError: the user has no such job.
+        """
+        async with self._database.connection(of_user(user_id)) as connection:
+            row = await jobs.find(connection, job_id=job_id, user_id=user_id)
+        if row is None:
+            raise no_such_job()
+        return view(row, self._download_url)
+
+    async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
+        """One page of the user's jobs, newest first.
+
+        Raises:
+            ValidationFailedError: the cursor is none of ours.
+        """
+        before = _read_cursor(cursor) if cursor else None
+        async with self._database.connection(of_user(user_id)) as connection:
+            rows = await jobs.list_newest(connection, user_id=user_id, status=status, limit=limit + 1, before=before)
+        page = rows[:limit]
+        return JobPage(
+            data=[view(row, self._download_url) for row in page],
+            next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None,
+        )
+
+    def _download_url(self, row: jobs.JobRow, output: dict[str, Any]) -> str | None:
+        if row.source_type == SourceType.LOCAL_FILE:
+            return None
+        format_ = Format(output["format"])
+        return self._objects.sign_download(
+            output["object_key"],
+            media_type=MEDIA_TYPES[format_],
+            file_name=output_name(output["step_id"], format_),
+            seconds=self._settings.download_url_seconds,
+        ).url
+
+
+def no_such_job() -> NotFoundError:
+    """What is told of a job that there is not, or that is somebody else's."""
+    return NotFoundError("You have no job of that id")
+
+
+def _write_cursor(row: jobs.JobRow) -> str:
+    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.job_id}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        return datetime.fromisoformat(created_at), UUID(job_id)
+    except (ValueError, binascii.Error) as error:
+        wrong = FieldError(pointer="/query/cursor", message="must be a `next_cursor` of an earlier answer")
+        raise ValidationFailedError("The cursor can't be read", [wrong]) from error
