@@ -30,8 +30,10 @@ ENV_EXAMPLE = ROOT / ".env.example"
 _GROUPS = {
     "database_url": "Servers",
     "api_host": "API",
+    "jwt_issuer": "Tokens",
     "max_source_bytes": "Limits",
     "lease_seconds": "Jobs",
+    "secrets_key": "Webhooks",
     "worker_concurrency": "Worker",
     "log_format": "Logs",
 }
@@ -199,6 +201,14 @@ def job_errors_table() -> str:
     return "\n".join(lines)
 
 
+def delivery_errors_table() -> str:
+    """Why a try at delivering a webhook may have got no answer."""
+    lines = ["| code | what it means | tried again |", "|---|---|---|"]
+    errors = (problems.TargetTimeoutError, problems.TargetUnreachableError, problems.TargetRefusedError)
+    lines += [f"| `{error.code}` | {error.title} | {'yes' if error.retryable else 'no'} |" for error in errors]
+    return "\n".join(lines)
+
+
 # ── States ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -223,6 +233,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "formats": formats_table,
         "job errors": job_errors_table,
     },
+    "webhooks.md": {"delivery errors": delivery_errors_table},
     "http-api.md": {"errors": request_errors_table},
     "state-machine.md": {"states": states_diagram},
 }

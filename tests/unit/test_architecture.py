@@ -45,7 +45,6 @@ AMBIGUOUS = {
     "original": "an adjective",
     "filter": "seccomp's",
     "input": "libraries' word",
-    "run": "a verb",
     "execution": "of programs",
     "account": "of the operating system",
     "service": "the whole of PixelFlow",

@@ -93,9 +93,19 @@ def leaves(root: type[problems.PixelflowError]) -> list[type[problems.PixelflowE
     return [leaf for child in root.__subclasses__() for leaf in leaves(child)] or [root]
 
 
-@pytest.mark.parametrize("error", leaves(problems.PixelflowError), ids=lambda error: error.__name__)
+RAISED = [*leaves(problems.PixelflowError), problems.TargetUnreachableError]
+"""That one is raised itself, too."""
+
+
+def page_of(error: type[problems.PixelflowError]) -> str:
+    if issubclass(error, problems.TargetError):
+        return "webhooks.md"
+    return "pipeline.md" if issubclass(error, problems.JobError) else "http-api.md"
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: error.__name__)
 def test_every_error_is_documented_where_it_can_be_met(error: type[problems.PixelflowError]) -> None:
-    page = "pipeline.md" if issubclass(error, problems.JobError) else "http-api.md"
+    page = page_of(error)
     assert re.search(rf"^\| .*`{error.code}` \| .*{re.escape(error.title)}", text_of(page), re.MULTILINE)
 
 
@@ -224,7 +234,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_variable_that_is_named_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "PIXELFLOW_HOME", PREFIX}
+    known |= {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "PIXELFLOW_WEBHOOK_SECRET", "PIXELFLOW_HOME", PREFIX}
     assert set(re.findall(r"PIXELFLOW_[A-Z0-9_]*", page.read_text(encoding="utf-8"))) <= known
 
 

@@ -1,5 +1,5 @@
 -- What a key may be used for; and the second guard: a connection sees the rows within its reach and no others, whatever
--- its statements ask for (docs/adr/0020-second-guard.md).
+-- its statements ask for (docs/adr/0011-second-guard.md).
 
 -- Keys from before there were scopes may do everything but administer.
 ALTER TABLE api_keys ADD COLUMN scopes text[] NOT NULL
