@@ -112,22 +112,25 @@ class Try:
 async def record(connection: AsyncConnection, event: HeldEvent, made: Try) -> bool:
     """Keep a try, and move its event on, in one statement. False: the lease was lost, the event is somebody else's.
 
-    The try is kept either way: it was made.
+    The try is kept either way, it was made; unless the event has been erased, perhaps in this moment: hence the lock.
     """
     cursor = await connection.execute(
         """
-        WITH moved AS (
+        WITH still_there AS (
+            SELECT event_id, user_id FROM events WHERE event_id = %(event_id)s FOR UPDATE
+        ), moved AS (
             UPDATE events SET tries = tries + 1, lease_until = NULL,
                               status = CASE %(outcome)s WHEN 'retried' THEN 'pending' ELSE %(outcome)s END,
                               next_try_at = coalesce(%(next_try_at)s, next_try_at)
-            WHERE event_id = %(event_id)s AND lease_until = %(lease_until)s
-            RETURNING event_id
+            FROM still_there
+            WHERE events.event_id = still_there.event_id AND lease_until = %(lease_until)s
+            RETURNING events.event_id
         ), kept AS (
             INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code,
                                     error, response_excerpt)
             SELECT %(delivery_id)s, event_id, user_id, %(try)s, %(started_at)s, %(latency_ms)s, %(outcome)s,
                    %(status_code)s, %(error)s, %(response_excerpt)s
-            FROM events WHERE event_id = %(event_id)s
+            FROM still_there
         )
         SELECT event_id FROM moved
         """,

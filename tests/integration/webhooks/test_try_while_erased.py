@@ -1,0 +1,68 @@
+"""A try whose job is erased in the very moment in which the try is written."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from tests.integration.webhooks.conftest import Office
+
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.store import events
+from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
+
+ROOM = Bounds(per_host=10, per_user=10)
+
+
+async def held(office: Office) -> HeldEvent:
+    """An event in a courier's hands."""
+    await office.ended_job("http://127.0.0.1/hook")
+    async with office.database.connection() as connection:
+        [event] = await events.take_due(
+            connection, now=office.clock(), lease=timedelta(seconds=30), bounds=ROOM, limit=1
+        )
+    return event
+
+
+def made(office: Office) -> Try:
+    return Try(
+        delivery_id=new_id(),
+        started_at=office.clock(),
+        latency_ms=1,
+        outcome="delivered",
+        status_code=200,
+        error=None,
+        response_excerpt=None,
+        next_try_at=None,
+    )
+
+
+async def recorded(office: Office, event: HeldEvent) -> bool:
+    async with office.database.connection() as connection:
+        return await events.record(connection, event, made(office))
+
+
+async def waits_for_a_lock(office: Office) -> None:
+    async with asyncio.timeout(10):
+        while not await office.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):  # noqa: ASYNC110  # it is another server that waits
+            await asyncio.sleep(0.01)
+
+
+async def test_it_is_not_kept_and_breaks_nothing(office: Office) -> None:
+    event = await held(office)
+    async with office.database.connection() as erasing, erasing.transaction():
+        await erasing.execute("DELETE FROM events WHERE event_id = %s", (event.event_id,))
+        writing = asyncio.create_task(recorded(office, event))
+        await waits_for_a_lock(office)
+    assert await writing is False
+    assert await office.rows("SELECT 1 FROM deliveries WHERE event_id = %s", event.event_id) == []
+
+
+async def test_it_is_kept_where_the_erasure_comes_to_nothing(office: Office) -> None:
+    event = await held(office)
+    async with office.database.connection() as other, other.transaction(force_rollback=True):
+        await other.execute("DELETE FROM events WHERE event_id = %s", (event.event_id,))
+        writing = asyncio.create_task(recorded(office, event))
+        await waits_for_a_lock(office)
+    assert await writing is True
+    assert len(await office.rows("SELECT 1 FROM deliveries WHERE event_id = %s", event.event_id)) == 1
