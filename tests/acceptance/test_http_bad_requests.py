@@ -107,6 +107,11 @@ def _mark(**watermark: object) -> dict[str, object]:
             ],
             id="six things at once",
         ),
+        pytest.param(
+            _job({"id": "a", "action": "resize", "quality": 0}, object_key="/x", source={"content_length": 10**12}),
+            ["/object_key", "/pipeline/0", "/pipeline/0/quality", "/source/content_length"],
+            id="what is wrong together with what is wrong by itself",
+        ),
     ],
 )
 def test_a_wrong_body_is_answered_with_all_that_is_wrong(

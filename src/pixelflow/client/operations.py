@@ -28,9 +28,9 @@ from pixelflow.contracts.job import (
     JobStatus,
     Problem,
     StartedJob,
-    explain,
 )
 from pixelflow.contracts.pipeline import Resize, Watermark
+from pixelflow.contracts.refusals import explain
 
 M = TypeVar("M", bound=BaseModel)
 

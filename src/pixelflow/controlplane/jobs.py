@@ -42,6 +42,7 @@ from pixelflow.contracts.problems import (
     SourceTooLargeError,
     ValidationFailedError,
 )
+from pixelflow.contracts.refusals import length_errors
 from pixelflow.controlplane.job_view import view
 from pixelflow.settings import Settings
 
@@ -93,13 +94,15 @@ class Jobs:
             )
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
 
+    @property
+    def max_source_bytes(self) -> int:
+        """What a source may have, and so what may be declared."""
+        return self._settings.max_source_bytes
+
     def _check_declared_length(self, request: CreateJobRequest) -> None:
-        declared = request.source.content_length if request.source else None
-        if declared is not None and declared > self._settings.max_source_bytes:
-            error = FieldError(
-                pointer="/source/content_length", message=f"must be at most {self._settings.max_source_bytes} bytes"
-            )
-            raise ValidationFailedError("The source would be too large", [error])
+        errors = length_errors(request.source and request.source.content_length, self.max_source_bytes)
+        if errors:
+            raise ValidationFailedError("The source would be too large", errors)
 
     def _upload(self, request: CreateJobRequest, key: str) -> Upload:
         if request.source_type is SourceType.LOCAL_FILE:
@@ -109,7 +112,7 @@ class Jobs:
                 presigned_url_state="not_required",
                 headers={},
                 expires_at=None,
-                max_bytes=self._settings.max_source_bytes,
+                max_bytes=self.max_source_bytes,
             )
         signed = self._objects.sign_upload(
             key,
@@ -123,7 +126,7 @@ class Jobs:
             presigned_url_state="ready",
             headers=dict(signed.headers),
             expires_at=signed.expires_at,
-            max_bytes=self._settings.max_source_bytes,
+            max_bytes=self.max_source_bytes,
         )
 
     async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
@@ -167,10 +170,8 @@ class Jobs:
             raise SourceMissingError(
                 "Upload the source with the URL that creating the job returned, then start it again"
             )
-        if size > self._settings.max_source_bytes:
-            raise SourceTooLargeError(
-                f"The source has {size} bytes; at most {self._settings.max_source_bytes} are allowed"
-            )
+        if size > self.max_source_bytes:
+            raise SourceTooLargeError(f"The source has {size} bytes; at most {self.max_source_bytes} are allowed")
         return size
 
     async def _enqueue(self, task_id: UUID, message: ProcessImage) -> None:

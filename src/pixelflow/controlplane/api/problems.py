@@ -13,7 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pixelflow.contracts import problems
-from pixelflow.contracts.job import Problem, explain
+from pixelflow.contracts.job import Problem
+from pixelflow.contracts.refusals import explain
 from pixelflow.controlplane.api import examples
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,10 +97,11 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # how the handler is registered
-    return response(_from_validation(error), request.state.request_id)
+    limit: int = request.state.services.jobs.max_source_bytes
+    return response(_from_validation(error, limit), request.state.request_id)
 
 
-def _from_validation(error: RequestValidationError) -> problems.RequestError:
+def _from_validation(error: RequestValidationError, max_source_bytes: int) -> problems.RequestError:
     rows = error.errors()
     if any(row["type"] == "json_invalid" for row in rows):
         return problems.MalformedRequestError("Send a body that is valid JSON")
@@ -108,7 +110,7 @@ def _from_validation(error: RequestValidationError) -> problems.RequestError:
     if isinstance(error.body, bytes):
         return problems.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
-    fields = explain(body[:MAX_ERRORS], error.body) if body else []
+    fields = explain(body[:MAX_ERRORS], error.body, max_source_bytes=max_source_bytes) if body else []
     fields += [
         problems.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=row["msg"])
         for row in rows
