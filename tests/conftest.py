@@ -30,7 +30,7 @@ def stack() -> Iterator[Stack]:
     """Postgres, Valkey and an S3 server, migrated; no process of PixelFlow."""
     home = _new_home()
     try:
-        with Stack.open(home, say=lambda _: None) as opened:
+        with Stack.open(home, api_port=0, say=lambda _: None) as opened:
             opened.start_servers()
             migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
             yield opened

@@ -19,7 +19,6 @@ from tests.acceptance.running import (
     PIXELFLOW,
     client_of,
     descendants,
-    free_port,
     new_home,
     process_of,
     service_with,
@@ -116,7 +115,7 @@ class Up:
 @contextlib.contextmanager
 def _up(home: Path) -> Iterator[Up]:
     environment = {**os.environ, "PIXELFLOW_LEASE_SECONDS": "5"}
-    command = [*PIXELFLOW, "up", f"--home={home}", f"--api-port={free_port()}"]
+    command = [*PIXELFLOW, "up", f"--home={home}", "--api-port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
         try:
             assert process.stdout
