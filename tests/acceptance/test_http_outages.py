@@ -48,7 +48,7 @@ def test_a_job_started_while_the_queue_is_dead_is_run_when_it_is_back(fragile_se
         os.kill(valkey.pid, signal.SIGKILL)
         wait_for(lambda: not valkey.alive, 5)
         _start_in_time(client, created)
-        assert client.get("/readyz").json()["checks"]["redis"] == "unavailable"
+        wait_for(lambda: client.get("/readyz").json()["checks"]["redis"] == "unavailable", 5)
         assert steps.show(client, created["job_id"])["status"] == "queued"
         _restart(fragile_service)
         assert steps.finished(client, created["job_id"])["status"] == "succeeded"

@@ -47,12 +47,16 @@ _ROUTING = {
 _log = structlog.get_logger(__name__)
 
 
+def bug() -> problems.PixelflowError:
+    """What is told of an error that nobody foresaw."""
+    return problems.PixelflowError("The error is ours and has been logged; tell us the request id")
+
+
 def install(app: FastAPI) -> None:
-    """Make every error of the app a problem."""
+    """Make every error that is foreseen a problem."""
     app.add_exception_handler(problems.PixelflowError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 def response(error: problems.PixelflowError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -71,8 +75,7 @@ def response(error: problems.PixelflowError, request_id: str, headers: Mapping[s
         problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
         media_type=MEDIA_TYPE,
-        # Said here too, since the answer to a bug is sent from outside of all middleware.
-        headers={"X-Request-ID": request_id, **_HEADERS.get(status, {}), **(headers or {})},
+        headers={**_HEADERS.get(status, {}), **(headers or {})},
     )
 
 
@@ -128,14 +131,6 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         return await _on_error(request, cause)
     known = _ROUTING.get(error.status_code, problems.MalformedRequestError(str(error.detail)))
     return response(known, request.state.request_id, error.headers)
-
-
-async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    _log.error("unhandled error", exc_info=error)
-    return response(
-        problems.PixelflowError("The error is ours and has been logged; tell us the request id"),
-        request.state.request_id,
-    )
 
 
 def documented(*errors: type[problems.PixelflowError]) -> dict[int | str, dict[str, Any]]:
