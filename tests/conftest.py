@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from tests.acceptance.running import free_port
 
 from pixelflow.adapters.store.migrate import migrate
 from pixelflow.controlplane.operate import issue_key
@@ -31,7 +30,7 @@ def stack() -> Iterator[Stack]:
     """Postgres, Valkey and an S3 server, migrated; no process of PixelFlow."""
     home = _new_home()
     try:
-        with Stack.open(home, api_port=free_port(), say=lambda _: None) as opened:
+        with Stack.open(home, api_port=0, say=lambda _: None) as opened:
             opened.start_servers()
             migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
             yield opened

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     # API
     api_host: Annotated[str, Field(description="Address that the API listens on")] = "127.0.0.1"
     api_port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
+    api_socket: Annotated[
+        int | None,
+        Field(ge=3, description="Descriptor of a socket that listens already, inherited, in place of address and port"),
+    ] = None
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long an upload URL is valid")] = 3600
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long a download URL is valid")] = 3600
 

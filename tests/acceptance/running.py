@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -17,7 +17,7 @@ import psycopg
 
 from pixelflow.adapters.store.migrate import migrate
 from pixelflow.controlplane.operate import issue_key
-from pixelflow.devstack.stack import Role, Stack
+from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
 
 PIXELFLOW = [sys.executable, "-m", "pixelflow"]
@@ -34,23 +34,16 @@ def new_home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def free_port() -> int:
-    """A port that nothing listens on, and that no other stack tries first."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def service_with(settings: dict[str, str]) -> Iterator[Stack]:
     """A whole PixelFlow beside the one that the other tests share, with ``settings`` of its own."""
     env = shutil.which("env")
     assert env
     told = [env, *(f"{name}={value}" for name, value in settings.items())]
-    with new_home() as home, Stack.open(home, api_port=free_port(), say=lambda _: None) as stack:
+    with new_home() as home, Stack.open(home, api_port=0, say=lambda _: None) as stack:
         stack.start_servers()
         migrate(database_url(stack))
-        roles = [Role(role.name, [*told, *role.command], role.ready_url) for role in pixelflow_roles(stack)]
+        roles = [dataclasses.replace(role, command=[*told, *role.command]) for role in pixelflow_roles(stack)]
         stack.start_processes(roles)
         yield stack
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from tests.acceptance import job_steps as steps
+
+from pixelflow.devstack.stack import Stack
 
 MEBIBYTE = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
@@ -106,6 +109,11 @@ def _mark(**watermark: object) -> dict[str, object]:
                 *(f"/pipeline/1/{name}" for name in ("format", "from", "id")),
             ],
             id="six things at once",
+        ),
+        pytest.param(
+            _job({"id": "a", "action": "resize", "quality": 0}, object_key="/x", source={"content_length": 10**12}),
+            ["/object_key", "/pipeline/0", "/pipeline/0/quality", "/source/content_length"],
+            id="what is wrong together with what is wrong by itself",
         ),
     ],
 )
@@ -236,3 +244,10 @@ def test_a_wrong_address_is_a_problem_too(
 ) -> None:
     answer = somebody.request(method, path)
     assert (answer.status_code, _problem(answer)["code"]) == (status, code)
+
+
+def test_headers_that_do_not_end_are_refused(service: Stack) -> None:
+    host, _, port = service.api_url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: " + b"a" * 20_000)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")

@@ -19,7 +19,6 @@ from tests.acceptance.running import (
     PIXELFLOW,
     client_of,
     descendants,
-    free_port,
     new_home,
     process_of,
     service_with,
@@ -49,7 +48,7 @@ def test_a_job_started_while_the_queue_is_dead_is_run_when_it_is_back(fragile_se
         os.kill(valkey.pid, signal.SIGKILL)
         wait_for(lambda: not valkey.alive, 5)
         _start_in_time(client, created)
-        assert client.get("/readyz").json()["checks"]["redis"] == "unavailable"
+        wait_for(lambda: client.get("/readyz").json()["checks"]["redis"] == "unavailable", 5)
         assert steps.show(client, created["job_id"])["status"] == "queued"
         _restart(fragile_service)
         assert steps.finished(client, created["job_id"])["status"] == "succeeded"
@@ -116,7 +115,7 @@ class Up:
 @contextlib.contextmanager
 def _up(home: Path) -> Iterator[Up]:
     environment = {**os.environ, "PIXELFLOW_LEASE_SECONDS": "5"}
-    command = [*PIXELFLOW, "up", f"--home={home}", f"--api-port={free_port()}"]
+    command = [*PIXELFLOW, "up", f"--home={home}", "--api-port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
         try:
             assert process.stdout

@@ -128,7 +128,7 @@ def set_stage(
     home = Home(path, servers_account())
     api_names = [f"api-{number}" for number in range(apis)]
     names = [Postgres.name, Valkey.name, Objects.name, *api_names]
-    ports = choose_ports(home, names, api_port=DEFAULT_API_PORT, say=lambda _: None)
+    ports = choose_ports(home, names, say=lambda _: None)
     postgres, valkey = Postgres(home, ports[Postgres.name]), Valkey(home, ports[Valkey.name])
     objects = Objects(home, ports[Objects.name])
     scratch = path / "scratch"

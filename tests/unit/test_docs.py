@@ -17,16 +17,14 @@ from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.pipeline import (
     MAX_DIMENSION,
     MAX_STEPS,
-    Compass,
-    Fit,
     Font,
     Format,
-    Interest,
     Pipeline,
     Resize,
     Watermark,
     WatermarkText,
 )
+from pixelflow.contracts.placing import Compass, Fit, Interest
 from pixelflow.controlplane.api.envelope import MAX_BODY_BYTES
 from pixelflow.controlplane.controller.relay import STALE
 from pixelflow.dataplane.sandbox import MAX_TRANSFORMS

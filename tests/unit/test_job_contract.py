@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pixelflow.contracts.job import MAX_METADATA_KEYS, CreateJobRequest, explain
-from pixelflow.contracts.pipeline import MAX_STEPS
+from pixelflow.contracts.job import MAX_METADATA_KEYS, CreateJobRequest
+from pixelflow.contracts.pipeline import MAX_STEPS, Format, Resize
+from pixelflow.contracts.refusals import explain
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
 MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}
@@ -105,15 +106,50 @@ def test_the_smallest_request_is_valid_and_says_the_defaults() -> None:
             id="two steps of different actions",
         ),
         # fields that depend on one another
-        pytest.param({"pipeline": [STEP], "source_type": "local_file"}, [""], id="local file without a path"),
-        pytest.param({"pipeline": [STEP], "object_key": "/etc/passwd"}, [""], id="path without local_file"),
+        pytest.param(
+            {"pipeline": [STEP], "source_type": "local_file"}, ["/object_key"], id="local file without a path"
+        ),
+        pytest.param({"pipeline": [STEP], "object_key": "/etc/passwd"}, ["/object_key"], id="path without local_file"),
+        pytest.param(
+            {"pipeline": [{**STEP, "width": 0}], "object_key": "/etc/passwd"},
+            ["/object_key", "/pipeline/0/width"],
+            id="path without local_file, and a field",
+        ),
+        pytest.param(
+            {"pipeline": [{**STEP, "width": None, "quality": 0}, {**STEP, "id": "b", "height": "x"}]},
+            ["/pipeline/0", "/pipeline/0/quality", "/pipeline/1/height"],
+            id="no size at all, and fields",
+        ),
+        pytest.param(
+            {"pipeline": [{**STEP, "width": 16_384, "enlarge": True, "format": "webp", "quality": 0}, STEP]},
+            ["/pipeline/0/quality", "/pipeline/0/width", "/pipeline/1/id"],
+            id="a side that the format ends before, a field and the tree",
+        ),
         # what is no object
         pytest.param([], [""], id="a list"),
         pytest.param("job", [""], id="a text"),
     ],
 )
-def test_every_fault_is_told_with_a_pointer_to_the_field(body: object, expected: list[str]) -> None:
+def test_every_fault_is_told_once_with_a_pointer_to_the_field(body: object, expected: list[str]) -> None:
     assert pointers(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("length", "found"), [(100, []), (101, ["/source/content_length"]), ("x", ["/source/content_length"])]
+)
+def test_a_declared_length_over_the_limit_is_told_with_the_rest(length: object, found: list[str]) -> None:
+    body = {"pipeline": [], "source": {"content_length": length}}
+    with pytest.raises(ValidationError) as raised:
+        CreateJobRequest.model_validate(body)
+    told = explain(raised.value.errors(include_url=False), body, max_source_bytes=100)
+    assert sorted(error.pointer for error in told) == ["/pipeline", *found]
+
+
+def test_a_step_that_is_made_by_itself_says_what_is_wrong_with_it_as_a_whole() -> None:
+    with pytest.raises(ValidationError, match="needs a width, a height or both"):
+        Resize(id="a", action="resize")
+    with pytest.raises(ValidationError, match="must be at most 16383, where webp ends"):
+        Resize(id="a", action="resize", width=16_384, enlarge=True, format=Format.WEBP)
 
 
 def metadata(**changes: object) -> dict[str, Any]:

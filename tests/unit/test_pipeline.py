@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from pixelflow.contracts.job import CreateJobRequest, explain
+from pixelflow.contracts.job import CreateJobRequest
 from pixelflow.contracts.pipeline import (
     ACTIONS,
     EXTENSIONS,
@@ -19,11 +19,13 @@ from pixelflow.contracts.pipeline import (
     Format,
     Pipeline,
     output_name,
-    tree_errors,
+    pipeline_errors,
 )
+from pixelflow.contracts.refusals import explain
 from pixelflow.dataplane.imaging.operations import OPERATIONS
 
 RESIZE: dict[str, Any] = {"id": "a", "action": "resize", "width": 100}
+WIDE: dict[str, Any] = {**RESIZE, "width": 16_384, "height": 16_384, "format": "webp"}
 WATERMARK: dict[str, Any] = {"id": "a", "action": "watermark", "watermark": {"text": "© Acme"}}
 PIPELINE: TypeAdapter[Any] = TypeAdapter(Pipeline)
 
@@ -43,6 +45,14 @@ ACCEPTED = [
     [{**RESIZE, "output": False}, {**WATERMARK, "id": "b", "from": "a"}],
     [{**RESIZE, "height": 16_384, "fit": "cover", "gravity": "attention", "format": "avif", "quality": 100}],
     [{**RESIZE, "background": "#12345678"}],
+    # No more than WebP takes, or no more than WebP takes for all that is known
+    [{**WIDE, "width": 16_383, "height": 16_383, "fit": "contain"}],
+    [WIDE],
+    [{**WIDE, "enlarge": True}],
+    [{**WIDE, "fit": "cover"}],
+    [{**WIDE, "fit": "fill"}],
+    [{**WIDE, "height": None}],
+    [{**WIDE, "fit": "contain", "format": None}],
     [text(size="2.5%", margin=0, color="#abcdef", rotation=-360, opacity=1, tile=True, font="mono", bold=True)],
     [text(text="two\nlines")],
     [text(text="x" * 256)],
@@ -95,6 +105,10 @@ REFUSED = [
     ([{**RESIZE, "width": 1.5}], {"/pipeline/0/width"}),
     ([{**RESIZE, "width": "100"}], {"/pipeline/0/width"}),
     ([{**RESIZE, "width": True}], {"/pipeline/0/width"}),
+    ([{**RESIZE, "width": 16_384, "enlarge": True, "format": "webp"}], {"/pipeline/0/width"}),
+    ([{**WIDE, "fit": "contain"}], {"/pipeline/0/width", "/pipeline/0/height"}),
+    ([{**WIDE, "fit": "cover", "enlarge": True}], {"/pipeline/0/width", "/pipeline/0/height"}),
+    ([{**WIDE, "height": 9, "fit": "fill", "enlarge": True}], {"/pipeline/0/width"}),
     ([{**RESIZE, "fit": "squeeze"}], {"/pipeline/0/fit"}),
     ([{**RESIZE, "gravity": "up"}], {"/pipeline/0/gravity"}),
     ([{**RESIZE, "enlarge": 1}], {"/pipeline/0/enlarge"}),
@@ -166,7 +180,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_no_json_upsets_the_check_of_the_tree(value: object) -> None:
-    for error in tree_errors(value):
+    for error in pipeline_errors(value):
         assert error.message
 
 

@@ -62,6 +62,11 @@ def test_an_unusable_source_is_never_tried_again(error: type[problems.PixelflowE
     assert not error.retryable
 
 
+def test_a_transform_is_tried_again_only_where_another_try_may_end_otherwise() -> None:
+    transforms = {error.code for error in ERRORS if issubclass(error, problems.TransformError) and error.retryable}
+    assert transforms == {"transform_crashed"}
+
+
 @pytest.mark.parametrize("error", [error for error in ERRORS if issubclass(error, problems.DependencyError)])
 def test_a_server_that_did_not_answer_is_asked_again(error: type[problems.PixelflowError]) -> None:
     assert error.retryable

@@ -20,6 +20,7 @@ from pixelflow.contracts.problems import LocalFilesDisabledError, SourceGoneErro
 
 OUTPUT_FOLDER = "pixelflow-outputs"
 _CHUNK = 1024 * 1024
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class LocalFiles:
@@ -36,7 +37,10 @@ class LocalFiles:
                 caller must not learn what lies outside.
         """
         with self._open(path) as file:
-            return _real_path(file)
+            real = _real_path(file)
+        if not _is_text(real):
+            raise _refused()
+        return real
 
     def size_of(self, path: str) -> int | None:
         """Bytes of the file, or ``None`` if it is gone or no longer under a root."""
@@ -79,14 +83,19 @@ class LocalFiles:
             shutil.rmtree(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id), ignore_errors=True)
 
     def store(self, file: BinaryIO, path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
-        """Write an output: whole, or not at all."""
+        """Write an output: whole, or not at all, and never over anything.
+
+        Raises:
+            LocalFilesDisabledError: it is not under a root.
+            OSError: it can't be written, something is there already, or a folder on the way is a link.
+        """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._root_of(target.parent.resolve())
-        partial = target.with_name(f".{target.name}.partial")
-        with partial.open("xb") as copy:
-            shutil.copyfileobj(file, copy, _CHUNK)
-        partial.rename(target)
+        root = self._root_of(target)
+        names = target.relative_to(root).parts
+        if ".." in names:
+            raise _refused()
+        with _entered(root, names[:-1]) as folder:
+            _write(file, names[-1], folder)
 
     @contextmanager
     def _open(self, path: str) -> Iterator[BinaryIO]:
@@ -109,6 +118,46 @@ class LocalFiles:
             if path.is_relative_to(root):
                 return root
         raise _refused()
+
+
+@contextmanager
+def _entered(root: Path, names: tuple[str, ...]) -> Iterator[int]:
+    """The folder ``names`` below ``root``, made where it is missing, held open.
+
+    Gone step by step from one descriptor to the next, so that no link that is put in between leads elsewhere.
+    """
+    folder = os.open(root, _FOLDER)
+    try:
+        for name in names:
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=folder)
+            inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _write(file: BinaryIO, name: str, folder: int) -> None:
+    partial = f".{name}.partial"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        with open(descriptor, "wb") as copy:  # noqa: PTH123  # from a descriptor
+            shutil.copyfileobj(file, copy, _CHUNK)
+        # A link, for a rename would replace what is there.
+        os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    finally:
+        os.unlink(partial, dir_fd=folder)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be kept and told: names on a disk may be any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _real_path(file: BinaryIO) -> str:

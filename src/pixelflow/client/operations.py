@@ -27,9 +27,9 @@ from pixelflow.contracts.job import (
     JobPage,
     JobStatus,
     StartedJob,
-    explain,
 )
 from pixelflow.contracts.pipeline import Resize, Watermark
+from pixelflow.contracts.refusals import explain
 
 POLL_INTERVAL = 0.05
 """Seconds before the second look at a job; a small picture is done in less."""

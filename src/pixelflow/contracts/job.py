@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from itertools import groupby
-from operator import itemgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.pipeline import ACTIONS, MAX_STEPS, Format, Pipeline, StepId, tree_errors
+from pixelflow.contracts.pipeline import AS_A_WHOLE, Format, Pipeline, StepId
 from pixelflow.contracts.problems import FieldError
 
 
@@ -125,51 +123,21 @@ class CreateJobRequest(_Request):
 
     @model_validator(mode="after")
     def _fits_source_type(self) -> CreateJobRequest:
-        if self.source_type is SourceType.LOCAL_FILE and self.object_key is None:
-            raise PydanticCustomError(
-                "object_key_missing", "`local_file` needs an `object_key`: the path of the source"
-            )
-        if self.source_type is SourceType.S3_PRESIGNED and self.object_key is not None:
-            raise PydanticCustomError(
-                "object_key_refused", "`object_key` is only for `local_file`; uploads get their key from PixelFlow"
-            )
+        for error in source_errors(self.model_dump(include={"source_type", "object_key"})):
+            raise PydanticCustomError(AS_A_WHOLE, "{message}", {"message": error.message})
         return self
 
 
-def explain(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
-    """All that is wrong with the body ``raw`` of ``POST /v1/jobs``, from the rows of Pydantic's error.
-
-    Pydantic does not look at a list whose members are wrong; here the pipeline's tree has its say all the same.
-    """
-    told = [(_pointer(row["loc"], raw), row["msg"]) for row in rows if row["type"] != "pipeline_tree"]
-    # A value that may be one of several things is told once, with what each of them would ask for.
-    fields = [
-        FieldError(pointer=pointer, message="; or: ".join(message for _, message in messages))
-        for pointer, messages in groupby(told, key=itemgetter(0))
-    ]
-    steps = raw.get("pipeline") if isinstance(raw, dict) else None
-    tree = tree_errors(steps[:MAX_STEPS]) if isinstance(steps, list) else []
-    return fields + [FieldError(pointer=f"/pipeline{error.pointer}", message=error.message) for error in tree]
-
-
-def _pointer(location: tuple[int | str, ...], raw: object) -> str:
-    """The JSON Pointer of ``location``, without what Pydantic puts between: a step's action, the members of a union."""
-    parts: list[str] = []
-    value: Any = raw
-    after_index = False
-    for part in location:
-        if after_index and part in ACTIONS:
-            after_index = False
-            continue
-        after_index = isinstance(value, list) and isinstance(part, int)
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif after_index:
-            value = value[part]
-        else:
-            continue
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-    return "".join(f"/{part}" for part in parts)
+def source_errors(raw: Mapping[str, object]) -> list[FieldError]:
+    """Whether the path of a source is there where it must be, and nowhere else."""
+    has_path = raw.get("object_key") is not None
+    source_type = raw.get("source_type", SourceType.S3_PRESIGNED)
+    if source_type == SourceType.LOCAL_FILE and not has_path:
+        return [FieldError(pointer="/object_key", message="`local_file` needs it: the path of the source")]
+    if source_type == SourceType.S3_PRESIGNED and has_path:
+        message = "is only for `local_file`; uploads get their key from PixelFlow"
+        return [FieldError(pointer="/object_key", message=message)]
+    return []
 
 
 # ── What a client gets back ──────────────────────────────────────────────────────────────────────

@@ -6,12 +6,14 @@ Everything about a pipeline that can be known to be wrong without the picture is
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from pixelflow.contracts.placing import Compass, Fit, Interest
 from pixelflow.contracts.problems import FieldError
 
 MAX_STEPS = 32
@@ -20,6 +22,9 @@ MAX_DIMENSION = 16_384
 """Width or height that a step may ask for, in pixels; what a format can't hold is refused when it is written."""
 MAX_TEXT = 256
 """Characters of a watermark."""
+AS_A_WHOLE = "as_a_whole"
+"""Pydantic's type of what is wrong though no single field is. Models say it for who makes them one by one; of a request
+it is told from the raw JSON, for Pydantic asks no model whose fields are wrong."""
 SOURCE = "source"
 """What ``from`` names when a step works on the source itself."""
 
@@ -39,6 +44,9 @@ FORMAT_MAX_DIMENSION = {Format.JPEG: 65_500, Format.PNG: 2**31 - 1, Format.WEBP:
 libjpeg's JPEG_MAX_DIMENSION; PNG 1.2; the WebP container; libheif's default limit.
 """
 
+DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
+"""Where a photo looks untouched and more bytes would show little more; PNG has none. AVIF's scale is not JPEG's."""
+
 EXTENSIONS = {Format.JPEG: "jpg", Format.PNG: "png", Format.WEBP: "webp", Format.AVIF: "avif"}
 MEDIA_TYPES = {format_: f"image/{format_.value}" for format_ in Format}
 
@@ -46,42 +54,6 @@ MEDIA_TYPES = {format_: f"image/{format_.value}" for format_ in Format}
 def output_name(step_id: str, format_: Format) -> str:
     """The file name of an output: in the attempt's private directory, in object storage, and as a download."""
     return f"{step_id}.{EXTENSIONS[format_]}"
-
-
-class Fit(StrEnum):
-    """How a picture meets a box of ``width`` × ``height``: CSS ``object-fit``, plus ``inside`` and ``outside``."""
-
-    INSIDE = "inside"
-    """As large as possible within the box; the aspect ratio stays."""
-    OUTSIDE = "outside"
-    """As small as possible around the box; the aspect ratio stays."""
-    COVER = "cover"
-    """Fills the box; what stands out is cut off, as ``gravity`` says."""
-    CONTAIN = "contain"
-    """Inside the box, the rest padded with ``background``."""
-    FILL = "fill"
-    """Exactly the box; the aspect ratio changes."""
-
-
-class Compass(StrEnum):
-    """A place in a picture by compass point."""
-
-    CENTER = "center"
-    NORTH = "north"
-    NORTHEAST = "northeast"
-    EAST = "east"
-    SOUTHEAST = "southeast"
-    SOUTH = "south"
-    SOUTHWEST = "southwest"
-    WEST = "west"
-    NORTHWEST = "northwest"
-
-
-class Interest(StrEnum):
-    """A place in a picture by what is to be seen there."""
-
-    ATTENTION = "attention"
-    ENTROPY = "entropy"
 
 
 class Font(StrEnum):
@@ -138,8 +110,9 @@ class _Step(_Model):
             strict=True,
             ge=1,
             le=100,
-            description="Of the encoder. Left out: jpeg 80, webp 80, avif 50. "
-            "PNG is lossless: quality changes nothing there.",
+            description="Of the encoder. Left out: "
+            + ", ".join(f"{format_.value} {quality}" for format_, quality in DEFAULT_QUALITY.items())
+            + ". PNG is lossless: quality changes nothing there.",
         ),
     ] = None
     background: Annotated[
@@ -183,9 +156,10 @@ class Resize(_Step):
     ] = False
 
     @model_validator(mode="after")
-    def _has_a_size(self) -> Resize:
-        if self.width is None and self.height is None:
-            raise PydanticCustomError("size_missing", "needs a width, a height or both")
+    def _fits_together(self) -> Resize:
+        wrong = _wrong_size(self.model_dump())
+        if wrong:
+            raise PydanticCustomError(AS_A_WHOLE, "{summary}", {"summary": "; ".join(wrong.values())})
         return self
 
 
@@ -239,11 +213,11 @@ ACTIONS = frozenset({"resize", "watermark"})
 """What ``action`` may be."""
 
 
-def tree_errors(steps: object) -> list[FieldError]:
-    """What is wrong with the tree that the raw ``steps`` of a request make.
+def pipeline_errors(steps: object) -> list[FieldError]:
+    """What is wrong with the raw ``steps`` of a request as a whole, beyond what single fields may hold.
 
-    Ids are unique, ``from`` names an earlier step, something comes out. Works on raw JSON, so that it
-    has its say also where single fields are wrong. Pointers start at the pipeline.
+    Ids are unique, ``from`` names an earlier step, a size is asked for and fits the format, something comes out. Works
+    on raw JSON, so that it has its say also where single fields are wrong. Pointers start at the pipeline.
     """
     if not isinstance(steps, list):
         return []
@@ -251,8 +225,8 @@ def tree_errors(steps: object) -> list[FieldError]:
     errors: list[FieldError] = []
     seen: set[object] = {SOURCE}
     for index, row in enumerate(rows):
-        wrong = _wrong_in_tree(row, seen)
-        errors += [FieldError(pointer=f"/{index}/{name}", message=message) for name, message in wrong.items()]
+        wrong = _wrong_size(row) | _wrong_in_tree(row, seen)
+        errors += [FieldError(pointer=f"/{index}{name}", message=message) for name, message in wrong.items()]
         if isinstance(row.get("id"), str):
             seen.add(row["id"])
     if rows and all(row.get("output") is False for row in rows):
@@ -260,25 +234,49 @@ def tree_errors(steps: object) -> list[FieldError]:
     return errors
 
 
+def _wrong_size(row: Mapping[str, object]) -> dict[str, str]:
+    """What is wrong with the size that one step asks for, by pointer."""
+    if row.get("action") != "resize":
+        return {}
+    if row.get("width") is None and row.get("height") is None:
+        return {"": "needs a width, a height or both"}
+    longest = next(
+        (side for format_, side in FORMAT_MAX_DIMENSION.items() if row.get("format") == format_), MAX_DIMENSION
+    )
+    return {
+        f"/{name}": f"must be at most {longest}, where {row['format']} ends"
+        for name, side in _certain_sides(row).items()
+        if longest < side <= MAX_DIMENSION
+    }
+
+
+def _certain_sides(row: Mapping[str, object]) -> dict[str, int]:
+    """The sides that the output will have whatever the picture is."""
+    sides = {name: side for name in ("width", "height") if isinstance(side := row.get(name), int)}
+    enlarged = row.get("enlarge") is True
+    if len(sides) == 1:
+        return sides if enlarged else {}
+    padded, filled = row.get("fit") == Fit.CONTAIN, row.get("fit") in (Fit.COVER, Fit.FILL)
+    return sides if padded or (filled and enlarged) else {}
+
+
 def _wrong_in_tree(row: dict[str, object], seen: set[object]) -> dict[str, str]:
-    """What is wrong with one step's place in the tree, by field; ``seen`` are the names before it."""
+    """What is wrong with one step's place in the tree, by pointer; ``seen`` are the names before it."""
     step_id, parent = row.get("id"), row.get("from", SOURCE)
     wrong: dict[str, str] = {}
     if step_id == SOURCE:
-        wrong["id"] = "`source` names the source itself; choose another id"
+        wrong["/id"] = "`source` names the source itself; choose another id"
     elif isinstance(step_id, str) and step_id in seen:
-        wrong["id"] = f"`{step_id}` is the id of an earlier step; ids are unique"
+        wrong["/id"] = f"`{step_id}` is the id of an earlier step; ids are unique"
     if isinstance(parent, str) and parent not in seen:
-        wrong["from"] = "must be `source` or the id of an earlier step"
+        wrong["/from"] = "must be `source` or the id of an earlier step"
     return wrong
 
 
 def _check_tree(steps: list[Step]) -> list[Step]:
-    errors = tree_errors([step.model_dump(by_alias=True) for step in steps])
+    errors = pipeline_errors([step.model_dump(by_alias=True) for step in steps])
     if errors:
-        raise PydanticCustomError(
-            "pipeline_tree", "{summary}", {"summary": "; ".join(error.message for error in errors)}
-        )
+        raise PydanticCustomError(AS_A_WHOLE, "{summary}", {"summary": "; ".join(error.message for error in errors)})
     return steps
 
 

@@ -202,9 +202,10 @@ class TransformTimeoutError(TransformError):
 
 
 class OutOfMemoryError(TransformError):
+    """Not retryable: the next try would have the same limit."""
+
     code = "out_of_memory"
     title = "The transform needed more memory than allowed"
-    retryable = True
 
 
 class TransformCrashedError(TransformError):

@@ -21,7 +21,6 @@ from pixelflow.contracts.job import (
     FINISHED,
     CreatedJob,
     CreateJobRequest,
-    DeclaredSource,
     Job,
     JobStatus,
     SourceType,
@@ -39,6 +38,7 @@ from pixelflow.contracts.problems import (
     TargetRefusedError,
     ValidationFailedError,
 )
+from pixelflow.contracts.refusals import length_errors
 from pixelflow.controlplane.shown_jobs import ShownJobs, no_such_job
 from pixelflow.settings import Settings
 
@@ -106,26 +106,26 @@ class Jobs:
             return created
         return created.model_copy(update={"upload": self._upload(request, created.upload.object_key)})
 
+    @property
+    def max_source_bytes(self) -> int:
+        """What a source may have, and so what may be declared."""
+        return self._settings.max_source_bytes
+
     def _check(self, request: CreateJobRequest) -> None:
-        errors = [error for error in (self._length_error(request), self._webhook_error(request)) if error]
+        errors = length_errors(request.source and request.source.content_length, self.max_source_bytes)
+        errors += self._webhook_errors(request)
         if errors:
             raise ValidationFailedError("The job can't be kept as it is; see `errors`", errors)
 
-    def _length_error(self, request: CreateJobRequest) -> FieldError | None:
-        declared, most = (request.source or DeclaredSource()).content_length, self._settings.max_source_bytes
-        if declared is None or declared <= most:
-            return None
-        return FieldError(pointer="/source/content_length", message=f"must be at most {most} bytes")
-
-    def _webhook_error(self, request: CreateJobRequest) -> FieldError | None:
+    def _webhook_errors(self, request: CreateJobRequest) -> list[FieldError]:
         """What can be seen to be wrong now; where a name leads is judged again whenever it is called."""
         if request.webhook_url is None:
-            return None
+            return []
         try:
             self._webhook_rule.judge(request.webhook_url)
         except TargetRefusedError as error:
-            return FieldError(pointer="/webhook_url", message=error.detail)
-        return None
+            return [FieldError(pointer="/webhook_url", message=error.detail)]
+        return []
 
     def _upload(self, request: CreateJobRequest, key: str) -> Upload:
         if request.source_type is SourceType.LOCAL_FILE:
@@ -135,7 +135,7 @@ class Jobs:
                 presigned_url_state="not_required",
                 headers={},
                 expires_at=None,
-                max_bytes=self._settings.max_source_bytes,
+                max_bytes=self.max_source_bytes,
             )
         signed = self._objects.sign_upload(
             key,
@@ -149,7 +149,7 @@ class Jobs:
             presigned_url_state="ready",
             headers=dict(signed.headers),
             expires_at=signed.expires_at,
-            max_bytes=self._settings.max_source_bytes,
+            max_bytes=self.max_source_bytes,
         )
 
     async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
@@ -257,10 +257,8 @@ class Jobs:
             raise SourceMissingError(
                 "Upload the source with the URL that creating the job returned, then start it again"
             )
-        if size > self._settings.max_source_bytes:
-            raise SourceTooLargeError(
-                f"The source has {size} bytes; at most {self._settings.max_source_bytes} are allowed"
-            )
+        if size > self.max_source_bytes:
+            raise SourceTooLargeError(f"The source has {size} bytes; at most {self.max_source_bytes} are allowed")
         return size
 
     async def _enqueue(self, user_id: str, task_id: UUID, message: ProcessImage) -> None:

@@ -24,14 +24,30 @@ SERVER_PORTS = range(20_000, 32_000)
 NEIGHBOURS = 50
 
 
-def choose_ports(home: Home, servers: Iterable[str], *, api_port: int, say: Callable[[str], None]) -> dict[str, int]:
-    """One free port per server, the same as last time where possible, and ``api``: ``api_port`` or the next free.
+def listen(wanted: int, *, say: Callable[[str], None]) -> socket.socket:
+    """A socket that listens on the port ``wanted``, on the next free one, or for 0 on any: nobody else gets it then.
 
     Raises:
         StackError: what was asked for is no port, or none is free near it.
     """
-    if api_port not in PORTS:
-        raise StackError(f"{api_port} is no port: choose one from {PORTS.start} to {PORTS.stop - 1}.")
+    if wanted not in range(PORTS.stop):
+        raise StackError(f"{wanted} is no port: choose one from {PORTS.start} to {PORTS.stop - 1}, or 0 for any.")
+    for port in range(wanted, min(wanted + NEIGHBOURS, PORTS.stop)) if wanted else [0]:
+        try:
+            listening = socket.create_server((LOOPBACK, port))
+        except OSError:
+            continue
+        _say_if_replaced("api", wanted or None, listening.getsockname()[1], say)
+        return listening
+    raise StackError(f"No free port was found on {LOOPBACK} from {wanted} on.")
+
+
+def choose_ports(home: Home, servers: Iterable[str], *, say: Callable[[str], None]) -> dict[str, int]:
+    """One free port per server, the same as last time where possible.
+
+    Raises:
+        StackError: none is free.
+    """
     kept = home.read(KEPT)
     chosen: dict[str, int] = {}
     for server in servers:
@@ -39,8 +55,6 @@ def choose_ports(home: Home, servers: Iterable[str], *, api_port: int, say: Call
         chosen[server] = _first_free(_candidates(wanted), taken=chosen.values())
         _say_if_replaced(server, wanted, chosen[server], say)
     home.write(KEPT, chosen)
-    chosen["api"] = _first_free(range(api_port, min(api_port + NEIGHBOURS, PORTS.stop)), taken=chosen.values())
-    _say_if_replaced("api", api_port, chosen["api"], say)
     return chosen
 
 

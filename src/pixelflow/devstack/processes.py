@@ -100,6 +100,7 @@ def spawn(
     environment: Mapping[str, str],
     account: Account | None = None,
     feed: str = "",
+    inherits: Sequence[int] = (),
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> Child:
     """Start ``command`` as a child that can't outlive this thread, its output appended to ``logs/{name}.log``.
@@ -111,6 +112,7 @@ def spawn(
         environment: the whole environment of the child.
         account: the user to become; None to stay.
         feed: what it reads on its standard input.
+        inherits: descriptors that it keeps, by the same numbers.
         stop_signal: what asks it to end in order.
     """
     become = [str(account.uid), str(account.gid)] if account and account.is_other else ["-", "-"]
@@ -122,7 +124,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             cwd=home.path,
             env=dict(environment),
-            pass_fds=[home.leash.descriptor],
+            pass_fds=[home.leash.descriptor, *inherits],
             # Ctrl-C at the terminal must reach the supervisor alone, which then ends the others in order.
             start_new_session=True,
         )

@@ -6,8 +6,10 @@ it starts.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import socket
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
 from pixelflow.devstack.objects import Objects
-from pixelflow.devstack.ports import LOOPBACK, choose_ports
+from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
 from pixelflow.devstack.supervisor import Supervisor
@@ -37,7 +39,8 @@ class Role:
     name: str
     command: Sequence[str]
     ready_url: str | None = None
-    """Answers 200 once the process can be used; None where being alive is enough."""
+    """Answers 200 once the process can be used; None where being alive is enough. A process that has one is handed the
+    socket on which the API listens, so that nobody else's can answer."""
 
 
 class Stack:
@@ -46,9 +49,12 @@ class Stack:
     Its processes can't outlive the thread that starts them.
     """
 
-    def __init__(self, home: Home, ports: Mapping[str, int], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Home, listening: socket.socket, ports: Mapping[str, int], say: Callable[[str], None]
+    ) -> None:
         self.home = home
-        self._ports = ports
+        self._listening = listening
+        self._ports = {**ports, "api": listening.getsockname()[1]}
         self._supervisor = Supervisor(say)
         self._postgres = Postgres(home, ports[Postgres.name])
         self._valkey = Valkey(home, ports[Valkey.name])
@@ -60,19 +66,20 @@ class Stack:
 
         Args:
             home: a new, an empty or an earlier home directory.
-            api_port: what the API should listen on; the next free one is taken if it is busy.
+            api_port: what the API should listen on; the next free one is taken if it is busy, any if it is 0.
             say: told, in sentences, what a person should know.
 
         Raises:
             StackError: the home can't be used, has a stack running in it, or no port is free.
         """
-        opened = Home(home, servers_account())
-        try:
-            servers = (Postgres.name, Valkey.name, Objects.name)
-            return cls(opened, choose_ports(opened, servers, api_port=api_port, say=say), say)
-        except BaseException:
-            opened.close()
-            raise
+        with contextlib.ExitStack() as opened:
+            locked = Home(home, servers_account())
+            opened.callback(locked.close)
+            listening = opened.enter_context(listen(api_port, say=say))
+            ports = choose_ports(locked, (Postgres.name, Valkey.name, Objects.name), say=say)
+            stack = cls(locked, listening, ports, say)
+            opened.pop_all()
+            return stack
 
     @property
     def api_url(self) -> str:
@@ -117,7 +124,7 @@ class Stack:
             StackError: one of them ended at once, or its URL does not answer; the message has the end of its log.
         """
         environment = {**os.environ, **self.environment}
-        self._supervisor.start([_Process(self.home, role, environment) for role in roles])
+        self._supervisor.start([_Process(self.home, role, environment, self._listening.fileno()) for role in roles])
 
     def watch(self) -> None:
         """Start again whatever dies, until an exception (such as a signal's) ends it."""
@@ -126,6 +133,7 @@ class Stack:
     def stop(self) -> None:
         """End PixelFlow's processes, then the servers, within 10 s, and let another stack use the home."""
         self._supervisor.stop()
+        self._listening.close()
         self.home.close()
 
     def __enter__(self) -> Self:
@@ -144,13 +152,17 @@ class _Process:
     home: Home
     role: Role
     environment: Mapping[str, str]
+    api_socket: int
 
     @property
     def name(self) -> str:
         return self.role.name
 
     def start(self) -> Child:
-        return spawn(self.home, self.name, self.role.command, environment=self.environment)
+        if self.role.ready_url is None:
+            return spawn(self.home, self.name, self.role.command, environment=self.environment)
+        environment = {**self.environment, "PIXELFLOW_API_SOCKET": str(self.api_socket)}
+        return spawn(self.home, self.name, self.role.command, environment=environment, inherits=[self.api_socket])
 
     def is_ready(self) -> bool:
         if self.role.ready_url is None:

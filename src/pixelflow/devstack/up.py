@@ -43,7 +43,7 @@ def run(
 
     Args:
         home: where everything is kept; :func:`default_home` if None.
-        api_port: what the API should listen on; the next free one is taken, and said, if it is busy.
+        api_port: what the API should listen on; the next free one is taken, and said, if it is busy; 0 takes any.
         say: told, in sentences, what a person should know; without secrets.
         migrate: brings the database up to date; given the settings of the stack.
         seed: makes an API key and returns it whole; called when the home has none yet.

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 API = """
-import http.server, os
-address = (os.environ["PIXELFLOW_API_HOST"], int(os.environ["PIXELFLOW_API_PORT"]))
+import http.server, os, socket
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/readyz" else 404)
         self.end_headers()
-http.server.HTTPServer(address, Handler).serve_forever()
+server = http.server.HTTPServer(("", 0), Handler, bind_and_activate=False)
+server.socket = socket.socket(fileno=int(os.environ["PIXELFLOW_API_SOCKET"]))
+server.serve_forever()
 """
 WORKERS = {
     "obey": "import time; time.sleep(1000)",
@@ -65,10 +66,10 @@ def seed(environment: Mapping[str, str]) -> str:
 
 
 def roles(stack: Stack) -> list[Role]:
-    """An API that answers, and the worker asked for."""
+    """An API that answers, and the worker asked for: first, so that it is seen alive before it can die."""
     return [
-        Role("api", [sys.executable, "-c", API], ready_url=f"{stack.api_url}/readyz"),
         Role("worker", [sys.executable, "-c", WORKERS[sys.argv[3]]]),
+        Role("api", [sys.executable, "-c", API], ready_url=f"{stack.api_url}/readyz"),
     ]
 
 

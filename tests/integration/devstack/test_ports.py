@@ -11,7 +11,7 @@ import pytest
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.ports import choose_ports
+from pixelflow.devstack.ports import choose_ports, listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,25 +32,37 @@ def _free_port() -> int:
 
 
 def test_servers_keep_their_ports(opened: Home, said: list[str]) -> None:
-    wanted = _free_port()
-    first = choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append)
-    assert first["api"] == wanted
-    assert len(set(first.values())) == 3
-    assert choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append) == first
+    first = choose_ports(opened, ["one", "two"], say=said.append)
+    assert len(set(first.values())) == 2
+    assert choose_ports(opened, ["one", "two"], say=said.append) == first
     assert said == []
 
 
 def test_a_server_s_busy_port_is_replaced_and_said(opened: Home, said: list[str]) -> None:
-    wanted = _free_port()
-    first = choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append)
+    first = choose_ports(opened, ["one", "two"], say=said.append)
     with socket.create_server(("127.0.0.1", first["one"])):
-        second = choose_ports(opened, ["one", "two"], api_port=wanted, say=said.append)
+        second = choose_ports(opened, ["one", "two"], say=said.append)
     assert second["one"] != first["one"]
     assert second["two"] == first["two"]
     assert said == [f"Port {first['one']} is busy: one listens on {second['one']} instead."]
 
 
-@pytest.mark.parametrize("port", [-1, 0, 65_536])
-def test_what_is_no_port_is_refused(opened: Home, said: list[str], port: int) -> None:
-    with pytest.raises(StackError, match=f"{port} is no port: choose one from 1 to 65535"):
-        choose_ports(opened, [], api_port=port, say=said.append)
+def test_the_api_s_port_is_held_from_when_it_is_chosen(said: list[str]) -> None:
+    wanted = _free_port()
+    with listen(wanted, say=said.append) as first, listen(wanted, say=said.append) as second:
+        assert first.getsockname() == ("127.0.0.1", wanted)
+        replaced = second.getsockname()[1]
+    assert replaced > wanted
+    assert said == [f"Port {wanted} is busy: api listens on {replaced} instead."]
+
+
+def test_port_0_takes_any_and_nothing_is_said_of_it(said: list[str]) -> None:
+    with listen(0, say=said.append) as one, listen(0, say=said.append) as other:
+        assert 0 < one.getsockname()[1] != other.getsockname()[1] > 0
+    assert said == []
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_what_is_no_port_is_refused(said: list[str], port: int) -> None:
+    with pytest.raises(StackError, match=f"{port} is no port: choose one from 1 to 65535, or 0 for any"):
+        listen(port, say=said.append)

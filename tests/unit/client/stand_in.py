@@ -21,8 +21,9 @@ from uuid import UUID, uuid4
 
 from pydantic import ValidationError
 
-from pixelflow.contracts.job import CreateJobRequest, Job, JobStatus, explain
+from pixelflow.contracts.job import CreateJobRequest, Job, JobStatus
 from pixelflow.contracts.pipeline import EXTENSIONS, Format
+from pixelflow.contracts.refusals import explain
 
 KEY = "pf_stand_in_0123456789abcdef"
 SIGNATURE = "X-Amz-Signature=5ecre7"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelflow.contracts.pipeline import Compass, Fit, Resize
+from pixelflow.contracts.pipeline import Resize
+from pixelflow.contracts.placing import Compass, Fit
 from pixelflow.dataplane.imaging.geometry import Size, fit, length, place
 
 LANDSCAPE = Size(1200, 800)

@@ -1,4 +1,7 @@
-"""Around every request: an id, a limit on the body, a log line. Plain ASGI, so that nothing is buffered."""
+"""Around every request: an id, a limit on the body, a log line, an answer also to a bug.
+
+Plain ASGI, so that nothing is buffered.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Envelope:
             await self._serve(scope, receive, send, request_id)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        started, status = self._clock(), 500
+        started, status = self._clock(), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -52,6 +55,11 @@ class Envelope:
             await self._app(scope, _limited(receive, scope), send_with_id)
         except BodyTooLargeError as error:
             await problems.response(error, request_id)(scope, receive, send_with_id)
+        except Exception:
+            if status:  # too late for another answer: the server logs it, and closes the connection
+                raise
+            _log.exception("unhandled error")
+            await problems.response(problems.bug(), request_id)(scope, receive, send_with_id)
         finally:
             milliseconds = round((self._clock() - started) * 1000, 1)
             _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)

@@ -13,7 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pixelflow.contracts import problems
-from pixelflow.contracts.job import Problem, explain
+from pixelflow.contracts.job import Problem
+from pixelflow.contracts.refusals import explain
 from pixelflow.controlplane.api import examples
 
 MEDIA_TYPE = "application/problem+json"
@@ -52,12 +53,16 @@ _ROUTING = {
 _log = structlog.get_logger(__name__)
 
 
+def bug() -> problems.PixelflowError:
+    """What is told of an error that nobody foresaw."""
+    return problems.PixelflowError("The error is ours and has been logged; tell us the request id")
+
+
 def install(app: FastAPI) -> None:
-    """Make every error of the app a problem."""
+    """Make every error that is foreseen a problem."""
     app.add_exception_handler(problems.PixelflowError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 def response(error: problems.PixelflowError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -76,8 +81,7 @@ def response(error: problems.PixelflowError, request_id: str, headers: Mapping[s
         problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
         media_type=MEDIA_TYPE,
-        # Said here too, since the answer to a bug is sent from outside of all middleware.
-        headers={"X-Request-ID": request_id, **_HEADERS.get(status, {}), **_headers_of(error), **(headers or {})},
+        headers={**_HEADERS.get(status, {}), **_headers_of(error), **(headers or {})},
     )
 
 
@@ -108,10 +112,11 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # how the handler is registered
-    return response(_from_validation(error), request.state.request_id)
+    limit: int = request.state.services.jobs.max_source_bytes
+    return response(_from_validation(error, limit), request.state.request_id)
 
 
-def _from_validation(error: RequestValidationError) -> problems.RequestError:
+def _from_validation(error: RequestValidationError, max_source_bytes: int) -> problems.RequestError:
     rows = error.errors()
     if any(row["type"] == "json_invalid" for row in rows):
         return problems.MalformedRequestError("Send a body that is valid JSON")
@@ -121,7 +126,7 @@ def _from_validation(error: RequestValidationError) -> problems.RequestError:
     if isinstance(error.body, bytes):
         return problems.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
-    fields = explain(body[:MAX_ERRORS], error.body) if body else []
+    fields = explain(body[:MAX_ERRORS], error.body, max_source_bytes=max_source_bytes) if body else []
     fields += [
         problems.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=row["msg"])
         for row in rows
@@ -139,14 +144,6 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         return await _on_error(request, cause)
     known = _ROUTING.get(error.status_code, problems.MalformedRequestError(str(error.detail)))
     return response(known, request.state.request_id, error.headers)
-
-
-async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    _log.error("unhandled error", exc_info=error)
-    return response(
-        problems.PixelflowError("The error is ours and has been logged; tell us the request id"),
-        request.state.request_id,
-    )
 
 
 def documented(*errors: type[problems.PixelflowError]) -> dict[int | str, dict[str, Any]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import socket
+import sys
 
 import uvicorn
 
@@ -12,6 +14,12 @@ from pixelflow.controlplane.api.services import open_services
 from pixelflow.settings import Settings
 
 _GRACE_SECONDS = 5
+_MAX_CONNECTIONS = 1000
+"""More are told 503: each costs a descriptor, of which a process commonly has 1024."""
+_MAX_HEADER_BYTES = 16 * 1024
+"""Of the line and headers of a request."""
+_IDLE_SECONDS = 5
+"""How long a connection without a request stays open."""
 
 
 def run(settings: Settings) -> None:
@@ -22,12 +30,21 @@ def run(settings: Settings) -> None:
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
-    uvicorn.run(
-        make_app(functools.partial(open_services, settings)),
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(functools.partial(open_services, settings)),
+            host=settings.api_host,
+            port=settings.api_port,
+            http="h11",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
     )
+    server.run(sockets=None if settings.api_socket is None else [socket.socket(fileno=settings.api_socket)])
+    if not server.started:
+        sys.exit(1)

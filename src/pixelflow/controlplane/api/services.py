@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.controlplane.api.readiness import Dependencies
 from pixelflow.controlplane.idempotency import Idempotency
 from pixelflow.controlplane.jobs import Jobs
 from pixelflow.controlplane.keys import Keys
@@ -32,8 +35,7 @@ class Services:
     """The API's collaborators."""
 
     database: AsyncDatabase
-    queue: JobQueue
-    objects: ObjectStorage
+    dependencies: Dependencies
     jobs: Jobs
     shown_jobs: ShownJobs
     webhooks: Webhooks
@@ -67,10 +69,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 local_files=LocalFiles(settings.local_roots),
                 new_id=new_id,
             )
+            dependencies = Dependencies(
+                {
+                    "postgres": functools.partial(_ask, database),
+                    "redis": functools.partial(asyncio.to_thread, queue.ping),
+                    "object_storage": objects.ping,
+                }
+            )
             yield Services(
                 database=database,
-                queue=queue,
-                objects=objects,
+                dependencies=dependencies,
                 jobs=jobs,
                 shown_jobs=ShownJobs(settings, database=database, objects=objects),
                 webhooks=Webhooks(database),
@@ -81,6 +89,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             )
     finally:
         queue.close()
+
+
+async def _ask(database: AsyncDatabase) -> None:
+    async with database.connection() as connection:
+        await connection.execute("SELECT 1")
 
 
 def _services(request: Request) -> Services:

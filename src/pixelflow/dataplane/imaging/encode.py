@@ -8,13 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pixelflow.contracts.pipeline import FORMAT_MAX_DIMENSION, Format, Step
+from pixelflow.contracts.pipeline import DEFAULT_QUALITY, FORMAT_MAX_DIMENSION, Format, Step
 from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.colors import rgba
 from pixelflow.dataplane.imaging.picture import Picture
-
-DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
-"""Where a photo looks untouched and more bytes would show little more. AVIF's scale is not JPEG's."""
 
 # CPU and bytes of a 640 × 360 photo on one core of a small server, each option against the library's own default.
 _OPTIONS: dict[Format, dict[str, Any]] = {

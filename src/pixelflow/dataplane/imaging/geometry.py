@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pixelflow.contracts.pipeline import Compass, Fit, Resize
+from pixelflow.contracts.pipeline import Resize
+from pixelflow.contracts.placing import Compass, Fit
 
 
 class Size(NamedTuple):

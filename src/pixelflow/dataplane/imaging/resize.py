@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.contracts.pipeline import Compass, Resize
+from pixelflow.contracts.pipeline import Resize
+from pixelflow.contracts.placing import Compass
 from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.colors import rgba
 from pixelflow.dataplane.imaging.geometry import Size, fit, place

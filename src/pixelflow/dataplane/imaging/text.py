@@ -11,7 +11,8 @@ from xml.sax.saxutils import escape
 
 import pyvips
 
-from pixelflow.contracts.pipeline import Compass, Font, WatermarkText
+from pixelflow.contracts.pipeline import Font, WatermarkText
+from pixelflow.contracts.placing import Compass
 from pixelflow.dataplane.imaging.geometry import Size
 
 _FAMILIES = {Font.SANS: "Noto Sans", Font.SERIF: "Noto Serif", Font.MONO: "Noto Sans Mono"}

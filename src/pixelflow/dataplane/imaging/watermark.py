@@ -47,10 +47,15 @@ def _layer(mask: pyvips.Image, rgb: tuple[int, ...]) -> pyvips.Image:
 
 
 def _tiled(overlay: pyvips.Image, gap: int, size: Size) -> pyvips.Image:
-    """The overlay repeated over ``size``, every other row shifted by half."""
+    """The overlay repeated over ``size``, every other row shifted by half.
+
+    What is kept in memory is no larger than the picture, whatever the gap.
+    """
+    gap = min(gap, max(size))  # a wider one would show no more of the second text
     row = overlay.embed(0, 0, overlay.width + gap, overlay.height + gap)
     cell = row.join(row.wrap(x=row.width // 2, y=0), "vertical")
-    cell = cell.replicate(-(-_TILE_MIN // cell.width), -(-_TILE_MIN // cell.height)).copy_memory()
+    cell = cell.replicate(-(-_TILE_MIN // cell.width), -(-_TILE_MIN // cell.height))
+    cell = cell.crop(0, 0, min(cell.width, size.width), min(cell.height, size.height)).copy_memory()
     return cell.replicate(-(-size.width // cell.width), -(-size.height // cell.height)).crop(0, 0, *size)
 
 

@@ -1,0 +1,67 @@
+"""What the API does around its routes: one log line for a bug, and no more questions than its servers can bear."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from pixelflow.contracts.problems import StoreUnavailableError
+from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.readiness import Dependencies
+from pixelflow.controlplane.api.services import Services
+
+
+def _no_services() -> AbstractAsyncContextManager[Services]:
+    raise NotImplementedError
+
+
+async def test_a_bug_is_answered_as_a_problem_and_logged_once() -> None:
+    app = make_app(_no_services)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError("a detail of ours")
+
+    # What the application raises is raised here, as a server would log it a second time.
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        with capture_logs() as logs:
+            answer = await client.get("/broken", headers={"X-Request-ID": "mine"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["request_id"]) == (500, "internal_error", "mine")
+    assert answer.headers.get_list("X-Request-ID") == ["mine"]
+    assert "detail of ours" not in answer.text
+    assert [(log["event"], "exc_info" in log) for log in logs] == [("unhandled error", True), ("request", False)]
+    assert logs[-1]["status"] == 500
+
+
+class Server:
+    """One that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = False
+
+    async def ask(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.away:
+            raise StoreUnavailableError("away")
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_however_many_want_to_know_the_servers_are_asked_once_a_second(away: bool) -> None:
+    now, server = [100.0], Server()
+    server.away = away
+    dependencies = Dependencies({"one": server.ask}, clock=lambda: now[0])
+    answers = await asyncio.gather(*(dependencies.verdicts() for _ in range(50)))
+    assert answers == [{"one": "unavailable" if away else "ok"}] * 50
+    now[0] += 0.9
+    await dependencies.verdicts()
+    assert server.asked == 1
+    server.away = not away
+    now[0] += 0.1
+    assert await dependencies.verdicts() == {"one": "ok" if away else "unavailable"}
+    assert server.asked == 2

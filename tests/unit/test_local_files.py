@@ -1,0 +1,114 @@
+"""Files under local roots: what is written is whole, replaces nothing, and lies where it should."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from pixelflow.adapters.local_files import OUTPUT_FOLDER, LocalFiles
+from pixelflow.contracts.problems import LocalFilesDisabledError
+
+JOB = UUID(int=7)
+BODY = b"a picture"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def files(root: Path) -> LocalFiles:
+    return LocalFiles((root,))
+
+
+@pytest.fixture
+def output(files: LocalFiles, root: Path) -> Path:
+    return Path(files.output_prefix(str(root / "photo.jpg"), JOB, 3)) / "small.webp"
+
+
+def _everything_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def _store(files: LocalFiles, path: object, body: io.BytesIO | None = None) -> None:
+    files.store(body or io.BytesIO(BODY), str(path), media_type="image/webp")
+
+
+def test_an_output_is_written_whole_under_the_root_of_its_source(files: LocalFiles, root: Path, output: Path) -> None:
+    _store(files, output)
+    assert output == root / OUTPUT_FOLDER / str(JOB) / "3" / "small.webp"
+    assert output.read_bytes() == BODY
+    assert _everything_in(output.parent) == ["small.webp"]
+
+
+def test_what_is_there_already_is_not_replaced(files: LocalFiles, output: Path) -> None:
+    _store(files, output, io.BytesIO(b"the first"))
+    with pytest.raises(FileExistsError):
+        _store(files, output)
+    assert output.read_bytes() == b"the first"
+    assert _everything_in(output.parent) == ["small.webp"]
+
+
+class _Breaking(io.BytesIO):
+    def read(self, _size: int | None = -1, /) -> bytes:
+        raise OSError("the source broke")
+
+
+def test_an_output_that_breaks_off_leaves_nothing(files: LocalFiles, output: Path) -> None:
+    with pytest.raises(OSError, match="broke"):
+        _store(files, output, _Breaking())
+    assert _everything_in(output.parent) == []
+
+
+def _outer_link(output: Path, outside: Path) -> None:
+    output.parents[2].symlink_to(outside)
+
+
+def _inner_link(output: Path, outside: Path) -> None:
+    output.parents[1].mkdir(parents=True)
+    output.parents[0].symlink_to(outside)
+
+
+def _linked_target(output: Path, outside: Path) -> None:
+    output.parent.mkdir(parents=True)
+    output.symlink_to(outside / "taken")
+
+
+def _linked_partial(output: Path, outside: Path) -> None:
+    output.parent.mkdir(parents=True)
+    output.with_name(f".{output.name}.partial").symlink_to(outside / "taken")
+
+
+@pytest.mark.parametrize("lay", [_outer_link, _inner_link, _linked_target, _linked_partial])
+def test_no_link_leads_an_output_elsewhere(
+    files: LocalFiles, output: Path, tmp_path: Path, lay: Callable[[Path, Path], None]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    lay(output, outside)
+    with pytest.raises(OSError, match=r"small\.webp|Not a directory"):
+        _store(files, output)
+    assert _everything_in(outside) == []
+
+
+@pytest.mark.parametrize("path", ["{root}/../elsewhere/a.webp", "{root}-like/a.webp", "/elsewhere/a.webp"])
+def test_outside_of_the_roots_nothing_is_made(files: LocalFiles, root: Path, path: str) -> None:
+    with pytest.raises(LocalFilesDisabledError):
+        _store(files, path.format(root=root))
+    assert _everything_in(root.parent) == ["root"]
+
+
+def test_a_file_whose_name_is_no_text_is_refused(files: LocalFiles, root: Path) -> None:
+    unspeakable = os.fsencode(root) + b"/\xff.jpg"
+    Path(os.fsdecode(unspeakable)).write_bytes(BODY)
+    (root / "link.jpg").symlink_to(os.fsdecode(unspeakable))
+    with pytest.raises(LocalFilesDisabledError):
+        files.resolve(str(root / "link.jpg"))
