@@ -27,7 +27,6 @@ from pixelflow.devstack.objects import Objects
 from pixelflow.devstack.ports import LOOPBACK, choose_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn, stop_all
-from pixelflow.devstack.stack import DEFAULT_API_PORT
 from pixelflow.devstack.valkey import Valkey
 from pixelflow.settings import PREFIX, Settings
 
