@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import os
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
@@ -143,7 +143,7 @@ class _Process:
 
     home: Home
     role: Role
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
     @property
     def name(self) -> str:
