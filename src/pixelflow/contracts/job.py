@@ -151,7 +151,7 @@ class Upload(_Response):
     """How to upload the source, straight to object storage."""
 
     object_key: str
-    presigned_put_url: Annotated[str | None, Field(description="Null where nothing is to be uploaded.")]
+    presigned_put_url: Annotated[str | None, Field(repr=False, description="Null where nothing is to be uploaded.")]
     presigned_url_state: Literal["ready", "not_required"]
     method: Literal["PUT"] = "PUT"
     headers: Annotated[
@@ -204,7 +204,7 @@ class Output(_Response):
     width: int
     height: int
     sha256: str
-    download_url: Annotated[str | None, Field(description="Presigned; null for files under a local root.")]
+    download_url: Annotated[str | None, Field(repr=False, description="Presigned; null for files under a local root.")]
 
 
 class JobFailure(_Response):

@@ -11,7 +11,7 @@ import http.client
 import os
 import socket
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
@@ -151,7 +151,7 @@ class _Process:
 
     home: Home
     role: Role
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     api_socket: int
 
     @property
