@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.acceptance.running import servers_alone
 
 from pixelflow.adapters.store.database import AsyncConnection, Connection, Database
-from pixelflow.adapters.store.migrate import migrate
 from pixelflow.devstack.stack import Stack
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
-    home.chmod(0o755)  # for servers that gave up root; pytest's own folders bar their way
-    try:
-        with Stack.open(home, say=lambda _: None) as opened:
-            opened.start_servers()
-            migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
-            yield opened
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    """Servers of these tests' own."""
+    with servers_alone() as opened:
+        yield opened
 
 
 @pytest.fixture
