@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
+from tests.acceptance.running import servers_alone
 
-from pixelflow.adapters.store.migrate import migrate
 from pixelflow.controlplane.operate import issue_key
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
 from pixelflow.settings import Settings
 
 
-def _new_home() -> Path:
-    """A home that servers which gave up root can enter; pytest's own folders bar their way."""
-    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
-    home.chmod(0o755)
-    return home
-
-
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Postgres, Valkey and an S3 server, migrated; no process of PixelFlow."""
-    home = _new_home()
-    try:
-        with Stack.open(home, api_port=0, say=lambda _: None) as opened:
-            opened.start_servers()
-            migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
-            yield opened
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    """The servers, migrated."""
+    with servers_alone() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -35,14 +35,21 @@ def new_home() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def servers_alone() -> Iterator[Stack]:
+    """Postgres, Valkey and an S3 server, migrated; no process of PixelFlow."""
+    with new_home() as home, Stack.open(home, api_port=0, say=lambda _: None) as stack:
+        stack.start_servers()
+        migrate(database_url(stack))
+        yield stack
+
+
+@contextlib.contextmanager
 def service_with(settings: dict[str, str]) -> Iterator[Stack]:
     """A whole PixelFlow beside the one that the other tests share, with ``settings`` of its own."""
     env = shutil.which("env")
     assert env
     told = [env, *(f"{name}={value}" for name, value in settings.items())]
-    with new_home() as home, Stack.open(home, api_port=0, say=lambda _: None) as stack:
-        stack.start_servers()
-        migrate(database_url(stack))
+    with servers_alone() as stack:
         roles = [dataclasses.replace(role, command=[*told, *role.command]) for role in pixelflow_roles(stack)]
         stack.start_processes(roles)
         yield stack

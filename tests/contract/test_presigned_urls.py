@@ -219,11 +219,12 @@ def _store(storage: ObjectStorage, key: str, folder: Path, body: bytes = BODY) -
         storage.store(file, key, media_type="image/jpeg")
 
 
-def test_what_is_stored_is_fetched_again(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
-    body = os.urandom(3_000_000)
+@pytest.mark.parametrize("size", [3_000_000, pytest.param(12_000_000, id="several parts")])
+def test_what_is_stored_is_fetched_again(storage: ObjectStorage, key: str, tmp_path: Path, size: int) -> None:
+    body = os.urandom(size)
     _store(storage, key, tmp_path, body)
-    size, sha256 = storage.fetch(key, tmp_path / "copy", max_bytes=len(body))
-    assert (size, sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    fetched = storage.fetch(key, tmp_path / "copy", max_bytes=len(body))
+    assert fetched == (len(body), hashlib.sha256(body).hexdigest())
     assert (tmp_path / "copy").read_bytes() == body
 
 
@@ -271,7 +272,7 @@ def test_a_server_that_says_nothing_does_not_hold_who_asks(settings: Settings) -
         began = time.monotonic()
         with pytest.raises(ObjectsUnavailableError):
             _size_of(storage, "uploads/key")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8
 
 
 def test_a_copy_that_can_not_be_written_is_not_the_fault_of_storage(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.acceptance.running import servers_alone
 
 from pixelflow.adapters.store.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection, Database
-from pixelflow.adapters.store.migrate import migrate
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -21,15 +18,9 @@ FOR_ALL_USERS = "-c pixelflow.reach=everyone"
 
 @pytest.fixture(scope="session")
 def quiet_stack() -> Iterator[Stack]:
-    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
-    home.chmod(0o755)  # for servers that gave up root; pytest's own folders bar their way
-    try:
-        with Stack.open(home, say=lambda _: None) as opened:
-            opened.start_servers()
-            migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
-            yield opened
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    """Servers of these tests' own."""
+    with servers_alone() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig  # exist for type checkers only
 
 _CHUNK = 1024 * 1024
-_ASKING_SECONDS = 3
+_ASKING_SECONDS = 5
 """How long a question may take, a second try included: a client waits for the answer."""
 _SILENCE_SECONDS = 60
 """How long a transfer may stand still; a part of an upload (5 MiB) must be through by then."""

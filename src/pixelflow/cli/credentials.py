@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pixelflow.client import ConfigurationError
 from pixelflow.client.session import KEY_VARIABLE, URL_VARIABLE, Session, open_session
-from pixelflow.devstack.home import default_home
+from pixelflow.devstack.home import CREDENTIALS, default_home
 
-FILE = "credentials.json"
 HOME_VARIABLE = "PIXELFLOW_HOME"
 
 
@@ -33,7 +32,7 @@ def session_of(home: Path) -> Session:
     Raises:
         ConfigurationError: it never ran, or its file can't be used.
     """
-    path = home / FILE
+    path = home / CREDENTIALS
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return open_session(str(found["api_url"]), str(found["api_key"]))

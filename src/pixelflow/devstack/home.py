@@ -20,6 +20,8 @@ from pixelflow.devstack.leash import Leash
 if TYPE_CHECKING:
     from pixelflow.devstack.account import Account
 
+CREDENTIALS = "credentials.json"
+"""Where the API is and a key for it, for clients on this machine."""
 SECRETS = "secrets.json"
 SECRET_NAMES = ("postgres_admin", "postgres", "valkey", "s3_access_key_id", "s3_secret_access_key", "secrets_key")
 SECRET_BYTES = 32

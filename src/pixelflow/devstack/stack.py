@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 DEFAULT_API_PORT = 8080
-CREDENTIALS = "credentials.json"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from pixelflow.devstack.home import default_home
-from pixelflow.devstack.stack import CREDENTIALS, DEFAULT_API_PORT, Role, Stack
+from pixelflow.devstack.home import CREDENTIALS, default_home
+from pixelflow.devstack.stack import DEFAULT_API_PORT, Role, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
