@@ -91,6 +91,7 @@ def test_a_database_that_is_away_for_a_moment_ends_nothing(cut_off_keeper: Lease
     with cut_off_keeper.hold(Lease(uuid4(), token=1)) as held:
         clock.now += LEASE.total_seconds() - 1
         cut_off_keeper.run_once()
+        cut_off_keeper.expire_once()
         held.check()
 
 
@@ -99,7 +100,7 @@ def test_a_database_that_is_away_past_the_lease_ends_the_work(cut_off_keeper: Le
     with cut_off_keeper.hold(Lease(uuid4(), token=1)) as held:
         held.on_child(lambda: killed.append(True))
         clock.now += LEASE.total_seconds()
-        cut_off_keeper.run_once()
+        cut_off_keeper.expire_once()
         with pytest.raises(LeaseLostError):
             held.check()
     assert killed == [True]
@@ -145,3 +146,14 @@ def _until_lost(check: Callable[[], None]) -> None:
             return
         time.sleep(0.01)
     pytest.fail("the lease was not found lost")
+
+
+def test_a_newer_lease_of_the_same_job_does_not_keep_the_older_one(connection: Connection, keeper: LeaseKeeper) -> None:
+    job = claimed(connection)
+    with keeper.hold(job.lease) as older:
+        connection.execute("UPDATE jobs SET lease_token = lease_token + 1 WHERE job_id = %s", (job.job_id,))
+        with keeper.hold(Lease(job.job_id, job.lease_token + 1)) as newer:
+            keeper.run_once()
+            newer.check()
+            with pytest.raises(LeaseLostError):
+                older.check()

@@ -48,7 +48,7 @@ class Scene:
             self.database,
             ObjectStorage(used),
             LocalFiles(used.local_roots),
-            upload_url_valid=timedelta(seconds=used.upload_url_seconds),
+            arrivals=timedelta(seconds=used.upload_url_seconds) + timedelta(minutes=1),
             clock=lambda: datetime.now(UTC) + self.elapsed,
         )
 

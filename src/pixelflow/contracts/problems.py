@@ -102,6 +102,11 @@ class IdempotencyKeyReusedError(RequestError):
     title = "The Idempotency-Key belongs to another request"
 
 
+class IdempotencyAnswerLostError(RequestError):
+    code = "idempotency_answer_lost"
+    title = "The first answer to this Idempotency-Key can't be read any more"
+
+
 class IdempotencyInProgressError(RequestError):
     code = "idempotency_in_progress"
     title = "The first request with this Idempotency-Key is still being answered"

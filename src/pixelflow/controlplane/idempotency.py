@@ -14,11 +14,16 @@ from uuid import UUID
 
 from pixelflow.adapters.store import idempotency
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
-from pixelflow.contracts.problems import IdempotencyInProgressError, IdempotencyKeyReusedError, NotFoundError
-from pixelflow.controlplane.seal import Seal
+from pixelflow.contracts.problems import (
+    IdempotencyAnswerLostError,
+    IdempotencyInProgressError,
+    IdempotencyKeyReusedError,
+    NotFoundError,
+)
+from pixelflow.controlplane.seal import Seal, UnsealingError
 
 KEEP = timedelta(hours=24)
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=20)
 """Longer than a request takes: whoever is silent for so long has died."""
 
 
@@ -104,7 +109,10 @@ class Idempotency:
             raise NotFoundError("The job that this request was about has been erased")
         if kept is None or kept.status is None or kept.sealed is None:
             raise IdempotencyInProgressError("Send the same request again shortly, to get its answer")
-        return Answer(kept.status, self._seal.open(kept.sealed, owner=_bound_to(asked)))
+        try:
+            return Answer(kept.status, self._seal.open(kept.sealed, owner=_bound_to(asked)))
+        except UnsealingError as error:
+            raise IdempotencyAnswerLostError("PixelFlow's own key was changed since; ask for what was made") from error
 
     async def finish(self, asked: Asked, begun: Begun, answer: Answer) -> None:
         """Keep the answer."""

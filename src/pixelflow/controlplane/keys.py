@@ -35,6 +35,7 @@ MAX_LISTED = 200
 LAST_USE = timedelta(minutes=1)
 """How exactly the last use is known; it is written no more often."""
 
+_KEY_ID = re.compile(r"[0-9a-z]{1,32}", re.ASCII)
 _KEY = re.compile(r"pf_(?P<key_id>[0-9a-z]{1,32})_(?P<secret>[0-9a-z]{1,128})", re.ASCII)
 
 
@@ -106,7 +107,7 @@ class Keys:
             NotFoundError: the user has no such key.
         """
         async with self._database.connection(of_user(user_id)) as connection:
-            if not await keys.revoke(connection, key_id=key_id, user_id=user_id):
+            if not _KEY_ID.fullmatch(key_id) or not await keys.revoke(connection, key_id=key_id, user_id=user_id):
                 raise NotFoundError("You have no key of that id")
 
 

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID
+
+import structlog
 
 from pixelflow.adapters.store import webhook_secrets
 from pixelflow.adapters.store.database import AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.events import SECRET_PREFIX, RotatedSecret
-from pixelflow.controlplane.seal import Seal
+from pixelflow.controlplane.seal import Seal, UnsealingError
 
 SECRET_BYTES = 32
 """Standard Webhooks asks for 24 to 64."""
 OVERLAP = timedelta(hours=24)
 MAX_PREVIOUS = 3
 """Earlier secrets that sign beside the current one, however often a user rotates within the overlap."""
+
+_log = structlog.get_logger(__name__)
 
 
 class WebhookSecrets:
@@ -47,7 +51,16 @@ class WebhookSecrets:
         """
         async with self._database.connection(of_user(user_id)) as connection:
             sealed = await webhook_secrets.list_valid(connection, user_id) or await self._first(connection, user_id)
-        return [_spelt(self._seal.open(secret, owner=user_id)) for secret in sealed]
+        current, *earlier = sealed
+        return [_spelt(self._seal.open(current, owner=user_id)), *self._still_open(earlier, user_id)]
+
+    def _still_open(self, earlier: Sequence[bytes], user_id: str) -> Iterator[str]:
+        """Without those of another settings' key: whoever changes that key rotates, and the new secret has to sign."""
+        for secret in earlier:
+            try:
+                yield _spelt(self._seal.open(secret, owner=user_id))
+            except UnsealingError:
+                _log.warning("an earlier webhook secret does not open and is left out", user_id=user_id)
 
     async def _first(self, connection: AsyncConnection, user_id: str) -> list[bytes]:
         sealed = self._seal.close(self._random_bytes(SECRET_BYTES), owner=user_id)

@@ -1,4 +1,4 @@
-"""The leases of a worker: renewed together, in one statement, by one thread, which also learns of those that are lost.
+"""The leases of a worker: renewed together, in one statement, by one thread; another minds those that run out.
 
 A lease is lost when its job was canceled or given to another worker, or when it could not be renewed in time. Whoever
 works under it is told at once; what it would still write is refused by the lease token anyway.
@@ -21,6 +21,8 @@ from pixelflow.contracts.problems import StoreUnavailableError
 
 MAX_INTERVAL_SECONDS = 1.0
 """Between renewals, at most: a canceled job is noticed within it."""
+
+_CLOSE_SECONDS = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -91,16 +93,21 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._interval = min(MAX_INTERVAL_SECONDS, lease.total_seconds() / 3)
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(work,), name=f"leases-{work.__name__}", daemon=True)
+            for work in (self.run_once, self.expire_once)
+        ]
 
     def start(self) -> None:
         """Begin to renew."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Stop renewing."""
+        """Stop renewing; a renewal that hangs is not waited for."""
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join(timeout=_CLOSE_SECONDS)
 
     @contextmanager
     def hold(self, lease: Lease) -> Iterator[HeldLease]:
@@ -123,15 +130,15 @@ class LeaseKeeper:
         with self._lock:
             return list(self._held)
 
-    def _run(self) -> None:
+    def _repeat(self, work: Callable[[], None]) -> None:
         while not self._stop.wait(self._interval):
             try:
-                self.run_once()
+                work()
             except Exception:  # noqa: BLE001  # the thread must outlive a bug: without it every lease of the worker runs out
-                _log.exception("leases could not be renewed")
+                _log.exception("leases could not be kept")
 
     def run_once(self) -> None:
-        """Renew all; interrupt what is lost."""
+        """Renew all; interrupt what is no longer this worker's."""
         held = self._snapshot()
         if not held:
             return
@@ -141,13 +148,20 @@ class LeaseKeeper:
                 kept = attempts.renew(connection, [each.lease for each in held], lease=self._duration)
         except StoreUnavailableError:
             _log.warning("leases not renewed: the database is not available", leases=len(held))
-            kept = set()
-            lost = [each for each in held if each.until <= self._clock()]
-        else:
-            lost = [each for each in held if each.lease.job_id not in kept]
+            return
         for each in held:
-            if each.lease.job_id in kept:
+            if each.lease in kept:
                 each.until = asked_at + self._duration.total_seconds()
-        for each in lost:
-            _log.warning("lease lost", job_id=str(each.lease.job_id), lease_token=each.lease.token)
-            each.interrupt(LeaseLostError())
+            else:
+                _lose(each)
+
+    def expire_once(self) -> None:
+        """Interrupt what could not be renewed in time; asks nobody, since whoever would answer may hang."""
+        for each in self._snapshot():
+            if each.until <= self._clock():
+                _lose(each)
+
+
+def _lose(held: HeldLease) -> None:
+    _log.warning("lease lost", job_id=str(held.lease.job_id), lease_token=held.lease.token)
+    held.interrupt(LeaseLostError())

@@ -70,18 +70,18 @@ def _one(row: dict[str, Any] | None) -> ClaimedJob | None:
     return ClaimedJob(**row) if row else None
 
 
-def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) -> set[UUID]:
+def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:
     """Hold on to all of a worker's leases in one statement; what is not in the answer is no longer the worker's."""
     rows = connection.execute(
         """
         UPDATE jobs SET lease_until = now() + %(lease)s
         FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS held (job_id, token)
         WHERE jobs.job_id = held.job_id AND jobs.lease_token = held.token AND jobs.status = 'processing'
-        RETURNING jobs.job_id
+        RETURNING jobs.job_id, jobs.lease_token
         """,
         {"lease": lease, "job_ids": [held.job_id for held in leases], "tokens": [held.token for held in leases]},
     ).fetchall()
-    return {row["job_id"] for row in rows}
+    return {Lease(row["job_id"], row["lease_token"]) for row in rows}
 
 
 @dataclass(frozen=True)

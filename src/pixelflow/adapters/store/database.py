@@ -44,7 +44,16 @@ _SET_REACH = "SELECT set_config('pixelflow.reach', %s, false)"
 _wanted: ContextVar[Reach] = ContextVar("_wanted")
 """For the pool's check, which is called in the asking task but not told what it asks for. Set before every asking."""
 _ACQUIRE_SECONDS = 5.0
-_KEYWORDS = {"autocommit": True, "row_factory": dict_row, "connect_timeout": 5}
+_KEYWORDS = {
+    "autocommit": True,
+    "row_factory": dict_row,
+    "connect_timeout": 5,
+    # A server that is cut off without a word is found out within some 15 s, not in the two hours of TCP's own defaults.
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from pixelflow.contracts.problems import (
     DependencyError,
+    IdempotencyAnswerLostError,
     IdempotencyInProgressError,
     IdempotencyKeyInvalidError,
     IdempotencyKeyReusedError,
@@ -37,7 +38,12 @@ _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 _DONE, _REFUSED, _OURS = 200, 400, 500
 """Statuses: kept for any success, the least of a refusal, the least of a failure of ours; these are never kept."""
 
-IDEMPOTENCY_PROBLEMS = (IdempotencyKeyInvalidError, IdempotencyInProgressError, IdempotencyKeyReusedError)
+IDEMPOTENCY_PROBLEMS = (
+    IdempotencyKeyInvalidError,
+    IdempotencyAnswerLostError,
+    IdempotencyInProgressError,
+    IdempotencyKeyReusedError,
+)
 """What every POST may answer with, beside its own."""
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -109,7 +115,8 @@ class Once:
             await self._release(asked, begun)
             raise
         body = result.model_dump_json(by_alias=True, exclude_unset=True).encode()
-        await self._idempotency.finish(asked, begun, Answer(_DONE, body))
+        with contextlib.suppress(DependencyError):  # it is done: said again, it is done again under the same id
+            await self._idempotency.finish(asked, begun, Answer(_DONE, body))
         return result
 
     async def _give_up(self, asked: Asked, begun: Begun, error: PixelflowError) -> None:

@@ -29,6 +29,7 @@ STATUSES: dict[type[problems.PixelflowError], int] = {
     problems.MethodNotAllowedError: 405,
     problems.JobAlreadyFinishedError: 409,
     problems.JobNotFinishedError: 409,
+    problems.IdempotencyAnswerLostError: 409,
     problems.IdempotencyInProgressError: 409,
     problems.TooManyKeysError: 409,
     problems.SourceMissingError: 409,

@@ -19,10 +19,13 @@ from pixelflow.adapters.store import erasure
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.store.erasure import Tombstone
 from pixelflow.contracts.job import SourceType
+from pixelflow.contracts.problems import DependencyError
 
 BATCH = 20
 PATIENCE = timedelta(minutes=1)
-"""For one batch; and for what is still on its way: an upload that began in time, outputs under a lease that is lost."""
+"""For one batch."""
+SLOWEST_TRANSFER = timedelta(hours=1)
+"""A URL is judged when an upload begins, and a worker asks for its lease between files: what began takes its time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -36,13 +39,14 @@ class Pruner:
         objects: ObjectStorage,
         local_files: LocalFiles,
         *,
-        upload_url_valid: timedelta,
+        arrivals: timedelta,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """Use what is given; ``arrivals`` is how long after an erasure files of the job may still come in."""
         self._database = database
         self._objects = objects
         self._local_files = local_files
-        self._upload_url_valid = upload_url_valid
+        self._arrivals = arrivals
         self._clock = clock
 
     async def run_once(self) -> int:
@@ -53,10 +57,19 @@ class Pruner:
         """
         async with self._database.connection() as connection:
             tombstones = await erasure.take(connection, patience=PATIENCE, limit=BATCH)
-        for tombstone in tombstones:
+        failures = [failure for tombstone in tombstones if (failure := await self._prune(tombstone))]
+        if failures:
+            raise failures[0]
+        return len(tombstones)
+
+    async def _prune(self, tombstone: Tombstone) -> DependencyError | None:
+        """One job; its failure must not keep the others' files."""
+        try:
             await self._remove_files(tombstone)
             await self._settle(tombstone)
-        return len(tombstones)
+        except DependencyError as error:
+            return error
+        return None
 
     async def _remove_files(self, tombstone: Tombstone) -> None:
         if tombstone.source_type == SourceType.LOCAL_FILE:
@@ -66,7 +79,7 @@ class Pruner:
             _log.info("erased", job_id=str(tombstone.job_id), objects=removed)
 
     async def _settle(self, tombstone: Tombstone) -> None:
-        last_arrival = tombstone.erased_at + self._upload_url_valid + PATIENCE
+        last_arrival = tombstone.erased_at + self._arrivals
         async with self._database.connection() as connection:
             if self._clock() < last_arrival:
                 await erasure.postpone(connection, tombstone.job_id, until=last_arrival)

@@ -17,7 +17,7 @@ from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.telemetry import configure_logs
 from pixelflow.controlplane.controller.courier import Courier, Sources
 from pixelflow.controlplane.controller.loop import repeat
-from pixelflow.controlplane.controller.pruner import Pruner
+from pixelflow.controlplane.controller.pruner import SLOWEST_TRANSFER, Pruner
 from pixelflow.controlplane.controller.relay import Relay
 from pixelflow.controlplane.controller.rescuer import Rescuer
 from pixelflow.controlplane.controller.sweeper import Sweeper
@@ -76,7 +76,7 @@ async def _repeat_all(
         database,
         objects,
         LocalFiles(settings.local_roots),
-        upload_url_valid=timedelta(seconds=settings.upload_url_seconds),
+        arrivals=timedelta(seconds=settings.upload_url_seconds + settings.lease_seconds) + SLOWEST_TRANSFER,
     )
     secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
     shown = ShownJobs(settings, database=database, objects=objects)
