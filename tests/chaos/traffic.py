@@ -20,8 +20,8 @@ from tests.chaos.receiver import Receivers
 
 THREADS = 12
 PATIENCE_SECONDS = 200.0
-"""How long a client tries one call again before it gives up. An API that dies over a request keeps its ``Idempotency-Key``
-for a minute, and the next one may die over it too."""
+"""How long a client tries one call again before it gives up. An API that dies over a request keeps its
+``Idempotency-Key`` for a minute, and the next one may die over it too."""
 PAUSE_SECONDS = (0.1, 0.6)
 TIMEOUT_SECONDS = 15.0
 STEPS: Mapping[Picture, list[dict[str, Any]]] = {
