@@ -6,9 +6,10 @@ There is no default for a secret or for the address of a server: a process that 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -236,17 +237,24 @@ def _unbase64(value: SecretStr) -> bytes:
         return b""
 
 
-def load() -> Settings:
+def load(given: Mapping[str, str] | None = None) -> Settings:
     """Read the environment.
+
+    Args:
+        given: variables that count in place of the environment's own.
 
     Raises:
         SettingsError: one sentence per wrong or missing setting; no value is repeated, since it may be a secret.
     """
     try:
-        return Settings()  # the environment gives what is required
+        return Settings(**_by_field(given or {}))  # the environment gives the rest of what is required
     except ValidationError as error:
         sentences = [_sentence(row) for row in error.errors(include_url=False, include_input=False)]
         raise SettingsError("\n".join(sentences)) from None
+
+
+def _by_field(variables: Mapping[str, str]) -> dict[str, Any]:
+    return {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
 
 
 def _sentence(row: ErrorDetails) -> str:

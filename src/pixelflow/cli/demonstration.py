@@ -8,7 +8,7 @@ from typing import Any
 
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.failures import reported
-from pixelflow.cli.output import cell, complain, plain, saved, show, size, table
+from pixelflow.cli.output import cell, complain, plain, saved, say, show, size, table
 from pixelflow.cli.temporary_stack import StartFailedError, running
 from pixelflow.client import Client
 from pixelflow.client.session import Session
@@ -47,9 +47,10 @@ def run(photo: Path, folder: Path) -> ExitCode:
             job, paths = _process(session, photo, folder, story)
             _show(job, paths)
     except StartFailedError as error:
+        complain("The service did not start. It said:")
         for line in str(error).splitlines():
-            complain(line)
-        return ExitCode.FAILED
+            say(f"  {line}")
+        return error.code
     story.tell("stopped", "all of it; the outputs stay")
     return ExitCode.DONE
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pixelflow import settings
 from pixelflow.adapters.store.migrate import migrate
 from pixelflow.cli.exit_codes import ExitCode
-from pixelflow.cli.output import plain
+from pixelflow.cli.output import complain, plain, say
 from pixelflow.cli.service import complain_by_line
 from pixelflow.contracts.problems import PixelflowError
 from pixelflow.controlplane import operate
@@ -22,11 +23,22 @@ _DATABASE_URL = "PIXELFLOW_DATABASE_URL"
 def run(home: Path | None, api_port: int) -> ExitCode:
     """Run the whole service until it is told to end."""
     try:
-        up.run(home, api_port=api_port, say=_say, migrate=_migrate, seed=_seed)
-    except (StackError, PixelflowError) as error:
+        up.run(home, api_port=api_port, say=_say, check=settings.load, migrate=_migrate, seed=_seed)
+    except settings.SettingsError as error:
         complain_by_line(error)
+        return ExitCode.MISCONFIGURED
+    except (StackError, PixelflowError) as error:
+        _complain_with_log(error)
         return ExitCode.FAILED
     return ExitCode.DONE
+
+
+def _complain_with_log(error: Exception) -> None:
+    """The first line is ours; what follows was said by the process that failed, and says itself that it is an error."""
+    sentence, *log = str(error).splitlines()
+    complain(sentence)
+    for line in log:
+        say(f"  {line}")
 
 
 def _say(sentence: str) -> None:

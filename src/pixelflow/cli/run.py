@@ -17,10 +17,13 @@ def up(
         Path | None, typer.Option(metavar="DIR", file_okay=False, envvar="PIXELFLOW_HOME", help="Where its data lies.")
     ] = None,
     api_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Of the API; if it is busy, the next free one.")
+        int,
+        typer.Option(
+            min=1, max=65535, envvar="PIXELFLOW_API_PORT", help="Of the API; if it is busy, the next free one."
+        ),
     ] = 8080,
 ) -> None:
-    """Run the whole service on this machine, servers included, until Ctrl-C."""
+    """Run the whole service on this machine, servers included, until Ctrl-C, which ends it with exit code 0."""
     from pixelflow.cli import local_service  # noqa: PLC0415 - see the package's docstring
 
     raise typer.Exit(local_service.run(home, api_port))

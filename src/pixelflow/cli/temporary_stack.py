@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 from pixelflow.cli.credentials import session_of
+from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.client import Client, ConfigurationError, ConnectionFailedError
 from pixelflow.client.session import Session
 from pixelflow.devstack import launcher
@@ -25,7 +26,11 @@ POLL_SECONDS = 0.05
 
 
 class StartFailedError(Exception):
-    """The service did not come up; the message is what it said."""
+    """The service did not come up; the message is what it said, and ``code`` how it ended."""
+
+    def __init__(self, said: str, code: ExitCode) -> None:
+        super().__init__(said)
+        self.code = code
 
 
 @contextmanager
@@ -62,7 +67,9 @@ def _ready(home: Path, process: subprocess.Popen[bytes], said: Callable[[], str]
         if session is not None:
             return session
         time.sleep(POLL_SECONDS)
-    raise StartFailedError(said() or "The service did not start in time")
+    if process.poll() == ExitCode.MISCONFIGURED:
+        raise StartFailedError(said(), ExitCode.MISCONFIGURED)
+    raise StartFailedError(said() or "It was not ready in time", ExitCode.FAILED)
 
 
 def _answering(home: Path) -> Session | None:

@@ -33,9 +33,12 @@ WAIT_POLL_SECONDS = 0.005
 class Child:
     """A running process and the process group and session that it leads."""
 
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], home: Home, stop_signal: signal.Signals) -> None:
+    def __init__(
+        self, name: str, popen: subprocess.Popen[bytes], home: Home, stop_signal: signal.Signals, log_from: int
+    ) -> None:
         self.name = name
         self.log = home.log(name)
+        self._log_from = log_from
         self.started_at = time.monotonic()
         """On the monotonic clock."""
         self._popen = popen
@@ -86,10 +89,11 @@ class Child:
             self._popen.wait()
 
     def describe_log(self) -> str:
-        """The end of its log and where the rest is, for a message to the person."""
+        """The end of what it has written, without what earlier ones left there, and where that is: for a person."""
         with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - LOG_TAIL_BYTES))
-            return f"{self.log} says:\n{file.read().decode(errors='replace').strip()}"
+            file.seek(max(self._log_from, self.log.stat().st_size - LOG_TAIL_BYTES))
+            said = file.read().decode(errors="replace").strip()
+        return f"{self.log} says:\n{said}" if said else f"it wrote nothing to {self.log}."
 
 
 def spawn(
@@ -117,6 +121,7 @@ def spawn(
     """
     become = [str(account.uid), str(account.gid)] if account and account.is_other else ["-", "-"]
     with _opened(home.log(name)) as output:
+        log_from = os.fstat(output.fileno()).st_size
         popen = subprocess.Popen(  # noqa: S603 - the command is the stack's own
             [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *become, *map(str, command)],
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
@@ -129,7 +134,7 @@ def spawn(
             start_new_session=True,
         )
     _feed(popen, feed)
-    return Child(name, popen, home, stop_signal)
+    return Child(name, popen, home, stop_signal, log_from)
 
 
 def run_to_end(child: Child, seconds: float) -> None:

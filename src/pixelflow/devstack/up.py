@@ -35,6 +35,7 @@ def run(
     *,
     api_port: int = DEFAULT_API_PORT,
     say: Callable[[str], None],
+    check: Callable[[Mapping[str, str]], object],
     migrate: Callable[[Mapping[str, str]], None],
     seed: Callable[[Mapping[str, str]], str],
     roles: Callable[[Stack], Sequence[Role]] = pixelflow_roles,
@@ -45,6 +46,7 @@ def run(
         home: where everything is kept; :func:`default_home` if None.
         api_port: what the API should listen on; the next free one is taken, and said, if it is busy; 0 takes any.
         say: told, in sentences, what a person should know; without secrets.
+        check: refuses, by an exception of its own, settings with which no process would start; nothing runs yet.
         migrate: brings the database up to date; given the settings of the stack.
         seed: makes an API key and returns it whole; called when the home has none yet.
         roles: the processes to start beside the servers.
@@ -52,12 +54,18 @@ def run(
     Raises:
         StackError: something can't be started; what had been started is ended.
     """
-    stack = Stack.open(home or default_home(), api_port=api_port, say=say)
-    with _signals_interrupting(), stack, contextlib.suppress(KeyboardInterrupt):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _signals_interrupting(),
+        Stack.open(home or default_home(), api_port=api_port, say=say) as stack,
+    ):
+        check(stack.environment)
+        say(f"Starting Postgres, Valkey, an S3 server and PixelFlow in {stack.home.path} …")
         _start(stack, migrate, seed, roles(stack))
         for line in _greeting(stack):
             say(line)
         stack.watch()
+    say("Stopped.")
 
 
 def _start(
@@ -77,7 +85,8 @@ def _start(
 def _greeting(stack: Stack) -> list[str]:
     home = stack.home.path
     return [
-        f"PixelFlow is ready: {stack.api_url} (documentation: {stack.api_url}/docs)",
+        f"PixelFlow is ready: {stack.api_url}",
+        f"  {'documents':<10} {stack.api_url}/docs (the page needs the internet), {stack.api_url}/openapi.json",
         *(f"  {name:<10} {where}" for name, where in stack.addresses.items()),
         f"  {'data':<10} {home}",
         f"  {'logs':<10} {home / 'logs'}",

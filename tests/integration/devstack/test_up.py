@@ -121,7 +121,7 @@ def test_a_signal_ends_everything_in_order(home: Path, number: signal.Signals) -
         running.wait_for("Ctrl-C")
         running.process.send_signal(number)
         assert running.process.wait(10) == 0
-        assert running.rest() == ""
+        assert running.rest() == "Stopped.\n"
     assert processes_of(home) == []
     assert "database system is shut down" in (home / "logs" / "postgres.log").read_text()
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from pixelflow.cli.main import build
+from pixelflow.cli.commands import build
 from pixelflow.contracts.keys import EVERYDAY, Scope
 from pixelflow.devstack.stack import Stack
 

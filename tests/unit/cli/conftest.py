@@ -9,7 +9,7 @@ import pytest
 from tests.unit.client.stand_in import KEY, StandIn, running
 from typer.testing import CliRunner, Result
 
-from pixelflow.cli.main import build
+from pixelflow.cli.commands import build
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def imported_by(*arguments: str) -> set[str]:
 )
 def test_a_command_imports_nothing_of_what_it_does_not_need(arguments: list[str], never: set[str]) -> None:
     imported = imported_by(*arguments)
-    assert "pixelflow.cli.main" in imported
+    assert "pixelflow.cli.commands" in imported
     assert imported & never == set()
 
 
@@ -77,6 +77,22 @@ def test_a_process_without_its_settings_does_not_start_and_names_each_of_them(
     lines = result.stderr.splitlines()
     for name in ("DATABASE_URL", "REDIS_URL", "S3_BUCKET"):
         assert sum(line.startswith(f"Error: PIXELFLOW_{name} ") for line in lines) == 1
+
+
+def test_ctrl_c_while_it_still_imports_ends_it_with_130_and_no_traceback() -> None:
+    script = """
+import builtins
+imported = builtins.__import__
+def interrupted(name, *rest):
+    if name == "typer":
+        raise KeyboardInterrupt
+    return imported(name, *rest)
+builtins.__import__ = interrupted
+from pixelflow.cli.main import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize(

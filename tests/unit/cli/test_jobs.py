@@ -11,7 +11,7 @@ import pytest
 from tests.unit.client.stand_in import StandIn
 from typer.testing import CliRunner, Result
 
-from pixelflow.cli.main import build
+from pixelflow.cli.commands import build
 from pixelflow.client import Client
 from pixelflow.contracts.job import JobStatus
 

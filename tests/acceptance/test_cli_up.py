@@ -1,0 +1,63 @@
+"""``pixelflow up`` at the terminal: what it says, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.acceptance.running import PIXELFLOW, new_home
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with new_home() as path:
+        yield path
+
+
+def environment(**settings: str) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
+    return {**ours, **settings, "PYTHONUNBUFFERED": "1"}
+
+
+def test_a_wrong_setting_is_told_once_before_anything_is_started(home: Path) -> None:
+    done = subprocess.run(
+        [*PIXELFLOW, "up", "--home", str(home)],
+        env=environment(PIXELFLOW_MAX_SOURCE_BYTES="abc"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (78, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: PIXELFLOW_MAX_SOURCE_BYTES is wrong: ")
+    assert list((home / "logs").iterdir()) == []
+
+
+def test_it_says_that_it_starts_is_ready_and_has_stopped_and_takes_its_port_from_the_environment(home: Path) -> None:
+    log = home.with_name(f"{home.name}.log")
+    with log.open("wb") as said:
+        up = subprocess.Popen(
+            [*PIXELFLOW, "up", "--home", str(home)],
+            env=environment(PIXELFLOW_API_PORT="18471"),
+            stdout=said,
+            stderr=said,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "Ctrl-C stops everything" not in log.read_text():
+            assert time.monotonic() < deadline
+            assert up.poll() is None, log.read_text()
+            time.sleep(0.05)
+        up.send_signal(signal.SIGINT)
+        assert up.wait(15) == 0
+        lines = log.read_text().splitlines()
+    finally:
+        up.kill()
+        log.unlink()
+    assert lines[0].startswith("Starting ")
+    # The next free one, if somebody has it.
+    assert any(line.startswith("PixelFlow is ready: http://127.0.0.1:184") for line in lines)
+    assert lines[-1] == "Stopped."
