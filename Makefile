@@ -18,7 +18,7 @@ setup: .venv/ready ## Make .venv with everything in it
 
 .PHONY: demo
 demo: setup ## Run one real job on the embedded stack (PHOTO=path takes another picture)
-	$(BIN)/pixelflow demo $(PHOTO)
+	$(BIN)/pixelflow demo "$(PHOTO)"
 
 .PHONY: lint
 lint: setup ## Format, lint, types and import rules, changing nothing
