@@ -9,9 +9,9 @@ import base64
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -22,19 +22,33 @@ SECRETS_KEY_BYTES = 32
 """What AES-256 takes."""
 
 
+_Kind = TypeVar("_Kind", bound=BaseSettings)
+
+
 class SettingsError(Exception):
     """The environment can't be used; ``str()`` has one sentence per wrong or missing setting."""
 
 
-class Settings(BaseSettings):
-    """What every process of PixelFlow is configured by."""
+class DatabaseSettings(BaseSettings):
+    """What is enough for whoever works on the database alone."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    # Servers
     database_url: Annotated[
         SecretStr, Field(description="Postgres, such as postgresql://user:password@host:5432/pixelflow")
     ]
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+        setting_urls.check_postgres(value.get_secret_value())
+        return value
+
+
+class Settings(DatabaseSettings):
+    """What every process of PixelFlow is configured by."""
+
+    # Servers
     redis_url: Annotated[SecretStr, Field(description="Redis or Valkey, such as redis://:password@host:6379/0")]
     s3_endpoint_url: Annotated[
         str,
@@ -145,11 +159,10 @@ class Settings(BaseSettings):
         Field(description="Least level that is written; of libraries nothing below `info` ever is"),
     ] = "info"
 
-    @field_validator("database_url", "redis_url")
+    @field_validator("redis_url")
     @classmethod
-    def _is_server(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        check = setting_urls.check_postgres if info.field_name == "database_url" else setting_urls.check_redis
-        check(value.get_secret_value())
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        setting_urls.check_redis(value.get_secret_value())
         return value
 
     @field_validator("jwt_jwks_url")
@@ -246,8 +259,17 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
     Raises:
         SettingsError: one sentence per wrong or missing setting; no value is repeated, since it may be a secret.
     """
+    return _read(Settings, given)
+
+
+def load_database(given: Mapping[str, str] | None = None) -> DatabaseSettings:
+    """As :func:`load`, for whoever works on the database alone: nothing else need be set, or right."""
+    return _read(DatabaseSettings, given)
+
+
+def _read(kind: type[_Kind], given: Mapping[str, str] | None) -> _Kind:
     try:
-        return Settings(**_by_field(given or {}))  # the environment gives the rest of what is required
+        return kind(**_by_field(given or {}))  # the environment gives the rest of what is required
     except ValidationError as error:
         sentences = [_sentence(row) for row in error.errors(include_url=False, include_input=False)]
         raise SettingsError("\n".join(sentences)) from None

@@ -167,7 +167,7 @@ def test_local_roots_are_told_with_their_links_followed(environment: pytest.Monk
     assert load().local_roots == (tmp_path / "real", tmp_path)
 
 
-@pytest.mark.parametrize("role", ["api", "worker", "controller", "migrate"])
+@pytest.mark.parametrize("role", ["api", "worker", "controller"])
 def test_no_process_starts_on_wrong_settings(environment: pytest.MonkeyPatch, role: str) -> None:
     environment.delenv("PIXELFLOW_S3_BUCKET")
     environment.setenv("PIXELFLOW_DATABASE_URL", f"mysql://user:{SECRET}@db/pixelflow")

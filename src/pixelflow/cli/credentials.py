@@ -6,11 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from pixelflow.client import ConfigurationError
+from pixelflow.client import ConfigurationError, ConnectionFailedError
 from pixelflow.client.session import KEY_VARIABLE, URL_VARIABLE, Session, open_session
-from pixelflow.devstack.home import CREDENTIALS, default_home
+from pixelflow.devstack.home import CREDENTIALS, default_home, is_running, not_running
 
 HOME_VARIABLE = "PIXELFLOW_HOME"
+DATABASE_VARIABLE = "PIXELFLOW_DATABASE_URL"
 
 
 def find_session() -> Session:
@@ -23,7 +24,24 @@ def find_session() -> Session:
     if any(given):
         # Never one from here and one from there: a key must not go to an address that it was not made for.
         return open_session(given[0] or "", given[1] or "")
-    return session_of(Path(os.environ.get(HOME_VARIABLE) or default_home()))
+    return session_of(_find_home())
+
+
+def find_database() -> dict[str, str]:
+    """The setting of the database, from the stack on this machine, if the environment has none.
+
+    Raises:
+        StackError: the stack is not running, or its home can't be read.
+    """
+    if os.environ.get(DATABASE_VARIABLE):
+        return {}
+    from pixelflow.devstack.postgres import database_of  # noqa: PLC0415 - for the one command in ten that needs it
+
+    return database_of(_find_home())
+
+
+def _find_home() -> Path:
+    return Path(os.environ.get(HOME_VARIABLE) or default_home())
 
 
 def session_of(home: Path) -> Session:
@@ -31,11 +49,14 @@ def session_of(home: Path) -> Session:
 
     Raises:
         ConfigurationError: it never ran, or its file can't be used.
+        ConnectionFailedError: it does not run now. Somebody else may listen where it did: they must not get its key.
     """
     path = home / CREDENTIALS
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return open_session(str(found["api_url"]), str(found["api_key"]))
+        session = open_session(str(found["api_url"]), str(found["api_key"]))
+        if not is_running(home):
+            raise ConnectionFailedError(not_running(home), sent=False)
     except FileNotFoundError:
         raise ConfigurationError(
             f"Set {URL_VARIABLE} and {KEY_VARIABLE}, or start `pixelflow up`, which leaves both in {path}"
@@ -44,3 +65,4 @@ def session_of(home: Path) -> Session:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
         raise ConfigurationError(f"{path} does not hold the credentials that `pixelflow up` writes") from None
+    return session

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import typer
 
 from pixelflow.cli.output import cell, say, show, show_json, table
-from pixelflow.cli.service import operating
+from pixelflow.cli.service import operating_on_database
 from pixelflow.contracts.keys import EVERYDAY, ApiKey, Scope
 from pixelflow.controlplane import operate
 
@@ -19,9 +19,9 @@ _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 def create(user: str, name: str, scopes: str | None, expires_in: str | None) -> None:
     """Make a key and show it."""
     wanted, span = _read_scopes(scopes) if scopes is not None else EVERYDAY, _read_span(expires_in)
-    with operating() as settings:
+    with operating_on_database() as url:
         key = operate.issue_key(
-            settings.database_url.get_secret_value(),
+            url,
             user_id=user,
             name=name,
             scopes=wanted,
@@ -33,8 +33,8 @@ def create(user: str, name: str, scopes: str | None, expires_in: str | None) -> 
 
 def list_all(user: str, *, as_json: bool) -> None:
     """Show a user's keys."""
-    with operating() as settings:
-        found = operate.list_keys(settings.database_url.get_secret_value(), user_id=user)
+    with operating_on_database() as url:
+        found = operate.list_keys(url, user_id=user)
     if as_json:
         show_json([key.model_dump(mode="json") for key in found])
         return
@@ -47,8 +47,8 @@ def list_all(user: str, *, as_json: bool) -> None:
 
 def revoke(key_id: str) -> None:
     """End a key."""
-    with operating() as settings:
-        user = operate.revoke_key(settings.database_url.get_secret_value(), key_id=key_id)
+    with operating_on_database() as url:
+        user = operate.revoke_key(url, key_id=key_id)
     say(f"Revoked {key_id} of {user}.")
 
 

@@ -24,7 +24,7 @@ def create(
 ) -> None:
     """Create an API key and show it, once.
 
-    Needs the settings of the service, PIXELFLOW_DATABASE_URL among them, in the environment.
+    On the database of PIXELFLOW_DATABASE_URL; where that is not set, of the `pixelflow up` that runs on this machine.
     """
     from pixelflow.cli import key_actions  # noqa: PLC0415 - see the package's docstring
 

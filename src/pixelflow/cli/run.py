@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pixelflow.cli.output import say
-from pixelflow.cli.service import operating
+from pixelflow.cli.service import operating, operating_on_database
 
 
 def up(
@@ -55,8 +55,8 @@ def controller() -> None:
 
 def migrate() -> None:
     """Bring the database's schema up to date."""
-    with operating() as settings:
+    with operating_on_database() as url:
         from pixelflow.adapters.store import migrate as schema  # noqa: PLC0415 - see the package's docstring
 
-        applied = schema.migrate(settings.database_url.get_secret_value())
+        applied = schema.migrate(url)
     say(f"Applied {', '.join(applied)}" if applied else "Nothing to apply")

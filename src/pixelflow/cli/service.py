@@ -19,14 +19,33 @@ if TYPE_CHECKING:
 def operating() -> Iterator[Settings]:
     """The settings from the environment; a failure of the service within ends the command, told, with its code."""
     from pixelflow import settings  # noqa: PLC0415 - see the package's docstring
+
+    with _reported():
+        yield settings.load()
+
+
+@contextmanager
+def operating_on_database() -> Iterator[str]:
+    """As :func:`operating`, of the database alone: the URL from the environment, else of the stack on this machine."""
+    from pixelflow import settings  # noqa: PLC0415
+    from pixelflow.cli.credentials import find_database  # noqa: PLC0415
+
+    with _reported():
+        yield settings.load_database(find_database()).database_url.get_secret_value()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    from pixelflow import settings  # noqa: PLC0415
     from pixelflow.contracts.problems import DependencyError, PixelflowError  # noqa: PLC0415
+    from pixelflow.devstack.errors import StackError  # noqa: PLC0415
 
     try:
-        yield settings.load()
+        yield
     except settings.SettingsError as error:
         complain_by_line(error)
         raise typer.Exit(ExitCode.MISCONFIGURED) from None
-    except DependencyError as error:
+    except (DependencyError, StackError) as error:
         complain(error)
         raise typer.Exit(ExitCode.UNREACHABLE) from error
     except PixelflowError as error:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,44 @@ def default_home() -> Path:
         return Path("/var/lib/pixelflow")
     data = Path(os.environ.get("XDG_DATA_HOME") or "")
     return (data if data.is_absolute() else Path.home() / ".local" / "share") / "pixelflow"
+
+
+def is_running(home: Path) -> bool:
+    """Whether a stack holds this home at the moment; it is looked at, and not opened.
+
+    Raises:
+        OSError: that can't be seen.
+    """
+    try:
+        with (home / LOCK).open("rb") as lock:
+            # One that ended in order has left it empty. A lock is tried only after a kill, and kept by nobody.
+            return lock.read(1) != b"" and not _locked(lock.fileno(), fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def not_running(home: Path) -> str:
+    """What a person is told who needs the stack of this home."""
+    return f"The stack in {home} is not running: start it by `pixelflow up --home {shlex.quote(str(home))}`"
+
+
+def read_kept(home: Path, name: str) -> dict[str, Any]:
+    """What :meth:`Home.write` kept under this name; empty if nothing.
+
+    Raises:
+        StackError: somebody changed the file into something unreadable.
+        OSError: it may not be read.
+    """
+    path = home / name
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as broken:
+        raise StackError(f"{path} is not the JSON that was written there: {broken}") from broken
+    if not isinstance(found, dict):
+        raise StackError(f"{path} is not the JSON that was written there.")
+    return found
 
 
 class Home:
@@ -126,20 +165,8 @@ class Home:
         return made
 
     def read(self, name: str) -> dict[str, Any]:
-        """What :meth:`write` kept under this name; empty if nothing.
-
-        Raises:
-            StackError: somebody changed the file into something unreadable.
-        """
-        try:
-            found = json.loads((self.path / name).read_text())
-        except FileNotFoundError:
-            return {}
-        except ValueError as broken:
-            raise StackError(f"{self.path / name} is not the JSON that was written there: {broken}") from broken
-        if not isinstance(found, dict):
-            raise StackError(f"{self.path / name} is not the JSON that was written there.")
-        return found
+        """As :func:`read_kept`."""
+        return read_kept(self.path, name)
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Keep ``content`` under this name, mode 0600, whole or not at all."""
@@ -178,9 +205,9 @@ class Home:
         os.close(self._lock)
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

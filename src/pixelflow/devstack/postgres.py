@@ -16,10 +16,14 @@ from urllib.parse import quote
 import psycopg
 
 from pixelflow.devstack.binaries import postgres_programs
-from pixelflow.devstack.ports import LOOPBACK
+from pixelflow.devstack.errors import StackError
+from pixelflow.devstack.home import SECRETS, is_running, not_running, read_kept
+from pixelflow.devstack.ports import KEPT, LOOPBACK
 from pixelflow.devstack.processes import Child, run_to_end, spawn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pixelflow.devstack.home import Home
 
 ADMIN = "postgres"
@@ -42,6 +46,28 @@ SETTINGS = {
 }
 
 
+def database_of(home: Path) -> dict[str, str]:
+    """What PixelFlow needs to know of the database of the stack that runs in ``home``; nothing if there never was one.
+
+    Raises:
+        StackError: it does not run, or what is kept there can't be read.
+    """
+    try:
+        secrets = read_kept(home, SECRETS)
+        if not secrets:
+            return {}
+        if not is_running(home):
+            raise StackError(not_running(home))
+        return _environment(secrets, read_kept(home, KEPT)[Postgres.name])
+    except (OSError, KeyError) as error:
+        raise StackError(f"The database of the stack in {home} can't be found: {error}") from error
+
+
+def _environment(secrets: Mapping[str, str], port: int) -> dict[str, str]:
+    password = quote(secrets["postgres"], safe="")
+    return {"PIXELFLOW_DATABASE_URL": f"postgresql://{ROLE}:{password}@{LOOPBACK}:{port}/{DATABASE}"}
+
+
 class Postgres:
     """The database server of one home."""
 
@@ -55,8 +81,7 @@ class Postgres:
     @property
     def environment(self) -> dict[str, str]:
         """What PixelFlow needs to know of it."""
-        password = quote(self._home.secrets["postgres"], safe="")
-        return {"PIXELFLOW_DATABASE_URL": f"postgresql://{ROLE}:{password}@{LOOPBACK}:{self._port}/{DATABASE}"}
+        return _environment(self._home.secrets, self._port)
 
     @property
     def is_new(self) -> bool:

@@ -33,7 +33,7 @@ def test_a_home_is_made_closed_to_others_with_its_secrets(home: Path) -> None:
     opened.close()
     assert opened.path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IRWXG & ~stat.S_IXGRP) == 0
     assert (opened.path / "secrets.json").stat().st_mode & 0o777 == 0o600
-    assert len(set(opened.secrets.values())) == len(opened.secrets) == 5
+    assert len(set(opened.secrets.values())) == len(opened.secrets) == 6
 
 
 def test_secrets_are_made_once(home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,9 +19,13 @@ from pixelflow.devstack.stack import Stack
 Run = Callable[..., Result]
 
 
+TERMINAL = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+
+
 @pytest.fixture
 def pixelflow(stack: Stack) -> Run:
-    environment = {**stack.environment, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    """Told the database alone."""
+    environment = {"PIXELFLOW_DATABASE_URL": stack.environment["PIXELFLOW_DATABASE_URL"], **TERMINAL}
     return lambda *arguments: CliRunner().invoke(build(), arguments, env=environment)
 
 
@@ -60,6 +65,20 @@ def test_a_key_is_made_listed_and_revoked(service: Stack, pixelflow: Run, user_i
     assert (revoked.exit_code, user_id in revoked.stderr) == (0, True)
     assert status() == 401
     assert "revoked" in pixelflow("keys", "list", "--user", user_id).stdout
+
+
+def test_the_database_of_a_local_stack_is_found_by_its_home(stack: Stack, pixelflow: Run, user_id: str) -> None:
+    at_home = {"PIXELFLOW_DATABASE_URL": None, "PIXELFLOW_HOME": str(stack.home.path), **TERMINAL}
+    made = CliRunner().invoke(build(), ["keys", "create", "--user", user_id], env=at_home)
+    assert (made.exit_code, made.stdout.startswith("pf_")) == (0, True)
+    assert [row["name"] for row in listed(pixelflow, user_id)] == ["cli"]
+
+
+def test_the_database_of_a_stack_that_does_not_run_is_not_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "secrets.json").write_text('{"postgres": "secret"}')
+    at_home = {"PIXELFLOW_DATABASE_URL": None, "PIXELFLOW_HOME": str(tmp_path), **TERMINAL}
+    result = CliRunner().invoke(build(), ["keys", "list", "--user", "me"], env=at_home)
+    assert (result.exit_code, "is not running" in result.stderr) == (3, True)
 
 
 def test_without_scopes_a_key_may_do_all_but_administer(pixelflow: Run, user_id: str) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import Result
@@ -15,6 +16,7 @@ from pixelflow import __version__
 from pixelflow.cli.exit_codes import MEANINGS, ExitCode, gravest
 
 Run = Callable[..., Result]
+SERVERS = {"DATABASE_URL", "REDIS_URL", "S3_ENDPOINT_URL", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
 SERVER_SIDE = {"pixelflow.controlplane", "pixelflow.dataplane", "pixelflow.adapters", "pixelflow.settings", "pyvips"}
 
 
@@ -65,18 +67,29 @@ def test_the_version_is_told(pixelflow: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["api"], ["worker"], ["controller"], ["migrate"], ["keys", "create", "--user", "me"]]
+    ("command", "missing"),
+    [
+        (["api"], SERVERS),
+        (["worker"], SERVERS),
+        (["controller"], SERVERS),
+        (["migrate"], {"DATABASE_URL"}),
+        (["keys", "create", "--user", "me"], {"DATABASE_URL"}),
+        (["keys", "list", "--user", "me"], {"DATABASE_URL"}),
+        (["keys", "revoke", "3f9c1b7a20de"], {"DATABASE_URL"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_process_without_its_settings_does_not_start_and_names_each_of_them(
-    pixelflow: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+def test_a_command_without_its_settings_does_not_start_and_names_each_of_them(
+    pixelflow: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str], missing: set[str]
 ) -> None:
     for name in [name for name in os.environ if name.startswith("PIXELFLOW_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("PIXELFLOW_HOME", str(tmp_path))
     result = pixelflow(*command)
     assert (result.exit_code, result.stdout) == (78, "")
     lines = result.stderr.splitlines()
-    for name in ("DATABASE_URL", "REDIS_URL", "S3_BUCKET"):
-        assert sum(line.startswith(f"Error: PIXELFLOW_{name} ") for line in lines) == 1
+    assert {line.partition(" is not set. ")[0] for line in lines} == {f"Error: PIXELFLOW_{name}" for name in missing}
+    assert len(lines) == len(missing)
 
 
 def test_ctrl_c_while_it_still_imports_ends_it_with_130_and_no_traceback() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,35 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch, api: StandIn) -> None:  
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The credentials in the home of a stack that runs, as its lock tells."""
     monkeypatch.setenv("PIXELFLOW_HOME", str(tmp_path))
-    return tmp_path / "credentials.json"
+    with (tmp_path / "lock").open("w") as lock:
+        lock.write("1")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield tmp_path / "credentials.json"
 
 
 def test_the_home_of_the_stack_has_them(pixelflow: Run, api: StandIn, home: Path) -> None:
     home.write_text(json.dumps({"api_url": api.url, "api_key": KEY}))
     assert pixelflow("jobs", "list").exit_code == 0
     assert api.count("GET") == 1
+
+
+@pytest.mark.parametrize("left", ["", "4711", None], ids=["stopped", "killed", "no lock"])
+def test_the_key_of_a_stack_that_does_not_run_is_sent_to_nobody(
+    pixelflow: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: str | None
+) -> None:
+    home = tmp_path / "a home"
+    home.mkdir()
+    monkeypatch.setenv("PIXELFLOW_HOME", str(home))
+    (home / "credentials.json").write_text(json.dumps({"api_url": api.url, "api_key": KEY}))
+    if left is not None:
+        (home / "lock").write_text(left)
+    result = pixelflow("jobs", "list")
+    assert (result.exit_code, api.seen) == (3, [])
+    assert f"The stack in {home} is not running: start it by `pixelflow up --home '{home}'`" in result.stderr
 
 
 def test_the_environment_comes_before_the_home(
