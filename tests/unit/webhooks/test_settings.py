@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_network
 
 import pytest
@@ -26,6 +27,8 @@ REQUIRED = {
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in REQUIRED.items():
         monkeypatch.setenv(f"PIXELFLOW_{name}", value)
+    monkeypatch.setenv("RES_OPTIONS", "")  # so that what a controller sets does not outlive the test
+    monkeypatch.delenv("RES_OPTIONS")
 
 
 def test_nothing_is_allowed_unless_somebody_says_so() -> None:
@@ -70,3 +73,17 @@ def test_a_missing_key_stops_the_process_that_needs_it(monkeypatch: pytest.Monke
 
 def test_a_key_is_not_shown() -> None:
     assert KEY not in repr(load())
+
+
+@pytest.mark.parametrize(
+    ("set_before", "holds"), [({}, "timeout:1 attempts:2"), ({"RES_OPTIONS": "timeout:3 rotate"}, "timeout:3 rotate")]
+)
+def test_a_controller_bounds_its_look_ups_before_it_does_anything_else(
+    monkeypatch: pytest.MonkeyPatch, set_before: dict[str, str], holds: str
+) -> None:
+    monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")
+    for name, value in set_before.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError):
+        controller.run(load())
+    assert os.environ["RES_OPTIONS"] == holds

@@ -6,7 +6,7 @@ follows a redirect, keeps a cookie or uses a proxy.
 """
 
 from pixelflow.adapters.outbound_http.client import Answer, OutboundHttp
-from pixelflow.adapters.outbound_http.network import Resolve
+from pixelflow.adapters.outbound_http.network import RESOLVER_OPTIONS, Resolve, SystemResolver
 from pixelflow.adapters.outbound_http.rule import OutboundRule
 
-__all__ = ["Answer", "OutboundHttp", "OutboundRule", "Resolve"]
+__all__ = ["RESOLVER_OPTIONS", "Answer", "OutboundHttp", "OutboundRule", "Resolve", "SystemResolver"]

@@ -70,6 +70,7 @@ class OutboundHttp:
             TargetRefusedError: it must not be called; nothing was sent.
             TargetTimeoutError: it took too long.
             TargetUnreachableError: there was no answer.
+            DependencyError: nobody was free to resolve its name; nothing was sent.
         """
         target = self._rule.judge(url)
         with _mapped():

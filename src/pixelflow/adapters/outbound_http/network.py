@@ -13,13 +13,17 @@ import httpcore
 
 from pixelflow.adapters.outbound_http.addresses import Address
 from pixelflow.adapters.outbound_http.rule import OutboundRule
-from pixelflow.contracts.problems import TargetUnreachableError
+from pixelflow.contracts.problems import DependencyError, TargetUnreachableError
 
 Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[Address]]]
-"""All addresses of a name; raises ``OSError`` if it has none."""
+"""All addresses of a name; raises ``OSError`` if it has none, ``DependencyError`` if it could not be asked for."""
 
-RESOLVERS = 32
-"""Threads. A name whose servers are silent holds one for as long as the system's resolver is patient."""
+RESOLVERS = 128
+"""Threads: two for each call that a courier has in hand. A name whose servers are silent holds one for as long as the
+system's resolver is patient, which is longer than anybody waits for it."""
+RESOLVER_OPTIONS = "timeout:1 attempts:2"
+"""For a process's ``RES_OPTIONS`` (resolv.conf(5)): seconds for each try at a name server, and tries. The defaults, 5
+and 2, hold a thread for up to 30 s with three silent servers."""
 RESOLVE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 """For each address: the next one has its turn before all the time is gone."""
@@ -27,25 +31,39 @@ MAX_ADDRESSES = 4
 """That are tried."""
 
 
+LookUp: TypeAlias = Callable[[str], list[Any]]
+"""As ``socket.getaddrinfo`` answers."""
+
+
+def _look_up(name: str) -> list[Any]:
+    return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+
+
 class SystemResolver:
     """The system's resolver, on threads of its own: silent name servers must not hold up anything else."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
+    def __init__(
+        self, look_up: LookUp = _look_up, *, threads: int = RESOLVERS, patience: float = RESOLVE_SECONDS
+    ) -> None:
+        self._look_up = look_up
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
+        self._patience = patience
 
     async def __call__(self, name: str) -> Sequence[Address]:
         """See :data:`Resolve`."""
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._threads, _look_up, name)
+        looked_up = self._threads.submit(self._look_up, name)
+        try:
+            async with asyncio.timeout(self._patience):
+                rows = await asyncio.wrap_future(looked_up)
+        except TimeoutError as error:
+            if looked_up.cancel():  # which succeeds as long as it has not begun
+                raise DependencyError("All threads that resolve names are busy") from error
+            raise
         return [ip_address(row[4][0]) for row in rows]
 
     def close(self) -> None:
         """Wait for nobody; look-ups that have not begun never do."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _look_up(name: str) -> list[Any]:
-    return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
 
 
 class JudgedNetwork(httpcore.AsyncNetworkBackend):
@@ -69,6 +87,7 @@ class JudgedNetwork(httpcore.AsyncNetworkBackend):
         Raises:
             TargetRefusedError: it must not be called.
             TargetUnreachableError: its name can't be resolved.
+            DependencyError: nobody was free to resolve it.
             httpcore.ConnectError, httpcore.ConnectTimeout: none of its addresses answers.
         """
         addresses = self._rule.usable(await self._addresses(host))[:MAX_ADDRESSES]
@@ -96,8 +115,7 @@ class JudgedNetwork(httpcore.AsyncNetworkBackend):
         except ValueError:
             pass
         try:
-            async with asyncio.timeout(RESOLVE_SECONDS):
-                found = await self._resolve(host)
+            found = await self._resolve(host)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             raise TargetUnreachableError("The name of the host can't be resolved") from error
         if not found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ import structlog
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule
+from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.telemetry import configure_logs
@@ -41,6 +42,8 @@ def run(settings: Settings) -> None:
     Raises:
         SettingsError: what only the control plane needs is not set.
     """
+    # Before the first look-up, which is when a process's resolver reads them. What the operator has set stays.
+    os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     settings.require_secrets_key()
     configure_logs(settings, role="controller")
     asyncio.run(_run(settings))
