@@ -88,6 +88,6 @@ def _retry_after(response: Response) -> float | None:
         return float(value[:9])
     try:
         span = parsedate_to_datetime(value) - parsedate_to_datetime(response.headers.get("date", ""))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the last: a year or an offset beyond all calendars
         return None
     return max(0.0, span.total_seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from tests.support.webhook_receiver import Receiver
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule
+from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule, Resolve
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.store.events import Bounds
@@ -102,10 +104,15 @@ class Office:
 
     @asynccontextmanager
     async def courier(
-        self, *, patience: float = 5.0, bounds: Bounds | None = None, in_hand: int = 64
+        self,
+        *,
+        patience: float = 5.0,
+        bounds: Bounds | None = None,
+        in_hand: int = 64,
+        resolve: Resolve | None = None,
     ) -> AsyncIterator[Courier]:
         """A courier that may call this machine, with the office's clock."""
-        outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True))
+        outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True), resolve=resolve)
         sources = Sources(
             show=self.shown_jobs.get, secrets=self.secrets.valid, new_id=new_id, clock=self.clock, jitter=lambda: 0.5
         )
@@ -154,3 +161,10 @@ async def settled(courier: Courier) -> None:
     """Rounds until nothing is due and nothing is under way."""
     while await courier.run_once():
         continue
+
+
+async def called(receiver: Receiver, *, times: int = 1) -> None:
+    """Wait until the receiver has so many requests."""
+    async with asyncio.timeout(10):
+        while len(receiver.received) < times:  # noqa: ASYNC110  # it is another thread that gets it
+            await asyncio.sleep(0.01)

@@ -124,6 +124,8 @@ def test_a_create_that_never_left_is_repeated(call: Call, api: StandIn, time: Ti
         ({"Retry-After": "soon"}, [0.2]),
         ({"Retry-After": "-5"}, [0.2]),
         ({"Retry-After": "²"}, [0.2]),
+        ({"Retry-After": "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"}, [0.2]),
+        ({"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, [0.2]),
         ({}, [0.2]),
     ],
 )

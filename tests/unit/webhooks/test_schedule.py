@@ -80,6 +80,9 @@ def test_chance_moves_a_delay_by_a_tenth_at_most(tries: int) -> None:
         (format_datetime(NOW + timedelta(days=10), usegmt=True), 86_400),
         ("Fri, 99 Foo 2027 12:00:00 GMT", 5),
         ("Fri, 01 Jan 2027 12:10:00", 5),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", 5),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 5),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 86_400),
     ],
 )
 @pytest.mark.parametrize("status", [503, 429, 302])

@@ -2,7 +2,7 @@
 
 A slow receiver holds its own few places and nobody else's: deliveries run beside one another, and a round takes only
 what hosts and users below their bounds have due. Nothing is lost by a death: what was in hand is due again when its
-lease is over. Never touches a job.
+lease is over. Nothing goes on for ever: a try that a bug ends counts, too. Never touches a job.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
 from pixelflow.contracts.events import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event
 from pixelflow.contracts.job import Job
-from pixelflow.contracts.problems import DependencyError, NotFoundError, TargetError
+from pixelflow.contracts.problems import DependencyError, NotFoundError, PixelflowError, TargetError
 from pixelflow.controlplane.controller.schedule import judge
+from pixelflow.controlplane.seal import UnsealingError
 
 TIMEOUT_SECONDS = 10.0
 LEASE = timedelta(seconds=30)
@@ -119,17 +120,36 @@ class Courier:
     async def _deliver(self, event: HeldEvent) -> None:
         log = _log.bind(event_id=event.event_id, job_id=str(event.job_id), attempt=event.tries + 1)
         try:
+            await self._try_and_record(event, log)
+        except DependencyError as error:  # it is due again when its lease is over, by this courier or another
+            log.warning("webhook not delivered: a dependency is not available", code=error.code, reason=error.detail)
+        except UnsealingError as error:  # likewise: events wait until the key is back
+            log.warning("webhook not delivered: its secret does not open", reason=str(error))
+        except Exception:
+            log.exception("webhook not delivered")
+            await self._record_bug(event, log)
+
+    async def _try_and_record(self, event: HeldEvent, log: structlog.stdlib.BoundLogger) -> None:
+        try:
             made = await self._try(event)
-            async with self._database.connection() as connection:
-                written = await events.record(connection, event, made)
-            log.info("webhook", outcome=made.outcome, status_code=made.status_code, counted=written)
         except NotFoundError:
             await self._forget(event)
             log.info("webhook dropped: its job was erased")
-        except DependencyError as error:  # due again as below
-            log.warning("webhook not delivered: a dependency is not available", code=error.code)
-        except Exception:  # it is due again when its lease is over, by this courier or another
-            log.exception("webhook not delivered")
+        else:
+            written = await self._record(event, made)
+            log.info("webhook", outcome=made.outcome, status_code=made.status_code, counted=written)
+
+    async def _record_bug(self, event: HeldEvent, log: structlog.stdlib.BoundLogger) -> None:
+        """Have the try count as one that failed: what a bug ends every time must not be called for ever."""
+        error = PixelflowError("Something went wrong on our side; the receiver may have been called")
+        try:
+            await self._record(event, self._made(event, error, self._sources.clock(), seconds=0.0))
+        except Exception:  # due again when its lease is over
+            log.exception("webhook not delivered, and its try not recorded")
+
+    async def _record(self, event: HeldEvent, made: Try) -> bool:
+        async with self._database.connection() as connection:
+            return await events.record(connection, event, made)
 
     async def _forget(self, event: HeldEvent) -> None:
         async with self._database.connection() as connection:
@@ -141,13 +161,15 @@ class Courier:
         started_at, started = self._sources.clock(), time.monotonic()
         headers = _headers(event, body, secrets, started_at)
         result = await self._send(event.url, headers, body)
-        latency_ms = round((time.monotonic() - started) * 1000)
+        return self._made(event, result, started_at, seconds=time.monotonic() - started)
+
+    def _made(self, event: HeldEvent, result: Answer | PixelflowError, started_at: datetime, *, seconds: float) -> Try:
         now = self._sources.clock()
         verdict = judge(result, tries=event.tries + 1, now=now, jitter=self._sources.jitter())
         return Try(
             delivery_id=self._sources.new_id(),
             started_at=started_at,
-            latency_ms=latency_ms,
+            latency_ms=round(seconds * 1000),
             outcome=verdict.outcome,
             next_try_at=now + verdict.delay if verdict.delay else None,
             **_told(result),
@@ -186,7 +208,7 @@ class _Told(TypedDict):
     response_excerpt: str | None
 
 
-def _told(result: Answer | TargetError) -> _Told:
+def _told(result: Answer | PixelflowError) -> _Told:
     if isinstance(result, Answer):
         return {
             "status_code": result.status,

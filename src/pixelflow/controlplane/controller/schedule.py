@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from pixelflow.adapters.outbound_http import Answer
 from pixelflow.contracts.events import DeliveryOutcome
-from pixelflow.contracts.problems import TargetError
+from pixelflow.contracts.problems import PixelflowError, TargetError
 
 DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Seconds before the second, third … try."""
@@ -31,11 +31,11 @@ class Verdict:
     """Until the next try; None: there is none."""
 
 
-def judge(result: Answer | TargetError, *, tries: int, now: datetime, jitter: float) -> Verdict:
+def judge(result: Answer | PixelflowError, *, tries: int, now: datetime, jitter: float) -> Verdict:
     """What becomes of an event after a try.
 
     Args:
-        result: what the try brought.
+        result: what the try brought. An error that is not the target's is ours, and counts as any failure.
         tries: made, this one included.
         now: when it ended.
         jitter: from 0 to 1.
@@ -45,7 +45,7 @@ def judge(result: Answer | TargetError, *, tries: int, now: datetime, jitter: fl
             return Verdict(DeliveryOutcome.DELIVERED)
         if result.status == HTTPStatus.GONE:
             return Verdict(DeliveryOutcome.REFUSED)
-    elif not result.retryable:
+    elif isinstance(result, TargetError) and not result.retryable:
         return Verdict(DeliveryOutcome.REFUSED)
     if tries > len(DELAYS):
         return Verdict(DeliveryOutcome.EXHAUSTED)
@@ -53,13 +53,13 @@ def judge(result: Answer | TargetError, *, tries: int, now: datetime, jitter: fl
     return Verdict(DeliveryOutcome.RETRIED, timedelta(seconds=max(seconds, _asked_for(result, now))))
 
 
-def _asked_for(result: Answer | TargetError, now: datetime) -> float:
+def _asked_for(result: Answer | PixelflowError, now: datetime) -> float:
     """Seconds that the receiver asked for by ``Retry-After`` (RFC 9110, 10.2.3): a number, or a date."""
     value = result.headers.get("retry-after", "").strip() if isinstance(result, Answer) else ""
     if value.isascii() and value.isdigit():
         return min(float(value), MAX_RETRY_AFTER)
     try:
         seconds = (parsedate_to_datetime(value) - now).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the last: a year or an offset beyond all calendars
         return 0.0
     return min(seconds, MAX_RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""A try whose job is erased in the very moment in which the try is written."""
+"""A try whose event is erased or replayed in the very moment in which the try is written."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ ROOM = Bounds(per_host=10, per_user=10)
 async def held(office: Office) -> HeldEvent:
     """An event in a courier's hands."""
     await office.ended_job("http://127.0.0.1/hook")
+    return await taken(office)
+
+
+async def taken(office: Office) -> HeldEvent:
+    """The one event that is due."""
     async with office.database.connection() as connection:
         [event] = await events.take_due(
             connection, now=office.clock(), lease=timedelta(seconds=30), bounds=ROOM, limit=1
@@ -48,7 +53,7 @@ async def waits_for_a_lock(office: Office) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_it_is_not_kept_and_breaks_nothing(office: Office) -> None:
+async def test_if_erased_it_is_not_kept_and_breaks_nothing(office: Office) -> None:
     event = await held(office)
     async with office.database.connection() as erasing, erasing.transaction():
         await erasing.execute("DELETE FROM events WHERE event_id = %s", (event.event_id,))
@@ -66,3 +71,19 @@ async def test_it_is_kept_where_the_erasure_comes_to_nothing(office: Office) -> 
         await waits_for_a_lock(office)
     assert await writing is True
     assert len(await office.rows("SELECT 1 FROM deliveries WHERE event_id = %s", event.event_id)) == 1
+
+
+async def test_if_replayed_it_is_kept_and_the_event_is_let_go_and_due(office: Office) -> None:
+    first = made(office)
+    async with office.database.connection() as connection:
+        await events.record(connection, await held(office), first)
+        await events.replay(connection, delivery_id=first.delivery_id, user_id=office.user_id)
+    event = await taken(office)
+    async with office.database.connection() as replaying, replaying.transaction():
+        await events.replay(replaying, delivery_id=first.delivery_id, user_id=office.user_id)
+        writing = asyncio.create_task(recorded(office, event))
+        await waits_for_a_lock(office)
+    assert await writing is False
+    assert len(await office.rows("SELECT 1 FROM deliveries WHERE event_id = %s", event.event_id)) == 2
+    again = await taken(office)
+    assert (again.event_id, again.tries, again.generation) == (event.event_id, 0, 2)
