@@ -135,6 +135,43 @@ def test_every_fault_is_told_once_with_a_pointer_to_the_field(body: object, expe
 
 
 @pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, {"/pipeline": "is required"}),
+        ({"pipeline": []}, {"/pipeline": "has too few entries: at least 1"}),
+        ({"pipeline": [STEP], "colour": 1}, {"/colour": "unknown field; remove it"}),
+        (
+            {"pipeline": [{"id": "a", "action": "hush-hush"}]},
+            {"/pipeline/0": "`action` must be one of `resize`, `watermark`"},
+        ),
+        ({"pipeline": [{"id": "a"}]}, {"/pipeline/0": "`action` is required"}),
+        (step(width="10"), {"/pipeline/0/width": "must be a whole number"}),
+        (step(format="gif"), {"/pipeline/0/format": "must be `jpeg`, `png`, `webp` or `avif`"}),
+        (step(quality=101), {"/pipeline/0/quality": "must be at most 100"}),
+        ({"pipeline": [STEP], "metadata": {"a": 1}}, {"/metadata/a": "must be a text"}),
+        (
+            {"pipeline": [STEP], "source_type": "local_file", "object_key": "photos/a.jpg"},
+            {"/object_key": "must be an absolute path, such as /srv/photos/a.jpg"},
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_fault_is_told_in_plain_words_that_do_not_repeat_the_value(body: object, told: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as raised:
+        CreateJobRequest.model_validate(body)
+    errors = explain(raised.value.errors(include_url=False), body)
+    assert {error.pointer: error.message for error in errors} == told
+
+
+def test_faults_are_told_in_the_order_of_the_steps() -> None:
+    body = {"zeal": 1, "pipeline": [{**STEP, "id": f"s{n}", "width": 0} for n in range(11)], "also": 1}
+    with pytest.raises(ValidationError) as raised:
+        CreateJobRequest.model_validate(body)
+    told = [error.pointer for error in explain(raised.value.errors(include_url=False), body)]
+    assert told == ["/also", *(f"/pipeline/{n}/width" for n in range(11)), "/zeal"]
+
+
+@pytest.mark.parametrize(
     ("length", "found"), [(100, []), (101, ["/source/content_length"]), ("x", ["/source/content_length"])]
 )
 def test_a_declared_length_over_the_limit_is_told_with_the_rest(length: object, found: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -153,6 +154,10 @@ REFUSED = [
 ]
 
 
+JARGON = re.compile(r"Value error|[A-Z]\w+ should|Input|Field required|inputs are")
+"""How Pydantic speaks of what nobody has put into plain words."""
+
+
 @pytest.mark.parametrize(("steps", "pointers"), REFUSED, ids=[json.dumps(steps)[:90] for steps, _ in REFUSED])
 def test_a_wrong_pipeline_is_refused_with_a_pointer_to_all_that_is_wrong(steps: list[Any], pointers: set[str]) -> None:
     body = {"pipeline": steps}
@@ -160,7 +165,7 @@ def test_a_wrong_pipeline_is_refused_with_a_pointer_to_all_that_is_wrong(steps: 
         CreateJobRequest.model_validate(body)
     errors = explain(raised.value.errors(include_url=False), body)
     assert {error.pointer for error in errors} == pointers
-    assert all(error.message for error in errors)
+    assert all(error.message and not JARGON.search(error.message) for error in errors)
 
 
 @pytest.mark.parametrize("steps", [None, 5, "x", {}, [None], [5], [[]], ["x"]])

@@ -50,7 +50,7 @@ def would_meet_all(error: ClientError) -> bool:
 
 def described(error: ClientError) -> dict[str, Any]:
     """``error`` as a part of a JSON document."""
-    about: dict[str, Any] = {"code": error.code, "message": str(error), "exit_code": code_of(error).value}
+    about: dict[str, Any] = {"code": error.code, "message": _summary(error), "exit_code": code_of(error).value}
     if isinstance(error, ApiError):
         about["request_id"] = error.request_id
     if isinstance(error, (ApiError, InvalidRequestError)):
@@ -60,12 +60,17 @@ def described(error: ClientError) -> dict[str, Any]:
 
 def tell(error: ClientError, about: object = None) -> None:
     """Say what went wrong, with all that is wrong in a request and what to tell an operator."""
-    complain(f"{about}: {error}" if about is not None else error)
+    complain(f"{about}: {_summary(error)}" if about is not None else _summary(error))
     if isinstance(error, (ApiError, InvalidRequestError)):
         for row in error.errors:
             say(f"  {row.pointer or '/'}: {row.message}")
     if isinstance(error, ApiError) and error.request_id:
         say(f"  request {error.request_id}")
+
+
+def _summary(error: ClientError) -> str:
+    """The error without what is wrong in single fields, which is told line by line."""
+    return error.summary if isinstance(error, (ApiError, InvalidRequestError)) else str(error)
 
 
 @contextmanager

@@ -23,6 +23,9 @@ import httpx
 from pixelflow.contracts.job import Job
 from pixelflow.contracts.problems import FieldError
 
+_TOLD = 5
+"""Faults that a message tells; ``errors`` has all."""
+
 
 class ClientError(Exception):
     """Root of the tree. ``str(error)`` is one sentence fit for people.
@@ -44,14 +47,22 @@ class InvalidRequestError(ClientError):
     """What was asked for can't be right; nothing was sent.
 
     Attributes:
+        summary: for people, without what ``errors`` tells; ``str(error)`` has the first of those, too.
         errors: everything that is wrong, each with a JSON Pointer into the request.
     """
 
     code = "invalid_request"
 
     def __init__(self, detail: str, errors: Sequence[FieldError]) -> None:
-        super().__init__(detail)
+        super().__init__(_with_faults(detail, errors))
+        self.summary = detail
         self.errors = tuple(errors)
+
+
+def _with_faults(summary: str, errors: Sequence[FieldError]) -> str:
+    told = [f"{error.pointer or '/'} {error.message}" for error in errors[:_TOLD]]
+    more = [f"and {len(errors) - _TOLD} more"] if len(errors) > _TOLD else []
+    return f"{summary}: {'; '.join(told + more)}" if errors else summary
 
 
 class ConnectionFailedError(ClientError):
@@ -76,7 +87,8 @@ class ApiError(ClientError):
     Attributes:
         code: the API's own.
         status: of HTTP.
-        detail: for people.
+        detail: for people, as the API said it.
+        summary: the same with status and code; ``str(error)`` has the first of ``errors``, too.
         errors: what is wrong in the request, each with a JSON Pointer.
         request_id: what to tell the operator of the API.
     """
@@ -84,7 +96,8 @@ class ApiError(ClientError):
     def __init__(
         self, *, code: str, status: int, detail: str, errors: Sequence[FieldError] = (), request_id: str | None = None
     ) -> None:
-        super().__init__(f"{detail} ({status} {code})")
+        self.summary = f"{detail} ({status} {code})"
+        super().__init__(_with_faults(self.summary, errors))
         self.code = code
         self.status = status
         self.detail = detail

@@ -114,7 +114,10 @@ class CreateJobRequest(_Request):
     object_key: Annotated[
         str | None,
         Field(
-            min_length=1, max_length=4096, pattern=_NO_NUL, description="Only for `local_file`: the path of the source."
+            min_length=1,
+            max_length=4096,
+            pattern=_NO_NUL,
+            description="Only for `local_file`: the absolute path of the source.",
         ),
     ] = None
     webhook_url: WebhookUrl | None = None
@@ -130,10 +133,13 @@ class CreateJobRequest(_Request):
 
 def source_errors(raw: Mapping[str, object]) -> list[FieldError]:
     """Whether the path of a source is there where it must be, and nowhere else."""
-    has_path = raw.get("object_key") is not None
+    path = raw.get("object_key")
+    has_path = path is not None
     source_type = raw.get("source_type", SourceType.S3_PRESIGNED)
     if source_type == SourceType.LOCAL_FILE and not has_path:
-        return [FieldError(pointer="/object_key", message="`local_file` needs it: the path of the source")]
+        return [FieldError(pointer="/object_key", message="`local_file` needs it: the absolute path of the source")]
+    if source_type == SourceType.LOCAL_FILE and isinstance(path, str) and path and not path.startswith("/"):
+        return [FieldError(pointer="/object_key", message="must be an absolute path, such as /srv/photos/a.jpg")]
     if source_type == SourceType.S3_PRESIGNED and has_path:
         message = "is only for `local_file`; uploads get their key from PixelFlow"
         return [FieldError(pointer="/object_key", message=message)]

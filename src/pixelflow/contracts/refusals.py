@@ -10,6 +10,7 @@ from typing import Any
 from pixelflow.contracts.job import source_errors
 from pixelflow.contracts.pipeline import ACTIONS, AS_A_WHOLE, MAX_STEPS, pipeline_errors
 from pixelflow.contracts.problems import FieldError
+from pixelflow.contracts.wording import sentence
 
 
 def explain(rows: Sequence[Mapping[str, Any]], raw: object, *, max_source_bytes: int | None = None) -> list[FieldError]:
@@ -20,20 +21,30 @@ def explain(rows: Sequence[Mapping[str, Any]], raw: object, *, max_source_bytes:
         raw: the body, as it came; what Pydantic leaves out where single fields are wrong is told from it.
         max_source_bytes: what may be declared, where that is known.
     """
-    told = [(_pointer(row["loc"], raw), row["msg"]) for row in rows if row["type"] != AS_A_WHOLE]
+    told = [(_pointer(row["loc"], raw), sentence(row)) for row in rows if row["type"] != AS_A_WHOLE]
     # A value that may be one of several things is told once, with what each of them would ask for.
     fields = [
         FieldError(pointer=pointer, message="; or: ".join(message for _, message in messages))
         for pointer, messages in groupby(told, key=itemgetter(0))
     ]
+    return sorted(fields + _whole_errors(raw, max_source_bytes), key=_place)
+
+
+def _whole_errors(raw: object, max_source_bytes: int | None) -> list[FieldError]:
+    """What is wrong though no single field is."""
     if not isinstance(raw, dict):
-        return fields
+        return []
     source, steps = raw.get("source"), raw.get("pipeline")
+    fields = source_errors(raw)
     if isinstance(source, dict) and max_source_bytes is not None:
         fields += length_errors(source.get("content_length"), max_source_bytes)
-    fields += source_errors(raw)
     whole = pipeline_errors(steps[:MAX_STEPS]) if isinstance(steps, list) else []
     return fields + [FieldError(pointer=f"/pipeline{error.pointer}", message=error.message) for error in whole]
+
+
+def _place(error: FieldError) -> list[tuple[int, str]]:
+    """For sorting by pointer: by name, and the third step before the eleventh."""
+    return [(len(part) if part.isdecimal() else 0, part) for part in error.pointer.split("/")]
 
 
 def length_errors(content_length: object, max_source_bytes: int) -> list[FieldError]:

@@ -14,6 +14,7 @@ from pixelflow.adapters.store import keys as store
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.contracts.keys import EVERYDAY, ApiKey, CreateKeyRequest, Scope
 from pixelflow.contracts.problems import FieldError, NotFoundError, ValidationFailedError
+from pixelflow.contracts.wording import sentence
 from pixelflow.controlplane.identity import MAX_USER_ID, is_user_id
 from pixelflow.controlplane.keys import Keys
 
@@ -38,7 +39,9 @@ def issue_key(
     try:
         request = CreateKeyRequest(name=name, scopes=scopes, expires_at=expires_at)
     except ValidationError as error:
-        raise ValidationFailedError("; ".join(row["msg"] for row in error.errors()), []) from error
+        raise ValidationFailedError(
+            "; ".join(f"{row['loc'][0]} {sentence(row)}" for row in error.errors()), []
+        ) from error
 
     async def issue(database: AsyncDatabase) -> str:
         return (await Keys(database).create(user_id, request, resource_id=new_id())).key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,8 +13,17 @@ import pytest
 from tests.unit.client.conftest import Call
 from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 
-from pixelflow.client import AsyncClient, Client, ClientError, ConfigurationError, ConnectionFailedError
+from pixelflow.client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    ClientError,
+    ConfigurationError,
+    ConnectionFailedError,
+    InvalidRequestError,
+)
 from pixelflow.client.errors import mapped
+from pixelflow.contracts.problems import FieldError
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 HTTPX_ERRORS = sorted(
@@ -99,6 +109,26 @@ def test_neither_key_nor_signature_is_in_an_error_its_traceback_or_a_log(
     assert "HTTP Request" in caplog.text or fault is DROP
     assert KEY not in told
     assert "5ecre7" not in told
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda errors: InvalidRequestError("It is not valid", errors),
+        lambda errors: ApiError(code="validation_failed", status=422, detail="It is not valid", errors=errors),
+    ],
+    ids=["refused here", "refused there"],
+)
+def test_the_message_tells_the_first_faults_and_how_many_there_are_besides(
+    of: Callable[[list[FieldError]], ClientError],
+) -> None:
+    faults = [FieldError(pointer=f"/pipeline/{n}/width", message="must be at least 1") for n in range(7)]
+    assert str(of(faults[:1])).endswith(": /pipeline/0/width must be at least 1")
+    told = str(of(faults))
+    assert told.startswith("It is not valid")
+    assert told.count("must be at least 1") == 5
+    assert told.endswith("; and 2 more")
+    assert not str(of([])).endswith(":")
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

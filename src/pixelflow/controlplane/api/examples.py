@@ -154,7 +154,7 @@ HEALTHY: dict[str, Any] = {"status": "ok"}
 READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "object_storage": "ok"}}
 
 REQUEST_ID = "4b9e1c5b0e7a4d0fb9a3c2f1d6e8a7b0"
-ERRORS = [{"pointer": "/pipeline/0/width", "message": "Input should be greater than or equal to 1"}]
+ERRORS = [{"pointer": "/pipeline/0/width", "message": "must be at least 1"}]
 
 ANSWERS: dict[str, dict[str, Any]] = {
     "create_job": CREATED,

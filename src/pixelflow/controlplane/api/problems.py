@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import Problem
 from pixelflow.contracts.refusals import explain
+from pixelflow.contracts.wording import sentence
 from pixelflow.controlplane.api import examples
 
 MEDIA_TYPE = "application/problem+json"
@@ -129,7 +130,7 @@ def _from_validation(error: RequestValidationError, max_source_bytes: int) -> pr
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
     fields = explain(body[:MAX_ERRORS], error.body, max_source_bytes=max_source_bytes) if body else []
     fields += [
-        problems.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=row["msg"])
+        problems.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=sentence(row))
         for row in rows
         if row["loc"][0] != "body"
     ]
