@@ -60,7 +60,7 @@ _T = TypeVar("_T")
 
 
 def _renew(connection: Connection, lease: Lease) -> bool:
-    return lease.job_id in attempts.renew(connection, [lease], lease=LEASE)
+    return attempts.renew(connection, [lease], lease=LEASE) == {lease}
 
 
 def _succeed(connection: Connection, lease: Lease) -> bool:
