@@ -1,5 +1,6 @@
-"""Events on their way to their receivers. A courier holds one by a lease; its outcome counts only while it does.
+"""Events on their way to their receivers.
 
+A courier holds one by a lease; its outcome counts only while it does, and only if the event was not replayed meanwhile.
 All times come from the courier's clock, except that a replay is due by the database's.
 """
 
@@ -16,7 +17,7 @@ from pixelflow.adapters.store.database import AsyncConnection
 
 @dataclass(frozen=True)
 class HeldEvent:
-    """An event in a courier's hands until ``lease_until``, which is also what its outcome is fenced by."""
+    """An event in a courier's hands until ``lease_until``. Its outcome is fenced by that, and by ``generation``."""
 
     event_id: str
     job_id: UUID
@@ -26,6 +27,8 @@ class HeldEvent:
     created_at: datetime
     tries: int
     """Made before this one."""
+    generation: int
+    """How often it was replayed."""
     lease_until: datetime
     traceparent: str | None
 
@@ -57,12 +60,16 @@ async def take_due(
             FROM hosts WHERE hosts.host IS NOT NULL
         ), held AS (
             SELECT host, user_id, count(*) AS count FROM events WHERE lease_until > %(now)s GROUP BY host, user_id
+        ), at_bound AS (
+            SELECT user_id FROM held GROUP BY user_id HAVING sum(count) >= %(per_user)s
         ), due AS (
             SELECT candidate.event_id, candidate.user_id, candidate.next_try_at
             FROM hosts CROSS JOIN LATERAL (
                 SELECT event_id, user_id, next_try_at FROM events
                 WHERE status = 'pending' AND events.host = hosts.host AND next_try_at <= %(now)s
                   AND (lease_until IS NULL OR lease_until <= %(now)s)
+                  -- Here, before a host's places are given out: who may have none must not keep them from others.
+                  AND user_id NOT IN (SELECT user_id FROM at_bound)
                 ORDER BY next_try_at
                 LIMIT greatest(0, %(per_host)s - (SELECT coalesce(sum(held.count), 0)
                                                   FROM held WHERE held.host = hosts.host))
@@ -81,7 +88,7 @@ async def take_due(
         UPDATE events SET lease_until = %(lease_until)s
         FROM chosen, jobs WHERE events.event_id = chosen.event_id AND jobs.job_id = events.job_id
         RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at, tries,
-                  events.lease_until, traceparent
+                  generation, events.lease_until, traceparent
         """,
         {
             "now": now,
@@ -110,21 +117,27 @@ class Try:
 
 
 async def record(connection: AsyncConnection, event: HeldEvent, made: Try) -> bool:
-    """Keep a try, and move its event on, in one statement. False: the lease was lost, the event is somebody else's.
+    """Keep a try, and move its event on, in one statement. False: the event did not move by it.
 
-    The try is kept either way, it was made; unless the event has been erased, perhaps in this moment: hence the lock.
+    That is so when the lease was lost: the event is somebody else's. Or when the event was replayed during the try: it
+    is let go, and due again. The try is kept either way, it was made; unless the event has been erased, perhaps in this
+    moment: hence the lock.
     """
     cursor = await connection.execute(
         """
         WITH still_there AS (
             SELECT event_id, user_id FROM events WHERE event_id = %(event_id)s FOR UPDATE
         ), moved AS (
-            UPDATE events SET tries = tries + 1, lease_until = NULL,
-                              status = CASE %(outcome)s WHEN 'retried' THEN 'pending' ELSE %(outcome)s END,
-                              next_try_at = coalesce(%(next_try_at)s, next_try_at)
+            UPDATE events
+            SET lease_until = NULL,
+                tries = CASE WHEN generation = %(generation)s THEN tries + 1 ELSE tries END,
+                status = CASE WHEN generation <> %(generation)s OR %(outcome)s = 'retried' THEN 'pending'
+                              ELSE %(outcome)s END,
+                next_try_at = CASE WHEN generation = %(generation)s THEN coalesce(%(next_try_at)s, next_try_at)
+                                   ELSE next_try_at END
             FROM still_there
             WHERE events.event_id = still_there.event_id AND lease_until = %(lease_until)s
-            RETURNING events.event_id
+            RETURNING generation = %(generation)s AS counts
         ), kept AS (
             INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code,
                                     error, response_excerpt)
@@ -132,17 +145,19 @@ async def record(connection: AsyncConnection, event: HeldEvent, made: Try) -> bo
                    %(status_code)s, %(error)s, %(response_excerpt)s
             FROM still_there
         )
-        SELECT event_id FROM moved
+        SELECT counts FROM moved
         """,
         {
             **vars(made),
             "error": Jsonb(made.error) if made.error else None,
             "event_id": event.event_id,
+            "generation": event.generation,
             "lease_until": event.lease_until,
             "try": event.tries + 1,
         },
     )
-    return await cursor.fetchone() is not None
+    row = await cursor.fetchone()
+    return row is not None and row["counts"]
 
 
 async def forget(connection: AsyncConnection, event_id: str) -> None:
@@ -164,11 +179,11 @@ class ReplayedRow:
 async def replay(connection: AsyncConnection, *, delivery_id: UUID, user_id: str) -> ReplayedRow | None:
     """Make the event of the user's delivery due at once, its schedule from the start; ``None``: there is no such one.
 
-    A try that is under way loses its lease: it is kept, and does not end the replay.
+    A try that is under way goes on, holds its place and is kept, but does not move the event: that is due when it ends.
     """
     cursor = await connection.execute(
         """
-        UPDATE events SET status = 'pending', tries = 0, next_try_at = now(), lease_until = NULL
+        UPDATE events SET status = 'pending', tries = 0, next_try_at = now(), generation = generation + 1
         FROM deliveries JOIN jobs ON jobs.user_id = deliveries.user_id
         WHERE deliveries.delivery_id = %(delivery_id)s AND deliveries.user_id = %(user_id)s
           AND events.event_id = deliveries.event_id AND events.user_id = deliveries.user_id

@@ -2,7 +2,9 @@
 
 -- Of the URL, without its port: one receiver may be called by so many couriers at once and no more.
 ALTER TABLE events ADD COLUMN host text NOT NULL
-    GENERATED ALWAYS AS (lower(coalesce(substring(url FROM '^[a-z]+://(\[[^]]*\]|[^/:?#]*)'), ''))) STORED;
+    GENERATED ALWAYS AS (coalesce(substring(lower(url) FROM '^[a-z]+://(\[[^]]*\]|[^/:?#]*)'), '')) STORED;
+-- Grows with every replay: the outcome of a try that began before one does not count.
+ALTER TABLE events ADD COLUMN generation integer NOT NULL DEFAULT 0;
 DROP INDEX events_pending;
 CREATE INDEX events_pending ON events (host, next_try_at) WHERE status = 'pending';
 CREATE INDEX events_in_hand ON events (lease_until) WHERE lease_until IS NOT NULL;
