@@ -36,6 +36,7 @@ WORKERS = {
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+print("deaf", flush=True)
 time.sleep(1000)
 """,
     "die": """

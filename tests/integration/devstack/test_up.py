@@ -101,9 +101,13 @@ def test_a_busy_api_port_is_replaced_and_said(shared: Up) -> None:
 
 def test_a_process_that_dies_is_started_again_and_said(shared: Up) -> None:
     shared.wait_for("worker ended (SIGKILL); it starts again in 0.5 s")
-    log = shared.home / "logs" / "worker.log"
+    _wait_for_worker(shared.home, "alive again, told by the caller")
+
+
+def _wait_for_worker(home: Path, words: str) -> None:
+    """Until it has said so."""
     deadline = time.monotonic() + 10
-    while "alive again, told by the caller" not in log.read_text():
+    while words not in (home / "logs" / "worker.log").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -129,6 +133,7 @@ def test_a_signal_ends_everything_in_order(home: Path, number: signal.Signals) -
 def test_a_process_that_resists_is_killed_within_ten_seconds(home: Path) -> None:
     with up(home, worker="resist") as running:
         running.wait_for("Ctrl-C")
+        _wait_for_worker(home, "deaf")
         running.process.terminate()
         assert running.process.wait(10) == 0
         assert "worker did not end when asked and was killed." in running.rest()
