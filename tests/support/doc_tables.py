@@ -77,8 +77,8 @@ def env_example() -> str:
     """Every setting as a file that a process can be started with, once the required ones are filled in."""
     lines = [
         "# Settings of PixelFlow; docs/configuration.md tells more. What has a default is commented out.",
-        "# Copy it to .env, fill it in (values with blanks or signs of the shell in single quotes), and load it into the",
-        "# shell that starts a process: set -a; . ./.env; set +a",
+        "# Copy it to .env, fill it in (values with blanks or signs of the shell in single quotes), and load it into",
+        "# the shell that starts a process: set -a; . ./.env; set +a",
     ]
     for name, field in Settings.model_fields.items():
         if name in _GROUPS:
