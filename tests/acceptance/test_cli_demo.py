@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.acceptance.pictures import opened
 
 ROOT = Path(__file__).parents[2]
@@ -53,9 +54,18 @@ def test_it_shows_a_job_from_start_to_end_and_leaves_five_pictures_and_no_proces
     assert left_behind(tmp_path) == []
 
 
-def test_a_photo_that_is_none_is_told_as_such_and_everything_is_stopped(tmp_path: Path) -> None:
-    photo = tmp_path / "text.jpg"
-    photo.write_text("not a picture")
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"GIF89a", b"RIFF....WAVE"])
+def test_a_file_that_is_no_photo_is_told_before_anything_is_started(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "text.jpg"
+    file.write_bytes(content)
+    result = demo(file, tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "is no JPEG, PNG, WebP or AVIF" in result.stderr
+
+
+def test_a_photo_that_is_broken_is_told_as_such_and_everything_is_stopped(tmp_path: Path) -> None:
+    photo = tmp_path / "broken.jpg"
+    photo.write_bytes((ROOT / "examples" / "photo.jpg").read_bytes()[:300])
     result = demo(photo, tmp_path)
-    assert (result.returncode, "unsupported_format" in result.stderr) == (1, True)
+    assert (result.returncode, "undecodable" in result.stderr) == (1, True)
     assert left_behind(tmp_path) == []

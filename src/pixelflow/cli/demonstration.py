@@ -8,7 +8,8 @@ from typing import Any
 
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.failures import reported
-from pixelflow.cli.output import cell, complain, plain, saved, say, show, size, table
+from pixelflow.cli.output import cell, change, complain, plain, say, show, size, table
+from pixelflow.cli.signatures import begins_like_a_picture
 from pixelflow.cli.temporary_stack import StartFailedError, running
 from pixelflow.client import Client
 from pixelflow.client.session import Session
@@ -39,6 +40,9 @@ POLL_SECONDS = 0.02
 
 def run(photo: Path, folder: Path) -> ExitCode:
     """Show one job on ``photo`` from the start of the service to its end; outputs go to ``folder``."""
+    if not begins_like_a_picture(photo):
+        complain(f"{photo} is no JPEG, PNG, WebP or AVIF")
+        return ExitCode.USAGE
     story = _Story()
     story.tell("starting", "Postgres, Valkey, an S3 server, then API, controller and worker")
     try:
@@ -93,14 +97,14 @@ def _process(session: Session, photo: Path, folder: Path, story: _Story) -> tupl
 
 
 def _show(job: Job, paths: list[Path]) -> None:
-    rows = table("Output", "Format", "Pixels", "Size", "Saved", "File", right=("Pixels", "Size", "Saved"))
+    rows = table("Output", "Format", "Pixels", "Size", "Change", "File", right=("Pixels", "Size", "Change"))
     for output, path in zip(job.outputs, paths, strict=True):
         rows.add_row(
             cell(output.step_id, "bold"),
             cell(output.format),
             cell(f"{output.width}×{output.height}"),
             cell(size(output.bytes)),
-            cell(saved(job.source.bytes, output.bytes), "green"),
+            cell(change(job.source.bytes, output.bytes), "green"),
             cell(path),
         )
     print()

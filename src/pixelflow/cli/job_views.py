@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from rich.table import Table
 
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.failures import reported
-from pixelflow.cli.output import cell, saved, show, show_json, size, table
+from pixelflow.cli.output import cell, change, show, show_json, size, table
 from pixelflow.client import Client
 from pixelflow.contracts.job import Job, JobStatus
 
@@ -26,7 +27,7 @@ def list_jobs(status: str | None, limit: int, *, as_json: bool) -> None:
         wanted = JobStatus(status) if status else None
         found = list(islice(client.iter_jobs(status=wanted, page_size=min(limit, PAGE)), limit))
     if as_json:
-        show_json({"data": [job.model_dump(mode="json", by_alias=True) for job in found]})
+        show_json({"data": [_document(job) for job in found]})
         return
     rows = table("Job", "Status", "Created", "Source", "Outputs", right=("Source", "Outputs"))
     for job in found:
@@ -45,7 +46,7 @@ def show_job(job_id: UUID, *, as_json: bool) -> None:
     with reported(), Client(session=find_session()) as client:
         job = client.get_job(job_id)
     if as_json:
-        show_json(job.model_dump(mode="json", by_alias=True))
+        show_json(_document(job))
         return
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(job):
@@ -53,6 +54,11 @@ def show_job(job_id: UUID, *, as_json: bool) -> None:
     show(facts)
     if job.outputs:
         show(_outputs(job))
+
+
+def _document(job: Job) -> dict[str, Any]:
+    """As the API answered it: a pipeline has what was asked for, not every default."""
+    return job.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _facts(job: Job) -> Iterator[tuple[str, object]]:
@@ -86,14 +92,14 @@ def _source(job: Job) -> str:
 
 
 def _outputs(job: Job) -> Table:
-    rows = table("Output", "Format", "Pixels", "Size", "Saved", right=("Pixels", "Size", "Saved"))
+    rows = table("Output", "Format", "Pixels", "Size", "Change", right=("Pixels", "Size", "Change"))
     for output in job.outputs:
         rows.add_row(
             cell(output.step_id),
             cell(output.format),
             cell(f"{output.width}×{output.height}"),
             cell(size(output.bytes)),
-            cell(saved(job.source.bytes, output.bytes)),
+            cell(change(job.source.bytes, output.bytes)),
         )
     return rows
 

@@ -72,9 +72,9 @@ def size(count: int) -> str:
     )
 
 
-def saved(before: int | None, after: int) -> str:
-    """By how much ``after`` is less than ``before``; more is told as such."""
+def change(before: int | None, after: int) -> str:
+    """By how much ``after`` is more or less than ``before``, with its sign."""
     if not before:
         return ""
-    share = 100 * (before - after) / before
-    return f"{share:.0f} %" if share >= 0 else f"+{-share:.0f} %"
+    share = round(100 * (after - before) / before)
+    return f"{share:+d} %".replace("-", "\N{MINUS SIGN}") if share else "0 %"

@@ -8,7 +8,7 @@ from typing import Any
 from pixelflow.cli.batch import Photo
 from pixelflow.cli.exit_codes import ExitCode, gravest
 from pixelflow.cli.failures import code_of, described, tell
-from pixelflow.cli.output import cell, plain, saved, say, show, show_json, size, table
+from pixelflow.cli.output import cell, change, plain, say, show, show_json, size, table
 from pixelflow.contracts.job import Output
 
 
@@ -47,7 +47,9 @@ def _show(photos: Sequence[Photo]) -> None:
 
 
 def _show_outputs(photos: Sequence[Photo]) -> None:
-    rows = table("Photo", "Output", "Pixels", "Before", "After", "Saved", right=("Pixels", "Before", "After", "Saved"))
+    rows = table(
+        "Photo", "Output", "Pixels", "Before", "After", "Change", right=("Pixels", "Before", "After", "Change")
+    )
     for photo in photos:
         for output in photo.job.outputs if photo.job else ():
             rows.add_row(*_row(photo, output))
@@ -62,7 +64,7 @@ def _row(photo: Photo, output: Output) -> list[Any]:
         cell(f"{output.width}×{output.height}"),
         cell(size(before) if before else ""),
         cell(size(output.bytes)),
-        cell(saved(before, output.bytes)),
+        cell(change(before, output.bytes)),
     ]
 
 

@@ -54,12 +54,12 @@ class InvalidRequestError(ClientError):
     code = "invalid_request"
 
     def __init__(self, detail: str, errors: Sequence[FieldError]) -> None:
-        super().__init__(_with_faults(detail, errors))
+        super().__init__(_with_errors(detail, errors))
         self.summary = detail
         self.errors = tuple(errors)
 
 
-def _with_faults(summary: str, errors: Sequence[FieldError]) -> str:
+def _with_errors(summary: str, errors: Sequence[FieldError]) -> str:
     told = [f"{error.pointer or '/'} {error.message}" for error in errors[:_TOLD]]
     more = [f"and {len(errors) - _TOLD} more"] if len(errors) > _TOLD else []
     return f"{summary}: {'; '.join(told + more)}" if errors else summary
@@ -97,7 +97,7 @@ class ApiError(ClientError):
         self, *, code: str, status: int, detail: str, errors: Sequence[FieldError] = (), request_id: str | None = None
     ) -> None:
         self.summary = f"{detail} ({status} {code})"
-        super().__init__(_with_faults(self.summary, errors))
+        super().__init__(_with_errors(self.summary, errors))
         self.code = code
         self.status = status
         self.detail = detail

@@ -68,6 +68,8 @@ def test_json_is_the_job_as_the_api_tells_it(pixelflow: Run, api: StandIn, photo
     shown = json.loads(pixelflow("jobs", "show", job_id, "--json").stdout)
     [kept] = api.jobs
     assert shown == api.describe(kept)
+    assert shown["pipeline"] == STEPS
+    assert json.loads(pixelflow("jobs", "list", "--json").stdout) == {"data": [shown]}
 
 
 @pytest.mark.usefixtures("api")

@@ -127,7 +127,7 @@ class StandIn(ThreadingHTTPServer):
                     "object_key": f"uploads/{job_id}/source",
                     "bytes": len(kept.source or b""),
                 },
-                "pipeline": [step.model_dump(by_alias=True) for step in kept.request.pipeline],
+                "pipeline": [step.model_dump(by_alias=True, exclude_unset=True) for step in kept.request.pipeline],
                 "webhook_url": None,
                 "metadata": kept.request.metadata,
                 "attempts": 1,
@@ -143,7 +143,7 @@ class StandIn(ThreadingHTTPServer):
                 "usage": None,
             }
         )
-        described: dict[str, Any] = job.model_dump(mode="json", by_alias=True)
+        described: dict[str, Any] = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return described
 
     def _outputs(self, job_id: UUID, kept: Kept) -> list[dict[str, Any]]:
