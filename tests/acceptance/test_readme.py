@@ -117,7 +117,7 @@ def test_the_curl_walk_makes_the_outputs_that_it_asks_for(
 
 @pytest.mark.usefixtures("walked")
 def test_the_command_line_finds_the_local_service_by_itself(reader: Reader) -> None:
-    (script,) = blocks("The command line", "bash")
+    script, _ = blocks("The command line", "bash")
     done = subprocess.run(
         reader.shell(script),
         cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=60, check=False,
@@ -126,6 +126,23 @@ def test_the_command_line_finds_the_local_service_by_itself(reader: Reader) -> N
     assert done.stdout.count("succeeded") == 2, done.stdout
     (name,) = [name for name in reader.outputs() if name.startswith("photo-")]
     assert reader.outputs()[name] == ("WEBP", 640, 360)
+
+
+@pytest.mark.usefixtures("walked")
+def test_the_key_of_a_second_user_opens_nothing_of_the_first_one_s(reader: Reader) -> None:
+    _, script = blocks("The command line", "bash")
+    made = subprocess.run(
+        reader.shell(script),
+        cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    second = reader.credentials() | {"PIXELFLOW_API_KEY": made.stdout.strip()}
+    listed = subprocess.run(
+        [".venv/bin/pixelflow", "jobs", "list", "--json"],
+        cwd=reader.folder, env={**reader.environment, **second},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, {"data": []})
 
 
 @pytest.mark.usefixtures("walked")
