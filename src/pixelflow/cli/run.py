@@ -19,7 +19,7 @@ def up(
     api_port: Annotated[
         int,
         typer.Option(
-            min=1, max=65535, envvar="PIXELFLOW_API_PORT", help="Of the API; if it is busy, the next free one."
+            min=0, max=65535, envvar="PIXELFLOW_API_PORT", help="Of the API; if it is busy, the next free one; 0: any."
         ),
     ] = 8080,
 ) -> None:
