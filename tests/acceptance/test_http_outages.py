@@ -114,7 +114,7 @@ class Up:
 
 @contextlib.contextmanager
 def _up(home: Path) -> Iterator[Up]:
-    environment = {**os.environ, "PIXELFLOW_LEASE_SECONDS": "5"}
+    environment = {**os.environ, "PIXELFLOW_LEASE_SECONDS": "5", "PIXELFLOW_WORKER_GRACE_SECONDS": "1"}
     command = [*PIXELFLOW, "up", f"--home={home}", "--api-port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
         try:
@@ -169,8 +169,10 @@ def _with_status(client: httpx.Client, status: str) -> list[steps.Json]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_service_in_order_in_the_middle_of_a_job(number: signal.Signals) -> None:
     with new_home() as home, _up(home) as running, running.client() as client:
-        slow = [steps.resize(f"s{i}", width=2000, enlarge=True, format="avif") for i in range(30)]
-        job_id = steps.started(client, pictures.photo(), *slow)["job_id"]
+        slow = [
+            steps.resize(f"s{i}", width=3000, enlarge=True, format="avif") for i in range(30)
+        ]  # many times the grace
+        job_id = steps.started(client, pictures.noise(800, 600), *slow)["job_id"]
         wait_for(lambda: steps.show(client, job_id)["status"] == "processing", 10)
         running.family = descendants(running.process.pid)
         running.process.send_signal(number)
