@@ -9,7 +9,7 @@ help: ## Show what can be made
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
@@ -51,9 +51,12 @@ schemas: setup ## Write anew what is made from the code: JSON Schemas, OpenAPI d
 	$(BIN)/python -m tests.support.doc_tables
 
 .PHONY: lock
-lock: setup ## Lock the dependencies anew
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-emit-package pixelflow --no-header --no-annotate --quiet --output-file requirements/dev.txt
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-package pixelflow --no-header --no-annotate --quiet
+lock: setup ## Lock the dependencies anew: first for development, then, of the same versions, for the images
+	$(LOCK) --upgrade --all-extras --group dev --output-file requirements/dev.txt
+	$(LOCK) --constraint requirements/dev.txt --extra api --output-file requirements/api.txt
+	$(LOCK) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -21,7 +21,7 @@ LOGGING = """
 import logging
 import structlog
 from pixelflow import settings
-from pixelflow.adapters.telemetry import configure_logs
+from pixelflow.adapters.telemetry.logs import configure_logs
 configure_logs(settings.load(), role="test")
 """
 SIGNING = """

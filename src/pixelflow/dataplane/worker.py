@@ -20,7 +20,7 @@ from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import Consumer
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.database import Database
-from pixelflow.adapters.telemetry import configure_logs
+from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.contracts.job import SourceType
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.problems import StoreUnavailableError

@@ -8,7 +8,7 @@ import sys
 
 import uvicorn
 
-from pixelflow.adapters.telemetry import configure_logs
+from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.settings import Settings

@@ -15,7 +15,7 @@ from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
-from pixelflow.adapters.telemetry import configure_logs
+from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.controlplane.controller.courier import Courier, Sources
 from pixelflow.controlplane.controller.loop import repeat
 from pixelflow.controlplane.controller.pruner import SLOWEST_TRANSFER, Pruner

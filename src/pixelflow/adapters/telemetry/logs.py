@@ -1,6 +1,6 @@
-"""What the service says of itself: structured logs.
+"""Structured logs.
 
-It must never be given a secret, nor the query string of a presigned URL.
+They must never be given a secret, nor the query string of a presigned URL.
 """
 
 from __future__ import annotations
