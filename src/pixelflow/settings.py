@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pixelflow import setting_urls
+from pixelflow import setting_periods, setting_urls
+from pixelflow.setting_errors import PREFIX, SettingsError, missing, told
 
-PREFIX = "PIXELFLOW_"
+__all__ = ["PREFIX", "SECRETS_KEY_BYTES", "DatabaseSettings", "Settings", "SettingsError", "load", "load_database"]
+
 SECRETS_KEY_BYTES = 32
 """What AES-256 takes."""
 
-
 _Kind = TypeVar("_Kind", bound=BaseSettings)
-
-
-class SettingsError(Exception):
-    """The environment can't be used; ``str()`` has one sentence per wrong or missing setting."""
 
 
 class DatabaseSettings(BaseSettings):
@@ -114,6 +112,13 @@ class Settings(DatabaseSettings):
     ] = 30
     max_attempts: Annotated[int, Field(ge=1, le=100, description="How often a job is tried")] = 5
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="How long one transform may take")] = 180
+
+    # Retention
+    retention_source_days: setting_periods.SourceDays = None
+    retention_output_days: setting_periods.OutputDays = None
+    retention_job_days: setting_periods.JobDays = None
+    retention_upload_days: setting_periods.UploadDays = 7
+    retention_history_days: setting_periods.HistoryDays = 90
 
     # Webhooks
     secrets_key: Annotated[
@@ -227,6 +232,20 @@ class Settings(DatabaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keeps_what_is_needed(self) -> Settings:
+        days = {name: getattr(self, f"retention_{name}_days") for name in ("source", "output", "job", "upload")}
+        valid = timedelta(seconds=self.upload_url_seconds)
+        setting_periods.check(days, arrival=self.last_arrival, upload_url=valid)
+        return self
+
+    @property
+    def last_arrival(self) -> timedelta:
+        """How long after a job's end, or its erasure, files of it may still come in."""
+        return setting_periods.last_arrival(
+            upload_url_seconds=self.upload_url_seconds, lease_seconds=self.lease_seconds
+        )
+
     @property
     def public_endpoint_url(self) -> str:
         """The endpoint that presigned URLs name."""
@@ -239,7 +258,7 @@ class Settings(DatabaseSettings):
             SettingsError: it is not set.
         """
         if self.secrets_key is None:
-            raise SettingsError(_missing("secrets_key"))
+            raise SettingsError(missing("secrets_key", Settings.model_fields))
         return _unbase64(self.secrets_key)
 
 
@@ -271,30 +290,8 @@ def _read(kind: type[_Kind], given: Mapping[str, str] | None) -> _Kind:
     try:
         return kind(**_by_field(given or {}))  # the environment gives the rest of what is required
     except ValidationError as error:
-        sentences = [_sentence(row) for row in error.errors(include_url=False, include_input=False)]
-        raise SettingsError("\n".join(sentences)) from None
+        raise told(error, Settings.model_fields) from None
 
 
 def _by_field(variables: Mapping[str, str]) -> dict[str, Any]:
     return {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
-
-
-def _sentence(row: ErrorDetails) -> str:
-    if not row["loc"]:
-        return f"{row['msg']}."
-    name = str(row["loc"][0])
-    if row["type"] == "missing":
-        return _missing(name)
-    return f"{_variable(name)} is wrong: {row['msg'][0].lower()}{row['msg'][1:]}. {_meaning(name)}"
-
-
-def _missing(name: str) -> str:
-    return f"{_variable(name)} is not set. {_meaning(name)}"
-
-
-def _variable(name: str) -> str:
-    return f"{PREFIX}{name.upper()}"
-
-
-def _meaning(name: str) -> str:
-    return f"It is: {Settings.model_fields[name].description}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from datetime import timedelta
 
 import structlog
 
@@ -17,11 +16,14 @@ from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.controlplane.controller.courier import Courier, Sources
+from pixelflow.controlplane.controller.expirer import Expirer
 from pixelflow.controlplane.controller.loop import repeat
-from pixelflow.controlplane.controller.pruner import SLOWEST_TRANSFER, Pruner
+from pixelflow.controlplane.controller.pruner import Pruner
 from pixelflow.controlplane.controller.relay import Relay
+from pixelflow.controlplane.controller.remover import Remover
 from pixelflow.controlplane.controller.rescuer import Rescuer
 from pixelflow.controlplane.controller.sweeper import Sweeper
+from pixelflow.controlplane.retention import Periods
 from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
 from pixelflow.controlplane.webhook_secrets import WebhookSecrets
@@ -30,7 +32,8 @@ from pixelflow.settings import Settings
 PAUSE_SECONDS = 1.0
 COURIER_PAUSE_SECONDS = 0.25
 """Shorter: it is what a receiver waits for after the end of a job."""
-SWEEPER_PAUSE_SECONDS = 60.0
+RETENTION_PAUSE_SECONDS = 60.0
+"""Nobody waits for what is removed after days."""
 MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
@@ -74,13 +77,7 @@ async def _run(settings: Settings) -> None:
 async def _repeat_all(
     settings: Settings, database: AsyncDatabase, queue: JobQueue, outbound: OutboundHttp, stop: asyncio.Event
 ) -> None:
-    objects = ObjectStorage(settings)
-    pruner = Pruner(
-        database,
-        objects,
-        LocalFiles(settings.local_roots),
-        arrivals=timedelta(seconds=settings.upload_url_seconds + settings.lease_seconds) + SLOWEST_TRANSFER,
-    )
+    objects, local_files, periods = ObjectStorage(settings), LocalFiles(settings.local_roots), Periods.of(settings)
     secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
     shown = ShownJobs(settings, database=database, objects=objects)
     courier = Courier(database, outbound, Sources(show=shown.get, secrets=secrets.valid, new_id=new_id))
@@ -88,8 +85,10 @@ async def _repeat_all(
     await asyncio.gather(
         repeat(Relay(database, queue), pause=PAUSE_SECONDS, stop=stop),
         repeat(Rescuer(database), pause=PAUSE_SECONDS, stop=stop),
-        repeat(pruner, pause=PAUSE_SECONDS, stop=stop),
-        repeat(Sweeper(database), pause=SWEEPER_PAUSE_SECONDS, stop=stop),
+        repeat(Pruner(database, objects, local_files, arrivals=settings.last_arrival), pause=PAUSE_SECONDS, stop=stop),
+        repeat(Expirer(database, periods), pause=RETENTION_PAUSE_SECONDS, stop=stop),
+        repeat(Remover(database, objects, local_files), pause=RETENTION_PAUSE_SECONDS, stop=stop),
+        repeat(Sweeper(database, keep=periods.history), pause=RETENTION_PAUSE_SECONDS, stop=stop),
         repeat(courier, pause=COURIER_PAUSE_SECONDS, stop=stop),
     )
     await courier.finish()
