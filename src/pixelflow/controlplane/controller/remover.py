@@ -1,7 +1,7 @@
 """Files that were written down as to be removed → nothing. Struck out only when they are gone.
 
-A round that is interrupted is done again; removing what is gone does no harm. Keys are those of rows, or lie in the folder
-of an attempt that a row names; nothing else is ever removed, whatever it is called.
+A round that is interrupted is done again; removing what is gone does no harm. Keys are those of rows, or lie in the
+folder of an attempt that a row names; nothing else is ever removed, whatever it is called.
 """
 
 from __future__ import annotations

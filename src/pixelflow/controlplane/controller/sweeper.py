@@ -44,5 +44,5 @@ class Sweeper:
             if count:
                 self._removed(kind, count)
         if any(counts.values()):
-            _log.info("swept", **{kind.value: count for kind, count in counts.items()})
+            _log.info("swept", **{f"{kind}s": count for kind, count in counts.items()})
         return sum(counts.values())
