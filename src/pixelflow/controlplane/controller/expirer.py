@@ -42,7 +42,8 @@ class Expirer:
         left = await self._erase_never_started(kept.upload)
         sources = await self._some(expiry.expire_sources, kept.source)
         outputs = await self._some(expiry.expire_outputs, kept.output)
-        jobs = await self._some(expiry.delete_jobs, kept.job)
+        # Jobs go after their files: while more of those expire, it would look in vain at a growing pile.
+        jobs = 0 if sources or outputs else await self._some(expiry.delete_jobs, kept.job)
         if total := left + sources + outputs + jobs:
             _log.info("expired", never_started=left, sources=sources, outputs=outputs, jobs=jobs)
         if left:

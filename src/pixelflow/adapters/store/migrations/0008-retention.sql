@@ -1,6 +1,26 @@
 -- Retention: what is no longer to be kept. A file is marked as expired in its job's row and written down as to be removed,
 -- in one statement; then it is removed from where it lies; then the note goes (docs/adr/0020-removals-are-rows.md).
 
+-- All locks at once, or none. What still runs takes them in both orders (the end of a run: jobs, then by a trigger events; a
+-- courier: events, then jobs), so that whoever holds one here and waits for another ends in a deadlock, and this file with it.
+DO $$
+BEGIN
+    SET LOCAL lock_timeout = '100ms';
+    FOR try IN 1..1000 LOOP
+        BEGIN
+            LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE;
+            LOCK TABLE attempts, events IN SHARE ROW EXCLUSIVE MODE;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            IF try = 1000 THEN
+                RAISE;
+            END IF;
+            PERFORM pg_sleep(0.05);  -- what has waited for us goes first
+        END;
+    END LOOP;
+    SET LOCAL lock_timeout = DEFAULT;
+END $$;
+
 ALTER TABLE jobs
     -- Since then gone for the job's owner, whatever may still lie in the bucket.
     ADD COLUMN source_expired_at  timestamptz,
