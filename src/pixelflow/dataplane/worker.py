@@ -16,11 +16,13 @@ from functools import partial
 from queue import SimpleQueue
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import Consumer
 from pixelflow.adapters.store import attempts
+from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.store.database import Database
 from pixelflow.adapters.telemetry.dependencies import Dependencies, asked_in_a_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
@@ -139,16 +141,25 @@ def _handler(
     worker_id = f"{socket.gethostname()}:{os.getpid()}"
 
     def handle(message: ProcessImage) -> None:
+        with bound_contextvars(job_id=str(message.job_id)):
+            job = claim(message)
+            if job is None:
+                return
+            with (
+                bound_contextvars(user_id=job.user_id, attempt=job.lease_token),
+                keeper.hold(job.lease) as held,
+            ):
+                runner.run(job, held)
+
+    def claim(message: ProcessImage) -> ClaimedJob | None:
         try:
             with database.connection() as connection:
                 job = attempts.claim(connection, job_id=message.job_id, worker_id=worker_id, lease=lease)
-        except StoreUnavailableError:  # the row stays queued; the relay sends another message
-            _log.warning("not claimed: the database is not available", job_id=str(message.job_id))
-            return
+        except StoreUnavailableError as error:  # the row stays queued; the relay sends another message
+            _log.warning("not claimed: the database is not available", code=error.code)
+            return None
         if job is None:
-            _log.debug("nothing to do", job_id=str(message.job_id))
-            return
-        with keeper.hold(job.lease) as held:
-            runner.run(job, held)
+            _log.debug("nothing to do")
+        return job
 
     return handle

@@ -6,6 +6,7 @@ import re
 from typing import Annotated
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Body, Header, Query
 from pydantic import BeforeValidator
 
@@ -60,9 +61,11 @@ async def create_job(
     """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
 
     async def create(job_id: UUID) -> CreatedJob:
+        structlog.contextvars.bind_contextvars(job_id=str(job_id))
         return await services.jobs.create(identity.user_id, job, job_id=job_id)
 
     async def renew(created: CreatedJob) -> CreatedJob:
+        structlog.contextvars.bind_contextvars(job_id=str(created.job_id))
         return await services.jobs.renew_upload(identity.user_id, job, created)
 
     return await once.answer(identity, CreatedJob, create, creates_job=True, renew=renew)
