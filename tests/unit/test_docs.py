@@ -167,7 +167,11 @@ def events_logged() -> set[str]:
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
                 logger, event = ast.unparse(node.func.value), node.args[0] if node.args else None
-                if re.search(r"(^|[._])log$", logger) and isinstance(event, ast.Constant):
+                if (
+                    re.search(r"(^|[._])log$", logger)
+                    and isinstance(event, ast.Constant)
+                    and isinstance(event.value, str)
+                ):
                     found.add(event.value)
     return found
 

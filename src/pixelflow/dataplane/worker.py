@@ -9,8 +9,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
@@ -20,10 +20,10 @@ from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.queue import Consumer
+from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob
-from pixelflow.adapters.store.database import Database
+from pixelflow.adapters.store.database import AsyncDatabase, Database
 from pixelflow.adapters.telemetry.dependencies import Dependencies, asked_in_a_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry
@@ -42,8 +42,6 @@ from pixelflow.dataplane.scratch import scratch_folder
 from pixelflow.settings import Settings
 
 _HAND_BACK_SECONDS = 2.0
-_OWN_CONNECTIONS = 2
-"""To the database, beside one for each job in hand: to renew leases, and to see whether it is there."""
 
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +83,7 @@ def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> t
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
-            max_connections=settings.worker_concurrency + _OWN_CONNECTIONS,
+            max_connections=settings.worker_concurrency + 1,
             application="pixelflow-worker",
         )
     )
@@ -118,21 +116,29 @@ def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> t
         rejected=metrics.message_rejected,
     )
     stack.callback(consumer.close)
-    stack.enter_context(asked_in_a_thread(_dependencies(database, consumer, objects, metrics)))
+    stack.enter_context(asked_in_a_thread(partial(_dependencies, settings, objects, metrics)))
     return keeper, consumer
 
 
-def _dependencies(
-    database: Database, consumer: Consumer, objects: ObjectStorage, metrics: WorkerMetrics
-) -> Dependencies:
-    return Dependencies(
-        {
-            "postgres": partial(asyncio.to_thread, database.ping),
-            "redis": partial(asyncio.to_thread, consumer.ping),
-            "object_storage": objects.ping,
-        },
-        judged=metrics.process.dependency_judged,
-    )
+@asynccontextmanager
+async def _dependencies(
+    settings: Settings, objects: ObjectStorage, metrics: WorkerMetrics
+) -> AsyncIterator[Dependencies]:
+    """Asked by connections of their own: a thread that waits for a hanging database could not be told to stop."""
+    queue = JobQueue(settings.redis_url.get_secret_value())
+    url = settings.database_url.get_secret_value()
+    try:
+        async with AsyncDatabase(url, max_connections=1, application="pixelflow-worker") as database:
+            yield Dependencies(
+                {
+                    "postgres": database.ping,
+                    "redis": partial(asyncio.to_thread, queue.ping),
+                    "object_storage": objects.ping,
+                },
+                judged=metrics.process.dependency_judged,
+            )
+    finally:
+        queue.close()
 
 
 def _handler(
