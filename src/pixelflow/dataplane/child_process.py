@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pixelflow.dataplane.handover import Handover
 from pixelflow.dataplane.protocol import REPLY, Refused, Rendered, TransformRequest
 
 START_SECONDS = 30.0
@@ -50,19 +50,20 @@ class ChildProcess:
     """One process, with a folder of its own below ``scratch``."""
 
     def __init__(self, limits: ChildLimits, scratch: Path, program: Sequence[str] = PROGRAM) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="child-", dir=scratch))
+        folder = Path(tempfile.mkdtemp(prefix="child-", dir=scratch))
+        self.handover = Handover(folder)
         self.transforms = 0
         self._seconds = limits.seconds
         self._killed = False
         self._errors = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # closed with the child
         self._process = subprocess.Popen(  # noqa: S603  # our own program
-            _command(limits, self.folder, program),
+            _command(limits, folder, program),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "TMPDIR": str(self.folder)},
-            cwd=self.folder,
+            env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "TMPDIR": str(folder)},
+            cwd=folder,
             start_new_session=True,  # Ctrl-C on a terminal is for the worker, which decides about its children
         )
         assert self._process.stdin is not None  # noqa: S101  # pipes, as asked for above
@@ -78,7 +79,7 @@ class ChildProcess:
     @property
     def usable(self) -> bool:
         """Whether it lives, nobody has killed it (that takes effect a moment later), and it has left nothing behind."""
-        return not self._killed and self._process.poll() is None and not any(self.folder.iterdir())
+        return not self._killed and self._process.poll() is None and self.handover.is_clear
 
     def cpu_seconds(self) -> float:
         """Processor time that it has used so far, in all its threads, as the kernel counts it.
@@ -147,7 +148,7 @@ class ChildProcess:
         for pipe in (self._to, self._from, self._errors):
             with suppress(BrokenPipeError):  # what a dead child did not read
                 pipe.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.handover.close()
 
     def _ended(self) -> ChildDiedError | ChildTimedOutError:
         try:
