@@ -6,7 +6,7 @@ Nothing that it says is trusted, and nothing it does may hold the worker.
 from __future__ import annotations
 
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -120,7 +120,7 @@ class ChildProcess:
     def _write(self, line: bytes, deadline: float) -> None:
         left = memoryview(line)
         while left:
-            _wait(self._to.fileno(), selectors.EVENT_WRITE, deadline)
+            _wait(self._to.fileno(), select.POLLOUT, deadline)
             try:
                 left = left[os.write(self._to.fileno(), left) :]
             except BrokenPipeError as error:
@@ -129,7 +129,7 @@ class ChildProcess:
     def _read_line(self, deadline: float) -> bytes:
         received = bytearray()
         while not received.endswith(b"\n"):
-            _wait(self._from.fileno(), selectors.EVENT_READ, deadline)
+            _wait(self._from.fileno(), select.POLLIN, deadline)
             chunk = os.read(self._from.fileno(), _READ_BYTES)
             received += chunk
             if not chunk or len(received) > MAX_REPLY_BYTES:
@@ -168,10 +168,10 @@ class ChildProcess:
 
 
 def _wait(descriptor: int, event: int, deadline: float) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, event)
-        if not selector.select(max(0.0, deadline - time.monotonic())):
-            raise ChildTimedOutError("too slow")
+    poll = select.poll()
+    poll.register(descriptor, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise ChildTimedOutError("too slow")
 
 
 def _command(limits: ChildLimits, folder: Path, program: Sequence[str]) -> list[str]:
