@@ -7,16 +7,15 @@ by its lease.
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from secrets import token_hex
+from typing import IO, Protocol
 from uuid import UUID
 
 import structlog
@@ -26,7 +25,7 @@ from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.adapters.store.database import Connection, Database
 from pixelflow.adapters.telemetry.worker_metrics import AttemptEnd, WorkerMetrics
-from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step
+from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step, output_name
 from pixelflow.contracts.problems import (
     AttemptsExhaustedError,
     JobError,
@@ -54,7 +53,7 @@ class Storage(Protocol):
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
         """The folder of an attempt's outputs."""
 
-    def store(self, file: BinaryIO, key: str, *, media_type: str) -> None:
+    def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
         """Keep an output."""
 
 
@@ -141,14 +140,13 @@ class Attempts:
     def _work(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> None:
         """The stages, in order."""
         storage = self._storages[job.source_type]
-        with self._private_directory() as directory:
-            source = directory / "source"
+        with self._private_file() as source:
             with stages.measured("fetch"):
                 source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._bounds.max_source_bytes)
-            transformed = self._transform(job, held, source, stages)
-            held.check()
-            with stages.measured("store"):
-                outputs = _store(job, held, transformed, storage)
+            with closing(self._transform(job, held, source, stages)) as transformed:
+                held.check()
+                with stages.measured("store"):
+                    outputs = _store(job, held, transformed, storage)
         found, usage = transformed.source, _usage(source_bytes, outputs, transformed)
         succeed = partial(
             attempts.succeed,
@@ -160,21 +158,20 @@ class Attempts:
         )
         with stages.measured("finish"):
             self._write_success(held, succeed)
-        self._metrics.billed(**asdict(usage), formats=[output.format for output in outputs])
+        self._metrics.billed(**vars(usage), formats=[output.format for output in outputs])
 
     @contextmanager
-    def _private_directory(self) -> Iterator[Path]:
-        directory = Path(tempfile.mkdtemp(prefix="attempt-", dir=self._scratch))
+    def _private_file(self) -> Iterator[Path]:
+        """A place that no child can reach; a file there is gone at the end, unless a child was given it."""
+        path = self._scratch / f"source-{token_hex(8)}"
         try:
-            yield directory
+            yield path
         finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            path.unlink(missing_ok=True)
 
     def _transform(self, job: ClaimedJob, held: HeldLease, source: Path, stages: Stages) -> Transformed:
-        destination = source.with_name("outputs")
-        destination.mkdir()
         steps = _PIPELINE.validate_python(job.pipeline)
-        assignment = Assignment(source, destination, steps, self._bounds.transform)
+        assignment = Assignment(source, steps, self._bounds.transform)
         with ExitStack() as stack:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())
@@ -260,9 +257,8 @@ def _store(job: ClaimedJob, held: HeldLease, transformed: Transformed, storage: 
     actions = {step["id"]: step["action"] for step in job.pipeline}
     rows = []
     for position, output in enumerate(transformed.outputs):
-        key = f"{prefix}/{output.path.name}"
-        with output.path.open("rb") as file:
-            storage.store(file, key, media_type=MEDIA_TYPES[output.format])
+        key = f"{prefix}/{output_name(output.step_id, output.format)}"
+        storage.store(output.content, key, media_type=MEDIA_TYPES[output.format])
         held.check()  # what is stored for a job that was erased meanwhile would have to be found again
         rows.append(
             OutputRow(
