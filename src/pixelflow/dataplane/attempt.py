@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.adapters.telemetry.tracing import Tracing
 from pixelflow.adapters.telemetry.worker_metrics import AttemptEnd, WorkerMetrics
 from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step, output_name
 from pixelflow.contracts.problems import (
@@ -37,8 +38,10 @@ from pixelflow.dataplane.leases import GoodbyeError, HeldLease, LeaseLostError
 from pixelflow.dataplane.protocol import Limits
 from pixelflow.dataplane.retry import retry_seconds
 from pixelflow.dataplane.sandbox import Assignment, Sandbox, Transformed
+from pixelflow.dataplane.stages import Stages, traced_attempt
 
 _FINISH_PAUSE_SECONDS = 0.5
+_BAD_ENDS = {AttemptEnd.FAILED, AttemptEnd.RETRIED}
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 
 _log = structlog.get_logger(__name__)
@@ -65,22 +68,6 @@ class Bounds:
     transform: Limits
 
 
-@dataclass
-class Stages:
-    """How long each stage of an attempt took, in milliseconds."""
-
-    milliseconds: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def measured(self, name: str) -> Iterator[None]:
-        """Time one stage, also when it fails."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.milliseconds[name] = round((time.monotonic() - started) * 1000)
-
-
 class Attempts:
     """Runs attempts; one object serves all threads of a worker."""
 
@@ -93,6 +80,7 @@ class Attempts:
         bounds: Bounds,
         scratch: Path,
         metrics: WorkerMetrics,
+        tracing: Tracing,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
@@ -101,12 +89,17 @@ class Attempts:
         self._bounds = bounds
         self._scratch = scratch
         self._metrics = metrics
+        self._tracing = tracing
         self._jitter = jitter
 
-    def run(self, job: ClaimedJob, held: HeldLease) -> None:
-        """Make one attempt, and write how it ended."""
-        stages, started = Stages(), time.monotonic()
-        end = self._run(job, held, stages)
+    def run(self, job: ClaimedJob, held: HeldLease, *, claim_begun_ns: int) -> None:
+        """Make one attempt, and write how it ended; ``claim_begun_ns`` is when it began, since the epoch."""
+        stages, started = Stages(self._tracing), time.monotonic()
+        with traced_attempt(self._tracing, job, claim_begun_ns=claim_begun_ns) as span:
+            end = self._run(job, held, stages)
+            span.tell({"pixelflow.outcome": end})
+            if end in _BAD_ENDS:
+                span.fail(end)
         self._metrics.attempt_ended(
             job.source_type,
             end,
@@ -177,11 +170,14 @@ class Attempts:
                 transform = stack.enter_context(self._sandbox.slot())
             held.check()
             with stages.measured("transform"):
+                begun_ns = time.time_ns()
                 try:
-                    return transform(assignment, held.on_child)
+                    transformed = transform(assignment, held.on_child)
                 except JobError:
                     held.check()  # the child died because it was killed on purpose
                     raise
+                stages.tell_steps(steps, transformed.times, begun_ns=begun_ns)
+                return transformed
 
     def _write_success(self, held: HeldLease, write: Callable[[Connection], bool]) -> None:
         """Write the end. Where the database is away: again, until the lease is over; the pixels are done and stored."""

@@ -24,7 +24,7 @@ from pixelflow.dataplane.child_process import (
     ChildTimedOutError,
 )
 from pixelflow.dataplane.handover import CollectedOutput
-from pixelflow.dataplane.protocol import Limits, Refused, RenderedSource, TransformRequest
+from pixelflow.dataplane.protocol import Limits, Refused, RenderedSource, StepTime, TransformRequest
 
 MAX_TRANSFORMS = 1000
 """A child is replaced after so many: what a library leaks does not add up."""
@@ -61,6 +61,8 @@ class Transformed:
     source: RenderedSource
     outputs: list[CollectedOutput]
     """In the pipeline's order."""
+    times: list[StepTime]
+    """What the child says of its steps; it may say anything."""
     compute_time_ms: int
     """Processor time of the child for this transform, as the kernel counts it; at least 1."""
 
@@ -162,7 +164,7 @@ class Sandbox:
             if isinstance(reply, Refused):
                 return reply
             outputs = handover.collect(reply, assignment.steps, assignment.limits, self._scratch)
-            return Transformed(reply.source, outputs, compute_time_ms=max(1, round(spent * 1000)))
+            return Transformed(reply.source, outputs, reply.times, compute_time_ms=max(1, round(spent * 1000)))
         finally:
             handover.clear()
 
