@@ -9,6 +9,7 @@ from pixelflow.dataplane.imaging.errors import applying, decoding
 from pixelflow.dataplane.imaging.operations import OPERATIONS
 from pixelflow.dataplane.imaging.picture import Picture
 from pixelflow.dataplane.imaging.plan import Plan, plan
+from pixelflow.dataplane.imaging.pyramid import Pyramid
 from pixelflow.dataplane.imaging.source import Source, open_source
 from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, TransformRequest
 
@@ -28,9 +29,10 @@ def transform(request: TransformRequest) -> Rendered:
     """
     source = open_source(request.source, request.limits.max_source_pixels)
     run = _Run(request, source, plan(request.pipeline, source.size))
+    outputs = {step.id: run.step(step) for step in run.plan.steps}
     return Rendered(
         source=RenderedSource(format=source.format, width=source.size.width, height=source.size.height),
-        outputs=[output for step in run.plan.steps if (output := run.step(step))],
+        outputs=[output for step in request.pipeline if (output := outputs.get(step.id))],
     )
 
 
@@ -42,7 +44,7 @@ class _Run:
         self._request = request
         self._source = source
         with decoding(source.format):
-            self._pictures = {SOURCE: self._kept(SOURCE, source.decode(plan_.shrink))}
+            self._pictures = {SOURCE: self._decoded(source)}
         self._formats = {SOURCE: source.format}
         self._bytes = 0
 
@@ -57,6 +59,10 @@ class _Run:
     def _parent(self, step: Step) -> Picture:
         """What the step works on, let go of when no later step does."""
         return self._pictures.pop(step.from_) if self.plan.is_last_use(step.from_, step) else self._pictures[step.from_]
+
+    def _decoded(self, source: Source) -> Picture:
+        decoded = self._kept(SOURCE, source.decode(self.plan.shrink))
+        return Pyramid(decoded.image, decoded.size) if self.plan.shared(SOURCE) else decoded
 
     def _kept(self, name: str, picture: Picture) -> Picture:
         return picture.held() if self.plan.shared(name) else picture
