@@ -96,7 +96,7 @@ async def _ask(database: AsyncDatabase) -> None:
         await connection.execute("SELECT 1")
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 
