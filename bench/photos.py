@@ -37,7 +37,7 @@ class _Derived:
 _DERIVED = (
     _Derived("landscape-4mp", (0.0, 0.0, 1.0, 1.0), (2668, 1500), 90),
     _Derived("square-3mp", (0.2, 0.0, 0.7625, 1.0), (1732, 1732), 92),
-    _Derived("portrait-2mp", (0.3, 0.0, 0.675, 1.0), (1225, 1633), 88),
+    _Derived("landscape-2mp", (0.1, 0.05, 0.85, 0.9388), (1732, 1155), 88),
 )
 
 

@@ -38,10 +38,11 @@ def make(case: str, source: Path, folder: Path) -> None:
 
 
 def small(source: Path, width: int) -> pyvips.Image:
-    """The picture made ``width`` wide: shrunk by the decoder as far as quality allows, the rest by Lanczos."""
+    """The picture made ``width`` wide, never larger: shrunk by the decoder as far as it may, then by Lanczos."""
     head = _load(source)
     lying = head.get_typeof("orientation") and head.get("orientation") >= 5  # EXIF: width and height change places
     across, along = (head.height, head.width) if lying else (head.width, head.height)
+    width = min(width, across)
     height = round(along * width / across)
     image = _load(source, _shrink(across / width)) if source.suffix == ".jpg" else head
     to_width, to_height = (height, width) if lying else (width, height)

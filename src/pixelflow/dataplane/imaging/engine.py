@@ -13,6 +13,7 @@ from pixelflow.dataplane.imaging.errors import applying, decoding
 from pixelflow.dataplane.imaging.operations import OPERATIONS
 from pixelflow.dataplane.imaging.picture import Picture
 from pixelflow.dataplane.imaging.plan import Plan, plan
+from pixelflow.dataplane.imaging.pyramid import Pyramid
 from pixelflow.dataplane.imaging.source import Source, open_source
 from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
 
@@ -34,13 +35,13 @@ def transform(request: TransformRequest, *, clock: Callable[[], int] = time.mono
     with stopwatch.timed(SOURCE):
         source = open_source(request.source, request.limits.max_source_pixels)
         run = _Run(request, source, plan(request.pipeline, source.size))
-    outputs = []
+    outputs = {}
     for step in run.plan.steps:
         with stopwatch.timed(step.id):
-            outputs.append(run.step(step))
+            outputs[step.id] = run.step(step)
     return Rendered(
         source=RenderedSource(format=source.format, width=source.size.width, height=source.size.height),
-        outputs=[output for output in outputs if output],
+        outputs=[output for step in request.pipeline if (output := outputs.get(step.id))],
         times=stopwatch.times,
     )
 
@@ -71,7 +72,7 @@ class _Run:
         self._request = request
         self._source = source
         with decoding(source.format):
-            self._pictures = {SOURCE: self._kept(SOURCE, source.decode(plan_.shrink))}
+            self._pictures = {SOURCE: self._decoded(source)}
         self._formats = {SOURCE: source.format}
         self._bytes = 0
 
@@ -86,6 +87,10 @@ class _Run:
     def _parent(self, step: Step) -> Picture:
         """What the step works on, let go of when no later step does."""
         return self._pictures.pop(step.from_) if self.plan.is_last_use(step.from_, step) else self._pictures[step.from_]
+
+    def _decoded(self, source: Source) -> Picture:
+        decoded = self._kept(SOURCE, source.decode(self.plan.shrink))
+        return Pyramid(decoded.image, decoded.size) if self.plan.shared(SOURCE) else decoded
 
     def _kept(self, name: str, picture: Picture) -> Picture:
         return picture.held() if self.plan.shared(name) else picture
