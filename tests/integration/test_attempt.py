@@ -21,6 +21,7 @@ from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.adapters.telemetry.tracing import Untraced
 from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.problems import ObjectsUnavailableError
 from pixelflow.dataplane.attempt import Attempts, Bounds
@@ -85,9 +86,14 @@ def run(
 
     def run(job: ClaimedJob, held: HeldLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
         told: dict[str, Any] = {"sandbox": sandbox, "storages": {"s3_presigned": storage}, **parts}
-        Attempts(database=database, bounds=BOUNDS, scratch=scratch, metrics=metrics, jitter=lambda: 0.0, **told).run(
-            job, held or HeldLease(job.lease, until=0)
-        )
+        fixed: dict[str, Any] = {
+            "bounds": BOUNDS,
+            "scratch": scratch,
+            "metrics": metrics,
+            "tracing": Untraced(),
+            "jitter": lambda: 0.0,
+        }
+        Attempts(database=database, **fixed, **told).run(job, held or HeldLease(job.lease, until=0), claim_begun_ns=0)
         assert list(scratch.iterdir()) == [], "nothing is left in the scratch folder"
 
     return run

@@ -191,19 +191,3 @@ def test_what_nobody_caught_and_what_python_prints_are_lines_of_the_log() -> Non
 
 def test_what_a_stranger_sends_moves_no_terminal_s_cursor() -> None:
     assert "\x1b[2J" not in written(UNCAUGHT, "console", fails=True)
-
-
-def test_what_is_to_be_in_every_line_is_in_those_of_libraries_and_threads_too() -> None:
-    script = """
-import threading
-configure_logs(settings.load(), role="test", adding=[lambda _l, _m, event: {**event, "trace_id": "abc"}])
-thread = threading.Thread(target=lambda: structlog.get_logger("pixelflow.test").info("ours"))
-thread.start()
-thread.join()
-logging.getLogger("some.library").warning("theirs")
-"""
-    lines = [json.loads(line) for line in written(script, "json").splitlines()]
-    assert [(line["event"], line["trace_id"], line["role"]) for line in lines] == [
-        ("ours", "abc", "test"),
-        ("theirs", "abc", "test"),
-    ]

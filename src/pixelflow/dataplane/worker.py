@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
@@ -28,6 +29,7 @@ from pixelflow.adapters.telemetry.dependencies import Dependencies, asked_in_a_t
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry
 from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import Tracing, traced
 from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.job import SourceType
 from pixelflow.contracts.messages import ProcessImage
@@ -50,7 +52,7 @@ def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then finish or hand back what is in hand.
 
     Raises:
-        SettingsError: the port of the metrics is taken.
+        SettingsError: the port of the metrics is taken, or traces are to go where none can be sent.
     """
     configure_logs(settings, role="worker")
     confine.hide_from_children()
@@ -58,8 +60,8 @@ def run(settings: Settings) -> None:
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda number, _: stop.put(number))
     registry = new_registry()
-    with serving(registry, settings, role="worker"), ExitStack() as stack:
-        keeper, consumer = _assemble(settings, WorkerMetrics(registry), stack)
+    with serving(registry, settings, role="worker"), traced(role="worker") as tracing, ExitStack() as stack:
+        keeper, consumer = _assemble(settings, WorkerMetrics(registry), tracing, stack)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
         stop.get()
@@ -71,7 +73,9 @@ def run(settings: Settings) -> None:
     _log.info("worker stopped")
 
 
-def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> tuple[LeaseKeeper, Consumer]:
+def _assemble(
+    settings: Settings, metrics: WorkerMetrics, tracing: Tracing, stack: ExitStack
+) -> tuple[LeaseKeeper, Consumer]:
     scratch = stack.enter_context(scratch_folder(settings.worker_temp_dir))
     limits = ChildLimits(memory_bytes=settings.worker_child_memory_bytes, seconds=settings.job_timeout_seconds)
     slots = settings.worker_max_active_jobs
@@ -108,6 +112,7 @@ def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> t
         ),
         scratch=scratch,
         metrics=metrics,
+        tracing=tracing,
     )
     consumer = Consumer(
         settings.redis_url.get_secret_value(),
@@ -148,6 +153,7 @@ def _handler(
 
     def handle(message: ProcessImage) -> None:
         with bound_contextvars(job_id=str(message.job_id)):
+            begun_ns = time.time_ns()
             job = claim(message)
             if job is None:
                 return
@@ -155,7 +161,7 @@ def _handler(
                 bound_contextvars(user_id=job.user_id, attempt=job.lease_token),
                 keeper.hold(job.lease) as held,
             ):
-                runner.run(job, held)
+                runner.run(job, held, claim_begun_ns=begun_ns)
 
     def claim(message: ProcessImage) -> ClaimedJob | None:
         try:

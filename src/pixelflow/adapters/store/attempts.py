@@ -7,7 +7,7 @@ row has moved on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -162,9 +162,9 @@ def succeed(
         {
             "job_id": lease.job_id,
             "token": lease.token,
-            **asdict(source),
-            **asdict(usage),
-            "outputs": Jsonb([asdict(output) for output in outputs]),
+            **vars(source),
+            **vars(usage),
+            "outputs": Jsonb([vars(output) for output in outputs]),
             "stages": Jsonb(dict(stages)),
         },
     ).fetchone()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -29,16 +29,10 @@ _OURS = "pixelflow"
 """What may log below ``info``. Libraries may not: botocore's debug lines hold the signature of each URL it signs."""
 
 
-def configure_logs(settings: Settings, *, role: str, adding: Sequence[Processor] = ()) -> None:
-    """Send every log line of this process to stderr in one form: libraries' too, and what nobody caught.
-
-    Args:
-        settings: which form, and from which level on.
-        role: of the process, in every line.
-        adding: what else adds keys to every line, in whichever thread or task it is written.
-    """
+def configure_logs(settings: Settings, *, role: str) -> None:
+    """Send every log line of this process to stderr in one form: libraries' too, and what nobody caught."""
     readable = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    shared = [_role_adder(role), *_SHARED, *adding]
+    shared = [_role_adder(role), *_SHARED]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

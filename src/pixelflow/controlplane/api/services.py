@@ -96,7 +96,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         queue.close()
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 

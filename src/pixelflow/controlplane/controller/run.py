@@ -21,6 +21,7 @@ from pixelflow.adapters.telemetry.dependencies import Dependencies, asked
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry
 from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import Tracing, traced
 from pixelflow.controlplane.controller import census
 from pixelflow.controlplane.controller.census import Census
 from pixelflow.controlplane.controller.courier import Courier, Sources
@@ -47,7 +48,8 @@ def run(settings: Settings) -> None:
     """Run the loops until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only the control plane needs is not set, or the port of the metrics is taken.
+        SettingsError: what only the control plane needs is not set, the port of the metrics is taken, or traces are to
+            go where none can be sent.
     """
     # Before the first look-up, which is when a process's resolver reads them. What the operator has set stays.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
@@ -55,11 +57,11 @@ def run(settings: Settings) -> None:
     configure_logs(settings, role="controller")
     registry = new_registry()
     metrics = ControllerMetrics(registry)
-    with serving(registry, settings, role="controller"):
-        asyncio.run(_run(settings, metrics))
+    with serving(registry, settings, role="controller"), traced(role="controller") as tracing:
+        asyncio.run(_run(settings, metrics, tracing))
 
 
-async def _run(settings: Settings, metrics: ControllerMetrics) -> None:
+async def _run(settings: Settings, metrics: ControllerMetrics, tracing: Tracing) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
@@ -74,7 +76,7 @@ async def _run(settings: Settings, metrics: ControllerMetrics) -> None:
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
         async with database:
-            await _repeat_all(settings, database, queue, outbound, metrics=metrics, stop=stop)
+            await _repeat_all(settings, database, queue, outbound, metrics=metrics, tracing=tracing, stop=stop)
     finally:
         outbound.close()
         queue.close()
@@ -88,6 +90,7 @@ async def _repeat_all(
     outbound: OutboundHttp,
     *,
     metrics: ControllerMetrics,
+    tracing: Tracing,
     stop: asyncio.Event,
 ) -> None:
     objects = ObjectStorage(settings)
@@ -100,7 +103,7 @@ async def _repeat_all(
     secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
     shown = ShownJobs(settings, database=database, objects=objects)
     sources = Sources(show=shown.get, secrets=secrets.valid, new_id=new_id)
-    courier = Courier(database, outbound, sources, tried=metrics.tried)
+    courier = Courier(database, outbound, sources, tried=metrics.tried, tracing=tracing)
     loops: list[tuple[Once, float]] = [
         (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
         (Rescuer(database, expired=metrics.lease_expired), PAUSE_SECONDS),
