@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 DEFAULT_API_PORT = 8080
+_OF_ONE_PERSON = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false"}
+"""Settings that are other than elsewhere, unless the caller's environment has them: nobody else can reach this API."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The settings by which a process of PixelFlow finds the servers, and where the API is to listen."""
         return {
+            **{name: value for name, value in _OF_ONE_PERSON.items() if name not in os.environ},
             **self._postgres.environment,
             **self._valkey.environment,
             **self._objects.environment,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from uuid import uuid4
 
 import pytest
-import uvicorn
 
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
 from pixelflow.controlplane.api.app import make_app
-from pixelflow.controlplane.api.services import open_services
+from pixelflow.controlplane.api.serve import make_server
+from pixelflow.controlplane.api.services import Services, open_services
+from pixelflow.controlplane.limits import Counts
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -67,11 +69,20 @@ def user_id() -> str:
     return f"user-{uuid4()}"
 
 
+@asynccontextmanager
+async def _services(settings: Settings, counts: Counts | None) -> AsyncIterator[Services]:
+    async with open_services(settings) as services:
+        if services.limits is not None and counts is not None:
+            services.limits.counts = counts
+        yield services
+
+
 @contextmanager
-def _serving(settings: Settings) -> Iterator[str]:
-    app = make_app(functools.partial(open_services, settings))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run)
+def serving(settings: Settings, counts: Counts | None = None) -> Iterator[str]:
+    """An API with settings of its own; ``counts`` is told what its limits refuse. Tells its URL."""
+    server = make_server(make_app(functools.partial(_services, settings, counts)), settings)
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
         deadline = time.monotonic() + 10
@@ -79,15 +90,14 @@ def _serving(settings: Settings) -> Iterator[str]:
             assert thread.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
 
 
 @pytest.fixture
-def running_api() -> Iterator[Callable[[Settings], str]]:
-    """Serves an API with settings of its own, and tells its URL."""
+def running_api() -> Iterator[Callable[..., str]]:
+    """As :func:`serving`, until the test ends."""
     with ExitStack() as stack:
-        yield lambda settings: stack.enter_context(_serving(settings))
+        yield lambda settings, counts=None: stack.enter_context(serving(settings, counts))

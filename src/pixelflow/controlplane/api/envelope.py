@@ -1,4 +1,4 @@
-"""Around every request: an id, a limit on the body, a log line, an answer also to a bug.
+"""Around every request: an id, a limit on the body, a log line, an answer also to a bug, and headers of every answer.
 
 Plain ASGI, so that nothing is buffered.
 """
@@ -48,7 +48,9 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers.update(scope["state"].get("headers", {}))  # whatever the answer came to be
+                headers["X-Request-ID"] = request_id
             await send(message)
 
         try:

@@ -7,6 +7,7 @@ import socket
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.controlplane.api.app import make_app
@@ -30,14 +31,25 @@ def run(settings: Settings) -> None:
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
-    server = uvicorn.Server(
+    server = make_server(make_app(functools.partial(open_services, settings)), settings)
+    server.run(sockets=None if settings.api_socket is None else [socket.socket(fileno=settings.api_socket)])
+    if not server.started:
+        sys.exit(1)
+
+
+def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """What serves ``app``, within the bounds that the process can bear."""
+    return uvicorn.Server(
         uvicorn.Config(
-            make_app(functools.partial(open_services, settings)),
+            app,
             host=settings.api_host,
             port=settings.api_port,
             http="h11",
             log_config=None,
             access_log=False,
+            # Puts the client's address in the place of the proxy's: of proxies that are trusted, of nobody else.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
             h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
@@ -45,6 +57,3 @@ def run(settings: Settings) -> None:
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
-    server.run(sockets=None if settings.api_socket is None else [socket.socket(fileno=settings.api_socket)])
-    if not server.started:
-        sys.exit(1)

@@ -1,0 +1,43 @@
+"""Settings that are lists: how one variable holds several values. Reads nothing."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+
+def _read_networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError as error:
+        raise PydanticCustomError(
+            "not_networks", "must name networks as 10.20.0.0/16 or fd00::/8 do, without bits behind their prefix"
+        ) from error
+
+
+def _split_at_colons(value: object) -> object:
+    return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+
+def _resolve(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    for folder in folders:
+        if not folder.is_absolute() or not folder.is_dir():
+            raise PydanticCustomError(
+                "not_a_folder",
+                "must name folders that exist, by absolute paths; {folder} is not one",
+                {"folder": str(folder)},
+            )
+    return tuple(folder.resolve() for folder in folders)
+
+
+Networks: TypeAlias = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_read_networks)]
+"""In CIDR notation, separated by commas."""
+Folders: TypeAlias = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_at_colons), AfterValidator(_resolve)]
+"""Absolute paths, separated by colons, symlinks resolved."""
