@@ -48,16 +48,6 @@ class Counts(Protocol):
         """A request was not counted, Redis being away."""
 
 
-class NoCounts:
-    """Nobody wants to know."""
-
-    def rejected(self, route: str) -> None:
-        """Forget it."""
-
-    def unavailable(self) -> None:
-        """Forget it."""
-
-
 @dataclass(frozen=True)
 class Standing:
     """How somebody stands after a request was counted, or refused."""

@@ -7,16 +7,18 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.tracing import Untraced
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.serve import make_server
-from pixelflow.controlplane.api.services import Services, open_services
-from pixelflow.controlplane.limits import Counts
+from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -69,19 +71,13 @@ def user_id() -> str:
     return f"user-{uuid4()}"
 
 
-@asynccontextmanager
-async def _services(settings: Settings, counts: Counts | None) -> AsyncIterator[Services]:
-    async with open_services(settings) as services:
-        if services.limits is not None and counts is not None:
-            services.limits.counts = counts
-        yield services
-
-
 @contextmanager
-def serving(settings: Settings, counts: Counts | None = None) -> Iterator[str]:
-    """An API with settings of its own; ``counts`` is told what its limits refuse. Tells its URL."""
-    server = make_server(make_app(functools.partial(_services, settings, counts)), settings)
+def serving(settings: Settings, registry: CollectorRegistry | None = None) -> Iterator[str]:
+    """An API with settings of its own, which counts in ``registry``. Tells its URL."""
+    metrics = ApiMetrics(registry or CollectorRegistry())
+    app = make_app(functools.partial(open_services, settings, metrics), metrics, Untraced())
     listening = socket.create_server(("127.0.0.1", 0))
+    server = make_server(app, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -100,4 +96,4 @@ def serving(settings: Settings, counts: Counts | None = None) -> Iterator[str]:
 def running_api() -> Iterator[Callable[..., str]]:
     """As :func:`serving`, until the test ends."""
     with ExitStack() as stack:
-        yield lambda settings, counts=None: stack.enter_context(serving(settings, counts))
+        yield lambda settings, registry=None: stack.enter_context(serving(settings, registry))

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 from tests.acceptance.running import wait_for
@@ -17,6 +18,7 @@ from tests.integration.identity.conftest import serving
 from tests.integration.identity.http import JOB, ROUTES, Route
 
 from pixelflow.adapters.ratelimit import Quota, TokenBuckets
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.contracts.keys import EVERYDAY, Scope
 from pixelflow.contracts.problems import LimiterUnavailableError
 from pixelflow.controlplane import operate
@@ -288,7 +290,7 @@ def test_only_trusted_proxies_are_believed_and_only_about_the_last_hop_before_th
 
 async def test_only_so_many_addresses_are_remembered(settings: Settings) -> None:
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=True, counts=Noted())
+        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
         network = uuid4().hex
         with capture_logs():
             for number in range(MAX_SHUT_OUT + 1):
@@ -320,37 +322,24 @@ def test_an_operator_may_have_them_refused_instead(
         assert answer.headers["Retry-After"] == "1"
 
 
-class Noted:
-    """What was counted."""
-
-    def __init__(self) -> None:
-        self.routes: list[str] = []
-        self.uncounted = 0
-
-    def rejected(self, route: str) -> None:
-        self.routes.append(route)
-
-    def unavailable(self) -> None:
-        self.uncounted += 1
-
-
 @pytest.mark.parametrize("passes", [True, False])
 async def test_every_request_that_could_not_be_counted_is(passes: bool) -> None:
-    noted = Noted()
+    registry = CollectorRegistry()
     async with TokenBuckets(NOWHERE) as buckets:
-        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=passes, counts=noted)
+        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=passes, counts=ApiMetrics(registry))
         for _ in range(3):
             with nullcontext() if passes else pytest.raises(LimiterUnavailableError):
                 assert await limits.charge(Identity("u", EVERYDAY), Policy.OTHER) is None
-    assert noted.uncounted == 3
+    assert registry.get_sample_value("pixelflow_api_rate_limit_unavailable_total") == 3
 
 
 def test_a_refusal_is_counted_by_the_template_of_its_route(
     limited: Settings, running_api: Api, connect: Client, new_key: Key
 ) -> None:
-    noted = Noted()
-    client = connect(running_api(limited, noted), new_key())
+    registry = CollectorRegistry()
+    client = connect(running_api(limited, registry), new_key())
     for _ in range(CAPACITY + 1):
         client.get(f"/v1/jobs/{uuid4()}")
     client.get("/v1/keys")
-    assert noted.routes == ["/v1/jobs/{job_id}", "/v1/keys"]
+    for route in ("/v1/jobs/{job_id}", "/v1/keys"):
+        assert registry.get_sample_value("pixelflow_api_rate_limit_rejections_total", {"route": route}) == 1

@@ -18,6 +18,7 @@ from fastapi.security import HTTPBearer
 from pixelflow.contracts import problems
 from pixelflow.contracts.problems import RateLimitedError, UnauthenticatedError
 from pixelflow.controlplane.api import addresses
+from pixelflow.controlplane.api.envelope import route_of
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys import PREFIX, refusal
@@ -82,7 +83,7 @@ class AdmittingRoute(APIRoute):
         request.state.headers = headers(standing)
         if standing.taking.taken:
             return
-        limits.counts.rejected(self.path_format)
+        limits.counts.rejected(route_of(request.scope))
         quota, seconds = standing.quota, _whole_seconds(standing)
         raise RateLimitedError(
             f"At most {quota.capacity} requests of the class `{standing.policy}` within {quota.window_seconds} s; "

@@ -9,7 +9,11 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.adapters.telemetry.logs import configure_logs
+from pixelflow.adapters.telemetry.metrics import new_registry
+from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import traced
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.settings import Settings
@@ -27,11 +31,19 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only this process needs is not set.
+        SettingsError: what only this process needs is not set, the port of its metrics is taken, or traces are to go
+            where none can be sent.
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
-    server = make_server(make_app(functools.partial(open_services, settings)), settings)
+    registry = new_registry()
+    metrics = ApiMetrics(registry)
+    with serving(registry, settings, role="api"), traced(role="api") as tracing:
+        _serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracing), settings)
+
+
+def _serve(app: FastAPI, settings: Settings) -> None:
+    server = make_server(app, settings)
     server.run(sockets=None if settings.api_socket is None else [socket.socket(fileno=settings.api_socket)])
     if not server.started:
         sys.exit(1)
