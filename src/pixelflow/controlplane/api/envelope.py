@@ -1,4 +1,4 @@
-"""Around every request: an id, a limit on the body, a log line and a count, an answer also to a bug.
+"""Around every request: an id, a limit on the body, headers of every answer, a log line, a count, an answer to a bug.
 
 Plain ASGI, so that nothing is buffered.
 """
@@ -51,7 +51,9 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers.update(scope["state"].get("headers", {}))  # whatever the answer came to be
+                headers["X-Request-ID"] = request_id
             await send(message)
 
         try:

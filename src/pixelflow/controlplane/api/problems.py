@@ -39,6 +39,7 @@ STATUSES: dict[type[problems.PixelflowError], int] = {
     problems.UnsupportedMediaTypeError: 415,
     problems.IdempotencyKeyReusedError: 422,
     problems.ValidationFailedError: 422,
+    problems.RateLimitedError: 429,
     problems.DependencyError: 503,
     problems.PixelflowError: 500,
 }
@@ -90,6 +91,8 @@ def response(error: problems.PixelflowError, request_id: str, headers: Mapping[s
 def _headers_of(error: problems.PixelflowError) -> dict[str, str]:
     if isinstance(error, problems.InsufficientScopeError):  # RFC 6750, section 3
         return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(error.scopes)}"'}
+    if isinstance(error, problems.RateLimitedError):
+        return {"Retry-After": str(error.retry_after)}
     return {"Retry-After": "1"} if isinstance(error, problems.IdempotencyInProgressError) else {}
 
 
@@ -107,7 +110,8 @@ def status_of(error: type[problems.PixelflowError]) -> int:
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, problems.PixelflowError)  # noqa: S101  # how the handler is registered
-    if isinstance(error, problems.DependencyError):
+    # The limiter tells by itself, once, when it goes away.
+    if isinstance(error, problems.DependencyError) and not isinstance(error, problems.LimiterUnavailableError):
         _log.warning("dependency unavailable", code=error.code, reason=type(error.__cause__).__name__)
     return _answer(request, error)
 
