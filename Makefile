@@ -57,6 +57,7 @@ lock: setup ## Lock the dependencies anew: first for development, then, of the s
 	$(LOCK) --upgrade --all-extras --group dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra api --output-file requirements/api.txt
 	$(LOCK) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
+	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group build --output-file requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove what was built
