@@ -116,6 +116,7 @@ def _disturb(trial: Trial, key: str, folder: Path) -> None:
     """Kill every child of the worker; it goes on."""
     children = trial.children("worker")
     checks.confined(children[0])
+    checks.bounded(trial.confine())
     for child in children:
         checks.kill(child)
     _job(trial, key, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 from collections.abc import Iterable
@@ -66,6 +67,20 @@ def confined(child: Running) -> None:
     _hold(that=not any(int(value, 16) for value in nothing.values()), what="the transform child has no capability")
     _hold(that=told["Seccomp"] == "2" and told["NoNewPrivs"] == "1", what="… and a seccomp filter of its own")
     _hold(that=told["Uid"].split()[0] != "0", what=f"… and is user {told['Uid'].split()[0]}")
+
+
+def bounded(readable: str) -> None:
+    """Landlock works for a process without privilege; on a kernel that has none, that is said and is no failure."""
+    if not _kernel_has_landlock():
+        print("  – this kernel has no Landlock: files are not bounded on it")
+        return
+    _hold(that=readable.split() == ["/usr/lib/os-release"], what="Landlock leaves it the libraries, and no other files")
+
+
+def _kernel_has_landlock() -> bool:
+    """Asks for its version (landlock_create_ruleset(2))."""
+    create_ruleset, version = 444, 1
+    return bool(ctypes.CDLL(None).syscall(create_ruleset, None, ctypes.c_size_t(0), version) > 0)
 
 
 def ended_well(role: str, status: int) -> None:

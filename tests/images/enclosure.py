@@ -43,14 +43,15 @@ class Root:
         Raises:
             subprocess.CalledProcessError: it failed.
         """
-        return subprocess.run(self._enclosed(command), check=True, text=True, stdout=subprocess.PIPE).stdout
+        return subprocess.run(self.enclosed(command), check=True, text=True, stdout=subprocess.PIPE).stdout
 
     def start(self, command: Sequence[str], log: IO[bytes]) -> Container:
         """Run beside us."""
-        process = subprocess.Popen(self._enclosed(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(self.enclosed(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return Container(process)
 
-    def _enclosed(self, command: Sequence[str]) -> list[str]:
+    def enclosed(self, command: Sequence[str]) -> list[str]:
+        """The command of the machine that runs this one in here."""
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         inside = ["env", "--ignore-environment", f"--chdir={self.folder}", *variables, *command]
         script = "\n".join(

@@ -34,6 +34,17 @@ PIPELINE: list[dict[str, Any]] = [
 ]
 IMAGES = {"api": "api", "controller": "api", "worker": "worker"}
 """Role → the image that it is run by."""
+_CONFINED = """
+import pathlib, tempfile
+from pixelflow.dataplane import confine
+confine.restrict_files(writable=pathlib.Path(tempfile.gettempdir()))
+for path in ("/usr/lib/os-release", "/etc/passwd"):
+    try:
+        pathlib.Path(path).read_bytes()
+        print(path)
+    except PermissionError:
+        pass
+"""
 SERVICES = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
 
@@ -82,6 +93,11 @@ class Trial:
         built = self._images["api"]
         return built.root(self._settings).run(built.command(*arguments))
 
+    def confine(self) -> str:
+        """What a process of the worker's image, once confined, can still read."""
+        built = self._images["worker"]
+        return built.root(self._settings).run(["python", "-c", _CONFINED])
+
     def start(self, role: str) -> None:
         """Start a container, and wait until its health check is content.
 
@@ -124,11 +140,7 @@ class Trial:
 
 
 def _succeeds(root: Root, command: list[str]) -> bool:
-    try:
-        root.run(command)
-    except subprocess.CalledProcessError:
-        return False
-    return True
+    return subprocess.run(root.enclosed(command), capture_output=True, check=False).returncode == 0
 
 
 def _free_port() -> int:
