@@ -28,7 +28,8 @@ class Root:
     """A root file system and how commands find themselves in it."""
 
     path: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str]
+    """Must name a PATH by which the machine's own tools are found, too. It is on no command line."""
     folder: str = "/"
     user: tuple[int, int] | None = None
     """Uid and gid; None: root, who may write everywhere."""
@@ -37,23 +38,30 @@ class Root:
     files: Mapping[Path, str] = field(default_factory=dict)
     """Of the machine → where they are seen in the root."""
 
-    def run(self, command: Sequence[str]) -> str:
+    def run(self, command: Sequence[str], *, errors: int | None = None) -> str:
         """Run to its end and return what it said on its standard output.
+
+        Args:
+            command: what to run, and its arguments.
+            errors: where its standard error goes, as subprocess takes it; left out: to ours.
 
         Raises:
             subprocess.CalledProcessError: it failed.
         """
-        return subprocess.run(self.enclosed(command), check=True, text=True, stdout=subprocess.PIPE).stdout
+        done = subprocess.run(
+            self._enclosed(command), env=self.environment, check=True, text=True, stdout=subprocess.PIPE, stderr=errors
+        )
+        return done.stdout
 
     def start(self, command: Sequence[str], log: IO[bytes]) -> Container:
         """Run beside us."""
-        process = subprocess.Popen(self.enclosed(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            self._enclosed(command), env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
         return Container(process)
 
-    def enclosed(self, command: Sequence[str]) -> list[str]:
-        """The command of the machine that runs this one in here."""
-        variables = [f"{name}={value}" for name, value in self.environment.items()]
-        inside = ["env", "--ignore-environment", f"--chdir={self.folder}", *variables, *command]
+    def _enclosed(self, command: Sequence[str]) -> list[str]:
+        inside = ["env", f"--chdir={self.folder}", *command]
         script = "\n".join(
             [*self._mounts(), shlex.join(["exec", "chroot", str(self.path), *self._demotion(), *inside])]
         )
