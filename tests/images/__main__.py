@@ -39,7 +39,8 @@ def main() -> int:
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         print("This needs root and debootstrap (apt-get install debootstrap).", file=sys.stderr)
         return UNUSABLE
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     try:
         with TemporaryDirectory(prefix="pixelflow-images-") as folder:
             images = _build(Path(folder), options.base, options.mirror)
