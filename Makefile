@@ -48,6 +48,10 @@ KILLS ?= 30
 chaos: setup ## Kill everything at random under real jobs, then count what was lost (SEED, JOBS, KILLS)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
 
+.PHONY: bench
+bench: setup ## Measure everything, beside what it stands on, in 20 minutes (ONLY=pixels,latency takes some; README=1 keeps the table)
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(README),--readme)
+
 .PHONY: format
 format: setup ## Format the code
 	$(BIN)/ruff format .
