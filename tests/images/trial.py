@@ -45,7 +45,7 @@ for path in ("/usr/lib/os-release", "/etc/passwd"):
     except PermissionError:
         pass
 """
-SERVICES = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class Built:
 
     def health_check(self, role: str) -> list[str]:
         """What docker-compose.yml says for this role, else what the image says."""
-        told = SERVICES[role].get("healthcheck", {}).get("test", ["CMD", *self.stage.health_check])
+        service = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"][role]
+        told = service.get("healthcheck", {}).get("test", ["CMD", *self.stage.health_check])
         return [str(part) for part in told[1:]]
 
     def command(self, *arguments: str) -> list[str]:
