@@ -262,6 +262,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 def test_every_variable_that_is_named_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "PIXELFLOW_WEBHOOK_SECRET", "PIXELFLOW_HOME", PREFIX}
+    known |= {f"PIXELFLOW_TEST_S3_{what}" for what in ("", "ENDPOINT")}
     assert set(re.findall(r"PIXELFLOW_[A-Z0-9_]*", page.read_text(encoding="utf-8"))) <= known
 
 
