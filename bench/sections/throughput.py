@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bench.photos import ABOUT
 from bench.processes import paused
 from bench.sections.surroundings import Surroundings
 from bench.side import Side, opened, python_side
-from bench.stand import service
+from bench.stand import SERVERS, service
 
 _ABOUT = (
     "Jobs that wait in the queue, from the first claim to the last end: fetched from storage, transformed, "
@@ -36,6 +37,9 @@ def run(around: Surroundings) -> Result:
         for case, count in around.counts.throughput_jobs.items():
             around.say(TITLES[case])
             _tell(result, case, stage.measure(case, count))
+            for name in SERVERS:
+                used = [each[name] for each in stage.servers_cpu[case]]
+                result.add(f"{case}.{name}", f"{TITLES[case]}: CPU of {name} per job", "ms", used)
     return result
 
 
@@ -47,10 +51,13 @@ class _Stage:
         self._jobs = jobs
         self._workers = workers
         self._bare = bare
+        self.servers_cpu: dict[str, list[dict[str, float]]] = defaultdict(list)
+        """Milliseconds per job of each server, by case."""
 
     def measure(self, case: str, count: int) -> dict[str, list[float]]:
         """Pictures per second of each side, round by round."""
         self._round(case, max(2, count // 5))
+        self.servers_cpu[case].clear()  # that was to warm up
         rounds = [self._round(case, count) for _ in range(self._around.counts.throughput_rounds)]
         return {side: [each[side] for each in rounds] for side in rounds[0]}
 
@@ -66,6 +73,7 @@ class _Stage:
         other = self._workers[3 - slots]
         with paused(other.pid):
             batch = self._jobs.run_batch(self._workers[slots], PIPELINES[case], self._around.photos, count)
+        self.servers_cpu[case].append({name: used / count * 1000 for name, used in batch.servers.items()})
         return count / batch.wall
 
     def _run_bare(self, case: str, count: int, sides: list[Side]) -> float:
