@@ -24,7 +24,7 @@ from pixelflow.dataplane.child_process import (
     ChildTimedOutError,
 )
 from pixelflow.dataplane.handover import CollectedOutput
-from pixelflow.dataplane.protocol import Limits, Refused, RenderedSource, TransformRequest
+from pixelflow.dataplane.protocol import Limits, Refused, RenderedSource, StepTime, TransformRequest
 
 MAX_TRANSFORMS = 1000
 """A child is replaced after so many: what a library leaks does not add up."""
@@ -61,6 +61,8 @@ class Transformed:
     source: RenderedSource
     outputs: list[CollectedOutput]
     """In the pipeline's order."""
+    times: list[StepTime]
+    """What the child says of its steps; it may say anything."""
     compute_time_ms: int
     """Processor time of the child for this transform, as the kernel counts it; at least 1."""
 
@@ -77,11 +79,22 @@ OnChild = Callable[[Callable[[], None] | None], None]
 class Sandbox:
     """The children, and the semaphore around them."""
 
-    def __init__(self, *, slots: int, limits: ChildLimits, scratch: Path, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        limits: ChildLimits,
+        scratch: Path,
+        program: Sequence[str] = PROGRAM,
+        child_started: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start nothing yet; ``child_started`` is told of each child that is started."""
+        self._child_started = child_started
         self._limits = limits
         self._scratch = scratch
         self._program = program
         self._slots = threading.BoundedSemaphore(slots)
+        self._active = 0
         self._idle: list[ChildProcess] = []
         self._lock = threading.Lock()
         # The kernel kills a child when the thread that started it ends; this one lives as long as the worker.
@@ -107,7 +120,20 @@ class Sandbox:
     def slot(self) -> Iterator[Callable[[Assignment, OnChild], Transformed]]:
         """Wait for a slot; gives the function that transforms in it, which raises a ``JobError`` if it can't."""
         with self._slots:
-            yield self._transform
+            self._count_active(1)
+            try:
+                yield self._transform
+            finally:
+                self._count_active(-1)
+
+    @property
+    def active(self) -> int:
+        """How many slots are taken."""
+        return self._active
+
+    def _count_active(self, change: int) -> None:
+        with self._lock:
+            self._active += change
 
     def _transform(self, assignment: Assignment, on_child: OnChild) -> Transformed:
         child = self._take()
@@ -138,7 +164,7 @@ class Sandbox:
             if isinstance(reply, Refused):
                 return reply
             outputs = handover.collect(reply, assignment.steps, assignment.limits, self._scratch)
-            return Transformed(reply.source, outputs, compute_time_ms=max(1, round(spent * 1000)))
+            return Transformed(reply.source, outputs, reply.times, compute_time_ms=max(1, round(spent * 1000)))
         finally:
             handover.clear()
 
@@ -169,6 +195,7 @@ class Sandbox:
 
     def _new_child(self) -> ChildProcess:
         child = self._starter.submit(ChildProcess, self._limits, self._scratch, self._program).result()
+        self._child_started()
         try:
             child.wait_ready()
         except BaseException:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Header, Query
-from pydantic import BeforeValidator
+from fastapi import APIRouter, Body, Query
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
@@ -16,25 +14,13 @@ from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
 from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.api.traced import Traceparent
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _ALWAYS = (problems.UnauthenticatedError, problems.InsufficientScopeError, problems.StoreUnavailableError)
 """What every route here may answer with."""
 _EVERY_POST = (*_ALWAYS, *IDEMPOTENCY_PROBLEMS)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def _readable_trace(header: str | None) -> str | None:
-    """Tracing must never get in the way of a request (W3C Trace Context, section 4.3)."""
-    return header if header and _TRACEPARENT.fullmatch(header) else None
-
-
-Traceparent = Annotated[
-    str | None,
-    BeforeValidator(_readable_trace),
-    Header(description="W3C Trace Context; what can't be read is ignored."),
-]
 
 
 @router.post(
@@ -86,7 +72,7 @@ async def start_job(
     services: ServicesOf,
     once: OnceOf,
     job_id: UUID,
-    traceparent: Traceparent = None,
+    traceparent: Traceparent,
 ) -> StartedJob:
     """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
 
@@ -112,7 +98,7 @@ async def start_job(
     ),
 )
 async def retry_job(
-    identity: WritesJobs, services: ServicesOf, once: OnceOf, job_id: UUID, traceparent: Traceparent = None
+    identity: WritesJobs, services: ServicesOf, once: OnceOf, job_id: UUID, traceparent: Traceparent
 ) -> StartedJob:
     """Begin a new run of a failed or canceled job, with its attempts counted anew."""
 

@@ -8,7 +8,11 @@ import sys
 
 import uvicorn
 
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.adapters.telemetry.logs import configure_logs
+from pixelflow.adapters.telemetry.metrics import new_registry
+from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import Tracing, traced
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.settings import Settings
@@ -26,13 +30,21 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only this process needs is not set.
+        SettingsError: what only this process needs is not set, the port of its metrics is taken, or traces are to go
+            where none can be sent.
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
+    registry = new_registry()
+    metrics = ApiMetrics(registry)
+    with serving(registry, settings, role="api"), traced(role="api") as tracing:
+        _serve(settings, metrics, tracing)
+
+
+def _serve(settings: Settings, metrics: ApiMetrics, tracing: Tracing) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(functools.partial(open_services, settings)),
+            make_app(functools.partial(open_services, settings, metrics), metrics, tracing),
             host=settings.api_host,
             port=settings.api_port,
             http="h11",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from pixelflow.contracts.pipeline import SOURCE, Format, Step, output_name
 from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.encode import encode
@@ -11,10 +15,10 @@ from pixelflow.dataplane.imaging.picture import Picture
 from pixelflow.dataplane.imaging.plan import Plan, plan
 from pixelflow.dataplane.imaging.pyramid import Pyramid
 from pixelflow.dataplane.imaging.source import Source, open_source
-from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, TransformRequest
+from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
 
 
-def transform(request: TransformRequest) -> Rendered:
+def transform(request: TransformRequest, *, clock: Callable[[], int] = time.monotonic_ns) -> Rendered:
     """Make the outputs of the request's pipeline; the same again if done again, files overwritten.
 
     Raises:
@@ -27,13 +31,37 @@ def transform(request: TransformRequest) -> Rendered:
         TransformCrashedError: there was no room for an output.
         StepFailedError: a step can't be applied to this picture.
     """
-    source = open_source(request.source, request.limits.max_source_pixels)
-    run = _Run(request, source, plan(request.pipeline, source.size))
-    outputs = {step.id: run.step(step) for step in run.plan.steps}
+    stopwatch = _Stopwatch(clock)
+    with stopwatch.timed(SOURCE):
+        source = open_source(request.source, request.limits.max_source_pixels)
+        run = _Run(request, source, plan(request.pipeline, source.size))
+    outputs = {}
+    for step in run.plan.steps:
+        with stopwatch.timed(step.id):
+            outputs[step.id] = run.step(step)
     return Rendered(
         source=RenderedSource(format=source.format, width=source.size.width, height=source.size.height),
         outputs=[output for step in request.pipeline if (output := outputs.get(step.id))],
+        times=stopwatch.times,
     )
+
+
+class _Stopwatch:
+    """Keeps when the source, and each step, was worked on."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.times: list[StepTime] = []
+        self._clock = clock
+        self._began = clock()
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        begun = self._microseconds()
+        yield
+        self.times.append(StepTime(step_id=name, begun_us=begun, ended_us=self._microseconds()))
+
+    def _microseconds(self) -> int:
+        return (self._clock() - self._began) // 1000
 
 
 class _Run:
