@@ -87,6 +87,7 @@ class Stand:
         own = {
             "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": str(slots),
             "PIXELFLOW_WORKER_CONCURRENCY": str(2 * slots),
+            "PIXELFLOW_METRICS_PORT": "0",
         }
         with self.spawned(name, [sys.executable, "-m", "pixelflow", "worker"], own) as child:
             yield _with_child(child)
