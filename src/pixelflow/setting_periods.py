@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 from pydantic_core import PydanticCustomError
+
+from pixelflow.setting_sentences import variable
 
 SLOWEST_TRANSFER = timedelta(hours=1)
 """A URL is judged when an upload begins, and a worker asks for its lease between files: what began takes its time."""
@@ -48,28 +50,35 @@ HistoryDays: TypeAlias = Annotated[
 ]
 
 
-def last_arrival(*, upload_url_seconds: float, lease_seconds: float) -> timedelta:
+TOGETHER = {*(f"retention_{name}_days" for name in ("source", "output", "job", "upload")), "upload_url_seconds"}
+"""Settings that ``check`` looks at."""
+
+
+def last_arrival(upload_url_seconds: float, lease_seconds: float) -> timedelta:
     """How long after a job's end, or its erasure, files of it may still come in."""
     return timedelta(seconds=upload_url_seconds + lease_seconds) + SLOWEST_TRANSFER
 
 
-def check(days: Mapping[str, float | None], *, arrival: timedelta, upload_url: timedelta) -> None:
+def check(settings: Mapping[str, Any], *, arrival: timedelta) -> None:
     """Refuse what can't be together.
 
     Args:
-        days: of ``source``, ``output``, ``job`` and ``upload``.
+        settings: those of ``TOGETHER``, by name.
         arrival: how long after a job's end files of it may still come in.
-        upload_url: how long an upload URL is valid.
+
+    Raises:
+        PydanticCustomError: why.
     """
-    for name in ("source", "output", "job"):
-        _check_least(name, days[name], arrival, "files of a job that is over may still come in")
-    _check_least("upload", days["upload"], upload_url, "the upload URL is valid")
-    for name in ("source", "output"):
-        if (days[name] or 0) > (days["job"] or _A_CENTURY):
+    source, output, job, upload = (f"retention_{name}_days" for name in ("source", "output", "job", "upload"))
+    for name in (source, output, job):
+        _check_least(name, settings[name], arrival, "files of a job that is over may still come in")
+    _check_least(upload, settings[upload], timedelta(seconds=settings["upload_url_seconds"]), "the upload URL is valid")
+    for name in (source, output):
+        if (settings[name] or 0) > (settings[job] or _A_CENTURY):
             raise PydanticCustomError(
                 "files_outlive_their_job",
-                "{name} must be at most PIXELFLOW_RETENTION_JOB_DAYS: files go with their job, at the latest",
-                {"name": _variable(name)},
+                "{name} must be at most {job}: files go with their job, at the latest",
+                {"name": variable(name), "job": variable(job)},
             )
 
 
@@ -78,9 +87,5 @@ def _check_least(name: str, days: float | None, least: timedelta, why: str) -> N
         raise PydanticCustomError(
             "kept_too_short",
             "{name} must be at least {least} days: for so long {why}",
-            {"name": _variable(name), "least": f"{least / timedelta(days=1):.6f}".rstrip("0").rstrip("."), "why": why},
+            {"name": variable(name), "least": f"{least / timedelta(days=1):.6f}".rstrip("0").rstrip("."), "why": why},
         )
-
-
-def _variable(name: str) -> str:
-    return f"PIXELFLOW_RETENTION_{name.upper()}_DAYS"

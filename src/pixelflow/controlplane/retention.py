@@ -1,14 +1,9 @@
-"""For how long things are kept, when a job's owner can no longer use it, and what is told of what was removed.
-
-Pure: removes nothing itself.
-"""
+"""For how long things are kept, and when a job's owner can no longer use it. Pure: removes nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Protocol
 
 from pixelflow.adapters.store.jobs import JobRow
 from pixelflow.contracts.job import JobStatus, SourceType
@@ -61,28 +56,3 @@ def _days(days: float | None) -> timedelta | None:
 
 def _after(moment: datetime | None, period: timedelta | None) -> datetime | None:
     return moment + period if moment and period else None
-
-
-class Kind(StrEnum):
-    """What is removed."""
-
-    SOURCE = "source"
-    OUTPUT = "output"
-    ORPHAN = "orphan"
-    UPLOAD = "upload"
-    JOB = "job"
-    EVENT = "event"
-    DELIVERY = "delivery"
-    ATTEMPT = "attempt"
-    IDEMPOTENCY_KEY = "idempotency_key"
-
-
-class Removed(Protocol):
-    """Is told of everything that was removed, once it was."""
-
-    def __call__(self, kind: Kind, count: int) -> None:
-        """``count`` of them, at least one."""
-
-
-def untold(kind: Kind, count: int) -> None:
-    """Tell nobody."""

@@ -20,12 +20,13 @@ from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.adapters.store.database import AsyncDatabase, Connection
+from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
 from pixelflow.controlplane.controller.expirer import Expirer
 from pixelflow.controlplane.controller.loop import Once
 from pixelflow.controlplane.controller.pruner import Pruner
 from pixelflow.controlplane.controller.remover import Remover
 from pixelflow.controlplane.controller.sweeper import Sweeper
-from pixelflow.controlplane.retention import Kind, Periods
+from pixelflow.controlplane.retention import Periods
 from pixelflow.settings import Settings
 
 ERROR = {"code": "undecodable", "message": "The source is damaged", "step_id": None}
@@ -48,7 +49,7 @@ class Scene:
     eye: Connection
     bucket: S3Store
     root: Path
-    told: Counter[Kind] = field(default_factory=Counter)
+    told: Counter[RemovedKind] = field(default_factory=Counter)
 
     # ── Jobs ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -143,7 +144,7 @@ class Scene:
 
     # ── What removes it ──────────────────────────────────────────────────────────────────────────
 
-    def tell(self, kind: Kind, count: int) -> None:
+    def tell(self, kind: RemovedKind, count: int) -> None:
         """As a metric would be told."""
         self.told[kind] += count
 

@@ -13,9 +13,9 @@ from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.objects import source_key
 from pixelflow.adapters.store.database import of_user
+from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
 from pixelflow.contracts.problems import ObjectsUnavailableError
 from pixelflow.controlplane.controller.remover import BATCH, PATIENCE
-from pixelflow.controlplane.retention import Kind
 from pixelflow.setting_periods import SLOWEST_TRANSFER
 from pixelflow.settings import Settings
 
@@ -104,14 +104,14 @@ async def test_exactly_what_should_be_gone_is_gone_and_a_second_run_does_nothing
         "idempotency_keys": 1,
     }
     assert scene.told == {
-        Kind.UPLOAD: 1,
-        Kind.SOURCE: 5,
-        Kind.OUTPUT: 2,
-        Kind.ORPHAN: 3,
-        Kind.EVENT: 1,
-        Kind.DELIVERY: 1,
-        Kind.ATTEMPT: 2,
-        Kind.IDEMPOTENCY_KEY: 1,
+        RemovedKind.UPLOAD: 1,
+        RemovedKind.SOURCE: 5,
+        RemovedKind.OUTPUT: 2,
+        RemovedKind.ORPHAN: 3,
+        RemovedKind.EVENT: 1,
+        RemovedKind.DELIVERY: 1,
+        RemovedKind.ATTEMPT: 2,
+        RemovedKind.IDEMPOTENCY_KEY: 1,
     }
 
     after = scene.everything()
@@ -142,7 +142,7 @@ async def test_a_job_goes_after_its_files_and_leaves_what_it_is_billed_by(scene:
     assert (scene.row(job_id), scene.keys(job_id)) == (None, set())
     assert len(scene.keys(young)) == 2
     assert scene.counts() | {"jobs": 1, "outputs": 1, "attempts": 1, "usage_logs": 2, "removals": 0} == scene.counts()
-    assert scene.told[Kind.JOB] == 1
+    assert scene.told[RemovedKind.JOB] == 1
 
 
 async def test_files_that_are_kept_go_with_their_job(scene: Scene, quiet: Settings) -> None:
@@ -218,7 +218,7 @@ async def test_outputs_under_a_local_root_expire_and_the_operator_s_own_files_ne
         scene.root / "pixelflow-outputs" / str(kept) / "1" / "small.webp",
         scene.root / "pixelflow-outputs" / str(at_second_try) / "2" / "small.webp",
     }
-    assert scene.told == {Kind.OUTPUT: 1, Kind.ORPHAN: 1}
+    assert scene.told == {RemovedKind.OUTPUT: 1, RemovedKind.ORPHAN: 1}
     row = scene.row(canceled)
     assert row
     assert row["source_expired_at"] is None
@@ -260,7 +260,7 @@ async def test_that_storage_is_away_does_not_keep_files_under_a_local_root(scene
     await scene.expirer().run_once()
     with pytest.raises(ObjectsUnavailableError):
         await scene.remover(s3_endpoint_url="http://127.0.0.1:1").run_once()
-    assert scene.told == {Kind.OUTPUT: 1}
+    assert scene.told == {RemovedKind.OUTPUT: 1}
 
 
 async def test_what_is_gone_already_is_as_good_as_removed(scene: Scene) -> None:
@@ -277,7 +277,7 @@ async def test_two_of_each_at_once_share_the_work(scene: Scene) -> None:
     jobs += [scene.age(scene.put("created"), days=8) for _ in range(10)]
     await asyncio.gather(*(scene.run() for _ in range(2)))
     assert scene.keys() == set()
-    assert scene.told == {Kind.SOURCE: 30, Kind.OUTPUT: 30, Kind.UPLOAD: 10}
+    assert scene.told == {RemovedKind.SOURCE: 30, RemovedKind.OUTPUT: 30, RemovedKind.UPLOAD: 10}
 
 
 async def test_more_than_a_batch_is_done_in_several_rounds(scene: Scene) -> None:

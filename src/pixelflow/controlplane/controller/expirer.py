@@ -5,6 +5,7 @@ Never touches a file, nor a job that is on its way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -12,7 +13,8 @@ import structlog
 
 from pixelflow.adapters.store import expiry, idempotency, transitions
 from pixelflow.adapters.store.database import AsyncConnection, AsyncDatabase
-from pixelflow.controlplane.retention import Kind, Periods, Removed, untold
+from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
+from pixelflow.controlplane.retention import Periods
 
 BATCH = 500
 LEFT_BATCH = 50
@@ -31,7 +33,13 @@ class Statement(Protocol):
 class Expirer:
     """The loop's work, once."""
 
-    def __init__(self, database: AsyncDatabase, periods: Periods, *, removed: Removed = untold) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        periods: Periods,
+        *,
+        removed: Callable[[RemovedKind, int], None] = lambda *_: None,
+    ) -> None:
         self._database = database
         self._periods = periods
         self._removed = removed
@@ -47,9 +55,9 @@ class Expirer:
         if total := left + sources + outputs + jobs:
             _log.info("expired", never_started=left, sources=sources, outputs=outputs, jobs=jobs)
         if left:
-            self._removed(Kind.UPLOAD, left)
+            self._removed(RemovedKind.UPLOAD, left)
         if jobs:
-            self._removed(Kind.JOB, jobs)
+            self._removed(RemovedKind.JOB, jobs)
         return total
 
     async def _some(self, statement: Statement, age: timedelta | None) -> int:

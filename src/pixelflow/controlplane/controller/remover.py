@@ -7,7 +7,7 @@ folder of an attempt that a row names; nothing else is ever removed, whatever it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -17,9 +17,9 @@ from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import removals
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.store.removals import Removal
+from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
 from pixelflow.contracts.job import SourceType
 from pixelflow.contracts.problems import DependencyError
-from pixelflow.controlplane.retention import Kind, Removed, untold
 
 BATCH = 200
 PATIENCE = timedelta(minutes=1)
@@ -32,7 +32,12 @@ class Remover:
     """The loop's work, once."""
 
     def __init__(
-        self, database: AsyncDatabase, objects: ObjectStorage, local_files: LocalFiles, *, removed: Removed = untold
+        self,
+        database: AsyncDatabase,
+        objects: ObjectStorage,
+        local_files: LocalFiles,
+        *,
+        removed: Callable[[RemovedKind, int], None] = lambda *_: None,
     ) -> None:
         self._database = database
         self._objects = objects
@@ -49,14 +54,14 @@ class Remover:
             due = await removals.take(connection, patience=PATIENCE, limit=BATCH)
         failures = [
             failure
-            for kind in (Kind.SOURCE, Kind.OUTPUT, Kind.ORPHAN)
+            for kind in (RemovedKind.SOURCE, RemovedKind.OUTPUT, RemovedKind.ORPHAN)
             if (failure := await self._remove_all(kind, [removal for removal in due if removal.kind == kind]))
         ]
         if failures:
             raise failures[0]
         return len(due)
 
-    async def _remove_all(self, kind: Kind, due: Sequence[Removal]) -> DependencyError | None:
+    async def _remove_all(self, kind: RemovedKind, due: Sequence[Removal]) -> DependencyError | None:
         """Those of one kind; that storage refuses one kind must not keep the others."""
         if not due:
             return None
@@ -71,14 +76,14 @@ class Remover:
             _log.info("removed", kind=kind, files=count)
         return None
 
-    async def _remove_files(self, kind: Kind, due: Sequence[Removal]) -> int:
+    async def _remove_files(self, kind: RemovedKind, due: Sequence[Removal]) -> int:
         local = [removal for removal in due if removal.source_type == SourceType.LOCAL_FILE]
         stored = [removal for removal in due if removal.source_type != SourceType.LOCAL_FILE]
         removed = await asyncio.to_thread(self._remove_local, local)
         match kind:
-            case Kind.SOURCE:
+            case RemovedKind.SOURCE:
                 return removed + await self._remove_objects([source_key(removal.job_id) for removal in stored])
-            case Kind.OUTPUT:
+            case RemovedKind.OUTPUT:
                 return removed + await self._remove_objects([key for each in stored for key in each.output_keys])
         return removed + sum([await self._objects.remove_attempt(each.job_id, each.attempt) for each in stored])
 

@@ -5,14 +5,15 @@ Never touches a job, nor what a user is billed by.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
 
 from pixelflow.adapters.store import history, idempotency
 from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
 from pixelflow.controlplane.idempotency import KEEP
-from pixelflow.controlplane.retention import Kind, Removed, untold
 
 BATCH = 1000
 
@@ -22,7 +23,9 @@ _log = structlog.get_logger(__name__)
 class Sweeper:
     """The loop's work, once."""
 
-    def __init__(self, database: AsyncDatabase, *, keep: timedelta, removed: Removed = untold) -> None:
+    def __init__(
+        self, database: AsyncDatabase, *, keep: timedelta, removed: Callable[[RemovedKind, int], None] = lambda *_: None
+    ) -> None:
         """Use what is given; ``keep`` is for how long events and attempts are kept."""
         self._database = database
         self._keep = keep
@@ -35,10 +38,10 @@ class Sweeper:
             told = await history.delete_events(connection, age=self._keep, limit=BATCH)
             attempts = await history.delete_attempts(connection, age=self._keep, limit=BATCH)
         counts = {
-            Kind.IDEMPOTENCY_KEY: keys,
-            Kind.EVENT: told.events,
-            Kind.DELIVERY: told.deliveries,
-            Kind.ATTEMPT: attempts,
+            RemovedKind.IDEMPOTENCY_KEY: keys,
+            RemovedKind.EVENT: told.events,
+            RemovedKind.DELIVERY: told.deliveries,
+            RemovedKind.ATTEMPT: attempts,
         }
         for kind, count in counts.items():
             if count:
