@@ -6,15 +6,15 @@ There is no default for a secret or for the address of a server: a process that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pixelflow import setting_sentences, setting_urls, setting_values
+from pixelflow.setting_values import Folders, Networks
 
 PREFIX = setting_sentences.PREFIX
 
@@ -69,6 +69,28 @@ class Settings(DatabaseSettings):
     ] = None
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long an upload URL is valid")] = 3600
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long a download URL is valid")] = 3600
+    trusted_proxies: Annotated[
+        Networks,
+        Field(
+            description="Networks, separated by commas, of proxies whose `X-Forwarded-For` is believed, such as "
+            "10.0.0.0/8. Default: nobody's"
+        ),
+    ] = ()
+
+    # Rate limits
+    rate_limit_enabled: Annotated[
+        bool, Field(description="Whether requests are limited. Under `pixelflow up` the default is no")
+    ] = True
+    rate_limit_capacity: Annotated[
+        int, Field(ge=1, le=1_000_000, description="Requests of one user and class that may come at once")
+    ] = 60
+    rate_limit_window_seconds: Annotated[
+        int, Field(ge=1, le=86_400, description="In which so many requests become possible again, one by one")
+    ] = 60
+    rate_limit_without_redis: Annotated[
+        Literal["pass", "refuse"],
+        Field(description="What becomes of requests while Redis is away and they can't be counted"),
+    ] = "pass"
 
     # Tokens
     jwt_issuer: Annotated[
@@ -97,8 +119,7 @@ class Settings(DatabaseSettings):
     )
     max_output_bytes: Annotated[int, Field(ge=1, description="All outputs of one job together, in bytes")] = 500_000_000
     local_roots: Annotated[
-        tuple[Path, ...],
-        NoDecode,
+        Folders,
         Field(
             description="Folders, separated by `:`, that `local_file` jobs may read and write. "
             "Default: none, local files are off"
@@ -121,8 +142,7 @@ class Settings(DatabaseSettings):
         ),
     ] = None
     webhook_allow_cidrs: Annotated[
-        tuple[IPv4Network | IPv6Network, ...],
-        NoDecode,
+        Networks,
         Field(
             description="Networks, separated by commas, that webhooks may go to although they are not public, "
             "such as 10.20.0.0/16. Default: none"
@@ -199,21 +219,6 @@ class Settings(DatabaseSettings):
         if value is not None:
             setting_values.check_key(value.get_secret_value())
         return value
-
-    @field_validator("webhook_allow_cidrs", mode="before")
-    @classmethod
-    def _split_networks(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("local_roots", mode="before")
-    @classmethod
-    def _split_roots(cls, value: object) -> object:
-        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
-
-    @field_validator("local_roots")
-    @classmethod
-    def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
-        return setting_values.existing_folders(roots)
 
     @model_validator(mode="after")
     def _overlaps(self) -> Settings:

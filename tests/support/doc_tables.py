@@ -32,6 +32,7 @@ ENV_EXAMPLE = ROOT / ".env.example"
 _GROUPS = {
     "database_url": "Servers",
     "api_host": "API",
+    "rate_limit_enabled": "Rate limits",
     "jwt_issuer": "Tokens",
     "max_source_bytes": "Limits",
     "lease_seconds": "Jobs",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from pixelflow.adapters.store.attempts import ClaimedJob
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, trace_id_of
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, log_keys
 from pixelflow.contracts.pipeline import SOURCE, Step
 from pixelflow.dataplane.protocol import StepTime
 
@@ -24,6 +24,11 @@ class Stages:
 
     tracing: Tracing
     milliseconds: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> str | None:
+        """The stage that ended last: of an attempt that failed, where it did."""
+        return next(reversed(self.milliseconds), None)
 
     @contextmanager
     def measured(self, name: str) -> Iterator[None]:
@@ -77,7 +82,7 @@ def traced_attempt(tracing: Tracing, job: ClaimedJob, *, claim_begun_ns: int) ->
         tracing.span(
             "attempt", Kind.CONSUMER, parent=job.traceparent, begun_ns=claim_begun_ns, attributes=attributes
         ) as span,
-        structlog.contextvars.bound_contextvars(trace_id=trace_id_of(span.traceparent)),
+        structlog.contextvars.bound_contextvars(**log_keys(span)),
     ):
         tracing.past("claim", begun_ns=claim_begun_ns, ended_ns=claimed_ns)
         yield span

@@ -136,6 +136,12 @@ def trace_id_of(traceparent: str | None) -> str | None:
     return traceparent.split("-")[1] if traceparent else None
 
 
+def log_keys(span: Span) -> dict[str, str]:
+    """What lines within a span say of it; nothing where there is no trace."""
+    trace_id = trace_id_of(span.traceparent)
+    return {"trace_id": trace_id} if trace_id else {}
+
+
 def wanted_exporter(variables: Mapping[str, str]) -> Exporter | None:
     """Where traces are to go by the standard variables; None: nowhere.
 
