@@ -10,7 +10,17 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pixelflow import __version__
-from pixelflow.controlplane.api import deliveries, document, health, idempotency, jobs, keys, problems, webhook_secret
+from pixelflow.controlplane.api import (
+    deliveries,
+    document,
+    health,
+    idempotency,
+    jobs,
+    keys,
+    problems,
+    usage,
+    webhook_secret,
+)
 from pixelflow.controlplane.api.envelope import Envelope
 from pixelflow.controlplane.api.services import Services
 
@@ -52,5 +62,6 @@ def make_app(services: Callable[[], AbstractAsyncContextManager[Services]]) -> F
     app.include_router(deliveries.router)
     app.include_router(webhook_secret.router)
     app.include_router(keys.router)
+    app.include_router(usage.router)
     document.install(app)
     return app
