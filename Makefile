@@ -39,6 +39,10 @@ KILLS ?= 30
 chaos: setup ## Kill everything at random under real jobs, then count what was lost (SEED, JOBS, KILLS)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
 
+.PHONY: plans
+plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it
+	$(BIN)/python -m tests.plans
+
 .PHONY: tape
 tape: setup ## Keep every statement of this release, which all later schemas have to bear
 	$(BIN)/python -m tests.migration.record
