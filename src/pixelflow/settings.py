@@ -5,21 +5,18 @@ There is no default for a secret or for the address of a server: a process that 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pixelflow import setting_urls
+from pixelflow import setting_sentences, setting_urls, setting_values
+from pixelflow.setting_values import Folders, Networks
 
-PREFIX = "PIXELFLOW_"
-SECRETS_KEY_BYTES = 32
-"""What AES-256 takes."""
+PREFIX = setting_sentences.PREFIX
 
 
 _Kind = TypeVar("_Kind", bound=BaseSettings)
@@ -72,6 +69,28 @@ class Settings(DatabaseSettings):
     ] = None
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long an upload URL is valid")] = 3600
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long a download URL is valid")] = 3600
+    trusted_proxies: Annotated[
+        Networks,
+        Field(
+            description="Networks, separated by commas, of proxies whose `X-Forwarded-For` is believed, such as "
+            "10.0.0.0/8. Default: nobody's"
+        ),
+    ] = ()
+
+    # Rate limits
+    rate_limit_enabled: Annotated[
+        bool, Field(description="Whether requests are limited. Under `pixelflow up` the default is no")
+    ] = True
+    rate_limit_capacity: Annotated[
+        int, Field(ge=1, le=1_000_000, description="Requests of one user and class that may come at once")
+    ] = 60
+    rate_limit_window_seconds: Annotated[
+        int, Field(ge=1, le=86_400, description="In which so many requests become possible again, one by one")
+    ] = 60
+    rate_limit_without_redis: Annotated[
+        Literal["pass", "refuse"],
+        Field(description="What becomes of requests while Redis is away and they can't be counted"),
+    ] = "pass"
 
     # Tokens
     jwt_issuer: Annotated[
@@ -100,8 +119,7 @@ class Settings(DatabaseSettings):
     )
     max_output_bytes: Annotated[int, Field(ge=1, description="All outputs of one job together, in bytes")] = 500_000_000
     local_roots: Annotated[
-        tuple[Path, ...],
-        NoDecode,
+        Folders,
         Field(
             description="Folders, separated by `:`, that `local_file` jobs may read and write. "
             "Default: none, local files are off"
@@ -124,8 +142,7 @@ class Settings(DatabaseSettings):
         ),
     ] = None
     webhook_allow_cidrs: Annotated[
-        tuple[IPv4Network | IPv6Network, ...],
-        NoDecode,
+        Networks,
         Field(
             description="Networks, separated by commas, that webhooks may go to although they are not public, "
             "such as 10.20.0.0/16. Default: none"
@@ -149,6 +166,25 @@ class Settings(DatabaseSettings):
     worker_temp_dir: Annotated[
         Path | None, Field(description="Where sources and outputs lie while they are worked on. Default: the system's")
     ] = None
+
+    # Metrics
+    metrics_enabled: Annotated[bool, Field(description="Whether /metrics is served to Prometheus at all")] = True
+    metrics_host: Annotated[str, Field(description="Address that /metrics is served on")] = "127.0.0.1"
+    metrics_port: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=65535,
+            description="Port that /metrics is served on; 0: any free one, which is logged. "
+            "Default: 9090 of an API, 9091 of a worker, 9092 of a controller",
+        ),
+    ] = None
+    metrics_top_users: Annotated[
+        int,
+        Field(
+            ge=0, le=1000, description="How many users the controller's metrics name, those with most pixels; 0: none"
+        ),
+    ] = 10
 
     # Logs
     log_format: Annotated[
@@ -180,31 +216,9 @@ class Settings(DatabaseSettings):
     @field_validator("secrets_key")
     @classmethod
     def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(_unbase64(value)) != SECRETS_KEY_BYTES:
-            raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
+        if value is not None:
+            setting_values.check_key(value.get_secret_value())
         return value
-
-    @field_validator("webhook_allow_cidrs", mode="before")
-    @classmethod
-    def _split_networks(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("local_roots", mode="before")
-    @classmethod
-    def _split_roots(cls, value: object) -> object:
-        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
-
-    @field_validator("local_roots")
-    @classmethod
-    def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
-        for root in roots:
-            if not root.is_absolute() or not root.is_dir():
-                raise PydanticCustomError(
-                    "not_a_folder",
-                    "must name folders that exist, by absolute paths; {root} is not one",
-                    {"root": str(root)},
-                )
-        return tuple(root.resolve() for root in roots)
 
     @model_validator(mode="after")
     def _overlaps(self) -> Settings:
@@ -239,15 +253,8 @@ class Settings(DatabaseSettings):
             SettingsError: it is not set.
         """
         if self.secrets_key is None:
-            raise SettingsError(_missing("secrets_key"))
-        return _unbase64(self.secrets_key)
-
-
-def _unbase64(value: SecretStr) -> bytes:
-    try:
-        return base64.b64decode(value.get_secret_value().rstrip("=") + "=", altchars=b"-_", validate=True)
-    except ValueError:
-        return b""
+            raise SettingsError(setting_sentences.missing("secrets_key", _meaning))
+        return setting_values.unbase64(self.secrets_key.get_secret_value())
 
 
 def load(given: Mapping[str, str] | None = None) -> Settings:
@@ -271,7 +278,8 @@ def _read(kind: type[_Kind], given: Mapping[str, str] | None) -> _Kind:
     try:
         return kind(**_by_field(given or {}))  # the environment gives the rest of what is required
     except ValidationError as error:
-        sentences = [_sentence(row) for row in error.errors(include_url=False, include_input=False)]
+        rows = error.errors(include_url=False, include_input=False)
+        sentences = [setting_sentences.wrong(row, _meaning) for row in rows]
         raise SettingsError("\n".join(sentences)) from None
 
 
@@ -279,22 +287,5 @@ def _by_field(variables: Mapping[str, str]) -> dict[str, Any]:
     return {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
 
 
-def _sentence(row: ErrorDetails) -> str:
-    if not row["loc"]:
-        return f"{row['msg']}."
-    name = str(row["loc"][0])
-    if row["type"] == "missing":
-        return _missing(name)
-    return f"{_variable(name)} is wrong: {row['msg'][0].lower()}{row['msg'][1:]}. {_meaning(name)}"
-
-
-def _missing(name: str) -> str:
-    return f"{_variable(name)} is not set. {_meaning(name)}"
-
-
-def _variable(name: str) -> str:
-    return f"{PREFIX}{name.upper()}"
-
-
 def _meaning(name: str) -> str:
-    return f"It is: {Settings.model_fields[name].description}."
+    return Settings.model_fields[name].description or ""

@@ -12,13 +12,17 @@ from uuid import UUID
 
 import obstore
 import pytest
+from prometheus_client import CollectorRegistry
 from tests.acceptance import pictures
 from tests.integration.job_rows import LEASE, claimed, row_of, rows
+from tests.support.scraped import scraped
 
 from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.adapters.telemetry.tracing import Untraced
+from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.problems import ObjectsUnavailableError
 from pixelflow.dataplane.attempt import Attempts, Bounds
 from pixelflow.dataplane.child_process import ChildLimits
@@ -43,6 +47,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     sandbox.close()
 
 
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> WorkerMetrics:
+    return WorkerMetrics(registry)
+
+
 @pytest.fixture(scope="session")
 def storage(quiet_stack: Stack) -> ObjectStorage:
     names = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in quiet_stack.environment.items()}
@@ -64,15 +78,22 @@ class Unavailable:
 
 
 @pytest.fixture
-def run(database: Database, sandbox: Sandbox, storage: ObjectStorage, tmp_path: Path) -> Callable[..., None]:
+def run(
+    database: Database, sandbox: Sandbox, storage: ObjectStorage, metrics: WorkerMetrics, tmp_path: Path
+) -> Callable[..., None]:
     """Makes an attempt at a claimed job."""
     scratch = tmp_path_of(sandbox, tmp_path)
 
     def run(job: ClaimedJob, held: HeldLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
         told: dict[str, Any] = {"sandbox": sandbox, "storages": {"s3_presigned": storage}, **parts}
-        Attempts(database=database, bounds=BOUNDS, scratch=scratch, jitter=lambda: 0.0, **told).run(
-            job, held or HeldLease(job.lease, until=0)
-        )
+        fixed: dict[str, Any] = {
+            "bounds": BOUNDS,
+            "scratch": scratch,
+            "metrics": metrics,
+            "tracing": Untraced(),
+            "jitter": lambda: 0.0,
+        }
+        Attempts(database=database, **fixed, **told).run(job, held or HeldLease(job.lease, until=0), claim_begun_ns=0)
         assert list(scratch.iterdir()) == [], "nothing is left in the scratch folder"
 
     return run
@@ -193,3 +214,81 @@ def test_no_path_and_no_key_is_told_to_the_owner_of_a_failed_job(
     told = json.dumps(row_of(connection, job.job_id)["error"])
     assert str(tmp_path) not in told
     assert "uploads/" not in told
+
+
+# ── What the metrics are told ────────────────────────────────────────────────────────────────────
+
+
+def test_a_success_counts_as_much_as_usage_logs_hold(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], registry: CollectorRegistry
+) -> None:
+    job = _job(connection, storage, pictures.photo(), due_in=-2)
+    run(job)
+    told, (usage,) = scraped(registry), rows(connection, "usage_logs", job.job_id)
+    for name in ("pixels_processed", "bytes_saved", "compute_time_ms"):
+        assert told(f"pixelflow_usage_{name}_total") == usage[name]
+    assert told.by("status", "pixelflow_worker_jobs_total") == {"succeeded": 1}
+    assert told.by("format", "pixelflow_worker_pipeline_outputs_total") == {"jpeg": 1}
+    assert told.by("code", "pixelflow_worker_failures_total") == {}
+    assert told("pixelflow_worker_job_duration_seconds_count", source_type="s3_presigned") == 1
+    stages = told.by("stage", "pixelflow_worker_stage_duration_seconds_count")
+    assert stages == dict.fromkeys(["queue", "fetch", "wait", "transform", "store", "finish"], 1)
+    assert 2 <= told("pixelflow_worker_stage_duration_seconds_sum", stage="queue") < 60
+
+
+class Lost:
+    """As :class:`Unavailable`, and meanwhile the job is given to somebody else."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
+        self._connection.execute("UPDATE jobs SET lease_token = lease_token + 1")
+        Unavailable().fetch(key, destination, max_bytes=max_bytes)
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("max_attempts", "lost", "status", "code"),
+    [
+        pytest.param(5, False, "retried", "objects_unavailable", id="another one follows"),
+        pytest.param(1, False, "failed", "attempts_exhausted", id="the last one"),
+        pytest.param(5, True, "lost", None, id="retried, and not written"),
+        pytest.param(1, True, "lost", None, id="failed, and not written"),
+    ],
+)
+def test_a_failure_counts_by_what_was_written_of_it(  # noqa: PLR0917  # fixtures
+    connection: Connection,
+    run: Callable[..., None],
+    registry: CollectorRegistry,
+    max_attempts: int,
+    lost: bool,
+    status: str,
+    code: str | None,
+) -> None:
+    job = claimed(connection, max_attempts=max_attempts)
+    run(job, storages={"s3_presigned": Lost(connection) if lost else Unavailable()})
+    told = scraped(registry)
+    assert told.by("status", "pixelflow_worker_jobs_total") == {status: 1}
+    assert told.by("code", "pixelflow_worker_failures_total") == ({code: 1} if code else {})
+    assert told.by("stage", "pixelflow_worker_stage_duration_seconds_count") == {"queue": 1, "fetch": 1}
+
+
+@pytest.mark.parametrize(("reason", "status"), [(GoodbyeError(), "handed_back"), (LeaseLostError(), "lost")])
+def test_an_attempt_that_is_given_up_counts_as_no_failure(
+    connection: Connection,
+    storage: ObjectStorage,
+    run: Callable[..., None],
+    registry: CollectorRegistry,
+    *,
+    reason: Exception,
+    status: str,
+) -> None:
+    job = _job(connection, storage, pictures.photo())
+    held = HeldLease(job.lease, until=0)
+    held.interrupt(reason)
+    run(job, held)
+    told = scraped(registry)
+    assert told.by("status", "pixelflow_worker_jobs_total") == {status: 1}
+    assert told.by("code", "pixelflow_worker_failures_total") == {}
+    assert told("pixelflow_usage_pixels_processed_total") == 0

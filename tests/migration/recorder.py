@@ -19,12 +19,15 @@ from pixelflow.adapters.store.database import Reach
 
 
 def store_functions() -> dict[str, Callable[..., Any]]:
-    """Every function of the store that sends statements: its first parameter is a connection."""
+    """Every function of the store that sends statements: its first parameter is a connection.
+
+    None that only wraps others' statements.
+    """
     found: dict[str, Callable[..., Any]] = {}
     for info in pkgutil.iter_modules(store.__path__):
         module = importlib.import_module(f"{store.__name__}.{info.name}")
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ != module.__name__ or name.startswith("_"):
+            if function.__module__ != module.__name__ or name.startswith("_") or hasattr(function, "__wrapped__"):
                 continue
             if next(iter(inspect.signature(function).parameters), None) == "connection":
                 found[f"{info.name}.{name}"] = function
@@ -41,10 +44,6 @@ class Recorder:
         self._given: set[object] = set()
         self._made_up: dict[object, Place] = {}
         self.steps: list[Step] = []
-
-    def has(self, name: str) -> bool:
-        """Whether this release's store has such a function."""
-        return name in self._functions
 
     async def call(self, name: str, reach: Reach, /, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
         """Call the store's function as somebody with that reach."""

@@ -25,6 +25,9 @@ _DEFAULT = re.compile(r" (NOT NULL )?DEFAULT ('[^']*'|-?[\d.]+|true|false|now\(\
 _MORE_THAN_A_TYPE = re.compile(
     r"\b(NOT NULL|UNIQUE|PRIMARY KEY|REFERENCES|CHECK|GENERATED|DEFAULT|\w*SERIAL)\b", re.IGNORECASE
 )
+_CHECK = re.compile(r"(^ADD (CONSTRAINT \w+ )?| )CHECK \(.*\)$", re.IGNORECASE)
+_SMALL = {"api_keys", "webhook_secrets"}
+"""A user has few of them: reading all is over at once, and what the checks ask for is tried by the tapes."""
 _CREATE_INDEX = re.compile(rf"CREATE (UNIQUE )?INDEX (CONCURRENTLY )?{_NAME} ON (?:ONLY )?(\w+)", re.IGNORECASE)
 _DROP_INDEX = re.compile(r"DROP INDEX CONCURRENTLY IF EXISTS (\w+)$", re.IGNORECASE)
 
@@ -65,20 +68,21 @@ def _fault_of(statement: str, own: set[str]) -> str | None:
     if index := _CREATE_INDEX.match(statement):
         if index[2]:
             return "builds concurrently, which needs `-- transactional: false`"
-        return None if index[4] in own else "keeps everybody from writing while it builds; needs CONCURRENTLY"
+        return None if index[4] in own | _SMALL else "keeps everybody from writing while it builds; needs CONCURRENTLY"
     if table := re.match(r"ALTER TABLE (\w+) (.*)", statement, re.IGNORECASE):
-        return None if table[1] in own else _fault_of_actions(table[2])
+        return None if table[1] in own else _fault_of_actions(table[2], checks=table[1] in _SMALL)
     if table := re.match(r"INSERT INTO (\w+)", statement, re.IGNORECASE):
         return None if table[1] in own else "writes rows that others may be at"
     return None if _ALWAYS_SAFE.match(statement) else "is not known to be safe"
 
 
-def _fault_of_actions(actions: str) -> str | None:
-    for action in re.split(r",\s*(?![^()]*\))", actions):
+def _fault_of_actions(actions: str, *, checks: bool) -> str | None:
+    split = re.split(r",\s*(?![^()]*\))", actions)
+    for action in [_CHECK.sub("", each) for each in split] if checks else split:
         if column := _COLUMN.match(action):
             if _MORE_THAN_A_TYPE.search(_DEFAULT.sub("", column[1])):
                 return "asks of old rows what they don't have, or reads all of them under a lock"
-        elif not _SAFE_ACTIONS.match(action):
+        elif action and not _SAFE_ACTIONS.match(action):
             return "is no addition that old statements don't notice"
     return None
 

@@ -36,11 +36,13 @@ async def play(record: Recorder) -> None:
     await _jobs_that_do_not(record)
     await _webhooks(record)
     await _usage(record)
+    await _census(record)
     await _erasure(record, done)
 
 
 async def _keys(record: Recorder) -> None:
     new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "most": 9}
+    new |= {"rate_limit": 60, "rate_limit_key": "k1"}
     await record.call("keys.is_past", MINE, now() + DAY)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=now() + DAY, **new)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=None, **new)
@@ -182,9 +184,13 @@ def _try(at: datetime, outcome: str, *, next_try_at: datetime | None) -> Try:
     return Try(delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_try_at=next_try_at, **told)
 
 
+async def _census(record: Recorder) -> None:
+    for what in ("queued", "processing", "pending_events", "by_status", "active_users"):
+        await record.call(f"census.count_{what}", EVERYONE)
+    await record.call("census.top_users", EVERYONE, limit=9)
+
+
 async def _usage(record: Recorder) -> None:
-    if not record.has("usage.by_day"):  # releases before 0.2 have none
-        return
     span = {"since": now() - DAY, "until": now() + DAY}
     await record.call("usage.by_day", MINE, user_id=USER, **span)
     await record.call("usage.of_everyone_by_day", EVERYONE, **span)

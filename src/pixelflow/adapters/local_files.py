@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from uuid import UUID
 
 from pixelflow.contracts.problems import LocalFilesDisabledError, SourceGoneError, SourceOverLimitError
@@ -82,7 +82,7 @@ class LocalFiles:
         with suppress(LocalFilesDisabledError):  # the root is no longer allowed: nothing there is ours to touch
             shutil.rmtree(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id), ignore_errors=True)
 
-    def store(self, file: BinaryIO, path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
+    def store(self, file: IO[bytes], path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
         """Write an output: whole, or not at all, and never over anything.
 
         Raises:
@@ -139,7 +139,7 @@ def _entered(root: Path, names: tuple[str, ...]) -> Iterator[int]:
         os.close(folder)
 
 
-def _write(file: BinaryIO, name: str, folder: int) -> None:
+def _write(file: IO[bytes], name: str, folder: int) -> None:
     partial = f".{name}.partial"
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:

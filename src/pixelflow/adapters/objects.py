@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -171,7 +171,7 @@ class ObjectStorage:
             raise SourceOverLimitError(f"The source has {answer.meta['size']} bytes; {max_bytes} are allowed")
         return _write_hashed(_received(answer), destination)
 
-    def store(self, file: BinaryIO, key: str, *, media_type: str) -> None:
+    def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
         """Put an open file under ``key``: whole, or not at all.
 
         Raises:

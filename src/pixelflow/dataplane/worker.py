@@ -5,22 +5,32 @@ Never decodes a picture itself: that is for its children.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from queue import SimpleQueue
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.queue import Consumer
+from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.store import attempts
-from pixelflow.adapters.store.database import Database
+from pixelflow.adapters.store.attempts import ClaimedJob
+from pixelflow.adapters.store.database import AsyncDatabase, Database
+from pixelflow.adapters.telemetry.dependencies import Dependencies, asked_in_a_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
+from pixelflow.adapters.telemetry.metrics import new_registry
+from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import Tracing, traced
+from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.job import SourceType
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.problems import StoreUnavailableError
@@ -39,16 +49,19 @@ _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then finish or hand back what is in hand."""
+    """Work until SIGTERM or SIGINT, then finish or hand back what is in hand.
+
+    Raises:
+        SettingsError: the port of the metrics is taken, or traces are to go where none can be sent.
+    """
     configure_logs(settings, role="worker")
     confine.hide_from_children()
     stop: SimpleQueue[int] = SimpleQueue()  # an Event would deadlock on a signal within a signal
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda number, _: stop.put(number))
-    with ExitStack() as stack:
-        keeper, handle = _assemble(settings, stack)
-        consumer = Consumer(settings.redis_url.get_secret_value(), threads=settings.worker_concurrency, handle=handle)
-        stack.callback(consumer.close)
+    registry = new_registry()
+    with serving(registry, settings, role="worker"), traced(role="worker") as tracing, ExitStack() as stack:
+        keeper, consumer = _assemble(settings, WorkerMetrics(registry), tracing, stack)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
         stop.get()
@@ -60,12 +73,17 @@ def run(settings: Settings) -> None:
     _log.info("worker stopped")
 
 
-def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callable[[ProcessImage], None]]:
+def _assemble(
+    settings: Settings, metrics: WorkerMetrics, tracing: Tracing, stack: ExitStack
+) -> tuple[LeaseKeeper, Consumer]:
     scratch = stack.enter_context(scratch_folder(settings.worker_temp_dir))
     limits = ChildLimits(memory_bytes=settings.worker_child_memory_bytes, seconds=settings.job_timeout_seconds)
-    sandbox = Sandbox(slots=settings.worker_max_active_jobs, limits=limits, scratch=scratch)
+    slots = settings.worker_max_active_jobs
+    sandbox = Sandbox(slots=slots, limits=limits, scratch=scratch, child_started=metrics.child_started)
+    metrics.has_slots(slots, lambda: sandbox.active)
     stack.callback(sandbox.close)
     sandbox.start()
+    objects = ObjectStorage(settings)
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
@@ -81,7 +99,7 @@ def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callab
         database=database,
         sandbox=sandbox,
         storages={
-            SourceType.S3_PRESIGNED: ObjectStorage(settings),
+            SourceType.S3_PRESIGNED: objects,
             SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
         },
         bounds=Bounds(
@@ -93,8 +111,39 @@ def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callab
             ),
         ),
         scratch=scratch,
+        metrics=metrics,
+        tracing=tracing,
     )
-    return keeper, _handler(database, keeper, runner, lease)
+    consumer = Consumer(
+        settings.redis_url.get_secret_value(),
+        threads=settings.worker_concurrency,
+        handle=_handler(database, keeper, runner, lease),
+        rejected=metrics.message_rejected,
+    )
+    stack.callback(consumer.close)
+    stack.enter_context(asked_in_a_thread(partial(_dependencies, settings, objects, metrics)))
+    return keeper, consumer
+
+
+@asynccontextmanager
+async def _dependencies(
+    settings: Settings, objects: ObjectStorage, metrics: WorkerMetrics
+) -> AsyncIterator[Dependencies]:
+    """Asked by connections of their own: a thread that waits for a hanging database could not be told to stop."""
+    queue = JobQueue(settings.redis_url.get_secret_value())
+    url = settings.database_url.get_secret_value()
+    try:
+        async with AsyncDatabase(url, max_connections=1, application="pixelflow-worker") as database:
+            yield Dependencies(
+                {
+                    "postgres": database.ping,
+                    "redis": partial(asyncio.to_thread, queue.ping),
+                    "object_storage": objects.ping,
+                },
+                judged=metrics.process.dependency_judged,
+            )
+    finally:
+        queue.close()
 
 
 def _handler(
@@ -103,16 +152,26 @@ def _handler(
     worker_id = f"{socket.gethostname()}:{os.getpid()}"
 
     def handle(message: ProcessImage) -> None:
+        with bound_contextvars(job_id=str(message.job_id)):
+            begun_ns = time.time_ns()
+            job = claim(message)
+            if job is None:
+                return
+            with (
+                bound_contextvars(user_id=job.user_id, attempt=job.lease_token),
+                keeper.hold(job.lease) as held,
+            ):
+                runner.run(job, held, claim_begun_ns=begun_ns)
+
+    def claim(message: ProcessImage) -> ClaimedJob | None:
         try:
             with database.connection() as connection:
                 job = attempts.claim(connection, job_id=message.job_id, worker_id=worker_id, lease=lease)
-        except StoreUnavailableError:  # the row stays queued; the relay sends another message
-            _log.warning("not claimed: the database is not available", job_id=str(message.job_id))
-            return
+        except StoreUnavailableError as error:  # the row stays queued; the relay sends another message
+            _log.warning("not claimed: the database is not available", code=error.code)
+            return None
         if job is None:
-            _log.debug("nothing to do", job_id=str(message.job_id))
-            return
-        with keeper.hold(job.lease) as held:
-            runner.run(job, held)
+            _log.debug("nothing to do")
+        return job
 
     return handle

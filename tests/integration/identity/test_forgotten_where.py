@@ -72,6 +72,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "secret_hash": b"x",
         "scopes": [],
         "expires_at": None,
+        "rate_limit": None,
+        "rate_limit_key": None,
         "most": 99,
     }
     queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "source_bytes": 1, "traceparent": None}

@@ -68,6 +68,7 @@ async def test_500_then_silence_then_200_are_three_tries_with_one_id(office: Off
     ]
     assert told[2].response_excerpt == "broken\ufffd\ufffd[31m"
     assert told[0].next_attempt_at is None
+    assert office.tried == ["retried", "retried", "delivered"], "the metrics are told of each"
     assert 250 <= told[1].latency_ms < 3000
 
 

@@ -57,12 +57,14 @@ class GuardedBroker(RedisBroker):
         *,
         judge: Callable[[bytes], Verdict] = judge,
         clock: Callable[[], float] = time.time,
+        rejected: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE_PER_MILLION
         )
         self._judge = judge
         self._clock = clock
+        self._rejected = rejected
         self._tidy_at = 0.0
         self._offer = client.register_script(_OFFER)
         self._held: set[str] = set()
@@ -153,6 +155,7 @@ class GuardedBroker(RedisBroker):
             transaction.srem(self.taken_key, message_id)
             transaction.incr(f"{self.rejected_key}.count")
             count = transaction.execute()[-1]
+        self._rejected()
         _log.error("message rejected", bytes=len(raw), key=self.rejected_key, count=count)
 
     def _park(self, message_id: bytes) -> None:

@@ -66,6 +66,9 @@ class RescuedRow:
     """A row that was taken back from a silent worker, and where it stands now."""
 
     job_id: UUID
+    user_id: str
+    lease_token: int
+    """Of the attempt that ended by it."""
     attempts: int
     status: str
 
@@ -100,12 +103,12 @@ async def rescue_expired(connection: AsyncConnection, *, limit: int, exhausted: 
                               END,
                 task_id = gen_random_uuid(), relayed_at = NULL, lease_until = NULL
             FROM expired WHERE jobs.job_id = expired.job_id
-            RETURNING jobs.job_id, jobs.attempts, jobs.status, jobs.lease_token
+            RETURNING jobs.job_id, jobs.user_id, jobs.attempts, jobs.status, jobs.lease_token
         ), closed AS (
             UPDATE attempts SET ended_at = now(), outcome = 'lost'
             FROM moved WHERE attempts.job_id = moved.job_id AND attempts.attempt = moved.lease_token
         )
-        SELECT job_id, attempts, status FROM moved
+        SELECT job_id, user_id, lease_token, attempts, status FROM moved
         """,
         {"limit": limit, "exhausted": exhausted},
     )

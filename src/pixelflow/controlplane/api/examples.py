@@ -146,6 +146,7 @@ _KEY: dict[str, Any] = {
     "last_used_at": None,
     "expires_at": "2027-11-23T14:00:00Z",
     "revoked_at": None,
+    "rate_limit": None,
 }
 CREATED_KEY: dict[str, Any] = _KEY | {"key": "pf_3f9c1b7a20de_…"}
 KEYS: dict[str, Any] = {"data": [_KEY]}

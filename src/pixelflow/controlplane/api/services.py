@@ -15,11 +15,14 @@ from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import JobQueue
+from pixelflow.adapters.ratelimit import Quota, TokenBuckets
 from pixelflow.adapters.store.database import AsyncDatabase
-from pixelflow.controlplane.api.readiness import Dependencies
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.dependencies import Dependencies, asked
 from pixelflow.controlplane.idempotency import Idempotency
 from pixelflow.controlplane.jobs import Jobs
 from pixelflow.controlplane.keys import Keys
+from pixelflow.controlplane.limits import Limits
 from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
 from pixelflow.controlplane.shown_usage import ShownUsage
@@ -45,10 +48,12 @@ class Services:
     keys: Keys
     tokens: Tokens | None
     idempotency: Idempotency
+    limits: Limits | None
+    """``None``: nobody is limited."""
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterator[Services]:
     """Build them, and close them at the end.
 
     Raises:
@@ -62,6 +67,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         async with (
             AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
             open_tokens(settings) as tokens,
+            _open_limits(settings, metrics) as limits,
         ):
             jobs = Jobs(
                 settings,
@@ -70,15 +76,17 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 objects=objects,
                 local_files=LocalFiles(settings.local_roots),
                 new_id=new_id,
+                enqueued=metrics.enqueued,
             )
             dependencies = Dependencies(
                 {
-                    "postgres": functools.partial(_ask, database),
+                    "postgres": database.ping,
                     "redis": functools.partial(asyncio.to_thread, queue.ping),
                     "object_storage": objects.ping,
-                }
+                },
+                judged=metrics.process.dependency_judged,
             )
-            yield Services(
+            services = Services(
                 database=database,
                 dependencies=dependencies,
                 jobs=jobs,
@@ -89,17 +97,26 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 keys=Keys(database),
                 tokens=tokens,
                 idempotency=Idempotency(database, secrets_key, new_id=new_id),
+                limits=limits,
             )
+            async with asked(dependencies):
+                yield services
     finally:
         queue.close()
 
 
-async def _ask(database: AsyncDatabase) -> None:
-    async with database.connection() as connection:
-        await connection.execute("SELECT 1")
+@asynccontextmanager
+async def _open_limits(settings: Settings, metrics: ApiMetrics) -> AsyncIterator[Limits | None]:
+    if not settings.rate_limit_enabled:
+        yield None
+        return
+    quota = Quota(settings.rate_limit_capacity, settings.rate_limit_window_seconds)
+    pass_uncounted = settings.rate_limit_without_redis == "pass"
+    async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
+        yield Limits(buckets, quota, pass_uncounted=pass_uncounted, counts=metrics)
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 

@@ -12,13 +12,14 @@ from pydantic_core import PydanticCustomError
 from pixelflow.contracts import problems
 from pixelflow.contracts.usage import MAX_DAYS, MAX_USERS, UsageByDay, UsageByUser, as_csv, span_error
 from pixelflow.controlplane.api import examples
+from pixelflow.controlplane.api.admission import DOOR_PROBLEMS, AdmittingRoute
 from pixelflow.controlplane.api.auth import ReadsUsage
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.identity import MAX_USER_ID, is_user_id
 from pixelflow.controlplane.shown_usage import Wanted
 
-router = APIRouter(prefix="/v1/usage", tags=["usage"])
+router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=AdmittingRoute)
 
 _CSV = "text/csv"
 
@@ -90,12 +91,7 @@ class UsageQuery(BaseModel):
     summary="Sum up usage",
     response_model=UsageByDay | UsageByUser,
     responses={
-        **documented(
-            problems.UnauthenticatedError,
-            problems.InsufficientScopeError,
-            problems.StoreUnavailableError,
-            problems.ValidationFailedError,
-        ),
+        **documented(*DOOR_PROBLEMS, problems.ValidationFailedError),
         200: {"content": {_CSV: {"schema": {"type": "string"}, "example": examples.USAGE_CSV}}},
     },
 )
