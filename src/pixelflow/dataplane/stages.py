@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from pixelflow.adapters.store.attempts import ClaimedJob
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, trace_id_of
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, log_keys
 from pixelflow.contracts.pipeline import SOURCE, Step
-from pixelflow.dataplane.protocol import StepTime
+from pixelflow.dataplane.handover import CollectedOutput
+from pixelflow.dataplane.sandbox import Transformed
 
 
 @dataclass
@@ -24,34 +25,51 @@ class Stages:
 
     tracing: Tracing
     milliseconds: dict[str, int] = field(default_factory=dict)
+    error_code: str | None = None
+    """Of what ended the attempt, if it ended badly."""
 
     @contextmanager
-    def measured(self, name: str) -> Iterator[None]:
+    def measured(self, name: str) -> Iterator[Span]:
         """Time one stage, also when it fails."""
         started = time.monotonic()
         try:
-            with self.tracing.span(name):
-                yield
+            with self.tracing.span(name) as span:
+                yield span
         finally:
             self.milliseconds[name] = round((time.monotonic() - started) * 1000)
 
-    def tell_steps(self, steps: Sequence[Step], times: Sequence[StepTime], *, begun_ns: int) -> None:
+    def tell_steps(self, steps: Sequence[Step], transformed: Transformed, *, begun_ns: int) -> None:
         """Show what a child says of its steps, below the span that we are in and within its time.
 
         Args:
-            steps: of the pipeline.
-            times: since the transform began; they may say anything.
-            begun_ns: when it began, since the epoch.
+            steps: of the pipeline; what is said of others is not shown.
+            transformed: what came of them, and the times, which may say anything.
+            begun_ns: when the transform began, since the epoch.
         """
-        actions, now = {SOURCE: "decode", **{step.id: step.action for step in steps}}, time.time_ns()
-        for each in times:
+        names = {SOURCE: "decode", **{step.id: step.action for step in steps}}
+        made, now = {output.step_id: output for output in transformed.outputs}, time.time_ns()
+        for each in transformed.times:
+            if each.step_id not in names:
+                continue
             ended_ns = min(now, begun_ns + each.ended_us * 1000)
             self.tracing.past(
-                actions.get(each.step_id, "unknown"),
+                names[each.step_id],
                 begun_ns=min(ended_ns, begun_ns + each.begun_us * 1000),
                 ended_ns=ended_ns,
-                attributes={"pixelflow.step_id": each.step_id},
+                attributes={"pixelflow.step_id": each.step_id, **_about(made.get(each.step_id))},
             )
+
+
+def _about(output: CollectedOutput | None) -> Attributes:
+    """What a step wrote, if it did."""
+    if output is None:
+        return {}
+    return {
+        "pixelflow.format": output.format,
+        "pixelflow.width": output.width,
+        "pixelflow.height": output.height,
+        "pixelflow.bytes": output.bytes,
+    }
 
 
 @contextmanager
@@ -77,7 +95,7 @@ def traced_attempt(tracing: Tracing, job: ClaimedJob, *, claim_begun_ns: int) ->
         tracing.span(
             "attempt", Kind.CONSUMER, parent=job.traceparent, begun_ns=claim_begun_ns, attributes=attributes
         ) as span,
-        structlog.contextvars.bound_contextvars(trace_id=trace_id_of(span.traceparent)),
+        structlog.contextvars.bound_contextvars(**log_keys(span)),
     ):
         tracing.past("claim", begun_ns=claim_begun_ns, ended_ns=claimed_ns)
         yield span

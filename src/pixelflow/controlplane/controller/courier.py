@@ -25,7 +25,7 @@ from pixelflow.adapters.outbound_http import Answer, OutboundHttp
 from pixelflow.adapters.store import events
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, Untraced, trace_id_of
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, Untraced, log_keys
 from pixelflow.contracts.events import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
 from pixelflow.contracts.job import Job
 from pixelflow.contracts.problems import DependencyError, NotFoundError, PixelflowError, TargetError
@@ -127,7 +127,7 @@ class Courier:
     async def _deliver(self, event: HeldEvent) -> None:
         with (
             self._tracing.span("webhook", Kind.CLIENT, parent=event.traceparent, attributes=_attributes(event)) as span,
-            structlog.contextvars.bound_contextvars(trace_id=trace_id_of(span.traceparent)),
+            structlog.contextvars.bound_contextvars(**log_keys(span)),
         ):
             await self._deliver_within(event, span)
 
@@ -136,10 +136,13 @@ class Courier:
         try:
             await self._try_and_record(event, span, log)
         except DependencyError as error:  # it is due again when its lease is over, by this courier or another
+            span.fail(error.code)
             log.warning("webhook not delivered: a dependency is not available", code=error.code, reason=error.detail)
         except UnsealingError as error:  # likewise: events wait until the key is back
+            span.fail(type(error).__name__)
             log.warning("webhook not delivered: its secret does not open", reason=str(error))
         except Exception:
+            span.fail(PixelflowError.code)
             log.exception("webhook not delivered")
             await self._record_bug(event, log)
 
@@ -221,13 +224,20 @@ def _headers(event: HeldEvent, body: bytes, secrets: list[str], now: datetime) -
 def _attributes(event: HeldEvent) -> Attributes:
     """The receiver by its host alone: what else is in the URL may be a secret of its owner's."""
     return {
-        "server.address": urlsplit(event.url).hostname or "",
+        "server.address": _host(event.url),
         "http.request.method": "POST",
         "pixelflow.job_id": str(event.job_id),
         "pixelflow.event_id": event.event_id,
         "pixelflow.event_type": event.type,
         "pixelflow.attempt": event.tries + 1,
     }
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # judged when it is called
+        return ""
 
 
 def _tell(span: Span, made: Try) -> None:
