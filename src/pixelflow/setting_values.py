@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
@@ -49,14 +49,15 @@ Folders: TypeAlias = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_spli
 """Absolute paths, separated by colons; symlinks resolved."""
 
 
-def check_key(text: str) -> None:
+def checked_key(key: SecretStr | None) -> SecretStr | None:
     """Refuse what is no key.
 
     Raises:
         PydanticCustomError: why.
     """
-    if len(unbase64(text)) != KEY_BYTES:
+    if key is not None and len(unbase64(key.get_secret_value())) != KEY_BYTES:
         raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
+    return key
 
 
 def unbase64(text: str) -> bytes:

@@ -6,14 +6,15 @@ There is no default for a secret or for the address of a server: a process that 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pixelflow import setting_sentences, setting_urls, setting_values
+from pixelflow import setting_periods, setting_sentences, setting_urls, setting_values
 from pixelflow.setting_values import Folders, Networks
 
 PREFIX = setting_sentences.PREFIX
@@ -98,7 +99,9 @@ class Settings(DatabaseSettings):
         Field(min_length=1, description="Whose tokens (JWT) are taken beside API keys: their `iss`. Default: nobody's"),
     ] = None
     jwt_jwks_url: Annotated[
-        str | None, Field(description="Where the issuer publishes its keys, such as https://id.example/jwks.json")
+        str | None,
+        AfterValidator(setting_urls.checked_jwks),
+        Field(description="Where the issuer publishes its keys, such as https://id.example/jwks.json"),
     ] = None
     jwt_audience: Annotated[
         str | None, Field(min_length=1, description="What tokens for this service hold in their `aud`")
@@ -133,9 +136,17 @@ class Settings(DatabaseSettings):
     max_attempts: Annotated[int, Field(ge=1, le=100, description="How often a job is tried")] = 5
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="How long one transform may take")] = 180
 
+    # Retention
+    retention_source_days: setting_periods.SourceDays = None
+    retention_output_days: setting_periods.OutputDays = None
+    retention_job_days: setting_periods.JobDays = None
+    retention_upload_days: setting_periods.UploadDays = 7
+    retention_history_days: setting_periods.HistoryDays = 90
+
     # Webhooks
     secrets_key: Annotated[
         SecretStr | None,
+        AfterValidator(setting_values.checked_key),
         Field(
             description="The key that webhook secrets and kept answers are encrypted with: 32 random bytes in "
             "URL-safe base64. The API and the controller don't start without it"
@@ -201,24 +212,10 @@ class Settings(DatabaseSettings):
         setting_urls.check_redis(value.get_secret_value())
         return value
 
-    @field_validator("jwt_jwks_url")
-    @classmethod
-    def _is_jwks(cls, value: str | None) -> str | None:
-        if value is not None:
-            setting_urls.check_jwks(value)
-        return value
-
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
     def _is_endpoint(cls, value: str | None) -> str | None:
         return None if value is None else setting_urls.endpoint(value)
-
-    @field_validator("secrets_key")
-    @classmethod
-    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            setting_values.check_key(value.get_secret_value())
-        return value
 
     @model_validator(mode="after")
     def _overlaps(self) -> Settings:
@@ -240,6 +237,16 @@ class Settings(DatabaseSettings):
                 {"missing": " and ".join(f"PIXELFLOW_JWT_{name.upper()}" for name in missing)},
             )
         return self
+
+    @model_validator(mode="after")
+    def _keeps_what_is_needed(self) -> Settings:
+        setting_periods.check(self.model_dump(include=setting_periods.TOGETHER), arrival=self.last_arrival)
+        return self
+
+    @property
+    def last_arrival(self) -> timedelta:
+        """How long after a job's end, or its erasure, files of it may still come in."""
+        return setting_periods.last_arrival(self.upload_url_seconds, self.lease_seconds)
 
     @property
     def public_endpoint_url(self) -> str:

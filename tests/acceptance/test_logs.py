@@ -88,6 +88,7 @@ def _expire_a_lease(stack: Stack, client: httpx.Client) -> str:
 
 def _kill_a_child(stack: Stack, client: httpx.Client) -> str:
     """Have a transform child die at its work."""
+    steps.done(client, pictures.photo())  # so that there is one that has started already
     slow = [steps.resize(f"s{number}", width=3000, format="avif") for number in range(8)]
     job_id: str = steps.started(client, pictures.noise(3000, 2000), *slow)["job_id"]
     worker = process_of(stack, "worker")

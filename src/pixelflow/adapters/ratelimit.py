@@ -145,7 +145,7 @@ class TokenBuckets:
 
     def _note_failure(self, error: Exception) -> None:
         if self._ask_again_at is None:
-            _log.warning("rate limiter away", cause=type(error).__name__)
+            _log.warning("rate limiter away", reason=type(error).__name__)
         self._leave_alone()
 
     def _note_answer(self) -> None:

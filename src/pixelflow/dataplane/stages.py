@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from pixelflow.adapters.store.attempts import ClaimedJob
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, trace_id_of
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, log_keys
 from pixelflow.contracts.pipeline import SOURCE, Step
 from pixelflow.dataplane.protocol import StepTime
 
@@ -82,7 +82,7 @@ def traced_attempt(tracing: Tracing, job: ClaimedJob, *, claim_begun_ns: int) ->
         tracing.span(
             "attempt", Kind.CONSUMER, parent=job.traceparent, begun_ns=claim_begun_ns, attributes=attributes
         ) as span,
-        structlog.contextvars.bound_contextvars(trace_id=trace_id_of(span.traceparent)),
+        structlog.contextvars.bound_contextvars(**log_keys(span)),
     ):
         tracing.past("claim", begun_ns=claim_begun_ns, ended_ns=claimed_ns)
         yield span

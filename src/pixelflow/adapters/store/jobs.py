@@ -16,7 +16,7 @@ _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata,
     webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
     attempts, max_attempts, task_id, error,
-    jobs.created_at, queued_at, started_at, finished_at,
+    jobs.created_at, queued_at, started_at, finished_at, source_expired_at, outputs_expired_at,
     CASE WHEN usage_logs.job_id IS NULL THEN NULL
          ELSE jsonb_build_object('pixels_processed', pixels_processed, 'bytes_saved', bytes_saved,
                                  'compute_time_ms', compute_time_ms)
@@ -53,6 +53,8 @@ class JobRow:
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    source_expired_at: datetime | None
+    outputs_expired_at: datetime | None
     usage: dict[str, int] | None
     outputs: list[dict[str, Any]]
 

@@ -74,6 +74,7 @@ JOB: dict[str, Any] = {
         "format": "jpeg",
         "width": 2400,
         "height": 1350,
+        "expired_at": None,
     },
     "pipeline": [_SMALL],
     "webhook_url": None,
@@ -95,10 +96,12 @@ JOB: dict[str, Any] = {
             "height": 360,
             "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
             "download_url": f"https://s3.example/pixelflow/outputs/{_JOB_ID}/1/small.webp?X-Amz-Signature=…",
+            "expired_at": None,
         }
     ],
     "error": None,
     "usage": {"pixels_processed": 230_400, "bytes_saved": 2_424_938, "compute_time_ms": 34},
+    "expires_at": "2026-12-23T14:01:12.701Z",
 }
 
 JOBS: dict[str, Any] = {"data": [JOB], "next_cursor": None}

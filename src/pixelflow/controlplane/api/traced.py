@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixelflow.adapters.telemetry.tracing import Kind, Span, Tracing, trace_id_of
+from pixelflow.adapters.telemetry.tracing import Kind, Span, Tracing, log_keys
 from pixelflow.controlplane.api.envelope import route_of
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -38,7 +38,7 @@ class Traced:
         parent = _readable(Headers(scope=scope).get("traceparent"))
         with self._tracing.span("HTTP", Kind.SERVER, parent=parent) as span:
             scope.setdefault("state", {})["traceparent"] = span.traceparent
-            with structlog.contextvars.bound_contextvars(**_logged(span)):
+            with structlog.contextvars.bound_contextvars(**log_keys(span)):
                 await self._serve(scope, receive, send, span)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
@@ -48,11 +48,6 @@ class Traced:
             await send(message)
 
         await self._app(scope, receive, send_and_tell)
-
-
-def _logged(span: Span) -> dict[str, str]:
-    trace_id = trace_id_of(span.traceparent)
-    return {"trace_id": trace_id} if trace_id else {}
 
 
 def _tell(span: Span, scope: Scope, status: int) -> None:

@@ -25,7 +25,7 @@ from pixelflow.adapters.outbound_http import Answer, OutboundHttp
 from pixelflow.adapters.store import events
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, Untraced, trace_id_of
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, Untraced, log_keys
 from pixelflow.contracts.events import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
 from pixelflow.contracts.job import Job
 from pixelflow.contracts.problems import DependencyError, NotFoundError, PixelflowError, TargetError
@@ -127,7 +127,7 @@ class Courier:
     async def _deliver(self, event: HeldEvent) -> None:
         with (
             self._tracing.span("webhook", Kind.CLIENT, parent=event.traceparent, attributes=_attributes(event)) as span,
-            structlog.contextvars.bound_contextvars(trace_id=trace_id_of(span.traceparent)),
+            structlog.contextvars.bound_contextvars(**log_keys(span)),
         ):
             await self._deliver_within(event, span)
 
