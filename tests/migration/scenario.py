@@ -13,7 +13,7 @@ from tests.migration.recorder import Recorder
 from tests.migration.tape import now
 
 from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import EVERYONE, Reach, of_key, of_user
+from pixelflow.adapters.store.database import EVERYONE, NOBODY, Reach, of_key, of_user
 from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
 from pixelflow.contracts.job import CreateJobRequest, JobStatus
 
@@ -46,7 +46,7 @@ async def _keys(record: Recorder) -> None:
     await record.call("keys.is_past", MINE, now() + DAY)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=now() + DAY, **new)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=None, **new)
-    await record.call("keys.find_valid", of_key("k1"), "k1", stale=MINUTE)
+    await record.call("keys.find_valid", NOBODY, "k1", stale=MINUTE)
     await record.call("keys.touch", of_key("k1"), "k1", stale=MINUTE)
     await record.call("keys.find_user", EVERYONE, "k1")
     await record.call("keys.revoke", MINE, key_id="k1", user_id=USER)
