@@ -100,7 +100,8 @@ def _renew(database: Database) -> Arguments:
 
 def _queue(database: Database) -> Arguments:
     row = _job(database, "created", HEAVY)
-    values = {"task_id": uuid4(), "source_bytes": 1, "traceparent": None, "new_run": False}
+    source = {"source_key": f"uploads/{row['job_id']}/source", "source_bytes": 1}
+    values = {"task_id": uuid4(), "traceparent": None, "new_run": False, **source}
     return (), {"job_id": row["job_id"], "user_id": HEAVY, "moved_from": [JobStatus.CREATED], **values}
 
 
