@@ -5,21 +5,18 @@ There is no default for a secret or for the address of a server: a process that 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pixelflow import setting_urls
+from pixelflow import setting_sentences, setting_urls, setting_values
 
-PREFIX = "PIXELFLOW_"
-SECRETS_KEY_BYTES = 32
-"""What AES-256 takes."""
+PREFIX = setting_sentences.PREFIX
 
 
 _Kind = TypeVar("_Kind", bound=BaseSettings)
@@ -150,6 +147,25 @@ class Settings(DatabaseSettings):
         Path | None, Field(description="Where sources and outputs lie while they are worked on. Default: the system's")
     ] = None
 
+    # Metrics
+    metrics_enabled: Annotated[bool, Field(description="Whether /metrics is served to Prometheus at all")] = True
+    metrics_host: Annotated[str, Field(description="Address that /metrics is served on")] = "127.0.0.1"
+    metrics_port: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=65535,
+            description="Port that /metrics is served on; 0: any free one, which is logged. "
+            "Default: 9090 of an API, 9091 of a worker, 9092 of a controller",
+        ),
+    ] = None
+    metrics_top_users: Annotated[
+        int,
+        Field(
+            ge=0, le=1000, description="How many users the controller's metrics name, those with most pixels; 0: none"
+        ),
+    ] = 10
+
     # Logs
     log_format: Annotated[
         Literal["auto", "json", "console"], Field(description="`auto`: readable on a terminal, else JSON")
@@ -180,8 +196,8 @@ class Settings(DatabaseSettings):
     @field_validator("secrets_key")
     @classmethod
     def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(_unbase64(value)) != SECRETS_KEY_BYTES:
-            raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
+        if value is not None:
+            setting_values.check_key(value.get_secret_value())
         return value
 
     @field_validator("webhook_allow_cidrs", mode="before")
@@ -197,14 +213,7 @@ class Settings(DatabaseSettings):
     @field_validator("local_roots")
     @classmethod
     def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
-        for root in roots:
-            if not root.is_absolute() or not root.is_dir():
-                raise PydanticCustomError(
-                    "not_a_folder",
-                    "must name folders that exist, by absolute paths; {root} is not one",
-                    {"root": str(root)},
-                )
-        return tuple(root.resolve() for root in roots)
+        return setting_values.existing_folders(roots)
 
     @model_validator(mode="after")
     def _overlaps(self) -> Settings:
@@ -239,15 +248,8 @@ class Settings(DatabaseSettings):
             SettingsError: it is not set.
         """
         if self.secrets_key is None:
-            raise SettingsError(_missing("secrets_key"))
-        return _unbase64(self.secrets_key)
-
-
-def _unbase64(value: SecretStr) -> bytes:
-    try:
-        return base64.b64decode(value.get_secret_value().rstrip("=") + "=", altchars=b"-_", validate=True)
-    except ValueError:
-        return b""
+            raise SettingsError(setting_sentences.missing("secrets_key", _meaning))
+        return setting_values.unbase64(self.secrets_key.get_secret_value())
 
 
 def load(given: Mapping[str, str] | None = None) -> Settings:
@@ -271,7 +273,8 @@ def _read(kind: type[_Kind], given: Mapping[str, str] | None) -> _Kind:
     try:
         return kind(**_by_field(given or {}))  # the environment gives the rest of what is required
     except ValidationError as error:
-        sentences = [_sentence(row) for row in error.errors(include_url=False, include_input=False)]
+        rows = error.errors(include_url=False, include_input=False)
+        sentences = [setting_sentences.wrong(row, _meaning) for row in rows]
         raise SettingsError("\n".join(sentences)) from None
 
 
@@ -279,22 +282,5 @@ def _by_field(variables: Mapping[str, str]) -> dict[str, Any]:
     return {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
 
 
-def _sentence(row: ErrorDetails) -> str:
-    if not row["loc"]:
-        return f"{row['msg']}."
-    name = str(row["loc"][0])
-    if row["type"] == "missing":
-        return _missing(name)
-    return f"{_variable(name)} is wrong: {row['msg'][0].lower()}{row['msg'][1:]}. {_meaning(name)}"
-
-
-def _missing(name: str) -> str:
-    return f"{_variable(name)} is not set. {_meaning(name)}"
-
-
-def _variable(name: str) -> str:
-    return f"{PREFIX}{name.upper()}"
-
-
 def _meaning(name: str) -> str:
-    return f"It is: {Settings.model_fields[name].description}."
+    return Settings.model_fields[name].description or ""

@@ -138,6 +138,7 @@ def set_stage(
         **objects.environment,
         "PIXELFLOW_SECRETS_KEY": home.secrets["secrets_key"],
         "PIXELFLOW_WORKER_TEMP_DIR": str(scratch),
+        "PIXELFLOW_METRICS_PORT": "0",  # several of each role beside one another
         **settings,
     }
 

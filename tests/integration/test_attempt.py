@@ -12,6 +12,7 @@ from uuid import UUID
 
 import obstore
 import pytest
+from prometheus_client import CollectorRegistry
 from tests.acceptance import pictures
 from tests.integration.job_rows import LEASE, claimed, row_of, rows
 
@@ -19,6 +20,7 @@ from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.problems import ObjectsUnavailableError
 from pixelflow.dataplane.attempt import Attempts, Bounds
 from pixelflow.dataplane.child_process import ChildLimits
@@ -43,6 +45,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     sandbox.close()
 
 
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> WorkerMetrics:
+    return WorkerMetrics(registry)
+
+
 @pytest.fixture(scope="session")
 def storage(quiet_stack: Stack) -> ObjectStorage:
     names = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in quiet_stack.environment.items()}
@@ -64,13 +76,15 @@ class Unavailable:
 
 
 @pytest.fixture
-def run(database: Database, sandbox: Sandbox, storage: ObjectStorage, tmp_path: Path) -> Callable[..., None]:
+def run(
+    database: Database, sandbox: Sandbox, storage: ObjectStorage, metrics: WorkerMetrics, tmp_path: Path
+) -> Callable[..., None]:
     """Makes an attempt at a claimed job."""
     scratch = tmp_path_of(sandbox, tmp_path)
 
     def run(job: ClaimedJob, held: HeldLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
         told: dict[str, Any] = {"sandbox": sandbox, "storages": {"s3_presigned": storage}, **parts}
-        Attempts(database=database, bounds=BOUNDS, scratch=scratch, jitter=lambda: 0.0, **told).run(
+        Attempts(database=database, bounds=BOUNDS, scratch=scratch, metrics=metrics, jitter=lambda: 0.0, **told).run(
             job, held or HeldLease(job.lease, until=0)
         )
         assert list(scratch.iterdir()) == [], "nothing is left in the scratch folder"

@@ -35,6 +35,7 @@ _GROUPS = {
     "lease_seconds": "Jobs",
     "secrets_key": "Webhooks",
     "worker_concurrency": "Worker",
+    "metrics_enabled": "Metrics",
     "log_format": "Logs",
 }
 """The first setting of each group → what the group is about."""

@@ -7,11 +7,13 @@ from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.dependencies import Dependencies
 from pixelflow.contracts.problems import StoreUnavailableError
 from pixelflow.controlplane.api.app import make_app
-from pixelflow.controlplane.api.readiness import Dependencies
 from pixelflow.controlplane.api.services import Services
 
 
@@ -20,7 +22,7 @@ def _no_services() -> AbstractAsyncContextManager[Services]:
 
 
 async def test_a_bug_is_answered_as_a_problem_and_logged_once() -> None:
-    app = make_app(_no_services)
+    app = make_app(_no_services, ApiMetrics(CollectorRegistry()))
 
     @app.get("/broken")
     async def broken() -> None:
@@ -55,7 +57,8 @@ class Server:
 async def test_however_many_want_to_know_the_servers_are_asked_once_a_second(away: bool) -> None:
     now, server = [100.0], Server()
     server.away = away
-    dependencies = Dependencies({"one": server.ask}, clock=lambda: now[0])
+    told: list[bool] = []
+    dependencies = Dependencies({"one": server.ask}, judged=lambda _, *, up: told.append(up), clock=lambda: now[0])
     answers = await asyncio.gather(*(dependencies.verdicts() for _ in range(50)))
     assert answers == [{"one": "unavailable" if away else "ok"}] * 50
     now[0] += 0.9
@@ -65,3 +68,4 @@ async def test_however_many_want_to_know_the_servers_are_asked_once_a_second(awa
     now[0] += 0.1
     assert await dependencies.verdicts() == {"one": "ok" if away else "unavailable"}
     assert server.asked == 2
+    assert told == [not away, away], "the metrics are told of each verdict, once"

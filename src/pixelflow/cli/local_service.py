@@ -20,10 +20,18 @@ USER = "local"
 _DATABASE_URL = "PIXELFLOW_DATABASE_URL"
 
 
-def run(home: Path | None, api_port: int) -> ExitCode:
+def run(home: Path | None, api_port: int, metrics_port: int | None) -> ExitCode:
     """Run the whole service until it is told to end."""
     try:
-        up.run(home, api_port=api_port, say=_say, check=settings.load, migrate=_migrate, seed=_seed)
+        up.run(
+            home,
+            api_port=api_port,
+            metrics_port=metrics_port,
+            say=_say,
+            check=settings.load,
+            migrate=_migrate,
+            seed=_seed,
+        )
     except settings.SettingsError as error:
         complain_by_line(error)
         return ExitCode.MISCONFIGURED

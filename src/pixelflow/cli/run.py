@@ -22,11 +22,23 @@ def up(
             min=0, max=65535, envvar="PIXELFLOW_API_PORT", help="Of the API; if it is busy, the next free one; 0: any."
         ),
     ] = 8080,
+    metrics: Annotated[
+        bool, typer.Option(envvar="PIXELFLOW_METRICS_ENABLED", help="Whether its processes tell metrics.")
+    ] = True,
+    metrics_port: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            envvar="PIXELFLOW_METRICS_PORT",
+            help="Of the API's metrics, the worker's and the controller's after it; busy ones are left out; 0: any.",
+        ),
+    ] = 9090,
 ) -> None:
     """Run the whole service on this machine, servers included, until Ctrl-C, which ends it with exit code 0."""
     from pixelflow.cli import local_service  # noqa: PLC0415 - see the package's docstring
 
-    raise typer.Exit(local_service.run(home, api_port))
+    raise typer.Exit(local_service.run(home, api_port, metrics_port if metrics else None))
 
 
 def api() -> None:

@@ -49,7 +49,7 @@ def running() -> Iterator[Session]:
 
 
 def _start(home: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
-    up = [sys.executable, "-m", "pixelflow", "up", "--home", str(home)]
+    up = [sys.executable, "-m", "pixelflow", "up", "--home", str(home), "--metrics-port", "0"]
     # The launcher binds it to this process's life. A session of its own keeps Ctrl-C from it: it is stopped in order.
     return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), "-", "-", *up],

@@ -64,13 +64,16 @@ class Jobs:
         objects: ObjectStorage,
         local_files: LocalFiles,
         new_id: Callable[[], UUID],
+        enqueued: Callable[[], None] = lambda: None,
     ) -> None:
+        """Use what is given; ``enqueued`` is told of each message that was sent."""
         self._settings = settings
         self._database = database
         self._queue = queue
         self._objects = objects
         self._local_files = local_files
         self._new_id = new_id
+        self._enqueued = enqueued
         self._shown = ShownJobs(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
@@ -264,6 +267,7 @@ class Jobs:
     async def _enqueue(self, user_id: str, task_id: UUID, message: ProcessImage) -> None:
         try:
             await asyncio.to_thread(self._queue.send, task_id, message)
+            self._enqueued()
         except QueueUnavailableError:
             _log.warning("queue unavailable; the relay will send", job_id=str(message.job_id))
             async with self._database.connection(of_user(user_id)) as connection:

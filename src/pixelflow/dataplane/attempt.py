@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.adapters.telemetry.worker_metrics import AttemptEnd, WorkerMetrics
 from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step
 from pixelflow.contracts.problems import (
     AttemptsExhaustedError,
@@ -35,9 +36,9 @@ from pixelflow.contracts.problems import (
 )
 from pixelflow.dataplane.leases import GoodbyeError, HeldLease, LeaseLostError
 from pixelflow.dataplane.protocol import Limits
+from pixelflow.dataplane.retry import retry_seconds
 from pixelflow.dataplane.sandbox import Assignment, Sandbox, Transformed
 
-MAX_RETRY_SECONDS = 300.0
 _FINISH_PAUSE_SECONDS = 0.5
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 
@@ -92,6 +93,7 @@ class Attempts:
         storages: Mapping[str, Storage],
         bounds: Bounds,
         scratch: Path,
+        metrics: WorkerMetrics,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
@@ -99,28 +101,42 @@ class Attempts:
         self._storages = storages
         self._bounds = bounds
         self._scratch = scratch
+        self._metrics = metrics
         self._jitter = jitter
 
     def run(self, job: ClaimedJob, held: HeldLease) -> None:
         """Make one attempt, and write how it ended."""
-        stages = Stages()
+        stages, started = Stages(), time.monotonic()
+        end = self._run(job, held, stages)
+        self._metrics.attempt_ended(
+            job.source_type,
+            end,
+            seconds=time.monotonic() - started,
+            queued_seconds=job.queued_seconds,
+            stages=stages.milliseconds,
+        )
+
+    def _run(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> AttemptEnd:
         log = _log.bind(job_id=str(job.job_id), attempt=job.lease_token)
         try:
             self._work(job, held, stages)
-            log.info("succeeded", **stages.milliseconds)
         except LeaseLostError:
             log.warning("given up: the job is no longer this worker's")
+            return AttemptEnd.LOST
         except GoodbyeError:
-            self._hand_back(job, None, stages, counted=False)
+            written = self._hand_back(job, None, stages, counted=False)
             log.info("handed back: the worker is leaving")
+            return AttemptEnd.HANDED_BACK if written else AttemptEnd.LOST
         except PixelflowError as error:
             log.warning("attempt failed", code=error.code, detail=error.detail, retryable=error.retryable)
-            self._end_badly(job, error, stages)
+            return self._end_badly(job, error, stages)
         except Exception as error:  # a bug, or a disk that is full: neither may cost the worker its thread
             log.exception("attempt failed unexpectedly")
             crash = TransformCrashedError("Something went wrong on our side while the job was worked on")
             crash.__cause__ = error
-            self._end_badly(job, crash, stages)
+            return self._end_badly(job, crash, stages)
+        log.info("succeeded", **stages.milliseconds)
+        return AttemptEnd.SUCCEEDED
 
     def _work(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> None:
         """The stages, in order."""
@@ -133,17 +149,18 @@ class Attempts:
             held.check()
             with stages.measured("store"):
                 outputs = _store(job, held, transformed, storage)
-        found = transformed.source
+        found, usage = transformed.source, _usage(source_bytes, outputs, transformed)
         succeed = partial(
             attempts.succeed,
             lease=job.lease,
             source=SourceFacts(source_bytes, sha256, found.format, found.width, found.height),
             outputs=outputs,
-            usage=_usage(source_bytes, outputs, transformed),
+            usage=usage,
             stages=stages.milliseconds,
         )
         with stages.measured("finish"):
             self._write_success(held, succeed)
+        self._metrics.billed(**asdict(usage), formats=[output.format for output in outputs])
 
     @contextmanager
     def _private_directory(self) -> Iterator[Path]:
@@ -182,19 +199,27 @@ class Attempts:
                 raise LeaseLostError
             return
 
-    def _end_badly(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> None:
+    def _end_badly(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> AttemptEnd:
         if error.retryable and job.attempts < job.max_attempts:
-            self._hand_back(job, error, stages, counted=True)
-            return
-        if error.retryable:
-            error = AttemptsExhaustedError(f"Tried {job.attempts} times; the last time: {error.detail}")
-        with _outcome_unwritten_is_logged(job), self._database.connection() as connection:
-            attempts.fail(connection, job.lease, error=_told(error), stages=stages.milliseconds)
+            end, written = AttemptEnd.RETRIED, self._hand_back(job, error, stages, counted=True)
+        else:
+            if error.retryable:
+                error = AttemptsExhaustedError(f"Tried {job.attempts} times; the last time: {error.detail}")
+            end, written = AttemptEnd.FAILED, self._fail(job, error, stages)
+        if not written:
+            return AttemptEnd.LOST
+        self._metrics.attempt_failed(error.code)
+        return end
 
-    def _hand_back(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> None:
+    def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
+        with _outcome_unwritten_is_logged(job), self._database.connection() as connection:
+            return attempts.fail(connection, job.lease, error=_told(error), stages=stages.milliseconds)
+        return False
+
+    def _hand_back(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
         delay = timedelta(seconds=retry_seconds(job.attempts, self._jitter()) if counted else 0)
         with _outcome_unwritten_is_logged(job), self._database.connection() as connection:
-            attempts.hand_back(
+            return attempts.hand_back(
                 connection,
                 job.lease,
                 delay=delay,
@@ -202,21 +227,7 @@ class Attempts:
                 error=_told(error) if error else None,
                 stages=stages.milliseconds,
             )
-
-
-def retry_seconds(attempts_made: int, jitter: float) -> float:
-    """How long to wait after so many attempts: 1, 4, 16 … s, at most five minutes, the later half of it at random.
-
-    The five attempts that a job has by default outlast an outage of 40 s: a restart of what we stand on fails no job.
-    «Equal jitter»: spreads what failed together, and still waits at least half (M. Brooker, Exponential Backoff and
-    Jitter, 2015).
-
-    Args:
-        attempts_made: at least 1.
-        jitter: from 0 to 1.
-    """
-    full = min(MAX_RETRY_SECONDS, 4.0 ** (attempts_made - 1))
-    return full / 2 + jitter * full / 2
+        return False
 
 
 def _told(error: PixelflowError) -> dict[str, str | None]:

@@ -74,11 +74,22 @@ OnChild = Callable[[Callable[[], None] | None], None]
 class Sandbox:
     """The children, and the semaphore around them."""
 
-    def __init__(self, *, slots: int, limits: ChildLimits, scratch: Path, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        limits: ChildLimits,
+        scratch: Path,
+        program: Sequence[str] = PROGRAM,
+        child_started: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start nothing yet; ``child_started`` is told of each child that is started."""
+        self._child_started = child_started
         self._limits = limits
         self._scratch = scratch
         self._program = program
         self._slots = threading.BoundedSemaphore(slots)
+        self._active = 0
         self._idle: list[ChildProcess] = []
         self._lock = threading.Lock()
         # The kernel kills a child when the thread that started it ends; this one lives as long as the worker.
@@ -104,7 +115,20 @@ class Sandbox:
     def slot(self) -> Iterator[Callable[[Assignment, OnChild], Transformed]]:
         """Wait for a slot; gives the function that transforms in it, which raises a ``JobError`` if it can't."""
         with self._slots:
-            yield self._transform
+            self._count_active(1)
+            try:
+                yield self._transform
+            finally:
+                self._count_active(-1)
+
+    @property
+    def active(self) -> int:
+        """How many slots are taken."""
+        return self._active
+
+    def _count_active(self, change: int) -> None:
+        with self._lock:
+            self._active += change
 
     def _transform(self, assignment: Assignment, on_child: OnChild) -> Transformed:
         child = self._take()
@@ -165,6 +189,7 @@ class Sandbox:
 
     def _new_child(self) -> ChildProcess:
         child = self._starter.submit(ChildProcess, self._limits, self._scratch, self._program).result()
+        self._child_started()
         try:
             child.wait_ready()
         except BaseException:

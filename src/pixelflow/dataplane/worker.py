@@ -5,12 +5,14 @@ Never decodes a picture itself: that is for its children.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from queue import SimpleQueue
 
 import structlog
@@ -20,7 +22,11 @@ from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import Consumer
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.database import Database
+from pixelflow.adapters.telemetry.dependencies import Dependencies, asked_in_a_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
+from pixelflow.adapters.telemetry.metrics import new_registry
+from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.job import SourceType
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.problems import StoreUnavailableError
@@ -34,21 +40,26 @@ from pixelflow.dataplane.scratch import scratch_folder
 from pixelflow.settings import Settings
 
 _HAND_BACK_SECONDS = 2.0
+_OWN_CONNECTIONS = 2
+"""To the database, beside one for each job in hand: to renew leases, and to see whether it is there."""
 
 _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then finish or hand back what is in hand."""
+    """Work until SIGTERM or SIGINT, then finish or hand back what is in hand.
+
+    Raises:
+        SettingsError: the port of the metrics is taken.
+    """
     configure_logs(settings, role="worker")
     confine.hide_from_children()
     stop: SimpleQueue[int] = SimpleQueue()  # an Event would deadlock on a signal within a signal
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda number, _: stop.put(number))
-    with ExitStack() as stack:
-        keeper, handle = _assemble(settings, stack)
-        consumer = Consumer(settings.redis_url.get_secret_value(), threads=settings.worker_concurrency, handle=handle)
-        stack.callback(consumer.close)
+    registry = new_registry()
+    with serving(registry, settings, role="worker"), ExitStack() as stack:
+        keeper, consumer = _assemble(settings, WorkerMetrics(registry), stack)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
         stop.get()
@@ -60,16 +71,19 @@ def run(settings: Settings) -> None:
     _log.info("worker stopped")
 
 
-def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callable[[ProcessImage], None]]:
+def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> tuple[LeaseKeeper, Consumer]:
     scratch = stack.enter_context(scratch_folder(settings.worker_temp_dir))
     limits = ChildLimits(memory_bytes=settings.worker_child_memory_bytes, seconds=settings.job_timeout_seconds)
-    sandbox = Sandbox(slots=settings.worker_max_active_jobs, limits=limits, scratch=scratch)
+    slots = settings.worker_max_active_jobs
+    sandbox = Sandbox(slots=slots, limits=limits, scratch=scratch, child_started=metrics.child_started)
+    metrics.has_slots(slots, lambda: sandbox.active)
     stack.callback(sandbox.close)
     sandbox.start()
+    objects = ObjectStorage(settings)
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
-            max_connections=settings.worker_concurrency + 1,
+            max_connections=settings.worker_concurrency + _OWN_CONNECTIONS,
             application="pixelflow-worker",
         )
     )
@@ -81,7 +95,7 @@ def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callab
         database=database,
         sandbox=sandbox,
         storages={
-            SourceType.S3_PRESIGNED: ObjectStorage(settings),
+            SourceType.S3_PRESIGNED: objects,
             SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
         },
         bounds=Bounds(
@@ -93,8 +107,30 @@ def _assemble(settings: Settings, stack: ExitStack) -> tuple[LeaseKeeper, Callab
             ),
         ),
         scratch=scratch,
+        metrics=metrics,
     )
-    return keeper, _handler(database, keeper, runner, lease)
+    consumer = Consumer(
+        settings.redis_url.get_secret_value(),
+        threads=settings.worker_concurrency,
+        handle=_handler(database, keeper, runner, lease),
+        rejected=metrics.message_rejected,
+    )
+    stack.callback(consumer.close)
+    stack.enter_context(asked_in_a_thread(_dependencies(database, consumer, objects, metrics)))
+    return keeper, consumer
+
+
+def _dependencies(
+    database: Database, consumer: Consumer, objects: ObjectStorage, metrics: WorkerMetrics
+) -> Dependencies:
+    return Dependencies(
+        {
+            "postgres": partial(asyncio.to_thread, database.ping),
+            "redis": partial(asyncio.to_thread, consumer.ping),
+            "object_storage": objects.ping,
+        },
+        judged=metrics.process.dependency_judged,
+    )
 
 
 def _handler(

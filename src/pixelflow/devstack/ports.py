@@ -42,6 +42,21 @@ def listen(wanted: int, *, say: Callable[[str], None]) -> socket.socket:
     raise StackError(f"No free port was found on {LOOPBACK} from {wanted} on.")
 
 
+def next_ports(wanted: int, names: Iterable[str], *, say: Callable[[str], None]) -> dict[str, int]:
+    """A free port for each: the one after its neighbour's, from ``wanted`` on, or for 0 any.
+
+    Raises:
+        StackError: none is free.
+    """
+    chosen: dict[str, int] = {}
+    for offset, name in enumerate(names):
+        first = wanted + offset
+        candidates = range(first, min(first + NEIGHBOURS, PORTS.stop)) if wanted else _candidates(None)
+        chosen[name] = _first_free(candidates, taken=chosen.values())
+        _say_if_replaced(f"the metrics of {name}", first if wanted else None, chosen[name], say)
+    return chosen
+
+
 def choose_ports(home: Home, servers: Iterable[str], *, say: Callable[[str], None]) -> dict[str, int]:
     """One free port per server, the same as last time where possible.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
 from pixelflow.devstack.objects import Objects
-from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen
+from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
 from pixelflow.devstack.supervisor import Supervisor
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 DEFAULT_API_PORT = 8080
+DEFAULT_METRICS_PORT = 9090
+METRICS = "metrics.json"
+"""Where each process of PixelFlow's own tells its metrics."""
+TELL_METRICS = ("api", "worker", "controller")
+"""By the order of their ports."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,16 @@ class Stack:
     """
 
     def __init__(
-        self, home: Home, listening: socket.socket, ports: Mapping[str, int], say: Callable[[str], None]
+        self,
+        home: Home,
+        listening: socket.socket,
+        ports: Mapping[str, int],
+        metrics_ports: Mapping[str, int],
+        *,
+        say: Callable[[str], None],
     ) -> None:
         self.home = home
+        self._metrics_ports = metrics_ports
         self._listening = listening
         self._ports = {**ports, "api": listening.getsockname()[1]}
         self._supervisor = Supervisor(say)
@@ -60,12 +72,21 @@ class Stack:
         self._objects = Objects(home, ports[Objects.name])
 
     @classmethod
-    def open(cls, home: Path, *, api_port: int = DEFAULT_API_PORT, say: Callable[[str], None]) -> Stack:
+    def open(
+        cls,
+        home: Path,
+        *,
+        api_port: int = DEFAULT_API_PORT,
+        metrics_port: int | None = 0,
+        say: Callable[[str], None],
+    ) -> Stack:
         """Prepare and lock the home, and choose ports; starts nothing.
 
         Args:
             home: a new, an empty or an earlier home directory.
             api_port: what the API should listen on; the next free one is taken if it is busy, any if it is 0.
+            metrics_port: where the API should tell its metrics, the worker one further on, the controller another;
+                the next free ones are taken if they are busy, any for 0; None: nobody tells any.
             say: told, in sentences, what a person should know.
 
         Raises:
@@ -76,7 +97,10 @@ class Stack:
             opened.callback(locked.close)
             listening = opened.enter_context(listen(api_port, say=say))
             ports = choose_ports(locked, (Postgres.name, Valkey.name, Objects.name), say=say)
-            stack = cls(locked, listening, ports, say)
+            names = TELL_METRICS if metrics_port is not None else ()
+            metrics_ports = next_ports(metrics_port or 0, names, say=say)
+            stack = cls(locked, listening, ports, metrics_ports, say=say)
+            locked.write(METRICS, stack.metrics_urls)
             opened.pop_all()
             return stack
 
@@ -95,7 +119,15 @@ class Stack:
             "PIXELFLOW_SECRETS_KEY": self.home.secrets["secrets_key"],
             "PIXELFLOW_API_HOST": LOOPBACK,
             "PIXELFLOW_API_PORT": str(self._ports["api"]),
+            "PIXELFLOW_METRICS_ENABLED": str(bool(self._metrics_ports)).lower(),
+            "PIXELFLOW_METRICS_HOST": LOOPBACK,
+            "PIXELFLOW_METRICS_PORT": "0",  # whatever is started beside the roles takes nobody's
         }
+
+    @property
+    def metrics_urls(self) -> dict[str, str]:
+        """Where each role tells its metrics, or will."""
+        return {role: f"http://{LOOPBACK}:{port}/metrics" for role, port in self._metrics_ports.items()}
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -123,7 +155,14 @@ class Stack:
             StackError: one of them ended at once, or its URL does not answer; the message has the end of its log.
         """
         environment = {**os.environ, **self.environment}
-        self._supervisor.start([_Process(self.home, role, environment, self._listening.fileno()) for role in roles])
+        self._supervisor.start(
+            [_Process(self.home, role, environment | self._own_port(role), self._listening.fileno()) for role in roles]
+        )
+
+    def _own_port(self, role: Role) -> dict[str, str]:
+        """The same at every start, so that whoever asks for its metrics finds it again."""
+        port = self._metrics_ports.get(role.name)
+        return {} if port is None else {"PIXELFLOW_METRICS_PORT": str(port)}
 
     def watch(self) -> None:
         """Start again whatever dies, until an exception (such as a signal's) ends it."""

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from pixelflow.devstack.home import CREDENTIALS, default_home
-from pixelflow.devstack.stack import DEFAULT_API_PORT, Role, Stack
+from pixelflow.devstack.stack import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, Role, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +34,7 @@ def run(
     home: Path | None = None,
     *,
     api_port: int = DEFAULT_API_PORT,
+    metrics_port: int | None = DEFAULT_METRICS_PORT,
     say: Callable[[str], None],
     check: Callable[[Mapping[str, str]], object],
     migrate: Callable[[Mapping[str, str]], None],
@@ -45,6 +46,7 @@ def run(
     Args:
         home: where everything is kept; :func:`default_home` if None.
         api_port: what the API should listen on; the next free one is taken, and said, if it is busy; 0 takes any.
+        metrics_port: where the API should tell its metrics, and the others after it, as :meth:`Stack.open` has it.
         say: told, in sentences, what a person should know; without secrets.
         check: refuses, by an exception of its own, settings with which no process would start; nothing runs yet.
         migrate: brings the database up to date; given the settings of the stack.
@@ -57,7 +59,7 @@ def run(
     with (
         contextlib.suppress(KeyboardInterrupt),
         _signals_interrupting(),
-        Stack.open(home or default_home(), api_port=api_port, say=say) as stack,
+        Stack.open(home or default_home(), api_port=api_port, metrics_port=metrics_port, say=say) as stack,
     ):
         check(stack.environment)
         say(f"Starting Postgres, Valkey, an S3 server and PixelFlow in {stack.home.path} …")
@@ -88,6 +90,7 @@ def _greeting(stack: Stack) -> list[str]:
         f"PixelFlow is ready: {stack.api_url}",
         f"  {'documents':<10} {stack.api_url}/docs (the page needs the internet), {stack.api_url}/openapi.json",
         *(f"  {name:<10} {where}" for name, where in stack.addresses.items()),
+        *(f"  {'metrics':<10} {url} ({role})" for role, url in stack.metrics_urls.items()),
         f"  {'data':<10} {home}",
         f"  {'logs':<10} {home / 'logs'}",
         f"  {'API key':<10} {home / CREDENTIALS}",

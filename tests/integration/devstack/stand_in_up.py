@@ -81,4 +81,13 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     os.environ["PIXELFLOW_TOLD"] = "by the caller"
-    up.run(Path(sys.argv[1]), api_port=int(sys.argv[2]), say=say, check=dict, migrate=migrate, seed=seed, roles=roles)
+    up.run(
+        Path(sys.argv[1]),
+        api_port=int(sys.argv[2]),
+        metrics_port=0,
+        say=say,
+        check=dict,
+        migrate=migrate,
+        seed=seed,
+        roles=roles,
+    )

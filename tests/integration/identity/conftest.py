@@ -11,8 +11,10 @@ from uuid import uuid4
 
 import pytest
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack
@@ -69,7 +71,8 @@ def user_id() -> str:
 
 @contextmanager
 def _serving(settings: Settings) -> Iterator[str]:
-    app = make_app(functools.partial(open_services, settings))
+    metrics = ApiMetrics(CollectorRegistry())
+    app = make_app(functools.partial(open_services, settings, metrics), metrics)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()

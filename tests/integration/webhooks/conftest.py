@@ -26,7 +26,7 @@ from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.store.events import Bounds
 from pixelflow.adapters.store.migrate import migrate
 from pixelflow.contracts.job import CreateJobRequest
-from pixelflow.controlplane.controller.courier import Courier, Sources
+from pixelflow.controlplane.controller.courier import BOUNDS, Courier, Sources
 from pixelflow.controlplane.jobs import Jobs
 from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
@@ -84,6 +84,8 @@ class Office:
     secrets: WebhookSecrets
     clock: Clock = field(default_factory=Clock)
     user_id: str = field(default_factory=lambda: f"user-{uuid4()}")
+    tried: list[str] = field(default_factory=list)
+    """What the metrics are told."""
 
     async def ended_job(self, url: str, *, status: str = "canceled", user_id: str | None = None) -> UUID:
         """A job with a webhook that ended as ``status``."""
@@ -116,8 +118,15 @@ class Office:
         sources = Sources(
             show=self.shown_jobs.get, secrets=self.secrets.valid, new_id=new_id, clock=self.clock, jitter=lambda: 0.5
         )
-        extra = {"bounds": bounds} if bounds else {}
-        courier = Courier(self.database, outbound, sources, timeout=patience, in_hand=in_hand, **extra)
+        courier = Courier(
+            self.database,
+            outbound,
+            sources,
+            bounds=bounds or BOUNDS,
+            timeout=patience,
+            in_hand=in_hand,
+            tried=self.tried.append,
+        )
         try:
             yield courier
         finally:

@@ -12,7 +12,8 @@ and what got lost on the way it would keep for as long as the worker lives.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -21,6 +22,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge, kept_as
 from pixelflow.contracts.messages import QUEUE
+from pixelflow.contracts.problems import QueueUnavailableError
 
 HEARTBEAT_MS = 30_000
 """A worker that is silent for so long is taken for dead, and its messages go back to the queue."""
@@ -48,6 +50,15 @@ def connect(redis_url: str, *, timeout: float) -> redis.Redis:
     return client
 
 
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """The one place where redis-py's errors become PixelFlow's."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise QueueUnavailableError("The queue is not available") from error
+
+
 class GuardedBroker(RedisBroker):
     """The broker, without dramatiq's middleware: retries, time limits and results are rows in Postgres."""
 
@@ -57,12 +68,14 @@ class GuardedBroker(RedisBroker):
         *,
         judge: Callable[[bytes], Verdict] = judge,
         clock: Callable[[], float] = time.time,
+        rejected: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE_PER_MILLION
         )
         self._judge = judge
         self._clock = clock
+        self._rejected = rejected
         self._tidy_at = 0.0
         self._offer = client.register_script(_OFFER)
         self._held: set[str] = set()
@@ -153,6 +166,7 @@ class GuardedBroker(RedisBroker):
             transaction.srem(self.taken_key, message_id)
             transaction.incr(f"{self.rejected_key}.count")
             count = transaction.execute()[-1]
+        self._rejected()
         _log.error("message rejected", bytes=len(raw), key=self.rejected_key, count=count)
 
     def _park(self, message_id: bytes) -> None:

@@ -11,7 +11,7 @@ import dramatiq
 import redis
 from dramatiq.worker import Worker
 
-from pixelflow.adapters.queue.broker import GuardedBroker, connect
+from pixelflow.adapters.queue.broker import GuardedBroker, connect, mapped_errors
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
 
 POLL_MS = 20
@@ -25,8 +25,16 @@ class Consumer:
     A message is acknowledged when ``handle`` returns or raises: what became of the job is in its row.
     """
 
-    def __init__(self, redis_url: str, *, threads: int, handle: Callable[[ProcessImage], None]) -> None:
-        self._broker = GuardedBroker(connect(redis_url, timeout=_TIMEOUT_SECONDS))
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        threads: int,
+        handle: Callable[[ProcessImage], None],
+        rejected: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Connect to nothing yet; ``rejected`` is told of each message that was set aside."""
+        self._broker = GuardedBroker(connect(redis_url, timeout=_TIMEOUT_SECONDS), rejected=rejected)
         self._handle = handle
         dramatiq.actor(broker=self._broker, actor_name=ACTOR, queue_name=QUEUE)(self._process_image)
         self._worker = Worker(self._broker, queues={QUEUE}, worker_threads=threads, worker_timeout=POLL_MS)
@@ -36,6 +44,15 @@ class Consumer:
 
     def _process_image(self, message: dict[str, Any]) -> None:
         self._handle(ProcessImage.model_validate(message))
+
+    def ping(self) -> None:
+        """Ask Redis whether it is there.
+
+        Raises:
+            QueueUnavailableError: it is not.
+        """
+        with mapped_errors():
+            self._broker.client.ping()
 
     def start(self) -> None:
         """Begin to take messages."""

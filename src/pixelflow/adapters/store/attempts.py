@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -38,11 +38,19 @@ class ClaimedJob:
     source_key: str
     pipeline: list[dict[str, Any]]
     traceparent: str | None
+    due_at: datetime
+    claimed_at: datetime
+    """Both by the database's clock."""
 
     @property
     def lease(self) -> Lease:
         """What every later write has to carry."""
         return Lease(self.job_id, self.lease_token)
+
+    @property
+    def queued_seconds(self) -> float:
+        """How long it had been due."""
+        return (self.claimed_at - self.due_at).total_seconds()
 
 
 def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timedelta) -> ClaimedJob | None:
@@ -55,7 +63,7 @@ def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timede
                                 lease_until = now() + %(lease)s, started_at = now()
                 WHERE job_id = %(job_id)s AND status = 'queued' AND run_at <= now()
                 RETURNING job_id, user_id, lease_token, attempts, max_attempts, source_type, source_key, pipeline,
-                          traceparent
+                          traceparent, run_at AS due_at, started_at AS claimed_at
             ), opened AS (
                 INSERT INTO attempts (job_id, attempt, worker_id) SELECT job_id, lease_token, %(worker_id)s FROM claimed
             )

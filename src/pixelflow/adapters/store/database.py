@@ -145,6 +145,15 @@ class AsyncDatabase:
             async with self._pool.connection() as connection:
                 yield connection
 
+    async def ping(self) -> None:
+        """Ask Postgres whether it is there.
+
+        Raises:
+            StoreUnavailableError: it is not.
+        """
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1")
+
 
 class Database:
     """Postgres, for the threads of a worker, who acts for everyone."""
@@ -173,3 +182,8 @@ class Database:
         """As :meth:`AsyncDatabase.connection`."""
         with _mapped_errors(), self._pool.connection() as connection:
             yield connection
+
+    def ping(self) -> None:
+        """As :meth:`AsyncDatabase.ping`."""
+        with self.connection() as connection:
+            connection.execute("SELECT 1")

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pixelflow import __version__
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.controlplane.api import deliveries, document, health, idempotency, jobs, keys, problems, webhook_secret
 from pixelflow.controlplane.api.envelope import Envelope
 from pixelflow.controlplane.api.services import Services
@@ -26,7 +27,7 @@ class _State(TypedDict):
     services: Services
 
 
-def make_app(services: Callable[[], AbstractAsyncContextManager[Services]]) -> FastAPI:
+def make_app(services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics) -> FastAPI:
     """The application; ``services`` opens what its routes work with, for as long as it runs."""
 
     @asynccontextmanager
@@ -42,7 +43,7 @@ def make_app(services: Callable[[], AbstractAsyncContextManager[Services]]) -> F
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
         redoc_url=None,
-        middleware=[Middleware(Envelope)],
+        middleware=[Middleware(Envelope, metrics=metrics)],
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)

@@ -1,4 +1,4 @@
-"""Around every request: an id, a limit on the body, a log line, an answer also to a bug.
+"""Around every request: an id, a limit on the body, a log line and a count, an answer also to a bug.
 
 Plain ASGI, so that nothing is buffered.
 """
@@ -15,10 +15,12 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.contracts.problems import BodyTooLargeError
 from pixelflow.controlplane.api import problems
 
 MAX_BODY_BYTES = 1024 * 1024
+UNMATCHED = "unmatched"
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 
 _log = structlog.get_logger("pixelflow.access")
@@ -27,8 +29,9 @@ _log = structlog.get_logger("pixelflow.access")
 class Envelope:
     """Middleware; the outermost."""
 
-    def __init__(self, app: ASGIApp, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, clock: Callable[[], float] = time.perf_counter) -> None:
         self._app = app
+        self._metrics = metrics
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,8 +64,16 @@ class Envelope:
             _log.exception("unhandled error")
             await problems.response(problems.bug(), request_id)(scope, receive, send_with_id)
         finally:
-            milliseconds = round((self._clock() - started) * 1000, 1)
-            _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+            self._tell(scope, status, seconds=self._clock() - started)
+
+    def _tell(self, scope: Scope, status: int, *, seconds: float) -> None:
+        self._metrics.answered(scope["method"], route_of(scope), status, seconds)
+        _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path that was asked for, such as ``/v1/jobs/{job_id}``: one of few, whatever is sent."""
+    return getattr(scope.get("route"), "path", UNMATCHED)
 
 
 def _request_id(scope: Scope) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from pixelflow.controlplane.api.readiness import Verdict
+from pixelflow.adapters.telemetry.dependencies import Verdict
 from pixelflow.controlplane.api.services import ServicesOf
 
 router = APIRouter(tags=["health"])

@@ -13,6 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.contracts.schemas import render
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import Services
@@ -26,7 +29,7 @@ async def _no_services() -> AsyncIterator[Services]:
 
 def openapi_document() -> dict[str, Any]:
     """The document, as a running API tells it at ``/openapi.json``."""
-    return make_app(_no_services).openapi()
+    return make_app(_no_services, ApiMetrics(CollectorRegistry())).openapi()
 
 
 def main() -> None:

@@ -8,7 +8,10 @@ import sys
 
 import uvicorn
 
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.adapters.telemetry.logs import configure_logs
+from pixelflow.adapters.telemetry.metrics import new_registry
+from pixelflow.adapters.telemetry.metrics_server import serving
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.settings import Settings
@@ -26,13 +29,20 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only this process needs is not set.
+        SettingsError: what only this process needs is not set, or the port of its metrics is taken.
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
+    registry = new_registry()
+    metrics = ApiMetrics(registry)
+    with serving(registry, settings, role="api"):
+        _serve(settings, metrics)
+
+
+def _serve(settings: Settings, metrics: ApiMetrics) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(functools.partial(open_services, settings)),
+            make_app(functools.partial(open_services, settings, metrics), metrics),
             host=settings.api_host,
             port=settings.api_port,
             http="h11",

@@ -16,7 +16,8 @@ from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import AsyncDatabase
-from pixelflow.controlplane.api.readiness import Dependencies
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.dependencies import Dependencies, asked
 from pixelflow.controlplane.idempotency import Idempotency
 from pixelflow.controlplane.jobs import Jobs
 from pixelflow.controlplane.keys import Keys
@@ -46,7 +47,7 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterator[Services]:
     """Build them, and close them at the end.
 
     Raises:
@@ -68,15 +69,17 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 objects=objects,
                 local_files=LocalFiles(settings.local_roots),
                 new_id=new_id,
+                enqueued=metrics.enqueued,
             )
             dependencies = Dependencies(
                 {
-                    "postgres": functools.partial(_ask, database),
+                    "postgres": database.ping,
                     "redis": functools.partial(asyncio.to_thread, queue.ping),
                     "object_storage": objects.ping,
-                }
+                },
+                judged=metrics.process.dependency_judged,
             )
-            yield Services(
+            services = Services(
                 database=database,
                 dependencies=dependencies,
                 jobs=jobs,
@@ -87,13 +90,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 tokens=tokens,
                 idempotency=Idempotency(database, secrets_key, new_id=new_id),
             )
+            async with asked(dependencies):
+                yield services
     finally:
         queue.close()
-
-
-async def _ask(database: AsyncDatabase) -> None:
-    async with database.connection() as connection:
-        await connection.execute("SELECT 1")
 
 
 def _services(request: Request) -> Services:

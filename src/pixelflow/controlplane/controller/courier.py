@@ -77,13 +77,16 @@ class Courier:
         bounds: Bounds = BOUNDS,
         in_hand: int = IN_HAND,
         timeout: float = TIMEOUT_SECONDS,
+        tried: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Use what is given; ``tried`` is told what came of each try that was written."""
         self._database = database
         self._outbound = outbound
         self._sources = sources
         self._bounds = bounds
         self._in_hand = in_hand
         self._timeout = timeout
+        self._tried = tried
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> int:
@@ -149,7 +152,9 @@ class Courier:
 
     async def _record(self, event: HeldEvent, made: Try) -> bool:
         async with self._database.connection() as connection:
-            return await events.record(connection, event, made)
+            written = await events.record(connection, event, made)
+        self._tried(made.outcome)
+        return written
 
     async def _forget(self, event: HeldEvent) -> None:
         async with self._database.connection() as connection:

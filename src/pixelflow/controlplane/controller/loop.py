@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from pixelflow.adapters.telemetry.controller_metrics import ControllerMetrics, Round
 from pixelflow.contracts.problems import DependencyError
 
 MAX_BACKOFF_SECONDS = 5.0
@@ -21,25 +22,31 @@ class Once(Protocol):
         """Do what there is to do; returns how much it was."""
 
 
-async def repeat(work: Once, *, pause: float, stop: asyncio.Event) -> None:
+async def repeat(work: Once, *, pause: float, stop: asyncio.Event, metrics: ControllerMetrics) -> None:
     """Run until ``stop`` is set.
 
     Args:
         work: the loop's work.
         pause: seconds between rounds that find nothing.
         stop: when to end; the round under way is finished.
+        metrics: told of each round.
     """
-    wait = pause
+    wait, name = pause, type(work).__name__.lower()
+    metrics.loop_began(name)
     while not stop.is_set():
         try:
             done = await work.run_once()
             wait = 0.0 if done else pause
+            outcome = Round.DONE if done else Round.IDLE
         except DependencyError as error:
             wait = min(MAX_BACKOFF_SECONDS, max(wait, pause) * 2)
-            _log.warning("dependency unavailable", loop=type(work).__name__, code=error.code)
+            outcome = Round.UNAVAILABLE
+            _log.warning("dependency unavailable", loop=name, code=error.code)
         except Exception:  # noqa: BLE001  # a bug in one round must not end the loop for good
             wait = MAX_BACKOFF_SECONDS
-            _log.exception("loop failed", loop=type(work).__name__)
+            outcome = Round.FAILED
+            _log.exception("loop failed", loop=name)
+        metrics.round_ended(name, outcome)
         await _sleep(wait, stop)
 
 

@@ -7,6 +7,7 @@ repeated.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -28,10 +29,19 @@ _log = structlog.get_logger(__name__)
 class Relay:
     """The loop's work, once."""
 
-    def __init__(self, database: AsyncDatabase, queue: JobQueue, *, stale: timedelta = STALE) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        queue: JobQueue,
+        *,
+        stale: timedelta = STALE,
+        enqueued: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Use what is given; ``enqueued`` is told of each message that was sent."""
         self._database = database
         self._queue = queue
         self._stale = stale
+        self._enqueued = enqueued
 
     async def run_once(self) -> int:
         """Send what is missing; returns how many messages that were.
@@ -61,6 +71,7 @@ class Relay:
         for row in missing:
             message = ProcessImage(job_id=row.job_id, requested_at=row.run_at, traceparent=row.traceparent)
             self._queue.send(row.task_id, message)
+            self._enqueued()
         return len(missing)
 
     async def _release(self, task_ids: list[UUID]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from pixelflow.adapters.store import dispatch
 from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.telemetry.controller_metrics import Expiry
+from pixelflow.contracts.job import JobStatus
 
 BATCH = 100
 _EXHAUSTED = "The workers that tried this job died or went silent each time; the picture may be more than they can take"
@@ -16,13 +20,16 @@ _log = structlog.get_logger(__name__)
 class Rescuer:
     """The loop's work, once."""
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, *, expired: Callable[[Expiry], None] = lambda _: None) -> None:
+        """Use what is given; ``expired`` is told of each job that was taken back."""
         self._database = database
+        self._expired = expired
 
     async def run_once(self) -> int:
         """Take back expired leases; returns how many."""
         async with self._database.connection() as connection:
             rows = await dispatch.rescue_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
         for row in rows:
+            self._expired(Expiry.REQUEUED if row.status == JobStatus.QUEUED else Expiry.EXHAUSTED)
             _log.warning("lease expired", job_id=str(row.job_id), attempts=row.attempts, status=row.status)
         return len(rows)

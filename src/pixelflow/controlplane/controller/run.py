@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 from datetime import timedelta
@@ -15,9 +16,15 @@ from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
+from pixelflow.adapters.telemetry.controller_metrics import ControllerMetrics
+from pixelflow.adapters.telemetry.dependencies import Dependencies, asked
 from pixelflow.adapters.telemetry.logs import configure_logs
+from pixelflow.adapters.telemetry.metrics import new_registry
+from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.controlplane.controller import census
+from pixelflow.controlplane.controller.census import Census
 from pixelflow.controlplane.controller.courier import Courier, Sources
-from pixelflow.controlplane.controller.loop import repeat
+from pixelflow.controlplane.controller.loop import Once, repeat
 from pixelflow.controlplane.controller.pruner import SLOWEST_TRANSFER, Pruner
 from pixelflow.controlplane.controller.relay import Relay
 from pixelflow.controlplane.controller.rescuer import Rescuer
@@ -40,16 +47,19 @@ def run(settings: Settings) -> None:
     """Run the loops until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only the control plane needs is not set.
+        SettingsError: what only the control plane needs is not set, or the port of the metrics is taken.
     """
     # Before the first look-up, which is when a process's resolver reads them. What the operator has set stays.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     settings.require_secrets_key()
     configure_logs(settings, role="controller")
-    asyncio.run(_run(settings))
+    registry = new_registry()
+    metrics = ControllerMetrics(registry)
+    with serving(registry, settings, role="controller"):
+        asyncio.run(_run(settings, metrics))
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, metrics: ControllerMetrics) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
@@ -64,7 +74,7 @@ async def _run(settings: Settings) -> None:
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
         async with database:
-            await _repeat_all(settings, database, queue, outbound, stop)
+            await _repeat_all(settings, database, queue, outbound, metrics=metrics, stop=stop)
     finally:
         outbound.close()
         queue.close()
@@ -72,7 +82,13 @@ async def _run(settings: Settings) -> None:
 
 
 async def _repeat_all(
-    settings: Settings, database: AsyncDatabase, queue: JobQueue, outbound: OutboundHttp, stop: asyncio.Event
+    settings: Settings,
+    database: AsyncDatabase,
+    queue: JobQueue,
+    outbound: OutboundHttp,
+    *,
+    metrics: ControllerMetrics,
+    stop: asyncio.Event,
 ) -> None:
     objects = ObjectStorage(settings)
     pruner = Pruner(
@@ -83,13 +99,25 @@ async def _repeat_all(
     )
     secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
     shown = ShownJobs(settings, database=database, objects=objects)
-    courier = Courier(database, outbound, Sources(show=shown.get, secrets=secrets.valid, new_id=new_id))
-    _log.info("controller started")
-    await asyncio.gather(
-        repeat(Relay(database, queue), pause=PAUSE_SECONDS, stop=stop),
-        repeat(Rescuer(database), pause=PAUSE_SECONDS, stop=stop),
-        repeat(pruner, pause=PAUSE_SECONDS, stop=stop),
-        repeat(Sweeper(database), pause=SWEEPER_PAUSE_SECONDS, stop=stop),
-        repeat(courier, pause=COURIER_PAUSE_SECONDS, stop=stop),
+    sources = Sources(show=shown.get, secrets=secrets.valid, new_id=new_id)
+    courier = Courier(database, outbound, sources, tried=metrics.tried)
+    loops: list[tuple[Once, float]] = [
+        (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
+        (Rescuer(database, expired=metrics.lease_expired), PAUSE_SECONDS),
+        (pruner, PAUSE_SECONDS),
+        (Sweeper(database), SWEEPER_PAUSE_SECONDS),
+        (courier, COURIER_PAUSE_SECONDS),
+        (Census(database, metrics.counted, top_users=settings.metrics_top_users), census.PAUSE_SECONDS),
+    ]
+    dependencies = Dependencies(
+        {
+            "postgres": database.ping,
+            "redis": functools.partial(asyncio.to_thread, queue.ping),
+            "object_storage": objects.ping,
+        },
+        judged=metrics.process.dependency_judged,
     )
+    _log.info("controller started")
+    async with asked(dependencies):
+        await asyncio.gather(*(repeat(work, pause=pause, stop=stop, metrics=metrics) for work, pause in loops))
     await courier.finish()

@@ -1,0 +1,111 @@
+"""Whether what a process stands on answers: asked at most once a second, however often somebody wants to know.
+
+It must never need a key, nor let a stranger take up the connections that requests need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Literal, Protocol
+
+import structlog
+
+from pixelflow.contracts.problems import DependencyError
+
+_PATIENCE_SECONDS = 2.0
+_KEPT_SECONDS = 1.0
+ROUND_SECONDS = 10.0
+"""Between two rounds that nobody asked for. Object storage is asked by a listing, and some providers bill each."""
+_GOODBYE_SECONDS = 2.0
+
+Verdict = Literal["ok", "unavailable"]
+Check = Callable[[], Awaitable[None]]
+"""Raises DependencyError where a server can't be used."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Judged(Protocol):
+    """Is told of each verdict."""
+
+    def __call__(self, dependency: str, *, up: bool) -> None:
+        """A server was asked."""
+
+
+class Dependencies:
+    """The latest verdict on each server."""
+
+    def __init__(
+        self, checks: Mapping[str, Check], *, judged: Judged, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._checks = checks
+        self._judged = judged
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._kept: dict[str, Verdict] = {}
+        self._kept_until = float("-inf")
+
+    async def verdicts(self) -> dict[str, Verdict]:
+        """One per server, at most a second old."""
+        async with self._asking:
+            if self._clock() >= self._kept_until:
+                judged = await asyncio.gather(*map(_judge, self._checks.values()))
+                self._kept = dict(zip(self._checks, judged, strict=True))
+                self._kept_until = self._clock() + _KEPT_SECONDS
+                for dependency, verdict in self._kept.items():
+                    self._judged(dependency, up=verdict == "ok")
+            return self._kept
+
+    async def ask_for_ever(self) -> None:
+        """Ask also while nobody wants to know, so that what the metrics tell is of now."""
+        while True:
+            try:
+                await self.verdicts()
+            except Exception:  # noqa: BLE001  # a bug of one check must not end it for good
+                _log.exception("dependencies not asked")
+            await asyncio.sleep(ROUND_SECONDS)
+
+
+@asynccontextmanager
+async def asked(dependencies: Dependencies) -> AsyncIterator[None]:
+    """Have them asked for as long as the context lasts."""
+    asking = asyncio.create_task(dependencies.ask_for_ever())
+    try:
+        yield
+    finally:
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+
+
+@contextmanager
+def asked_in_a_thread(dependencies: Dependencies) -> Iterator[None]:
+    """The same, for a process that has no event loop."""
+    loop = asyncio.new_event_loop()
+    asking = loop.create_task(dependencies.ask_for_ever())
+    thread = threading.Thread(target=_run, args=(loop, asking), name="dependencies", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(asking.cancel)
+        thread.join(_GOODBYE_SECONDS)  # a server that hangs is not waited for
+
+
+def _run(loop: asyncio.AbstractEventLoop, asking: asyncio.Task[None]) -> None:
+    with suppress(asyncio.CancelledError):
+        loop.run_until_complete(asking)
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+async def _judge(check: Check) -> Verdict:
+    try:
+        await asyncio.wait_for(check(), _PATIENCE_SECONDS)
+    except (DependencyError, TimeoutError):
+        return "unavailable"
+    return "ok"
