@@ -123,7 +123,7 @@ def _draw_lines(panel: Shown, series: Series, window: Window, axes: Axes) -> Non
     axes.set_xlim(*_moments([window.since, window.until]))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: written(value, look["unit"]))
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#e4e6ea")
@@ -159,7 +159,7 @@ def _at(points: Sequence[Sequence[float]], times: Sequence[float], step: float) 
 
 
 def _moments(times: Sequence[float]) -> Any:  # noqa: ANN401  # matplotlib's numbers of days
-    return dates.date2num([datetime.fromtimestamp(each, UTC) for each in times])
+    return dates.date2num([datetime.fromtimestamp(each, UTC) for each in times])  # type: ignore[no-untyped-call]
 
 
 def _draw_bars(panel: Shown, values: list[tuple[str, float]], axes: Axes) -> None:

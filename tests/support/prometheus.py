@@ -86,7 +86,7 @@ def scraping(
     }
     (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML, too
     port = _free_port()
-    command = [
+    command: list[str | Path] = [
         program("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
