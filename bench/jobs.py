@@ -25,7 +25,8 @@ from bench.stand import Stand
 from pixelflow.adapters.objects import ObjectStorage
 
 _UPLOADS = 4
-_POLL_SECONDS = 0.03
+_POLL_SECONDS = 0.1
+"""Each look costs Postgres a little, and is no part of what is measured."""
 _REACH = "-c pixelflow.reach=everyone"
 
 Pipeline = list[dict[str, Any]]
@@ -47,11 +48,12 @@ class Timing:
 class Batch:
     """What some jobs took."""
 
-    jobs: int
     cpu: float
     """Seconds of processor time of the worker and its children."""
     wall: float
     """Seconds from the first claim to the last end."""
+    servers: dict[str, float]
+    """Seconds of processor time of each server, meanwhile."""
 
 
 class Jobs:
@@ -105,11 +107,12 @@ class Jobs:
         with paused(worker.pid):
             ids = self.create(pipeline, sources, count)
             self.start(ids)
-            before = family_cpu(worker.pid)
+            before, servers_before = family_cpu(worker.pid), self._stand.servers_cpu()
         timings = self.wait(ids, seconds=seconds)
         cpu = family_cpu(worker.pid) - before
+        servers = {name: used - servers_before[name] for name, used in self._stand.servers_cpu().items()}
         first, last = min(each.claimed_at for each in timings), max(each.finished_at for each in timings)
-        return Batch(count, cpu, (last - first).total_seconds())
+        return Batch(cpu, (last - first).total_seconds(), servers)
 
 
 def _unfinished(connection: psycopg.Connection, ids: Sequence[str]) -> bool:

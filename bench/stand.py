@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from tests.acceptance.running import Running, database_url, descendants, servers_alone
+from tests.acceptance.running import Running, database_url, descendants, process_of, servers_alone
 
 from bench.figures import BenchError
 from bench.machine import server_versions
+from bench.processes import family_cpu
 from pixelflow.controlplane.operate import issue_key
 from pixelflow.devstack.processes import Child, spawn, stop_all
 from pixelflow.devstack.stack import Stack
@@ -30,6 +31,7 @@ SETTINGS = {
     "PIXELFLOW_RATE_LIMIT_CAPACITY": "1000000",
     "PIXELFLOW_LOG_FORMAT": "json",
 }
+SERVERS = ("postgres", "valkey", "s3")
 _STOP_SECONDS = 10.0
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -65,6 +67,10 @@ class Stand:
         """Where the API listens."""
         return self.stack.api_url
 
+    def servers_cpu(self) -> dict[str, float]:
+        """Seconds of processor time that each server has used so far."""
+        return {name: family_cpu(process_of(self.stack, name).pid) for name in SERVERS}
+
     def versions(self) -> dict[str, str]:
         """Of the servers."""
         return server_versions(self.database_url, self.stack.environment["PIXELFLOW_REDIS_URL"])
@@ -81,6 +87,7 @@ class Stand:
         own = {
             "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": str(slots),
             "PIXELFLOW_WORKER_CONCURRENCY": str(2 * slots),
+            "PIXELFLOW_METRICS_PORT": "0",
         }
         with self.spawned(name, [sys.executable, "-m", "pixelflow", "worker"], own) as child:
             yield _with_child(child)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ from bench.jobs import Jobs
 from bench.photos import ROOT
 from bench.processes import cpu_clock
 from bench.sections.surroundings import Surroundings
-from bench.stand import Stand, pinning, servers
+from bench.stand import SERVERS, Stand, pinning, servers
 from pixelflow.devstack.ports import listen
 
 _START_SECONDS = 20.0
@@ -49,55 +50,81 @@ def run(around: Surroundings) -> Result:
     return result
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """Some requests, and what they took."""
+
+    count: int
+    ids: list[str]
+    """Of the jobs, if it made any."""
+    seconds: float
+    cpu: dict[str, float]
+    """Seconds of processor time: of the API, and of servers."""
+
+
+class _Load:
+    """Sends to one API."""
+
+    def __init__(self, stand: Stand, url: str, pid: int) -> None:
+        self._stand = stand
+        self._url = url
+        self._pid = pid
+
+    def send(self, paths: Sequence[str], body: object = None) -> _Sent:
+        """POST to all of them."""
+        requests = [post_request(self._url, path, body, key=self._stand.key) for path in paths]
+        before = self._cpu()
+        done = post_all(self._url, requests)
+        cpu = {name: used - before[name] for name, used in self._cpu().items()}
+        return _Sent(len(paths), [answer.get("job_id", "") for answer in done.bodies], done.seconds, cpu)
+
+    def _cpu(self) -> dict[str, float]:
+        return {"api": cpu_clock(self._pid), **self._stand.servers_cpu()}
+
+
 def _measure(around: Surroundings, result: Result, stand: Stand, url: str, bare_pid: int) -> None:
-    api_pid, jobs = process_of(stand.stack, "api").pid, Jobs(stand)
-    _pairs(around, stand, jobs, api_pid, max(4, around.counts.api_pairs // 5))
-    _inserts(url, bare_pid, max(8, around.counts.api_pairs // 5))
-    ours, theirs = [], []
+    ours = _Load(stand, stand.api_url, process_of(stand.stack, "api").pid)
+    theirs, jobs = _Load(stand, url, bare_pid), Jobs(stand)
+    source, count = _small_source(around), around.counts.api_pairs
+    _round(ours, theirs, jobs, source, max(4, count // 5))
+    rounds = []
     for _ in range(around.counts.api_rounds):
         around.check_time()
-        theirs.append(_inserts(url, bare_pid, 2 * around.counts.api_pairs))
-        ours.append(_pairs(around, stand, jobs, api_pid, around.counts.api_pairs))
-    pairs, inserts = [each[0] for each in ours], [each[0] for each in theirs]
+        rounds.append(_round(ours, theirs, jobs, source, count))
+    _tell(result, rounds)
+
+
+def _round(ours: _Load, theirs: _Load, jobs: Jobs, source: Path, count: int) -> dict[str, _Sent]:
+    inserted = theirs.send(["/rows"] * 2 * count, _BODY)
+    created = ours.send(["/v1/jobs"] * count, _BODY)
+    jobs.upload(created.ids, [source])
+    started = ours.send([f"/v1/jobs/{job_id}/start" for job_id in created.ids])
+    return {"insert": inserted, "create": created, "start": started}
+
+
+def _tell(result: Result, rounds: list[dict[str, _Sent]]) -> None:
+    def rates(*kinds: str) -> list[float]:
+        return [each["create"].count / sum(each[kind].seconds for kind in kinds) for each in rounds]
+
+    def cpu(name: str, *kinds: str) -> list[float]:
+        return [sum(each[kind].cpu[name] for kind in kinds) / each["create"].count * 1000 for each in rounds]
+
+    pairs, inserts = rates("create", "start"), rates("insert")
     result.add("pairs", "create + start", "pairs/s", pairs)
     result.add("inserts", "two bare inserts", "pairs/s", inserts)
     result.add("ratio", "create + start, against two bare inserts", "×", ratios(pairs, inserts), at_least(0.45))
-    result.add("pairs.cpu", "create + start: CPU of the API", "ms", [each[1] for each in ours])
-    result.add("inserts.cpu", "two bare inserts: CPU of that API", "ms", [each[1] for each in theirs])
-    result.add("create", "create alone", "requests/s", [each[2] for each in ours])
-    result.add("start", "start alone", "requests/s", [each[3] for each in ours])
-
-
-def _pairs(around: Surroundings, stand: Stand, jobs: Jobs, pid: int, count: int) -> tuple[float, float, float, float]:
-    """Pairs per second, milliseconds of CPU per pair; creates and starts per second."""
-    url = stand.api_url
-    creates = [post_request(url, "/v1/jobs", _BODY, key=stand.key)] * count
-    before = cpu_clock(pid)
-    created = post_all(url, creates)
-    cpu = cpu_clock(pid) - before
-    ids = [body["job_id"] for body in created.bodies]
-    jobs.upload(ids, [_small_source(around)])
-    starts = [post_request(url, f"/v1/jobs/{job_id}/start", key=stand.key) for job_id in ids]
-    before = cpu_clock(pid)
-    started = post_all(url, starts)
-    cpu += cpu_clock(pid) - before
-    both = created.seconds + started.seconds
-    return count / both, cpu / count * 1000, count / created.seconds, count / started.seconds
+    result.add("create", "create alone", "requests/s", rates("create"))
+    result.add("start", "start alone", "requests/s", rates("start"))
+    result.add("pairs.cpu", "create + start: CPU of the API", "ms", cpu("api", "create", "start"))
+    result.add("inserts.cpu", "two bare inserts: CPU of that API", "ms", cpu("api", "insert"))
+    for name in SERVERS:
+        result.add(f"pairs.{name}", f"create + start: CPU of {name}", "ms", cpu(name, "create", "start"))
 
 
 def _small_source(around: Surroundings) -> Path:
     path = around.folder / "small-source"
-    if not path.exists():
-        path.write_bytes(bytes(1000))
+    path.write_bytes(bytes(1000))
     return path
-
-
-def _inserts(url: str, pid: int, count: int) -> tuple[float, float]:
-    """Pairs per second, milliseconds of CPU per pair."""
-    before = cpu_clock(pid)
-    done = post_all(url, [post_request(url, "/rows", _BODY)] * count)
-    cpu = cpu_clock(pid) - before
-    return count / 2 / done.seconds, cpu / count * 2 * 1000
 
 
 @contextmanager

@@ -16,17 +16,16 @@ from bench.jobs import Jobs
 from bench.photos import write_large
 from bench.processes import peak_bytes
 from bench.sections.surroundings import Surroundings
-from bench.stand import Stand, service
+from bench.stand import SERVERS, Stand, service
 
 _CASE = "jpeg_640"
 _MEGABYTE = 1_000_000
 _LARGE = 100
 """Megapixels of the picture that has a target."""
 _TENTHS = 10
-_WAVES = 4
-"""Per tenth: so many jobs are not all queued at once."""
+_WAVE = 50
+"""Jobs that are queued at once."""
 _SAMPLE_SECONDS = 0.1
-_SERVERS = ("postgres", "valkey", "s3")
 _ABOUT = (
     "The peak is the largest resident memory (VmHWM) of a fresh child after one JPEG (baseline, as cameras write "
     "them) → 640 px. The soak: RSS of each process in the last tenth of the jobs against the second tenth, "
@@ -66,15 +65,17 @@ def _soak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs) -> Non
         for tenth in range(_TENTHS):
             around.check_time()
             samples.tenth = tenth
-            for _ in range(_WAVES):
-                ids = jobs.create(PIPELINES[_CASE], around.photos, around.counts.soak_jobs // _TENTHS // _WAVES or 1)
+            left = around.counts.soak_jobs // _TENTHS
+            while left > 0:
+                ids = jobs.create(PIPELINES[_CASE], around.photos, min(_WAVE, left))
                 jobs.start(ids)
                 jobs.wait(ids, seconds=120)
+                left -= len(ids)
     for name in samples.names:
         second, last = samples.of(name, 1), samples.of(name, _TENTHS - 1)
         result.add(f"soak.{name}.rss", f"soak: {name}, RSS in the last tenth", "MB", spread(last))
         growth = [value / statistics.median(second) for value in last]
-        wanted = None if name in _SERVERS else at_most(1.05)
+        wanted = None if name in SERVERS else at_most(1.05)
         result.add(f"soak.{name}.growth", f"soak: {name}, last tenth against second", "×", spread(growth), wanted)
 
 
@@ -101,7 +102,7 @@ class _Samples:
 @contextmanager
 def _sampling(stand: Stand, worker: Running) -> Iterator[_Samples]:
     samples, stop = _Samples(), threading.Event()
-    named = {name: [process_of(stand.stack, name)] for name in ("api", "controller", *_SERVERS)}
+    named = {name: [process_of(stand.stack, name)] for name in ("api", "controller", *SERVERS)}
 
     def sample() -> None:
         while not stop.wait(_SAMPLE_SECONDS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from tests.acceptance.running import Running
 
 from bench.cases import PIPELINES, TITLES
 from bench.figures import Result, at_least, ratios
-from bench.jobs import Jobs
+from bench.jobs import Batch, Jobs
 from bench.photos import ABOUT
 from bench.processes import paused
 from bench.sections.surroundings import Surroundings
 from bench.side import Side, opened, python_side
-from bench.stand import service
+from bench.stand import SERVERS, service
 
 _ABOUT = (
     "Jobs that wait in the queue, from the first claim to the last end: fetched from storage, transformed, "
@@ -36,6 +37,7 @@ def run(around: Surroundings) -> Result:
         for case, count in around.counts.throughput_jobs.items():
             around.say(TITLES[case])
             _tell(result, case, stage.measure(case, count))
+            _tell_cpu(result, case, stage.batches, count)
     return result
 
 
@@ -47,10 +49,13 @@ class _Stage:
         self._jobs = jobs
         self._workers = workers
         self._bare = bare
+        self.batches: dict[tuple[str, int], list[Batch]] = defaultdict(list)
+        """By case and slots."""
 
     def measure(self, case: str, count: int) -> dict[str, list[float]]:
         """Pictures per second of each side, round by round."""
         self._round(case, max(2, count // 5))
+        self.batches.clear()  # they were to warm up
         rounds = [self._round(case, count) for _ in range(self._around.counts.throughput_rounds)]
         return {side: [each[side] for each in rounds] for side in rounds[0]}
 
@@ -66,6 +71,7 @@ class _Stage:
         other = self._workers[3 - slots]
         with paused(other.pid):
             batch = self._jobs.run_batch(self._workers[slots], PIPELINES[case], self._around.photos, count)
+        self.batches[case, slots].append(batch)
         return count / batch.wall
 
     def _run_bare(self, case: str, count: int, sides: list[Side]) -> float:
@@ -91,3 +97,13 @@ def _tell(result: Result, case: str, rates: dict[str, list[float]]) -> None:
     against_bare = ratios(rates["slots_2"], rates["bare_2"])
     wanted = at_least(0.65) if case == "jpeg_640" else None
     result.add(f"{case}.against_bare", f"{title}: two slots against bare pyvips", "×", against_bare, wanted)
+
+
+def _tell_cpu(result: Result, case: str, batches: dict[tuple[str, int], list[Batch]], count: int) -> None:
+    for name in SERVERS:
+        used = [batch.servers[name] / count * 1000 for batch in batches[case, 2]]
+        result.add(f"{case}.{name}", f"{TITLES[case]}: CPU of {name} per job", "ms", used)
+    for slots in (1, 2):
+        busy = [(batch.cpu + sum(batch.servers.values())) / batch.wall for batch in batches[case, slots]]
+        title = f"{TITLES[case]}: cores that worker and servers keep busy, slots: {slots}"
+        result.add(f"{case}.busy_{slots}", title, "cores", busy)

@@ -32,9 +32,11 @@ ENV_EXAMPLE = ROOT / ".env.example"
 _GROUPS = {
     "database_url": "Servers",
     "api_host": "API",
+    "rate_limit_enabled": "Rate limits",
     "jwt_issuer": "Tokens",
     "max_source_bytes": "Limits",
     "lease_seconds": "Jobs",
+    "retention_source_days": "Retention",
     "secrets_key": "Webhooks",
     "worker_concurrency": "Worker",
     "metrics_enabled": "Metrics",
@@ -72,6 +74,7 @@ def _default_cell(field: FieldInfo) -> str:
 
 def _range(name: str) -> str:
     schema = Settings.model_json_schema()["properties"][name]
+    schema = next((each for each in schema.get("anyOf", ()) if each["type"] in {"integer", "number"}), schema)
     bounds = " ".join(f"`{value}`" for value in schema.get("enum", ())) or _bounds(schema)
     return f" ({bounds})" if bounds else ""
 

@@ -108,25 +108,30 @@ class Attempts:
         )
 
     def _run(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> AttemptEnd:
-        log = _log.bind(job_id=str(job.job_id), attempt=job.lease_token)
         try:
             self._work(job, held, stages)
         except LeaseLostError:
-            log.warning("given up: the job is no longer this worker's")
+            _log.warning("given up: the job is no longer this worker's")
             return AttemptEnd.LOST
         except GoodbyeError:
             written = self._hand_back(job, None, stages, counted=False)
-            log.info("handed back: the worker is leaving")
+            _log.info("handed back: the worker is leaving")
             return AttemptEnd.HANDED_BACK if written else AttemptEnd.LOST
         except PixelflowError as error:
-            log.warning("attempt failed", code=error.code, detail=error.detail, retryable=error.retryable)
+            _log.warning(
+                "attempt failed",
+                code=error.code,
+                reason=error.detail,
+                stage=stages.latest,
+                retryable=error.retryable,
+            )
             return self._end_badly(job, error, stages)
-        except Exception as error:  # a bug, or a disk that is full: neither may cost the worker its thread
-            log.exception("attempt failed unexpectedly")
+        except Exception as error:  # noqa: BLE001  # a bug, or a disk that is full: neither may cost the worker its thread
+            _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
             crash = TransformCrashedError("Something went wrong on our side while the job was worked on")
             crash.__cause__ = error
             return self._end_badly(job, crash, stages)
-        log.info("succeeded", **stages.milliseconds)
+        _log.info("succeeded", **{f"{stage}_ms": each for stage, each in stages.milliseconds.items()})
         return AttemptEnd.SUCCEEDED
 
     def _work(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> None:
@@ -207,13 +212,13 @@ class Attempts:
         return end
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
-        with _outcome_unwritten_is_logged(job), self._tracing.span("finish"), self._database.connection() as connection:
+        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
             return attempts.fail(connection, job.lease, error=_told(error), stages=stages.milliseconds)
         return False
 
     def _hand_back(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
         delay = timedelta(seconds=retry_seconds(job.attempts, self._jitter()) if counted else 0)
-        with _outcome_unwritten_is_logged(job), self._tracing.span("finish"), self._database.connection() as connection:
+        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
             return attempts.hand_back(
                 connection,
                 job.lease,
@@ -243,12 +248,12 @@ def _told(error: PixelflowError) -> dict[str, str | None]:
 
 
 @contextmanager
-def _outcome_unwritten_is_logged(job: ClaimedJob) -> Iterator[None]:
+def _outcome_unwritten_is_logged() -> Iterator[None]:
     """Where the end of an attempt can't be written, its lease runs out and the rescuer takes the job."""
     try:
         yield
-    except StoreUnavailableError:
-        _log.warning("outcome not written: the database is not available", job_id=str(job.job_id))
+    except StoreUnavailableError as error:
+        _log.warning("outcome not written: the database is not available", code=error.code)
 
 
 def _usage(source_bytes: int, outputs: list[OutputRow], transformed: Transformed) -> UsageRow:

@@ -175,7 +175,7 @@ class Sandbox:
         except ChildTimedOutError as error:
             raise problems.TransformTimeoutError(f"The transform took more than {self._limits.seconds:g} s") from error
         except ChildDiedError as error:
-            _log.warning("transform child died", pid=child.pid, how=str(error))
+            _log.warning("transform child died", pid=child.pid, reason=str(error))
             raise problems.TransformCrashedError("The process that transformed the picture died") from error
 
     def _take(self) -> ChildProcess:
@@ -186,7 +186,7 @@ class Sandbox:
         try:
             return self._new_child()
         except (ChildDiedError, ChildTimedOutError) as error:
-            _log.warning("transform child did not start", how=str(error))
+            _log.warning("transform child did not start", reason=str(error))
             raise problems.TransformCrashedError("The process that transforms pictures could not start") from error
 
     def _pop_idle(self) -> ChildProcess | None:

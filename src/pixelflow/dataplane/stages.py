@@ -28,6 +28,11 @@ class Stages:
     error_code: str | None = None
     """Of what ended the attempt, if it ended badly."""
 
+    @property
+    def latest(self) -> str | None:
+        """The stage that ended last: of an attempt that failed, where it did."""
+        return next(reversed(self.milliseconds), None)
+
     @contextmanager
     def measured(self, name: str) -> Iterator[Span]:
         """Time one stage, also when it fails."""

@@ -10,19 +10,21 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.queue import Consumer
+from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.store import attempts
-from pixelflow.adapters.store.database import Database
+from pixelflow.adapters.store.attempts import ClaimedJob
+from pixelflow.adapters.store.database import AsyncDatabase, Database
 from pixelflow.adapters.telemetry.dependencies import Dependencies, asked_in_a_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry
@@ -42,8 +44,6 @@ from pixelflow.dataplane.scratch import scratch_folder
 from pixelflow.settings import Settings
 
 _HAND_BACK_SECONDS = 2.0
-_OWN_CONNECTIONS = 2
-"""To the database, beside one for each job in hand: to renew leases, and to see whether it is there."""
 
 _log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ def _assemble(
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
-            max_connections=settings.worker_concurrency + _OWN_CONNECTIONS,
+            max_connections=settings.worker_concurrency + 1,
             application="pixelflow-worker",
         )
     )
@@ -121,21 +121,29 @@ def _assemble(
         rejected=metrics.message_rejected,
     )
     stack.callback(consumer.close)
-    stack.enter_context(asked_in_a_thread(_dependencies(database, consumer, objects, metrics)))
+    stack.enter_context(asked_in_a_thread(partial(_dependencies, settings, objects, metrics)))
     return keeper, consumer
 
 
-def _dependencies(
-    database: Database, consumer: Consumer, objects: ObjectStorage, metrics: WorkerMetrics
-) -> Dependencies:
-    return Dependencies(
-        {
-            "postgres": partial(asyncio.to_thread, database.ping),
-            "redis": partial(asyncio.to_thread, consumer.ping),
-            "object_storage": objects.ping,
-        },
-        judged=metrics.process.dependency_judged,
-    )
+@asynccontextmanager
+async def _dependencies(
+    settings: Settings, objects: ObjectStorage, metrics: WorkerMetrics
+) -> AsyncIterator[Dependencies]:
+    """Asked by connections of their own: a thread that waits for a hanging database could not be told to stop."""
+    queue = JobQueue(settings.redis_url.get_secret_value())
+    url = settings.database_url.get_secret_value()
+    try:
+        async with AsyncDatabase(url, max_connections=1, application="pixelflow-worker") as database:
+            yield Dependencies(
+                {
+                    "postgres": database.ping,
+                    "redis": partial(asyncio.to_thread, queue.ping),
+                    "object_storage": objects.ping,
+                },
+                judged=metrics.process.dependency_judged,
+            )
+    finally:
+        queue.close()
 
 
 def _handler(
@@ -144,17 +152,26 @@ def _handler(
     worker_id = f"{socket.gethostname()}:{os.getpid()}"
 
     def handle(message: ProcessImage) -> None:
-        begun_ns = time.time_ns()
+        with bound_contextvars(job_id=str(message.job_id)):
+            begun_ns = time.time_ns()
+            job = claim(message)
+            if job is None:
+                return
+            with (
+                bound_contextvars(user_id=job.user_id, attempt=job.lease_token),
+                keeper.hold(job.lease) as held,
+            ):
+                runner.run(job, held, claim_begun_ns=begun_ns)
+
+    def claim(message: ProcessImage) -> ClaimedJob | None:
         try:
             with database.connection() as connection:
                 job = attempts.claim(connection, job_id=message.job_id, worker_id=worker_id, lease=lease)
-        except StoreUnavailableError:  # the row stays queued; the relay sends another message
-            _log.warning("not claimed: the database is not available", job_id=str(message.job_id))
-            return
+        except StoreUnavailableError as error:  # the row stays queued; the relay sends another message
+            _log.warning("not claimed: the database is not available", code=error.code)
+            return None
         if job is None:
-            _log.debug("nothing to do", job_id=str(message.job_id))
-            return
-        with keeper.hold(job.lease) as held:
-            runner.run(job, held, claim_begun_ns=begun_ns)
+            _log.debug("nothing to do")
+        return job
 
     return handle

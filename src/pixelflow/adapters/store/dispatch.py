@@ -24,15 +24,22 @@ class QueuedRow:
 
 
 async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit: int) -> list[QueuedRow]:
-    """Due rows whose message was never sent, or not seen for ``stale``; they count as relayed from now on."""
+    """Due rows whose message was never sent, or not seen for ``stale``; they count as relayed from now on.
+
+    Two questions, each of which ends where its part of the index does: one for both would look at the whole queue.
+    """
     cursor = await connection.execute(
         """
-        WITH due AS (
+        WITH never_sent AS (
             SELECT job_id FROM jobs
-            WHERE status = 'queued' AND run_at <= now() AND (relayed_at IS NULL OR relayed_at < now() - %(stale)s)
-            ORDER BY relayed_at NULLS FIRST, run_at
-            LIMIT %(limit)s
-            FOR UPDATE SKIP LOCKED
+            WHERE status = 'queued' AND relayed_at IS NULL AND run_at <= now()
+            ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), not_seen AS (
+            SELECT job_id FROM jobs
+            WHERE status = 'queued' AND relayed_at < now() - %(stale)s AND run_at <= now()
+            ORDER BY relayed_at LIMIT %(limit)s - (SELECT count(*) FROM never_sent) FOR UPDATE SKIP LOCKED
+        ), due AS (
+            SELECT job_id FROM never_sent UNION ALL SELECT job_id FROM not_seen
         )
         UPDATE jobs SET relayed_at = now() FROM due WHERE jobs.job_id = due.job_id
         RETURNING jobs.job_id, task_id, run_at, traceparent
@@ -59,6 +66,9 @@ class RescuedRow:
     """A row that was taken back from a silent worker, and where it stands now."""
 
     job_id: UUID
+    user_id: str
+    lease_token: int
+    """Of the attempt that ended by it."""
     attempts: int
     status: str
 
@@ -93,12 +103,12 @@ async def rescue_expired(connection: AsyncConnection, *, limit: int, exhausted: 
                               END,
                 task_id = gen_random_uuid(), relayed_at = NULL, lease_until = NULL
             FROM expired WHERE jobs.job_id = expired.job_id
-            RETURNING jobs.job_id, jobs.attempts, jobs.status, jobs.lease_token
+            RETURNING jobs.job_id, jobs.user_id, jobs.attempts, jobs.status, jobs.lease_token
         ), closed AS (
             UPDATE attempts SET ended_at = now(), outcome = 'lost'
             FROM moved WHERE attempts.job_id = moved.job_id AND attempts.attempt = moved.lease_token
         )
-        SELECT job_id, attempts, status FROM moved
+        SELECT job_id, user_id, lease_token, attempts, status FROM moved
         """,
         {"limit": limit, "exhausted": exhausted},
     )

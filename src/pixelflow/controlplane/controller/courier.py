@@ -132,7 +132,9 @@ class Courier:
             await self._deliver_within(event, span)
 
     async def _deliver_within(self, event: HeldEvent, span: Span) -> None:
-        log = _log.bind(event_id=event.event_id, job_id=str(event.job_id), attempt=event.tries + 1)
+        log = _log.bind(
+            event_id=event.event_id, job_id=str(event.job_id), user_id=event.user_id, delivery_try=event.tries + 1
+        )
         try:
             await self._try_and_record(event, span, log)
         except DependencyError as error:  # it is due again when its lease is over, by this courier or another

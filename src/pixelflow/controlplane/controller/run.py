@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 import signal
-from datetime import timedelta
 
 import structlog
 
@@ -25,11 +24,14 @@ from pixelflow.adapters.telemetry.tracing import Tracing, traced
 from pixelflow.controlplane.controller import census
 from pixelflow.controlplane.controller.census import Census
 from pixelflow.controlplane.controller.courier import Courier, Sources
+from pixelflow.controlplane.controller.expirer import Expirer
 from pixelflow.controlplane.controller.loop import Once, repeat
-from pixelflow.controlplane.controller.pruner import SLOWEST_TRANSFER, Pruner
+from pixelflow.controlplane.controller.pruner import Pruner
 from pixelflow.controlplane.controller.relay import Relay
+from pixelflow.controlplane.controller.remover import Remover
 from pixelflow.controlplane.controller.rescuer import Rescuer
 from pixelflow.controlplane.controller.sweeper import Sweeper
+from pixelflow.controlplane.retention import Periods
 from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
 from pixelflow.controlplane.webhook_secrets import WebhookSecrets
@@ -38,7 +40,8 @@ from pixelflow.settings import Settings
 PAUSE_SECONDS = 1.0
 COURIER_PAUSE_SECONDS = 0.25
 """Shorter: it is what a receiver waits for after the end of a job."""
-SWEEPER_PAUSE_SECONDS = 60.0
+RETENTION_PAUSE_SECONDS = 60.0
+"""Nobody waits for what is removed after days."""
 MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
@@ -93,13 +96,7 @@ async def _repeat_all(
     tracing: Tracing,
     stop: asyncio.Event,
 ) -> None:
-    objects = ObjectStorage(settings)
-    pruner = Pruner(
-        database,
-        objects,
-        LocalFiles(settings.local_roots),
-        arrivals=timedelta(seconds=settings.upload_url_seconds + settings.lease_seconds) + SLOWEST_TRANSFER,
-    )
+    objects, local_files, periods = ObjectStorage(settings), LocalFiles(settings.local_roots), Periods.of(settings)
     secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
     shown = ShownJobs(settings, database=database, objects=objects)
     sources = Sources(show=shown.get, secrets=secrets.valid, new_id=new_id)
@@ -107,8 +104,10 @@ async def _repeat_all(
     loops: list[tuple[Once, float]] = [
         (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
         (Rescuer(database, expired=metrics.lease_expired), PAUSE_SECONDS),
-        (pruner, PAUSE_SECONDS),
-        (Sweeper(database), SWEEPER_PAUSE_SECONDS),
+        (Pruner(database, objects, local_files, arrivals=settings.last_arrival), PAUSE_SECONDS),
+        (Expirer(database, periods, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
+        (Remover(database, objects, local_files, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
+        (Sweeper(database, keep=periods.history, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
         (courier, COURIER_PAUSE_SECONDS),
         (Census(database, metrics.counted, top_users=settings.metrics_top_users), census.PAUSE_SECONDS),
     ]
