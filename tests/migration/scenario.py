@@ -116,7 +116,7 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     declared = {"content_length": 1000, "content_type": "image/jpeg"}
     job_id = await _created(record, source=declared, webhook_url="https://client.example/hook")
     task_id = await _queue(record, job_id)
-    await record.call("dispatch.unsend", EVERYONE, [task_id])
+    await record.call("dispatch.unsend", EVERYONE, {job_id: task_id})
     await record.call("dispatch.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)
     await record.call("attempts.renew", EVERYONE, [lease], lease=MINUTE)

@@ -122,6 +122,11 @@ def _span() -> dict[str, datetime]:
     return {"since": now - 30 * _DAY, "until": now}
 
 
+def _unsend(database: Database) -> Arguments:
+    rows = database.execute("SELECT job_id, task_id FROM jobs WHERE status = 'queued' LIMIT 20").fetchall()
+    return ({row["job_id"]: row["task_id"] for row in rows},), {}
+
+
 def _claim(database: Database) -> Arguments:
     due = _one(database, "SELECT job_id FROM jobs WHERE status = 'queued' LIMIT 1")
     return (), {"job_id": due["job_id"], "worker_id": "worker", "lease": _MINUTE}
@@ -159,8 +164,7 @@ def _of_requests() -> list[Hot]:
 def _of_workers() -> list[Hot]:
     return [
         Hot("claim", attempts.claim, EVERYONE, _claim, ["jobs_pkey"], 80),
-        # Whose partial index holds all jobs in workers' hands, or one by one: whichever is less.
-        Hot("renew 8 leases", attempts.renew, EVERYONE, _renew, [], 400),
+        Hot("renew 8 leases", attempts.renew, EVERYONE, _renew, ["jobs_pkey"], 400),
         Hot("succeed", attempts.succeed, EVERYONE, _succeed, ["jobs_pkey", "attempts_pkey"], 80),
     ]
 
@@ -185,6 +189,7 @@ def _of_loops() -> list[Hot]:
     by_host_and_time = ["events_due", "events_pending"]
     return [
         Hot("relay takes", dispatch.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
+        Hot("unsend 20", dispatch.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
         Hot("rescuer takes", dispatch.rescue_expired, EVERYONE, lost, ["jobs_leased"], 300),
         Hot("courier takes", events.take_due, EVERYONE, bounded, by_host_and_time, 1500),
         Hot("pruner takes", erasure.take, EVERYONE, prune, ["jobs_to_purge"], 400),

@@ -124,12 +124,6 @@ def trace_id_of(traceparent: str | None) -> str | None:
     return traceparent.split("-")[1] if traceparent else None
 
 
-def log_keys(span: Span) -> dict[str, str]:
-    """What lines within a span say of it; nothing where there is no trace."""
-    trace_id = trace_id_of(span.traceparent)
-    return {"trace_id": trace_id} if trace_id else {}
-
-
 @contextmanager
 def traced(*, role: str) -> Iterator[Tracing]:
     """What a process makes its spans with; what is still to be sent at the end is sent then, or given up soon.
