@@ -23,6 +23,7 @@ from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.store.events import Bounds
 from pixelflow.adapters.store.migrate import migrate
+from pixelflow.adapters.telemetry.tracing import Tracing
 from pixelflow.contracts.job import CreateJobRequest
 from pixelflow.controlplane.controller.courier import BOUNDS, Courier, Sources
 from pixelflow.controlplane.jobs import Jobs
@@ -98,6 +99,7 @@ class Office:
         bounds: Bounds | None = None,
         in_hand: int = 64,
         resolve: Resolve | None = None,
+        tracing: Tracing | None = None,
     ) -> AsyncIterator[Courier]:
         """A courier that may call this machine, with the office's clock."""
         outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True), resolve=resolve)
@@ -112,6 +114,7 @@ class Office:
             timeout=patience,
             in_hand=in_hand,
             tried=self.tried.append,
+            tracing=tracing,
         )
         try:
             yield courier
