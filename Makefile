@@ -52,6 +52,14 @@ chaos: setup ## Kill everything at random under real jobs, then count what was l
 bench: setup ## Measure everything, beside what it stands on, in 20 minutes (ONLY=pixels,latency takes some; README=1 keeps the table)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(README),--readme)
 
+.PHONY: plans
+plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it
+	$(BIN)/python -m tests.plans
+
+.PHONY: tape
+tape: setup ## Keep every statement of this release, which all later schemas have to bear
+	$(BIN)/python -m tests.migration.record
+
 .PHONY: format
 format: setup ## Format the code
 	$(BIN)/ruff format .

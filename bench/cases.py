@@ -19,6 +19,7 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
     "gradient_jpeg": [{"id": "small", "action": "resize", "width": 640, "format": "jpeg", "quality": 82}],
     "gradient_watermark": [{"id": "marked", "action": "watermark", "format": "png", "watermark": {"text": TEXT}}],
     "photo_jpeg": [{"id": "small", "action": "resize", "width": 640, "format": "jpeg", "quality": 82}],
+    "photo_png": [{"id": "small", "action": "resize", "width": 640, "format": "png"}],
 }
 """Name of a case → the pipeline of its job. The other sides do the same by hand."""
 

@@ -38,6 +38,7 @@ class Side:
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self.name = name
         self._process = process
+        self._before = (0.0, 0.0)
 
     def make(self, case: str, sources: Sequence[Path], folder: Path, times: int) -> Cost:
         """Make the outputs of ``case`` from one source after the other, so many times in all.

@@ -23,8 +23,8 @@ _MEGABYTE = 1_000_000
 _LARGE = 100
 """Megapixels of the picture that has a target."""
 _TENTHS = 10
-_WAVES = 4
-"""Per tenth: so many jobs are not all queued at once."""
+_WAVE = 50
+"""Jobs that are queued at once."""
 _SAMPLE_SECONDS = 0.1
 _ABOUT = (
     "The peak is the largest resident memory (VmHWM) of a fresh child after one JPEG (baseline, as cameras write "
@@ -65,10 +65,12 @@ def _soak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs) -> Non
         for tenth in range(_TENTHS):
             around.check_time()
             samples.tenth = tenth
-            for _ in range(_WAVES):
-                ids = jobs.create(PIPELINES[_CASE], around.photos, around.counts.soak_jobs // _TENTHS // _WAVES or 1)
+            left = around.counts.soak_jobs // _TENTHS
+            while left > 0:
+                ids = jobs.create(PIPELINES[_CASE], around.photos, min(_WAVE, left))
                 jobs.start(ids)
                 jobs.wait(ids, seconds=120)
+                left -= len(ids)
     for name in samples.names:
         second, last = samples.of(name, 1), samples.of(name, _TENTHS - 1)
         result.add(f"soak.{name}.rss", f"soak: {name}, RSS in the last tenth", "MB", spread(last))

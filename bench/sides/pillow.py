@@ -17,6 +17,8 @@ def make(case: str, source: Path, folder: Path) -> None:
     match case:
         case "photo_jpeg" | "gradient_jpeg":
             _small(source, 640).save(folder / "small.jpg", quality=82)
+        case "photo_png":
+            _small(source, 640).save(folder / "small.png")
         case "gradient_watermark":
             _marked(source).save(folder / "marked.png")
         case _:

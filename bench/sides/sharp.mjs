@@ -26,6 +26,7 @@ async function marked(source) {
 
 const cases = {
   photo_jpeg: (source, out) => sharp(source).autoOrient().resize(640).jpeg({ quality: 82 }).toFile(join(out, "small.jpg")),
+  photo_png: (source, out) => sharp(source).autoOrient().resize(640).png().toFile(join(out, "small.png")),
   gradient_jpeg: (source, out) => sharp(source).resize(640).jpeg({ quality: 82 }).toFile(join(out, "small.jpg")),
   gradient_watermark: async (source, out) => (await marked(source)).png().toFile(join(out, "marked.png")),
 };

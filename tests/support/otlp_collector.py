@@ -38,6 +38,8 @@ class Collector:
         self.spans: list[CollectedSpan] = []
         self.bodies: list[bytes] = []
         self.url = ""
+        self.status = 200
+        """What it answers."""
 
     def take(self, body: bytes) -> None:
         """Read one request."""
@@ -77,7 +79,7 @@ def collecting() -> Iterator[Collector]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             collector.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
-            self.send_response(200 if self.path == "/v1/traces" else 404)
+            self.send_response(collector.status if self.path == "/v1/traces" else 404)
             self.send_header("content-length", "0")
             self.end_headers()
 

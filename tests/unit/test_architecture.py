@@ -102,7 +102,7 @@ READERS_OF_THE_ENVIRONMENT = {
     "devstack/home.py": "where the operating system keeps data",
     "devstack/stack.py": "handed on to what it starts",
     "devstack/launcher.py": "handed on to what it becomes",
-    "adapters/telemetry/tracing.py": "libraries' own: OpenTelemetry's standard variables",
+    "adapters/telemetry/trace_settings.py": "libraries' own: OpenTelemetry's standard variables",
     "adapters/telemetry/otel.py": "libraries' own: OpenTelemetry's standard variables",
     "controlplane/controller/run.py": "libraries' own: the C library's resolver",
     "dataplane/imaging/runtime.py": "libraries' own: fontconfig, libvips",

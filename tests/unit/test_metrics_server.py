@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import socket
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -78,15 +77,31 @@ def test_the_answer_is_packed_for_who_can_unpack(url: str) -> None:
 
 
 def test_who_sends_nothing_takes_no_thread_for_long(port: int) -> None:
-    before = threading.active_count()
-    with ExitStack() as stack:
-        stack.enter_context(serving(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.2))
-        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(MAX_CONNECTIONS + 5)]
-        for connection in idle:
-            connection.settimeout(MAX_SECONDS)
-            assert connection.recv(1) == b"", "closed by the server"
-        assert threading.active_count() <= before + 1 + MAX_CONNECTIONS
+    with (
+        serving(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.2),
+        ExitStack() as stack,
+    ):
+        for idle in _connected(stack, port, MAX_CONNECTIONS):
+            assert idle.recv(1) == b"", "closed by the server"
         _wait_until_served(f"http://127.0.0.1:{port}")
+
+
+def test_so_many_connect_at_once_and_others_are_turned_away_at_once(url: str, port: int) -> None:
+    with ExitStack() as stack:
+        idle = _connected(stack, port, MAX_CONNECTIONS)
+        (one_more,) = _connected(stack, port, 1)
+        assert one_more.recv(1) == b"", "closed by the server"
+        idle[0].settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            idle[0].recv(1)
+    _wait_until_served(url)
+
+
+def _connected(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
+    return [
+        stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=MAX_SECONDS / 2))
+        for _ in range(count)
+    ]
 
 
 def test_who_sends_byte_by_byte_is_not_listened_to_for_ever(port: int) -> None:

@@ -6,26 +6,28 @@ background, and dropped when too many wait.
 
 from __future__ import annotations
 
-import logging
 import os
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pixelflow import __version__
-from pixelflow.adapters.telemetry.tracing import Attributes, Exporter, Kind, Span, Tracing
+from pixelflow.adapters.telemetry.trace_settings import Exporter
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing
+from pixelflow.adapters.telemetry.watched_exporter import watched
 from pixelflow.contracts.problems import PixelflowError
+from pixelflow.settings import SettingsError
 
-_GOODBYE_SECONDS = 2.0
+GOODBYE_SECONDS = 2.0
 """For what is still to be sent when the process ends."""
 _FAILED = trace.StatusCode.ERROR
 _KINDS: Mapping[Kind, trace.SpanKind] = {
@@ -34,8 +36,6 @@ _KINDS: Mapping[Kind, trace.SpanKind] = {
     Kind.CLIENT: trace.SpanKind.CLIENT,
     Kind.CONSUMER: trace.SpanKind.CONSUMER,
 }
-
-_log = structlog.get_logger(__name__)
 
 
 class _OpenSpan:
@@ -122,58 +122,41 @@ def _context_of(traceparent: str | None) -> Context | None:
 
 @contextmanager
 def exporting(exporter: Exporter, *, role: str) -> Iterator[Tracing]:
-    """Make spans and send them, in the background and by the batch."""
-    provider = TracerProvider(resource=_resource(role), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(_Told(_open(exporter))))
+    """Make spans and send them, in the background and by the batch.
+
+    Raises:
+        SettingsError: the SDK can't do what the variables ask for.
+    """
+    _forget_empty_variables()
+    try:
+        provider = TracerProvider(resource=_resource(role), shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(watched(_open(exporter))))
+    except (ValueError, RuntimeError) as error:
+        raise SettingsError(f"Traces can't be made as the OTEL_… variables ask: {error}") from error
     try:
         yield OpenTelemetry(provider.get_tracer("pixelflow", __version__))
     finally:
         _shut_down(provider)
 
 
+def _forget_empty_variables() -> None:
+    """An empty one is none (OpenTelemetry's specification, «Environment variables»); the SDK complains of some."""
+    for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
+        del os.environ[name]
+
+
 def _open(exporter: Exporter) -> SpanExporter:
-    if exporter is Exporter.CONSOLE:
-        return ConsoleSpanExporter()
-    # Tells of every single failure, and of every try; we tell of the first one and of the end.
-    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-    return OTLPSpanExporter()
+    return ConsoleSpanExporter(out=sys.stdout) if exporter is Exporter.CONSOLE else OTLPSpanExporter()
 
 
 def _resource(role: str) -> Resource:
-    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    ours = {"service.version": __version__, "pixelflow.role": role}
-    return Resource.create(ours if named else {**ours, "service.name": f"pixelflow-{role}"})
+    """What the variables say goes before what we say."""
+    ours = {"service.name": f"pixelflow-{role}", "service.version": __version__, "pixelflow.role": role}
+    return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 
 def _shut_down(provider: TracerProvider) -> None:
     """Send the rest. In a thread, since a collector that hangs would hold us for as long as the SDK has patience."""
     thread = threading.Thread(target=provider.shutdown, name="traces-shutdown", daemon=True)
     thread.start()
-    thread.join(_GOODBYE_SECONDS)
-
-
-class _Told(SpanExporter):
-    """Says once that spans can't be sent, and once that they are again."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-        self._failing = False
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send them."""
-        result = self._exporter.export(spans)
-        failing = result is not SpanExportResult.SUCCESS
-        if failing and not self._failing:
-            _log.warning("traces are not taken by their collector; they are dropped until it is back")
-        if self._failing and not failing:
-            _log.info("traces are taken again")
-        self._failing = failing
-        return result
-
-    def shutdown(self) -> None:
-        """Send nothing more."""
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send what waits."""
-        return self._exporter.force_flush(timeout_millis)
+    thread.join(GOODBYE_SECONDS)

@@ -6,19 +6,14 @@ work, and is loaded only then. A span must never be given a secret, a presigned 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-from pixelflow.settings import SettingsError
+from pixelflow.adapters.telemetry import trace_settings
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
-
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_PROTOCOL = "http/protobuf"
 
 
 class Kind(Enum):
@@ -28,13 +23,6 @@ class Kind(Enum):
     SERVER = "server"
     CLIENT = "client"
     CONSUMER = "consumer"
-
-
-class Exporter(Enum):
-    """Where spans go."""
-
-    OTLP = "otlp"
-    CONSOLE = "console"
 
 
 class Span(Protocol):
@@ -131,40 +119,9 @@ class Untraced:
         """Nothing is of interest."""
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """The id of the trace: 32 hexadecimal digits."""
-    return traceparent.split("-")[1] if traceparent else None
-
-
 def log_keys(span: Span) -> dict[str, str]:
-    """What lines within a span say of it; nothing where there is no trace."""
-    trace_id = trace_id_of(span.traceparent)
-    return {"trace_id": trace_id} if trace_id else {}
-
-
-def wanted_exporter(variables: Mapping[str, str]) -> Exporter | None:
-    """Where traces are to go by the standard variables; None: nowhere.
-
-    Unlike the specification's, our default is not to send traces to a collector on this machine: most have none.
-
-    Raises:
-        SettingsError: what is asked for is not to be had.
-    """
-    name = variables.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    if not name and any(variables.get(endpoint) for endpoint in _ENDPOINTS):
-        name = Exporter.OTLP.value
-    if name in {"", "none"} or variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return None
-    if name not in {exporter.value for exporter in Exporter}:
-        raise SettingsError("OTEL_TRACES_EXPORTER is wrong: must be otlp, console or none.")
-    _check_protocol(variables)
-    return Exporter(name)
-
-
-def _check_protocol(variables: Mapping[str, str]) -> None:
-    for protocol in _PROTOCOLS:
-        if (variables.get(protocol) or _PROTOCOL) != _PROTOCOL:
-            raise SettingsError(f"{protocol} is wrong: traces are sent as {_PROTOCOL}, to a collector's port 4318.")
+    """What lines of the log have while the span is open: the id of its trace, 32 hexadecimal digits, if it has one."""
+    return {"trace_id": span.traceparent.split("-")[1]} if span.traceparent else {}
 
 
 @contextmanager
@@ -174,7 +131,7 @@ def traced(*, role: str) -> Iterator[Tracing]:
     Raises:
         SettingsError: the ``OTEL_…`` variables ask for what is not to be had.
     """
-    exporter = wanted_exporter(os.environ)
+    exporter = trace_settings.load()
     if exporter is None:
         yield Untraced()
         return

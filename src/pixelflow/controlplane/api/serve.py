@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import signal
 import socket
 import sys
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -36,10 +38,16 @@ def run(settings: Settings) -> None:
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
+    # uvicorn raises the signal again when it is done; by default that ends a process on the spot, its spans unsent.
+    signal.signal(signal.SIGTERM, _leave)
     registry = new_registry()
     metrics = ApiMetrics(registry)
     with serving(registry, settings, role="api"), traced(role="api") as tracing:
         _serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracing), settings)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit(0)
 
 
 def _serve(app: FastAPI, settings: Settings) -> None:
