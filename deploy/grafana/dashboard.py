@@ -20,7 +20,7 @@ ANSWERED = '{route!~"/healthz|/readyz",status!="0"}'
 """Those whose client was still there."""
 PROMPT = '{route!~"/healthz|/readyz|.*/events"}'
 """Of those the ones that should be quick: a stream of events lasts as long as its job."""
-AMBER, RED, GREEN = "orange", "red", "green"
+GREEN, AMBER, RED, BLUE, PURPLE = "green", "orange", "red", "blue", "purple"
 
 
 def growth(metric: str, by: str = "", labels: str = "") -> str:
@@ -44,6 +44,10 @@ def of_role(metric: str) -> str:
     return f"{metric} * on (instance, job) group_left (role) pixelflow_build_info"
 
 
+FIRING = 'ALERTS{alertname=~"PixelFlow.+",alertstate="firing"}'
+NOTHING_FIRES = f'label_replace(absent({FIRING}) - 1, "alertname", "none", "", "")'
+"""Says 0 by the name of «none»: an empty panel could as well mean that nobody looks."""
+
 # ── Is it healthy? ───────────────────────────────────────────────────────────────────────────────
 
 HEALTHY = Row(
@@ -52,9 +56,8 @@ HEALTHY = Row(
         Number(
             "Alerts",
             "Alerts of deploy/prometheus/alerts.yml that fire. docs/operations.md has a section for each.",
-            [Query('count(ALERTS{alertname=~"PixelFlow.+",alertstate="firing"}) or vector(0)', "firing")],
+            [Query(f"count by (alertname) ({FIRING}) or sum by (alertname) ({NOTHING_FIRES})", "{{alertname}}")],
             unit="short",
-            width=4,
             height=5,
             thresholds={1: RED},
         ),
@@ -63,7 +66,6 @@ HEALTHY = Row(
             "How many processes of each role and version answer Prometheus. Two versions: an upgrade is under way.",
             [Query("count by (role, version) (pixelflow_build_info)", "{{role}} {{version}}")],
             unit="short",
-            width=10,
             height=5,
         ),
         Number(
@@ -71,7 +73,6 @@ HEALTHY = Row(
             "Whether every process reaches Postgres, Redis and object storage. «away»: at least one does not.",
             [Query("min by (dependency) (pixelflow_dependency_up)", "{{dependency}}")],
             unit="short",
-            width=10,
             height=5,
             base=RED,
             thresholds={1: GREEN},
@@ -83,6 +84,7 @@ HEALTHY = Row(
             "handed_back: not worked on, because the worker was told to stop.",
             [Query(growth("pixelflow_worker_jobs_total", "status"), "{{status}}")],
             unit="suffix:/s",
+            colors={"succeeded": GREEN, "retried": AMBER, "failed": RED, "lost": PURPLE, "handed_back": BLUE},
         ),
         Panel(
             "Why attempts fail",
@@ -96,6 +98,7 @@ HEALTHY = Row(
             "Calls of receivers, per minute, by what came of them. exhausted and refused: that receiver is never told.",
             [Query(f"60 * {growth('pixelflow_webhook_deliveries_total', 'outcome')}", "{{outcome}}")],
             unit="suffix:/min",
+            colors={"delivered": GREEN, "retried": AMBER, "exhausted": RED, "refused": PURPLE},
         ),
         Stacked(
             "Answers of the API",
@@ -108,6 +111,7 @@ HEALTHY = Row(
                 )
             ],
             unit="suffix:/s",
+            colors={"2xx": GREEN, "3xx": BLUE, "4xx": AMBER, "5xx": RED},
         ),
         Panel(
             "How long the API takes",
@@ -164,9 +168,12 @@ KEEPING_UP = Row(
         Panel(
             "Slots",
             "Transforms under way, and how many may be at once in all workers. All in use while jobs wait: too few "
-            "workers.",
+            "workers. On average: from the transforms that ended meanwhile.",
             [
-                Query("sum(pixelflow_worker_active_jobs)", "in use"),
+                Query("sum(pixelflow_worker_active_jobs)", "in use now"),
+                Query(
+                    growth("pixelflow_worker_stage_duration_seconds_sum", labels='{stage="transform"}'), "on average"
+                ),
                 Query("sum(pixelflow_worker_slots)", "there are"),
             ],
             unit="short",
@@ -245,6 +252,7 @@ PROCESSES = (
     "and on (instance, job) last_over_time(pixelflow_build_info[$__range]))"
 )
 """Those that have ended since count, too."""
+SLOT_SECONDS = "sum(sum_over_time(pixelflow_worker_slots[$__range:$__interval])) * $__interval_ms / 1000"
 PER_JOB = f"/ ({SUCCEEDED} > 0)"
 
 COSTS = Row(
@@ -258,7 +266,7 @@ COSTS = Row(
             [
                 Query(f"1000 * $price / 3600 * ({TRANSFORMS} + {PROCESSES}) {PER_JOB}", "used"),
                 Query(
-                    f"1000 * $price / 3600 * sum(sum_over_time(pixelflow_worker_slots[$__range:15s])) * 15 {PER_JOB}",
+                    f"1000 * $price / 3600 * {SLOT_SECONDS} {PER_JOB}",
                     "kept ready",
                 ),
             ],

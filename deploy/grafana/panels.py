@@ -41,6 +41,8 @@ class Panel:
     """The colour below all thresholds."""
     thresholds: Mapping[float, str] = field(default_factory=dict)
     """From which value on which other colour."""
+    colors: Mapping[str, str] = field(default_factory=dict)
+    """Of series that have a meaning, by their name in the legend."""
     decimals: int | None = None
     """How many are shown; None: as many as Grafana finds fit."""
 
@@ -67,7 +69,7 @@ class Panel:
             "datasource": SOURCE,
             "gridPos": {"x": left, "y": top, "w": self.width, "h": self.height},
             "targets": targets,
-            "fieldConfig": {"defaults": self._defaults(), "overrides": []},
+            "fieldConfig": {"defaults": self._defaults(), "overrides": self._overrides()},
             "options": self._options(),
         }
 
@@ -78,6 +80,15 @@ class Panel:
         lines = {"mode": "line" if self.thresholds else "off"}
         look = {"lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "thresholdsStyle": lines}
         return {**self._figures(), "min": 0, "custom": look}
+
+    def _overrides(self) -> list[Json]:
+        return [
+            {
+                "matcher": {"id": "byName", "options": name},
+                "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+            }
+            for name, color in self.colors.items()
+        ]
 
     def _figures(self) -> Json:
         steps: list[Json] = [{"value": None, "color": self.base}]
@@ -123,7 +134,12 @@ class Number(Panel):
 
     def _options(self) -> Json:
         reduce = {"calcs": ["lastNotNull"], "fields": "", "values": False}
-        return {"reduceOptions": reduce, "colorMode": "background", "graphMode": "none", "textMode": "value_and_name"}
+        return {
+            "reduceOptions": reduce,
+            "colorMode": "background" if self.thresholds else "none",
+            "graphMode": "none",
+            "textMode": "value_and_name",
+        }
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A run of which everything is counted by those who make it happen: what metrics should say, found out without them.
 
-A success, a refusal, a retry, a crash, a cancellation, webhooks that arrive and that don't, a file of the machine's own,
-a job that had to wait.
+Successes, a refusal, a retry, a crash, a cancellation, webhooks that arrive and that don't, a file of the machine's
+own, a job that had to wait.
 """
 
 from __future__ import annotations

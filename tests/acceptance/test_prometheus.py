@@ -1,4 +1,4 @@
-"""Debian's Prometheus beside a whole PixelFlow: what it has scraped is what has happened, and every panel has its data."""
+"""Debian's Prometheus beside a whole PixelFlow: what it has scraped is what has happened, and every panel has data."""
 
 from __future__ import annotations
 

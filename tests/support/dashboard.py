@@ -29,7 +29,13 @@ class Asked:
             rate: the interval that rates are taken over, such as ``1m``.
             whole: the time that the page shows, such as ``3h``.
         """
-        values = {"$__rate_interval": rate, "$__range": whole, "$price": PRICE}
+        values = {
+            "$__rate_interval": rate,
+            "$__range": whole,
+            "$__interval_ms": "1000",
+            "$__interval": "1s",
+            "$price": PRICE,
+        }
         expression = self.expression
         for name, value in values.items():
             expression = expression.replace(name, value)

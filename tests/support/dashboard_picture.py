@@ -7,6 +7,8 @@ names, thresholds and places are the dashboard's own.
 from __future__ import annotations
 
 import io
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,14 +21,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from tests.support import dashboard
-from tests.support.dashboard import Shown
+from tests.support.dashboard import Json, Shown
 from tests.support.prometheus import Prometheus
 
 COLUMNS, DPI = 24, 80
 COLUMN_INCHES, LINE_INCHES = 0.72, 0.36
 INK, PAPER, CARD = "#23272e", "#f4f5f7", "#ffffff"
-COLORS = {"green": "#3f9c4f", "orange": "#e0862d", "red": "#cc3b3b"}
-CYCLE = ["#3f7fbf", "#3f9c4f", "#e0862d", "#8e5bb5", "#cc3b3b", "#2aa3a3", "#b58a2a", "#7a7f87", "#d46a9f", "#5b6abf"]
+COLORS = {"green": "#3f9c4f", "orange": "#e0862d", "red": "#cc3b3b", "blue": "#3f7fbf", "purple": "#8e5bb5"}
+CYCLE = ["#3f7fbf", "#2aa3a3", "#b58a2a", "#8e5bb5", "#d46a9f", "#7a9e3f", "#7a7f87", "#5b6abf", "#c0694e", "#4fae8a"]
 Series = list[tuple[str, list[list[float]]]]
 
 
@@ -70,7 +72,7 @@ def _axes(figure: Figure, panel: Shown, lines: int) -> Axes:
     bottom, height = 1 - (place["y"] + place["h"]) / lines, place["h"] / lines
     card = figure.add_axes((left + 0.003, bottom + 0.0015, width - 0.006, height - 0.003), facecolor=CARD)
     card.set(xticks=[], yticks=[])
-    margin, head = 0.032, 1.3 / lines
+    margin, head = {"timeseries": 0.042, "bargauge": 0.06}.get(panel.json["type"], 0.012), 1.3 / lines
     foot = (2.2 if panel.json["type"] == "timeseries" else 0.4) / lines
     figure.text(left + 0.009, bottom + height - 0.75 / lines, panel.title, size=9, weight="bold", va="center")
     axes = figure.add_axes((left + margin, bottom + foot, width - margin - 0.012, height - foot - head), facecolor=CARD)
@@ -106,43 +108,59 @@ def _now(panel: Shown, prometheus: Prometheus, window: Window) -> list[tuple[str
 
 def _draw_lines(panel: Shown, series: Series, window: Window, axes: Axes) -> None:
     look = panel.json["fieldConfig"]["defaults"]
+    colors = _colors(panel, [name for name, _ in series])
     if look["custom"].get("stacking"):
-        times = [
-            window.since + place * window.step for place in range(round((window.until - window.since) / window.step))
-        ]
+        count = round((window.until - window.since) / window.step)
+        times = [window.since + place * window.step for place in range(count)]
         tops = [_at(points, times, window.step) for _, points in series]
-        axes.stackplot(_moments(times), *tops, labels=[name for name, _ in series], colors=CYCLE, alpha=0.75)
+        axes.stackplot(_moments(times), *tops, labels=[name for name, _ in series], colors=colors, alpha=0.75, lw=0)
     else:
-        for (name, points), color in zip(series, CYCLE * 3, strict=False):
-            axes.plot(
-                _moments([at for at, _ in points]), [value for _, value in points], label=name, color=color, lw=1.2
-            )
+        for (name, points), color in zip(series, colors, strict=True):
+            times, values = [at for at, _ in points], [value for _, value in points]
+            axes.plot(_moments(times), values, label=name, color=color, lw=1.2)
     axes.set_ylim(bottom=0)
-    highest = axes.get_ylim()[1]
-    for step in look["thresholds"]["steps"][1:]:
-        if step["value"] <= highest * 1.2:
-            axes.axhline(step["value"], color=COLORS[step["color"]], lw=0.8, ls="--")
+    _draw_thresholds(look["thresholds"]["steps"], axes)
     axes.set_xlim(*_moments([window.since, window.until]))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: written(value, look["unit"]))
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
-    axes.grid(axis="y", color="#eceef1")
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color="#e4e6ea")
     axes.tick_params(labelsize=7)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.13), ncols=5, fontsize=6.5, frameon=False, handlelength=1)
+    if series:
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.45, -0.13), ncols=6, fontsize=6.5, frameon=False, handlelength=1
+        )
+
+
+def _colors(panel: Shown, names: Sequence[str]) -> list[str]:
+    """The one that a series has by its name, or the next of all others."""
+    fixed = {
+        each["matcher"]["options"]: COLORS[each["properties"][0]["value"]["fixedColor"]]
+        for each in panel.json["fieldConfig"]["overrides"]
+    }
+    others = itertools.cycle(CYCLE)
+    return [fixed.get(name) or next(others) for name in names]
+
+
+def _draw_thresholds(steps: Sequence[Json], axes: Axes) -> None:
+    """Those that are near what is shown."""
+    highest = axes.get_ylim()[1]
+    for step in steps[1:]:
+        if step["value"] <= highest * 1.2:
+            axes.axhline(step["value"], color=COLORS[step["color"]], lw=0.8, ls="--")
 
 
 def _at(points: Sequence[Sequence[float]], times: Sequence[float], step: float) -> list[float]:
     """The value at each time, and 0 where there is none."""
-    known = {round(at / step): value for at, value in points}
-    return [
-        known.get(round(time / step), 0.0) if known.get(round(time / step)) == known.get(round(time / step)) else 0.0
-        for time in times
-    ]
+    known = {round(at / step): value for at, value in points if math.isfinite(value)}
+    return [known.get(round(time / step), 0.0) for time in times]
 
 
 def _moments(times: Sequence[float]) -> Any:  # noqa: ANN401  # matplotlib's numbers of days
-    return dates.date2num([datetime.fromtimestamp(each, UTC) for each in times])
+    moments = [datetime.fromtimestamp(each, UTC) for each in times]
+    return dates.date2num(moments)  # type: ignore[no-untyped-call]
 
 
 def _draw_bars(panel: Shown, values: list[tuple[str, float]], axes: Axes) -> None:
@@ -162,13 +180,14 @@ def _draw_numbers(panel: Shown, values: list[tuple[str, float]], axes: Axes) -> 
     axes.set_axis_off()
     axes.set(xlim=(0, max(1, len(values))), ylim=(0, 1))
     for place, (name, value) in enumerate(values):
-        color = next(
-            each["color"] for each in reversed(look["thresholds"]["steps"]) if value >= (each["value"] or -1e300)
-        )
-        axes.add_patch(mpl.patches.Rectangle((place + 0.03, 0.02), 0.94, 0.96, color=COLORS[color], lw=0))
+        steps = look["thresholds"]["steps"]
+        color = next(step["color"] for step in reversed(steps) if step["value"] is None or value >= step["value"])
+        ink = "white" if len(steps) > 1 else INK
+        if len(steps) > 1:
+            axes.add_patch(mpl.patches.Rectangle((place + 0.03, 0.02), 0.94, 0.96, color=COLORS[color], lw=0))
         shown = words.get(value) or written(value, look["unit"], look.get("decimals"))
-        axes.text(place + 0.5, 0.62, shown, ha="center", va="center", size=13, weight="bold", color="white")
-        axes.text(place + 0.5, 0.25, name, ha="center", va="center", size=7.5, color="white")
+        axes.text(place + 0.5, 0.62, shown, ha="center", va="center", size=14, weight="bold", color=ink)
+        axes.text(place + 0.5, 0.25, name, ha="center", va="center", size=7.5, color=ink)
 
 
 def written(value: float, unit: str, decimals: int | None = None) -> str:

@@ -35,7 +35,7 @@ SCRAPE_SECONDS = 2
 USERS = {"acme": 8, "beech-street": 4, "cobalt": 3, "dora": 1}
 """Who sends how much of it."""
 REFUSES_ONE_IN = 12
-REPLIES = [Reply()] * 12 + [Reply(500), Reply(), Reply(410)]
+REPLIES = [*[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(410)]
 
 
 class Load:
@@ -96,7 +96,7 @@ def main() -> None:
     settings = {"PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8", "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true"}
     with (
         tempfile.TemporaryDirectory() as folder,
-        receiving(*REPLIES * 100) as receiver,
+        receiving(*REPLIES * 50) as receiver,
         service_with(settings) as stack,
     ):
         targets = {f"pixelflow-{role}": [urlsplit(url).netloc] for role, url in stack.metrics_urls.items()}

@@ -83,7 +83,7 @@ def test_a_panel_names_no_installation(panel: Shown) -> None:
 def test_every_variable_that_is_used_is_declared_or_grafanas_own() -> None:
     declared = {variable["name"] for variable in dashboard.read()["templating"]["list"]}
     used = {name for panel in PANELS for each in panel.asked for name in re.findall(r"\$([a-z_]+)", each.expression)}
-    assert used - {"__rate_interval", "__range"} <= declared
+    assert used - {"__rate_interval", "__range", "__interval", "__interval_ms"} <= declared
 
 
 def test_the_provisioned_source_and_folder_are_what_the_dashboard_expects() -> None:
