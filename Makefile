@@ -32,12 +32,33 @@ test: lint ## The whole test command: lint and every test, with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
+.PHONY: test-s3
+test-s3: setup ## Try the S3 server that PIXELFLOW_TEST_S3_ENDPOINT, …_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY name
+	@: "$${PIXELFLOW_TEST_S3_ENDPOINT:?name a server: docs/deployment.md}"
+	$(BIN)/python -m pytest tests/contract/test_presigned_urls.py -k named
+
+.PHONY: images-check
+images-check: setup ## Build the images by hand in a clean Debian and do jobs in them (root, debootstrap; CHECK=--help)
+	deploy/check-images $(CHECK)
+
 .PHONY: chaos
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 JOBS ?= 400
 KILLS ?= 30
 chaos: setup ## Kill everything at random under real jobs, then count what was lost (SEED, JOBS, KILLS)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
+
+.PHONY: bench
+bench: setup ## Measure everything, beside what it stands on, in 20 minutes (ONLY=pixels,latency takes some; README=1 keeps the table)
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(README),--readme)
+
+.PHONY: plans
+plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it
+	$(BIN)/python -m tests.plans
+
+.PHONY: tape
+tape: setup ## Keep every statement of this release, which all later schemas have to bear
+	$(BIN)/python -m tests.migration.record
 
 .PHONY: format
 format: setup ## Format the code
@@ -57,6 +78,7 @@ lock: setup ## Lock the dependencies anew: first for development, then, of the s
 	$(LOCK) --upgrade --all-extras --group dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra api --output-file requirements/api.txt
 	$(LOCK) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
+	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group build --output-file requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove what was built

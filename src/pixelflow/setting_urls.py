@@ -35,11 +35,13 @@ def check_redis(url: str) -> None:
         raise _unreadable()
 
 
-def check_jwks(url: str) -> None:
-    """A page on the web."""
-    parts = _split(url, "http", "https")
-    if not _port_is_fine(parts) or not parts.hostname:
-        raise _unreadable()
+def checked_jwks(url: str | None) -> str | None:
+    """A page on the web, if any."""
+    if url is not None:
+        parts = _split(url, "http", "https")
+        if not _port_is_fine(parts) or not parts.hostname:
+            raise _unreadable()
+    return url
 
 
 def endpoint(url: str) -> str:

@@ -6,15 +6,16 @@ There is no default for a secret or for the address of a server: a process that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pixelflow import setting_sentences, setting_urls, setting_values
+from pixelflow import setting_periods, setting_sentences, setting_urls, setting_values
+from pixelflow.setting_values import Folders, Networks
 
 PREFIX = setting_sentences.PREFIX
 
@@ -69,6 +70,28 @@ class Settings(DatabaseSettings):
     ] = None
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long an upload URL is valid")] = 3600
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800, description="How long a download URL is valid")] = 3600
+    trusted_proxies: Annotated[
+        Networks,
+        Field(
+            description="Networks, separated by commas, of proxies whose `X-Forwarded-For` is believed, such as "
+            "10.0.0.0/8. Default: nobody's"
+        ),
+    ] = ()
+
+    # Rate limits
+    rate_limit_enabled: Annotated[
+        bool, Field(description="Whether requests are limited. Under `pixelflow up` the default is no")
+    ] = True
+    rate_limit_capacity: Annotated[
+        int, Field(ge=1, le=1_000_000, description="Requests of one user and class that may come at once")
+    ] = 60
+    rate_limit_window_seconds: Annotated[
+        int, Field(ge=1, le=86_400, description="In which so many requests become possible again, one by one")
+    ] = 60
+    rate_limit_without_redis: Annotated[
+        Literal["pass", "refuse"],
+        Field(description="What becomes of requests while Redis is away and they can't be counted"),
+    ] = "pass"
 
     # Tokens
     jwt_issuer: Annotated[
@@ -76,7 +99,9 @@ class Settings(DatabaseSettings):
         Field(min_length=1, description="Whose tokens (JWT) are taken beside API keys: their `iss`. Default: nobody's"),
     ] = None
     jwt_jwks_url: Annotated[
-        str | None, Field(description="Where the issuer publishes its keys, such as https://id.example/jwks.json")
+        str | None,
+        AfterValidator(setting_urls.checked_jwks),
+        Field(description="Where the issuer publishes its keys, such as https://id.example/jwks.json"),
     ] = None
     jwt_audience: Annotated[
         str | None, Field(min_length=1, description="What tokens for this service hold in their `aud`")
@@ -97,8 +122,7 @@ class Settings(DatabaseSettings):
     )
     max_output_bytes: Annotated[int, Field(ge=1, description="All outputs of one job together, in bytes")] = 500_000_000
     local_roots: Annotated[
-        tuple[Path, ...],
-        NoDecode,
+        Folders,
         Field(
             description="Folders, separated by `:`, that `local_file` jobs may read and write. "
             "Default: none, local files are off"
@@ -112,17 +136,24 @@ class Settings(DatabaseSettings):
     max_attempts: Annotated[int, Field(ge=1, le=100, description="How often a job is tried")] = 5
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="How long one transform may take")] = 180
 
+    # Retention
+    retention_source_days: setting_periods.SourceDays = None
+    retention_output_days: setting_periods.OutputDays = None
+    retention_job_days: setting_periods.JobDays = None
+    retention_upload_days: setting_periods.UploadDays = 7
+    retention_history_days: setting_periods.HistoryDays = 90
+
     # Webhooks
     secrets_key: Annotated[
         SecretStr | None,
+        AfterValidator(setting_values.checked_key),
         Field(
             description="The key that webhook secrets and kept answers are encrypted with: 32 random bytes in "
             "URL-safe base64. The API and the controller don't start without it"
         ),
     ] = None
     webhook_allow_cidrs: Annotated[
-        tuple[IPv4Network | IPv6Network, ...],
-        NoDecode,
+        Networks,
         Field(
             description="Networks, separated by commas, that webhooks may go to although they are not public, "
             "such as 10.20.0.0/16. Default: none"
@@ -181,39 +212,10 @@ class Settings(DatabaseSettings):
         setting_urls.check_redis(value.get_secret_value())
         return value
 
-    @field_validator("jwt_jwks_url")
-    @classmethod
-    def _is_jwks(cls, value: str | None) -> str | None:
-        if value is not None:
-            setting_urls.check_jwks(value)
-        return value
-
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
     def _is_endpoint(cls, value: str | None) -> str | None:
         return None if value is None else setting_urls.endpoint(value)
-
-    @field_validator("secrets_key")
-    @classmethod
-    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            setting_values.check_key(value.get_secret_value())
-        return value
-
-    @field_validator("webhook_allow_cidrs", mode="before")
-    @classmethod
-    def _split_networks(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("local_roots", mode="before")
-    @classmethod
-    def _split_roots(cls, value: object) -> object:
-        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
-
-    @field_validator("local_roots")
-    @classmethod
-    def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
-        return setting_values.existing_folders(roots)
 
     @model_validator(mode="after")
     def _overlaps(self) -> Settings:
@@ -235,6 +237,16 @@ class Settings(DatabaseSettings):
                 {"missing": " and ".join(f"PIXELFLOW_JWT_{name.upper()}" for name in missing)},
             )
         return self
+
+    @model_validator(mode="after")
+    def _keeps_what_is_needed(self) -> Settings:
+        setting_periods.check(self.model_dump(include=setting_periods.TOGETHER), arrival=self.last_arrival)
+        return self
+
+    @property
+    def last_arrival(self) -> timedelta:
+        """How long after a job's end, or its erasure, files of it may still come in."""
+        return setting_periods.last_arrival(self.upload_url_seconds, self.lease_seconds)
 
     @property
     def public_endpoint_url(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import httpx
@@ -52,6 +52,7 @@ def test_a_finished_job_tells_its_source_its_times_and_its_usage(client: httpx.C
         "format": "jpeg",
         "width": 400,
         "height": 300,
+        "expired_at": None,
     }
     assert job["pipeline"] == tree
     assert job["metadata"] == {"sku": "A-17"}
@@ -69,6 +70,14 @@ def test_a_finished_job_tells_its_source_its_times_and_its_usage(client: httpx.C
     assert job["usage"]["pixels_processed"] == 200 * 150 + 2 * 100 * 75
     assert job["usage"]["bytes_saved"] == len(source) - sum(output["bytes"] for output in outputs)
     assert job["usage"]["compute_time_ms"] >= 1
+
+
+def test_a_job_that_waits_tells_when_it_goes_and_a_finished_one_is_kept(client: httpx.Client) -> None:
+    created = client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).json()
+    waiting = client.get(f"/v1/jobs/{created['job_id']}").json()
+    assert datetime.fromisoformat(waiting["expires_at"]) == datetime.fromisoformat(waiting["created_at"]) + timedelta(7)
+    done = steps.done(client, pictures.photo(), steps.resize())
+    assert (done["expires_at"], done["outputs"][0]["expired_at"]) == (None, None)
 
 
 def test_an_intermediate_kept_out_of_the_results_is_neither_told_nor_billed(client: httpx.Client) -> None:

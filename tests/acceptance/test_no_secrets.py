@@ -229,7 +229,10 @@ def test_nothing_that_holds_a_secret_shows_it_by_its_repr(traffic: Traffic) -> N
                 AsyncDatabase(url, max_connections=1, application="t"),
                 Database(url, max_connections=1, application="t"),
             ),
-            *(Seal(settings.require_secrets_key()), ValidKey("k", "u", key.encode(), [], last_use_is_stale=False)),
+            *(
+                Seal(settings.require_secrets_key()),
+                ValidKey("k", "u", key.encode(), [], last_use_is_stale=False, rate_limit=None, rate_limit_key=None),
+            ),
             *(
                 Answer(200, traffic.answers["key"].encode()),
                 RotatedSecret.model_validate_json(traffic.answers["secret"]),

@@ -52,6 +52,7 @@ def test_the_routes_are_these() -> None:
         "POST /v1/deliveries/{delivery_id}/replay",
         "POST /v1/webhook-secret/rotate",
         "POST /v1/keys",
+        "GET /v1/usage",
         "GET /v1/keys",
         "DELETE /v1/keys/{key_id}",
     }
@@ -75,10 +76,17 @@ def test_every_route_that_needs_a_key_documents_what_it_may_refuse_with(name: st
     assert scheme == "ApiKey"
     assert len(scopes) == 1, "a route needs one scope"
     errors = {status: body for status, body in operation["responses"].items() if not status.startswith("2")}
-    assert {"401", "403", "503"} <= set(errors)
+    assert {"401", "403", "429", "503"} <= set(errors)
     for status, response in errors.items():
         problem = response["content"]["application/problem+json"]
         assert {example["status"] for example in examples_of(problem)} == {int(status)}
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if "/v1/" in name])
+def test_every_route_that_needs_a_key_documents_how_callers_stand_with_every_answer(name: str) -> None:
+    for status, response in OPERATIONS[name]["responses"].items():
+        assert {"RateLimit", "RateLimit-Policy"} <= set(response["headers"])
+        assert ("Retry-After" in response["headers"]) == (status == "429")
 
 
 def _with_examples() -> list[Any]:

@@ -1,7 +1,8 @@
 """What PixelFlow signs and stores, against S3 servers: its own dev stack's, a strict one, and any that is named.
 
-The environment may name a third one: ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``, ``…_SECRET_ACCESS_KEY``
-and, if they are not the usual ones, ``…_REGION`` and ``…_BUCKET``.
+The environment may name a third one (``make test-s3``): ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``,
+``…_SECRET_ACCESS_KEY`` and, if they are not the usual ones, ``…_REGION`` and ``…_BUCKET``, a bucket that is there. Web
+pages are tried on it where ``…_ORIGIN`` names one that it is set up for. Nothing stays in the bucket.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import httpx
 import pytest
 from tests.support.strict_s3 import start_strict_s3
 
-from pixelflow.adapters.objects import ObjectStorage, SignedUrl
+from pixelflow.adapters.objects import ObjectStorage, SignedUrl, source_key
 from pixelflow.contracts.problems import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 from pixelflow.devstack.ports import LOOPBACK
 from pixelflow.devstack.stack import Stack
@@ -58,8 +59,12 @@ def _named(_: pytest.FixtureRequest) -> dict[str, str]:
 
 
 SERVERS = [pytest.param(_devstack, id="dev stack"), pytest.param(_strict, id="strict")]
+FOR_WEB_PAGES = [pytest.param(_devstack, id="dev stack")]
 if f"{NAMED}ENDPOINT" in os.environ:
     SERVERS.append(pytest.param(_named, id="named"))
+    if f"{NAMED}ORIGIN" in os.environ:
+        FOR_WEB_PAGES.append(pytest.param(_named, id="named"))
+ORIGIN = os.environ.get(f"{NAMED}ORIGIN", "https://app.example")
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -86,8 +91,10 @@ def _size_of(storage: ObjectStorage, key: str) -> int | None:
 
 
 @pytest.fixture
-def key() -> str:
-    return f"uploads/{uuid4()}/source"
+def key(storage: ObjectStorage) -> Iterator[str]:
+    job_id = uuid4()
+    yield source_key(job_id)
+    asyncio.run(storage.remove_job(job_id))
 
 
 def _upload_url(storage: ObjectStorage, key: str, *, seconds: int = 60) -> SignedUrl:
@@ -211,6 +218,34 @@ def test_a_download_that_was_not_signed_like_this_is_refused(
     assert answer.status_code in REFUSED
     assert BODY not in answer.content
     assert _size_of(storage, key) == len(BODY)
+
+
+@pytest.mark.parametrize("settings", FOR_WEB_PAGES, indirect=True)
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_web_page_may_ask_whether_it_may(storage: ObjectStorage, web: httpx.Client, key: str, method: str) -> None:
+    url = _upload_url(storage, key).url if method == "PUT" else _download_url(storage, key)
+    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "content-type"}
+    answer = web.options(url, headers={"Origin": ORIGIN, **asked})
+    assert answer.is_success
+    assert answer.headers["Access-Control-Allow-Origin"] in {ORIGIN, "*"}
+    assert _names(answer, "Access-Control-Allow-Methods") & {method.lower(), "*"}
+    assert _names(answer, "Access-Control-Allow-Headers") & {"content-type", "*"}
+
+
+def _names(answer: httpx.Response, header: str) -> set[str]:
+    return {part.strip().lower() for part in answer.headers[header].split(",")}
+
+
+@pytest.mark.parametrize("settings", FOR_WEB_PAGES, indirect=True)
+def test_a_web_page_may_upload_and_download_and_read_the_answers(
+    storage: ObjectStorage, web: httpx.Client, key: str
+) -> None:
+    signed = _upload_url(storage, key)
+    uploaded = web.put(signed.url, content=BODY, headers={**signed.headers, "Origin": ORIGIN})
+    downloaded = web.get(_download_url(storage, key), headers={"Origin": ORIGIN})
+    assert (uploaded.status_code, downloaded.content) == (200, BODY)
+    for answer in (uploaded, downloaded):
+        assert answer.headers["Access-Control-Allow-Origin"] in {ORIGIN, "*"}
 
 
 def _store(storage: ObjectStorage, key: str, folder: Path, body: bytes = BODY) -> None:

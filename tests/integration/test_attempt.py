@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.acceptance import pictures
 from tests.integration.job_rows import LEASE, claimed, row_of, rows
+from tests.support.otlp_collector import collecting
+from tests.support.scraped import scraped
 
 from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.adapters.telemetry.tracing import Untraced, traced
 from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.problems import ObjectsUnavailableError
 from pixelflow.dataplane.attempt import Attempts, Bounds
@@ -30,6 +34,7 @@ from pixelflow.dataplane.sandbox import Sandbox
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BOUNDS = Bounds(
     max_source_bytes=1_000_000,
     transform=Limits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
@@ -83,9 +88,18 @@ def run(
     scratch = tmp_path_of(sandbox, tmp_path)
 
     def run(job: ClaimedJob, held: HeldLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
-        told: dict[str, Any] = {"sandbox": sandbox, "storages": {"s3_presigned": storage}, **parts}
-        Attempts(database=database, bounds=BOUNDS, scratch=scratch, metrics=metrics, jitter=lambda: 0.0, **told).run(
-            job, held or HeldLease(job.lease, until=0)
+        told: dict[str, Any] = {
+            "sandbox": sandbox,
+            "storages": {"s3_presigned": storage},
+            "bounds": BOUNDS,
+            "scratch": scratch,
+            "metrics": metrics,
+            "tracing": Untraced(),
+            "jitter": lambda: 0.0,
+            **parts,
+        }
+        Attempts(database=database, **told).run(
+            job, held or HeldLease(job.lease, until=0), claim_begun_ns=time.time_ns()
         )
         assert list(scratch.iterdir()) == [], "nothing is left in the scratch folder"
 
@@ -158,6 +172,27 @@ def test_a_storage_that_is_away_hands_the_job_back_for_later(connection: Connect
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["retried"]
 
 
+def test_attempts_that_follow_one_another_stay_in_the_trace_of_the_request(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _job(connection, storage, pictures.photo(), traceparent=TRACEPARENT)
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with traced(role="worker") as tracing:
+            run(job, tracing=tracing, storages={"s3_presigned": Unavailable()})
+            connection.execute("UPDATE jobs SET run_at = now()")
+            again = attempts.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
+            run(again, tracing=tracing)
+        tried = [span for span in collector.spans if span.name == "attempt"]
+    assert {(span.trace_id, span.parent_id) for span in tried} == {tuple(TRACEPARENT.split("-")[1:3])}
+    assert [(span.attributes["pixelflow.outcome"], span.attributes.get("error.type")) for span in tried] == [
+        ("retried", "objects_unavailable"),
+        ("succeeded", None),
+    ]
+    fetched = [span for span in collector.spans if span.name == "fetch"]
+    assert [(span.failed, span.parent_id) for span in fetched] == [(True, tried[0].span_id), (False, tried[1].span_id)]
+
+
 def test_the_last_attempt_that_fails_fails_the_job(connection: Connection, run: Callable[..., None]) -> None:
     job = claimed(connection, max_attempts=1)
     run(job, storages={"s3_presigned": Unavailable()})
@@ -207,3 +242,81 @@ def test_no_path_and_no_key_is_told_to_the_owner_of_a_failed_job(
     told = json.dumps(row_of(connection, job.job_id)["error"])
     assert str(tmp_path) not in told
     assert "uploads/" not in told
+
+
+# ── What the metrics are told ────────────────────────────────────────────────────────────────────
+
+
+def test_a_success_counts_as_much_as_usage_logs_hold(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], registry: CollectorRegistry
+) -> None:
+    job = _job(connection, storage, pictures.photo(), due_in=-2)
+    run(job)
+    told, (usage,) = scraped(registry), rows(connection, "usage_logs", job.job_id)
+    for name in ("pixels_processed", "bytes_saved", "compute_time_ms"):
+        assert told(f"pixelflow_usage_{name}_total") == usage[name]
+    assert told.by("status", "pixelflow_worker_jobs_total") == {"succeeded": 1}
+    assert told.by("format", "pixelflow_worker_pipeline_outputs_total") == {"jpeg": 1}
+    assert told.by("code", "pixelflow_worker_failures_total") == {}
+    assert told("pixelflow_worker_job_duration_seconds_count", source_type="s3_presigned") == 1
+    stages = told.by("stage", "pixelflow_worker_stage_duration_seconds_count")
+    assert stages == dict.fromkeys(["queue", "fetch", "wait", "transform", "store", "finish"], 1)
+    assert 2 <= told("pixelflow_worker_stage_duration_seconds_sum", stage="queue") < 60
+
+
+class Lost:
+    """As :class:`Unavailable`, and meanwhile the job is given to somebody else."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
+        self._connection.execute("UPDATE jobs SET lease_token = lease_token + 1")
+        Unavailable().fetch(key, destination, max_bytes=max_bytes)
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("max_attempts", "lost", "status", "code"),
+    [
+        pytest.param(5, False, "retried", "objects_unavailable", id="another one follows"),
+        pytest.param(1, False, "failed", "attempts_exhausted", id="the last one"),
+        pytest.param(5, True, "lost", None, id="retried, and not written"),
+        pytest.param(1, True, "lost", None, id="failed, and not written"),
+    ],
+)
+def test_a_failure_counts_by_what_was_written_of_it(  # noqa: PLR0917  # fixtures
+    connection: Connection,
+    run: Callable[..., None],
+    registry: CollectorRegistry,
+    max_attempts: int,
+    lost: bool,
+    status: str,
+    code: str | None,
+) -> None:
+    job = claimed(connection, max_attempts=max_attempts)
+    run(job, storages={"s3_presigned": Lost(connection) if lost else Unavailable()})
+    told = scraped(registry)
+    assert told.by("status", "pixelflow_worker_jobs_total") == {status: 1}
+    assert told.by("code", "pixelflow_worker_failures_total") == ({code: 1} if code else {})
+    assert told.by("stage", "pixelflow_worker_stage_duration_seconds_count") == {"queue": 1, "fetch": 1}
+
+
+@pytest.mark.parametrize(("reason", "status"), [(GoodbyeError(), "handed_back"), (LeaseLostError(), "lost")])
+def test_an_attempt_that_is_given_up_counts_as_no_failure(
+    connection: Connection,
+    storage: ObjectStorage,
+    run: Callable[..., None],
+    registry: CollectorRegistry,
+    *,
+    reason: Exception,
+    status: str,
+) -> None:
+    job = _job(connection, storage, pictures.photo())
+    held = HeldLease(job.lease, until=0)
+    held.interrupt(reason)
+    run(job, held)
+    told = scraped(registry)
+    assert told.by("status", "pixelflow_worker_jobs_total") == {status: 1}
+    assert told.by("code", "pixelflow_worker_failures_total") == {}
+    assert told("pixelflow_usage_pixels_processed_total") == 0

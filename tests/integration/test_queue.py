@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -169,8 +170,8 @@ def test_garbage_between_good_messages_stops_none_of_them_and_is_set_aside(
 
 
 def test_what_is_set_aside_is_counted_and_its_list_has_an_end(server: redis.Redis) -> None:
-    clock = Time()
-    broker = GuardedBroker(server, clock=clock)
+    clock, told = Time(), Counter[str]()
+    broker = GuardedBroker(server, clock=clock, rejected=lambda: told.update(["rejected"]))
     for number in range(MAX_REJECTED + 20):
         put(server, f"garbage {number}".encode())
     while not nothing_left(server):
@@ -179,6 +180,7 @@ def test_what_is_set_aside_is_counted_and_its_list_has_an_end(server: redis.Redi
     latest = {f"garbage {number}".encode() for number in range(100, MAX_REJECTED + 20)}
     assert latest <= set(server.lrange(broker.rejected_key, 0, -1)), "the oldest go first"
     assert server.get(f"{broker.rejected_key}.count") == str(MAX_REJECTED + 20).encode()
+    assert told["rejected"] == MAX_REJECTED + 20, "the metrics are told of each"
 
 
 def test_a_message_that_fails_in_the_handler_does_not_stop_the_next(

@@ -36,6 +36,15 @@ def queue(quiet_stack: Stack, valkey: redis.Redis) -> Iterator[JobQueue]:
     queue.close()
 
 
+class Counted:
+    """How often it was called."""
+
+    times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
 def _task_of(connection: Connection, job_id: UUID) -> UUID:
     task_id: UUID = row_of(connection, job_id)["task_id"]
     return task_id
@@ -45,9 +54,11 @@ async def test_a_row_without_a_message_gets_one(
     connection: Connection, async_database: AsyncDatabase, queue: JobQueue
 ) -> None:
     task = _task_of(connection, put(connection))
-    assert await Relay(async_database, queue).run_once() == 1
+    enqueued = Counted()
+    assert await Relay(async_database, queue, enqueued=enqueued).run_once() == 1
     assert queue.standing([task]) == {task}
-    assert await Relay(async_database, queue).run_once() == 0
+    assert await Relay(async_database, queue, enqueued=enqueued).run_once() == 0
+    assert enqueued.times == 1
 
 
 async def test_a_message_that_stands_is_not_sent_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def _opened(folder: Path, *, slots: int = 2, limits: ChildLimits = PLENTY) -> It
 
 
 class Work:
-    """Requests below a sandbox's folder, each in a folder of its own."""
+    """Requests, their sources in a sandbox's folder."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -59,10 +60,9 @@ class Work:
     def request(self, source: bytes, *steps: Resize) -> Assignment:
         """Everything in place for a transform."""
         self._count += 1
-        folder = self._scratch / f"attempt-{self._count}"
-        (folder / "outputs").mkdir(parents=True)
-        (folder / "source").write_bytes(source)
-        return Assignment(folder / "source", folder / "outputs", steps or (_step(),), PIXELS)
+        path = self._scratch / f"source-{self._count}"
+        path.write_bytes(source)
+        return Assignment(path, steps or (_step(),), PIXELS)
 
     def quick(self) -> Assignment:
         """Some milliseconds of work."""
@@ -83,8 +83,17 @@ def work(tmp_path: Path) -> Work:
 
 
 def _run(sandbox: Sandbox, request: Assignment, on_child: Callable[..., None] = lambda _: None) -> Transformed:
-    with sandbox.slot() as transform:
-        return transform(request, on_child)
+    with _kept(sandbox, request, on_child) as done:
+        return done
+
+
+@contextlib.contextmanager
+def _kept(
+    sandbox: Sandbox, request: Assignment, on_child: Callable[..., None] = lambda _: None
+) -> Iterator[Transformed]:
+    """What came of it, its outputs to be read meanwhile."""
+    with sandbox.slot() as transform, contextlib.closing(transform(request, on_child)) as done:
+        yield done
 
 
 def _children() -> list[int]:
@@ -115,11 +124,10 @@ def _wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
 
 
 def test_a_transform_is_done_in_a_child(sandbox: Sandbox, work: Work) -> None:
-    request = work.quick()
-    done = _run(sandbox, request)
-    assert (done.source.width, done.outputs[0].width) == (120, 60)
-    assert done.compute_time_ms >= 1
-    assert pictures.opened((request.destination / "small.jpg").read_bytes()).size == (60, 40)
+    with _kept(sandbox, work.quick()) as done:
+        assert (done.source.width, done.outputs[0].width) == (120, 60)
+        assert done.compute_time_ms >= 1
+        assert pictures.opened(done.outputs[0].content.read()).size == (60, 40)
 
 
 def test_what_the_child_refuses_is_told_by_its_code(sandbox: Sandbox, work: Work) -> None:
@@ -169,7 +177,7 @@ def test_a_child_that_dies_costs_one_transform_and_the_next_one_works(sandbox: S
     request = threading.Thread(target=transform)
     request.start()
     (child,) = _children()
-    _wait_for(lambda: list(Path(work._scratch).glob("child-*/transform-*/outputs/*")))
+    _wait_for(lambda: list(Path(work._scratch).glob("child-*/outputs/*")))
     os.kill(child, signal.SIGKILL)
     request.join(10)
     assert len(failures) == 1
@@ -327,12 +335,50 @@ def test_outputs_that_are_too_many_bytes_together_are_refused(tmp_path: Path, wo
     request = work.quick()
     little = Limits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=100)
     with _opened(tmp_path) as sandbox, pytest.raises(OutputTooLargeError):
-        _run(sandbox, Assignment(request.source, request.destination, request.steps, little))
+        _run(sandbox, Assignment(request.source, request.steps, little))
 
 
-def test_a_child_can_not_put_a_link_where_the_worker_writes(sandbox: Sandbox, work: Work) -> None:
-    _run(sandbox, work.quick())
-    folders = {path.name.partition("-")[0] for path in Path(sandbox._scratch).iterdir()}
+def test_sources_lie_beside_the_children_s_folders_and_nothing_is_left_in_these(sandbox: Sandbox, work: Work) -> None:
+    request = work.quick()
     (child,) = Path(sandbox._scratch).glob("child-*")
-    assert "attempt" in folders, "sources are fetched beside the children's folders, never into them"
-    assert list(child.iterdir()) == []
+    assert request.source.parent == child.parent
+    _run(sandbox, request)
+    assert not request.source.exists()
+    assert list(child.rglob("*")) == [child / "outputs"]
+
+
+@pytest.mark.parametrize(
+    "mess",
+    [
+        pytest.param("open(folder + '/more', 'w')", id="no mess: a file among the outputs is removed"),
+        pytest.param("os.mkdir(folder + '/more')", id="a folder among the outputs"),
+        pytest.param("open(folder + 'x', 'w')", id="a file beside them"),
+        pytest.param(
+            "os.mkdir(folder + 'x'); os.rename(folder, folder + 'x/in'); os.rename(folder + 'x', folder)",
+            id="another folder of that name",
+        ),
+    ],
+)
+def test_a_child_that_leaves_something_behind_is_not_asked_again(
+    mess: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    liar = tmp_path / "liar.py"
+    make = "open(folder + '/small.jpg', 'w').write('x')"
+    liar.write_text(LIAR.format(deceit=f"{make}; {mess}", answer=SMALL))
+    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path, program=(str(liar),))
+    sandbox.start()
+    with _kept(sandbox, Work(tmp_path).quick()) as done:
+        assert done.outputs[0].content.read() == b"x"
+    assert len(sandbox._idle) == ("no mess" in request.node.name)
+    sandbox.close()
+    assert [path for path in tmp_path.iterdir() if path != liar] == []
+
+
+def test_a_large_output_is_copied_to_a_file_without_a_name(sandbox: Sandbox, work: Work) -> None:
+    with _kept(sandbox, work.request(pictures.noise(800, 800), _step(width=800, format="png"))) as done:
+        (output,) = done.outputs
+        assert output.bytes > 1024 * 1024
+        assert output.content.fileno() >= 0
+        content = output.content.read()
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (output.bytes, output.sha256)
+    assert {path.name.partition("-")[0] for path in work._scratch.iterdir()} == {"child"}

@@ -116,6 +116,12 @@ def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch)
         ("PIXELFLOW_WORKER_CONCURRENCY", "0"),
         ("PIXELFLOW_WORKER_MAX_ACTIVE_JOBS", "1000"),
         ("PIXELFLOW_WORKER_CHILD_MEMORY_BYTES", "1"),
+        ("PIXELFLOW_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.1/8"),
+        ("PIXELFLOW_TRUSTED_PROXIES", "*"),
+        ("PIXELFLOW_RATE_LIMIT_ENABLED", "perhaps"),
+        ("PIXELFLOW_RATE_LIMIT_CAPACITY", "0"),
+        ("PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS", "0.5"),
+        ("PIXELFLOW_RATE_LIMIT_WITHOUT_REDIS", "queue"),
         ("PIXELFLOW_LOCAL_ROOTS", "relative/folder"),
         ("PIXELFLOW_LOCAL_ROOTS", "/does/not/exist"),
         ("PIXELFLOW_LOCAL_ROOTS", "/etc/passwd"),
@@ -165,6 +171,17 @@ def test_local_roots_are_told_with_their_links_followed(environment: pytest.Monk
     (tmp_path / "link").symlink_to("real")
     environment.setenv("PIXELFLOW_LOCAL_ROOTS", f"{tmp_path}/link:{tmp_path}")
     assert load().local_roots == (tmp_path / "real", tmp_path)
+
+
+def test_networks_are_told_by_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PIXELFLOW_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8,192.0.2.7")
+    assert list(map(str, load().trusted_proxies)) == ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]
+
+
+def test_requests_are_limited_unless_an_operator_says_otherwise(environment: pytest.MonkeyPatch) -> None:
+    assert load().rate_limit_enabled
+    environment.setenv("PIXELFLOW_RATE_LIMIT_ENABLED", "false")
+    assert not load().rate_limit_enabled
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "controller"])

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import obstore
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,15 +31,18 @@ from psycopg.rows import dict_row
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store import attempts, dispatch
 from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase, Connection, Database
 from pixelflow.adapters.store.migrate import migrate
 from pixelflow.contracts.job import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
-from pixelflow.contracts.problems import PixelflowError
+from pixelflow.contracts.problems import PixelflowError, SourceMissingError
+from pixelflow.controlplane.controller.expirer import Expirer
+from pixelflow.controlplane.controller.remover import Remover
 from pixelflow.controlplane.jobs import Jobs
+from pixelflow.controlplane.retention import Periods
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -102,7 +106,9 @@ class World:
     control: AsyncDatabase
     workers: Database
     eye: psycopg.Connection[dict[str, Any]]
-    source: Path
+    objects: ObjectStorage
+    expirer: Expirer
+    remover: Remover
     run: Callable[[Coroutine[Any, Any, Any]], Any]
 
 
@@ -115,17 +121,15 @@ def world() -> Iterator[World]:
         with Stack.open(home / "stack", say=lambda _: None) as stack:
             stack.start_servers()
             migrate(stack.environment["PIXELFLOW_DATABASE_URL"])
-            yield from _assembled(stack, home)
+            yield from _assembled(stack)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _assembled(stack: Stack, home: Path) -> Iterator[World]:
+def _assembled(stack: Stack) -> Iterator[World]:
     values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in stack.environment.items()}
-    configured = Settings.model_validate({**values, "local_roots": (home,), "max_attempts": MAX_ATTEMPTS})
+    configured = Settings.model_validate({**values, "retention_source_days": 1, "max_attempts": MAX_ATTEMPTS})
     url = configured.database_url.get_secret_value()
-    source = home / "source"
-    source.write_bytes(b"what a worker would read")
     queue = JobQueue(configured.redis_url.get_secret_value())
     control = AsyncDatabase(url, max_connections=2, application="test", reach=EVERYONE)
     with (
@@ -134,15 +138,17 @@ def _assembled(stack: Stack, home: Path) -> Iterator[World]:
         psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone") as eye,
     ):
         runner.run(control.__aenter__())
+        objects, local_files = ObjectStorage(configured), LocalFiles(())
         jobs = Jobs(
             configured,
             database=control,
             queue=queue,
-            objects=ObjectStorage(configured),
-            local_files=LocalFiles(configured.local_roots),
+            objects=objects,
+            local_files=local_files,
             new_id=new_id,
         )
-        yield World(jobs, control, workers, eye, source, runner.run)
+        expirer = Expirer(control, Periods.of(configured))
+        yield World(jobs, control, workers, eye, objects, expirer, Remover(control, objects, local_files), runner.run)
         runner.run(control.__aexit__(None, None, None))
         queue.close()
 
@@ -204,13 +210,12 @@ class Life(RuleBasedStateMachine):
         job_id = new_id()
         request = CreateJobRequest.model_validate(
             {
-                "source_type": "local_file",
-                "object_key": str(self.world.source),
                 "webhook_url": "https://client.example/hook" if heard else None,
                 "pipeline": [{"id": "thumb", "action": "resize", "width": 10}],
             }
         )
         self.world.run(self.world.jobs.create(self.user_id, request, job_id=job_id))
+        obstore.put(self.world.objects._moved, source_key(job_id), b"what a worker would read")
         if started:
             self.world.run(self.world.jobs.start(self.user_id, job_id, traceparent=None))
 
@@ -224,7 +229,9 @@ class Life(RuleBasedStateMachine):
     @rule(which=CHOICE)
     def retry(self, which: int) -> None:
         job_id = _pick(self.jobs_in(*RETRIABLE), which)
-        self.world.run(self.world.jobs.retry(self.user_id, job_id, traceparent=None))
+        expired = self.before.jobs[job_id]["source_expired_at"] is not None
+        with pytest.raises(SourceMissingError) if expired else nullcontext():
+            self.world.run(self.world.jobs.retry(self.user_id, job_id, traceparent=None))
 
     @_any(*UNFINISHED)
     @rule(which=CHOICE)
@@ -321,6 +328,21 @@ class Life(RuleBasedStateMachine):
     def backoff_is_over(self, which: int) -> None:
         statement = "UPDATE jobs SET run_at = now() WHERE job_id = %s"
         self.world.eye.execute(statement, (_pick(self.jobs_in(JobStatus.QUEUED), which),))
+
+    @_any(*FINISHED)
+    @rule()
+    def sources_expire(self) -> None:
+        statement = "UPDATE jobs SET finished_at = finished_at - interval '2 days' WHERE user_id = %s"
+        self.world.eye.execute(statement, (self.user_id,))
+        self.world.run(self.world.expirer.run_once())
+
+    @precondition(lambda self: self.before.jobs)
+    @rule()
+    def expired_files_are_removed(self) -> None:
+        self.world.eye.execute("UPDATE removals SET due_at = now()")
+        self.world.run(self.world.remover.run_once())
+        for job_id in self.jobs_in(*UNFINISHED):
+            assert self.world.run(self.world.objects.size_of(source_key(job_id))), "it may be needed"
 
     # ── Laws ─────────────────────────────────────────────────────────────────────────────────────
 

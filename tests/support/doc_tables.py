@@ -8,6 +8,7 @@ made here.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from tests.support.metric_list import METRICS
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import TRANSITIONS
@@ -30,9 +32,11 @@ ENV_EXAMPLE = ROOT / ".env.example"
 _GROUPS = {
     "database_url": "Servers",
     "api_host": "API",
+    "rate_limit_enabled": "Rate limits",
     "jwt_issuer": "Tokens",
     "max_source_bytes": "Limits",
     "lease_seconds": "Jobs",
+    "retention_source_days": "Retention",
     "secrets_key": "Webhooks",
     "worker_concurrency": "Worker",
     "metrics_enabled": "Metrics",
@@ -70,6 +74,7 @@ def _default_cell(field: FieldInfo) -> str:
 
 def _range(name: str) -> str:
     schema = Settings.model_json_schema()["properties"][name]
+    schema = next((each for each in schema.get("anyOf", ()) if each["type"] in {"integer", "number"}), schema)
     bounds = " ".join(f"`{value}`" for value in schema.get("enum", ())) or _bounds(schema)
     return f" ({bounds})" if bounds else ""
 
@@ -227,6 +232,18 @@ def states_diagram() -> str:
     return "\n".join([*lines, "```"])
 
 
+# ── Metrics ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def metrics_table(role: str) -> str:
+    """What a role tells."""
+    lines = ["| metric | kind | labels | what it is |", "|---|---|---|---|"]
+    for metric in METRICS[role]:
+        labels = " ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {_cell(metric.help)} |")
+    return "\n".join(lines)
+
+
 # ── Pages ────────────────────────────────────────────────────────────────────────────────────────
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
@@ -241,6 +258,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "webhooks.md": {"delivery errors": delivery_errors_table},
     "http-api.md": {"errors": request_errors_table},
     "state-machine.md": {"states": states_diagram},
+    "metrics.md": {role: functools.partial(metrics_table, role) for role in METRICS},
 }
 """Page → the tables that stand in it, by the name in its comments."""
 

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.adapters.telemetry.dependencies import Dependencies
+from pixelflow.adapters.telemetry.tracing import Untraced
 from pixelflow.contracts.problems import StoreUnavailableError
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import Services
@@ -22,7 +23,7 @@ def _no_services() -> AbstractAsyncContextManager[Services]:
 
 
 async def test_a_bug_is_answered_as_a_problem_and_logged_once() -> None:
-    app = make_app(_no_services, ApiMetrics(CollectorRegistry()))
+    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), Untraced())
 
     @app.get("/broken")
     async def broken() -> None:

@@ -102,6 +102,8 @@ READERS_OF_THE_ENVIRONMENT = {
     "devstack/home.py": "where the operating system keeps data",
     "devstack/stack.py": "handed on to what it starts",
     "devstack/launcher.py": "handed on to what it becomes",
+    "adapters/telemetry/trace_settings.py": "libraries' own: OpenTelemetry's standard variables",
+    "adapters/telemetry/otel.py": "libraries' own: OpenTelemetry's standard variables",
     "controlplane/controller/run.py": "libraries' own: the C library's resolver",
     "dataplane/imaging/runtime.py": "libraries' own: fontconfig, libvips",
 }
@@ -118,10 +120,22 @@ def test_only_these_modules_touch_the_environment(module: Path) -> None:
 
 
 def loaded_by(module: str) -> set[str]:
-    """Names of the packages that are loaded once ``module`` is, in an interpreter of its own."""
-    script = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    """Names of the modules that are loaded once ``module`` is, in an interpreter of its own."""
+    script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60)
     return set(done.stdout.split())
+
+
+PROCESSES = [
+    "pixelflow.controlplane.api.serve",
+    "pixelflow.controlplane.controller.run",
+    "pixelflow.dataplane.worker",
+]
+
+
+@pytest.mark.parametrize("module", PROCESSES)
+def test_traces_are_loaded_only_where_they_are_wanted(module: str) -> None:
+    assert not {"opentelemetry.sdk.trace", "opentelemetry.exporter"} & loaded_by(module)
 
 
 @pytest.mark.parametrize("module", ["pixelflow.controlplane.api.serve", "pixelflow.controlplane.controller.run"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -156,6 +157,34 @@ def test_a_number_in_the_prose_is_the_one_in_the_code(page: str, phrase: str) ->
     assert phrase in " ".join(text_of(page).split())
 
 
+# ── Logs ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def events_logged() -> set[str]:
+    """The first argument of every call of a logger in the code."""
+    found: set[str] = set()
+    for module in (ROOT / "src" / "pixelflow").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
+                logger, event = ast.unparse(node.func.value), node.args[0] if node.args else None
+                if (
+                    re.search(r"(^|[._])log$", logger)
+                    and isinstance(event, ast.Constant)
+                    and isinstance(event.value, str)
+                ):
+                    found.add(event.value)
+    return found
+
+
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def test_every_event_that_is_logged_is_documented_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.*?`) \| (?:debug|info|warning|error|critical) \|", text_of("logs.md"), re.MULTILINE)
+    told = {event for row in rows for event in re.findall(r"`(.+?)`", row)}
+    assert told == events_logged()
+
+
 # ── States ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -233,6 +262,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 def test_every_variable_that_is_named_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "PIXELFLOW_WEBHOOK_SECRET", "PIXELFLOW_HOME", PREFIX}
+    known |= {f"PIXELFLOW_TEST_S3_{what}" for what in ("", "ENDPOINT")}
     assert set(re.findall(r"PIXELFLOW_[A-Z0-9_]*", page.read_text(encoding="utf-8"))) <= known
 
 

@@ -1,11 +1,15 @@
-"""Logs tell no secret, however much they are asked to tell and however a terminal shows them."""
+"""Logs tell no secret, however much they are asked to tell and however a terminal shows them; and each line is one."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 
 import pytest
+
+from pixelflow.adapters.telemetry.redaction import redacted
 
 SECRET = "hush-hush-hush"
 ENVIRONMENT = {
@@ -43,14 +47,58 @@ logging.getLogger("httpx").info("HTTP Request: PUT http://s3/key?X-Amz-Signature
 """
 
 
-@pytest.fixture(scope="module", params=["console", "json"])
-def told(request: pytest.FixtureRequest) -> str:
-    """What a process that does all of it at level debug writes."""
-    environment = {**ENVIRONMENT, "PIXELFLOW_LOG_FORMAT": request.param}
-    command = [sys.executable, "-c", LOGGING + SIGNING + FAILING + ASKING]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+URL = f"https://bucket.example/key?X-Amz-Credential=key%2F2026&X-Amz-Signature={'5' * 64}&x=1"
+LEAKING = f"""
+try:
+    raise OSError("could not PUT {URL} (connection reset)")
+except OSError:
+    structlog.get_logger("pixelflow.test").exception("leaked", tried=OSError("{URL}"), nested={{"url": ["{URL}"]}})
+    logging.getLogger("some.library").exception("leaked too: %s", "{URL}")
+"""
+UNCAUGHT = """
+import asyncio, gc, threading, warnings
+
+class Unraisable:
+    def __del__(self):
+        raise ValueError("in a finalizer")
+
+async def forgotten():
+    raise ValueError("in a task")
+
+async def main():
+    task = asyncio.ensure_future(forgotten())
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+
+def work():
+    raise ValueError("in a thread")
+
+thread = threading.Thread(target=work, name="a-thread")
+thread.start()
+thread.join()
+asyncio.run(main())
+Unraisable()
+warnings.warn("a warning", UserWarning)
+structlog.get_logger("pixelflow.test").info("two\\nlines", path="/\\x1b[2J\\n")
+raise ValueError("at the end")
+"""
+
+
+def written(script: str, form: str, *, fails: bool = False) -> str:
+    """What a process that runs the script at level debug writes."""
+    environment = {**ENVIRONMENT, "PIXELFLOW_LOG_FORMAT": form}
+    command = [sys.executable, "-c", LOGGING + script]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode == 1) == fails, ended.stderr
     assert ended.stdout == ""
     return ended.stderr
+
+
+@pytest.fixture(scope="module", params=["console", "json"])
+def told(request: pytest.FixtureRequest) -> str:
+    """What a process that does all of it writes."""
+    return written(SIGNING + FAILING + ASKING, request.param)
 
 
 def test_signing_a_url_logs_nothing_of_it_at_debug(told: str) -> None:
@@ -67,3 +115,79 @@ def test_a_traceback_shows_no_local_variable(told: str) -> None:
 
 def test_urls_that_a_library_asks_are_not_logged(told: str) -> None:
     assert "HTTP Request" not in told
+
+
+# ── The last line of defence ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_presigned_url_in_an_error_s_text_is_not_written(form: str) -> None:
+    told = written(LEAKING, form)
+    assert told.count("https://bucket.example/key?[redacted]") == 5
+    assert "555" not in told
+    assert "X-Amz" not in told
+    if form == "json":
+        assert [json.loads(line)["event"].partition(":")[0] for line in told.splitlines()] == ["leaked", "leaked too"]
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        (URL, "https://bucket.example/key?[redacted]"),
+        ("GET /b/k?a=1&X-Amz-Signature=5555 HTTP/1.1", "GET /b/k?a=1&X-Amz-Signature=[redacted] HTTP/1.1"),
+        ("see https://hooks.example/in?token=abc, twice", "see https://hooks.example/in?[redacted] twice"),
+        ("postgresql://user:pass@h:5432/d", "postgresql://[redacted]@h:5432/d"),
+        ("redis://:pass@h/0", "redis://[redacted]@h/0"),
+        ("connection string: host=h password=pass port=1", "connection string: host=h password=[redacted] port=1"),
+        ("Authorization: Bearer eyJh.eyJz.c2ln", "Authorization: Bearer [redacted]"),
+        ("key pf_0123456789ab_abc-DEF_123!", "key pf_0123456789ab_[redacted]!"),
+        ("'whsec_abc+/DEF='", "'whsec_[redacted]'"),
+        ("AWS4-HMAC-SHA256 Credential=k, Signature=abc123", "AWS4-HMAC-SHA256 Credential=k, Signature=[redacted]"),
+        ('{"a": "https://h/k?x=1", "b": "c"}', '{"a": "https://h/k?[redacted]", "b": "c"}'),
+        ('{"a": "https://h/k?x=1\\nnext"}', '{"a": "https://h/k?[redacted]\\nnext"}'),
+    ],
+)
+def test_what_looks_like_a_secret_is_taken_out_and_nothing_else(line: str, left: str) -> None:
+    assert redacted(line) == left
+    assert redacted(left) == left, "once more changes nothing"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Started server process [12]",
+        "Uvicorn running on http://127.0.0.1:8080 (Press CTRL+C to quit)",
+        "what is it? nobody knows",
+        "https://pixelflow.example/v1/jobs/0199-aa",
+        "mail me@example.org: https://h/p",
+        "the password is wrong",
+    ],
+)
+def test_what_is_no_secret_stays(line: str) -> None:
+    assert redacted(line) == line
+
+
+@pytest.mark.parametrize("piece", ["://", "X-Amz-", "pf_a_", "pf_", "Bearer ", "://a@", "://?", "whsec_", "Signature="])
+def test_a_line_made_to_be_hard_to_search_is_not(piece: str) -> None:
+    began = time.process_time()
+    redacted(piece * (100_000 // len(piece)) + "\n")
+    assert time.process_time() - began < 1, "a hundred times as long would be no surprise for a careless pattern"
+
+
+# ── Every line is one ────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_nobody_caught_and_what_python_prints_are_lines_of_the_log() -> None:
+    lines = [json.loads(line) for line in written(UNCAUGHT, "json", fails=True).splitlines()]
+    assert all({"timestamp", "level", "logger", "role", "event"} <= line.keys() for line in lines)
+    by_event = {line["event"].split("\n")[0]: line for line in lines}
+    assert "in a thread" in by_event["uncaught exception: a thread ends"]["exception"]
+    assert by_event["uncaught exception: a thread ends"]["thread"] == "a-thread"
+    assert "in a task" in by_event["Task exception was never retrieved"]["exception"]
+    assert "in a finalizer" in by_event["exception that could not be raised"]["exception"]
+    assert "at the end" in by_event["uncaught exception: the process ends"]["exception"]
+    assert [line["level"] for line in lines if "a warning" in line["event"]] == ["warning"]
+
+
+def test_what_a_stranger_sends_moves_no_terminal_s_cursor() -> None:
+    assert "\x1b[2J" not in written(UNCAUGHT, "console", fails=True)

@@ -88,7 +88,7 @@ class Jwks:
                 async with asyncio.timeout(FETCH_SECONDS):
                     self._keys = dict(_usable(await self._fetch()))
             except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError) as error:
-                _log.warning("issuer's keys not fetched", cause=type(error).__name__, kept=len(self._keys or ()))
+                _log.warning("issuer's keys not fetched", reason=type(error).__name__, kept=len(self._keys or ()))
             else:
                 self._fetched_at = self._clock()
 

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from uuid import UUID
 
 from pixelflow.contracts.problems import LocalFilesDisabledError, SourceGoneError, SourceOverLimitError
@@ -52,7 +52,7 @@ class LocalFiles:
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
         """Where an attempt writes its outputs: under the root of its source, a folder for each attempt."""
-        return str(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id) / str(attempt))
+        return str(self._job_folder(source, job_id) / str(attempt))
 
     def fetch(self, path: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
         """Copy a file, hashing it on the way; returns its bytes and SHA-256 (hex).
@@ -80,9 +80,20 @@ class LocalFiles:
     def remove_job(self, source: str, job_id: UUID) -> None:
         """Remove the outputs of all attempts of a job; the source is its owner's file, and stays."""
         with suppress(LocalFilesDisabledError):  # the root is no longer allowed: nothing there is ours to touch
-            shutil.rmtree(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id), ignore_errors=True)
+            shutil.rmtree(self._job_folder(source, job_id), ignore_errors=True)
 
-    def store(self, file: BinaryIO, path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
+    def remove_attempt(self, source: str, job_id: UUID, attempt: int) -> int:
+        """As ``remove_job``, of one attempt; returns how many files it had stored."""
+        with suppress(LocalFilesDisabledError):
+            folder = self._job_folder(source, job_id)
+            files = sum(path.is_file() for path in (folder / str(attempt)).glob("*"))
+            shutil.rmtree(folder / str(attempt), ignore_errors=True)
+            with suppress(OSError):  # another attempt's files are there
+                folder.rmdir()
+            return files
+        return 0
+
+    def store(self, file: IO[bytes], path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
         """Write an output: whole, or not at all, and never over anything.
 
         Raises:
@@ -113,6 +124,9 @@ class LocalFiles:
             self._root_of(Path(_real_path(file)))
             yield file
 
+    def _job_folder(self, source: str, job_id: UUID) -> Path:
+        return self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id)
+
     def _root_of(self, path: Path) -> Path:
         for root in self._roots:
             if path.is_relative_to(root):
@@ -139,7 +153,7 @@ def _entered(root: Path, names: tuple[str, ...]) -> Iterator[int]:
         os.close(folder)
 
 
-def _write(file: BinaryIO, name: str, folder: int) -> None:
+def _write(file: IO[bytes], name: str, folder: int) -> None:
     partial = f".{name}.partial"
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:

@@ -6,12 +6,12 @@ Never trusts a name that comes from outside; keys are made here and nowhere else
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -41,6 +41,10 @@ _SLOWEST_BYTES_PER_SECOND = 250_000
 def source_key(job_id: UUID) -> str:
     """Where the client uploads the source of a job."""
     return f"uploads/{job_id}/source"
+
+
+def _attempt_folder(job_id: UUID, attempt: int) -> str:
+    return f"outputs/{job_id}/{attempt}"
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class ObjectStorage:
             async for _ in obstore.list(self._asked, "uploads/ping"):
                 break
 
-    # ── For the pruner ───────────────────────────────────────────────────────────────────────────
+    # ── For the pruner and the remover ───────────────────────────────────────────────────────────
 
     async def remove_job(self, job_id: UUID) -> int:
         """Remove the source and the outputs of all attempts of a job; returns how many objects that were.
@@ -139,19 +143,38 @@ class ObjectStorage:
         Raises:
             ObjectsUnavailableError: the server does not answer; what is left is removed by another call.
         """
+        return sum([await self._remove_folder(f"{root}/{job_id}") for root in ("uploads", "outputs")])
+
+    async def remove_attempt(self, job_id: UUID, attempt: int) -> int:
+        """Remove what an attempt has stored; returns how many objects that were.
+
+        Raises:
+            ObjectsUnavailableError: as for ``remove_job``.
+        """
+        return await self._remove_folder(_attempt_folder(job_id, attempt))
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove these objects; one that is gone already is as good as any.
+
+        Raises:
+            ObjectsUnavailableError: some of them may be left.
+        """
+        with _mapped_errors():
+            await obstore.delete_async(self._asked, list(keys))
+
+    async def _remove_folder(self, folder: str) -> int:
         removed = 0
         with _mapped_errors():
-            for prefix in (f"uploads/{job_id}", f"outputs/{job_id}"):
-                async for batch in obstore.list(self._asked, prefix):
-                    await obstore.delete_async(self._asked, [meta["path"] for meta in batch])
-                    removed += len(batch)
+            async for batch in obstore.list(self._asked, folder):
+                await obstore.delete_async(self._asked, [meta["path"] for meta in batch])
+                removed += len(batch)
         return removed
 
     # ── For the worker ───────────────────────────────────────────────────────────────────────────
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:  # noqa: ARG002  # same for every source
         """Where an attempt stores its outputs; no two attempts share it, so none can overwrite another's."""
-        return f"outputs/{job_id}/{attempt}"
+        return _attempt_folder(job_id, attempt)
 
     def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
         """Copy an object to a file, hashing it on the way; returns its bytes and SHA-256 (hex).
@@ -171,7 +194,7 @@ class ObjectStorage:
             raise SourceOverLimitError(f"The source has {answer.meta['size']} bytes; {max_bytes} are allowed")
         return _write_hashed(_received(answer), destination)
 
-    def store(self, file: BinaryIO, key: str, *, media_type: str) -> None:
+    def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
         """Put an open file under ``key``: whole, or not at all.
 
         Raises:

@@ -74,6 +74,7 @@ def _facts(job: Job) -> Iterator[tuple[str, object]]:
         "Queued": job.queued_at,
         "Started": job.started_at,
         "Finished": job.finished_at,
+        "Kept until": job.expires_at,
     }
     yield from ((name, _when(moment)) for name, moment in moments.items() if moment)
     yield from ((f"Metadata {name}", value) for name, value in job.metadata.items())

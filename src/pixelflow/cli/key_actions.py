@@ -16,7 +16,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 
 
-def create(user: str, name: str, scopes: str | None, expires_in: str | None) -> None:
+def create(user: str, name: str, scopes: str | None, expires_in: str | None, rate_limit: int | None) -> None:
     """Make a key and show it."""
     wanted, span = _read_scopes(scopes) if scopes is not None else EVERYDAY, _read_span(expires_in)
     with operating_on_database() as url:
@@ -26,6 +26,7 @@ def create(user: str, name: str, scopes: str | None, expires_in: str | None) -> 
             name=name,
             scopes=wanted,
             expires_at=datetime.now(UTC) + span if span else None,
+            rate_limit=rate_limit,
         )
     say("Keep this key: only its hash is stored, and it is not shown again.")
     print(key)
@@ -38,10 +39,11 @@ def list_all(user: str, *, as_json: bool) -> None:
     if as_json:
         show_json([key.model_dump(mode="json") for key in found])
         return
-    rows = table("Key", "Name", "Scopes", "Created", "Last use", "State")
+    rows = table("Key", "Name", "Scopes", "Limit", "Created", "Last use", "State")
     for key in found:
-        told = (key.key_id, key.name, " ".join(key.scopes), _when(key.created_at), _when(key.last_used_at), _state(key))
-        rows.add_row(*map(cell, told))
+        limit = "" if key.rate_limit is None else str(key.rate_limit)
+        dates = _when(key.created_at), _when(key.last_used_at)
+        rows.add_row(*map(cell, (key.key_id, key.name, " ".join(key.scopes), limit, *dates, _state(key))))
     show(rows)
 
 

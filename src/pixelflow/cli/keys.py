@@ -21,6 +21,16 @@ def create(
     expires_in: Annotated[
         str | None, typer.Option(metavar="SPAN", help="Such as 90d, 12h or 30m. Default: until it is revoked.")
     ] = None,
+    rate_limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="REQUESTS",
+            min=1,
+            max=1_000_000,
+            help="A limit of its own: requests of each class (create, start, other) within "
+            "PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS. Default: it shares the limit of its user's other keys.",
+        ),
+    ] = None,
 ) -> None:
     """Create an API key and show it, once.
 
@@ -28,7 +38,7 @@ def create(
     """
     from pixelflow.cli import key_actions  # noqa: PLC0415 - see the package's docstring
 
-    key_actions.create(user, name, scopes, expires_in)
+    key_actions.create(user, name, scopes, expires_in, rate_limit)
 
 
 def list_keys(

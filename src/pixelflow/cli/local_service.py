@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pixelflow import settings
 from pixelflow.adapters.store.migrate import migrate
+from pixelflow.adapters.telemetry import trace_settings
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import complain, plain, say
 from pixelflow.cli.service import complain_by_line
@@ -28,7 +29,7 @@ def run(home: Path | None, api_port: int, metrics_port: int | None) -> ExitCode:
             api_port=api_port,
             metrics_port=metrics_port,
             say=_say,
-            check=settings.load,
+            check=_check,
             migrate=_migrate,
             seed=_seed,
         )
@@ -39,6 +40,11 @@ def run(home: Path | None, api_port: int, metrics_port: int | None) -> ExitCode:
         _complain_with_log(error)
         return ExitCode.FAILED
     return ExitCode.DONE
+
+
+def _check(environment: Mapping[str, str]) -> None:
+    settings.load(environment)
+    trace_settings.load()
 
 
 def _complain_with_log(error: Exception) -> None:

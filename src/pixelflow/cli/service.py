@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 def operating() -> Iterator[Settings]:
     """The settings from the environment; a failure of the service within ends the command, told, with its code."""
     from pixelflow import settings  # noqa: PLC0415 - see the package's docstring
+    from pixelflow.adapters.telemetry import trace_settings  # noqa: PLC0415
 
     with _reported():
+        trace_settings.load()  # at once: libraries read these variables as they are loaded
         yield settings.load()
 
 

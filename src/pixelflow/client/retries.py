@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from pixelflow.client.errors import ConnectionFailedError
@@ -10,9 +10,14 @@ from pixelflow.client.exchange import Operation, Request, Response, Sleep
 from pixelflow.client.session import Session
 
 TRIES = 4
-"""Times that a request is sent at most."""
+"""Times that a request is sent at most, those not counted that a rate limit put off."""
+PATIENCE = 300.0
+"""Seconds by which a rate limit may put one request off, altogether. Of many that wait for it, as of a batch, only some
+get through each time; so tries don't count there."""
 FIRST_PAUSE = 0.2
 """Seconds before the second try; doubles with every further one, less up to a half by chance so that clients spread."""
+LONGEST_BACKOFF = 5.0
+"""Seconds; it doubles no further."""
 LONGEST_PAUSE = 60.0
 """Seconds; an answer that asks for more patience than this is handed to the caller instead."""
 
@@ -33,11 +38,10 @@ def send(session: Session, request: Request, *, deadline: float | None = None) -
     Raises:
         ConnectionFailedError: the last try brought no answer.
     """
-    tries, repeated = 0, False
+    spent, repeated = _Spent(), False
     while True:
         outcome = yield from _try(request)
-        tries += 1
-        pause = _pause(session, outcome, tries)
+        pause = _pause(session, outcome, spent)
         if pause is None or (deadline is not None and session.clock() + pause > deadline):
             break
         repeated = repeated or _may_have_acted(outcome)
@@ -55,16 +59,36 @@ def _try(request: Request) -> Operation[Response | ConnectionFailedError]:
     return response
 
 
-def _pause(session: Session, outcome: Response | ConnectionFailedError, tries: int) -> float | None:
+@dataclass
+class _Spent:
+    """On one request, until now."""
+
+    tries: int = 0
+    refusals: int = 0
+    """By a rate limit that says when to come back."""
+    seconds: float = 0.0
+    """By which those have put it off."""
+
+
+def _pause(session: Session, outcome: Response | ConnectionFailedError, spent: _Spent) -> float | None:
     """Seconds until the next try; None when there is to be none."""
-    if tries >= TRIES or not _is_passing(outcome):
-        return None
-    backoff = FIRST_PAUSE * 2.0 ** (tries - 1) * (1 - session.jitter() / 2)
     asked = _retry_after(outcome) if isinstance(outcome, Response) else None
-    if asked is None:
-        return backoff
-    # Chance is added here, not taken off: nobody comes back earlier than asked.
-    return asked + backoff if asked <= LONGEST_PAUSE else None
+    if asked is not None and asked > LONGEST_PAUSE:
+        return None
+    if isinstance(outcome, Response) and outcome.status == _TOO_MANY_REQUESTS and asked is not None:
+        spent.refusals += 1
+        pause = asked + _backoff(session, spent.refusals)
+        spent.seconds += pause
+        return pause if spent.seconds <= PATIENCE else None
+    spent.tries += 1
+    if spent.tries >= TRIES or not _is_passing(outcome):
+        return None
+    # Chance is added to what was asked for, not taken off: nobody comes back earlier.
+    return (asked or 0.0) + _backoff(session, spent.tries)
+
+
+def _backoff(session: Session, times: int) -> float:
+    return min(LONGEST_BACKOFF, FIRST_PAUSE * 2.0 ** (times - 1)) * (1 - session.jitter() / 2)
 
 
 def _is_passing(outcome: Response | ConnectionFailedError) -> bool:

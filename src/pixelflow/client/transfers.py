@@ -66,6 +66,8 @@ def download(session: Session, output: Output, path: Path | str) -> Operation[Pa
         ConnectionFailedError: no answer.
     """
     target = Path(path)
+    if output.expired_at is not None:
+        raise TransferError(f"Output {output.step_id} has expired on {output.expired_at:%Y-%m-%d}: its time was over")
     if output.download_url is None:
         raise TransferError(f"Output {output.step_id} lies under a local root: {output.object_key}")
     with _part(target, output) as part:

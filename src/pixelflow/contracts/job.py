@@ -197,6 +197,7 @@ class Source(_Response):
     format: Annotated[str | None, Field(description="As found in the file.")] = None
     width: Annotated[int | None, Field(description="Pixels, the right way up.")] = None
     height: Annotated[int | None, Field(description="Pixels, the right way up.")] = None
+    expired_at: Annotated[datetime | None, Field(description="Since when the file is gone; null: it is not.")] = None
 
 
 class Output(_Response):
@@ -210,7 +211,10 @@ class Output(_Response):
     width: int
     height: int
     sha256: str
-    download_url: Annotated[str | None, Field(repr=False, description="Presigned; null for files under a local root.")]
+    download_url: Annotated[
+        str | None, Field(repr=False, description="Presigned; null for files under a local root, and for expired ones.")
+    ]
+    expired_at: Annotated[datetime | None, Field(description="Since when the file is gone; null: it is not.")] = None
 
 
 class JobFailure(_Response):
@@ -247,6 +251,13 @@ class Job(_Response):
     outputs: list[Output]
     error: JobFailure | None
     usage: Usage | None
+    expires_at: Annotated[
+        datetime | None,
+        Field(
+            description="When it is of no use any more, as it stands: erased because it was never started, its outputs "
+            "gone, or its source, so that it can't be retried. Null: it is on its way, or kept for good."
+        ),
+    ] = None
 
 
 class JobPage(_Response):

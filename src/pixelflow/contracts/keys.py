@@ -63,6 +63,13 @@ class ApiKey(BaseModel):
     last_used_at: Annotated[datetime | None, Field(description="To the minute.")]
     expires_at: datetime | None
     revoked_at: datetime | None
+    rate_limit: Annotated[
+        int | None,
+        Field(
+            description="Requests of each class within the window, where the operator has given this key, or the one "
+            "that made it, a limit of its own. Null: it shares the limit of all of your keys."
+        ),
+    ] = None
 
 
 class CreatedKey(ApiKey):

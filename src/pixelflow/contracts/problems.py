@@ -87,6 +87,17 @@ class InsufficientScopeError(RequestError):
         self.scopes = tuple(scopes)
 
 
+class RateLimitedError(RequestError):
+    """Nothing was done; ``retry_after`` is in seconds."""
+
+    code = "rate_limited"
+    title = "There were more requests than allowed"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class TooManyKeysError(RequestError):
     code = "too_many_keys"
     title = "There are as many keys as allowed"
@@ -272,3 +283,7 @@ class QueueUnavailableError(DependencyError):
 
 class IssuerUnavailableError(DependencyError):
     code = "issuer_unavailable"
+
+
+class LimiterUnavailableError(DependencyError):
+    code = "limiter_unavailable"

@@ -13,11 +13,22 @@ MAX_USER_ID = 255
 
 
 @dataclass(frozen=True)
+class OwnLimit:
+    """A rate limit that holds in place of the one that a user's other requests share."""
+
+    capacity: int
+    """Requests within the window."""
+    key_id: str
+    """The key that was given it; keys made with that one share its buckets."""
+
+
+@dataclass(frozen=True)
 class Identity:
     """Whoever is behind a request."""
 
     user_id: str
     scopes: frozenset[Scope]
+    limit: OwnLimit | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether the credential is good for ``scope``."""

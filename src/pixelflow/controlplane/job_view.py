@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from pixelflow.adapters.store.jobs import JobRow
 from pixelflow.contracts.job import Job, JobFailure, Output, Source, Usage
@@ -10,8 +11,8 @@ from pixelflow.contracts.job import Job, JobFailure, Output, Source, Usage
 DownloadUrl = Callable[[JobRow, dict[str, object]], str | None]
 
 
-def view(row: JobRow, download_url: DownloadUrl) -> Job:
-    """The job of ``row``; ``download_url`` signs the way to each of its outputs."""
+def view(row: JobRow, download_url: DownloadUrl, *, expires_at: datetime | None) -> Job:
+    """The job of ``row``; ``download_url`` signs the way to each of its outputs while they are there."""
     return Job(
         job_id=row.job_id,
         status=row.status,
@@ -25,10 +26,16 @@ def view(row: JobRow, download_url: DownloadUrl) -> Job:
         queued_at=row.queued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        outputs=[Output(**output, download_url=download_url(row, output)) for output in row.outputs],
+        outputs=[_output(row, output, download_url) for output in row.outputs],
         error=JobFailure(**row.error) if row.error else None,
         usage=Usage(**row.usage) if row.usage else None,
+        expires_at=expires_at,
     )
+
+
+def _output(row: JobRow, output: dict[str, object], download_url: DownloadUrl) -> Output:
+    expired_at = row.outputs_expired_at
+    return Output(**output, download_url=None if expired_at else download_url(row, output), expired_at=expired_at)
 
 
 def _source(row: JobRow) -> Source:
@@ -41,4 +48,5 @@ def _source(row: JobRow) -> Source:
         format=row.source_format,
         width=row.source_width,
         height=row.source_height,
+        expired_at=row.source_expired_at,
     )

@@ -245,13 +245,16 @@ class Jobs:
                 traceparent=traceparent,
             )
         if queued_at is None:  # somebody else was faster; theirs is the answer
-            return _already_started(job_id, await self._standing(user_id, job_id))
+            job = await self._standing(user_id, job_id)
+            _check_not_expired(job)
+            return _already_started(job_id, job)
         await self._enqueue(
             user_id, task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent)
         )
         return StartedJob(job_id=job_id, status=JobStatus.QUEUED, queue=QUEUE, task_id=task_id, enqueued_at=queued_at)
 
     async def _checked_source_size(self, job: transitions.Standing) -> int:
+        _check_not_expired(job)
         if job.source_type == SourceType.LOCAL_FILE:
             size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
         else:
@@ -271,7 +274,13 @@ class Jobs:
         except QueueUnavailableError:
             _log.warning("queue unavailable; the relay will send", job_id=str(message.job_id))
             async with self._database.connection(of_user(user_id)) as connection:
-                await dispatch.unsend(connection, [task_id])
+                await dispatch.unsend(connection, {message.job_id: task_id})
+
+
+def _check_not_expired(job: transitions.Standing) -> None:
+    """Whatever still lies in object storage is on its way out."""
+    if job.source_expired_at is not None:
+        raise SourceMissingError("The source was kept for its time and is gone; create a new job")
 
 
 def _already_started(job_id: UUID, job: transitions.Standing) -> StartedJob:

@@ -25,7 +25,7 @@ from pixelflow.contracts.problems import (
     UnauthenticatedError,
     ValidationFailedError,
 )
-from pixelflow.controlplane.identity import Identity, known
+from pixelflow.controlplane.identity import Identity, OwnLimit, known
 
 PREFIX = "pf_"
 MAX_KEYS = 100
@@ -60,21 +60,29 @@ class Keys:
                 raise refusal()
             if stored.last_use_is_stale:
                 await keys.touch(connection, stored.key_id, stale=LAST_USE)
-        return Identity(user_id=stored.user_id, scopes=known(stored.scopes))
+        return Identity(user_id=stored.user_id, scopes=known(stored.scopes), limit=_limit(stored))
 
-    async def create(self, user_id: str, request: CreateKeyRequest, *, resource_id: UUID) -> CreatedKey:
+    async def create(
+        self,
+        user_id: str,
+        request: CreateKeyRequest,
+        *,
+        resource_id: UUID,
+        limit: OwnLimit | None,
+    ) -> CreatedKey:
         """Make a key; the answer alone holds it whole.
 
         Args:
             user_id: whose.
             request: what for.
             resource_id: of the key; once more with the same one, before the key was ever used, makes its secret anew.
+            limit: of whoever makes it, whose buckets it will share; one of its own is for the operator to give.
 
         Raises:
             ValidationFailedError: it would be over before it began.
             TooManyKeysError: the user has as many as allowed.
         """
-        key_id, secret = resource_id.hex[-12:], secrets.token_hex(24)  # the last 48 bits of a new id are random
+        key_id, secret = key_id_of(resource_id), secrets.token_hex(24)
         async with self._database.connection(of_user(user_id)) as connection:
             if request.expires_at is not None and await keys.is_past(connection, request.expires_at):
                 raise ValidationFailedError(
@@ -88,6 +96,8 @@ class Keys:
                 secret_hash=_hash(secret),
                 scopes=sorted(request.scopes),
                 expires_at=request.expires_at,
+                rate_limit=limit.capacity if limit else None,
+                rate_limit_key=limit.key_id if limit else None,
                 most=MAX_KEYS,
             )
         if row is None:
@@ -111,9 +121,20 @@ class Keys:
                 raise NotFoundError("You have no key of that id")
 
 
+def key_id_of(resource_id: UUID) -> str:
+    """The id of the key that is made under ``resource_id``."""
+    return resource_id.hex[-12:]  # the last 48 bits of a new id are random
+
+
 def refusal(why: str = "") -> UnauthenticatedError:
     """The one answer to everybody who is not recognised; ``why`` is only for whoever has proved to be whom they say."""
     return UnauthenticatedError(why or "Send a valid API key or token as `Authorization: Bearer …`")
+
+
+def _limit(stored: keys.ValidKey) -> OwnLimit | None:
+    if stored.rate_limit is None or stored.rate_limit_key is None:
+        return None
+    return OwnLimit(stored.rate_limit, stored.rate_limit_key)
 
 
 def _hash(secret: str) -> bytes:

@@ -15,8 +15,8 @@ from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.contracts.keys import EVERYDAY, ApiKey, CreateKeyRequest, Scope
 from pixelflow.contracts.problems import FieldError, NotFoundError, ValidationFailedError
 from pixelflow.contracts.wording import sentence
-from pixelflow.controlplane.identity import MAX_USER_ID, is_user_id
-from pixelflow.controlplane.keys import Keys
+from pixelflow.controlplane.identity import MAX_USER_ID, OwnLimit, is_user_id
+from pixelflow.controlplane.keys import Keys, key_id_of
 
 _T = TypeVar("_T")
 
@@ -28,8 +28,17 @@ def issue_key(
     name: str,
     scopes: frozenset[Scope] = EVERYDAY,
     expires_at: datetime | None = None,
+    rate_limit: int | None = None,
 ) -> str:
     """Make an API key for ``user_id`` and return it; it can't be shown again.
+
+    Args:
+        database_url: where keys are kept.
+        user_id: whose.
+        name: to tell it from their others.
+        scopes: what for.
+        expires_at: until when; None: until it is revoked.
+        rate_limit: a limit of its own, in requests of each class within the window; None: its user's.
 
     Raises:
         ValidationFailedError: that is no user's id or no name, or the key would be over before it began.
@@ -44,7 +53,9 @@ def issue_key(
         ) from error
 
     async def issue(database: AsyncDatabase) -> str:
-        return (await Keys(database).create(user_id, request, resource_id=new_id())).key
+        resource_id = new_id()
+        limit = None if rate_limit is None else OwnLimit(rate_limit, key_id_of(resource_id))
+        return (await Keys(database).create(user_id, request, resource_id=resource_id, limit=limit)).key
 
     return _run(database_url, issue)
 

@@ -15,6 +15,7 @@ from pixelflow.contracts.job import Job, JobPage, JobStatus, SourceType
 from pixelflow.contracts.pipeline import MEDIA_TYPES, Format, output_name
 from pixelflow.contracts.problems import FieldError, NotFoundError, ValidationFailedError
 from pixelflow.controlplane.job_view import view
+from pixelflow.controlplane.retention import Periods
 from pixelflow.settings import Settings
 
 
@@ -25,6 +26,7 @@ class ShownJobs:
         self._settings = settings
         self._database = database
         self._objects = objects
+        self._periods = Periods.of(settings)
 
     async def get(self, user_id: str, job_id: UUID) -> Job:
         """The job, with a fresh download URL for each output.
@@ -36,7 +38,7 @@ class ShownJobs:
             row = await jobs.find(connection, job_id=job_id, user_id=user_id)
         if row is None:
             raise no_such_job()
-        return view(row, self._download_url)
+        return self._view(row)
 
     async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         """One page of the user's jobs, newest first.
@@ -49,9 +51,12 @@ class ShownJobs:
             rows = await jobs.list_newest(connection, user_id=user_id, status=status, limit=limit + 1, before=before)
         page = rows[:limit]
         return JobPage(
-            data=[view(row, self._download_url) for row in page],
+            data=[self._view(row) for row in page],
             next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None,
         )
+
+    def _view(self, row: jobs.JobRow) -> Job:
+        return view(row, self._download_url, expires_at=self._periods.expiry_of(row))
 
     def _download_url(self, row: jobs.JobRow, output: dict[str, Any]) -> str | None:
         if row.source_type == SourceType.LOCAL_FILE:

@@ -7,16 +7,15 @@ by its lease.
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from secrets import token_hex
+from typing import IO, Protocol
 from uuid import UUID
 
 import structlog
@@ -25,8 +24,9 @@ from pydantic import TypeAdapter
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.adapters.store.database import Connection, Database
+from pixelflow.adapters.telemetry.tracing import Attributes, Tracing
 from pixelflow.adapters.telemetry.worker_metrics import AttemptEnd, WorkerMetrics
-from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step
+from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step, output_name
 from pixelflow.contracts.problems import (
     AttemptsExhaustedError,
     JobError,
@@ -38,6 +38,7 @@ from pixelflow.dataplane.leases import GoodbyeError, HeldLease, LeaseLostError
 from pixelflow.dataplane.protocol import Limits
 from pixelflow.dataplane.retry import retry_seconds
 from pixelflow.dataplane.sandbox import Assignment, Sandbox, Transformed
+from pixelflow.dataplane.stages import Stages, traced_attempt
 
 _FINISH_PAUSE_SECONDS = 0.5
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
@@ -54,7 +55,7 @@ class Storage(Protocol):
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
         """The folder of an attempt's outputs."""
 
-    def store(self, file: BinaryIO, key: str, *, media_type: str) -> None:
+    def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
         """Keep an output."""
 
 
@@ -64,22 +65,6 @@ class Bounds:
 
     max_source_bytes: int
     transform: Limits
-
-
-@dataclass
-class Stages:
-    """How long each stage of an attempt took, in milliseconds."""
-
-    milliseconds: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def measured(self, name: str) -> Iterator[None]:
-        """Time one stage, also when it fails."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.milliseconds[name] = round((time.monotonic() - started) * 1000)
 
 
 class Attempts:
@@ -94,6 +79,7 @@ class Attempts:
         bounds: Bounds,
         scratch: Path,
         metrics: WorkerMetrics,
+        tracing: Tracing,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
@@ -102,12 +88,17 @@ class Attempts:
         self._bounds = bounds
         self._scratch = scratch
         self._metrics = metrics
+        self._tracing = tracing
         self._jitter = jitter
 
-    def run(self, job: ClaimedJob, held: HeldLease) -> None:
-        """Make one attempt, and write how it ended."""
-        stages, started = Stages(), time.monotonic()
-        end = self._run(job, held, stages)
+    def run(self, job: ClaimedJob, held: HeldLease, *, claim_begun_ns: int) -> None:
+        """Make one attempt, and write how it ended; ``claim_begun_ns`` is when it began, since the epoch."""
+        stages, started = Stages(self._tracing), time.monotonic()
+        with traced_attempt(self._tracing, job, claim_begun_ns=claim_begun_ns) as span:
+            end = self._run(job, held, stages)
+            span.tell({"pixelflow.outcome": end})
+            if stages.error_code:
+                span.fail(stages.error_code)
         self._metrics.attempt_ended(
             job.source_type,
             end,
@@ -117,38 +108,43 @@ class Attempts:
         )
 
     def _run(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> AttemptEnd:
-        log = _log.bind(job_id=str(job.job_id), attempt=job.lease_token)
         try:
             self._work(job, held, stages)
         except LeaseLostError:
-            log.warning("given up: the job is no longer this worker's")
+            _log.warning("given up: the job is no longer this worker's")
             return AttemptEnd.LOST
         except GoodbyeError:
             written = self._hand_back(job, None, stages, counted=False)
-            log.info("handed back: the worker is leaving")
+            _log.info("handed back: the worker is leaving")
             return AttemptEnd.HANDED_BACK if written else AttemptEnd.LOST
         except PixelflowError as error:
-            log.warning("attempt failed", code=error.code, detail=error.detail, retryable=error.retryable)
+            _log.warning(
+                "attempt failed",
+                code=error.code,
+                reason=error.detail,
+                stage=stages.latest,
+                retryable=error.retryable,
+            )
             return self._end_badly(job, error, stages)
-        except Exception as error:  # a bug, or a disk that is full: neither may cost the worker its thread
-            log.exception("attempt failed unexpectedly")
+        except Exception as error:  # noqa: BLE001  # a bug, or a disk that is full: neither may cost the worker its thread
+            _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
             crash = TransformCrashedError("Something went wrong on our side while the job was worked on")
             crash.__cause__ = error
             return self._end_badly(job, crash, stages)
-        log.info("succeeded", **stages.milliseconds)
+        _log.info("succeeded", **{f"{stage}_ms": each for stage, each in stages.milliseconds.items()})
         return AttemptEnd.SUCCEEDED
 
     def _work(self, job: ClaimedJob, held: HeldLease, stages: Stages) -> None:
         """The stages, in order."""
         storage = self._storages[job.source_type]
-        with self._private_directory() as directory:
-            source = directory / "source"
-            with stages.measured("fetch"):
+        with self._private_file() as source:
+            with stages.measured("fetch") as span:
                 source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._bounds.max_source_bytes)
-            transformed = self._transform(job, held, source, stages)
-            held.check()
-            with stages.measured("store"):
-                outputs = _store(job, held, transformed, storage)
+                span.tell({"pixelflow.bytes": source_bytes})
+            with closing(self._transform(job, held, source, stages)) as transformed:
+                held.check()
+                with stages.measured("store"):
+                    outputs = _store(job, held, transformed, storage)
         found, usage = transformed.source, _usage(source_bytes, outputs, transformed)
         succeed = partial(
             attempts.succeed,
@@ -160,31 +156,34 @@ class Attempts:
         )
         with stages.measured("finish"):
             self._write_success(held, succeed)
-        self._metrics.billed(**asdict(usage), formats=[output.format for output in outputs])
+        self._metrics.billed(**vars(usage), formats=[output.format for output in outputs])
 
     @contextmanager
-    def _private_directory(self) -> Iterator[Path]:
-        directory = Path(tempfile.mkdtemp(prefix="attempt-", dir=self._scratch))
+    def _private_file(self) -> Iterator[Path]:
+        """A place that no child can reach; a file there is gone at the end, unless a child was given it."""
+        path = self._scratch / f"source-{token_hex(8)}"
         try:
-            yield directory
+            yield path
         finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            path.unlink(missing_ok=True)
 
     def _transform(self, job: ClaimedJob, held: HeldLease, source: Path, stages: Stages) -> Transformed:
-        destination = source.with_name("outputs")
-        destination.mkdir()
         steps = _PIPELINE.validate_python(job.pipeline)
-        assignment = Assignment(source, destination, steps, self._bounds.transform)
+        assignment = Assignment(source, steps, self._bounds.transform)
         with ExitStack() as stack:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())
             held.check()
-            with stages.measured("transform"):
+            with stages.measured("transform") as span:
+                begun_ns = time.time_ns()
                 try:
-                    return transform(assignment, held.on_child)
+                    transformed = transform(assignment, held.on_child)
                 except JobError:
                     held.check()  # the child died because it was killed on purpose
                     raise
+                stages.tell_steps(steps, transformed, begun_ns=begun_ns)
+                span.tell(_found(transformed))
+                return transformed
 
     def _write_success(self, held: HeldLease, write: Callable[[Connection], bool]) -> None:
         """Write the end. Where the database is away: again, until the lease is over; the pixels are done and stored."""
@@ -200,6 +199,7 @@ class Attempts:
             return
 
     def _end_badly(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> AttemptEnd:
+        stages.error_code = error.code
         if error.retryable and job.attempts < job.max_attempts:
             end, written = AttemptEnd.RETRIED, self._hand_back(job, error, stages, counted=True)
         else:
@@ -212,13 +212,13 @@ class Attempts:
         return end
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
-        with _outcome_unwritten_is_logged(job), self._database.connection() as connection:
+        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
             return attempts.fail(connection, job.lease, error=_told(error), stages=stages.milliseconds)
         return False
 
     def _hand_back(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
         delay = timedelta(seconds=retry_seconds(job.attempts, self._jitter()) if counted else 0)
-        with _outcome_unwritten_is_logged(job), self._database.connection() as connection:
+        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
             return attempts.hand_back(
                 connection,
                 job.lease,
@@ -230,6 +230,15 @@ class Attempts:
         return False
 
 
+def _found(transformed: Transformed) -> Attributes:
+    return {
+        "pixelflow.format": transformed.source.format,
+        "pixelflow.width": transformed.source.width,
+        "pixelflow.height": transformed.source.height,
+        "pixelflow.compute_time_ms": transformed.compute_time_ms,
+    }
+
+
 def _told(error: PixelflowError) -> dict[str, str | None]:
     return {
         "code": error.code,
@@ -239,12 +248,12 @@ def _told(error: PixelflowError) -> dict[str, str | None]:
 
 
 @contextmanager
-def _outcome_unwritten_is_logged(job: ClaimedJob) -> Iterator[None]:
+def _outcome_unwritten_is_logged() -> Iterator[None]:
     """Where the end of an attempt can't be written, its lease runs out and the rescuer takes the job."""
     try:
         yield
-    except StoreUnavailableError:
-        _log.warning("outcome not written: the database is not available", job_id=str(job.job_id))
+    except StoreUnavailableError as error:
+        _log.warning("outcome not written: the database is not available", code=error.code)
 
 
 def _usage(source_bytes: int, outputs: list[OutputRow], transformed: Transformed) -> UsageRow:
@@ -260,9 +269,8 @@ def _store(job: ClaimedJob, held: HeldLease, transformed: Transformed, storage: 
     actions = {step["id"]: step["action"] for step in job.pipeline}
     rows = []
     for position, output in enumerate(transformed.outputs):
-        key = f"{prefix}/{output.path.name}"
-        with output.path.open("rb") as file:
-            storage.store(file, key, media_type=MEDIA_TYPES[output.format])
+        key = f"{prefix}/{output_name(output.step_id, output.format)}"
+        storage.store(output.content, key, media_type=MEDIA_TYPES[output.format])
         held.check()  # what is stored for a job that was erased meanwhile would have to be found again
         rows.append(
             OutputRow(

@@ -6,8 +6,7 @@ Nothing that it says is trusted, and nothing it does may hold the worker.
 from __future__ import annotations
 
 import os
-import selectors
-import shutil
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pixelflow.dataplane.handover import Handover
 from pixelflow.dataplane.protocol import REPLY, Refused, Rendered, TransformRequest
 
 START_SECONDS = 30.0
@@ -50,19 +50,20 @@ class ChildProcess:
     """One process, with a folder of its own below ``scratch``."""
 
     def __init__(self, limits: ChildLimits, scratch: Path, program: Sequence[str] = PROGRAM) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="child-", dir=scratch))
+        folder = Path(tempfile.mkdtemp(prefix="child-", dir=scratch))
+        self.handover = Handover(folder)
         self.transforms = 0
         self._seconds = limits.seconds
         self._killed = False
         self._errors = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # closed with the child
         self._process = subprocess.Popen(  # noqa: S603  # our own program
-            _command(limits, self.folder, program),
+            _command(limits, folder, program),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "TMPDIR": str(self.folder)},
-            cwd=self.folder,
+            env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "TMPDIR": str(folder)},
+            cwd=folder,
             start_new_session=True,  # Ctrl-C on a terminal is for the worker, which decides about its children
         )
         assert self._process.stdin is not None  # noqa: S101  # pipes, as asked for above
@@ -78,7 +79,7 @@ class ChildProcess:
     @property
     def usable(self) -> bool:
         """Whether it lives, nobody has killed it (that takes effect a moment later), and it has left nothing behind."""
-        return not self._killed and self._process.poll() is None and not any(self.folder.iterdir())
+        return not self._killed and self._process.poll() is None and self.handover.is_clear
 
     def cpu_seconds(self) -> float:
         """Processor time that it has used so far, in all its threads, as the kernel counts it.
@@ -119,7 +120,7 @@ class ChildProcess:
     def _write(self, line: bytes, deadline: float) -> None:
         left = memoryview(line)
         while left:
-            _wait(self._to.fileno(), selectors.EVENT_WRITE, deadline)
+            _wait(self._to.fileno(), select.POLLOUT, deadline)
             try:
                 left = left[os.write(self._to.fileno(), left) :]
             except BrokenPipeError as error:
@@ -128,7 +129,7 @@ class ChildProcess:
     def _read_line(self, deadline: float) -> bytes:
         received = bytearray()
         while not received.endswith(b"\n"):
-            _wait(self._from.fileno(), selectors.EVENT_READ, deadline)
+            _wait(self._from.fileno(), select.POLLIN, deadline)
             chunk = os.read(self._from.fileno(), _READ_BYTES)
             received += chunk
             if not chunk or len(received) > MAX_REPLY_BYTES:
@@ -147,7 +148,7 @@ class ChildProcess:
         for pipe in (self._to, self._from, self._errors):
             with suppress(BrokenPipeError):  # what a dead child did not read
                 pipe.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.handover.close()
 
     def _ended(self) -> ChildDiedError | ChildTimedOutError:
         try:
@@ -167,10 +168,10 @@ class ChildProcess:
 
 
 def _wait(descriptor: int, event: int, deadline: float) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, event)
-        if not selector.select(max(0.0, deadline - time.monotonic())):
-            raise ChildTimedOutError("too slow")
+    poll = select.poll()
+    poll.register(descriptor, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise ChildTimedOutError("too slow")
 
 
 def _command(limits: ChildLimits, folder: Path, program: Sequence[str]) -> list[str]:

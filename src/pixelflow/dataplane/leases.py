@@ -46,6 +46,10 @@ class HeldLease:
         self._reason: Exception | None = None
         self._interrupted = threading.Event()
         self._kill: Callable[[], None] | None = None
+        # What the working thread's lines say of the job; the keeper's own threads know nothing of it.
+        self.log = _log.bind(
+            **{**structlog.contextvars.get_contextvars(), "job_id": str(lease.job_id), "attempt": lease.token}
+        )
 
     def interrupt(self, reason: Exception) -> None:
         """Stop the work: kill the child that is at it, raise ``reason`` at the next ``check``. The first stays."""
@@ -163,5 +167,5 @@ class LeaseKeeper:
 
 
 def _lose(held: HeldLease) -> None:
-    _log.warning("lease lost", job_id=str(held.lease.job_id), lease_token=held.lease.token)
+    held.log.warning("lease lost")
     held.interrupt(LeaseLostError())

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from pixelflow.contracts.pipeline import Format, Pipeline, StepId
+from pixelflow.contracts.pipeline import MAX_STEPS, Format, Pipeline, StepId
 
 
 class _Message(BaseModel):
@@ -57,6 +57,18 @@ class RenderedOutput(_Message):
     height: Annotated[int, Field(ge=1)]
 
 
+class StepTime(_Message):
+    """When a step was worked on, in microseconds since its transform began. For traces; nothing is decided by it.
+
+    libvips computes when it has to: what is used once is decoded while its step writes it.
+    """
+
+    step_id: StepId
+    """Or ``source``: what comes before the first step, with the decoding if several steps need it."""
+    begun_us: Annotated[int, Field(ge=0)]
+    ended_us: Annotated[int, Field(ge=0)]
+
+
 class Rendered(_Message):
     """Here they are."""
 
@@ -64,6 +76,8 @@ class Rendered(_Message):
     source: RenderedSource
     outputs: list[RenderedOutput]
     """In the pipeline's order, intermediates left out."""
+    times: Annotated[list[StepTime], Field(max_length=MAX_STEPS + 1)] = []
+    """The source, then in the pipeline's order the steps that lead to an output."""
 
 
 class Refused(_Message):

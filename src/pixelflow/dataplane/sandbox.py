@@ -23,8 +23,8 @@ from pixelflow.dataplane.child_process import (
     ChildProcess,
     ChildTimedOutError,
 )
-from pixelflow.dataplane.handover import CollectedOutput, Handover
-from pixelflow.dataplane.protocol import Limits, Refused, RenderedSource, TransformRequest
+from pixelflow.dataplane.handover import CollectedOutput
+from pixelflow.dataplane.protocol import Limits, Refused, RenderedSource, StepTime, TransformRequest
 
 MAX_TRANSFORMS = 1000
 """A child is replaced after so many: what a library leaks does not add up."""
@@ -50,8 +50,6 @@ class Assignment:
 
     source: Path
     """Handed to the child, and gone from here."""
-    destination: Path
-    """An empty folder for the outputs, out of every child's reach."""
     steps: Sequence[Step]
     limits: Limits
 
@@ -63,8 +61,15 @@ class Transformed:
     source: RenderedSource
     outputs: list[CollectedOutput]
     """In the pipeline's order."""
+    times: list[StepTime]
+    """What the child says of its steps; it may say anything."""
     compute_time_ms: int
     """Processor time of the child for this transform, as the kernel counts it; at least 1."""
+
+    def close(self) -> None:
+        """Let go of the outputs' content."""
+        for output in self.outputs:
+            output.content.close()
 
 
 OnChild = Callable[[Callable[[], None] | None], None]
@@ -143,10 +148,11 @@ class Sandbox:
         return result
 
     def _asked(self, child: ChildProcess, assignment: Assignment, on_child: OnChild) -> Transformed | Refused:
-        handover = Handover(child.folder, assignment.source)
+        handover = child.handover
+        handover.give(assignment.source)
         request = TransformRequest(
-            source=handover.path / "source",
-            directory=handover.path / "outputs",
+            source=handover.source,
+            directory=handover.outputs,
             pipeline=list(assignment.steps),
             limits=assignment.limits,
         )
@@ -157,10 +163,10 @@ class Sandbox:
                 spent = child.cpu_seconds() - before
             if isinstance(reply, Refused):
                 return reply
-            outputs = handover.collect(reply, assignment.steps, assignment.limits, assignment.destination)
-            return Transformed(reply.source, outputs, compute_time_ms=max(1, round(spent * 1000)))
+            outputs = handover.collect(reply, assignment.steps, assignment.limits, self._scratch)
+            return Transformed(reply.source, outputs, reply.times, compute_time_ms=max(1, round(spent * 1000)))
         finally:
-            handover.close()
+            handover.clear()
 
     @contextmanager
     def _deaths_told(self, child: ChildProcess) -> Iterator[None]:
@@ -169,7 +175,7 @@ class Sandbox:
         except ChildTimedOutError as error:
             raise problems.TransformTimeoutError(f"The transform took more than {self._limits.seconds:g} s") from error
         except ChildDiedError as error:
-            _log.warning("transform child died", pid=child.pid, how=str(error))
+            _log.warning("transform child died", pid=child.pid, reason=str(error))
             raise problems.TransformCrashedError("The process that transformed the picture died") from error
 
     def _take(self) -> ChildProcess:
@@ -180,7 +186,7 @@ class Sandbox:
         try:
             return self._new_child()
         except (ChildDiedError, ChildTimedOutError) as error:
-            _log.warning("transform child did not start", how=str(error))
+            _log.warning("transform child did not start", reason=str(error))
             raise problems.TransformCrashedError("The process that transforms pictures could not start") from error
 
     def _pop_idle(self) -> ChildProcess | None:

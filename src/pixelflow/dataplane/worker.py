@@ -9,23 +9,27 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.queue import Consumer
+from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.store import attempts
-from pixelflow.adapters.store.database import Database
+from pixelflow.adapters.store.attempts import ClaimedJob
+from pixelflow.adapters.store.database import AsyncDatabase, Database
 from pixelflow.adapters.telemetry.dependencies import Dependencies, asked_in_a_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry
 from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import Tracing, traced
 from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.job import SourceType
 from pixelflow.contracts.messages import ProcessImage
@@ -40,8 +44,6 @@ from pixelflow.dataplane.scratch import scratch_folder
 from pixelflow.settings import Settings
 
 _HAND_BACK_SECONDS = 2.0
-_OWN_CONNECTIONS = 2
-"""To the database, beside one for each job in hand: to renew leases, and to see whether it is there."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +52,7 @@ def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then finish or hand back what is in hand.
 
     Raises:
-        SettingsError: the port of the metrics is taken.
+        SettingsError: the port of the metrics is taken, or traces are to go where none can be sent.
     """
     configure_logs(settings, role="worker")
     confine.hide_from_children()
@@ -58,8 +60,8 @@ def run(settings: Settings) -> None:
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda number, _: stop.put(number))
     registry = new_registry()
-    with serving(registry, settings, role="worker"), ExitStack() as stack:
-        keeper, consumer = _assemble(settings, WorkerMetrics(registry), stack)
+    with serving(registry, settings, role="worker"), traced(role="worker") as tracing, ExitStack() as stack:
+        keeper, consumer = _assemble(settings, WorkerMetrics(registry), tracing, stack)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
         stop.get()
@@ -71,7 +73,9 @@ def run(settings: Settings) -> None:
     _log.info("worker stopped")
 
 
-def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> tuple[LeaseKeeper, Consumer]:
+def _assemble(
+    settings: Settings, metrics: WorkerMetrics, tracing: Tracing, stack: ExitStack
+) -> tuple[LeaseKeeper, Consumer]:
     scratch = stack.enter_context(scratch_folder(settings.worker_temp_dir))
     limits = ChildLimits(memory_bytes=settings.worker_child_memory_bytes, seconds=settings.job_timeout_seconds)
     slots = settings.worker_max_active_jobs
@@ -83,7 +87,7 @@ def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> t
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
-            max_connections=settings.worker_concurrency + _OWN_CONNECTIONS,
+            max_connections=settings.worker_concurrency + 1,
             application="pixelflow-worker",
         )
     )
@@ -108,6 +112,7 @@ def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> t
         ),
         scratch=scratch,
         metrics=metrics,
+        tracing=tracing,
     )
     consumer = Consumer(
         settings.redis_url.get_secret_value(),
@@ -116,21 +121,29 @@ def _assemble(settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> t
         rejected=metrics.message_rejected,
     )
     stack.callback(consumer.close)
-    stack.enter_context(asked_in_a_thread(_dependencies(database, consumer, objects, metrics)))
+    stack.enter_context(asked_in_a_thread(partial(_dependencies, settings, objects, metrics)))
     return keeper, consumer
 
 
-def _dependencies(
-    database: Database, consumer: Consumer, objects: ObjectStorage, metrics: WorkerMetrics
-) -> Dependencies:
-    return Dependencies(
-        {
-            "postgres": partial(asyncio.to_thread, database.ping),
-            "redis": partial(asyncio.to_thread, consumer.ping),
-            "object_storage": objects.ping,
-        },
-        judged=metrics.process.dependency_judged,
-    )
+@asynccontextmanager
+async def _dependencies(
+    settings: Settings, objects: ObjectStorage, metrics: WorkerMetrics
+) -> AsyncIterator[Dependencies]:
+    """Asked by connections of their own: a thread that waits for a hanging database could not be told to stop."""
+    queue = JobQueue(settings.redis_url.get_secret_value())
+    url = settings.database_url.get_secret_value()
+    try:
+        async with AsyncDatabase(url, max_connections=1, application="pixelflow-worker") as database:
+            yield Dependencies(
+                {
+                    "postgres": database.ping,
+                    "redis": partial(asyncio.to_thread, queue.ping),
+                    "object_storage": objects.ping,
+                },
+                judged=metrics.process.dependency_judged,
+            )
+    finally:
+        queue.close()
 
 
 def _handler(
@@ -139,16 +152,26 @@ def _handler(
     worker_id = f"{socket.gethostname()}:{os.getpid()}"
 
     def handle(message: ProcessImage) -> None:
+        with bound_contextvars(job_id=str(message.job_id)):
+            begun_ns = time.time_ns()
+            job = claim(message)
+            if job is None:
+                return
+            with (
+                bound_contextvars(user_id=job.user_id, attempt=job.lease_token),
+                keeper.hold(job.lease) as held,
+            ):
+                runner.run(job, held, claim_begun_ns=begun_ns)
+
+    def claim(message: ProcessImage) -> ClaimedJob | None:
         try:
             with database.connection() as connection:
                 job = attempts.claim(connection, job_id=message.job_id, worker_id=worker_id, lease=lease)
-        except StoreUnavailableError:  # the row stays queued; the relay sends another message
-            _log.warning("not claimed: the database is not available", job_id=str(message.job_id))
-            return
+        except StoreUnavailableError as error:  # the row stays queued; the relay sends another message
+            _log.warning("not claimed: the database is not available", code=error.code)
+            return None
         if job is None:
-            _log.debug("nothing to do", job_id=str(message.job_id))
-            return
-        with keeper.hold(job.lease) as held:
-            runner.run(job, held)
+            _log.debug("nothing to do")
+        return job
 
     return handle

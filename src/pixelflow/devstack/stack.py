@@ -34,6 +34,8 @@ METRICS = "metrics.json"
 """Where each process of PixelFlow's own tells its metrics."""
 TELL_METRICS = ("api", "worker", "controller")
 """By the order of their ports."""
+_OF_ONE_PERSON = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false"}
+"""Settings that are other than elsewhere, unless the caller's environment has them: nobody else can reach this API."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The settings by which a process of PixelFlow finds the servers, and where the API is to listen."""
         return {
+            **{name: value for name, value in _OF_ONE_PERSON.items() if name not in os.environ},
             **self._postgres.environment,
             **self._valkey.environment,
             **self._objects.environment,

@@ -11,7 +11,7 @@ import pytest
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.ports import choose_ports, listen
+from pixelflow.devstack.ports import choose_ports, listen, next_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +59,20 @@ def test_the_api_s_port_is_held_from_when_it_is_chosen(said: list[str]) -> None:
 def test_port_0_takes_any_and_nothing_is_said_of_it(said: list[str]) -> None:
     with listen(0, say=said.append) as one, listen(0, say=said.append) as other:
         assert 0 < one.getsockname()[1] != other.getsockname()[1] > 0
+    assert said == []
+
+
+def test_metrics_are_told_on_ports_in_a_row_and_busy_ones_are_left_out(said: list[str]) -> None:
+    wanted = _free_port()
+    with socket.create_server(("127.0.0.1", wanted)):
+        chosen = next_ports(wanted, ["one", "two"], say=said.append)
+    assert wanted < chosen["one"] != chosen["two"] > wanted
+    assert said[0] == f"Port {wanted} is busy: the metrics of one listens on {chosen['one']} instead."
+
+
+def test_metrics_are_told_anywhere_for_0_and_nothing_is_said_of_it(said: list[str]) -> None:
+    chosen = next_ports(0, ["one", "two"], say=said.append)
+    assert chosen["one"] != chosen["two"]
     assert said == []
 
 

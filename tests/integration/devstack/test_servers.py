@@ -55,6 +55,18 @@ def test_a_home_s_data_is_there_again_at_the_next_start(home: Path, said: list[s
     assert processes_of(home) == []
 
 
+@pytest.mark.parametrize(("set_to", "told"), [(None, "false"), ("true", None)])
+def test_requests_are_not_limited_unless_the_caller_wants_them_to_be(
+    home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, *, set_to: str | None, told: str | None
+) -> None:
+    """What a stack doesn't tell comes from the caller's environment."""
+    monkeypatch.delenv("PIXELFLOW_RATE_LIMIT_ENABLED", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("PIXELFLOW_RATE_LIMIT_ENABLED", set_to)
+    with Stack.open(home, say=said.append) as opened:
+        assert opened.environment.get("PIXELFLOW_RATE_LIMIT_ENABLED") == told
+
+
 def test_two_homes_run_side_by_side(servers: Stack, home: Path, said: list[str]) -> None:
     with Stack.open(home, say=said.append) as other:
         other.start_servers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,12 +11,13 @@ from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.store.database import AsyncDatabase, of_user
 from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.tracing import Untraced
 from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.serve import make_server
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
@@ -27,6 +29,7 @@ _ROWS = """
         VALUES (%(job_id)s, %(user_id)s, 's3_presigned', 'k', '[]', 5, 'succeeded', now());
     INSERT INTO attempts (job_id, attempt, worker_id) VALUES (%(job_id)s, 1, 'w');
     INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
+    INSERT INTO removals VALUES (%(job_id)s, 'orphan', 1, 'infinity');
     INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);
     INSERT INTO events (event_id, job_id, run, user_id, type, url, status)  -- nothing for a courier to do
         VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/', 'delivered');
@@ -70,11 +73,13 @@ def user_id() -> str:
 
 
 @contextmanager
-def _serving(settings: Settings) -> Iterator[str]:
-    metrics = ApiMetrics(CollectorRegistry())
-    app = make_app(functools.partial(open_services, settings, metrics), metrics)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run)
+def serving(settings: Settings, registry: CollectorRegistry | None = None) -> Iterator[str]:
+    """An API with settings of its own, which counts in ``registry``. Tells its URL."""
+    metrics = ApiMetrics(registry or CollectorRegistry())
+    app = make_app(functools.partial(open_services, settings, metrics), metrics, Untraced())
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = make_server(app, settings)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
         deadline = time.monotonic() + 10
@@ -82,15 +87,14 @@ def _serving(settings: Settings) -> Iterator[str]:
             assert thread.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
 
 
 @pytest.fixture
-def running_api() -> Iterator[Callable[[Settings], str]]:
-    """Serves an API with settings of its own, and tells its URL."""
+def running_api() -> Iterator[Callable[..., str]]:
+    """As :func:`serving`, until the test ends."""
     with ExitStack() as stack:
-        yield lambda settings: stack.enter_context(_serving(settings))
+        yield lambda settings, registry=None: stack.enter_context(serving(settings, registry))

@@ -87,6 +87,16 @@ def test_without_scopes_a_key_may_do_all_but_administer(pixelflow: Run, user_id:
     assert {*row["scopes"]} == {*EVERYDAY}
 
 
+def test_a_key_can_be_given_a_limit_of_its_own(service: Stack, pixelflow: Run, user_id: str) -> None:
+    pixelflow("keys", "create", "--user", user_id, "--name", "usual")
+    key = pixelflow("keys", "create", "--user", user_id, "--name", "own", "--rate-limit", "600").stdout.strip()
+    limits = {row["name"]: row["rate_limit"] for row in listed(pixelflow, user_id)}
+    assert limits == {"usual": None, "own": 600}
+    assert " 600 " in pixelflow("keys", "list", "--user", user_id).stdout
+    told = httpx.get(f"{service.api_url}/v1/keys", headers={"Authorization": f"Bearer {key}"}).json()["data"]
+    assert {row["name"]: row["rate_limit"] for row in told} == limits
+
+
 def test_the_help_names_every_scope(pixelflow: Run) -> None:
     told = pixelflow("keys", "create", "--help").stdout
     assert all(scope in told for scope in Scope)
@@ -99,6 +109,7 @@ def test_the_help_names_every_scope(pixelflow: Run) -> None:
         (["create", "--user", "u", "--scopes", ""], 2, "none of"),
         (["create", "--user", "u", "--expires-in", "soon"], 2, "90d"),
         (["create", "--user", "u", "--expires-in", "0d"], 2, "90d"),
+        (["create", "--user", "u", "--rate-limit", "0"], 2, "--rate-limit"),
         (["create", "--user", ""], 1, "printable"),
         (["create", "--user", "u" * 256], 1, "printable"),
         (["create", "--user", "u", "--name", "\x1b[2J"], 1, "pattern"),

@@ -8,7 +8,7 @@ import pkgutil
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,6 +25,7 @@ from pixelflow.contracts.job import CreateJobRequest
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
 _DAY = timedelta(days=1)
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Forgetful:
@@ -71,6 +72,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "secret_hash": b"x",
         "scopes": [],
         "expires_at": None,
+        "rate_limit": None,
+        "rate_limit_key": None,
         "most": 99,
     }
     queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "source_bytes": 1, "traceparent": None}
@@ -92,6 +95,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "transitions.erase": job,
         "transitions.find": job,
         "transitions.queue": {**job, **queued},
+        "usage.by_day": {"since": _LONG_AGO, "until": _LONG_AGO + 99_999 * _DAY},
         "webhook_secrets.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
         "webhook_secrets.list_valid": {},
         "webhook_secrets.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},

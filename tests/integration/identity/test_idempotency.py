@@ -269,7 +269,7 @@ async def test_old_keys_are_swept_away_and_young_ones_are_not(
     await add_rows(f"not-{user_id}")
     await _grow_old(database, user_id)
     async with AsyncDatabase(database_url, max_connections=1, application="test", reach=EVERYONE) as everyones:
-        assert await Sweeper(everyones).run_once() >= 1
+        assert await Sweeper(everyones, keep=timedelta(days=90)).run_once() >= 1
     for whose, left in ((user_id, False), (f"not-{user_id}", True)):
         async with database.connection(of_user(whose)) as connection:
             assert (await store.find(connection, user_id=whose, key="k") is not None) is left

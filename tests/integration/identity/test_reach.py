@@ -16,7 +16,7 @@ OTHERS_OWN = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
 """The migration tool's."""
 OF_USERS = {
     *("api_keys", "attempts", "deliveries", "events", "idempotency_keys", "jobs", "outputs", "usage_logs"),
-    "webhook_secrets",
+    *("removals", "webhook_secrets"),
 }
 
 

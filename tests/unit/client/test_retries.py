@@ -137,6 +137,27 @@ def test_retry_after_is_obeyed(
     assert time.slept == slept
 
 
+def test_a_rate_limit_is_waited_for_longer_than_four_tries(call: Call, api: StandIn, time: Time) -> None:
+    api.fail("create", *[Fault(429, {"Retry-After": "1"})] * 20)
+    call("create_job", REQUEST)
+    assert api.count("POST") == 21
+    assert time.slept[:4] == pytest.approx([1.2, 1.4, 1.8, 2.6])
+    assert max(time.slept) == 6.0
+
+
+def test_a_rate_limit_does_not_use_up_the_tries_after_failures(call: Call, api: StandIn) -> None:
+    api.fail("create", DROP, Fault(503), *[Fault(429, {"Retry-After": "1"})] * 5, Fault(503))
+    call("create_job", REQUEST)
+    assert api.count("POST") == 9
+
+
+def test_a_rate_limit_is_not_waited_for_without_end(call: Call, api: StandIn, time: Time) -> None:
+    api.fail("create", *[Fault(429, {"Retry-After": "30"})] * 20)
+    with pytest.raises(ApiError) as caught:
+        call("create_job", REQUEST)
+    assert (caught.value.status, sum(time.slept) <= 300, len(time.slept)) == (429, True, 9)
+
+
 def test_patience_that_is_asked_for_has_an_end(call: Call, api: StandIn, time: Time) -> None:
     api.fail("list", Fault(429, {"Retry-After": "99999999999"}))
     with pytest.raises(ApiError) as caught:

@@ -146,3 +146,14 @@ def test_an_output_under_a_local_root_has_nothing_to_download(call: Call, tmp_pa
     )  # fmt: skip
     with pytest.raises(TransferError, match=r"/data/small\.webp"):
         call("download", output, tmp_path / "x")
+
+
+def test_an_output_that_has_expired_has_nothing_to_download(call: Call, tmp_path: Path) -> None:
+    output = Output.model_validate(
+        {
+            "step_id": "small", "action": "resize", "format": "webp", "object_key": "outputs/x", "bytes": 1,
+            "width": 1, "height": 1, "sha256": "0", "download_url": None, "expired_at": "2026-11-26T12:00:00Z",
+        }
+    )  # fmt: skip
+    with pytest.raises(TransferError, match="Output small has expired on 2026-11-26"):
+        call("download", output, tmp_path / "x")

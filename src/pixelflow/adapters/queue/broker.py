@@ -12,8 +12,7 @@ and what got lost on the way it would keep for as long as the worker lives.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -22,7 +21,6 @@ from dramatiq.brokers.redis import RedisBroker
 
 from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge, kept_as
 from pixelflow.contracts.messages import QUEUE
-from pixelflow.contracts.problems import QueueUnavailableError
 
 HEARTBEAT_MS = 30_000
 """A worker that is silent for so long is taken for dead, and its messages go back to the queue."""
@@ -48,15 +46,6 @@ def connect(redis_url: str, *, timeout: float) -> redis.Redis:
         redis_url, socket_timeout=timeout, socket_connect_timeout=timeout, health_check_interval=15
     )
     return client
-
-
-@contextmanager
-def mapped_errors() -> Iterator[None]:
-    """The one place where redis-py's errors become PixelFlow's."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise QueueUnavailableError("The queue is not available") from error
 
 
 class GuardedBroker(RedisBroker):

@@ -11,7 +11,7 @@ import dramatiq
 import redis
 from dramatiq.worker import Worker
 
-from pixelflow.adapters.queue.broker import GuardedBroker, connect, mapped_errors
+from pixelflow.adapters.queue.broker import GuardedBroker, connect
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
 
 POLL_MS = 20
@@ -44,15 +44,6 @@ class Consumer:
 
     def _process_image(self, message: dict[str, Any]) -> None:
         self._handle(ProcessImage.model_validate(message))
-
-    def ping(self) -> None:
-        """Ask Redis whether it is there.
-
-        Raises:
-            QueueUnavailableError: it is not.
-        """
-        with mapped_errors():
-            self._broker.client.ping()
 
     def start(self) -> None:
         """Begin to take messages."""

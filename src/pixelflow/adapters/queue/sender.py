@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import dramatiq
+import redis
 
-from pixelflow.adapters.queue.broker import GuardedBroker, connect, mapped_errors
+from pixelflow.adapters.queue.broker import GuardedBroker, connect
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
+from pixelflow.contracts.problems import QueueUnavailableError
 
 _WITNESS = "pixelflow:witness"
 """A key that goes when all goes."""
@@ -28,7 +31,7 @@ class JobQueue:
         Raises:
             QueueUnavailableError: Redis does not answer.
         """
-        with mapped_errors():
+        with _mapped_errors():
             # What `Broker.enqueue` does, but for the id: it would draw one of its own, and no row could be asked for.
             self._broker.do_enqueue(QUEUE, str(task_id), encoded(task_id, message))
 
@@ -38,7 +41,7 @@ class JobQueue:
         Raises:
             QueueUnavailableError: Redis does not answer.
         """
-        with mapped_errors():
+        with _mapped_errors():
             pipeline = self._client.pipeline(transaction=False)
             for task_id in task_ids:
                 pipeline.hexists(self._broker.messages_key, str(task_id))
@@ -50,7 +53,7 @@ class JobQueue:
         Raises:
             QueueUnavailableError: Redis does not answer.
         """
-        with mapped_errors():
+        with _mapped_errors():
             return bool(self._client.set(_WITNESS, "1", nx=True))
 
     def ping(self) -> None:
@@ -59,7 +62,7 @@ class JobQueue:
         Raises:
             QueueUnavailableError: it is not.
         """
-        with mapped_errors():
+        with _mapped_errors():
             self._client.ping()
 
     def close(self) -> None:
@@ -78,3 +81,12 @@ def encoded(task_id: UUID, message: ProcessImage) -> bytes:
         message_id=str(task_id),
     )
     return envelope.encode()
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    """The one place where redis-py's errors become PixelFlow's."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise QueueUnavailableError("The queue is not available") from error

@@ -34,9 +34,9 @@ async def count_queued(connection: AsyncConnection) -> WaitingRow:
     return await _waiting(
         connection,
         """
-        SELECT (SELECT count(*) FROM jobs WHERE status = 'queued') AS count,
-               coalesce(greatest(0, extract(epoch FROM now() - (SELECT min(run_at) FROM jobs
-                                                                WHERE status = 'queued'))), 0)::float8 AS oldest_seconds
+        SELECT count(*) AS count,
+               coalesce(greatest(0, extract(epoch FROM now() - min(run_at))), 0)::float8 AS oldest_seconds
+        FROM jobs WHERE status = 'queued'
         """,
     )
 

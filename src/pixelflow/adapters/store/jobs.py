@@ -16,7 +16,7 @@ _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata,
     webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
     attempts, max_attempts, task_id, error,
-    jobs.created_at, queued_at, started_at, finished_at,
+    jobs.created_at, queued_at, started_at, finished_at, source_expired_at, outputs_expired_at,
     CASE WHEN usage_logs.job_id IS NULL THEN NULL
          ELSE jsonb_build_object('pixels_processed', pixels_processed, 'bytes_saved', bytes_saved,
                                  'compute_time_ms', compute_time_ms)
@@ -53,6 +53,8 @@ class JobRow:
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    source_expired_at: datetime | None
+    outputs_expired_at: datetime | None
     usage: dict[str, int] | None
     outputs: list[dict[str, Any]]
 
@@ -105,16 +107,17 @@ async def list_newest(
 ) -> list[JobRow]:
     """The user's jobs, newest first, from ``before`` on (exclusive: creation time and id of the last job seen)."""
     created_at, job_id = before or (None, None)
+    # Conditions are there or not, never «this is null, or»: Postgres keeps one plan for all values of a statement that
+    # is sent often, and for such a condition that is one which reads and sorts all of a user's jobs.
+    of_status = "" if status is None else "AND jobs.status = %(status)s"
+    behind = "" if before is None else "AND (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s)"
     cursor = await connection.execute(
         f"""
         SELECT {_COLUMNS} {_FROM}
-        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL
-          AND (%(status)s::text IS NULL OR jobs.status = %(status)s)
-          AND (%(created_at)s::timestamptz IS NULL
-               OR (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s::uuid))
+        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL {of_status} {behind}
         ORDER BY jobs.created_at DESC, jobs.job_id DESC
         LIMIT %(limit)s
-        """,  # fixed column names
+        """,  # fixed column names and conditions
         {"user_id": user_id, "status": status, "created_at": created_at, "job_id": job_id, "limit": limit},
     )
     return [JobRow(**row) for row in await cursor.fetchall()]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from pixelflow.adapters.store.database import AsyncConnection
 
-_COLUMNS = "key_id, name, scopes, created_at, last_used_at, expires_at, revoked_at"
+_COLUMNS = "key_id, name, scopes, created_at, last_used_at, expires_at, revoked_at, rate_limit"
 _IN_FORCE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 
@@ -21,6 +21,8 @@ class ValidKey:
     secret_hash: bytes = field(repr=False)
     scopes: list[str]
     last_use_is_stale: bool
+    rate_limit: int | None
+    rate_limit_key: str | None
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,14 @@ class KeyRow:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    rate_limit: int | None
 
 
 async def find_valid(connection: AsyncConnection, key_id: str, *, stale: timedelta) -> ValidKey | None:
     """The key of that id, if it is in force; and whether its last use was noted longer than ``stale`` ago."""
     cursor = await connection.execute(
         f"""
-        SELECT key_id, user_id, secret_hash, scopes,
+        SELECT key_id, user_id, secret_hash, scopes, rate_limit, rate_limit_key,
                (last_used_at IS NULL OR last_used_at < now() - %(stale)s) AS last_use_is_stale
         FROM api_keys WHERE key_id = %(key_id)s AND {_IN_FORCE}
         """,  # noqa: S608 - a fixed condition
@@ -79,6 +82,8 @@ async def insert(
     secret_hash: bytes,
     scopes: Sequence[str],
     expires_at: datetime | None,
+    rate_limit: int | None,
+    rate_limit_key: str | None,
     most: int,
 ) -> KeyRow | None:
     """Keep a new key, unless the user has ``most`` in force already (a bound, not a count: twins may pass it by one).
@@ -88,8 +93,9 @@ async def insert(
     """
     cursor = await connection.execute(
         f"""
-        INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes, expires_at)
-        SELECT %(key_id)s, %(user_id)s, %(name)s, %(secret_hash)s, %(scopes)s, %(expires_at)s
+        INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes, expires_at, rate_limit, rate_limit_key)
+        SELECT %(key_id)s, %(user_id)s, %(name)s, %(secret_hash)s, %(scopes)s, %(expires_at)s,
+               %(rate_limit)s, %(rate_limit_key)s
         WHERE (SELECT count(*) FROM api_keys
                WHERE user_id = %(user_id)s AND key_id <> %(key_id)s AND {_IN_FORCE}) < %(most)s
         ON CONFLICT (key_id) DO UPDATE SET secret_hash = excluded.secret_hash
@@ -103,6 +109,8 @@ async def insert(
             "secret_hash": secret_hash,
             "scopes": list(scopes),
             "expires_at": expires_at,
+            "rate_limit": rate_limit,
+            "rate_limit_key": rate_limit_key,
             "most": most,
         },
     )

@@ -23,13 +23,14 @@ class Standing:
     source_key: str
     task_id: UUID | None
     queued_at: datetime | None
+    source_expired_at: datetime | None
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Standing | None:
     """Where the user's job of that id stands."""
     cursor = await connection.execute(
         """
-        SELECT status, source_type, source_key, task_id, queued_at FROM jobs
+        SELECT status, source_type, source_key, task_id, queued_at, source_expired_at FROM jobs
         WHERE job_id = %s AND user_id = %s AND erased_at IS NULL
         """,
         (job_id, user_id),
@@ -49,7 +50,9 @@ async def queue(
     source_bytes: int,
     traceparent: str | None,
 ) -> datetime | None:
-    """Move the user's job to ``queued`` and return when, or ``None`` if it is in none of the statuses ``moved_from``.
+    """Move the user's job to ``queued`` and return when.
+
+    ``None``: it is in none of the statuses ``moved_from``, or its source has expired.
 
     The row counts as relayed from the start: the caller sends the message at once; ``dispatch.unsend`` says if it
     could not.
@@ -60,6 +63,7 @@ async def queue(
                         error = NULL, attempts = 0, run = run + %(new_run)s,
                         task_id = %(task_id)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
         WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
+          AND source_expired_at IS NULL
         RETURNING queued_at
         """,
         {

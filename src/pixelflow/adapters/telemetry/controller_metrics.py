@@ -45,6 +45,20 @@ class Expiry(StrEnum):
     EXHAUSTED = "exhausted"
 
 
+class RemovedKind(StrEnum):
+    """What retention removes."""
+
+    SOURCE = "source"
+    OUTPUT = "output"
+    ORPHAN = "orphan"
+    UPLOAD = "upload"
+    JOB = "job"
+    EVENT = "event"
+    DELIVERY = "delivery"
+    ATTEMPT = "attempt"
+    IDEMPOTENCY_KEY = "idempotency_key"
+
+
 @dataclass(frozen=True)
 class Backlog:
     """What waits."""
@@ -165,10 +179,14 @@ class ControllerMetrics:
             self._leases.labels(expiry)
         self._removed = Counter(
             "pixelflow_retention_removed_total",
-            "What retention removed, by kind.",
+            "What retention removed, by kind: files (source, output; orphan: of an attempt that came to nothing), jobs "
+            "(upload: never started; job: over), rows that told of what is over (event, delivery, attempt, "
+            "idempotency_key).",
             ["kind"],
             registry=registry,
         )
+        for kind in RemovedKind:
+            self._removed.labels(kind)
         self._rounds = Counter(
             "pixelflow_controller_rounds_total",
             "Rounds of each loop by what they came to: done, idle (there was nothing to do), unavailable (a server did "
@@ -206,8 +224,8 @@ class ControllerMetrics:
         """A job was taken back from a silent worker."""
         self._leases.labels(expiry).inc()
 
-    def removed(self, kind: str, count: int) -> None:
-        """Retention removed something."""
+    def removed(self, kind: RemovedKind, count: int) -> None:
+        """Retention removed so many."""
         self._removed.labels(kind).inc(count)
 
 

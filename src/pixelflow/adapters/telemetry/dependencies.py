@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Literal, Protocol
 
 import structlog
@@ -83,10 +83,10 @@ async def asked(dependencies: Dependencies) -> AsyncIterator[None]:
 
 
 @contextmanager
-def asked_in_a_thread(dependencies: Dependencies) -> Iterator[None]:
-    """The same, for a process that has no event loop."""
+def asked_in_a_thread(opened: Callable[[], AbstractAsyncContextManager[Dependencies]]) -> Iterator[None]:
+    """The same, for a process that has no event loop; ``opened`` makes them in the one that they get."""
     loop = asyncio.new_event_loop()
-    asking = loop.create_task(dependencies.ask_for_ever())
+    asking = loop.create_task(_open_and_ask(opened))
     thread = threading.Thread(target=_run, args=(loop, asking), name="dependencies", daemon=True)
     thread.start()
     try:
@@ -96,11 +96,14 @@ def asked_in_a_thread(dependencies: Dependencies) -> Iterator[None]:
         thread.join(_GOODBYE_SECONDS)  # a server that hangs is not waited for
 
 
+async def _open_and_ask(opened: Callable[[], AbstractAsyncContextManager[Dependencies]]) -> None:
+    async with opened() as dependencies:
+        await dependencies.ask_for_ever()
+
+
 def _run(loop: asyncio.AbstractEventLoop, asking: asyncio.Task[None]) -> None:
     with suppress(asyncio.CancelledError):
         loop.run_until_complete(asking)
-    loop.run_until_complete(loop.shutdown_default_executor())
-    loop.close()
 
 
 async def _judge(check: Check) -> Verdict:

@@ -30,8 +30,10 @@ _log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def serving(registry: CollectorRegistry, settings: Settings, *, role: str) -> Iterator[None]:
-    """Serve the registry on the port of the settings, for as long as the context lasts.
+def serving(
+    registry: CollectorRegistry, settings: Settings, *, role: str, max_seconds: float = MAX_SECONDS
+) -> Iterator[None]:
+    """Serve the registry on the port of the settings, for as long as the context lasts; ``max_seconds`` a connection.
 
     Raises:
         SettingsError: the port can't be had. Nobody would notice a process that nothing is known of.
@@ -39,7 +41,7 @@ def serving(registry: CollectorRegistry, settings: Settings, *, role: str) -> It
     if not settings.metrics_enabled:
         yield
         return
-    server = _open(registry, settings, role)
+    server = _open(registry, settings, role, max_seconds)
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True)
     thread.start()
     host, port = server.server_address[:2]
@@ -51,13 +53,13 @@ def serving(registry: CollectorRegistry, settings: Settings, *, role: str) -> It
         server.server_close()
 
 
-def _open(registry: CollectorRegistry, settings: Settings, role: str) -> _Server:
+def _open(registry: CollectorRegistry, settings: Settings, role: str, max_seconds: float) -> _Server:
     wanted = DEFAULT_PORTS[role] if settings.metrics_port is None else settings.metrics_port
     try:
         family, _, _, _, address = socket.getaddrinfo(
             settings.metrics_host, wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return _Server(registry, family, address)
+        return _Server(registry, family, address, max_seconds)
     except OSError as error:
         raise SettingsError(
             f"PIXELFLOW_METRICS_PORT can't be used: nothing can listen on port {wanted} of {settings.metrics_host} "
@@ -68,7 +70,6 @@ def _open(registry: CollectorRegistry, settings: Settings, role: str) -> _Server
 class _Handler(MetricsHandler):
     """One request. Other methods than GET are answered by 501, by the library."""
 
-    timeout = MAX_SECONDS
     server_version = "PixelFlow"
     sys_version = ""
 
@@ -86,17 +87,26 @@ class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, registry: CollectorRegistry, family: int, address: Any) -> None:  # noqa: ANN401  # by family
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        family: int,
+        address: Any,  # noqa: ANN401  # by family
+        max_seconds: float,
+    ) -> None:
         self.address_family = family
+        self._max_seconds = max_seconds
         self._until: dict[Any, float] = {}
         """Open connections, and when each is closed."""
-        super().__init__(address, type("_HandlerOfRegistry", (_Handler,), {"registry": registry}))
+        super().__init__(
+            address, type("_HandlerOfRegistry", (_Handler,), {"registry": registry, "timeout": max_seconds})
+        )
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # the library's signature
         if len(self._until) >= MAX_CONNECTIONS:
             self.shutdown_request(request)
             return
-        self._until[request] = time.monotonic() + MAX_SECONDS
+        self._until[request] = time.monotonic() + self._max_seconds
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:

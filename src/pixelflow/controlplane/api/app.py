@@ -11,9 +11,21 @@ from starlette.middleware import Middleware
 
 from pixelflow import __version__
 from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.controlplane.api import deliveries, document, health, idempotency, jobs, keys, problems, webhook_secret
+from pixelflow.adapters.telemetry.tracing import Tracing
+from pixelflow.controlplane.api import (
+    deliveries,
+    document,
+    health,
+    idempotency,
+    jobs,
+    keys,
+    problems,
+    usage,
+    webhook_secret,
+)
 from pixelflow.controlplane.api.envelope import Envelope
 from pixelflow.controlplane.api.services import Services
+from pixelflow.controlplane.api.traced import Traced
 
 _DESCRIPTION = """
 Create a job with a pipeline of steps, upload the source straight to object storage by the presigned URL you get,
@@ -27,7 +39,9 @@ class _State(TypedDict):
     services: Services
 
 
-def make_app(services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics) -> FastAPI:
+def make_app(
+    services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics, tracing: Tracing
+) -> FastAPI:
     """The application; ``services`` opens what its routes work with, for as long as it runs."""
 
     @asynccontextmanager
@@ -43,7 +57,9 @@ def make_app(services: Callable[[], AbstractAsyncContextManager[Services]], metr
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
         redoc_url=None,
-        middleware=[Middleware(Envelope, metrics=metrics)],
+        # Its own would show validated values and exceptions' texts, to whatever a variable of its own names.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        middleware=[Middleware(Traced, tracing=tracing), Middleware(Envelope, metrics=metrics)],
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
@@ -53,5 +69,6 @@ def make_app(services: Callable[[], AbstractAsyncContextManager[Services]], metr
     app.include_router(deliveries.router)
     app.include_router(webhook_secret.router)
     app.include_router(keys.router)
+    app.include_router(usage.router)
     document.install(app)
     return app

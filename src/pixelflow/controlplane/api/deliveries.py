@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.events import DeliveryList, ReplayedEvent
+from pixelflow.controlplane.api.admission import DOOR_PROBLEMS, AdmittingRoute
 from pixelflow.controlplane.api.auth import ReadsJobs, WritesWebhooks
 from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
@@ -16,12 +17,8 @@ from pixelflow.controlplane.api.services import ServicesOf
 router = APIRouter(
     prefix="/v1",
     tags=["webhooks"],
-    responses=documented(
-        problems.UnauthenticatedError,
-        problems.InsufficientScopeError,
-        problems.NotFoundError,
-        problems.StoreUnavailableError,
-    ),
+    route_class=AdmittingRoute,
+    responses=documented(*DOOR_PROBLEMS, problems.NotFoundError),
 )
 
 

@@ -16,6 +16,22 @@ _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
 """FastAPI's own errors; every error of ours is a problem."""
 
+_LIMITS = {
+    "RateLimit-Policy": {
+        "description": "What holds: the class of the route, `q` requests within `w` seconds "
+        "(draft-ietf-httpapi-ratelimit-headers).",
+        "schema": {"type": "string"},
+        "example": '"create";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "How you stand: `r` requests are left, and there is one more in `t` seconds. Missing where "
+        "requests are not counted.",
+        "schema": {"type": "string"},
+        "example": '"create";r=59;t=1',
+    },
+}
+_RETRY_AFTER = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}, "example": 1}
+
 
 def install(app: FastAPI) -> None:
     """Have the application tell its document put right."""
@@ -38,6 +54,8 @@ def _put_right(document: dict[str, Any]) -> dict[str, Any]:
                 if not _is_never_sent(response)
             }
             _add_example(operation)
+            if "security" in operation:
+                _add_limits(operation)
     for name in _NEVER_SENT:
         document["components"]["schemas"].pop(name, None)
     return document
@@ -48,6 +66,13 @@ def _add_example(operation: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         if status.startswith("2") and "content" in response:
             response["content"]["application/json"]["example"] = ANSWERS[operation["operationId"]]
+
+
+def _add_limits(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        response["headers"] = {**response.get("headers", {}), **_LIMITS}
+        if status == "429":
+            response["headers"]["Retry-After"] = _RETRY_AFTER
 
 
 def _is_never_sent(response: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Around every request: an id, a limit on the body, a log line and a count, an answer also to a bug.
+"""Around every request: an id, a limit on the body, headers of every answer, a log line, a count, an answer to a bug.
 
 Plain ASGI, so that nothing is buffered.
 """
@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -51,24 +51,41 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers.update(scope["state"].get("headers", {}))  # whatever the answer came to be
+                headers["X-Request-ID"] = request_id
             await send(message)
 
         try:
             await self._app(scope, _limited(receive, scope), send_with_id)
         except BodyTooLargeError as error:
+            scope["state"]["code"] = error.code
             await problems.response(error, request_id)(scope, receive, send_with_id)
         except Exception:
             if status:  # too late for another answer: the server logs it, and closes the connection
                 raise
             _log.exception("unhandled error")
+            scope["state"]["code"] = problems.bug().code
             await problems.response(problems.bug(), request_id)(scope, receive, send_with_id)
         finally:
             self._tell(scope, status, seconds=self._clock() - started)
 
     def _tell(self, scope: Scope, status: int, *, seconds: float) -> None:
         self._metrics.answered(scope["method"], route_of(scope), status, seconds)
-        _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+        about = _about(scope)
+        _log.info(
+            "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1), **about
+        )
+
+
+def _about(scope: Scope) -> dict[str, str]:
+    """The job that was asked for, and the code of the problem that was told."""
+    about = {"code": scope["state"]["code"]} if "code" in scope["state"] else {}
+    try:
+        about["job_id"] = str(UUID(scope.get("path_params", {})["job_id"]))
+    except (KeyError, ValueError):  # there is none, or nonsense, which stands in the path
+        return about
+    return about
 
 
 def route_of(scope: Scope) -> str:

@@ -74,6 +74,7 @@ JOB: dict[str, Any] = {
         "format": "jpeg",
         "width": 2400,
         "height": 1350,
+        "expired_at": None,
     },
     "pipeline": [_SMALL],
     "webhook_url": None,
@@ -95,10 +96,12 @@ JOB: dict[str, Any] = {
             "height": 360,
             "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
             "download_url": f"https://s3.example/pixelflow/outputs/{_JOB_ID}/1/small.webp?X-Amz-Signature=…",
+            "expired_at": None,
         }
     ],
     "error": None,
     "usage": {"pixels_processed": 230_400, "bytes_saved": 2_424_938, "compute_time_ms": 34},
+    "expires_at": "2026-12-23T14:01:12.701Z",
 }
 
 JOBS: dict[str, Any] = {"data": [JOB], "next_cursor": None}
@@ -146,9 +149,24 @@ _KEY: dict[str, Any] = {
     "last_used_at": None,
     "expires_at": "2027-11-23T14:00:00Z",
     "revoked_at": None,
+    "rate_limit": None,
 }
 CREATED_KEY: dict[str, Any] = _KEY | {"key": "pf_3f9c1b7a20de_…"}
 KEYS: dict[str, Any] = {"data": [_KEY]}
+
+_SUMS: dict[str, Any] = {"jobs": 2, "pixels_processed": 460_800, "bytes_saved": 4_849_876, "compute_time_ms": 68}
+USAGE: dict[str, Any] = {
+    "from": "2026-11-23",
+    "to": "2026-11-25",
+    "user_id": "acme",
+    "group_by": "day",
+    "total": _SUMS,
+    "data": [
+        {"day": "2026-11-23", **_SUMS},
+        {"day": "2026-11-24", **dict.fromkeys(_SUMS, 0)},
+    ],
+}
+USAGE_CSV = "day,jobs,pixels_processed,bytes_saved,compute_time_ms\r\n2026-11-23,2,460800,4849876,68\r\n"
 
 HEALTHY: dict[str, Any] = {"status": "ok"}
 READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "object_storage": "ok"}}
@@ -166,6 +184,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "rotate_webhook_secret": ROTATED,
     "create_key": CREATED_KEY,
     "list_keys": KEYS,
+    "get_usage": USAGE,
     "get_job": JOB,
     "list_jobs": JOBS,
     "healthz": HEALTHY,

@@ -139,6 +139,7 @@ def install(app: FastAPI) -> None:
 async def _on_replayed_refusal(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ReplayedRefusalError)  # noqa: S101  # how the handler is registered
     body = json.loads(error.answer.body) | {"request_id": request.state.request_id}
+    request.state.code = body["code"]
     return JSONResponse(body, error.answer.status, {REPLAYED: "true"}, problems.MEDIA_TYPE)
 
 

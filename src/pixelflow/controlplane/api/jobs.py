@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Header, Query
-from pydantic import BeforeValidator
+import structlog
+from fastapi import APIRouter, Body, Query
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
+from pixelflow.controlplane.api.admission import DOOR_PROBLEMS, AdmittingRoute
 from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
 from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.api.traced import Traceparent
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AdmittingRoute)
 
-_ALWAYS = (problems.UnauthenticatedError, problems.InsufficientScopeError, problems.StoreUnavailableError)
-"""What every route here may answer with."""
-_EVERY_POST = (*_ALWAYS, *IDEMPOTENCY_PROBLEMS)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def _readable_trace(header: str | None) -> str | None:
-    """Tracing must never get in the way of a request (W3C Trace Context, section 4.3)."""
-    return header if header and _TRACEPARENT.fullmatch(header) else None
-
-
-Traceparent = Annotated[
-    str | None,
-    BeforeValidator(_readable_trace),
-    Header(description="W3C Trace Context; what can't be read is ignored."),
-]
+_EVERY_POST = (*DOOR_PROBLEMS, *IDEMPOTENCY_PROBLEMS)
 
 
 @router.post(
@@ -60,9 +46,11 @@ async def create_job(
     """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
 
     async def create(job_id: UUID) -> CreatedJob:
+        structlog.contextvars.bind_contextvars(job_id=str(job_id))
         return await services.jobs.create(identity.user_id, job, job_id=job_id)
 
     async def renew(created: CreatedJob) -> CreatedJob:
+        structlog.contextvars.bind_contextvars(job_id=str(created.job_id))
         return await services.jobs.renew_upload(identity.user_id, job, created)
 
     return await once.answer(identity, CreatedJob, create, creates_job=True, renew=renew)
@@ -86,7 +74,7 @@ async def start_job(
     services: ServicesOf,
     once: OnceOf,
     job_id: UUID,
-    traceparent: Traceparent = None,
+    traceparent: Traceparent,
 ) -> StartedJob:
     """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
 
@@ -112,7 +100,7 @@ async def start_job(
     ),
 )
 async def retry_job(
-    identity: WritesJobs, services: ServicesOf, once: OnceOf, job_id: UUID, traceparent: Traceparent = None
+    identity: WritesJobs, services: ServicesOf, once: OnceOf, job_id: UUID, traceparent: Traceparent
 ) -> StartedJob:
     """Begin a new run of a failed or canceled job, with its attempts counted anew."""
 
@@ -141,7 +129,7 @@ async def cancel_job(identity: WritesJobs, services: ServicesOf, once: OnceOf, j
     "/{job_id}",
     status_code=204,
     summary="Erase a job",
-    responses=documented(*_ALWAYS, problems.NotFoundError),
+    responses=documented(*DOOR_PROBLEMS, problems.NotFoundError),
 )
 async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) -> None:
     """Erase the source, the outputs of all attempts and what is personal in the job; what it was billed by stays.
@@ -155,7 +143,7 @@ async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) ->
     "/{job_id}",
     summary="Show a job",
     response_model_exclude_unset=True,
-    responses=documented(*_ALWAYS, problems.NotFoundError),
+    responses=documented(*DOOR_PROBLEMS, problems.NotFoundError),
 )
 async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
     """The job, with a fresh download URL for each output."""
@@ -166,7 +154,7 @@ async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Jo
     "",
     summary="List jobs",
     response_model_exclude_unset=True,
-    responses=documented(*_ALWAYS, problems.ValidationFailedError),
+    responses=documented(*DOOR_PROBLEMS, problems.ValidationFailedError),
 )
 async def list_jobs(
     identity: ReadsJobs,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from pixelflow.contracts import problems
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
+from pixelflow.controlplane.api.admission import DOOR_PROBLEMS, AdmittingRoute
 from pixelflow.controlplane.api.auth import WritesKeys
 from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
@@ -16,9 +17,8 @@ from pixelflow.controlplane.api.services import ServicesOf
 router = APIRouter(
     prefix="/v1/keys",
     tags=["keys"],
-    responses=documented(
-        problems.UnauthenticatedError, problems.InsufficientScopeError, problems.StoreUnavailableError
-    ),
+    route_class=AdmittingRoute,
+    responses=documented(*DOOR_PROBLEMS),
 )
 
 
@@ -38,12 +38,15 @@ router = APIRouter(
 async def create_key(
     identity: WritesKeys, services: ServicesOf, once: OnceOf, response: Response, key: CreateKeyRequest
 ) -> CreatedKey:
-    """Make a key of yours. The answer alone holds it whole; you can't grant what you may not do yourself."""
+    """Make a key of yours. The answer alone holds it whole; you can't grant what you may not do yourself.
+
+    It shares the rate limit of the key that makes it.
+    """
     identity.require(key.scopes)
     response.headers["Cache-Control"] = "no-store"
 
     async def create(resource_id: UUID) -> CreatedKey:
-        return await services.keys.create(identity.user_id, key, resource_id=resource_id)
+        return await services.keys.create(identity.user_id, key, resource_id=resource_id, limit=identity.limit)
 
     return await once.answer(identity, CreatedKey, create)
 

@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.tracing import Untraced
 from pixelflow.contracts.schemas import render
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import Services
@@ -29,7 +30,7 @@ async def _no_services() -> AsyncIterator[Services]:
 
 def openapi_document() -> dict[str, Any]:
     """The document, as a running API tells it at ``/openapi.json``."""
-    return make_app(_no_services, ApiMetrics(CollectorRegistry())).openapi()
+    return make_app(_no_services, ApiMetrics(CollectorRegistry()), Untraced()).openapi()
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ STATUSES: dict[type[problems.PixelflowError], int] = {
     problems.UnsupportedMediaTypeError: 415,
     problems.IdempotencyKeyReusedError: 422,
     problems.ValidationFailedError: 422,
+    problems.RateLimitedError: 429,
     problems.DependencyError: 503,
     problems.PixelflowError: 500,
 }
@@ -90,6 +91,8 @@ def response(error: problems.PixelflowError, request_id: str, headers: Mapping[s
 def _headers_of(error: problems.PixelflowError) -> dict[str, str]:
     if isinstance(error, problems.InsufficientScopeError):  # RFC 6750, section 3
         return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(error.scopes)}"'}
+    if isinstance(error, problems.RateLimitedError):
+        return {"Retry-After": str(error.retry_after)}
     return {"Retry-After": "1"} if isinstance(error, problems.IdempotencyInProgressError) else {}
 
 
@@ -107,15 +110,21 @@ def status_of(error: type[problems.PixelflowError]) -> int:
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, problems.PixelflowError)  # noqa: S101  # how the handler is registered
-    if isinstance(error, problems.DependencyError):
-        _log.warning("dependency unavailable", code=error.code, cause=type(error.__cause__).__name__)
-    return response(error, request.state.request_id)
+    # The limiter tells by itself, once, when it goes away.
+    if isinstance(error, problems.DependencyError) and not isinstance(error, problems.LimiterUnavailableError):
+        _log.warning("dependency unavailable", code=error.code, reason=type(error.__cause__).__name__)
+    return _answer(request, error)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # how the handler is registered
     limit: int = request.state.services.jobs.max_source_bytes
-    return response(_from_validation(error, limit), request.state.request_id)
+    return _answer(request, _from_validation(error, limit))
+
+
+def _answer(request: Request, error: problems.PixelflowError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    request.state.code = error.code  # for the log line of the request
+    return response(error, request.state.request_id, headers)
 
 
 def _from_validation(error: RequestValidationError, max_source_bytes: int) -> problems.RequestError:
@@ -145,7 +154,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     if isinstance(cause, problems.PixelflowError):
         return await _on_error(request, cause)
     known = _ROUTING.get(error.status_code, problems.MalformedRequestError(str(error.detail)))
-    return response(known, request.state.request_id, error.headers)
+    return _answer(request, known, error.headers)
 
 
 def documented(*errors: type[problems.PixelflowError]) -> dict[int | str, dict[str, Any]]:

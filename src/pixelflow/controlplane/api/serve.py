@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import signal
 import socket
 import sys
+from typing import NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 
 from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry
 from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import traced
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.settings import Settings
@@ -29,25 +33,43 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only this process needs is not set, or the port of its metrics is taken.
+        SettingsError: what only this process needs is not set, the port of its metrics is taken, or traces are to go
+            where none can be sent.
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
+    # uvicorn raises the signal again when it is done; by default that ends a process on the spot, its spans unsent.
+    signal.signal(signal.SIGTERM, _leave)
     registry = new_registry()
     metrics = ApiMetrics(registry)
-    with serving(registry, settings, role="api"):
-        _serve(settings, metrics)
+    with serving(registry, settings, role="api"), traced(role="api") as tracing:
+        _serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracing), settings)
 
 
-def _serve(settings: Settings, metrics: ApiMetrics) -> None:
-    server = uvicorn.Server(
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit(0)
+
+
+def _serve(app: FastAPI, settings: Settings) -> None:
+    server = make_server(app, settings)
+    server.run(sockets=None if settings.api_socket is None else [socket.socket(fileno=settings.api_socket)])
+    if not server.started:
+        sys.exit(1)
+
+
+def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """What serves ``app``, within the bounds that the process can bear."""
+    return uvicorn.Server(
         uvicorn.Config(
-            make_app(functools.partial(open_services, settings, metrics), metrics),
+            app,
             host=settings.api_host,
             port=settings.api_port,
             http="h11",
             log_config=None,
             access_log=False,
+            # Puts the client's address in the place of the proxy's: of proxies that are trusted, of nobody else.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
             h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
@@ -55,6 +77,3 @@ def _serve(settings: Settings, metrics: ApiMetrics) -> None:
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
-    server.run(sockets=None if settings.api_socket is None else [socket.socket(fileno=settings.api_socket)])
-    if not server.started:
-        sys.exit(1)

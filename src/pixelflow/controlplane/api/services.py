@@ -15,14 +15,17 @@ from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.local_files import LocalFiles
 from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.queue import JobQueue
+from pixelflow.adapters.ratelimit import Quota, TokenBuckets
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.adapters.telemetry.dependencies import Dependencies, asked
 from pixelflow.controlplane.idempotency import Idempotency
 from pixelflow.controlplane.jobs import Jobs
 from pixelflow.controlplane.keys import Keys
+from pixelflow.controlplane.limits import Limits
 from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
+from pixelflow.controlplane.shown_usage import ShownUsage
 from pixelflow.controlplane.tokens import Tokens, open_tokens
 from pixelflow.controlplane.webhook_secrets import WebhookSecrets
 from pixelflow.controlplane.webhooks import Webhooks
@@ -39,11 +42,14 @@ class Services:
     dependencies: Dependencies
     jobs: Jobs
     shown_jobs: ShownJobs
+    shown_usage: ShownUsage
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
     keys: Keys
     tokens: Tokens | None
     idempotency: Idempotency
+    limits: Limits | None
+    """``None``: nobody is limited."""
 
 
 @asynccontextmanager
@@ -61,6 +67,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         async with (
             AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
             open_tokens(settings) as tokens,
+            _open_limits(settings, metrics) as limits,
         ):
             jobs = Jobs(
                 settings,
@@ -84,11 +91,13 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 dependencies=dependencies,
                 jobs=jobs,
                 shown_jobs=ShownJobs(settings, database=database, objects=objects),
+                shown_usage=ShownUsage(database),
                 webhooks=Webhooks(database),
                 webhook_secrets=WebhookSecrets(database, Seal(secrets_key), new_id=new_id),
                 keys=Keys(database),
                 tokens=tokens,
                 idempotency=Idempotency(database, secrets_key, new_id=new_id),
+                limits=limits,
             )
             async with asked(dependencies):
                 yield services
@@ -96,7 +105,18 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         queue.close()
 
 
-def _services(request: Request) -> Services:
+@asynccontextmanager
+async def _open_limits(settings: Settings, metrics: ApiMetrics) -> AsyncIterator[Limits | None]:
+    if not settings.rate_limit_enabled:
+        yield None
+        return
+    quota = Quota(settings.rate_limit_capacity, settings.rate_limit_window_seconds)
+    pass_uncounted = settings.rate_limit_without_redis == "pass"
+    async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
+        yield Limits(buckets, quota, pass_uncounted=pass_uncounted, counts=metrics)
+
+
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from pixelflow.contracts import problems
 from pixelflow.contracts.events import RotatedSecret
+from pixelflow.controlplane.api.admission import DOOR_PROBLEMS, AdmittingRoute
 from pixelflow.controlplane.api.auth import WritesWebhooks
 from pixelflow.controlplane.api.idempotency import IDEMPOTENCY_PROBLEMS, OnceOf
 from pixelflow.controlplane.api.problems import documented
@@ -16,9 +16,8 @@ from pixelflow.controlplane.api.services import ServicesOf
 router = APIRouter(
     prefix="/v1/webhook-secret",
     tags=["webhooks"],
-    responses=documented(
-        problems.UnauthenticatedError, problems.InsufficientScopeError, problems.StoreUnavailableError
-    ),
+    route_class=AdmittingRoute,
+    responses=documented(*DOOR_PROBLEMS),
 )
 
 

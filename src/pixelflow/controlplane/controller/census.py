@@ -36,12 +36,14 @@ class Census:
         counted: CountedMetrics,
         *,
         top_users: int,
+        totals_patience: float = TOTALS_PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Use what is given; ``top_users`` is how many users are named."""
         self._database = database
         self._counted = counted
         self._top_users = top_users
+        self._totals_patience = totals_patience
         self._clock = clock
         self._totals_at = float("-inf")
 
@@ -82,7 +84,7 @@ class Census:
     async def _totals(self) -> Totals:
         async with (
             self._database.connection() as connection,
-            census.patient(connection, seconds=TOTALS_PATIENCE_SECONDS),
+            census.patient(connection, seconds=self._totals_patience),
         ):
             jobs = await census.count_by_status(connection)
             active = await census.count_active_users(connection)

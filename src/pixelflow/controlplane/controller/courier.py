@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypedDict
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -24,7 +25,8 @@ from pixelflow.adapters.outbound_http import Answer, OutboundHttp
 from pixelflow.adapters.store import events
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
-from pixelflow.contracts.events import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, Untraced, log_keys
+from pixelflow.contracts.events import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
 from pixelflow.contracts.job import Job
 from pixelflow.contracts.problems import DependencyError, NotFoundError, PixelflowError, TargetError
 from pixelflow.controlplane.controller.schedule import judge
@@ -78,6 +80,7 @@ class Courier:
         in_hand: int = IN_HAND,
         timeout: float = TIMEOUT_SECONDS,
         tried: Callable[[str], None] = lambda _: None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Use what is given; ``tried`` is told what came of each try that was written."""
         self._database = database
@@ -87,6 +90,7 @@ class Courier:
         self._in_hand = in_hand
         self._timeout = timeout
         self._tried = tried
+        self._tracing = tracing or Untraced()
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> int:
@@ -121,24 +125,37 @@ class Courier:
         return len(done)
 
     async def _deliver(self, event: HeldEvent) -> None:
-        log = _log.bind(event_id=event.event_id, job_id=str(event.job_id), attempt=event.tries + 1)
+        with (
+            self._tracing.span("webhook", Kind.CLIENT, parent=event.traceparent, attributes=_attributes(event)) as span,
+            structlog.contextvars.bound_contextvars(**log_keys(span)),
+        ):
+            await self._deliver_within(event, span)
+
+    async def _deliver_within(self, event: HeldEvent, span: Span) -> None:
+        log = _log.bind(
+            event_id=event.event_id, job_id=str(event.job_id), user_id=event.user_id, delivery_try=event.tries + 1
+        )
         try:
-            await self._try_and_record(event, log)
+            await self._try_and_record(event, span, log)
         except DependencyError as error:  # it is due again when its lease is over, by this courier or another
+            span.fail(error.code)
             log.warning("webhook not delivered: a dependency is not available", code=error.code, reason=error.detail)
         except UnsealingError as error:  # likewise: events wait until the key is back
+            span.fail(type(error).__name__)
             log.warning("webhook not delivered: its secret does not open", reason=str(error))
         except Exception:
+            span.fail(PixelflowError.code)
             log.exception("webhook not delivered")
             await self._record_bug(event, log)
 
-    async def _try_and_record(self, event: HeldEvent, log: structlog.stdlib.BoundLogger) -> None:
+    async def _try_and_record(self, event: HeldEvent, span: Span, log: structlog.stdlib.BoundLogger) -> None:
         try:
-            made = await self._try(event)
+            made = await self._try(event, span.traceparent)
         except NotFoundError:
             await self._forget(event)
             log.info("webhook dropped: its job was erased")
         else:
+            _tell(span, made)
             written = await self._record(event, made)
             log.info("webhook", outcome=made.outcome, status_code=made.status_code, counted=written)
 
@@ -160,11 +177,11 @@ class Courier:
         async with self._database.connection() as connection:
             await events.forget(connection, event.event_id)
 
-    async def _try(self, event: HeldEvent) -> Try:
+    async def _try(self, event: HeldEvent, traceparent: str | None) -> Try:
         body = _body(event, await self._sources.show(event.user_id, event.job_id))
         secrets = await self._sources.secrets(event.user_id)
         started_at, started = self._sources.clock(), time.monotonic()
-        headers = _headers(event, body, secrets, started_at)
+        headers = _headers(event, body, secrets, started_at) | ({"traceparent": traceparent} if traceparent else {})
         result = await self._send(event.url, headers, body)
         return self._made(event, result, started_at, seconds=time.monotonic() - started)
 
@@ -197,14 +214,40 @@ def _body(event: HeldEvent, job: Job) -> bytes:
 
 def _headers(event: HeldEvent, body: bytes, secrets: list[str], now: datetime) -> dict[str, str]:
     signatures = [Webhook(secret).sign(event.event_id, now, body.decode()) for secret in secrets]
-    headers = {
+    return {
         "Content-Type": "application/json",
         "User-Agent": f"PixelFlow/{__version__}",
         ID_HEADER: event.event_id,
         TIMESTAMP_HEADER: str(int(now.timestamp())),
         SIGNATURE_HEADER: " ".join(signatures),
     }
-    return headers | ({"traceparent": event.traceparent} if event.traceparent else {})
+
+
+def _attributes(event: HeldEvent) -> Attributes:
+    """The receiver by its host alone: what else is in the URL may be a secret of its owner's."""
+    return {
+        "server.address": _host(event.url),
+        "http.request.method": "POST",
+        "pixelflow.job_id": str(event.job_id),
+        "pixelflow.event_id": event.event_id,
+        "pixelflow.event_type": event.type,
+        "pixelflow.attempt": event.tries + 1,
+    }
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # judged when it is called
+        return ""
+
+
+def _tell(span: Span, made: Try) -> None:
+    span.tell({"pixelflow.outcome": made.outcome})
+    if made.status_code is not None:
+        span.tell({"http.response.status_code": made.status_code})
+    if made.outcome != DeliveryOutcome.DELIVERED:
+        span.fail(made.error["code"] if made.error else str(made.status_code))
 
 
 class _Told(TypedDict):

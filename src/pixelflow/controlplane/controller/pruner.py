@@ -24,8 +24,6 @@ from pixelflow.contracts.problems import DependencyError
 BATCH = 20
 PATIENCE = timedelta(minutes=1)
 """For one batch."""
-SLOWEST_TRANSFER = timedelta(hours=1)
-"""A URL is judged when an upload begins, and a worker asks for its lease between files: what began takes its time."""
 
 _log = structlog.get_logger(__name__)
 

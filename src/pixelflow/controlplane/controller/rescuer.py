@@ -31,5 +31,12 @@ class Rescuer:
             rows = await dispatch.rescue_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
         for row in rows:
             self._expired(Expiry.REQUEUED if row.status == JobStatus.QUEUED else Expiry.EXHAUSTED)
-            _log.warning("lease expired", job_id=str(row.job_id), attempts=row.attempts, status=row.status)
+            _log.warning(
+                "lease expired",
+                job_id=str(row.job_id),
+                user_id=row.user_id,
+                attempt=row.lease_token,
+                attempts=row.attempts,
+                status=row.status,
+            )
         return len(rows)

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 import signal
-from datetime import timedelta
 
 import structlog
 
@@ -21,14 +20,18 @@ from pixelflow.adapters.telemetry.dependencies import Dependencies, asked
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry
 from pixelflow.adapters.telemetry.metrics_server import serving
+from pixelflow.adapters.telemetry.tracing import Tracing, traced
 from pixelflow.controlplane.controller import census
 from pixelflow.controlplane.controller.census import Census
 from pixelflow.controlplane.controller.courier import Courier, Sources
+from pixelflow.controlplane.controller.expirer import Expirer
 from pixelflow.controlplane.controller.loop import Once, repeat
-from pixelflow.controlplane.controller.pruner import SLOWEST_TRANSFER, Pruner
+from pixelflow.controlplane.controller.pruner import Pruner
 from pixelflow.controlplane.controller.relay import Relay
+from pixelflow.controlplane.controller.remover import Remover
 from pixelflow.controlplane.controller.rescuer import Rescuer
 from pixelflow.controlplane.controller.sweeper import Sweeper
+from pixelflow.controlplane.retention import Periods
 from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
 from pixelflow.controlplane.webhook_secrets import WebhookSecrets
@@ -37,7 +40,8 @@ from pixelflow.settings import Settings
 PAUSE_SECONDS = 1.0
 COURIER_PAUSE_SECONDS = 0.25
 """Shorter: it is what a receiver waits for after the end of a job."""
-SWEEPER_PAUSE_SECONDS = 60.0
+RETENTION_PAUSE_SECONDS = 60.0
+"""Nobody waits for what is removed after days."""
 MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +51,8 @@ def run(settings: Settings) -> None:
     """Run the loops until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only the control plane needs is not set, or the port of the metrics is taken.
+        SettingsError: what only the control plane needs is not set, the port of the metrics is taken, or traces are to
+            go where none can be sent.
     """
     # Before the first look-up, which is when a process's resolver reads them. What the operator has set stays.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
@@ -55,11 +60,11 @@ def run(settings: Settings) -> None:
     configure_logs(settings, role="controller")
     registry = new_registry()
     metrics = ControllerMetrics(registry)
-    with serving(registry, settings, role="controller"):
-        asyncio.run(_run(settings, metrics))
+    with serving(registry, settings, role="controller"), traced(role="controller") as tracing:
+        asyncio.run(_run(settings, metrics, tracing))
 
 
-async def _run(settings: Settings, metrics: ControllerMetrics) -> None:
+async def _run(settings: Settings, metrics: ControllerMetrics, tracing: Tracing) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
@@ -74,7 +79,7 @@ async def _run(settings: Settings, metrics: ControllerMetrics) -> None:
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
         async with database:
-            await _repeat_all(settings, database, queue, outbound, metrics=metrics, stop=stop)
+            await _repeat_all(settings, database, queue, outbound, metrics=metrics, tracing=tracing, stop=stop)
     finally:
         outbound.close()
         queue.close()
@@ -88,24 +93,21 @@ async def _repeat_all(
     outbound: OutboundHttp,
     *,
     metrics: ControllerMetrics,
+    tracing: Tracing,
     stop: asyncio.Event,
 ) -> None:
-    objects = ObjectStorage(settings)
-    pruner = Pruner(
-        database,
-        objects,
-        LocalFiles(settings.local_roots),
-        arrivals=timedelta(seconds=settings.upload_url_seconds + settings.lease_seconds) + SLOWEST_TRANSFER,
-    )
+    objects, local_files, periods = ObjectStorage(settings), LocalFiles(settings.local_roots), Periods.of(settings)
     secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
     shown = ShownJobs(settings, database=database, objects=objects)
     sources = Sources(show=shown.get, secrets=secrets.valid, new_id=new_id)
-    courier = Courier(database, outbound, sources, tried=metrics.tried)
+    courier = Courier(database, outbound, sources, tried=metrics.tried, tracing=tracing)
     loops: list[tuple[Once, float]] = [
         (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
         (Rescuer(database, expired=metrics.lease_expired), PAUSE_SECONDS),
-        (pruner, PAUSE_SECONDS),
-        (Sweeper(database), SWEEPER_PAUSE_SECONDS),
+        (Pruner(database, objects, local_files, arrivals=settings.last_arrival), PAUSE_SECONDS),
+        (Expirer(database, periods, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
+        (Remover(database, objects, local_files, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
+        (Sweeper(database, keep=periods.history, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
         (courier, COURIER_PAUSE_SECONDS),
         (Census(database, metrics.counted, top_users=settings.metrics_top_users), census.PAUSE_SECONDS),
     ]

@@ -1,21 +1,51 @@
-"""Answers that were kept for repeated requests → nothing, once they are older than they are kept for."""
+"""Rows that tell of what is over → nothing: kept answers, events and their deliveries, attempts, once they are old.
+
+Never touches a job, nor what a user is billed by.
+"""
 
 from __future__ import annotations
 
-from pixelflow.adapters.store import idempotency
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from pixelflow.adapters.store import history, idempotency
 from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
 from pixelflow.controlplane.idempotency import KEEP
 
 BATCH = 1000
+
+_log = structlog.get_logger(__name__)
 
 
 class Sweeper:
     """The loop's work, once."""
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(
+        self, database: AsyncDatabase, *, keep: timedelta, removed: Callable[[RemovedKind, int], None] = lambda *_: None
+    ) -> None:
+        """Use what is given; ``keep`` is for how long events and attempts are kept."""
         self._database = database
+        self._keep = keep
+        self._removed = removed
 
     async def run_once(self) -> int:
-        """Forget some; returns how many."""
+        """Forget some of what is due; returns how many rows."""
         async with self._database.connection() as connection:
-            return await idempotency.delete_expired(connection, keep=KEEP, limit=BATCH)
+            keys = await idempotency.delete_expired(connection, keep=KEEP, limit=BATCH)
+            told = await history.delete_events(connection, age=self._keep, limit=BATCH)
+            attempts = await history.delete_attempts(connection, age=self._keep, limit=BATCH)
+        counts = {
+            RemovedKind.IDEMPOTENCY_KEY: keys,
+            RemovedKind.EVENT: told.events,
+            RemovedKind.DELIVERY: told.deliveries,
+            RemovedKind.ATTEMPT: attempts,
+        }
+        for kind, count in counts.items():
+            if count:
+                self._removed(kind, count)
+        if any(counts.values()):
+            _log.info("swept", **{f"{kind}s": count for kind, count in counts.items()})
+        return sum(counts.values())

@@ -5,6 +5,7 @@ reach a database, a queue or a network, or write anywhere but into the directory
 
     source     what lies in the file: format, size, limits; the one decode
     picture    pixels on their way to upright sRGB
+    pyramid    a source that several steps make smaller, and smaller ones made for it
     geometry   sizes and places, arithmetic only
     resize · watermark     one module per family of operations
     operations what a step's ``action`` does: the seam where operations are added

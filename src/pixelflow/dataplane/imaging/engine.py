@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from pixelflow.contracts.pipeline import SOURCE, Format, Step, output_name
 from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.encode import encode
@@ -9,11 +13,12 @@ from pixelflow.dataplane.imaging.errors import applying, decoding
 from pixelflow.dataplane.imaging.operations import OPERATIONS
 from pixelflow.dataplane.imaging.picture import Picture
 from pixelflow.dataplane.imaging.plan import Plan, plan
+from pixelflow.dataplane.imaging.pyramid import Pyramid
 from pixelflow.dataplane.imaging.source import Source, open_source
-from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, TransformRequest
+from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
 
 
-def transform(request: TransformRequest) -> Rendered:
+def transform(request: TransformRequest, *, clock: Callable[[], int] = time.monotonic_ns) -> Rendered:
     """Make the outputs of the request's pipeline; the same again if done again, files overwritten.
 
     Raises:
@@ -26,12 +31,37 @@ def transform(request: TransformRequest) -> Rendered:
         TransformCrashedError: there was no room for an output.
         StepFailedError: a step can't be applied to this picture.
     """
-    source = open_source(request.source, request.limits.max_source_pixels)
-    run = _Run(request, source, plan(request.pipeline, source.size))
+    stopwatch = _Stopwatch(clock)
+    with stopwatch.timed(SOURCE):
+        source = open_source(request.source, request.limits.max_source_pixels)
+        run = _Run(request, source, plan(request.pipeline, source.size))
+    outputs = {}
+    for step in run.plan.steps:
+        with stopwatch.timed(step.id):
+            outputs[step.id] = run.step(step)
     return Rendered(
         source=RenderedSource(format=source.format, width=source.size.width, height=source.size.height),
-        outputs=[output for step in run.plan.steps if (output := run.step(step))],
+        outputs=[output for step in request.pipeline if (output := outputs.get(step.id))],
+        times=stopwatch.times,
     )
+
+
+class _Stopwatch:
+    """Keeps when the source, and each step, was worked on."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.times: list[StepTime] = []
+        self._clock = clock
+        self._began = clock()
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        begun = self._microseconds()
+        yield
+        self.times.append(StepTime(step_id=name, begun_us=begun, ended_us=self._microseconds()))
+
+    def _microseconds(self) -> int:
+        return (self._clock() - self._began) // 1000
 
 
 class _Run:
@@ -42,7 +72,7 @@ class _Run:
         self._request = request
         self._source = source
         with decoding(source.format):
-            self._pictures = {SOURCE: self._kept(SOURCE, source.decode(plan_.shrink))}
+            self._pictures = {SOURCE: self._decoded(source)}
         self._formats = {SOURCE: source.format}
         self._bytes = 0
 
@@ -57,6 +87,10 @@ class _Run:
     def _parent(self, step: Step) -> Picture:
         """What the step works on, let go of when no later step does."""
         return self._pictures.pop(step.from_) if self.plan.is_last_use(step.from_, step) else self._pictures[step.from_]
+
+    def _decoded(self, source: Source) -> Picture:
+        decoded = self._kept(SOURCE, source.decode(self.plan.shrink))
+        return Pyramid(decoded.image, decoded.size) if self.plan.shared(SOURCE) else decoded
 
     def _kept(self, name: str, picture: Picture) -> Picture:
         return picture.held() if self.plan.shared(name) else picture

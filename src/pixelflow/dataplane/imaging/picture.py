@@ -39,7 +39,7 @@ class Picture:
 
     def scaled(self, size: Size, *, linear: bool) -> Picture:
         """Made exactly ``size`` with a Lanczos kernel, in linear light or as it is stored."""
-        width, height = size if orientation(self.image) < _QUARTER_TURNED else reversed(size)
+        width, height = stored_size(self.image, size)
         if (width, height) == (self.image.width, self.image.height):
             return replace(self, size=size)
         image = in_srgb(self.image).colourspace("scrgb") if linear else self.image
@@ -61,8 +61,12 @@ def orientation(image: pyvips.Image) -> int:
 
 def upright_size(image: pyvips.Image) -> Size:
     """Pixels, once the image is turned the right way up."""
-    size = Size(image.width, image.height)
-    return size if orientation(image) < _QUARTER_TURNED else Size(size.height, size.width)
+    return stored_size(image, Size(image.width, image.height))
+
+
+def stored_size(image: pyvips.Image, upright: Size) -> Size:
+    """What a size means as long as the image lies as the camera stored it."""
+    return upright if orientation(image) < _QUARTER_TURNED else Size(upright.height, upright.width)
 
 
 def in_srgb(image: pyvips.Image) -> pyvips.Image:

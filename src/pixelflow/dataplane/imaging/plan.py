@@ -1,8 +1,8 @@
 """How a pipeline is worked off: one decode, nothing computed twice, no more pixels than needed.
 
 The source is decoded ``shrink`` times smaller than it is, as far as every step that works on it allows. What is used
-once is streamed from decoder to encoder; what is used more often is kept in memory until its last use. A plan must
-never touch a pixel.
+once is streamed from decoder to encoder; what is used more often is kept in memory until its last use. Large outputs
+come first, so that small ones can be made from them (`pyramid`). A plan must never touch a pixel.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Plan:
     """The steps that lead to an output, and what is known about them beforehand."""
 
     steps: tuple[Step, ...]
+    """In the order in which they are worked off."""
     shrink: int
     """Power of two by which the source may be decoded smaller."""
 
@@ -50,7 +51,7 @@ class Plan:
 
 def plan(pipeline: list[Step], size: Size) -> Plan:
     """Plan ``pipeline`` for a source of this size, the right way up."""
-    steps = _needed(pipeline)
+    steps = _largest_first(_needed(pipeline), size)
     least = min(OPERATIONS[step.action].reduction(size, step) for step in steps if step.from_ == SOURCE)
     return Plan(tuple(steps), _power_of_two(least / _MIN_RESIDUE))
 
@@ -64,6 +65,17 @@ def _needed(pipeline: list[Step]) -> list[Step]:
             needed.insert(0, step)
             parents.add(step.from_)
     return needed
+
+
+def _largest_first(steps: list[Step], size: Size) -> list[Step]:
+    """Those that nothing else depends on change places among themselves: no other picture is kept longer for it."""
+    parents = {step.from_ for step in steps}
+    free = [place for place, step in enumerate(steps) if step.from_ == SOURCE and step.id not in parents]
+    by_size = sorted((steps[place] for place in free), key=lambda step: OPERATIONS[step.action].reduction(size, step))
+    ordered = list(steps)
+    for place, step in zip(free, by_size, strict=True):
+        ordered[place] = step
+    return ordered
 
 
 def _power_of_two(most: float) -> int:

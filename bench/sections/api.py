@@ -1,0 +1,171 @@
+"""Create and start per second of an API that has one core, against a bare FastAPI route with one INSERT."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+from tests.acceptance.running import process_of
+
+from bench.cases import PIPELINES
+from bench.figures import BenchError, Result, at_least, ratios
+from bench.http_load import post_all, post_request
+from bench.jobs import Jobs
+from bench.photos import ROOT
+from bench.processes import cpu_clock
+from bench.sections.surroundings import Surroundings
+from bench.stand import SERVERS, Stand, pinning, servers
+from pixelflow.devstack.ports import listen
+
+_START_SECONDS = 20.0
+_POLL_SECONDS = 0.05
+_BODY = {"pipeline": PIPELINES["jpeg_640"]}
+_ABOUT = (
+    "The API's process has a core for itself; Postgres, Valkey, the S3 server and the load share the others. A "
+    "pair is one create and one start; the source is uploaded in between, outside the time. Against it, two "
+    "requests to a FastAPI route that does one INSERT, by the same server, driver and load. No worker runs. Rate "
+    "limits are on and wide."
+)
+
+
+def run(around: Surroundings) -> Result:
+    """Round by round: so many pairs on ours, twice as many inserts on theirs."""
+    result = Result("api", about=[_ABOUT])
+    own, others = _cores()
+    with ExitStack() as stack:
+        stack.enter_context(_confined_to(others))
+        stand = stack.enter_context(servers())
+        result.versions = stand.versions()
+        stand.start_roles(["api"], core=own)
+        url, bare_pid = stack.enter_context(_bare_api(stand, own))
+        around.say("create and start")
+        _measure(around, result, stand, url, bare_pid)
+    return result
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Some requests, and what they took."""
+
+    count: int
+    ids: list[str]
+    """Of the jobs, if it made any."""
+    seconds: float
+    cpu: dict[str, float]
+    """Seconds of processor time: of the API, and of servers."""
+
+
+class _Load:
+    """Sends to one API."""
+
+    def __init__(self, stand: Stand, url: str, pid: int) -> None:
+        self._stand = stand
+        self._url = url
+        self._pid = pid
+
+    def send(self, paths: Sequence[str], body: object = None) -> _Sent:
+        """POST to all of them."""
+        requests = [post_request(self._url, path, body, key=self._stand.key) for path in paths]
+        before = self._cpu()
+        done = post_all(self._url, requests)
+        cpu = {name: used - before[name] for name, used in self._cpu().items()}
+        return _Sent(len(paths), [answer.get("job_id", "") for answer in done.bodies], done.seconds, cpu)
+
+    def _cpu(self) -> dict[str, float]:
+        return {"api": cpu_clock(self._pid), **self._stand.servers_cpu()}
+
+
+def _measure(around: Surroundings, result: Result, stand: Stand, url: str, bare_pid: int) -> None:
+    ours = _Load(stand, stand.api_url, process_of(stand.stack, "api").pid)
+    theirs, jobs = _Load(stand, url, bare_pid), Jobs(stand)
+    source, count = _small_source(around), around.counts.api_pairs
+    _round(ours, theirs, jobs, source, max(4, count // 5))
+    rounds = []
+    for _ in range(around.counts.api_rounds):
+        around.check_time()
+        rounds.append(_round(ours, theirs, jobs, source, count))
+    _tell(result, rounds)
+
+
+def _round(ours: _Load, theirs: _Load, jobs: Jobs, source: Path, count: int) -> dict[str, _Sent]:
+    inserted = theirs.send(["/rows"] * 2 * count, _BODY)
+    created = ours.send(["/v1/jobs"] * count, _BODY)
+    jobs.upload(created.ids, [source])
+    started = ours.send([f"/v1/jobs/{job_id}/start" for job_id in created.ids])
+    return {"insert": inserted, "create": created, "start": started}
+
+
+def _tell(result: Result, rounds: list[dict[str, _Sent]]) -> None:
+    def rates(*kinds: str) -> list[float]:
+        return [each["create"].count / sum(each[kind].seconds for kind in kinds) for each in rounds]
+
+    def cpu(name: str, *kinds: str) -> list[float]:
+        return [sum(each[kind].cpu[name] for kind in kinds) / each["create"].count * 1000 for each in rounds]
+
+    pairs, inserts = rates("create", "start"), rates("insert")
+    result.add("pairs", "create + start", "pairs/s", pairs)
+    result.add("inserts", "two bare inserts", "pairs/s", inserts)
+    result.add("ratio", "create + start, against two bare inserts", "×", ratios(pairs, inserts), at_least(0.45))
+    result.add("create", "create alone", "requests/s", rates("create"))
+    result.add("start", "start alone", "requests/s", rates("start"))
+    result.add("pairs.cpu", "create + start: CPU of the API", "ms", cpu("api", "create", "start"))
+    result.add("inserts.cpu", "two bare inserts: CPU of that API", "ms", cpu("api", "insert"))
+    for name in SERVERS:
+        result.add(f"pairs.{name}", f"create + start: CPU of {name}", "ms", cpu(name, "create", "start"))
+
+
+def _small_source(around: Surroundings) -> Path:
+    path = around.folder / "small-source"
+    path.write_bytes(bytes(1000))
+    return path
+
+
+@contextmanager
+def _bare_api(stand: Stand, core: int | None) -> Iterator[tuple[str, int]]:
+    """Its address and process."""
+    with psycopg.connect(stand.database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE bench_rows (id uuid PRIMARY KEY, data jsonb NOT NULL)")
+    with listen(0, say=lambda _: None) as listening:
+        command = [*pinning(core), sys.executable, "-m", "bench.sides.bare_api", "--socket", str(listening.fileno())]
+        # The stack's processes run in its home, where the benchmark is no package.
+        own = {"PYTHONPATH": str(ROOT)}
+        with stand.spawned("bare-api", command, own, inherits=[listening.fileno()]) as child:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            _wait_until_it_answers(url)
+            yield url, child.pid
+
+
+def _wait_until_it_answers(url: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/openapi.json", timeout=2)
+        except httpx.HTTPError:
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+    raise BenchError("the bare API did not start")
+
+
+def _cores() -> tuple[int | None, set[int]]:
+    """The API's core, and everybody else's; where there is but one, all share it."""
+    all_ = sorted(os.sched_getaffinity(0))
+    return (all_[0], set(all_[1:])) if len(all_) > 1 else (None, set(all_))
+
+
+@contextmanager
+def _confined_to(cores: set[int]) -> Iterator[None]:
+    """This process, and all that it starts meanwhile, on those cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,42 @@
+"""sharp, if Node is there: installed by npm into a folder of the user's cache, never into the project."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+VERSION = "0.35.5"
+_INSTALL_SECONDS = 180
+
+
+def sharp_command(*, fetch: bool, script: Path, font: Path) -> tuple[list[str] | None, str]:
+    """The command of sharp's side and a sentence about it; ``None``: it can't be had, and the sentence says why."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None:
+        return None, "sharp is not measured: there is no Node on this machine."
+    folder = _cache() / f"sharp-{VERSION}"
+    if not (folder / "node_modules" / "sharp").exists():
+        if npm is None or not fetch:
+            return None, "sharp is not measured: it is not installed."
+        if not _installed(npm, folder):
+            return None, f"sharp is not measured: npm could not install sharp@{VERSION}."
+    return [node, str(script), str(folder), str(font)], f"sharp {VERSION}, one thread, no cache."
+
+
+def _cache() -> Path:
+    given = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return (given if given.is_absolute() else Path.home() / ".cache") / "pixelflow-bench"
+
+
+def _installed(npm: str, folder: Path) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text('{"private": true}\n')
+    command = [npm, "install", "--no-audit", "--no-fund", "--save-exact", f"sharp@{VERSION}"]
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, timeout=_INSTALL_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True

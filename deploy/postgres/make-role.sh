@@ -1,0 +1,10 @@
+#!/bin/sh
+# Run once by the image of Postgres, on a new database. PixelFlow's role owns its database and is no superuser: a
+# superuser passes every policy of row-level security (docs/adr/0011-second-guard.md).
+set -eu
+
+psql --set ON_ERROR_STOP=1 --no-psqlrc --quiet --username "${POSTGRES_USER:-postgres}" --dbname postgres <<'SQL'
+\getenv password ROLE_PASSWORD
+CREATE ROLE pixelflow LOGIN PASSWORD :'password';
+CREATE DATABASE pixelflow OWNER pixelflow;
+SQL

@@ -1,0 +1,97 @@
+"""Files that were written down as to be removed → nothing. Struck out only when they are gone.
+
+A round that is interrupted is done again; removing what is gone does no harm. Keys are those of rows, or lie in the
+folder of an attempt that a row names; nothing else is ever removed, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+
+from pixelflow.adapters.local_files import LocalFiles
+from pixelflow.adapters.objects import ObjectStorage, source_key
+from pixelflow.adapters.store import removals
+from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.store.removals import Removal
+from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
+from pixelflow.contracts.job import SourceType
+from pixelflow.contracts.problems import DependencyError
+
+BATCH = 200
+PATIENCE = timedelta(minutes=1)
+"""For one batch."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Remover:
+    """The loop's work, once."""
+
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        objects: ObjectStorage,
+        local_files: LocalFiles,
+        *,
+        removed: Callable[[RemovedKind, int], None] = lambda *_: None,
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._local_files = local_files
+        self._removed = removed
+
+    async def run_once(self) -> int:
+        """Remove some files; returns of how many sources and attempts.
+
+        Raises:
+            ObjectsUnavailableError, StoreUnavailableError: the rest is due again shortly.
+        """
+        async with self._database.connection() as connection:
+            due = await removals.take(connection, patience=PATIENCE, limit=BATCH)
+        failures = [
+            failure
+            for kind in (RemovedKind.SOURCE, RemovedKind.OUTPUT, RemovedKind.ORPHAN)
+            if (failure := await self._remove_all(kind, [removal for removal in due if removal.kind == kind]))
+        ]
+        if failures:
+            raise failures[0]
+        return len(due)
+
+    async def _remove_all(self, kind: RemovedKind, due: Sequence[Removal]) -> DependencyError | None:
+        """Those of one kind; that storage refuses one kind must not keep the others."""
+        if not due:
+            return None
+        try:
+            count = await self._remove_files(kind, due)
+            async with self._database.connection() as connection:
+                await removals.strike_out(connection, due)
+        except DependencyError as error:
+            return error
+        if count:
+            self._removed(kind, count)
+            _log.info("removed", kind=kind, files=count)
+        return None
+
+    async def _remove_files(self, kind: RemovedKind, due: Sequence[Removal]) -> int:
+        local = [removal for removal in due if removal.source_type == SourceType.LOCAL_FILE]
+        stored = [removal for removal in due if removal.source_type != SourceType.LOCAL_FILE]
+        removed = await asyncio.to_thread(self._remove_local, local)
+        match kind:
+            case RemovedKind.SOURCE:
+                return removed + await self._remove_objects([source_key(removal.job_id) for removal in stored])
+            case RemovedKind.OUTPUT:
+                return removed + await self._remove_objects([key for each in stored for key in each.output_keys])
+        return removed + sum([await self._objects.remove_attempt(each.job_id, each.attempt) for each in stored])
+
+    def _remove_local(self, due: Sequence[Removal]) -> int:
+        """Of the attempts; a source under a local root is its owner's file, and never written down."""
+        return sum(self._local_files.remove_attempt(each.source_key, each.job_id, each.attempt) for each in due)
+
+    async def _remove_objects(self, keys: Sequence[str]) -> int:
+        if keys:
+            await self._objects.remove(keys)
+        return len(keys)

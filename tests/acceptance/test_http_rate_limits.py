@@ -1,0 +1,172 @@
+"""Rate limits of a whole PixelFlow: one bucket over all API processes, and no request lost while Redis is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import httpx
+import pytest
+from tests.acceptance import job_steps as steps
+from tests.acceptance import pictures
+from tests.acceptance.running import database_url, process_of, servers_alone, wait_for
+
+from pixelflow.controlplane.operate import issue_key
+from pixelflow.devstack.stack import Role, Stack
+from pixelflow.devstack.up import pixelflow_roles
+
+CAPACITY = 60
+HOUR = 3600
+AT_ONCE = 200
+OUTAGE_SECONDS = 10.0
+JOBS_PER_SECOND = 6
+PATIENCE_SECONDS = 3.0
+"""No request may take longer, Redis or not."""
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A whole PixelFlow with two API processes."""
+
+    stack: Stack
+    urls: tuple[str, str]
+
+    def client(self, url: str, user_id: str, *, rate_limit: int | None = None) -> httpx.Client:
+        """A client of one of them, with a new key."""
+        return httpx.Client(base_url=url, headers=self.credential(user_id, rate_limit=rate_limit), timeout=30)
+
+    def credential(self, user_id: str, *, rate_limit: int | None = None) -> dict[str, str]:
+        """The header that a new key goes into."""
+        key = issue_key(database_url(self.stack), user_id=user_id, name="test", rate_limit=rate_limit)
+        return {"Authorization": f"Bearer {key}"}
+
+    def times_said(self, event: str) -> list[int]:
+        """How often each of them has logged that."""
+        logs = [(self.stack.home.path / "logs" / f"{name}.log").read_text() for name in ("api", "api-2")]
+        return [sum(json.loads(line).get("event") == event for line in log.splitlines()) for log in logs]
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Limited]:
+    """A bucket gets one request back every minute."""
+    env = shutil.which("env")
+    assert env
+    told = [env, "PIXELFLOW_RATE_LIMIT_ENABLED=true", f"PIXELFLOW_RATE_LIMIT_CAPACITY={CAPACITY}",
+            f"PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS={HOUR}"]  # fmt: skip
+    with servers_alone() as stack:
+        roles = pixelflow_roles(stack)
+        port = _free_port()
+        twin_url = f"http://127.0.0.1:{port}"
+        twin = [env, "-u", "PIXELFLOW_API_SOCKET", f"PIXELFLOW_API_PORT={port}", *roles[0].command]
+        roles.append(Role("api-2", twin, ready_url=f"{twin_url}/readyz"))
+        stack.start_processes([dataclasses.replace(role, command=[*told, *role.command]) for role in roles])
+        yield Limited(stack, (stack.api_url, twin_url))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def test_of_200_requests_at_once_a_bucket_of_60_lets_60_pass_over_two_api_processes(limited: Limited) -> None:
+    credential = limited.credential("crowd")
+    began = time.monotonic()
+    statuses = Counter(asyncio.run(_create_at_once(limited.urls, credential)))
+    refilled = int((time.monotonic() - began) * CAPACITY / HOUR)
+    assert CAPACITY <= statuses[202] <= CAPACITY + refilled
+    assert statuses == {202: statuses[202], 429: AT_ONCE - statuses[202]}
+    jobs = httpx.get(f"{limited.urls[0]}/v1/jobs?limit=100", headers=credential).json()["data"]
+    assert len(jobs) == statuses[202], "what was refused made no job"
+
+
+async def _create_at_once(urls: Sequence[str], credential: dict[str, str]) -> list[int]:
+    body = {"pipeline": [steps.resize()]}
+    limits = httpx.Limits(max_connections=AT_ONCE)
+    async with httpx.AsyncClient(headers=credential, timeout=60, limits=limits) as client:
+        requests = [client.post(f"{url}/v1/jobs", json=body) for url in urls for _ in range(AT_ONCE // len(urls))]
+        return [answer.status_code for answer in await asyncio.gather(*requests)]
+
+
+class Load:
+    """Jobs created, uploaded and started at both APIs by somebody who keeps at it, until told to stop."""
+
+    def __init__(self, limited: Limited, source: bytes) -> None:
+        self._source = source
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=[limited.client(url, "busy")]) for url in limited.urls]
+        self.statuses: Counter[int] = Counter()
+        self.slowest = 0.0
+        self.started: list[str] = []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, client: httpx.Client) -> None:
+        with client:
+            while not self._stop.wait(len(self._threads) / JOBS_PER_SECOND):
+                created = self._noted(lambda: client.post("/v1/jobs", json={"pipeline": [steps.resize()]}))
+                if created.status_code == 202:
+                    self._start(client, created.json())
+
+    def _start(self, client: httpx.Client, created: steps.Json) -> None:
+        steps.upload(created, self._source)
+        if self._noted(lambda: steps.start(client, created)).status_code == 202:
+            self.started.append(created["job_id"])
+
+    def _noted(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+        began = time.monotonic()
+        answer = send()
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.statuses[answer.status_code] += 1
+        return answer
+
+
+def test_while_redis_is_dead_jobs_are_created_and_started_and_limits_hold_again_afterwards(limited: Limited) -> None:
+    valkey = process_of(limited.stack, "valkey")
+    with Load(limited, pictures.photo()) as load:
+        wait_for(lambda: len(load.started) >= 5, 20)
+        os.kill(valkey.pid, signal.SIGKILL)
+        killed_at = time.monotonic()
+        wait_for(lambda: time.monotonic() - killed_at >= OUTAGE_SECONDS, OUTAGE_SECONDS + 5)
+        assert not valkey.alive
+        for url in limited.urls:
+            with limited.client(url, "visitor") as client:
+                wait_for(functools.partial(_is_counted, limited.stack, client), 10)
+    assert set(load.statuses) <= {202, 429}
+    assert load.statuses[202] > OUTAGE_SECONDS * JOBS_PER_SECOND
+    assert load.slowest < PATIENCE_SECONDS
+    assert limited.times_said("rate limiter away") == [1, 1]
+    assert limited.times_said("rate limiter back") == [1, 1]
+    with limited.client(limited.urls[0], "busy") as client:
+        statuses = [
+            client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).status_code for _ in range(CAPACITY + 2)
+        ]
+    assert statuses[-1] == 429
+    with limited.client(limited.urls[0], "busy", rate_limit=1_000_000) as client:
+        jobs = [steps.finished(client, job_id, seconds=60) for job_id in load.started]
+    assert {job["status"] for job in jobs} == {"succeeded"}
+
+
+def _is_counted(stack: Stack, client: httpx.Client) -> bool:
+    stack._supervisor.watch_once()  # starts it again
+    return "RateLimit" in client.get("/v1/jobs").headers

@@ -1,0 +1,40 @@
+"""The files that a build may see: the repository, less what .dockerignore keeps out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def make_context(repository: Path, destination: Path) -> None:
+    """Copy what is under version control, or would be, and not ignored."""
+    rules = (repository / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for name in _files(repository):
+        if is_included(rules, name):
+            target = destination / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(repository / name, target)
+
+
+def is_included(rules: list[str], name: str) -> bool:
+    """Whether a file is part of the context: of the rules that fit it or a folder above it, the last one counts."""
+    included = True
+    for rule in rules:
+        pattern = rule.strip()
+        if pattern and not pattern.startswith("#") and _fits(pattern.removeprefix("!"), name):
+            included = pattern.startswith("!")
+    return included
+
+
+def _fits(pattern: str, name: str) -> bool:
+    """As .dockerignore means it: ``**`` stands for any folders, ``*`` for anything within a name."""
+    expression = re.escape(pattern.strip("/")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+    return re.fullmatch(f"{expression}(/.*)?", name) is not None
+
+
+def _files(repository: Path) -> list[str]:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
+    return [name for name in listed.split("\0") if name and (repository / name).is_file()]

@@ -1,0 +1,153 @@
+"""PixelFlow as its images run it, beside the servers of the dev stack: started, used, disturbed, ended."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.acceptance.running import Running, descendants
+from tests.images.build import Image
+from tests.images.dockerfile import Stage
+from tests.images.enclosure import Container, Root
+
+from pixelflow.client import Client
+from pixelflow.contracts.job import Job
+from pixelflow.devstack.ports import LOOPBACK
+
+START_SECONDS = 60.0
+PIPELINE: list[dict[str, Any]] = [
+    {"id": "small", "action": "resize", "width": 640, "format": "webp"},
+    {
+        "id": "marked",
+        "from": "small",
+        "action": "watermark",
+        "format": "png",
+        # One script of each of several fonts.
+        "watermark": {"text": "© Ünïcödé Ωμέγα Я 漢字 かな عربي עברית हिन्दी ไทย 🙂", "opacity": 1},
+    },
+]
+IMAGES = {"api": "api", "controller": "api", "worker": "worker"}
+"""Role → the image that it is run by."""
+_CONFINED = """
+import os, pathlib
+from pixelflow.dataplane import confine
+confine.restrict_files(writable=pathlib.Path(os.environ["PIXELFLOW_WORKER_TEMP_DIR"]))
+for path in ("/usr/lib/os-release", "/etc/passwd"):
+    try:
+        pathlib.Path(path).read_bytes()
+        print(path)
+    except PermissionError:
+        pass
+"""
+COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image with what its Dockerfile says of it."""
+
+    image: Image
+    stage: Stage
+
+    def root(self, settings: Mapping[str, str]) -> Root:
+        """Read-only but for its volumes, as the image's user."""
+        uid, _, gid = self.stage.last("USER").text.partition(":")
+        return Root(
+            self.image.root,
+            {**self.image.environment, **settings},
+            self.image.folder,
+            user=(int(uid), int(gid)),
+            writable=[place for volume in self.stage.all("VOLUME") for place in volume.words],
+            files={Path(f"/etc/{name}").resolve(): f"/etc/{name}" for name in ("hosts", "resolv.conf")},
+        )
+
+    def health_check(self, role: str) -> list[str]:
+        """What docker-compose.yml says for this role, else what the image says."""
+        service = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"][role]
+        told = service.get("healthcheck", {}).get("test", ["CMD", *self.stage.health_check])
+        return [str(part) for part in told[1:]]
+
+    def command(self, *arguments: str) -> list[str]:
+        """The entry point's, with these arguments or the image's own."""
+        return [*self.stage.last("ENTRYPOINT").json, *(arguments or self.stage.last("CMD").json)]
+
+
+class Trial:
+    """The containers of one try."""
+
+    def __init__(self, images: Mapping[str, Built], settings: Mapping[str, str], logs: Path) -> None:
+        self._images = images
+        self._logs = logs
+        self._settings = {**settings, "PIXELFLOW_METRICS_HOST": LOOPBACK}
+        self._ports = {name: str(_free_port()) for name in ("API", *IMAGES)}
+        self._containers: dict[str, Container] = {}
+        self.api_url = f"http://{LOOPBACK}:{self._ports['API']}"
+
+    def once(self, *arguments: str) -> str:
+        """What the API's image says to a command."""
+        built = self._images["api"]
+        return built.root(self._settings).run(built.command(*arguments))
+
+    def confine(self) -> str:
+        """What a process of the worker's image, once confined, can still read."""
+        built = self._images["worker"]
+        return built.root(self._settings).run(["python", "-c", _CONFINED])
+
+    def start(self, role: str) -> None:
+        """Start a container, and wait until its health check is content.
+
+        Raises:
+            RuntimeError: it never is.
+        """
+        built = self._images[IMAGES[role]]
+        ports = {"PIXELFLOW_API_PORT": self._ports["API"], "PIXELFLOW_METRICS_PORT": self._ports[role]}
+        root = built.root({**self._settings, **ports})
+        with self._log(role).open("ab") as log:
+            self._containers[role] = root.start(built.command(role), log)
+        deadline = time.monotonic() + START_SECONDS
+        while not _succeeds(root, built.health_check(role)):
+            if time.monotonic() > deadline or not self._containers[role].is_running:
+                raise RuntimeError(f"{role} is not healthy:\n{self._log(role).read_text()[-4000:]}")
+
+    def _log(self, role: str) -> Path:
+        return self._logs / f"{role}.log"
+
+    def job(self, key: str, photo: Path, folder: Path) -> Job:
+        """One, from create to download."""
+        with Client(self.api_url, key) as client:
+            job = client.process(photo, PIPELINE)
+            for output in job.outputs:
+                client.download(output, folder / f"{output.step_id}.{output.format}")
+        return job
+
+    def children(self, role: str) -> list[Running]:
+        """What the first process of a container has started."""
+        return descendants(self._containers[role].pid)
+
+    def stop(self, role: str) -> int:
+        """Ask a container to end; its exit status."""
+        return self._containers.pop(role).stop()
+
+    def close(self) -> None:
+        """End all that still runs."""
+        for container in self._containers.values():
+            container.kill()
+
+
+def _succeeds(root: Root, command: list[str]) -> bool:
+    try:
+        root.run(command, errors=subprocess.DEVNULL)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        return int(listening.getsockname()[1])

@@ -1,0 +1,355 @@
+"""Limits through a running API: who shares one with whom, what a refusal says, and that it did nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from ipaddress import ip_network
+from uuid import uuid4
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+from tests.acceptance.running import wait_for
+from tests.integration.identity.conftest import serving
+from tests.integration.identity.http import JOB, ROUTES, Route
+
+from pixelflow.adapters.ratelimit import Quota, TokenBuckets
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.contracts.keys import EVERYDAY, Scope
+from pixelflow.contracts.problems import LimiterUnavailableError
+from pixelflow.controlplane import operate
+from pixelflow.controlplane.identity import Identity
+from pixelflow.controlplane.limits import MAX_SHUT_OUT, Limits, Policy
+from pixelflow.settings import Settings
+
+HOUR = 3600
+CAPACITY = 3
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+NOWHERE = "redis://127.0.0.1:1"
+
+Client = Callable[..., httpx.Client]
+Key = Callable[..., str]
+Api = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def limited(settings: Settings) -> Settings:
+    """Three requests, hardly one more within a test. Each client has an address of its own, told by a proxy."""
+    return settings.model_copy(
+        update={
+            "rate_limit_enabled": True,
+            "rate_limit_capacity": CAPACITY,
+            "rate_limit_window_seconds": HOUR,
+            "trusted_proxies": LOOPBACK,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def url(limited: Settings) -> Iterator[str]:
+    """An API that is limited so."""
+    with serving(limited) as api:
+        yield api
+
+
+@pytest.fixture
+def connect() -> Iterator[Client]:
+    opened: list[httpx.Client] = []
+
+    def make(url: str, key: str, address: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": address or new_address()}
+        opened.append(httpx.Client(base_url=url, headers=headers, timeout=30))
+        return opened[-1]
+
+    yield make
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def new_key(database_url: str, user_id: str) -> Key:
+    def make(whose: str = user_id, *, scopes: frozenset[Scope] = EVERYDAY, rate_limit: int | None = None) -> str:
+        return operate.issue_key(database_url, user_id=whose, name="n", scopes=scopes, rate_limit=rate_limit)
+
+    return make
+
+
+def new_address() -> str:
+    return f"2001:db8:{uuid4().hex[:4]}:{uuid4().hex[:4]}::1"
+
+
+def create(client: httpx.Client, **options: str) -> httpx.Response:
+    return client.post("/v1/jobs", json=JOB, headers=options)
+
+
+def exhaust(client: httpx.Client, requests: int = CAPACITY) -> None:
+    assert [client.get("/v1/keys").status_code for _ in range(requests + 1)] == [200] * requests + [429]
+
+
+# ── What is told ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_answer_tells_how_the_user_stands(url: str, connect: Client, new_key: Key) -> None:
+    client = connect(url, new_key(scopes=frozenset({Scope.JOBS_WRITE, Scope.JOBS_READ})))
+    answers = [
+        client.get(f"/v1/jobs/{uuid4()}"),  # not found
+        client.get("/v1/keys"),  # lacks a scope
+        client.get("/v1/jobs", params={"limit": 0}),  # not valid
+        client.get("/v1/jobs"),
+        client.post("/v1/jobs", content="{", headers={"Content-Type": "application/json"}),  # not JSON
+        create(client),
+    ]
+    assert [answer.status_code for answer in answers] == [404, 403, 422, 429, 400, 202]
+    told = [answer.headers["RateLimit"] for answer in answers]
+    assert told[:3] == [f'"other";r={left};t=1200' for left in (2, 1, 0)]
+    assert re.fullmatch(r'"other";r=0;t=1(200|1[89]\d)', told[3])
+    assert told[4] == '"create";r=2;t=1200'
+    assert re.fullmatch(r'"create";r=1;t=1(200|1[89]\d)', told[5])
+    assert [answer.headers["RateLimit-Policy"] for answer in answers] == ['"other";q=3;w=3600'] * 4 + [
+        '"create";q=3;w=3600'
+    ] * 2
+
+
+def test_a_refusal_is_a_problem_that_says_when_to_come_back(url: str, connect: Client, new_key: Key) -> None:
+    client = connect(url, new_key())
+    exhaust(client)
+    answer = client.get("/v1/keys")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (429, "application/problem+json")
+    assert answer.json()["code"] == "rate_limited"
+    seconds = int(answer.headers["Retry-After"])
+    assert 1 <= seconds <= HOUR / CAPACITY
+    assert answer.headers["RateLimit"] == f'"other";r=0;t={seconds}'
+    assert f"try again in {seconds} s" in answer.json()["detail"]
+
+
+def test_a_request_that_is_refused_has_done_nothing(
+    limited: Settings, running_api: Api, connect: Client, new_key: Key
+) -> None:
+    url = running_api(limited.model_copy(update={"rate_limit_capacity": 1, "rate_limit_window_seconds": 2}))
+    client = connect(url, new_key())
+    assert create(client).status_code == 202
+    key = str(uuid4())
+    refused = create(client, **{"Idempotency-Key": key})
+    assert (refused.status_code, len(client.get("/v1/jobs").json()["data"])) == (429, 1)
+    answers: list[httpx.Response] = []
+
+    def passes() -> bool:
+        answers.append(create(client, **{"Idempotency-Key": key}))
+        return answers[-1].status_code != 429
+
+    wait_for(passes, 10)
+    assert (answers[-1].status_code, "Idempotent-Replayed" in answers[-1].headers) == (202, False)
+
+
+def test_a_body_that_nobody_read_does_not_spoil_the_connection(url: str, connect: Client, new_key: Key) -> None:
+    client = connect(url, new_key())
+    assert [create(client).status_code for _ in range(CAPACITY)] == [202] * CAPACITY
+    large = b" " * 900_000
+    statuses = {client.post("/v1/jobs", content=large, headers={"Content-Type": "text/plain"}).status_code}
+    assert (statuses, client.get("/v1/keys").status_code) == ({429}, 200)
+
+
+# ── Who shares with whom ─────────────────────────────────────────────────────────────────────────
+
+
+def test_keys_of_a_user_share_and_two_users_do_not(url: str, connect: Client, new_key: Key) -> None:
+    exhaust(connect(url, new_key()))
+    assert connect(url, new_key()).get("/v1/keys").status_code == 429
+    exhaust(connect(url, new_key(f"user-{uuid4()}")))
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_every_route_is_counted_in_its_class(url: str, connect: Client, new_key: Key, route: Route) -> None:
+    """Creates, starts with retries, and all the rest: where one is used up the others go on."""
+    kind = {"create_job": "create", "start_job": "start", "retry_job": "start"}.get(
+        route.operation["operationId"], "other"
+    )
+    client = connect(url, new_key())
+    answer = route.send(client)
+    assert answer.headers["RateLimit"].startswith(f'"{kind}";r=2;')
+    others: dict[str, Callable[[], httpx.Response]] = {
+        "create": lambda: create(client),
+        "start": lambda: client.post(f"/v1/jobs/{uuid4()}/start"),
+        "other": lambda: client.get("/v1/jobs"),
+    }
+    for name, send in others.items():
+        assert send().headers["RateLimit"].startswith(f'"{name}";r={1 if name == kind else 2};')
+
+
+def test_a_key_with_a_limit_of_its_own_shares_nothing_with_its_users_other_keys(
+    url: str, connect: Client, new_key: Key
+) -> None:
+    exhaust(connect(url, new_key()))
+    own = connect(url, new_key(rate_limit=5))
+    assert own.get("/v1/keys").headers["RateLimit-Policy"] == '"other";q=5;w=3600'
+    exhaust(own, 4)
+    exhaust(connect(url, new_key(rate_limit=2)), 2)
+
+
+def test_a_key_shares_the_limit_of_the_key_that_made_it(url: str, connect: Client, new_key: Key) -> None:
+    """Nobody gains a request by making keys, nor gets rid of a limit that is lower than others'."""
+    own = connect(url, new_key(rate_limit=2))
+    made = own.post("/v1/keys", json={"name": "n", "scopes": ["keys:write"]}).json()
+    assert made["rate_limit"] == 2
+    child = connect(url, made["key"])
+    grandchild = child.post("/v1/keys", json={"name": "n", "scopes": ["keys:write"]}).json()
+    assert grandchild["rate_limit"] == 2
+    assert [connect(url, key).get("/v1/keys").status_code for key in (made["key"], grandchild["key"])] == [429, 429]
+
+
+@pytest.mark.parametrize("scopes", [EVERYDAY, frozenset({Scope.ADMIN})], ids=["everyday", "admin"])
+def test_nobody_gives_a_limit_through_the_api(
+    url: str, connect: Client, new_key: Key, scopes: frozenset[Scope]
+) -> None:
+    client = connect(url, new_key(scopes=scopes))
+    asked = {"name": "n", "scopes": ["jobs:read"]}
+    assert client.post("/v1/keys", json={**asked, "rate_limit": 1000}).status_code == 422
+    assert client.post("/v1/keys", json=asked).json()["rate_limit"] is None
+
+
+# ── Strangers ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_address_with_too_many_failed_attempts_is_not_listened_to(url: str, connect: Client, new_key: Key) -> None:
+    """Not even with a good key, since none is looked up; others are not concerned."""
+    address = new_address()
+    stranger = connect(url, "pf_a_b", address)
+    answers = [stranger.get("/v1/jobs") for _ in range(CAPACITY + 2)]
+    assert [answer.status_code for answer in answers] == [401] * CAPACITY + [429] * 2
+    assert answers[0].headers["RateLimit"] == '"unauthenticated";r=2;t=1200'
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= HOUR / CAPACITY
+    key = new_key()
+    assert connect(url, key, address).get("/v1/jobs").status_code == 429
+    assert connect(url, key, address.replace("::1", "::2")).get("/v1/jobs").status_code == 429
+    assert connect(url, key).get("/v1/jobs").status_code == 200
+
+
+def test_attempts_are_counted_over_all_apis(limited: Settings, running_api: Api, connect: Client) -> None:
+    address = new_address()
+    one, other = (connect(running_api(limited), "pf_a_b", address) for _ in range(2))
+    assert [client.get("/v1/jobs").status_code for client in (one, other, one, other)] == [401, 401, 401, 429]
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer pf_", "Bearer eyJ.e30.AA", "Basic cGY6cGY="])
+def test_every_kind_of_failed_attempt_counts(url: str, connect: Client, header: str) -> None:
+    stranger = connect(url, "to be replaced")
+    stranger.headers["Authorization"] = header
+    assert [stranger.post("/v1/jobs", content="{").status_code for _ in range(CAPACITY + 1)] == [401] * CAPACITY + [429]
+
+
+def test_requests_of_users_do_not_count_as_attempts(url: str, connect: Client, new_key: Key) -> None:
+    address = new_address()
+    exhaust(connect(url, new_key(), address))
+    assert connect(url, "pf_a_b", address).get("/v1/jobs").status_code == 401
+
+
+def test_an_address_is_listened_to_again_after_a_while(
+    limited: Settings, running_api: Api, connect: Client, new_key: Key
+) -> None:
+    url = running_api(limited.model_copy(update={"rate_limit_capacity": 1, "rate_limit_window_seconds": 1}))
+    address = new_address()
+    assert connect(url, "pf_a_b", address).get("/v1/jobs").status_code == 401
+    client = connect(url, new_key(), address)
+    assert client.get("/v1/jobs").status_code == 429
+    wait_for(lambda: client.get("/v1/jobs").status_code == 200, 10)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "shared"),
+    [
+        ([], ["{a}", "{b}"], True),  # nobody is believed: both come from one peer
+        (["10.0.0.0/8"], ["{a}", "{b}"], True),  # the peer is none of those
+        (["127.0.0.0/8"], ["{a}", "{b}"], False),
+        (["127.0.0.0/8"], ["{b}, {a}", "{c}, {a}"], True),  # before the last hop stands what clients say themselves
+        (["127.0.0.0/8"], ["{a}, {b}", "{a}, {c}"], False),
+        (["127.0.0.0/8", "10.0.0.0/8"], ["{a}, 10.0.0.1", "{a}, 10.0.0.2"], True),  # two proxies, one behind the other
+        (["127.0.0.0/8", "10.0.0.0/8"], ["{a}, 10.0.0.1", "{b}, 10.0.0.1"], False),
+    ],
+    ids=str,
+)
+def test_only_trusted_proxies_are_believed_and_only_about_the_last_hop_before_them(
+    *,
+    limited: Settings,
+    running_api: Api,
+    connect: Client,
+    trusted: list[str],
+    forwarded: list[str],
+    shared: bool,
+) -> None:
+    proxies = tuple(map(ip_network, trusted))
+    url = running_api(limited.model_copy(update={"trusted_proxies": proxies}))
+    addresses = {name: new_address() for name in "abc"}
+    one, other = (connect(url, "pf_a_b", header.format(**addresses)) for header in forwarded)
+    assert [one.get("/v1/jobs").status_code for _ in range(CAPACITY + 1)][-1] == 429
+    assert other.get("/v1/jobs").status_code == (429 if shared else 401)
+
+
+async def test_an_address_that_is_shut_out_is_told_of_once(settings: Settings) -> None:
+    address = new_address()
+    async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
+        limits = Limits(buckets, Quota(2, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        with capture_logs() as logs:
+            for _ in range(5):
+                await limits.charge_stranger(address)
+    assert [log["address"] for log in logs] == [address]
+
+
+async def test_only_so_many_addresses_are_remembered(settings: Settings) -> None:
+    async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
+        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        network = uuid4().hex
+        with capture_logs():
+            for number in range(MAX_SHUT_OUT + 1):
+                limits._shut(f"{network}-{number}", 60)
+    remembered = [limits.shut_out(f"{network}-{number}") is not None for number in range(MAX_SHUT_OUT + 1)]
+    assert remembered == [False] + [True] * MAX_SHUT_OUT
+
+
+# ── While Redis is away ──────────────────────────────────────────────────────────────────────────
+
+
+def test_requests_pass_while_redis_is_away(limited: Settings, running_api: Api, connect: Client, new_key: Key) -> None:
+    url = running_api(limited.model_copy(update={"redis_url": SecretStr(NOWHERE)}))
+    client = connect(url, new_key())
+    answers = [client.get("/v1/jobs") for _ in range(CAPACITY + 2)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert "RateLimit" not in answers[0].headers
+    assert {connect(url, "pf_a_b").get("/v1/jobs").status_code for _ in range(CAPACITY + 2)} == {401}
+
+
+def test_an_operator_may_have_them_refused_instead(
+    limited: Settings, running_api: Api, connect: Client, new_key: Key
+) -> None:
+    refusing = {"redis_url": SecretStr(NOWHERE), "rate_limit_without_redis": "refuse"}
+    url = running_api(limited.model_copy(update=refusing))
+    for key in (new_key(), "pf_a_b"):
+        answer = connect(url, key).get("/v1/jobs")
+        assert (answer.status_code, answer.json()["code"]) == (503, "limiter_unavailable")
+        assert answer.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("passes", [True, False])
+async def test_every_request_that_could_not_be_counted_is(passes: bool) -> None:
+    registry = CollectorRegistry()
+    async with TokenBuckets(NOWHERE) as buckets:
+        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=passes, counts=ApiMetrics(registry))
+        for _ in range(3):
+            with nullcontext() if passes else pytest.raises(LimiterUnavailableError):
+                assert await limits.charge(Identity("u", EVERYDAY), Policy.OTHER) is None
+    assert registry.get_sample_value("pixelflow_api_rate_limit_unavailable_total") == 3
+
+
+def test_a_refusal_is_counted_by_the_template_of_its_route(
+    limited: Settings, running_api: Api, connect: Client, new_key: Key
+) -> None:
+    registry = CollectorRegistry()
+    client = connect(running_api(limited, registry), new_key())
+    for _ in range(CAPACITY + 1):
+        client.get(f"/v1/jobs/{uuid4()}")
+    client.get("/v1/keys")
+    for route in ("/v1/jobs/{job_id}", "/v1/keys"):
+        assert registry.get_sample_value("pixelflow_api_rate_limit_rejections_total", {"route": route}) == 1

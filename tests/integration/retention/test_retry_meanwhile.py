@@ -1,0 +1,90 @@
+"""A retry and an expiry that meet: whoever is first wins, and no job that is on its way ever loses its source."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+from tests.integration.retention.conftest import Scene
+
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.local_files import LocalFiles
+from pixelflow.adapters.objects import ObjectStorage, source_key
+from pixelflow.adapters.queue import JobQueue
+from pixelflow.adapters.store import expiry, transitions
+from pixelflow.contracts.job import JobStatus
+from pixelflow.contracts.problems import SourceMissingError
+from pixelflow.controlplane.jobs import Jobs
+
+AGE = timedelta(days=10)
+
+
+@pytest.fixture
+def jobs(scene: Scene) -> Iterator[Jobs]:
+    queue = JobQueue(scene.settings.redis_url.get_secret_value())
+    yield Jobs(
+        scene.settings,
+        database=scene.database,
+        queue=queue,
+        objects=ObjectStorage(scene.settings),
+        local_files=LocalFiles(()),
+        new_id=new_id,
+    )
+    queue.close()
+
+
+async def test_a_retry_that_waits_for_the_expiry_finds_no_source(scene: Scene, jobs: Jobs) -> None:
+    job_id = scene.age(scene.put("canceled"), days=11)
+    async with scene.database.connection() as connection, asyncio.timeout(10):
+        async with connection.transaction():
+            assert await expiry.expire_sources(connection, age=AGE, limit=10) == 1
+            retry = asyncio.create_task(jobs.retry("user", job_id, traceparent=None))
+            while not scene.eye.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():  # noqa: ASYNC110 - polls the server
+                await asyncio.sleep(0.01)
+        assert scene.keys(job_id), "the object is there, but it is on its way out"
+        with pytest.raises(SourceMissingError):
+            await retry
+    assert await scene.run() == 1
+    row = scene.row(job_id)
+    assert row
+    assert row["status"] == "canceled"
+
+
+async def test_an_expiry_passes_by_a_job_that_is_being_retried(scene: Scene) -> None:
+    job_id = scene.age(scene.put("canceled"), days=11)
+    async with scene.database.connection() as connection, connection.transaction():
+        assert await transitions.queue(
+            connection,
+            job_id=job_id,
+            user_id="user",
+            moved_from=[JobStatus.CANCELED],
+            new_run=True,
+            task_id=new_id(),
+            source_bytes=6,
+            traceparent=None,
+        )
+        assert await scene.run() == 0
+    assert await scene.run() == 0
+    assert scene.keys(job_id) == {source_key(job_id)}
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_a_job_whose_source_expired_can_t_be_retried(scene: Scene, jobs: Jobs, removed: bool) -> None:
+    job_id = scene.age(scene.put("canceled"), days=11)
+    await scene.expirer().run_once()
+    if removed:
+        await scene.remover().run_once()
+    with pytest.raises(SourceMissingError, match="create a new job"):
+        await jobs.retry("user", job_id, traceparent=None)
+
+
+def test_the_database_lets_no_job_be_queued_without_its_source(scene: Scene) -> None:
+    """Whatever release of PixelFlow asks for it."""
+    job_id = scene.put("canceled", source_expired_at="now")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        scene.eye.execute(
+            "UPDATE jobs SET status = 'queued', run_at = now(), finished_at = NULL WHERE job_id = %s", (job_id,)
+        )

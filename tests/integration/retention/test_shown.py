@@ -1,0 +1,87 @@
+"""What a job tells of the end of its time, before and after it has come."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+from tests.integration.retention.conftest import Scene
+
+from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.contracts.job import Job
+from pixelflow.controlplane.shown_jobs import ShownJobs
+from pixelflow.settings import Settings
+
+
+async def shown(scene: Scene, job_id: UUID, **days: float | None) -> Job:
+    used = scene.settings.model_copy(update={f"retention_{name}_days": value for name, value in days.items()})
+    jobs = ShownJobs(used, database=scene.database, objects=ObjectStorage(used))
+    job = await jobs.get("user", job_id)
+    page = await jobs.list_newest("user", status=None, limit=10, cursor=None)
+    assert job.expires_at in [each.expires_at for each in page.data], "lists tell the same"
+    return job
+
+
+def since(moment: datetime | None, job: Job) -> float | None:
+    """Days until the job is of no use any more."""
+    return (job.expires_at - moment) / timedelta(days=1) if job.expires_at and moment else None
+
+
+async def test_a_job_that_waits_to_be_started_tells_until_when(scene: Scene) -> None:
+    job = await shown(scene, scene.put("created"), upload=3)
+    assert since(job.created_at, job) == 3
+
+
+@pytest.mark.parametrize("status", ["queued", "processing"])
+async def test_a_job_on_its_way_does_not_expire(scene: Scene, status: str) -> None:
+    assert (await shown(scene, scene.put(status))).expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("days", "succeeded", "failed"),
+    [
+        ({"source": 10, "output": 20, "job": None}, 20, 10),
+        ({"source": None, "output": 20, "job": None}, 20, None),
+        ({"source": 10, "output": None, "job": 30}, 30, 10),
+        ({"source": None, "output": None, "job": 30}, 30, 30),
+        ({"source": None, "output": None, "job": None}, None, None),
+    ],
+)
+async def test_a_job_tells_when_its_outputs_go_or_it_can_t_be_retried_any_more(
+    scene: Scene, days: dict[str, float | None], succeeded: float | None, failed: float | None
+) -> None:
+    job = await shown(scene, scene.succeed(scene.put("queued")), **days)
+    assert since(job.finished_at, job) == succeeded
+    job = await shown(scene, scene.fail(scene.put("queued")), **days)
+    assert since(job.finished_at, job) == failed
+
+
+async def test_a_source_of_the_operator_s_own_expires_with_its_job_only(scene: Scene) -> None:
+    job_id = scene.put("canceled", source_type="local_file", source_key=str(scene.root / "photo.jpg"))
+    assert (await shown(scene, job_id)).expires_at is None
+    assert since((job := await shown(scene, job_id, job=30)).finished_at, job) == 30
+
+
+async def test_a_job_tells_the_truth_when_its_time_is_over(scene: Scene, quiet: Settings) -> None:
+    job_id = scene.succeed(scene.put("queued"))
+    job = await shown(scene, job_id)
+    assert (job.source.expired_at, job.outputs[0].expired_at) == (None, None)
+    assert job.outputs[0].download_url
+    scene.age(job_id, days=21)
+    await scene.expirer().run_once()
+    scene.settings = quiet  # whatever is set since
+    job = await shown(scene, job_id)
+    assert job.outputs[0].download_url is None
+    assert (job.outputs[0].bytes, job.outputs[0].sha256) == (6, "0" * 64)
+    assert job.source.expired_at
+    assert job.expires_at == job.outputs[0].expired_at
+
+
+async def test_a_failed_job_tells_since_when_it_can_t_be_retried(scene: Scene, quiet: Settings) -> None:
+    job_id = scene.age(scene.fail(scene.put("queued")), days=11)
+    await scene.expirer().run_once()
+    scene.settings = quiet
+    job = await shown(scene, job_id)
+    assert job.expires_at == job.source.expired_at
+    assert job.expires_at

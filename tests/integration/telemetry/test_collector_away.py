@@ -1,0 +1,144 @@
+"""A collector that is away, or does not answer, costs nobody more than a line in the log."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from structlog.testing import capture_logs
+from tests.support.otlp_collector import collecting
+
+from pixelflow.adapters.telemetry.tracing import Tracing, traced
+from pixelflow.settings import SettingsError
+
+PATIENCE_SECONDS = 10
+AWAY = "traces are not taken by their collector; they are dropped until it is back"
+BACK = "traces are taken again"
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a listener that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+
+
+def refusing_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def test_a_collector_that_is_away_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{refusing_port()}")
+    with capture_logs() as logs, traced(role="api") as tracing:
+        spans_until(tracing, lambda: logs)
+        for _ in range(20):
+            with tracing.span("work"):
+                time.sleep(0.01)
+    assert [(line["event"], line["reason"]) for line in logs] == [(AWAY, "no answer")]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_outage_is_told_with_its_status_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    with collecting() as collector, capture_logs() as logs:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        collector.status = status
+        with traced(role="api") as tracing:
+            spans_until(tracing, lambda: logs)
+            collector.status = 200
+            spans_until(tracing, lambda: len(logs) == 2)
+    assert [(line["event"], line.get("reason")) for line in logs] == [(AWAY, f"status {status}"), (BACK, None)]
+
+
+def test_no_line_of_the_sdk_s_own_gets_into_the_log_when_spans_are_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, port: int
+) -> None:
+    """Neither one for each span that finds the queue full, nor what quotes a header that can't be sent."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%0Ahush")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    with capture_logs() as logs, traced(role="api") as tracing:
+        for _ in range(1000):
+            with tracing.span("work"):
+                pass
+        spans_until(tracing, lambda: logs)
+    assert [(line["event"], line["reason"]) for line in logs] == [(AWAY, "no answer")]
+    assert caplog.messages == []
+
+
+def test_more_spans_than_the_collector_takes_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    with collecting() as collector, capture_logs() as logs:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with traced(role="api") as tracing:
+            for _ in range(1000):
+                with tracing.span("work"):
+                    pass
+            spans_until(tracing, lambda: len(logs) == 2)
+    assert [(line["event"], line.get("reason")) for line in logs] == [(AWAY, "more than it takes"), (BACK, None)]
+
+
+def spans_until(tracing: Tracing, happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline
+        with tracing.span("work"):
+            time.sleep(0.01)
+
+
+def test_a_collector_that_does_not_answer_slows_neither_work_nor_goodbye(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+    with traced(role="api") as tracing:
+        started = time.monotonic()
+        for _ in range(1000):
+            with tracing.span("work"):
+                pass
+        worked = time.monotonic()
+    assert worked - started < 1
+    assert time.monotonic() - worked < 4
+
+
+def test_what_is_still_to_be_sent_at_the_end_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "pictures")
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with traced(role="worker") as tracing, tracing.span("work"):
+            pass
+        assert [(span.name, span.service) for span in collector.spans] == [("work", "pictures")]
+
+
+@pytest.mark.parametrize("name", ["OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER", "OTEL_BSP_SCHEDULE_DELAY"])
+def test_an_empty_variable_is_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    monkeypatch.setenv(name, "")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "my.service.name=no name of a service")
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with traced(role="worker") as tracing, tracing.span("work"):
+            pass
+        assert [(span.name, span.service) for span in collector.spans] == [("work", "pixelflow-worker")]
+    assert caplog.messages == []
+
+
+def test_a_batch_that_the_queue_can_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    with pytest.raises(SettingsError, match="max_export_batch_size"), traced(role="api"):
+        pass

@@ -1,0 +1,174 @@
+"""Token buckets in a real Redis: exact under concurrency, to the fraction in time, and never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from uuid import uuid4
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+from tests.acceptance.running import process_of, wait_for
+
+from pixelflow.adapters.ratelimit import MAX_CONNECTIONS, PATIENCE_SECONDS, Quota, TokenBuckets
+from pixelflow.contracts.problems import LimiterUnavailableError
+from pixelflow.devstack.stack import Stack
+
+HOUR = 3600
+IN_TIME = PATIENCE_SECONDS + 0.5
+"""Seconds; the rest is for a busy machine."""
+
+
+@pytest.fixture
+def redis_url(quiet_stack: Stack) -> str:
+    return quiet_stack.environment["PIXELFLOW_REDIS_URL"]
+
+
+@pytest.fixture
+async def buckets(redis_url: str) -> AsyncIterator[TokenBuckets]:
+    async with TokenBuckets(redis_url, pause=0.1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def owner() -> str:
+    return str(uuid4())
+
+
+@contextmanager
+def hanging(stack: Stack) -> Iterator[None]:
+    """Redis takes connections and answers nothing."""
+    valkey = process_of(stack, "valkey")
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+
+
+async def until_it_answers(buckets: TokenBuckets) -> None:
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            await buckets.take("anybody", Quota(1, 1))
+        except LimiterUnavailableError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+@pytest.mark.parametrize(("capacity", "window"), [(60, HOUR), (7, HOUR), (1, HOUR), (61, 86_400)])
+async def test_of_many_at_once_exactly_as_many_pass_as_there_are_tokens(
+    redis_url: str, owner: str, capacity: int, window: int
+) -> None:
+    """However the interval divides the window, and whoever asks: each of these has its own connections."""
+    quota = Quota(capacity, window)
+    async with AsyncExitStack() as opened:
+        several = [await opened.enter_async_context(TokenBuckets(redis_url, patience=10)) for _ in range(4)]
+        takings = await asyncio.gather(*(each.take(owner, quota) for each in several for _ in range(50)))
+    assert sorted(taking.left for taking in takings if taking.taken) == list(range(capacity))
+    assert sum(not taking.taken for taking in takings) == 200 - capacity
+    assert all(0 < taking.next_seconds <= window / capacity for taking in takings)
+
+
+async def test_tokens_come_back_to_the_fraction_however_often_somebody_asks(buckets: TokenBuckets, owner: str) -> None:
+    """25 a second, and asked far more often: where each success rounds time down, hardly any would come back."""
+    quota = Quota(50, 2)
+    began = time.monotonic()
+    passed = 0
+    while (elapsed := time.monotonic() - began) < 1.5:
+        passed += (await buckets.take(owner, quota)).taken
+    assert passed == pytest.approx(50 + 25 * elapsed, abs=2)
+
+
+async def test_buckets_of_two_owners_are_two(buckets: TokenBuckets, owner: str) -> None:
+    assert (await buckets.take(owner, Quota(1, HOUR))).taken
+    assert not (await buckets.take(owner, Quota(1, HOUR))).taken
+    assert (await buckets.take(owner + "2", Quota(1, HOUR))).taken
+
+
+async def test_who_is_refused_is_told_when_to_come_back_and_is_let_in_then(buckets: TokenBuckets, owner: str) -> None:
+    quota = Quota(2, 1)
+    while (taking := await buckets.take(owner, quota)).taken:
+        pass
+    assert 0 < taking.next_seconds <= 0.5
+    await asyncio.sleep(taking.next_seconds)
+    assert (await buckets.take(owner, quota)).taken
+
+
+@pytest.mark.parametrize("changed", [Quota(2, HOUR), Quota(60, 60), Quota(2, 60)], ids=str)
+async def test_a_bucket_under_a_new_quota_is_an_empty_one_and_no_debt(
+    buckets: TokenBuckets, owner: str, changed: Quota
+) -> None:
+    for _ in range(60):
+        await buckets.take(owner, Quota(60, HOUR))
+    taking = await buckets.take(owner, changed)
+    assert (taking.taken, taking.left) == (False, 0)
+    assert taking.next_seconds <= changed.window_seconds / changed.capacity
+
+
+async def test_a_bucket_is_gone_once_it_is_full_and_names_nobody(
+    buckets: TokenBuckets, redis_url: str, owner: str
+) -> None:
+    client = redis.Redis.from_url(redis_url)
+    before = set(client.keys())
+    await buckets.take(f"somebody@{owner}", Quota(4, 2))
+    [key] = set(client.keys()) - before
+    assert owner.encode() not in key
+    assert 0 < client.pttl(key) <= 500
+    wait_for(lambda: not client.exists(key), 2)
+
+
+async def test_a_redis_that_hangs_costs_one_moment_and_is_then_left_alone(
+    buckets: TokenBuckets, quiet_stack: Stack, owner: str
+) -> None:
+    await buckets.take(owner, Quota(60, HOUR))
+    with capture_logs() as logs:
+        with hanging(quiet_stack):
+            began = time.monotonic()
+            results = await asyncio.gather(
+                *(buckets.take(owner, Quota(60, HOUR)) for _ in range(3 * MAX_CONNECTIONS)), return_exceptions=True
+            )
+            assert {type(result) for result in results} == {LimiterUnavailableError}
+            assert time.monotonic() - began < IN_TIME
+            began = time.monotonic()
+            with pytest.raises(LimiterUnavailableError):
+                await buckets.take(owner, Quota(60, HOUR))
+            assert time.monotonic() - began < PATIENCE_SECONDS / 2
+        await until_it_answers(buckets)
+    assert [log["event"] for log in logs] == ["rate limiter away", "rate limiter back"]
+    takings = await asyncio.gather(*(buckets.take(owner, Quota(60, HOUR)) for _ in range(3 * MAX_CONNECTIONS)))
+    assert all(taking.taken for taking in takings), "no connection was lost to those that gave up"
+
+
+async def test_while_redis_is_away_one_request_at_a_time_finds_out_whether_it_still_is(
+    quiet_stack: Stack, redis_url: str
+) -> None:
+    now = [0.0]
+    async with TokenBuckets(redis_url, pause=1, clock=lambda: now[0]) as buckets:
+        with hanging(quiet_stack):
+            for _ in range(2):
+                began = time.monotonic()
+                answers = await asyncio.gather(
+                    *(buckets.take("anybody", Quota(9, 9)) for _ in range(1 + 20 * int(now[0]))), return_exceptions=True
+                )
+                assert {type(answer) for answer in answers} == {LimiterUnavailableError}
+                assert time.monotonic() - began < IN_TIME
+                now[0] += 1
+            asked = [isinstance(answer.__cause__, TimeoutError) for answer in answers]  # type: ignore[union-attr]
+        assert sum(asked) == 1
+
+
+async def test_a_redis_that_is_not_there_is_told_of_once() -> None:
+    with capture_logs() as logs:
+        async with TokenBuckets("redis://127.0.0.1:1", pause=0) as buckets:
+            for _ in range(3):
+                with pytest.raises(LimiterUnavailableError):
+                    await buckets.take("anybody", Quota(1, 1))
+    assert [log["event"] for log in logs] == ["rate limiter away"]

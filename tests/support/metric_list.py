@@ -1,0 +1,51 @@
+"""Every metric of PixelFlow's own, by role, as the registries of the code have it: for tests and documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.controller_metrics import ControllerMetrics, CountedMetrics
+from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
+
+ROLES: dict[str, Callable[[CollectorRegistry], object]] = {
+    "api": ApiMetrics,
+    "worker": WorkerMetrics,
+    "controller": ControllerMetrics,
+}
+
+
+@dataclass(frozen=True)
+class Described:
+    """One metric."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+def _described(collector: object) -> list[Described]:
+    if isinstance(collector, MetricWrapperBase):
+        (metric,) = collector.describe()
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        return [Described(name, metric.type, tuple(collector._labelnames), metric.documentation)]
+    assert isinstance(collector, CountedMetrics)
+    return [
+        Described(metric.name, metric.type, tuple(metric._labelnames), metric.documentation)
+        for metric in collector.describe()
+    ]
+
+
+def _of(make: Callable[[CollectorRegistry], object]) -> list[Described]:
+    registry = CollectorRegistry()
+    make(registry)
+    return [row for collector in list(registry._collector_to_names) for row in _described(collector)]
+
+
+METRICS = {role: _of(make) for role, make in ROLES.items()}
+"""Role → its metrics, in the order of the code."""

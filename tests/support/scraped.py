@@ -1,0 +1,56 @@
+"""What a process tells on its ``/metrics``, read by the parser that Prometheus' own client has for it."""
+
+from __future__ import annotations
+
+import httpx
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pixelflow.devstack.stack import Stack
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Scrape:
+    """The samples of one answer."""
+
+    def __init__(self, text: str) -> None:
+        self.samples: Samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """The one sample of that name that has exactly these labels; 0 where there is none yet."""
+        return self.samples.get((name, frozenset(labels.items())), 0.0)
+
+    def has(self, name: str, **labels: str) -> bool:
+        """Whether there is such a sample."""
+        return (name, frozenset(labels.items())) in self.samples
+
+    def by(self, label: str, name: str) -> dict[str, float]:
+        """The samples of that name, added up by one of their labels, those that are not 0."""
+        sums: dict[str, float] = {}
+        for (found, labels), value in self.samples.items():
+            if found == name and value:
+                of = dict(labels)[label]
+                sums[of] = sums.get(of, 0.0) + value
+        return sums
+
+    @property
+    def series(self) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+        """Everything that Prometheus would keep a history of."""
+        return set(self.samples)
+
+
+def scraped(registry: CollectorRegistry) -> Scrape:
+    """As if it had been asked for over HTTP."""
+    return Scrape(generate_latest(registry).decode())
+
+
+def scrape(stack: Stack, role: str) -> Scrape:
+    """What one of the stack's processes tells now."""
+    answer = httpx.get(stack.metrics_urls[role], timeout=10)
+    assert answer.status_code == 200
+    return Scrape(answer.text)

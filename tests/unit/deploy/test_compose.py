@@ -1,0 +1,187 @@
+"""The compose files are valid, name real settings, give each role what it needs, and let nothing in or out unasked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pixelflow.settings import PREFIX, DatabaseSettings, Settings
+
+ROOT = Path(__file__).parents[3]
+FILES = ("docker-compose.yml", "docker-compose.minio.yml")
+OURS = ("api", "controller", "worker", "migrate", "bucket")
+ROLES = ("api", "controller", "worker")
+
+
+def load(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return found
+
+
+SERVICES: dict[str, dict[str, Any]] = load("docker-compose.yml")["services"]
+THEIRS = [name for name in SERVICES if name not in OURS]
+KNOWN = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_compose_file_is_one_by_the_schema(name: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ── Settings ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_variable_that_is_named_is_a_setting(name: str) -> None:
+    named = set(re.findall(rf"\b{PREFIX}[A-Z0-9_]+", (ROOT / name).read_text(encoding="utf-8")))
+    assert named <= KNOWN
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_is_given_every_setting_that_must_be_set(role: str) -> None:
+    required = {f"{PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if field.is_required()}
+    assert required <= SERVICES[role]["environment"].keys()
+
+
+def test_the_migration_is_given_the_database_and_nothing_else() -> None:
+    assert SERVICES["migrate"]["environment"].keys() == {
+        f"{PREFIX}{name.upper()}" for name in DatabaseSettings.model_fields
+    }
+
+
+def test_workers_are_not_given_the_key_of_sealed_secrets() -> None:
+    secret = f"{PREFIX}SECRETS_KEY"
+    assert [role for role in SERVICES if secret in SERVICES[role].get("environment", {})] == ["api", "controller"]
+
+
+def test_who_signs_urls_knows_the_name_by_which_clients_reach_storage() -> None:
+    for role in ("api", "controller"):  # the courier's events hold download URLs, too
+        environment = SERVICES[role]["environment"]
+        assert environment[f"{PREFIX}S3_ENDPOINT_URL"] == "http://s3:9000"
+        assert environment[f"{PREFIX}S3_PUBLIC_ENDPOINT_URL"].endswith(":-http://localhost:9000}")
+
+
+def test_the_worker_is_given_more_memory_than_its_transforms_may_take() -> None:
+    slots, each = (
+        Settings.model_fields[name].default for name in ("worker_max_active_jobs", "worker_child_memory_bytes")
+    )
+    limit = SERVICES["worker"]["deploy"]["resources"]["limits"]["memory"]
+    assert int(limit.removesuffix("g")) * 2**30 > slots * each
+
+
+def test_workers_are_given_longer_to_stop_than_they_take() -> None:
+    grace = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace >= Settings.model_fields["worker_grace_seconds"].default + 5
+
+
+# ── Secrets ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_secret_has_a_default(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KEY)\w*)(.*?)\}", text)
+    assert secrets
+    assert {rest for _, rest in secrets} == {":?run deploy/write-env first"}
+
+
+def test_every_secret_that_is_asked_for_is_written_by_the_script() -> None:
+    asked = {
+        match for name in FILES for match in re.findall(r"\$\{(\w+):\?", (ROOT / name).read_text(encoding="utf-8"))
+    }
+    assert asked == set(re.findall(r"^([A-Z0-9_]+)=\w*\$\(", (ROOT / "deploy" / "write-env").read_text(), re.MULTILINE))
+
+
+def test_the_defaults_told_by_the_script_are_those_of_the_compose_file() -> None:
+    told = re.findall(r"^# (\w+)=(\S+)$", (ROOT / "deploy" / "write-env").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    assert {name: value for name, value in told if name != "OTEL_TRACES_EXPORTER"}.items() <= defaults.items()
+    assert "OTEL_TRACES_EXPORTER" in defaults
+
+
+# ── Confinement ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"cpus", "memory", "pids"} == service["deploy"]["resources"]["limits"].keys()
+    assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "container_name"} & service.keys()
+
+
+def test_a_worker_is_on_no_network_that_leads_in_or_out() -> None:
+    assert SERVICES["worker"]["networks"] == ["inside"]
+    assert load("docker-compose.yml")["networks"]["inside"] == {"internal": True}
+    assert "ports" not in SERVICES["worker"]
+
+
+def test_nothing_listens_for_the_world_unless_it_is_told_to() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports
+    assert all(re.fullmatch(r"\$\{\w+_ADDRESS:-127\.0\.0\.1:\d+\}:\d+", port) for port in ports)
+
+
+def test_no_two_containers_want_the_same_port_of_the_machine() -> None:
+    ports = [port.partition(":-")[2] for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len({port.partition("}")[0] for port in ports}) == len(ports)
+
+
+# ── Parts ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_the_images_of_others_are_pinned_to_a_release(name: str) -> None:
+    assert re.fullmatch(r"[a-z./-]+:v?\d+\.\d+[\w.-]*", SERVICES[name]["image"])
+
+
+def test_minio_is_the_last_image_of_its_community_edition() -> None:
+    (service,) = load("docker-compose.minio.yml")["services"].values()
+    assert service["image"] == "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"migrate", "bucket", "otel-collector"}])
+def test_everything_that_goes_on_has_a_health_check(name: str) -> None:
+    image_has_one = name in {"api", "worker"}
+    assert image_has_one or "test" in SERVICES[name]["healthcheck"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_starts_before_what_it_needs(role: str) -> None:
+    assert SERVICES[role]["depends_on"] == {
+        "migrate": {"condition": "service_completed_successfully"},
+        "bucket": {"condition": "service_completed_successfully"},
+        "valkey": {"condition": "service_healthy"},
+    }
+
+
+def test_what_watches_starts_only_when_asked_for() -> None:
+    profiled = [name for name, service in SERVICES.items() if service.get("profiles") == ["observability"]]
+    assert profiled == ["prometheus", "grafana", "otel-collector"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_file_that_is_mounted_is_in_the_repository(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        source = volume.partition(":")[0]
+        if source.startswith("./"):
+            assert (ROOT / source).exists(), source
+
+
+def test_prometheus_asks_each_role_where_it_answers() -> None:
+    told = load("deploy/prometheus/prometheus.yml")["scrape_configs"]
+    asked = {
+        name: config["port"] for job in told for config in job.get("dns_sd_configs", []) for name in config["names"]
+    }
+    assert asked == {"api": 9090, "worker": 9091, "controller": 9092}

@@ -1,0 +1,95 @@
+"""Outputs made from one another: as good as from the source, in the pipeline's order, with little kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+from bench.quality import pixels_of, reference_resize, score
+from PIL import Image
+from tests.unit.imaging.pictures import Run
+
+from pixelflow.dataplane.imaging.geometry import Size
+from pixelflow.dataplane.imaging.picture import Picture
+from pixelflow.dataplane.imaging.pyramid import Pyramid
+
+WIDTHS = (150, 320, 640, 960, 1280)
+REAL = Path(__file__).parents[3] / "examples" / "photo.jpg"
+
+
+def resize(width: int, **fields: object) -> dict[str, Any]:
+    return {"id": f"w{width}", "action": "resize", "width": width, "format": "png", **fields}
+
+
+@pytest.mark.parametrize("widths", [WIDTHS, WIDTHS[::-1]], ids=["small first", "large first"])
+def test_many_widths_are_as_good_as_each_alone(run: Run, tmp_path: Path, widths: tuple[int, ...]) -> None:
+    run(REAL, *map(resize, widths))
+    for width in widths:
+        found = score(pixels_of(tmp_path / f"w{width}.png"), reference_resize(REAL, width))
+        assert found.color_difference < 0.5
+        assert found.likeness > 0.998
+
+
+def test_outputs_are_told_in_the_pipeline_s_order_whatever_was_made_first(run: Run) -> None:
+    done = run(REAL, resize(320), resize(1280), {**resize(100), "from": "w320"}, resize(640))
+    assert [output.step_id for output in done.outputs] == ["w320", "w1280", "w100", "w640"]
+    assert [(output.width, output.height) for output in done.outputs] == [
+        (320, 180),
+        (1280, 720),
+        (100, 56),
+        (640, 360),
+    ]
+
+
+def test_a_crop_of_a_larger_output_is_not_taken_for_the_whole(run: Run, tmp_path: Path) -> None:
+    run(REAL, resize(1200, height=300, fit="cover", gravity="north"), resize(320))
+    found = score(pixels_of(tmp_path / "w320.png"), reference_resize(REAL, 320))
+    assert found.color_difference < 0.5
+
+
+def test_what_is_scaled_in_linear_light_is_made_from_the_source_itself(run: Run, tmp_path: Path) -> None:
+    run(REAL, resize(320, linear=True))
+    alone = pixels_of(tmp_path / "w320.png")
+    run(REAL, resize(1280), resize(640), resize(320, linear=True))
+    assert np.array_equal(alone, pixels_of(tmp_path / "w320.png"))
+
+
+def test_transparent_edges_stay_clean(run: Run, tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (1200, 800), (0, 255, 0, 0))
+    picture.paste((255, 0, 0, 255), (0, 0, 600, 800))
+    picture.save(tmp_path / "half", format="PNG")
+    run(tmp_path / "half", resize(600), resize(300))
+    small = np.asarray(Image.open(tmp_path / "w300.png"))
+    assert small[..., 1][small[..., 3] > 16].max() < 16, "no green of the transparent half bleeds in"
+
+
+def noise(width: int, height: int) -> pyvips.Image:
+    plane = pyvips.Image.gaussnoise(width, height, mean=128, sigma=40).cast("uchar")
+    return plane.bandjoin([plane, plane]).copy(interpretation="srgb").copy_memory()
+
+
+def test_what_is_kept_has_less_than_half_as_many_pixels_again_as_the_source() -> None:
+    pyramid = Pyramid(noise(800, 600), Size(800, 600))
+    for width in range(799, 8, -7):
+        pyramid.scaled(Size(width, width * 3 // 4), linear=False)
+    kept = [each.image.width * each.image.height for each in pyramid._smaller]
+    assert len(kept) > 3
+    assert sum(kept) < 1.5 * 800 * 600
+
+
+def test_nothing_is_made_from_a_picture_that_is_hardly_larger() -> None:
+    source = Picture(noise(800, 600), Size(800, 600))
+    pyramid = Pyramid(source.image, source.size)
+    pyramid.scaled(Size(400, 300), linear=False)
+    made, alone = pyramid.scaled(Size(320, 240), linear=False), source.scaled(Size(320, 240), linear=False)
+    assert (made.image - alone.image).abs().max() == 0
+
+
+def test_the_same_size_again_costs_nothing() -> None:
+    pyramid = Pyramid(noise(800, 600), Size(800, 600))
+    first, second = (pyramid.scaled(Size(400, 300), linear=False) for _ in range(2))
+    assert first.image is second.image
+    assert first.size == second.size == Size(400, 300)

@@ -1,0 +1,172 @@
+"""What the metrics tell when told of something, and what strangers can't make them tell."""
+
+from __future__ import annotations
+
+import asyncio
+import string
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+from tests.support.scraped import scraped
+
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.controller_metrics import (
+    BACKLOG_SECONDS,
+    TOTALS_SECONDS,
+    Backlog,
+    ControllerMetrics,
+    CountedMetrics,
+    Totals,
+)
+from pixelflow.adapters.telemetry.tracing import Untraced
+from pixelflow.contracts.problems import StoreUnavailableError
+from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.services import Services
+from pixelflow.controlplane.controller.loop import repeat
+
+BACKLOG = Backlog({"queued": 3, "processing": 2}, oldest_job_seconds=4.5, events=6, oldest_event_seconds=7.5)
+TOTALS = Totals({"created": 0, "succeeded": 9, "failed": 1, "canceled": 0}, active_users=2, top_pixels={"ann": 100})
+
+
+@asynccontextmanager
+async def _no_services() -> AsyncIterator[Services]:
+    raise NotImplementedError
+    yield
+
+
+async def _asked(registry: CollectorRegistry, *requests: tuple[str, str]) -> None:
+    await _ask(make_app(_no_services, ApiMetrics(registry), Untraced()), *requests)
+
+
+async def _ask(app: FastAPI, *requests: tuple[str, str]) -> None:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        # Without services most routes fail, and the traceback of each on the terminal would take seconds.
+        with capture_logs():
+            for method, path in requests:
+                await client.request(method, path)
+
+
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_request_counts_by_the_template_of_its_route() -> None:
+    registry = CollectorRegistry()
+    await _asked(registry, ("GET", "/v1/jobs/1"), ("GET", "/v1/jobs/2"), ("DELETE", "/v1/jobs/2"), ("GET", "/healthz"))
+    told = scraped(registry)
+    name = "pixelflow_api_requests_total"
+    assert told.by("route", name) == {"/v1/jobs/{job_id}": 3, "/healthz": 1}
+    assert told(name, method="GET", route="/healthz", status="200") == 1
+    assert told("pixelflow_api_request_duration_seconds_count", method="GET", route="/v1/jobs/{job_id}") == 2
+
+
+async def test_every_route_of_the_api_has_a_template_of_its_own() -> None:
+    registry = CollectorRegistry()
+    paths = list(make_app(_no_services, ApiMetrics(CollectorRegistry()), Untraced()).openapi()["paths"])
+    await _asked(registry, *(("GET", path.replace("{", "").replace("}", "")) for path in paths))
+    assert set(scraped(registry).by("route", "pixelflow_api_requests_total")) == set(paths)
+
+
+_PATHS = st.lists(st.text(string.ascii_letters + string.digits + "-._~%", min_size=1, max_size=20), max_size=4)
+_METHODS = st.one_of(st.sampled_from(["GET", "POST", "PUT"]), st.text(string.ascii_uppercase, min_size=1, max_size=9))
+_ALLOWED = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"}
+
+
+@pytest.fixture(scope="module")
+def hammered() -> tuple[FastAPI, CollectorRegistry]:
+    registry = CollectorRegistry()
+    return make_app(_no_services, ApiMetrics(registry), Untraced()), registry
+
+
+@given(requests=st.lists(st.tuples(_METHODS, _PATHS), max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_asked_for_makes_no_series_of_its_own(
+    hammered: tuple[FastAPI, CollectorRegistry], requests: list[tuple[str, list[str]]]
+) -> None:
+    app, registry = hammered
+    before = scraped(registry).by("route", "pixelflow_api_requests_total").get("unmatched", 0)
+    asyncio.run(_ask(app, *((method, "/nothing/" + "/".join(parts)) for method, parts in requests)))
+    told = scraped(registry)
+    assert told.by("route", "pixelflow_api_requests_total") == (
+        {"unmatched": before + len(requests)} if before + len(requests) else {}
+    )
+    assert set(told.by("method", "pixelflow_api_requests_total")) <= _ALLOWED
+
+
+# ── What is counted in the database ──────────────────────────────────────────────────────────────
+
+
+def test_nothing_is_told_of_the_database_before_it_was_counted() -> None:
+    registry = CollectorRegistry()
+    ControllerMetrics(registry)
+    told = scraped(registry)
+    assert not told.has("pixelflow_queue_oldest_seconds")
+    assert told.by("status", "pixelflow_jobs") == {}
+
+
+def test_a_figure_is_told_for_a_few_rounds_and_then_no_more() -> None:
+    now = [0.0]
+    counted = CountedMetrics(clock=lambda: now[0])
+    registry = CollectorRegistry()
+    registry.register(counted)
+    counted.backlog.keep(BACKLOG)
+    counted.totals.keep(TOTALS)
+    told = scraped(registry)
+    assert told.by("status", "pixelflow_jobs") == {"queued": 3, "processing": 2, "succeeded": 9, "failed": 1}
+    assert told.has("pixelflow_jobs", status="created"), "all six are there, also when there is none"
+    assert told.has("pixelflow_jobs", status="canceled")
+    assert told("pixelflow_webhook_oldest_seconds") == 7.5
+    assert told("pixelflow_usage_top_pixels_processed", user_id="ann") == 100
+    now[0] = BACKLOG_SECONDS
+    later = scraped(registry)
+    assert not later.has("pixelflow_queue_oldest_seconds")
+    assert set(later.by("status", "pixelflow_jobs")) == {"succeeded", "failed"}
+    now[0] = TOTALS_SECONDS
+    assert scraped(registry).series == set()
+
+
+# ── Rounds ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Errand:
+    """A loop's work that comes to what it is told, once each."""
+
+    def __init__(self, stop: asyncio.Event, *results: int | Exception) -> None:
+        self._stop = stop
+        self._results = list(results)
+
+    async def run_once(self) -> int:
+        result = self._results.pop(0)
+        if not self._results:
+            self._stop.set()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome", "counts_as_a_round"),
+    [
+        (2, "done", True),
+        (0, "idle", True),
+        (StoreUnavailableError("away"), "unavailable", False),
+        (ValueError("a bug"), "failed", False),
+    ],
+)
+async def test_a_loop_tells_what_each_round_came_to(
+    result: int | Exception, outcome: str, counts_as_a_round: bool
+) -> None:
+    registry, stop, now = CollectorRegistry(), asyncio.Event(), iter([1000.0, 2000.0])
+    metrics = ControllerMetrics(registry, clock=lambda: next(now))
+    await repeat(Errand(stop, result), pause=0.0, stop=stop, metrics=metrics)
+    told = scraped(registry)
+    assert told.by("outcome", "pixelflow_controller_rounds_total") == {outcome: 1}
+    at = told("pixelflow_controller_last_round_timestamp_seconds", loop="errand")
+    assert at == (2000 if counts_as_a_round else 1000), "one that only fails looks as one that hangs"
