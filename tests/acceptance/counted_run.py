@@ -1,7 +1,7 @@
 """A run of which everything is counted by those who make it happen: what metrics should say, found out without them.
 
 Successes, a refusal, a retry, a crash, a cancellation, webhooks that arrive and that don't, a file of the machine's
-own, a job that had to wait.
+own, a job that had to wait, a user in a hurry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import children, database_url, process_of, wait_for
+from tests.acceptance.running import children, client_of, database_url, process_of, wait_for
 from tests.support.prometheus import Labels, labels
 from tests.support.webhook_receiver import Receiver
 
@@ -42,6 +42,7 @@ class Counted:
     outputs: Counts = field(default_factory=Counter)
     failures: Counts = field(default_factory=Counter)
     deliveries: Counts = field(default_factory=Counter)
+    rejections: Counts = field(default_factory=Counter)
 
     def answered(self, response: httpx.Response) -> None:
         """A request of ours was answered."""
@@ -154,6 +155,13 @@ class Run:
         assert steps.finished(self.client, created["job_id"])["status"] == "succeeded"
         self.counted.succeeded("webp")
         self.counted.enqueued += 1
+
+    def over_the_limit(self) -> None:
+        """A user with one request for a long time, who sends three."""
+        with client_of(self.stack, user="hasty", rate_limit=1) as client:
+            client.event_hooks = {"response": [self.counted.answered]}
+            assert [client.get("/v1/jobs").status_code for _ in range(3)] == [200, 429, 429]
+        self.counted.rejections[labels(route="/v1/jobs")] += 2
 
     def mistakes(self) -> None:
         """Requests that the API refuses: no such path, not valid, not there."""

@@ -51,6 +51,7 @@ class Scraped:
         wait_for(lambda: self.sums("pixelflow_webhook_deliveries_total", "outcome") == self.counted.deliveries, 20)
         wait_for(lambda: self.sums("pixelflow_worker_jobs_total", "source_type", "status") == self.counted.attempts, 20)
         wait_for(lambda: bool(self.prometheus.now(f'pixelflow_jobs{{instance="{self.second_controller}"}}')), 20)
+        wait_for(lambda: self.prometheus.now("max(pixelflow_queue_oldest_seconds)") == {labels(): 0}, 20)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,10 @@ def scraped(folder: Path) -> Iterator[Scraped]:
         "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
         "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
         "PIXELFLOW_LOCAL_ROOTS": str(folder),
+        "PIXELFLOW_RATE_LIMIT_ENABLED": "true",
+        "PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS": "3600",
     }
-    with service_with(settings) as stack, client_of(stack) as client:
+    with service_with(settings) as stack, client_of(stack, rate_limit=1_000_000) as client:
         second = next_ports(0, ["controller-2"], say=lambda _: None)["controller-2"]
         targets = {f"pixelflow-{role}": [urlsplit(url).netloc] for role, url in stack.metrics_urls.items()}
         targets["pixelflow-controller"].append(f"127.0.0.1:{second}")
@@ -97,6 +100,7 @@ def make_everything_happen(run: Run, server: Prometheus) -> None:
         run.cancellation(gone)
         run.local_file()
         run.mistakes()
+        run.over_the_limit()
         run.waiting(lambda: bool(server.now("pixelflow_queue_oldest_seconds > 1")))
         wait_for(lambda: len(failing_once.received) == 2, PATIENCE_SECONDS)
 
@@ -130,6 +134,11 @@ def test_every_request_is_timed(scraped: Scraped) -> None:
         expected[frozenset((name, value) for name, value in each if name != "status")] += count
     timed = 'pixelflow_api_request_duration_seconds_count{route!~"/healthz|/readyz"}'
     assert scraped.sums(timed, "method", "route") == expected
+
+
+def test_every_refusal_by_a_limit_is_counted(scraped: Scraped) -> None:
+    assert scraped.sums("pixelflow_api_rate_limit_rejections_total", "route") == scraped.counted.rejections
+    assert scraped.prometheus.now("sum(pixelflow_api_rate_limit_unavailable_total)") == {labels(): 0}
 
 
 def test_every_message_is_counted_whoever_sent_it(scraped: Scraped) -> None:
