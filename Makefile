@@ -28,9 +28,13 @@ lint: setup ## Format, lint, types and import rules, changing nothing
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## The whole test command: lint and every test, with branch coverage
+test: lint tools ## The whole test command: lint and every test, with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+.PHONY: tools
+tools: ## Get Debian's promtool and prometheus into .tools, for the tests that need them; changes nothing else
+	@sh tests/support/get_prometheus.sh
 
 .PHONY: test-s3
 test-s3: setup ## Try the S3 server that PIXELFLOW_TEST_S3_ENDPOINT, …_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY name

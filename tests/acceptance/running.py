@@ -61,9 +61,9 @@ def database_url(stack: Stack) -> str:
 
 
 @contextlib.contextmanager
-def client_of(stack: Stack, *, user: str = "user", rate_limit: int | None = None) -> Iterator[httpx.Client]:
+def client_of(stack: Stack) -> Iterator[httpx.Client]:
     """A client of the stack's API."""
-    key = issue_key(database_url(stack), user_id=user, name="test", rate_limit=rate_limit)
+    key = issue_key(database_url(stack), user_id="user", name="test")
     with httpx.Client(base_url=stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
         yield client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ import redis
 
 from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.queue.broker import MAX_REJECTED, PARKED_SECONDS, TIDY_SECONDS, GuardedBroker
+from pixelflow.adapters.queue.consumer import POLL_MS
 from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge
 from pixelflow.adapters.store.database import AsyncDatabase
 from pixelflow.contracts.messages import QUEUE, ProcessImage
@@ -29,6 +31,7 @@ from pixelflow.settings import Settings
 
 LIST = f"dramatiq:{QUEUE}"
 GOLDEN = Path(__file__).parents[1] / "golden" / "queue" / "process_image.v1.json"
+POLL_SECONDS = POLL_MS / 1000
 GARBAGE = [
     b"",
     b"\xff\xfe garbage",
@@ -368,6 +371,130 @@ def test_messages_of_a_worker_that_died_come_back(server: redis.Redis, queue: Jo
     found: list[bytes] = []
     until(lambda: len(found.extend(alive.do_fetch(QUEUE, 3)) or found) == 3)  # type: ignore[func-returns-value]
     assert {UUID(json.loads(raw)["message_id"]) for raw in found} == set(ids)
+
+
+# ── Waiting for a message ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Arrivals:
+    """Says how long after it was sent each message was begun."""
+
+    begun: dict[UUID, float] = field(default_factory=dict)
+
+    def __call__(self, message: ProcessImage) -> None:
+        self.begun[message.job_id] = time.monotonic()
+
+
+def waiting_workers(server: redis.Redis, count: int) -> Callable[[], bool]:
+    """Whether so many workers wait for a hint."""
+    return lambda: int(server.info("clients")["blocked_clients"]) == count
+
+
+def test_an_idle_worker_begins_at_once(url: str, server: redis.Redis, queue: JobQueue) -> None:
+    arrivals, waits = Arrivals(), []
+    with consuming(url, arrivals):
+        for _ in range(15):
+            until(waiting_workers(server, 1))
+            sent = time.monotonic()
+            [job_id] = send(queue)
+            until(lambda job_id=job_id: job_id in arrivals.begun)  # type: ignore[misc]
+            waits.append(arrivals.begun[job_id] - sent)
+    assert statistics.median(waits) < POLL_SECONDS / 5, "no look of its own finds them so soon"
+
+
+def test_what_an_idle_worker_gets_no_hint_of_it_finds_by_itself(url: str, server: redis.Redis) -> None:
+    arrivals = Arrivals()
+    with consuming(url, arrivals):
+        until(waiting_workers(server, 1))
+        put(server, forged("silent"), "silent")
+        until(lambda: bool(arrivals.begun), seconds=8 * POLL_SECONDS)
+
+
+@pytest.mark.parametrize("hints", ["a string", None])
+def test_hints_that_are_none_hold_up_neither_senders_nor_workers(
+    url: str, server: redis.Redis, queue: JobQueue, hints: str | None
+) -> None:
+    handled = Handled()
+    with consuming(url, handled):
+        if hints:
+            server.set(f"{LIST}.hints", hints)
+        else:
+            server.rpush(f"{LIST}.hints", *[""] * 10_000)
+        ids = send(queue, 5)
+        until(lambda: sorted(handled.done) == sorted(ids) and nothing_left(server))
+    assert hints or server.llen(f"{LIST}.hints") <= 1
+
+
+def test_hints_do_not_add_up_while_nobody_waits(server: redis.Redis, queue: JobQueue) -> None:
+    send(queue, 20)
+    assert server.llen(f"{LIST}.hints") == 1
+
+
+def test_one_message_wakes_one_worker(url: str, server: redis.Redis, queue: JobQueue) -> None:
+    woken: list[int] = []
+
+    def wait(number: int) -> None:
+        with redis.Redis.from_url(url) as client:
+            GuardedBroker(client).await_hint(30)
+        woken.append(number)
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(5)]
+    for already, thread in enumerate(threads):
+        thread.start()
+        until(waiting_workers(server, already + 1))
+    for number in range(5):
+        send(queue)
+        until(lambda number=number: woken == list(range(number + 1)))  # type: ignore[misc]
+        assert waiting_workers(server, 4 - number)(), "the others sleep on"
+    for thread in threads:
+        thread.join()
+
+
+def test_who_gives_messages_back_wakes_others(url: str, server: redis.Redis, queue: JobQueue) -> None:
+    arrivals, leaving = Arrivals(), GuardedBroker(server)
+    [job_id] = send(queue)
+    assert len(leaving.do_fetch(QUEUE, 1)) == 1
+    with consuming(url, arrivals):
+        until(waiting_workers(server, 1))
+        given_back = time.monotonic()
+        leaving.do_requeue(QUEUE, str(job_id))
+        until(lambda: job_id in arrivals.begun)
+    assert arrivals.begun[job_id] - given_back < POLL_SECONDS / 2
+
+
+def test_a_worker_whose_hands_were_full_goes_on_at_once(url: str, server: redis.Redis, queue: JobQueue) -> None:
+    arrivals = Arrivals()
+    with consuming(url, arrivals, threads=1):
+        until(waiting_workers(server, 1))
+        began = time.monotonic()
+        ids = send(queue, 20)
+        until(lambda: len(arrivals.begun) == 20 and nothing_left(server))
+    assert max(arrivals.begun.values()) - began < 20 * POLL_SECONDS / 4, "it does not sleep between them"
+    assert set(arrivals.begun) == set(ids)
+
+
+def test_an_idle_worker_leaves_promptly(url: str, server: redis.Redis) -> None:
+    consumer = Consumer(url, threads=2, handle=Handled())
+    consumer.start()
+    until(waiting_workers(server, 1))
+    began = time.monotonic()
+    consumer.leave()
+    assert consumer.join(5)
+    consumer.close()
+    assert time.monotonic() - began < 4 * POLL_SECONDS
+
+
+def test_a_waiting_worker_outlives_the_loss_of_its_connection(url: str, server: redis.Redis, queue: JobQueue) -> None:
+    handled = Handled()
+    with consuming(url, handled):
+        until(waiting_workers(server, 1))
+        server.flushall()
+        for client in server.client_list():
+            if client["cmd"] == "blpop":
+                server.client_kill_filter(_id=client["id"])
+        ids = send(queue, 3)
+        until(lambda: sorted(handled.done) == sorted(ids) and nothing_left(server))
 
 
 # ── Losing everything ────────────────────────────────────────────────────────────────────────────

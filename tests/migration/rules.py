@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import sqlparse
 
 _NAME = r"(?:IF NOT EXISTS )?(\w+)"
 _ALWAYS_SAFE = re.compile(
-    r"CREATE (OR REPLACE )?(FUNCTION|TRIGGER|POLICY|TYPE|STATISTICS) |COMMENT ON |GRANT |CREATE TABLE ", re.IGNORECASE
+    r"CREATE (OR REPLACE )?(FUNCTION|TRIGGER|POLICY|TYPE|STATISTICS) |COMMENT ON |GRANT |CREATE TABLE |LOCK TABLE ",
+    re.IGNORECASE,
 )
 _SAFE_ACTIONS = re.compile(
     r"ADD CONSTRAINT \w+ .* NOT VALID$|VALIDATE CONSTRAINT \w+$|ALTER COLUMN \w+ SET (DEFAULT|STATISTICS) |SET \(",
@@ -29,6 +31,7 @@ _CHECK = re.compile(r"(^ADD (CONSTRAINT \w+ )?| )CHECK \(.*\)$", re.IGNORECASE)
 _SMALL = {"api_keys", "webhook_secrets"}
 """A user has few of them: reading all is over at once, and what the checks ask for is tried by the tapes."""
 _CREATE_INDEX = re.compile(rf"CREATE (UNIQUE )?INDEX (CONCURRENTLY )?{_NAME} ON (?:ONLY )?(\w+)", re.IGNORECASE)
+_TAKES = re.compile(r"(?:ALTER TABLE|CREATE TRIGGER .* ON) (\w+) ", re.IGNORECASE)
 _DROP_INDEX = re.compile(r"DROP INDEX CONCURRENTLY IF EXISTS (\w+)$", re.IGNORECASE)
 
 
@@ -62,6 +65,14 @@ def _in_a_transaction(file: _File) -> Iterator[tuple[str, str]]:
     for statement in file.statements:
         if fault := _fault_of(statement, file.tables):
             yield statement, fault
+    taken = {found[1] for each in file.statements if (found := _TAKES.match(each))} - file.tables
+    if len(taken) > 1 and not taken <= _locked_at_first(file):
+        yield file.statements[0], f"takes {', '.join(sorted(taken))} one after another; begin with LOCK TABLE"
+
+
+def _locked_at_first(file: _File) -> set[str]:
+    leading = takewhile(lambda each: each.upper().startswith("LOCK TABLE "), file.statements)
+    return {name for each in leading for name in re.findall(r"\w+", each.split(" IN ")[0])}
 
 
 def _fault_of(statement: str, own: set[str]) -> str | None:
@@ -72,7 +83,8 @@ def _fault_of(statement: str, own: set[str]) -> str | None:
     if table := re.match(r"ALTER TABLE (\w+) (.*)", statement, re.IGNORECASE):
         return None if table[1] in own else _fault_of_actions(table[2], checks=table[1] in _SMALL)
     if table := re.match(r"INSERT INTO (\w+)", statement, re.IGNORECASE):
-        return None if table[1] in own else "writes rows that others may be at"
+        added = table[1] in own or statement.upper().endswith(" ON CONFLICT DO NOTHING")
+        return None if added else "may end in a row that is there already"
     return None if _ALWAYS_SAFE.match(statement) else "is not known to be safe"
 
 

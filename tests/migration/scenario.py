@@ -32,12 +32,14 @@ async def play(record: Recorder) -> None:
     """From the first key to the last file."""
     await _keys(record)
     await _answers_kept(record)
+    await _job_that_expires(record)
     done = await _job_that_succeeds(record)
     await _jobs_that_do_not(record)
     await _webhooks(record)
     await _usage(record)
     await _census(record)
     await _erasure(record, done)
+    await record.call("history.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
 
 
 async def _keys(record: Recorder) -> None:
@@ -112,6 +114,31 @@ async def _claimed(record: Recorder, job_id: UUID, lease: timedelta = MINUTE) ->
     return held
 
 
+async def _succeed(record: Recorder, lease: Lease) -> None:
+    output = OutputRow("small", 0, "resize", "webp", f"outputs/{lease.job_id}/small.webp", 400, 60, 40, "o")
+    end = {"source": SOURCE, "outputs": [output], "usage": USAGE, "stages": STAGES}
+    await record.call("attempts.succeed", EVERYONE, lease, **end)
+
+
+async def _job_that_expires(record: Recorder) -> None:
+    """Kept for no time at all; and one that is never started."""
+    old = {"age": timedelta(0), "limit": 9}
+    job_id = await _created(record, webhook_url="https://client.example/hook")
+    await _queue(record, job_id)
+    await _succeed(record, await _claimed(record, job_id))
+    await record.call("expiry.expire_sources", EVERYONE, **old)
+    await record.call("expiry.expire_outputs", EVERYONE, **old)
+    for _ in ("source", "output"):
+        removals = await record.call("removals.take", EVERYONE, patience=DAY, limit=1)
+        await record.call("removals.strike_out", EVERYONE, removals)
+    await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
+    event = await _held(record, now() + timedelta(hours=1))
+    await record.call("events.forget", EVERYONE, event.event_id)
+    await record.call("expiry.delete_jobs", EVERYONE, **old)
+    await _created(record)
+    await record.call("expiry.lock_never_started", EVERYONE, **old)
+
+
 async def _job_that_succeeds(record: Recorder) -> UUID:
     declared = {"content_length": 1000, "content_type": "image/jpeg"}
     job_id = await _created(record, source=declared, webhook_url="https://client.example/hook")
@@ -125,10 +152,8 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await record.call("dispatch.unsend_all", EVERYONE)
     await record.call("dispatch.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)
-    output = OutputRow("small", 0, "resize", "webp", f"outputs/{job_id}/2/small.webp", 400, 60, 40, "o")
-    end = {"source": SOURCE, "outputs": [output], "usage": USAGE, "stages": STAGES}
-    await record.call("attempts.succeed", EVERYONE, lease, **end)
-    await record.call("attempts.succeed", EVERYONE, lease, **end)  # once more: it is no longer theirs
+    await _succeed(record, lease)
+    await _succeed(record, lease)  # once more: it is no longer theirs
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     return job_id
 
@@ -167,7 +192,7 @@ async def _webhooks(record: Recorder) -> None:
     event = await _held(record, later)
     await record.call("events.record", EVERYONE, event, _try(later, "delivered", next_try_at=None))
     await record.call("deliveries.list_newest", MINE, job_id=event.job_id, user_id=USER, limit=9)
-    await record.call("events.forget", EVERYONE, event.event_id)
+    await record.call("history.delete_events", EVERYONE, age=-DAY, limit=9)
 
 
 async def _held(record: Recorder, at: datetime) -> HeldEvent:

@@ -8,6 +8,7 @@ from tests.migration.rules import faults
 
 from pixelflow.adapters.store.migrate import MIGRATIONS
 
+TRIGGER = "CREATE TRIGGER t AFTER UPDATE ON events FOR EACH ROW EXECUTE FUNCTION f();"
 BEFORE_THE_RULES = ALL[:5]
 """Of the first release, which there was nothing to go on under."""
 
@@ -35,6 +36,8 @@ def test_some_from_before_the_rules_did_not(name: str) -> None:
         "ALTER TABLE jobs ADD CONSTRAINT c CHECK (a IS NULL OR b > 0) NOT VALID;",
         "ALTER TABLE api_keys ADD COLUMN a int CHECK (a >= 1), ADD CHECK ((a IS NULL) = (b IS NULL));",
         "ALTER TABLE jobs SET (autovacuum_vacuum_scale_factor = 0.02);",
+        f"LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE; LOCK TABLE events; ALTER TABLE jobs ADD COLUMN a text; {TRIGGER}",
+        "INSERT INTO removals (job_id) SELECT job_id FROM jobs ON CONFLICT DO NOTHING;",
         "-- DROP TABLE jobs\nCREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ DELETE FROM jobs; SELECT 1 $$;",
         "-- transactional: false\nDROP INDEX CONCURRENTLY IF EXISTS i;\nCREATE INDEX CONCURRENTLY i ON jobs (status);",
     ],
@@ -74,7 +77,9 @@ def test_what_is_safe_passes(text: str) -> None:
         "WITH old AS (SELECT 1) UPDATE jobs SET attempts = 0;",
         "INSERT INTO jobs DEFAULT VALUES;",
         "TRUNCATE events;",
-        "LOCK TABLE jobs;",
+        "ALTER TABLE jobs ADD COLUMN a text; ALTER TABLE events ADD COLUMN a text;",
+        f"ALTER TABLE jobs ADD COLUMN a text; {TRIGGER}",
+        "ALTER TABLE jobs ADD COLUMN a text; LOCK TABLE jobs, events; ALTER TABLE events ADD COLUMN a text;",
         "CLUSTER jobs USING jobs_by_user;",
         "-- transactional: false\nCREATE INDEX CONCURRENTLY i ON jobs (status);",
         "-- transactional: false\nDROP INDEX CONCURRENTLY IF EXISTS other;\nCREATE INDEX CONCURRENTLY i ON jobs (x);",

@@ -159,8 +159,7 @@ def _at(points: Sequence[Sequence[float]], times: Sequence[float], step: float) 
 
 
 def _moments(times: Sequence[float]) -> Any:  # noqa: ANN401  # matplotlib's numbers of days
-    moments = [datetime.fromtimestamp(each, UTC) for each in times]
-    return dates.date2num(moments)  # type: ignore[no-untyped-call]
+    return dates.date2num([datetime.fromtimestamp(each, UTC) for each in times])  # type: ignore[no-untyped-call]
 
 
 def _draw_bars(panel: Shown, values: list[tuple[str, float]], axes: Axes) -> None:

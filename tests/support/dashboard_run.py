@@ -93,7 +93,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--seed", type=int, default=1)
     told = parser.parse_args()
-    settings = {"PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8", "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true"}
+    settings = {
+        "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
+        "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
+        "PIXELFLOW_RATE_LIMIT_ENABLED": "true",
+        "PIXELFLOW_RATE_LIMIT_CAPACITY": "60",
+    }
     with (
         tempfile.TemporaryDirectory() as folder,
         receiving(*REPLIES * 50) as receiver,

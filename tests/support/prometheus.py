@@ -86,8 +86,8 @@ def scraping(
     }
     (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML, too
     port = _free_port()
-    command = [
-        str(program("prometheus")),
+    command: list[str | Path] = [
+        program("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

@@ -2,8 +2,9 @@
 
 - What is none of ours is set aside in a list of the last thousand, counted and logged, and never looked at again.
 - What is of a newer version is parked and offered again every few seconds, untouched, until a newer worker takes it.
-
 - What Redis has given to this worker and never arrived here (a connection that broke at the wrong moment) goes back.
+- Whoever puts a message on the queue leaves a hint in a list beside it, which wakes one worker that waits there. No
+  message depends on it: who is not woken looks by itself, a little later.
 
 dramatiq itself would stop its consumer at the first message that it can't decode, and keep what it had fetched with it;
 and what got lost on the way it would keep for as long as the worker lives.
@@ -20,16 +21,24 @@ import structlog
 from dramatiq.brokers.redis import RedisBroker
 
 from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge, kept_as
+from pixelflow.adapters.queue.waiting import WaitingConsumer
 from pixelflow.contracts.messages import QUEUE
 
 HEARTBEAT_MS = 30_000
 """A worker that is silent for so long is taken for dead, and its messages go back to the queue."""
-MAINTENANCE_PER_MILLION = 100_000
-"""How often, in a million commands, dead workers are looked for."""
+MAINTENANCE_PER_MILLION = 250_000
+"""How often, in a million commands, dead workers are looked for: by a worker that is idle, once a second."""
 MAX_REJECTED = 1000
 PARKED_SECONDS = 5.0
 TIDY_SECONDS = 1.0
 """Between looks for what is parked, and for what was fetched and never arrived."""
+_SEND = """
+redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
+redis.call('rpush', KEYS[2], ARGV[1])
+redis.pcall('lpush', KEYS[3], '')
+redis.pcall('ltrim', KEYS[3], 0, 0)
+"""
+"""What dramatiq does, and a hint. One that nobody waits for is kept for who comes next; a second would tell no more."""
 _OFFER = """
 for _, message_id in ipairs(redis.call('zrangebyscore', KEYS[1], 0, ARGV[1], 'LIMIT', 0, 100)) do
     redis.call('zrem', KEYS[1], message_id)
@@ -66,7 +75,10 @@ class GuardedBroker(RedisBroker):
         self._clock = clock
         self._rejected = rejected
         self._tidy_at = 0.0
+        self._send = client.register_script(_SEND)
         self._offer = client.register_script(_OFFER)
+        self.ran_dry = False
+        """Whether the latest fetch found the queue empty."""
         self._held: set[str] = set()
         """Ids of messages that arrived here and are not acknowledged."""
         self.declare_queue(QUEUE)
@@ -76,6 +88,21 @@ class GuardedBroker(RedisBroker):
         if queue_name not in self.queues:
             self.queues.add(queue_name)
             self.emit_after("declare_queue", queue_name)
+
+    @property
+    def consumer_class(self) -> type[WaitingConsumer]:
+        """What a worker's messages come from."""
+        return WaitingConsumer
+
+    @property
+    def queue_key(self) -> str:
+        """The list of the ids of messages that wait."""
+        return f"{self.namespace}:{QUEUE}"
+
+    @property
+    def hints_key(self) -> str:
+        """The list that idle workers wait at."""
+        return f"{self.namespace}:{QUEUE}.hints"
 
     @property
     def messages_key(self) -> str:
@@ -97,10 +124,30 @@ class GuardedBroker(RedisBroker):
         """The ids that wait for a newer worker, by when to offer them again."""
         return f"{self.namespace}:{QUEUE}.parked"
 
+    def do_enqueue(self, queue_name: str, message_id: str, raw: bytes) -> None:  # noqa: ARG002  # there is only one
+        """Put a message on the queue, and wake a worker."""
+        self._send(keys=[self.messages_key, self.queue_key, self.hints_key], args=[message_id, raw])
+
+    def do_requeue(self, queue_name: str, *message_ids: str | bytes) -> None:
+        """Give messages back, and wake as many workers; one at least, for a hint that who leaves may have taken."""
+        self._dispatch("requeue")(queue_name, *message_ids)  # type: ignore[no-untyped-call]
+        with self.client.pipeline(transaction=False) as hints:  # who waits is woken between the two
+            hints.lpush(self.hints_key, *[""] * max(1, len(message_ids)))
+            hints.ltrim(self.hints_key, 0, 0)
+            hints.execute(raise_on_error=False)
+
+    def await_hint(self, seconds: float) -> None:
+        """Wait until there may be a message, and no longer than that."""
+        try:
+            self.client.blpop([self.hints_key], timeout=seconds)
+        except redis.RedisError:  # the next fetch tells what it is, if it is more than the hints
+            time.sleep(seconds)
+
     def do_fetch(self, queue_name: str, count: int) -> list[bytes]:
         """Up to ``count`` messages that a worker of this release can work on."""
         self._tidy()
         fetched: list[bytes | None] = self._dispatch("fetch")(queue_name, count)  # type: ignore[no-untyped-call]
+        self.ran_dry = not fetched
         # From here on nothing may fail: what arrived would be lost.
         arrived = [raw for raw in fetched if raw is not None and self._judge(raw) is Verdict.TAKE]
         self._held.update(kept_as(raw) for raw in arrived)
@@ -119,7 +166,7 @@ class GuardedBroker(RedisBroker):
         now = self._clock()
         if now < self._tidy_at:
             return
-        self._offer(keys=[self.parked_key, f"{self.namespace}:{QUEUE}"], args=[now])
+        self._offer(keys=[self.parked_key, self.queue_key], args=[now])
         self._settle_strays()
         self._tidy_at = now + TIDY_SECONDS
 

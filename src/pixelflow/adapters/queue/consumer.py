@@ -14,8 +14,8 @@ from dramatiq.worker import Worker
 from pixelflow.adapters.queue.broker import GuardedBroker, connect
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
 
-POLL_MS = 20
-"""An idle worker looks for messages at least this often: it bounds the wait of a job on an idle system."""
+POLL_MS = 250
+"""An idle worker looks for messages at least this often, though nobody gave it a hint; and looks whether to leave."""
 _TIMEOUT_SECONDS = 10.0
 
 

@@ -29,7 +29,8 @@ _SETTINGS = {
     # A migration that changes rows would else find none: the tables' own owner is held to its reach, too.
     "pixelflow.reach": "everyone",
     # Whoever waits for a table has everybody else wait behind them. So not for long; then the others have their turn.
-    "lock_timeout": "1s",
+    # Less than Postgres' `deadlock_timeout`: where two wait for each other, it is we who give up.
+    "lock_timeout": "500ms",
     # The server notices when we are killed, and stops, instead of holding our locks until a long statement is over.
     "client_connection_check_interval": "1s",
 }
