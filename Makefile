@@ -28,9 +28,13 @@ lint: setup ## Format, lint, types and import rules, changing nothing
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## The whole test command: lint and every test, with branch coverage
+test: lint tools ## The whole test command: lint and every test, with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+.PHONY: tools
+tools: ## Get Debian's promtool and prometheus into .tools, for the tests that need them; changes nothing else
+	@sh tests/support/get_prometheus.sh
 
 .PHONY: test-s3
 test-s3: setup ## Try the S3 server that PIXELFLOW_TEST_S3_ENDPOINT, …_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY name
@@ -51,6 +55,14 @@ chaos: setup ## Kill everything at random under real jobs, then count what was l
 .PHONY: bench
 bench: setup ## Measure everything, beside what it stands on, in 20 minutes (ONLY=pixels,latency takes some; README=1 keeps the table)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(README),--readme)
+
+.PHONY: plans
+plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it
+	$(BIN)/python -m tests.plans
+
+.PHONY: tape
+tape: setup ## Keep every statement of this release, which all later schemas have to bear
+	$(BIN)/python -m tests.migration.record
 
 .PHONY: format
 format: setup ## Format the code

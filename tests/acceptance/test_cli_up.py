@@ -24,15 +24,18 @@ def environment(**settings: str) -> dict[str, str]:
     return {**ours, **settings, "PYTHONUNBUFFERED": "1"}
 
 
-def test_a_wrong_setting_is_told_once_before_anything_is_started(home: Path) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"PIXELFLOW_MAX_SOURCE_BYTES": "abc"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}], ids=str
+)
+def test_a_wrong_setting_is_told_once_before_anything_is_started(home: Path, wrong: dict[str, str]) -> None:
     done = subprocess.run(
         [*PIXELFLOW, "up", "--home", str(home)],
-        env=environment(PIXELFLOW_MAX_SOURCE_BYTES="abc"),
+        env=environment(**wrong),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (78, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith("Error: PIXELFLOW_MAX_SOURCE_BYTES is wrong: ")
+    assert line.startswith(f"Error: {next(iter(wrong))} is wrong: ")
     assert list((home / "logs").iterdir()) == []
 
 

@@ -19,6 +19,7 @@ from pixelflow.devstack.stack import Stack
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
+OF_AN_OUTPUT = ["format", "width", "height", "bytes"]
 STAGES = ["claim", "fetch", "wait", "transform", "store", "finish"]
 
 
@@ -104,6 +105,12 @@ def test_one_trace_tells_of_a_job_from_the_request_to_the_webhook(
     ]
     assert {span.attributes["pixelflow.job_id"] for span in (attempt, webhook)} == {job_id}
     assert not any(span.failed for span in spans.values())
+    told = {output["step_id"]: output for output in show(client, job_id)["outputs"]}
+    for name in ("large", "small"):
+        attributes = spans[name].attributes
+        assert [attributes[f"pixelflow.{what}"] for what in OF_AN_OUTPUT] == [told[name][what] for what in OF_AN_OUTPUT]
+    assert spans["fetch"].attributes["pixelflow.bytes"] == len(photo(300, 200))
+    assert spans["transform"].attributes["pixelflow.width"] == 300
     assert receiver.received[0].headers["traceparent"] == f"00-{TRACE}-{webhook.span_id}-01"
 
 
@@ -136,8 +143,23 @@ def test_a_failed_attempt_says_so_where_it_failed(client: httpx.Client, collecto
     wait_for(lambda: "attempt" in spans_of(collector, trace_id), 10)
     spans = spans_of(collector, trace_id)
     assert (spans["transform"].failed, spans["transform"].attributes["error.type"]) == (True, code)
-    assert (spans["attempt"].failed, spans["attempt"].attributes["pixelflow.outcome"]) == (True, "failed")
+    attempt = spans["attempt"]
+    assert (attempt.failed, attempt.attributes["error.type"]) == (True, code)
+    assert attempt.attributes["pixelflow.outcome"] == "failed"
     assert not spans["fetch"].failed
+    assert (spans["finish"].parent_id, spans["finish"].failed) == (attempt.span_id, False)
+
+
+def test_a_manual_retry_goes_on_in_the_trace_of_its_own_request(client: httpx.Client, collector: Collector) -> None:
+    first, retry = TRACE.replace("4b", "cb"), TRACE.replace("4b", "db")
+    created = create(client, resize())
+    upload(created, b"no picture at all")
+    client.post(created["start_url"], headers={"traceparent": f"00-{first}-{CALLER}-01"})
+    finished(client, created["job_id"])
+    url = f"/v1/jobs/{created['job_id']}/retry"
+    assert client.post(url, headers={"traceparent": f"00-{retry}-{CALLER}-01"}).status_code == 202
+    for trace_id in (first, retry):
+        wait_for(lambda trace_id=trace_id: "attempt" in spans_of(collector, trace_id), 10)  # type: ignore[misc]
 
 
 def test_health_checks_are_not_traced_and_strangers_name_no_span(client: httpx.Client, collector: Collector) -> None:

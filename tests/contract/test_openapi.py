@@ -52,6 +52,7 @@ def test_the_routes_are_these() -> None:
         "POST /v1/deliveries/{delivery_id}/replay",
         "POST /v1/webhook-secret/rotate",
         "POST /v1/keys",
+        "GET /v1/usage",
         "GET /v1/keys",
         "DELETE /v1/keys/{key_id}",
     }

@@ -321,3 +321,26 @@ def test_a_copy_that_can_not_be_written_is_not_the_fault_of_storage(
 
 def test_a_signed_url_is_not_shown_in_logs(storage: ObjectStorage, key: str) -> None:
     assert "Signature" not in repr(_upload_url(storage, key))
+
+
+# ── Removing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_objects_are_removed_together_and_those_that_are_gone_do_no_harm(
+    storage: ObjectStorage, key: str, tmp_path: Path
+) -> None:
+    gone = source_key(uuid4())
+    _store(storage, key, tmp_path)
+    for _ in range(2):
+        asyncio.run(storage.remove([gone, key]))
+        assert _size_of(storage, key) is None
+
+
+def test_what_an_attempt_stored_is_not_taken_for_what_another_did(storage: ObjectStorage, tmp_path: Path) -> None:
+    job_id = uuid4()
+    keys = [f"{storage.output_prefix('', job_id, attempt)}/small.webp" for attempt in (1, 12)]
+    for each in keys:
+        _store(storage, each, tmp_path)
+    assert [asyncio.run(storage.remove_attempt(job_id, 1)) for _ in range(2)] == [1, 0]
+    assert [_size_of(storage, each) for each in keys] == [None, len(BODY)]
+    assert asyncio.run(storage.remove_job(job_id)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +16,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.acceptance import pictures
 from tests.integration.job_rows import LEASE, claimed, row_of, rows
+from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
 
 from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.store.database import Connection, Database
-from pixelflow.adapters.telemetry.tracing import Untraced
+from pixelflow.adapters.telemetry.tracing import Untraced, traced
 from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts.problems import ObjectsUnavailableError
 from pixelflow.dataplane.attempt import Attempts, Bounds
@@ -32,6 +34,7 @@ from pixelflow.dataplane.sandbox import Sandbox
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BOUNDS = Bounds(
     max_source_bytes=1_000_000,
     transform=Limits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
@@ -85,15 +88,19 @@ def run(
     scratch = tmp_path_of(sandbox, tmp_path)
 
     def run(job: ClaimedJob, held: HeldLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
-        told: dict[str, Any] = {"sandbox": sandbox, "storages": {"s3_presigned": storage}, **parts}
-        fixed: dict[str, Any] = {
+        told: dict[str, Any] = {
+            "sandbox": sandbox,
+            "storages": {"s3_presigned": storage},
             "bounds": BOUNDS,
             "scratch": scratch,
             "metrics": metrics,
             "tracing": Untraced(),
             "jitter": lambda: 0.0,
+            **parts,
         }
-        Attempts(database=database, **fixed, **told).run(job, held or HeldLease(job.lease, until=0), claim_begun_ns=0)
+        Attempts(database=database, **told).run(
+            job, held or HeldLease(job.lease, until=0), claim_begun_ns=time.time_ns()
+        )
         assert list(scratch.iterdir()) == [], "nothing is left in the scratch folder"
 
     return run
@@ -163,6 +170,27 @@ def test_a_storage_that_is_away_hands_the_job_back_for_later(connection: Connect
     assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 1, "objects_unavailable")
     assert row["run_at"] > datetime.now(UTC)
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["retried"]
+
+
+def test_attempts_that_follow_one_another_stay_in_the_trace_of_the_request(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _job(connection, storage, pictures.photo(), traceparent=TRACEPARENT)
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with traced(role="worker") as tracing:
+            run(job, tracing=tracing, storages={"s3_presigned": Unavailable()})
+            connection.execute("UPDATE jobs SET run_at = now()")
+            again = attempts.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
+            run(again, tracing=tracing)
+        tried = [span for span in collector.spans if span.name == "attempt"]
+    assert {(span.trace_id, span.parent_id) for span in tried} == {tuple(TRACEPARENT.split("-")[1:3])}
+    assert [(span.attributes["pixelflow.outcome"], span.attributes.get("error.type")) for span in tried] == [
+        ("retried", "objects_unavailable"),
+        ("succeeded", None),
+    ]
+    fetched = [span for span in collector.spans if span.name == "fetch"]
+    assert [(span.failed, span.parent_id) for span in fetched] == [(True, tried[0].span_id), (False, tried[1].span_id)]
 
 
 def test_the_last_attempt_that_fails_fails_the_job(connection: Connection, run: Callable[..., None]) -> None:

@@ -112,3 +112,32 @@ def test_a_file_whose_name_is_no_text_is_refused(files: LocalFiles, root: Path) 
     (root / "link.jpg").symlink_to(os.fsdecode(unspeakable))
     with pytest.raises(LocalFilesDisabledError):
         files.resolve(str(root / "link.jpg"))
+
+
+# ── Removing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_one_attempts_outputs_go_and_the_others_and_the_source_stay(files: LocalFiles, root: Path) -> None:
+    photo = root / "photo.jpg"
+    photo.write_bytes(BODY)
+    for attempt in (1, 12):
+        _store(files, f"{files.output_prefix(str(photo), JOB, attempt)}/small.webp")
+    assert [files.remove_attempt(str(photo), JOB, 1) for _ in range(2)] == [1, 0]
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["photo.jpg", "small.webp"]
+    files.remove_job(str(photo), JOB)
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("depth", range(3))
+def test_no_link_leads_a_removal_elsewhere(files: LocalFiles, root: Path, tmp_path: Path, depth: int) -> None:
+    """Whichever of the folders on the way is one."""
+    names = (OUTPUT_FOLDER, str(JOB), "3")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.joinpath(*names[depth + 1 :]).mkdir(parents=True)
+    precious = elsewhere.joinpath(*names[depth + 1 :]) / "precious"
+    precious.write_bytes(BODY)
+    root.joinpath(*names[:depth]).mkdir(parents=True, exist_ok=True)
+    root.joinpath(*names[: depth + 1]).symlink_to(elsewhere)
+    assert files.remove_attempt(str(root / "photo.jpg"), JOB, 3) == 0
+    files.remove_job(str(root / "photo.jpg"), JOB)
+    assert precious.exists()

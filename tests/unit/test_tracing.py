@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pixelflow.adapters.telemetry.tracing import Untraced, trace_id_of
+import pytest
+
+from pixelflow.adapters.telemetry.tracing import Untraced, log_keys
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -14,6 +16,7 @@ def test_without_traces_of_our_own_those_of_others_are_passed_on() -> None:
         assert span.traceparent is None
 
 
-def test_the_id_of_a_trace_is_read_from_what_is_passed_on() -> None:
-    assert trace_id_of(GIVEN) == "4bf92f3577b34da6a3ce929d0e0e4736"
-    assert trace_id_of(None) is None
+@pytest.mark.parametrize(("given", "keys"), [(GIVEN, {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}), (None, {})])
+def test_lines_of_a_log_have_the_id_of_the_trace_if_there_is_one(given: str | None, keys: dict[str, str]) -> None:
+    with Untraced().span("work", parent=given) as span:
+        assert log_keys(span) == keys

@@ -52,7 +52,7 @@ class LocalFiles:
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
         """Where an attempt writes its outputs: under the root of its source, a folder for each attempt."""
-        return str(self._job_folder(source, job_id) / str(attempt))
+        return str(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id) / str(attempt))
 
     def fetch(self, path: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
         """Copy a file, hashing it on the way; returns its bytes and SHA-256 (hex).
@@ -79,18 +79,18 @@ class LocalFiles:
 
     def remove_job(self, source: str, job_id: UUID) -> None:
         """Remove the outputs of all attempts of a job; the source is its owner's file, and stays."""
-        with suppress(LocalFilesDisabledError):  # the root is no longer allowed: nothing there is ours to touch
-            shutil.rmtree(self._job_folder(source, job_id), ignore_errors=True)
+        self._remove(source, (OUTPUT_FOLDER, str(job_id)))
 
     def remove_attempt(self, source: str, job_id: UUID, attempt: int) -> int:
         """As ``remove_job``, of one attempt; returns how many files it had stored."""
-        with suppress(LocalFilesDisabledError):
-            folder = self._job_folder(source, job_id)
-            files = sum(path.is_file() for path in (folder / str(attempt)).glob("*"))
-            shutil.rmtree(folder / str(attempt), ignore_errors=True)
-            with suppress(OSError):  # another attempt's files are there
-                folder.rmdir()
-            return files
+        return self._remove(source, (OUTPUT_FOLDER, str(job_id), str(attempt)))
+
+    def _remove(self, source: str, names: tuple[str, ...]) -> int:
+        with suppress(LocalFilesDisabledError, OSError):  # the root is no longer allowed, or nothing is there
+            with _entered(self._root_of(Path(source)), names[:-1], make=False) as folder:
+                entries = _count(names[-1], folder)
+                shutil.rmtree(names[-1], ignore_errors=True, dir_fd=folder)
+            return entries
         return 0
 
     def store(self, file: IO[bytes], path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
@@ -124,9 +124,6 @@ class LocalFiles:
             self._root_of(Path(_real_path(file)))
             yield file
 
-    def _job_folder(self, source: str, job_id: UUID) -> Path:
-        return self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id)
-
     def _root_of(self, path: Path) -> Path:
         for root in self._roots:
             if path.is_relative_to(root):
@@ -135,22 +132,32 @@ class LocalFiles:
 
 
 @contextmanager
-def _entered(root: Path, names: tuple[str, ...]) -> Iterator[int]:
-    """The folder ``names`` below ``root``, made where it is missing, held open.
+def _entered(root: Path, names: tuple[str, ...], *, make: bool = True) -> Iterator[int]:
+    """The folder ``names`` below ``root``, held open; where it is missing it is made, or else not found.
 
     Gone step by step from one descriptor to the next, so that no link that is put in between leads elsewhere.
     """
     folder = os.open(root, _FOLDER)
     try:
         for name in names:
-            with suppress(FileExistsError):
-                os.mkdir(name, dir_fd=folder)
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=folder)
             inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = inner
         yield folder
     finally:
         os.close(folder)
+
+
+def _count(name: str, folder: int) -> int:
+    inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        with os.scandir(inner) as entries:
+            return sum(1 for _ in entries)
+    finally:
+        os.close(inner)
 
 
 def _write(file: IO[bytes], name: str, folder: int) -> None:

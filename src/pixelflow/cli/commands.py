@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pixelflow import __version__
-from pixelflow.cli import deliveries, demo, exit_codes, jobs, keys, run, submit, webhook
+from pixelflow.cli import deliveries, demo, exit_codes, jobs, keys, run, submit, usage, webhook
 
 _PHOTOS, _WEBHOOKS, _SERVICE = "Photos", "Webhooks", "The service"
 
@@ -25,6 +25,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command(rich_help_panel=_PHOTOS, epilog=exit_codes.legend())(submit.submit)
     app.add_typer(jobs.commands(), name="jobs", rich_help_panel=_PHOTOS)
+    app.command(rich_help_panel=_PHOTOS)(usage.usage)
     app.add_typer(deliveries.commands(), name="deliveries", rich_help_panel=_WEBHOOKS)
     app.add_typer(webhook.commands(), name="webhook", rich_help_panel=_WEBHOOKS)
     app.command(rich_help_panel=_SERVICE)(run.up)

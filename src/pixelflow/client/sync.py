@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import operations, transfers, webhooks, wire
+from pixelflow.client import operations, transfers, usage, webhooks, wire
 from pixelflow.client.errors import mapped
 from pixelflow.client.exchange import Flow, Operation, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
@@ -80,6 +80,8 @@ class Client:
     list_deliveries = _method(webhooks.list_deliveries)
     replay_delivery = _method(webhooks.replay_delivery)
     rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)
+    get_usage_by_day = _method(usage.get_usage_by_day)
+    get_usage_by_user = _method(usage.get_usage_by_user)
 
     def close(self) -> None:
         """Give up all connections."""

@@ -19,6 +19,7 @@ from pixelflow.contracts.events import DeliveryList, Event, ReplayedEvent, Rotat
 from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
+from pixelflow.contracts.usage import UsageByDay, UsageByUser
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -32,6 +33,8 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "created_key": (CreatedKey, "serialization"),
     "key_list": (KeyList, "serialization"),
     "problem": (Problem, "serialization"),
+    "usage_by_day": (UsageByDay, "serialization"),
+    "usage_by_user": (UsageByUser, "serialization"),
     "webhook": (Event, "serialization"),
     "delivery_list": (DeliveryList, "serialization"),
     "replayed_event": (ReplayedEvent, "serialization"),

@@ -10,6 +10,7 @@ from typing import Any
 
 _WHOLE = "must be a whole number"
 _OBJECT = "must be an object"
+_DAY = "must be a day such as 2030-01-31"
 _SENTENCES = {
     "missing": "is required",
     "extra_forbidden": "unknown field; remove it",
@@ -47,6 +48,10 @@ _SENTENCES = {
     "datetime_from_date_parsing": "must be a time such as 2030-01-31T12:00:00Z",
     "datetime_type": "must be a time such as 2030-01-31T12:00:00Z",
     "timezone_aware": "must be a time with its zone, such as 2030-01-31T12:00:00Z",
+    "date_parsing": _DAY,
+    "date_type": _DAY,
+    "date_from_datetime_parsing": _DAY,
+    "date_from_datetime_inexact": _DAY,
     "uuid_parsing": "must be a UUID",
     "uuid_type": "must be a UUID",
 }

@@ -274,7 +274,7 @@ class Jobs:
         except QueueUnavailableError:
             _log.warning("queue unavailable; the relay will send", job_id=str(message.job_id))
             async with self._database.connection(of_user(user_id)) as connection:
-                await dispatch.unsend(connection, [task_id])
+                await dispatch.unsend(connection, {message.job_id: task_id})
 
 
 def _check_not_expired(job: transitions.Standing) -> None:

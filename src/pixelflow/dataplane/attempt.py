@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from pixelflow.adapters.store import attempts
 from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.adapters.store.database import Connection, Database
-from pixelflow.adapters.telemetry.tracing import Tracing
+from pixelflow.adapters.telemetry.tracing import Attributes, Tracing
 from pixelflow.adapters.telemetry.worker_metrics import AttemptEnd, WorkerMetrics
 from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step, output_name
 from pixelflow.contracts.problems import (
@@ -41,7 +41,6 @@ from pixelflow.dataplane.sandbox import Assignment, Sandbox, Transformed
 from pixelflow.dataplane.stages import Stages, traced_attempt
 
 _FINISH_PAUSE_SECONDS = 0.5
-_BAD_ENDS = {AttemptEnd.FAILED, AttemptEnd.RETRIED}
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 
 _log = structlog.get_logger(__name__)
@@ -98,8 +97,8 @@ class Attempts:
         with traced_attempt(self._tracing, job, claim_begun_ns=claim_begun_ns) as span:
             end = self._run(job, held, stages)
             span.tell({"pixelflow.outcome": end})
-            if end in _BAD_ENDS:
-                span.fail(end)
+            if stages.error_code:
+                span.fail(stages.error_code)
         self._metrics.attempt_ended(
             job.source_type,
             end,
@@ -139,8 +138,9 @@ class Attempts:
         """The stages, in order."""
         storage = self._storages[job.source_type]
         with self._private_file() as source:
-            with stages.measured("fetch"):
+            with stages.measured("fetch") as span:
                 source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._bounds.max_source_bytes)
+                span.tell({"pixelflow.bytes": source_bytes})
             with closing(self._transform(job, held, source, stages)) as transformed:
                 held.check()
                 with stages.measured("store"):
@@ -174,14 +174,15 @@ class Attempts:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())
             held.check()
-            with stages.measured("transform"):
+            with stages.measured("transform") as span:
                 begun_ns = time.time_ns()
                 try:
                     transformed = transform(assignment, held.on_child)
                 except JobError:
                     held.check()  # the child died because it was killed on purpose
                     raise
-                stages.tell_steps(steps, transformed.times, begun_ns=begun_ns)
+                stages.tell_steps(steps, transformed, begun_ns=begun_ns)
+                span.tell(_found(transformed))
                 return transformed
 
     def _write_success(self, held: HeldLease, write: Callable[[Connection], bool]) -> None:
@@ -198,6 +199,7 @@ class Attempts:
             return
 
     def _end_badly(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> AttemptEnd:
+        stages.error_code = error.code
         if error.retryable and job.attempts < job.max_attempts:
             end, written = AttemptEnd.RETRIED, self._hand_back(job, error, stages, counted=True)
         else:
@@ -210,13 +212,13 @@ class Attempts:
         return end
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
-        with _outcome_unwritten_is_logged(), self._database.connection() as connection:
+        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
             return attempts.fail(connection, job.lease, error=_told(error), stages=stages.milliseconds)
         return False
 
     def _hand_back(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
         delay = timedelta(seconds=retry_seconds(job.attempts, self._jitter()) if counted else 0)
-        with _outcome_unwritten_is_logged(), self._database.connection() as connection:
+        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
             return attempts.hand_back(
                 connection,
                 job.lease,
@@ -226,6 +228,15 @@ class Attempts:
                 stages=stages.milliseconds,
             )
         return False
+
+
+def _found(transformed: Transformed) -> Attributes:
+    return {
+        "pixelflow.format": transformed.source.format,
+        "pixelflow.width": transformed.source.width,
+        "pixelflow.height": transformed.source.height,
+        "pixelflow.compute_time_ms": transformed.compute_time_ms,
+    }
 
 
 def _told(error: PixelflowError) -> dict[str, str | None]:

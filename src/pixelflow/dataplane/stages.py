@@ -15,7 +15,8 @@ import structlog
 from pixelflow.adapters.store.attempts import ClaimedJob
 from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing, log_keys
 from pixelflow.contracts.pipeline import SOURCE, Step
-from pixelflow.dataplane.protocol import StepTime
+from pixelflow.dataplane.handover import CollectedOutput
+from pixelflow.dataplane.sandbox import Transformed
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Stages:
 
     tracing: Tracing
     milliseconds: dict[str, int] = field(default_factory=dict)
+    error_code: str | None = None
+    """Of what ended the attempt, if it ended badly."""
 
     @property
     def latest(self) -> str | None:
@@ -31,32 +34,47 @@ class Stages:
         return next(reversed(self.milliseconds), None)
 
     @contextmanager
-    def measured(self, name: str) -> Iterator[None]:
+    def measured(self, name: str) -> Iterator[Span]:
         """Time one stage, also when it fails."""
         started = time.monotonic()
         try:
-            with self.tracing.span(name):
-                yield
+            with self.tracing.span(name) as span:
+                yield span
         finally:
             self.milliseconds[name] = round((time.monotonic() - started) * 1000)
 
-    def tell_steps(self, steps: Sequence[Step], times: Sequence[StepTime], *, begun_ns: int) -> None:
+    def tell_steps(self, steps: Sequence[Step], transformed: Transformed, *, begun_ns: int) -> None:
         """Show what a child says of its steps, below the span that we are in and within its time.
 
         Args:
-            steps: of the pipeline.
-            times: since the transform began; they may say anything.
-            begun_ns: when it began, since the epoch.
+            steps: of the pipeline; what is said of others is not shown.
+            transformed: what came of them, and the times, which may say anything.
+            begun_ns: when the transform began, since the epoch.
         """
-        actions, now = {SOURCE: "decode", **{step.id: step.action for step in steps}}, time.time_ns()
-        for each in times:
+        names = {SOURCE: "decode", **{step.id: step.action for step in steps}}
+        made, now = {output.step_id: output for output in transformed.outputs}, time.time_ns()
+        for each in transformed.times:
+            if each.step_id not in names:
+                continue
             ended_ns = min(now, begun_ns + each.ended_us * 1000)
             self.tracing.past(
-                actions.get(each.step_id, "unknown"),
+                names[each.step_id],
                 begun_ns=min(ended_ns, begun_ns + each.begun_us * 1000),
                 ended_ns=ended_ns,
-                attributes={"pixelflow.step_id": each.step_id},
+                attributes={"pixelflow.step_id": each.step_id, **_about(made.get(each.step_id))},
             )
+
+
+def _about(output: CollectedOutput | None) -> Attributes:
+    """What a step wrote, if it did."""
+    if output is None:
+        return {}
+    return {
+        "pixelflow.format": output.format,
+        "pixelflow.width": output.width,
+        "pixelflow.height": output.height,
+        "pixelflow.bytes": output.bytes,
+    }
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pkgutil
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,6 +25,7 @@ from pixelflow.contracts.job import CreateJobRequest
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
 _DAY = timedelta(days=1)
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Forgetful:
@@ -94,6 +95,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "transitions.erase": job,
         "transitions.find": job,
         "transitions.queue": {**job, **queued},
+        "usage.by_day": {"since": _LONG_AGO, "until": _LONG_AGO + 99_999 * _DAY},
         "webhook_secrets.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
         "webhook_secrets.list_valid": {},
         "webhook_secrets.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
@@ -104,7 +106,7 @@ async def _all_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     """Every row of the user's, in every table."""
     rows = {}
     for table in sorted(OF_USERS):
-        is_of_job = table in {"attempts", "outputs"}
+        is_of_job = table in {"attempts", "outputs", "removals"}
         owned = "job_id IN (SELECT job_id FROM jobs WHERE user_id = %s)" if is_of_job else "user_id = %s"
         query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} t WHERE {}").format(sql.Identifier(table), sql.SQL(owned))
         cursor = await connection.execute(query, (user_id,))

@@ -288,6 +288,16 @@ def test_only_trusted_proxies_are_believed_and_only_about_the_last_hop_before_th
     assert other.get("/v1/jobs").status_code == (429 if shared else 401)
 
 
+async def test_an_address_that_is_shut_out_is_told_of_once(settings: Settings) -> None:
+    address = new_address()
+    async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
+        limits = Limits(buckets, Quota(2, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        with capture_logs() as logs:
+            for _ in range(5):
+                await limits.charge_stranger(address)
+    assert [log["address"] for log in logs] == [address]
+
+
 async def test_only_so_many_addresses_are_remembered(settings: Settings) -> None:
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
         limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "PIXELFLOW_SECRETS_KEY": "A" * 43,
     "PIXELFLOW_METRICS_ENABLED": "false",
     "OTEL_BSP_SCHEDULE_DELAY": "60000",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
 }
 
 
@@ -66,5 +67,5 @@ def test_an_api_leaves_though_its_collector_says_nothing() -> None:
     ):
         started = time.monotonic()
         process.terminate()
-        assert process.wait(20) == 0
-        assert time.monotonic() - started < 6, "its goodbye takes two seconds, the end of a process some more"
+        assert process.wait(60) == 0
+        assert time.monotonic() - started < 10, "two seconds, and what a busy machine adds"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
-from psycopg import sql
+from tests.support.databases import new_database
 from tests.support.webhook_receiver import Receiver
 
 from pixelflow.adapters.ids import new_id
@@ -25,6 +23,7 @@ from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.store.events import Bounds
 from pixelflow.adapters.store.migrate import migrate
+from pixelflow.adapters.telemetry.tracing import Tracing
 from pixelflow.contracts.job import CreateJobRequest
 from pixelflow.controlplane.controller.courier import BOUNDS, Courier, Sources
 from pixelflow.controlplane.jobs import Jobs
@@ -32,7 +31,6 @@ from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
 from pixelflow.controlplane.webhook_secrets import WebhookSecrets
 from pixelflow.controlplane.webhooks import Webhooks
-from pixelflow.devstack.postgres import ADMIN, ROLE
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -41,22 +39,11 @@ PIPELINE = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
 
 @pytest.fixture(scope="session")
-def own_database(stack: Stack) -> str:
+def own_database(stack: Stack) -> Iterator[str]:
     """Its URL; migrated."""
-    url = urlsplit(stack.environment["PIXELFLOW_DATABASE_URL"])
-    name = f"webhooks_{uuid4().hex}"
-    with psycopg.connect(
-        host=url.hostname,
-        port=url.port,
-        user=ADMIN,
-        password=stack.home.secrets["postgres_admin"],
-        dbname="postgres",
-        autocommit=True,
-    ) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(ROLE)))
-    mine = url._replace(path=f"/{name}").geturl()
-    migrate(mine)
-    return mine
+    with new_database(stack) as url:
+        migrate(url)
+        yield url
 
 
 @dataclass
@@ -112,6 +99,7 @@ class Office:
         bounds: Bounds | None = None,
         in_hand: int = 64,
         resolve: Resolve | None = None,
+        tracing: Tracing | None = None,
     ) -> AsyncIterator[Courier]:
         """A courier that may call this machine, with the office's clock."""
         outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True), resolve=resolve)
@@ -126,6 +114,7 @@ class Office:
             timeout=patience,
             in_hand=in_hand,
             tried=self.tried.append,
+            tracing=tracing,
         )
         try:
             yield courier

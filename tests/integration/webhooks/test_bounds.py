@@ -8,7 +8,7 @@ import pytest
 from tests.integration.webhooks.conftest import Office, called, settled
 from tests.support.webhook_receiver import Reply, receiving
 
-from pixelflow.adapters.store.events import Bounds
+from pixelflow.adapters.store.events import PILE, Bounds
 
 
 async def test_a_hundred_events_for_a_host_that_hangs_delay_nobody_else(office: Office) -> None:
@@ -26,6 +26,23 @@ async def test_a_hundred_events_for_a_host_that_hangs_delay_nobody_else(office: 
             at_slow = len(slow.received)
     assert took < 1.5, "waited for the host that hangs"
     assert at_slow <= 4
+
+
+async def test_no_pile_of_due_events_hides_what_is_due_behind_it(office: Office) -> None:
+    with receiving(Reply(hangs=True), address="127.0.0.2") as slow, receiving(address="127.0.0.3") as fast:
+        piled = await office.ended_job(slow.url)
+        await office.ended_job(fast.url)
+        await office.rows(
+            """INSERT INTO events (event_id, job_id, run, user_id, type, url, next_try_at)
+               SELECT 'msg_' || gen_random_uuid(), job_id, n, user_id, type, url, next_try_at - interval '1 h'
+               FROM events, generate_series(2, %s) AS n WHERE job_id = %s RETURNING 1""",
+            PILE + 1,
+            piled,
+        )
+        office.clock.turn(seconds=5)
+        async with office.courier(patience=1.5, bounds=Bounds(per_host=4, per_user=64), in_hand=8) as courier:
+            assert await courier.run_once() == 5
+            await called(fast)
 
 
 async def test_one_user_with_many_slow_hosts_leaves_room_for_others(office: Office, other_office: Office) -> None:

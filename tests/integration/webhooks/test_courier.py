@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 from tests.integration.webhooks.conftest import TRACEPARENT, Office, called, settled
+from tests.support.otlp_collector import collecting
 from tests.support.webhook_receiver import Received, Reply, receiving
 
+from pixelflow.adapters.telemetry.tracing import traced
 from pixelflow.contracts.problems import NotFoundError
 from pixelflow.controlplane.controller.courier import LEASE
 
@@ -70,6 +72,27 @@ async def test_500_then_silence_then_200_are_three_tries_with_one_id(office: Off
     assert told[0].next_attempt_at is None
     assert office.tried == ["retried", "retried", "delivered"], "the metrics are told of each"
     assert 250 <= told[1].latency_ms < 3000
+
+
+async def test_every_try_is_a_span_in_the_trace_of_the_job_and_the_receiver_gets_its_own(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collecting() as collector, receiving(Reply(500), Reply(hangs=True), Reply(200)) as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with traced(role="controller") as tracing:
+            await office.ended_job(receiver.url + "?token=hush", status="canceled")
+            async with office.courier(patience=0.3, tracing=tracing) as courier:
+                for seconds in (0, 5, 30):
+                    office.clock.turn(seconds=seconds)
+                    await settled(courier)
+        tries, sent = collector.spans, b"".join(collector.bodies)
+    assert {(span.trace_id, span.parent_id) for span in tries} == {tuple(TRACEPARENT.split("-")[1:3])}
+    assert [span.attributes.get("error.type") for span in tries] == ["500", "target_timeout", None]
+    assert [span.attributes["pixelflow.attempt"] for span in tries] == [1, 2, 3]
+    assert [received.headers["traceparent"].split("-")[2] for received in receiver.received] == [
+        span.span_id for span in tries
+    ]
+    assert b"hush" not in sent
 
 
 async def test_the_schedule_is_the_documented_one_and_ends_exhausted(office: Office) -> None:

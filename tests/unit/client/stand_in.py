@@ -202,6 +202,8 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, path: str) -> str:
         if path.startswith("/bucket/"):
             return "put" if self.command == "PUT" else "download"
+        if path == "/v1/usage":
+            return "usage"
         if path == "/v1/jobs":
             return "create" if self.command == "POST" else "list"
         if self.command == "DELETE":
@@ -311,6 +313,19 @@ class Handler(BaseHTTPRequestHandler):
         rows = [row for row in rows if row["status"] in query.get("status", [row["status"]])]
         following = str(start + limit) if start + limit < len(rows) else None
         self._json(200, {"data": rows[start : start + limit], "next_cursor": following})
+
+    def _usage(self, url: SplitResult, _: bytes) -> None:
+        """Two days, or two users on a page each; the sums are beyond what a double holds."""
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        sums = {"jobs": 2, "pixels_processed": 2**53 + 1, "bytes_saved": 4_849_876, "compute_time_ms": 68_000}
+        days = {"from": query.get("from", "2026-11-23"), "to": query.get("to", "2026-11-25")}
+        answer = {**days, "user_id": query.get("user_id"), "group_by": query["group_by"], "total": sums}
+        if query["group_by"] == "day":
+            rows = [{"day": "2026-11-23", **sums}, {"day": "2026-11-24", **dict.fromkeys(sums, 0)}]
+            return self._json(200, {**answer, "data": rows})
+        last = "cursor" in query
+        rows = [{"user_id": "=zoe" if last else "acme", **sums, "jobs": 1}]
+        return self._json(200, {**answer, "data": rows, "next_cursor": None if last else "acme"})
 
     def _download(self, url: SplitResult, _: bytes) -> None:
         self._answer(200, self.server.output_bytes(url.path.rsplit("/", 1)[1].split(".")[0]))

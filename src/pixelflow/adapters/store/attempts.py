@@ -1,7 +1,9 @@
 """What a worker writes. Synchronous, for its threads.
 
 Every write after the claim is fenced: it carries the lease token that the claim gave out, and touches nothing when the
-row has moved on.
+row has moved on. It asks for a lease, which a row has as long as it is ``processing`` (a constraint says so), and not
+for the status: the planner would find its one row by the index of all leases, which may be many more than when it last
+counted.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) 
         """
         UPDATE jobs SET lease_until = now() + %(lease)s
         FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS held (job_id, token)
-        WHERE jobs.job_id = held.job_id AND jobs.lease_token = held.token AND jobs.status = 'processing'
+        WHERE jobs.job_id = held.job_id AND jobs.lease_token = held.token AND lease_until IS NOT NULL
         RETURNING jobs.job_id, jobs.lease_token
         """,
         {"lease": lease, "job_ids": [held.job_id for held in leases], "tokens": [held.token for held in leases]},
@@ -143,7 +145,7 @@ def succeed(
             UPDATE jobs SET status = 'succeeded', finished_at = now(), lease_until = NULL, error = NULL,
                             source_bytes = %(bytes)s, source_sha256 = %(sha256)s, source_format = %(format)s,
                             source_width = %(width)s, source_height = %(height)s
-            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
+            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND lease_until IS NOT NULL
             RETURNING job_id, user_id, lease_token
         ), kept AS (
             INSERT INTO outputs (job_id, step_id, position, action, format, object_key, bytes, width, height, sha256)
@@ -177,7 +179,7 @@ def fail(connection: Connection, lease: Lease, *, error: Mapping[str, Any], stag
         """
         WITH done AS (
             UPDATE jobs SET status = 'failed', finished_at = now(), lease_until = NULL, error = %(error)s
-            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
+            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND lease_until IS NOT NULL
             RETURNING job_id, lease_token
         ), closed AS (
             UPDATE attempts SET ended_at = now(), outcome = 'failed', error = %(error)s, stages = %(stages)s
@@ -214,7 +216,7 @@ def hand_back(
         WITH done AS (
             UPDATE jobs SET status = 'queued', run_at = now() + %(delay)s, lease_until = NULL, error = %(error)s,
                             attempts = attempts - %(uncounted)s, task_id = gen_random_uuid(), relayed_at = NULL
-            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
+            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND lease_until IS NOT NULL
             RETURNING job_id, lease_token
         ), closed AS (
             UPDATE attempts SET ended_at = now(), outcome = 'retried', error = %(error)s, stages = %(stages)s

@@ -5,7 +5,7 @@ Rows are taken with ``SKIP LOCKED``, so that several controllers share the work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -24,15 +24,22 @@ class QueuedRow:
 
 
 async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit: int) -> list[QueuedRow]:
-    """Due rows whose message was never sent, or not seen for ``stale``; they count as relayed from now on."""
+    """Due rows whose message was never sent, or not seen for ``stale``; they count as relayed from now on.
+
+    Two questions, each of which ends where its part of the index does: one for both would look at the whole queue.
+    """
     cursor = await connection.execute(
         """
-        WITH due AS (
+        WITH never_sent AS (
             SELECT job_id FROM jobs
-            WHERE status = 'queued' AND run_at <= now() AND (relayed_at IS NULL OR relayed_at < now() - %(stale)s)
-            ORDER BY relayed_at NULLS FIRST, run_at
-            LIMIT %(limit)s
-            FOR UPDATE SKIP LOCKED
+            WHERE status = 'queued' AND relayed_at IS NULL AND run_at <= now()
+            ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), not_seen AS (
+            SELECT job_id FROM jobs
+            WHERE status = 'queued' AND relayed_at < now() - %(stale)s AND run_at <= now()
+            ORDER BY relayed_at LIMIT %(limit)s - (SELECT count(*) FROM never_sent) FOR UPDATE SKIP LOCKED
+        ), due AS (
+            SELECT job_id FROM never_sent UNION ALL SELECT job_id FROM not_seen
         )
         UPDATE jobs SET relayed_at = now() FROM due WHERE jobs.job_id = due.job_id
         RETURNING jobs.job_id, task_id, run_at, traceparent
@@ -42,10 +49,20 @@ async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit
     return sorted((QueuedRow(**row) for row in await cursor.fetchall()), key=lambda row: row.run_at)
 
 
-async def unsend(connection: AsyncConnection, task_ids: Sequence[UUID]) -> None:
-    """Say that these messages could not be sent after all; the relay's next round sends them."""
+async def unsend(connection: AsyncConnection, task_ids: Mapping[UUID, UUID]) -> None:
+    """Say that the messages of these jobs could not be sent after all; the relay's next round sends them.
+
+    Args:
+        connection: where to.
+        task_ids: of the messages, by their jobs; a job that has another one by now is left as it is.
+    """
     await connection.execute(
-        "UPDATE jobs SET relayed_at = NULL WHERE task_id = ANY(%s) AND status = 'queued'", (list(task_ids),)
+        """
+        UPDATE jobs SET relayed_at = NULL
+        FROM unnest(%s::uuid[], %s::uuid[]) AS unsent (job_id, task_id)
+        WHERE jobs.job_id = unsent.job_id AND jobs.task_id = unsent.task_id AND status = 'queued'
+        """,
+        (list(task_ids), list(task_ids.values())),
     )
 
 

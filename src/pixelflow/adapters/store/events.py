@@ -33,6 +33,10 @@ class HeldEvent:
     traceparent: str | None
 
 
+PILE = 500
+"""So many due events may be of hosts and users at their bounds, and hide what is due behind them."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """How many events may be in couriers' hands at once."""
@@ -46,18 +50,24 @@ async def take_due(
 ) -> list[HeldEvent]:
     """Take due events, the longest due first, of hosts and users that are below their bounds.
 
-    Visits each host that has something pending through the index, so that a pile of events for one host is no obstacle
-    to the others («loose index scan», PostgreSQL wiki). Couriers that take at the same moment may exceed a bound by
-    what each of them takes.
+    Looks at the hosts of what has been due the longest. Where that is a pile, it visits each host that has something
+    pending through the index instead, so that the pile is no obstacle to the others («loose index scan», PostgreSQL
+    wiki). Couriers that take at the same moment may exceed a bound by what each of them takes.
     """
     cursor = await connection.execute(
         """
-        WITH RECURSIVE hosts AS (
-            (SELECT host FROM events WHERE status = 'pending' ORDER BY host LIMIT 1)
+        WITH RECURSIVE longest_due AS (
+            SELECT host FROM events WHERE status = 'pending' AND next_try_at <= %(now)s
+            ORDER BY next_try_at LIMIT %(pile)s
+        ), every_host AS (
+            (SELECT host FROM events WHERE status = 'pending' AND (SELECT count(*) FROM longest_due) = %(pile)s
+             ORDER BY host LIMIT 1)
             UNION ALL
             SELECT (SELECT events.host FROM events
-                    WHERE status = 'pending' AND events.host > hosts.host ORDER BY events.host LIMIT 1)
-            FROM hosts WHERE hosts.host IS NOT NULL
+                    WHERE status = 'pending' AND events.host > every_host.host ORDER BY events.host LIMIT 1)
+            FROM every_host WHERE every_host.host IS NOT NULL
+        ), hosts AS (
+            SELECT host FROM longest_due UNION SELECT host FROM every_host
         ), held AS (
             SELECT host, user_id, count(*) AS count FROM events WHERE lease_until > %(now)s GROUP BY host, user_id
         ), at_bound AS (
@@ -96,6 +106,7 @@ async def take_due(
             "per_host": bounds.per_host,
             "per_user": bounds.per_user,
             "limit": limit,
+            "pile": PILE,
         },
     )
     return [HeldEvent(**row) for row in await cursor.fetchall()]

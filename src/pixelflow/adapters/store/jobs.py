@@ -107,16 +107,17 @@ async def list_newest(
 ) -> list[JobRow]:
     """The user's jobs, newest first, from ``before`` on (exclusive: creation time and id of the last job seen)."""
     created_at, job_id = before or (None, None)
+    # Conditions are there or not, never «this is null, or»: Postgres keeps one plan for all values of a statement that
+    # is sent often, and for such a condition that is one which reads and sorts all of a user's jobs.
+    of_status = "" if status is None else "AND jobs.status = %(status)s"
+    behind = "" if before is None else "AND (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s)"
     cursor = await connection.execute(
         f"""
         SELECT {_COLUMNS} {_FROM}
-        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL
-          AND (%(status)s::text IS NULL OR jobs.status = %(status)s)
-          AND (%(created_at)s::timestamptz IS NULL
-               OR (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s::uuid))
+        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL {of_status} {behind}
         ORDER BY jobs.created_at DESC, jobs.job_id DESC
         LIMIT %(limit)s
-        """,  # fixed column names
+        """,  # fixed column names and conditions
         {"user_id": user_id, "status": status, "created_at": created_at, "job_id": job_id, "limit": limit},
     )
     return [JobRow(**row) for row in await cursor.fetchall()]

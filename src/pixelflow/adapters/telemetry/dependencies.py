@@ -60,50 +60,49 @@ class Dependencies:
                     self._judged(dependency, up=verdict == "ok")
             return self._kept
 
-    async def ask_for_ever(self) -> None:
+    async def ask_until(self, stop: asyncio.Event) -> None:
         """Ask also while nobody wants to know, so that what the metrics tell is of now."""
-        while True:
+        while not stop.is_set():
             try:
                 await self.verdicts()
             except Exception:  # noqa: BLE001  # a bug of one check must not end it for good
                 _log.exception("dependencies not asked")
-            await asyncio.sleep(ROUND_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), ROUND_SECONDS)
 
 
 @asynccontextmanager
 async def asked(dependencies: Dependencies) -> AsyncIterator[None]:
     """Have them asked for as long as the context lasts."""
-    asking = asyncio.create_task(dependencies.ask_for_ever())
+    stop = asyncio.Event()
+    asking = asyncio.create_task(dependencies.ask_until(stop))
     try:
         yield
     finally:
-        asking.cancel()
-        with suppress(asyncio.CancelledError):
-            await asking
+        stop.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asking, _GOODBYE_SECONDS)
 
 
 @contextmanager
 def asked_in_a_thread(opened: Callable[[], AbstractAsyncContextManager[Dependencies]]) -> Iterator[None]:
     """The same, for a process that has no event loop; ``opened`` makes them in the one that they get."""
-    loop = asyncio.new_event_loop()
-    asking = loop.create_task(_open_and_ask(opened))
-    thread = threading.Thread(target=_run, args=(loop, asking), name="dependencies", daemon=True)
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    asking = _open_and_ask(opened, stop)
+    thread = threading.Thread(target=loop.run_until_complete, args=(asking,), name="dependencies", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        loop.call_soon_threadsafe(asking.cancel)
-        thread.join(_GOODBYE_SECONDS)  # a server that hangs is not waited for
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(_GOODBYE_SECONDS)
+        # A server that hangs is not waited for, and what is left of the question goes without a word.
+        loop.set_exception_handler(lambda _loop, _left: None)
 
 
-async def _open_and_ask(opened: Callable[[], AbstractAsyncContextManager[Dependencies]]) -> None:
+async def _open_and_ask(opened: Callable[[], AbstractAsyncContextManager[Dependencies]], stop: asyncio.Event) -> None:
     async with opened() as dependencies:
-        await dependencies.ask_for_ever()
-
-
-def _run(loop: asyncio.AbstractEventLoop, asking: asyncio.Task[None]) -> None:
-    with suppress(asyncio.CancelledError):
-        loop.run_until_complete(asking)
+        await dependencies.ask_until(stop)
 
 
 async def _judge(check: Check) -> Verdict:

@@ -119,15 +119,9 @@ class Untraced:
         """Nothing is of interest."""
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """The id of the trace: 32 hexadecimal digits."""
-    return traceparent.split("-")[1] if traceparent else None
-
-
 def log_keys(span: Span) -> dict[str, str]:
-    """What lines within a span say of it; nothing where there is no trace."""
-    trace_id = trace_id_of(span.traceparent)
-    return {"trace_id": trace_id} if trace_id else {}
+    """What lines of the log have while the span is open: the id of its trace, 32 hexadecimal digits, if it has one."""
+    return {"trace_id": span.traceparent.split("-")[1]} if span.traceparent else {}
 
 
 @contextmanager

@@ -12,7 +12,17 @@ from starlette.middleware import Middleware
 from pixelflow import __version__
 from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
 from pixelflow.adapters.telemetry.tracing import Tracing
-from pixelflow.controlplane.api import deliveries, document, health, idempotency, jobs, keys, problems, webhook_secret
+from pixelflow.controlplane.api import (
+    deliveries,
+    document,
+    health,
+    idempotency,
+    jobs,
+    keys,
+    problems,
+    usage,
+    webhook_secret,
+)
 from pixelflow.controlplane.api.envelope import Envelope
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.api.traced import Traced
@@ -59,5 +69,6 @@ def make_app(
     app.include_router(deliveries.router)
     app.include_router(webhook_secret.router)
     app.include_router(keys.router)
+    app.include_router(usage.router)
     document.install(app)
     return app

@@ -154,6 +154,20 @@ _KEY: dict[str, Any] = {
 CREATED_KEY: dict[str, Any] = _KEY | {"key": "pf_3f9c1b7a20de_…"}
 KEYS: dict[str, Any] = {"data": [_KEY]}
 
+_SUMS: dict[str, Any] = {"jobs": 2, "pixels_processed": 460_800, "bytes_saved": 4_849_876, "compute_time_ms": 68}
+USAGE: dict[str, Any] = {
+    "from": "2026-11-23",
+    "to": "2026-11-25",
+    "user_id": "acme",
+    "group_by": "day",
+    "total": _SUMS,
+    "data": [
+        {"day": "2026-11-23", **_SUMS},
+        {"day": "2026-11-24", **dict.fromkeys(_SUMS, 0)},
+    ],
+}
+USAGE_CSV = "day,jobs,pixels_processed,bytes_saved,compute_time_ms\r\n2026-11-23,2,460800,4849876,68\r\n"
+
 HEALTHY: dict[str, Any] = {"status": "ok"}
 READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "object_storage": "ok"}}
 
@@ -170,6 +184,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "rotate_webhook_secret": ROTATED,
     "create_key": CREATED_KEY,
     "list_keys": KEYS,
+    "get_usage": USAGE,
     "get_job": JOB,
     "list_jobs": JOBS,
     "healthz": HEALTHY,

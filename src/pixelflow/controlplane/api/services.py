@@ -25,6 +25,7 @@ from pixelflow.controlplane.keys import Keys
 from pixelflow.controlplane.limits import Limits
 from pixelflow.controlplane.seal import Seal
 from pixelflow.controlplane.shown_jobs import ShownJobs
+from pixelflow.controlplane.shown_usage import ShownUsage
 from pixelflow.controlplane.tokens import Tokens, open_tokens
 from pixelflow.controlplane.webhook_secrets import WebhookSecrets
 from pixelflow.controlplane.webhooks import Webhooks
@@ -41,6 +42,7 @@ class Services:
     dependencies: Dependencies
     jobs: Jobs
     shown_jobs: ShownJobs
+    shown_usage: ShownUsage
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
     keys: Keys
@@ -89,6 +91,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 dependencies=dependencies,
                 jobs=jobs,
                 shown_jobs=ShownJobs(settings, database=database, objects=objects),
+                shown_usage=ShownUsage(database),
                 webhooks=Webhooks(database),
                 webhook_secrets=WebhookSecrets(database, Seal(secrets_key), new_id=new_id),
                 keys=Keys(database),

@@ -138,10 +138,13 @@ class Courier:
         try:
             await self._try_and_record(event, span, log)
         except DependencyError as error:  # it is due again when its lease is over, by this courier or another
+            span.fail(error.code)
             log.warning("webhook not delivered: a dependency is not available", code=error.code, reason=error.detail)
         except UnsealingError as error:  # likewise: events wait until the key is back
+            span.fail(type(error).__name__)
             log.warning("webhook not delivered: its secret does not open", reason=str(error))
         except Exception:
+            span.fail(PixelflowError.code)
             log.exception("webhook not delivered")
             await self._record_bug(event, log)
 
@@ -223,13 +226,20 @@ def _headers(event: HeldEvent, body: bytes, secrets: list[str], now: datetime) -
 def _attributes(event: HeldEvent) -> Attributes:
     """The receiver by its host alone: what else is in the URL may be a secret of its owner's."""
     return {
-        "server.address": urlsplit(event.url).hostname or "",
+        "server.address": _host(event.url),
         "http.request.method": "POST",
         "pixelflow.job_id": str(event.job_id),
         "pixelflow.event_id": event.event_id,
         "pixelflow.event_type": event.type,
         "pixelflow.attempt": event.tries + 1,
     }
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # judged when it is called
+        return ""
 
 
 def _tell(span: Span, made: Try) -> None:

@@ -17,7 +17,7 @@ from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
 from pixelflow.controlplane.retention import Periods
 
 BATCH = 500
-LEFT_BATCH = 50
+NEVER_STARTED_BATCH = 50
 """Jobs that were never started are erased one by one, in one transaction."""
 
 _log = structlog.get_logger(__name__)
@@ -47,15 +47,15 @@ class Expirer:
     async def run_once(self) -> int:
         """Mark some of what is due; returns how much."""
         kept = self._periods
-        left = await self._erase_never_started(kept.upload)
+        never_started = await self._erase_never_started(kept.upload)
         sources = await self._some(expiry.expire_sources, kept.source)
         outputs = await self._some(expiry.expire_outputs, kept.output)
         # Jobs go after their files: while more of those expire, it would look in vain at a growing pile.
         jobs = 0 if sources or outputs else await self._some(expiry.delete_jobs, kept.job)
-        if total := left + sources + outputs + jobs:
-            _log.info("expired", never_started=left, sources=sources, outputs=outputs, jobs=jobs)
-        if left:
-            self._removed(RemovedKind.UPLOAD, left)
+        if total := never_started + sources + outputs + jobs:
+            _log.info("expired", never_started=never_started, sources=sources, outputs=outputs, jobs=jobs)
+        if never_started:
+            self._removed(RemovedKind.UPLOAD, never_started)
         if jobs:
             self._removed(RemovedKind.JOB, jobs)
         return total
@@ -69,7 +69,7 @@ class Expirer:
     async def _erase_never_started(self, age: timedelta) -> int:
         """As if their owners had: the pruner removes what was uploaded. Nobody is told, since nothing has happened."""
         async with self._database.connection() as connection, connection.transaction():
-            due = await expiry.lock_never_started(connection, age=age, limit=LEFT_BATCH)
+            due = await expiry.lock_never_started(connection, age=age, limit=NEVER_STARTED_BATCH)
             for job in due:
                 await transitions.erase(connection, job_id=job.job_id, user_id=job.user_id)
                 await idempotency.forget_job(connection, job_id=job.job_id, user_id=job.user_id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import UUID
 
 import structlog
 
@@ -59,7 +58,7 @@ class Relay:
         try:
             missing = await asyncio.to_thread(self._send_missing, rows)
         except QueueUnavailableError:
-            await self._release([row.task_id for row in rows])
+            await self._release(rows)
             raise
         if missing:
             _log.info("relayed", messages=missing)
@@ -74,6 +73,6 @@ class Relay:
             self._enqueued()
         return len(missing)
 
-    async def _release(self, task_ids: list[UUID]) -> None:
+    async def _release(self, rows: list[dispatch.QueuedRow]) -> None:
         async with self._database.connection() as connection:
-            await dispatch.unsend(connection, task_ids)
+            await dispatch.unsend(connection, {row.job_id: row.task_id for row in rows})

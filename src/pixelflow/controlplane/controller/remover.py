@@ -79,19 +79,28 @@ class Remover:
     async def _remove_files(self, kind: RemovedKind, due: Sequence[Removal]) -> int:
         local = [removal for removal in due if removal.source_type == SourceType.LOCAL_FILE]
         stored = [removal for removal in due if removal.source_type != SourceType.LOCAL_FILE]
-        removed = await asyncio.to_thread(self._remove_local, local)
+        removed = await asyncio.to_thread(self._remove_local, kind, local)
         match kind:
             case RemovedKind.SOURCE:
                 return removed + await self._remove_objects([source_key(removal.job_id) for removal in stored])
             case RemovedKind.OUTPUT:
-                return removed + await self._remove_objects([key for each in stored for key in each.output_keys])
+                return removed + await self._remove_objects(_keys(stored))
         return removed + sum([await self._objects.remove_attempt(each.job_id, each.attempt) for each in stored])
 
-    def _remove_local(self, due: Sequence[Removal]) -> int:
-        """Of the attempts; a source under a local root is its owner's file, and never written down."""
-        return sum(self._local_files.remove_attempt(each.source_key, each.job_id, each.attempt) for each in due)
+    def _remove_local(self, kind: RemovedKind, due: Sequence[Removal]) -> int:
+        """Never a source: under a local root that is its owner's file, and nobody has written it down."""
+        if kind is RemovedKind.ORPHAN:
+            return sum(self._local_files.remove_attempt(each.source_key, each.job_id, each.attempt) for each in due)
+        if kind is RemovedKind.OUTPUT:
+            for each in due:
+                self._local_files.remove_job(each.source_key, each.job_id)
+        return len(_keys(due))
 
     async def _remove_objects(self, keys: Sequence[str]) -> int:
         if keys:
             await self._objects.remove(keys)
         return len(keys)
+
+
+def _keys(due: Sequence[Removal]) -> list[str]:
+    return [key for each in due for key in each.output_keys]

@@ -1,0 +1,58 @@
+"""The controller as a process: its loops are those of retention, with what was set, and its metrics tell of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from tests.acceptance.running import wait_for
+from tests.integration.retention.conftest import Scene
+from tests.support.scraped import Scrape
+
+from pixelflow.adapters.objects import source_key
+from pixelflow.devstack.stack import Stack
+
+SET = {
+    "PIXELFLOW_METRICS_PORT": "0",
+    "PIXELFLOW_LOG_FORMAT": "json",
+    "PIXELFLOW_RETENTION_UPLOAD_DAYS": "3",
+    "PIXELFLOW_RETENTION_HISTORY_DAYS": "4",
+}
+
+
+@contextmanager
+def controller(stack: Stack) -> Iterator[str]:
+    """The address of a controller's metrics, while it runs."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pixelflow", "controller"],
+        env={**os.environ, **stack.environment, **SET},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        try:
+            lines = (json.loads(line) for line in process.stderr)
+            served = next(line for line in lines if line["event"] == "metrics served")
+            yield f"http://{served['address']}:{served['port']}/metrics"
+        finally:
+            process.terminate()
+            process.stderr.read()
+
+
+async def test_the_controller_removes_what_was_set_and_tells_of_it(scene: Scene, quiet_stack: Stack) -> None:
+    never_started = scene.age(scene.put("created"), days=3.1)
+    waits = scene.age(scene.put("created"), days=2.9)
+    tried_again = scene.age(scene.hand_back(scene.put("queued")), days=4.1)
+    with controller(quiet_stack) as url:
+
+        def told() -> dict[str, float]:
+            return Scrape(httpx.get(url).text).by("kind", "pixelflow_retention_removed_total")
+
+        wait_for(lambda: told() == {"upload": 1, "orphan": 1, "attempt": 1}, 15)
+        wait_for(lambda: not scene.keys(never_started), 15)
+    assert scene.keys() == {source_key(waits), source_key(tried_again)}

@@ -1,0 +1,229 @@
+"""The story that a tape is recorded from: calls each function of the store at least once, as the service does.
+
+Every statement has something to do, so that each part of it is tried. One row at a time, so that answers have an order.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.migration.recorder import Recorder
+from tests.migration.tape import now
+
+from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.adapters.store.database import EVERYONE, Reach, of_key, of_user
+from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
+from pixelflow.contracts.job import CreateJobRequest, JobStatus
+
+USER = "acme"
+MINE: Reach = of_user(USER)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+OVER = -MINUTE
+"""A lease that has run out when it is given."""
+ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
+STAGES = {"fetch": 1}
+SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
+USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
+
+
+async def play(record: Recorder) -> None:
+    """From the first key to the last file."""
+    await _keys(record)
+    await _answers_kept(record)
+    await _job_that_expires(record)
+    done = await _job_that_succeeds(record)
+    await _jobs_that_do_not(record)
+    await _webhooks(record)
+    await _usage(record)
+    await _census(record)
+    await _erasure(record, done)
+    await record.call("history.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
+
+
+async def _keys(record: Recorder) -> None:
+    new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "most": 9}
+    new |= {"rate_limit": 60, "rate_limit_key": "k1"}
+    await record.call("keys.is_past", MINE, now() + DAY)
+    await record.call("keys.insert", MINE, key_id="k1", expires_at=now() + DAY, **new)
+    await record.call("keys.insert", MINE, key_id="k1", expires_at=None, **new)
+    await record.call("keys.find_valid", of_key("k1"), "k1", stale=MINUTE)
+    await record.call("keys.touch", of_key("k1"), "k1", stale=MINUTE)
+    await record.call("keys.find_user", EVERYONE, "k1")
+    await record.call("keys.revoke", MINE, key_id="k1", user_id=USER)
+    await record.call("keys.list_all", MINE, user_id=USER, limit=9)
+
+
+async def _answers_kept(record: Recorder) -> None:
+    mine = {"user_id": USER, "key": "order-1"}
+    asked = {**mine, "fingerprint": b"f", "lease": MINUTE, "keep": DAY}
+    job_id, holder = uuid4(), uuid4()
+    await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=job_id, holder=holder)
+    await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=uuid4())
+    await record.call("idempotency.release", MINE, **mine, holder=holder)
+    await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=holder)
+    await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, sealed=b"sealed")
+    await record.call("idempotency.find", MINE, **mine)
+    await record.call("idempotency.forget_job", MINE, user_id=USER, job_id=job_id)
+    await record.call("idempotency.find", MINE, **mine)
+    await record.call("idempotency.delete_expired", EVERYONE, keep=-MINUTE, limit=9)
+
+
+def _request(**fields: Any) -> CreateJobRequest:  # noqa: ANN401 - of any field
+    step = {"id": "small", "action": "resize", "width": 60, "format": "webp"}
+    return CreateJobRequest.model_validate({"pipeline": [step], "metadata": {"sku": "A-17"}, **fields})
+
+
+async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - as above
+    job_id = uuid4()
+    await record.call(
+        "jobs.insert",
+        MINE,
+        job_id=job_id,
+        user_id=USER,
+        request=_request(**fields),
+        source_key=f"uploads/{job_id}/source",
+        max_attempts=2,
+    )
+    return job_id
+
+
+async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UUID:
+    task_id = uuid4()
+    before = [JobStatus.FAILED, JobStatus.CANCELED] if new_run else [JobStatus.CREATED]
+    await record.call("transitions.find", MINE, job_id=job_id, user_id=USER)
+    await record.call(
+        "transitions.queue",
+        MINE,
+        job_id=job_id,
+        user_id=USER,
+        moved_from=before,
+        new_run=new_run,
+        task_id=task_id,
+        source_bytes=1000,
+        traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
+    )
+    return task_id
+
+
+async def _claimed(record: Recorder, job_id: UUID, lease: timedelta = MINUTE) -> Lease:
+    claimed = await record.call("attempts.claim", EVERYONE, job_id=job_id, worker_id="worker", lease=lease)
+    assert claimed is not None
+    held: Lease = claimed.lease
+    return held
+
+
+async def _succeed(record: Recorder, lease: Lease) -> None:
+    output = OutputRow("small", 0, "resize", "webp", f"outputs/{lease.job_id}/small.webp", 400, 60, 40, "o")
+    end = {"source": SOURCE, "outputs": [output], "usage": USAGE, "stages": STAGES}
+    await record.call("attempts.succeed", EVERYONE, lease, **end)
+
+
+async def _job_that_expires(record: Recorder) -> None:
+    """Kept for no time at all; and one that is never started."""
+    old = {"age": timedelta(0), "limit": 9}
+    job_id = await _created(record, webhook_url="https://client.example/hook")
+    await _queue(record, job_id)
+    await _succeed(record, await _claimed(record, job_id))
+    await record.call("expiry.expire_sources", EVERYONE, **old)
+    await record.call("expiry.expire_outputs", EVERYONE, **old)
+    for _ in ("source", "output"):
+        removals = await record.call("removals.take", EVERYONE, patience=DAY, limit=1)
+        await record.call("removals.strike_out", EVERYONE, removals)
+    await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
+    event = await _held(record, now() + timedelta(hours=1))
+    await record.call("events.forget", EVERYONE, event.event_id)
+    await record.call("expiry.delete_jobs", EVERYONE, **old)
+    await _created(record)
+    await record.call("expiry.lock_never_started", EVERYONE, **old)
+
+
+async def _job_that_succeeds(record: Recorder) -> UUID:
+    declared = {"content_length": 1000, "content_type": "image/jpeg"}
+    job_id = await _created(record, source=declared, webhook_url="https://client.example/hook")
+    task_id = await _queue(record, job_id)
+    await record.call("dispatch.unsend", EVERYONE, {job_id: task_id})
+    await record.call("dispatch.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
+    lease = await _claimed(record, job_id)
+    await record.call("attempts.renew", EVERYONE, [lease], lease=MINUTE)
+    handed_back = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES}
+    await record.call("attempts.hand_back", EVERYONE, lease, **handed_back)
+    await record.call("dispatch.unsend_all", EVERYONE)
+    await record.call("dispatch.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
+    lease = await _claimed(record, job_id)
+    await _succeed(record, lease)
+    await _succeed(record, lease)  # once more: it is no longer theirs
+    await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
+    return job_id
+
+
+async def _jobs_that_do_not(record: Recorder) -> None:
+    job_id = await _created(record, source_type="local_file", object_key="/srv/a.jpg")
+    await _queue(record, job_id)
+    await record.call("attempts.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES)
+    await _queue(record, job_id, new_run=True)
+    await record.call("transitions.cancel", MINE, job_id=job_id, user_id=USER)
+    await _queue(record, job_id, new_run=True)
+    for _ in range(2):
+        await _claimed(record, job_id, OVER)
+        await record.call("dispatch.rescue_expired", EVERYONE, limit=9, exhausted="tried too often")
+    await _pages(record)
+
+
+async def _pages(record: Recorder) -> None:
+    page = {"user_id": USER, "limit": 1}
+    [newest] = await record.call("jobs.list_newest", MINE, **page, status=None, before=None)
+    before = newest.created_at, newest.job_id
+    await record.call("jobs.list_newest", MINE, **page, status=None, before=before)
+    await record.call("jobs.list_newest", MINE, **page, status="succeeded", before=before)
+
+
+async def _webhooks(record: Recorder) -> None:
+    sealed = {"user_id": USER, "sealed": b"secret"}
+    await record.call("webhook_secrets.insert_first", MINE, secret_id=uuid4(), **sealed)
+    await record.call("webhook_secrets.replace", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
+    await record.call("webhook_secrets.list_valid", EVERYONE, USER)
+    later = now() + timedelta(hours=1)  # so that whatever there is, is due
+    event = await _held(record, later)
+    made = _try(later, "retried", next_try_at=later)
+    await record.call("events.record", EVERYONE, event, made)
+    await record.call("events.replay", MINE, delivery_id=made.delivery_id, user_id=USER)
+    event = await _held(record, later)
+    await record.call("events.record", EVERYONE, event, _try(later, "delivered", next_try_at=None))
+    await record.call("deliveries.list_newest", MINE, job_id=event.job_id, user_id=USER, limit=9)
+    await record.call("history.delete_events", EVERYONE, age=-DAY, limit=9)
+
+
+async def _held(record: Recorder, at: datetime) -> HeldEvent:
+    bounds = Bounds(per_host=2, per_user=2)
+    [event] = await record.call("events.take_due", EVERYONE, now=at, lease=MINUTE, bounds=bounds, limit=9)
+    taken: HeldEvent = event
+    return taken
+
+
+def _try(at: datetime, outcome: str, *, next_try_at: datetime | None) -> Try:
+    answered = {"status_code": 204, "error": None, "response_excerpt": "ok"}
+    unanswered = {"status_code": None, "error": {"code": "target_timeout", "message": "m"}, "response_excerpt": None}
+    told: dict[str, Any] = answered if outcome == "delivered" else unanswered
+    return Try(delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_try_at=next_try_at, **told)
+
+
+async def _census(record: Recorder) -> None:
+    for what in ("queued", "processing", "pending_events", "by_status", "active_users"):
+        await record.call(f"census.count_{what}", EVERYONE)
+    await record.call("census.top_users", EVERYONE, limit=9)
+
+
+async def _usage(record: Recorder) -> None:
+    span = {"since": now() - DAY, "until": now() + DAY}
+    await record.call("usage.by_day", MINE, user_id=USER, **span)
+    await record.call("usage.of_everyone_by_day", EVERYONE, **span)
+    await record.call("usage.of_everyone_by_user", EVERYONE, **span, after="", limit=9)
+
+
+async def _erasure(record: Recorder, job_id: UUID) -> None:
+    await record.call("transitions.erase", MINE, job_id=job_id, user_id=USER)
+    await record.call("erasure.take", EVERYONE, patience=MINUTE, limit=9)
+    await record.call("erasure.postpone", EVERYONE, job_id, until=now() + DAY)
+    await record.call("erasure.remove", EVERYONE, job_id)

@@ -1,0 +1,118 @@
+"""Fills a database with the jobs of many users over ninety days, in SQL: most of them over, the newest alive.
+
+History and queue grow with the number of jobs. What else waits (jobs in workers' hands, webhooks that are due or to be
+tried again, erasures under way) is the same at every size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+USERS = 1000
+HEAVY = "user-0"
+"""The user of a tenth of all jobs."""
+STEADY = "steady"
+"""A user who has the same 300 jobs at every size."""
+STEADY_JOBS = 300
+QUEUED_SHARE = 0.02
+PROCESSING, CREATED = 64, 500
+PENDING = 5000
+"""Webhooks that are to be tried again, later; each for a host of its own, as somebody might do on purpose."""
+DUE = 40
+
+_JOBS = """
+INSERT INTO jobs (job_id, user_id, status, source_type, source_key, declared_bytes, declared_content_type, pipeline,
+                  metadata, webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
+                  attempts, max_attempts, run_at, task_id, relayed_at, lease_token, lease_until, error, created_at,
+                  queued_at, started_at, finished_at)
+SELECT id, user_id, status, 's3_presigned', 'uploads/' || id || '/source', 2500000, 'image/jpeg',
+       '[{"id": "small", "action": "resize", "width": 640, "format": "webp"}]',
+       '{"sku": "A-17"}', CASE WHEN n %% 3 = 0 THEN 'https://hooks' || n %% 300 || '.example/done' END, 2500000,
+       md5(n::text) || md5(n::text), 'jpeg', 2400, 1600, CASE WHEN is_started THEN 1 ELSE 0 END, 5,
+       CASE WHEN status <> 'created' THEN at END, CASE WHEN status <> 'created' THEN gen_random_uuid() END,
+       CASE WHEN status <> 'created' THEN at END, CASE WHEN is_started THEN 1 ELSE 0 END,
+       CASE status WHEN 'processing' THEN now() + interval '1 day' END,
+       CASE status WHEN 'failed' THEN '{"code": "undecodable", "message": "damaged", "step_id": null}'::jsonb END,
+       at, CASE WHEN status <> 'created' THEN at END, CASE WHEN is_started THEN at END, CASE WHEN is_over THEN at END
+FROM (
+    SELECT n, at, user_id, status, status IN ('succeeded', 'failed', 'canceled') AS is_over,
+           status IN ('succeeded', 'failed', 'processing') AS is_started,
+           -- As `new_id` makes them: in the order of their making.
+           (substr(ms, 1, 8) || '-' || substr(ms, 9, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid AS id
+    FROM (
+        SELECT n, at, lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms,
+               CASE WHEN n %% (%(jobs)s / %(steady_jobs)s) = 0 THEN %(steady)s
+                    ELSE 'user-' || floor(%(users)s * power(random(), 3)) END AS user_id,
+               CASE WHEN n > %(jobs)s - %(queued)s THEN 'queued'
+                    WHEN n > %(jobs)s - %(queued)s - %(processing)s THEN 'processing'
+                    WHEN n > %(jobs)s - %(queued)s - %(processing)s - %(created)s THEN 'created'
+                    WHEN random() < 0.02 THEN 'failed' WHEN random() < 0.01 THEN 'canceled'
+                    ELSE 'succeeded' END AS status
+        FROM (SELECT n, now() - interval '90 days' * (1 - n / %(jobs)s::float) AS at
+              FROM generate_series(1, %(jobs)s) AS n) AS numbered
+    ) AS told
+) AS made
+"""
+_REST = (
+    """INSERT INTO attempts (job_id, attempt, worker_id, started_at, ended_at, outcome, stages)
+       SELECT job_id, 1, 'worker', started_at, finished_at, CASE WHEN status <> 'processing' THEN status END,
+              '{"fetch": 4, "wait": 0, "transform": 31, "store": 5}'
+       FROM jobs WHERE started_at IS NOT NULL""",
+    """INSERT INTO outputs
+       SELECT job_id, 'step' || n, n, 'resize', 'webp', 'outputs/' || job_id || '/1/step' || n || '.webp', 58982, 640,
+              427, source_sha256
+       FROM jobs CROSS JOIN LATERAL generate_series(1, 1 + lease_token %% 2) AS n WHERE status = 'succeeded'""",
+    """INSERT INTO usage_logs SELECT job_id, user_id, 273280, 2441018, 31, finished_at
+       FROM jobs WHERE status = 'succeeded' ORDER BY finished_at""",
+    """INSERT INTO events (event_id, job_id, run, user_id, type, url, created_at, status, tries, next_try_at)
+       SELECT 'msg_' || replace(gen_random_uuid()::text, '-', ''), job_id, 1, user_id,
+              CASE status WHEN 'succeeded' THEN 'job.completed' ELSE 'job.' || status END, webhook_url, finished_at,
+              'delivered', 1, finished_at
+       FROM jobs WHERE webhook_url IS NOT NULL AND finished_at IS NOT NULL""",
+    """INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code)
+       SELECT gen_random_uuid(), event_id, user_id, 1, created_at, 40, 'delivered', 204 FROM events""",
+    # What waits, of the newest jobs that are over.
+    """WITH newest AS (
+           SELECT event_id, row_number() OVER (ORDER BY created_at DESC) AS n FROM events ORDER BY created_at DESC
+           LIMIT least(%(pending)s, (SELECT count(*) / 2 FROM events)))
+       UPDATE events SET status = 'pending', tries = 3, url = 'https://gone' || n || '.example/done',
+              next_try_at = CASE WHEN n <= %(due)s THEN now() - interval '1 s' ELSE now() + n * interval '10 s' END
+       FROM newest WHERE newest.event_id = events.event_id""",
+    """WITH erased AS (SELECT job_id FROM jobs WHERE status = 'canceled' ORDER BY created_at DESC LIMIT 20)
+       UPDATE jobs SET erased_at = now(), purge_at = now() + (ascii(source_sha256) %% 2) * interval '1 day'
+       FROM erased WHERE jobs.job_id = erased.job_id""",
+    """WITH lost AS (SELECT job_id FROM jobs WHERE status = 'processing' LIMIT 5)
+       UPDATE jobs SET lease_until = now() - interval '1 s' FROM lost WHERE jobs.job_id = lost.job_id""",
+    """WITH unsent AS (SELECT job_id FROM jobs WHERE status = 'queued' LIMIT 50)
+       UPDATE jobs SET relayed_at = NULL FROM unsent WHERE jobs.job_id = unsent.job_id""",
+    """UPDATE jobs SET relayed_at = now() WHERE status = 'queued' AND relayed_at IS NOT NULL""",
+    """INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes, created_at)
+       SELECT 'k' || n, 'user-' || n / 2, 'key', 'hash', '{jobs:read}', now()
+       FROM generate_series(0, %(users)s * 2) AS n""",
+    """INSERT INTO idempotency_keys (user_id, key, fingerprint, job_id, resource_id, holder, lease_until, status,
+                                     sealed, created_at)
+       SELECT user_id, job_id::text, 'x', job_id, job_id, gen_random_uuid(), created_at, 202, 'sealed',
+              now() - random() * interval '23 h'
+       FROM jobs WHERE created_at > now() - interval '1 day'""",
+)
+
+
+def fill(connection: psycopg.Connection[Any], *, jobs: int) -> None:
+    """Do so; the tables have to be empty, and the connection within reach of everyone."""
+    values = {
+        "jobs": jobs,
+        "users": USERS,
+        "steady": STEADY,
+        "steady_jobs": STEADY_JOBS,
+        "queued": round(jobs * QUEUED_SHARE),
+        "processing": PROCESSING,
+        "created": CREATED,
+        "pending": PENDING,
+        "due": DUE,
+    }
+    connection.execute("SET synchronous_commit = off")
+    for statement in (_JOBS, *_REST):
+        connection.execute(statement, values)
+    connection.execute("VACUUM ANALYZE")

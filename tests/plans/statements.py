@@ -1,0 +1,211 @@
+"""The statements that have to cost the same however many jobs there are, each called as the service calls it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg.rows import DictRow
+from tests.plans.explain import Explaining, ExplainingAsync, Plan
+from tests.plans.fill import HEAVY, STEADY
+
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.store import (
+    attempts,
+    dispatch,
+    erasure,
+    events,
+    idempotency,
+    jobs,
+    keys,
+    transitions,
+    usage,
+)
+from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.adapters.store.database import EVERYONE, Reach, of_key, of_user
+from pixelflow.contracts.job import CreateJobRequest, JobStatus
+from pixelflow.controlplane.controller.courier import BOUNDS, IN_HAND
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Database = psycopg.Connection[DictRow]
+
+_MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
+_REQUEST = CreateJobRequest.model_validate({"pipeline": [{"id": "small", "action": "resize", "width": 640}]})
+_SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
+_USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
+
+
+@dataclass(frozen=True)
+class Hot:
+    """A statement, or those of one function."""
+
+    name: str
+    function: Callable[..., Any]
+    reach: Reach
+    arguments: Callable[[Database], Arguments]
+    """Of a filled database."""
+    indexes: list[str]
+    """That have to be used; others may be, too."""
+    buffers: int
+    """At most."""
+    growth: float = 2.0
+    """How many times as many buffers a hundred times as many jobs may take: an index is a level or two deeper."""
+
+
+def _named(**named: Any) -> Callable[[Database], Arguments]:  # noqa: ANN401 - of any function
+    return lambda _: ((), named)
+
+
+def _one(database: Database, query: str, **values: object) -> DictRow:
+    row = database.execute(query, values).fetchone()
+    assert row, query
+    return row
+
+
+def _job(database: Database, status: str, user_id: str = "") -> DictRow:
+    """One in that status, from the middle of its history; of that user, or of any."""
+    return _one(
+        database,
+        """
+        WITH found AS (
+            SELECT job_id, lease_token, created_at, percent_rank() OVER (ORDER BY created_at) AS rank FROM jobs
+            WHERE status = %(status)s AND erased_at IS NULL AND %(user_id)s IN (user_id, '')
+        )
+        SELECT * FROM found ORDER BY abs(rank - 0.5) LIMIT 1
+        """,
+        status=status,
+        user_id=user_id,
+    )
+
+
+def _lease(database: Database) -> Lease:
+    row = _job(database, "processing")
+    return Lease(row["job_id"], row["lease_token"])
+
+
+def _succeed(database: Database) -> Arguments:
+    outputs = [OutputRow("small", 0, "resize", "webp", "outputs/x", 400, 60, 40, "o")]
+    return (_lease(database),), {"source": _SOURCE, "outputs": outputs, "usage": _USAGE, "stages": {"fetch": 1}}
+
+
+def _renew(database: Database) -> Arguments:
+    rows = database.execute("SELECT job_id, lease_token FROM jobs WHERE status = 'processing' LIMIT 8").fetchall()
+    return ([Lease(row["job_id"], row["lease_token"]) for row in rows],), {"lease": _MINUTE}
+
+
+def _queue(database: Database) -> Arguments:
+    row = _job(database, "created", HEAVY)
+    values = {"task_id": uuid4(), "source_bytes": 1, "traceparent": None, "new_run": False}
+    return (), {"job_id": row["job_id"], "user_id": HEAVY, "moved_from": [JobStatus.CREATED], **values}
+
+
+def _page(status: str | None = None, *, deep: bool, limit: int = 21) -> Callable[[Database], Arguments]:
+    def arguments(database: Database) -> Arguments:
+        row = _job(database, status or "succeeded", HEAVY)
+        before = (row["created_at"], row["job_id"]) if deep else None
+        return (), {"user_id": HEAVY, "status": status, "limit": limit, "before": before}
+
+    return arguments
+
+
+def _of_job(status: str) -> Callable[[Database], Arguments]:
+    return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY})
+
+
+def _span() -> dict[str, datetime]:
+    now = datetime.now(UTC)
+    return {"since": now - 30 * _DAY, "until": now}
+
+
+def _unsend(database: Database) -> Arguments:
+    rows = database.execute("SELECT job_id, task_id FROM jobs WHERE status = 'queued' LIMIT 20").fetchall()
+    return ({row["job_id"]: row["task_id"] for row in rows},), {}
+
+
+def _claim(database: Database) -> Arguments:
+    due = _one(database, "SELECT job_id FROM jobs WHERE status = 'queued' LIMIT 1")
+    return (), {"job_id": due["job_id"], "worker_id": "worker", "lease": _MINUTE}
+
+
+def hot_statements() -> list[Hot]:
+    """All of them."""
+    return [*_of_requests(), *_of_workers(), *_of_lists(), *_of_loops()]
+
+
+def _of_requests() -> list[Hot]:
+    mine = of_user(HEAVY)
+    job = {"user_id": HEAVY, "request": _REQUEST, "source_key": "k", "max_attempts": 5, "job_id": new_id()}
+    claim: dict[str, Any] = {"user_id": HEAVY, "key": "new", "fingerprint": b"f", "job_id": None}
+    claim |= {"resource_id": uuid4(), "holder": uuid4(), "lease": _MINUTE, "keep": _DAY}
+    show = ["jobs_pkey", "outputs_pkey", "usage_logs_pkey"]
+    return [
+        Hot(
+            "recognise a key",
+            keys.find_valid,
+            of_key("k7"),
+            lambda _: (("k7",), {"stale": _MINUTE}),
+            ["api_keys_pkey"],
+            10,
+        ),
+        Hot("claim an idempotency key", idempotency.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
+        Hot("create", jobs.insert, mine, _named(**job), ["jobs_pkey"], 60),
+        Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
+        Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 80),
+        Hot("show", jobs.find, mine, _of_job("succeeded"), show, 40),
+        Hot("cancel", transitions.cancel, mine, _of_job("created"), ["jobs_pkey"], 80),
+    ]
+
+
+def _of_workers() -> list[Hot]:
+    return [
+        Hot("claim", attempts.claim, EVERYONE, _claim, ["jobs_pkey"], 80),
+        Hot("renew 8 leases", attempts.renew, EVERYONE, _renew, ["jobs_pkey"], 400),
+        Hot("succeed", attempts.succeed, EVERYONE, _succeed, ["jobs_pkey", "attempts_pkey"], 80),
+    ]
+
+
+def _of_lists() -> list[Hot]:
+    mine, all_, by_status = of_user(HEAVY), ["jobs_by_user"], ["jobs_by_user_and_status"]
+    of_steady = _named(user_id=STEADY, **_span())
+    return [
+        Hot("list, first page", jobs.list_newest, mine, _page(deep=False), all_, 400),
+        Hot("list, deep page", jobs.list_newest, mine, _page(deep=True), all_, 400),
+        Hot("list failed, first page", jobs.list_newest, mine, _page("failed", deep=False, limit=5), by_status, 400),
+        Hot("list failed, deep page", jobs.list_newest, mine, _page("failed", deep=True, limit=5), by_status, 400),
+        # Among more jobs of others, each of theirs lies on a page of its own.
+        Hot("usage, 100 jobs", usage.by_day, of_user(STEADY), of_steady, ["usage_logs_by_user"], 300, growth=10),
+    ]
+
+
+def _of_loops() -> list[Hot]:
+    relay, lost = _named(stale=15 * _MINUTE, limit=100), _named(limit=100, exhausted="x")
+    bounded = _named(now=datetime.now(UTC), lease=_MINUTE, bounds=BOUNDS, limit=IN_HAND)
+    prune, sweep = _named(patience=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
+    by_host_and_time = ["events_due", "events_pending"]
+    return [
+        Hot("relay takes", dispatch.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
+        Hot("unsend 20", dispatch.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
+        Hot("rescuer takes", dispatch.rescue_expired, EVERYONE, lost, ["jobs_leased"], 300),
+        Hot("courier takes", events.take_due, EVERYONE, bounded, by_host_and_time, 1500),
+        Hot("pruner takes", erasure.take, EVERYONE, prune, ["jobs_to_purge"], 400),
+        Hot("sweeper deletes", idempotency.delete_expired, EVERYONE, sweep, ["idempotency_keys_by_age"], 40),
+    ]
+
+
+async def explained(database: Database, hot: Hot) -> Plan:
+    """How the database runs it; nothing of it stays done."""
+    with database.transaction(force_rollback=True):
+        database.execute("SELECT set_config('pixelflow.reach', 'everyone', true)")
+        arguments, named = hot.arguments(database)
+        database.execute("SELECT set_config('pixelflow.reach', %s, true)", (hot.reach,))
+        explaining = Explaining(database)
+        if inspect.iscoroutinefunction(hot.function):
+            await hot.function(ExplainingAsync(explaining), *arguments, **named)
+        else:
+            hot.function(explaining, *arguments, **named)
+        return explaining.plan

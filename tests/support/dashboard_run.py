@@ -1,0 +1,116 @@
+"""Runs a PixelFlow under mixed load beside a Prometheus, and draws the dashboard of that time.
+
+    python -m tests.support.dashboard_run docs/dashboard.png --seconds 180
+
+Everything is on the loopback interface, bounded in time, and ended by this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from tests.acceptance import job_steps as steps
+from tests.acceptance.running import children, database_url, process_of, service_with
+from tests.support import prometheus
+from tests.support.dashboard_picture import Window, draw
+from tests.support.webhook_receiver import Reply, receiving
+
+from pixelflow.controlplane.operate import issue_key
+from pixelflow.devstack.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+PHOTO = ROOT / "examples" / "photo.jpg"
+SCRAPE_SECONDS = 2
+USERS = {"acme": 8, "beech-street": 4, "cobalt": 3, "dora": 1}
+"""Who sends how much of it."""
+REFUSES_ONE_IN = 12
+REPLIES = [*[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(410)]
+
+
+class Load:
+    """Clients of all users, each sending one job after the other."""
+
+    def __init__(self, stack: Stack, webhook_url: str, *, seed: int) -> None:
+        self._stack = stack
+        self._webhook_url = webhook_url
+        self._random = random.Random(seed)  # noqa: S311  # no secret
+        self._photo = PHOTO.read_bytes()
+        self._over = threading.Event()
+
+    def run(self, seconds: float) -> None:
+        """Send for so long, in a wave: little, much, little; a child is killed now and then."""
+        threads = [threading.Thread(target=self._send, args=(user,)) for user in USERS]
+        for thread in threads:
+            thread.start()
+        self._disturb(seconds)
+        self._over.set()
+        for thread in threads:
+            thread.join()
+
+    def _disturb(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._over.wait(min(left, 20))
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                os.kill(children(process_of(self._stack, "worker"))[0].pid, signal.SIGKILL)
+
+    def _send(self, user: str) -> None:
+        key = issue_key(database_url(self._stack), user_id=user, name="load")
+        with httpx.Client(
+            base_url=self._stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
+        ) as client:
+            while not self._over.is_set():
+                self._burst(client, USERS[user])
+                self._over.wait(4)
+
+    def _burst(self, client: httpx.Client, jobs: int) -> None:
+        for _ in range(jobs):
+            source = b"no picture" if self._random.randrange(REFUSES_ONE_IN) == 0 else self._photo
+            formats = self._random.sample(["jpeg", "webp", "avif", "png"], self._random.choice([1, 1, 2]))
+            pipeline = [steps.resize(each, width=self._random.choice([160, 320, 640]), format=each) for each in formats]
+            created = client.post("/v1/jobs", json={"pipeline": pipeline, "webhook_url": self._webhook_url})
+            if created.status_code == httpx.codes.ACCEPTED:
+                steps.upload(created.json(), source)
+                client.post(created.json()["start_url"])
+                client.get(f"/v1/jobs/{created.json()['job_id']}")
+
+
+def main() -> None:
+    """Run and draw."""
+    parser = argparse.ArgumentParser(description="Draw the dashboard of a run under load.")
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--seed", type=int, default=1)
+    told = parser.parse_args()
+    settings = {
+        "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
+        "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
+        "PIXELFLOW_RATE_LIMIT_ENABLED": "true",
+        "PIXELFLOW_RATE_LIMIT_CAPACITY": "60",
+    }
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        receiving(*REPLIES * 50) as receiver,
+        service_with(settings) as stack,
+    ):
+        targets = {f"pixelflow-{role}": [urlsplit(url).netloc] for role, url in stack.metrics_urls.items()}
+        with prometheus.scraping(targets, Path(folder), rules=[RULES], seconds=SCRAPE_SECONDS) as server:
+            since = time.time()
+            Load(stack, receiver.url, seed=told.seed).run(told.seconds)
+            window = Window(since, time.time(), step=SCRAPE_SECONDS, rate="20s")
+            draw(server, window, told.picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Databases of a test's own, beside the one that a stack comes with: empty, and gone at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from pixelflow.devstack.postgres import ADMIN, ROLE
+from pixelflow.devstack.stack import Stack
+
+
+@contextmanager
+def new_database(stack: Stack) -> Iterator[str]:
+    """The URL of an empty database; its owner is no superuser, as the owner of a managed database is none."""
+    url = urlsplit(stack.environment["PIXELFLOW_DATABASE_URL"])
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(
+        host=url.hostname,
+        port=url.port,
+        user=ADMIN,
+        password=stack.home.secrets["postgres_admin"],
+        dbname="postgres",
+        autocommit=True,
+    ) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(ROLE)))
+        try:
+            yield url._replace(path=f"/{name}").geturl()
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

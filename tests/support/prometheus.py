@@ -1,0 +1,122 @@
+"""Debian's Prometheus: promtool, and a server that scrapes what a test runs and answers questions about it.
+
+Neither is installed by Python's means: ``make tools`` gets them, and tests that need them are skipped where it can't.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UNPACKED = ROOT / ".tools" / "prometheus" / "usr" / "bin"
+PATIENCE_SECONDS = 20.0
+
+Labels = frozenset[tuple[str, str]]
+
+
+def program(name: str) -> Path:
+    """``promtool`` or ``prometheus``: the one on ``PATH``, or the one that ``make tools`` has got. Skips without."""
+    found = shutil.which(name) or shutil.which(name, path=UNPACKED)
+    if found is None:
+        pytest.skip(f"{name} is not here: `make tools` gets Debian's, or install Prometheus")
+    return Path(found)
+
+
+def labels(**values: str) -> Labels:
+    """A set of labels."""
+    return frozenset(values.items())
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A server that runs."""
+
+    url: str
+
+    def ask(self, path: str, **parameters: object) -> Any:  # noqa: ANN401  # whatever the path answers
+        """Ask its API; returns the data of the answer."""
+        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, trust_env=False)  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def now(self, expression: str) -> dict[Labels, float]:
+        """What the expression says now, by labels."""
+        found = self.ask("query", query=expression)["result"]
+        return {frozenset(each["metric"].items()): float(each["value"][1]) for each in found}
+
+    def over(self, expression: str, *, since: float, until: float, step: float) -> dict[Labels, list[list[float]]]:
+        """What it said all along: pairs of time and value by labels, all in seconds."""
+        found = self.ask("query_range", query=expression, start=since, end=until, step=step)["result"]
+        return {
+            frozenset(each["metric"].items()): [[float(at), float(value)] for at, value in each["values"]]
+            for each in found
+        }
+
+
+@contextmanager
+def scraping(
+    targets: Mapping[str, Sequence[str]], folder: Path, *, rules: Sequence[Path] = (), seconds: int = 1
+) -> Iterator[Prometheus]:
+    """A server that scrapes ``targets`` (by the name of their job, ``host:port`` each) every so many seconds.
+
+    Args:
+        targets: what to scrape.
+        folder: an empty one, for its files.
+        rules: files of rules that it evaluates.
+        seconds: between two scrapes.
+    """
+    jobs = [{"job_name": name, "static_configs": [{"targets": list(each)}]} for name, each in targets.items()]
+    every = f"{seconds}s"
+    configuration = {
+        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        "rule_files": [str(path) for path in rules],
+        "scrape_configs": jobs,
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML, too
+    port = _free_port()
+    command: list[str | Path] = [
+        program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield _ready(Prometheus(f"http://127.0.0.1:{port}"), process, folder / "log")
+        finally:
+            process.terminate()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _ready(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> Prometheus:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not _answers(server):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, "Prometheus did not come up"
+        time.sleep(0.05)
+    return server
+
+
+def _answers(server: Prometheus) -> bool:
+    try:
+        return httpx.get(f"{server.url}/-/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,142 @@
+"""The dashboard: made from its source, whole, readable, bound to no installation, and of metrics that exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deploy.grafana import dashboard as source
+from deploy.grafana.panels import COLUMNS
+from prometheus_client import CollectorRegistry
+from tests.support import dashboard, promql
+from tests.support.dashboard import Shown
+
+from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
+from pixelflow.adapters.telemetry.controller_metrics import ControllerMetrics
+from pixelflow.adapters.telemetry.metrics import new_registry
+from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
+
+ROOT = Path(__file__).parents[2]
+PROVISIONING = ROOT / "deploy" / "grafana" / "provisioning"
+PANELS = dashboard.panels()
+TARGET = {"instance", "job"}
+"""Labels that Prometheus adds to whatever it scrapes."""
+OF_PROMETHEUS = {"le", "alertname", "alertstate"}
+
+each_panel = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
+
+
+def test_the_file_is_what_its_source_makes() -> None:
+    assert dashboard.FILE.read_text(encoding="utf-8") == source.text(), "run `make schemas`"
+
+
+def test_the_rows_are_the_questions_of_an_operator() -> None:
+    assert list(dict.fromkeys(panel.row for panel in PANELS)) == [
+        "Is it healthy?",
+        "Is it keeping up?",
+        "Who uses it?",
+        "What does it cost?",
+    ]
+
+
+def test_no_two_panels_have_the_same_id_or_title_or_place() -> None:
+    everything = dashboard.read()["panels"]
+    assert len({panel["id"] for panel in everything}) == len(everything)
+    assert len({panel["title"] for panel in everything}) == len(everything)
+    cells = [cell for panel in everything for cell in cells_of(panel["gridPos"])]
+    assert len(cells) == len(set(cells))
+    assert max(column for column, _ in cells) < COLUMNS
+
+
+def cells_of(place: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    for column in range(place["x"], place["x"] + place["w"]):
+        for line in range(place["y"], place["y"] + place["h"]):
+            yield column, line
+
+
+@each_panel
+def test_a_panel_says_what_it_shows_in_which_unit_from_the_source_that_is_chosen(panel: Shown) -> None:
+    assert panel.json["description"].endswith(".")
+    assert panel.json["fieldConfig"]["defaults"]["unit"]
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    assert panel.json["datasource"] == chosen
+    assert panel.asked
+    assert all(target["datasource"] == chosen and target["legendFormat"] for target in panel.json["targets"])
+
+
+@each_panel
+def test_a_legend_uses_labels_that_the_query_leaves(panel: Shown) -> None:
+    for asked in panel.asked:
+        assert set(re.findall(r"\{\{(\w+)\}\}", asked.legend)) <= promql.groupings(asked.expression)
+
+
+@each_panel
+def test_a_panel_names_no_installation(panel: Shown) -> None:
+    for asked in panel.asked:
+        assert not re.search(r"\b(instance|job|namespace|pod|cluster)\s*(=|!)", asked.expression)
+
+
+def test_every_variable_that_is_used_is_declared_or_grafanas_own() -> None:
+    declared = {variable["name"] for variable in dashboard.read()["templating"]["list"]}
+    used = {name for panel in PANELS for each in panel.asked for name in re.findall(r"\$([a-z_]+)", each.expression)}
+    assert used - {"__rate_interval", "__range", "__interval", "__interval_ms"} <= declared
+
+
+def test_the_provisioned_source_and_folder_are_what_the_dashboard_expects() -> None:
+    def content(path: str) -> Any:  # noqa: ANN401
+        return yaml.safe_load((PROVISIONING / path).read_text(encoding="utf-8"))
+
+    [prometheus] = content("datasources/prometheus.yml")["datasources"]
+    [provider] = content("dashboards/pixelflow.yml")["providers"]
+    [chooser] = [each for each in dashboard.read()["templating"]["list"] if each["type"] == "datasource"]
+    assert (prometheus["type"], prometheus["isDefault"]) == (chooser["query"], True)
+    assert (provider["type"], provider["options"]["path"]) == ("file", "/var/lib/grafana/dashboards")
+
+
+# ── Metrics that exist ───────────────────────────────────────────────────────────────────────────
+
+
+def told_by(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """Each metric's name as Prometheus stores it, with its labels."""
+    found = {}
+    for collector in list(registry._collector_to_names):
+        labels = set(getattr(collector, "_labelnames", ()))
+        for family in getattr(collector, "describe", collector.collect)():
+            names = set(getattr(family, "_labelnames", ())) | labels
+            found[f"{family.name}_total" if family.type == "counter" else family.name] = names
+    return found
+
+
+def everything_told() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for kind in (ApiMetrics, WorkerMetrics, ControllerMetrics):
+        registry = new_registry()
+        kind(registry)
+        found |= told_by(registry)
+    return found
+
+
+TOLD = everything_told()
+
+
+def expressions() -> list[str]:
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    rules = [rule["expr"] for group in groups for rule in group["rules"]]
+    return [*rules, *(asked.expression for panel in PANELS for asked in panel.asked)]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_every_metric_and_label_that_is_asked_for_is_told_by_some_process(expression: str) -> None:
+    asked = promql.metrics(expression)
+    assert asked <= set(TOLD)
+    for name, matched in promql.selectors(expression):
+        assert matched <= TOLD[name] | TARGET | OF_PROMETHEUS, name
+    made_here = set(re.findall(r'label_replace\(.*"(\w+)", "\$\{1\}', expression))
+    assert (
+        promql.groupings(expression)
+        <= {label for name in asked for label in TOLD[name]} | TARGET | OF_PROMETHEUS | made_here
+    )
