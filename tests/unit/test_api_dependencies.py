@@ -27,7 +27,7 @@ def _calls(dependant: Dependant) -> Iterator[object]:
 
 
 def _runs_in_a_thread(call: object) -> bool:
-    return not any(map(inspect.iscoroutinefunction, (call, getattr(call, "__call__", None))))
+    return not any(map(inspect.iscoroutinefunction, (call, type(call).__call__)))
 
 
 def test_no_route_needs_a_thread() -> None:
