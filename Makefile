@@ -70,10 +70,15 @@ format: setup ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: schemas
-schemas: setup ## Write anew what is made from the code: JSON Schemas, OpenAPI document, tables of the documentation
+schemas: setup ## Write anew what is made from the code: JSON Schemas, OpenAPI document, tables of the documentation, dashboard
 	$(BIN)/python -m pixelflow.contracts.schemas docs/schemas
 	$(BIN)/python -m pixelflow.controlplane.api.openapi docs/openapi.json
 	$(BIN)/python -m tests.support.doc_tables
+	$(BIN)/python -m deploy.grafana.dashboard
+
+.PHONY: dashboard
+dashboard: setup tools ## Run a PixelFlow under load for three minutes and draw the dashboard of it into docs/dashboard.png
+	$(BIN)/python -m tests.support.dashboard_run docs/dashboard.png
 
 .PHONY: lock
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras \

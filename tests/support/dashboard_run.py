@@ -33,8 +33,14 @@ RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 PHOTO = ROOT / "examples" / "photo.jpg"
 SCRAPE_SECONDS = 2
 USERS = {"acme": 8, "beech-street": 4, "cobalt": 3, "dora": 1}
-"""Who sends how much of it."""
+"""Who sends how many jobs every few seconds."""
+FLOOD = (0.35, 0.55)
+"""The part of the run in which all of them send large pictures as fast as they can."""
+LIMITED = {"acme": 60}
+"""Whose key has a limit that they meet, in requests of each class and minute."""
+WIDTHS, LARGE = [160, 320, 640], [1280, 1600]
 REFUSES_ONE_IN = 12
+KILL_SECONDS = 30
 REPLIES = [*[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(410)]
 
 
@@ -46,10 +52,10 @@ class Load:
         self._webhook_url = webhook_url
         self._random = random.Random(seed)  # noqa: S311  # no secret
         self._photo = PHOTO.read_bytes()
-        self._over = threading.Event()
+        self._over, self._flood = threading.Event(), threading.Event()
 
     def run(self, seconds: float) -> None:
-        """Send for so long, in a wave: little, much, little; a child is killed now and then."""
+        """Send for so long, for a while more than the worker can do; its children are killed now and then."""
         threads = [threading.Thread(target=self._send, args=(user,)) for user in USERS]
         for thread in threads:
             thread.start()
@@ -59,26 +65,34 @@ class Load:
             thread.join()
 
     def _disturb(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._over.wait(min(left, 20))
-            with contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(children(process_of(self._stack, "worker"))[0].pid, signal.SIGKILL)
+        since, kills = time.monotonic(), 0
+        while (passed := time.monotonic() - since) < seconds:
+            (self._flood.set if FLOOD[0] <= passed / seconds < FLOOD[1] else self._flood.clear)()
+            if passed > KILL_SECONDS * (kills + 1):
+                kills += 1
+                self._kill()
+            self._over.wait(0.5)
+
+    def _kill(self) -> None:
+        for child in children(process_of(self._stack, "worker")):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
 
     def _send(self, user: str) -> None:
-        key = issue_key(database_url(self._stack), user_id=user, name="load")
+        key = issue_key(database_url(self._stack), user_id=user, name="load", rate_limit=LIMITED.get(user))
         with httpx.Client(
             base_url=self._stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
         ) as client:
             while not self._over.is_set():
                 self._burst(client, USERS[user])
-                self._over.wait(4)
+                self._over.wait(0 if self._flood.is_set() else 4)
 
     def _burst(self, client: httpx.Client, jobs: int) -> None:
         for _ in range(jobs):
+            widths = LARGE if self._flood.is_set() else WIDTHS
             source = b"no picture" if self._random.randrange(REFUSES_ONE_IN) == 0 else self._photo
             formats = self._random.sample(["jpeg", "webp", "avif", "png"], self._random.choice([1, 1, 2]))
-            pipeline = [steps.resize(each, width=self._random.choice([160, 320, 640]), format=each) for each in formats]
+            pipeline = [steps.resize(each, width=self._random.choice(widths), format=each) for each in formats]
             created = client.post("/v1/jobs", json={"pipeline": pipeline, "webhook_url": self._webhook_url})
             if created.status_code == httpx.codes.ACCEPTED:
                 steps.upload(created.json(), source)
@@ -97,7 +111,7 @@ def main() -> None:
         "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
         "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
         "PIXELFLOW_RATE_LIMIT_ENABLED": "true",
-        "PIXELFLOW_RATE_LIMIT_CAPACITY": "60",
+        "PIXELFLOW_RATE_LIMIT_CAPACITY": "1000000",
     }
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from tests.support.prometheus import program
 
+from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
 from pixelflow.contracts import problems
 from pixelflow.contracts.problems import JobError
 
@@ -84,6 +86,15 @@ def leaves(root: type[problems.PixelflowError]) -> list[type[problems.PixelflowE
 OF_THE_OWNER = {error.code for error in leaves(problems.SourceError)} | {"output_too_large", "step_failed"}
 """What is wrong with a source or a pipeline."""
 OF_THE_SERVICE = {error.code for error in leaves(JobError)} - OF_THE_OWNER
+
+
+def test_a_code_whose_first_failure_counts_is_told_before_there_is_one() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+    counted = {code for rule in ALERTS for code in re.findall(r'failures_total\{code="(\w+)"', rule["expr"])}
+    assert {"attempts_exhausted", "transform_crashed"} <= counted
+    for code in counted:
+        assert registry.get_sample_value("pixelflow_worker_failures_total", {"code": code}) == 0
 
 
 def test_failures_are_told_apart_by_whose_they_are() -> None:
