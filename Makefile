@@ -91,4 +91,4 @@ lock: setup ## Lock the dependencies anew: first for development, then, of the s
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

@@ -36,11 +36,11 @@ USERS = {"acme": 8, "beech-street": 4, "cobalt": 3, "dora": 1}
 """Who sends how many jobs every few seconds."""
 FLOOD = (0.35, 0.55)
 """The part of the run in which all of them send large pictures as fast as they can."""
-LIMITED = {"acme": 100}
+LIMITED = {"acme": 60}
 """Whose key has a limit that they meet, in requests of each class and minute."""
 WIDTHS, LARGE = [160, 320, 640], [1280, 1600]
 REFUSES_ONE_IN = 12
-KILL_SECONDS = 13
+KILL_SECONDS = 30
 REPLIES = [*[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(410)]
 
 
