@@ -120,6 +120,16 @@ def _answers(stack: Stack) -> bool:
         return False
 
 
+def _share_a_connection(stack: Stack, client: httpx.Client) -> None:
+    """As a proxy does: a large request of a user, then a stranger's, over one connection."""
+    with httpx.Client(base_url=stack.api_url, limits=httpx.Limits(max_connections=1), timeout=30) as proxy:
+        headers = {"Authorization": client.headers["Authorization"]}
+        large = proxy.post("/v1/jobs", json={"pad": "x" * 200_000}, headers=headers)
+        assert large.status_code == 422
+        stranger = {"X-Request-ID": "a-stranger-behind-the-same-proxy"}
+        assert proxy.get("/v1/jobs", headers=stranger).status_code == 401
+
+
 def _end(stack: Stack) -> None:
     """Tell every role to stop, and wait until it has."""
     processes = [process_of(stack, role) for role in ROLES]
@@ -142,6 +152,7 @@ def told() -> Iterator[Told]:
         client.get("/v1/jobs", headers={"X-Request-ID": "mine"})
         httpx.get(f"{stack.api_url}/v1/jobs?token=hush-hush")
         client.get("/v1/jobs/no-id")
+        _share_a_connection(stack, client)
         wait_for(lambda: len(receiver.received) == 2, 20)
         wait_for(lambda: _has_said(stack, "worker", "message rejected"), 20)
         wait_for(lambda: sum('"event": "webhook"' in line for line in _log(stack, "controller")) == 2, 20)
@@ -213,10 +224,15 @@ def test_a_request_keeps_the_id_that_it_came_with_and_tells_the_code_of_its_prob
     (line,) = told.of("api", "request", request_id="mine")
     assert (line["status"], line["path"]) == (200, "/v1/jobs")
     assert "code" not in line
-    (refused,) = told.of("api", "request", code="unauthenticated")
+    (refused, _) = told.of("api", "request", code="unauthenticated")
     assert (refused["status"], "user_id" in refused) == (401, False)
     (missing,) = told.of("api", "request", path="/v1/jobs/no-id")
     assert (missing["code"], "job_id" in missing) == ("not_found", False)
+
+
+def test_a_request_takes_nothing_over_from_another_one_on_its_connection(told: Told) -> None:
+    (line,) = told.of("api", "request", request_id="a-stranger-behind-the-same-proxy")
+    assert {"user_id", "job_id", "trace_id"} & set(line) == set()
 
 
 def test_no_query_is_logged(told: Told) -> None:

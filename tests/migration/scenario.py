@@ -89,7 +89,7 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
     return job_id
 
 
-async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False, local: bool = False) -> UUID:
+async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UUID:
     task_id = uuid4()
     before = [JobStatus.FAILED, JobStatus.CANCELED] if new_run else [JobStatus.CREATED]
     await record.call("transitions.find", MINE, job_id=job_id, user_id=USER)
@@ -101,7 +101,7 @@ async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False, local
         moved_from=before,
         new_run=new_run,
         task_id=task_id,
-        source_key="/srv/a.jpg" if local else f"uploads/{job_id}/source",
+        source_key=f"uploads/{job_id}/source",
         source_bytes=1000,
         traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
     )
@@ -161,11 +161,11 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
 
 async def _jobs_that_do_not(record: Recorder) -> None:
     job_id = await _created(record, source_type="local_file", object_key="/srv/a.jpg")
-    await _queue(record, job_id, local=True)
+    await _queue(record, job_id)
     await record.call("attempts.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES)
-    await _queue(record, job_id, new_run=True, local=True)
+    await _queue(record, job_id, new_run=True)
     await record.call("transitions.cancel", MINE, job_id=job_id, user_id=USER)
-    await _queue(record, job_id, new_run=True, local=True)
+    await _queue(record, job_id, new_run=True)
     for _ in range(2):
         await _claimed(record, job_id, OVER)
         await record.call("dispatch.rescue_expired", EVERYONE, limit=9, exhausted="tried too often")

@@ -112,9 +112,12 @@ class Handover:
     @property
     def is_clear(self) -> bool:
         """Whether nothing lies there but the empty folder of outputs, the same that it always was."""
-        if _names_in(self._folder) != [_OUTPUTS] or _names_in(self._outputs):
+        try:
+            if _names_in(self._folder) != [_OUTPUTS] or _names_in(self._outputs):
+                return False
+            found = os.stat(_OUTPUTS, dir_fd=self._folder, follow_symlinks=False)
+        except OSError:  # taken away while we look
             return False
-        found = os.stat(_OUTPUTS, dir_fd=self._folder, follow_symlinks=False)
         return os.path.samestat(found, os.fstat(self._outputs))
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,11 +12,12 @@ import psycopg
 import pytest
 from tests.integration.retention.conftest import Scene
 
-from pixelflow.adapters.objects import source_key
+from pixelflow.adapters.local_files import LocalFiles
+from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.store.database import of_user
 from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
 from pixelflow.contracts.problems import ObjectsUnavailableError
-from pixelflow.controlplane.controller.remover import BATCH, PATIENCE
+from pixelflow.controlplane.controller.remover import BATCH, PATIENCE, Remover
 from pixelflow.setting_periods import SLOWEST_TRANSFER
 from pixelflow.settings import Settings
 
@@ -262,6 +264,28 @@ async def test_that_storage_is_away_does_not_keep_files_under_a_local_root(scene
     with pytest.raises(ObjectsUnavailableError):
         await scene.remover(s3_endpoint_url="http://127.0.0.1:1").run_once()
     assert scene.told == {RemovedKind.OUTPUT: 1}
+
+
+class _Locked(ObjectStorage):
+    """Storage in which one object may not be removed, as under a legal hold."""
+
+    held = ""
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        if self.held in keys:
+            raise ObjectsUnavailableError("Object storage is not available; try again shortly")
+        await super().remove(keys)
+
+
+async def test_what_storage_refuses_to_remove_keeps_nothing_else(scene: Scene) -> None:
+    jobs = [scene.age(scene.put("canceled"), days=11) for _ in range(5)]
+    await scene.expirer().run_once()
+    storage = _Locked(scene.settings)
+    storage.held = source_key(jobs[2])
+    with pytest.raises(ObjectsUnavailableError):
+        await Remover(scene.database, storage, LocalFiles(()), removed=scene.tell).run_once()
+    assert [bool(scene.keys(job_id)) for job_id in jobs] == [False, False, True, False, False]
+    assert (scene.counts()["removals"], scene.told) == (1, {RemovedKind.SOURCE: 4})
 
 
 async def test_what_is_gone_already_is_as_good_as_removed(scene: Scene) -> None:

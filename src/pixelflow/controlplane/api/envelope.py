@@ -27,7 +27,7 @@ _log = structlog.get_logger("pixelflow.access")
 
 
 class Envelope:
-    """Middleware; the outermost."""
+    """Middleware, around all but the trace."""
 
     def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, clock: Callable[[], float] = time.perf_counter) -> None:
         self._app = app

@@ -75,5 +75,7 @@ def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
+            # Else a request may begin in the context of another one on its connection: in its trace, under its user.
+            reset_contextvars=True,
         )
     )

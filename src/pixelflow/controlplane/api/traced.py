@@ -14,12 +14,12 @@ from pydantic import BeforeValidator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pixelflow.adapters.telemetry.api_metrics import METHODS
 from pixelflow.adapters.telemetry.tracing import Kind, Span, Tracing, log_keys
 from pixelflow.controlplane.api.envelope import route_of
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _UNTRACED = frozenset({"/healthz", "/readyz"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 _OURS = 500
 
 
@@ -52,7 +52,7 @@ class Traced:
 
 def _tell(span: Span, scope: Scope, status: int) -> None:
     """By OpenTelemetry's semantic conventions of HTTP servers, as far as they are nobody's secret."""
-    method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+    method = scope["method"] if scope["method"] in METHODS else "_OTHER"
     route = route_of(scope)
     span.rename(f"{method} {route}")
     span.tell(

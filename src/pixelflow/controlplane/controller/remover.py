@@ -7,6 +7,7 @@ folder of an attempt that a row names; nothing else is ever removed, whatever it
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -24,6 +25,9 @@ from pixelflow.contracts.problems import DependencyError
 BATCH = 200
 PATIENCE = timedelta(minutes=1)
 """For one batch."""
+
+MAX_FAILURES = 3
+"""Of one kind and round, one by one: it may be storage that is away, and each takes its time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -52,19 +56,26 @@ class Remover:
         """
         async with self._database.connection() as connection:
             due = await removals.take(connection, patience=PATIENCE, limit=BATCH)
-        failures = [
-            failure
-            for kind in (RemovedKind.SOURCE, RemovedKind.OUTPUT, RemovedKind.ORPHAN)
-            if (failure := await self._remove_all(kind, [removal for removal in due if removal.kind == kind]))
-        ]
+        failures = []
+        for kind in (RemovedKind.SOURCE, RemovedKind.OUTPUT, RemovedKind.ORPHAN):
+            failures += await self._remove_all(kind, [removal for removal in due if removal.kind == kind])
         if failures:
             raise failures[0]
         return len(due)
 
-    async def _remove_all(self, kind: RemovedKind, due: Sequence[Removal]) -> DependencyError | None:
-        """Those of one kind; that storage refuses one kind must not keep the others."""
-        if not due:
-            return None
+    async def _remove_all(self, kind: RemovedKind, due: Sequence[Removal]) -> list[DependencyError]:
+        """Those of one kind, together; where that fails, one by one: what storage refuses must keep nothing else."""
+        if not due or await self._remove_together(kind, due) is None:
+            return []
+        failures: list[DependencyError] = []
+        for each in random.sample(due, len(due)):  # what fails first today must not be first for ever
+            if failure := await self._remove_together(kind, [each]):
+                failures.append(failure)
+            if len(failures) == MAX_FAILURES:
+                break
+        return failures
+
+    async def _remove_together(self, kind: RemovedKind, due: Sequence[Removal]) -> DependencyError | None:
         try:
             count = await self._remove_files(kind, due)
             async with self._database.connection() as connection:
