@@ -226,6 +226,7 @@ async def _start(connection: AsyncConnection, _: Connection, job_id: UUID) -> ob
         moved_from={JobStatus.CREATED},
         new_run=False,
         task_id=uuid4(),
+        source_key="uploads/x/source",
         source_bytes=1,
         traceparent=None,
     )
@@ -239,6 +240,7 @@ async def _retry(connection: AsyncConnection, _: Connection, job_id: UUID) -> ob
         moved_from={JobStatus.FAILED, JobStatus.CANCELED},
         new_run=True,
         task_id=uuid4(),
+        source_key="uploads/x/source",
         source_bytes=1,
         traceparent=None,
     )

@@ -13,7 +13,7 @@ from tests.migration.recorder import Recorder
 from tests.migration.tape import now
 
 from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import EVERYONE, Reach, of_key, of_user
+from pixelflow.adapters.store.database import EVERYONE, NOBODY, Reach, of_key, of_user
 from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
 from pixelflow.contracts.job import CreateJobRequest, JobStatus
 
@@ -48,7 +48,7 @@ async def _keys(record: Recorder) -> None:
     await record.call("keys.is_past", MINE, now() + DAY)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=now() + DAY, **new)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=None, **new)
-    await record.call("keys.find_valid", of_key("k1"), "k1", stale=MINUTE)
+    await record.call("keys.find_valid", NOBODY, "k1", stale=MINUTE)
     await record.call("keys.touch", of_key("k1"), "k1", stale=MINUTE)
     await record.call("keys.find_user", EVERYONE, "k1")
     await record.call("keys.revoke", MINE, key_id="k1", user_id=USER)
@@ -89,7 +89,7 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
     return job_id
 
 
-async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UUID:
+async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False, local: bool = False) -> UUID:
     task_id = uuid4()
     before = [JobStatus.FAILED, JobStatus.CANCELED] if new_run else [JobStatus.CREATED]
     await record.call("transitions.find", MINE, job_id=job_id, user_id=USER)
@@ -101,6 +101,7 @@ async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UU
         moved_from=before,
         new_run=new_run,
         task_id=task_id,
+        source_key="/srv/a.jpg" if local else f"uploads/{job_id}/source",
         source_bytes=1000,
         traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
     )
@@ -160,11 +161,11 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
 
 async def _jobs_that_do_not(record: Recorder) -> None:
     job_id = await _created(record, source_type="local_file", object_key="/srv/a.jpg")
-    await _queue(record, job_id)
+    await _queue(record, job_id, local=True)
     await record.call("attempts.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES)
-    await _queue(record, job_id, new_run=True)
+    await _queue(record, job_id, new_run=True, local=True)
     await record.call("transitions.cancel", MINE, job_id=job_id, user_id=USER)
-    await _queue(record, job_id, new_run=True)
+    await _queue(record, job_id, new_run=True, local=True)
     for _ in range(2):
         await _claimed(record, job_id, OVER)
         await record.call("dispatch.rescue_expired", EVERYONE, limit=9, exhausted="tried too often")

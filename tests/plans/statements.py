@@ -27,7 +27,7 @@ from pixelflow.adapters.store import (
     usage,
 )
 from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import EVERYONE, Reach, of_key, of_user
+from pixelflow.adapters.store.database import EVERYONE, NOBODY, Reach, of_user
 from pixelflow.contracts.job import CreateJobRequest, JobStatus
 from pixelflow.controlplane.controller.courier import BOUNDS, IN_HAND
 
@@ -100,7 +100,8 @@ def _renew(database: Database) -> Arguments:
 
 def _queue(database: Database) -> Arguments:
     row = _job(database, "created", HEAVY)
-    values = {"task_id": uuid4(), "source_bytes": 1, "traceparent": None, "new_run": False}
+    source = {"source_key": f"uploads/{row['job_id']}/source", "source_bytes": 1}
+    values = {"task_id": uuid4(), "traceparent": None, "new_run": False, **source}
     return (), {"job_id": row["job_id"], "user_id": HEAVY, "moved_from": [JobStatus.CREATED], **values}
 
 
@@ -147,9 +148,9 @@ def _of_requests() -> list[Hot]:
         Hot(
             "recognise a key",
             keys.find_valid,
-            of_key("k7"),
+            NOBODY,
             lambda _: (("k7",), {"stale": _MINUTE}),
-            ["api_keys_pkey"],
+            [],  # what a function does is in no plan; in its pages it is
             10,
         ),
         Hot("claim an idempotency key", idempotency.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),

@@ -47,7 +47,8 @@ logging.getLogger("httpx").info("HTTP Request: PUT http://s3/key?X-Amz-Signature
 """
 
 
-URL = f"https://bucket.example/key?X-Amz-Credential=key%2F2026&X-Amz-Signature={'5' * 64}&x=1"
+SIGNATURE = "5" * 64
+URL = f"https://bucket.example/key?X-Amz-Credential=key%2F2026&X-Amz-Signature={SIGNATURE}&x=1"
 LEAKING = f"""
 try:
     raise OSError("could not PUT {URL} (connection reset)")
@@ -124,7 +125,7 @@ def test_urls_that_a_library_asks_are_not_logged(told: str) -> None:
 def test_a_presigned_url_in_an_error_s_text_is_not_written(form: str) -> None:
     told = written(LEAKING, form)
     assert told.count("https://bucket.example/key?[redacted]") == 5
-    assert "555" not in told
+    assert SIGNATURE not in told
     assert "X-Amz" not in told
     if form == "json":
         assert [json.loads(line)["event"].partition(":")[0] for line in told.splitlines()] == ["leaked", "leaked too"]

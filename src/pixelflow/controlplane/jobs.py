@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from uuid import UUID
 
 import structlog
@@ -25,21 +26,20 @@ from pixelflow.contracts.job import (
     JobStatus,
     SourceType,
     StartedJob,
-    Upload,
 )
 from pixelflow.contracts.messages import QUEUE, ProcessImage
 from pixelflow.contracts.problems import (
     FieldError,
     JobAlreadyFinishedError,
     JobNotFinishedError,
+    ObjectsUnavailableError,
     QueueUnavailableError,
-    SourceMissingError,
-    SourceTooLargeError,
     TargetRefusedError,
     ValidationFailedError,
 )
 from pixelflow.contracts.refusals import length_errors
 from pixelflow.controlplane.shown_jobs import ShownJobs, no_such_job
+from pixelflow.controlplane.sources import Source, Sources, check_not_expired
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
@@ -70,10 +70,10 @@ class Jobs:
         self._settings = settings
         self._database = database
         self._queue = queue
-        self._objects = objects
         self._local_files = local_files
         self._new_id = new_id
         self._enqueued = enqueued
+        self._sources = Sources(settings, objects=objects, local_files=local_files)
         self._shown = ShownJobs(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
@@ -89,7 +89,7 @@ class Jobs:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
         else:
             key = source_key(job_id)
-        upload = self._upload(request, key)
+        upload = self._sources.upload_of(request, key)
         async with self._database.connection(of_user(user_id)) as connection:
             await jobs.insert(
                 connection,
@@ -107,7 +107,7 @@ class Jobs:
             job = await transitions.find(connection, job_id=created.job_id, user_id=user_id)
         if job is None or job.status != JobStatus.CREATED:
             return created
-        return created.model_copy(update={"upload": self._upload(request, created.upload.object_key)})
+        return created.model_copy(update={"upload": self._sources.upload_of(request, created.upload.object_key)})
 
     @property
     def max_source_bytes(self) -> int:
@@ -130,31 +130,6 @@ class Jobs:
             return [FieldError(pointer="/webhook_url", message=error.detail)]
         return []
 
-    def _upload(self, request: CreateJobRequest, key: str) -> Upload:
-        if request.source_type is SourceType.LOCAL_FILE:
-            return Upload(
-                object_key=key,
-                presigned_put_url=None,
-                presigned_url_state="not_required",
-                headers={},
-                expires_at=None,
-                max_bytes=self.max_source_bytes,
-            )
-        signed = self._objects.sign_upload(
-            key,
-            content_length=request.source.content_length if request.source else None,
-            content_type=request.source.content_type if request.source else None,
-            seconds=self._settings.upload_url_seconds,
-        )
-        return Upload(
-            object_key=key,
-            presigned_put_url=signed.url,
-            presigned_url_state="ready",
-            headers=dict(signed.headers),
-            expires_at=signed.expires_at,
-            max_bytes=self.max_source_bytes,
-        )
-
     async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
         """Put the job on the queue; again while it is queued or processing: the same answer, nothing enqueued twice.
 
@@ -163,12 +138,25 @@ class Jobs:
             JobAlreadyFinishedError: it is over.
             SourceMissingError, SourceTooLargeError: what was uploaded, or was not.
         """
+        unavailable = None
+        try:
+            if (source := await self._sources.find_uploaded(job_id)) and (
+                started := await self._move(
+                    user_id, job_id, source, {JobStatus.CREATED}, new_run=False, traceparent=traceparent
+                )
+            ):
+                return started
+        except ObjectsUnavailableError as error:
+            unavailable = error
+        # What is in the way is told with care, in the order that is documented.
         job = await self._standing(user_id, job_id)
         if job.status in FINISHED:
             raise JobAlreadyFinishedError(
                 f"The job has {_ENDED[job.status]}; create a new one, or retry it if it failed"
             )
-        return await self._queue_job(user_id, job_id, job, moved_from={JobStatus.CREATED}, traceparent=traceparent)
+        return await self._queue_job(
+            user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent, unavailable=unavailable
+        )
 
     async def retry(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
         """Begin a new run of a failed or canceled job, with as many attempts as a new one has; idempotent as ``start``.
@@ -184,7 +172,7 @@ class Jobs:
             raise JobAlreadyFinishedError("The job has succeeded; create a new one")
         if job.status == JobStatus.CREATED:
             raise JobNotFinishedError("The job was never started; start it")
-        return await self._queue_job(user_id, job_id, job, moved_from=_RETRIABLE, traceparent=traceparent)
+        return await self._queue_job(user_id, job_id, job, _RETRIABLE, traceparent=traceparent)
 
     async def cancel(self, user_id: str, job_id: UUID) -> Job:
         """End the job as canceled, also while it is transformed; canceling a canceled job changes nothing.
@@ -224,14 +212,34 @@ class Jobs:
         user_id: str,
         job_id: UUID,
         job: transitions.Standing,
+        moved_from: AbstractSet[JobStatus],
         *,
-        moved_from: frozenset[JobStatus] | set[JobStatus],
         traceparent: str | None,
+        unavailable: ObjectsUnavailableError | None = None,
     ) -> StartedJob:
-        """Queue it, unless it is on its way already. Succeeds also while Redis is away: the relay sends later."""
+        """Queue it, unless it is on its way already."""
         if job.status not in moved_from:
             return _already_started(job_id, job)
-        size = await self._checked_source_size(job)
+        source = await self._sources.check(job, unavailable=unavailable)
+        new_run = job.status != JobStatus.CREATED
+        started = await self._move(user_id, job_id, source, moved_from, new_run=new_run, traceparent=traceparent)
+        if started is None:  # somebody else was faster; theirs is the answer
+            job = await self._standing(user_id, job_id)
+            check_not_expired(job)
+            return _already_started(job_id, job)
+        return started
+
+    async def _move(
+        self,
+        user_id: str,
+        job_id: UUID,
+        source: Source,
+        moved_from: AbstractSet[JobStatus],
+        *,
+        new_run: bool,
+        traceparent: str | None,
+    ) -> StartedJob | None:
+        """Put it on the queue, if it may be moved. Succeeds also while Redis is away: the relay sends later."""
         task_id = self._new_id()
         async with self._database.connection(of_user(user_id)) as connection:
             queued_at = await transitions.queue(
@@ -239,33 +247,18 @@ class Jobs:
                 job_id=job_id,
                 user_id=user_id,
                 moved_from=moved_from,
-                new_run=job.status != JobStatus.CREATED,
+                new_run=new_run,
                 task_id=task_id,
-                source_bytes=size,
+                source_key=source.key,
+                source_bytes=source.bytes,
                 traceparent=traceparent,
             )
-        if queued_at is None:  # somebody else was faster; theirs is the answer
-            job = await self._standing(user_id, job_id)
-            _check_not_expired(job)
-            return _already_started(job_id, job)
+        if queued_at is None:
+            return None
         await self._enqueue(
             user_id, task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent)
         )
         return StartedJob(job_id=job_id, status=JobStatus.QUEUED, queue=QUEUE, task_id=task_id, enqueued_at=queued_at)
-
-    async def _checked_source_size(self, job: transitions.Standing) -> int:
-        _check_not_expired(job)
-        if job.source_type == SourceType.LOCAL_FILE:
-            size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
-        else:
-            size = await self._objects.size_of(job.source_key)
-        if size is None:
-            raise SourceMissingError(
-                "Upload the source with the URL that creating the job returned, then start it again"
-            )
-        if size > self.max_source_bytes:
-            raise SourceTooLargeError(f"The source has {size} bytes; at most {self.max_source_bytes} are allowed")
-        return size
 
     async def _enqueue(self, user_id: str, task_id: UUID, message: ProcessImage) -> None:
         try:
@@ -275,12 +268,6 @@ class Jobs:
             _log.warning("queue unavailable; the relay will send", job_id=str(message.job_id))
             async with self._database.connection(of_user(user_id)) as connection:
                 await dispatch.unsend(connection, {message.job_id: task_id})
-
-
-def _check_not_expired(job: transitions.Standing) -> None:
-    """Whatever still lies in object storage is on its way out."""
-    if job.source_expired_at is not None:
-        raise SourceMissingError("The source was kept for its time and is gone; create a new job")
 
 
 def _already_started(job_id: UUID, job: transitions.Standing) -> StartedJob:

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from pixelflow.adapters.store import keys
-from pixelflow.adapters.store.database import AsyncDatabase, of_key, of_user
+from pixelflow.adapters.store.database import NOBODY, AsyncDatabase, of_key, of_user
 from pixelflow.contracts.keys import ApiKey, CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.problems import (
     FieldError,
@@ -42,8 +42,15 @@ _KEY = re.compile(r"pf_(?P<key_id>[0-9a-z]{1,32})_(?P<secret>[0-9a-z]{1,128})", 
 class Keys:
     """What can be done with keys."""
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, *, lookups: AsyncDatabase | None = None) -> None:
+        """Use what is given.
+
+        Args:
+            database: for what users do.
+            lookups: to recognise by; its connections reach nobody and stay so. None: ``database``.
+        """
         self._database = database
+        self._lookups = lookups or database
 
     async def recognise(self, key: str) -> Identity:
         """Whose key this is, and what for.
@@ -54,11 +61,12 @@ class Keys:
         parts = _KEY.fullmatch(key)
         if parts is None:
             raise refusal()
-        async with self._database.connection(of_key(parts["key_id"])) as connection:
+        async with self._lookups.connection(NOBODY) as connection:
             stored = await keys.find_valid(connection, parts["key_id"], stale=LAST_USE)
-            if stored is None or not hmac.compare_digest(stored.secret_hash, _hash(parts["secret"])):
-                raise refusal()
-            if stored.last_use_is_stale:
+        if stored is None or not hmac.compare_digest(stored.secret_hash, _hash(parts["secret"])):
+            raise refusal()
+        if stored.last_use_is_stale:
+            async with self._database.connection(of_key(stored.key_id)) as connection:
                 await keys.touch(connection, stored.key_id, stale=LAST_USE)
         return Identity(user_id=stored.user_id, scopes=known(stored.scopes), limit=_limit(stored))
 

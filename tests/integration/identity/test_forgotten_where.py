@@ -76,7 +76,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "rate_limit_key": None,
         "most": 99,
     }
-    queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "source_bytes": 1, "traceparent": None}
+    queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "traceparent": None}
+    queued |= {"source_key": "k", "source_bytes": 1}
     return {
         "deliveries.list_newest": {**job, "limit": 9},
         "events.replay": {"delivery_id": theirs["delivery_id"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from psycopg import sql
 from tests.integration.identity.conftest import AddRows
 
+from pixelflow.adapters.store import keys
 from pixelflow.adapters.store.database import EVERYONE, NOBODY, AsyncDatabase, Reach, of_key, of_user
 
 OTHERS_OWN = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
@@ -97,6 +99,47 @@ async def test_a_key_that_is_shown_opens_its_own_row_alone(
     assert {table: await _count(database, table, reach) for table in sorted(OF_USERS)} == {
         table: int(table == "api_keys") for table in sorted(OF_USERS)
     }
+
+
+async def test_a_key_is_found_from_any_reach_and_leaves_it_as_it_was(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str
+) -> None:
+    """Also within a transaction, where what is set lasts beyond the statement."""
+    await add_rows(user_id)
+    await add_rows(f"not-{user_id}")
+    async with database.connection(of_user(user_id)) as connection:
+        cursor = await connection.execute("SELECT key_id FROM api_keys")
+        [shown] = await cursor.fetchall()
+    for reach in (NOBODY, of_user(f"not-{user_id}")):
+        before = await _count(database, "api_keys", reach)
+        async with database.connection(reach) as connection, connection.transaction():
+            for _ in range(2):
+                found = await keys.find_valid(connection, shown["key_id"], stale=timedelta(minutes=1))
+                assert found is not None
+                assert found.user_id == user_id
+                cursor = await connection.execute("SELECT current_setting('pixelflow.reach') AS reach")
+                assert await cursor.fetchone() == {"reach": reach}
+        assert await _count(database, "api_keys", reach) == before
+
+
+async def test_within_the_function_no_other_key_is_within_reach(
+    database: AsyncDatabase, add_rows: AddRows, user_id: str
+) -> None:
+    """As if its own WHERE were forgotten."""
+    await add_rows(user_id)
+    await add_rows(f"not-{user_id}")
+    async with database.connection(of_user(user_id)) as connection:
+        cursor = await connection.execute("SELECT key_id FROM api_keys")
+        [shown] = await cursor.fetchall()
+    async with database.connection(NOBODY) as connection, connection.transaction(force_rollback=True):
+        cursor = await connection.execute("SELECT pg_get_functiondef('shown_key'::regproc) AS text")
+        row = await cursor.fetchone()
+        assert row is not None
+        forgetful = row["text"].replace("WHERE key_id = shown", "")
+        assert forgetful != row["text"]
+        await connection.execute(forgetful)
+        cursor = await connection.execute("SELECT key_id FROM shown_key(%s)", (shown["key_id"],))
+        assert await cursor.fetchall() == [shown]
 
 
 @pytest.mark.parametrize("hostile", ["everyone", "user:", "", "key:k", "a' OR 'a'='a"])

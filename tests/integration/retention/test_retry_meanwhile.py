@@ -63,6 +63,7 @@ async def test_an_expiry_passes_by_a_job_that_is_being_retried(scene: Scene) -> 
             moved_from=[JobStatus.CANCELED],
             new_run=True,
             task_id=new_id(),
+            source_key=source_key(job_id),
             source_bytes=6,
             traceparent=None,
         )

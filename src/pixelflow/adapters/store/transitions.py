@@ -47,12 +47,14 @@ async def queue(
     moved_from: Iterable[JobStatus],
     new_run: bool,
     task_id: UUID,
+    source_key: str,
     source_bytes: int,
     traceparent: str | None,
 ) -> datetime | None:
     """Move the user's job to ``queued`` and return when.
 
-    ``None``: it is in none of the statuses ``moved_from``, or its source has expired.
+    ``None``: it is in none of the statuses ``moved_from``, has another source than the one that was looked at, or one
+    that has expired.
 
     The row counts as relayed from the start: the caller sends the message at once; ``dispatch.unsend`` says if it
     could not.
@@ -63,7 +65,7 @@ async def queue(
                         error = NULL, attempts = 0, run = run + %(new_run)s,
                         task_id = %(task_id)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
         WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
-          AND source_expired_at IS NULL
+          AND source_key = %(source_key)s AND source_expired_at IS NULL
         RETURNING queued_at
         """,
         {
@@ -72,6 +74,7 @@ async def queue(
             "moved_from": list(moved_from),
             "new_run": int(new_run),
             "task_id": task_id,
+            "source_key": source_key,
             "source_bytes": source_bytes,
             "traceparent": traceparent,
         },

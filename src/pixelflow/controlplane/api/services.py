@@ -32,6 +32,8 @@ from pixelflow.controlplane.webhooks import Webhooks
 from pixelflow.settings import Settings
 
 MAX_CONNECTIONS = 10
+MAX_LOOKUPS = 5
+"""Connections of their own for recognising keys: one statement each, which changes no connection's reach."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
     try:
         async with (
             AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
+            AsyncDatabase(url, max_connections=MAX_LOOKUPS, application="pixelflow-api") as lookups,
             open_tokens(settings) as tokens,
             _open_limits(settings, metrics) as limits,
         ):
@@ -80,7 +83,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             )
             dependencies = Dependencies(
                 {
-                    "postgres": database.ping,
+                    "postgres": lookups.ping,
                     "redis": functools.partial(asyncio.to_thread, queue.ping),
                     "object_storage": objects.ping,
                 },
@@ -94,7 +97,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 shown_usage=ShownUsage(database),
                 webhooks=Webhooks(database),
                 webhook_secrets=WebhookSecrets(database, Seal(secrets_key), new_id=new_id),
-                keys=Keys(database),
+                keys=Keys(database, lookups=lookups),
                 tokens=tokens,
                 idempotency=Idempotency(database, secrets_key, new_id=new_id),
                 limits=limits,

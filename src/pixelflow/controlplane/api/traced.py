@@ -72,7 +72,7 @@ def _readable(header: str | None) -> str | None:
     return header if header and _TRACEPARENT.fullmatch(header) else None
 
 
-def _traceparent(
+async def _traceparent(
     request: Request,
     _: Annotated[
         str | None,

@@ -1,0 +1,117 @@
+"""Starting a job: what is told, and in which order, whether or not storage answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import obstore
+import pytest
+from tests.integration.job_rows import put, row_of
+
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.local_files import LocalFiles
+from pixelflow.adapters.objects import ObjectStorage, source_key
+from pixelflow.adapters.queue import JobQueue
+from pixelflow.adapters.store.database import AsyncDatabase, Connection
+from pixelflow.contracts.problems import (
+    JobAlreadyFinishedError,
+    NotFoundError,
+    ObjectsUnavailableError,
+    SourceMissingError,
+)
+from pixelflow.controlplane.jobs import Jobs
+from pixelflow.settings import Settings
+
+
+@pytest.fixture(params=["answers", "away"])
+def storage(request: pytest.FixtureRequest, quiet: Settings) -> Settings:
+    """Where storage is, and where nothing listens."""
+    if request.param == "answers":
+        return quiet
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    return quiet.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{port}"})
+
+
+@pytest.fixture
+def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabase) -> Iterator[Jobs]:
+    del connection  # empties the tables first
+    queue = JobQueue(storage.redis_url.get_secret_value())
+    yield Jobs(
+        storage,
+        database=async_database,
+        queue=queue,
+        objects=ObjectStorage(storage),
+        local_files=LocalFiles(storage.local_roots),
+        new_id=new_id,
+    )
+    queue.close()
+
+
+def _uploaded(quiet: Settings) -> UUID:
+    """The id of a job whose source is there."""
+    job_id = new_id()
+    obstore.put(ObjectStorage(quiet)._moved, source_key(job_id), b"source")
+    return job_id
+
+
+async def _start(jobs: Jobs, job_id: UUID, user_id: str = "user") -> UUID:
+    return (await jobs.start(user_id, job_id, traceparent=None)).task_id
+
+
+async def test_a_job_that_is_on_its_way_is_told_again(jobs: Jobs, connection: Connection) -> None:
+    task_id = uuid4()
+    job_id = put(connection, "queued", task_id=task_id, queued_at="2001-01-01")
+    assert await _start(jobs, job_id) == task_id
+    assert row_of(connection, job_id)["task_id"] == task_id
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])
+async def test_a_job_that_is_over_stays_so(jobs: Jobs, connection: Connection, quiet: Settings, status: str) -> None:
+    job_id = _uploaded(quiet)
+    put(connection, status, job_id=job_id, source_key=source_key(job_id))
+    with pytest.raises(JobAlreadyFinishedError):
+        await _start(jobs, job_id)
+    assert row_of(connection, job_id)["status"] == status
+
+
+@pytest.mark.parametrize("is_anothers", [True, False], ids=["another's", "nobody's"])
+@pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "not uploaded"])
+async def test_anothers_job_is_as_unknown_as_nobodys(
+    jobs: Jobs, connection: Connection, quiet: Settings, is_anothers: bool, is_uploaded: bool
+) -> None:
+    job_id = _uploaded(quiet) if is_uploaded else new_id()
+    if is_anothers:
+        put(connection, "created", job_id=job_id, source_key=source_key(job_id))
+    with pytest.raises(NotFoundError, match=r"^You have no job of that id$"):
+        await _start(jobs, job_id, "another")
+
+
+async def test_a_source_that_has_expired_is_missing_even_if_it_is_still_there(
+    jobs: Jobs, connection: Connection, quiet: Settings
+) -> None:
+    job_id = _uploaded(quiet)
+    put(connection, "canceled", job_id=job_id, source_key=source_key(job_id), source_expired_at="2001-01-01")
+    with pytest.raises(SourceMissingError, match="was kept for its time"):
+        await jobs.retry("user", job_id, traceparent=None)
+
+
+@pytest.mark.parametrize("storage", ["away"], indirect=True)
+async def test_no_job_is_started_without_having_seen_its_source(jobs: Jobs, connection: Connection) -> None:
+    job_id = put(connection, "created")
+    with pytest.raises(ObjectsUnavailableError):
+        await _start(jobs, job_id)
+    assert row_of(connection, job_id)["status"] == "created"
+
+
+@pytest.mark.parametrize("storage", ["answers"], indirect=True)
+async def test_what_is_looked_at_is_what_the_job_is_started_with(
+    jobs: Jobs, connection: Connection, quiet: Settings
+) -> None:
+    """An object where another kind of job would have its source starts none that has it elsewhere."""
+    job_id = put(connection, "created", job_id=_uploaded(quiet), source_key="uploads/elsewhere/source")
+    with pytest.raises(SourceMissingError):
+        await _start(jobs, job_id)
+    assert row_of(connection, job_id)["status"] == "created"

@@ -1,0 +1,36 @@
+"""Plain functions FastAPI runs in a thread each: dearer than all that they do."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from pixelflow.controlplane import api
+
+
+def _routes() -> Iterator[APIRoute]:
+    for info in pkgutil.iter_modules(api.__path__):
+        router = getattr(importlib.import_module(f"{api.__name__}.{info.name}"), "router", None)
+        if router is not None:
+            yield from router.routes
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    yield dependant.call
+    for needed in dependant.dependencies:
+        yield from _calls(needed)
+
+
+def _runs_in_a_thread(call: object) -> bool:
+    return not any(map(inspect.iscoroutinefunction, (call, type(call).__call__)))
+
+
+def test_no_route_needs_a_thread() -> None:
+    calls = {call for route in _routes() for call in _calls(route.dependant)}
+    assert len(calls) > 20
+    assert [call for call in calls if _runs_in_a_thread(call)] == []
