@@ -33,10 +33,10 @@ def gained(metric: str, labels: str = "") -> str:
     return f"sum(increase({metric}{labels}[$__range]))"
 
 
-def quantiles(histogram: str, labels: str = "", prefix: str = "") -> list[Query]:
+def quantiles(histogram: str, labels: str = "") -> list[Query]:
     """What half, 95 of 100 and 99 of 100 of the observations stay below."""
     buckets = f"sum by (le) (rate({histogram}_bucket{labels}{RATE}))"
-    return [Query(f"histogram_quantile({part / 100}, {buckets})", f"{prefix}p{part}") for part in (50, 95, 99)]
+    return [Query(f"histogram_quantile({part / 100}, {buckets})", f"p{part}") for part in (50, 95, 99)]
 
 
 def of_role(metric: str) -> str:
@@ -328,9 +328,17 @@ COSTS = Row(
     ],
 )
 
+PRICE = "0.04"
+
 VARIABLES: list[Json] = [
     {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
-    {"name": "price", "label": "Price of a core for an hour", "type": "textbox", "query": "0.04"},
+    {
+        "name": "price",
+        "label": "Price of a core for an hour",
+        "type": "textbox",
+        "query": PRICE,
+        "current": {"text": PRICE, "value": PRICE},
+    },
     {
         "name": "filters",
         "label": "Filter",
