@@ -7,23 +7,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import psycopg
-from psycopg import sql
 from tests.acceptance.job_steps import create, done, download, finished, show, start, upload
 from tests.acceptance.pictures import photo
 from tests.acceptance.running import database_url, servers_alone, service_with
+from tests.support.databases import new_database
 from tests.support.doc_tables import DOCS
 
 from pixelflow.controlplane.operate import issue_key
 from pixelflow.devstack.binaries import postgres_programs
-from pixelflow.devstack.postgres import ADMIN, ROLE
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
-
-RESTORED = "restored"
 
 
 def commands(name: str) -> str:
@@ -44,21 +40,6 @@ def run(stack: Stack, script: str, url: str, folder: Path) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def new_database(stack: Stack) -> str:
-    """An empty one that belongs to PixelFlow's role; its URL."""
-    url = urlsplit(database_url(stack))
-    with psycopg.connect(
-        host=url.hostname,
-        port=url.port,
-        user=ADMIN,
-        password=stack.home.secrets["postgres_admin"],
-        dbname="postgres",
-        autocommit=True,
-    ) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(RESTORED), sql.Identifier(ROLE)))
-    return url._replace(path=f"/{RESTORED}").geturl()
-
-
 def client_of(stack: Stack, key: str) -> httpx.Client:
     return httpx.Client(base_url=stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
@@ -73,17 +54,19 @@ def test_what_was_backed_up_is_restored_and_goes_on(tmp_path: Path) -> None:
             run(stack, commands("back up"), database_url(stack), tmp_path)
             since = create(client)["job_id"]
 
-        url = new_database(stack)
-        run(stack, commands("restore"), url, tmp_path)
-        # Beside the same bucket, and an empty Redis.
-        kept = {name: value for name, value in stack.environment.items() if "_S3_" in name or "_SECRETS_" in name}
-        with service_with({**kept, "PIXELFLOW_DATABASE_URL": url}) as restored, client_of(restored, key) as client:
-            assert show(client, before["job_id"])["usage"] == before["usage"]
-            assert len(download(show(client, before["job_id"])["outputs"][0]).content) == before["outputs"][0]["bytes"]
-            assert client.get(f"/v1/jobs/{since}").status_code == 404
-            assert show(client, waiting["job_id"])["status"] == "created"
-            assert start(client, waiting).status_code == 202
-            assert finished(client, waiting["job_id"])["status"] == "succeeded"
+        with new_database(stack) as url:
+            run(stack, commands("restore"), url, tmp_path)
+            # Beside the same bucket, and an empty Redis.
+            kept = {name: value for name, value in stack.environment.items() if "_S3_" in name or "_SECRETS_" in name}
+            with service_with({**kept, "PIXELFLOW_DATABASE_URL": url}) as restored, client_of(restored, key) as client:
+                assert show(client, before["job_id"])["usage"] == before["usage"]
+                assert (
+                    len(download(show(client, before["job_id"])["outputs"][0]).content) == before["outputs"][0]["bytes"]
+                )
+                assert client.get(f"/v1/jobs/{since}").status_code == 404
+                assert show(client, waiting["job_id"])["status"] == "created"
+                assert start(client, waiting).status_code == 202
+                assert finished(client, waiting["job_id"])["status"] == "succeeded"
 
 
 def test_a_dump_without_the_reach_is_empty_as_the_page_warns(tmp_path: Path) -> None:
@@ -91,7 +74,7 @@ def test_a_dump_without_the_reach_is_empty_as_the_page_warns(tmp_path: Path) -> 
         issue_key(database_url(stack), user_id="anna", name="test")
         without = commands("back up").replace("PGOPTIONS='-c pixelflow.reach=everyone' ", "")
         run(stack, without, database_url(stack), tmp_path)
-        url = new_database(stack)
-        run(stack, commands("restore"), url, tmp_path)
-        with psycopg.connect(url, options="-c pixelflow.reach=everyone") as connection:
-            assert connection.execute("SELECT * FROM api_keys").fetchall() == []
+        with new_database(stack) as url:
+            run(stack, commands("restore"), url, tmp_path)
+            with psycopg.connect(url, options="-c pixelflow.reach=everyone") as connection:
+                assert connection.execute("SELECT * FROM api_keys").fetchall() == []
