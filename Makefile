@@ -5,7 +5,7 @@ PHOTO ?= examples/photo.jpg
 
 .PHONY: help
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -54,7 +54,7 @@ chaos: setup ## Kill everything at random under real jobs, then count what was l
 
 .PHONY: bench
 bench: setup ## Measure everything, beside what it stands on, in 20 minutes (ONLY=pixels,latency takes some; README=1 keeps the table)
-	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(README),--readme)
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(README),--readme,--results .bench)
 
 .PHONY: plans
 plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it

@@ -57,7 +57,9 @@ def _peak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs, megapi
         jobs.wait(ids, seconds=60)
         peaks = [peak_bytes(child) / _MEGABYTE for child in children(worker)]
     wanted = at_most(150) if megapixels == _LARGE else None
-    result.add(f"peak.{megapixels}mp", f"{megapixels} MP JPEG → 640 px: child's peak", "MB", [max(peaks)], wanted)
+    result.add(
+        f"peak.{megapixels}mp", f"{megapixels} MP baseline JPEG → 640 px: child's peak", "MB", [max(peaks)], wanted
+    )
 
 
 def _soak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs) -> None:

@@ -9,14 +9,29 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pixelflow.adapters.telemetry.metrics import ProcessMetrics
 from pixelflow.contracts.job import SourceType
-from pixelflow.contracts.problems import AttemptsExhaustedError, TransformCrashedError
+from pixelflow.contracts.problems import (
+    AttemptsExhaustedError,
+    ObjectsUnavailableError,
+    OutOfMemoryError,
+    TransformCrashedError,
+    TransformTimeoutError,
+)
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300)
 """From 5 ms: a stage of a small picture, and about what a job may cost beside its pixels. To 300 s: beyond the 180 s
 that a transform may take. Steps of three at most, so that a quantile read from them is of the right size."""
 QUEUE_STAGE = "queue"
 STAGES = (QUEUE_STAGE, "fetch", "wait", "transform", "store", "finish")
-ALARMING = (AttemptsExhaustedError.code, TransformCrashedError.code)
+ALARMING = tuple(
+    error.code
+    for error in (
+        AttemptsExhaustedError,
+        ObjectsUnavailableError,
+        OutOfMemoryError,
+        TransformCrashedError,
+        TransformTimeoutError,
+    )
+)
 """Codes of which few are worth a look. They are told from the start: what begins at 1 has not grown by 1."""
 
 
