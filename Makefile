@@ -72,7 +72,7 @@ format: setup ## Format the code
 .PHONY: schemas
 schemas: setup ## Write anew what is made from the code: JSON Schemas, OpenAPI document, tables of the documentation, dashboard
 	$(BIN)/python -m pixelflow.contracts.schemas docs/schemas
-	$(BIN)/python -m pixelflow.controlplane.api.openapi docs/openapi.json
+	$(BIN)/python -m pixelflow.controlplane.api.export_openapi docs/openapi.json
 	$(BIN)/python -m tests.support.doc_tables
 	$(BIN)/python -m deploy.grafana.dashboard
 

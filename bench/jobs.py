@@ -22,7 +22,7 @@ from bench.figures import BenchError
 from bench.http_load import post_all, post_request
 from bench.processes import family_cpu, paused
 from bench.stand import Stand
-from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.storage.objects import ObjectStorage
 
 _UPLOADS = 4
 _POLL_SECONDS = 0.1

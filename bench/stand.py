@@ -20,7 +20,7 @@ from tests.acceptance.running import Running, database_url, descendants, process
 from bench.figures import BenchError
 from bench.machine import server_versions
 from bench.processes import family_cpu
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.processes import Child, spawn, stop_all
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from tests.acceptance.running import servers_alone
 
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
 from pixelflow.settings import Settings

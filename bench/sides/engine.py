@@ -11,9 +11,9 @@ from bench.cases import PIPELINES
 from bench.sides.loop import serve
 from pixelflow.contracts.pipeline import Pipeline, Step
 from pixelflow.dataplane import imaging
-from pixelflow.dataplane.protocol import Limits, TransformRequest
+from pixelflow.dataplane.protocol import TransformLimits, TransformRequest
 
-_LIMITS = Limits(max_source_pixels=10**8, max_output_pixels=10**8, max_output_bytes=10**9)
+_LIMITS = TransformLimits(max_source_pixels=10**8, max_output_pixels=10**8, max_output_bytes=10**9)
 
 
 @cache

@@ -23,7 +23,7 @@ from tests.acceptance.running import children, database_url, process_of, wait_fo
 from tests.support.prometheus import Labels, labels
 from tests.support.webhook_receiver import Receiver
 
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 
 Counts = Counter[Labels]

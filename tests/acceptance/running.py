@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from pixelflow.adapters.store.migrate import migrate
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.adapters.postgres.migrate import migrate
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
 

@@ -16,7 +16,7 @@ from tests.acceptance.running import database_url, servers_alone, service_with
 from tests.support.databases import new_database
 from tests.support.doc_tables import DOCS
 
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.binaries import postgres_programs
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles

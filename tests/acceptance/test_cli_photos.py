@@ -18,8 +18,8 @@ from tests.acceptance.pictures import opened
 
 from pixelflow.client import AsyncClient, Client, JobFailedError
 from pixelflow.client.session import Session
-from pixelflow.contracts.job import JobStatus
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.contracts.jobs import JobStatus
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -22,9 +22,9 @@ from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
 from tests.acceptance.running import Running, children, database_url, process_of, wait_for
 
-from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.client import ApiError, Client, JobFailedError
-from pixelflow.contracts.job import JobStatus
+from pixelflow.contracts.jobs import JobStatus
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 

@@ -23,7 +23,7 @@ from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
 from tests.acceptance.running import database_url, process_of, servers_alone, wait_for
 
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Role, Stack
 from pixelflow.devstack.up import pixelflow_roles
 

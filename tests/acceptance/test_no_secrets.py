@@ -25,16 +25,16 @@ from tests.acceptance import pictures, places
 from tests.acceptance.running import client_of, database_url, process_of, service_with, wait_for
 from tests.support.webhook_receiver import Receiver, Reply, receiving
 
-from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store.database import AsyncDatabase, Database
-from pixelflow.adapters.store.keys import ValidKey
+from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.client import AsyncClient, Client
-from pixelflow.contracts.events import RotatedSecret
-from pixelflow.contracts.job import CreatedJob, Job
+from pixelflow.contracts.jobs import CreatedJob, Job
 from pixelflow.contracts.keys import CreatedKey
-from pixelflow.controlplane.idempotency import Answer
-from pixelflow.controlplane.seal import Seal
+from pixelflow.contracts.webhooks import RotatedSecret
+from pixelflow.controlplane.encryption import SecretCipher
+from pixelflow.controlplane.idempotency.service import StoredResponse
+from pixelflow.controlplane.keys.store import ValidKey
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -230,11 +230,11 @@ def test_nothing_that_holds_a_secret_shows_it_by_its_repr(traffic: Traffic) -> N
                 Database(url, max_connections=1, application="t"),
             ),
             *(
-                Seal(settings.require_secrets_key()),
+                SecretCipher(settings.require_secrets_key()),
                 ValidKey("k", "u", key.encode(), [], last_use_is_stale=False, rate_limit=None, rate_limit_key=None),
             ),
             *(
-                Answer(200, traffic.answers["key"].encode()),
+                StoredResponse(200, traffic.answers["key"].encode()),
                 RotatedSecret.model_validate_json(traffic.answers["secret"]),
             ),
             *(CreatedKey.model_validate_json(traffic.answers["key"]), traffic.stack),

@@ -19,11 +19,11 @@ import httpx
 import pytest
 from tests.support.webhook_receiver import receiving
 
-from pixelflow.adapters.store.migrate import migrate
+from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.client import ApiError, Client
-from pixelflow.contracts.events import Delivery
-from pixelflow.contracts.job import CreateJobRequest
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.webhooks import Delivery
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
 

@@ -27,7 +27,7 @@ from tests.chaos.stage import Stage, new_home, set_stage
 from tests.chaos.traffic import Traffic
 from tests.integration.devstack.processes_of import wait_until_none
 
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 
 WIDTH = 120
 INTERRUPTED = 130

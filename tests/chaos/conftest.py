@@ -17,7 +17,7 @@ from tests.chaos.pictures import make_pictures
 from tests.chaos.plan import Picture
 from tests.chaos.stage import Stage, new_home, set_stage
 
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 
 LEASE_SECONDS = 3.0
 MAX_ATTEMPTS = 2

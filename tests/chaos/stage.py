@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.chaos.actor import Actor
 
-from pixelflow.adapters.store.migrate import migrate
+from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
 from pixelflow.devstack.objects import Objects

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from pixelflow.controlplane.api.openapi import openapi_document
+from pixelflow.controlplane.api.export_openapi import openapi_document
 
 CHECKS = [
     *(not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance),

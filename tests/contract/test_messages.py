@@ -16,7 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from pixelflow.adapters.queue.envelopes import Verdict, judge
+from pixelflow.adapters.queue.envelopes import Classification, classify
 from pixelflow.adapters.queue.sender import encoded
 from pixelflow.contracts.messages import VERSIONS, ProcessImage
 from pixelflow.contracts.schemas import published
@@ -80,7 +80,7 @@ def sent_in(version: int) -> bytes:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_worker_of_today_takes_what_a_sender_of_each_version_that_it_knows_sent(version: int) -> None:
-    assert judge(sent_in(version)) is Verdict.TAKE
+    assert classify(sent_in(version)) is Classification.TAKE
 
 
 def test_a_worker_knows_the_newest_version_and_the_one_before_and_each_has_a_golden_message() -> None:
@@ -116,4 +116,4 @@ def test_what_the_last_release_takes_is_told_strictly_enough_to_notice_a_change(
     assert LAST_RELEASE.is_valid(message)
     message["args"][0] |= change
     assert not LAST_RELEASE.is_valid(message)
-    assert judge(json.dumps(message).encode()) is not Verdict.TAKE
+    assert classify(json.dumps(message).encode()) is not Classification.TAKE

@@ -10,9 +10,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from pixelflow.contracts.job import JobStatus
+from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.schemas import render
-from pixelflow.controlplane.api.openapi import openapi_document
+from pixelflow.controlplane.api.export_openapi import openapi_document
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 DOCUMENT = openapi_document()

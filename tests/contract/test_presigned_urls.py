@@ -20,8 +20,8 @@ import httpx
 import pytest
 from tests.support.strict_s3 import start_strict_s3
 
-from pixelflow.adapters.objects import ObjectStorage, SignedUrl, source_key
-from pixelflow.contracts.problems import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
+from pixelflow.adapters.storage.objects import ObjectStorage, SignedUrl, source_key
+from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 from pixelflow.devstack.ports import LOOPBACK
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import dict_row
 from tests.acceptance.running import servers_alone
 
-from pixelflow.adapters.store.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection, Database
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection, Database
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 

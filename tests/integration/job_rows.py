@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.store import attempts
-from pixelflow.adapters.store.attempts import ClaimedJob
-from pixelflow.adapters.store.database import Connection
+from pixelflow.adapters.postgres.database import Connection
+from pixelflow.dataplane.worker import store
+from pixelflow.dataplane.worker.store import ClaimedJob
 
 LEASE = timedelta(seconds=30)
 STEP = {"id": "small", "action": "resize", "width": 60}
@@ -53,7 +53,7 @@ def put(
 
 def claimed(connection: Connection, **columns: Any) -> ClaimedJob:  # noqa: ANN401  # as for `put`
     """A job in a worker's hands."""
-    job = attempts.claim(connection, job_id=put(connection, **columns), worker_id="worker", lease=LEASE)
+    job = store.claim(connection, job_id=put(connection, **columns), worker_id="worker", lease=LEASE)
     assert job
     return job
 

@@ -19,25 +19,25 @@ from tests.integration.job_rows import LEASE, claimed, row_of, rows
 from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
 
-from pixelflow.adapters.objects import ObjectStorage, source_key
-from pixelflow.adapters.store import attempts
-from pixelflow.adapters.store.attempts import ClaimedJob
-from pixelflow.adapters.store.database import Connection, Database
-from pixelflow.adapters.telemetry.tracing import Untraced, traced
-from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
-from pixelflow.contracts.problems import ObjectsUnavailableError
-from pixelflow.dataplane.attempt import Attempts, Bounds
-from pixelflow.dataplane.child_process import ChildLimits
-from pixelflow.dataplane.leases import GoodbyeError, HeldLease, LeaseLostError
-from pixelflow.dataplane.protocol import Limits
-from pixelflow.dataplane.sandbox import Sandbox
+from pixelflow.adapters.postgres.database import Connection, Database
+from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.telemetry.tracing import NoopTracer, traced
+from pixelflow.contracts.errors import ObjectsUnavailableError
+from pixelflow.dataplane.protocol import TransformLimits
+from pixelflow.dataplane.worker import store as worker_store
+from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
+from pixelflow.dataplane.worker.child_process import ChildLimits
+from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
+from pixelflow.dataplane.worker.metrics import WorkerMetrics
+from pixelflow.dataplane.worker.sandbox import Sandbox
+from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-BOUNDS = Bounds(
+BOUNDS = JobLimits(
     max_source_bytes=1_000_000,
-    transform=Limits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
+    transform=TransformLimits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
 )
 
 
@@ -87,19 +87,19 @@ def run(
     """Makes an attempt at a claimed job."""
     scratch = tmp_path_of(sandbox, tmp_path)
 
-    def run(job: ClaimedJob, held: HeldLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
+    def run(job: ClaimedJob, held: ActiveLease | None = None, **parts: Any) -> None:  # noqa: ANN401  # what to replace
         told: dict[str, Any] = {
             "sandbox": sandbox,
             "storages": {"s3_presigned": storage},
             "bounds": BOUNDS,
             "scratch": scratch,
             "metrics": metrics,
-            "tracing": Untraced(),
+            "tracing": NoopTracer(),
             "jitter": lambda: 0.0,
             **parts,
         }
-        Attempts(database=database, **told).run(
-            job, held or HeldLease(job.lease, until=0), claim_begun_ns=time.time_ns()
+        AttemptRunner(database=database, **told).run(
+            job, held or ActiveLease(job.lease, until=0), claim_begun_ns=time.time_ns()
         )
         assert list(scratch.iterdir()) == [], "nothing is left in the scratch folder"
 
@@ -181,7 +181,7 @@ def test_attempts_that_follow_one_another_stay_in_the_trace_of_the_request(
         with traced(role="worker") as tracing:
             run(job, tracing=tracing, storages={"s3_presigned": Unavailable()})
             connection.execute("UPDATE jobs SET run_at = now()")
-            again = attempts.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
+            again = worker_store.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
             run(again, tracing=tracing)
         tried = [span for span in collector.spans if span.name == "attempt"]
     assert {(span.trace_id, span.parent_id) for span in tried} == {tuple(TRACEPARENT.split("-")[1:3])}
@@ -204,19 +204,19 @@ def test_a_leaving_worker_hands_the_job_back_uncounted_and_at_once(
     connection: Connection, storage: ObjectStorage, run: Callable[..., None]
 ) -> None:
     job = _job(connection, storage, pictures.photo())
-    held = HeldLease(job.lease, until=0)
-    held.interrupt(GoodbyeError())
+    held = ActiveLease(job.lease, until=0)
+    held.interrupt(ShutdownRequestedError())
     run(job, held)
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["error"]) == ("queued", 0, None)
-    assert attempts.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
+    assert worker_store.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(
     connection: Connection, storage: ObjectStorage, run: Callable[..., None]
 ) -> None:
     job = _job(connection, storage, pictures.photo())
-    held = HeldLease(job.lease, until=0)
+    held = ActiveLease(job.lease, until=0)
     held.interrupt(LeaseLostError())
     before = row_of(connection, job.job_id)
     run(job, held)
@@ -302,7 +302,7 @@ def test_a_failure_counts_by_what_was_written_of_it(  # noqa: PLR0917  # fixture
     assert told.by("stage", "pixelflow_worker_stage_duration_seconds_count") == {"queue": 1, "fetch": 1}
 
 
-@pytest.mark.parametrize(("reason", "status"), [(GoodbyeError(), "handed_back"), (LeaseLostError(), "lost")])
+@pytest.mark.parametrize(("reason", "status"), [(ShutdownRequestedError(), "handed_back"), (LeaseLostError(), "lost")])
 def test_an_attempt_that_is_given_up_counts_as_no_failure(
     connection: Connection,
     storage: ObjectStorage,
@@ -313,7 +313,7 @@ def test_an_attempt_that_is_given_up_counts_as_no_failure(
     status: str,
 ) -> None:
     job = _job(connection, storage, pictures.photo())
-    held = HeldLease(job.lease, until=0)
+    held = ActiveLease(job.lease, until=0)
     held.interrupt(reason)
     run(job, held)
     told = scraped(registry)

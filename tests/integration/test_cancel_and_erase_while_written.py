@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from pixelflow.adapters.store import attempts, transitions
-from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import AsyncDatabase, Connection
+from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
+from pixelflow.controlplane.jobs import transitions
+from pixelflow.dataplane.worker import store
+from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 from pixelflow.settings import Settings
 
 LEASE = timedelta(minutes=1)
@@ -73,7 +74,7 @@ def count(worker: Connection, query: str, job_id: UUID) -> int:
 async def test_an_attempt_that_was_just_opened_is_closed_by_the_cancellation(
     async_database: AsyncDatabase, worker: Connection, queued: UUID
 ) -> None:
-    assert attempts.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
+    assert store.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
     await committed_under(transitions.cancel, async_database, worker, queued)
     assert count(worker, "attempts WHERE outcome = 'canceled' AND ended_at IS NOT NULL", queued) == 1
     assert count(worker, "jobs WHERE status = 'canceled'", queued) == 1
@@ -82,10 +83,10 @@ async def test_an_attempt_that_was_just_opened_is_closed_by_the_cancellation(
 async def test_outputs_and_the_event_of_a_success_go_with_the_erasure(
     async_database: AsyncDatabase, worker: Connection, queued: UUID
 ) -> None:
-    job = attempts.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
+    job = store.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
     worker.commit()
     assert job
-    assert attempts.succeed(
+    assert store.succeed(
         worker,
         Lease(queued, job.lease_token),
         source=SourceFacts(1, "0" * 64, "jpeg", 2, 2),

@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 from tests.integration.job_rows import put
 from tests.support.scraped import Scrape, scraped
 
-from pixelflow.adapters.store import census as store
-from pixelflow.adapters.store.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection
-from pixelflow.adapters.telemetry.controller_metrics import ControllerMetrics, Expiry
-from pixelflow.contracts.problems import StoreUnavailableError
-from pixelflow.controlplane.controller.census import TOTALS_SECONDS, Census
-from pixelflow.controlplane.controller.rescuer import Rescuer
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection
+from pixelflow.contracts.errors import StoreUnavailableError
+from pixelflow.controlplane.controller.metrics import ControllerMetrics, Expiry
+from pixelflow.controlplane.jobs.reaper import LeaseReaper
+from pixelflow.controlplane.stats import store
+from pixelflow.controlplane.stats.collector import TOTALS_SECONDS, StatsCollector
 
 
 class Office:
@@ -26,7 +26,7 @@ class Office:
         self.now = 1000.0
         self.registry = CollectorRegistry()
         self.metrics = ControllerMetrics(self.registry)
-        self.census = Census(database, self.metrics.counted, top_users=top_users, clock=lambda: self.now)
+        self.census = StatsCollector(database, self.metrics.counted, top_users=top_users, clock=lambda: self.now)
 
     async def told(self) -> Scrape:
         """What the metrics tell after another round."""
@@ -139,7 +139,7 @@ async def test_a_question_that_takes_too_long_is_given_up(
 ) -> None:
     del async_connection, locked_usage
     with pytest.raises(StoreUnavailableError):
-        async with async_database.connection() as connection, store.patient(connection, seconds=0.2):
+        async with async_database.connection() as connection, store.with_statement_timeout(connection, seconds=0.2):
             await store.top_users(connection, limit=1)
     async with async_database.connection() as connection:
         row = await (await connection.execute("SHOW statement_timeout")).fetchone()
@@ -152,7 +152,7 @@ async def test_totals_that_can_t_be_counted_keep_nothing_else_from_being_told(
     del locked_usage
     put(connection, "queued")
     office = Office(async_database)
-    office.census = Census(
+    office.census = StatsCollector(
         async_database, office.metrics.counted, top_users=1, totals_patience=0.2, clock=lambda: office.now
     )
     told = await office.told()
@@ -179,5 +179,5 @@ async def test_leases_that_ran_out_are_told_by_what_became_of_the_job(
     put(connection, "processing", attempts=5, max_attempts=5)
     connection.execute("UPDATE jobs SET lease_until = now() - interval '1 s'")
     told: list[Expiry] = []
-    assert await Rescuer(async_database, expired=told.append).run_once() == 2
+    assert await LeaseReaper(async_database, expired=told.append).run_once() == 2
     assert sorted(told) == ["exhausted", "requeued"]

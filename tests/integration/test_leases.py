@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 from tests.integration.job_rows import claimed, row_of
 
-from pixelflow.adapters.store.attempts import Lease
-from pixelflow.adapters.store.database import Connection, Database
-from pixelflow.dataplane.leases import GoodbyeError, LeaseKeeper, LeaseLostError
+from pixelflow.adapters.postgres.database import Connection, Database
+from pixelflow.dataplane.worker.leases import LeaseKeeper, LeaseLostError, ShutdownRequestedError
+from pixelflow.dataplane.worker.store import Lease
 from pixelflow.devstack.ports import LOOPBACK
 
 LEASE = timedelta(seconds=30)
@@ -117,9 +117,9 @@ def test_what_is_let_go_of_is_not_renewed(connection: Connection, keeper: LeaseK
 
 def test_a_leaving_worker_interrupts_all_work(connection: Connection, keeper: LeaseKeeper) -> None:
     with keeper.hold(claimed(connection).lease) as held:
-        keeper.interrupt_all(GoodbyeError())
+        keeper.interrupt_all(ShutdownRequestedError())
         keeper.interrupt_all(LeaseLostError())
-        with pytest.raises(GoodbyeError):
+        with pytest.raises(ShutdownRequestedError):
             held.check()
 
 

@@ -15,14 +15,14 @@ import pytest
 from psycopg.rows import dict_row
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store.database import AsyncDatabase
-from pixelflow.contracts.job import CreatedJob, CreateJobRequest
-from pixelflow.contracts.problems import ObjectsUnavailableError
-from pixelflow.controlplane.controller.pruner import PATIENCE, Pruner
-from pixelflow.controlplane.jobs import Jobs
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.contracts.errors import ObjectsUnavailableError
+from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest
+from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.controlplane.retention.pruner import PATIENCE, Pruner
 from pixelflow.settings import Settings
 
 USER = "user"
@@ -36,7 +36,7 @@ class Scene:
 
     settings: Settings
     database: AsyncDatabase
-    jobs: Jobs
+    jobs: JobService
     objects: ObjectStorage
     eye: psycopg.Connection[dict[str, Any]]
     elapsed: timedelta = timedelta(0)
@@ -81,7 +81,7 @@ def scene(quiet: Settings, async_database: AsyncDatabase) -> Iterator[Scene]:
     settings = quiet.model_copy(update={"upload_url_seconds": int(UPLOAD_URL_VALID.total_seconds())})
     queue = JobQueue(settings.redis_url.get_secret_value())
     objects = ObjectStorage(settings)
-    jobs = Jobs(
+    jobs = JobService(
         settings,
         database=async_database,
         queue=queue,

@@ -19,14 +19,14 @@ import psycopg
 import pytest
 import redis
 
+from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.queue.broker import MAX_REJECTED, PARKED_SECONDS, TIDY_SECONDS, GuardedBroker
 from pixelflow.adapters.queue.consumer import POLL_MS
-from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge
-from pixelflow.adapters.store.database import AsyncDatabase
+from pixelflow.adapters.queue.envelopes import MAX_BYTES, Classification, classify
+from pixelflow.contracts.errors import QueueUnavailableError
 from pixelflow.contracts.messages import QUEUE, ProcessImage
-from pixelflow.contracts.problems import QueueUnavailableError
-from pixelflow.controlplane.controller.relay import Relay
+from pixelflow.controlplane.queue.relay import Relay
 from pixelflow.settings import Settings
 
 LIST = f"dramatiq:{QUEUE}"
@@ -235,16 +235,16 @@ def test_copies_of_one_message_leave_nothing_behind(url: str, server: redis.Redi
 # ── Versions ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def newer_judge(raw: bytes) -> Verdict:
+def newer_classify(raw: bytes) -> Classification:
     """As a release that knows version 2 judges."""
-    return Verdict.TAKE if judge(raw) is Verdict.LEAVE else judge(raw)
+    return Classification.TAKE if classify(raw) is Classification.LEAVE else classify(raw)
 
 
 def test_a_newer_version_waits_untouched_for_a_newer_worker(server: redis.Redis, queue: JobQueue) -> None:
     task_id, clock = uuid4(), Time()
     raw = forged(str(task_id), version=2, job_id=None, jobs=["a", "b"])
     old = GuardedBroker(server, clock=clock)
-    new = GuardedBroker(server, judge=newer_judge, clock=clock)
+    new = GuardedBroker(server, classify=newer_classify, clock=clock)
     put(server, raw, str(task_id))
     assert [old.do_fetch(QUEUE, 5), old.do_fetch(QUEUE, 5)] == [[], []]
     assert taken(server) == set()

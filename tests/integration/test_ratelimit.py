@@ -15,8 +15,8 @@ import redis
 from structlog.testing import capture_logs
 from tests.acceptance.running import process_of, wait_for
 
-from pixelflow.adapters.ratelimit import MAX_CONNECTIONS, PATIENCE_SECONDS, Quota, TokenBuckets
-from pixelflow.contracts.problems import LimiterUnavailableError
+from pixelflow.contracts.errors import LimiterUnavailableError
+from pixelflow.controlplane.limits.store import MAX_CONNECTIONS, PATIENCE_SECONDS, Quota, TokenBuckets
 from pixelflow.devstack.stack import Stack
 
 HOUR = 3600

@@ -10,11 +10,11 @@ import pytest
 import redis
 from tests.integration.job_rows import claimed, put, row_of
 
+from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store.database import AsyncDatabase, Connection
+from pixelflow.contracts.errors import QueueUnavailableError
 from pixelflow.contracts.messages import ProcessImage
-from pixelflow.contracts.problems import QueueUnavailableError
-from pixelflow.controlplane.controller.relay import Relay
+from pixelflow.controlplane.queue.relay import Relay
 from pixelflow.devstack.ports import LOOPBACK
 from pixelflow.devstack.stack import Stack
 

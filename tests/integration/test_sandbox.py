@@ -16,22 +16,22 @@ from pathlib import Path
 import pytest
 from tests.acceptance import pictures
 
-from pixelflow.adapters.store.attempts import Lease
-from pixelflow.contracts.pipeline import Resize
-from pixelflow.contracts.problems import (
+from pixelflow.contracts.errors import (
     OutOfMemoryError,
     OutputTooLargeError,
     TransformCrashedError,
     TransformTimeoutError,
     UnsupportedFormatError,
 )
-from pixelflow.dataplane.child_process import ChildLimits
-from pixelflow.dataplane.leases import HeldLease, LeaseLostError
-from pixelflow.dataplane.protocol import Limits
-from pixelflow.dataplane.sandbox import Assignment, Sandbox, Transformed
+from pixelflow.contracts.pipeline import Resize
+from pixelflow.dataplane.protocol import TransformLimits
+from pixelflow.dataplane.worker.child_process import ChildLimits
+from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError
+from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJob
+from pixelflow.dataplane.worker.store import Lease
 
 PLENTY = ChildLimits(memory_bytes=2_000_000_000, seconds=30)
-PIXELS = Limits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=10**9)
+PIXELS = TransformLimits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=10**9)
 
 
 @pytest.fixture
@@ -57,18 +57,18 @@ class Work:
         self._scratch = scratch
         self._count = 0
 
-    def request(self, source: bytes, *steps: Resize) -> Assignment:
+    def request(self, source: bytes, *steps: Resize) -> TransformJob:
         """Everything in place for a transform."""
         self._count += 1
         path = self._scratch / f"source-{self._count}"
         path.write_bytes(source)
-        return Assignment(path, steps or (_step(),), PIXELS)
+        return TransformJob(path, steps or (_step(),), PIXELS)
 
-    def quick(self) -> Assignment:
+    def quick(self) -> TransformJob:
         """Some milliseconds of work."""
         return self.request(pictures.photo())
 
-    def slow(self) -> Assignment:
+    def slow(self) -> TransformJob:
         """Many seconds of work."""
         return self.request(pictures.photo(), *(_step(f"s{i}", width=4000, format="avif") for i in range(20)))
 
@@ -82,14 +82,14 @@ def work(tmp_path: Path) -> Work:
     return Work(tmp_path)
 
 
-def _run(sandbox: Sandbox, request: Assignment, on_child: Callable[..., None] = lambda _: None) -> Transformed:
+def _run(sandbox: Sandbox, request: TransformJob, on_child: Callable[..., None] = lambda _: None) -> Transformed:
     with _kept(sandbox, request, on_child) as done:
         return done
 
 
 @contextlib.contextmanager
 def _kept(
-    sandbox: Sandbox, request: Assignment, on_child: Callable[..., None] = lambda _: None
+    sandbox: Sandbox, request: TransformJob, on_child: Callable[..., None] = lambda _: None
 ) -> Iterator[Transformed]:
     """What came of it, its outputs to be read meanwhile."""
     with sandbox.slot() as transform, contextlib.closing(transform(request, on_child)) as done:
@@ -208,7 +208,7 @@ def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
     lock = threading.Lock()
     in_pairs = threading.Barrier(2)  # each waits for another one: so two slots are really used at once
 
-    def transform(sandbox: Sandbox, request: Assignment) -> None:
+    def transform(sandbox: Sandbox, request: TransformJob) -> None:
         def on_child(kill: Callable[[], None] | None) -> None:
             nonlocal most
             with lock:
@@ -231,7 +231,7 @@ def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
 
 
 def test_an_interrupted_lease_kills_the_child(sandbox: Sandbox, work: Work) -> None:
-    held = HeldLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # no job is looked at
+    held = ActiveLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # no job is looked at
     request = work.slow()
     timer = threading.Timer(0.3, lambda: held.interrupt(LeaseLostError()))
     timer.start()
@@ -245,7 +245,7 @@ def test_an_interrupted_lease_kills_the_child(sandbox: Sandbox, work: Work) -> N
 
 
 def test_a_lease_that_was_lost_before_the_transform_kills_it_at_once(sandbox: Sandbox, work: Work) -> None:
-    held = HeldLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # no job is looked at
+    held = ActiveLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # no job is looked at
     held.interrupt(LeaseLostError())
     with pytest.raises(TransformCrashedError):
         _run(sandbox, work.slow(), held.on_child)
@@ -254,8 +254,8 @@ def test_a_lease_that_was_lost_before_the_transform_kills_it_at_once(sandbox: Sa
 PARENT = """
 import sys, time
 from pathlib import Path
-from pixelflow.dataplane.child_process import ChildLimits
-from pixelflow.dataplane.sandbox import Sandbox
+from pixelflow.dataplane.worker.child_process import ChildLimits
+from pixelflow.dataplane.worker.sandbox import Sandbox
 sandbox = Sandbox(slots=1, limits=ChildLimits(memory_bytes=2_000_000_000, seconds=30), scratch=Path(sys.argv[1]))
 sandbox.start()
 print(sandbox._idle[0].pid, flush=True)
@@ -333,9 +333,9 @@ def test_a_child_that_lies_fails_the_transform_and_is_not_asked_again(deceit: st
 
 def test_outputs_that_are_too_many_bytes_together_are_refused(tmp_path: Path, work: Work) -> None:
     request = work.quick()
-    little = Limits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=100)
+    little = TransformLimits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=100)
     with _opened(tmp_path) as sandbox, pytest.raises(OutputTooLargeError):
-        _run(sandbox, Assignment(request.source, request.steps, little))
+        _run(sandbox, TransformJob(request.source, request.steps, little))
 
 
 def test_sources_lie_beside_the_children_s_folders_and_nothing_is_left_in_these(sandbox: Sandbox, work: Work) -> None:

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pixelflow.dataplane.scratch import scratch_folder
+from pixelflow.dataplane.worker.scratch import scratch_folder
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from pixelflow.dataplane.scratch import scratch_folder
+from pixelflow.dataplane.worker.scratch import scratch_folder
 with scratch_folder(Path(sys.argv[1])) as folder:
     (folder / "source").write_text("x")
     print(folder, flush=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.acceptance.running import PIXELFLOW
 
-from pixelflow.adapters.store.migrate import migrate
-from pixelflow.contracts.problems import StoreUnavailableError
+from pixelflow.adapters.postgres.migrate import migrate
+from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.settings import Settings, SettingsError, load
 
 SECRET = "hush-hush-hush"

@@ -11,17 +11,17 @@ import pytest
 from tests.integration.job_rows import put, row_of
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage, source_key
+from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store.database import AsyncDatabase, Connection
-from pixelflow.contracts.problems import (
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.contracts.errors import (
     JobAlreadyFinishedError,
     NotFoundError,
     ObjectsUnavailableError,
     SourceMissingError,
 )
-from pixelflow.controlplane.jobs import Jobs
+from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.settings import Settings
 
 
@@ -36,10 +36,10 @@ def storage(request: pytest.FixtureRequest, quiet: Settings) -> Settings:
 
 
 @pytest.fixture
-def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabase) -> Iterator[Jobs]:
+def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabase) -> Iterator[JobService]:
     del connection  # empties the tables first
     queue = JobQueue(storage.redis_url.get_secret_value())
-    yield Jobs(
+    yield JobService(
         storage,
         database=async_database,
         queue=queue,
@@ -57,11 +57,11 @@ def _uploaded(quiet: Settings) -> UUID:
     return job_id
 
 
-async def _start(jobs: Jobs, job_id: UUID, user_id: str = "user") -> UUID:
+async def _start(jobs: JobService, job_id: UUID, user_id: str = "user") -> UUID:
     return (await jobs.start(user_id, job_id, traceparent=None)).task_id
 
 
-async def test_a_job_that_is_on_its_way_is_told_again(jobs: Jobs, connection: Connection) -> None:
+async def test_a_job_that_is_on_its_way_is_told_again(jobs: JobService, connection: Connection) -> None:
     task_id = uuid4()
     job_id = put(connection, "queued", task_id=task_id, queued_at="2001-01-01")
     assert await _start(jobs, job_id) == task_id
@@ -69,7 +69,9 @@ async def test_a_job_that_is_on_its_way_is_told_again(jobs: Jobs, connection: Co
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])
-async def test_a_job_that_is_over_stays_so(jobs: Jobs, connection: Connection, quiet: Settings, status: str) -> None:
+async def test_a_job_that_is_over_stays_so(
+    jobs: JobService, connection: Connection, quiet: Settings, status: str
+) -> None:
     job_id = _uploaded(quiet)
     put(connection, status, job_id=job_id, source_key=source_key(job_id))
     with pytest.raises(JobAlreadyFinishedError):
@@ -80,7 +82,7 @@ async def test_a_job_that_is_over_stays_so(jobs: Jobs, connection: Connection, q
 @pytest.mark.parametrize("is_anothers", [True, False], ids=["another's", "nobody's"])
 @pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "not uploaded"])
 async def test_anothers_job_is_as_unknown_as_nobodys(
-    jobs: Jobs, connection: Connection, quiet: Settings, is_anothers: bool, is_uploaded: bool
+    jobs: JobService, connection: Connection, quiet: Settings, is_anothers: bool, is_uploaded: bool
 ) -> None:
     job_id = _uploaded(quiet) if is_uploaded else new_id()
     if is_anothers:
@@ -90,7 +92,7 @@ async def test_anothers_job_is_as_unknown_as_nobodys(
 
 
 async def test_a_source_that_has_expired_is_missing_even_if_it_is_still_there(
-    jobs: Jobs, connection: Connection, quiet: Settings
+    jobs: JobService, connection: Connection, quiet: Settings
 ) -> None:
     job_id = _uploaded(quiet)
     put(connection, "canceled", job_id=job_id, source_key=source_key(job_id), source_expired_at="2001-01-01")
@@ -99,7 +101,7 @@ async def test_a_source_that_has_expired_is_missing_even_if_it_is_still_there(
 
 
 @pytest.mark.parametrize("storage", ["away"], indirect=True)
-async def test_no_job_is_started_without_having_seen_its_source(jobs: Jobs, connection: Connection) -> None:
+async def test_no_job_is_started_without_having_seen_its_source(jobs: JobService, connection: Connection) -> None:
     job_id = put(connection, "created")
     with pytest.raises(ObjectsUnavailableError):
         await _start(jobs, job_id)
@@ -108,7 +110,7 @@ async def test_no_job_is_started_without_having_seen_its_source(jobs: Jobs, conn
 
 @pytest.mark.parametrize("storage", ["answers"], indirect=True)
 async def test_what_is_looked_at_is_what_the_job_is_started_with(
-    jobs: Jobs, connection: Connection, quiet: Settings
+    jobs: JobService, connection: Connection, quiet: Settings
 ) -> None:
     """An object where another kind of job would have its source starts none that has it elsewhere."""
     job_id = put(connection, "created", job_id=_uploaded(quiet), source_key="uploads/elsewhere/source")

@@ -30,19 +30,20 @@ from hypothesis.stateful import (
 from psycopg.rows import dict_row
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage, source_key
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, Connection, Database
+from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store import attempts, dispatch
-from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase, Connection, Database
-from pixelflow.adapters.store.migrate import migrate
-from pixelflow.contracts.job import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
-from pixelflow.contracts.problems import PixelflowError, SourceMissingError
-from pixelflow.controlplane.controller.expirer import Expirer
-from pixelflow.controlplane.controller.remover import Remover
-from pixelflow.controlplane.jobs import Jobs
-from pixelflow.controlplane.retention import Periods
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.contracts.errors import PixelflowError, SourceMissingError
+from pixelflow.contracts.jobs import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
+from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.controlplane.retention.expirer import Expirer
+from pixelflow.controlplane.retention.periods import RetentionPeriods
+from pixelflow.controlplane.retention.remover import Remover
+from pixelflow.dataplane.worker import store as worker_store
+from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -64,12 +65,12 @@ _T = TypeVar("_T")
 
 
 def _renew(connection: Connection, lease: Lease) -> bool:
-    return attempts.renew(connection, [lease], lease=LEASE) == {lease}
+    return worker_store.renew(connection, [lease], lease=LEASE) == {lease}
 
 
 def _succeed(connection: Connection, lease: Lease) -> bool:
     key = f"outputs/{lease.job_id}/{lease.token}/thumb.webp"
-    return attempts.succeed(
+    return worker_store.succeed(
         connection,
         lease,
         source=SourceFacts(24, "", "jpeg", 1, 1),
@@ -81,12 +82,12 @@ def _succeed(connection: Connection, lease: Lease) -> bool:
 
 def _fail(connection: Connection, lease: Lease) -> bool:
     error = {"code": "undecodable", "message": "The source is damaged", "step_id": None}
-    return attempts.fail(connection, lease, error=error, stages={})
+    return worker_store.fail(connection, lease, error=error, stages={})
 
 
 def _hand_back(connection: Connection, lease: Lease, *, seconds: float = 0, counted: bool = False) -> bool:
     delay = timedelta(seconds=seconds)
-    return attempts.hand_back(connection, lease, delay=delay, counted=counted, error=None, stages={})
+    return worker_store.hand_back(connection, lease, delay=delay, counted=counted, error=None, stages={})
 
 
 WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
@@ -102,7 +103,7 @@ WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
 class World:
     """The real parts that the machine moves, shared by its examples."""
 
-    jobs: Jobs
+    jobs: JobService
     control: AsyncDatabase
     workers: Database
     eye: psycopg.Connection[dict[str, Any]]
@@ -139,7 +140,7 @@ def _assembled(stack: Stack) -> Iterator[World]:
     ):
         runner.run(control.__aenter__())
         objects, local_files = ObjectStorage(configured), LocalFiles(())
-        jobs = Jobs(
+        jobs = JobService(
             configured,
             database=control,
             queue=queue,
@@ -147,7 +148,7 @@ def _assembled(stack: Stack) -> Iterator[World]:
             local_files=local_files,
             new_id=new_id,
         )
-        expirer = Expirer(control, Periods.of(configured))
+        expirer = Expirer(control, RetentionPeriods.of(configured))
         yield World(jobs, control, workers, eye, objects, expirer, Remover(control, objects, local_files), runner.run)
         runner.run(control.__aexit__(None, None, None))
         queue.close()
@@ -266,7 +267,9 @@ class Life(RuleBasedStateMachine):
 
     def try_to_claim(self, job_id: UUID) -> None:
         row = self.before.jobs[job_id]
-        claimed = self.write(lambda connection: attempts.claim(connection, job_id=job_id, worker_id="w", lease=LEASE))
+        claimed = self.write(
+            lambda connection: worker_store.claim(connection, job_id=job_id, worker_id="w", lease=LEASE)
+        )
         assert (claimed is not None) == (row["status"] == "queued" and row["due"])
         if claimed is not None:
             assert claimed.user_id == self.user_id
@@ -313,7 +316,7 @@ class Life(RuleBasedStateMachine):
     def rescue(self) -> None:
         async def rescue() -> None:
             async with self.world.control.connection() as connection:
-                await dispatch.rescue_expired(connection, limit=100, exhausted="silent each time")
+                await transitions.reap_expired(connection, limit=100, exhausted="silent each time")
 
         before = self.look().jobs
         self.world.run(rescue())

@@ -13,10 +13,12 @@ from psycopg.rows import dict_row
 from tests.integration.conftest import FOR_ALL_USERS
 from tests.integration.job_rows import LEASE, claimed, expire, put, row_of, rows
 
-from pixelflow.adapters.store import attempts, dispatch, transitions
-from pixelflow.adapters.store.attempts import ClaimedJob, Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import AsyncConnection, Connection
-from pixelflow.contracts.job import TRANSITIONS, JobStatus
+from pixelflow.adapters.postgres.database import AsyncConnection, Connection
+from pixelflow.contracts.jobs import TRANSITIONS, JobStatus
+from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.queue import store as queue_store
+from pixelflow.dataplane.worker import store as worker_store
+from pixelflow.dataplane.worker.store import ClaimedJob, Lease, OutputRow, SourceFacts, UsageRow
 
 SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
 OUTPUT = OutputRow("small", 0, "resize", "jpeg", "outputs/x/1/small.jpg", 400, 60, 40, "o")
@@ -25,25 +27,25 @@ ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
 
 
 def _claim(connection: Connection, job_id: UUID) -> ClaimedJob | None:
-    return attempts.claim(connection, job_id=job_id, worker_id="worker", lease=LEASE)
+    return worker_store.claim(connection, job_id=job_id, worker_id="worker", lease=LEASE)
 
 
 def _succeed(connection: Connection, lease: Lease) -> bool:
-    return attempts.succeed(connection, lease, source=SOURCE, outputs=[OUTPUT], usage=USAGE, stages={"fetch": 1})
+    return worker_store.succeed(connection, lease, source=SOURCE, outputs=[OUTPUT], usage=USAGE, stages={"fetch": 1})
 
 
 def _fail(connection: Connection, lease: Lease) -> bool:
-    return attempts.fail(connection, lease, error=ERROR, stages={"fetch": 1})
+    return worker_store.fail(connection, lease, error=ERROR, stages={"fetch": 1})
 
 
 def _hand_back(connection: Connection, lease: Lease, *, counted: bool = True) -> bool:
-    return attempts.hand_back(
+    return worker_store.hand_back(
         connection, lease, delay=timedelta(seconds=60), counted=counted, error=ERROR, stages={"fetch": 1}
     )
 
 
 def _renew(connection: Connection, lease: Lease) -> bool:
-    return lease.job_id in attempts.renew(connection, [lease], lease=LEASE)
+    return lease.job_id in worker_store.renew(connection, [lease], lease=LEASE)
 
 
 WRITES: dict[str, Callable[[Connection, Lease], bool]] = {
@@ -127,7 +129,7 @@ def test_success_writes_source_outputs_usage_and_attempt_once(connection: Connec
 def test_success_is_all_or_nothing(connection: Connection) -> None:
     job = claimed(connection)
     with pytest.raises(psycopg.errors.UniqueViolation):
-        attempts.succeed(connection, job.lease, source=SOURCE, outputs=[OUTPUT, OUTPUT], usage=USAGE, stages={})
+        worker_store.succeed(connection, job.lease, source=SOURCE, outputs=[OUTPUT, OUTPUT], usage=USAGE, stages={})
     assert row_of(connection, job.job_id)["status"] == "processing"
     assert rows(connection, "usage_logs", job.job_id) == []
 
@@ -158,7 +160,7 @@ async def test_an_expired_lease_goes_back_to_the_queue(
 ) -> None:
     expired, held = claimed(connection), claimed(connection)
     expire(connection, expired.job_id)
-    rescued = await dispatch.rescue_expired(async_connection, limit=10, exhausted="used up")
+    rescued = await transitions.reap_expired(async_connection, limit=10, exhausted="used up")
     assert [(row.job_id, row.status) for row in rescued] == [(expired.job_id, "queued")]
     assert row_of(connection, held.job_id)["status"] == "processing"
     (lost,) = rows(connection, "attempts", expired.job_id)
@@ -174,7 +176,7 @@ async def test_a_job_whose_attempts_are_used_up_fails(
 ) -> None:
     job = claimed(connection, max_attempts=1)
     expire(connection, job.job_id)
-    rescued = await dispatch.rescue_expired(async_connection, limit=10, exhausted="used up")
+    rescued = await transitions.reap_expired(async_connection, limit=10, exhausted="used up")
     assert [row.status for row in rescued] == ["failed"]
     row = row_of(connection, job.job_id)
     assert (row["error"]["code"], row["error"]["message"]) == ("attempts_exhausted", "used up")
@@ -188,12 +190,12 @@ async def test_two_relays_share_the_rows(connection: Connection, async_connectio
     async with await psycopg.AsyncConnection.connect(
         connection.info.dsn, password=connection.info.password, row_factory=dict_row
     ) as other:
-        first = await dispatch.take_unrelayed(other, stale=stale, limit=3)  # not committed: its rows stay locked
-        second = await asyncio.wait_for(dispatch.take_unrelayed(async_connection, stale=stale, limit=3), 5)
+        first = await queue_store.take_unrelayed(other, stale=stale, limit=3)  # not committed: its rows stay locked
+        second = await asyncio.wait_for(queue_store.take_unrelayed(async_connection, stale=stale, limit=3), 5)
         await other.commit()
     assert (len(first), len(second)) == (3, 1)
     assert {row.job_id for row in first + second} == made
-    assert await dispatch.take_unrelayed(async_connection, stale=stale, limit=3) == []
+    assert await queue_store.take_unrelayed(async_connection, stale=stale, limit=3) == []
 
 
 async def test_only_queued_due_and_unrelayed_rows_are_relayed(
@@ -204,7 +206,7 @@ async def test_only_queued_due_and_unrelayed_rows_are_relayed(
     put(connection, due_in=60)
     for status in set(JobStatus) - {JobStatus.QUEUED}:
         put(connection, status)
-    taken = await dispatch.take_unrelayed(async_connection, stale=timedelta(seconds=15), limit=10)
+    taken = await queue_store.take_unrelayed(async_connection, stale=timedelta(seconds=15), limit=10)
     assert {row.job_id for row in taken} == {fresh, stale}
 
 
@@ -260,7 +262,7 @@ async def _claim_it(_: AsyncConnection, connection: Connection, job_id: UUID) ->
 
 async def _rescue(asynchronous: AsyncConnection, connection: Connection, job_id: UUID) -> object:
     connection.execute("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE status = 'processing'")
-    return [row for row in await dispatch.rescue_expired(asynchronous, limit=9, exhausted="") if row.job_id == job_id]
+    return [row for row in await transitions.reap_expired(asynchronous, limit=9, exhausted="") if row.job_id == job_id]
 
 
 MOVES: dict[str, Move] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.databases import new_database
 
-from pixelflow.adapters.store.migrate import MIGRATIONS, migrate
+from pixelflow.adapters.postgres.migrate import MIGRATIONS, migrate
 from pixelflow.devstack.stack import Stack
 
 ALL = sorted(path.name for path in MIGRATIONS.glob("*.sql"))

@@ -13,7 +13,7 @@ from tests.migration.recorder import Recorder
 from tests.migration.tape import Tape, file_of, write
 
 from pixelflow import __version__
-from pixelflow.adapters.store.migrate import MIGRATIONS
+from pixelflow.adapters.postgres.migrate import MIGRATIONS
 
 
 def recorded(url: str) -> Tape:

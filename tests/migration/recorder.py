@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,25 +11,9 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import DictRow
 from tests.migration.tape import Json, Place, Step, encoded, now
+from tests.support.code import sql_functions
 
-from pixelflow.adapters import store
-from pixelflow.adapters.store.database import Reach
-
-
-def store_functions() -> dict[str, Callable[..., Any]]:
-    """Every function of the store that sends statements: its first parameter is a connection.
-
-    None that only wraps others' statements.
-    """
-    found: dict[str, Callable[..., Any]] = {}
-    for info in pkgutil.iter_modules(store.__path__):
-        module = importlib.import_module(f"{store.__name__}.{info.name}")
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ != module.__name__ or name.startswith("_") or hasattr(function, "__wrapped__"):
-                continue
-            if next(iter(inspect.signature(function).parameters), None) == "connection":
-                found[f"{info.name}.{name}"] = function
-    return found
+from pixelflow.adapters.postgres.database import TenantScope
 
 
 class Recorder:
@@ -39,13 +21,13 @@ class Recorder:
 
     def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
         self._connection = connection
-        self._functions = store_functions()
+        self._functions = sql_functions()
         self._start = now()
         self._given: set[object] = set()
         self._made_up: dict[object, Place] = {}
         self.steps: list[Step] = []
 
-    async def call(self, name: str, reach: Reach, /, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
+    async def call(self, name: str, reach: TenantScope, /, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
         """Call the store's function as somebody with that reach."""
         self._connection.execute("SELECT set_config('pixelflow.reach', %s, false)", (reach,))
         function = self._functions[name]

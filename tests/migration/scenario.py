@@ -12,13 +12,13 @@ from uuid import UUID, uuid4
 from tests.migration.recorder import Recorder
 from tests.migration.tape import now
 
-from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import EVERYONE, NOBODY, Reach, of_key, of_user
-from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
-from pixelflow.contracts.job import CreateJobRequest, JobStatus
+from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
+from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
+from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
 USER = "acme"
-MINE: Reach = of_user(USER)
+MINE: TenantScope = of_user(USER)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 OVER = -MINUTE
 """A lease that has run out when it is given."""
@@ -39,7 +39,7 @@ async def play(record: Recorder) -> None:
     await _usage(record)
     await _census(record)
     await _erasure(record, done)
-    await record.call("history.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
+    await record.call("retention.history_store.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
 
 
 async def _keys(record: Recorder) -> None:
@@ -92,9 +92,9 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
 async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UUID:
     task_id = uuid4()
     before = [JobStatus.FAILED, JobStatus.CANCELED] if new_run else [JobStatus.CREATED]
-    await record.call("transitions.find", MINE, job_id=job_id, user_id=USER)
+    await record.call("jobs.transitions.find", MINE, job_id=job_id, user_id=USER)
     await record.call(
-        "transitions.queue",
+        "jobs.transitions.queue",
         MINE,
         job_id=job_id,
         user_id=USER,
@@ -109,7 +109,7 @@ async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UU
 
 
 async def _claimed(record: Recorder, job_id: UUID, lease: timedelta = MINUTE) -> Lease:
-    claimed = await record.call("attempts.claim", EVERYONE, job_id=job_id, worker_id="worker", lease=lease)
+    claimed = await record.call("worker.claim", EVERYONE, job_id=job_id, worker_id="worker", lease=lease)
     assert claimed is not None
     held: Lease = claimed.lease
     return held
@@ -118,7 +118,7 @@ async def _claimed(record: Recorder, job_id: UUID, lease: timedelta = MINUTE) ->
 async def _succeed(record: Recorder, lease: Lease) -> None:
     output = OutputRow("small", 0, "resize", "webp", f"outputs/{lease.job_id}/small.webp", 400, 60, 40, "o")
     end = {"source": SOURCE, "outputs": [output], "usage": USAGE, "stages": STAGES}
-    await record.call("attempts.succeed", EVERYONE, lease, **end)
+    await record.call("worker.succeed", EVERYONE, lease, **end)
 
 
 async def _job_that_expires(record: Recorder) -> None:
@@ -127,31 +127,31 @@ async def _job_that_expires(record: Recorder) -> None:
     job_id = await _created(record, webhook_url="https://client.example/hook")
     await _queue(record, job_id)
     await _succeed(record, await _claimed(record, job_id))
-    await record.call("expiry.expire_sources", EVERYONE, **old)
-    await record.call("expiry.expire_outputs", EVERYONE, **old)
+    await record.call("retention.expiry_store.expire_sources", EVERYONE, **old)
+    await record.call("retention.expiry_store.expire_outputs", EVERYONE, **old)
     for _ in ("source", "output"):
-        removals = await record.call("removals.take", EVERYONE, patience=DAY, limit=1)
-        await record.call("removals.strike_out", EVERYONE, removals)
+        removals = await record.call("retention.removals_store.take", EVERYONE, patience=DAY, limit=1)
+        await record.call("retention.removals_store.strike_out", EVERYONE, removals)
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     event = await _held(record, now() + timedelta(hours=1))
-    await record.call("events.forget", EVERYONE, event.event_id)
-    await record.call("expiry.delete_jobs", EVERYONE, **old)
+    await record.call("webhooks.forget", EVERYONE, event.event_id)
+    await record.call("retention.expiry_store.delete_jobs", EVERYONE, **old)
     await _created(record)
-    await record.call("expiry.lock_never_started", EVERYONE, **old)
+    await record.call("retention.expiry_store.lock_never_started", EVERYONE, **old)
 
 
 async def _job_that_succeeds(record: Recorder) -> UUID:
     declared = {"content_length": 1000, "content_type": "image/jpeg"}
     job_id = await _created(record, source=declared, webhook_url="https://client.example/hook")
     task_id = await _queue(record, job_id)
-    await record.call("dispatch.unsend", EVERYONE, {job_id: task_id})
-    await record.call("dispatch.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
+    await record.call("queue.unsend", EVERYONE, {job_id: task_id})
+    await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)
-    await record.call("attempts.renew", EVERYONE, [lease], lease=MINUTE)
+    await record.call("worker.renew", EVERYONE, [lease], lease=MINUTE)
     handed_back = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES}
-    await record.call("attempts.hand_back", EVERYONE, lease, **handed_back)
-    await record.call("dispatch.unsend_all", EVERYONE)
-    await record.call("dispatch.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
+    await record.call("worker.hand_back", EVERYONE, lease, **handed_back)
+    await record.call("queue.unsend_all", EVERYONE)
+    await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)
     await _succeed(record, lease)
     await _succeed(record, lease)  # once more: it is no longer theirs
@@ -162,13 +162,13 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
 async def _jobs_that_do_not(record: Recorder) -> None:
     job_id = await _created(record, source_type="local_file", object_key="/srv/a.jpg")
     await _queue(record, job_id)
-    await record.call("attempts.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES)
+    await record.call("worker.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES)
     await _queue(record, job_id, new_run=True)
-    await record.call("transitions.cancel", MINE, job_id=job_id, user_id=USER)
+    await record.call("jobs.transitions.cancel", MINE, job_id=job_id, user_id=USER)
     await _queue(record, job_id, new_run=True)
     for _ in range(2):
         await _claimed(record, job_id, OVER)
-        await record.call("dispatch.rescue_expired", EVERYONE, limit=9, exhausted="tried too often")
+        await record.call("jobs.transitions.reap_expired", EVERYONE, limit=9, exhausted="tried too often")
     await _pages(record)
 
 
@@ -182,38 +182,40 @@ async def _pages(record: Recorder) -> None:
 
 async def _webhooks(record: Recorder) -> None:
     sealed = {"user_id": USER, "sealed": b"secret"}
-    await record.call("webhook_secrets.insert_first", MINE, secret_id=uuid4(), **sealed)
-    await record.call("webhook_secrets.replace", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
-    await record.call("webhook_secrets.list_valid", EVERYONE, USER)
+    await record.call("webhooks.secret_store.insert_first", MINE, secret_id=uuid4(), **sealed)
+    await record.call("webhooks.secret_store.replace", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
+    await record.call("webhooks.secret_store.list_valid", EVERYONE, USER)
     later = now() + timedelta(hours=1)  # so that whatever there is, is due
     event = await _held(record, later)
     made = _try(later, "retried", next_try_at=later)
-    await record.call("events.record", EVERYONE, event, made)
-    await record.call("events.replay", MINE, delivery_id=made.delivery_id, user_id=USER)
+    await record.call("webhooks.record", EVERYONE, event, made)
+    await record.call("webhooks.replay", MINE, delivery_id=made.delivery_id, user_id=USER)
     event = await _held(record, later)
-    await record.call("events.record", EVERYONE, event, _try(later, "delivered", next_try_at=None))
-    await record.call("deliveries.list_newest", MINE, job_id=event.job_id, user_id=USER, limit=9)
-    await record.call("history.delete_events", EVERYONE, age=-DAY, limit=9)
+    await record.call("webhooks.record", EVERYONE, event, _try(later, "delivered", next_try_at=None))
+    await record.call("webhooks.deliveries_store.list_newest", MINE, job_id=event.job_id, user_id=USER, limit=9)
+    await record.call("retention.history_store.delete_events", EVERYONE, age=-DAY, limit=9)
 
 
-async def _held(record: Recorder, at: datetime) -> HeldEvent:
-    bounds = Bounds(per_host=2, per_user=2)
-    [event] = await record.call("events.take_due", EVERYONE, now=at, lease=MINUTE, bounds=bounds, limit=9)
-    taken: HeldEvent = event
+async def _held(record: Recorder, at: datetime) -> LeasedEvent:
+    bounds = DeliveryLimits(per_host=2, per_user=2)
+    [event] = await record.call("webhooks.take_due", EVERYONE, now=at, lease=MINUTE, bounds=bounds, limit=9)
+    taken: LeasedEvent = event
     return taken
 
 
-def _try(at: datetime, outcome: str, *, next_try_at: datetime | None) -> Try:
+def _try(at: datetime, outcome: str, *, next_try_at: datetime | None) -> DeliveryAttempt:
     answered = {"status_code": 204, "error": None, "response_excerpt": "ok"}
     unanswered = {"status_code": None, "error": {"code": "target_timeout", "message": "m"}, "response_excerpt": None}
     told: dict[str, Any] = answered if outcome == "delivered" else unanswered
-    return Try(delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_try_at=next_try_at, **told)
+    return DeliveryAttempt(
+        delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_try_at=next_try_at, **told
+    )
 
 
 async def _census(record: Recorder) -> None:
     for what in ("queued", "processing", "pending_events", "by_status", "active_users"):
-        await record.call(f"census.count_{what}", EVERYONE)
-    await record.call("census.top_users", EVERYONE, limit=9)
+        await record.call(f"stats.count_{what}", EVERYONE)
+    await record.call("stats.top_users", EVERYONE, limit=9)
 
 
 async def _usage(record: Recorder) -> None:
@@ -224,7 +226,7 @@ async def _usage(record: Recorder) -> None:
 
 
 async def _erasure(record: Recorder, job_id: UUID) -> None:
-    await record.call("transitions.erase", MINE, job_id=job_id, user_id=USER)
-    await record.call("erasure.take", EVERYONE, patience=MINUTE, limit=9)
-    await record.call("erasure.postpone", EVERYONE, job_id, until=now() + DAY)
-    await record.call("erasure.remove", EVERYONE, job_id)
+    await record.call("jobs.transitions.erase", MINE, job_id=job_id, user_id=USER)
+    await record.call("retention.erasure_store.take", EVERYONE, patience=MINUTE, limit=9)
+    await record.call("retention.erasure_store.postpone", EVERYONE, job_id, until=now() + DAY)
+    await record.call("retention.erasure_store.remove", EVERYONE, job_id)

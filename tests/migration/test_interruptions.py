@@ -13,8 +13,8 @@ import pytest
 from tests.acceptance.running import wait_for
 from tests.migration.conftest import ALL, Folder
 
-from pixelflow.adapters.store.migrate import migrate
-from pixelflow.contracts.problems import StoreUnavailableError
+from pixelflow.adapters.postgres.migrate import migrate
+from pixelflow.contracts.errors import StoreUnavailableError
 
 MigratedTo = Callable[[Iterable[str]], str]
 INDEX = """-- transactional: false
@@ -27,7 +27,7 @@ WAITING = """
 """
 ASKING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s"
 SCRIPT = """
-import sys; from pathlib import Path; from pixelflow.adapters.store.migrate import migrate
+import sys; from pathlib import Path; from pixelflow.adapters.postgres.migrate import migrate
 print(*migrate(sys.argv[1], migrations=Path(sys.argv[2])))
 """
 

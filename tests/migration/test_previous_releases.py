@@ -17,10 +17,10 @@ from psycopg.rows import DictRow, dict_row
 from tests.migration.conftest import ALL
 from tests.migration.player import play
 from tests.migration.record import recorded
-from tests.migration.recorder import store_functions
 from tests.migration.tape import TAPES, Tape, read
+from tests.support.code import sql_functions
 
-from pixelflow.adapters.store.migrate import MIGRATIONS, migrate
+from pixelflow.adapters.postgres.migrate import MIGRATIONS, migrate
 
 RELEASES = [read(path) for path in sorted(TAPES.glob("*.json"))]
 CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
@@ -85,7 +85,7 @@ def test_the_story_calls_every_function_of_the_store(migrated_to: Callable[[Iter
     """So that a tape holds every statement. It is recorded with each release, and now, to see that it can be."""
     tape = recorded(migrated_to(ALL))
     called = {step.function for step in tape.steps}
-    assert called == set(store_functions()), "let tests/migration/scenario.py call it, too"
+    assert called == set(sql_functions()), "let tests/migration/scenario.py call it, too"
     idle = {name for name in called if all(step.row_count == 0 for step in tape.steps if step.function == name)}
     assert idle <= {"dispatch.unsend_all"}, "a statement that finds nothing to do is hardly tried"
 

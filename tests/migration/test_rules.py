@@ -6,7 +6,7 @@ import pytest
 from tests.migration.conftest import ALL
 from tests.migration.rules import faults
 
-from pixelflow.adapters.store.migrate import MIGRATIONS
+from pixelflow.adapters.postgres.migrate import MIGRATIONS
 
 TRIGGER = "CREATE TRIGGER t AFTER UPDATE ON events FOR EACH ROW EXECUTE FUNCTION f();"
 BEFORE_THE_RULES = ALL[:5]

@@ -22,7 +22,7 @@ from tests.plans.fill import fill
 from tests.plans.statements import Database, Hot, explained, hot_statements
 from tests.support.databases import new_database
 
-from pixelflow.adapters.store.migrate import migrate
+from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.devstack.stack import Stack
 
 SMALL, LARGE = 10_000, 1_000_000

@@ -15,21 +15,19 @@ from tests.plans.explain import Explaining, ExplainingAsync, Plan
 from tests.plans.fill import HEAVY, STEADY
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.store import (
-    attempts,
-    dispatch,
-    erasure,
-    events,
-    idempotency,
-    jobs,
-    keys,
-    transitions,
-    usage,
-)
-from pixelflow.adapters.store.attempts import Lease, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import EVERYONE, NOBODY, Reach, of_user
-from pixelflow.contracts.job import CreateJobRequest, JobStatus
-from pixelflow.controlplane.controller.courier import BOUNDS, IN_HAND
+from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_user
+from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.controlplane.idempotency import store as idempotency_store
+from pixelflow.controlplane.jobs import store as jobs_store
+from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.keys import store as keys_store
+from pixelflow.controlplane.queue import store as queue_store
+from pixelflow.controlplane.retention import erasure_store
+from pixelflow.controlplane.usage import store as usage_store
+from pixelflow.controlplane.webhooks import store as webhooks_store
+from pixelflow.controlplane.webhooks.dispatcher import BOUNDS, IN_HAND
+from pixelflow.dataplane.worker import store as worker_store
+from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Database = psycopg.Connection[DictRow]
@@ -46,7 +44,7 @@ class Hot:
 
     name: str
     function: Callable[..., Any]
-    reach: Reach
+    reach: TenantScope
     arguments: Callable[[Database], Arguments]
     """Of a filled database."""
     indexes: list[str]
@@ -147,26 +145,26 @@ def _of_requests() -> list[Hot]:
     return [
         Hot(
             "recognise a key",
-            keys.find_valid,
+            keys_store.find_valid,
             NOBODY,
             lambda _: (("k7",), {"stale": _MINUTE}),
             [],  # what a function does is in no plan; in its pages it is
             10,
         ),
-        Hot("claim an idempotency key", idempotency.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
-        Hot("create", jobs.insert, mine, _named(**job), ["jobs_pkey"], 60),
+        Hot("claim an idempotency key", idempotency_store.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
+        Hot("create", jobs_store.insert, mine, _named(**job), ["jobs_pkey"], 60),
         Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 80),
-        Hot("show", jobs.find, mine, _of_job("succeeded"), show, 40),
+        Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),
         Hot("cancel", transitions.cancel, mine, _of_job("created"), ["jobs_pkey"], 80),
     ]
 
 
 def _of_workers() -> list[Hot]:
     return [
-        Hot("claim", attempts.claim, EVERYONE, _claim, ["jobs_pkey"], 80),
-        Hot("renew 8 leases", attempts.renew, EVERYONE, _renew, ["jobs_pkey"], 400),
-        Hot("succeed", attempts.succeed, EVERYONE, _succeed, ["jobs_pkey", "attempts_pkey"], 80),
+        Hot("claim", worker_store.claim, EVERYONE, _claim, ["jobs_pkey"], 80),
+        Hot("renew 8 leases", worker_store.renew, EVERYONE, _renew, ["jobs_pkey"], 400),
+        Hot("succeed", worker_store.succeed, EVERYONE, _succeed, ["jobs_pkey", "attempts_pkey"], 80),
     ]
 
 
@@ -174,12 +172,21 @@ def _of_lists() -> list[Hot]:
     mine, all_, by_status = of_user(HEAVY), ["jobs_by_user"], ["jobs_by_user_and_status"]
     of_steady = _named(user_id=STEADY, **_span())
     return [
-        Hot("list, first page", jobs.list_newest, mine, _page(deep=False), all_, 400),
-        Hot("list, deep page", jobs.list_newest, mine, _page(deep=True), all_, 400),
-        Hot("list failed, first page", jobs.list_newest, mine, _page("failed", deep=False, limit=5), by_status, 400),
-        Hot("list failed, deep page", jobs.list_newest, mine, _page("failed", deep=True, limit=5), by_status, 400),
+        Hot("list, first page", jobs_store.list_newest, mine, _page(deep=False), all_, 400),
+        Hot("list, deep page", jobs_store.list_newest, mine, _page(deep=True), all_, 400),
+        Hot(
+            "list failed, first page",
+            jobs_store.list_newest,
+            mine,
+            _page("failed", deep=False, limit=5),
+            by_status,
+            400,
+        ),
+        Hot(
+            "list failed, deep page", jobs_store.list_newest, mine, _page("failed", deep=True, limit=5), by_status, 400
+        ),
         # Among more jobs of others, each of theirs lies on a page of its own.
-        Hot("usage, 100 jobs", usage.by_day, of_user(STEADY), of_steady, ["usage_logs_by_user"], 300, growth=10),
+        Hot("usage, 100 jobs", usage_store.by_day, of_user(STEADY), of_steady, ["usage_logs_by_user"], 300, growth=10),
     ]
 
 
@@ -189,12 +196,12 @@ def _of_loops() -> list[Hot]:
     prune, sweep = _named(patience=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     by_host_and_time = ["events_due", "events_pending"]
     return [
-        Hot("relay takes", dispatch.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
-        Hot("unsend 20", dispatch.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
-        Hot("rescuer takes", dispatch.rescue_expired, EVERYONE, lost, ["jobs_leased"], 300),
-        Hot("courier takes", events.take_due, EVERYONE, bounded, by_host_and_time, 1500),
-        Hot("pruner takes", erasure.take, EVERYONE, prune, ["jobs_to_purge"], 400),
-        Hot("sweeper deletes", idempotency.delete_expired, EVERYONE, sweep, ["idempotency_keys_by_age"], 40),
+        Hot("relay takes", queue_store.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
+        Hot("unsend 20", queue_store.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
+        Hot("rescuer takes", transitions.reap_expired, EVERYONE, lost, ["jobs_leased"], 300),
+        Hot("courier takes", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
+        Hot("pruner takes", erasure_store.take, EVERYONE, prune, ["jobs_to_purge"], 400),
+        Hot("sweeper deletes", idempotency_store.delete_expired, EVERYONE, sweep, ["idempotency_keys_by_age"], 40),
     ]
 
 

@@ -12,7 +12,7 @@ from tests.plans.__main__ import faults, filled
 from tests.plans.explain import Plan
 from tests.plans.statements import Database, Hot, explained, hot_statements
 
-from pixelflow.adapters.store.database import EVERYONE, Connection
+from pixelflow.adapters.postgres.database import EVERYONE, Connection
 from pixelflow.devstack.stack import Stack
 
 JOBS = 5000

@@ -25,7 +25,7 @@ from tests.support import prometheus
 from tests.support.dashboard_picture import Window, draw
 from tests.support.webhook_receiver import Reply, receiving
 
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 
 ROOT = Path(__file__).parents[2]

@@ -19,8 +19,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from tests.support.metric_list import METRICS
 
-from pixelflow.contracts import problems
-from pixelflow.contracts.job import TRANSITIONS
+from pixelflow.contracts import errors as contracts_errors
+from pixelflow.contracts.jobs import TRANSITIONS
 from pixelflow.contracts.pipeline import EXTENSIONS, FORMAT_MAX_DIMENSION, MEDIA_TYPES, Resize, Watermark, WatermarkText
 from pixelflow.controlplane.api.problems import status_of
 from pixelflow.settings import PREFIX, Settings
@@ -177,7 +177,7 @@ def formats_table() -> str:
 # ── Errors ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _leaves(root: type[problems.PixelflowError]) -> Iterator[type[problems.PixelflowError]]:
+def _leaves(root: type[contracts_errors.PixelflowError]) -> Iterator[type[contracts_errors.PixelflowError]]:
     children = root.__subclasses__()
     if not children:
         yield root
@@ -187,10 +187,10 @@ def _leaves(root: type[problems.PixelflowError]) -> Iterator[type[problems.Pixel
 
 def request_errors_table() -> str:
     """What the API may answer, by status."""
-    errors: list[type[problems.PixelflowError]] = [
-        *_leaves(problems.RequestError),
-        *_leaves(problems.DependencyError),
-        problems.PixelflowError,
+    errors: list[type[contracts_errors.PixelflowError]] = [
+        *_leaves(contracts_errors.RequestError),
+        *_leaves(contracts_errors.DependencyError),
+        contracts_errors.PixelflowError,
     ]
     rows = sorted((status_of(error), error.code, error.title) for error in errors)
     lines = ["| status | code | title |", "|---|---|---|"]
@@ -202,10 +202,10 @@ def job_errors_table() -> str:
     """Why an attempt may fail."""
     lines = ["| code | what it means | tried again |", "|---|---|---|"]
     # A worker speaks to the database and to object storage; the queue is behind it by then.
-    errors: list[type[problems.PixelflowError]] = [
-        *_leaves(problems.JobError),
-        problems.StoreUnavailableError,
-        problems.ObjectsUnavailableError,
+    errors: list[type[contracts_errors.PixelflowError]] = [
+        *_leaves(contracts_errors.JobError),
+        contracts_errors.StoreUnavailableError,
+        contracts_errors.ObjectsUnavailableError,
     ]
     lines += [f"| `{error.code}` | {error.title} | {'yes' if error.retryable else 'no'} |" for error in errors]
     return "\n".join(lines)
@@ -214,7 +214,11 @@ def job_errors_table() -> str:
 def delivery_errors_table() -> str:
     """Why a try at delivering a webhook may have got no answer."""
     lines = ["| code | what it means | tried again |", "|---|---|---|"]
-    errors = (problems.TargetTimeoutError, problems.TargetUnreachableError, problems.TargetRefusedError)
+    errors = (
+        contracts_errors.TargetTimeoutError,
+        contracts_errors.TargetUnreachableError,
+        contracts_errors.TargetRefusedError,
+    )
     lines += [f"| `{error.code}` | {error.title} | {'yes' if error.retryable else 'no'} |" for error in errors]
     return "\n".join(lines)
 

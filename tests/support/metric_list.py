@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.adapters.telemetry.controller_metrics import ControllerMetrics, CountedMetrics
-from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
+from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.controller.metrics import ControllerMetrics, CountedMetrics
+from pixelflow.dataplane.worker.metrics import WorkerMetrics
 
 ROLES: dict[str, Callable[[CollectorRegistry], object]] = {
     "api": ApiMetrics,

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from pixelflow.adapters.ratelimit import Quota, Taking
 from pixelflow.controlplane.api.addresses import UNKNOWN, of_host
 from pixelflow.controlplane.api.admission import headers
-from pixelflow.controlplane.limits import Policy, Standing
+from pixelflow.controlplane.limits.service import Policy, RateLimitResult
+from pixelflow.controlplane.limits.store import BucketResult, Quota
 
 ITEM = r'"[a-z]+"(;[a-z]+=\d+)+'
 """A structured field (RFC 9651): a list of one string with integers for parameters."""
@@ -19,14 +19,16 @@ ITEM = r'"[a-z]+"(;[a-z]+=\d+)+'
 @pytest.mark.parametrize(
     ("taking", "told"),
     [
-        (Taking(taken=True, left=59, next_seconds=1.0), "r=59;t=1"),
-        (Taking(taken=True, left=0, next_seconds=0.000001), "r=0;t=1"),
-        (Taking(taken=False, left=0, next_seconds=1.000001), "r=0;t=2"),
-        (Taking(taken=False, left=0, next_seconds=0.0), "r=0;t=1"),
+        (BucketResult(taken=True, left=59, next_seconds=1.0), "r=59;t=1"),
+        (BucketResult(taken=True, left=0, next_seconds=0.000001), "r=0;t=1"),
+        (BucketResult(taken=False, left=0, next_seconds=1.000001), "r=0;t=2"),
+        (BucketResult(taken=False, left=0, next_seconds=0.0), "r=0;t=1"),
     ],
 )
-def test_headers_are_structured_fields_in_whole_seconds_rounded_up(policy: Policy, taking: Taking, told: str) -> None:
-    made = headers(Standing(policy, Quota(60, 3600), taking))
+def test_headers_are_structured_fields_in_whole_seconds_rounded_up(
+    policy: Policy, taking: BucketResult, told: str
+) -> None:
+    made = headers(RateLimitResult(policy, Quota(60, 3600), taking))
     assert made == {"RateLimit-Policy": f'"{policy}";q=60;w=3600', "RateLimit": f'"{policy}";{told}'}
     assert all(re.fullmatch(ITEM, value) for value in made.values())
 

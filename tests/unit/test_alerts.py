@@ -12,9 +12,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 from tests.support.prometheus import program
 
-from pixelflow.adapters.telemetry.worker_metrics import WorkerMetrics
-from pixelflow.contracts import problems
-from pixelflow.contracts.problems import JobError
+from pixelflow.contracts import errors
+from pixelflow.contracts.errors import JobError
+from pixelflow.dataplane.worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -79,11 +79,11 @@ def test_no_section_is_about_an_alert_that_is_gone() -> None:
     assert sections == [rule["alert"] for rule in ALERTS]
 
 
-def leaves(root: type[problems.PixelflowError]) -> list[type[problems.PixelflowError]]:
+def leaves(root: type[errors.PixelflowError]) -> list[type[errors.PixelflowError]]:
     return [leaf for child in root.__subclasses__() for leaf in leaves(child)] or [root]
 
 
-OF_THE_OWNER = {error.code for error in leaves(problems.SourceError)} | {"output_too_large", "step_failed"}
+OF_THE_OWNER = {error.code for error in leaves(errors.SourceError)} | {"output_too_large", "step_failed"}
 """What is wrong with a source or a pipeline."""
 OF_THE_SERVICE = {error.code for error in leaves(JobError)} - OF_THE_OWNER
 

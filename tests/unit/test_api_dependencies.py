@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Iterator
 
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from tests.support.code import modules_of
 
-from pixelflow.controlplane import api
+import pixelflow.controlplane
 
 
 def _routes() -> Iterator[APIRoute]:
-    for info in pkgutil.iter_modules(api.__path__):
-        router = getattr(importlib.import_module(f"{api.__name__}.{info.name}"), "router", None)
+    for module in modules_of(pixelflow.controlplane):
+        router = getattr(module, "router", None)
         if router is not None:
             yield from router.routes
 

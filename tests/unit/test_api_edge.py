@@ -10,11 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.adapters.telemetry.dependencies import Dependencies
-from pixelflow.adapters.telemetry.tracing import Untraced
-from pixelflow.contracts.problems import StoreUnavailableError
+from pixelflow.adapters.telemetry.health import HealthChecks
+from pixelflow.adapters.telemetry.tracing import NoopTracer
+from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 
 
@@ -23,7 +23,7 @@ def _no_services() -> AbstractAsyncContextManager[Services]:
 
 
 async def test_a_bug_is_answered_as_a_problem_and_logged_once() -> None:
-    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), Untraced())
+    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer())
 
     @app.get("/broken")
     async def broken() -> None:
@@ -59,7 +59,7 @@ async def test_however_many_want_to_know_the_servers_are_asked_once_a_second(awa
     now, server = [100.0], Server()
     server.away = away
     told: list[bool] = []
-    dependencies = Dependencies({"one": server.ask}, judged=lambda _, *, up: told.append(up), clock=lambda: now[0])
+    dependencies = HealthChecks({"one": server.ask}, judged=lambda _, *, up: told.append(up), clock=lambda: now[0])
     answers = await asyncio.gather(*(dependencies.verdicts() for _ in range(50)))
     assert answers == [{"one": "unavailable" if away else "ok"}] * 50
     now[0] += 0.9

@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 from tests.support import doc_tables
 
 from pixelflow.adapters.queue import broker, consumer
-from pixelflow.contracts import problems
-from pixelflow.contracts.job import TRANSITIONS, CreateJobRequest, JobStatus, Problem
+from pixelflow.contracts import errors
+from pixelflow.contracts.gravity import Fit, Gravity, Interest
+from pixelflow.contracts.jobs import TRANSITIONS, CreateJobRequest, JobStatus, Problem
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.pipeline import (
     MAX_DIMENSION,
@@ -25,10 +26,9 @@ from pixelflow.contracts.pipeline import (
     Watermark,
     WatermarkText,
 )
-from pixelflow.contracts.placing import Compass, Fit, Interest
-from pixelflow.controlplane.api.envelope import MAX_BODY_BYTES
-from pixelflow.controlplane.controller.relay import STALE
-from pixelflow.dataplane.sandbox import MAX_TRANSFORMS
+from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
+from pixelflow.controlplane.queue.relay import STALE
+from pixelflow.dataplane.worker.sandbox import MAX_TRANSFORMS
 from pixelflow.settings import PREFIX, Settings
 
 ROOT = doc_tables.ROOT
@@ -88,22 +88,22 @@ def test_every_setting_is_described_in_a_table(name: str) -> None:
 # ── Everything is there ──────────────────────────────────────────────────────────────────────────
 
 
-def leaves(root: type[problems.PixelflowError]) -> list[type[problems.PixelflowError]]:
+def leaves(root: type[errors.PixelflowError]) -> list[type[errors.PixelflowError]]:
     return [leaf for child in root.__subclasses__() for leaf in leaves(child)] or [root]
 
 
-RAISED = [*leaves(problems.PixelflowError), problems.TargetUnreachableError]
+RAISED = [*leaves(errors.PixelflowError), errors.TargetUnreachableError]
 """That one is raised itself, too."""
 
 
-def page_of(error: type[problems.PixelflowError]) -> str:
-    if issubclass(error, problems.TargetError):
+def page_of(error: type[errors.PixelflowError]) -> str:
+    if issubclass(error, errors.TargetError):
         return "webhooks.md"
-    return "pipeline.md" if issubclass(error, problems.JobError) else "http-api.md"
+    return "pipeline.md" if issubclass(error, errors.JobError) else "http-api.md"
 
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: error.__name__)
-def test_every_error_is_documented_where_it_can_be_met(error: type[problems.PixelflowError]) -> None:
+def test_every_error_is_documented_where_it_can_be_met(error: type[errors.PixelflowError]) -> None:
     page = page_of(error)
     assert re.search(rf"^\| .*`{error.code}` \| .*{re.escape(error.title)}", text_of(page), re.MULTILINE)
 
@@ -123,7 +123,7 @@ def test_every_field_of_a_step_is_documented(field: str) -> None:
     assert f"\n| `{field}` |" in text_of("pipeline.md")
 
 
-@pytest.mark.parametrize("value", [*Fit, *Compass, *Interest, *Font, *Format])
+@pytest.mark.parametrize("value", [*Fit, *Gravity, *Interest, *Font, *Format])
 def test_every_value_of_a_closed_list_is_documented(value: str) -> None:
     assert f"`{value}`" in text_of("pipeline.md")
 
@@ -223,8 +223,8 @@ def test_the_problem_shown_is_one() -> None:
     (shown,) = json_blocks(DOCS / "http-api.md")
     problem = Problem.model_validate(shown)
     assert (problem.code, problem.title) == (
-        problems.ValidationFailedError.code,
-        problems.ValidationFailedError.title,
+        errors.ValidationFailedError.code,
+        errors.ValidationFailedError.title,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge, kept_as
+from pixelflow.adapters.queue.envelopes import MAX_BYTES, Classification, classify, kept_as
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
 
 TASK_ID = "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a56"
@@ -114,18 +114,18 @@ REJECTED = {
 
 @pytest.mark.parametrize("raw", TAKEN.values(), ids=TAKEN)
 def test_what_a_sender_of_this_release_may_send_is_taken(raw: bytes) -> None:
-    assert judge(raw) is Verdict.TAKE
+    assert classify(raw) is Classification.TAKE
     assert kept_as(raw) == TASK_ID
 
 
 @pytest.mark.parametrize("raw", LEFT.values(), ids=LEFT)
 def test_a_newer_version_is_left_to_a_newer_worker(raw: bytes) -> None:
-    assert judge(raw) is Verdict.LEAVE
+    assert classify(raw) is Classification.LEAVE
 
 
 @pytest.mark.parametrize("raw", REJECTED.values(), ids=REJECTED)
 def test_anything_else_is_rejected(raw: bytes) -> None:
-    assert judge(raw) is Verdict.REJECT
+    assert classify(raw) is Classification.REJECT
 
 
 JSON = st.recursive(
@@ -156,8 +156,8 @@ def _mutated(where: str) -> st.SearchStrategy[bytes]:
     | _mutated("options")
 )
 def test_no_bytes_make_the_judge_raise_and_what_it_takes_can_be_worked_on(raw: bytes) -> None:
-    verdict = judge(raw)
-    if verdict is Verdict.TAKE:
+    verdict = classify(raw)
+    if verdict is Classification.TAKE:
         message: dramatiq.Message[Any] = dramatiq.Message.decode(raw)
         assert (message.queue_name, message.actor_name, message.kwargs) == (QUEUE, ACTOR, {})
         assert set(message.options) == {"redis_message_id"}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pixelflow.contracts.job import MAX_METADATA_KEYS, CreateJobRequest
+from pixelflow.contracts.field_errors import field_errors
+from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest
 from pixelflow.contracts.pipeline import MAX_STEPS, Format, Resize
-from pixelflow.contracts.refusals import explain
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
 MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}
@@ -20,7 +20,7 @@ def pointers(body: object) -> list[str]:
     try:
         CreateJobRequest.model_validate(body)
     except ValidationError as error:
-        return sorted(found.pointer for found in explain(error.errors(include_url=False), body))
+        return sorted(found.pointer for found in field_errors(error.errors(include_url=False), body))
     return []
 
 
@@ -159,7 +159,7 @@ def test_every_fault_is_told_once_with_a_pointer_to_the_field(body: object, expe
 def test_a_fault_is_told_in_plain_words_that_do_not_repeat_the_value(body: object, told: dict[str, str]) -> None:
     with pytest.raises(ValidationError) as raised:
         CreateJobRequest.model_validate(body)
-    errors = explain(raised.value.errors(include_url=False), body)
+    errors = field_errors(raised.value.errors(include_url=False), body)
     assert {error.pointer: error.message for error in errors} == told
 
 
@@ -167,7 +167,7 @@ def test_faults_are_told_in_the_order_of_the_steps() -> None:
     body = {"zeal": 1, "pipeline": [{**STEP, "id": f"s{n}", "width": 0} for n in range(11)], "also": 1}
     with pytest.raises(ValidationError) as raised:
         CreateJobRequest.model_validate(body)
-    told = [error.pointer for error in explain(raised.value.errors(include_url=False), body)]
+    told = [error.pointer for error in field_errors(raised.value.errors(include_url=False), body)]
     assert told == ["/also", *(f"/pipeline/{n}/width" for n in range(11)), "/zeal"]
 
 
@@ -178,7 +178,7 @@ def test_a_declared_length_over_the_limit_is_told_with_the_rest(length: object, 
     body = {"pipeline": [], "source": {"content_length": length}}
     with pytest.raises(ValidationError) as raised:
         CreateJobRequest.model_validate(body)
-    told = explain(raised.value.errors(include_url=False), body, max_source_bytes=100)
+    told = field_errors(raised.value.errors(include_url=False), body, max_source_bytes=100)
     assert sorted(error.pointer for error in told) == ["/pipeline", *found]
 
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from pixelflow.adapters.local_files import OUTPUT_FOLDER, LocalFiles
-from pixelflow.contracts.problems import LocalFilesDisabledError
+from pixelflow.adapters.storage.local_files import OUTPUT_FOLDER, LocalFiles
+from pixelflow.contracts.errors import LocalFilesDisabledError
 
 JOB = UUID(int=7)
 BODY = b"a picture"

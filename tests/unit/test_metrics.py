@@ -16,8 +16,13 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from tests.support.scraped import scraped
 
-from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.adapters.telemetry.controller_metrics import (
+from pixelflow.adapters.telemetry.tracing import NoopTracer
+from pixelflow.contracts.errors import StoreUnavailableError
+from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.api.services import Services
+from pixelflow.controlplane.controller.loop import run_loop
+from pixelflow.controlplane.controller.metrics import (
     BACKLOG_SECONDS,
     TOTALS_SECONDS,
     Backlog,
@@ -25,11 +30,6 @@ from pixelflow.adapters.telemetry.controller_metrics import (
     CountedMetrics,
     Totals,
 )
-from pixelflow.adapters.telemetry.tracing import Untraced
-from pixelflow.contracts.problems import StoreUnavailableError
-from pixelflow.controlplane.api.app import make_app
-from pixelflow.controlplane.api.services import Services
-from pixelflow.controlplane.controller.loop import repeat
 
 BACKLOG = Backlog({"queued": 3, "processing": 2}, oldest_job_seconds=4.5, events=6, oldest_event_seconds=7.5)
 TOTALS = Totals({"created": 0, "succeeded": 9, "failed": 1, "canceled": 0}, active_users=2, top_pixels={"ann": 100})
@@ -42,7 +42,7 @@ async def _no_services() -> AsyncIterator[Services]:
 
 
 async def _asked(registry: CollectorRegistry, *requests: tuple[str, str]) -> None:
-    await _ask(make_app(_no_services, ApiMetrics(registry), Untraced()), *requests)
+    await _ask(make_app(_no_services, ApiMetrics(registry), NoopTracer()), *requests)
 
 
 async def _ask(app: FastAPI, *requests: tuple[str, str]) -> None:
@@ -69,7 +69,7 @@ async def test_a_request_counts_by_the_template_of_its_route() -> None:
 
 async def test_every_route_of_the_api_has_a_template_of_its_own() -> None:
     registry = CollectorRegistry()
-    paths = list(make_app(_no_services, ApiMetrics(CollectorRegistry()), Untraced()).openapi()["paths"])
+    paths = list(make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer()).openapi()["paths"])
     await _asked(registry, *(("GET", path.replace("{", "").replace("}", "")) for path in paths))
     assert set(scraped(registry).by("route", "pixelflow_api_requests_total")) == set(paths)
 
@@ -82,7 +82,7 @@ _ALLOWED = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"}
 @pytest.fixture(scope="module")
 def hammered() -> tuple[FastAPI, CollectorRegistry]:
     registry = CollectorRegistry()
-    return make_app(_no_services, ApiMetrics(registry), Untraced()), registry
+    return make_app(_no_services, ApiMetrics(registry), NoopTracer()), registry
 
 
 @given(requests=st.lists(st.tuples(_METHODS, _PATHS), max_size=8))
@@ -165,7 +165,7 @@ async def test_a_loop_tells_what_each_round_came_to(
 ) -> None:
     registry, stop, now = CollectorRegistry(), asyncio.Event(), iter([1000.0, 2000.0])
     metrics = ControllerMetrics(registry, clock=lambda: next(now))
-    await repeat(Errand(stop, result), pause=0.0, stop=stop, metrics=metrics)
+    await run_loop(Errand(stop, result), pause=0.0, stop=stop, metrics=metrics)
     told = scraped(registry)
     assert told.by("outcome", "pixelflow_controller_rounds_total") == {outcome: 1}
     at = told("pixelflow_controller_last_round_timestamp_seconds", loop="errand")

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from pixelflow.contracts.job import CreateJobRequest
+from pixelflow.contracts.field_errors import field_errors
+from pixelflow.contracts.jobs import CreateJobRequest
 from pixelflow.contracts.pipeline import (
     ACTIONS,
     EXTENSIONS,
@@ -22,7 +23,6 @@ from pixelflow.contracts.pipeline import (
     output_name,
     pipeline_errors,
 )
-from pixelflow.contracts.refusals import explain
 from pixelflow.dataplane.imaging.operations import OPERATIONS
 
 RESIZE: dict[str, Any] = {"id": "a", "action": "resize", "width": 100}
@@ -163,7 +163,7 @@ def test_a_wrong_pipeline_is_refused_with_a_pointer_to_all_that_is_wrong(steps: 
     body = {"pipeline": steps}
     with pytest.raises(ValidationError) as raised:
         CreateJobRequest.model_validate(body)
-    errors = explain(raised.value.errors(include_url=False), body)
+    errors = field_errors(raised.value.errors(include_url=False), body)
     assert {error.pointer for error in errors} == pointers
     assert all(error.message and not JARGON.search(error.message) for error in errors)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelflow.dataplane.retry import MAX_RETRY_SECONDS, retry_seconds
+from pixelflow.dataplane.worker.retry import MAX_RETRY_SECONDS, retry_seconds
 from pixelflow.settings import Settings
 
 ATTEMPTS = st.integers(min_value=1, max_value=100)

@@ -29,7 +29,7 @@ from pixelflow.adapters.telemetry.logs import configure_logs
 configure_logs(settings.load(), role="test")
 """
 SIGNING = """
-from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.storage.objects import ObjectStorage
 ObjectStorage(settings.load()).sign_upload("the-key", content_length=1, content_type=None, seconds=60)
 structlog.get_logger("pixelflow.test").debug("signed")
 """

@@ -14,7 +14,7 @@ from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.cli.progress import Progress
 from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
-from pixelflow.contracts.job import Job, JobStatus, Output
+from pixelflow.contracts.jobs import Job, JobStatus, Output
 from pixelflow.contracts.pipeline import EXTENSIONS
 
 AT_ONCE = 8

@@ -9,7 +9,7 @@ from pixelflow.cli.credentials import find_session
 from pixelflow.cli.failures import reported
 from pixelflow.cli.output import cell, say, show, show_json, table
 from pixelflow.client import Client
-from pixelflow.contracts.events import Delivery, DeliveryOutcome
+from pixelflow.contracts.webhooks import Delivery, DeliveryOutcome
 
 _STYLES = {
     DeliveryOutcome.DELIVERED: "green",

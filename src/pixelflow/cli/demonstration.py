@@ -14,7 +14,7 @@ from pixelflow.cli.temporary_stack import StartFailedError, running
 from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import declared_source
-from pixelflow.contracts.job import CreateJobRequest, Job, JobStatus
+from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
 from pixelflow.contracts.pipeline import EXTENSIONS
 
 PIPELINE: list[dict[str, Any]] = [

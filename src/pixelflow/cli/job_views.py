@@ -14,7 +14,7 @@ from pixelflow.cli.credentials import find_session
 from pixelflow.cli.failures import reported
 from pixelflow.cli.output import cell, change, show, show_json, size, table
 from pixelflow.client import Client
-from pixelflow.contracts.job import Job, JobStatus
+from pixelflow.contracts.jobs import Job, JobStatus
 
 PAGE = 100
 """Jobs asked for at a time."""

@@ -9,8 +9,8 @@ import typer
 
 from pixelflow.cli.output import cell, say, show, show_json, table
 from pixelflow.cli.service import operating_on_database
-from pixelflow.contracts.keys import EVERYDAY, ApiKey, Scope
-from pixelflow.controlplane import operate
+from pixelflow.contracts.keys import DEFAULT_SCOPES, ApiKey, Scope
+from pixelflow.controlplane.keys import admin
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhd])")
@@ -18,9 +18,9 @@ _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 
 def create(user: str, name: str, scopes: str | None, expires_in: str | None, rate_limit: int | None) -> None:
     """Make a key and show it."""
-    wanted, span = _read_scopes(scopes) if scopes is not None else EVERYDAY, _read_span(expires_in)
+    wanted, span = _read_scopes(scopes) if scopes is not None else DEFAULT_SCOPES, _read_span(expires_in)
     with operating_on_database() as url:
-        key = operate.issue_key(
+        key = admin.issue_key(
             url,
             user_id=user,
             name=name,
@@ -35,7 +35,7 @@ def create(user: str, name: str, scopes: str | None, expires_in: str | None, rat
 def list_all(user: str, *, as_json: bool) -> None:
     """Show a user's keys."""
     with operating_on_database() as url:
-        found = operate.list_keys(url, user_id=user)
+        found = admin.list_keys(url, user_id=user)
     if as_json:
         show_json([key.model_dump(mode="json") for key in found])
         return
@@ -50,7 +50,7 @@ def list_all(user: str, *, as_json: bool) -> None:
 def revoke(key_id: str) -> None:
     """End a key."""
     with operating_on_database() as url:
-        user = operate.revoke_key(url, key_id=key_id)
+        user = admin.revoke_key(url, key_id=key_id)
     say(f"Revoked {key_id} of {user}.")
 
 

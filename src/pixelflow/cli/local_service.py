@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pixelflow import settings
-from pixelflow.adapters.store.migrate import migrate
+from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.adapters.telemetry import trace_settings
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import complain, plain, say
 from pixelflow.cli.service import complain_by_line
-from pixelflow.contracts.problems import PixelflowError
-from pixelflow.controlplane import operate
+from pixelflow.contracts.errors import PixelflowError
+from pixelflow.controlplane.keys import admin
 from pixelflow.devstack import up
 from pixelflow.devstack.errors import StackError
 
@@ -65,4 +65,4 @@ def _migrate(environment: Mapping[str, str]) -> None:
 
 
 def _seed(environment: Mapping[str, str]) -> str:
-    return operate.issue_key(environment[_DATABASE_URL], user_id=USER, name="pixelflow up")
+    return admin.issue_key(environment[_DATABASE_URL], user_id=USER, name="pixelflow up")

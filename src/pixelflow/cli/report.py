@@ -9,7 +9,7 @@ from pixelflow.cli.batch import Photo
 from pixelflow.cli.exit_codes import ExitCode, gravest
 from pixelflow.cli.failures import code_of, described, tell
 from pixelflow.cli.output import cell, change, plain, say, show, show_json, size, table
-from pixelflow.contracts.job import Output
+from pixelflow.contracts.jobs import Output
 
 
 def present(photos: Sequence[Photo], *, as_json: bool) -> ExitCode:

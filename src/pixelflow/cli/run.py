@@ -44,15 +44,15 @@ def up(
 def api() -> None:
     """Run the API."""
     with operating() as settings:
-        from pixelflow.controlplane.api import serve  # noqa: PLC0415 - see the package's docstring
+        from pixelflow.controlplane.api import main as api_main  # noqa: PLC0415 - see the package's docstring
 
-        serve.run(settings)
+        api_main.run(settings)
 
 
 def worker() -> None:
     """Run a worker, which transforms pictures."""
     with operating() as settings:
-        from pixelflow.dataplane import worker as process  # noqa: PLC0415 - see the package's docstring
+        from pixelflow.dataplane.worker import main as process  # noqa: PLC0415 - see the package's docstring
 
         process.run(settings)
 
@@ -60,7 +60,7 @@ def worker() -> None:
 def controller() -> None:
     """Run the controller, which moves on what got stuck."""
     with operating() as settings:
-        from pixelflow.controlplane.controller import run as process  # noqa: PLC0415 - see the package's docstring
+        from pixelflow.controlplane.controller import main as process  # noqa: PLC0415 - see the package's docstring
 
         process.run(settings)
 
@@ -68,7 +68,7 @@ def controller() -> None:
 def migrate() -> None:
     """Bring the database's schema up to date."""
     with operating_on_database() as url:
-        from pixelflow.adapters.store import migrate as schema  # noqa: PLC0415 - see the package's docstring
+        from pixelflow.adapters.postgres import migrate as schema  # noqa: PLC0415 - see the package's docstring
 
         applied = schema.migrate(url)
     say(f"Applied {', '.join(applied)}" if applied else "Nothing to apply")

@@ -39,7 +39,7 @@ def operating_on_database() -> Iterator[str]:
 @contextmanager
 def _reported() -> Iterator[None]:
     from pixelflow import settings  # noqa: PLC0415
-    from pixelflow.contracts.problems import DependencyError, PixelflowError  # noqa: PLC0415
+    from pixelflow.contracts.errors import DependencyError, PixelflowError  # noqa: PLC0415
     from pixelflow.devstack.errors import StackError  # noqa: PLC0415
 
     try:

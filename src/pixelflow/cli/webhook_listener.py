@@ -15,7 +15,7 @@ from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.failures import reported
 from pixelflow.cli.output import complain, plain, say
 from pixelflow.client import Client
-from pixelflow.contracts.events import ID_HEADER
+from pixelflow.contracts.webhooks import ID_HEADER
 
 ADDRESS = "127.0.0.1"
 MAX_BODY = 5_000_000

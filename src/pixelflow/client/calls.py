@@ -11,7 +11,7 @@ from pixelflow.client.errors import ApiError
 from pixelflow.client.exchange import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import Session
-from pixelflow.contracts.job import Problem
+from pixelflow.contracts.jobs import Problem
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import httpx
 
-from pixelflow.contracts.job import Job
-from pixelflow.contracts.problems import FieldError
+from pixelflow.contracts.errors import FieldError
+from pixelflow.contracts.jobs import Job
 
 _TOLD = 5
 """Faults that a message tells; ``errors`` has all."""

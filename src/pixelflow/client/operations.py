@@ -19,17 +19,9 @@ from pixelflow.client.exchange import Flow, Operation, Request, Sleep
 from pixelflow.client.retries import send
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import Progress, declared_source, upload
-from pixelflow.contracts.job import (
-    FINISHED,
-    CreatedJob,
-    CreateJobRequest,
-    Job,
-    JobPage,
-    JobStatus,
-    StartedJob,
-)
+from pixelflow.contracts.field_errors import field_errors
+from pixelflow.contracts.jobs import FINISHED, CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.contracts.pipeline import Resize, Watermark
-from pixelflow.contracts.refusals import explain
 
 POLL_INTERVAL = 0.05
 """Seconds before the second look at a job; a small picture is done in less."""
@@ -278,4 +270,6 @@ def _job_request(
     try:
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:
-        raise InvalidRequestError("The request is not valid", explain(error.errors(include_url=False), raw)) from None
+        raise InvalidRequestError(
+            "The request is not valid", field_errors(error.errors(include_url=False), raw)
+        ) from None

@@ -15,7 +15,7 @@ from pixelflow.client.errors import TransferError
 from pixelflow.client.exchange import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
-from pixelflow.contracts.job import Output, Upload
+from pixelflow.contracts.jobs import Output, Upload
 from pixelflow.contracts.pipeline import EXTENSIONS, MEDIA_TYPES
 
 CHUNK_BYTES = 256 * 1024

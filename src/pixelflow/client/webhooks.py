@@ -8,7 +8,7 @@ from pixelflow.client.calls import answered, post
 from pixelflow.client.exchange import Operation, Request
 from pixelflow.client.retries import send
 from pixelflow.client.session import Session
-from pixelflow.contracts.events import DeliveryList, ReplayedEvent, RotatedSecret
+from pixelflow.contracts.webhooks import DeliveryList, ReplayedEvent, RotatedSecret
 
 
 def list_deliveries(session: Session, job_id: UUID | str) -> Operation[DeliveryList]:

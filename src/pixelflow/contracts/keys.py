@@ -21,7 +21,7 @@ class Scope(StrEnum):
     """All of the others, and those to come."""
 
 
-EVERYDAY = frozenset(Scope) - {Scope.ADMIN}
+DEFAULT_SCOPES = frozenset(Scope) - {Scope.ADMIN}
 """What a key may do whose maker does not say."""
 
 KeyName = Annotated[

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.placing import Compass, Fit, Interest
-from pixelflow.contracts.problems import FieldError
+from pixelflow.contracts.errors import FieldError
+from pixelflow.contracts.gravity import Fit, Gravity, Interest
 
 MAX_STEPS = 32
 """Steps in one pipeline."""
@@ -22,7 +22,7 @@ MAX_DIMENSION = 16_384
 """Width or height that a step may ask for, in pixels; what a format can't hold is refused when it is written."""
 MAX_TEXT = 256
 """Characters of a watermark."""
-AS_A_WHOLE = "as_a_whole"
+CROSS_FIELD_ERROR = "as_a_whole"
 """Pydantic's type of what is wrong though no single field is. Models say it for who makes them one by one; of a request
 it is told from the raw JSON, for Pydantic asks no model whose fields are wrong."""
 SOURCE = "source"
@@ -138,8 +138,8 @@ class Resize(_Step):
         ),
     ] = Fit.INSIDE
     gravity: Annotated[
-        Compass | Interest, Field(description="What `cover` keeps, and where `contain` puts the picture.")
-    ] = Compass.CENTER
+        Gravity | Interest, Field(description="What `cover` keeps, and where `contain` puts the picture.")
+    ] = Gravity.CENTER
     enlarge: Annotated[
         Flag,
         Field(
@@ -159,7 +159,7 @@ class Resize(_Step):
     def _fits_together(self) -> Resize:
         wrong = _wrong_size(self.model_dump())
         if wrong:
-            raise PydanticCustomError(AS_A_WHOLE, "{summary}", {"summary": "; ".join(wrong.values())})
+            raise PydanticCustomError(CROSS_FIELD_ERROR, "{summary}", {"summary": "; ".join(wrong.values())})
         return self
 
 
@@ -186,8 +186,8 @@ class WatermarkText(_Model):
         "#ffffff"
     )
     opacity: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.65
-    gravity: Annotated[Compass, Field(description="Where the text stands; ignored when it is tiled.")] = (
-        Compass.SOUTHEAST
+    gravity: Annotated[Gravity, Field(description="Where the text stands; ignored when it is tiled.")] = (
+        Gravity.SOUTHEAST
     )
     margin: Annotated[
         Length,
@@ -276,7 +276,9 @@ def _wrong_in_tree(row: dict[str, object], seen: set[object]) -> dict[str, str]:
 def _check_tree(steps: list[Step]) -> list[Step]:
     errors = pipeline_errors([step.model_dump(by_alias=True) for step in steps])
     if errors:
-        raise PydanticCustomError(AS_A_WHOLE, "{summary}", {"summary": "; ".join(error.message for error in errors)})
+        raise PydanticCustomError(
+            CROSS_FIELD_ERROR, "{summary}", {"summary": "; ".join(error.message for error in errors)}
+        )
     return steps
 
 

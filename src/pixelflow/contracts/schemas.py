@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pixelflow.contracts.events import DeliveryList, Event, ReplayedEvent, RotatedSecret
-from pixelflow.contracts.job import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
+from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.usage import UsageByDay, UsageByUser
+from pixelflow.contracts.webhooks import DeliveryList, Event, ReplayedEvent, RotatedSecret
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from pixelflow.contracts.errors import InsufficientScopeError
 from pixelflow.contracts.keys import Scope
-from pixelflow.contracts.problems import InsufficientScopeError
 
 MAX_USER_ID = 255
 
 
 @dataclass(frozen=True)
-class OwnLimit:
+class KeyRateLimit:
     """A rate limit that holds in place of the one that a user's other requests share."""
 
     capacity: int
@@ -28,7 +28,7 @@ class Identity:
 
     user_id: str
     scopes: frozenset[Scope]
-    limit: OwnLimit | None = None
+    limit: KeyRateLimit | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether the credential is good for ``scope``."""
@@ -45,7 +45,7 @@ class Identity:
             raise InsufficientScopeError(lacking)
 
 
-def known(names: Iterable[object]) -> frozenset[Scope]:
+def parse_scopes(names: Iterable[object]) -> frozenset[Scope]:
     """The scopes among ``names``; what this release does not know opens nothing."""
     given = {name for name in names if isinstance(name, str)}
     return frozenset(scope for scope in Scope if scope in given)

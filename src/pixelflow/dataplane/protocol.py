@@ -18,7 +18,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Limits(_Message):
+class TransformLimits(_Message):
     """What one transform may cost."""
 
     max_source_pixels: int
@@ -36,7 +36,7 @@ class TransformRequest(_Message):
     directory: Path
     """Where outputs go; private to this attempt."""
     pipeline: Pipeline
-    limits: Limits
+    limits: TransformLimits
 
 
 class RenderedSource(_Message):
@@ -81,7 +81,7 @@ class Rendered(_Message):
 
 
 class Refused(_Message):
-    """It can't be done: the code of a :class:`~pixelflow.contracts.problems.JobError`."""
+    """It can't be done: the code of a :class:`~pixelflow.contracts.errors.JobError`."""
 
     kind: Literal["refused"] = "refused"
     code: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]

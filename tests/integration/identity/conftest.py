@@ -13,11 +13,11 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pixelflow.adapters.store.database import AsyncDatabase, of_user
-from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.adapters.telemetry.tracing import Untraced
+from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
+from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.controlplane.api.app import make_app
-from pixelflow.controlplane.api.serve import make_server
+from pixelflow.controlplane.api.main import make_server
+from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
@@ -76,7 +76,7 @@ def user_id() -> str:
 def serving(settings: Settings, registry: CollectorRegistry | None = None) -> Iterator[str]:
     """An API with settings of its own, which counts in ``registry``. Tells its URL."""
     metrics = ApiMetrics(registry or CollectorRegistry())
-    app = make_app(functools.partial(open_services, settings, metrics), metrics, Untraced())
+    app = make_app(functools.partial(open_services, settings, metrics), metrics, NoopTracer())
     listening = socket.create_server(("127.0.0.1", 0))
     server = make_server(app, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from pixelflow.controlplane.api.openapi import openapi_document
+from pixelflow.controlplane.api.export_openapi import openapi_document
 
 JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}]}
 BODIES: dict[str, dict[str, Any]] = {"/v1/jobs": JOB, "/v1/keys": {"name": "n", "scopes": ["jobs:read"]}}

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.token_issuer import AUDIENCE, ISSUER, Issuer, SigningKey, running_issuer
 
 from pixelflow import settings as settings_module
-from pixelflow.controlplane.operate import issue_key
+from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings, SettingsError
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pixelflow.cli.commands import build
-from pixelflow.contracts.keys import EVERYDAY, Scope
+from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.devstack.stack import Stack
 
 Run = Callable[..., Result]
@@ -84,7 +84,7 @@ def test_the_database_of_a_stack_that_does_not_run_is_not_looked_for(tmp_path: P
 def test_without_scopes_a_key_may_do_all_but_administer(pixelflow: Run, user_id: str) -> None:
     pixelflow("keys", "create", "--user", user_id)
     [row] = listed(pixelflow, user_id)
-    assert {*row["scopes"]} == {*EVERYDAY}
+    assert {*row["scopes"]} == {*DEFAULT_SCOPES}
 
 
 def test_a_key_can_be_given_a_limit_of_its_own(service: Stack, pixelflow: Run, user_id: str) -> None:

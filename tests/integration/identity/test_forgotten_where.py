@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,10 +16,10 @@ from psycopg.abc import Params
 from psycopg.rows import DictRow
 from tests.integration.identity.conftest import AddRows
 from tests.integration.identity.test_reach import OF_USERS
+from tests.support.code import sql_functions
 
-from pixelflow.adapters import store
-from pixelflow.adapters.store.database import EVERYONE, AsyncConnection, AsyncDatabase, Reach, of_user
-from pixelflow.contracts.job import CreateJobRequest
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, TenantScope, of_user
+from pixelflow.contracts.jobs import CreateJobRequest
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
 _DAY = timedelta(days=1)
@@ -46,14 +44,11 @@ class Forgetful:
 
 def _owner_facing() -> dict[str, Callable[..., Awaitable[Any]]]:
     """Every function of the store that is for one user: it takes the user's id."""
-    found = {}
-    for info in pkgutil.iter_modules(store.__path__):
-        module = importlib.import_module(f"{store.__name__}.{info.name}")
-        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction):
-            is_own = function.__module__ == module.__name__ and not name.startswith("_")
-            if is_own and "user_id" in inspect.signature(function).parameters:
-                found[f"{info.name}.{name}"] = function
-    return found
+    return {
+        name: function
+        for name, function in sql_functions().items()
+        if inspect.iscoroutinefunction(function) and "user_id" in inspect.signature(function).parameters
+    }
 
 
 FUNCTIONS = _owner_facing()
@@ -79,8 +74,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1}
     return {
-        "deliveries.list_newest": {**job, "limit": 9},
-        "events.replay": {"delivery_id": theirs["delivery_id"]},
+        "webhooks.deliveries_store.list_newest": {**job, "limit": 9},
+        "webhooks.replay": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
         "idempotency.find": {"key": "k"},
         "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "sealed": b"mine"},
@@ -92,14 +87,14 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "keys.insert": new_key,
         "keys.list_all": {"limit": 99},
         "keys.revoke": {"key_id": theirs["key_id"]},
-        "transitions.cancel": job,
-        "transitions.erase": job,
-        "transitions.find": job,
-        "transitions.queue": {**job, **queued},
+        "jobs.transitions.cancel": job,
+        "jobs.transitions.erase": job,
+        "jobs.transitions.find": job,
+        "jobs.transitions.queue": {**job, **queued},
         "usage.by_day": {"since": _LONG_AGO, "until": _LONG_AGO + 99_999 * _DAY},
-        "webhook_secrets.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
-        "webhook_secrets.list_valid": {},
-        "webhook_secrets.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
+        "webhooks.secret_store.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
+        "webhooks.secret_store.list_valid": {},
+        "webhooks.secret_store.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
     }
 
 
@@ -131,12 +126,12 @@ async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _undone(database: AsyncDatabase, reach: Reach) -> AsyncIterator[AsyncConnection]:
+async def _undone(database: AsyncDatabase, reach: TenantScope) -> AsyncIterator[AsyncConnection]:
     async with database.connection(reach) as connection, connection.transaction(force_rollback=True):
         yield connection
 
 
-async def _call(database: AsyncDatabase, reach: Reach, name: str, mine: str, theirs: str) -> tuple[bool, int]:
+async def _call(database: AsyncDatabase, reach: TenantScope, name: str, mine: str, theirs: str) -> tuple[bool, int]:
     """Call it as one user with another's ids: whether it showed or changed what is theirs, and how much it forgot."""
     async with _undone(database, EVERYONE) as connection:
         ids = {user_id: await _ids_of(connection, user_id) for user_id in (mine, theirs)}
@@ -170,7 +165,15 @@ async def test_a_forgotten_where_neither_shows_nor_changes_what_is_anothers(
 
 
 @pytest.mark.parametrize(
-    "name", ["jobs.find", "jobs.list_newest", "keys.list_all", "keys.revoke", "transitions.cancel", "transitions.erase"]
+    "name",
+    [
+        "jobs.find",
+        "jobs.list_newest",
+        "keys.list_all",
+        "keys.revoke",
+        "jobs.transitions.cancel",
+        "jobs.transitions.erase",
+    ],
 )
 async def test_without_the_guard_the_same_statement_would_have(
     database: AsyncDatabase, add_rows: AddRows, user_id: str, name: str

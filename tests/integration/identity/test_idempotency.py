@@ -16,11 +16,11 @@ from tests.integration.identity.conftest import AddRows
 from tests.integration.identity.http import JOB, POSTS, Route
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.store import idempotency as store
-from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase, of_user
-from pixelflow.contracts.problems import IdempotencyInProgressError, NotFoundError
-from pixelflow.controlplane.controller.sweeper import Sweeper
-from pixelflow.controlplane.idempotency import KEEP, Answer, Asked, Begun, Idempotency
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, of_user
+from pixelflow.contracts.errors import IdempotencyInProgressError, NotFoundError
+from pixelflow.controlplane.idempotency import store
+from pixelflow.controlplane.idempotency.service import KEEP, Claim, Idempotency, IdempotentRequest, StoredResponse
+from pixelflow.controlplane.retention.sweeper import Sweeper
 from pixelflow.settings import Settings
 
 NewClient = Callable[[], httpx.Client]
@@ -201,12 +201,12 @@ def test_an_erased_jobs_kept_answers_are_gone_and_nothing_is_done_again(
 
 async def test_an_answer_that_comes_after_the_erasure_is_not_kept(database: AsyncDatabase, user_id: str) -> None:
     job_id = uuid4()
-    asked = Asked(user_id=user_id, key="k", fingerprint=b"f", job_id=job_id)
+    asked = IdempotentRequest(user_id=user_id, key="k", fingerprint=b"f", job_id=job_id)
     begun = await _idempotency(database).begin(asked)
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, Claim)
     async with database.connection(of_user(user_id)) as connection:
         await store.forget_job(connection, user_id=user_id, job_id=job_id)
-    await _idempotency(database).finish(asked, begun, Answer(200, b"a person"))
+    await _idempotency(database).finish(asked, begun, StoredResponse(200, b"a person"))
     with pytest.raises(NotFoundError):
         await _idempotency(database, timedelta(0)).begin(asked)
 
@@ -215,33 +215,33 @@ def _idempotency(database: AsyncDatabase, lease: timedelta = timedelta(minutes=1
     return Idempotency(database, SECRETS_KEY, new_id=new_id, lease=lease)
 
 
-def _asked(user_id: str) -> Asked:
-    return Asked(user_id=user_id, key="k", fingerprint=b"f")
+def _asked(user_id: str) -> IdempotentRequest:
+    return IdempotentRequest(user_id=user_id, key="k", fingerprint=b"f")
 
 
 async def test_whoever_was_taken_for_dead_does_not_overwrite_the_answer(database: AsyncDatabase, user_id: str) -> None:
     asked, gone = _asked(user_id), timedelta(0)
     slow = await _idempotency(database, gone).begin(asked)
     fast = await _idempotency(database).begin(asked)
-    assert isinstance(slow, Begun)
-    assert isinstance(fast, Begun)
+    assert isinstance(slow, Claim)
+    assert isinstance(fast, Claim)
     assert fast.resource_id == slow.resource_id
     keeper = _idempotency(database)
     await keeper.release(asked, slow)
     with pytest.raises(IdempotencyInProgressError):
         await keeper.begin(asked)
-    await keeper.finish(asked, fast, Answer(200, b"fast"))
-    await keeper.finish(asked, slow, Answer(200, b"slow"))
-    assert await keeper.begin(asked) == Answer(200, b"fast")
+    await keeper.finish(asked, fast, StoredResponse(200, b"fast"))
+    await keeper.finish(asked, slow, StoredResponse(200, b"slow"))
+    assert await keeper.begin(asked) == StoredResponse(200, b"fast")
 
 
 async def test_a_failure_of_ours_is_not_kept_but_its_id_is(database: AsyncDatabase, user_id: str) -> None:
     keeper, asked = _idempotency(database), _asked(user_id)
     first = await keeper.begin(asked)
-    assert isinstance(first, Begun)
+    assert isinstance(first, Claim)
     await keeper.release(asked, first)
     second = await keeper.begin(asked)
-    assert isinstance(second, Begun)
+    assert isinstance(second, Claim)
     assert (second.resource_id, second.holder == first.holder) == (first.resource_id, False)
 
 
@@ -254,11 +254,11 @@ async def _grow_old(database: AsyncDatabase, user_id: str) -> None:
 async def test_a_key_is_free_again_after_a_day(database: AsyncDatabase, user_id: str, fingerprint: bytes) -> None:
     keeper, asked = _idempotency(database), _asked(user_id)
     first = await keeper.begin(asked)
-    assert isinstance(first, Begun)
-    await keeper.finish(asked, first, Answer(200, b"old"))
+    assert isinstance(first, Claim)
+    await keeper.finish(asked, first, StoredResponse(200, b"old"))
     await _grow_old(database, user_id)
-    second = await keeper.begin(Asked(user_id, "k", fingerprint))
-    assert isinstance(second, Begun)
+    second = await keeper.begin(IdempotentRequest(user_id, "k", fingerprint))
+    assert isinstance(second, Claim)
     assert second.resource_id != first.resource_id
 
 

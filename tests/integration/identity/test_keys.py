@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from tests.integration.identity.http import ROUTES, Route
 
-from pixelflow.contracts.keys import EVERYDAY, Scope
-from pixelflow.controlplane import operate
-from pixelflow.controlplane.keys import MAX_KEYS
+from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
+from pixelflow.controlplane.keys import admin as keys_admin
+from pixelflow.controlplane.keys.service import MAX_KEYS
 from pixelflow.devstack.stack import Stack
 
 NewClient = Callable[[], httpx.Client]
@@ -93,7 +93,7 @@ def test_nobody_grants_what_they_may_not_do(client: httpx.Client, wanted: list[s
 
 def test_an_admin_may_do_and_grant_everything(service: Stack, user_id: str) -> None:
     url = service.environment["PIXELFLOW_DATABASE_URL"]
-    key = operate.issue_key(url, user_id=user_id, name="n", scopes=frozenset({Scope.ADMIN}))
+    key = keys_admin.issue_key(url, user_id=user_id, name="n", scopes=frozenset({Scope.ADMIN}))
     with bearer(service, key) as admin:
         assert admin.get("/v1/jobs").status_code == 200
         assert make(admin, scopes=sorted(Scope)).status_code == 201
@@ -138,7 +138,7 @@ def test_every_route_asks_for_its_scope(service: Stack, user_id: str, route: Rou
     """With every scope but the one that it needs: 403, and the answer says which. Without any key: 401."""
     [needed] = route.scopes
     url = service.environment["PIXELFLOW_DATABASE_URL"]
-    key = operate.issue_key(url, user_id=user_id, name="n", scopes=EVERYDAY - {Scope(needed)})
+    key = keys_admin.issue_key(url, user_id=user_id, name="n", scopes=DEFAULT_SCOPES - {Scope(needed)})
     with bearer(service, key) as limited:
         answer = route.send(limited)
     assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")

@@ -17,13 +17,13 @@ from tests.acceptance.running import wait_for
 from tests.integration.identity.conftest import serving
 from tests.integration.identity.http import JOB, ROUTES, Route
 
-from pixelflow.adapters.ratelimit import Quota, TokenBuckets
-from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.contracts.keys import EVERYDAY, Scope
-from pixelflow.contracts.problems import LimiterUnavailableError
-from pixelflow.controlplane import operate
+from pixelflow.contracts.errors import LimiterUnavailableError
+from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
+from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.identity import Identity
-from pixelflow.controlplane.limits import MAX_SHUT_OUT, Limits, Policy
+from pixelflow.controlplane.keys import admin
+from pixelflow.controlplane.limits.service import MAX_SHUT_OUT, Policy, RateLimiter
+from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.settings import Settings
 
 HOUR = 3600
@@ -72,8 +72,8 @@ def connect() -> Iterator[Client]:
 
 @pytest.fixture
 def new_key(database_url: str, user_id: str) -> Key:
-    def make(whose: str = user_id, *, scopes: frozenset[Scope] = EVERYDAY, rate_limit: int | None = None) -> str:
-        return operate.issue_key(database_url, user_id=whose, name="n", scopes=scopes, rate_limit=rate_limit)
+    def make(whose: str = user_id, *, scopes: frozenset[Scope] = DEFAULT_SCOPES, rate_limit: int | None = None) -> str:
+        return admin.issue_key(database_url, user_id=whose, name="n", scopes=scopes, rate_limit=rate_limit)
 
     return make
 
@@ -201,7 +201,7 @@ def test_a_key_shares_the_limit_of_the_key_that_made_it(url: str, connect: Clien
     assert [connect(url, key).get("/v1/keys").status_code for key in (made["key"], grandchild["key"])] == [429, 429]
 
 
-@pytest.mark.parametrize("scopes", [EVERYDAY, frozenset({Scope.ADMIN})], ids=["everyday", "admin"])
+@pytest.mark.parametrize("scopes", [DEFAULT_SCOPES, frozenset({Scope.ADMIN})], ids=["everyday", "admin"])
 def test_nobody_gives_a_limit_through_the_api(
     url: str, connect: Client, new_key: Key, scopes: frozenset[Scope]
 ) -> None:
@@ -291,7 +291,7 @@ def test_only_trusted_proxies_are_believed_and_only_about_the_last_hop_before_th
 async def test_an_address_that_is_shut_out_is_told_of_once(settings: Settings) -> None:
     address = new_address()
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        limits = Limits(buckets, Quota(2, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        limits = RateLimiter(buckets, Quota(2, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
         with capture_logs() as logs:
             for _ in range(5):
                 await limits.charge_stranger(address)
@@ -300,7 +300,7 @@ async def test_an_address_that_is_shut_out_is_told_of_once(settings: Settings) -
 
 async def test_only_so_many_addresses_are_remembered(settings: Settings) -> None:
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        limits = RateLimiter(buckets, Quota(1, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
         network = uuid4().hex
         with capture_logs():
             for number in range(MAX_SHUT_OUT + 1):
@@ -336,10 +336,10 @@ def test_an_operator_may_have_them_refused_instead(
 async def test_every_request_that_could_not_be_counted_is(passes: bool) -> None:
     registry = CollectorRegistry()
     async with TokenBuckets(NOWHERE) as buckets:
-        limits = Limits(buckets, Quota(1, HOUR), pass_uncounted=passes, counts=ApiMetrics(registry))
+        limits = RateLimiter(buckets, Quota(1, HOUR), pass_uncounted=passes, counts=ApiMetrics(registry))
         for _ in range(3):
             with nullcontext() if passes else pytest.raises(LimiterUnavailableError):
-                assert await limits.charge(Identity("u", EVERYDAY), Policy.OTHER) is None
+                assert await limits.charge(Identity("u", DEFAULT_SCOPES), Policy.OTHER) is None
     assert registry.get_sample_value("pixelflow_api_rate_limit_unavailable_total") == 3
 
 

@@ -11,8 +11,8 @@ import pytest
 from psycopg import sql
 from tests.integration.identity.conftest import AddRows
 
-from pixelflow.adapters.store import keys
-from pixelflow.adapters.store.database import EVERYONE, NOBODY, AsyncDatabase, Reach, of_key, of_user
+from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, AsyncDatabase, TenantScope, of_key, of_user
+from pixelflow.controlplane.keys import store
 
 OTHERS_OWN = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
 """The migration tool's."""
@@ -22,7 +22,7 @@ OF_USERS = {
 }
 
 
-async def _count(database: AsyncDatabase, table: str, reach: Reach) -> int:
+async def _count(database: AsyncDatabase, table: str, reach: TenantScope) -> int:
     async with database.connection(reach) as connection:
         cursor = await connection.execute(sql.SQL("SELECT count(*) AS rows FROM {}").format(sql.Identifier(table)))
         row = await cursor.fetchone()
@@ -114,7 +114,7 @@ async def test_a_key_is_found_from_any_reach_and_leaves_it_as_it_was(
         before = await _count(database, "api_keys", reach)
         async with database.connection(reach) as connection, connection.transaction():
             for _ in range(2):
-                found = await keys.find_valid(connection, shown["key_id"], stale=timedelta(minutes=1))
+                found = await store.find_valid(connection, shown["key_id"], stale=timedelta(minutes=1))
                 assert found is not None
                 assert found.user_id == user_id
                 cursor = await connection.execute("SELECT current_setting('pixelflow.reach') AS reach")

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.identity.conftest import AddRows
 from tests.integration.identity.http import OF_ONE, ROUTES, Route
 
-from pixelflow.adapters.store.database import AsyncDatabase, of_user
+from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 
 NewClient = Callable[[], httpx.Client]
 

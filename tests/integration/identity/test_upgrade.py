@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from tests.support.databases import new_database
 
-from pixelflow.adapters.store.migrate import MIGRATIONS, migrate
-from pixelflow.contracts.keys import EVERYDAY
+from pixelflow.adapters.postgres.migrate import MIGRATIONS, migrate
+from pixelflow.contracts.keys import DEFAULT_SCOPES
 from pixelflow.devstack.stack import Stack
 
 BEFORE = ("0001-jobs.sql", "0002-runs-and-events.sql", "0003-deliveries.sql")
@@ -33,4 +33,4 @@ def test_keys_from_before_may_do_all_but_administer(old_database: str) -> None:
         assert connection.execute("SELECT 1 FROM api_keys").fetchall() == []
         connection.execute("SET pixelflow.reach = 'everyone'")
         [(scopes,)] = connection.execute("SELECT scopes FROM api_keys").fetchall()
-    assert set(scopes) == EVERYDAY
+    assert set(scopes) == DEFAULT_SCOPES

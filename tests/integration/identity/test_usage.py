@@ -15,11 +15,11 @@ import pytest
 from tests.acceptance import job_steps
 from tests.acceptance.pictures import photo
 
-from pixelflow.adapters.store.database import AsyncDatabase
-from pixelflow.contracts.keys import EVERYDAY, Scope
+from pixelflow.adapters.postgres.database import AsyncDatabase
+from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.controlplane.identity import Identity
-from pixelflow.controlplane.operate import issue_key
-from pixelflow.controlplane.shown_usage import ShownUsage, Wanted
+from pixelflow.controlplane.keys.admin import issue_key
+from pixelflow.controlplane.usage.service import UsageFilter, UsageQueries
 from pixelflow.devstack.stack import Stack
 
 NOVEMBER = {"from": "2026-11-01", "to": "2026-12-01"}
@@ -57,7 +57,7 @@ def client_of(service: Stack, database_url: str) -> Iterator[MakeClient]:
     """A client of the running API for that user, with those scopes."""
     opened = []
 
-    def make(user_id: str, scopes: frozenset[Scope] = EVERYDAY) -> httpx.Client:
+    def make(user_id: str, scopes: frozenset[Scope] = DEFAULT_SCOPES) -> httpx.Client:
         key = issue_key(database_url, user_id=user_id, name="test", scopes=scopes)
         client = httpx.Client(base_url=service.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
         opened.append(client)
@@ -153,17 +153,17 @@ def test_sums_are_exact_beyond_all_machine_numbers(mine: httpx.Client, bill: Bil
 @pytest.mark.parametrize(
     ("wanted", "first", "end"),
     [
-        (Wanted(), "2026-02-02", "2026-03-04"),
-        (Wanted(to_day=date(2026, 2, 1)), "2026-01-02", "2026-02-01"),
-        (Wanted(from_day=date(2026, 3, 3)), "2026-03-03", "2026-03-04"),
+        (UsageFilter(), "2026-02-02", "2026-03-04"),
+        (UsageFilter(to_day=date(2026, 2, 1)), "2026-01-02", "2026-02-01"),
+        (UsageFilter(from_day=date(2026, 3, 3)), "2026-03-03", "2026-03-04"),
     ],
     ids=["neither", "no first", "no end"],
 )
 async def test_days_that_are_not_named_are_the_thirty_until_today(
-    database: AsyncDatabase, wanted: Wanted, first: str, end: str
+    database: AsyncDatabase, wanted: UsageFilter, first: str, end: str
 ) -> None:
     late_in_utc = datetime(2026, 3, 3, 23, 59, tzinfo=UTC).astimezone()
-    shown = ShownUsage(database, clock=lambda: late_in_utc)
+    shown = UsageQueries(database, clock=lambda: late_in_utc)
     told = await shown.by_day(Identity("nobody", frozenset()), wanted)
     assert (str(told.from_day), str(told.to_day)) == (first, end)
     assert len(told.data) == (told.to_day - told.from_day).days
@@ -216,7 +216,7 @@ def test_nobody_sees_or_names_another(mine: httpx.Client, bill: Bill, user_id: s
 
 
 def test_usage_needs_its_own_scope(client_of: MakeClient, user_id: str) -> None:
-    assert client_of(user_id, EVERYDAY - {Scope.USAGE_READ}).get("/v1/usage").status_code == 403
+    assert client_of(user_id, DEFAULT_SCOPES - {Scope.USAGE_READ}).get("/v1/usage").status_code == 403
     assert client_of(user_id, frozenset({Scope.USAGE_READ})).get("/v1/usage").status_code == 200
 
 

@@ -15,18 +15,18 @@ import pytest
 from obstore.store import S3Store
 from tests.integration import job_rows
 
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage, source_key
-from pixelflow.adapters.store import attempts
-from pixelflow.adapters.store.attempts import ClaimedJob, OutputRow, SourceFacts, UsageRow
-from pixelflow.adapters.store.database import AsyncDatabase, Connection
-from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
-from pixelflow.controlplane.controller.expirer import Expirer
-from pixelflow.controlplane.controller.loop import Once
-from pixelflow.controlplane.controller.pruner import Pruner
-from pixelflow.controlplane.controller.remover import Remover
-from pixelflow.controlplane.controller.sweeper import Sweeper
-from pixelflow.controlplane.retention import Periods
+from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.controlplane.controller.loop import LoopBody
+from pixelflow.controlplane.controller.metrics import RemovedKind
+from pixelflow.controlplane.retention.expirer import Expirer
+from pixelflow.controlplane.retention.periods import RetentionPeriods
+from pixelflow.controlplane.retention.pruner import Pruner
+from pixelflow.controlplane.retention.remover import Remover
+from pixelflow.controlplane.retention.sweeper import Sweeper
+from pixelflow.dataplane.worker import store as worker_store
+from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.settings import Settings
 
 ERROR = {"code": "undecodable", "message": "The source is damaged", "step_id": None}
@@ -64,7 +64,7 @@ class Scene:
 
     def claim(self, job_id: UUID) -> ClaimedJob:
         """Have a worker take it, and store an output."""
-        job = attempts.claim(self.eye, job_id=job_id, worker_id="worker", lease=timedelta(minutes=1))
+        job = worker_store.claim(self.eye, job_id=job_id, worker_id="worker", lease=timedelta(minutes=1))
         assert job
         if job.source_type == "s3_presigned":
             self.store(self.output_of(job))
@@ -83,7 +83,7 @@ class Scene:
     def succeed(self, job_id: UUID) -> UUID:
         """Have a worker do it."""
         job = self.claim(job_id)
-        assert attempts.succeed(
+        assert worker_store.succeed(
             self.eye,
             job.lease,
             source=SourceFacts(6, "0" * 64, "jpeg", 2, 2),
@@ -95,14 +95,14 @@ class Scene:
 
     def fail(self, job_id: UUID) -> UUID:
         """Have a worker fail it."""
-        assert attempts.fail(self.eye, self.claim(job_id).lease, error=ERROR, stages={})
+        assert worker_store.fail(self.eye, self.claim(job_id).lease, error=ERROR, stages={})
         return job_id
 
     def hand_back(self, job_id: UUID) -> UUID:
         """Have a worker try it and give up."""
         job = self.claim(job_id)
         delay = timedelta(0)
-        assert attempts.hand_back(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
+        assert worker_store.hand_back(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
         return job_id
 
     def age(self, job_id: UUID, **by: float) -> UUID:
@@ -151,7 +151,7 @@ class Scene:
     def expirer(self, **days: float) -> Expirer:
         """An expirer, perhaps with other settings."""
         used = self.settings.model_copy(update={f"retention_{name}_days": value for name, value in days.items()})
-        return Expirer(self.database, Periods.of(used), removed=self.tell)
+        return Expirer(self.database, RetentionPeriods.of(used), removed=self.tell)
 
     def remover(self, **settings: object) -> Remover:
         """A remover, perhaps with other settings."""
@@ -169,7 +169,7 @@ class Scene:
 
     async def run(self, **days: float) -> int:
         """Every loop until none finds anything; returns how much they did."""
-        loops: list[Once] = [self.expirer(**days), self.remover(), self.pruner(), self.sweeper()]
+        loops: list[LoopBody] = [self.expirer(**days), self.remover(), self.pruner(), self.sweeper()]
         total = 0
         while done := sum([await loop.run_once() for loop in loops]):
             total += done

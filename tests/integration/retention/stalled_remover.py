@@ -7,10 +7,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
-from pixelflow.controlplane.controller.remover import Remover
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.controlplane.retention.remover import Remover
 from pixelflow.settings import load
 
 

@@ -14,7 +14,7 @@ from tests.acceptance.running import wait_for
 from tests.integration.retention.conftest import Scene
 from tests.support.scraped import Scrape
 
-from pixelflow.adapters.objects import source_key
+from pixelflow.adapters.storage.objects import source_key
 from pixelflow.devstack.stack import Stack
 
 SET = {

@@ -9,7 +9,7 @@ import sys
 import pytest
 from tests.integration.retention.conftest import Scene
 
-from pixelflow.controlplane.controller.remover import PATIENCE
+from pixelflow.controlplane.retention.remover import PATIENCE
 from pixelflow.devstack.stack import Stack
 
 

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from tests.integration.retention.conftest import Scene
 
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage, source_key
-from pixelflow.adapters.store.database import of_user
-from pixelflow.adapters.telemetry.controller_metrics import RemovedKind
-from pixelflow.contracts.problems import ObjectsUnavailableError
-from pixelflow.controlplane.controller.remover import BATCH, PATIENCE, Remover
+from pixelflow.adapters.postgres.database import of_user
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.contracts.errors import ObjectsUnavailableError
+from pixelflow.controlplane.controller.metrics import RemovedKind
+from pixelflow.controlplane.retention.remover import BATCH, PATIENCE, Remover
 from pixelflow.setting_periods import SLOWEST_TRANSFER
 from pixelflow.settings import Settings
 

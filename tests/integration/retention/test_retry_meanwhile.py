@@ -11,21 +11,22 @@ import pytest
 from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage, source_key
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store import expiry, transitions
-from pixelflow.contracts.job import JobStatus
-from pixelflow.contracts.problems import SourceMissingError
-from pixelflow.controlplane.jobs import Jobs
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.contracts.errors import SourceMissingError
+from pixelflow.contracts.jobs import JobStatus
+from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.controlplane.retention import expiry_store
 
 AGE = timedelta(days=10)
 
 
 @pytest.fixture
-def jobs(scene: Scene) -> Iterator[Jobs]:
+def jobs(scene: Scene) -> Iterator[JobService]:
     queue = JobQueue(scene.settings.redis_url.get_secret_value())
-    yield Jobs(
+    yield JobService(
         scene.settings,
         database=scene.database,
         queue=queue,
@@ -36,11 +37,11 @@ def jobs(scene: Scene) -> Iterator[Jobs]:
     queue.close()
 
 
-async def test_a_retry_that_waits_for_the_expiry_finds_no_source(scene: Scene, jobs: Jobs) -> None:
+async def test_a_retry_that_waits_for_the_expiry_finds_no_source(scene: Scene, jobs: JobService) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
     async with scene.database.connection() as connection, asyncio.timeout(10):
         async with connection.transaction():
-            assert await expiry.expire_sources(connection, age=AGE, limit=10) == 1
+            assert await expiry_store.expire_sources(connection, age=AGE, limit=10) == 1
             retry = asyncio.create_task(jobs.retry("user", job_id, traceparent=None))
             while not scene.eye.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():  # noqa: ASYNC110 - polls the server
                 await asyncio.sleep(0.01)
@@ -73,7 +74,7 @@ async def test_an_expiry_passes_by_a_job_that_is_being_retried(scene: Scene) -> 
 
 
 @pytest.mark.parametrize("removed", [False, True])
-async def test_a_job_whose_source_expired_can_t_be_retried(scene: Scene, jobs: Jobs, removed: bool) -> None:
+async def test_a_job_whose_source_expired_can_t_be_retried(scene: Scene, jobs: JobService, removed: bool) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
     await scene.expirer().run_once()
     if removed:

@@ -8,15 +8,15 @@ from uuid import UUID
 import pytest
 from tests.integration.retention.conftest import Scene
 
-from pixelflow.adapters.objects import ObjectStorage
-from pixelflow.contracts.job import Job
-from pixelflow.controlplane.shown_jobs import ShownJobs
+from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.contracts.jobs import Job
+from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.settings import Settings
 
 
 async def shown(scene: Scene, job_id: UUID, **days: float | None) -> Job:
     used = scene.settings.model_copy(update={f"retention_{name}_days": value for name, value in days.items()})
-    jobs = ShownJobs(used, database=scene.database, objects=ObjectStorage(used))
+    jobs = JobQueries(used, database=scene.database, objects=ObjectStorage(used))
     job = await jobs.get("user", job_id)
     page = await jobs.list_newest("user", status=None, limit=10, cursor=None)
     assert job.expires_at in [each.expires_at for each in page.data], "lists tell the same"

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.support.otlp_collector import collecting
 
-from pixelflow.adapters.telemetry.tracing import Tracing, traced
+from pixelflow.adapters.telemetry.tracing import Tracer, traced
 from pixelflow.settings import SettingsError
 
 PATIENCE_SECONDS = 10
@@ -89,7 +89,7 @@ def test_more_spans_than_the_collector_takes_are_told_of(monkeypatch: pytest.Mon
     assert [(line["event"], line.get("reason")) for line in logs] == [(AWAY, "more than it takes"), (BACK, None)]
 
 
-def spans_until(tracing: Tracing, happened: Callable[[], object]) -> None:
+def spans_until(tracing: Tracer, happened: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not happened():
         assert time.monotonic() < deadline

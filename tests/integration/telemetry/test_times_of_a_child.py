@@ -11,8 +11,8 @@ from tests.support.otlp_collector import CollectedSpan, collecting
 from pixelflow.adapters.telemetry.tracing import traced
 from pixelflow.contracts.pipeline import MAX_STEPS, Resize
 from pixelflow.dataplane.protocol import REPLY, RenderedSource, StepTime
-from pixelflow.dataplane.sandbox import Transformed
-from pixelflow.dataplane.stages import Stages
+from pixelflow.dataplane.worker.sandbox import Transformed
+from pixelflow.dataplane.worker.stages import Stages
 
 STEP = Resize.model_validate({"id": "small", "action": "resize", "width": 60})
 A_YEAR = 365 * 24 * 3600 * 1_000_000

@@ -16,21 +16,21 @@ from tests.support.databases import new_database
 from tests.support.webhook_receiver import Receiver
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage
 from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule, Resolve
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
+from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.store.database import EVERYONE, AsyncDatabase
-from pixelflow.adapters.store.events import Bounds
-from pixelflow.adapters.store.migrate import migrate
-from pixelflow.adapters.telemetry.tracing import Tracing
-from pixelflow.contracts.job import CreateJobRequest
-from pixelflow.controlplane.controller.courier import BOUNDS, Courier, Sources
-from pixelflow.controlplane.jobs import Jobs
-from pixelflow.controlplane.seal import Seal
-from pixelflow.controlplane.shown_jobs import ShownJobs
-from pixelflow.controlplane.webhook_secrets import WebhookSecrets
-from pixelflow.controlplane.webhooks import Webhooks
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.telemetry.tracing import Tracer
+from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.controlplane.encryption import SecretCipher
+from pixelflow.controlplane.jobs.queries import JobQueries
+from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.controlplane.webhooks.dispatcher import BOUNDS, DispatcherInputs, WebhookDispatcher
+from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
+from pixelflow.controlplane.webhooks.service import Webhooks
+from pixelflow.controlplane.webhooks.store import DeliveryLimits
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -65,8 +65,8 @@ class Office:
     """What the tests of webhooks work with."""
 
     database: AsyncDatabase
-    jobs: Jobs
-    shown_jobs: ShownJobs
+    jobs: JobService
+    shown_jobs: JobQueries
     webhooks: Webhooks
     secrets: WebhookSecrets
     clock: Clock = field(default_factory=Clock)
@@ -96,17 +96,17 @@ class Office:
         self,
         *,
         patience: float = 5.0,
-        bounds: Bounds | None = None,
+        bounds: DeliveryLimits | None = None,
         in_hand: int = 64,
         resolve: Resolve | None = None,
-        tracing: Tracing | None = None,
-    ) -> AsyncIterator[Courier]:
+        tracing: Tracer | None = None,
+    ) -> AsyncIterator[WebhookDispatcher]:
         """A courier that may call this machine, with the office's clock."""
         outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True), resolve=resolve)
-        sources = Sources(
+        sources = DispatcherInputs(
             show=self.shown_jobs.get, secrets=self.secrets.valid, new_id=new_id, clock=self.clock, jitter=lambda: 0.5
         )
-        courier = Courier(
+        courier = WebhookDispatcher(
             self.database,
             outbound,
             sources,
@@ -135,7 +135,7 @@ async def office(settings: Settings, own_database: str) -> AsyncIterator[Office]
         async with database.connection() as connection:
             await connection.execute("DELETE FROM jobs")
         objects = ObjectStorage(settings)
-        jobs = Jobs(
+        jobs = JobService(
             allowed,
             database=database,
             queue=queue,
@@ -143,8 +143,8 @@ async def office(settings: Settings, own_database: str) -> AsyncIterator[Office]
             local_files=LocalFiles(()),
             new_id=new_id,
         )
-        secrets = WebhookSecrets(database, Seal(settings.require_secrets_key()), new_id=new_id)
-        shown = ShownJobs(settings, database=database, objects=objects)
+        secrets = WebhookSecrets(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
+        shown = JobQueries(settings, database=database, objects=objects)
         yield Office(database=database, jobs=jobs, shown_jobs=shown, webhooks=Webhooks(database), secrets=secrets)
     queue.close()
 
@@ -155,7 +155,7 @@ def other_office(office: Office) -> Office:
     return replace(office, user_id=f"user-{uuid4()}")
 
 
-async def settled(courier: Courier) -> None:
+async def settled(courier: WebhookDispatcher) -> None:
     """Rounds until nothing is due and nothing is under way."""
     while await courier.run_once():
         continue

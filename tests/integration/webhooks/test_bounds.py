@@ -8,7 +8,7 @@ import pytest
 from tests.integration.webhooks.conftest import Office, called, settled
 from tests.support.webhook_receiver import Reply, receiving
 
-from pixelflow.adapters.store.events import PILE, Bounds
+from pixelflow.controlplane.webhooks.store import PILE, DeliveryLimits
 
 
 async def test_a_hundred_events_for_a_host_that_hangs_delay_nobody_else(office: Office) -> None:
@@ -19,7 +19,7 @@ async def test_a_hundred_events_for_a_host_that_hangs_delay_nobody_else(office: 
             await office.ended_job(fast.url)
         office.clock.turn(seconds=5)
         started = time.monotonic()
-        async with office.courier(patience=1.5, bounds=Bounds(per_host=4, per_user=64), in_hand=8) as courier:
+        async with office.courier(patience=1.5, bounds=DeliveryLimits(per_host=4, per_user=64), in_hand=8) as courier:
             while len(fast.received) < 5:
                 await courier.run_once()
             took = time.monotonic() - started
@@ -40,7 +40,7 @@ async def test_no_pile_of_due_events_hides_what_is_due_behind_it(office: Office)
             piled,
         )
         office.clock.turn(seconds=5)
-        async with office.courier(patience=1.5, bounds=Bounds(per_host=4, per_user=64), in_hand=8) as courier:
+        async with office.courier(patience=1.5, bounds=DeliveryLimits(per_host=4, per_user=64), in_hand=8) as courier:
             assert await courier.run_once() == 5
             await called(fast)
 
@@ -51,7 +51,7 @@ async def test_one_user_with_many_slow_hosts_leaves_room_for_others(office: Offi
             await office.ended_job(f"http://127.0.1.{number}:9999/")
         await other_office.ended_job(fast.url, user_id=other_office.user_id)
         office.clock.turn(seconds=5)
-        async with office.courier(bounds=Bounds(per_host=4, per_user=6), in_hand=8) as courier:
+        async with office.courier(bounds=DeliveryLimits(per_host=4, per_user=6), in_hand=8) as courier:
             assert await courier.run_once() == 7
             await settled(courier)
     assert len(fast.received) == 1
@@ -65,7 +65,7 @@ async def test_who_is_at_their_bound_does_not_keep_a_hosts_places_from_others(
             await office.ended_job(url)
         await other_office.ended_job(shared.url, user_id=other_office.user_id)
         office.clock.turn(seconds=5)
-        async with office.courier(patience=3, bounds=Bounds(per_host=3, per_user=2)) as courier:
+        async with office.courier(patience=3, bounds=DeliveryLimits(per_host=3, per_user=2)) as courier:
             await courier.run_once()
             await called(slow, times=2)
             await courier.run_once()

@@ -14,8 +14,8 @@ from tests.support.otlp_collector import collecting
 from tests.support.webhook_receiver import Received, Reply, receiving
 
 from pixelflow.adapters.telemetry.tracing import traced
-from pixelflow.contracts.problems import NotFoundError
-from pixelflow.controlplane.controller.courier import LEASE
+from pixelflow.contracts.errors import NotFoundError
+from pixelflow.controlplane.webhooks.dispatcher import LEASE
 
 
 def verified(received: Received, secret: str) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from tests.support.webhook_receiver import receiving
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import SystemResolver
-from pixelflow.contracts.job import Job
-from pixelflow.controlplane.controller.courier import LEASE
-from pixelflow.controlplane.seal import Seal
-from pixelflow.controlplane.shown_jobs import ShownJobs
-from pixelflow.controlplane.webhook_secrets import WebhookSecrets
+from pixelflow.contracts.jobs import Job
+from pixelflow.controlplane.encryption import SecretCipher
+from pixelflow.controlplane.jobs.queries import JobQueries
+from pixelflow.controlplane.webhooks.dispatcher import LEASE
+from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
 
 
-class BrokenJobs(ShownJobs):
+class BrokenJobs(JobQueries):
     """With a bug."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ async def test_a_bug_ends_with_the_schedule(office: Office) -> None:
 
 async def test_events_wait_until_the_key_is_back_and_lose_no_try(office: Office) -> None:
     await office.secrets.rotate(office.user_id)
-    another_key = WebhookSecrets(office.database, Seal(bytes(32)), new_id=new_id)
+    another_key = WebhookSecrets(office.database, SecretCipher(bytes(32)), new_id=new_id)
     with receiving() as receiver:
         job_id = await office.ended_job(receiver.url)
         async with replace(office, secrets=another_key).courier() as courier:

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.webhook_receiver import Reply, receiving
 
-from pixelflow.adapters.outbound_http import Answer, OutboundHttp, OutboundRule
+from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp, OutboundRule
 from pixelflow.adapters.outbound_http.addresses import Address
-from pixelflow.contracts.problems import TargetRefusedError, TargetTimeoutError, TargetUnreachableError
+from pixelflow.contracts.errors import TargetRefusedError, TargetTimeoutError, TargetUnreachableError
 
 RULE = OutboundRule(networks=(ip_network("127.0.0.0/8"),), allow_http=True)
 
@@ -44,7 +44,7 @@ async def call(
     tls: ssl.SSLContext | None = None,
     patience: float = 5,
     rule: OutboundRule = RULE,
-) -> Answer:
+) -> HttpResponse:
     with closing(OutboundHttp(rule, resolve=names, tls=tls)) as http:
         return await http.request(
             "POST", url, headers={"X-Own": "1"}, content=b'{"a":1}', timeout=patience, max_bytes=100

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from tests.integration.webhooks.conftest import Office, settled
 
-from pixelflow.controlplane.controller.courier import LEASE
+from pixelflow.controlplane.webhooks.dispatcher import LEASE
 
 RECIPE = Path(__file__).parents[3] / "examples" / "webhook_receiver.py"
 

@@ -8,29 +8,29 @@ from datetime import timedelta
 from tests.integration.webhooks.conftest import Office
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.store import events
-from pixelflow.adapters.store.events import Bounds, HeldEvent, Try
+from pixelflow.controlplane.webhooks import store
+from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
 
-ROOM = Bounds(per_host=10, per_user=10)
+ROOM = DeliveryLimits(per_host=10, per_user=10)
 
 
-async def held(office: Office) -> HeldEvent:
+async def held(office: Office) -> LeasedEvent:
     """An event in a courier's hands."""
     await office.ended_job("http://127.0.0.1/hook")
     return await taken(office)
 
 
-async def taken(office: Office) -> HeldEvent:
+async def taken(office: Office) -> LeasedEvent:
     """The one event that is due."""
     async with office.database.connection() as connection:
-        [event] = await events.take_due(
+        [event] = await store.take_due(
             connection, now=office.clock(), lease=timedelta(seconds=30), bounds=ROOM, limit=1
         )
     return event
 
 
-def made(office: Office) -> Try:
-    return Try(
+def made(office: Office) -> DeliveryAttempt:
+    return DeliveryAttempt(
         delivery_id=new_id(),
         started_at=office.clock(),
         latency_ms=1,
@@ -42,9 +42,9 @@ def made(office: Office) -> Try:
     )
 
 
-async def recorded(office: Office, event: HeldEvent) -> bool:
+async def recorded(office: Office, event: LeasedEvent) -> bool:
     async with office.database.connection() as connection:
-        return await events.record(connection, event, made(office))
+        return await store.record(connection, event, made(office))
 
 
 async def waits_for_a_lock(office: Office) -> None:
@@ -76,11 +76,11 @@ async def test_it_is_kept_where_the_erasure_comes_to_nothing(office: Office) -> 
 async def test_if_replayed_it_is_kept_and_the_event_is_let_go_and_due(office: Office) -> None:
     first = made(office)
     async with office.database.connection() as connection:
-        await events.record(connection, await held(office), first)
-        await events.replay(connection, delivery_id=first.delivery_id, user_id=office.user_id)
+        await store.record(connection, await held(office), first)
+        await store.replay(connection, delivery_id=first.delivery_id, user_id=office.user_id)
     event = await taken(office)
     async with office.database.connection() as replaying, replaying.transaction():
-        await events.replay(replaying, delivery_id=first.delivery_id, user_id=office.user_id)
+        await store.replay(replaying, delivery_id=first.delivery_id, user_id=office.user_id)
         writing = asyncio.create_task(recorded(office, event))
         await waits_for_a_lock(office)
     assert await writing is False

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pixelflow.cli.commands import build
 from pixelflow.client import Client
-from pixelflow.contracts.job import JobStatus
+from pixelflow.contracts.jobs import JobStatus
 
 Run = Callable[..., Result]
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]

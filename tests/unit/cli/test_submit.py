@@ -19,7 +19,7 @@ from typer.testing import Result
 from pixelflow.cli.jobs import StatusName
 from pixelflow.cli.submit import FormatName
 from pixelflow.client.retries import TRIES
-from pixelflow.contracts.job import JobStatus
+from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.pipeline import Format
 
 Run = Callable[..., Result]

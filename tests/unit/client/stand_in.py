@@ -21,9 +21,9 @@ from uuid import UUID, uuid4
 
 from pydantic import ValidationError
 
-from pixelflow.contracts.job import CreateJobRequest, Job, JobStatus
+from pixelflow.contracts.field_errors import field_errors
+from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
 from pixelflow.contracts.pipeline import EXTENSIONS, Format
-from pixelflow.contracts.refusals import explain
 
 KEY = "pf_stand_in_0123456789abcdef"
 SIGNATURE = "X-Amz-Signature=5ecre7"
@@ -225,7 +225,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             request = CreateJobRequest.model_validate_json(body)
         except ValidationError as error:
-            errors = [row.model_dump() for row in explain(error.errors(include_url=False), json.loads(body))]
+            errors = [row.model_dump() for row in field_errors(error.errors(include_url=False), json.loads(body))]
             return self._problem(422, "validation_failed", "The request is not valid", errors)
         job_id = uuid4()
         self.server.jobs[job_id] = Kept(request, list(self.server.life))

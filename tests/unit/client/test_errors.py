@@ -23,7 +23,7 @@ from pixelflow.client import (
     InvalidRequestError,
 )
 from pixelflow.client.errors import mapped
-from pixelflow.contracts.problems import FieldError
+from pixelflow.contracts.errors import FieldError
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 HTTPX_ERRORS = sorted(

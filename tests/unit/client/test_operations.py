@@ -12,15 +12,8 @@ import pytest
 from tests.unit.client.conftest import Call, Time
 from tests.unit.client.stand_in import Fault, StandIn
 
-from pixelflow.client import (
-    ApiError,
-    AsyncClient,
-    Client,
-    InvalidRequestError,
-    JobFailedError,
-    WaitTimeoutError,
-)
-from pixelflow.contracts.job import Job, JobStatus
+from pixelflow.client import ApiError, AsyncClient, Client, InvalidRequestError, JobFailedError, WaitTimeoutError
+from pixelflow.contracts.jobs import Job, JobStatus
 from pixelflow.contracts.pipeline import Resize
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]

@@ -10,7 +10,7 @@ from tests.unit.client.conftest import Call, Time
 from tests.unit.client.stand_in import DROP, LOST, Fault, StandIn
 
 from pixelflow.client import ApiError, ConnectionFailedError, TransferError, WaitTimeoutError
-from pixelflow.contracts.job import CreateJobRequest, JobStatus
+from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 REQUEST = CreateJobRequest.model_validate({"pipeline": STEPS})

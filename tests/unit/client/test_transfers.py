@@ -10,7 +10,7 @@ from tests.unit.client.conftest import Call
 from tests.unit.client.stand_in import KEY, Fault, StandIn
 
 from pixelflow.client import ConnectionFailedError, TransferError
-from pixelflow.contracts.job import Output
+from pixelflow.contracts.jobs import Output
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from tests.support.token_issuer import AUDIENCE, ISSUER, Issuer, SigningKey, rsa_key, running_issuer
 
-from pixelflow.adapters.jwks import Jwks
-from pixelflow.controlplane.tokens import Tokens
+from pixelflow.controlplane.tokens.jwks import Jwks
+from pixelflow.controlplane.tokens.service import Tokens
 
 
 @dataclass

@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from tests.support.token_issuer import AUDIENCE, ISSUER, Issuer, SigningKey, rsa_key, running_issuer
 
-from pixelflow.adapters.jwks import Jwks
+from pixelflow.contracts.errors import UnauthenticatedError
 from pixelflow.contracts.keys import Scope
-from pixelflow.contracts.problems import UnauthenticatedError
-from pixelflow.controlplane.tokens import LEEWAY_SECONDS, MAX_BYTES, Tokens
+from pixelflow.controlplane.tokens.jwks import Jwks
+from pixelflow.controlplane.tokens.service import LEEWAY_SECONDS, MAX_BYTES, Tokens
 
 Signers = dict[str, SigningKey]
 ALGORITHMS = dict.fromkeys(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"], "RSA") | {

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.unit.imaging.pictures import Run, four_colors
 
 from pixelflow.dataplane.imaging import prepare, transform
-from pixelflow.dataplane.protocol import Limits, Rendered, TransformRequest
+from pixelflow.dataplane.protocol import Rendered, TransformLimits, TransformRequest
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,7 +25,9 @@ def run(tmp_path: Path) -> Run:
     def go(
         source: Path, *steps: dict[str, Any], source_pixels: int = 50_000_000, output_pixels: int = 50_000_000
     ) -> Rendered:
-        limits = Limits(max_source_pixels=source_pixels, max_output_pixels=output_pixels, max_output_bytes=10**9)
+        limits = TransformLimits(
+            max_source_pixels=source_pixels, max_output_pixels=output_pixels, max_output_bytes=10**9
+        )
         raw = {"source": source, "directory": tmp_path, "pipeline": list(steps), "limits": limits}
         return transform(TransformRequest.model_validate(raw))
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelflow.contracts.gravity import Fit, Gravity
 from pixelflow.contracts.pipeline import Resize
-from pixelflow.contracts.placing import Compass, Fit
 from pixelflow.dataplane.imaging.geometry import Size, fit, length, place
 
 LANDSCAPE = Size(1200, 800)
@@ -110,8 +110,8 @@ def test_the_aspect_ratio_stays_within_half_a_pixel(picture: Size, width: int, h
     assert min(by_width, by_height) <= 0.5 + 1e-6 or 1 in scaled
 
 
-@given(outer=pictures, gravity=st.sampled_from(Compass), share=st.floats(0, 1))
-def test_a_place_is_within_the_picture(outer: Size, gravity: Compass, share: float) -> None:
+@given(outer=pictures, gravity=st.sampled_from(Gravity), share=st.floats(0, 1))
+def test_a_place_is_within_the_picture(outer: Size, gravity: Gravity, share: float) -> None:
     inner = Size(max(1, int(outer.width * share)), max(1, int(outer.height * share)))
     left, top = place(gravity, outer, inner)
     assert 0 <= left <= outer.width - inner.width
@@ -126,7 +126,7 @@ PLACES = {
 
 @pytest.mark.parametrize(("gravity", "expected"), PLACES.items())
 def test_gravity_names_a_place_by_compass_point(gravity: str, expected: tuple[int, int]) -> None:
-    assert place(Compass(gravity), Size(100, 100), Size(20, 10), margin=5) == expected
+    assert place(Gravity(gravity), Size(100, 100), Size(20, 10), margin=5) == expected
 
 
 @pytest.mark.parametrize(("value", "pixels"), [(12, 12), ("4%", 32), ("2.5%", 20), ("100%", 800)])

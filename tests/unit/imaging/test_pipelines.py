@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, four_colors, near, upright
 
+from pixelflow.contracts.errors import OutputTooLargeError, StepFailedError
 from pixelflow.contracts.pipeline import Pipeline
-from pixelflow.contracts.problems import OutputTooLargeError, StepFailedError
 from pixelflow.dataplane.imaging import plan as planning
 from pixelflow.dataplane.imaging.geometry import Size
 from pixelflow.dataplane.protocol import TransformRequest

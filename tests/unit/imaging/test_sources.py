@@ -12,7 +12,7 @@ import pyvips
 from PIL import Image, ImageCms
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, four_colors, near, upright
 
-from pixelflow.contracts.problems import (
+from pixelflow.contracts.errors import (
     JobError,
     OutOfMemoryError,
     StepFailedError,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule, SystemResolver
-from pixelflow.contracts.problems import DependencyError, TargetUnreachableError
-from pixelflow.controlplane.controller.courier import IN_HAND
+from pixelflow.contracts.errors import DependencyError, TargetUnreachableError
+from pixelflow.controlplane.webhooks.dispatcher import IN_HAND
 
 
 class Servers:

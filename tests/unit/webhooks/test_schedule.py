@@ -7,20 +7,20 @@ from email.utils import format_datetime
 
 import pytest
 
-from pixelflow.adapters.outbound_http import Answer
-from pixelflow.contracts.problems import TargetError, TargetRefusedError, TargetTimeoutError, TargetUnreachableError
-from pixelflow.controlplane.controller.schedule import DELAYS, JITTER, judge
+from pixelflow.adapters.outbound_http import HttpResponse
+from pixelflow.contracts.errors import TargetError, TargetRefusedError, TargetTimeoutError, TargetUnreachableError
+from pixelflow.controlplane.webhooks.schedule import DELAYS, JITTER, decide
 
 NOW = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
 
 
-def answer(status: int, **headers: str) -> Answer:
+def answer(status: int, **headers: str) -> HttpResponse:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status=status, headers=named, content=b"", truncated=False)
+    return HttpResponse(status=status, headers=named, content=b"", truncated=False)
 
 
-def seconds_after(result: Answer | TargetError, *, tries: int = 1, jitter: float = 0.5) -> float:
-    verdict = judge(result, tries=tries, now=NOW, jitter=jitter)
+def seconds_after(result: HttpResponse | TargetError, *, tries: int = 1, jitter: float = 0.5) -> float:
+    verdict = decide(result, tries=tries, now=NOW, jitter=jitter)
     assert verdict.outcome == "retried"
     assert verdict.delay is not None
     return verdict.delay.total_seconds()
@@ -29,7 +29,7 @@ def seconds_after(result: Answer | TargetError, *, tries: int = 1, jitter: float
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 @pytest.mark.parametrize("tries", [1, 8])
 def test_any_2xx_is_a_delivery(status: int, tries: int) -> None:
-    assert judge(answer(status), tries=tries, now=NOW, jitter=0.5).outcome == "delivered"
+    assert decide(answer(status), tries=tries, now=NOW, jitter=0.5).outcome == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -45,15 +45,15 @@ def test_any_2xx_is_a_delivery(status: int, tries: int) -> None:
         TargetUnreachableError("x"),
     ],
 )
-def test_anything_else_is_tried_again_as_documented_and_then_no_more(result: Answer | TargetError) -> None:
+def test_anything_else_is_tried_again_as_documented_and_then_no_more(result: HttpResponse | TargetError) -> None:
     delays = [seconds_after(result, tries=tries) for tries in range(1, 8)]
     assert delays == [5, 30, 120, 600, 3600, 21_600, 86_400]
-    assert judge(result, tries=8, now=NOW, jitter=0.5).outcome == "exhausted"
+    assert decide(result, tries=8, now=NOW, jitter=0.5).outcome == "exhausted"
 
 
 @pytest.mark.parametrize("result", [answer(410), TargetRefusedError("x")])
-def test_gone_and_not_allowed_are_the_end(result: Answer | TargetError) -> None:
-    assert judge(result, tries=1, now=NOW, jitter=0.5).outcome == "refused"
+def test_gone_and_not_allowed_are_the_end(result: HttpResponse | TargetError) -> None:
+    assert decide(result, tries=1, now=NOW, jitter=0.5).outcome == "refused"
 
 
 @pytest.mark.parametrize("tries", range(1, 8))

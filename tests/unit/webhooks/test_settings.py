@@ -7,8 +7,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from pixelflow.controlplane.api import serve
-from pixelflow.controlplane.controller import run as controller
+from pixelflow.controlplane.api import main as api_main
+from pixelflow.controlplane.controller import main as controller
 from pixelflow.settings import SettingsError, load
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -66,7 +66,7 @@ def test_any_other_key_stops_the_process_and_is_not_repeated(monkeypatch: pytest
 def test_a_missing_key_stops_the_process_that_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")
     settings = load()
-    for run in (serve.run, controller.run):
+    for run in (api_main.run, controller.run):
         with pytest.raises(SettingsError, match=r"PIXELFLOW_SECRETS_KEY is not set\. It is: The key that"):
             run(settings)
 

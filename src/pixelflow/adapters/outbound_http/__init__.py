@@ -5,8 +5,8 @@ A URL is judged before anything is done with it (``target``), what its name lead
 follows a redirect, keeps a cookie or uses a proxy.
 """
 
-from pixelflow.adapters.outbound_http.client import Answer, OutboundHttp
+from pixelflow.adapters.outbound_http.client import HttpResponse, OutboundHttp
 from pixelflow.adapters.outbound_http.network import RESOLVER_OPTIONS, Resolve, SystemResolver
 from pixelflow.adapters.outbound_http.rule import OutboundRule
 
-__all__ = ["RESOLVER_OPTIONS", "Answer", "OutboundHttp", "OutboundRule", "Resolve", "SystemResolver"]
+__all__ = ["RESOLVER_OPTIONS", "HttpResponse", "OutboundHttp", "OutboundRule", "Resolve", "SystemResolver"]

@@ -14,11 +14,11 @@ import httpcore
 
 from pixelflow.adapters.outbound_http.network import JudgedNetwork, Resolve, SystemResolver
 from pixelflow.adapters.outbound_http.rule import OutboundRule, Target
-from pixelflow.contracts.problems import TargetTimeoutError, TargetUnreachableError
+from pixelflow.contracts.errors import TargetTimeoutError, TargetUnreachableError
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """What a server said. Any status is an answer."""
 
     status: int
@@ -55,7 +55,7 @@ class OutboundHttp:
         content: bytes = b"",
         timeout: float,  # noqa: ASYNC109  # the whole exchange's, which is this function's business
         max_bytes: int,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a request and read the beginning of its answer.
 
         Args:
@@ -79,7 +79,7 @@ class OutboundHttp:
 
     async def _exchange(
         self, method: str, target: Target, headers: dict[str, str], content: bytes, max_bytes: int
-    ) -> Answer:
+    ) -> HttpResponse:
         origin = httpcore.Origin(target.scheme.encode(), target.host.encode(), target.port)
         url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target.path.encode())
         own = {"Host": target.authority, "Connection": "close", "Accept-Encoding": "identity"}
@@ -90,7 +90,7 @@ class OutboundHttp:
         finally:
             await connection.aclose()
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        return Answer(status=response.status, headers=names, content=body, truncated=truncated)
+        return HttpResponse(status=response.status, headers=names, content=body, truncated=truncated)
 
     def close(self) -> None:
         """Give up the threads that resolve names."""

@@ -20,7 +20,7 @@ import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 
-from pixelflow.adapters.queue.envelopes import MAX_BYTES, Verdict, judge, kept_as
+from pixelflow.adapters.queue.envelopes import MAX_BYTES, Classification, classify, kept_as
 from pixelflow.adapters.queue.waiting import WaitingConsumer
 from pixelflow.contracts.messages import QUEUE
 
@@ -64,14 +64,14 @@ class GuardedBroker(RedisBroker):
         self,
         client: redis.Redis,
         *,
-        judge: Callable[[bytes], Verdict] = judge,
+        classify: Callable[[bytes], Classification] = classify,
         clock: Callable[[], float] = time.time,
         rejected: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE_PER_MILLION
         )
-        self._judge = judge
+        self._classify = classify
         self._clock = clock
         self._rejected = rejected
         self._tidy_at = 0.0
@@ -149,7 +149,7 @@ class GuardedBroker(RedisBroker):
         fetched: list[bytes | None] = self._dispatch("fetch")(queue_name, count)  # type: ignore[no-untyped-call]
         self.ran_dry = not fetched
         # From here on nothing may fail: what arrived would be lost.
-        arrived = [raw for raw in fetched if raw is not None and self._judge(raw) is Verdict.TAKE]
+        arrived = [raw for raw in fetched if raw is not None and self._classify(raw) is Classification.TAKE]
         self._held.update(kept_as(raw) for raw in arrived)
         if len(arrived) < len(fetched):
             self._tidy_at = 0.0
@@ -185,10 +185,12 @@ class GuardedBroker(RedisBroker):
         if raw is None:  # the second copy of a message that is done
             self.client.srem(self.taken_key, message_id)
             return
-        verdict = self._judge(raw)
-        if verdict is Verdict.LEAVE:
+        verdict = self._classify(raw)
+        if verdict is Classification.LEAVE:
             self._park(message_id)
-        elif verdict is Verdict.REJECT or kept_as(raw).encode() != message_id:  # by that id nobody could acknowledge it
+        elif (
+            verdict is Classification.REJECT or kept_as(raw).encode() != message_id
+        ):  # by that id nobody could acknowledge it
             self._set_aside(message_id, raw)
         else:
             _log.warning("message had not arrived; given back", message_id=message_id.decode())

@@ -19,7 +19,7 @@ MAX_BYTES = 16 * 1024
 """Of one message; ours have some 500."""
 
 
-class Verdict(Enum):
+class Classification(Enum):
     """What is to be done with a message."""
 
     TAKE = "take"
@@ -68,18 +68,18 @@ class _Addressed(BaseModel):
     args: Annotated[list[_Named], Field(min_length=1, max_length=1)]
 
 
-def judge(raw: bytes) -> Verdict:
+def classify(raw: bytes) -> Classification:
     """Whether to take this message, leave it to a newer worker, or reject it."""
     if len(raw) > MAX_BYTES:
-        return Verdict.REJECT
+        return Classification.REJECT
     try:
         named = _Addressed.model_validate(json.loads(raw.decode())).args[0]
         if named.schema_ == SCHEMA and named.version > max(VERSIONS):
-            return Verdict.LEAVE
+            return Classification.LEAVE
         _Envelope.model_validate(dramatiq.Message.decode(raw).asdict())
     except (ValueError, RecursionError, dramatiq.DecodeError):  # Pydantic's and JSON's are ValueErrors
-        return Verdict.REJECT
-    return Verdict.TAKE
+        return Classification.REJECT
+    return Classification.TAKE
 
 
 def kept_as(raw: bytes) -> str:

@@ -11,8 +11,8 @@ import dramatiq
 import redis
 
 from pixelflow.adapters.queue.broker import GuardedBroker, connect
+from pixelflow.contracts.errors import QueueUnavailableError
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
-from pixelflow.contracts.problems import QueueUnavailableError
 
 _WITNESS = "pixelflow:witness"
 """A key that goes when all goes."""

@@ -22,9 +22,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from pixelflow import __version__
 from pixelflow.adapters.telemetry.trace_settings import Exporter
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracing
+from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracer
 from pixelflow.adapters.telemetry.watched_exporter import watched
-from pixelflow.contracts.problems import PixelflowError
+from pixelflow.contracts.errors import PixelflowError
 from pixelflow.settings import SettingsError
 
 GOODBYE_SECONDS = 2.0
@@ -121,7 +121,7 @@ def _context_of(traceparent: str | None) -> Context | None:
 
 
 @contextmanager
-def exporting(exporter: Exporter, *, role: str) -> Iterator[Tracing]:
+def exporting(exporter: Exporter, *, role: str) -> Iterator[Tracer]:
     """Make spans and send them, in the background and by the batch.
 
     Raises:

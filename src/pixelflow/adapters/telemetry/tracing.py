@@ -42,7 +42,7 @@ class Span(Protocol):
         """Mark it as failed; ``code`` is an error's stable code."""
 
 
-class Tracing(Protocol):
+class Tracer(Protocol):
     """Makes spans."""
 
     def span(
@@ -92,7 +92,7 @@ class _Untraced:
         """Nobody listens."""
 
 
-class Untraced:
+class NoopTracer:
     """No traces are made; those of others are passed on."""
 
     def span(
@@ -125,7 +125,7 @@ def log_keys(span: Span) -> dict[str, str]:
 
 
 @contextmanager
-def traced(*, role: str) -> Iterator[Tracing]:
+def traced(*, role: str) -> Iterator[Tracer]:
     """What a process makes its spans with; what is still to be sent at the end is sent then, or given up soon.
 
     Raises:
@@ -133,7 +133,7 @@ def traced(*, role: str) -> Iterator[Tracing]:
     """
     exporter = trace_settings.load()
     if exporter is None:
-        yield Untraced()
+        yield NoopTracer()
         return
     from pixelflow.adapters.telemetry import otel  # noqa: PLC0415  # loads the SDK
 

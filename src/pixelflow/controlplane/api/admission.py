@@ -15,14 +15,14 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from pixelflow.contracts import problems
-from pixelflow.contracts.problems import RateLimitedError, UnauthenticatedError
+from pixelflow.contracts import errors
+from pixelflow.contracts.errors import RateLimitedError, UnauthenticatedError
 from pixelflow.controlplane.api import addresses
-from pixelflow.controlplane.api.envelope import route_of
+from pixelflow.controlplane.api.middleware import route_of
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
-from pixelflow.controlplane.keys import PREFIX, refusal
-from pixelflow.controlplane.limits import Limits, Policy, Standing
+from pixelflow.controlplane.keys.service import PREFIX, unauthenticated
+from pixelflow.controlplane.limits.service import Policy, RateLimiter, RateLimitResult
 
 BEARER = HTTPBearer(
     auto_error=False,
@@ -30,19 +30,19 @@ BEARER = HTTPBearer(
     description="`Authorization: Bearer pf_…`, or a token (JWT) of the issuer that the operator trusts. "
     "Beside each route stands the scope that it needs.",
 )
-DOOR_PROBLEMS = (
+COMMON_ERRORS = (
     UnauthenticatedError,
     RateLimitedError,
-    problems.InsufficientScopeError,
-    problems.StoreUnavailableError,
-    problems.LimiterUnavailableError,
+    errors.InsufficientScopeError,
+    errors.StoreUnavailableError,
+    errors.LimiterUnavailableError,
 )
 """What every such route may answer with."""
 _POLICIES = {"create_job": Policy.CREATE, "start_job": Policy.START, "retry_job": Policy.START}
 """By the name of the route; all others share one."""
 
 
-class AdmittingRoute(APIRoute):
+class AuthenticatedRoute(APIRoute):
     """A route that is open to users only, and counted."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -76,7 +76,7 @@ class AdmittingRoute(APIRoute):
             self._mind(request, limits, await limits.charge_stranger(origin))
             raise
 
-    def _mind(self, request: Request, limits: Limits, standing: Standing | None) -> None:
+    def _mind(self, request: Request, limits: RateLimiter, standing: RateLimitResult | None) -> None:
         """Tell how the caller stands, whatever the answer will be, and refuse whoever has nothing left."""
         if standing is None:
             return
@@ -95,15 +95,15 @@ class AdmittingRoute(APIRoute):
 async def _recognise(request: Request, services: Services) -> Identity:
     credentials = await BEARER(request)
     if credentials is None:
-        raise refusal()
+        raise unauthenticated()
     if credentials.credentials.startswith(PREFIX):
         return await services.keys.recognise(credentials.credentials)
     if services.tokens is None:
-        raise refusal()
+        raise unauthenticated()
     return await services.tokens.recognise(credentials.credentials)
 
 
-def headers(standing: Standing) -> dict[str, str]:
+def headers(standing: RateLimitResult) -> dict[str, str]:
     """As in draft-ietf-httpapi-ratelimit-headers-11: lists of one item each, a string with parameters (RFC 9651).
 
     ``t`` is when there will be one more; a client that has ``r`` left can send no more than that until then.
@@ -115,5 +115,5 @@ def headers(standing: Standing) -> dict[str, str]:
     }
 
 
-def _whole_seconds(standing: Standing) -> int:
+def _whole_seconds(standing: RateLimitResult) -> int:
     return max(1, math.ceil(standing.taking.next_seconds))

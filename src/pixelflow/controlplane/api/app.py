@@ -10,22 +10,18 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pixelflow import __version__
-from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.adapters.telemetry.tracing import Tracing
-from pixelflow.controlplane.api import (
-    deliveries,
-    document,
-    health,
-    idempotency,
-    jobs,
-    keys,
-    problems,
-    usage,
-    webhook_secret,
-)
-from pixelflow.controlplane.api.envelope import Envelope
+from pixelflow.adapters.telemetry.tracing import Tracer
+from pixelflow.controlplane.api import health, openapi, problems
+from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.api.middleware import RequestContextMiddleware
 from pixelflow.controlplane.api.services import Services
-from pixelflow.controlplane.api.traced import Traced
+from pixelflow.controlplane.api.tracing import TracingMiddleware
+from pixelflow.controlplane.idempotency import calls
+from pixelflow.controlplane.jobs import routes as jobs_routes
+from pixelflow.controlplane.keys import routes as keys_routes
+from pixelflow.controlplane.usage import routes as usage_routes
+from pixelflow.controlplane.webhooks import routes as webhooks_routes
+from pixelflow.controlplane.webhooks import secret_routes
 
 _DESCRIPTION = """
 Create a job with a pipeline of steps, upload the source straight to object storage by the presigned URL you get,
@@ -40,7 +36,7 @@ class _State(TypedDict):
 
 
 def make_app(
-    services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics, tracing: Tracing
+    services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics, tracing: Tracer
 ) -> FastAPI:
     """The application; ``services`` opens what its routes work with, for as long as it runs."""
 
@@ -59,16 +55,19 @@ def make_app(
         redoc_url=None,
         # Its own would show validated values and exceptions' texts, to whatever a variable of its own names.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-        middleware=[Middleware(Traced, tracing=tracing), Middleware(Envelope, metrics=metrics)],
+        middleware=[
+            Middleware(TracingMiddleware, tracing=tracing),
+            Middleware(RequestContextMiddleware, metrics=metrics),
+        ],
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    idempotency.install(app)
+    calls.install(app)
     app.include_router(health.router)
-    app.include_router(jobs.router)
-    app.include_router(deliveries.router)
-    app.include_router(webhook_secret.router)
-    app.include_router(keys.router)
-    app.include_router(usage.router)
-    document.install(app)
+    app.include_router(jobs_routes.router)
+    app.include_router(webhooks_routes.router)
+    app.include_router(secret_routes.router)
+    app.include_router(keys_routes.router)
+    app.include_router(usage_routes.router)
+    openapi.install(app)
     return app

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from pixelflow.adapters.telemetry.dependencies import Verdict
+from pixelflow.adapters.telemetry.health import HealthStatus
 from pixelflow.controlplane.api.services import ServicesOf
 
 router = APIRouter(tags=["health"])
@@ -22,8 +22,8 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """Whether what the API stands on answers."""
 
-    status: Verdict
-    checks: Annotated[dict[str, Verdict], Field(description="One entry per server.")]
+    status: HealthStatus
+    checks: Annotated[dict[str, HealthStatus], Field(description="One entry per server.")]
 
 
 @router.get("/healthz", summary="Alive?")

@@ -12,23 +12,23 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.local_files import LocalFiles
-from pixelflow.adapters.objects import ObjectStorage
+from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.queue import JobQueue
-from pixelflow.adapters.ratelimit import Quota, TokenBuckets
-from pixelflow.adapters.store.database import AsyncDatabase
-from pixelflow.adapters.telemetry.api_metrics import ApiMetrics
-from pixelflow.adapters.telemetry.dependencies import Dependencies, asked
-from pixelflow.controlplane.idempotency import Idempotency
-from pixelflow.controlplane.jobs import Jobs
-from pixelflow.controlplane.keys import Keys
-from pixelflow.controlplane.limits import Limits
-from pixelflow.controlplane.seal import Seal
-from pixelflow.controlplane.shown_jobs import ShownJobs
-from pixelflow.controlplane.shown_usage import ShownUsage
-from pixelflow.controlplane.tokens import Tokens, open_tokens
-from pixelflow.controlplane.webhook_secrets import WebhookSecrets
-from pixelflow.controlplane.webhooks import Webhooks
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.telemetry.health import HealthChecks, checked
+from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.encryption import SecretCipher
+from pixelflow.controlplane.idempotency.service import Idempotency
+from pixelflow.controlplane.jobs.queries import JobQueries
+from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.controlplane.keys.service import ApiKeys
+from pixelflow.controlplane.limits.service import RateLimiter
+from pixelflow.controlplane.limits.store import Quota, TokenBuckets
+from pixelflow.controlplane.tokens.service import Tokens, open_tokens
+from pixelflow.controlplane.usage.service import UsageQueries
+from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
+from pixelflow.controlplane.webhooks.service import Webhooks
 from pixelflow.settings import Settings
 
 MAX_CONNECTIONS = 10
@@ -41,16 +41,16 @@ class Services:
     """The API's collaborators."""
 
     database: AsyncDatabase
-    dependencies: Dependencies
-    jobs: Jobs
-    shown_jobs: ShownJobs
-    shown_usage: ShownUsage
+    dependencies: HealthChecks
+    jobs: JobService
+    shown_jobs: JobQueries
+    shown_usage: UsageQueries
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
-    keys: Keys
+    keys: ApiKeys
     tokens: Tokens | None
     idempotency: Idempotency
-    limits: Limits | None
+    limits: RateLimiter | None
     """``None``: nobody is limited."""
 
 
@@ -72,7 +72,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             open_tokens(settings) as tokens,
             _open_limits(settings, metrics) as limits,
         ):
-            jobs = Jobs(
+            jobs = JobService(
                 settings,
                 database=database,
                 queue=queue,
@@ -81,7 +81,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 new_id=new_id,
                 enqueued=metrics.enqueued,
             )
-            dependencies = Dependencies(
+            dependencies = HealthChecks(
                 {
                     "postgres": lookups.ping,
                     "redis": functools.partial(asyncio.to_thread, queue.ping),
@@ -93,30 +93,30 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 database=database,
                 dependencies=dependencies,
                 jobs=jobs,
-                shown_jobs=ShownJobs(settings, database=database, objects=objects),
-                shown_usage=ShownUsage(database),
+                shown_jobs=JobQueries(settings, database=database, objects=objects),
+                shown_usage=UsageQueries(database),
                 webhooks=Webhooks(database),
-                webhook_secrets=WebhookSecrets(database, Seal(secrets_key), new_id=new_id),
-                keys=Keys(database, lookups=lookups),
+                webhook_secrets=WebhookSecrets(database, SecretCipher(secrets_key), new_id=new_id),
+                keys=ApiKeys(database, lookups=lookups),
                 tokens=tokens,
                 idempotency=Idempotency(database, secrets_key, new_id=new_id),
                 limits=limits,
             )
-            async with asked(dependencies):
+            async with checked(dependencies):
                 yield services
     finally:
         queue.close()
 
 
 @asynccontextmanager
-async def _open_limits(settings: Settings, metrics: ApiMetrics) -> AsyncIterator[Limits | None]:
+async def _open_limits(settings: Settings, metrics: ApiMetrics) -> AsyncIterator[RateLimiter | None]:
     if not settings.rate_limit_enabled:
         yield None
         return
     quota = Quota(settings.rate_limit_capacity, settings.rate_limit_window_seconds)
     pass_uncounted = settings.rate_limit_without_redis == "pass"
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        yield Limits(buckets, quota, pass_uncounted=pass_uncounted, counts=metrics)
+        yield RateLimiter(buckets, quota, pass_uncounted=pass_uncounted, counts=metrics)
 
 
 async def _services(request: Request) -> Services:

@@ -7,22 +7,22 @@ from typing import Protocol
 
 import structlog
 
-from pixelflow.adapters.telemetry.controller_metrics import ControllerMetrics, Round
-from pixelflow.contracts.problems import DependencyError
+from pixelflow.contracts.errors import DependencyError
+from pixelflow.controlplane.controller.metrics import ControllerMetrics, TickOutcome
 
 MAX_BACKOFF_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
 
-class Once(Protocol):
+class LoopBody(Protocol):
     """One round of a loop."""
 
     async def run_once(self) -> int:
         """Do what there is to do; returns how much it was."""
 
 
-async def repeat(work: Once, *, pause: float, stop: asyncio.Event, metrics: ControllerMetrics) -> None:
+async def run_loop(work: LoopBody, *, pause: float, stop: asyncio.Event, metrics: ControllerMetrics) -> None:
     """Run until ``stop`` is set.
 
     Args:
@@ -37,14 +37,14 @@ async def repeat(work: Once, *, pause: float, stop: asyncio.Event, metrics: Cont
         try:
             done = await work.run_once()
             wait = 0.0 if done else pause
-            outcome = Round.DONE if done else Round.IDLE
+            outcome = TickOutcome.DONE if done else TickOutcome.IDLE
         except DependencyError as error:
             wait = min(MAX_BACKOFF_SECONDS, max(wait, pause) * 2)
-            outcome = Round.UNAVAILABLE
+            outcome = TickOutcome.UNAVAILABLE
             _log.warning("dependency unavailable", loop=name, code=error.code)
         except Exception:  # noqa: BLE001  # a bug in one round must not end the loop for good
             wait = MAX_BACKOFF_SECONDS
-            outcome = Round.FAILED
+            outcome = TickOutcome.FAILED
             _log.exception("loop failed", loop=name)
         metrics.round_ended(name, outcome)
         await _sleep(wait, stop)

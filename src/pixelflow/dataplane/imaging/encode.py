@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pixelflow.contracts.errors import OutputTooLargeError
 from pixelflow.contracts.pipeline import DEFAULT_QUALITY, FORMAT_MAX_DIMENSION, Format, Step
-from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.colors import rgba
 from pixelflow.dataplane.imaging.picture import Picture
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pixelflow.contracts.errors import OutputTooLargeError
 from pixelflow.contracts.pipeline import SOURCE, Format, Step, output_name
-from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.encode import encode
 from pixelflow.dataplane.imaging.errors import applying, decoding
 from pixelflow.dataplane.imaging.operations import OPERATIONS

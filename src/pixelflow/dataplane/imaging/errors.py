@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pyvips
 
-from pixelflow.contracts.problems import (
+from pixelflow.contracts.errors import (
     JobError,
     OutOfMemoryError,
     StepFailedError,

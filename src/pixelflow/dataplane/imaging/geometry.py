@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pixelflow.contracts.gravity import Fit, Gravity
 from pixelflow.contracts.pipeline import Resize
-from pixelflow.contracts.placing import Compass, Fit
 
 
 class Size(NamedTuple):
@@ -50,7 +50,7 @@ def fit(picture: Size, step: Resize) -> Fitted:
     return Fitted(scaled, _canvas(scaled, box, step.fit))
 
 
-def place(gravity: Compass, outer: Size, inner: Size, margin: int = 0) -> tuple[int, int]:
+def place(gravity: Gravity, outer: Size, inner: Size, margin: int = 0) -> tuple[int, int]:
     """Left and top of ``inner`` in ``outer``, ``margin`` pixels off the edges that ``gravity`` names."""
     across, down = outer.width - inner.width, outer.height - inner.height
     return (

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.contracts.errors import OutputTooLargeError
+from pixelflow.contracts.gravity import Gravity
 from pixelflow.contracts.pipeline import Resize
-from pixelflow.contracts.placing import Compass
-from pixelflow.contracts.problems import OutputTooLargeError
 from pixelflow.dataplane.imaging.colors import rgba
 from pixelflow.dataplane.imaging.geometry import Size, fit, place
 from pixelflow.dataplane.imaging.picture import Picture
@@ -45,13 +45,13 @@ def reduction(size: Size, step: Resize) -> float:
 def _cut(picture: Picture, canvas: Size, gravity: object) -> Picture:
     # In memory, so that damage in the part that is cut off is found as well, and `smartcrop` may look twice.
     image = picture.held().image
-    if isinstance(gravity, Compass):
+    if isinstance(gravity, Gravity):
         return Picture(image.crop(*place(gravity, picture.size, canvas), *canvas), canvas)
     return Picture(image.smartcrop(*canvas, interesting=str(gravity)), canvas)
 
 
 def _padded(picture: Picture, canvas: Size, step: Resize) -> Picture:
-    gravity = step.gravity if isinstance(step.gravity, Compass) else Compass.CENTER
+    gravity = step.gravity if isinstance(step.gravity, Gravity) else Gravity.CENTER
     background, image = rgba(step.background), picture.image
     if background.opaque and not image.hasalpha():
         fill = [*background.rgb]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyvips
 
+from pixelflow.contracts.errors import TooManyPixelsError, UnsupportedFormatError
 from pixelflow.contracts.pipeline import Format
-from pixelflow.contracts.problems import TooManyPixelsError, UnsupportedFormatError
 from pixelflow.dataplane.imaging.errors import decoding
 from pixelflow.dataplane.imaging.geometry import Size
 from pixelflow.dataplane.imaging.picture import Picture, upright_size

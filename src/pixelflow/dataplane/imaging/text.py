@@ -11,8 +11,8 @@ from xml.sax.saxutils import escape
 
 import pyvips
 
+from pixelflow.contracts.gravity import Gravity
 from pixelflow.contracts.pipeline import Font, WatermarkText
-from pixelflow.contracts.placing import Compass
 from pixelflow.dataplane.imaging.geometry import Size
 
 _FAMILIES = {Font.SANS: "Noto Sans", Font.SERIF: "Noto Serif", Font.MONO: "Noto Sans Mono"}
@@ -61,7 +61,7 @@ def _drawn(mark: WatermarkText, em: float) -> pyvips.Image:
 
 def _alignment(mark: WatermarkText) -> str:
     """Lines of a text stand flush with the edge that the text stands at."""
-    if mark.tile or mark.gravity in {Compass.CENTER, Compass.NORTH, Compass.SOUTH}:
+    if mark.tile or mark.gravity in {Gravity.CENTER, Gravity.NORTH, Gravity.SOUTH}:
         return "centre"
     return "low" if "west" in mark.gravity.value else "high"
 

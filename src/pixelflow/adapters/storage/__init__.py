@@ -1,0 +1,1 @@
+"""Where bytes are: object storage, and files under local roots."""

@@ -1,0 +1,167 @@
+"""Routes of jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, Body, Query
+
+from pixelflow.contracts import errors
+from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
+from pixelflow.controlplane.api import examples
+from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
+from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
+from pixelflow.controlplane.api.problems import documented
+from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.api.tracing import Traceparent
+from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
+
+_EVERY_POST = (*COMMON_ERRORS, *IDEMPOTENCY_ERRORS)
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Create a job",
+    responses=documented(
+        *_EVERY_POST,
+        errors.MalformedRequestError,
+        errors.BodyTooLargeError,
+        errors.LocalFilesDisabledError,
+        errors.NotFoundError,
+        errors.UnsupportedMediaTypeError,
+        errors.ValidationFailedError,
+    ),
+)
+async def create_job(
+    identity: WritesJobs,
+    services: ServicesOf,
+    once: IdempotentCallOf,
+    job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)],
+) -> CreatedJob:
+    """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
+
+    async def create(job_id: UUID) -> CreatedJob:
+        structlog.contextvars.bind_contextvars(job_id=str(job_id))
+        return await services.jobs.create(identity.user_id, job, job_id=job_id)
+
+    async def renew(created: CreatedJob) -> CreatedJob:
+        structlog.contextvars.bind_contextvars(job_id=str(created.job_id))
+        return await services.jobs.renew_upload(identity.user_id, job, created)
+
+    return await once.answer(identity, CreatedJob, create, creates_job=True, renew=renew)
+
+
+@router.post(
+    "/{job_id}/start",
+    status_code=202,
+    summary="Start a job",
+    responses=documented(
+        *_EVERY_POST,
+        errors.NotFoundError,
+        errors.JobAlreadyFinishedError,
+        errors.SourceMissingError,
+        errors.SourceTooLargeError,
+        errors.ObjectsUnavailableError,
+    ),
+)
+async def start_job(
+    identity: WritesJobs,
+    services: ServicesOf,
+    once: IdempotentCallOf,
+    job_id: UUID,
+    traceparent: Traceparent,
+) -> StartedJob:
+    """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
+
+    async def start(_: UUID) -> StartedJob:
+        return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
+
+    return await once.answer(identity, StartedJob, start, job_id=job_id)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Retry a job",
+    responses=documented(
+        *_EVERY_POST,
+        errors.NotFoundError,
+        errors.JobAlreadyFinishedError,
+        errors.JobNotFinishedError,
+        errors.SourceMissingError,
+        errors.SourceTooLargeError,
+        errors.ValidationFailedError,
+        errors.ObjectsUnavailableError,
+    ),
+)
+async def retry_job(
+    identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
+) -> StartedJob:
+    """Begin a new run of a failed or canceled job, with its attempts counted anew."""
+
+    async def retry(_: UUID) -> StartedJob:
+        return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
+
+    return await once.answer(identity, StartedJob, retry, job_id=job_id)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    response_model_exclude_unset=True,
+    responses=documented(*_EVERY_POST, errors.NotFoundError, errors.JobAlreadyFinishedError),
+)
+async def cancel_job(identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID) -> Job:
+    """End a job, also while it is being transformed. Canceling it again changes nothing."""
+
+    async def cancel(_: UUID) -> Job:
+        return await services.jobs.cancel(identity.user_id, job_id)
+
+    return await once.answer(identity, Job, cancel, job_id=job_id)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    summary="Erase a job",
+    responses=documented(*COMMON_ERRORS, errors.NotFoundError),
+)
+async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) -> None:
+    """Erase the source, the outputs of all attempts and what is personal in the job; what it was billed by stays.
+
+    The job is gone at once, its files within seconds.
+    """
+    await services.jobs.erase(identity.user_id, job_id)
+
+
+@router.get(
+    "/{job_id}",
+    summary="Show a job",
+    response_model_exclude_unset=True,
+    responses=documented(*COMMON_ERRORS, errors.NotFoundError),
+)
+async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
+    """The job, with a fresh download URL for each output."""
+    return await services.shown_jobs.get(identity.user_id, job_id)
+
+
+@router.get(
+    "",
+    summary="List jobs",
+    response_model_exclude_unset=True,
+    responses=documented(*COMMON_ERRORS, errors.ValidationFailedError),
+)
+async def list_jobs(
+    identity: ReadsJobs,
+    services: ServicesOf,
+    status: JobStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> JobPage:
+    """Your jobs, newest first."""
+    return await services.shown_jobs.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)

@@ -1,0 +1,123 @@
+"""Jobs as their owners see them. Every function takes the owner's ``user_id`` and sees nothing beyond it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from pixelflow.adapters.postgres.database import AsyncConnection
+from pixelflow.contracts.jobs import CreateJobRequest
+
+_COLUMNS = """
+    jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata,
+    webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
+    attempts, max_attempts, task_id, error,
+    jobs.created_at, queued_at, started_at, finished_at, source_expired_at, outputs_expired_at,
+    CASE WHEN usage_logs.job_id IS NULL THEN NULL
+         ELSE jsonb_build_object('pixels_processed', pixels_processed, 'bytes_saved', bytes_saved,
+                                 'compute_time_ms', compute_time_ms)
+    END AS usage,
+    COALESCE((SELECT jsonb_agg(to_jsonb(outputs) - 'job_id' ORDER BY position)
+              FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
+"""
+_FROM = "FROM jobs LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id"
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job with its outputs and usage, as the tables hold them."""
+
+    job_id: UUID
+    status: str
+    source_type: str
+    source_key: str
+    declared_bytes: int | None
+    declared_content_type: str | None
+    pipeline: list[dict[str, Any]]
+    metadata: dict[str, str]
+    webhook_url: str | None
+    source_bytes: int | None
+    source_sha256: str | None
+    source_format: str | None
+    source_width: int | None
+    source_height: int | None
+    attempts: int
+    max_attempts: int
+    task_id: UUID | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    source_expired_at: datetime | None
+    outputs_expired_at: datetime | None
+    usage: dict[str, int] | None
+    outputs: list[dict[str, Any]]
+
+
+async def insert(
+    connection: AsyncConnection,
+    *,
+    job_id: UUID,
+    user_id: str,
+    request: CreateJobRequest,
+    source_key: str,
+    max_attempts: int,
+) -> None:
+    """Keep a new job, in status ``created``; once more with the same id changes nothing."""
+    declared = request.source
+    await connection.execute(
+        """
+        INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
+                          pipeline, metadata, webhook_url, max_attempts)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (job_id) DO NOTHING
+        """,
+        (
+            job_id,
+            user_id,
+            request.source_type,
+            source_key,
+            declared.content_length if declared else None,
+            declared.content_type if declared else None,
+            Jsonb([step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]),
+            Jsonb(request.metadata),
+            request.webhook_url,
+            max_attempts,
+        ),
+    )
+
+
+async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
+    """The user's job of that id."""
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",
+        (job_id, user_id),
+    )
+    row = await cursor.fetchone()
+    return JobRow(**row) if row else None
+
+
+async def list_newest(
+    connection: AsyncConnection, *, user_id: str, status: str | None, limit: int, before: tuple[datetime, UUID] | None
+) -> list[JobRow]:
+    """The user's jobs, newest first, from ``before`` on (exclusive: creation time and id of the last job seen)."""
+    created_at, job_id = before or (None, None)
+    # Conditions are there or not, never «this is null, or»: Postgres keeps one plan for all values of a statement that
+    # is sent often, and for such a condition that is one which reads and sorts all of a user's jobs.
+    of_status = "" if status is None else "AND jobs.status = %(status)s"
+    behind = "" if before is None else "AND (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s)"
+    cursor = await connection.execute(
+        f"""
+        SELECT {_COLUMNS} {_FROM}
+        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL {of_status} {behind}
+        ORDER BY jobs.created_at DESC, jobs.job_id DESC
+        LIMIT %(limit)s
+        """,  # fixed column names and conditions
+        {"user_id": user_id, "status": status, "created_at": created_at, "job_id": job_id, "limit": limit},
+    )
+    return [JobRow(**row) for row in await cursor.fetchall()]

@@ -1,0 +1,1 @@
+"""API keys: create, authenticate, list, revoke."""

@@ -1,0 +1,63 @@
+"""Routes of API keys."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from pixelflow.contracts import errors
+from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
+from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
+from pixelflow.controlplane.api.auth import WritesKeys
+from pixelflow.controlplane.api.problems import documented
+from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
+
+router = APIRouter(
+    prefix="/v1/keys",
+    tags=["keys"],
+    route_class=AuthenticatedRoute,
+    responses=documented(*COMMON_ERRORS),
+)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a key",
+    responses=documented(
+        *IDEMPOTENCY_ERRORS,
+        errors.MalformedRequestError,
+        errors.TooManyKeysError,
+        errors.BodyTooLargeError,
+        errors.UnsupportedMediaTypeError,
+        errors.ValidationFailedError,
+    ),
+)
+async def create_key(
+    identity: WritesKeys, services: ServicesOf, once: IdempotentCallOf, response: Response, key: CreateKeyRequest
+) -> CreatedKey:
+    """Make a key of yours. The answer alone holds it whole; you can't grant what you may not do yourself.
+
+    It shares the rate limit of the key that makes it.
+    """
+    identity.require(key.scopes)
+    response.headers["Cache-Control"] = "no-store"
+
+    async def create(resource_id: UUID) -> CreatedKey:
+        return await services.keys.create(identity.user_id, key, resource_id=resource_id, limit=identity.limit)
+
+    return await once.answer(identity, CreatedKey, create)
+
+
+@router.get("", summary="List keys")
+async def list_keys(identity: WritesKeys, services: ServicesOf) -> KeyList:
+    """Your keys: those in force first, then newest first."""
+    return await services.keys.list_all(identity.user_id)
+
+
+@router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses=documented(errors.NotFoundError))
+async def revoke_key(identity: WritesKeys, services: ServicesOf, key_id: str) -> None:
+    """End a key of yours, from the next request on. Ending it again changes nothing."""
+    await services.keys.revoke(identity.user_id, key_id)

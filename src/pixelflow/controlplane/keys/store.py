@@ -1,0 +1,146 @@
+"""API keys: only the hash of a secret is here. By the database's clock, which is one for all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pixelflow.adapters.postgres.database import AsyncConnection
+
+_COLUMNS = "key_id, name, scopes, created_at, last_used_at, expires_at, revoked_at, rate_limit"
+_IN_FORCE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+
+
+@dataclass(frozen=True)
+class ValidKey:
+    """A key in force, as far as recognising it is concerned."""
+
+    key_id: str
+    user_id: str
+    secret_hash: bytes = field(repr=False)
+    scopes: list[str]
+    last_use_is_stale: bool
+    rate_limit: int | None
+    rate_limit_key: str | None
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A key as its owner sees it."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    rate_limit: int | None
+
+
+async def find_valid(connection: AsyncConnection, key_id: str, *, stale: timedelta) -> ValidKey | None:
+    """The key of that id, if it is in force; and whether its last use was noted longer than ``stale`` ago.
+
+    Needs no reach: the database's function takes that of this one row, and gives it back.
+    """
+    cursor = await connection.execute(
+        f"""
+        SELECT key_id, user_id, secret_hash, scopes, rate_limit, rate_limit_key,
+               (last_used_at IS NULL OR last_used_at < now() - %(stale)s) AS last_use_is_stale
+        FROM shown_key(%(key_id)s) WHERE {_IN_FORCE}
+        """,  # noqa: S608 - a fixed condition
+        {"key_id": key_id, "stale": stale},
+    )
+    row = await cursor.fetchone()
+    return ValidKey(**row) if row else None
+
+
+async def touch(connection: AsyncConnection, key_id: str, *, stale: timedelta) -> None:
+    """Note that the key is being used. Of many requests at once, one writes and none waits."""
+    await connection.execute(
+        """
+        UPDATE api_keys SET last_used_at = now() WHERE key_id = (
+            SELECT key_id FROM api_keys
+            WHERE key_id = %(key_id)s AND (last_used_at IS NULL OR last_used_at < now() - %(stale)s)
+            FOR NO KEY UPDATE SKIP LOCKED)
+        """,
+        {"key_id": key_id, "stale": stale},
+    )
+
+
+async def is_past(connection: AsyncConnection, moment: datetime) -> bool:
+    """Whether ``moment`` is over."""
+    cursor = await connection.execute("SELECT %s <= now() AS past", (moment,))
+    row = await cursor.fetchone()
+    return bool(row and row["past"])
+
+
+async def insert(
+    connection: AsyncConnection,
+    *,
+    key_id: str,
+    user_id: str,
+    name: str,
+    secret_hash: bytes,
+    scopes: Sequence[str],
+    expires_at: datetime | None,
+    rate_limit: int | None,
+    rate_limit_key: str | None,
+    most: int,
+) -> KeyRow | None:
+    """Keep a new key, unless the user has ``most`` in force already (a bound, not a count: twins may pass it by one).
+
+    A key of that id which the user never used takes the new hash: it was made by the same request, which has to be done
+    again because its answer was lost.
+    """
+    cursor = await connection.execute(
+        f"""
+        INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes, expires_at, rate_limit, rate_limit_key)
+        SELECT %(key_id)s, %(user_id)s, %(name)s, %(secret_hash)s, %(scopes)s, %(expires_at)s,
+               %(rate_limit)s, %(rate_limit_key)s
+        WHERE (SELECT count(*) FROM api_keys
+               WHERE user_id = %(user_id)s AND key_id <> %(key_id)s AND {_IN_FORCE}) < %(most)s
+        ON CONFLICT (key_id) DO UPDATE SET secret_hash = excluded.secret_hash
+            WHERE api_keys.user_id = excluded.user_id AND api_keys.last_used_at IS NULL
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608 - fixed columns and a fixed condition
+        {
+            "key_id": key_id,
+            "user_id": user_id,
+            "name": name,
+            "secret_hash": secret_hash,
+            "scopes": list(scopes),
+            "expires_at": expires_at,
+            "rate_limit": rate_limit,
+            "rate_limit_key": rate_limit_key,
+            "most": most,
+        },
+    )
+    row = await cursor.fetchone()
+    return KeyRow(**row) if row else None
+
+
+async def list_all(connection: AsyncConnection, *, user_id: str, limit: int) -> list[KeyRow]:
+    """The user's keys: those in force first, then newest first."""
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = %s ORDER BY ({_IN_FORCE}) DESC, created_at DESC LIMIT %s",  # noqa: S608 - fixed columns and a fixed condition
+        (user_id, limit),
+    )
+    return [KeyRow(**row) for row in await cursor.fetchall()]
+
+
+async def revoke(connection: AsyncConnection, *, key_id: str, user_id: str) -> bool:
+    """End the user's key, from the next request on. False: the user has none of that id."""
+    cursor = await connection.execute(
+        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = %s AND user_id = %s",
+        (key_id, user_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def find_user(connection: AsyncConnection, key_id: str) -> str | None:
+    """Whose the key is; for an operator, who sees everybody's."""
+    cursor = await connection.execute("SELECT user_id FROM api_keys WHERE key_id = %s", (key_id,))
+    row = await cursor.fetchone()
+    return row["user_id"] if row else None

@@ -1,0 +1,1 @@
+"""Rate limits: token buckets in Redis, per user and route class."""

@@ -1,0 +1,1 @@
+"""What is deleted, and when: expired files and jobs, erased jobs, orphaned files, old rows."""

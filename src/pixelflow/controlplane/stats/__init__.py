@@ -1,0 +1,1 @@
+"""Counts of what is in the database, for the metrics."""

@@ -1,0 +1,1 @@
+"""Bearer tokens (JWT) of a trusted issuer."""

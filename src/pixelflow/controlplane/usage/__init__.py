@@ -1,0 +1,1 @@
+"""Usage, summed by day or by user."""

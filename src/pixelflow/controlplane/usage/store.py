@@ -1,0 +1,72 @@
+"""Usage summed up: read from ``usage_logs``, which ``attempts.succeed`` alone writes. Sums are as large as they are.
+
+One aggregate per question; no row of a job leaves the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from pixelflow.adapters.postgres.database import AsyncConnection
+
+_SUMS = """
+    count(*) AS jobs, coalesce(sum(pixels_processed), 0) AS pixels_processed,
+    coalesce(sum(bytes_saved), 0) AS bytes_saved, coalesce(sum(compute_time_ms), 0) AS compute_time_ms
+"""
+_IN_SPAN = "created_at >= %(since)s AND created_at < %(until)s"
+_DAY = "(created_at AT TIME ZONE 'UTC')::date"
+
+
+@dataclass(frozen=True)
+class SumsRow:
+    """Sums over some rows of ``usage_logs``."""
+
+    jobs: int
+    pixels_processed: int
+    bytes_saved: int
+    compute_time_ms: int
+
+
+async def by_day(connection: AsyncConnection, *, user_id: str, since: datetime, until: datetime) -> dict[date, SumsRow]:
+    """The user's sums for each day of UTC that has any, from ``since`` on and before ``until``."""
+    cursor = await connection.execute(
+        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE user_id = %(user_id)s AND {_IN_SPAN} GROUP BY day",  # noqa: S608 - fixed columns and conditions
+        {"user_id": user_id, "since": since, "until": until},
+    )
+    return {row["day"]: _sums(row) for row in await cursor.fetchall()}
+
+
+async def of_everyone_by_day(connection: AsyncConnection, *, since: datetime, until: datetime) -> dict[date, SumsRow]:
+    """As :func:`by_day`, of everybody within the connection's reach."""
+    cursor = await connection.execute(
+        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE {_IN_SPAN} GROUP BY day",  # noqa: S608 - as above
+        {"since": since, "until": until},
+    )
+    return {row["day"]: _sums(row) for row in await cursor.fetchall()}
+
+
+async def of_everyone_by_user(
+    connection: AsyncConnection, *, since: datetime, until: datetime, after: str, limit: int
+) -> tuple[SumsRow, list[tuple[str, SumsRow]]]:
+    """The sum of all, and of each of the first ``limit`` users behind ``after``, in the order of their ids."""
+    cursor = await connection.execute(
+        f"""
+        SELECT * FROM (
+            SELECT user_id, {_SUMS} FROM usage_logs WHERE {_IN_SPAN} GROUP BY GROUPING SETS ((), (user_id))
+        ) AS sums
+        WHERE user_id IS NULL OR user_id > %(after)s
+        ORDER BY user_id NULLS FIRST
+        LIMIT 1 + %(limit)s
+        """,  # noqa: S608 - as above
+        {"since": since, "until": until, "after": after, "limit": limit},
+    )
+    total, *users = await cursor.fetchall()
+    return _sums(total), [(row["user_id"], _sums(row)) for row in users]
+
+
+def _sums(row: Mapping[str, Any]) -> SumsRow:
+    """Postgres sums bigints up as numeric, which knows no end; as Python's whole numbers do."""
+    return SumsRow(**{name: int(row[name]) for name in SumsRow.__dataclass_fields__})

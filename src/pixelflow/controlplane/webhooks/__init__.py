@@ -1,0 +1,1 @@
+"""Webhooks: events, their deliveries, and the secrets that sign them."""

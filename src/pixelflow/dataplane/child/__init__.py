@@ -1,0 +1,1 @@
+"""The process that decodes pictures: confined, without credentials or network."""

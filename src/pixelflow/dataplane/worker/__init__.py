@@ -1,0 +1,1 @@
+"""The worker process: claims jobs, moves bytes, runs transforms in child processes."""
