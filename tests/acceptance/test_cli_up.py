@@ -35,7 +35,7 @@ def test_a_wrong_setting_is_told_once_before_anything_is_started(home: Path, wro
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (78, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"Error: {next(iter(wrong))} is wrong: ")
+    assert line.startswith(f"Error: {next(iter(wrong))} is not valid: ")
     assert list((home / "logs").iterdir()) == []
 
 

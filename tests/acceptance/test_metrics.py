@@ -207,7 +207,7 @@ def test_a_process_whose_port_is_taken_refuses_to_start_and_says_why(run: Run, r
     ended = subprocess.run([*PIXELFLOW, role], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == ExitCode.MISCONFIGURED
     assert ended.stderr.count("\n") == 1
-    assert f"PIXELFLOW_METRICS_PORT can't be used: nothing can listen on port {port} of 127.0.0.1" in ended.stderr
+    assert f"PIXELFLOW_METRICS_PORT is not valid: cannot listen on port {port} of 127.0.0.1" in ended.stderr
 
 
 def test_a_role_that_died_tells_its_metrics_where_it_did_before(run: Run) -> None:

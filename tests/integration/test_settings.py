@@ -83,7 +83,7 @@ def test_what_has_no_default_is_enough() -> None:
 @pytest.mark.parametrize("name", VALID)
 def test_each_missing_setting_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.delenv(name)
-    assert _complaint().startswith(f"{name} is not set. It is: ")
+    assert _complaint().startswith(f"{name} is not set. Description: ")
     assert _complaint().count("\n") == 0
 
 
@@ -131,7 +131,7 @@ def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch)
 )
 def test_each_wrong_setting_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
-    assert _complaint().startswith(f"{name} is wrong: ")
+    assert _complaint().startswith(f"{name} is not valid: ")
     assert _complaint().count("\n") == 0
 
 
@@ -192,6 +192,6 @@ def test_no_process_starts_on_wrong_settings(environment: pytest.MonkeyPatch, ro
     told = ended.stdout + ended.stderr
     assert ended.returncode not in {0, -6}
     assert "PIXELFLOW_S3_BUCKET is not set" in told
-    assert "PIXELFLOW_DATABASE_URL is wrong" in told
+    assert "PIXELFLOW_DATABASE_URL is not valid" in told
     assert "Traceback" not in told
     assert SECRET not in told

@@ -12,11 +12,11 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from tests.support.scraped import scraped
 
-from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
@@ -42,7 +42,7 @@ async def _no_services() -> AsyncIterator[Services]:
 
 
 async def _asked(registry: CollectorRegistry, *requests: tuple[str, str]) -> None:
-    await _ask(make_app(_no_services, ApiMetrics(registry), NoopTracer()), *requests)
+    await _ask(make_app(_no_services, ApiMetrics(registry), NoOpTracer()), *requests)
 
 
 async def _ask(app: FastAPI, *requests: tuple[str, str]) -> None:
@@ -69,7 +69,7 @@ async def test_a_request_counts_by_the_template_of_its_route() -> None:
 
 async def test_every_route_of_the_api_has_a_template_of_its_own() -> None:
     registry = CollectorRegistry()
-    paths = list(make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer()).openapi()["paths"])
+    paths = list(make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer()).openapi()["paths"])
     await _asked(registry, *(("GET", path.replace("{", "").replace("}", "")) for path in paths))
     assert set(scraped(registry).by("route", "pixelflow_api_requests_total")) == set(paths)
 
@@ -82,7 +82,7 @@ _ALLOWED = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"}
 @pytest.fixture(scope="module")
 def hammered() -> tuple[FastAPI, CollectorRegistry]:
     registry = CollectorRegistry()
-    return make_app(_no_services, ApiMetrics(registry), NoopTracer()), registry
+    return make_app(_no_services, ApiMetrics(registry), NoOpTracer()), registry
 
 
 @given(requests=st.lists(st.tuples(_METHODS, _PATHS), max_size=8))

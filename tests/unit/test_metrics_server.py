@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from pixelflow.adapters.telemetry.metrics_server import MAX_CONNECTIONS, MAX_SECONDS, serving
+from pixelflow.adapters.telemetry.metrics import MAX_CONNECTIONS, MAX_SECONDS, serve_metrics
 from pixelflow.settings import Settings, SettingsError
 
 
@@ -47,7 +47,7 @@ def url(port: int) -> Iterator[str]:
     """A server of one metric."""
     registry = CollectorRegistry()
     Counter("things_total", "Things.", registry=registry).inc(3)
-    with serving(registry, settings_of(metrics_port=port), role="api"):
+    with serve_metrics(registry, settings_of(metrics_port=port), role="api"):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -78,7 +78,7 @@ def test_the_answer_is_packed_for_who_can_unpack(url: str) -> None:
 
 def test_who_sends_nothing_takes_no_thread_for_long(port: int) -> None:
     with (
-        serving(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.2),
+        serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.2),
         ExitStack() as stack,
     ):
         for idle in _connected(stack, port, MAX_CONNECTIONS):
@@ -106,7 +106,7 @@ def _connected(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
 
 def test_who_sends_byte_by_byte_is_not_listened_to_for_ever(port: int) -> None:
     with (
-        serving(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.5),
+        serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.5),
         socket.create_connection(("127.0.0.1", port)) as slow,
     ):
         slow.settimeout(0.1)
@@ -140,21 +140,21 @@ def test_a_port_that_is_taken_is_refused_by_the_name_of_its_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         with (
-            pytest.raises(SettingsError, match=f"PIXELFLOW_METRICS_PORT can't be used: .* {taken} "),
-            serving(CollectorRegistry(), settings_of(metrics_port=taken), role="worker"),
+            pytest.raises(SettingsError, match=f"PIXELFLOW_METRICS_PORT is not valid: .* {taken} "),
+            serve_metrics(CollectorRegistry(), settings_of(metrics_port=taken), role="worker"),
         ):
             pytest.fail("nothing is served there")
 
 
 def test_the_port_is_free_again_afterwards(port: int) -> None:
     for _ in range(2):
-        with serving(CollectorRegistry(), settings_of(metrics_port=port), role="api"):
+        with serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="api"):
             assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
 
 
 def test_it_can_be_switched_off(port: int) -> None:
     with (
-        serving(CollectorRegistry(), settings_of(metrics_port=port, metrics_enabled=False), role="api"),
+        serve_metrics(CollectorRegistry(), settings_of(metrics_port=port, metrics_enabled=False), role="api"),
         pytest.raises(httpx.ConnectError),
     ):
         httpx.get(f"http://127.0.0.1:{port}/metrics")
@@ -162,5 +162,5 @@ def test_it_can_be_switched_off(port: int) -> None:
 
 @pytest.mark.parametrize("host", ["::1", "localhost"])
 def test_any_address_of_the_machine_will_do(host: str, port: int) -> None:
-    with serving(CollectorRegistry(), settings_of(metrics_port=port, metrics_host=host), role="api"):
+    with serve_metrics(CollectorRegistry(), settings_of(metrics_port=port, metrics_host=host), role="api"):
         assert httpx.get(f"http://{'[::1]' if host == '::1' else host}:{port}/metrics").status_code == 200

@@ -44,17 +44,20 @@ def test_what_fits_together_is_taken(days: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("days", "sentence"),
     [
-        ({SOURCE: "0.08"}, f"{SOURCE} must be at least 0.083681 days: for so long files of a job that is over may"),
+        (
+            {SOURCE: "0.08"},
+            f"{SOURCE} must be at least 0.083681 days: files may still arrive for so long after a job's end",
+        ),
         ({OUTPUT: "0.001"}, f"{OUTPUT} must be at least 0.083681 days"),
         (WEEK | {JOB: "7"}, f"{JOB} must be at least 7.042014 days"),
-        (WEEK | {UPLOAD: "6.9"}, f"{UPLOAD} must be at least 7 days: for so long the upload URL is valid"),
+        (WEEK | {UPLOAD: "6.9"}, f"{UPLOAD} must be at least 7 days: the upload URL is valid for so long"),
         ({SOURCE: "31", JOB: "30"}, f"{SOURCE} must be at most {JOB}"),
         ({OUTPUT: "31", JOB: "30"}, f"{OUTPUT} must be at most {JOB}"),
-        ({SOURCE: "0"}, f"{SOURCE} is wrong"),
-        ({JOB: "0.9"}, f"{JOB} is wrong"),
-        ({HISTORY: "0.5"}, f"{HISTORY} is wrong"),
-        ({UPLOAD: "36501"}, f"{UPLOAD} is wrong"),
-        ({UPLOAD: "nan"}, f"{UPLOAD} is wrong"),
+        ({SOURCE: "0"}, f"{SOURCE} is not valid"),
+        ({JOB: "0.9"}, f"{JOB} is not valid"),
+        ({HISTORY: "0.5"}, f"{HISTORY} is not valid"),
+        ({UPLOAD: "36501"}, f"{UPLOAD} is not valid"),
+        ({UPLOAD: "nan"}, f"{UPLOAD} is not valid"),
     ],
 )
 def test_what_can_t_be_is_told_by_name(days: dict[str, str], sentence: str) -> None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 from opentelemetry.util.re import parse_env_headers
 
-from pixelflow.adapters.telemetry.trace_settings import Exporter, wanted_exporter
+from pixelflow.adapters.telemetry.trace_settings import Exporter, load
 from pixelflow.settings import SettingsError
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
@@ -41,7 +41,7 @@ SECRET = "hush-hush-hush"
     ],
 )
 def test_traces_go_where_the_standard_variables_say(variables: dict[str, str], exporter: Exporter | None) -> None:
-    assert wanted_exporter(variables) is exporter
+    assert load(variables) is exporter
 
 
 WRONG = {
@@ -61,27 +61,27 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_each_wrong_variable_is_named_and_its_value_is_not(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{name} is wrong: ") as refused:
-        wanted_exporter({**ENDPOINT, name: WRONG[name]})
+    with pytest.raises(SettingsError, match=f"^{name} is not valid: ") as refused:
+        load({**ENDPOINT, name: WRONG[name]})
     assert SECRET not in str(refused.value)
 
 
 def test_all_wrong_variables_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
-        wanted_exporter({**ENDPOINT, **WRONG})
+        load({**ENDPOINT, **WRONG})
     assert {line.partition(" ")[0] for line in str(refused.value).splitlines()} == set(WRONG)
 
 
 @pytest.mark.parametrize("name", ["OTEL_TRACES_SAMPLER_ARG", "OTEL_TRACES_EXPORTER"])
 def test_a_share_beyond_one_and_an_unknown_exporter_are_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
-        wanted_exporter({**ENDPOINT, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", name: "7"})
+        load({**ENDPOINT, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", name: "7"})
 
 
 def test_what_is_wrong_is_of_no_interest_where_no_traces_are_made() -> None:
     """Variables are often set for all containers of a cluster, whatever each of them understands."""
     harmless = {name: value for name, value in WRONG.items() if name != "OTEL_PROPAGATORS"}
-    assert wanted_exporter({**ENDPOINT, **harmless, "OTEL_TRACES_EXPORTER": "none"}) is None
+    assert load({**ENDPOINT, **harmless, "OTEL_TRACES_EXPORTER": "none"}) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_headers_are_refused_before_the_sdk_would_quote_them(header: str, caplog
     with caplog.at_level(logging.WARNING):
         parse_env_headers(header, liberal=True)
     try:
-        wanted_exporter({**ENDPOINT, "OTEL_EXPORTER_OTLP_HEADERS": header})
+        load({**ENDPOINT, "OTEL_EXPORTER_OTLP_HEADERS": header})
     except SettingsError:
         assert caplog.messages
     else:

@@ -67,7 +67,7 @@ def test_a_missing_key_stops_the_process_that_needs_it(monkeypatch: pytest.Monke
     monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")
     settings = load()
     for run in (api_main.run, controller.run):
-        with pytest.raises(SettingsError, match=r"PIXELFLOW_SECRETS_KEY is not set\. It is: The key that"):
+        with pytest.raises(SettingsError, match=r"PIXELFLOW_SECRETS_KEY is not set\. Description: Key that encrypts"):
             run(settings)
 
 
