@@ -1,4 +1,4 @@
-"""What the standard variables of OpenTelemetry ask for, and what is said of those that are wrong."""
+"""Validation of OpenTelemetry's standard variables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SECRET = "hush-hush-hush"
         ({**ENDPOINT, "OTEL_TRACES_SAMPLER": "", "OTEL_BSP_SCHEDULE_DELAY": ""}, Exporter.OTLP),
     ],
 )
-def test_traces_go_where_the_standard_variables_say(variables: dict[str, str], exporter: Exporter | None) -> None:
+def test_the_standard_variables_select_the_exporter(variables: dict[str, str], exporter: Exporter | None) -> None:
     assert load(variables) is exporter
 
 
@@ -60,25 +60,25 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_each_wrong_variable_is_named_and_its_value_is_not(name: str) -> None:
+def test_each_invalid_variable_is_named_without_its_value(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is not valid: ") as refused:
         load({**ENDPOINT, name: WRONG[name]})
     assert SECRET not in str(refused.value)
 
 
-def test_all_wrong_variables_are_told_at_once() -> None:
+def test_all_invalid_variables_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         load({**ENDPOINT, **WRONG})
     assert {line.partition(" ")[0] for line in str(refused.value).splitlines()} == set(WRONG)
 
 
 @pytest.mark.parametrize("name", ["OTEL_TRACES_SAMPLER_ARG", "OTEL_TRACES_EXPORTER"])
-def test_a_share_beyond_one_and_an_unknown_exporter_are_refused(name: str) -> None:
+def test_a_ratio_above_one_and_an_unknown_exporter_are_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         load({**ENDPOINT, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", name: "7"})
 
 
-def test_what_is_wrong_is_of_no_interest_where_no_traces_are_made() -> None:
+def test_invalid_variables_are_ignored_when_traces_are_disabled() -> None:
     """Variables are often set for all containers of a cluster, whatever each of them understands."""
     harmless = {name: value for name, value in WRONG.items() if name != "OTEL_PROPAGATORS"}
     assert load({**ENDPOINT, **harmless, "OTEL_TRACES_EXPORTER": "none"}) is None
@@ -88,7 +88,7 @@ def test_what_is_wrong_is_of_no_interest_where_no_traces_are_made() -> None:
     "header",
     ["a=b", "a=b=c", "authorization=Bearer%20x", "authorization=Bearer x", " a=b , c=d,", "a", "a b=c", "a=b;c", "=b"],
 )
-def test_headers_are_refused_before_the_sdk_would_quote_them(header: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_headers_that_the_sdk_would_quote_are_refused(header: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         parse_env_headers(header, liberal=True)
     try:

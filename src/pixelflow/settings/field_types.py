@@ -89,7 +89,7 @@ def _libpq_accepts(url: str) -> bool:
 
 def _not_a_url() -> PydanticCustomError:
     return PydanticCustomError(
-        "url", "is not a valid URL; percent-encode @ : / ? # % in the user name and password (%40 for @)"
+        "url", "must be a valid URL; percent-encode @ : / ? # % in the user name and password (%40 for @)"
     )
 
 

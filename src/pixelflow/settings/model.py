@@ -170,11 +170,11 @@ class Settings(DatabaseSettings):
     webhook_allow_cidrs: Annotated[
         Networks,
         Field(
-            description="Private networks that webhooks can be sent to, separated by commas, such as 10.20.0.0/16. "
+            description="Non-public networks that webhooks can be sent to, separated by commas, such as 10.20.0.0/16. "
             "Default: none"
         ),
     ] = ()
-    webhook_allow_http: Annotated[bool, Field(description="Whether webhooks can be sent to http:// URLs")] = False
+    webhook_allow_http: Annotated[bool, Field(description="Whether webhooks can be sent to http:// URLs too")] = False
 
     # Worker
     worker_concurrency: Annotated[

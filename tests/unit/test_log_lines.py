@@ -1,4 +1,4 @@
-"""Logs tell no secret, however much they are asked to tell and however a terminal shows them; and each line is one."""
+"""Log lines contain no secret, at any level and in any format, and every line is one record."""
 
 from __future__ import annotations
 
@@ -97,38 +97,38 @@ def written(script: str, form: str, *, fails: bool = False) -> str:
 
 
 @pytest.fixture(scope="module", params=["console", "json"])
-def told(request: pytest.FixtureRequest) -> str:
+def log(request: pytest.FixtureRequest) -> str:
     """What a process that does all of it writes."""
     return written(SIGNING + FAILING + ASKING, request.param)
 
 
-def test_signing_a_url_logs_nothing_of_it_at_debug(told: str) -> None:
-    assert "signed" in told
-    assert "the-key" not in told
-    assert "Signature" not in told
-    assert "X-Amz" not in told
+def test_signing_a_url_logs_no_part_of_it_at_debug(log: str) -> None:
+    assert "signed" in log
+    assert "the-key" not in log
+    assert "Signature" not in log
+    assert "X-Amz" not in log
 
 
-def test_a_traceback_shows_no_local_variable(told: str) -> None:
-    assert told.count("ValueError: the reason") == 2
-    assert SECRET not in told
+def test_a_traceback_shows_no_local_variable(log: str) -> None:
+    assert log.count("ValueError: the reason") == 2
+    assert SECRET not in log
 
 
-def test_urls_that_a_library_asks_are_not_logged(told: str) -> None:
-    assert "HTTP Request" not in told
+def test_urls_that_a_library_requests_are_not_logged(log: str) -> None:
+    assert "HTTP Request" not in log
 
 
 # ── The last line of defence ─────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_a_presigned_url_in_an_error_s_text_is_not_written(form: str) -> None:
-    told = written(LEAKING, form)
-    assert told.count("https://bucket.example/key?[redacted]") == 5
-    assert SIGNATURE not in told
-    assert "X-Amz" not in told
+def test_a_presigned_url_in_an_error_message_is_redacted(form: str) -> None:
+    log = written(LEAKING, form)
+    assert log.count("https://bucket.example/key?[redacted]") == 5
+    assert SIGNATURE not in log
+    assert "X-Amz" not in log
     if form == "json":
-        assert [json.loads(line)["event"].partition(":")[0] for line in told.splitlines()] == ["leaked", "leaked too"]
+        assert [json.loads(line)["event"].partition(":")[0] for line in log.splitlines()] == ["leaked", "leaked too"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_presigned_url_in_an_error_s_text_is_not_written(form: str) -> None:
         ('{"a": "https://h/k?x=1\\nnext"}', '{"a": "https://h/k?[redacted]\\nnext"}'),
     ],
 )
-def test_what_looks_like_a_secret_is_taken_out_and_nothing_else(line: str, left: str) -> None:
+def test_only_secrets_are_redacted(line: str, left: str) -> None:
     assert redact(line) == left
     assert redact(left) == left, "once more changes nothing"
 
@@ -164,12 +164,12 @@ def test_what_looks_like_a_secret_is_taken_out_and_nothing_else(line: str, left:
         "the password is wrong",
     ],
 )
-def test_what_is_no_secret_stays(line: str) -> None:
+def test_other_text_is_unchanged(line: str) -> None:
     assert redact(line) == line
 
 
 @pytest.mark.parametrize("piece", ["://", "X-Amz-", "pf_a_", "pf_", "Bearer ", "://a@", "://?", "whsec_", "Signature="])
-def test_a_line_made_to_be_hard_to_search_is_not(piece: str) -> None:
+def test_redaction_of_a_hostile_line_takes_linear_time(piece: str) -> None:
     began = time.process_time()
     redact(piece * (100_000 // len(piece)) + "\n")
     assert time.process_time() - began < 1, "a hundred times as long would be no surprise for a careless pattern"
@@ -178,7 +178,7 @@ def test_a_line_made_to_be_hard_to_search_is_not(piece: str) -> None:
 # ── Every line is one ────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_nobody_caught_and_what_python_prints_are_lines_of_the_log() -> None:
+def test_uncaught_exceptions_and_warnings_are_log_lines() -> None:
     lines = [json.loads(line) for line in written(UNCAUGHT, "json", fails=True).splitlines()]
     assert all({"timestamp", "level", "logger", "role", "event"} <= line.keys() for line in lines)
     by_event = {line["event"].split("\n")[0]: line for line in lines}
@@ -190,5 +190,5 @@ def test_what_nobody_caught_and_what_python_prints_are_lines_of_the_log() -> Non
     assert [line["level"] for line in lines if "a warning" in line["event"]] == ["warning"]
 
 
-def test_what_a_stranger_sends_moves_no_terminal_s_cursor() -> None:
+def test_control_characters_are_escaped_on_a_terminal() -> None:
     assert "\x1b[2J" not in written(UNCAUGHT, "console", fails=True)

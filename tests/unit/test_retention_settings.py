@@ -1,4 +1,4 @@
-"""What can't be together among the periods of retention is refused when a process starts."""
+"""Inconsistent retention periods are refused when a process starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UPLOAD, HISTORY = (f"PIXELFLOW_RETENTION_{name}_DAYS" for name in ("UPLOAD", "HI
 WEEK = {"PIXELFLOW_UPLOAD_URL_SECONDS": str(7 * 86_400)}
 
 
-def test_nothing_that_a_finished_job_owns_goes_by_default() -> None:
+def test_a_finished_job_keeps_its_files_by_default() -> None:
     settings = load(SET)
     kept = (settings.retention_source_days, settings.retention_output_days, settings.retention_job_days)
     assert kept == (None, None, None)
@@ -37,7 +37,7 @@ def test_nothing_that_a_finished_job_owns_goes_by_default() -> None:
         WEEK | {JOB: "8"},
     ],
 )
-def test_what_fits_together_is_taken(days: dict[str, str]) -> None:
+def test_consistent_periods_are_accepted(days: dict[str, str]) -> None:
     load(SET | days)
 
 
@@ -60,6 +60,6 @@ def test_what_fits_together_is_taken(days: dict[str, str]) -> None:
         ({UPLOAD: "nan"}, f"{UPLOAD} is not valid"),
     ],
 )
-def test_what_can_t_be_is_told_by_name(days: dict[str, str], sentence: str) -> None:
+def test_inconsistent_periods_are_refused_by_name(days: dict[str, str], sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         load(SET | days)
