@@ -66,6 +66,21 @@ def test_each_invalid_variable_is_named_without_its_value(name: str) -> None:
     assert SECRET not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1.0"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "9" * 30),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "-1"),
+        ("OTEL_TRACES_SAMPLER", " always_on"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "inf"),
+    ],
+)
+def test_a_value_that_the_sdk_can_not_use_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} is not valid: "):
+        load({**ENDPOINT, name: value})
+
+
 def test_all_invalid_variables_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         load({**ENDPOINT, **WRONG})

@@ -12,23 +12,17 @@ from collections.abc import Mapping
 from enum import Enum
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    FilePath,
-    NonNegativeInt,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from pixelflow.settings import SettingsError
 from pixelflow.settings.errors import value_message
 from pixelflow.settings.field_types import EndpointUrl
+
+# As liberal as the SDK, which accepts blanks within a value.
+_HEADER = re.compile(r"\s*[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*\s*")
 
 
 class Exporter(Enum):
@@ -52,9 +46,17 @@ def _check_propagators(value: str) -> str:
     return value
 
 
-_lowercase = BeforeValidator(lambda value: value.strip().lower())
-# As liberal as the SDK, which accepts blanks within a value.
-_HEADER = re.compile(r"\s*[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*\s*")
+def _parse_count(value: str) -> int:
+    """Only what the SDK parses and its queue can hold; Pydantic also accepts ``1.0``."""
+    if not re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        raise PydanticCustomError("count", "must be a whole number of at most 9 digits")
+    return int(value)
+
+
+_Count: TypeAlias = Annotated[int, BeforeValidator(_parse_count)]
+_PositiveCount: TypeAlias = Annotated[_Count, Field(gt=0)]
+_lowercase = BeforeValidator(str.lower)
+_stripped_lowercase = BeforeValidator(lambda value: value.strip().lower())
 _SAMPLERS = Literal[
     "always_on",
     "always_off",
@@ -66,27 +68,27 @@ _SAMPLERS = Literal[
 _SPAN_TYPES: Mapping[str, Any] = MappingProxyType(
     {
         "OTEL_TRACES_SAMPLER": Annotated[_SAMPLERS, _lowercase],
-        "OTEL_BSP_SCHEDULE_DELAY": PositiveInt,
-        "OTEL_BSP_EXPORT_TIMEOUT": PositiveInt,
-        "OTEL_BSP_MAX_QUEUE_SIZE": PositiveInt,
-        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": PositiveInt,
-        "OTEL_ATTRIBUTE_COUNT_LIMIT": NonNegativeInt,
-        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": NonNegativeInt,
-        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": NonNegativeInt,
-        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": NonNegativeInt,
-        "OTEL_SPAN_EVENT_COUNT_LIMIT": NonNegativeInt,
-        "OTEL_SPAN_LINK_COUNT_LIMIT": NonNegativeInt,
-        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": NonNegativeInt,
-        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": NonNegativeInt,
+        "OTEL_BSP_SCHEDULE_DELAY": _PositiveCount,
+        "OTEL_BSP_EXPORT_TIMEOUT": _PositiveCount,
+        "OTEL_BSP_MAX_QUEUE_SIZE": _PositiveCount,
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": _PositiveCount,
+        "OTEL_ATTRIBUTE_COUNT_LIMIT": _Count,
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": _Count,
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": _Count,
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": _Count,
+        "OTEL_SPAN_EVENT_COUNT_LIMIT": _Count,
+        "OTEL_SPAN_LINK_COUNT_LIMIT": _Count,
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": _Count,
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": _Count,
     }
 )
 _OTLP_TYPES: Mapping[str, Any] = MappingProxyType(
     {
         "ENDPOINT": EndpointUrl,
-        "PROTOCOL": Annotated[Literal["http/protobuf"], _lowercase],
+        "PROTOCOL": Annotated[Literal["http/protobuf"], _stripped_lowercase],
         "HEADERS": Annotated[str, AfterValidator(_check_headers)],
         "TIMEOUT": Annotated[float, Field(gt=0, allow_inf_nan=False)],
-        "COMPRESSION": Annotated[Literal["none", "gzip", "deflate"], _lowercase],
+        "COMPRESSION": Annotated[Literal["none", "gzip", "deflate"], _stripped_lowercase],
         "CERTIFICATE": FilePath,
         "CLIENT_KEY": FilePath,
         "CLIENT_CERTIFICATE": FilePath,

@@ -60,6 +60,8 @@ def start_span(
 ) -> Iterator[Span]:
     """A span that is current while the context lasts; an exception that leaves the context marks it as failed.
 
+    In place of ``tracer.start_as_current_span``, which by default records the text of the exception.
+
     Args:
         tracer: creates the span.
         name: of low cardinality.
