@@ -55,6 +55,12 @@ def test_what_can_not_be_meant_ends_with_2_and_asks_nothing(pixelflow: Run, api:
 
 def test_a_key_that_is_no_admins_is_told_so(pixelflow: Run, api: StandIn) -> None:
     problem = {"type": "about:blank", "title": "t", "status": 403, "code": "insufficient_scope", "request_id": "r"}
-    api.fail("usage", Fault(403, body=json.dumps({**problem, "detail": "This needs `admin`"}).encode()))
+    api.fail(
+        "usage", Fault(403, body=json.dumps({**problem, "detail": "This request requires the scope `admin`"}).encode())
+    )
     result = pixelflow("usage", "--all-users")
-    assert (result.exit_code, "This needs `admin`" in result.stderr, result.stdout) == (4, True, "")
+    assert (result.exit_code, "This request requires the scope `admin`" in result.stderr, result.stdout) == (
+        4,
+        True,
+        "",
+    )
