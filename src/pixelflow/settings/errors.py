@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pixelflow.contracts.error_messages import error_message
+from pixelflow.contracts.field_errors import error_message
 
 PREFIX = "PIXELFLOW_"
 _MESSAGES = {

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 from typer.testing import Result
 
-from pixelflow.client.retries import TRIES
+from pixelflow.client.retries import MAX_ATTEMPTS
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.pipeline import Format
 
@@ -202,23 +202,23 @@ def test_a_photo_that_the_api_refuses_does_not_stop_the_others(pixelflow: Run, a
 @pytest.mark.parametrize(
     ("route", "fault", "code", "message"),
     [
-        ("create", DROP, 3, "broke off the connection"),
+        ("create", DROP, 3, "closed the connection"),
         ("create", Fault(500), 3, "500 unexpected_answer"),
         ("create", Fault(200, body=b"<html>"), 3, "200 unexpected_answer"),
         (
             "put",
             Fault(403, body=b"<Code>AccessDenied</Code>"),
             1,
-            "Object storage refused the upload: 403 AccessDenied",
+            "Object storage rejected the upload: 403 AccessDenied",
         ),
-        ("download", Fault(404), 1, "Object storage refused the download: 404"),
+        ("download", Fault(404), 1, "Object storage rejected the download: 404"),
     ],
     ids=str,
 )
 def test_the_exit_code_depends_on_the_error(
     *, pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, route: str, fault: Fault, code: int, message: str
 ) -> None:
-    api.fail(route, *[fault] * TRIES)
+    api.fail(route, *[fault] * MAX_ATTEMPTS)
     result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out")
     assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
     assert "Traceback" not in result.output

@@ -59,6 +59,12 @@ def test_an_invalid_command_line_exits_with_2_and_sends_nothing(
 
 def test_a_key_without_the_admin_scope_exits_with_4(pixelflow: Run, api: StandIn) -> None:
     problem = {"type": "about:blank", "title": "t", "status": 403, "code": "insufficient_scope", "request_id": "r"}
-    api.fail("usage", Fault(403, body=json.dumps({**problem, "detail": "This needs `admin`"}).encode()))
+    api.fail(
+        "usage", Fault(403, body=json.dumps({**problem, "detail": "This request requires the scope `admin`"}).encode())
+    )
     result = pixelflow("usage", "--all-users")
-    assert (result.exit_code, "This needs `admin`" in result.stderr, result.stdout) == (4, True, "")
+    assert (result.exit_code, "This request requires the scope `admin`" in result.stderr, result.stdout) == (
+        4,
+        True,
+        "",
+    )
