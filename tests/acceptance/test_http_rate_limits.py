@@ -155,8 +155,8 @@ def test_while_redis_is_dead_jobs_are_created_and_started_and_limits_hold_again_
     assert set(load.statuses) <= {202, 429}
     assert load.statuses[202] > OUTAGE_SECONDS * JOBS_PER_SECOND
     assert load.slowest < PATIENCE_SECONDS
-    assert limited.times_said("rate limiter away") == [1, 1]
-    assert limited.times_said("rate limiter back") == [1, 1]
+    assert limited.times_said("rate limiter unavailable") == [1, 1]
+    assert limited.times_said("rate limiter available again") == [1, 1]
     with limited.client(limited.urls[0], "busy") as client:
         statuses = [
             client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).status_code for _ in range(CAPACITY + 2)

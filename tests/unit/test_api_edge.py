@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from pixelflow.adapters.telemetry.health import HealthChecks
 from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.contracts.errors import StoreUnavailableError
-from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 

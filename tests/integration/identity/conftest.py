@@ -15,8 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.telemetry.tracing import NoopTracer
-from pixelflow.controlplane.api.app import make_app
-from pixelflow.controlplane.api.main import make_server
+from pixelflow.controlplane.api.main import make_app, make_server
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack

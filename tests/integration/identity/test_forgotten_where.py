@@ -69,7 +69,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "expires_at": None,
         "rate_limit": None,
         "rate_limit_key": None,
-        "most": 99,
+        "max_keys": 99,
     }
     queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1}
@@ -78,7 +78,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "webhooks.replay": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
         "idempotency.find": {"key": "k"},
-        "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "sealed": b"mine"},
+        "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "ciphertext": b"mine"},
         "idempotency.forget_job": job,
         "idempotency.release": {"key": "k", "holder": theirs["holder"]},
         "jobs.find": job,

@@ -22,7 +22,7 @@ from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys import admin
-from pixelflow.controlplane.limits.service import MAX_SHUT_OUT, Policy, RateLimiter
+from pixelflow.controlplane.limits.service import MAX_BLOCKED, Policy, RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.settings import Settings
 
@@ -291,22 +291,22 @@ def test_only_trusted_proxies_are_believed_and_only_about_the_last_hop_before_th
 async def test_an_address_that_is_shut_out_is_told_of_once(settings: Settings) -> None:
     address = new_address()
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        limits = RateLimiter(buckets, Quota(2, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        limits = RateLimiter(buckets, Quota(2, HOUR), allow_uncounted=True, metrics=ApiMetrics(CollectorRegistry()))
         with capture_logs() as logs:
             for _ in range(5):
-                await limits.charge_stranger(address)
+                await limits.count_failed_auth(address)
     assert [log["address"] for log in logs] == [address]
 
 
 async def test_only_so_many_addresses_are_remembered(settings: Settings) -> None:
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        limits = RateLimiter(buckets, Quota(1, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        limits = RateLimiter(buckets, Quota(1, HOUR), allow_uncounted=True, metrics=ApiMetrics(CollectorRegistry()))
         network = uuid4().hex
         with capture_logs():
-            for number in range(MAX_SHUT_OUT + 1):
-                limits._shut(f"{network}-{number}", 60)
-    remembered = [limits.shut_out(f"{network}-{number}") is not None for number in range(MAX_SHUT_OUT + 1)]
-    assert remembered == [False] + [True] * MAX_SHUT_OUT
+            for number in range(MAX_BLOCKED + 1):
+                limits.block(f"{network}-{number}", 60)
+    remembered = [limits.find_block(f"{network}-{number}") is not None for number in range(MAX_BLOCKED + 1)]
+    assert remembered == [False] + [True] * MAX_BLOCKED
 
 
 # ── While Redis is away ──────────────────────────────────────────────────────────────────────────
@@ -336,10 +336,10 @@ def test_an_operator_may_have_them_refused_instead(
 async def test_every_request_that_could_not_be_counted_is(passes: bool) -> None:
     registry = CollectorRegistry()
     async with TokenBuckets(NOWHERE) as buckets:
-        limits = RateLimiter(buckets, Quota(1, HOUR), pass_uncounted=passes, counts=ApiMetrics(registry))
+        limits = RateLimiter(buckets, Quota(1, HOUR), allow_uncounted=passes, metrics=ApiMetrics(registry))
         for _ in range(3):
             with nullcontext() if passes else pytest.raises(LimiterUnavailableError):
-                assert await limits.charge(Identity("u", DEFAULT_SCOPES), Policy.OTHER) is None
+                assert await limits.count_request(Identity("u", DEFAULT_SCOPES), Policy.OTHER) is None
     assert registry.get_sample_value("pixelflow_api_rate_limit_unavailable_total") == 3
 
 

@@ -30,7 +30,7 @@ ALGORITHMS = dict.fromkeys(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"
 
 @pytest.mark.parametrize(("algorithm", "kind"), ALGORITHMS.items())
 async def test_a_good_token_says_who_and_what_for(tokens: Tokens, signers: Signers, algorithm: str, kind: str) -> None:
-    identity = await tokens.recognise(signers[kind].token(algorithm, scope="jobs:read usage:read"))
+    identity = await tokens.authenticate(signers[kind].token(algorithm, scope="jobs:read usage:read"))
     assert identity.user_id == "ada"
     assert identity.scopes == {Scope.JOBS_READ, Scope.USAGE_READ}
 
@@ -49,7 +49,7 @@ async def test_a_good_token_says_who_and_what_for(tokens: Tokens, signers: Signe
 async def test_scopes_are_read_and_unknown_ones_open_nothing(
     tokens: Tokens, signers: Signers, claims: dict[str, Any], scopes: set[Scope]
 ) -> None:
-    identity = await tokens.recognise(signers["RSA"].token("RS256", **claims))
+    identity = await tokens.authenticate(signers["RSA"].token("RS256", **claims))
     assert identity.scopes == scopes
 
 
@@ -68,7 +68,7 @@ NOW = int(time.time())
 )
 async def test_clocks_may_differ_a_little(tokens: Tokens, signers: Signers, claims: dict[str, Any]) -> None:
     claims = {name: value - NOW + int(time.time()) if name != "aud" else value for name, value in claims.items()}
-    assert (await tokens.recognise(signers["RSA"].token("RS256", **claims))).user_id == "ada"
+    assert (await tokens.authenticate(signers["RSA"].token("RS256", **claims))).user_id == "ada"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_a_signed_token_that_is_not_for_now_or_for_us_is_refused(
     tokens: Tokens, signers: Signers, claims: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(UnauthenticatedError) as refused:
-        await tokens.recognise(signers["RSA"].token("RS256", **claims))
+        await tokens.authenticate(signers["RSA"].token("RS256", **claims))
     assert told in refused.value.detail
 
 
@@ -107,8 +107,8 @@ async def test_a_signed_token_that_is_not_for_now_or_for_us_is_refused(
 async def test_only_a_string_is_a_users_id(jwks: Jwks, signers: Signers, claim: object) -> None:
     tokens = Tokens(jwks, issuer=ISSUER, audience=AUDIENCE, user_claim="uid")
     with pytest.raises(UnauthenticatedError):
-        await tokens.recognise(signers["RSA"].token("RS256", uid=claim))
-    assert (await tokens.recognise(signers["RSA"].token("RS256", uid="ada"))).user_id == "ada"
+        await tokens.authenticate(signers["RSA"].token("RS256", uid=claim))
+    assert (await tokens.authenticate(signers["RSA"].token("RS256", uid="ada"))).user_id == "ada"
 
 
 def _part(content: object) -> str:
@@ -131,14 +131,14 @@ def _public_pem(key: SigningKey) -> bytes:
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None, 7, ["RS256"]])
 async def test_an_unsigned_token_is_refused(tokens: Tokens, algorithm: object) -> None:
     with pytest.raises(UnauthenticatedError):
-        await tokens.recognise(_forged({"alg": algorithm, "kid": "rsa-1"}))
+        await tokens.authenticate(_forged({"alg": algorithm, "kid": "rsa-1"}))
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256"])
 async def test_the_public_key_is_no_secret_to_sign_with(tokens: Tokens, signers: Signers, algorithm: str) -> None:
     for secret in (_public_pem(signers["RSA"]), json.dumps(signers["RSA"].jwk).encode(), b""):
         with pytest.raises(UnauthenticatedError):
-            await tokens.recognise(_forged({"alg": algorithm, "kid": "rsa-1"}, secret))
+            await tokens.authenticate(_forged({"alg": algorithm, "kid": "rsa-1"}, secret))
 
 
 async def test_a_token_cannot_bring_its_own_key(tokens: Tokens, signers: Signers, issuer: Issuer) -> None:
@@ -148,9 +148,9 @@ async def test_a_token_cannot_bring_its_own_key(tokens: Tokens, signers: Signers
         evil.publish(mine)
         brought = {"jwk": mine.jwk, "jku": evil.url, "x5u": evil.url, "x5c": ["MIIB"]}
         with pytest.raises(UnauthenticatedError):
-            await tokens.recognise(mine.token("RS256", headers=brought))
+            await tokens.authenticate(mine.token("RS256", headers=brought))
         assert evil.fetches == 0
-    assert (await tokens.recognise(signers["RSA"].token("RS256", headers={"jku": issuer.url}))).user_id == "ada"
+    assert (await tokens.authenticate(signers["RSA"].token("RS256", headers={"jku": issuer.url}))).user_id == "ada"
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ async def test_a_key_verifies_by_its_own_kind_of_signature_only(
     tokens: Tokens, signers: Signers, kind: str, algorithm: str, kid: str
 ) -> None:
     with pytest.raises(UnauthenticatedError):
-        await tokens.recognise(signers[kind].token(algorithm, headers={"kid": kid}))
+        await tokens.authenticate(signers[kind].token(algorithm, headers={"kid": kid}))
 
 
 async def test_a_changed_token_is_refused(tokens: Tokens, signers: Signers) -> None:
     header, _, signature = signers["RSA"].token("RS256").split(".")
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "mallory", "exp": int(time.time()) + 60}
     with pytest.raises(UnauthenticatedError):
-        await tokens.recognise(f"{header}.{_part(claims)}.{signature}")
+        await tokens.authenticate(f"{header}.{_part(claims)}.{signature}")
 
 
 @pytest.mark.parametrize(
@@ -187,19 +187,19 @@ async def test_a_changed_token_is_refused(tokens: Tokens, signers: Signers) -> N
 )
 async def test_whatever_is_no_token_is_refused(tokens: Tokens, hostile: str) -> None:
     with pytest.raises(UnauthenticatedError):
-        await tokens.recognise(hostile)
+        await tokens.authenticate(hostile)
 
 
 async def test_a_token_may_be_long_but_not_huge(tokens: Tokens, signers: Signers) -> None:
-    assert await tokens.recognise(signers["RSA"].token("RS256", roles="r" * 4000))
+    assert await tokens.authenticate(signers["RSA"].token("RS256", roles="r" * 4000))
     huge = signers["RSA"].token("RS256", roles="r" * MAX_BYTES)
     with pytest.raises(UnauthenticatedError):
-        await tokens.recognise(huge)
+        await tokens.authenticate(huge)
 
 
 async def test_a_refusal_holds_nothing_of_the_token(tokens: Tokens, signers: Signers) -> None:
     token = signers["RSA"].token("RS256", aud="another")
     with pytest.raises(UnauthenticatedError) as refused:
-        await tokens.recognise(token)
+        await tokens.authenticate(token)
     assert not any(part in repr(refused.value) for part in token.split("."))
     assert jwt.decode(token, options={"verify_signature": False})["aud"] == "another"

@@ -11,11 +11,10 @@ from fastapi import APIRouter, Body, Query
 from pixelflow.contracts import errors
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
-from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
-from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
+from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
+from pixelflow.controlplane.api.middleware import Traceparent
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
-from pixelflow.controlplane.api.tracing import Traceparent
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
@@ -40,7 +39,7 @@ _EVERY_POST = (*COMMON_ERRORS, *IDEMPOTENCY_ERRORS)
 async def create_job(
     identity: WritesJobs,
     services: ServicesOf,
-    once: IdempotentCallOf,
+    call: IdempotentCallOf,
     job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)],
 ) -> CreatedJob:
     """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
@@ -53,7 +52,7 @@ async def create_job(
         structlog.contextvars.bind_contextvars(job_id=str(created.job_id))
         return await services.jobs.renew_upload(identity.user_id, job, created)
 
-    return await once.answer(identity, CreatedJob, create, creates_job=True, renew=renew)
+    return await call.run(identity, CreatedJob, create, creates_job=True, renew=renew)
 
 
 @router.post(
@@ -72,7 +71,7 @@ async def create_job(
 async def start_job(
     identity: WritesJobs,
     services: ServicesOf,
-    once: IdempotentCallOf,
+    call: IdempotentCallOf,
     job_id: UUID,
     traceparent: Traceparent,
 ) -> StartedJob:
@@ -81,7 +80,7 @@ async def start_job(
     async def start(_: UUID) -> StartedJob:
         return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, start, job_id=job_id)
+    return await call.run(identity, StartedJob, start, job_id=job_id)
 
 
 @router.post(
@@ -100,14 +99,14 @@ async def start_job(
     ),
 )
 async def retry_job(
-    identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
+    identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
 ) -> StartedJob:
     """Begin a new run of a failed or canceled job, with its attempts counted anew."""
 
     async def retry(_: UUID) -> StartedJob:
         return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, retry, job_id=job_id)
+    return await call.run(identity, StartedJob, retry, job_id=job_id)
 
 
 @router.post(
@@ -116,13 +115,13 @@ async def retry_job(
     response_model_exclude_unset=True,
     responses=documented(*_EVERY_POST, errors.NotFoundError, errors.JobAlreadyFinishedError),
 )
-async def cancel_job(identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID) -> Job:
+async def cancel_job(identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID) -> Job:
     """End a job, also while it is being transformed. Canceling it again changes nothing."""
 
     async def cancel(_: UUID) -> Job:
         return await services.jobs.cancel(identity.user_id, job_id)
 
-    return await once.answer(identity, Job, cancel, job_id=job_id)
+    return await call.run(identity, Job, cancel, job_id=job_id)
 
 
 @router.delete(
@@ -147,7 +146,7 @@ async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) ->
 )
 async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
     """The job, with a fresh download URL for each output."""
-    return await services.shown_jobs.get(identity.user_id, job_id)
+    return await services.job_queries.get(identity.user_id, job_id)
 
 
 @router.get(
@@ -164,4 +163,4 @@ async def list_jobs(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> JobPage:
     """Your jobs, newest first."""
-    return await services.shown_jobs.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
+    return await services.job_queries.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
