@@ -96,7 +96,7 @@ class StoredResponse:
     body: bytes = field(repr=False)
 
 
-class ReplayedRefusalError(Exception):
+class ReplayedResponseError(Exception):
     """Carries a stored error response to the exception handler that sends it."""
 
     def __init__(self, response: StoredResponse) -> None:
@@ -147,7 +147,7 @@ class IdempotentCall:
             IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyInProgressError: the key can't be used.
             IdempotencyAnswerLostError: the stored response can't be decrypted.
             NotFoundError: the job that the first response described has been erased.
-            ReplayedRefusalError: the stored response is an error.
+            ReplayedResponseError: the stored response is an error.
         """
         key = _read_key(self._request)
         if key is None:
@@ -158,7 +158,7 @@ class IdempotentCall:
         if isinstance(claim, Claim):
             return await self._execute(request, claim, operation)
         if claim.status >= _MIN_CLIENT_ERROR:
-            raise ReplayedRefusalError(claim)
+            raise ReplayedResponseError(claim)
         self._response.headers[REPLAYED] = "true"
         result = model.model_validate_json(claim.body)
         return await renew(result) if renew else result
@@ -239,11 +239,11 @@ class IdempotentCall:
 
 def install(app: FastAPI) -> None:
     """Register the handler that sends stored error responses."""
-    app.add_exception_handler(ReplayedRefusalError, _on_replayed_refusal)
+    app.add_exception_handler(ReplayedResponseError, _on_replayed_response)
 
 
-async def _on_replayed_refusal(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ReplayedRefusalError)  # noqa: S101  # how the handler is registered
+async def _on_replayed_response(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ReplayedResponseError)  # noqa: S101  # how the handler is registered
     body = json.loads(error.response.body) | {"request_id": request.state.request_id}
     request.state.code = body["code"]
     return JSONResponse(body, error.response.status, {REPLAYED: "true"}, problems.MEDIA_TYPE)
