@@ -154,16 +154,16 @@ class IdempotentCall:
             return await operation(new_id())
         fingerprint = await _fingerprint(self._request)
         request = IdempotentRequest(identity.user_id, key, fingerprint, job_id, creates_job)
-        claim = await self._claim(request)
-        if isinstance(claim, Claim):
-            return await self._execute(request, claim, operation)
-        if claim.status >= _MIN_CLIENT_ERROR:
-            raise ReplayedResponseError(claim)
+        claimed = await self._claim_or_find(request)
+        if isinstance(claimed, Claim):
+            return await self._execute(request, claimed, operation)
+        if claimed.status >= _MIN_CLIENT_ERROR:
+            raise ReplayedResponseError(claimed)
         self._response.headers[REPLAYED] = "true"
-        result = model.model_validate_json(claim.body)
+        result = model.model_validate_json(claimed.body)
         return await renew(result) if renew else result
 
-    async def _claim(self, request: IdempotentRequest) -> Claim | StoredResponse:
+    async def _claim_or_find(self, request: IdempotentRequest) -> Claim | StoredResponse:
         holder, resource_id = new_id(), new_id()
         async with self._database.connection(of_user(request.user_id)) as connection:
             claimed_id = await store.claim(
