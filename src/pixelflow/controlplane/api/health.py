@@ -28,7 +28,7 @@ class Readiness(BaseModel):
 
 @router.get("/healthz", summary="Check liveness")
 async def healthz() -> Health:
-    """Returns 200 as long as the process is alive, even if the services it depends on are not available."""
+    """Return 200 as long as the process is alive, even if the services it depends on are not available."""
     return Health()
 
 
@@ -38,7 +38,7 @@ async def healthz() -> Health:
     responses={503: {"model": Readiness, "description": "At least one service is unavailable"}},
 )
 async def readyz(services: ServicesOf, response: Response) -> Readiness:
-    """Checks Postgres, Redis and object storage, with a timeout of 2 seconds each. Caches results for one second."""
+    """Check Postgres, Redis and object storage, with a timeout of 2 seconds each. Results are cached for one second."""
     checks = await services.health_checks.verdicts()
     ready = all(status == "ok" for status in checks.values())
     response.status_code = 200 if ready else 503

@@ -37,7 +37,7 @@ router = APIRouter(
 async def create_key(
     identity: WritesKeys, services: ServicesOf, call: IdempotentCallOf, response: Response, key: CreateKeyRequest
 ) -> CreatedKey:
-    """Creates an API key for your user.
+    """Create an API key for your user.
 
     The response contains the full key; it can't be shown again. You can only grant scopes that your own credential has.
     The new key shares the rate limit of the key that creates it.
@@ -55,11 +55,11 @@ async def create_key(
 
 @router.get("", summary="List keys")
 async def list_keys(identity: WritesKeys, services: ServicesOf) -> KeyList:
-    """Lists your API keys: active keys first, then newest first."""
+    """List your API keys: active keys first, then newest first."""
     return await services.keys.list_all(identity.user_id)
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses=documented(errors.NotFoundError))
 async def revoke_key(identity: WritesKeys, services: ServicesOf, key_id: str) -> None:
-    """Revokes one of your API keys. The next request with the key gets 401. Revoking a key again has no effect."""
+    """Revoke one of your API keys. The next request with the key gets 401. Revoking a key again has no effect."""
     await services.keys.revoke(identity.user_id, key_id)

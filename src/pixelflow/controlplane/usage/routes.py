@@ -110,7 +110,7 @@ async def get_usage(
     response: Response,
     query: Annotated[UsageQuery, Query()],
 ) -> Any:  # noqa: ANN401 - one of two models, or CSV
-    """Returns what the jobs that succeeded used and saved, by day or by user.
+    """Return what the jobs that succeeded used and saved, by day or by user.
 
     By default it covers your own usage; the `admin` scope gives access to any user and to all users. The current day's
     sums are not final. CSV has no total; if there are more pages of users, it has a `Link` header with the next one.
