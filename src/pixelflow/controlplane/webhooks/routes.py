@@ -8,8 +8,7 @@ from fastapi import APIRouter
 
 from pixelflow.contracts import errors
 from pixelflow.contracts.webhooks import DeliveryList, ReplayedEvent
-from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
-from pixelflow.controlplane.api.auth import ReadsJobs, WritesWebhooks
+from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesWebhooks
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
@@ -35,11 +34,11 @@ async def list_deliveries(identity: ReadsJobs, services: ServicesOf, job_id: UUI
     responses=documented(*IDEMPOTENCY_ERRORS),
 )
 async def replay_delivery(
-    identity: WritesWebhooks, services: ServicesOf, once: IdempotentCallOf, delivery_id: UUID
+    identity: WritesWebhooks, services: ServicesOf, call: IdempotentCallOf, delivery_id: UUID
 ) -> ReplayedEvent:
     """Send the delivery's event again, at once, with the same `webhook-id` and the whole retry schedule before it."""
 
     async def replay(_: UUID) -> ReplayedEvent:
         return await services.webhooks.replay(identity.user_id, delivery_id)
 
-    return await once.answer(identity, ReplayedEvent, replay)
+    return await call.run(identity, ReplayedEvent, replay)

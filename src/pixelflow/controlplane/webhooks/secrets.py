@@ -47,23 +47,23 @@ class WebhookSecrets:
         """The secrets that the user's webhooks are signed with now, the current one first; made if there is none.
 
         Raises:
-            UnsealingError: the settings' key is not the one that they were sealed with.
+            DecryptionError: the settings' key is not the one that they were sealed with.
         """
         async with self._database.connection(of_user(user_id)) as connection:
             sealed = await secret_store.list_valid(connection, user_id) or await self._first(connection, user_id)
         current, *earlier = sealed
-        return [_spelt(self._seal.open(current, owner=user_id)), *self._still_open(earlier, user_id)]
+        return [_spelt(self._seal.decrypt(current, owner=user_id)), *self._still_open(earlier, user_id)]
 
     def _still_open(self, earlier: Sequence[bytes], user_id: str) -> Iterator[str]:
         """Without those of another settings' key: whoever changes that key rotates, and the new secret has to sign."""
         for secret in earlier:
             try:
-                yield _spelt(self._seal.open(secret, owner=user_id))
+                yield _spelt(self._seal.decrypt(secret, owner=user_id))
             except DecryptionError:
                 _log.warning("an earlier webhook secret does not open and is left out", user_id=user_id)
 
     async def _first(self, connection: AsyncConnection, user_id: str) -> list[bytes]:
-        sealed = self._seal.close(self._random_bytes(SECRET_BYTES), owner=user_id)
+        sealed = self._seal.encrypt(self._random_bytes(SECRET_BYTES), owner=user_id)
         async with connection.transaction():
             await secret_store.insert_first(connection, secret_id=self._new_id(), user_id=user_id, sealed=sealed)
         return await secret_store.list_valid(connection, user_id)
@@ -71,7 +71,7 @@ class WebhookSecrets:
     async def rotate(self, user_id: str) -> RotatedSecret:
         """Make a new secret the current one; the one before it signs beside it for a day."""
         secret = self._random_bytes(SECRET_BYTES)
-        sealed = self._seal.close(secret, owner=user_id)
+        sealed = self._seal.encrypt(secret, owner=user_id)
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             until = await secret_store.replace(
                 connection,
