@@ -1,4 +1,4 @@
-"""A process that is told to end sends the spans that it still has, and waits for no collector that does not answer."""
+"""Shutdown: a process sends its remaining spans, but does not wait for a collector that does not respond."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def api_asked_once(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
-    """An API without any server behind it that has answered one request."""
+def api_after_one_request(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An API process without its servers that has handled one request."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         descriptor = listening.fileno()
         environment = {
@@ -51,21 +51,21 @@ def api_asked_once(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
                 process.kill()
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_an_api_sends_its_last_spans(told: signal.Signals) -> None:
-    with collecting() as collector, api_asked_once(collector.url) as process:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_api_sends_its_remaining_spans(number: signal.Signals) -> None:
+    with collecting() as collector, api_after_one_request(collector.url) as process:
         assert collector.spans == []
-        process.send_signal(told)
+        process.send_signal(number)
         process.wait(20)
         assert [span.name for span in collector.spans] == ["GET unmatched"]
 
 
-def test_an_api_leaves_though_its_collector_says_nothing() -> None:
+def test_an_api_exits_although_its_collector_does_not_respond() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        api_asked_once(f"http://127.0.0.1:{silent.getsockname()[1]}") as process,
+        api_after_one_request(f"http://127.0.0.1:{silent.getsockname()[1]}") as process,
     ):
         started = time.monotonic()
         process.terminate()
         assert process.wait(60) == 0
-        assert time.monotonic() - started < 10, "two seconds, and what a busy machine adds"
+        assert time.monotonic() - started < 10, "two seconds, plus delays of a busy machine"
