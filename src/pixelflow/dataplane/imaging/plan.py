@@ -68,7 +68,7 @@ def _needed(pipeline: list[Step]) -> list[Step]:
 
 
 def _largest_first(steps: list[Step], size: Size) -> list[Step]:
-    """Sort the steps that no other step uses by size; this keeps no other result in memory for longer."""
+    """Reorder the source's steps without dependents, largest output first: no other result stays in memory longer."""
     parents = {step.from_ for step in steps}
     free = [place for place, step in enumerate(steps) if step.from_ == SOURCE and step.id not in parents]
     by_size = sorted((steps[place] for place in free), key=lambda step: OPERATIONS[step.action].reduction(size, step))

@@ -1,7 +1,7 @@
 """A source that several steps scale down: each result serves as input for still smaller ones.
 
-It must never keep more than a small multiple of the source's pixels, and never scale a step's result up from a smaller
-one.
+It must never keep more than a small multiple of the source's pixels, and never make a result from a version that is too
+small for it.
 """
 
 from __future__ import annotations

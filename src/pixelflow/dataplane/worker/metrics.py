@@ -32,8 +32,8 @@ SERVICE_ERROR_CODES = tuple(
         TransformTimeoutError,
     )
 )
-"""Codes of errors that alerts watch. Exported as 0 from the start: ``increase()`` misses the first count of a counter
-that first appears as 1."""
+"""Codes of errors that indicate a problem of the service even in small numbers. Exported as 0 from the start, because
+``increase()`` misses the first count of a counter that first appears as 1."""
 
 
 class AttemptOutcome(StrEnum):
