@@ -132,5 +132,5 @@ def refusals_by_fence(logs: Path) -> int:
     count = 0
     for log in logs.glob("worker*.log"):
         for line in log.read_text(errors="replace").splitlines():
-            count += line.startswith("{") and json.loads(line).get("event", "").startswith("given up")
+            count += line.startswith("{") and json.loads(line).get("event", "").startswith("attempt aborted")
     return count
