@@ -21,7 +21,7 @@ REACH = "-c pixelflow.reach=everyone"
 """Row-level security shows the rows of everybody to whoever says so."""
 TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
 """What is kept of a job, in which order."""
-UNFORESEEN = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "could not be renewed")
+UNFORESEEN = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "lease renewal failed")
 """What no log line of a process may say, whatever dies around it."""
 
 
