@@ -87,7 +87,7 @@ def _fail(connection: Connection, lease: Lease) -> bool:
 
 def _hand_back(connection: Connection, lease: Lease, *, seconds: float = 0, counted: bool = False) -> bool:
     delay = timedelta(seconds=seconds)
-    return worker_store.hand_back(connection, lease, delay=delay, counted=counted, error=None, stages={})
+    return worker_store.release(connection, lease, delay=delay, counted=counted, error=None, stages={})
 
 
 WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {

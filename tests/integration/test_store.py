@@ -38,8 +38,8 @@ def _fail(connection: Connection, lease: Lease) -> bool:
     return worker_store.fail(connection, lease, error=ERROR, stages={"fetch": 1})
 
 
-def _hand_back(connection: Connection, lease: Lease, *, counted: bool = True) -> bool:
-    return worker_store.hand_back(
+def _release(connection: Connection, lease: Lease, *, counted: bool = True) -> bool:
+    return worker_store.release(
         connection, lease, delay=timedelta(seconds=60), counted=counted, error=ERROR, stages={"fetch": 1}
     )
 
@@ -51,7 +51,7 @@ def _renew(connection: Connection, lease: Lease) -> bool:
 WRITES: dict[str, Callable[[Connection, Lease], bool]] = {
     "succeed": _succeed,
     "fail": _fail,
-    "hand_back": _hand_back,
+    "release": _release,
     "renew": _renew,
 }
 by_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -101,7 +101,7 @@ def test_of_two_claims_at_once_one_gets_the_job(connection: Connection, database
 @by_write
 def test_a_stale_lease_writes_nothing(connection: Connection, write: Callable[[Connection, Lease], bool]) -> None:
     job = claimed(connection)
-    assert _hand_back(connection, job.lease)
+    assert _release(connection, job.lease)
     connection.execute("UPDATE jobs SET run_at = now()")
     assert _claim(connection, job.job_id)
     before = row_of(connection, job.job_id), rows(connection, "attempts", job.job_id)
@@ -148,7 +148,7 @@ def test_a_job_handed_back_is_due_later_and_needs_a_new_message(
 ) -> None:
     job = claimed(connection, relayed_at="now")
     before = row_of(connection, job.job_id)
-    assert _hand_back(connection, job.lease, counted=counted)
+    assert _release(connection, job.lease, counted=counted)
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["relayed_at"]) == ("queued", attempts_left_in_row, None)
     assert row["task_id"] != before["task_id"]

@@ -149,7 +149,7 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     lease = await _claimed(record, job_id)
     await record.call("worker.renew", EVERYONE, [lease], lease=MINUTE)
     handed_back = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES}
-    await record.call("worker.hand_back", EVERYONE, lease, **handed_back)
+    await record.call("worker.release", EVERYONE, lease, **handed_back)
     await record.call("queue.unsend_all", EVERYONE)
     await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)

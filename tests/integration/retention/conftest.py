@@ -102,7 +102,7 @@ class Scene:
         """Have a worker try it and give up."""
         job = self.claim(job_id)
         delay = timedelta(0)
-        assert worker_store.hand_back(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
+        assert worker_store.release(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
         return job_id
 
     def age(self, job_id: UUID, **by: float) -> UUID:
