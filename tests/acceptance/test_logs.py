@@ -194,7 +194,7 @@ KEYS = [
     ("worker", "lease lost", "given up", {"job_id", "user_id", "attempt"}),
     ("worker", "given up", "given up", {"job_id", "user_id", "attempt"}),
     ("worker", "transform child died", "child died", {"job_id", "user_id", "attempt", "reason", "pid"}),
-    ("controller", "webhook", "succeeded", {"job_id", "user_id", "event_id", "delivery_try", "outcome"}),
+    ("controller", "webhook attempted", "succeeded", {"job_id", "user_id", "event_id", "delivery_attempt", "outcome"}),
     ("controller", "lease expired", "expired", {"job_id", "user_id", "attempt", "attempts", "status"}),
 ]
 

@@ -1,4 +1,4 @@
-"""The queue on a real server: garbage, newer versions, duplicates, leaving, and losing everything."""
+"""The queue on a real server: invalid messages, newer versions, duplicates, shutdown, and loss of all data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import redis
 
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.queue import Consumer, JobQueue
-from pixelflow.adapters.queue.broker import MAX_REJECTED, PARKED_SECONDS, TIDY_SECONDS, GuardedBroker
+from pixelflow.adapters.queue.broker import DEFER_SECONDS, MAX_REJECTED, TIDY_SECONDS, GuardedBroker
 from pixelflow.adapters.queue.consumer import POLL_MS
 from pixelflow.adapters.queue.envelopes import MAX_BYTES, Classification, classify
 from pixelflow.contracts.errors import QueueUnavailableError
@@ -156,9 +156,7 @@ def test_messages_are_handled_and_gone(url: str, server: redis.Redis, queue: Job
     assert queue.standing(ids) == set()
 
 
-def test_garbage_between_good_messages_stops_none_of_them_and_is_set_aside(
-    url: str, server: redis.Redis, queue: JobQueue
-) -> None:
+def test_garbage_is_rejected_and_stops_no_valid_message(url: str, server: redis.Redis, queue: JobQueue) -> None:
     handled, ids = Handled(), []
     for raw in GARBAGE:
         put(server, raw)
@@ -172,9 +170,9 @@ def test_garbage_between_good_messages_stops_none_of_them_and_is_set_aside(
     assert sorted(aside) == sorted([raw[:MAX_BYTES] for raw in GARBAGE] * 2)
 
 
-def test_what_is_set_aside_is_counted_and_its_list_has_an_end(server: redis.Redis) -> None:
-    clock, told = Time(), Counter[str]()
-    broker = GuardedBroker(server, clock=clock, rejected=lambda: told.update(["rejected"]))
+def test_rejected_messages_are_counted_and_their_list_is_limited(server: redis.Redis) -> None:
+    clock, rejected = Time(), Counter[str]()
+    broker = GuardedBroker(server, clock=clock, on_rejected=lambda: rejected.update(["rejected"]))
     for number in range(MAX_REJECTED + 20):
         put(server, f"garbage {number}".encode())
     while not nothing_left(server):
@@ -183,7 +181,7 @@ def test_what_is_set_aside_is_counted_and_its_list_has_an_end(server: redis.Redi
     latest = {f"garbage {number}".encode() for number in range(100, MAX_REJECTED + 20)}
     assert latest <= set(server.lrange(broker.rejected_key, 0, -1)), "the oldest go first"
     assert server.get(f"{broker.rejected_key}.count") == str(MAX_REJECTED + 20).encode()
-    assert told["rejected"] == MAX_REJECTED + 20, "the metrics are told of each"
+    assert rejected["rejected"] == MAX_REJECTED + 20
 
 
 def test_a_message_that_fails_in_the_handler_does_not_stop_the_next(
@@ -236,8 +234,8 @@ def test_copies_of_one_message_leave_nothing_behind(url: str, server: redis.Redi
 
 
 def newer_classify(raw: bytes) -> Classification:
-    """As a release that knows version 2 judges."""
-    return Classification.TAKE if classify(raw) is Classification.LEAVE else classify(raw)
+    """Like a release that knows version 2."""
+    return Classification.TAKE if classify(raw) is Classification.DEFER else classify(raw)
 
 
 def test_a_newer_version_waits_untouched_for_a_newer_worker(server: redis.Redis, queue: JobQueue) -> None:
@@ -249,7 +247,7 @@ def test_a_newer_version_waits_untouched_for_a_newer_worker(server: redis.Redis,
     assert [old.do_fetch(QUEUE, 5), old.do_fetch(QUEUE, 5)] == [[], []]
     assert taken(server) == set()
     assert queue.standing([task_id]) == {task_id}, "the relay must not send it again"
-    clock.now += PARKED_SECONDS - 1
+    clock.now += DEFER_SECONDS - 1
     assert new.do_fetch(QUEUE, 5) == [], "not so often that old workers do nothing else"
     clock.now += TIDY_SECONDS + 1
     assert new.do_fetch(QUEUE, 5) == [raw]
@@ -265,9 +263,9 @@ def test_a_newer_version_that_only_old_workers_see_is_offered_again_and_again(
     brokers = [GuardedBroker(server, clock=clock) for _ in range(2)]
     put(server, forged(str(task_id), version=2), str(task_id))
     for _ in range(20):
-        clock.now += PARKED_SECONDS / 2
+        clock.now += DEFER_SECONDS / 2
         assert [broker.do_fetch(QUEUE, 5) for broker in brokers] == [[], []]
-        assert server.llen(LIST) + server.zcard(brokers[0].parked_key) + len(taken(server)) == 1
+        assert server.llen(LIST) + server.zcard(brokers[0].deferred_key) + len(taken(server)) == 1
     assert queue.standing([task_id]) == {task_id}
 
 
@@ -517,7 +515,7 @@ def test_a_consumer_outlives_the_loss_of_everything(url: str, server: redis.Redi
         until(lambda: handled.done == [first, second])
 
 
-def test_a_queue_that_is_not_there_is_told_as_such() -> None:
+def test_an_unreachable_queue_is_unavailable() -> None:
     queue = JobQueue("redis://127.0.0.1:1/0", timeout=0.2)
     for ask in (lambda: send(queue), lambda: queue.standing([uuid4()]), queue.was_emptied, queue.ping):
         with pytest.raises(QueueUnavailableError, match="The queue is not available"):

@@ -53,7 +53,7 @@ def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabas
 def _uploaded(quiet: Settings) -> UUID:
     """The id of a job whose source is there."""
     job_id = new_id()
-    obstore.put(ObjectStorage(quiet)._moved, source_key(job_id), b"source")
+    obstore.put(ObjectStorage(quiet)._transfer_store, source_key(job_id), b"source")
     return job_id
 
 
@@ -96,7 +96,7 @@ async def test_a_source_that_has_expired_is_missing_even_if_it_is_still_there(
 ) -> None:
     job_id = _uploaded(quiet)
     put(connection, "canceled", job_id=job_id, source_key=source_key(job_id), source_expired_at="2001-01-01")
-    with pytest.raises(SourceMissingError, match="was kept for its time"):
+    with pytest.raises(SourceMissingError, match="has expired"):
         await jobs.retry("user", job_id, traceparent=None)
 
 

@@ -23,11 +23,11 @@ from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.controller.loop import run_loop
 from pixelflow.controlplane.controller.metrics import (
-    BACKLOG_SECONDS,
-    TOTALS_SECONDS,
+    BACKLOG_MAX_AGE_SECONDS,
+    TOTALS_MAX_AGE_SECONDS,
     Backlog,
     ControllerMetrics,
-    CountedMetrics,
+    DatabaseMetrics,
     Totals,
 )
 
@@ -103,7 +103,7 @@ def test_whatever_is_asked_for_makes_no_series_of_its_own(
 # ── What is counted in the database ──────────────────────────────────────────────────────────────
 
 
-def test_nothing_is_told_of_the_database_before_it_was_counted() -> None:
+def test_counts_of_the_database_are_omitted_before_the_first_count() -> None:
     registry = CollectorRegistry()
     ControllerMetrics(registry)
     told = scraped(registry)
@@ -111,32 +111,34 @@ def test_nothing_is_told_of_the_database_before_it_was_counted() -> None:
     assert told.by("status", "pixelflow_jobs") == {}
 
 
-def test_a_figure_is_told_for_a_few_rounds_and_then_no_more() -> None:
+def test_outdated_counts_of_the_database_are_omitted() -> None:
     now = [0.0]
-    counted = CountedMetrics(clock=lambda: now[0])
+    database = DatabaseMetrics(clock=lambda: now[0])
     registry = CollectorRegistry()
-    registry.register(counted)
-    counted.backlog.keep(BACKLOG)
-    counted.totals.keep(TOTALS)
+    registry.register(database)
+    database.backlog.set(BACKLOG)
+    database.totals.set(TOTALS)
     told = scraped(registry)
     assert told.by("status", "pixelflow_jobs") == {"queued": 3, "processing": 2, "succeeded": 9, "failed": 1}
     assert told.has("pixelflow_jobs", status="created"), "all six are there, also when there is none"
     assert told.has("pixelflow_jobs", status="canceled")
     assert told("pixelflow_webhook_oldest_seconds") == 7.5
     assert told("pixelflow_usage_top_pixels_processed", user_id="ann") == 100
-    now[0] = BACKLOG_SECONDS
+    now[0] = BACKLOG_MAX_AGE_SECONDS
     later = scraped(registry)
     assert not later.has("pixelflow_queue_oldest_seconds")
     assert set(later.by("status", "pixelflow_jobs")) == {"succeeded", "failed"}
-    now[0] = TOTALS_SECONDS
+    now[0] = TOTALS_MAX_AGE_SECONDS
     assert scraped(registry).series == set()
 
 
-# ── Rounds ───────────────────────────────────────────────────────────────────────────────────────
+# ── Ticks ────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Errand:
-    """A loop's work that comes to what it is told, once each."""
+    """A loop whose ticks have the given results."""
+
+    name = "errand"
 
     def __init__(self, stop: asyncio.Event, *results: int | Exception) -> None:
         self._stop = stop
@@ -152,7 +154,7 @@ class Errand:
 
 
 @pytest.mark.parametrize(
-    ("result", "outcome", "counts_as_a_round"),
+    ("result", "outcome", "is_success"),
     [
         (2, "done", True),
         (0, "idle", True),
@@ -160,13 +162,11 @@ class Errand:
         (ValueError("a bug"), "failed", False),
     ],
 )
-async def test_a_loop_tells_what_each_round_came_to(
-    result: int | Exception, outcome: str, counts_as_a_round: bool
-) -> None:
+async def test_a_loop_counts_its_ticks_by_outcome(result: int | Exception, outcome: str, is_success: bool) -> None:
     registry, stop, now = CollectorRegistry(), asyncio.Event(), iter([1000.0, 2000.0])
     metrics = ControllerMetrics(registry, clock=lambda: next(now))
     await run_loop(Errand(stop, result), pause=0.0, stop=stop, metrics=metrics)
     told = scraped(registry)
     assert told.by("outcome", "pixelflow_controller_rounds_total") == {outcome: 1}
     at = told("pixelflow_controller_last_round_timestamp_seconds", loop="errand")
-    assert at == (2000 if counts_as_a_round else 1000), "one that only fails looks as one that hangs"
+    assert at == (2000 if is_success else 1000), "a loop that only fails looks like one that hangs"

@@ -42,12 +42,12 @@ async def call(
     *,
     names: Names | None = None,
     tls: ssl.SSLContext | None = None,
-    patience: float = 5,
+    timeout: float = 5,  # noqa: ASYNC109  # of the request under test
     rule: OutboundRule = RULE,
 ) -> HttpResponse:
     with closing(OutboundHttp(rule, resolve=names, tls=tls)) as http:
         return await http.request(
-            "POST", url, headers={"X-Own": "1"}, content=b'{"a":1}', timeout=patience, max_bytes=100
+            "POST", url, headers={"X-Own": "1"}, content=b'{"a":1}', timeout=timeout, max_bytes=100
         )
 
 
@@ -101,7 +101,7 @@ async def test_an_answer_is_read_to_its_beginning_only() -> None:
 
 async def test_silence_is_a_timeout() -> None:
     with receiving(Reply(hangs=True)) as receiver, pytest.raises(TargetTimeoutError):
-        await call(receiver.url, patience=0.2)
+        await call(receiver.url, timeout=0.2)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_an_answer_that_drips_is_cut_off_at_the_time_limit(drip: bytes) ->
     with _speaking(lambda peer: _drip(peer, drip)) as port:
         started = time.monotonic()
         with pytest.raises(TargetTimeoutError):
-            await call(f"http://127.0.0.1:{port}/", patience=0.4)
+            await call(f"http://127.0.0.1:{port}/", timeout=0.4)
     assert time.monotonic() - started < 2
 
 

@@ -1,4 +1,4 @@
-"""What an operator can set about webhooks."""
+"""The settings of webhooks."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ REQUIRED = {
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in REQUIRED.items():
         monkeypatch.setenv(f"PIXELFLOW_{name}", value)
-    monkeypatch.setenv("RES_OPTIONS", "")  # so that what a controller sets does not outlive the test
+    monkeypatch.setenv("RES_OPTIONS", "")  # so that the value that a controller sets does not outlive the test
     monkeypatch.delenv("RES_OPTIONS")
 
 
-def test_nothing_is_allowed_unless_somebody_says_so() -> None:
+def test_by_default_no_network_is_allowed() -> None:
     settings = load()
     assert (settings.webhook_allow_cidrs, settings.webhook_allow_http) == ((), False)
 
 
-@pytest.mark.parametrize("spelt", ["127.0.0.0/8,fd00::/8", " 127.0.0.0/8 , fd00::/8, "])
-def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
-    monkeypatch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", spelt)
+@pytest.mark.parametrize("value", ["127.0.0.0/8,fd00::/8", " 127.0.0.0/8 , fd00::/8, "])
+def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", value)
     assert load().webhook_allow_cidrs == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
 
 
-@pytest.mark.parametrize("spelt", ["127.0.0.0/33", "localhost", "10.0.0.1/8", "10.0.0.0/8;11.0.0.0/8"])
-def test_what_is_no_network_stops_the_process(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
-    monkeypatch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", spelt)
+@pytest.mark.parametrize("value", ["127.0.0.0/33", "localhost", "10.0.0.1/8", "10.0.0.0/8;11.0.0.0/8"])
+def test_an_invalid_network_stops_the_process(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", value)
     with pytest.raises(SettingsError, match="PIXELFLOW_WEBHOOK_ALLOW_CIDRS"):
         load()
 
@@ -56,7 +56,7 @@ def test_a_key_has_32_bytes_padded_or_not(monkeypatch: pytest.MonkeyPatch, paddi
 
 
 @pytest.mark.parametrize("key", ["", "short", KEY[:-2], KEY + "AA", KEY.replace("A", "*"), "ключ" * 11])
-def test_any_other_key_stops_the_process_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_an_invalid_key_stops_the_process_and_is_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", key)
     with pytest.raises(SettingsError, match="PIXELFLOW_SECRETS_KEY") as refused:
         load()
@@ -78,7 +78,7 @@ def test_a_key_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("set_before", "holds"), [({}, "timeout:1 attempts:2"), ({"RES_OPTIONS": "timeout:3 rotate"}, "timeout:3 rotate")]
 )
-def test_a_controller_bounds_its_look_ups_before_it_does_anything_else(
+def test_a_controller_limits_dns_lookups_before_anything_else(
     monkeypatch: pytest.MonkeyPatch, set_before: dict[str, str], holds: str
 ) -> None:
     monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")

@@ -27,8 +27,7 @@ from pixelflow.controlplane.limits.service import RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.controlplane.tokens.service import Tokens, open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
-from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
-from pixelflow.controlplane.webhooks.service import Webhooks
+from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
 
 MAX_CONNECTIONS = 10
@@ -45,8 +44,7 @@ class Services:
     jobs: JobService
     shown_jobs: JobQueries
     shown_usage: UsageQueries
-    webhooks: Webhooks
-    webhook_secrets: WebhookSecrets
+    webhooks: WebhookService
     keys: ApiKeys
     tokens: Tokens | None
     idempotency: Idempotency
@@ -79,7 +77,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 objects=objects,
                 local_files=LocalFiles(settings.local_roots),
                 new_id=new_id,
-                enqueued=metrics.enqueued,
+                on_enqueued=metrics.enqueued,
             )
             dependencies = HealthChecks(
                 {
@@ -95,8 +93,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 jobs=jobs,
                 shown_jobs=JobQueries(settings, database=database, objects=objects),
                 shown_usage=UsageQueries(database),
-                webhooks=Webhooks(database),
-                webhook_secrets=WebhookSecrets(database, SecretCipher(secrets_key), new_id=new_id),
+                webhooks=WebhookService(database, SecretCipher(secrets_key), new_id=new_id),
                 keys=ApiKeys(database, lookups=lookups),
                 tokens=tokens,
                 idempotency=Idempotency(database, secrets_key, new_id=new_id),

@@ -118,7 +118,7 @@ def _assemble(
         settings.redis_url.get_secret_value(),
         threads=settings.worker_concurrency,
         handle=_handler(database, keeper, runner, lease),
-        rejected=metrics.message_rejected,
+        on_rejected=metrics.message_rejected,
     )
     stack.callback(consumer.close)
     stack.enter_context(checked_in_a_thread(partial(_dependencies, settings, objects, metrics)))
