@@ -50,7 +50,7 @@ def _task_of(connection: Connection, job_id: UUID) -> UUID:
     return task_id
 
 
-async def test_a_row_without_a_message_gets_one(
+async def test_a_job_without_a_message_gets_one(
     connection: Connection, async_database: AsyncDatabase, queue: JobQueue
 ) -> None:
     task = _task_of(connection, put(connection))

@@ -198,8 +198,8 @@ def _of_loops() -> list[Hot]:
     return [
         Hot("relay takes", queue_store.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
         Hot("unsend 20", queue_store.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
-        Hot("reaper takes", transitions.reap_expired, EVERYONE, lost, ["jobs_leased"], 300),
-        Hot("dispatcher leases", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
+        Hot("rescuer takes", transitions.reap_expired, EVERYONE, lost, ["jobs_leased"], 300),
+        Hot("courier takes", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
         Hot("pruner takes", erasure_store.take, EVERYONE, prune, ["jobs_to_purge"], 400),
         Hot("sweeper deletes", idempotency_store.delete_expired, EVERYONE, sweep, ["idempotency_keys_by_age"], 40),
     ]

@@ -1,4 +1,4 @@
-"""The documented receiver acts once on each event, however often it is delivered."""
+"""The documented receiver acts once on each event, however often the event is delivered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECIPE = Path(__file__).parents[3] / "examples" / "webhook_receiver.py"
 
 @contextmanager
 def recipe(secret: str, database: Path) -> Iterator[str]:
-    """The recipe as a process of its own; its URL."""
+    """Run the recipe as a process; yields its URL."""
     command = [sys.executable, str(RECIPE), "--port", "0", "--database", str(database)]
     environment = {**os.environ, "PIXELFLOW_WEBHOOK_SECRET": secret}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -41,7 +41,7 @@ def done(database: Path) -> list[str]:
 
 
 async def test_five_deliveries_of_one_event_are_one_action(harness: Harness, tmp_path: Path) -> None:
-    """Two dispatchers at the same moment, a lease that ran out, a replay: at least once, as promised, and more."""
+    """Concurrent dispatchers, an expired lease and replays."""
     secret = (await harness.webhooks.rotate_secret(harness.user_id)).secret
     database = tmp_path / "events.db"
     with recipe(secret, database) as url:
