@@ -1,8 +1,8 @@
 """Presigned URLs and object storage against several S3 servers: the dev stack's, a strict one, and a configured one.
 
 The environment may configure the third (``make test-s3``): ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``,
-``…_SECRET_ACCESS_KEY`` and, unless the defaults apply, ``…_REGION`` and ``…_BUCKET``, an existing bucket. CORS is tested
-if ``…_ORIGIN`` names an allowed origin. The tests delete their objects.
+``…_SECRET_ACCESS_KEY`` and, unless the defaults apply, ``…_REGION`` and ``…_BUCKET``, an existing bucket. CORS is
+tested if ``…_ORIGIN`` names an allowed origin. The tests delete their objects.
 """
 
 from __future__ import annotations

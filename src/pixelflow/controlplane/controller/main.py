@@ -95,11 +95,9 @@ async def _run_loops(
     tracing: Tracer,
     stop: asyncio.Event,
 ) -> None:
-    objects, local_files, periods = (
-        ObjectStorage(settings),
-        LocalFiles(settings.local_roots),
-        RetentionPeriods.of(settings),
-    )
+    objects = ObjectStorage(settings)
+    local_files = LocalFiles(settings.local_roots)
+    periods = RetentionPeriods.of(settings)
     webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
     jobs = JobQueries(settings, database=database, objects=objects)
     inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
