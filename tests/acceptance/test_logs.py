@@ -155,7 +155,7 @@ def told() -> Iterator[Told]:
         _share_a_connection(stack, client)
         wait_for(lambda: len(receiver.received) == 2, 20)
         wait_for(lambda: _has_said(stack, "worker", "message rejected"), 20)
-        wait_for(lambda: sum('"event": "webhook"' in line for line in _log(stack, "controller")) == 2, 20)
+        wait_for(lambda: sum('"event": "webhook attempted"' in line for line in _log(stack, "controller")) == 2, 20)
         _restart_valkey(stack)
         _end(stack)
         yield Told({role: [json.loads(line) for line in _log(stack, role)] for role in ROLES}, jobs)

@@ -182,7 +182,7 @@ def test_the_lines_of_a_log_name_their_trace(service: Stack, client: httpx.Clien
 
     assert "request" in events("api")
     assert "succeeded" in events("worker")
-    wait_for(lambda: "webhook" in events("controller"), 5)
+    wait_for(lambda: "webhook attempted" in events("controller"), 5)
 
 
 def test_no_span_holds_a_secret(service: Stack, client: httpx.Client, receiver: Receiver, collector: Collector) -> None:

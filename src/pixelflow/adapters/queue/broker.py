@@ -132,9 +132,8 @@ class GuardedBroker(RedisBroker):
     def do_requeue(self, queue_name: str, *message_ids: str | bytes) -> None:
         """Requeue messages and wake as many workers, at least one: this worker may have consumed a hint."""
         self._dispatch("requeue")(queue_name, *message_ids)  # type: ignore[no-untyped-call]
-        with self.client.pipeline(
-            transaction=False
-        ) as hints:  # not a transaction: workers wake up between the two commands
+        # Not a transaction: workers must wake up between the two commands.
+        with self.client.pipeline(transaction=False) as hints:
             hints.lpush(self.hints_key, *[""] * max(1, len(message_ids)))
             hints.ltrim(self.hints_key, 0, 0)
             hints.execute(raise_on_error=False)
