@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pixelflow.adapters.telemetry.metrics import EnqueuedMessages, ProcessMetrics
+from pixelflow.adapters.telemetry.metrics import ProcessMetrics, QueueMetrics
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.webhooks import DeliveryOutcome
 
@@ -158,7 +158,7 @@ class ControllerMetrics:
         self.process = ProcessMetrics(registry, role="controller")
         self.database = DatabaseMetrics()
         registry.register(self.database)
-        self._messages = EnqueuedMessages(registry)
+        self._queue = QueueMetrics(registry)
         self._deliveries = Counter(
             "pixelflow_webhook_deliveries_total",
             "Attempts to deliver webhook events, by outcome: delivered, retried (failed, will be retried), exhausted "
@@ -212,7 +212,7 @@ class ControllerMetrics:
 
     def record_enqueued(self) -> None:
         """Count a message that was sent to the queue."""
-        self._messages.enqueued()
+        self._queue.count_enqueued()
 
     def record_delivery(self, outcome: str) -> None:
         """Count an attempt to deliver an event."""

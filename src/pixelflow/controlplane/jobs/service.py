@@ -29,13 +29,13 @@ from pixelflow.contracts.errors import (
     TargetRefusedError,
     ValidationFailedError,
 )
-from pixelflow.contracts.field_errors import length_errors
 from pixelflow.contracts.jobs import (
     FINISHED,
     CreatedJob,
     CreateJobRequest,
     Job,
     JobStatus,
+    RequestLimits,
     SourceType,
     StartedJob,
     Upload,
@@ -93,9 +93,9 @@ class JobService:
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
     @property
-    def max_source_bytes(self) -> int:
-        """Size limit of a source, in bytes."""
-        return self._settings.max_source_bytes
+    def request_limits(self) -> RequestLimits:
+        """Validation context of requests to ``create``."""
+        return RequestLimits(self._settings.max_source_bytes)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -103,10 +103,10 @@ class JobService:
         """Create a job and return how to upload its source. Idempotent by ``job_id``.
 
         Raises:
-            ValidationFailedError: the declared length is over the limit, or the webhook URL is not allowed.
+            ValidationFailedError: the webhook URL is not allowed.
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
         """
-        self._validate(request)
+        self._check_webhook(request)
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
         else:
@@ -131,21 +131,15 @@ class JobService:
             return created
         return created.model_copy(update={"upload": self._sign_upload(request, created.upload.object_key)})
 
-    def _validate(self, request: CreateJobRequest) -> None:
-        errors = length_errors(request.source and request.source.content_length, self.max_source_bytes)
-        errors += self._webhook_errors(request)
-        if errors:
-            raise ValidationFailedError("The job is not valid; see `errors`", errors)
-
-    def _webhook_errors(self, request: CreateJobRequest) -> list[FieldError]:
-        """Check what the URL itself shows; the addresses of its host are checked at every call."""
+    def _check_webhook(self, request: CreateJobRequest) -> None:
+        """Check the webhook URL without resolving its host; each delivery checks the resolved addresses."""
         if request.webhook_url is None:
-            return []
+            return
         try:
             self._webhook_rule.check(request.webhook_url)
         except TargetRefusedError as error:
-            return [FieldError(pointer="/webhook_url", message=error.detail)]
-        return []
+            field = FieldError(pointer="/webhook_url", message=error.detail)
+            raise ValidationFailedError("The job is not valid; see `errors`", [field]) from error
 
     def _sign_upload(self, request: CreateJobRequest, key: str) -> Upload:
         if request.source_type is SourceType.LOCAL_FILE:
@@ -155,7 +149,7 @@ class JobService:
                 presigned_url_state="not_required",
                 headers={},
                 expires_at=None,
-                max_bytes=self.max_source_bytes,
+                max_bytes=self._settings.max_source_bytes,
             )
         signed = self._objects.sign_upload(
             key,
@@ -169,7 +163,7 @@ class JobService:
             presigned_url_state="ready",
             headers=dict(signed.headers),
             expires_at=signed.expires_at,
-            max_bytes=self.max_source_bytes,
+            max_bytes=self._settings.max_source_bytes,
         )
 
     # ── Start and retry ──────────────────────────────────────────────────────────────────────────
@@ -231,7 +225,7 @@ class JobService:
         """Return the upload for a job ID, whoever owns it, or ``None`` if no job can run with it."""
         key = source_key(job_id)
         size = await self._objects.size_of(key)
-        return None if size is None or size > self.max_source_bytes else UploadedSource(key, size)
+        return None if size is None or size > self._settings.max_source_bytes else UploadedSource(key, size)
 
     async def _check_source(
         self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
@@ -248,8 +242,8 @@ class JobService:
             raise SourceMissingError(
                 "Upload the source to the URL that creating the job returned, then start the job again"
             )
-        if size > self.max_source_bytes:
-            raise SourceTooLargeError(f"The source has {size} bytes; the limit is {self.max_source_bytes}")
+        if size > self._settings.max_source_bytes:
+            raise SourceTooLargeError(f"The source has {size} bytes; the limit is {self._settings.max_source_bytes}")
         return UploadedSource(job.source_key, size)
 
     async def _queue_unless_started(

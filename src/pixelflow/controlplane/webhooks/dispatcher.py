@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import NoOpTracer, Span, SpanKind, Tracer
 from standardwebhooks import Webhook
 
 from pixelflow import __version__
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp
 from pixelflow.adapters.postgres.database import AsyncDatabase
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, NoopTracer, Span, Tracer, log_keys
+from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error, start_span, traceparent_of
 from pixelflow.contracts.errors import DependencyError, NotFoundError, PixelflowError, TargetError
 from pixelflow.contracts.jobs import Job
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
@@ -92,7 +93,7 @@ class WebhookDispatcher:
         self._max_concurrent = max_concurrent
         self._timeout = timeout
         self._on_attempt = on_attempt
-        self._tracing = tracing or NoopTracer()
+        self._tracing = tracing or NoOpTracer()
         self._running: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> int:
@@ -128,7 +129,9 @@ class WebhookDispatcher:
 
     async def _deliver(self, event: LeasedEvent) -> None:
         with (
-            self._tracing.span("webhook", Kind.CLIENT, parent=event.traceparent, attributes=_attributes(event)) as span,
+            start_span(
+                self._tracing, "webhook", SpanKind.CLIENT, parent=event.traceparent, attributes=_attributes(event)
+            ) as span,
             structlog.contextvars.bound_contextvars(**log_keys(span)),
         ):
             await self._deliver_in_span(event, span)
@@ -143,19 +146,19 @@ class WebhookDispatcher:
         try:
             await self._attempt_and_record(event, span, log)
         except DependencyError as error:  # not counted: the event is due again when its lease expires
-            span.fail(error.code)
+            set_error(span, error.code)
             log.warning("webhook not delivered: a dependency is unavailable", code=error.code, reason=error.detail)
         except DecryptionError as error:  # not counted either: events wait for the right key
-            span.fail(type(error).__name__)
+            set_error(span, type(error).__name__)
             log.warning("webhook not delivered: its secret can't be decrypted", reason=str(error))
         except Exception:
-            span.fail(PixelflowError.code)
+            set_error(span, PixelflowError.code)
             log.exception("webhook delivery failed unexpectedly")
             await self._record_bug(event, log)
 
     async def _attempt_and_record(self, event: LeasedEvent, span: Span, log: structlog.stdlib.BoundLogger) -> None:
         try:
-            attempt = await self._attempt(event, span.traceparent)
+            attempt = await self._attempt(event, traceparent_of(span))
         except NotFoundError:
             await self._delete(event)
             log.info("webhook dropped: its job was erased")
@@ -250,11 +253,11 @@ def _host(url: str) -> str:
 
 
 def _describe(span: Span, attempt: DeliveryAttempt) -> None:
-    span.tell({"pixelflow.outcome": attempt.outcome})
+    span.set_attributes({"pixelflow.outcome": attempt.outcome})
     if attempt.status_code is not None:
-        span.tell({"http.response.status_code": attempt.status_code})
+        span.set_attributes({"http.response.status_code": attempt.status_code})
     if attempt.outcome != DeliveryOutcome.DELIVERED:
-        span.fail(attempt.error["code"] if attempt.error else str(attempt.status_code))
+        set_error(span, attempt.error["code"] if attempt.error else str(attempt.status_code))
 
 
 class _ResultFields(TypedDict):
