@@ -43,7 +43,7 @@ async def play(record: Recorder) -> None:
 
 
 async def _keys(record: Recorder) -> None:
-    new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "most": 9}
+    new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "max_keys": 9}
     new |= {"rate_limit": 60, "rate_limit_key": "k1"}
     await record.call("keys.is_past", MINE, now() + DAY)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=now() + DAY, **new)
@@ -63,7 +63,7 @@ async def _answers_kept(record: Recorder) -> None:
     await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=uuid4())
     await record.call("idempotency.release", MINE, **mine, holder=holder)
     await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=holder)
-    await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, sealed=b"sealed")
+    await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, ciphertext=b"sealed")
     await record.call("idempotency.find", MINE, **mine)
     await record.call("idempotency.forget_job", MINE, user_id=USER, job_id=job_id)
     await record.call("idempotency.find", MINE, **mine)

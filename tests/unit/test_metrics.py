@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from tests.support.scraped import scraped
 
 from pixelflow.contracts.errors import StoreUnavailableError
-from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.controller.loop import run_loop

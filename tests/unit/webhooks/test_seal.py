@@ -8,41 +8,41 @@ from pixelflow.contracts.webhooks import RotatedSecret
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
 
 SECRET = b"s" * 32
-SEAL = SecretCipher(b"k" * 32)
+CIPHER = SecretCipher(b"k" * 32)
 
 
-def test_what_was_sealed_opens_for_its_user() -> None:
-    assert SEAL.open(SEAL.close(SECRET, owner="anna"), owner="anna") == SECRET
+def test_a_secret_is_decrypted_for_its_owner() -> None:
+    assert CIPHER.decrypt(CIPHER.encrypt(SECRET, owner="anna"), owner="anna") == SECRET
 
 
-def test_nothing_of_the_secret_shows_and_no_two_seals_are_alike() -> None:
-    one, other = SEAL.close(SECRET, owner="anna"), SEAL.close(SECRET, owner="anna")
+def test_the_ciphertext_hides_the_secret_and_is_never_the_same_twice() -> None:
+    one, other = CIPHER.encrypt(SECRET, owner="anna"), CIPHER.encrypt(SECRET, owner="anna")
     assert SECRET[:8] not in one
     assert one != other
 
 
-def test_another_user_can_not_be_given_it() -> None:
+def test_a_ciphertext_can_not_be_decrypted_for_another_owner() -> None:
     with pytest.raises(DecryptionError):
-        SEAL.open(SEAL.close(SECRET, owner="anna"), owner="bert")
+        CIPHER.decrypt(CIPHER.encrypt(SECRET, owner="anna"), owner="bert")
 
 
-def test_another_key_does_not_open_it() -> None:
+def test_a_ciphertext_can_not_be_decrypted_with_another_key() -> None:
     with pytest.raises(DecryptionError, match="another PIXELFLOW_SECRETS_KEY"):
-        SecretCipher(b"K" * 32).open(SEAL.close(SECRET, owner="anna"), owner="anna")
+        SecretCipher(b"K" * 32).decrypt(CIPHER.encrypt(SECRET, owner="anna"), owner="anna")
 
 
 @pytest.mark.parametrize("position", [0, 2, 5, 17, 30, -1])
-def test_a_changed_byte_is_noticed(position: int) -> None:
-    sealed = bytearray(SEAL.close(SECRET, owner="anna"))
-    sealed[position] ^= 1
+def test_a_modified_ciphertext_is_rejected(position: int) -> None:
+    ciphertext = bytearray(CIPHER.encrypt(SECRET, owner="anna"))
+    ciphertext[position] ^= 1
     with pytest.raises(DecryptionError):
-        SEAL.open(bytes(sealed), owner="anna")
+        CIPHER.decrypt(bytes(ciphertext), owner="anna")
 
 
-@pytest.mark.parametrize("sealed", [b"", b"\x01", SEAL.close(SECRET, owner="anna")[:10]])
-def test_a_stump_is_noticed(sealed: bytes) -> None:
+@pytest.mark.parametrize("ciphertext", [b"", b"\x01", CIPHER.encrypt(SECRET, owner="anna")[:10]])
+def test_a_truncated_ciphertext_is_rejected(ciphertext: bytes) -> None:
     with pytest.raises(DecryptionError):
-        SEAL.open(sealed, owner="anna")
+        CIPHER.decrypt(ciphertext, owner="anna")
 
 
 def test_a_rotated_secret_is_not_in_its_repr() -> None:

@@ -12,11 +12,10 @@ from pydantic import WrapValidator
 from pixelflow.contracts import errors
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
-from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
-from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
+from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
+from pixelflow.controlplane.api.middleware import Traceparent
 from pixelflow.controlplane.api.problems import documented, validate_body
 from pixelflow.controlplane.api.services import ServicesOf
-from pixelflow.controlplane.api.tracing import Traceparent
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
@@ -51,7 +50,7 @@ async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobR
 async def create_job(
     identity: WritesJobs,
     services: ServicesOf,
-    once: IdempotentCallOf,
+    call: IdempotentCallOf,
     job: Annotated[CreateJobRequest, Depends(_job_request)],
 ) -> CreatedJob:
     """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
@@ -64,7 +63,7 @@ async def create_job(
         structlog.contextvars.bind_contextvars(job_id=str(created.job_id))
         return await services.jobs.renew_upload(identity.user_id, job, created)
 
-    return await once.answer(identity, CreatedJob, create, creates_job=True, renew=renew)
+    return await call.run(identity, CreatedJob, create, creates_job=True, renew=renew)
 
 
 @router.post(
@@ -83,7 +82,7 @@ async def create_job(
 async def start_job(
     identity: WritesJobs,
     services: ServicesOf,
-    once: IdempotentCallOf,
+    call: IdempotentCallOf,
     job_id: UUID,
     traceparent: Traceparent,
 ) -> StartedJob:
@@ -92,7 +91,7 @@ async def start_job(
     async def start(_: UUID) -> StartedJob:
         return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, start, job_id=job_id)
+    return await call.run(identity, StartedJob, start, job_id=job_id)
 
 
 @router.post(
@@ -111,14 +110,14 @@ async def start_job(
     ),
 )
 async def retry_job(
-    identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
+    identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
 ) -> StartedJob:
     """Start a new run of a failed or canceled job. The count of attempts starts again at zero."""
 
     async def retry(_: UUID) -> StartedJob:
         return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, retry, job_id=job_id)
+    return await call.run(identity, StartedJob, retry, job_id=job_id)
 
 
 @router.post(
@@ -127,13 +126,13 @@ async def retry_job(
     response_model_exclude_unset=True,
     responses=documented(*_EVERY_POST, errors.NotFoundError, errors.JobAlreadyFinishedError),
 )
-async def cancel_job(identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID) -> Job:
+async def cancel_job(identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID) -> Job:
     """Cancel a job that has not finished, even while it is processing. Canceling it again has no effect."""
 
     async def cancel(_: UUID) -> Job:
         return await services.jobs.cancel(identity.user_id, job_id)
 
-    return await once.answer(identity, Job, cancel, job_id=job_id)
+    return await call.run(identity, Job, cancel, job_id=job_id)
 
 
 @router.delete(
@@ -158,7 +157,7 @@ async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) ->
 )
 async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
     """Return the job, with a fresh download URL for each output."""
-    return await services.shown_jobs.get(identity.user_id, job_id)
+    return await services.job_queries.get(identity.user_id, job_id)
 
 
 @router.get(
@@ -175,4 +174,4 @@ async def list_jobs(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> JobPage:
     """List your jobs, newest first."""
-    return await services.shown_jobs.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
+    return await services.job_queries.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Response
 
 from pixelflow.contracts import errors
 from pixelflow.contracts.webhooks import DeliveryList, ReplayedEvent, RotatedSecret
-from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
-from pixelflow.controlplane.api.auth import ReadsJobs, WritesWebhooks
+from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesWebhooks
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
@@ -34,14 +33,14 @@ async def list_deliveries(identity: ReadsJobs, services: ServicesOf, job_id: UUI
     responses=documented(*COMMON_ERRORS, errors.NotFoundError, *IDEMPOTENCY_ERRORS),
 )
 async def replay_delivery(
-    identity: WritesWebhooks, services: ServicesOf, once: IdempotentCallOf, delivery_id: UUID
+    identity: WritesWebhooks, services: ServicesOf, call: IdempotentCallOf, delivery_id: UUID
 ) -> ReplayedEvent:
     """Send the delivery's event again immediately, with the same `webhook-id` and a new retry schedule."""
 
     async def replay(_: UUID) -> ReplayedEvent:
         return await services.webhooks.replay(identity.user_id, delivery_id)
 
-    return await once.answer(identity, ReplayedEvent, replay)
+    return await call.run(identity, ReplayedEvent, replay)
 
 
 @router.post(
@@ -50,7 +49,7 @@ async def replay_delivery(
     responses=documented(*COMMON_ERRORS, *IDEMPOTENCY_ERRORS),
 )
 async def rotate_webhook_secret(
-    identity: WritesWebhooks, services: ServicesOf, once: IdempotentCallOf, response: Response
+    identity: WritesWebhooks, services: ServicesOf, call: IdempotentCallOf, response: Response
 ) -> RotatedSecret:
     """Create a new secret to verify webhooks with. It is shown once. The previous secret stays valid for 24 hours."""
     response.headers["Cache-Control"] = "no-store"
@@ -58,4 +57,4 @@ async def rotate_webhook_secret(
     async def rotate(_: UUID) -> RotatedSecret:
         return await services.webhooks.rotate_secret(identity.user_id)
 
-    return await once.answer(identity, RotatedSecret, rotate)
+    return await call.run(identity, RotatedSecret, rotate)

@@ -95,18 +95,18 @@ class WebhookService:
                 connection, user_id
             )
         current, *previous = sealed
-        return [_encode(self._cipher.open(current, owner=user_id)), *self._decryptable(previous, user_id)]
+        return [_encode(self._cipher.decrypt(current, owner=user_id)), *self._decryptable(previous, user_id)]
 
     def _decryptable(self, previous: Sequence[bytes], user_id: str) -> Iterator[str]:
         """Skip secrets of an earlier PIXELFLOW_SECRETS_KEY: after that key was changed, the new secret must sign."""
         for sealed in previous:
             try:
-                yield _encode(self._cipher.open(sealed, owner=user_id))
+                yield _encode(self._cipher.decrypt(sealed, owner=user_id))
             except DecryptionError:
                 _log.warning("previous webhook secret skipped: it can't be decrypted", user_id=user_id)
 
     async def _create_first(self, connection: AsyncConnection, user_id: str) -> list[bytes]:
-        sealed = self._cipher.close(self._random_bytes(SECRET_BYTES), owner=user_id)
+        sealed = self._cipher.encrypt(self._random_bytes(SECRET_BYTES), owner=user_id)
         async with connection.transaction():
             await store.insert_first_secret(connection, secret_id=self._new_id(), user_id=user_id, sealed=sealed)
         return await store.list_valid_secrets(connection, user_id)
@@ -114,7 +114,7 @@ class WebhookService:
     async def rotate_secret(self, user_id: str) -> RotatedSecret:
         """Create a new current secret; the previous one stays valid for ``OVERLAP``."""
         secret = self._random_bytes(SECRET_BYTES)
-        sealed = self._cipher.close(secret, owner=user_id)
+        sealed = self._cipher.encrypt(secret, owner=user_id)
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             valid_until = await store.replace_secret(
                 connection,
