@@ -74,8 +74,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1}
     return {
-        "webhooks.deliveries_store.list_newest": {**job, "limit": 9},
-        "webhooks.replay": {"delivery_id": theirs["delivery_id"]},
+        "webhooks.list_deliveries": {**job, "limit": 9},
+        "webhooks.replay_event": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
         "idempotency.find": {"key": "k"},
         "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "ciphertext": b"mine"},
@@ -92,9 +92,9 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "jobs.transitions.find": job,
         "jobs.transitions.queue": {**job, **queued},
         "usage.by_day": {"since": _LONG_AGO, "until": _LONG_AGO + 99_999 * _DAY},
-        "webhooks.secret_store.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
-        "webhooks.secret_store.list_valid": {},
-        "webhooks.secret_store.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
+        "webhooks.insert_first_secret": {"secret_id": uuid4(), "sealed": b"mine"},
+        "webhooks.list_valid_secrets": {},
+        "webhooks.replace_secret": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
     }
 
 

@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 class Sweeper:
     """The loop's work, once."""
 
+    name = "sweeper"
+
     def __init__(
         self, database: AsyncDatabase, *, keep: timedelta, removed: Callable[[RemovedKind, int], None] = lambda *_: None
     ) -> None:
