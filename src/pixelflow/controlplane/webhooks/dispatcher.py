@@ -93,7 +93,7 @@ class WebhookDispatcher:
         self._max_concurrent = max_concurrent
         self._timeout = timeout
         self._on_attempt = on_attempt
-        self._tracing = tracer or NoOpTracer()
+        self._tracer = tracer or NoOpTracer()
         self._running: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> int:
@@ -130,7 +130,7 @@ class WebhookDispatcher:
     async def _deliver(self, event: LeasedEvent) -> None:
         with (
             start_span(
-                self._tracing, "webhook", SpanKind.CLIENT, parent=event.traceparent, attributes=_attributes(event)
+                self._tracer, "webhook", SpanKind.CLIENT, parent=event.traceparent, attributes=_attributes(event)
             ) as span,
             structlog.contextvars.bound_contextvars(**log_keys(span)),
         ):
