@@ -84,7 +84,7 @@ def is_waiting(url: str, statement: str) -> bool:
     ("statement", "waits_in"),
     [
         ("SELECT count(*) FROM jobs", "ALTER TABLE jobs"),
-        ("LOCK TABLE _yoyo_migration IN SHARE MODE", "INSERT INTO"),
+        ("LOCK TABLE schema_migrations IN SHARE MODE", "INSERT INTO"),
     ],
     ids=["in the middle of a file", "between a file and its record"],
 )
@@ -145,7 +145,7 @@ def test_nobody_waits_behind_a_migration_that_waits(
     url = migrated_to(ALL[:3])
     with held(url, "SELECT count(*) FROM jobs"), psycopg.connect(url, autocommit=True) as other:
         process = migrating(url, folder_of(ALL))
-        wait_for(lambda: is_waiting(url, "ALTER TABLE jobs"), 20)
+        wait_for(lambda: is_waiting(url, "jobs"), 20)
         other.execute("SET statement_timeout = '10s'")
         for _ in range(3):
             other.execute("SELECT count(*) FROM jobs")
@@ -155,6 +155,6 @@ def test_nobody_waits_behind_a_migration_that_waits(
 
 def test_a_table_that_is_in_use_for_too_long_is_told_and_what_was_applied_stays(migrated_to: MigratedTo) -> None:
     url = migrated_to(ALL[:2])
-    with held(url, "SELECT count(*) FROM jobs"), pytest.raises(StoreUnavailableError, match="using for too long"):
+    with held(url, "SELECT count(*) FROM jobs"), pytest.raises(StoreUnavailableError, match="in use for too long"):
         migrate(url, patience=0)
     assert migrate(url) == stems(ALL[3:])

@@ -14,8 +14,8 @@ from tests.integration.identity.conftest import AddRows
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, AsyncDatabase, TenantScope, of_key, of_user
 from pixelflow.controlplane.keys import store
 
-OTHERS_OWN = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
-"""The migration tool's."""
+WITHOUT_TENANT = {"schema_migrations"}
+"""Rows of no user."""
 OF_USERS = {
     *("api_keys", "attempts", "deliveries", "events", "idempotency_keys", "jobs", "outputs", "usage_logs"),
     *("removals", "webhook_secrets"),
@@ -37,7 +37,7 @@ async def test_every_table_is_guarded_also_against_its_owner(database: AsyncData
                WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace"""
         )
         found = {row["relname"]: row["guarded"] for row in await cursor.fetchall()}
-    assert {name for name, guarded in found.items() if not guarded} == OTHERS_OWN & set(found)
+    assert {name for name, guarded in found.items() if not guarded} == WITHOUT_TENANT
     assert {name for name, guarded in found.items() if guarded} >= OF_USERS
 
 
