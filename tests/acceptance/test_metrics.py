@@ -50,7 +50,7 @@ class Run:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the database holds."""
-        with psycopg.connect(database_url(self.stack), options="-c pixelflow.reach=everyone") as connection:
+        with psycopg.connect(database_url(self.stack), options="-c pixelflow.tenant_scope=everyone") as connection:
             return connection.execute(query).fetchall()
 
 

@@ -17,7 +17,7 @@ from obstore.store import S3Store
 from psycopg.rows import dict_row
 from tests.chaos.stage import Stage
 
-REACH = "-c pixelflow.reach=everyone"
+TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
 """Row-level security shows the rows of everybody to whoever says so."""
 TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
 """What is kept of a job, in which order."""
@@ -28,7 +28,7 @@ UNFORESEEN = ("Traceback (most recent call last)", "failed unexpectedly", "loop 
 def open_database(stage: Stage) -> psycopg.Connection[dict[str, Any]]:
     """The stage's database, in autocommit, with the rows of all users."""
     url = stage.environment["PIXELFLOW_DATABASE_URL"]
-    return psycopg.connect(url, autocommit=True, row_factory=dict_row, options=REACH, connect_timeout=5)
+    return psycopg.connect(url, autocommit=True, row_factory=dict_row, options=TENANT_SCOPE, connect_timeout=5)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ async def test_totals_that_can_t_be_counted_keep_nothing_else_from_being_told(
 
 async def test_a_database_that_is_away_is_no_database_without_jobs() -> None:
     async with AsyncDatabase(
-        "postgresql://nobody@127.0.0.1:9/nothing", max_connections=1, application="test", reach=EVERYONE
+        "postgresql://nobody@127.0.0.1:9/nothing", max_connections=1, application="test", scope=EVERYONE
     ) as nowhere:
         office = Office(nowhere)
         with pytest.raises(StoreUnavailableError):

@@ -90,7 +90,9 @@ def scene(quiet: Settings, async_database: AsyncDatabase) -> Iterator[Scene]:
         new_id=new_id,
     )
     url = settings.database_url.get_secret_value()
-    with psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone") as eye:
+    with psycopg.connect(
+        url, autocommit=True, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone"
+    ) as eye:
         eye.execute("DELETE FROM jobs")
         yield Scene(settings, async_database, jobs, objects, eye)
         eye.execute("DELETE FROM jobs")

@@ -132,11 +132,13 @@ def _assembled(stack: Stack) -> Iterator[World]:
     configured = Settings.model_validate({**values, "retention_source_days": 1, "max_attempts": MAX_ATTEMPTS})
     url = configured.database_url.get_secret_value()
     queue = JobQueue(configured.redis_url.get_secret_value())
-    control = AsyncDatabase(url, max_connections=2, application="test", reach=EVERYONE)
+    control = AsyncDatabase(url, max_connections=2, application="test", scope=EVERYONE)
     with (
         asyncio.Runner() as runner,
         Database(url, max_connections=1, application="test") as workers,
-        psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone") as eye,
+        psycopg.connect(
+            url, autocommit=True, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone"
+        ) as eye,
     ):
         runner.run(control.__aenter__())
         objects, local_files = ObjectStorage(configured), LocalFiles(())

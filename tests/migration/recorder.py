@@ -29,7 +29,7 @@ class Recorder:
 
     async def call(self, name: str, scope: TenantScope, /, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
         """Call the store's function within that scope."""
-        self._connection.execute("SELECT set_config('pixelflow.reach', %s, false)", (scope,))
+        self._connection.execute("SELECT set_config('pixelflow.tenant_scope', %s, false)", (scope,))
         function = self._functions[name]
         is_async = inspect.iscoroutinefunction(function)
         connection = _AsyncConnection(self, name, scope) if is_async else _Connection(self, name, scope)

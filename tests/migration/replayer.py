@@ -22,7 +22,7 @@ def replay(connection: psycopg.Connection[DictRow], recording: Recording) -> lis
     """Send all statements to empty tables; returns the differences, an empty list if there are none."""
     start, results, differences = now(), Results(), list[str]()
     for number, recorded in enumerate(recording.statements):
-        connection.execute("SELECT set_config('pixelflow.reach', %s, false)", (recorded.scope,))
+        connection.execute("SELECT set_config('pixelflow.tenant_scope', %s, false)", (recorded.scope,))
         name = f"{number} {recorded.function}"
         try:
             rows, row_count = _send(connection, recorded, start, results)

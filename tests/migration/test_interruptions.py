@@ -70,7 +70,7 @@ def migrating() -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
 @contextmanager
 def held(url: str, statement: str) -> Iterator[psycopg.Connection]:
     """A transaction that has run the statement and stays open."""
-    with psycopg.connect(url, options="-c pixelflow.reach=everyone") as holder:
+    with psycopg.connect(url, options="-c pixelflow.tenant_scope=everyone") as holder:
         holder.execute(statement)
         yield holder
         holder.rollback()

@@ -35,7 +35,9 @@ def connect(url: str) -> Iterator[Callable[[], Open]]:
     opened: list[Open] = []
 
     def make() -> Open:
-        connection = psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone")
+        connection = psycopg.connect(
+            url, autocommit=True, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone"
+        )
         opened.append(connection)
         return connection
 
@@ -54,7 +56,7 @@ def tables(connection: Open) -> list[str]:
 
 def everything(connection: Open) -> Rows:
     """Every row of every table."""
-    connection.execute("SELECT set_config('pixelflow.reach', 'everyone', false)")
+    connection.execute("SELECT set_config('pixelflow.tenant_scope', 'everyone', false)")
     found: Rows = {}
     for table in tables(connection):
         query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} AS t ORDER BY t::text").format(sql.Identifier(table))
@@ -152,7 +154,7 @@ def test_rows_from_before_a_migration_satisfy_its_constraints(
         "ALTER TABLE usage_logs ALTER COLUMN bytes_saved TYPE integer, ADD CHECK (bytes_saved < 500)",
         "CREATE UNIQUE INDEX ON jobs (user_id)",
         "DROP TRIGGER jobs_make_event ON jobs",
-        "DROP POLICY shown ON api_keys",
+        "DROP POLICY select_by_key ON api_keys",
     ],
 )
 def test_an_incompatible_schema_is_detected(

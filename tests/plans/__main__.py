@@ -62,7 +62,7 @@ def filled(stack: Stack, jobs: int) -> Iterator[Database]:
     with new_database(stack) as url:
         migrate(url)
         with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
-            connection.execute("SET pixelflow.reach = 'everyone'")
+            connection.execute("SET pixelflow.tenant_scope = 'everyone'")
             fill(connection, jobs=jobs)
             yield connection
 

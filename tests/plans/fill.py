@@ -100,7 +100,7 @@ _REST = (
 
 
 def fill(connection: psycopg.Connection[Any], *, jobs: int) -> None:
-    """Do so; the tables have to be empty, and the connection within reach of everyone."""
+    """Fill empty tables; the tenant scope of the connection must be everyone."""
     values = {
         "jobs": jobs,
         "users": USERS,

@@ -44,7 +44,7 @@ class Hot:
 
     name: str
     function: Callable[..., Any]
-    reach: TenantScope
+    scope: TenantScope
     arguments: Callable[[Database], Arguments]
     """Of a filled database."""
     indexes: list[str]
@@ -208,9 +208,9 @@ def _of_loops() -> list[Hot]:
 async def explained(database: Database, hot: Hot) -> Plan:
     """How the database runs it; nothing of it stays done."""
     with database.transaction(force_rollback=True):
-        database.execute("SELECT set_config('pixelflow.reach', 'everyone', true)")
+        database.execute("SELECT set_config('pixelflow.tenant_scope', 'everyone', true)")
         arguments, named = hot.arguments(database)
-        database.execute("SELECT set_config('pixelflow.reach', %s, true)", (hot.reach,))
+        database.execute("SELECT set_config('pixelflow.tenant_scope', %s, true)", (hot.scope,))
         explaining = Explaining(database)
         if inspect.iscoroutinefunction(hot.function):
             await hot.function(ExplainingAsync(explaining), *arguments, **named)

@@ -34,7 +34,7 @@ def create(client: httpx.Client, key: str, body: Any = JOB) -> httpx.Response:  
 @pytest.fixture
 def operator(database_url: str) -> Any:  # noqa: ANN401
     with psycopg.connect(
-        database_url, autocommit=True, options="-c pixelflow.reach=everyone", row_factory=dict_row
+        database_url, autocommit=True, options="-c pixelflow.tenant_scope=everyone", row_factory=dict_row
     ) as connection:
         yield connection
 
@@ -268,7 +268,7 @@ async def test_old_keys_are_swept_away_and_young_ones_are_not(
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
     await _grow_old(database, user_id)
-    async with AsyncDatabase(database_url, max_connections=1, application="test", reach=EVERYONE) as everyones:
+    async with AsyncDatabase(database_url, max_connections=1, application="test", scope=EVERYONE) as everyones:
         assert await Sweeper(everyones, keep=timedelta(days=90)).run_once() >= 1
     for whose, left in ((user_id, False), (f"not-{user_id}", True)):
         async with database.connection(of_user(whose)) as connection:

@@ -29,7 +29,7 @@ class StalledStorage(ObjectStorage):
 async def _run() -> None:
     settings = load()
     url = settings.database_url.get_secret_value()
-    async with AsyncDatabase(url, max_connections=1, application="test", reach=EVERYONE) as database:
+    async with AsyncDatabase(url, max_connections=1, application="test", scope=EVERYONE) as database:
         await Remover(database, StalledStorage(settings), LocalFiles(())).run_once()
 
 

@@ -34,7 +34,7 @@ Less than Postgres' ``deadlock_timeout``: in a deadlock, the migration is the on
 """
 _SETTINGS = {
     # Row-level security also applies to the tables' owner: without this, a migration that changes rows finds none.
-    "pixelflow.reach": "everyone",
+    "pixelflow.tenant_scope": "everyone",
     # The server detects a killed client and stops. Otherwise it keeps the locks until a long statement ends.
     "client_connection_check_interval": "1s",
 }

@@ -33,7 +33,7 @@ from pixelflow.settings import Settings
 
 MAX_CONNECTIONS = 10
 MAX_LOOKUPS = 5
-"""Connections of their own for recognising keys: one statement each, which changes no connection's reach."""
+"""Connections of their own for recognising keys: one statement each, which changes no connection's tenant scope."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracing: Tracer) 
         settings.database_url.get_secret_value(),
         max_connections=MAX_CONNECTIONS,
         application="pixelflow-controller",
-        reach=EVERYONE,
+        scope=EVERYONE,
     )
     queue = JobQueue(settings.redis_url.get_secret_value())
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))

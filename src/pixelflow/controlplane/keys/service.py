@@ -47,7 +47,7 @@ class ApiKeys:
 
         Args:
             database: for what users do.
-            lookups: to recognise by; its connections reach nobody and stay so. None: ``database``.
+            lookups: to authenticate by; its connections' tenant scope is empty and never changes. None: ``database``.
         """
         self._database = database
         self._lookups = lookups or database

@@ -42,13 +42,13 @@ class KeyRow:
 async def find_valid(connection: AsyncConnection, key_id: str, *, stale: timedelta) -> ValidKey | None:
     """The key of that id, if it is in force; and whether its last use was noted longer than ``stale`` ago.
 
-    Needs no reach: the database's function takes that of this one row, and gives it back.
+    Works in any tenant scope: the database's function sets the scope of this one row, and restores the former one.
     """
     cursor = await connection.execute(
         f"""
         SELECT key_id, user_id, secret_hash, scopes, rate_limit, rate_limit_key,
                (last_used_at IS NULL OR last_used_at < now() - %(stale)s) AS last_use_is_stale
-        FROM shown_key(%(key_id)s) WHERE {_IN_FORCE}
+        FROM find_api_key(%(key_id)s) WHERE {_IN_FORCE}
         """,  # noqa: S608 - a fixed condition
         {"key_id": key_id, "stale": stale},
     )

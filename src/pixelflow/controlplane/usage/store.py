@@ -40,7 +40,7 @@ async def by_day(connection: AsyncConnection, *, user_id: str, since: datetime, 
 
 
 async def of_everyone_by_day(connection: AsyncConnection, *, since: datetime, until: datetime) -> dict[date, SumsRow]:
-    """As :func:`by_day`, of everybody within the connection's reach."""
+    """As :func:`by_day`, of all users in the connection's tenant scope."""
     cursor = await connection.execute(
         f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE {_IN_SPAN} GROUP BY day",  # noqa: S608 - as above
         {"since": since, "until": until},

@@ -255,16 +255,16 @@ CREATE INDEX attempts_by_age ON attempts (started_at);
 
 -- ── Row-level security ────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- The setting `pixelflow.reach` limits the rows that a connection can read and write, whatever its statements ask for:
+-- The setting `pixelflow.tenant_scope` limits the rows that a connection can read and write, whatever its statements ask for:
 -- `everyone`, `user:<user_id>`, `key:<key_id>`, or empty for none (docs/adr/0011-second-guard.md).
 --
 -- CASE, not OR: the planner estimates that an OR of comparisons with the owner's column matches hardly any row, and then
 -- sorts all jobs of a user instead of reading the newest twenty from the index. To be inlined, the function must be a single
 -- expression without a search path of its own.
-CREATE FUNCTION is_within_reach(owner text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE current_setting('pixelflow.reach', true)
+CREATE FUNCTION in_tenant_scope(owner text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE current_setting('pixelflow.tenant_scope', true)
                WHEN 'everyone' THEN true
-               ELSE 'user:' || owner = current_setting('pixelflow.reach', true)
+               ELSE 'user:' || owner = current_setting('pixelflow.tenant_scope', true)
            END;
 
 -- FORCE applies the policies to the owner of the tables, too: that is the role which PixelFlow connects as.
@@ -279,37 +279,37 @@ ALTER TABLE webhook_secrets  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY
 ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE removals         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 
-CREATE POLICY within_reach ON api_keys         USING (is_within_reach(user_id));
-CREATE POLICY within_reach ON jobs             USING (is_within_reach(user_id));
-CREATE POLICY within_reach ON usage_logs       USING (is_within_reach(user_id));
-CREATE POLICY within_reach ON events           USING (is_within_reach(user_id));
-CREATE POLICY within_reach ON deliveries       USING (is_within_reach(user_id));
-CREATE POLICY within_reach ON webhook_secrets  USING (is_within_reach(user_id));
-CREATE POLICY within_reach ON idempotency_keys USING (is_within_reach(user_id));
+CREATE POLICY in_tenant_scope ON api_keys         USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON jobs             USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON usage_logs       USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON events           USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON deliveries       USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON webhook_secrets  USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON idempotency_keys USING (in_tenant_scope(user_id));
 
 -- These tables have no user of their own. The policy of `jobs` applies within the subquery.
-CREATE POLICY within_reach ON attempts USING (
-    CASE current_setting('pixelflow.reach', true) WHEN 'everyone' THEN true
+CREATE POLICY in_tenant_scope ON attempts USING (
+    CASE current_setting('pixelflow.tenant_scope', true) WHEN 'everyone' THEN true
          ELSE EXISTS (SELECT FROM jobs WHERE jobs.job_id = attempts.job_id) END);
-CREATE POLICY within_reach ON outputs USING (
-    CASE current_setting('pixelflow.reach', true) WHEN 'everyone' THEN true
+CREATE POLICY in_tenant_scope ON outputs USING (
+    CASE current_setting('pixelflow.tenant_scope', true) WHEN 'everyone' THEN true
          ELSE EXISTS (SELECT FROM jobs WHERE jobs.job_id = outputs.job_id) END);
-CREATE POLICY within_reach ON removals USING (
-    CASE current_setting('pixelflow.reach', true) WHEN 'everyone' THEN true
+CREATE POLICY in_tenant_scope ON removals USING (
+    CASE current_setting('pixelflow.tenant_scope', true) WHEN 'everyone' THEN true
          ELSE EXISTS (SELECT FROM jobs WHERE jobs.job_id = removals.job_id) END);
 
 -- The user of a key is unknown until the key's row is read, so a scope of one key shows that row of `api_keys` only.
-CREATE POLICY shown ON api_keys FOR SELECT USING (current_setting('pixelflow.reach', true) = 'key:' || key_id);
-CREATE POLICY used ON api_keys FOR UPDATE USING (current_setting('pixelflow.reach', true) = 'key:' || key_id);
+CREATE POLICY select_by_key ON api_keys FOR SELECT USING (current_setting('pixelflow.tenant_scope', true) = 'key:' || key_id);
+CREATE POLICY update_by_key ON api_keys FOR UPDATE USING (current_setting('pixelflow.tenant_scope', true) = 'key:' || key_id);
 
 -- Returns the row of a key in one statement: sets the scope to that row, reads it, and restores the connection's scope
 -- (docs/adr/0027-a-key-is-found-by-a-function.md). It runs with the rights of its caller, so the policies apply to it. An error
 -- aborts the transaction, which also restores the scope.
-CREATE FUNCTION shown_key(shown text) RETURNS SETOF api_keys LANGUAGE plpgsql ROWS 1 AS $$
+CREATE FUNCTION find_api_key(key_id text) RETURNS SETOF api_keys LANGUAGE plpgsql ROWS 1 AS $$
 DECLARE
-    own text := coalesce(current_setting('pixelflow.reach', true), '');
+    former_scope text := coalesce(current_setting('pixelflow.tenant_scope', true), '');
 BEGIN
-    PERFORM set_config('pixelflow.reach', 'key:' || shown, true);
-    RETURN QUERY SELECT * FROM api_keys WHERE key_id = shown;
-    PERFORM set_config('pixelflow.reach', own, true);
+    PERFORM set_config('pixelflow.tenant_scope', 'key:' || key_id, true);
+    RETURN QUERY SELECT * FROM api_keys WHERE api_keys.key_id = find_api_key.key_id;
+    PERFORM set_config('pixelflow.tenant_scope', former_scope, true);
 END $$;
