@@ -54,24 +54,24 @@ TOGETHER = {*(f"retention_{name}_days" for name in ("source", "output", "job", "
 """Settings that ``check`` looks at."""
 
 
-def last_arrival(upload_url_seconds: float, lease_seconds: float) -> timedelta:
-    """How long after a job's end, or its erasure, files of it may still come in."""
+def upload_grace(upload_url_seconds: float, lease_seconds: float) -> timedelta:
+    """How long after a job's end or erasure its files may still arrive."""
     return timedelta(seconds=upload_url_seconds + lease_seconds) + SLOWEST_TRANSFER
 
 
-def check(settings: Mapping[str, Any], *, arrival: timedelta) -> None:
+def check(settings: Mapping[str, Any], *, upload_grace: timedelta) -> None:
     """Refuse what can't be together.
 
     Args:
         settings: those of ``TOGETHER``, by name.
-        arrival: how long after a job's end files of it may still come in.
+        upload_grace: how long after a job's end its files may still arrive.
 
     Raises:
         PydanticCustomError: why.
     """
     source, output, job, upload = (f"retention_{name}_days" for name in ("source", "output", "job", "upload"))
     for name in (source, output, job):
-        _check_least(name, settings[name], arrival, "files of a job that is over may still come in")
+        _check_least(name, settings[name], upload_grace, "files of a job that is over may still come in")
     _check_least(upload, settings[upload], timedelta(seconds=settings["upload_url_seconds"]), "the upload URL is valid")
     for name in (source, output):
         if (settings[name] or 0) > (settings[job] or _A_CENTURY):

@@ -240,13 +240,13 @@ class Settings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _keeps_what_is_needed(self) -> Settings:
-        setting_periods.check(self.model_dump(include=setting_periods.TOGETHER), arrival=self.last_arrival)
+        setting_periods.check(self.model_dump(include=setting_periods.TOGETHER), upload_grace=self.upload_grace)
         return self
 
     @property
-    def last_arrival(self) -> timedelta:
-        """How long after a job's end, or its erasure, files of it may still come in."""
-        return setting_periods.last_arrival(self.upload_url_seconds, self.lease_seconds)
+    def upload_grace(self) -> timedelta:
+        """How long after a job's end or erasure its files may still arrive."""
+        return setting_periods.upload_grace(self.upload_url_seconds, self.lease_seconds)
 
     @property
     def public_endpoint_url(self) -> str:

@@ -136,7 +136,7 @@ def test_the_controller_tells_of_the_database_and_of_deliveries(run: Run) -> Non
     assert run.controller.by("outcome", "pixelflow_webhook_deliveries_total") == {"retried": 1, "delivered": 1}
     assert run.controller.has("pixelflow_queue_oldest_seconds")
     assert run.controller("pixelflow_queue_oldest_seconds") == 0
-    loops = {"relay", "rescuer", "pruner", "expirer", "remover", "sweeper", "courier", "census"}
+    loops = {"relay", "rescuer", "gc_files", "gc_rows", "courier", "census"}
     assert loops <= set(run.controller.by("loop", "pixelflow_controller_rounds_total"))
     assert set(run.controller.by("outcome", "pixelflow_controller_rounds_total")) <= {"done", "idle"}
 

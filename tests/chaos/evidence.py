@@ -67,7 +67,10 @@ def collect(stage: Stage) -> Evidence:
     """Read the tables and list the bucket."""
     with open_database(stage) as connection:
         tables = {table: _by_job(connection, table, order) for table, order in TABLES.items()}
-        rows = connection.execute("SELECT * FROM jobs ORDER BY created_at").fetchall()
+        rows = connection.execute(
+            "SELECT *, EXISTS (SELECT FROM pending_deletions AS p WHERE p.job_id = jobs.job_id AND kind = 'job')"
+            " AS awaits_deletion FROM jobs ORDER BY created_at"
+        ).fetchall()
     jobs = {str(row["job_id"]): JobEvidence(row, *(tables[name][row["job_id"]] for name in tables)) for row in rows}
     stray = sum(str(job_id) not in jobs for job_id in tables["usage_logs"])
     objects = {meta["path"]: meta["size"] for batch in bucket(stage).list() for meta in batch}
@@ -98,7 +101,7 @@ def bucket(stage: Stage) -> S3Store:
 _UNSETTLED = """
     SELECT (SELECT count(*) FROM jobs WHERE status IN ('queued', 'processing')) AS jobs,
            (SELECT count(*) FROM events WHERE status = 'pending') AS events,
-           (SELECT count(*) FROM jobs WHERE purge_at <= now()) AS erasures
+           (SELECT count(*) FROM pending_deletions WHERE kind = 'job' AND due_at <= now()) AS erasures
 """
 
 

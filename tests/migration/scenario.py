@@ -39,7 +39,7 @@ async def run(record: Recorder) -> None:
     await _usage(record)
     await _stats(record)
     await _erasure(record, done)
-    await record.call("retention.history_store.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
+    await record.call("retention.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
 
 
 async def _keys(record: Recorder) -> None:
@@ -127,17 +127,17 @@ async def _job_that_expires(record: Recorder) -> None:
     job_id = await _created(record, webhook_url="https://client.example/hook")
     await _queue(record, job_id)
     await _succeed(record, await _claimed(record, job_id))
-    await record.call("retention.expiry_store.expire_sources", EVERYONE, **old)
-    await record.call("retention.expiry_store.expire_outputs", EVERYONE, **old)
-    for _ in ("source", "output"):
-        removals = await record.call("retention.removals_store.take", EVERYONE, patience=DAY, limit=1)
-        await record.call("retention.removals_store.strike_out", EVERYONE, removals)
+    await record.call("retention.expire_sources", EVERYONE, **old)
+    await record.call("retention.expire_outputs", EVERYONE, **old)
+    for kind in ("source", "output"):
+        deletions = await record.call("retention.lease_deletions", EVERYONE, kind=kind, lease=DAY, limit=1)
+        await record.call("retention.complete_deletions", EVERYONE, deletions)
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     event = await _leased_event(record, now() + timedelta(hours=1))
     await record.call("webhooks.forget", EVERYONE, event.event_id)
-    await record.call("retention.expiry_store.delete_jobs", EVERYONE, **old)
+    await record.call("retention.delete_jobs", EVERYONE, **old)
     await _created(record)
-    await record.call("retention.expiry_store.lock_never_started", EVERYONE, **old)
+    await record.call("retention.lock_never_started", EVERYONE, **old)
 
 
 async def _job_that_succeeds(record: Recorder) -> UUID:
@@ -193,7 +193,7 @@ async def _webhooks(record: Recorder) -> None:
     event = await _leased_event(record, later)
     await record.call("webhooks.record", EVERYONE, event, _attempt(later, "delivered", next_try_at=None))
     await record.call("webhooks.deliveries_store.list_newest", MINE, job_id=event.job_id, user_id=USER, limit=9)
-    await record.call("retention.history_store.delete_events", EVERYONE, age=-DAY, limit=9)
+    await record.call("retention.delete_events", EVERYONE, age=-DAY, limit=9)
 
 
 async def _leased_event(record: Recorder, at: datetime) -> LeasedEvent:
@@ -227,6 +227,6 @@ async def _usage(record: Recorder) -> None:
 
 async def _erasure(record: Recorder, job_id: UUID) -> None:
     await record.call("jobs.transitions.erase", MINE, job_id=job_id, user_id=USER)
-    await record.call("retention.erasure_store.take", EVERYONE, patience=MINUTE, limit=9)
-    await record.call("retention.erasure_store.postpone", EVERYONE, job_id, until=now() + DAY)
-    await record.call("retention.erasure_store.remove", EVERYONE, job_id)
+    await record.call("retention.lease_deletions", EVERYONE, kind="job", lease=MINUTE, limit=9)
+    await record.call("retention.complete_erasures", EVERYONE, [job_id], upload_grace=DAY)
+    await record.call("retention.complete_erasures", EVERYONE, [job_id], upload_grace=timedelta(0))

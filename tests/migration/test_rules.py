@@ -29,7 +29,7 @@ def test_a_migration_keeps_to_the_rules(name: str) -> None:
         "ALTER TABLE api_keys ADD COLUMN a int CHECK (a >= 1), ADD CHECK ((a IS NULL) = (b IS NULL));",
         "ALTER TABLE jobs SET (autovacuum_vacuum_scale_factor = 0.02);",
         f"LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE; LOCK TABLE events; ALTER TABLE jobs ADD COLUMN a text; {TRIGGER}",
-        "INSERT INTO removals (job_id) SELECT job_id FROM jobs ON CONFLICT DO NOTHING;",
+        "INSERT INTO pending_deletions (job_id) SELECT job_id FROM jobs ON CONFLICT DO NOTHING;",
         "-- DROP TABLE jobs\nCREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ DELETE FROM jobs; SELECT 1 $$;",
         "-- transactional: false\nDROP INDEX CONCURRENTLY IF EXISTS i;\nCREATE INDEX CONCURRENTLY i ON jobs (status);",
     ],

@@ -80,9 +80,11 @@ _REST = (
        UPDATE events SET status = 'pending', tries = 3, url = 'https://gone' || n || '.example/done',
               next_try_at = CASE WHEN n <= %(due)s THEN now() - interval '1 s' ELSE now() + n * interval '10 s' END
        FROM newest WHERE newest.event_id = events.event_id""",
-    """WITH erased AS (SELECT job_id FROM jobs WHERE status = 'canceled' ORDER BY created_at DESC LIMIT 20)
-       UPDATE jobs SET erased_at = now(), purge_at = now() + (ascii(source_sha256) %% 2) * interval '1 day'
-       FROM erased WHERE jobs.job_id = erased.job_id""",
+    """WITH canceled AS (SELECT job_id FROM jobs WHERE status = 'canceled' ORDER BY created_at DESC LIMIT 20),
+            erased AS (UPDATE jobs SET erased_at = now() FROM canceled WHERE jobs.job_id = canceled.job_id
+                       RETURNING jobs.job_id, source_sha256)
+       INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
+       SELECT job_id, 'job', 0, now() + (ascii(source_sha256) %% 2) * interval '1 day' FROM erased""",
     """WITH lost AS (SELECT job_id FROM jobs WHERE status = 'processing' LIMIT 5)
        UPDATE jobs SET lease_until = now() - interval '1 s' FROM lost WHERE jobs.job_id = lost.job_id""",
     """WITH unsent AS (SELECT job_id FROM jobs WHERE status = 'queued' LIMIT 50)

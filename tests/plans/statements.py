@@ -22,7 +22,7 @@ from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.queue import store as queue_store
-from pixelflow.controlplane.retention import erasure_store
+from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import store as webhooks_store
 from pixelflow.controlplane.webhooks.dispatcher import BOUNDS, IN_HAND
@@ -193,15 +193,22 @@ def _of_lists() -> list[Hot]:
 def _of_loops() -> list[Hot]:
     relay, lost = _named(stale=15 * _MINUTE, limit=100), _named(limit=100, exhausted="x")
     bounded = _named(now=datetime.now(UTC), lease=_MINUTE, bounds=BOUNDS, limit=IN_HAND)
-    prune, sweep = _named(patience=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
+    erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     by_host_and_time = ["events_due", "events_pending"]
     return [
         Hot("relay takes", queue_store.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
         Hot("unsend 20", queue_store.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
         Hot("rescuer takes", transitions.reap_expired, EVERYONE, lost, ["jobs_leased"], 300),
         Hot("courier takes", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
-        Hot("pruner takes", erasure_store.take, EVERYONE, prune, ["jobs_to_purge"], 400),
-        Hot("sweeper deletes", idempotency_store.delete_expired, EVERYONE, sweep, ["idempotency_keys_by_age"], 40),
+        Hot(
+            "lease deletions",
+            retention_store.lease_deletions,
+            EVERYONE,
+            erased,
+            ["pending_deletions_due"],
+            400,
+        ),
+        Hot("delete old keys", idempotency_store.delete_expired, EVERYONE, old, ["idempotency_keys_by_age"], 40),
     ]
 
 

@@ -102,7 +102,7 @@ async def _all_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     """Every row of the user's, in every table."""
     rows = {}
     for table in sorted(OF_USERS):
-        is_of_job = table in {"attempts", "outputs", "removals"}
+        is_of_job = table in {"attempts", "outputs", "pending_deletions"}
         owned = "job_id IN (SELECT job_id FROM jobs WHERE user_id = %s)" if is_of_job else "user_id = %s"
         query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} t WHERE {}").format(sql.Identifier(table), sql.SQL(owned))
         cursor = await connection.execute(query, (user_id,))

@@ -20,7 +20,8 @@ from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, of_use
 from pixelflow.contracts.errors import IdempotencyInProgressError, NotFoundError
 from pixelflow.controlplane.idempotency import store
 from pixelflow.controlplane.idempotency.service import KEEP, Claim, Idempotency, IdempotentRequest, StoredResponse
-from pixelflow.controlplane.retention.sweeper import Sweeper
+from pixelflow.controlplane.retention.gc import RowCollector
+from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.settings import Settings
 
 NewClient = Callable[[], httpx.Client]
@@ -262,14 +263,16 @@ async def test_a_key_is_free_again_after_a_day(database: AsyncDatabase, user_id:
     assert second.resource_id != first.resource_id
 
 
-async def test_old_keys_are_swept_away_and_young_ones_are_not(
+async def test_only_old_keys_are_deleted(
     database_url: str, database: AsyncDatabase, add_rows: AddRows, user_id: str
 ) -> None:
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
     await _grow_old(database, user_id)
+    century = timedelta(days=36_500)
+    periods = RetentionPeriods(source=None, output=None, job=None, upload=century, history=century)
     async with AsyncDatabase(database_url, max_connections=1, application="test", scope=EVERYONE) as everyones:
-        assert await Sweeper(everyones, keep=timedelta(days=90)).run_once() >= 1
+        assert await RowCollector(everyones, periods).run_once() >= 1
     for whose, left in ((user_id, False), (f"not-{user_id}", True)):
         async with database.connection(of_user(whose)) as connection:
             assert (await store.find(connection, user_id=whose, key="k") is not None) is left

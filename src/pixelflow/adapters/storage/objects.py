@@ -135,7 +135,7 @@ class ObjectStorage:
             async for _ in obstore.list(self._asked, "uploads/ping"):
                 break
 
-    # ── For the pruner and the remover ───────────────────────────────────────────────────────────
+    # ── For the garbage collector ────────────────────────────────────────────────────────────────
 
     async def remove_job(self, job_id: UUID) -> int:
         """Remove the source and the outputs of all attempts of a job; returns how many objects that were.

@@ -26,11 +26,8 @@ from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
 from pixelflow.controlplane.queue.relay import Relay
-from pixelflow.controlplane.retention.expirer import Expirer
+from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.controlplane.retention.pruner import Pruner
-from pixelflow.controlplane.retention.remover import Remover
-from pixelflow.controlplane.retention.sweeper import Sweeper
 from pixelflow.controlplane.stats import collector
 from pixelflow.controlplane.stats.collector import StatsCollector
 from pixelflow.controlplane.webhooks.dispatcher import DispatcherInputs, WebhookDispatcher
@@ -41,7 +38,7 @@ PAUSE_SECONDS = 1.0
 COURIER_PAUSE_SECONDS = 0.25
 """Shorter: it is what a receiver waits for after the end of a job."""
 RETENTION_PAUSE_SECONDS = 60.0
-"""Nobody waits for what is removed after days."""
+"""Retention periods are days, so expiry may be late by a minute."""
 MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
@@ -96,10 +93,13 @@ async def _repeat_all(
     tracing: Tracer,
     stop: asyncio.Event,
 ) -> None:
-    objects, local_files, periods = (
-        ObjectStorage(settings),
+    objects, periods = ObjectStorage(settings), RetentionPeriods.of(settings)
+    files = FileCollector(
+        database,
+        objects,
         LocalFiles(settings.local_roots),
-        RetentionPeriods.of(settings),
+        upload_grace=settings.upload_grace,
+        removed=metrics.removed,
     )
     secrets = WebhookSecrets(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
     shown = JobQueries(settings, database=database, objects=objects)
@@ -108,10 +108,8 @@ async def _repeat_all(
     loops: list[tuple[LoopBody, float]] = [
         (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
         (LeaseReaper(database, expired=metrics.lease_expired), PAUSE_SECONDS),
-        (Pruner(database, objects, local_files, arrivals=settings.last_arrival), PAUSE_SECONDS),
-        (Expirer(database, periods, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (Remover(database, objects, local_files, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (Sweeper(database, keep=periods.history, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
+        (files, PAUSE_SECONDS),
+        (RowCollector(database, periods, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
         (courier, COURIER_PAUSE_SECONDS),
         (StatsCollector(database, metrics.counted, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
     ]

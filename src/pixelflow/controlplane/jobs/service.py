@@ -185,7 +185,7 @@ class JobService:
         return job
 
     async def erase(self, user_id: str, job_id: UUID) -> None:
-        """Make the job and all that is personal about it disappear at once, its files within seconds, by the pruner.
+        """Delete the job and its personal data at once, and its files within seconds, by the garbage collector.
 
         Raises:
             NotFoundError: the user has no such job.

@@ -66,9 +66,8 @@ CREATE TABLE jobs (
     -- From these times on, the job's owner can't use the files, even if the objects still exist.
     source_expired_at  timestamptz,
     outputs_expired_at timestamptz,
-    -- An erased job is a tombstone: invisible to its owner, its files are due for removal at `purge_at`.
+    -- An erased job is a tombstone: invisible to its owner, and deleted when no more files of it can arrive.
     erased_at timestamptz,
-    purge_at  timestamptz,
 
     CHECK (status <> 'queued' OR (run_at IS NOT NULL AND task_id IS NOT NULL)),
     CHECK ((status = 'processing') = (lease_until IS NOT NULL)),
@@ -217,29 +216,34 @@ CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job_id) WHERE job_id I
 
 -- ── Retention ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-CREATE TABLE removals (
+-- Files to be deleted (docs/adr/0030-one-table-of-pending-deletions.md):
+--   job     all files of an erased job, at once and again when no more can arrive; then the job's row
+--   source  the uploaded source of a job
+--   output  the outputs of a job
+--   orphan  everything that an attempt stored which did not succeed
+CREATE TABLE pending_deletions (
     job_id  uuid NOT NULL REFERENCES jobs ON DELETE CASCADE,
-    kind    text NOT NULL CHECK (kind IN ('source', 'output', 'orphan')),
-    attempt bigint NOT NULL,  -- whose files; 0 for a source
+    kind    text NOT NULL CHECK (kind IN ('job', 'source', 'output', 'orphan')),
+    attempt bigint NOT NULL,  -- for outputs and orphans; otherwise 0
     due_at  timestamptz NOT NULL,
     PRIMARY KEY (job_id, kind, attempt)
 );
-CREATE INDEX removals_due ON removals (due_at);
-CREATE INDEX jobs_to_purge ON jobs (purge_at) WHERE purge_at IS NOT NULL;
+-- By kind: the files of erased jobs must not wait behind the backlog of another kind.
+CREATE INDEX pending_deletions_due ON pending_deletions (kind, due_at);
 
 -- No output row names the files of an attempt that did not succeed. A trigger records them in the statement that ends the
 -- attempt. They are due when the worker, which may still be running, can store nothing any more: after the longest lease that
 -- the settings allow, and the slowest transfer, an hour each.
-CREATE FUNCTION remove_orphans() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION add_orphan_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO removals (job_id, kind, attempt, due_at)
+    INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
     VALUES (NEW.job_id, 'orphan', NEW.attempt, now() + interval '2 hours')
     ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
-CREATE TRIGGER attempts_remove_orphans AFTER UPDATE OF outcome ON attempts FOR EACH ROW
+CREATE TRIGGER attempts_add_orphan_deletion AFTER UPDATE OF outcome ON attempts FOR EACH ROW
     WHEN (NEW.outcome <> 'succeeded' AND NEW.outcome IS DISTINCT FROM OLD.outcome)
-    EXECUTE FUNCTION remove_orphans();
+    EXECUTE FUNCTION add_orphan_deletion();
 
 -- Each of these contains the rows that have yet to expire, oldest first; expired rows leave the index.
 CREATE INDEX jobs_never_started ON jobs (created_at) WHERE status = 'created';
@@ -268,24 +272,24 @@ CREATE FUNCTION in_tenant_scope(owner text) RETURNS boolean LANGUAGE sql STABLE 
            END;
 
 -- FORCE applies the policies to the owner of the tables, too: that is the role which PixelFlow connects as.
-ALTER TABLE api_keys         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE jobs             ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE attempts         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE outputs          ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE usage_logs       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE events           ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE deliveries       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE webhook_secrets  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE removals         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE api_keys          ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE jobs              ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE attempts          ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE outputs           ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE usage_logs        ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE events            ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE deliveries        ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE webhook_secrets   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE idempotency_keys  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE pending_deletions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 
-CREATE POLICY in_tenant_scope ON api_keys         USING (in_tenant_scope(user_id));
-CREATE POLICY in_tenant_scope ON jobs             USING (in_tenant_scope(user_id));
-CREATE POLICY in_tenant_scope ON usage_logs       USING (in_tenant_scope(user_id));
-CREATE POLICY in_tenant_scope ON events           USING (in_tenant_scope(user_id));
-CREATE POLICY in_tenant_scope ON deliveries       USING (in_tenant_scope(user_id));
-CREATE POLICY in_tenant_scope ON webhook_secrets  USING (in_tenant_scope(user_id));
-CREATE POLICY in_tenant_scope ON idempotency_keys USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON api_keys          USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON jobs              USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON usage_logs        USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON events            USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON deliveries        USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON webhook_secrets   USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON idempotency_keys  USING (in_tenant_scope(user_id));
 
 -- These tables have no user of their own. The policy of `jobs` applies within the subquery.
 CREATE POLICY in_tenant_scope ON attempts USING (
@@ -294,9 +298,9 @@ CREATE POLICY in_tenant_scope ON attempts USING (
 CREATE POLICY in_tenant_scope ON outputs USING (
     CASE current_setting('pixelflow.tenant_scope', true) WHEN 'everyone' THEN true
          ELSE EXISTS (SELECT FROM jobs WHERE jobs.job_id = outputs.job_id) END);
-CREATE POLICY in_tenant_scope ON removals USING (
+CREATE POLICY in_tenant_scope ON pending_deletions USING (
     CASE current_setting('pixelflow.tenant_scope', true) WHEN 'everyone' THEN true
-         ELSE EXISTS (SELECT FROM jobs WHERE jobs.job_id = removals.job_id) END);
+         ELSE EXISTS (SELECT FROM jobs WHERE jobs.job_id = pending_deletions.job_id) END);
 
 -- The user of a key is unknown until the key's row is read, so a scope of one key shows that row of `api_keys` only.
 CREATE POLICY select_by_key ON api_keys FOR SELECT USING (current_setting('pixelflow.tenant_scope', true) = 'key:' || key_id);
