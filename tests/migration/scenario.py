@@ -228,5 +228,5 @@ async def _usage(record: Recorder) -> None:
 async def _erasure(record: Recorder, job_id: UUID) -> None:
     await record.call("jobs.transitions.erase", MINE, job_id=job_id, user_id=USER)
     await record.call("retention.lease_deletions", EVERYONE, kind="job", lease=MINUTE, limit=9)
-    await record.call("retention.complete_erasures", EVERYONE, [job_id], upload_grace=DAY)
-    await record.call("retention.complete_erasures", EVERYONE, [job_id], upload_grace=timedelta(0))
+    await record.call("retention.complete_erasures", EVERYONE, [job_id], lease=MINUTE, upload_grace=DAY)
+    await record.call("retention.complete_erasures", EVERYONE, [job_id], lease=MINUTE, upload_grace=timedelta(0))

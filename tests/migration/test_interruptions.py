@@ -171,7 +171,7 @@ def test_a_table_in_use_for_too_long_is_an_error_and_the_files_before_stay_appli
         held(url, "SELECT count(*) FROM jobs"),
         pytest.raises(StoreUnavailableError, match="9002-region needs a table"),
     ):
-        migrate(url, migrations=with_more, patience=0)
+        migrate(url, migrations=with_more, retry_seconds=0)
     assert migrate(url, migrations=with_more) == ["9002-region"]
 
 

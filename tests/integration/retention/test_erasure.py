@@ -22,6 +22,7 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest
 from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.gc import LEASE, FileCollector
 from pixelflow.settings import Settings
 
@@ -172,6 +173,19 @@ async def test_a_deletion_that_is_late_deletes_the_row_at_once(scene: Scene) -> 
     await scene.jobs.erase(USER, created.job_id)
     scene.eye.execute("UPDATE jobs SET erased_at = erased_at - interval '1 day'")
     assert [await scene.collector().run_once(), await scene.collector().run_once()] == [1, 0]
+    assert (scene.keys(created), scene.row(created)) == ([], None)
+
+
+async def test_files_that_arrive_during_a_deletion_before_the_grace_period_ends_are_deleted(scene: Scene) -> None:
+    created = await scene.create()
+    await scene.jobs.erase(USER, created.job_id)
+    async with scene.database.connection() as connection:
+        await store.lease_deletions(connection, kind="job", lease=LEASE, limit=1)
+        scene.pass_time(timedelta(seconds=10))
+        scene.upload(created)
+        scene.eye.execute("UPDATE jobs SET erased_at = now() - %s", (GRACE + timedelta(seconds=5),))
+        await store.complete_erasures(connection, [created.job_id], lease=LEASE, upload_grace=GRACE)
+    assert await scene.collector().run_once() == 1
     assert (scene.keys(created), scene.row(created)) == ([], None)
 
 

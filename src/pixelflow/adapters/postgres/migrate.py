@@ -21,12 +21,12 @@ import psycopg
 from pixelflow.contracts.errors import StoreUnavailableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-PATIENCE = 120.0
-"""Seconds during which each file retries to lock a table that other clients use."""
+LOCK_RETRY_SECONDS = 120.0
+"""How long each file retries to lock a table that other clients use."""
 
 _LOCK = 0x50_49_58_45_4C  # "PIXEL"; any number that no other client of this database uses
 _LOCK_POLL_SECONDS = 0.2
-_RETRY_SECONDS = 2.0
+_RETRY_PAUSE_SECONDS = 2.0
 _LOCK_TIMEOUT = "500ms"
 """Clients that need a table queue behind a migration that waits for it, so the wait is short and they get their turn.
 
@@ -73,13 +73,15 @@ class _Migration:
         return [each for each in re.split(rb";[ \t]*$", self.text, flags=re.MULTILINE) if each.strip()]
 
 
-def migrate(database_url: str, *, migrations: Path = MIGRATIONS, patience: float = PATIENCE) -> list[str]:
+def migrate(
+    database_url: str, *, migrations: Path = MIGRATIONS, retry_seconds: float = LOCK_RETRY_SECONDS
+) -> list[str]:
     """Apply the missing files and return their names. Idempotent; concurrent calls wait for each other.
 
     Args:
         database_url: URL of the database.
         migrations: folder of the SQL files.
-        patience: seconds during which each file retries to lock a table that other clients use.
+        retry_seconds: how long each file retries to lock a table that other clients use.
 
     Raises:
         StoreUnavailableError: the database can't be reached, its URL is not valid, a table was in use for too long, or
@@ -88,7 +90,7 @@ def migrate(database_url: str, *, migrations: Path = MIGRATIONS, patience: float
     try:
         with _connect(database_url) as connection:
             _acquire_lock(connection)
-            return _apply_missing(connection, migrations, patience)
+            return _apply_missing(connection, migrations, retry_seconds)
     except psycopg.OperationalError as error:
         raise StoreUnavailableError("Postgres can't be reached") from error
 
@@ -110,7 +112,7 @@ def _acquire_lock(connection: psycopg.Connection) -> None:
         time.sleep(_LOCK_POLL_SECONDS)
 
 
-def _apply_missing(connection: psycopg.Connection, folder: Path, patience: float) -> list[str]:
+def _apply_missing(connection: psycopg.Connection, folder: Path, retry_seconds: float) -> list[str]:
     for name, value in _SETTINGS.items():
         _set(connection, name, value)
     applied = _read_record(connection)
@@ -118,7 +120,7 @@ def _apply_missing(connection: psycopg.Connection, folder: Path, patience: float
     _check_unchanged(migrations, applied)
     missing = [migration for migration in migrations if migration.name not in applied]
     for migration in missing:
-        _apply_with_retries(connection, migration, time.monotonic() + patience)
+        _apply_with_retries(connection, migration, time.monotonic() + retry_seconds)
     return [migration.name for migration in missing]
 
 
@@ -151,7 +153,7 @@ def _apply_with_retries(connection: psycopg.Connection, migration: _Migration, d
                 raise StoreUnavailableError(
                     f"{migration.name} needs a table that has been in use for too long; try again"
                 ) from error
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(_RETRY_PAUSE_SECONDS)
         else:
             return
 

@@ -215,7 +215,7 @@ class FileCollector:
         async with self._database.connection() as connection:
             if kind is DeletionKind.JOB:
                 erased = [each.job_id for each in deletions]
-                await store.complete_erasures(connection, erased, upload_grace=self._upload_grace)
+                await store.complete_erasures(connection, erased, lease=LEASE, upload_grace=self._upload_grace)
             else:
                 await store.complete_deletions(connection, deletions)
 

@@ -221,22 +221,25 @@ async def complete_deletions(connection: AsyncConnection, deletions: Sequence[Pe
     )
 
 
-async def complete_erasures(connection: AsyncConnection, job_ids: Sequence[UUID], *, upload_grace: timedelta) -> None:
+async def complete_erasures(
+    connection: AsyncConnection, job_ids: Sequence[UUID], *, lease: timedelta, upload_grace: timedelta
+) -> None:
     """Delete the rows of erased jobs, whose files are deleted; the rows that users are billed by stay. Idempotent.
 
-    Until ``upload_grace`` after the erasure, files may still arrive: the row stays, and the files are due for deletion
-    once more at that time.
+    Until ``upload_grace`` after the erasure, files may still arrive. If the deletion was leased (for ``lease``) before
+    that time, the row stays, and the files are due for deletion once more at that time.
     """
     await connection.execute(
         """
         WITH erased AS (
-            SELECT job_id, erased_at + %(upload_grace)s AS last_arrival FROM jobs
-            WHERE job_id = ANY(%(job_ids)s) AND erased_at IS NOT NULL
+            SELECT jobs.job_id, erased_at + %(upload_grace)s AS last_arrival, due_at - %(lease)s AS leased_at
+            FROM jobs JOIN pending_deletions AS pending ON pending.job_id = jobs.job_id AND kind = 'job'
+            WHERE jobs.job_id = ANY(%(job_ids)s) AND erased_at IS NOT NULL
         ), postponed AS (
             UPDATE pending_deletions AS pending SET due_at = last_arrival FROM erased
-            WHERE pending.job_id = erased.job_id AND kind = 'job' AND last_arrival > now()
+            WHERE pending.job_id = erased.job_id AND kind = 'job' AND last_arrival > leased_at
         )
-        DELETE FROM jobs USING erased WHERE jobs.job_id = erased.job_id AND last_arrival <= now()
+        DELETE FROM jobs USING erased WHERE jobs.job_id = erased.job_id AND last_arrival <= leased_at
         """,
-        {"job_ids": list(job_ids), "upload_grace": upload_grace},
+        {"job_ids": list(job_ids), "lease": lease, "upload_grace": upload_grace},
     )
