@@ -133,18 +133,18 @@ CREATE TABLE events (
     user_id    text NOT NULL,
     type       text NOT NULL CHECK (type IN ('job.completed', 'job.failed', 'job.canceled')),
     url        text NOT NULL,
-    -- The host of the URL, without its port. Concurrent deliveries are limited per host.
-    host       text NOT NULL
-               GENERATED ALWAYS AS (coalesce(substring(lower(url) FROM '^[a-z]+://(\[[^]]*\]|[^/:?#]*)'), '')) STORED,
     created_at timestamptz NOT NULL DEFAULT now(),
 
     -- Scheduling. A pending event is due at `next_try_at`; a dispatcher holds it until `lease_until`. Each replay increments
     -- `generation`: the outcome of an attempt that began before the replay is ignored.
     status      text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'exhausted', 'refused')),
     tries       integer NOT NULL DEFAULT 0,
-    generation  integer NOT NULL DEFAULT 0,
     next_try_at timestamptz NOT NULL DEFAULT now(),
     lease_until timestamptz,
+    -- The host of the URL, without its port. Concurrent deliveries are limited per host.
+    host        text NOT NULL
+                GENERATED ALWAYS AS (coalesce(substring(lower(url) FROM '^[a-z]+://(\[[^]]*\]|[^/:?#]*)'), '')) STORED,
+    generation  integer NOT NULL DEFAULT 0,
     UNIQUE (job_id, run, type)
 );
 CREATE INDEX events_pending ON events (host, next_try_at) WHERE status = 'pending';
