@@ -99,7 +99,7 @@ class Scene:
         """Claim the job as a worker, and release it."""
         job = self.claim(job_id)
         delay = timedelta(0)
-        assert worker_store.hand_back(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
+        assert worker_store.release(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
         return job_id
 
     def age(self, job_id: UUID, **by: float) -> UUID:
@@ -148,7 +148,7 @@ class Scene:
     def rows(self, **days: float) -> RowCollector:
         """The collector of rows, with these retention periods."""
         used = self.settings.model_copy(update={f"retention_{name}_days": value for name, value in days.items()})
-        return RowCollector(self.database, RetentionPeriods.of(used), removed=self.count_removed)
+        return RowCollector(self.database, RetentionPeriods.of(used), on_removed=self.count_removed)
 
     def files(self, objects: ObjectStorage | None = None, **settings: object) -> FileCollector:
         """The collector of files, with these settings."""
@@ -158,7 +158,7 @@ class Scene:
             objects or ObjectStorage(used),
             LocalFiles(used.local_roots),
             upload_grace=used.upload_grace,
-            removed=self.count_removed,
+            on_removed=self.count_removed,
         )
 
     async def run(self, **days: float) -> int:
@@ -175,7 +175,7 @@ def scene(quiet: Settings, async_database: AsyncDatabase, connection: Connection
     connection.execute("TRUNCATE idempotency_keys")
     update = {"local_roots": (tmp_path,), "retention_source_days": 10.0, "retention_output_days": 20.0}
     settings = quiet.model_copy(update=update)
-    bucket = ObjectStorage(settings)._moved
+    bucket = ObjectStorage(settings)._transfer_store
     obstore.delete(bucket, [meta["path"] for batch in obstore.list(bucket) for meta in batch])
     yield Scene(settings, async_database, connection, bucket, tmp_path)
     connection.execute("TRUNCATE jobs, usage_logs, idempotency_keys CASCADE")

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -24,7 +24,6 @@ from pixelflow.contracts.errors import DependencyError
 from pixelflow.contracts.jobs import SourceType
 from pixelflow.controlplane.controller.metrics import RemovedKind
 from pixelflow.controlplane.idempotency import store as idempotency_store
-from pixelflow.controlplane.idempotency.service import KEEP
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.periods import RetentionPeriods
@@ -61,14 +60,14 @@ class Pass(Protocol):
 class RowCollector:
     """Erases never-started jobs, expires sources and outputs, and deletes old rows."""
 
-    name: ClassVar[str] = "gc_rows"
+    name = "gc_rows"
 
     def __init__(
-        self, database: AsyncDatabase, periods: RetentionPeriods, *, removed: Report = lambda *_: None
+        self, database: AsyncDatabase, periods: RetentionPeriods, *, on_removed: Report = lambda *_: None
     ) -> None:
         self._database = database
         self._periods = periods
-        self._removed = removed
+        self._on_removed = on_removed
 
     async def run_once(self) -> int:
         """Run each pass on a batch; returns the number of jobs and rows that it changed or deleted.
@@ -107,7 +106,7 @@ class RowCollector:
     async def _delete_old_rows(self) -> int:
         history = self._periods.history
         async with self._database.connection() as connection:
-            keys = await idempotency_store.delete_expired(connection, keep=KEEP, limit=ROW_BATCH)
+            keys = await idempotency_store.delete_expired(connection, keep=idempotency_store.KEEP, limit=ROW_BATCH)
             events = await store.delete_events(connection, age=history, limit=ROW_BATCH)
             attempts = await store.delete_attempts(connection, age=history, limit=ROW_BATCH)
         counts = {
@@ -124,7 +123,7 @@ class RowCollector:
     def _report(self, counts: dict[RemovedKind, int]) -> None:
         for kind, count in counts.items():
             if count:
-                self._removed(kind, count)
+                self._on_removed(kind, count)
 
 
 @dataclass
@@ -138,7 +137,7 @@ class _Result:
 class FileCollector:
     """Deletes the files of pending deletions, those of erased jobs first."""
 
-    name: ClassVar[str] = "gc_files"
+    name = "gc_files"
 
     def __init__(
         self,
@@ -147,7 +146,7 @@ class FileCollector:
         local_files: LocalFiles,
         *,
         upload_grace: timedelta,
-        removed: Report = lambda *_: None,
+        on_removed: Report = lambda *_: None,
     ) -> None:
         """Create the collector.
 
@@ -156,13 +155,13 @@ class FileCollector:
             objects: object storage.
             local_files: files under the local roots.
             upload_grace: how long after its erasure a job's files may still arrive.
-            removed: called with the number of removed files.
+            on_removed: called with the number of removed files.
         """
         self._database = database
         self._objects = objects
         self._local_files = local_files
         self._upload_grace = upload_grace
-        self._removed = removed
+        self._on_removed = on_removed
 
     async def run_once(self) -> int:
         """Run a pass for each kind on a batch of deletions; returns how many deletions there were.
@@ -175,7 +174,7 @@ class FileCollector:
             due = await self._lease(kind)
             result = await self._delete_all(kind, due)
             if result.files and kind is not DeletionKind.JOB:
-                self._removed(RemovedKind(kind), result.files)
+                self._on_removed(RemovedKind(kind), result.files)
                 _log.info("files deleted", kind=kind, files=result.files)
             total += len(due)
             failures += result.failures
