@@ -50,7 +50,7 @@ def worker_paused(service: Stack) -> Iterator[None]:
 
 def rows(service: Stack, query: str, job_id: str) -> list[dict[str, Any]]:
     """The row of a job of any user."""
-    everything = "-c pixelflow.reach=everyone"
+    everything = "-c pixelflow.tenant_scope=everyone"
     with psycopg.connect(database_url(service), options=everything, row_factory=dict_row) as connection:
         return connection.execute(query, {"job_id": job_id}).fetchall()
 

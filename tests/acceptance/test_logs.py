@@ -73,7 +73,7 @@ def _lose_a_lease(stack: Stack, client: httpx.Client) -> str:
 def _expire_a_lease(stack: Stack, client: httpx.Client) -> str:
     """Have a job in the hands of a worker that there is none of."""
     job_id: str = steps.create(client)["job_id"]
-    with psycopg.connect(database_url(stack), options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             """
             UPDATE jobs SET status = 'processing', attempts = 5, lease_token = 7, lease_until = now() - interval '1 s',

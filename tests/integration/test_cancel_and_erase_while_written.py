@@ -26,7 +26,7 @@ OUTPUT = OutputRow("small", 0, "resize", "webp", "outputs/x", 10, 2, 2, "0" * 64
 def worker(quiet: Settings) -> Iterator[Connection]:
     """A worker's connection, which commits explicitly."""
     url = quiet.database_url.get_secret_value()
-    with psycopg.connect(url, row_factory=dict_row, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone") as connection:
         yield connection
 
 

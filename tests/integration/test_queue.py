@@ -541,7 +541,7 @@ def queued_rows(quiet: Settings, count: int) -> list[UUID]:
 @contextmanager
 def _connected(quiet: Settings) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     url = quiet.database_url.get_secret_value()
-    with psycopg.connect(url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         yield connection
 
 

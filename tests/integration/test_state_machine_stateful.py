@@ -39,9 +39,8 @@ from pixelflow.contracts.errors import PixelflowError, SourceMissingError
 from pixelflow.contracts.jobs import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.service import JobService
-from pixelflow.controlplane.retention.expirer import Expirer
+from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.controlplane.retention.remover import Remover
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 from pixelflow.devstack.stack import Stack
@@ -108,8 +107,8 @@ class World:
     workers: Database
     eye: psycopg.Connection[dict[str, Any]]
     objects: ObjectStorage
-    expirer: Expirer
-    remover: Remover
+    rows: RowCollector
+    files: FileCollector
     run: Callable[[Coroutine[Any, Any, Any]], Any]
 
 
@@ -132,11 +131,13 @@ def _assembled(stack: Stack) -> Iterator[World]:
     configured = Settings.model_validate({**values, "retention_source_days": 1, "max_attempts": MAX_ATTEMPTS})
     url = configured.database_url.get_secret_value()
     queue = JobQueue(configured.redis_url.get_secret_value())
-    control = AsyncDatabase(url, max_connections=2, application="test", reach=EVERYONE)
+    control = AsyncDatabase(url, max_connections=2, application="test", scope=EVERYONE)
     with (
         asyncio.Runner() as runner,
         Database(url, max_connections=1, application="test") as workers,
-        psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone") as eye,
+        psycopg.connect(
+            url, autocommit=True, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone"
+        ) as eye,
     ):
         runner.run(control.__aenter__())
         objects, local_files = ObjectStorage(configured), LocalFiles(())
@@ -148,8 +149,9 @@ def _assembled(stack: Stack) -> Iterator[World]:
             local_files=local_files,
             new_id=new_id,
         )
-        expirer = Expirer(control, RetentionPeriods.of(configured))
-        yield World(jobs, control, workers, eye, objects, expirer, Remover(control, objects, local_files), runner.run)
+        rows = RowCollector(control, RetentionPeriods.of(configured))
+        files = FileCollector(control, objects, local_files, upload_grace=configured.upload_grace)
+        yield World(jobs, control, workers, eye, objects, rows, files, runner.run)
         runner.run(control.__aexit__(None, None, None))
         queue.close()
 
@@ -337,13 +339,13 @@ class Life(RuleBasedStateMachine):
     def sources_expire(self) -> None:
         statement = "UPDATE jobs SET finished_at = finished_at - interval '2 days' WHERE user_id = %s"
         self.world.eye.execute(statement, (self.user_id,))
-        self.world.run(self.world.expirer.run_once())
+        self.world.run(self.world.rows.run_once())
 
     @precondition(lambda self: self.before.jobs)
     @rule()
-    def expired_files_are_removed(self) -> None:
-        self.world.eye.execute("UPDATE removals SET due_at = now()")
-        self.world.run(self.world.remover.run_once())
+    def expired_files_are_deleted(self) -> None:
+        self.world.eye.execute("UPDATE pending_deletions SET due_at = now() WHERE kind <> 'job'")
+        self.world.run(self.world.files.run_once())
         for job_id in self.jobs_in(*UNFINISHED):
             assert self.world.run(self.world.objects.size_of(source_key(job_id))), "it may be needed"
 

@@ -160,7 +160,7 @@ async def test_a_timeout_of_the_totals_does_not_affect_the_backlog(
 
 async def test_counts_are_omitted_while_the_database_is_down() -> None:
     async with AsyncDatabase(
-        "postgresql://nobody@127.0.0.1:9/nothing", max_connections=1, application="test", reach=EVERYONE
+        "postgresql://nobody@127.0.0.1:9/nothing", max_connections=1, application="test", scope=EVERYONE
     ) as nowhere:
         harness = Harness(nowhere)
         with pytest.raises(StoreUnavailableError):

@@ -133,7 +133,7 @@ async def harness(settings: Settings, own_database: str) -> AsyncIterator[Harnes
     """With an empty database."""
     queue = JobQueue(settings.redis_url.get_secret_value())
     allowed = settings.model_copy(update={"webhook_allow_cidrs": (LOOPBACK,), "webhook_allow_http": True})
-    async with AsyncDatabase(own_database, max_connections=8, application="test", reach=EVERYONE) as database:
+    async with AsyncDatabase(own_database, max_connections=8, application="test", scope=EVERYONE) as database:
         async with database.connection() as connection:
             await connection.execute("DELETE FROM jobs")
         objects = ObjectStorage(settings)

@@ -26,11 +26,8 @@ from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
 from pixelflow.controlplane.queue.relay import Relay
-from pixelflow.controlplane.retention.expirer import Expirer
+from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.controlplane.retention.pruner import Pruner
-from pixelflow.controlplane.retention.remover import Remover
-from pixelflow.controlplane.retention.sweeper import Sweeper
 from pixelflow.controlplane.stats import collector
 from pixelflow.controlplane.stats.collector import StatsCollector
 from pixelflow.controlplane.webhooks.dispatcher import DispatcherInputs, WebhookDispatcher
@@ -72,7 +69,7 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer) -
         settings.database_url.get_secret_value(),
         max_connections=MAX_CONNECTIONS,
         application="pixelflow-controller",
-        reach=EVERYONE,
+        scope=EVERYONE,
     )
     queue = JobQueue(settings.redis_url.get_secret_value())
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
@@ -96,19 +93,23 @@ async def _run_loops(
     stop: asyncio.Event,
 ) -> None:
     objects = ObjectStorage(settings)
-    local_files = LocalFiles(settings.local_roots)
     periods = RetentionPeriods.of(settings)
     webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
     jobs = JobQueries(settings, database=database, objects=objects)
     inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
     dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
+    files = FileCollector(
+        database,
+        objects,
+        LocalFiles(settings.local_roots),
+        upload_grace=settings.upload_grace,
+        on_removed=metrics.record_removed,
+    )
     loops: list[tuple[LoopBody, float]] = [
         (Relay(database, queue, on_enqueued=metrics.record_enqueued), PAUSE_SECONDS),
         (LeaseReaper(database, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
-        (Pruner(database, objects, local_files, arrivals=settings.upload_grace), PAUSE_SECONDS),
-        (Expirer(database, periods, removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
-        (Remover(database, objects, local_files, removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
-        (Sweeper(database, keep=periods.history, removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
+        (files, PAUSE_SECONDS),
+        (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
         (dispatcher, WEBHOOK_PAUSE_SECONDS),
         (StatsCollector(database, metrics.database, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
     ]

@@ -126,7 +126,7 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
     cursor = await connection.execute(
         """
         WITH erased AS (
-            UPDATE jobs SET erased_at = now(), purge_at = now(), lease_until = NULL,
+            UPDATE jobs SET erased_at = now(), lease_until = NULL,
                             finished_at = COALESCE(finished_at, now()),
                             status = CASE WHEN status IN ('succeeded', 'failed') THEN status ELSE 'canceled' END,
                             pipeline = '[]', metadata = '{}', webhook_url = NULL, error = NULL, traceparent = NULL,
@@ -141,6 +141,8 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
             UPDATE attempts SET error = NULL, ended_at = COALESCE(ended_at, now()),
                                 outcome = COALESCE(outcome, 'canceled')
             FROM erased WHERE attempts.job_id = erased.job_id
+        ), files AS (
+            INSERT INTO pending_deletions (job_id, kind, attempt, due_at) SELECT job_id, 'job', 0, now() FROM erased
         )
         SELECT job_id FROM erased
         """,
