@@ -260,7 +260,7 @@ CREATE INDEX attempts_by_age ON attempts (started_at);
 -- ── Row-level security ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- The setting `pixelflow.tenant_scope` limits the rows that a connection can read and write, whatever its statements ask for:
--- `everyone`, `user:<user_id>`, `key:<key_id>`, or empty for none (docs/adr/0011-second-guard.md).
+-- `everyone`, `user:<user_id>`, `key:<key_id>`, or empty for none (docs/adr/0011-row-level-security.md).
 --
 -- CASE, not OR: the planner estimates that an OR of comparisons with the owner's column matches hardly any row, and then
 -- sorts all jobs of a user instead of reading the newest twenty from the index. To be inlined, the function must be a single
@@ -307,7 +307,7 @@ CREATE POLICY select_by_key ON api_keys FOR SELECT USING (current_setting('pixel
 CREATE POLICY update_by_key ON api_keys FOR UPDATE USING (current_setting('pixelflow.tenant_scope', true) = 'key:' || key_id);
 
 -- Returns the row of a key in one statement: sets the scope to that row, reads it, and restores the connection's scope
--- (docs/adr/0027-a-key-is-found-by-a-function.md). It runs with the rights of its caller, so the policies apply to it. An error
+-- (docs/adr/0027-find-a-key-by-a-function.md). It runs with the rights of its caller, so the policies apply to it. An error
 -- aborts the transaction, which also restores the scope.
 CREATE FUNCTION find_api_key(key_id text) RETURNS SETOF api_keys LANGUAGE plpgsql ROWS 1 AS $$
 DECLARE
