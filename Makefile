@@ -60,8 +60,8 @@ bench: setup ## Measure everything, beside what it stands on, in 20 minutes (ONL
 plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it
 	$(BIN)/python -m tests.plans
 
-.PHONY: tape
-tape: setup ## Keep every statement of this release, which all later schemas have to bear
+.PHONY: record-statements
+record-statements: setup ## Record every SQL statement of this release, which all later schemas must support
 	$(BIN)/python -m tests.migration.record
 
 .PHONY: format

@@ -27,7 +27,7 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 _UPLOADS = 4
 _POLL_SECONDS = 0.1
 """Each look costs Postgres a little, and is no part of what is measured."""
-_REACH = "-c pixelflow.reach=everyone"
+_TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
 
 Pipeline = list[dict[str, Any]]
 
@@ -93,7 +93,7 @@ class Jobs:
             BenchError: one has not, or it takes too long.
         """
         deadline = time.monotonic() + seconds
-        with closing(psycopg.connect(self._stand.database_url, options=_REACH, autocommit=True)) as connection:
+        with closing(psycopg.connect(self._stand.database_url, options=_TENANT_SCOPE, autocommit=True)) as connection:
             while _unfinished(connection, ids):
                 if time.monotonic() > deadline:
                     raise BenchError(f"jobs were not done after {seconds:.0f} s")

@@ -175,7 +175,7 @@ class Run:
 def billed(stack: Stack) -> dict[str, float]:
     """Sums of ``usage_logs``, by the name of the column."""
     with psycopg.connect(
-        database_url(stack), options="-c pixelflow.reach=everyone", row_factory=dict_row
+        database_url(stack), options="-c pixelflow.tenant_scope=everyone", row_factory=dict_row
     ) as connection:
         row = connection.execute(
             "SELECT sum(pixels_processed) AS pixels_processed, sum(bytes_saved) AS bytes_saved, "

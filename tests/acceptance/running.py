@@ -70,7 +70,7 @@ def client_of(stack: Stack) -> Iterator[httpx.Client]:
 
 def usage_rows(url: str, job_ids: list[str]) -> dict[str, int]:
     """How many rows of ``usage_logs`` each of these jobs has."""
-    with psycopg.connect(url, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, options="-c pixelflow.tenant_scope=everyone") as connection:
         rows = connection.execute(
             "SELECT job_id::text, count(*) FROM usage_logs WHERE job_id = ANY(%s::uuid[]) GROUP BY job_id", (job_ids,)
         ).fetchall()

@@ -73,7 +73,7 @@ def _lose_a_lease(stack: Stack, client: httpx.Client) -> str:
 def _expire_a_lease(stack: Stack, client: httpx.Client) -> str:
     """Have a job in the hands of a worker that there is none of."""
     job_id: str = steps.create(client)["job_id"]
-    with psycopg.connect(database_url(stack), options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             """
             UPDATE jobs SET status = 'processing', attempts = 5, lease_token = 7, lease_until = now() - interval '1 s',
@@ -155,7 +155,7 @@ def logs() -> Iterator[RunLogs]:
         _share_a_connection(stack, client)
         wait_for(lambda: len(receiver.received) == 2, 20)
         wait_for(lambda: _has_said(stack, "worker", "message rejected"), 20)
-        wait_for(lambda: sum('"event": "webhook"' in line for line in _log(stack, "controller")) == 2, 20)
+        wait_for(lambda: sum('"event": "webhook attempted"' in line for line in _log(stack, "controller")) == 2, 20)
         _restart_valkey(stack)
         _end(stack)
         yield RunLogs({role: [json.loads(line) for line in _log(stack, role)] for role in ROLES}, jobs)
@@ -194,7 +194,7 @@ KEYS = [
     ("worker", "lease lost", "given up", {"job_id", "user_id", "attempt"}),
     ("worker", "attempt aborted", "given up", {"job_id", "user_id", "attempt"}),
     ("worker", "transform child died", "child died", {"job_id", "user_id", "attempt", "reason", "pid"}),
-    ("controller", "webhook", "succeeded", {"job_id", "user_id", "event_id", "delivery_try", "outcome"}),
+    ("controller", "webhook attempted", "succeeded", {"job_id", "user_id", "event_id", "delivery_attempt", "outcome"}),
     ("controller", "lease expired", "expired", {"job_id", "user_id", "attempt", "attempts", "status"}),
 ]
 

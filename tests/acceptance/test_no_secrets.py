@@ -252,7 +252,7 @@ def test_no_repr_contains_a_secret(traffic: Traffic) -> None:
 def _plant(stack: Stack, secret: str) -> None:
     with (stack.home.path / "logs" / "api.log").open("a") as log:
         log.write(json.dumps({"event": "connecting", "url": f"redis://:{secret}@host"}) + "\n")
-    with psycopg.connect(database_url(stack), options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             "INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (gen_random_uuid(), 'planted', %s)",
             (secret.encode(),),

@@ -17,7 +17,7 @@ from obstore.store import S3Store
 from psycopg.rows import dict_row
 from tests.chaos.stage import Stage
 
-REACH = "-c pixelflow.reach=everyone"
+TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
 """Row-level security shows the rows of everybody to whoever says so."""
 TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
 """What is kept of a job, in which order."""
@@ -28,7 +28,7 @@ UNFORESEEN = ("Traceback (most recent call last)", "failed unexpectedly", "loop 
 def open_database(stage: Stage) -> psycopg.Connection[dict[str, Any]]:
     """The stage's database, in autocommit, with the rows of all users."""
     url = stage.environment["PIXELFLOW_DATABASE_URL"]
-    return psycopg.connect(url, autocommit=True, row_factory=dict_row, options=REACH, connect_timeout=5)
+    return psycopg.connect(url, autocommit=True, row_factory=dict_row, options=TENANT_SCOPE, connect_timeout=5)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ def collect(stage: Stage) -> Evidence:
     """Read the tables and list the bucket."""
     with open_database(stage) as connection:
         tables = {table: _by_job(connection, table, order) for table, order in TABLES.items()}
-        rows = connection.execute("SELECT * FROM jobs ORDER BY created_at").fetchall()
+        rows = connection.execute(
+            "SELECT *, EXISTS (SELECT FROM pending_deletions AS p WHERE p.job_id = jobs.job_id AND kind = 'job')"
+            " AS awaits_deletion FROM jobs ORDER BY created_at"
+        ).fetchall()
     jobs = {str(row["job_id"]): JobEvidence(row, *(tables[name][row["job_id"]] for name in tables)) for row in rows}
     stray = sum(str(job_id) not in jobs for job_id in tables["usage_logs"])
     objects = {meta["path"]: meta["size"] for batch in bucket(stage).list() for meta in batch}
@@ -98,7 +101,7 @@ def bucket(stage: Stage) -> S3Store:
 _UNSETTLED = """
     SELECT (SELECT count(*) FROM jobs WHERE status IN ('queued', 'processing')) AS jobs,
            (SELECT count(*) FROM events WHERE status = 'pending') AS events,
-           (SELECT count(*) FROM jobs WHERE purge_at <= now()) AS erasures
+           (SELECT count(*) FROM pending_deletions WHERE kind = 'job' AND due_at <= now()) AS erasures
 """
 
 

@@ -13,7 +13,7 @@ from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, Asyn
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
-FOR_ALL_USERS = "-c pixelflow.reach=everyone"
+FOR_ALL_USERS = "-c pixelflow.tenant_scope=everyone"
 
 
 @pytest.fixture(scope="session")
@@ -64,5 +64,5 @@ def database(connection: Connection, database_url: str) -> Iterator[Database]:
 @pytest.fixture
 async def async_database(database_url: str) -> AsyncIterator[AsyncDatabase]:
     """As the controller has it."""
-    async with AsyncDatabase(database_url, max_connections=4, application="test", reach=EVERYONE) as opened:
+    async with AsyncDatabase(database_url, max_connections=4, application="test", scope=EVERYONE) as opened:
         yield opened

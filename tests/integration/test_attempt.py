@@ -117,7 +117,7 @@ def tmp_path_of(sandbox: Sandbox, tmp_path: Path) -> Path:
 
 def _job(connection: Connection, storage: ObjectStorage, source: bytes, **columns: Any) -> ClaimedJob:  # noqa: ANN401
     job = claimed(connection, **columns)
-    obstore.put(storage._moved, source_key(job.job_id), source)
+    obstore.put(storage._transfer_store, source_key(job.job_id), source)
     connection.execute("UPDATE jobs SET source_key = %s WHERE job_id = %s", (source_key(job.job_id), job.job_id))
     return ClaimedJob(**{**vars(job), "source_key": source_key(job.job_id)})
 
@@ -132,7 +132,7 @@ def test_success_stores_outputs_under_the_prefix_of_the_attempt(
     assert (row["status"], row["source_sha256"]) == ("succeeded", hashlib.sha256(source).hexdigest())
     (output,) = rows(connection, "outputs", job.job_id)
     assert output["object_key"] == f"outputs/{job.job_id}/1/small.jpg"
-    kept = bytes(obstore.get(storage._moved, output["object_key"]).bytes())
+    kept = bytes(obstore.get(storage._transfer_store, output["object_key"]).bytes())
     assert (len(kept), hashlib.sha256(kept).hexdigest()) == (output["bytes"], output["sha256"])
     (usage,) = rows(connection, "usage_logs", job.job_id)
     assert usage["pixels_processed"] == 60 * 40

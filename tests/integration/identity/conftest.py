@@ -28,7 +28,7 @@ _ROWS = """
         VALUES (%(job_id)s, %(user_id)s, 's3_presigned', 'k', '[]', 5, 'succeeded', now());
     INSERT INTO attempts (job_id, attempt, worker_id) VALUES (%(job_id)s, 1, 'w');
     INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
-    INSERT INTO removals VALUES (%(job_id)s, 'orphan', 1, 'infinity');
+    INSERT INTO pending_deletions VALUES (%(job_id)s, 'orphan', 1, 'infinity');
     INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);
     INSERT INTO events (event_id, job_id, run, user_id, type, url, status)  -- nothing for a dispatcher to do
         VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/', 'delivered');

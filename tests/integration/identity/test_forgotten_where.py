@@ -15,7 +15,7 @@ from psycopg import AsyncCursor, sql
 from psycopg.abc import Params
 from psycopg.rows import DictRow
 from tests.integration.identity.conftest import AddRows
-from tests.integration.identity.test_reach import OF_USERS
+from tests.integration.identity.test_tenant_scope import OF_USERS
 from tests.support.code import sql_functions
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, TenantScope, of_user
@@ -74,8 +74,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1}
     return {
-        "webhooks.deliveries_store.list_newest": {**job, "limit": 9},
-        "webhooks.replay": {"delivery_id": theirs["delivery_id"]},
+        "webhooks.list_deliveries": {**job, "limit": 9},
+        "webhooks.replay_event": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
         "idempotency.find": {"key": "k"},
         "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "ciphertext": b"mine"},
@@ -92,9 +92,9 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "jobs.transitions.find": job,
         "jobs.transitions.queue": {**job, **queued},
         "usage.by_day": {"since": _LONG_AGO, "until": _LONG_AGO + 99_999 * _DAY},
-        "webhooks.secret_store.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
-        "webhooks.secret_store.list_valid": {},
-        "webhooks.secret_store.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
+        "webhooks.insert_first_secret": {"secret_id": uuid4(), "sealed": b"mine"},
+        "webhooks.list_valid_secrets": {},
+        "webhooks.replace_secret": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
     }
 
 
@@ -102,7 +102,7 @@ async def _all_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     """Every row of the user's, in every table."""
     rows = {}
     for table in sorted(OF_USERS):
-        is_of_job = table in {"attempts", "outputs", "removals"}
+        is_of_job = table in {"attempts", "outputs", "pending_deletions"}
         owned = "job_id IN (SELECT job_id FROM jobs WHERE user_id = %s)" if is_of_job else "user_id = %s"
         query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} t WHERE {}").format(sql.Identifier(table), sql.SQL(owned))
         cursor = await connection.execute(query, (user_id,))
@@ -126,22 +126,22 @@ async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _undone(database: AsyncDatabase, reach: TenantScope) -> AsyncIterator[AsyncConnection]:
-    async with database.connection(reach) as connection, connection.transaction(force_rollback=True):
+async def _undone(database: AsyncDatabase, scope: TenantScope) -> AsyncIterator[AsyncConnection]:
+    async with database.connection(scope) as connection, connection.transaction(force_rollback=True):
         yield connection
 
 
-async def _call(database: AsyncDatabase, reach: TenantScope, name: str, mine: str, theirs: str) -> tuple[bool, int]:
+async def _call(database: AsyncDatabase, scope: TenantScope, name: str, mine: str, theirs: str) -> tuple[bool, int]:
     """Call it as one user with another's IDs. Return whether it accessed their rows, and the conditions lost."""
     async with _undone(database, EVERYONE) as connection:
         ids = {user_id: await _ids_of(connection, user_id) for user_id in (mine, theirs)}
         await connection.execute("UPDATE jobs SET status = 'created', finished_at = NULL WHERE user_id = %s", (theirs,))
         before = await _all_of(connection, theirs)
-        await connection.execute("SELECT set_config('pixelflow.reach', %s, true)", (reach,))
+        await connection.execute("SELECT set_config('pixelflow.tenant_scope', %s, true)", (scope,))
         unguarded = WithoutUserCondition(connection)
         function = FUNCTIONS[name]
         answer = await function(unguarded, user_id=mine, **_arguments(ids[mine], ids[theirs])[name])
-        await connection.execute("SELECT set_config('pixelflow.reach', 'everyone', true)")
+        await connection.execute("SELECT set_config('pixelflow.tenant_scope', 'everyone', true)")
         after = await _all_of(connection, theirs)
     secrets = {str(value) for value in ids[theirs].values() if isinstance(value, str | UUID)}
     shown = any(secret in repr(answer) for secret in secrets) or answer is True

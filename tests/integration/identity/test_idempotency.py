@@ -26,7 +26,8 @@ from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.idempotency import store
 from pixelflow.controlplane.idempotency.calls import IdempotentCall
 from pixelflow.controlplane.identity import Identity
-from pixelflow.controlplane.retention.sweeper import Sweeper
+from pixelflow.controlplane.retention.gc import RowCollector
+from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.settings import Settings
 
 NewClient = Callable[[], httpx.Client]
@@ -40,7 +41,7 @@ def create(client: httpx.Client, key: str, body: Any = JOB) -> httpx.Response:  
 @pytest.fixture
 def operator(database_url: str) -> Any:  # noqa: ANN401
     with psycopg.connect(
-        database_url, autocommit=True, options="-c pixelflow.reach=everyone", row_factory=dict_row
+        database_url, autocommit=True, options="-c pixelflow.tenant_scope=everyone", row_factory=dict_row
     ) as connection:
         yield connection
 
@@ -335,8 +336,10 @@ async def test_old_keys_are_deleted_and_recent_ones_are_not(
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
     await _age_keys(database, user_id)
-    async with AsyncDatabase(database_url, max_connections=1, application="test", reach=EVERYONE) as everyones:
-        assert await Sweeper(everyones, keep=timedelta(days=90)).run_once() >= 1
+    century = timedelta(days=36_500)
+    periods = RetentionPeriods(source=None, output=None, job=None, upload=century, history=century)
+    async with AsyncDatabase(database_url, max_connections=1, application="test", scope=EVERYONE) as everyones:
+        assert await RowCollector(everyones, periods).run_once() >= 1
     for whose, left in ((user_id, False), (f"not-{user_id}", True)):
         async with database.connection(of_user(whose)) as connection:
             assert (await store.find(connection, user_id=whose, key="k") is not None) is left

@@ -70,7 +70,7 @@ def test_a_revoked_key_is_rejected_at_the_next_request(service: Stack, client: h
 def test_an_expired_key_is_rejected(service: Stack, client: httpx.Client) -> None:
     created = make(client, expires_at=(datetime.now(UTC) + timedelta(days=1)).isoformat()).json()
     url = service.environment["PIXELFLOW_DATABASE_URL"]
-    with psycopg.connect(url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute("UPDATE api_keys SET expires_at = now() WHERE key_id = %s", (created["key_id"],))
     with bearer(service, created["key"]) as made:
         assert made.get("/v1/jobs").status_code == 401
@@ -122,7 +122,7 @@ def test_an_invalid_key_request_is_rejected(client: httpx.Client, changes: dict[
 
 def test_the_number_of_active_keys_is_limited(service: Stack, client: httpx.Client) -> None:
     url = service.environment["PIXELFLOW_DATABASE_URL"]
-    with psycopg.connect(url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             """INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes)
                SELECT md5(random()::text), user_id, 'n', 'x', '{}' FROM api_keys, generate_series(2, %s)

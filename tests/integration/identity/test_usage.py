@@ -33,7 +33,7 @@ MakeClient = Callable[..., httpx.Client]
 @pytest.fixture
 def operator(database_url: str) -> Iterator[psycopg.Connection]:
     """Sees everything, in a time zone that is not UTC."""
-    with psycopg.connect(database_url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(database_url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute("SET TimeZone = 'Asia/Kathmandu'")
         yield connection
 

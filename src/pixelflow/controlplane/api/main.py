@@ -28,7 +28,6 @@ from pixelflow.controlplane.jobs import routes as jobs_routes
 from pixelflow.controlplane.keys import routes as keys_routes
 from pixelflow.controlplane.usage import routes as usage_routes
 from pixelflow.controlplane.webhooks import routes as webhooks_routes
-from pixelflow.controlplane.webhooks import secret_routes
 from pixelflow.settings import Settings
 
 _SHUTDOWN_SECONDS = 5
@@ -113,7 +112,6 @@ def make_app(
     app.include_router(health.router)
     app.include_router(jobs_routes.router)
     app.include_router(webhooks_routes.router)
-    app.include_router(secret_routes.router)
     app.include_router(keys_routes.router)
     app.include_router(usage_routes.router)
     openapi.install(app)

@@ -26,8 +26,7 @@ from pixelflow.controlplane.limits.service import RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.controlplane.tokens.service import Tokens, open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
-from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
-from pixelflow.controlplane.webhooks.service import Webhooks
+from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
 
 MAX_CONNECTIONS = 10
@@ -44,8 +43,7 @@ class Services:
     jobs: JobService
     job_queries: JobQueries
     usage_queries: UsageQueries
-    webhooks: Webhooks
-    webhook_secrets: WebhookSecrets
+    webhooks: WebhookService
     keys: ApiKeys
     tokens: Tokens | None
     """``None``: no token issuer is configured."""
@@ -80,7 +78,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 objects=objects,
                 local_files=LocalFiles(settings.local_roots),
                 new_id=new_id,
-                enqueued=metrics.enqueued,
+                on_enqueued=metrics.enqueued,
             )
             health_checks = HealthChecks(
                 {
@@ -96,8 +94,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 jobs=jobs,
                 job_queries=JobQueries(settings, database=database, objects=objects),
                 usage_queries=UsageQueries(database),
-                webhooks=Webhooks(database),
-                webhook_secrets=WebhookSecrets(database, SecretCipher(secrets_key), new_id=new_id),
+                webhooks=WebhookService(database, SecretCipher(secrets_key), new_id=new_id),
                 keys=ApiKeys(database, lookups=lookups),
                 tokens=tokens,
                 # Stored responses can contain secrets that are shown only once.

@@ -1,4 +1,4 @@
-"""Routes of jobs."""
+"""HTTP routes of jobs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def create_job(
     call: IdempotentCallOf,
     job: Annotated[CreateJobRequest, Depends(_job_request)],
 ) -> CreatedJob:
-    """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
+    """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))
@@ -86,7 +86,7 @@ async def start_job(
     job_id: UUID,
     traceparent: Traceparent,
 ) -> StartedJob:
-    """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
+    """Queue the job after you uploaded its source. Starting a queued or processing job again has no effect."""
 
     async def start(_: UUID) -> StartedJob:
         return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
@@ -112,7 +112,7 @@ async def start_job(
 async def retry_job(
     identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
 ) -> StartedJob:
-    """Begin a new run of a failed or canceled job, with its attempts counted anew."""
+    """Start a new run of a failed or canceled job. The count of attempts starts again at zero."""
 
     async def retry(_: UUID) -> StartedJob:
         return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
@@ -127,7 +127,7 @@ async def retry_job(
     responses=documented(*_EVERY_POST, errors.NotFoundError, errors.JobAlreadyFinishedError),
 )
 async def cancel_job(identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID) -> Job:
-    """End a job, also while it is being transformed. Canceling it again changes nothing."""
+    """Cancel a job that has not finished, even while it is processing. Canceling it again has no effect."""
 
     async def cancel(_: UUID) -> Job:
         return await services.jobs.cancel(identity.user_id, job_id)
@@ -142,9 +142,9 @@ async def cancel_job(identity: WritesJobs, services: ServicesOf, call: Idempoten
     responses=documented(*COMMON_ERRORS, errors.NotFoundError),
 )
 async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) -> None:
-    """Erase the source, the outputs of all attempts and what is personal in the job; what it was billed by stays.
+    """Erase the source, the outputs of all attempts and the personal data of the job. Its usage records remain.
 
-    The job is gone at once, its files within seconds.
+    The job disappears immediately; its files are deleted within seconds.
     """
     await services.jobs.erase(identity.user_id, job_id)
 
@@ -156,7 +156,7 @@ async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) ->
     responses=documented(*COMMON_ERRORS, errors.NotFoundError),
 )
 async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
-    """The job, with a fresh download URL for each output."""
+    """Return the job, with a fresh download URL for each output."""
     return await services.job_queries.get(identity.user_id, job_id)
 
 
@@ -173,5 +173,5 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> JobPage:
-    """Your jobs, newest first."""
+    """List your jobs, newest first."""
     return await services.job_queries.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)

@@ -48,7 +48,7 @@ async def find_valid(connection: AsyncConnection, key_id: str, *, stale: timedel
         f"""
         SELECT key_id, user_id, secret_hash, scopes, rate_limit, rate_limit_key,
                (last_used_at IS NULL OR last_used_at < now() - %(stale)s) AS last_use_is_stale
-        FROM shown_key(%(key_id)s) WHERE {_ACTIVE}
+        FROM find_api_key(%(key_id)s) WHERE {_ACTIVE}
         """,  # noqa: S608 - a fixed condition
         {"key_id": key_id, "stale": stale},
     )

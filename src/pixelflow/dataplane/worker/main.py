@@ -118,7 +118,7 @@ def _build(
         settings.redis_url.get_secret_value(),
         threads=settings.worker_concurrency,
         handle=_message_handler(database, keeper, runner, lease),
-        rejected=metrics.count_rejected_message,
+        on_rejected=metrics.count_rejected_message,
     )
     stack.callback(consumer.close)
     stack.enter_context(run_health_checks_in_thread(partial(_health_checks, settings, objects, metrics)))

@@ -1,4 +1,4 @@
-"""The second guard: whatever a statement asks for, a connection sees what is within its reach."""
+"""Row-level security: a connection sees and writes the rows in its tenant scope, whatever its statements ask for."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from tests.integration.identity.conftest import AddRows
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, AsyncDatabase, TenantScope, of_key, of_user
 from pixelflow.controlplane.keys import store
 
-OTHERS_OWN = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
-"""The migration tool's."""
+WITHOUT_TENANT = {"schema_migrations"}
+"""Rows of no user."""
 OF_USERS = {
     *("api_keys", "attempts", "deliveries", "events", "idempotency_keys", "jobs", "outputs", "usage_logs"),
-    *("removals", "webhook_secrets"),
+    *("pending_deletions", "webhook_secrets"),
 }
 
 
-async def _count(database: AsyncDatabase, table: str, reach: TenantScope) -> int:
-    async with database.connection(reach) as connection:
+async def _count(database: AsyncDatabase, table: str, scope: TenantScope) -> int:
+    async with database.connection(scope) as connection:
         cursor = await connection.execute(sql.SQL("SELECT count(*) AS rows FROM {}").format(sql.Identifier(table)))
         row = await cursor.fetchone()
     assert row is not None
     return int(row["rows"])
 
 
-async def test_every_table_has_forced_row_level_security(database: AsyncDatabase) -> None:
+async def test_every_table_has_row_level_security_that_also_applies_to_its_owner(database: AsyncDatabase) -> None:
     async with database.connection() as connection:
         cursor = await connection.execute(
             """SELECT relname, relrowsecurity AND relforcerowsecurity AS guarded FROM pg_class
                WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace"""
         )
         found = {row["relname"]: row["guarded"] for row in await cursor.fetchall()}
-    assert {name for name, guarded in found.items() if not guarded} == OTHERS_OWN & set(found)
+    assert {name for name, guarded in found.items() if not guarded} == WITHOUT_TENANT
     assert {name for name, guarded in found.items() if guarded} >= OF_USERS
 
 
-async def test_no_view_or_function_bypasses_row_level_security(database: AsyncDatabase) -> None:
+async def test_no_view_and_no_function_bypasses_row_level_security(database: AsyncDatabase) -> None:
     async with database.connection() as connection:
         cursor = await connection.execute(
             """SELECT relname AS name FROM pg_class
@@ -52,14 +52,14 @@ async def test_no_view_or_function_bypasses_row_level_security(database: AsyncDa
         assert await cursor.fetchall() == []
 
 
-async def test_the_role_can_not_bypass_row_level_security(database: AsyncDatabase) -> None:
+async def test_row_level_security_applies_to_the_role(database: AsyncDatabase) -> None:
     async with database.connection() as connection:
         cursor = await connection.execute("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
         assert await cursor.fetchone() == {"rolsuper": False, "rolbypassrls": False}
 
 
 @pytest.mark.parametrize("table", sorted(OF_USERS))
-async def test_a_select_without_a_where_returns_only_the_users_rows(
+async def test_a_query_without_a_where_returns_only_the_users_rows(
     database: AsyncDatabase, add_rows: AddRows, user_id: str, table: str
 ) -> None:
     await add_rows(user_id)
@@ -81,77 +81,77 @@ async def test_a_delete_without_a_where_deletes_only_the_users_rows(
     assert await _count(database, table, of_user(f"not-{user_id}")) == 1
 
 
-async def test_a_user_can_not_insert_a_row_of_another_user(database: AsyncDatabase, user_id: str) -> None:
+async def test_a_user_can_not_insert_a_row_of_another(database: AsyncDatabase, user_id: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with database.connection(of_user(user_id)) as connection:
             await connection.execute("INSERT INTO usage_logs VALUES (gen_random_uuid(), 'somebody else', 1, 1, 1)")
 
 
-async def test_a_key_gives_access_to_its_own_row_only(database: AsyncDatabase, add_rows: AddRows, user_id: str) -> None:
+async def test_the_scope_of_a_key_shows_only_its_row(database: AsyncDatabase, add_rows: AddRows, user_id: str) -> None:
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
     async with database.connection(of_user(user_id)) as connection:
         cursor = await connection.execute("SELECT key_id FROM api_keys")
-        [shown] = await cursor.fetchall()
-    reach = of_key(shown["key_id"])
-    assert {table: await _count(database, table, reach) for table in sorted(OF_USERS)} == {
+        [key] = await cursor.fetchall()
+    scope = of_key(key["key_id"])
+    assert {table: await _count(database, table, scope) for table in sorted(OF_USERS)} == {
         table: int(table == "api_keys") for table in sorted(OF_USERS)
     }
 
 
-async def test_a_key_is_found_from_any_reach_and_leaves_it_as_it_was(
+async def test_a_key_is_found_from_any_scope_and_the_scope_is_restored(
     database: AsyncDatabase, add_rows: AddRows, user_id: str
 ) -> None:
-    """Also within a transaction, where what is set lasts beyond the statement."""
+    """Also in a transaction, where a setting lasts beyond the statement."""
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
     async with database.connection(of_user(user_id)) as connection:
         cursor = await connection.execute("SELECT key_id FROM api_keys")
-        [shown] = await cursor.fetchall()
-    for reach in (NOBODY, of_user(f"not-{user_id}")):
-        before = await _count(database, "api_keys", reach)
-        async with database.connection(reach) as connection, connection.transaction():
+        [key] = await cursor.fetchall()
+    for scope in (NOBODY, of_user(f"not-{user_id}")):
+        before = await _count(database, "api_keys", scope)
+        async with database.connection(scope) as connection, connection.transaction():
             for _ in range(2):
-                found = await store.find_valid(connection, shown["key_id"], stale=timedelta(minutes=1))
+                found = await store.find_valid(connection, key["key_id"], stale=timedelta(minutes=1))
                 assert found is not None
                 assert found.user_id == user_id
-                cursor = await connection.execute("SELECT current_setting('pixelflow.reach') AS reach")
-                assert await cursor.fetchone() == {"reach": reach}
-        assert await _count(database, "api_keys", reach) == before
+                cursor = await connection.execute("SELECT current_setting('pixelflow.tenant_scope') AS scope")
+                assert await cursor.fetchone() == {"scope": scope}
+        assert await _count(database, "api_keys", scope) == before
 
 
-async def test_within_the_function_no_other_key_is_within_reach(
+async def test_the_function_that_finds_a_key_can_not_see_other_keys(
     database: AsyncDatabase, add_rows: AddRows, user_id: str
 ) -> None:
-    """As if its own WHERE were forgotten."""
+    """Even without its WHERE."""
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
     async with database.connection(of_user(user_id)) as connection:
         cursor = await connection.execute("SELECT key_id FROM api_keys")
-        [shown] = await cursor.fetchall()
+        [key] = await cursor.fetchall()
     async with database.connection(NOBODY) as connection, connection.transaction(force_rollback=True):
-        cursor = await connection.execute("SELECT pg_get_functiondef('shown_key'::regproc) AS text")
+        cursor = await connection.execute("SELECT pg_get_functiondef('find_api_key'::regproc) AS text")
         row = await cursor.fetchone()
         assert row is not None
-        forgetful = row["text"].replace("WHERE key_id = shown", "")
-        assert forgetful != row["text"]
-        await connection.execute(forgetful)
-        cursor = await connection.execute("SELECT key_id FROM shown_key(%s)", (shown["key_id"],))
-        assert await cursor.fetchall() == [shown]
+        without_where = row["text"].replace("WHERE api_keys.key_id = find_api_key.key_id", "")
+        assert without_where != row["text"]
+        await connection.execute(without_where)
+        cursor = await connection.execute("SELECT key_id FROM find_api_key(%s)", (key["key_id"],))
+        assert await cursor.fetchall() == [key]
 
 
 @pytest.mark.parametrize("hostile", ["everyone", "user:", "", "key:k", "a' OR 'a'='a"])
-async def test_no_users_id_is_taken_for_a_wider_reach(
+async def test_no_user_id_widens_the_scope(
     database: AsyncDatabase, add_rows: AddRows, user_id: str, hostile: str
 ) -> None:
     await add_rows(user_id)
     assert await _count(database, "usage_logs", of_user(hostile)) == 0
 
 
-async def test_no_connection_keeps_the_reach_of_its_last_use(
+async def test_no_connection_keeps_the_scope_of_its_last_use(
     database: AsyncDatabase, add_rows: AddRows, user_id: str
 ) -> None:
-    """Also after errors, transactions that were rolled back, and tasks that were canceled in the middle."""
+    """Also after errors, rolled-back transactions and canceled tasks."""
     await add_rows(user_id)
 
     async def use_and_fail() -> None:
@@ -170,7 +170,7 @@ async def test_no_connection_keeps_the_reach_of_its_last_use(
         assert await _count(database, "jobs", of_user("another")) == 0
 
 
-async def test_concurrent_connections_do_not_mix_users(database_url: str, add_rows: AddRows) -> None:
+async def test_concurrent_uses_do_not_share_scopes(database_url: str, add_rows: AddRows) -> None:
     users = [f"user-{uuid4()}" for _ in range(8)]
     for user_id in users:
         await add_rows(user_id)

@@ -1,6 +1,6 @@
-"""While a database is newer than the release that still runs on it: every statement of that release does what it did.
+"""While a release still runs on a database with a newer schema, every statement of that release has the same result.
 
-For each release, its statements are played on its own schema and, on the same connection, on the newest.
+For each release, its recorded statements are replayed on its own schema and, on the same connection, on the newest.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import pytest
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from tests.migration.conftest import ALL
-from tests.migration.player import play
-from tests.migration.record import recorded
-from tests.migration.tape import TAPES, Tape, read
+from tests.migration.record import record
+from tests.migration.recording import RECORDINGS, Recording, read
+from tests.migration.replayer import replay
 from tests.support.code import sql_functions
 
 from pixelflow.adapters.postgres.migrate import MIGRATIONS, migrate
 
-RELEASES = [read(path) for path in sorted(TAPES.glob("*.json"))]
+RELEASES = [read(path) for path in sorted(RECORDINGS.glob("*.json"))]
 CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
 Open = psycopg.Connection[DictRow]
 Rows = dict[str, list[dict[str, Any]]]
 
-of_each_release = pytest.mark.parametrize("tape", RELEASES, ids=lambda tape: tape.release)
+of_each_release = pytest.mark.parametrize("recording", RELEASES, ids=lambda recording: recording.release)
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def connect(url: str) -> Iterator[Callable[[], Open]]:
     opened: list[Open] = []
 
     def make() -> Open:
-        connection = psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone")
+        connection = psycopg.connect(
+            url, autocommit=True, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone"
+        )
         opened.append(connection)
         return connection
 
@@ -47,14 +49,14 @@ def connect(url: str) -> Iterator[Callable[[], Open]]:
 def tables(connection: Open) -> list[str]:
     found = connection.execute(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
-        " AND relname NOT LIKE '%yoyo%' ORDER BY relname"
+        " AND relname <> 'schema_migrations' ORDER BY relname"
     ).fetchall()
     return [row["relname"] for row in found]
 
 
 def everything(connection: Open) -> Rows:
     """Every row of every table."""
-    connection.execute("SELECT set_config('pixelflow.reach', 'everyone', false)")
+    connection.execute("SELECT set_config('pixelflow.tenant_scope', 'everyone', false)")
     found: Rows = {}
     for table in tables(connection):
         query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} AS t ORDER BY t::text").format(sql.Identifier(table))
@@ -67,52 +69,54 @@ def clear(connection: Open) -> None:
     connection.execute(sql.SQL("TRUNCATE {}").format(names))
 
 
-# ── The record ───────────────────────────────────────────────────────────────────────────────────
+# ── Recordings ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_release_that_the_changelog_tells_of_has_its_tape() -> None:
-    told = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(told) <= {tape.release for tape in RELEASES}, "run `make tape` for the release"
+def test_every_release_in_the_changelog_has_a_recording() -> None:
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(released) <= {recording.release for recording in RELEASES}, "run `make record-statements`"
     assert RELEASES
 
 
 @of_each_release
-def test_no_migration_of_a_release_is_gone(tape: Tape) -> None:
-    assert set(tape.migrations) <= set(ALL)
+def test_no_migration_of_a_release_is_removed(recording: Recording) -> None:
+    assert set(recording.migrations) <= set(ALL)
 
 
-def test_the_story_calls_every_function_of_the_store(migrated_to: Callable[[Iterable[str]], str]) -> None:
-    """So that a tape holds every statement. It is recorded with each release, and now, to see that it can be."""
-    tape = recorded(migrated_to(ALL))
-    called = {step.function for step in tape.steps}
-    assert called == set(sql_functions()), "let tests/migration/scenario.py call it, too"
-    idle = {name for name in called if all(step.row_count == 0 for step in tape.steps if step.function == name)}
-    assert idle <= {"dispatch.unsend_all"}, "a statement that finds nothing to do is hardly tried"
+def test_the_scenario_calls_every_function_of_the_stores(migrated_to: Callable[[Iterable[str]], str]) -> None:
+    """So that a recording contains every statement. The scenario runs here, too, so that it keeps working."""
+    recording = record(migrated_to(ALL))
+    called = {each.function for each in recording.statements}
+    assert called == set(sql_functions()), "call it in tests/migration/scenario.py"
+    idle = {
+        name for name in called if all(each.row_count == 0 for each in recording.statements if each.function == name)
+    }
+    assert idle <= {"queue.unsend_all"}, "the scenario must let each statement find rows"
 
 
 # ── The newest schema ────────────────────────────────────────────────────────────────────────────
 
 
 @of_each_release
-def test_a_release_goes_on_while_its_database_is_migrated_under_it(
-    migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open], tape: Tape
+def test_a_running_release_keeps_working_while_its_database_is_migrated(
+    migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open], recording: Recording
 ) -> None:
-    url, running = migrated_to(tape.migrations), connect()
-    assert play(running, tape) == []
+    url, running = migrated_to(recording.migrations), connect()
+    assert replay(running, recording) == []
     migrate(url)
     clear(running)
-    assert play(running, tape) == []
+    assert replay(running, recording) == []
 
 
 @of_each_release
-def test_rows_from_before_a_migration_are_there_after_it(
-    migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open], tape: Tape
+def test_a_migration_keeps_all_rows(
+    migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open], recording: Recording
 ) -> None:
-    url, running = migrated_to(tape.migrations), connect()
-    assert play(running, tape) == []
+    url, running = migrated_to(recording.migrations), connect()
+    assert replay(running, recording) == []
     before = everything(running)
     assert sum(map(len, before.values())) >= 8
-    assert len(migrate(url)) == len(ALL) - len(tape.migrations)
+    assert len(migrate(url)) == len(ALL) - len(recording.migrations)
     after = everything(connect())
     for table, rows in before.items():
         kept = [{name: row[name] for name in rows[0]} for row in after[table]] if rows else after[table]
@@ -120,11 +124,11 @@ def test_rows_from_before_a_migration_are_there_after_it(
 
 
 @of_each_release
-def test_rows_from_before_a_migration_are_such_as_its_constraints_ask_for(
-    migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open], tape: Tape
+def test_rows_from_before_a_migration_satisfy_its_constraints(
+    migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open], recording: Recording
 ) -> None:
-    url, running = migrated_to(tape.migrations), connect()
-    assert play(running, tape) == []
+    url, running = migrated_to(recording.migrations), connect()
+    assert replay(running, recording) == []
     migrate(url)
     not_valid = running.execute(
         "SELECT conrelid::regclass::text AS t, conname FROM pg_constraint WHERE NOT convalidated"
@@ -137,7 +141,7 @@ def test_rows_from_before_a_migration_are_such_as_its_constraints_ask_for(
         )
 
 
-# ── That it would be noticed ─────────────────────────────────────────────────────────────────────
+# ── The replay itself ─────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -150,27 +154,27 @@ def test_rows_from_before_a_migration_are_such_as_its_constraints_ask_for(
         "ALTER TABLE usage_logs ALTER COLUMN bytes_saved TYPE integer, ADD CHECK (bytes_saved < 500)",
         "CREATE UNIQUE INDEX ON jobs (user_id)",
         "DROP TRIGGER jobs_make_event ON jobs",
-        "DROP POLICY shown ON api_keys",
+        "DROP POLICY select_by_key ON api_keys",
     ],
 )
-def test_a_schema_that_the_release_can_not_live_with_is_noticed(
+def test_an_incompatible_schema_is_detected(
     migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open], change: str
 ) -> None:
-    [tape] = [tape for tape in RELEASES if tape.release == "0.1.0"]
-    migrated_to(tape.migrations)
+    [recording] = [each for each in RELEASES if each.release == "0.1.0"]
+    migrated_to(recording.migrations)
     running = connect()
     running.execute(change)
-    assert play(running, tape)
+    assert replay(running, recording)
 
 
-def test_a_schema_that_only_has_more_is_none(
+def test_a_schema_with_more_columns_is_compatible(
     migrated_to: Callable[[Iterable[str]], str], connect: Callable[[], Open]
 ) -> None:
-    [tape] = [tape for tape in RELEASES if tape.release == "0.1.0"]
-    migrated_to(tape.migrations)
+    [recording] = [each for each in RELEASES if each.release == "0.1.0"]
+    migrated_to(recording.migrations)
     running = connect()
     running.execute("ALTER TABLE outputs ADD COLUMN blurhash text, ADD COLUMN frames integer NOT NULL DEFAULT 1")
-    assert play(running, tape) == []
+    assert replay(running, recording) == []
 
 
 def test_files_of_migrations_are_named_by_number() -> None:

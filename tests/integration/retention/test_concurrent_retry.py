@@ -1,4 +1,4 @@
-"""A retry and an expiry that meet: whoever is first wins, and no job that is on its way ever loses its source."""
+"""Concurrent retry and expiry: the first one wins, and a queued or processing job never loses its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pixelflow.contracts.errors import SourceMissingError
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.service import JobService
-from pixelflow.controlplane.retention import expiry_store
+from pixelflow.controlplane.retention import store
 
 AGE = timedelta(days=10)
 
@@ -37,15 +37,15 @@ def jobs(scene: Scene) -> Iterator[JobService]:
     queue.close()
 
 
-async def test_a_retry_that_waits_for_the_expiry_finds_no_source(scene: Scene, jobs: JobService) -> None:
+async def test_a_retry_that_waits_for_an_expiry_fails(scene: Scene, jobs: JobService) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
     async with scene.database.connection() as connection, asyncio.timeout(10):
         async with connection.transaction():
-            assert await expiry_store.expire_sources(connection, age=AGE, limit=10) == 1
+            assert await store.expire_sources(connection, age=AGE, limit=10) == 1
             retry = asyncio.create_task(jobs.retry("user", job_id, traceparent=None))
             while not scene.eye.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():  # noqa: ASYNC110 - polls the server
                 await asyncio.sleep(0.01)
-        assert scene.keys(job_id), "the object is there, but it is on its way out"
+        assert scene.keys(job_id), "the object still exists, but has expired"
         with pytest.raises(SourceMissingError):
             await retry
     assert await scene.run() == 1
@@ -54,7 +54,7 @@ async def test_a_retry_that_waits_for_the_expiry_finds_no_source(scene: Scene, j
     assert row["status"] == "canceled"
 
 
-async def test_an_expiry_passes_by_a_job_that_is_being_retried(scene: Scene) -> None:
+async def test_expiry_skips_a_job_that_is_being_retried(scene: Scene) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
     async with scene.database.connection() as connection, connection.transaction():
         assert await transitions.queue(
@@ -76,15 +76,15 @@ async def test_an_expiry_passes_by_a_job_that_is_being_retried(scene: Scene) -> 
 @pytest.mark.parametrize("removed", [False, True])
 async def test_a_job_whose_source_expired_can_t_be_retried(scene: Scene, jobs: JobService, removed: bool) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
-    await scene.expirer().run_once()
+    await scene.rows().run_once()
     if removed:
-        await scene.remover().run_once()
+        await scene.files().run_once()
     with pytest.raises(SourceMissingError, match="create a new job"):
         await jobs.retry("user", job_id, traceparent=None)
 
 
-def test_the_database_lets_no_job_be_queued_without_its_source(scene: Scene) -> None:
-    """Whatever release of PixelFlow asks for it."""
+def test_the_database_refuses_to_queue_a_job_whose_source_has_expired(scene: Scene) -> None:
+    """For the statements of any release."""
     job_id = scene.put("canceled", source_expired_at="now")
     with pytest.raises(psycopg.errors.CheckViolation):
         scene.eye.execute(
