@@ -39,7 +39,7 @@ def test_a_changed_byte_is_noticed(position: int) -> None:
         SEAL.open(bytes(sealed), owner="anna")
 
 
-@pytest.mark.parametrize("sealed", [b"", b"\x01", SEAL.close(SECRET, owner="anna")[:10]])
+@pytest.mark.parametrize("sealed", [b"", b"\x01", SEAL.close(SECRET, owner="anna")[:10]], ids=len)
 def test_a_stump_is_noticed(sealed: bytes) -> None:
     with pytest.raises(DecryptionError):
         SEAL.open(sealed, owner="anna")
