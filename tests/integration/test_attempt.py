@@ -13,6 +13,7 @@ from uuid import UUID
 
 import obstore
 import pytest
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 from tests.acceptance import pictures
 from tests.integration.job_rows import LEASE, claimed, row_of, rows
@@ -21,7 +22,7 @@ from tests.support.scraped import scraped
 
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
-from pixelflow.adapters.telemetry.tracing import NoopTracer, traced
+from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker import store as worker_store
@@ -94,7 +95,7 @@ def run(
             "bounds": BOUNDS,
             "scratch": scratch,
             "metrics": metrics,
-            "tracing": NoopTracer(),
+            "tracing": NoOpTracer(),
             "jitter": lambda: 0.0,
             **parts,
         }
@@ -178,7 +179,7 @@ def test_attempts_that_follow_one_another_stay_in_the_trace_of_the_request(
     job = _job(connection, storage, pictures.photo(), traceparent=TRACEPARENT)
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        with traced(role="worker") as tracing:
+        with open_tracer(role="worker") as tracing:
             run(job, tracing=tracing, storages={"s3_presigned": Unavailable()})
             connection.execute("UPDATE jobs SET run_at = now()")
             again = worker_store.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)

@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from pixelflow.adapters.telemetry.health import HealthChecks
-from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
@@ -23,7 +23,7 @@ def _no_services() -> AbstractAsyncContextManager[Services]:
 
 
 async def test_a_bug_is_answered_as_a_problem_and_logged_once() -> None:
-    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer())
+    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer())
 
     @app.get("/broken")
     async def broken() -> None:
@@ -59,14 +59,14 @@ async def test_however_many_want_to_know_the_servers_are_asked_once_a_second(awa
     now, server = [100.0], Server()
     server.away = away
     told: list[bool] = []
-    dependencies = HealthChecks({"one": server.ask}, judged=lambda _, *, up: told.append(up), clock=lambda: now[0])
-    answers = await asyncio.gather(*(dependencies.verdicts() for _ in range(50)))
+    dependencies = HealthChecks({"one": server.ask}, on_status=lambda _, *, up: told.append(up), clock=lambda: now[0])
+    answers = await asyncio.gather(*(dependencies.statuses() for _ in range(50)))
     assert answers == [{"one": "unavailable" if away else "ok"}] * 50
     now[0] += 0.9
-    await dependencies.verdicts()
+    await dependencies.statuses()
     assert server.asked == 1
     server.away = not away
     now[0] += 0.1
-    assert await dependencies.verdicts() == {"one": "ok" if away else "unavailable"}
+    assert await dependencies.statuses() == {"one": "ok" if away else "unavailable"}
     assert server.asked == 2
     assert told == [not away, away], "the metrics are told of each verdict, once"

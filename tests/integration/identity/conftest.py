@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
-from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.main import make_server
 from pixelflow.controlplane.api.metrics import ApiMetrics
@@ -76,7 +76,7 @@ def user_id() -> str:
 def serving(settings: Settings, registry: CollectorRegistry | None = None) -> Iterator[str]:
     """An API with settings of its own, which counts in ``registry``. Tells its URL."""
     metrics = ApiMetrics(registry or CollectorRegistry())
-    app = make_app(functools.partial(open_services, settings, metrics), metrics, NoopTracer())
+    app = make_app(functools.partial(open_services, settings, metrics), metrics, NoOpTracer())
     listening = socket.create_server(("127.0.0.1", 0))
     server = make_server(app, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

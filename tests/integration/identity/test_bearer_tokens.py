@@ -71,9 +71,15 @@ def test_no_token_is_taken_where_no_issuer_is_trusted(service: Stack) -> None:
     ("given", "told"),
     [
         ({"ISSUER": ISSUER}, "PIXELFLOW_JWT_JWKS_URL and PIXELFLOW_JWT_AUDIENCE"),
-        ({"ISSUER": ISSUER, "JWKS_URL": "https://id.example/jwks.json"}, "PIXELFLOW_JWT_AUDIENCE must"),
-        ({"ISSUER": ISSUER, "JWKS_URL": "file:///etc/passwd", "AUDIENCE": AUDIENCE}, "PIXELFLOW_JWT_JWKS_URL is wrong"),
-        ({"ISSUER": ""}, "PIXELFLOW_JWT_ISSUER is wrong"),
+        (
+            {"ISSUER": ISSUER, "JWKS_URL": "https://id.example/jwks.json"},
+            "PIXELFLOW_JWT_ISSUER requires PIXELFLOW_JWT_AUDIENCE:",
+        ),
+        (
+            {"ISSUER": ISSUER, "JWKS_URL": "file:///etc/passwd", "AUDIENCE": AUDIENCE},
+            "PIXELFLOW_JWT_JWKS_URL is not valid",
+        ),
+        ({"ISSUER": ""}, "PIXELFLOW_JWT_ISSUER is not valid"),
     ],
     ids=str,
 )

@@ -212,7 +212,7 @@ def test_nobody_sees_or_names_another(mine: httpx.Client, bill: Bill, user_id: s
         for group_by in ("day", "user"):
             answer = mine.get("/v1/usage", params={**NOVEMBER, **query, "group_by": group_by})
             assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
-            assert answer.json()["detail"] == "This needs `admin`"
+            assert answer.json()["detail"] == "This request requires the scope `admin`"
 
 
 def test_usage_needs_its_own_scope(client_of: MakeClient, user_id: str) -> None:

@@ -165,7 +165,7 @@ class Scene:
     def pruner(self) -> Pruner:
         """A pruner."""
         local_files = LocalFiles(self.settings.local_roots)
-        return Pruner(self.database, ObjectStorage(self.settings), local_files, arrivals=self.settings.last_arrival)
+        return Pruner(self.database, ObjectStorage(self.settings), local_files, arrivals=self.settings.upload_grace)
 
     async def run(self, **days: float) -> int:
         """Every loop until none finds anything; returns how much they did."""

@@ -18,8 +18,8 @@ from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.controlplane.controller.metrics import RemovedKind
 from pixelflow.controlplane.retention.remover import BATCH, PATIENCE, Remover
-from pixelflow.setting_periods import SLOWEST_TRANSFER
 from pixelflow.settings import Settings
+from pixelflow.settings.retention import SLOWEST_TRANSFER
 
 
 def output_key(job_id: UUID, attempt: int = 1) -> str:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from tests.support.otlp_collector import CollectedSpan, collecting
 
-from pixelflow.adapters.telemetry.tracing import traced
+from pixelflow.adapters.telemetry.tracing import open_tracer, start_span
 from pixelflow.contracts.pipeline import MAX_STEPS, Resize
 from pixelflow.dataplane.protocol import REPLY, RenderedSource, StepTime
 from pixelflow.dataplane.worker.sandbox import Transformed
@@ -24,8 +24,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, *times: StepTime) -> tuple[CollectedS
     transformed = Transformed(source, [], list(times), compute_time_ms=1)
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        with traced(role="worker") as tracing, tracing.span("transform"):
-            Stages(tracing).tell_steps([STEP], transformed, begun_ns=time.time_ns())
+        with open_tracer(role="worker") as tracer, start_span(tracer, "transform"):
+            Stages(tracer).tell_steps([STEP], transformed, begun_ns=time.time_ns())
         [transform] = [span for span in collector.spans if span.name == "transform"]
         return transform, [span for span in collector.spans if span.parent_id == transform.span_id]
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from opentelemetry.trace import Tracer
 from tests.support.databases import new_database
 from tests.support.webhook_receiver import Receiver
 
@@ -22,7 +23,6 @@ from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.adapters.telemetry.tracing import Tracer
 from pixelflow.contracts.jobs import CreateJobRequest
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries

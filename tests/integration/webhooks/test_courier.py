@@ -13,7 +13,7 @@ from tests.integration.webhooks.conftest import TRACEPARENT, Office, called, set
 from tests.support.otlp_collector import collecting
 from tests.support.webhook_receiver import Received, Reply, receiving
 
-from pixelflow.adapters.telemetry.tracing import traced
+from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.contracts.errors import NotFoundError
 from pixelflow.controlplane.webhooks.dispatcher import LEASE
 
@@ -79,7 +79,7 @@ async def test_every_try_is_a_span_in_the_trace_of_the_job_and_the_receiver_gets
 ) -> None:
     with collecting() as collector, receiving(Reply(500), Reply(hangs=True), Reply(200)) as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        with traced(role="controller") as tracing:
+        with open_tracer(role="controller") as tracing:
             await office.ended_job(receiver.url + "?token=hush", status="canceled")
             async with office.courier(patience=0.3, tracing=tracing) as courier:
                 for seconds in (0, 5, 30):

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
+from opentelemetry.trace import Tracer
 from starlette.middleware import Middleware
 
 from pixelflow import __version__
-from pixelflow.adapters.telemetry.tracing import Tracer
 from pixelflow.controlplane.api import health, openapi, problems
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import RequestContextMiddleware

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
-from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.contracts.schemas import render
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
@@ -30,7 +30,7 @@ async def _no_services() -> AsyncIterator[Services]:
 
 def openapi_document() -> dict[str, Any]:
     """The document, as a running API tells it at ``/openapi.json``."""
-    return make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer()).openapi()
+    return make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer()).openapi()
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ async def healthz() -> Health:
 )
 async def readyz(services: ServicesOf, response: Response) -> Readiness:
     """Asks Postgres, Redis and object storage, each for at most two seconds; an answer is kept for one."""
-    verdicts = await services.dependencies.verdicts()
+    verdicts = await services.dependencies.statuses()
     ready = all(verdict == "ok" for verdict in verdicts.values())
     response.status_code = 200 if ready else 503
     return Readiness(status="ok" if ready else "unavailable", checks=verdicts)

@@ -12,9 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry
-from pixelflow.adapters.telemetry.metrics_server import serving
-from pixelflow.adapters.telemetry.tracing import traced
+from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.controlplane.api.app import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import open_services
@@ -42,7 +41,7 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _leave)
     registry = new_registry()
     metrics = ApiMetrics(registry)
-    with serving(registry, settings, role="api"), traced(role="api") as tracing:
+    with serve_metrics(registry, settings, role="api"), open_tracer(role="api") as tracing:
         _serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracing), settings)
 
 

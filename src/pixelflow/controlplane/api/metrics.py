@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from pixelflow.adapters.telemetry.metrics import EnqueuedMessages, ProcessMetrics
+from pixelflow.adapters.telemetry.metrics import ProcessMetrics, QueueMetrics
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER = "other"
@@ -19,7 +19,7 @@ class ApiMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.process = ProcessMetrics(registry, role="api")
-        self._messages = EnqueuedMessages(registry)
+        self._messages = QueueMetrics(registry)
         self._requests = Counter(
             "pixelflow_api_requests_total",
             "Requests by method, template of the route («unmatched»: there is none) and status (0: the client was gone "
@@ -61,7 +61,7 @@ class ApiMetrics:
 
     def enqueued(self) -> None:
         """A message was put on the queue."""
-        self._messages.enqueued()
+        self._messages.count_enqueued()
 
     def rejected(self, route: str) -> None:
         """A request was refused for its rate."""

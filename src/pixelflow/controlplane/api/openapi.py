@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from pixelflow.controlplane.api.examples import ANSWERS
+from pixelflow.controlplane.api.examples import RESPONSES
 from pixelflow.controlplane.api.problems import MEDIA_TYPE
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -65,7 +65,7 @@ def _add_example(operation: dict[str, Any]) -> None:
     """Show a success; FastAPI's own way would take every null out of it."""
     for status, response in operation["responses"].items():
         if status.startswith("2") and "content" in response:
-            response["content"]["application/json"]["example"] = ANSWERS[operation["operationId"]]
+            response["content"]["application/json"]["example"] = RESPONSES[operation["operationId"]]
 
 
 def _add_limits(operation: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.adapters.telemetry.health import HealthChecks, checked
+from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.idempotency.service import Idempotency
@@ -87,7 +87,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                     "redis": functools.partial(asyncio.to_thread, queue.ping),
                     "object_storage": objects.ping,
                 },
-                judged=metrics.process.dependency_judged,
+                on_status=metrics.process.set_dependency_up,
             )
             services = Services(
                 database=database,
@@ -102,7 +102,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 idempotency=Idempotency(database, secrets_key, new_id=new_id),
                 limits=limits,
             )
-            async with checked(dependencies):
+            async with run_health_checks(dependencies):
                 yield services
     finally:
         queue.close()

@@ -10,11 +10,12 @@ from typing import Annotated
 
 import structlog
 from fastapi import Depends, Header, Request
+from opentelemetry.trace import Span, SpanKind, Tracer
 from pydantic import BeforeValidator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixelflow.adapters.telemetry.tracing import Kind, Span, Tracer, log_keys
+from pixelflow.adapters.telemetry.tracing import log_keys, set_error, start_span, traceparent_of
 from pixelflow.controlplane.api.metrics import METHODS
 from pixelflow.controlplane.api.middleware import route_of
 
@@ -36,8 +37,8 @@ class TracingMiddleware:
             await self._app(scope, receive, send)
             return
         parent = _readable(Headers(scope=scope).get("traceparent"))
-        with self._tracing.span("HTTP", Kind.SERVER, parent=parent) as span:
-            scope.setdefault("state", {})["traceparent"] = span.traceparent
+        with start_span(self._tracing, "HTTP", SpanKind.SERVER, parent=parent) as span:
+            scope.setdefault("state", {})["traceparent"] = traceparent_of(span)
             with structlog.contextvars.bound_contextvars(**log_keys(span)):
                 await self._serve(scope, receive, send, span)
 
@@ -54,8 +55,8 @@ def _tell(span: Span, scope: Scope, status: int) -> None:
     """By OpenTelemetry's semantic conventions of HTTP servers, as far as they are nobody's secret."""
     method = scope["method"] if scope["method"] in METHODS else "_OTHER"
     route = route_of(scope)
-    span.rename(f"{method} {route}")
-    span.tell(
+    span.update_name(f"{method} {route}")
+    span.set_attributes(
         {
             "http.request.method": method,
             "http.route": route,
@@ -64,7 +65,7 @@ def _tell(span: Span, scope: Scope, status: int) -> None:
         }
     )
     if status >= _OURS:
-        span.fail(str(status))
+        set_error(span, str(status))
 
 
 def _readable(header: str | None) -> str | None:

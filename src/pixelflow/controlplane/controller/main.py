@@ -8,6 +8,7 @@ import os
 import signal
 
 import structlog
+from opentelemetry.trace import Tracer
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
@@ -15,11 +16,10 @@ from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.adapters.telemetry.health import HealthChecks, checked
+from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry
-from pixelflow.adapters.telemetry.metrics_server import serving
-from pixelflow.adapters.telemetry.tracing import Tracer, traced
+from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.encryption import SecretCipher
@@ -60,7 +60,7 @@ def run(settings: Settings) -> None:
     configure_logs(settings, role="controller")
     registry = new_registry()
     metrics = ControllerMetrics(registry)
-    with serving(registry, settings, role="controller"), traced(role="controller") as tracing:
+    with serve_metrics(registry, settings, role="controller"), open_tracer(role="controller") as tracing:
         asyncio.run(_run(settings, metrics, tracing))
 
 
@@ -108,7 +108,7 @@ async def _repeat_all(
     loops: list[tuple[LoopBody, float]] = [
         (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
         (LeaseReaper(database, expired=metrics.lease_expired), PAUSE_SECONDS),
-        (Pruner(database, objects, local_files, arrivals=settings.last_arrival), PAUSE_SECONDS),
+        (Pruner(database, objects, local_files, arrivals=settings.upload_grace), PAUSE_SECONDS),
         (Expirer(database, periods, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
         (Remover(database, objects, local_files, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
         (Sweeper(database, keep=periods.history, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
@@ -121,9 +121,9 @@ async def _repeat_all(
             "redis": functools.partial(asyncio.to_thread, queue.ping),
             "object_storage": objects.ping,
         },
-        judged=metrics.process.dependency_judged,
+        on_status=metrics.process.set_dependency_up,
     )
     _log.info("controller started")
-    async with checked(dependencies):
+    async with run_health_checks(dependencies):
         await asyncio.gather(*(run_loop(work, pause=pause, stop=stop, metrics=metrics) for work, pause in loops))
     await courier.finish()

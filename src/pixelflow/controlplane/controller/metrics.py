@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pixelflow.adapters.telemetry.metrics import EnqueuedMessages, ProcessMetrics
+from pixelflow.adapters.telemetry.metrics import ProcessMetrics, QueueMetrics
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.webhooks import DeliveryOutcome
 
@@ -158,7 +158,7 @@ class ControllerMetrics:
         self.process = ProcessMetrics(registry, role="controller")
         self.counted = CountedMetrics()
         registry.register(self.counted)
-        self._messages = EnqueuedMessages(registry)
+        self._messages = QueueMetrics(registry)
         self._deliveries = Counter(
             "pixelflow_webhook_deliveries_total",
             "Tries at delivering events by what came of them: delivered, retried (failed, another follows), exhausted "
@@ -214,7 +214,7 @@ class ControllerMetrics:
 
     def enqueued(self) -> None:
         """A message was put on the queue."""
-        self._messages.enqueued()
+        self._messages.count_enqueued()
 
     def tried(self, outcome: str) -> None:
         """A try at delivering an event is over, and written."""

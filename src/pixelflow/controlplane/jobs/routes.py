@@ -6,14 +6,15 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Depends, Query
+from pydantic import WrapValidator
 
 from pixelflow.contracts import errors
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
 from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
-from pixelflow.controlplane.api.problems import documented
+from pixelflow.controlplane.api.problems import documented, validate_body
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.api.tracing import Traceparent
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
@@ -21,6 +22,16 @@ from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, Idempot
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
 
 _EVERY_POST = (*COMMON_ERRORS, *IDEMPOTENCY_ERRORS)
+
+
+# The annotation documents the body; the dependency validates it, because FastAPI can't pass a validation context.
+_RawJobRequest = Annotated[
+    CreateJobRequest, WrapValidator(lambda value, _: value), Body(openapi_examples=examples.CREATE)
+]
+
+
+async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobRequest:
+    return validate_body(CreateJobRequest, body, context=services.jobs.request_limits)
 
 
 @router.post(
@@ -41,7 +52,7 @@ async def create_job(
     identity: WritesJobs,
     services: ServicesOf,
     once: IdempotentCallOf,
-    job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)],
+    job: Annotated[CreateJobRequest, Depends(_job_request)],
 ) -> CreatedJob:
     """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
 

@@ -26,8 +26,16 @@ from pixelflow.contracts.errors import (
     TargetRefusedError,
     ValidationFailedError,
 )
-from pixelflow.contracts.field_errors import length_errors
-from pixelflow.contracts.jobs import FINISHED, CreatedJob, CreateJobRequest, Job, JobStatus, SourceType, StartedJob
+from pixelflow.contracts.jobs import (
+    FINISHED,
+    CreatedJob,
+    CreateJobRequest,
+    Job,
+    JobStatus,
+    RequestLimits,
+    SourceType,
+    StartedJob,
+)
 from pixelflow.contracts.messages import QUEUE, ProcessImage
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
@@ -105,25 +113,19 @@ class JobService:
         return created.model_copy(update={"upload": self._sources.upload_of(request, created.upload.object_key)})
 
     @property
-    def max_source_bytes(self) -> int:
-        """What a source may have, and so what may be declared."""
-        return self._settings.max_source_bytes
+    def request_limits(self) -> RequestLimits:
+        """Validation context of requests to ``create``."""
+        return RequestLimits(self._settings.max_source_bytes)
 
     def _check(self, request: CreateJobRequest) -> None:
-        errors = length_errors(request.source and request.source.content_length, self.max_source_bytes)
-        errors += self._webhook_errors(request)
-        if errors:
-            raise ValidationFailedError("The job can't be kept as it is; see `errors`", errors)
-
-    def _webhook_errors(self, request: CreateJobRequest) -> list[FieldError]:
-        """What can be seen to be wrong now; where a name leads is judged again whenever it is called."""
+        """Check the webhook URL without resolving its host; each delivery checks the resolved addresses."""
         if request.webhook_url is None:
-            return []
+            return
         try:
             self._webhook_rule.judge(request.webhook_url)
         except TargetRefusedError as error:
-            return [FieldError(pointer="/webhook_url", message=error.detail)]
-        return []
+            field = FieldError(pointer="/webhook_url", message=error.detail)
+            raise ValidationFailedError("The job is not valid; see `errors`", [field]) from error
 
     async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
         """Put the job on the queue; again while it is queued or processing: the same answer, nothing enqueued twice.

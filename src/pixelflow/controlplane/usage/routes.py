@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts import errors
-from pixelflow.contracts.usage import MAX_DAYS, MAX_USERS, UsageByDay, UsageByUser, as_csv, span_error
+from pixelflow.contracts.usage import MAX_DAYS, MAX_USERS, UsageByDay, UsageByUser, as_csv, period_error
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
 from pixelflow.controlplane.api.auth import ReadsUsage
@@ -67,7 +67,7 @@ class UsageQuery(BaseModel):
     @classmethod
     def _spans_days(cls, to_day: date | None, info: ValidationInfo) -> date | None:
         from_day = info.data.get("from_day")
-        if from_day and to_day and (wrong := span_error(from_day, to_day)):
+        if from_day and to_day and (wrong := period_error(from_day, to_day)):
             raise PydanticCustomError("span", "{wrong}", {"wrong": wrong})
         return to_day
 

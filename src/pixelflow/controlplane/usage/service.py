@@ -19,7 +19,7 @@ from pixelflow.contracts.usage import (
     UsageOfDay,
     UsageOfUser,
     UsageSums,
-    span_error,
+    period_error,
 )
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.usage import store
@@ -93,7 +93,7 @@ class UsageQueries:
     def _span(self, wanted: UsageFilter) -> tuple[date, date]:
         end = wanted.to_day or self._clock().astimezone(UTC).date() + _ONE_DAY
         first = wanted.from_day or end - DEFAULT_DAYS * _ONE_DAY
-        if wrong := span_error(first, end):
+        if wrong := period_error(first, end):
             raise ValidationFailedError(
                 "These days can't be summed up", [FieldError(pointer="/query/from", message=wrong)]
             )

@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import NoOpTracer, Span, SpanKind, Tracer
 from standardwebhooks import Webhook
 
 from pixelflow import __version__
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp
 from pixelflow.adapters.postgres.database import AsyncDatabase
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, NoopTracer, Span, Tracer, log_keys
+from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error, start_span, traceparent_of
 from pixelflow.contracts.errors import DependencyError, NotFoundError, PixelflowError, TargetError
 from pixelflow.contracts.jobs import Job
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
@@ -90,7 +91,7 @@ class WebhookDispatcher:
         self._in_hand = in_hand
         self._timeout = timeout
         self._tried = tried
-        self._tracing = tracing or NoopTracer()
+        self._tracing = tracing or NoOpTracer()
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> int:
@@ -126,7 +127,9 @@ class WebhookDispatcher:
 
     async def _deliver(self, event: LeasedEvent) -> None:
         with (
-            self._tracing.span("webhook", Kind.CLIENT, parent=event.traceparent, attributes=_attributes(event)) as span,
+            start_span(
+                self._tracing, "webhook", SpanKind.CLIENT, parent=event.traceparent, attributes=_attributes(event)
+            ) as span,
             structlog.contextvars.bound_contextvars(**log_keys(span)),
         ):
             await self._deliver_within(event, span)
@@ -138,19 +141,19 @@ class WebhookDispatcher:
         try:
             await self._try_and_record(event, span, log)
         except DependencyError as error:  # it is due again when its lease is over, by this courier or another
-            span.fail(error.code)
+            set_error(span, error.code)
             log.warning("webhook not delivered: a dependency is not available", code=error.code, reason=error.detail)
         except DecryptionError as error:  # likewise: events wait until the key is back
-            span.fail(type(error).__name__)
+            set_error(span, type(error).__name__)
             log.warning("webhook not delivered: its secret does not open", reason=str(error))
         except Exception:
-            span.fail(PixelflowError.code)
+            set_error(span, PixelflowError.code)
             log.exception("webhook not delivered")
             await self._record_bug(event, log)
 
     async def _try_and_record(self, event: LeasedEvent, span: Span, log: structlog.stdlib.BoundLogger) -> None:
         try:
-            made = await self._try(event, span.traceparent)
+            made = await self._try(event, traceparent_of(span))
         except NotFoundError:
             await self._forget(event)
             log.info("webhook dropped: its job was erased")
@@ -245,11 +248,11 @@ def _host(url: str) -> str:
 
 
 def _tell(span: Span, made: DeliveryAttempt) -> None:
-    span.tell({"pixelflow.outcome": made.outcome})
+    span.set_attributes({"pixelflow.outcome": made.outcome})
     if made.status_code is not None:
-        span.tell({"http.response.status_code": made.status_code})
+        span.set_attributes({"http.response.status_code": made.status_code})
     if made.outcome != DeliveryOutcome.DELIVERED:
-        span.fail(made.error["code"] if made.error else str(made.status_code))
+        set_error(span, made.error["code"] if made.error else str(made.status_code))
 
 
 class _Told(TypedDict):

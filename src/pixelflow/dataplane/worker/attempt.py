@@ -19,10 +19,11 @@ from typing import IO, Protocol
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import Tracer
 from pydantic import TypeAdapter
 
 from pixelflow.adapters.postgres.database import Connection, Database
-from pixelflow.adapters.telemetry.tracing import Attributes, Tracer
+from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_span
 from pixelflow.contracts.errors import (
     AttemptsExhaustedError,
     JobError,
@@ -96,9 +97,9 @@ class AttemptRunner:
         stages, started = Stages(self._tracing), time.monotonic()
         with traced_attempt(self._tracing, job, claim_begun_ns=claim_begun_ns) as span:
             end = self._run(job, held, stages)
-            span.tell({"pixelflow.outcome": end})
+            span.set_attributes({"pixelflow.outcome": end})
             if stages.error_code:
-                span.fail(stages.error_code)
+                set_error(span, stages.error_code)
         self._metrics.attempt_ended(
             job.source_type,
             end,
@@ -140,7 +141,7 @@ class AttemptRunner:
         with self._private_file() as source:
             with stages.measured("fetch") as span:
                 source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._bounds.max_source_bytes)
-                span.tell({"pixelflow.bytes": source_bytes})
+                span.set_attributes({"pixelflow.bytes": source_bytes})
             with closing(self._transform(job, held, source, stages)) as transformed:
                 held.check()
                 with stages.measured("store"):
@@ -182,7 +183,7 @@ class AttemptRunner:
                     held.check()  # the child died because it was killed on purpose
                     raise
                 stages.tell_steps(steps, transformed, begun_ns=begun_ns)
-                span.tell(_found(transformed))
+                span.set_attributes(_found(transformed))
                 return transformed
 
     def _write_success(self, held: ActiveLease, write: Callable[[Connection], bool]) -> None:
@@ -212,13 +213,21 @@ class AttemptRunner:
         return end
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
-        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
+        with (
+            _outcome_unwritten_is_logged(),
+            start_span(self._tracing, "finish"),
+            self._database.connection() as connection,
+        ):
             return worker_store.fail(connection, job.lease, error=_told(error), stages=stages.milliseconds)
         return False
 
     def _hand_back(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
         delay = timedelta(seconds=retry_seconds(job.attempts, self._jitter()) if counted else 0)
-        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
+        with (
+            _outcome_unwritten_is_logged(),
+            start_span(self._tracing, "finish"),
+            self._database.connection() as connection,
+        ):
             return worker_store.hand_back(
                 connection,
                 job.lease,

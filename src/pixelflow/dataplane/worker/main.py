@@ -17,17 +17,17 @@ from functools import partial
 from queue import SimpleQueue
 
 import structlog
+from opentelemetry.trace import Tracer
 from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.adapters.telemetry.health import HealthChecks, checked_in_a_thread
+from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry
-from pixelflow.adapters.telemetry.metrics_server import serving
-from pixelflow.adapters.telemetry.tracing import Tracer, traced
+from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.contracts.jobs import SourceType
 from pixelflow.contracts.messages import ProcessImage
@@ -60,7 +60,7 @@ def run(settings: Settings) -> None:
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda number, _: stop.put(number))
     registry = new_registry()
-    with serving(registry, settings, role="worker"), traced(role="worker") as tracing, ExitStack() as stack:
+    with serve_metrics(registry, settings, role="worker"), open_tracer(role="worker") as tracing, ExitStack() as stack:
         keeper, consumer = _assemble(settings, WorkerMetrics(registry), tracing, stack)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
@@ -121,7 +121,7 @@ def _assemble(
         rejected=metrics.message_rejected,
     )
     stack.callback(consumer.close)
-    stack.enter_context(checked_in_a_thread(partial(_dependencies, settings, objects, metrics)))
+    stack.enter_context(run_health_checks_in_thread(partial(_dependencies, settings, objects, metrics)))
     return keeper, consumer
 
 
@@ -140,7 +140,7 @@ async def _dependencies(
                     "redis": partial(asyncio.to_thread, queue.ping),
                     "object_storage": objects.ping,
                 },
-                judged=metrics.process.dependency_judged,
+                on_status=metrics.process.set_dependency_up,
             )
     finally:
         queue.close()

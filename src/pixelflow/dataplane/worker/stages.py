@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
+from opentelemetry.trace import Span, SpanKind, Tracer
 
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracer, log_keys
+from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, record_span, start_span
 from pixelflow.contracts.pipeline import SOURCE, Step
 from pixelflow.dataplane.worker.exchange import CollectedOutput
 from pixelflow.dataplane.worker.sandbox import Transformed
@@ -38,7 +39,7 @@ class Stages:
         """Time one stage, also when it fails."""
         started = time.monotonic()
         try:
-            with self.tracing.span(name) as span:
+            with start_span(self.tracing, name) as span:
                 yield span
         finally:
             self.milliseconds[name] = round((time.monotonic() - started) * 1000)
@@ -57,10 +58,11 @@ class Stages:
             if each.step_id not in names:
                 continue
             ended_ns = min(now, begun_ns + each.ended_us * 1000)
-            self.tracing.past(
+            record_span(
+                self.tracing,
                 names[each.step_id],
-                begun_ns=min(ended_ns, begun_ns + each.begun_us * 1000),
-                ended_ns=ended_ns,
+                start_ns=min(ended_ns, begun_ns + each.begun_us * 1000),
+                end_ns=ended_ns,
                 attributes={"pixelflow.step_id": each.step_id, **_about(made.get(each.step_id))},
             )
 
@@ -90,17 +92,22 @@ def traced_attempt(tracing: Tracer, job: ClaimedJob, *, claim_begun_ns: int) -> 
     """
     claimed_ns = time.time_ns()
     waited_ns = max(0, round(job.queued_seconds * 1e9))
-    tracing.past("queue", begun_ns=claim_begun_ns - waited_ns, ended_ns=claim_begun_ns, parent=job.traceparent)
+    record_span(tracing, "queue", start_ns=claim_begun_ns - waited_ns, end_ns=claim_begun_ns, parent=job.traceparent)
     attributes: Attributes = {
         "pixelflow.job_id": str(job.job_id),
         "pixelflow.attempt": job.lease_token,
         "pixelflow.source_type": job.source_type,
     }
     with (
-        tracing.span(
-            "attempt", Kind.CONSUMER, parent=job.traceparent, begun_ns=claim_begun_ns, attributes=attributes
+        start_span(
+            tracing,
+            "attempt",
+            SpanKind.CONSUMER,
+            parent=job.traceparent,
+            start_ns=claim_begun_ns,
+            attributes=attributes,
         ) as span,
         structlog.contextvars.bound_contextvars(**log_keys(span)),
     ):
-        tracing.past("claim", begun_ns=claim_begun_ns, ended_ns=claimed_ns)
+        record_span(tracing, "claim", start_ns=claim_begun_ns, end_ns=claimed_ns)
         yield span
