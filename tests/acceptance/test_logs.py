@@ -66,7 +66,7 @@ def _lose_a_lease(stack: Stack, client: httpx.Client) -> str:
     job_id: str = steps.started(client, pictures.noise(3000, 2000), *slow)["job_id"]
     wait_for(lambda: steps.show(client, job_id)["status"] == "processing", 20)
     assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
-    wait_for(lambda: _has_said(stack, "worker", "given up"), 30)
+    wait_for(lambda: _has_said(stack, "worker", "attempt aborted"), 30)
     return job_id
 
 
@@ -155,7 +155,7 @@ def logs() -> Iterator[RunLogs]:
         _share_a_connection(stack, client)
         wait_for(lambda: len(receiver.received) == 2, 20)
         wait_for(lambda: _has_said(stack, "worker", "message rejected"), 20)
-        wait_for(lambda: sum('"event": "webhook"' in line for line in _log(stack, "controller")) == 2, 20)
+        wait_for(lambda: sum('"event": "webhook attempted"' in line for line in _log(stack, "controller")) == 2, 20)
         _restart_valkey(stack)
         _end(stack)
         yield RunLogs({role: [json.loads(line) for line in _log(stack, role)] for role in ROLES}, jobs)
@@ -192,9 +192,9 @@ KEYS = [
     ("worker", "succeeded", "succeeded", {"job_id", "user_id", "attempt", "fetch_ms", "transform_ms", "finish_ms"}),
     ("worker", "attempt failed", "failed", {"job_id", "user_id", "attempt", "stage", "code", "reason"}),
     ("worker", "lease lost", "given up", {"job_id", "user_id", "attempt"}),
-    ("worker", "given up", "given up", {"job_id", "user_id", "attempt"}),
+    ("worker", "attempt aborted", "given up", {"job_id", "user_id", "attempt"}),
     ("worker", "transform child died", "child died", {"job_id", "user_id", "attempt", "reason", "pid"}),
-    ("controller", "webhook", "succeeded", {"job_id", "user_id", "event_id", "delivery_try", "outcome"}),
+    ("controller", "webhook attempted", "succeeded", {"job_id", "user_id", "event_id", "delivery_attempt", "outcome"}),
     ("controller", "lease expired", "expired", {"job_id", "user_id", "attempt", "attempts", "status"}),
 ]
 

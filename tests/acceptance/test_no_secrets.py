@@ -33,7 +33,7 @@ from pixelflow.contracts.jobs import CreatedJob, Job
 from pixelflow.contracts.keys import CreatedKey
 from pixelflow.contracts.webhooks import RotatedSecret
 from pixelflow.controlplane.encryption import SecretCipher
-from pixelflow.controlplane.idempotency.service import StoredResponse
+from pixelflow.controlplane.idempotency.calls import StoredResponse
 from pixelflow.controlplane.keys.store import ValidKey
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings

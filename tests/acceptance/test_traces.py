@@ -186,7 +186,7 @@ def test_log_lines_contain_the_trace_id(service: Stack, client: httpx.Client, re
 
     assert "request" in events("api")
     assert "succeeded" in events("worker")
-    wait_for(lambda: "webhook" in events("controller"), 5)
+    wait_for(lambda: "webhook attempted" in events("controller"), 5)
 
 
 def test_no_span_contains_a_secret(

@@ -21,7 +21,7 @@ REACH = "-c pixelflow.reach=everyone"
 """Row-level security shows the rows of everybody to whoever says so."""
 TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
 """What is kept of a job, in which order."""
-UNFORESEEN = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "could not be renewed")
+UNFORESEEN = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "lease renewal failed")
 """What no log line of a process may say, whatever dies around it."""
 
 
@@ -132,5 +132,5 @@ def refusals_by_fence(logs: Path) -> int:
     count = 0
     for log in logs.glob("worker*.log"):
         for line in log.read_text(errors="replace").splitlines():
-            count += line.startswith("{") and json.loads(line).get("event", "").startswith("given up")
+            count += line.startswith("{") and json.loads(line).get("event", "").startswith("attempt aborted")
     return count

@@ -74,7 +74,8 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(stage: Stage, owner:
     owner.stage_until(lambda: owner.job(job_id)["status"] == "succeeded", 15)
 
     def refused() -> bool:
-        return any(line.get("job_id") == job_id and line["event"].startswith("given up") for line in log_of(sleeper))
+        lines = [line for line in log_of(sleeper) if line.get("job_id") == job_id]
+        return any(line["event"].startswith("attempt aborted") for line in lines)
 
     owner.stage_until(refused, 10)
     assert [attempt["outcome"] for attempt in attempts_of(database, job_id)] == ["lost", "succeeded"]

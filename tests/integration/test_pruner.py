@@ -64,7 +64,9 @@ class Scene:
     def keys(self, created: CreatedJob) -> list[str]:
         """The job's objects."""
         prefixes = (f"uploads/{created.job_id}", f"outputs/{created.job_id}")
-        return [each["path"] for prefix in prefixes for each in obstore.list(self.objects._moved, prefix).collect()]
+        return [
+            each["path"] for prefix in prefixes for each in obstore.list(self.objects._transfer_store, prefix).collect()
+        ]
 
     def row(self, created: CreatedJob) -> dict[str, Any] | None:
         """The job's row."""
@@ -110,7 +112,7 @@ async def test_files_go_at_once_and_the_row_when_no_more_can_arrive(scene: Scene
     scene.upload(created)
     for attempt in (1, 2):
         key = f"outputs/{created.job_id}/{attempt}/small.webp"
-        await obstore.put_async(scene.objects._moved, key, b"pixels")
+        await obstore.put_async(scene.objects._transfer_store, key, b"pixels")
     await scene.jobs.erase(USER, created.job_id)
     assert len(scene.keys(created)) == 3
     assert [await scene.pruner().run_once(), await scene.pruner().run_once()] == [1, 0]

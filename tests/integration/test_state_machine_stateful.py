@@ -1,4 +1,4 @@
-"""The laws of a job's life hold after every step, in whatever order its owner, workers and controllers act."""
+"""Invariants of a job hold after every step, in any order of actions of its owner, workers and controllers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from pixelflow.settings import Settings
 
 MAX_ATTEMPTS = 2
 LEASE = timedelta(hours=1)
-"""No lease of the test runs out by itself."""
+"""Longer than the test: no lease expires by itself."""
 EXAMPLES, STEPS = 60, 40
 MAX_LIVING = 2
 """Few jobs, so that much happens to each."""
@@ -87,7 +87,7 @@ def _fail(connection: Connection, lease: Lease) -> bool:
 
 def _hand_back(connection: Connection, lease: Lease, *, seconds: float = 0, counted: bool = False) -> bool:
     delay = timedelta(seconds=seconds)
-    return worker_store.hand_back(connection, lease, delay=delay, counted=counted, error=None, stages={})
+    return worker_store.release(connection, lease, delay=delay, counted=counted, error=None, stages={})
 
 
 WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
@@ -101,7 +101,7 @@ WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
 
 @dataclass
 class World:
-    """The real parts that the machine moves, shared by its examples."""
+    """The real services, shared by all examples."""
 
     jobs: JobService
     control: AsyncDatabase
@@ -115,7 +115,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """Servers of its own: nobody else's worker or controller may touch these jobs."""
+    """Servers of its own: no other worker or controller may touch these jobs."""
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
     home.chmod(0o755)
     try:
@@ -156,7 +156,7 @@ def _assembled(stack: Stack) -> Iterator[World]:
 
 @dataclass
 class Snapshot:
-    """All that the tables hold of the jobs of one example."""
+    """All rows of the jobs of one example."""
 
     jobs: dict[UUID, dict[str, Any]]
     attempts: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
@@ -170,7 +170,7 @@ def _any(*wanted: JobStatus) -> Callable[[Callable[..., None]], Callable[..., No
 
 
 class Life(RuleBasedStateMachine):
-    """Owner, workers and controllers of a few jobs, each doing what they like."""
+    """The owner, workers and controllers of a few jobs, in any order of actions."""
 
     world: World
 
@@ -191,11 +191,11 @@ class Life(RuleBasedStateMachine):
         return [job_id for job_id, row in rows if row["status"] in wanted and row["erased_at"] is None]
 
     def current_leases(self) -> list[Lease]:
-        """Those under which a worker may write."""
+        """Leases under which a worker may write."""
         return [lease for lease in self.leases if self.is_current(lease)]
 
     def stale_leases(self) -> list[Lease]:
-        """Those that were lost, handed back or are over; first those of jobs that somebody else works on now."""
+        """Leases that were lost, released or ended; those of jobs with another active lease first."""
         stale = [lease for lease in reversed(self.leases) if not self.is_current(lease)]
         return sorted(stale, key=lambda lease: self.before.jobs[lease.job_id]["status"] != "processing")[:CHOICES]
 
@@ -206,17 +206,17 @@ class Life(RuleBasedStateMachine):
     # ── Its owner ────────────────────────────────────────────────────────────────────────────────
 
     @precondition(lambda self: len(self.jobs_in(*JobStatus)) < MAX_LIVING)
-    @rule(heard=st.booleans(), started=st.booleans())
-    def create(self, heard: bool, started: bool) -> None:
+    @rule(has_webhook=st.booleans(), started=st.booleans())
+    def create(self, has_webhook: bool, started: bool) -> None:
         job_id = new_id()
         request = CreateJobRequest.model_validate(
             {
-                "webhook_url": "https://client.example/hook" if heard else None,
+                "webhook_url": "https://client.example/hook" if has_webhook else None,
                 "pipeline": [{"id": "thumb", "action": "resize", "width": 10}],
             }
         )
         self.world.run(self.world.jobs.create(self.user_id, request, job_id=job_id))
-        obstore.put(self.world.objects._moved, source_key(job_id), b"what a worker would read")
+        obstore.put(self.world.objects._transfer_store, source_key(job_id), b"what a worker would read")
         if started:
             self.world.run(self.world.jobs.start(self.user_id, job_id, traceparent=None))
 
@@ -247,7 +247,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.before.jobs)
     @rule(which=CHOICE, what=st.sampled_from(["start", "retry", "cancel"]))
     def ask_out_of_turn(self, which: int, what: str) -> None:
-        """That a use case refuses, or changes nothing, is as good an answer as any."""
+        """A use case may raise or change nothing."""
         job_id = _pick(self.jobs_in(*FINISHED) or self.newest_first(), which)
         extra = {} if what == "cancel" else {"traceparent": None}
         with suppress(PixelflowError):
@@ -305,7 +305,7 @@ class Life(RuleBasedStateMachine):
     @_any(JobStatus.PROCESSING)
     @rule(which=CHOICE, rescued=st.booleans())
     def lease_runs_out(self, which: int, rescued: bool) -> None:
-        """The next rescue finds it; or the worker writes before."""
+        """The reaper finds it next, or the worker writes before."""
         statement = "UPDATE jobs SET lease_until = now() - interval '1 s' WHERE job_id = %s"
         self.world.eye.execute(statement, (_pick(self.jobs_in(JobStatus.PROCESSING), which),))
         if rescued:
@@ -412,7 +412,7 @@ def _check_attempts(row: dict[str, Any], tried: list[dict[str, Any]]) -> None:
 
 
 def _check_events(row: dict[str, Any], events: list[dict[str, Any]]) -> None:
-    """One per run that ended, of the type of its end, to nobody but those who asked."""
+    """One event per finished run, of the type of its status, if the job has a webhook."""
     if row["erased_at"] is not None or row["webhook_url"] is None:
         assert not events
         return
@@ -424,7 +424,7 @@ def _check_events(row: dict[str, Any], events: list[dict[str, Any]]) -> None:
         assert by_run[row["run"]] == EVENT_TYPES[row["status"]]
 
 
-def test_the_laws_of_a_jobs_life_hold_in_whatever_order_things_happen(world: World) -> None:
+def test_the_invariants_of_a_job_hold_in_any_order_of_actions(world: World) -> None:
     Life.world = world
     run_state_machine_as_test(
         Life,

@@ -43,7 +43,7 @@ async def play(record: Recorder) -> None:
 
 
 async def _keys(record: Recorder) -> None:
-    new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "most": 9}
+    new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "max_keys": 9}
     new |= {"rate_limit": 60, "rate_limit_key": "k1"}
     await record.call("keys.is_past", MINE, now() + DAY)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=now() + DAY, **new)
@@ -63,7 +63,7 @@ async def _answers_kept(record: Recorder) -> None:
     await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=uuid4())
     await record.call("idempotency.release", MINE, **mine, holder=holder)
     await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=holder)
-    await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, sealed=b"sealed")
+    await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, ciphertext=b"sealed")
     await record.call("idempotency.find", MINE, **mine)
     await record.call("idempotency.forget_job", MINE, user_id=USER, job_id=job_id)
     await record.call("idempotency.find", MINE, **mine)
@@ -134,7 +134,7 @@ async def _job_that_expires(record: Recorder) -> None:
         await record.call("retention.removals_store.strike_out", EVERYONE, removals)
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     event = await _held(record, now() + timedelta(hours=1))
-    await record.call("webhooks.forget", EVERYONE, event.event_id)
+    await record.call("webhooks.delete_event", EVERYONE, event.event_id)
     await record.call("retention.expiry_store.delete_jobs", EVERYONE, **old)
     await _created(record)
     await record.call("retention.expiry_store.lock_never_started", EVERYONE, **old)
@@ -149,7 +149,7 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     lease = await _claimed(record, job_id)
     await record.call("worker.renew", EVERYONE, [lease], lease=MINUTE)
     handed_back = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES}
-    await record.call("worker.hand_back", EVERYONE, lease, **handed_back)
+    await record.call("worker.release", EVERYONE, lease, **handed_back)
     await record.call("queue.unsend_all", EVERYONE)
     await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)
@@ -182,33 +182,33 @@ async def _pages(record: Recorder) -> None:
 
 async def _webhooks(record: Recorder) -> None:
     sealed = {"user_id": USER, "sealed": b"secret"}
-    await record.call("webhooks.secret_store.insert_first", MINE, secret_id=uuid4(), **sealed)
-    await record.call("webhooks.secret_store.replace", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
-    await record.call("webhooks.secret_store.list_valid", EVERYONE, USER)
+    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **sealed)
+    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
+    await record.call("webhooks.list_valid_secrets", EVERYONE, USER)
     later = now() + timedelta(hours=1)  # so that whatever there is, is due
     event = await _held(record, later)
-    made = _try(later, "retried", next_try_at=later)
-    await record.call("webhooks.record", EVERYONE, event, made)
-    await record.call("webhooks.replay", MINE, delivery_id=made.delivery_id, user_id=USER)
+    made = _try(later, "retried", next_attempt_at=later)
+    await record.call("webhooks.record_attempt", EVERYONE, event, made)
+    await record.call("webhooks.replay_event", MINE, delivery_id=made.delivery_id, user_id=USER)
     event = await _held(record, later)
-    await record.call("webhooks.record", EVERYONE, event, _try(later, "delivered", next_try_at=None))
-    await record.call("webhooks.deliveries_store.list_newest", MINE, job_id=event.job_id, user_id=USER, limit=9)
+    await record.call("webhooks.record_attempt", EVERYONE, event, _try(later, "delivered", next_attempt_at=None))
+    await record.call("webhooks.list_deliveries", MINE, job_id=event.job_id, user_id=USER, limit=9)
     await record.call("retention.history_store.delete_events", EVERYONE, age=-DAY, limit=9)
 
 
 async def _held(record: Recorder, at: datetime) -> LeasedEvent:
-    bounds = DeliveryLimits(per_host=2, per_user=2)
-    [event] = await record.call("webhooks.take_due", EVERYONE, now=at, lease=MINUTE, bounds=bounds, limit=9)
+    limits = DeliveryLimits(per_host=2, per_user=2)
+    [event] = await record.call("webhooks.take_due", EVERYONE, now=at, lease=MINUTE, limits=limits, limit=9)
     taken: LeasedEvent = event
     return taken
 
 
-def _try(at: datetime, outcome: str, *, next_try_at: datetime | None) -> DeliveryAttempt:
+def _try(at: datetime, outcome: str, *, next_attempt_at: datetime | None) -> DeliveryAttempt:
     answered = {"status_code": 204, "error": None, "response_excerpt": "ok"}
     unanswered = {"status_code": None, "error": {"code": "target_timeout", "message": "m"}, "response_excerpt": None}
     told: dict[str, Any] = answered if outcome == "delivered" else unanswered
     return DeliveryAttempt(
-        delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_try_at=next_try_at, **told
+        delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_attempt_at=next_attempt_at, **told
     )
 
 

@@ -87,7 +87,7 @@ def test_the_story_calls_every_function_of_the_store(migrated_to: Callable[[Iter
     called = {step.function for step in tape.steps}
     assert called == set(sql_functions()), "let tests/migration/scenario.py call it, too"
     idle = {name for name in called if all(step.row_count == 0 for step in tape.steps if step.function == name)}
-    assert idle <= {"dispatch.unsend_all"}, "a statement that finds nothing to do is hardly tried"
+    assert idle <= {"queue.unsend_all"}, "a statement that finds nothing to do is hardly tried"
 
 
 # ── The newest schema ────────────────────────────────────────────────────────────────────────────

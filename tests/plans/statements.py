@@ -25,7 +25,7 @@ from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.retention import erasure_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import store as webhooks_store
-from pixelflow.controlplane.webhooks.dispatcher import BOUNDS, IN_HAND
+from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
@@ -192,7 +192,7 @@ def _of_lists() -> list[Hot]:
 
 def _of_loops() -> list[Hot]:
     relay, lost = _named(stale=15 * _MINUTE, limit=100), _named(limit=100, exhausted="x")
-    bounded = _named(now=datetime.now(UTC), lease=_MINUTE, bounds=BOUNDS, limit=IN_HAND)
+    bounded = _named(now=datetime.now(UTC), lease=_MINUTE, limits=LIMITS, limit=MAX_CONCURRENT)
     prune, sweep = _named(patience=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     by_host_and_time = ["events_due", "events_pending"]
     return [

@@ -18,16 +18,16 @@ from structlog.testing import capture_logs
 from tests.support.scraped import scraped
 
 from pixelflow.contracts.errors import StoreUnavailableError
-from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.controller.loop import run_loop
 from pixelflow.controlplane.controller.metrics import (
-    BACKLOG_SECONDS,
-    TOTALS_SECONDS,
+    BACKLOG_MAX_AGE_SECONDS,
+    TOTALS_MAX_AGE_SECONDS,
     Backlog,
     ControllerMetrics,
-    CountedMetrics,
+    DatabaseMetrics,
     Totals,
 )
 
@@ -113,30 +113,32 @@ def test_database_figures_are_absent_before_the_first_count() -> None:
 
 def test_an_outdated_figure_is_omitted() -> None:
     now = [0.0]
-    counted = CountedMetrics(clock=lambda: now[0])
+    database = DatabaseMetrics(clock=lambda: now[0])
     registry = CollectorRegistry()
-    registry.register(counted)
-    counted.backlog.keep(BACKLOG)
-    counted.totals.keep(TOTALS)
+    registry.register(database)
+    database.backlog.set(BACKLOG)
+    database.totals.set(TOTALS)
     samples = scraped(registry)
     assert samples.by("status", "pixelflow_jobs") == {"queued": 3, "processing": 2, "succeeded": 9, "failed": 1}
     assert samples.has("pixelflow_jobs", status="created"), "every status is present, also at 0"
     assert samples.has("pixelflow_jobs", status="canceled")
     assert samples("pixelflow_webhook_oldest_seconds") == 7.5
     assert samples("pixelflow_usage_top_pixels_processed", user_id="ann") == 100
-    now[0] = BACKLOG_SECONDS
+    now[0] = BACKLOG_MAX_AGE_SECONDS
     later = scraped(registry)
     assert not later.has("pixelflow_queue_oldest_seconds")
     assert set(later.by("status", "pixelflow_jobs")) == {"succeeded", "failed"}
-    now[0] = TOTALS_SECONDS
+    now[0] = TOTALS_MAX_AGE_SECONDS
     assert scraped(registry).series == set()
 
 
-# ── Rounds ───────────────────────────────────────────────────────────────────────────────────────
+# ── Ticks ────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Errand:
     """A loop body that returns or raises the given results in order."""
+
+    name = "errand"
 
     def __init__(self, stop: asyncio.Event, *results: int | Exception) -> None:
         self._stop = stop
@@ -152,7 +154,7 @@ class Errand:
 
 
 @pytest.mark.parametrize(
-    ("result", "outcome", "counts_as_a_round"),
+    ("result", "outcome", "is_success"),
     [
         (2, "done", True),
         (0, "idle", True),
@@ -160,13 +162,11 @@ class Errand:
         (ValueError("a bug"), "failed", False),
     ],
 )
-async def test_a_loop_counts_the_outcome_of_each_tick(
-    result: int | Exception, outcome: str, counts_as_a_round: bool
-) -> None:
+async def test_a_loop_counts_the_outcome_of_each_tick(result: int | Exception, outcome: str, is_success: bool) -> None:
     registry, stop, now = CollectorRegistry(), asyncio.Event(), iter([1000.0, 2000.0])
     metrics = ControllerMetrics(registry, clock=lambda: next(now))
     await run_loop(Errand(stop, result), pause=0.0, stop=stop, metrics=metrics)
     samples = scraped(registry)
     assert samples.by("outcome", "pixelflow_controller_rounds_total") == {outcome: 1}
     at = samples("pixelflow_controller_last_round_timestamp_seconds", loop="errand")
-    assert at == (2000 if counts_as_a_round else 1000), "one that only fails looks as one that hangs"
+    assert at == (2000 if is_success else 1000), "a loop that only fails looks like one that hangs"

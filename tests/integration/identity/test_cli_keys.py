@@ -113,7 +113,7 @@ def test_the_help_names_every_scope(pixelflow: Run) -> None:
         (["create", "--user", ""], 1, "printable"),
         (["create", "--user", "u" * 256], 1, "printable"),
         (["create", "--user", "u", "--name", "\x1b[2J"], 1, "pattern"),
-        (["revoke", "no-such-key"], 1, "no key of that id"),
+        (["revoke", "no-such-key"], 1, "No key has this ID"),
     ],
     ids=str,
 )

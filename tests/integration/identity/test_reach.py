@@ -30,7 +30,7 @@ async def _count(database: AsyncDatabase, table: str, reach: TenantScope) -> int
     return int(row["rows"])
 
 
-async def test_every_table_is_guarded_also_against_its_owner(database: AsyncDatabase) -> None:
+async def test_every_table_has_forced_row_level_security(database: AsyncDatabase) -> None:
     async with database.connection() as connection:
         cursor = await connection.execute(
             """SELECT relname, relrowsecurity AND relforcerowsecurity AS guarded FROM pg_class
@@ -41,7 +41,7 @@ async def test_every_table_is_guarded_also_against_its_owner(database: AsyncData
     assert {name for name, guarded in found.items() if guarded} >= OF_USERS
 
 
-async def test_no_view_and_no_function_looks_past_the_guard(database: AsyncDatabase) -> None:
+async def test_no_view_or_function_bypasses_row_level_security(database: AsyncDatabase) -> None:
     async with database.connection() as connection:
         cursor = await connection.execute(
             """SELECT relname AS name FROM pg_class
@@ -52,14 +52,14 @@ async def test_no_view_and_no_function_looks_past_the_guard(database: AsyncDatab
         assert await cursor.fetchall() == []
 
 
-async def test_the_role_is_one_that_the_guard_holds(database: AsyncDatabase) -> None:
+async def test_the_role_can_not_bypass_row_level_security(database: AsyncDatabase) -> None:
     async with database.connection() as connection:
         cursor = await connection.execute("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
         assert await cursor.fetchone() == {"rolsuper": False, "rolbypassrls": False}
 
 
 @pytest.mark.parametrize("table", sorted(OF_USERS))
-async def test_a_statement_without_a_where_shows_only_what_is_the_users(
+async def test_a_select_without_a_where_returns_only_the_users_rows(
     database: AsyncDatabase, add_rows: AddRows, user_id: str, table: str
 ) -> None:
     await add_rows(user_id)
@@ -70,7 +70,7 @@ async def test_a_statement_without_a_where_shows_only_what_is_the_users(
 
 
 @pytest.mark.parametrize("table", sorted(OF_USERS))
-async def test_a_change_without_a_where_reaches_only_what_is_the_users(
+async def test_a_delete_without_a_where_deletes_only_the_users_rows(
     database: AsyncDatabase, add_rows: AddRows, user_id: str, table: str
 ) -> None:
     await add_rows(user_id)
@@ -81,15 +81,13 @@ async def test_a_change_without_a_where_reaches_only_what_is_the_users(
     assert await _count(database, table, of_user(f"not-{user_id}")) == 1
 
 
-async def test_nobody_writes_a_row_for_another(database: AsyncDatabase, user_id: str) -> None:
+async def test_a_user_can_not_insert_a_row_of_another_user(database: AsyncDatabase, user_id: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with database.connection(of_user(user_id)) as connection:
             await connection.execute("INSERT INTO usage_logs VALUES (gen_random_uuid(), 'somebody else', 1, 1, 1)")
 
 
-async def test_a_key_that_is_shown_opens_its_own_row_alone(
-    database: AsyncDatabase, add_rows: AddRows, user_id: str
-) -> None:
+async def test_a_key_gives_access_to_its_own_row_only(database: AsyncDatabase, add_rows: AddRows, user_id: str) -> None:
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
     async with database.connection(of_user(user_id)) as connection:
@@ -172,7 +170,7 @@ async def test_no_connection_keeps_the_reach_of_its_last_use(
         assert await _count(database, "jobs", of_user("another")) == 0
 
 
-async def test_uses_at_the_same_time_do_not_mix(database_url: str, add_rows: AddRows) -> None:
+async def test_concurrent_connections_do_not_mix_users(database_url: str, add_rows: AddRows) -> None:
     users = [f"user-{uuid4()}" for _ in range(8)]
     for user_id in users:
         await add_rows(user_id)

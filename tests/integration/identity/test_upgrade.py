@@ -1,4 +1,4 @@
-"""A database from before there were scopes and guards, brought up to date."""
+"""Migrates a database from before scopes and row-level security existed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def old_database(stack: Stack, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_keys_from_before_may_do_all_but_administer(old_database: str) -> None:
+def test_existing_keys_get_all_scopes_except_admin(old_database: str) -> None:
     with psycopg.connect(old_database, autocommit=True) as connection:
         connection.execute("INSERT INTO api_keys (key_id, user_id, name, secret_hash) VALUES ('k', 'u', 'n', 'x')")
     assert migrate(old_database)

@@ -102,7 +102,7 @@ class Scene:
         """Have a worker try it and give up."""
         job = self.claim(job_id)
         delay = timedelta(0)
-        assert worker_store.hand_back(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
+        assert worker_store.release(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
         return job_id
 
     def age(self, job_id: UUID, **by: float) -> UUID:
@@ -181,7 +181,7 @@ def scene(quiet: Settings, async_database: AsyncDatabase, connection: Connection
     connection.execute("TRUNCATE idempotency_keys")
     update = {"local_roots": (tmp_path,), "retention_source_days": 10.0, "retention_output_days": 20.0}
     settings = quiet.model_copy(update=update)
-    bucket = ObjectStorage(settings)._moved
+    bucket = ObjectStorage(settings)._transfer_store
     obstore.delete(bucket, [meta["path"] for batch in obstore.list(bucket) for meta in batch])
     yield Scene(settings, async_database, connection, bucket, tmp_path)
     connection.execute("TRUNCATE jobs, usage_logs, idempotency_keys CASCADE")

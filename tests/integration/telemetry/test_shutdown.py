@@ -1,4 +1,4 @@
-"""A process that is stopped sends its remaining spans, and does not wait for a collector that does not respond."""
+"""Shutdown: a process sends its remaining spans, but does not wait for a collector that does not respond."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENVIRONMENT = {
 
 @contextmanager
 def api_after_one_request(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
-    """An API without its servers, after one request."""
+    """An API process without its servers that has handled one request."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         descriptor = listening.fileno()
         environment = {
@@ -51,16 +51,16 @@ def api_after_one_request(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
                 process.kill()
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
-def test_an_api_sends_its_remaining_spans(signal_: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_api_sends_its_remaining_spans(number: signal.Signals) -> None:
     with collecting() as collector, api_after_one_request(collector.url) as process:
         assert collector.spans == []
-        process.send_signal(signal_)
+        process.send_signal(number)
         process.wait(20)
         assert [span.name for span in collector.spans] == ["GET unmatched"]
 
 
-def test_an_api_stops_while_its_collector_is_silent() -> None:
+def test_an_api_exits_although_its_collector_does_not_respond() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         api_after_one_request(f"http://127.0.0.1:{silent.getsockname()[1]}") as process,
@@ -68,4 +68,4 @@ def test_an_api_stops_while_its_collector_is_silent() -> None:
         started = time.monotonic()
         process.terminate()
         assert process.wait(60) == 0
-        assert time.monotonic() - started < 10, "two seconds, plus the load of the machine"
+        assert time.monotonic() - started < 10, "two seconds, plus delays of a busy machine"

@@ -1,4 +1,4 @@
-"""The controller process: composition root."""
+"""Composition root of the controller process."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from pixelflow.controlplane.retention.sweeper import Sweeper
 from pixelflow.controlplane.stats import collector
 from pixelflow.controlplane.stats.collector import StatsCollector
 from pixelflow.controlplane.webhooks.dispatcher import DispatcherInputs, WebhookDispatcher
-from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
+from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
 
 PAUSE_SECONDS = 1.0
-COURIER_PAUSE_SECONDS = 0.25
-"""Shorter: it is what a receiver waits for after the end of a job."""
+WEBHOOK_PAUSE_SECONDS = 0.25
+"""Shorter: it adds to the delay between the end of a job and its webhook."""
 RETENTION_PAUSE_SECONDS = 60.0
-"""Nobody waits for what is removed after days."""
+"""Longer: retention periods are days."""
 MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
@@ -51,20 +51,19 @@ def run(settings: Settings) -> None:
     """Run the loops until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only the control plane needs is not set, the port of the metrics is taken, or traces are to
-            go where none can be sent.
+        SettingsError: the secrets key is not set, the metrics port is in use, or the trace exporter is not available.
     """
-    # Before the first look-up, which is when a process's resolver reads them. What the operator has set stays.
+    # Before the first DNS lookup, which is when the C library reads the variable. A value set by the operator wins.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     settings.require_secrets_key()
     configure_logs(settings, role="controller")
     registry = new_registry()
     metrics = ControllerMetrics(registry)
-    with serve_metrics(registry, settings, role="controller"), open_tracer(role="controller") as tracing:
-        asyncio.run(_run(settings, metrics, tracing))
+    with serve_metrics(registry, settings, role="controller"), open_tracer(role="controller") as tracer:
+        asyncio.run(_run(settings, metrics, tracer))
 
 
-async def _run(settings: Settings, metrics: ControllerMetrics, tracing: Tracer) -> None:
+async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
@@ -79,41 +78,39 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracing: Tracer) 
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
         async with database:
-            await _repeat_all(settings, database, queue, outbound, metrics=metrics, tracing=tracing, stop=stop)
+            await _run_loops(settings, database, queue, outbound, metrics=metrics, tracer=tracer, stop=stop)
     finally:
         outbound.close()
         queue.close()
     _log.info("controller stopped")
 
 
-async def _repeat_all(
+async def _run_loops(
     settings: Settings,
     database: AsyncDatabase,
     queue: JobQueue,
     outbound: OutboundHttp,
     *,
     metrics: ControllerMetrics,
-    tracing: Tracer,
+    tracer: Tracer,
     stop: asyncio.Event,
 ) -> None:
-    objects, local_files, periods = (
-        ObjectStorage(settings),
-        LocalFiles(settings.local_roots),
-        RetentionPeriods.of(settings),
-    )
-    secrets = WebhookSecrets(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
-    shown = JobQueries(settings, database=database, objects=objects)
-    sources = DispatcherInputs(show=shown.get, secrets=secrets.valid, new_id=new_id)
-    courier = WebhookDispatcher(database, outbound, sources, tried=metrics.tried, tracing=tracing)
+    objects = ObjectStorage(settings)
+    local_files = LocalFiles(settings.local_roots)
+    periods = RetentionPeriods.of(settings)
+    webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
+    jobs = JobQueries(settings, database=database, objects=objects)
+    inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
+    dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
     loops: list[tuple[LoopBody, float]] = [
-        (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
-        (LeaseReaper(database, expired=metrics.lease_expired), PAUSE_SECONDS),
+        (Relay(database, queue, on_enqueued=metrics.record_enqueued), PAUSE_SECONDS),
+        (LeaseReaper(database, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
         (Pruner(database, objects, local_files, arrivals=settings.upload_grace), PAUSE_SECONDS),
-        (Expirer(database, periods, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (Remover(database, objects, local_files, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (Sweeper(database, keep=periods.history, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (courier, COURIER_PAUSE_SECONDS),
-        (StatsCollector(database, metrics.counted, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
+        (Expirer(database, periods, removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
+        (Remover(database, objects, local_files, removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
+        (Sweeper(database, keep=periods.history, removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
+        (dispatcher, WEBHOOK_PAUSE_SECONDS),
+        (StatsCollector(database, metrics.database, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
     ]
     dependencies = HealthChecks(
         {
@@ -125,5 +122,5 @@ async def _repeat_all(
     )
     _log.info("controller started")
     async with run_health_checks(dependencies):
-        await asyncio.gather(*(run_loop(work, pause=pause, stop=stop, metrics=metrics) for work, pause in loops))
-    await courier.finish()
+        await asyncio.gather(*(run_loop(body, pause=pause, stop=stop, metrics=metrics) for body, pause in loops))
+    await dispatcher.finish()

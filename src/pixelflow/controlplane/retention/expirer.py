@@ -35,6 +35,8 @@ class Statement(Protocol):
 class Expirer:
     """The loop's work, once."""
 
+    name = "expirer"
+
     def __init__(
         self,
         database: AsyncDatabase,

@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 class Pruner:
     """The loop's work, once."""
 
+    name = "pruner"
+
     def __init__(
         self,
         database: AsyncDatabase,

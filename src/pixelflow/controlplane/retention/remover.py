@@ -35,6 +35,8 @@ _log = structlog.get_logger(__name__)
 class Remover:
     """The loop's work, once."""
 
+    name = "remover"
+
     def __init__(
         self,
         database: AsyncDatabase,

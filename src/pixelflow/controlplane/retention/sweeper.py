@@ -13,7 +13,6 @@ import structlog
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.controlplane.controller.metrics import RemovedKind
 from pixelflow.controlplane.idempotency import store
-from pixelflow.controlplane.idempotency.service import KEEP
 from pixelflow.controlplane.retention import history_store
 
 BATCH = 1000
@@ -23,6 +22,8 @@ _log = structlog.get_logger(__name__)
 
 class Sweeper:
     """The loop's work, once."""
+
+    name = "sweeper"
 
     def __init__(
         self, database: AsyncDatabase, *, keep: timedelta, removed: Callable[[RemovedKind, int], None] = lambda *_: None
@@ -35,7 +36,7 @@ class Sweeper:
     async def run_once(self) -> int:
         """Forget some of what is due; returns how many rows."""
         async with self._database.connection() as connection:
-            keys = await store.delete_expired(connection, keep=KEEP, limit=BATCH)
+            keys = await store.delete_expired(connection, keep=store.KEEP, limit=BATCH)
             told = await history_store.delete_events(connection, age=self._keep, limit=BATCH)
             attempts = await history_store.delete_attempts(connection, age=self._keep, limit=BATCH)
         counts = {

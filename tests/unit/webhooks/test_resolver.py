@@ -1,4 +1,4 @@
-"""Names whose servers are silent, and the threads that wait for them."""
+"""The resolver's threads while name servers do not answer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import pytest
 
 from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule, SystemResolver
 from pixelflow.contracts.errors import DependencyError, TargetUnreachableError
-from pixelflow.controlplane.webhooks.dispatcher import IN_HAND
+from pixelflow.controlplane.webhooks.dispatcher import MAX_CONCURRENT
 
 
 class Servers:
-    """Name servers of which some say nothing until the end of the test."""
+    """Name servers, some of which do not answer until the end of the test."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
         self.begun = threading.Semaphore(0)
 
-    def look_up(self, name: str) -> list[Any]:
-        """As ``socket.getaddrinfo`` does."""
+    def lookup(self, name: str) -> list[Any]:
+        """Like ``socket.getaddrinfo``."""
         if name == "silent.example":
             self.begun.release()
             self.ended.wait(20)
@@ -43,18 +43,18 @@ async def all_begun(servers: Servers, count: int) -> None:
         assert await asyncio.to_thread(servers.begun.acquire, timeout=10)
 
 
-async def test_all_calls_in_hand_may_wait_for_silent_servers_and_the_next_ones_find_a_thread(servers: Servers) -> None:
-    with closing(SystemResolver(servers.look_up)) as resolve:
-        silent = [asyncio.ensure_future(resolve("silent.example")) for _ in range(IN_HAND)]
-        await all_begun(servers, IN_HAND)
+async def test_a_full_dispatcher_of_blocked_lookups_leaves_threads_for_others(servers: Servers) -> None:
+    with closing(SystemResolver(servers.lookup)) as resolve:
+        silent = [asyncio.ensure_future(resolve("silent.example")) for _ in range(MAX_CONCURRENT)]
+        await all_begun(servers, MAX_CONCURRENT)
         async with asyncio.timeout(2):
             assert await resolve("client.example") == [ip_address("203.0.113.7")]
         servers.ended.set()
         await asyncio.gather(*silent)
 
 
-async def test_waiting_for_a_thread_is_no_answer_about_the_name(servers: Servers) -> None:
-    with closing(SystemResolver(servers.look_up, threads=1, patience=0.2)) as resolve:
+async def test_no_free_thread_is_a_dependency_error(servers: Servers) -> None:
+    with closing(SystemResolver(servers.lookup, threads=1, timeout=0.2)) as resolve:
         first = asyncio.ensure_future(resolve("silent.example"))
         await all_begun(servers, 1)
         with pytest.raises(DependencyError):
@@ -63,9 +63,9 @@ async def test_waiting_for_a_thread_is_no_answer_about_the_name(servers: Servers
             await first
 
 
-async def test_silence_about_a_name_is_told_of_the_target(servers: Servers) -> None:
+async def test_a_lookup_without_an_answer_makes_the_target_unreachable(servers: Servers) -> None:
     with (
-        closing(SystemResolver(servers.look_up, patience=0.1)) as resolve,
+        closing(SystemResolver(servers.lookup, timeout=0.1)) as resolve,
         closing(OutboundHttp(OutboundRule(), resolve=resolve)) as http,
         pytest.raises(TargetUnreachableError),
     ):

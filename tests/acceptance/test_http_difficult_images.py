@@ -1,4 +1,4 @@
-"""Pictures as cameras, designers and strangers send them: right outputs, or a failure that names the fault at once."""
+"""Unusual and invalid images: correct outputs, or an immediate failure with a specific error code."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def _made(client: httpx.Client, source: bytes, step: Json) -> Image.Image:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_comes_out_the_right_way_up(somebody: httpx.Client, orientation: int) -> None:
+def test_a_rotated_photo_becomes_upright(somebody: httpx.Client, orientation: int) -> None:
     picture = _made(somebody, pictures.turned_photo(orientation), PNG)
     assert picture.size == (60, 40)
     assert pictures.distance(pictures.quadrants(picture), list(pictures.QUADRANTS)) < 20
-    assert not picture.getexif(), "or a viewer turns it once more"
+    assert not picture.getexif(), "otherwise a viewer rotates the image again"
 
 
-def test_a_cmyk_photo_keeps_its_colours(somebody: httpx.Client) -> None:
+def test_a_cmyk_photo_keeps_its_colors(somebody: httpx.Client) -> None:
     source = pictures.saved(pictures.flag().convert("CMYK"))
     picture = _made(somebody, source, PNG)
     assert picture.mode == "RGB"
     *inks, paper = pictures.quadrants(picture)
-    assert [ink.index(max(ink)) for ink in inks] == [0, 1, 2], "red, green and blue, as far as ink can show them"
+    assert [ink.index(max(ink)) for ink in inks] == [0, 1, 2], "red, green and blue, as far as CMYK can represent them"
     assert pictures.distance([paper], [WHITE]) < 10
 
 
-def test_16_bits_become_8(somebody: httpx.Client) -> None:
+def test_16_bit_channels_become_8_bit(somebody: httpx.Client) -> None:
     picture = _made(somebody, pictures.gray_16_bit(), PNG).convert("RGB")
     assert (
         pictures.distance([pictures.color(picture, 10, 20), pictures.color(picture, 50, 20)], [(64,) * 3, (192,) * 3])
@@ -47,16 +47,16 @@ def test_16_bits_become_8(somebody: httpx.Client) -> None:
     )
 
 
-@pytest.mark.parametrize(("background", "seen"), [({}, WHITE), ({"background": "#0000ff"}, (0, 0, 255))])
-def test_what_is_transparent_gets_the_background_in_a_jpeg(
-    somebody: httpx.Client, background: Json, seen: tuple[int, int, int]
+@pytest.mark.parametrize(("background", "expected"), [({}, WHITE), ({"background": "#0000ff"}, (0, 0, 255))])
+def test_transparency_is_flattened_over_the_background_in_a_jpeg(
+    somebody: httpx.Client, background: Json, expected: tuple[int, int, int]
 ) -> None:
     step = steps.resize(width=60, format="jpeg", quality=95, **background)
     picture = _made(somebody, pictures.half_transparent(), step)
-    assert pictures.distance([pictures.color(picture, 10, 20), pictures.color(picture, 50, 20)], [seen, RED]) < 20
+    assert pictures.distance([pictures.color(picture, 10, 20), pictures.color(picture, 50, 20)], [expected, RED]) < 20
 
 
-def test_what_is_transparent_stays_so_where_the_format_can(somebody: httpx.Client) -> None:
+def test_transparency_is_kept_in_a_png(somebody: httpx.Client) -> None:
     picture = _made(somebody, pictures.half_transparent(), PNG)
     assert picture.mode == "RGBA"
     assert [pictures.color(picture, x, 20)[3] for x in (10, 50)] == [0, 255]
@@ -80,7 +80,7 @@ def _zip() -> bytes:
         pytest.param(b"\xff\xd8\xff\xe0" + b"\0" * 5000, "undecodable", id="a JPEG of zeros"),
         pytest.param(pictures.png_that_claims(30_000, 30_000), "too_many_pixels", id="a PNG of 900 megapixels"),
         pytest.param(pictures.png_that_claims(300, 300), "undecodable", id="a PNG with too few rows"),
-        pytest.param(b"Dear Sir or Madam, ...", "unsupported_format", id="a text called .jpg"),
+        pytest.param(b"Dear Sir or Madam, ...", "unsupported_format", id="a text file"),
         pytest.param(b"", "unsupported_format", id="an empty file"),
         pytest.param(_zip(), "unsupported_format", id="ZIP"),
         pytest.param(pictures.saved(pictures.flag(), "GIF"), "unsupported_format", id="GIF"),
@@ -95,7 +95,7 @@ def _zip() -> bytes:
         ),
     ],
 )
-def test_what_can_not_be_used_fails_at_the_first_attempt(somebody: httpx.Client, source: bytes, code: str) -> None:
+def test_an_unusable_source_fails_at_the_first_attempt(somebody: httpx.Client, source: bytes, code: str) -> None:
     job = steps.done(somebody, source)
     assert (job["status"], job["attempts"]) == ("failed", 1)
     assert job["error"]["code"] == code
@@ -103,7 +103,7 @@ def test_what_can_not_be_used_fails_at_the_first_attempt(somebody: httpx.Client,
     assert (job["outputs"], job["usage"]) == ([], None)
 
 
-def test_an_output_that_would_be_too_large_names_its_step(somebody: httpx.Client) -> None:
+def test_an_output_that_is_too_large_fails_with_its_step_id(somebody: httpx.Client) -> None:
     job = steps.done(somebody, pictures.photo(), steps.resize("wall", width=16_000, enlarge=True))
     assert (job["status"], job["attempts"]) == ("failed", 1)
     assert (job["error"]["code"], job["error"]["step_id"]) == ("output_too_large", "wall")
