@@ -9,13 +9,11 @@ from xdist.scheduler import LoadScopeScheduling
 from pixelflow.devstack import ports
 
 GROUPS = {
-    "tests/acceptance/test_cli_demo.py": "pixelflow up",
-    "tests/acceptance/test_cli_up.py": "pixelflow up",
-    "tests/acceptance/test_http_outages.py": "pixelflow up",
-    "tests/acceptance/test_readme.py": "pixelflow up",
+    "tests/acceptance/test_http_outages.py": "default ports",
+    "tests/acceptance/test_readme.py": "default ports",
 }
-"""Files that never run at the same time. ``pixelflow up`` takes the documented ports (8080, 9090 to 9092) if they are
-free and reports those that are not."""
+"""Files that never run at the same time: they run ``pixelflow up``, whose processes take the documented metrics ports
+(9090 to 9092) or the next free ones. Two stacks that start together could choose the same."""
 
 LONGEST = ("tests/bench", "tests/acceptance", "tests/chaos", "tests/integration", "tests/migration", "tests/contract")
 """Folders by the time of their files; the others follow. A long file that starts last runs alone at the end."""
