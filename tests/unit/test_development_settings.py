@@ -1,4 +1,4 @@
-"""The settings of editors, Git hooks and the development container agree with the tools that ``make setup`` installs."""
+"""Settings of editors, Git hooks and the development container agree with the tools that ``make setup`` installs."""
 
 from __future__ import annotations
 
