@@ -29,7 +29,7 @@ def environment(**settings: str) -> dict[str, str]:
 )
 def test_an_invalid_setting_is_reported_once_before_anything_is_started(home: Path, wrong: dict[str, str]) -> None:
     done = subprocess.run(
-        [*PIXELFLOW, "up", "--home", str(home)],
+        [*PIXELFLOW, "up", "--home", str(home), "--api-port", "0", "--metrics-port", "0"],
         env=environment(**wrong),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
@@ -43,7 +43,7 @@ def test_it_reports_start_readiness_and_stop_and_reads_its_port_from_the_environ
     log = home.with_name(f"{home.name}.log")
     with log.open("wb") as output:
         up = subprocess.Popen(
-            [*PIXELFLOW, "up", "--home", str(home)],
+            [*PIXELFLOW, "up", "--home", str(home), "--metrics-port", "0"],
             env=environment(PIXELFLOW_API_PORT="18471"),
             stdout=output,
             stderr=output,

@@ -1,4 +1,4 @@
-"""Databases of a test's own, beside the one that a stack comes with: empty, and gone at the end."""
+"""Creates empty databases for single tests and drops them afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixelflow.devstack.stack import Stack
 
 @contextmanager
 def new_database(stack: Stack) -> Iterator[str]:
-    """The URL of an empty database; its owner is no superuser, as the owner of a managed database is none."""
+    """URL of an empty database whose owner, as on a managed server, is no superuser."""
     url = urlsplit(stack.environment["PIXELFLOW_DATABASE_URL"])
     name = f"test_{uuid4().hex}"
     with psycopg.connect(

@@ -1,26 +1,27 @@
-"""Which living processes belong to a home, as the kernel tells."""
+"""Finds the running processes of a home in ``/proc``."""
 
 from __future__ import annotations
 
-import time
+import contextlib
 from pathlib import Path
+
+from tests.support.waiting import eventually
 
 
 def processes_of(home: Path) -> list[str]:
-    """Living processes whose working directory, command line, environment or open files lie in ``home``."""
-    return [process.name for process in Path("/proc").glob("[0-9]*") if _lives(process) and _belongs(process, home)]
+    """IDs of running processes whose working directory, command line, environment or open files lie in ``home``."""
+    return [process.name for process in Path("/proc").glob("[0-9]*") if _runs(process) and _belongs(process, home)]
 
 
 def wait_until_none(home: Path, seconds: float) -> list[str]:
-    """What is left of them when all are gone or the time is over."""
-    deadline = time.monotonic() + seconds
-    while (left := processes_of(home)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
+    """Poll until no process of ``home`` runs; returns those that run after ``seconds`` of a fast machine."""
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not processes_of(home), seconds)
+    return processes_of(home)
 
 
-def _lives(process: Path) -> bool:
-    # A dead process that its new parent has not waited for yet is a row in a table, and holds nothing.
+def _runs(process: Path) -> bool:
+    # A zombie holds nothing: its new parent has not waited for it yet.
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -30,8 +31,8 @@ def _lives(process: Path) -> bool:
 def _belongs(process: Path, home: Path) -> bool:
     needle = str(home)
     try:
-        told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        text = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         links = [process / "cwd", *(process / "fd").iterdir()]
-        return needle.encode() in told or any(str(link.readlink()).startswith(needle) for link in links)
+        return needle.encode() in text or any(str(link.readlink()).startswith(needle) for link in links)
     except OSError:
         return False

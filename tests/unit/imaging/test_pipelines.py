@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pyvips
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
+from tests.golden.pictures import distance
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, four_colors, near, upright
 
 from pixelflow.contracts.errors import OutputTooLargeError, StepFailedError
@@ -122,11 +121,6 @@ def test_a_small_output_beside_a_large_one_has_the_same_quality_as_alone(
 def gradient(width: int, height: int) -> Image.Image:
     bands = [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90)]
     return Image.merge("RGB", [band.resize((width, height)) for band in bands])
-
-
-def distance(one: Path, other: Path) -> float:
-    images = [pyvips.Image.new_from_file(str(path)).colourspace("lab") for path in (one, other)]
-    return float(images[0].dE00(images[1]).avg())
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -283,41 +277,3 @@ def test_brackets_in_a_source_name_are_not_parsed_as_options(run: Run, tmp_path:
     source = tmp_path / "in.png[page=9]"
     four_colors(80, 80).save(source, format="PNG")
     assert run(source, resize("a", width=20)).outputs[0].width == 20
-
-
-GOLDEN = Path(__file__).parents[2] / "golden" / "images"
-PHOTO = Path(__file__).parents[3] / "examples" / "photo.jpg"
-GOLDEN_STEPS = [
-    resize("inside", width=240),
-    resize("attention", width=160, height=160, fit="cover", gravity="attention"),
-    resize("contain", width=200, height=200, fit="contain", background="#204060"),
-    {**mark("marked", watermark={"text": "© Acme, 版权", "size": "30%", "gravity": "center"}), "from": "inside"},
-    {**mark("tiled", watermark={"text": "PROOF", "tile": True, "rotation": -30, "bold": True}), "from": "inside"},
-]
-MAX_DISTANCE = 1.5
-"""Mean ΔE2000: 1 is the smallest difference visible side by side; an upside-down picture differs by more than 15."""
-
-
-@pytest.fixture
-def outputs_of_photo(run: Run, tmp_path: Path) -> Callable[[], Path]:
-    def make() -> Path:
-        run(PHOTO, *GOLDEN_STEPS)
-        return tmp_path
-
-    return make
-
-
-def test_outputs_of_the_demo_photo_match_the_golden_images(outputs_of_photo: Callable[[], Path]) -> None:
-    """``PIXELFLOW_TEST_NEW_GOLDEN_IMAGES=1`` overwrites the golden images; review them before committing."""
-    directory = outputs_of_photo()
-    if os.environ.get("PIXELFLOW_TEST_NEW_GOLDEN_IMAGES") == "1":
-        for step in GOLDEN_STEPS:
-            (GOLDEN / f"{step['id']}.png").write_bytes((directory / f"{step['id']}.png").read_bytes())
-    far = {step["id"]: distance(GOLDEN / f"{step['id']}.png", directory / f"{step['id']}.png") for step in GOLDEN_STEPS}
-    assert {name: value for name, value in far.items() if value > MAX_DISTANCE} == {}
-
-
-def test_the_distance_to_golden_images_detects_a_watermark(outputs_of_photo: Callable[[], Path]) -> None:
-    directory = outputs_of_photo()
-    for name in ("marked.png", "tiled.png"):
-        assert distance(directory / "inside.png", directory / name) > MAX_DISTANCE

@@ -39,7 +39,7 @@ def test_a_modified_ciphertext_is_rejected(position: int) -> None:
         CIPHER.decrypt(bytes(ciphertext), owner="anna")
 
 
-@pytest.mark.parametrize("ciphertext", [b"", b"\x01", CIPHER.encrypt(SECRET, owner="anna")[:10]])
+@pytest.mark.parametrize("ciphertext", [b"", b"\x01", CIPHER.encrypt(SECRET, owner="anna")[:10]], ids=len)
 def test_a_truncated_ciphertext_is_rejected(ciphertext: bytes) -> None:
     with pytest.raises(DecryptionError):
         CIPHER.decrypt(ciphertext, owner="anna")
