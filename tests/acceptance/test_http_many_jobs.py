@@ -39,7 +39,7 @@ def test_fifty_jobs_at_once_all_succeed_and_never_more_than_two_are_transformed(
     assert worker.dead_children_faults == ended_before
     transforming = children(worker)
     assert len(transforming) == SLOTS
-    assert all("pixelflow.dataplane.child" in child.command for child in transforming)
+    assert all("pixelflow.dataplane.child.main" in child.command for child in transforming)
     assert all(child.cpu_ticks > 20 for child in transforming), "both worked"
     assert _longest_queue_in_flight(jobs) > SLOTS, "more were in hand than could be transformed"
 
