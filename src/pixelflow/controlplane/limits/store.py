@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import redis.asyncio as redis
 import structlog
@@ -49,6 +49,8 @@ redis.call('SET', KEYS[1], string.format('%.0f', now + until_full), 'PX', math.c
 return {1, math.floor(available / interval), interval - available % interval}
 """
 """All numbers are whole microseconds far below 2^53, so nothing is rounded."""
+
+_T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +100,12 @@ class TokenBuckets:
         """
         # One retry, for connections that broke while idle; redis-py's default retries for seconds.
         pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
-            redis_url, max_connections=MAX_CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 1)
+            redis_url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=None,
+            retry=Retry(NoBackoff(), 1),
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
         )
         self._client = redis.Redis.from_pool(pool)
         self._take: Callable[..., Any] = self._client.register_script(_TAKE)
@@ -120,22 +127,20 @@ class TokenBuckets:
         Raises:
             LimiterUnavailableError: Redis did not answer.
         """
-        async with self._circuit_breaker():
-            allowed, remaining, microseconds = await self._take(
-                keys=[_key(owner)], args=[quota.capacity, quota.interval]
-            )
+        with self._circuit_breaker():
+            call = self._take(keys=[_key(owner)], args=[quota.capacity, quota.interval])
+            allowed, remaining, microseconds = await _result_within(self._timeout, call)
         return BucketResult(bool(allowed), remaining, microseconds / _MICROSECONDS)
 
-    @asynccontextmanager
-    async def _circuit_breaker(self) -> AsyncIterator[None]:
+    @contextmanager
+    def _circuit_breaker(self) -> Iterator[None]:
         """Map redis-py's errors to PixelFlow's, and fail at once during the pause after a failure."""
         if self._retry_at is not None:
             if self._clock() < self._retry_at:
                 raise LimiterUnavailableError("Redis is unavailable, so requests can't be counted; retry shortly")
             self._start_pause()  # for all requests but this one, which probes Redis
         try:
-            async with asyncio.timeout(self._timeout):
-                yield
+            yield
         except (redis.RedisError, OSError, TimeoutError) as error:
             self._record_failure(error)
             raise LimiterUnavailableError(
@@ -155,6 +160,26 @@ class TokenBuckets:
         if self._retry_at is not None:
             _log.info("rate limiter available again")
         self._retry_at = None
+
+
+async def _result_within(seconds: float, call: Coroutine[Any, Any, _T]) -> _T:
+    """Await a call, but return on time even if the call ignores its cancellation.
+
+    ``asyncio.timeout`` does not: redis-py awaits ``asyncio.wait_for``, which in Python 3.11 can swallow a cancellation
+    that arrives just as its future completes (python/cpython#86296). The abandoned call ends by its socket timeouts.
+
+    Raises:
+        TimeoutError: the call took longer.
+    """
+    task = asyncio.ensure_future(call)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # retrieved, so that it isn't logged
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    if not done:
+        raise TimeoutError
+    return task.result()
 
 
 def _key(owner: str) -> str:
