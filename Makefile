@@ -53,8 +53,8 @@ chaos: setup ## Kill everything at random under real jobs, then count what was l
 	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
 
 .PHONY: bench
-bench: setup ## Measure everything, beside what it stands on, in 20 minutes (ONLY=pixels,latency takes some; README=1 keeps the table)
-	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(README),--readme,--results .bench)
+bench: setup ## Run the benchmark, at most 20 minutes (ONLY=pixels,latency for some sections; PUBLISH=1 stores the results)
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish,--results .bench)
 
 .PHONY: plans
 plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it

@@ -37,7 +37,7 @@ def new_home() -> Iterator[Path]:
 @contextlib.contextmanager
 def servers_alone() -> Iterator[Stack]:
     """Postgres, Valkey and an S3 server, migrated; no process of PixelFlow."""
-    with new_home() as home, Stack.open(home, api_port=0, say=lambda _: None) as stack:
+    with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
         migrate(database_url(stack))
         yield stack

@@ -50,7 +50,7 @@ def test_it_says_that_it_starts_is_ready_and_has_stopped_and_takes_its_port_from
         )
     try:
         deadline = time.monotonic() + 60
-        while "Ctrl-C stops everything" not in log.read_text():
+        while "Press Ctrl-C to stop" not in log.read_text():
             assert time.monotonic() < deadline
             assert up.poll() is None, log.read_text()
             time.sleep(0.05)

@@ -79,7 +79,7 @@ def scraped(folder: Path) -> Iterator[Scraped]:
         "PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS": "3600",
     }
     with service_with(settings) as stack, client_of(stack) as client:
-        second = next_ports(0, ["controller-2"], say=lambda _: None)["controller-2"]
+        second = next_ports(0, ["controller-2"], echo=lambda _: None)["controller-2"]
         targets = {f"pixelflow-{role}": [urlsplit(url).netloc] for role, url in stack.metrics_urls.items()}
         targets["pixelflow-controller"].append(f"127.0.0.1:{second}")
         with prometheus.scraping(targets, new_folder(folder), rules=[RULES]) as server:

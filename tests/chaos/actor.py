@@ -43,7 +43,7 @@ class Actor:
     @property
     def pid(self) -> int | None:
         """Of the living process; None while there is none."""
-        return self.child.pid if self.child is not None and not self.child.ended else None
+        return self.child.pid if self.child is not None and not self.child.has_exited else None
 
     def start(self) -> None:
         """Begin a life."""
@@ -58,7 +58,7 @@ class Actor:
         """End it by ``kill -9``, to be started again after so long; False if it was down already."""
         return self._end(signal.SIGKILL, down_seconds, killed=True)
 
-    def ask_to_end(self, *, down_seconds: float) -> bool:
+    def request_stop(self, *, down_seconds: float) -> bool:
         """As :meth:`kill`, in order."""
         return self._end(signal.SIGTERM, down_seconds, killed=False)
 
@@ -89,7 +89,7 @@ class Actor:
         """Start it again if it is over and due; see whether it is of use again."""
         if self.child is None:
             return
-        if self.child.ended and time.monotonic() >= self._restart_at:
+        if self.child.has_exited and time.monotonic() >= self._restart_at:
             self.start()
         self._close_if_back()
 

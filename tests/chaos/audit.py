@@ -190,7 +190,7 @@ def doubled_creates(evidence: Evidence) -> Iterator[str]:
 
 
 def orphan_outputs(evidence: Evidence) -> list[str]:
-    """Objects of attempts that came to nothing: allowed, and worth knowing how many."""
+    """S3Server of attempts that came to nothing: allowed, and worth knowing how many."""
     named = {row["object_key"] for job in evidence.jobs.values() for row in job.outputs}
     return [key for key in evidence.objects if key.startswith("outputs/") and key not in named]
 

@@ -124,7 +124,7 @@ class Trouble:
             FaultKind.PAUSE_CONTROLLER: lambda: self._pause(_pick(stage.controllers, fault), self._past_lease),
             FaultKind.EXPIRE_LEASES: lambda: _expire_leases(stage),
             FaultKind.FLUSH_VALKEY: lambda: _flush(stage),
-            FaultKind.STOP_WORKER: lambda: _pick(stage.workers, fault).ask_to_end(down_seconds=down),
+            FaultKind.STOP_WORKER: lambda: _pick(stage.workers, fault).request_stop(down_seconds=down),
         }
         return actions[fault.kind]()
 

@@ -23,10 +23,10 @@ from tests.chaos.actor import Actor
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.objects import Objects
 from pixelflow.devstack.ports import LOOPBACK, choose_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn, stop_all
+from pixelflow.devstack.s3_server import S3Server
 from pixelflow.devstack.valkey import Valkey
 from pixelflow.settings import PREFIX, Settings
 
@@ -126,10 +126,10 @@ def set_stage(
     """
     home = Home(path, servers_account())
     api_names = [f"api-{number}" for number in range(apis)]
-    names = [Postgres.name, Valkey.name, Objects.name, *api_names]
-    ports = choose_ports(home, names, say=lambda _: None)
+    names = [Postgres.name, Valkey.name, S3Server.name, *api_names]
+    ports = choose_ports(home, names, echo=lambda _: None)
     postgres, valkey = Postgres(home, ports[Postgres.name]), Valkey(home, ports[Valkey.name])
-    objects = Objects(home, ports[Objects.name])
+    objects = S3Server(home, ports[S3Server.name])
     scratch = path / "scratch"
     scratch.mkdir()
     environment = {

@@ -85,7 +85,7 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(stage: Stage, owner:
 def test_a_leaving_worker_hands_its_job_to_another_within_2_s(stage: Stage, owner: Owner, database: Database) -> None:
     job_id = owner.submit_slow()
     [first] = attempts_of(database, job_id)
-    worker_of(stage, first).ask_to_end(down_seconds=1)
+    worker_of(stage, first).request_stop(down_seconds=1)
 
     seconds = owner.stage_until(lambda: len(attempts_of(database, job_id)) == 2, 10)
 

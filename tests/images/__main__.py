@@ -87,7 +87,7 @@ def _timed(what: str) -> Iterator[None]:
 
 def _try(images: dict[str, Built], folder: Path) -> None:
     (folder / "logs").mkdir()
-    with new_home() as home, Stack.open(home, api_port=0, say=lambda _: None) as stack:
+    with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
         with closing(Trial(images, stack.environment, folder / "logs")) as trial:
             _use(trial, stack, folder)

@@ -28,7 +28,7 @@ def run(home: Path | None, api_port: int, metrics_port: int | None) -> ExitCode:
             home,
             api_port=api_port,
             metrics_port=metrics_port,
-            say=_say,
+            echo=_say,
             check=_check,
             migrate=_migrate,
             seed=_seed,
