@@ -1,4 +1,4 @@
-"""Clients that last: making one takes longer than most requests do."""
+"""Shared clients: creating a client takes longer than most requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixelflow.devstack.stack import Stack
 
 @pytest.fixture(scope="session")
 def somebody(service: Stack) -> Iterator[httpx.Client]:
-    """A client for tests that don't mind what else its user does."""
+    """A client for tests that can share a user with others."""
     with client_of(service) as client:
         yield client
 

@@ -1,4 +1,4 @@
-"""Services of a test's own, and the processes that run, as the kernel tells of them."""
+"""Services for single tests, and running processes, read from ``/proc``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIXELFLOW = [sys.executable, "-m", "pixelflow"]
 
 @contextlib.contextmanager
 def new_home() -> Iterator[Path]:
-    """A home that servers which gave up root can enter; pytest's own folders bar their way."""
+    """Create a temporary home that unprivileged servers can enter, unlike pytest's folders."""
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
     home.chmod(0o755)
     try:
@@ -36,7 +36,7 @@ def new_home() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def servers_alone() -> Iterator[Stack]:
-    """Postgres, Valkey and an S3 server, migrated; no process of PixelFlow."""
+    """Run Postgres with a migrated database, Valkey and an S3 server, without PixelFlow processes."""
     with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
         migrate(database_url(stack))
@@ -45,31 +45,31 @@ def servers_alone() -> Iterator[Stack]:
 
 @contextlib.contextmanager
 def service_with(settings: dict[str, str]) -> Iterator[Stack]:
-    """A whole PixelFlow beside the one that the other tests share, with ``settings`` of its own."""
+    """Run a complete PixelFlow with its own ``settings``, besides the one that other tests share."""
     env = shutil.which("env")
     assert env
-    told = [env, *(f"{name}={value}" for name, value in settings.items())]
+    with_settings = [env, *(f"{name}={value}" for name, value in settings.items())]
     with servers_alone() as stack:
-        roles = [dataclasses.replace(role, command=[*told, *role.command]) for role in pixelflow_roles(stack)]
+        roles = [dataclasses.replace(role, command=[*with_settings, *role.command]) for role in pixelflow_roles(stack)]
         stack.start_processes(roles)
         yield stack
 
 
 def database_url(stack: Stack) -> str:
-    """Where the stack's jobs are kept."""
+    """Return the URL of the stack's database."""
     return stack.environment["PIXELFLOW_DATABASE_URL"]
 
 
 @contextlib.contextmanager
 def client_of(stack: Stack) -> Iterator[httpx.Client]:
-    """A client of the stack's API."""
+    """Create a client of the stack's API."""
     key = issue_key(database_url(stack), user_id="user", name="test")
     with httpx.Client(base_url=stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
         yield client
 
 
 def usage_rows(url: str, job_ids: list[str]) -> dict[str, int]:
-    """How many rows of ``usage_logs`` each of these jobs has."""
+    """Return the number of ``usage_logs`` rows of each job."""
     with psycopg.connect(url, options="-c pixelflow.reach=everyone") as connection:
         rows = connection.execute(
             "SELECT job_id::text, count(*) FROM usage_logs WHERE job_id = ANY(%s::uuid[]) GROUP BY job_id", (job_ids,)
@@ -84,51 +84,51 @@ class Running:
     pid: int
     parent: int
     started: int
-    """Clock ticks since boot; with ``pid`` it names one process for good."""
+    """Clock ticks since boot; together with ``pid`` it identifies one process."""
     command: tuple[str, ...]
 
     @property
     def alive(self) -> bool:
-        """Whether it is this process that still lives; a dead one that nobody has waited for holds nothing."""
+        """Whether this very process is running. A zombie does not count."""
         found = _process(Path(f"/proc/{self.pid}"))
         return found is not None and found.started == self.started
 
     @property
     def dead_children_faults(self) -> int:
-        """Page faults of those of its children that ended and were waited for: grows with each (proc(5), cminflt)."""
+        """Page faults of its children that exited and were waited for: grows with each of them (proc(5), cminflt)."""
         return int(_stat(Path(f"/proc/{self.pid}"))[8])
 
     @property
     def cpu_ticks(self) -> int:
-        """Processor time it has used."""
+        """CPU time used, in clock ticks."""
         fields = _stat(Path(f"/proc/{self.pid}"))
         return int(fields[11]) + int(fields[12])
 
     @property
     def resident_bytes(self) -> int:
-        """Memory it holds."""
+        """Resident memory."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024
 
 
 def descendants(pid: int) -> list[Running]:
-    """All living processes below ``pid``."""
-    everybody = [found for path in Path("/proc").glob("[0-9]*") if (found := _process(path))]
-    family, below = {pid}, []
-    for process in sorted(everybody, key=lambda each: each.started):
-        if process.parent in family:
-            family.add(process.pid)
+    """Return the running descendants of ``pid``."""
+    processes = [found for path in Path("/proc").glob("[0-9]*") if (found := _process(path))]
+    pids, below = {pid}, []
+    for process in sorted(processes, key=lambda each: each.started):
+        if process.parent in pids:
+            pids.add(process.pid)
             below.append(process)
     return below
 
 
 def children(process: Running) -> list[Running]:
-    """Its living children."""
+    """Return its running children."""
     return [each for each in descendants(process.pid) if each.parent == process.pid]
 
 
 def process_of(stack: Stack, name: str) -> Running:
-    """What the stack runs under that name: ``api``, ``worker``, ``valkey`` and so on."""
+    """Return the stack's process with this name: ``api``, ``worker``, ``valkey`` and so on."""
     pid = next(each.child.pid for group in stack._supervisor._groups for each in group if each.child.name == name)
     found = _process(Path(f"/proc/{pid}"))
     assert found
@@ -136,10 +136,10 @@ def process_of(stack: Stack, name: str) -> Running:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    """Until it holds."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        assert time.monotonic() < deadline, f"timed out after {seconds} s"
         time.sleep(0.02)
 
 
@@ -153,5 +153,5 @@ def _process(path: Path) -> Running | None:
 
 
 def _stat(path: Path) -> list[str]:
-    """The fields of proc(5)'s ``stat`` from the third on."""
+    """Return the fields of ``stat`` (proc(5)) from the third on."""
     return (path / "stat").read_text(errors="replace").rpartition(")")[2].split()

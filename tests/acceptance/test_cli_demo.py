@@ -33,13 +33,13 @@ def left_behind(tmp_path: Path) -> list[str]:
     return left
 
 
-def test_it_shows_a_job_from_start_to_end_and_leaves_five_pictures_and_no_process(tmp_path: Path) -> None:
+def test_the_demo_shows_a_job_and_leaves_five_pictures_and_no_process(tmp_path: Path) -> None:
     result = demo(ROOT / "examples" / "photo.jpg", tmp_path)
     assert result.returncode == 0, result.stderr
-    told = [line.split()[2] for line in result.stdout.splitlines() if line[:7].strip().replace(".", "").isdigit()]
-    assert [told[0], told[-1]] == ["starting", "stopped"]
+    events = [line.split()[2] for line in result.stdout.splitlines() if line[:7].strip().replace(".", "").isdigit()]
+    assert [events[0], events[-1]] == ["starting", "stopped"]
     life = ["ready", "created", "uploaded", "queued", "succeeded", "downloaded"]
-    assert [what for what in told if what in life] == life
+    assert [what for what in events if what in life] == life
     pictures = {path.name: opened(path.read_bytes()) for path in (tmp_path / "out").iterdir()}
     sizes = {name: (picture.format, picture.size) for name, picture in pictures.items()}
     assert sizes == {
@@ -55,7 +55,7 @@ def test_it_shows_a_job_from_start_to_end_and_leaves_five_pictures_and_no_proces
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"GIF89a", b"RIFF....WAVE"])
-def test_a_file_that_is_no_photo_is_told_before_anything_is_started(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_photo_is_reported_before_anything_is_started(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "text.jpg"
     file.write_bytes(content)
     result = demo(file, tmp_path)
@@ -63,7 +63,7 @@ def test_a_file_that_is_no_photo_is_told_before_anything_is_started(tmp_path: Pa
     assert "is no JPEG, PNG, WebP or AVIF" in result.stderr
 
 
-def test_a_photo_that_is_broken_is_told_as_such_and_everything_is_stopped(tmp_path: Path) -> None:
+def test_a_broken_photo_is_reported_and_everything_is_stopped(tmp_path: Path) -> None:
     photo = tmp_path / "broken.jpg"
     photo.write_bytes((ROOT / "examples" / "photo.jpg").read_bytes()[:300])
     result = demo(photo, tmp_path)

@@ -27,7 +27,7 @@ def environment(**settings: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "wrong", [{"PIXELFLOW_MAX_SOURCE_BYTES": "abc"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}], ids=str
 )
-def test_a_wrong_setting_is_told_once_before_anything_is_started(home: Path, wrong: dict[str, str]) -> None:
+def test_a_wrong_setting_is_reported_once_before_anything_is_started(home: Path, wrong: dict[str, str]) -> None:
     done = subprocess.run(
         [*PIXELFLOW, "up", "--home", str(home)],
         env=environment(**wrong),

@@ -33,15 +33,15 @@ def _key(client: httpx.Client) -> str:
         pytest.param(lambda key: f"Bearer {key.rpartition('_')[0]}_", id="no secret"),
     ],
 )
-def test_nobody_comes_in_without_a_valid_key(
+def test_requests_without_a_valid_key_are_rejected(
     somebody: httpx.Client,
     nobody: httpx.Client,
     method: str,
     path: str,
     credentials: Callable[[str], str | bytes | None],
 ) -> None:
-    told = credentials(_key(somebody))
-    headers = httpx.Headers({} if told is None else {"Authorization": told})  # type: ignore[arg-type]  # bytes too
+    authorization = credentials(_key(somebody))
+    headers = httpx.Headers({} if authorization is None else {"Authorization": authorization})  # type: ignore[arg-type]  # bytes too
     answer = nobody.request(method, path, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"

@@ -117,7 +117,7 @@ def _mark(**watermark: object) -> dict[str, object]:
         ),
     ],
 )
-def test_a_wrong_body_is_answered_with_all_that_is_wrong(
+def test_a_wrong_body_is_answered_with_all_its_errors(
     somebody: httpx.Client, body: object, pointers: list[str]
 ) -> None:
     answer = somebody.post("/v1/jobs", content=json.dumps(body), headers=JSON)
@@ -164,7 +164,7 @@ def test_half_a_character_is_refused_wherever_it_stands(somebody: httpx.Client, 
         pytest.param(b'{"pipeline":[{"width":' + b"9" * 5000 + b"}]}", id="a number of 5000 digits"),
     ],
 )
-def test_what_is_not_json_is_told_so(somebody: httpx.Client, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_rejected(somebody: httpx.Client, body: bytes) -> None:
     answer = somebody.post("/v1/jobs", content=body, headers=JSON)
     assert (answer.status_code, _problem(answer)["code"]) == (400, "malformed_request")
 

@@ -35,7 +35,7 @@ def test_a_photo_becomes_what_was_asked_for(client: httpx.Client, format_: str) 
     assert f'filename="small.{FORMATS[format_][1]}"' in file.headers["Content-Disposition"]
 
 
-def test_a_finished_job_tells_its_source_its_times_and_its_usage(client: httpx.Client) -> None:
+def test_a_finished_job_shows_its_source_times_and_usage(client: httpx.Client) -> None:
     source = pictures.noise(400, 300)
     tree = [
         steps.resize("big", width=200),
@@ -72,7 +72,7 @@ def test_a_finished_job_tells_its_source_its_times_and_its_usage(client: httpx.C
     assert job["usage"]["compute_time_ms"] >= 1
 
 
-def test_a_job_that_waits_tells_when_it_goes_and_a_finished_one_is_kept(client: httpx.Client) -> None:
+def test_an_unstarted_job_shows_when_it_expires_and_a_finished_one_does_not(client: httpx.Client) -> None:
     created = client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).json()
     waiting = client.get(f"/v1/jobs/{created['job_id']}").json()
     assert datetime.fromisoformat(waiting["expires_at"]) == datetime.fromisoformat(waiting["created_at"]) + timedelta(7)
@@ -80,7 +80,7 @@ def test_a_job_that_waits_tells_when_it_goes_and_a_finished_one_is_kept(client: 
     assert (done["expires_at"], done["outputs"][0]["expired_at"]) == (None, None)
 
 
-def test_an_intermediate_kept_out_of_the_results_is_neither_told_nor_billed(client: httpx.Client) -> None:
+def test_an_intermediate_step_is_neither_listed_nor_billed(client: httpx.Client) -> None:
     hidden = steps.resize("hidden", width=100, output=False)
     job = steps.done(client, pictures.photo(), hidden, steps.resize("shown", **{"from": "hidden"}))
     assert [output["step_id"] for output in job["outputs"]] == ["shown"]
@@ -97,10 +97,10 @@ def test_what_was_declared_of_the_source_has_to_be_what_is_uploaded(client: http
     source = pictures.photo()
     declared = {"content_length": len(source), "content_type": "image/jpeg"}
     created = steps.create(client, source=declared)
-    told = created["upload"]
-    assert told["headers"] == {"Content-Length": str(len(source)), "Content-Type": "image/jpeg"}
+    upload_request = created["upload"]
+    assert upload_request["headers"] == {"Content-Length": str(len(source)), "Content-Type": "image/jpeg"}
     for body, content_type in ((source + b"!", "image/jpeg"), (source, "image/png")):
-        refused = httpx.put(told["presigned_put_url"], content=body, headers={"Content-Type": content_type})
+        refused = httpx.put(upload_request["presigned_put_url"], content=body, headers={"Content-Type": content_type})
         assert refused.status_code == 403
     assert steps.start(client, created).json()["code"] == "source_missing"
     steps.upload(created, source)
@@ -183,12 +183,12 @@ def test_jobs_are_listed_by_status(client: httpx.Client) -> None:
     assert listed == {"created": [waiting], "succeeded": [done], "failed": []}
 
 
-def test_a_listed_job_is_told_as_it_is_shown(client: httpx.Client) -> None:
+def test_a_listed_job_has_the_same_fields_as_a_shown_one(client: httpx.Client) -> None:
     job = steps.done(client, pictures.photo())
     listed = client.get("/v1/jobs").json()["data"][0]
-    for told in (job, listed):
-        assert steps.download(told["outputs"][0]).content
-        del told["outputs"][0]["download_url"]  # signed anew each time
+    for shown in (job, listed):
+        assert steps.download(shown["outputs"][0]).content
+        del shown["outputs"][0]["download_url"]  # signed anew each time
     assert listed == job
 
 

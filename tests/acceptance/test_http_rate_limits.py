@@ -63,7 +63,7 @@ def limited() -> Iterator[Limited]:
     """A bucket gets one request back every minute."""
     env = shutil.which("env")
     assert env
-    told = [env, "PIXELFLOW_RATE_LIMIT_ENABLED=true", f"PIXELFLOW_RATE_LIMIT_CAPACITY={CAPACITY}",
+    with_settings = [env, "PIXELFLOW_RATE_LIMIT_ENABLED=true", f"PIXELFLOW_RATE_LIMIT_CAPACITY={CAPACITY}",
             f"PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS={HOUR}"]  # fmt: skip
     with servers_alone() as stack:
         roles = pixelflow_roles(stack)
@@ -71,7 +71,7 @@ def limited() -> Iterator[Limited]:
         twin_url = f"http://127.0.0.1:{port}"
         twin = [env, "-u", "PIXELFLOW_API_SOCKET", f"PIXELFLOW_API_PORT={port}", *roles[0].command]
         roles.append(Role("api-2", twin, ready_url=f"{twin_url}/readyz"))
-        stack.start_processes([dataclasses.replace(role, command=[*told, *role.command]) for role in roles])
+        stack.start_processes([dataclasses.replace(role, command=[*with_settings, *role.command]) for role in roles])
         yield Limited(stack, (stack.api_url, twin_url))
 
 
@@ -101,7 +101,7 @@ async def _create_at_once(urls: Sequence[str], credential: dict[str, str]) -> li
 
 
 class Load:
-    """Jobs created, uploaded and started at both APIs by somebody who keeps at it, until told to stop."""
+    """Jobs created, uploaded and started at both APIs by somebody in a loop, until stopped."""
 
     def __init__(self, limited: Limited, source: bytes) -> None:
         self._source = source

@@ -31,8 +31,8 @@ Line = dict[str, Any]
 
 
 @dataclass
-class Told:
-    """The lines of every role, and the jobs that they tell of."""
+class Logs:
+    """The log lines of every role, and the jobs in them."""
 
     lines: dict[str, list[Line]]
     jobs: dict[str, str]
@@ -126,12 +126,12 @@ def _share_a_connection(stack: Stack, client: httpx.Client) -> None:
         headers = {"Authorization": client.headers["Authorization"]}
         large = proxy.post("/v1/jobs", json={"pad": "x" * 200_000}, headers=headers)
         assert large.status_code == 422
-        stranger = {"X-Request-ID": "a-stranger-behind-the-same-proxy"}
+        stranger = {"X-Request-ID": "another-client-behind-the-same-proxy"}
         assert proxy.get("/v1/jobs", headers=stranger).status_code == 401
 
 
 def _end(stack: Stack) -> None:
-    """Tell every role to stop, and wait until it has."""
+    """Stop every role and wait for its exit."""
     processes = [process_of(stack, role) for role in ROLES]
     for process in processes:
         os.kill(process.pid, signal.SIGTERM)
@@ -139,7 +139,7 @@ def _end(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[Told]:
+def logs() -> Iterator[Logs]:
     with service_with(SETTINGS) as stack, client_of(stack) as client, receiving(Reply(500), Reply()) as receiver:
         jobs = {
             "succeeded": steps.done(client, pictures.photo(), webhook_url=receiver.url)["job_id"],
@@ -158,33 +158,33 @@ def told() -> Iterator[Told]:
         wait_for(lambda: sum('"event": "webhook"' in line for line in _log(stack, "controller")) == 2, 20)
         _restart_valkey(stack)
         _end(stack)
-        yield Told({role: [json.loads(line) for line in _log(stack, role)] for role in ROLES}, jobs)
+        yield Logs({role: [json.loads(line) for line in _log(stack, role)] for role in ROLES}, jobs)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_line_is_json_with_the_keys_that_all_have(told: Told, role: str) -> None:
-    assert told.lines[role]
-    for line in told.lines[role]:
+def test_every_line_is_json_with_the_keys_that_all_have(logs: Logs, role: str) -> None:
+    assert logs.lines[role]
+    for line in logs.lines[role]:
         assert {"timestamp", "level", "logger", "role", "event"} <= line.keys(), line
         assert line["role"] == role
         assert line["level"] in {"debug", "info", "warning", "error", "critical"}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_tells_of_its_start_and_of_its_end(told: Told, role: str) -> None:
-    assert told.of(role, "metrics served", port=told.of(role, "metrics served")[0]["port"])
+def test_a_role_logs_its_start_and_its_end(logs: Logs, role: str) -> None:
+    assert logs.of(role, "metrics served", port=logs.of(role, "metrics served")[0]["port"])
     first, last = {
         "api": ("Application startup complete", "Finished server process"),
         "worker": ("worker started", "worker stopped"),
         "controller": ("controller started", "controller stopped"),
     }[role]
-    assert told.of(role, first)
-    assert told.lines[role][-1]["event"].startswith(last)
+    assert logs.of(role, first)
+    assert logs.lines[role][-1]["event"].startswith(last)
 
 
-def test_what_libraries_say_is_told_in_the_same_way(told: Told) -> None:
-    assert told.of("api", "Started server process", logger="uvicorn.error")
-    assert any(line["logger"].startswith("dramatiq") for line in told.lines["worker"])
+def test_log_lines_of_libraries_have_the_same_form(logs: Logs) -> None:
+    assert logs.of("api", "Started server process", logger="uvicorn.error")
+    assert any(line["logger"].startswith("dramatiq") for line in logs.lines["worker"])
 
 
 KEYS = [
@@ -200,41 +200,41 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("role", "event", "job", "keys"), KEYS, ids=[f"{role}: {event}" for role, event, *_ in KEYS])
-def test_what_is_told_of_a_job_says_whose_it_is_and_which(
-    told: Told, role: str, event: str, job: str, keys: set[str]
+def test_log_lines_of_a_job_name_the_job_and_its_user(
+    logs: Logs, role: str, event: str, job: str, keys: set[str]
 ) -> None:
-    lines = told.of(role, event, job_id=told.jobs[job])
+    lines = logs.of(role, event, job_id=logs.jobs[job])
     assert lines
     for line in lines:
         assert keys <= line.keys(), line
         assert line["user_id"] == "user"
 
 
-def test_a_failure_says_where_and_why(told: Told) -> None:
-    (line,) = told.of("worker", "attempt failed", job_id=told.jobs["failed"])
+def test_a_failure_says_where_and_why(logs: Logs) -> None:
+    (line,) = logs.of("worker", "attempt failed", job_id=logs.jobs["failed"])
     assert (line["stage"], line["code"], line["attempt"]) == ("transform", "unsupported_format", 1)
 
 
-def test_a_request_says_which_job_it_made(told: Told) -> None:
-    created = told.of("api", "request", method="POST", path="/v1/jobs", status=202)
-    assert {line["job_id"] for line in created} >= set(told.jobs.values())
+def test_a_request_says_which_job_it_made(logs: Logs) -> None:
+    created = logs.of("api", "request", method="POST", path="/v1/jobs", status=202)
+    assert {line["job_id"] for line in created} >= set(logs.jobs.values())
 
 
-def test_a_request_keeps_the_id_that_it_came_with_and_tells_the_code_of_its_problem(told: Told) -> None:
-    (line,) = told.of("api", "request", request_id="mine")
+def test_a_request_keeps_the_id_that_it_came_with_and_logs_the_code_of_its_problem(logs: Logs) -> None:
+    (line,) = logs.of("api", "request", request_id="mine")
     assert (line["status"], line["path"]) == (200, "/v1/jobs")
     assert "code" not in line
-    (refused, _) = told.of("api", "request", code="unauthenticated")
+    (refused, _) = logs.of("api", "request", code="unauthenticated")
     assert (refused["status"], "user_id" in refused) == (401, False)
-    (missing,) = told.of("api", "request", path="/v1/jobs/no-id")
+    (missing,) = logs.of("api", "request", path="/v1/jobs/no-id")
     assert (missing["code"], "job_id" in missing) == ("not_found", False)
 
 
-def test_a_request_takes_nothing_over_from_another_one_on_its_connection(told: Told) -> None:
-    (line,) = told.of("api", "request", request_id="a-stranger-behind-the-same-proxy")
+def test_a_request_takes_nothing_over_from_another_one_on_its_connection(logs: Logs) -> None:
+    (line,) = logs.of("api", "request", request_id="another-client-behind-the-same-proxy")
     assert {"user_id", "job_id", "trace_id"} & set(line) == set()
 
 
-def test_no_query_is_logged(told: Told) -> None:
-    assert "hush-hush" not in json.dumps(told.lines)
-    assert "?" not in "".join(line.get("path", "") for line in told.lines["api"])
+def test_no_query_is_logged(logs: Logs) -> None:
+    assert "hush-hush" not in json.dumps(logs.lines)
+    assert "?" not in "".join(line.get("path", "") for line in logs.lines["api"])

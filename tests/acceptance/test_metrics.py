@@ -1,4 +1,4 @@
-"""A real run, and what the three ports tell of it: counted against what was done, and against the database."""
+"""The metrics of a real run, compared with what was done and with the database."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TWO_OUTPUTS = (steps.resize("one", format="webp"), steps.resize("two", width=30,
 
 @dataclass
 class Run:
-    """What was done, and what the ports told then."""
+    """What was done, and the metrics afterwards."""
 
     stack: Stack
     client: httpx.Client
@@ -56,7 +56,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Jobs that succeed and that fail, one of them told of by a webhook at the second try; one never started."""
+    """Jobs that succeed and that fail, one with a webhook delivered at the second attempt; one job is never started."""
     with service_with(ALLOWS_THIS_MACHINE) as stack, client_of(stack) as client:
         with receiving(Reply(500), Reply()) as receiver:
             jobs = [steps.done(client, pictures.photo(), *TWO_OUTPUTS) for _ in range(SUCCEED - 1)]
@@ -77,7 +77,7 @@ def _put_garbage(stack: Stack) -> None:
 
 
 def _is_all_told(stack: Stack) -> bool:
-    """What is done is told a moment later."""
+    """Metrics are updated a moment later."""
     worker, controller = scrape(stack, "worker"), scrape(stack, "controller")
     return (
         sum(worker.by("status", "pixelflow_worker_jobs_total").values()) == SUCCEED + FAIL
@@ -126,13 +126,13 @@ def test_usage_is_what_is_billed(run: Run) -> None:
     assert [run.worker(f"pixelflow_usage_{name}_total") for name in names] == [float(each) for each in billed]
 
 
-def test_a_worker_tells_its_room(run: Run) -> None:
+def test_a_worker_reports_its_slots(run: Run) -> None:
     assert run.worker("pixelflow_worker_slots") == 2
     assert run.worker("pixelflow_worker_active_jobs") == 0
     assert run.worker("pixelflow_worker_children_started_total") >= 1
 
 
-def test_the_controller_tells_of_the_database_and_of_deliveries(run: Run) -> None:
+def test_the_controller_reports_the_database_and_deliveries(run: Run) -> None:
     assert run.controller.by("outcome", "pixelflow_webhook_deliveries_total") == {"retried": 1, "delivered": 1}
     assert run.controller.has("pixelflow_queue_oldest_seconds")
     assert run.controller("pixelflow_queue_oldest_seconds") == 0
@@ -142,12 +142,12 @@ def test_the_controller_tells_of_the_database_and_of_deliveries(run: Run) -> Non
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "controller"])
-def test_every_role_tells_who_it_is_and_what_it_can_reach(run: Run, role: str) -> None:
-    told = scrape(run.stack, role)
-    up = told.by("dependency", "pixelflow_dependency_up")
+def test_every_role_reports_its_name_and_its_dependencies(run: Run, role: str) -> None:
+    scraped = scrape(run.stack, role)
+    up = scraped.by("dependency", "pixelflow_dependency_up")
     assert up == {"postgres": 1, "redis": 1, "object_storage": 1}
-    assert told.by("role", "pixelflow_build_info") == {role: 1}
-    assert told("process_resident_memory_bytes") > 0
+    assert scraped.by("role", "pixelflow_build_info") == {role: 1}
+    assert scraped("process_resident_memory_bytes") > 0
 
 
 def test_where_the_metrics_are_is_in_the_home(run: Run) -> None:
@@ -165,26 +165,26 @@ def _another(stack: Stack, role: str) -> Iterator[tuple[str, str]]:
         ) as process:
             try:
                 assert process.stderr
-                told = next(line for line in map(json.loads, process.stderr) if line["event"] == "metrics served")
+                served = next(line for line in map(json.loads, process.stderr) if line["event"] == "metrics served")
                 yield (
                     f"http://127.0.0.1:{listening.getsockname()[1]}",
-                    f"http://{told['address']}:{told['port']}/metrics",
+                    f"http://{served['address']}:{served['port']}/metrics",
                 )
             finally:
                 process.terminate()
                 process.communicate()
 
 
-def test_controllers_beside_one_another_tell_the_same_of_the_database(run: Run) -> None:
+def test_several_controllers_report_the_same_about_the_database(run: Run) -> None:
     with _another(run.stack, "controller") as (_, metrics):
         wait_for(lambda: Scrape(httpx.get(metrics).text).has("pixelflow_usage_active_users"), 20)
-        told = Scrape(httpx.get(metrics).text)
-    assert told.by("status", "pixelflow_jobs") == {"created": 1, "succeeded": SUCCEED, "failed": FAIL}
-    assert told("pixelflow_usage_active_users") == 1
-    assert told.by("user_id", "pixelflow_usage_top_pixels_processed") == {
+        scraped = Scrape(httpx.get(metrics).text)
+    assert scraped.by("status", "pixelflow_jobs") == {"created": 1, "succeeded": SUCCEED, "failed": FAIL}
+    assert scraped("pixelflow_usage_active_users") == 1
+    assert scraped.by("user_id", "pixelflow_usage_top_pixels_processed") == {
         "user": run.worker("pixelflow_usage_pixels_processed_total")
     }
-    assert told.by("outcome", "pixelflow_webhook_deliveries_total") == {}, "what it did not do it does not count"
+    assert scraped.by("outcome", "pixelflow_webhook_deliveries_total") == {}, "what it did not do it does not count"
 
 
 def test_apis_beside_one_another_count_each_for_itself(run: Run) -> None:
@@ -195,8 +195,8 @@ def test_apis_beside_one_another_count_each_for_itself(run: Run) -> None:
             answer = httpx.get(f"{url}/v1/jobs", headers=dict(run.client.headers), timeout=30)
             assert answer.status_code == 200
         run.client.get("/v1/jobs")
-        told = Scrape(httpx.get(metrics).text)
-    assert told(name, **labels) == 3
+        scraped = Scrape(httpx.get(metrics).text)
+    assert scraped(name, **labels) == 3
     assert scrape(run.stack, "api")(name, **labels) == before + 1
 
 
@@ -210,7 +210,7 @@ def test_a_process_whose_port_is_taken_refuses_to_start_and_says_why(run: Run, r
     assert f"PIXELFLOW_METRICS_PORT can't be used: nothing can listen on port {port} of 127.0.0.1" in ended.stderr
 
 
-def test_a_role_that_died_tells_its_metrics_where_it_did_before(run: Run) -> None:
+def test_a_restarted_role_serves_its_metrics_at_the_same_url(run: Run) -> None:
     before = process_of(run.stack, "controller")
     os.kill(before.pid, signal.SIGKILL)
     wait_for(lambda: _is_back(run.stack), 30)

@@ -154,7 +154,7 @@ def _hanging(stack: Stack, name: str) -> Iterator[None]:
 
 
 def _outages(traffic: Traffic) -> None:
-    """Errors of libraries like to tell whom they could not reach, and how they tried."""
+    """Errors of libraries often contain the address and credentials of the server."""
     created = traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json()
     steps.upload(created, pictures.photo())
     with _hanging(traffic.stack, "s3"):
@@ -166,7 +166,7 @@ def _outages(traffic: Traffic) -> None:
 
 @contextmanager
 def _a_message_on_the_queue(traffic: Traffic) -> Iterator[None]:
-    """And the worker is told of it only afterwards."""
+    """The worker is notified only afterwards."""
     created = traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json()
     steps.upload(created, pictures.photo())
     with _hanging(traffic.stack, "worker"):

@@ -206,7 +206,7 @@ def test_each_process_says_what_it_is_and_that_it_reaches_its_servers(scraped: S
     assert reached == {labels(dependency=name): 1 for name in ("postgres", "redis", "object_storage")}
 
 
-def test_nobody_was_woken(scraped: Scraped) -> None:
+def test_no_alert_fired(scraped: Scraped) -> None:
     assert scraped.prometheus.now('ALERTS{alertstate="firing"}') == {}
     health = {
         rule["name"]: rule["health"] for group in scraped.prometheus.ask("rules")["groups"] for rule in group["rules"]

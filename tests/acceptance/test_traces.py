@@ -77,7 +77,7 @@ def spans_of(collector: Collector, trace_id: str) -> dict[str, CollectedSpan]:
     }
 
 
-def test_one_trace_tells_of_a_job_from_the_request_to_the_webhook(
+def test_one_trace_covers_a_job_from_the_request_to_the_webhook(
     client: httpx.Client, receiver: Receiver, collector: Collector
 ) -> None:
     job_id = run_job(client, receiver, f"00-{TRACE}-{CALLER}-01")
@@ -105,10 +105,12 @@ def test_one_trace_tells_of_a_job_from_the_request_to_the_webhook(
     ]
     assert {span.attributes["pixelflow.job_id"] for span in (attempt, webhook)} == {job_id}
     assert not any(span.failed for span in spans.values())
-    told = {output["step_id"]: output for output in show(client, job_id)["outputs"]}
+    shown = {output["step_id"]: output for output in show(client, job_id)["outputs"]}
     for name in ("large", "small"):
         attributes = spans[name].attributes
-        assert [attributes[f"pixelflow.{what}"] for what in OF_AN_OUTPUT] == [told[name][what] for what in OF_AN_OUTPUT]
+        assert [attributes[f"pixelflow.{what}"] for what in OF_AN_OUTPUT] == [
+            shown[name][what] for what in OF_AN_OUTPUT
+        ]
     assert spans["fetch"].attributes["pixelflow.bytes"] == len(photo(300, 200))
     assert spans["transform"].attributes["pixelflow.width"] == 300
     assert receiver.received[0].headers["traceparent"] == f"00-{TRACE}-{webhook.span_id}-01"
@@ -177,8 +179,8 @@ def test_the_lines_of_a_log_name_their_trace(service: Stack, client: httpx.Clien
 
     def events(role: str) -> set[str]:
         lines = (service.home.path / "logs" / f"{role}.log").read_text().splitlines()
-        told = [json.loads(line) for line in lines if line.startswith("{")]
-        return {line["event"] for line in told if line.get("trace_id") == trace_id}
+        lines_of_json = [json.loads(line) for line in lines if line.startswith("{")]
+        return {line["event"] for line in lines_of_json if line.get("trace_id") == trace_id}
 
     assert "request" in events("api")
     assert "succeeded" in events("worker")

@@ -131,9 +131,9 @@ def test_a_person_sees_deliveries_as_a_table(environment: dict[str, str], client
         job_id = client.create_job(request).job_id
         client.cancel_job(job_id)
         [delivery] = delivered(client, job_id, 1)
-    told = pixelflow(environment, "deliveries", "list", str(job_id)).stdout
-    assert all(word in told.replace("\n", "") for word in ("job.canceled", "delivered", "200")), told
-    assert str(delivery.delivery_id)[:8] in told
+    output = pixelflow(environment, "deliveries", "list", str(job_id)).stdout
+    assert all(word in output.replace("\n", "") for word in ("job.canceled", "delivered", "200")), output
+    assert str(delivery.delivery_id)[:8] in output
 
 
 @pytest.mark.parametrize(
