@@ -1,4 +1,4 @@
-"""Databases of a test's own, beside the one that a stack comes with: empty, and gone at the end."""
+"""Temporary empty databases for single tests, in addition to the stack's database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixelflow.devstack.stack import Stack
 
 @contextmanager
 def new_database(stack: Stack) -> Iterator[str]:
-    """The URL of an empty database; its owner is no superuser, as the owner of a managed database is none."""
+    """Create an empty database and yield its URL; its owner is not a superuser, as with managed databases."""
     url = urlsplit(stack.environment["PIXELFLOW_DATABASE_URL"])
     name = f"test_{uuid4().hex}"
     with psycopg.connect(

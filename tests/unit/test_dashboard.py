@@ -59,25 +59,25 @@ def test_a_panel_says_what_it_shows_in_which_unit_from_the_source_that_is_chosen
     assert panel.json["fieldConfig"]["defaults"]["unit"]
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     assert panel.json["datasource"] == chosen
-    assert panel.asked
+    assert panel.queries
     assert all(target["datasource"] == chosen and target["legendFormat"] for target in panel.json["targets"])
 
 
 @each_panel
 def test_a_legend_uses_labels_that_the_query_leaves(panel: Shown) -> None:
-    for asked in panel.asked:
-        assert set(re.findall(r"\{\{(\w+)\}\}", asked.legend)) <= promql.groupings(asked.expression)
+    for query in panel.queries:
+        assert set(re.findall(r"\{\{(\w+)\}\}", query.legend)) <= promql.groupings(query.expression)
 
 
 @each_panel
 def test_a_panel_names_no_installation(panel: Shown) -> None:
-    for asked in panel.asked:
-        assert not re.search(r"\b(instance|job|namespace|pod|cluster)\s*(=|!)", asked.expression)
+    for query in panel.queries:
+        assert not re.search(r"\b(instance|job|namespace|pod|cluster)\s*(=|!)", query.expression)
 
 
 def test_every_variable_that_is_used_is_declared_or_grafanas_own() -> None:
     declared = {variable["name"] for variable in dashboard.read()["templating"]["list"]}
-    used = {name for panel in PANELS for each in panel.asked for name in re.findall(r"\$([a-z_]+)", each.expression)}
+    used = {name for panel in PANELS for each in panel.queries for name in re.findall(r"\$([a-z_]+)", each.expression)}
     assert used - {"__rate_interval", "__range", "__interval", "__interval_ms"} <= declared
 
 
@@ -102,7 +102,7 @@ OF_THE_LIBRARY: dict[str, set[str]] = {"process_cpu_seconds_total": set(), "proc
 def expressions() -> list[str]:
     groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
     rules = [rule["expr"] for group in groups for rule in group["rules"]]
-    return [*rules, *(asked.expression for panel in PANELS for asked in panel.asked)]
+    return [*rules, *(query.expression for panel in PANELS for query in panel.queries)]
 
 
 @pytest.mark.parametrize("expression", expressions())
