@@ -2,9 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PHOTO ?= examples/photo.jpg
+# Processes that run tests: one per processor, at most four, each with servers of its own.
+WORKERS ?= logical
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4
 
 .PHONY: help
-help: ## Show what can be made
+help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
 
 .venv/ready: requirements/dev.txt pyproject.toml
@@ -14,42 +17,50 @@ help: ## Show what can be made
 	@touch $@
 
 .PHONY: setup
-setup: .venv/ready ## Make .venv with everything in it
+setup: .venv/ready ## Create .venv with PixelFlow and all development tools
+
+.PHONY: hooks
+hooks: setup ## Install the Git hook that formats, lints and type-checks each commit
+	$(BIN)/pre-commit install
 
 .PHONY: demo
-demo: setup ## Run one real job on the embedded stack (PHOTO=path takes another picture)
+demo: setup ## Run one job on the embedded stack (PHOTO=path for another picture)
 	$(BIN)/pixelflow demo "$(PHOTO)"
 
 .PHONY: lint
-lint: setup ## Format, lint, types and import rules, changing nothing
+lint: setup ## Check format, lint, types and import rules; change nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: check
+check: lint ## Lint and run the unit tests: the quick check before a commit
+	$(PYTEST) --quiet tests/unit
+
 .PHONY: test
-test: lint tools ## The whole test command: lint and every test, with branch coverage
+test: lint tools ## Lint and run every test in parallel, with branch coverage: what CI runs (WORKERS=1 for one at a time)
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 .PHONY: tools
-tools: ## Get Debian's promtool and prometheus into .tools, for the tests that need them; changes nothing else
+tools: ## Download Debian's promtool and prometheus into .tools for the tests that need them
 	@sh tests/support/get_prometheus.sh
 
 .PHONY: test-s3
-test-s3: setup ## Try the S3 server that PIXELFLOW_TEST_S3_ENDPOINT, …_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY name
-	@: "$${PIXELFLOW_TEST_S3_ENDPOINT:?name a server: docs/deployment.md}"
+test-s3: setup ## Test the S3 server in PIXELFLOW_TEST_S3_ENDPOINT, …_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY
+	@: "$${PIXELFLOW_TEST_S3_ENDPOINT:?set the URL of a server: docs/deployment.md}"
 	$(BIN)/python -m pytest tests/contract/test_presigned_urls.py -k named
 
 .PHONY: images-check
-images-check: setup ## Build the images by hand in a clean Debian and do jobs in them (root, debootstrap; CHECK=--help)
+images-check: setup ## Build the container images in a clean Debian and run jobs in them (root, debootstrap; CHECK=--help)
 	deploy/check-images $(CHECK)
 
 .PHONY: chaos
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 JOBS ?= 400
 KILLS ?= 30
-chaos: setup ## Kill everything at random under real jobs, then count what was lost (SEED, JOBS, KILLS)
+chaos: setup ## Kill processes at random under load, then verify that no job was lost (SEED, JOBS, KILLS)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
 
 .PHONY: bench
@@ -57,38 +68,44 @@ bench: setup ## Run the benchmark, at most 20 minutes (ONLY=pixels,latency for s
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish,--results .bench)
 
 .PHONY: plans
-plans: setup ## Fill a database with a million jobs and see that no statement of the hot path reads more for it
+plans: setup ## Fill a database with a million jobs and verify that hot statements read no more rows than before
 	$(BIN)/python -m tests.plans
 
-.PHONY: tape
-tape: setup ## Keep every statement of this release, which all later schemas have to bear
+.PHONY: record-statements
+record-statements: setup ## Record every SQL statement of this release; later schemas are tested with them
 	$(BIN)/python -m tests.migration.record
 
+.PHONY: goldens
+goldens: setup ## Compare the golden pictures on a page, .goldens/index.html (ACCEPT=1 or names to replace them)
+	$(BIN)/python -m tests.golden.review .goldens $(if $(ACCEPT),--accept $(filter-out 1,$(ACCEPT)))
+
 .PHONY: format
-format: setup ## Format the code
+format: setup ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: schemas
-schemas: setup ## Write anew what is made from the code: JSON Schemas, OpenAPI document, tables of the documentation, dashboard
+schemas: setup ## Regenerate JSON Schemas, the OpenAPI document, the documentation's tables and pictures, and the dashboard
 	$(BIN)/python -m pixelflow.contracts.schemas docs/schemas
 	$(BIN)/python -m pixelflow.controlplane.api.export_openapi docs/openapi.json
 	$(BIN)/python -m tests.support.doc_tables
+	$(BIN)/python -m tests.support.architecture_picture
 	$(BIN)/python -m deploy.grafana.dashboard
 
 .PHONY: dashboard
-dashboard: setup tools ## Run a PixelFlow under load for three minutes and draw the dashboard of it into docs/dashboard.png
+dashboard: setup tools ## Run PixelFlow under load for three minutes and draw its dashboard into docs/dashboard.png
 	$(BIN)/python -m tests.support.dashboard_run docs/dashboard.png
 
 .PHONY: lock
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-package pixelflow --no-header --no-annotate --quiet
-lock: setup ## Lock the dependencies anew: first for development, then, of the same versions, for the images
-	$(LOCK) --upgrade --all-extras --group dev --output-file requirements/dev.txt
+lock: setup ## Lock the newest dependencies for development, and the same versions for the images (UPGRADE= to add only new ones)
+	$(LOCK) $(UPGRADE) --all-extras --group dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra api --output-file requirements/api.txt
 	$(LOCK) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
 	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group build --output-file requirements/build.txt
+UPGRADE = --upgrade
 
 .PHONY: clean
-clean: ## Remove what was built
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+clean: ## Remove everything that was built
+	rm -rf .venv .tools .goldens .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

@@ -27,7 +27,7 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 _UPLOADS = 4
 _POLL_SECONDS = 0.1
 """Each query costs Postgres CPU time that is not part of the measured work."""
-_REACH = "-c pixelflow.reach=everyone"
+_TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
 
 Pipeline = list[dict[str, Any]]
 
@@ -93,7 +93,9 @@ class Jobs:
             BenchError: a job did not succeed, or the time limit was exceeded.
         """
         deadline = time.monotonic() + seconds
-        with closing(psycopg.connect(self._test_stack.database_url, options=_REACH, autocommit=True)) as connection:
+        with closing(
+            psycopg.connect(self._test_stack.database_url, options=_TENANT_SCOPE, autocommit=True)
+        ) as connection:
             while _unfinished(connection, ids):
                 if time.monotonic() > deadline:
                     raise BenchError(f"jobs were not finished after {seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""The real parts, for every test that needs them: started once, on free loopback ports, gone at the end."""
+"""The servers and processes that tests share: each worker of pytest-xdist starts its own, once, on free ports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.acceptance.running import servers_alone
+from tests.support.scheduling import ByFile, by_duration, separate_ports
+from xdist.remote import Producer
 
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
@@ -15,30 +17,46 @@ from pixelflow.devstack.up import pixelflow_roles
 from pixelflow.settings import Settings
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    worker = getattr(config, "workerinput", None)
+    if worker:
+        separate_ports(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: by_duration(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The servers, migrated."""
+    """Postgres, Valkey and an S3 server, with the schema applied."""
     with servers_alone() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def settings(stack: Stack) -> Settings:
-    """The settings of a process beside those servers."""
+    """The settings of a process that uses these servers."""
     values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in stack.environment.items()}
     return Settings.model_validate(values)
 
 
 @pytest.fixture(scope="session")
 def service(stack: Stack) -> Stack:
-    """The whole of PixelFlow: API, controller and a worker beside the servers."""
+    """API, controller and one worker, with the servers."""
     stack.start_processes(pixelflow_roles(stack))
     return stack
 
 
 @pytest.fixture
 def new_client(service: Stack) -> Iterator[Callable[[], httpx.Client]]:
-    """Makes clients of the running API, each of a user of its own."""
+    """Creates clients of the running API, each with its own user."""
     clients: list[httpx.Client] = []
 
     def make() -> httpx.Client:

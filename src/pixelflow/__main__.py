@@ -1,4 +1,4 @@
-"""``python -m pixelflow`` is ``pixelflow``."""
+"""Runs the command line as ``python -m pixelflow``."""
 
 from pixelflow.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Shared clients: creating a client takes longer than most requests."""
+"""Clients for a whole session: creating one takes longer than most requests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pixelflow.devstack.stack import Stack
 
 @pytest.fixture(scope="session")
 def somebody(service: Stack) -> Iterator[httpx.Client]:
-    """A client for tests that can share a user with others."""
+    """A client of a user whom several tests share."""
     with client_of(service) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def nobody(service: Stack) -> Iterator[httpx.Client]:
-    """A client without a key."""
+    """A client without an API key."""
     with httpx.Client(base_url=service.api_url, timeout=30) as client:
         yield client

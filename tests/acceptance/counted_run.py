@@ -175,7 +175,7 @@ class Run:
 def billed(stack: Stack) -> dict[str, float]:
     """Return the sums of ``usage_logs``, by column."""
     with psycopg.connect(
-        database_url(stack), options="-c pixelflow.reach=everyone", row_factory=dict_row
+        database_url(stack), options="-c pixelflow.tenant_scope=everyone", row_factory=dict_row
     ) as connection:
         row = connection.execute(
             "SELECT sum(pixels_processed) AS pixels_processed, sum(bytes_saved) AS bytes_saved, "

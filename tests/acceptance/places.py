@@ -39,8 +39,8 @@ def logs(stack: Stack) -> Places:
 
 
 def tables(stack: Stack) -> Places:
-    """Return a dump of every table, with the rows of all users."""
-    with psycopg.connect(database_url(stack), options="-c pixelflow.reach=everyone") as connection:
+    """A dump of every table, of all users' rows."""
+    with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         return {f"table {name}": _dumped(connection, name) for (name,) in names}
 

@@ -1,4 +1,4 @@
-"""Services for single tests, and running processes, read from ``/proc``."""
+"""Starts services for single tests, and reads from ``/proc`` which processes run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import dataclasses
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psycopg
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.controlplane.keys.admin import issue_key
@@ -25,7 +25,7 @@ PIXELFLOW = [sys.executable, "-m", "pixelflow"]
 
 @contextlib.contextmanager
 def new_home() -> Iterator[Path]:
-    """Create a temporary home that unprivileged servers can enter, unlike pytest's folders."""
+    """A home directory that servers can enter after they drop root; pytest's own directories are closed to them."""
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
     home.chmod(0o755)
     try:
@@ -36,7 +36,10 @@ def new_home() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def servers_alone() -> Iterator[Stack]:
-    """Run Postgres with a migrated database, Valkey and an S3 server, without PixelFlow processes."""
+    """Postgres, Valkey and an S3 server, with the schema applied and no process of PixelFlow.
+
+    Starting them takes 0.8 s of CPU, of which the migrations are 0.04 s: a template database would save nothing.
+    """
     with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
         migrate(database_url(stack))
@@ -45,32 +48,32 @@ def servers_alone() -> Iterator[Stack]:
 
 @contextlib.contextmanager
 def service_with(settings: dict[str, str]) -> Iterator[Stack]:
-    """Run a complete PixelFlow with its own ``settings``, besides the one that other tests share."""
+    """A complete PixelFlow with these settings, besides the one that tests share."""
     env = shutil.which("env")
     assert env
-    with_settings = [env, *(f"{name}={value}" for name, value in settings.items())]
+    environment = [env, *(f"{name}={value}" for name, value in settings.items())]
     with servers_alone() as stack:
-        roles = [dataclasses.replace(role, command=[*with_settings, *role.command]) for role in pixelflow_roles(stack)]
+        roles = [dataclasses.replace(role, command=[*environment, *role.command]) for role in pixelflow_roles(stack)]
         stack.start_processes(roles)
         yield stack
 
 
 def database_url(stack: Stack) -> str:
-    """Return the URL of the stack's database."""
+    """URL of the stack's database."""
     return stack.environment["PIXELFLOW_DATABASE_URL"]
 
 
 @contextlib.contextmanager
 def client_of(stack: Stack) -> Iterator[httpx.Client]:
-    """Create a client of the stack's API."""
+    """A client of the stack's API, with a new API key."""
     key = issue_key(database_url(stack), user_id="user", name="test")
     with httpx.Client(base_url=stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
         yield client
 
 
 def usage_rows(url: str, job_ids: list[str]) -> dict[str, int]:
-    """Return the number of ``usage_logs`` rows of each job."""
-    with psycopg.connect(url, options="-c pixelflow.reach=everyone") as connection:
+    """Number of rows in ``usage_logs`` by job."""
+    with psycopg.connect(url, options="-c pixelflow.tenant_scope=everyone") as connection:
         rows = connection.execute(
             "SELECT job_id::text, count(*) FROM usage_logs WHERE job_id = ANY(%s::uuid[]) GROUP BY job_id", (job_ids,)
         ).fetchall()
@@ -84,23 +87,23 @@ class Running:
     pid: int
     parent: int
     started: int
-    """Clock ticks since boot; together with ``pid`` it identifies one process."""
+    """Clock ticks since boot; identifies a process together with ``pid``, which the kernel reuses."""
     command: tuple[str, ...]
 
     @property
     def alive(self) -> bool:
-        """Whether this very process is running. A zombie does not count."""
+        """Whether this process still runs; a zombie counts as ended, since it holds nothing."""
         found = _process(Path(f"/proc/{self.pid}"))
         return found is not None and found.started == self.started
 
     @property
     def dead_children_faults(self) -> int:
-        """Page faults of its children that exited and were waited for: grows with each of them (proc(5), cminflt)."""
+        """Page faults of its children that ended and were waited for: grows with each child (proc(5), cminflt)."""
         return int(_stat(Path(f"/proc/{self.pid}"))[8])
 
     @property
     def cpu_ticks(self) -> int:
-        """CPU time used, in clock ticks."""
+        """CPU time it has used, in clock ticks."""
         fields = _stat(Path(f"/proc/{self.pid}"))
         return int(fields[11]) + int(fields[12])
 
@@ -112,23 +115,23 @@ class Running:
 
 
 def descendants(pid: int) -> list[Running]:
-    """Return the running descendants of ``pid``."""
+    """All running processes below ``pid``."""
     processes = [found for path in Path("/proc").glob("[0-9]*") if (found := _process(path))]
-    pids, below = {pid}, []
+    family, below = {pid}, []
     for process in sorted(processes, key=lambda each: each.started):
-        if process.parent in pids:
-            pids.add(process.pid)
+        if process.parent in family:
+            family.add(process.pid)
             below.append(process)
     return below
 
 
 def children(process: Running) -> list[Running]:
-    """Return its running children."""
+    """Its running children."""
     return [each for each in descendants(process.pid) if each.parent == process.pid]
 
 
 def process_of(stack: Stack, name: str) -> Running:
-    """Return the stack's process with this name: ``api``, ``worker``, ``valkey`` and so on."""
+    """The stack's process of this name: ``api``, ``worker``, ``valkey`` and so on."""
     pid = next(each.child.pid for group in stack._supervisor._groups for each in group if each.child.name == name)
     found = _process(Path(f"/proc/{pid}"))
     assert found
@@ -136,11 +139,8 @@ def process_of(stack: Stack, name: str) -> Running:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"timed out after {seconds} s"
-        time.sleep(0.02)
+    """Poll until the condition holds; ``seconds`` are those of a fast machine."""
+    eventually(condition, seconds)
 
 
 def _process(path: Path) -> Running | None:

@@ -1,4 +1,4 @@
-"""``pixelflow demo``: the first thing people run."""
+"""``pixelflow demo``, from start to end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def demo(photo: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """Run it, its processes recognisable by their environment."""
+    """Run the demo; a variable in the environment marks its processes."""
     command = [sys.executable, "-m", "pixelflow", "demo", str(photo), "--out", str(tmp_path / "out")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
     environment["PIXELFLOW_TEST_MARK"] = str(tmp_path)
@@ -22,7 +22,7 @@ def demo(photo: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def left_behind(tmp_path: Path) -> list[str]:
-    """Processes that the demonstration started and that still run."""
+    """Processes of the demo that are still running."""
     left = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -33,13 +33,13 @@ def left_behind(tmp_path: Path) -> list[str]:
     return left
 
 
-def test_the_demo_shows_a_job_and_leaves_five_pictures_and_no_process(tmp_path: Path) -> None:
+def test_it_prints_each_stage_and_leaves_five_outputs_and_no_process(tmp_path: Path) -> None:
     result = demo(ROOT / "examples" / "photo.jpg", tmp_path)
     assert result.returncode == 0, result.stderr
-    events = [line.split()[2] for line in result.stdout.splitlines() if line[:7].strip().replace(".", "").isdigit()]
-    assert [events[0], events[-1]] == ["starting", "stopped"]
+    stages = [line.split()[2] for line in result.stdout.splitlines() if line[:7].strip().replace(".", "").isdigit()]
+    assert [stages[0], stages[-1]] == ["starting", "stopped"]
     life = ["ready", "created", "uploaded", "queued", "succeeded", "downloaded"]
-    assert [what for what in events if what in life] == life
+    assert [stage for stage in stages if stage in life] == life
     pictures = {path.name: opened(path.read_bytes()) for path in (tmp_path / "out").iterdir()}
     sizes = {name: (picture.format, picture.size) for name, picture in pictures.items()}
     assert sizes == {
@@ -55,15 +55,15 @@ def test_the_demo_shows_a_job_and_leaves_five_pictures_and_no_process(tmp_path: 
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"GIF89a", b"RIFF....WAVE"])
-def test_a_file_that_is_not_a_photo_is_reported_before_anything_is_started(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_photo_exits_with_2_before_anything_is_started(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "text.jpg"
     file.write_bytes(content)
     result = demo(file, tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "is no JPEG, PNG, WebP or AVIF" in result.stderr
+    assert "is not a JPEG, PNG, WebP or AVIF file" in result.stderr
 
 
-def test_a_broken_photo_is_reported_and_everything_is_stopped(tmp_path: Path) -> None:
+def test_a_damaged_photo_exits_with_1_and_everything_is_stopped(tmp_path: Path) -> None:
     photo = tmp_path / "broken.jpg"
     photo.write_bytes((ROOT / "examples" / "photo.jpg").read_bytes()[:300])
     result = demo(photo, tmp_path)

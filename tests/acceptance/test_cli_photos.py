@@ -1,4 +1,4 @@
-"""The command line and the SDK as people use them, on the running service."""
+"""The command line and the SDK on the running service."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
 
 @pytest.fixture
 def session(service: Stack) -> Session:
-    """The running API, with the key of a user of its own."""
+    """The running API, with the key of a new user."""
     url = service.environment["PIXELFLOW_DATABASE_URL"]
     return Session(service.api_url, issue_key(url, user_id=f"user-{uuid4()}", name="test"))
 
 
 @pytest.fixture
 def pixelflow(session: Session) -> Run:
-    """``pixelflow(…)`` as a process of its own."""
+    """Run ``pixelflow`` as a separate process."""
     environment = os.environ | {"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": session.api_key}
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -45,7 +45,7 @@ def pixelflow(session: Session) -> Run:
     return run
 
 
-def test_photos_become_files_of_the_size_and_format_asked_for(pixelflow: Run, tmp_path: Path) -> None:
+def test_photos_become_files_of_the_requested_size_and_format(pixelflow: Run, tmp_path: Path) -> None:
     other = tmp_path / "photo.png"
     Image.effect_noise((300, 200), 60).convert("RGB").save(other)
     out = tmp_path / "out"
@@ -56,7 +56,7 @@ def test_photos_become_files_of_the_size_and_format_asked_for(pixelflow: Run, tm
     assert "photo-2-128.webp" in result.stdout
 
 
-def test_size_and_watermark_make_one_marked_output(pixelflow: Run, tmp_path: Path) -> None:
+def test_resize_and_watermark_produce_one_watermarked_output(pixelflow: Run, tmp_path: Path) -> None:
     plain = pixelflow("submit", PHOTO, "--resize", "200", "--format", "png", "--out", tmp_path)
     marked = pixelflow("submit", PHOTO, "--resize", "200", "--format", "png", "--watermark", "© Me", "--out", tmp_path)
     assert (plain.returncode, marked.returncode) == (0, 0)
@@ -65,7 +65,7 @@ def test_size_and_watermark_make_one_marked_output(pixelflow: Run, tmp_path: Pat
     assert pictures[0].tobytes() != pictures[1].tobytes()
 
 
-def test_what_was_submitted_is_listed_and_shown(pixelflow: Run, tmp_path: Path) -> None:
+def test_a_submitted_job_is_listed_and_shown(pixelflow: Run, tmp_path: Path) -> None:
     steps = tmp_path / "steps.json"
     steps.write_text('[{"id": "thumb", "action": "resize", "width": 64, "format": "avif"}]')
     submitted = json.loads(pixelflow("submit", PHOTO, "--pipeline", steps, "--wait", "--json").stdout)["jobs"][0]
@@ -75,23 +75,25 @@ def test_what_was_submitted_is_listed_and_shown(pixelflow: Run, tmp_path: Path) 
     assert (shown["status"], shown["outputs"][0]["width"]) == ("succeeded", 64)
 
 
-def test_a_file_that_is_no_picture_fails_with_the_reason_and_the_others_go_on(pixelflow: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_fails_with_its_error_and_the_others_succeed(
+    pixelflow: Run, tmp_path: Path
+) -> None:
     text = tmp_path / "text.jpg"
-    text.write_text("not a picture")
+    text.write_text("not an image")
     result = pixelflow("submit", text, PHOTO, "--resize", "64", "--wait", "--json")
     assert result.returncode == 1
     assert [job["status"] for job in json.loads(result.stdout)["jobs"]] == ["failed", "succeeded"]
     assert "unsupported_format" in result.stderr
 
 
-def test_a_key_that_is_not_valid_ends_with_4(session: Session) -> None:
+def test_an_invalid_key_exits_with_4(session: Session) -> None:
     environment = os.environ | {"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": "pf_no_such"}
     command = [sys.executable, "-m", "pixelflow", "jobs", "list"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert (result.returncode, "401 unauthenticated" in result.stderr) == (4, True)
 
 
-def test_the_operator_makes_a_key_that_works(service: Stack) -> None:
+def test_keys_create_prints_a_key_that_works(service: Stack) -> None:
     command = [sys.executable, "-m", "pixelflow", "keys", "create", "--user", f"user-{uuid4()}"]
     result = subprocess.run(
         command, env=os.environ | service.environment, capture_output=True, text=True, check=False, timeout=60
@@ -130,7 +132,7 @@ def test_the_asynchronous_client_processes_several_at_once_and_downloads(session
 
 def test_a_job_that_fails_raises_with_its_code(session: Session, tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
-    text.write_text("not a picture")
+    text.write_text("not an image")
     with Client(session=session) as client, pytest.raises(JobFailedError) as caught:
         client.process(text, STEPS, timeout=60)
     assert (caught.value.code, caught.value.job.status) == ("unsupported_format", JobStatus.FAILED)

@@ -1,4 +1,4 @@
-"""``pixelflow up`` at the terminal: what it says, and how it ends."""
+"""``pixelflow up``: its output and how it ends."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ def home() -> Iterator[Path]:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
-    return {**ours, **settings, "PYTHONUNBUFFERED": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
+    return {**kept, **settings, "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.mark.parametrize(
     "wrong", [{"PIXELFLOW_MAX_SOURCE_BYTES": "abc"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}], ids=str
 )
-def test_a_wrong_setting_is_reported_once_before_anything_is_started(home: Path, wrong: dict[str, str]) -> None:
+def test_an_invalid_setting_is_reported_once_before_anything_is_started(home: Path, wrong: dict[str, str]) -> None:
     done = subprocess.run(
-        [*PIXELFLOW, "up", "--home", str(home)],
+        [*PIXELFLOW, "up", "--home", str(home), "--api-port", "0", "--metrics-port", "0"],
         env=environment(**wrong),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (78, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"Error: {next(iter(wrong))} is wrong: ")
+    assert line.startswith(f"Error: {next(iter(wrong))} is not valid: ")
     assert list((home / "logs").iterdir()) == []
 
 
-def test_it_says_that_it_starts_is_ready_and_has_stopped_and_takes_its_port_from_the_environment(home: Path) -> None:
+def test_it_reports_start_readiness_and_stop_and_reads_its_port_from_the_environment(home: Path) -> None:
     log = home.with_name(f"{home.name}.log")
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         up = subprocess.Popen(
-            [*PIXELFLOW, "up", "--home", str(home)],
+            [*PIXELFLOW, "up", "--home", str(home), "--metrics-port", "0"],
             env=environment(PIXELFLOW_API_PORT="18471"),
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
         deadline = time.monotonic() + 60
@@ -61,6 +61,6 @@ def test_it_says_that_it_starts_is_ready_and_has_stopped_and_takes_its_port_from
         up.kill()
         log.unlink()
     assert lines[0].startswith("Starting ")
-    # The next free one, if somebody has it.
+    # The next free port, if this one is busy.
     assert any(line.startswith("PixelFlow is ready: http://127.0.0.1:184") for line in lines)
     assert lines[-1] == "Stopped."

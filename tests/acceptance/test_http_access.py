@@ -1,4 +1,4 @@
-"""Who is let in, and by which id a request can be found again."""
+"""Authentication, health checks and request IDs."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ def _key(client: httpx.Client) -> str:
         pytest.param(lambda key: f"Bearer {key.rpartition('_')[0]}_", id="no secret"),
     ],
 )
-def test_requests_without_a_valid_key_are_rejected(
+def test_a_request_without_a_valid_key_is_rejected(
     somebody: httpx.Client,
     nobody: httpx.Client,
     method: str,
     path: str,
     credentials: Callable[[str], str | bytes | None],
 ) -> None:
-    authorization = credentials(_key(somebody))
-    headers = httpx.Headers({} if authorization is None else {"Authorization": authorization})  # type: ignore[arg-type]  # bytes too
+    value = credentials(_key(somebody))
+    headers = httpx.Headers({} if value is None else {"Authorization": value})  # type: ignore[arg-type]  # bytes too
     answer = nobody.request(method, path, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
 
 
-def test_health_needs_no_key(nobody: httpx.Client) -> None:
+def test_health_checks_need_no_key(nobody: httpx.Client) -> None:
     assert nobody.get("/healthz").json() == {"status": "ok"}
     ready = nobody.get("/readyz")
     assert ready.json() == {"status": "ok", "checks": dict.fromkeys(("postgres", "redis", "object_storage"), "ok")}
 
 
-def test_a_request_id_of_the_client_s_own_is_kept(nobody: httpx.Client) -> None:
+def test_a_valid_request_id_of_the_client_is_used(nobody: httpx.Client) -> None:
     for given in ("a", "order-17.try_2", "A" * 128):
         assert nobody.get("/v1/jobs", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
 @pytest.mark.parametrize("hostile", ["", "a b", "<script>", "A" * 129, "a\tb", "é".encode(), '{"a":1}', "a;b"])
-def test_a_hostile_request_id_is_replaced(nobody: httpx.Client, hostile: str | bytes) -> None:
+def test_an_invalid_request_id_is_replaced(nobody: httpx.Client, hostile: str | bytes) -> None:
     headers = httpx.Headers({"X-Request-ID": hostile})  # type: ignore[arg-type]  # bytes too
     first, second = (nobody.get("/healthz", headers=headers) for _ in range(2))
     ids = {answer.headers["X-Request-ID"] for answer in (first, second)}

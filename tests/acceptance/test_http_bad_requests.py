@@ -1,4 +1,4 @@
-"""What the API says to requests that can't be served: everything that is wrong, at once, and never a stack trace."""
+"""Responses to invalid requests: every error at once, and never a stack trace."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ JSON = {"Content-Type": "application/json"}
 STEP = steps.resize("a")
 
 
-def _problem(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
     assert {"type", "title", "status", "detail", "code", "request_id"} <= problem.keys()
-    assert problem["status"] == answer.status_code
-    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert problem["status"] == response.status_code
+    assert problem["request_id"] == response.headers["X-Request-ID"]
     assert problem["type"].endswith(problem["code"])
     return problem
 
@@ -44,7 +44,7 @@ def _mark(**watermark: object) -> dict[str, object]:
         pytest.param(_job({**STEP, "a/b~c": 1}), ["/pipeline/0/a~1b~0c"], id="a name that a pointer escapes"),
         pytest.param({}, ["/pipeline"], id="no pipeline"),
         pytest.param({"pipeline": []}, ["/pipeline"], id="empty pipeline"),
-        pytest.param({"pipeline": {}}, ["/pipeline"], id="pipeline that is no list"),
+        pytest.param({"pipeline": {}}, ["/pipeline"], id="pipeline that is not an array"),
         pytest.param(_job(*[steps.resize(f"s{i}") for i in range(33)]), ["/pipeline"], id="33 steps"),
         pytest.param(_job(STEP, STEP), ["/pipeline/1/id"], id="duplicate ids"),
         pytest.param(_job({**STEP, "id": "source"}), ["/pipeline/0/id"], id="a step called source"),
@@ -62,10 +62,10 @@ def _mark(**watermark: object) -> dict[str, object]:
         pytest.param(_job({**STEP, "quality": 101}), ["/pipeline/0/quality"], id="quality 101"),
         pytest.param(_job({**STEP, "format": "gif"}), ["/pipeline/0/format"], id="unsupported format"),
         pytest.param(_job({**STEP, "fit": "stretch"}), ["/pipeline/0/fit"], id="unknown fit"),
-        pytest.param(_job({**STEP, "background": "red"}), ["/pipeline/0/background"], id="colour by name"),
+        pytest.param(_job({**STEP, "background": "red"}), ["/pipeline/0/background"], id="color by name"),
         pytest.param(_job({**STEP, "action": "explode"}), ["/pipeline/0"], id="unknown action"),
         pytest.param(_job({"id": "a"}), ["/pipeline/0"], id="no action"),
-        pytest.param(_job(1), ["/pipeline/0"], id="step that is no object"),
+        pytest.param(_job(1), ["/pipeline/0"], id="step that is not an object"),
         pytest.param(_job({**STEP, "id": "../../etc/passwd"}), ["/pipeline/0/id"], id="../ in an id"),
         pytest.param(_job({**STEP, "id": ".."}), ["/pipeline/0/id"], id=".. as an id"),
         pytest.param(_job({**STEP, "id": "a\n"}), ["/pipeline/0/id"], id="line break after an id"),
@@ -108,21 +108,21 @@ def _mark(**watermark: object) -> dict[str, object]:
                 *(f"/pipeline/0/{name}" for name in ("quality", "width")),
                 *(f"/pipeline/1/{name}" for name in ("format", "from", "id")),
             ],
-            id="six things at once",
+            id="six errors at once",
         ),
         pytest.param(
             _job({"id": "a", "action": "resize", "quality": 0}, object_key="/x", source={"content_length": 10**12}),
             ["/object_key", "/pipeline/0", "/pipeline/0/quality", "/source/content_length"],
-            id="what is wrong together with what is wrong by itself",
+            id="cross-field errors and errors of single fields",
         ),
     ],
 )
-def test_a_wrong_body_is_answered_with_all_its_errors(
+def test_an_invalid_body_is_rejected_with_all_its_errors(
     somebody: httpx.Client, body: object, pointers: list[str]
 ) -> None:
-    answer = somebody.post("/v1/jobs", content=json.dumps(body), headers=JSON)
-    assert answer.status_code == 422, answer.text
-    problem = _problem(answer)
+    response = somebody.post("/v1/jobs", content=json.dumps(body), headers=JSON)
+    assert response.status_code == 422, response.text
+    problem = _problem(response)
     assert problem["code"] == "validation_failed"
     assert sorted({error["pointer"] for error in problem["errors"]}) == sorted(pointers)
     assert all(error["message"] for error in problem["errors"])
@@ -148,9 +148,9 @@ LONE = '"\\ud800"'
         pytest.param(f'{{"pipeline":[],"source_type":{LONE}}}', id="source type"),
     ],
 )
-def test_half_a_character_is_refused_wherever_it_stands(somebody: httpx.Client, body: str) -> None:
-    answer = somebody.post("/v1/jobs", content=body, headers=JSON)
-    assert (answer.status_code, _problem(answer)["code"]) == (422, "validation_failed")
+def test_a_lone_surrogate_is_rejected_in_every_field(somebody: httpx.Client, body: str) -> None:
+    response = somebody.post("/v1/jobs", content=body, headers=JSON)
+    assert (response.status_code, _problem(response)["code"]) == (422, "validation_failed")
 
 
 @pytest.mark.parametrize(
@@ -164,26 +164,26 @@ def test_half_a_character_is_refused_wherever_it_stands(somebody: httpx.Client, 
         pytest.param(b'{"pipeline":[{"width":' + b"9" * 5000 + b"}]}", id="a number of 5000 digits"),
     ],
 )
-def test_a_body_that_is_not_json_is_rejected(somebody: httpx.Client, body: bytes) -> None:
-    answer = somebody.post("/v1/jobs", content=body, headers=JSON)
-    assert (answer.status_code, _problem(answer)["code"]) == (400, "malformed_request")
+def test_a_body_that_is_not_json_is_malformed(somebody: httpx.Client, body: bytes) -> None:
+    response = somebody.post("/v1/jobs", content=body, headers=JSON)
+    assert (response.status_code, _problem(response)["code"]) == (400, "malformed_request")
 
 
-def test_a_body_over_the_limit_is_refused_by_its_declared_length(somebody: httpx.Client) -> None:
-    answer = somebody.post("/v1/jobs", content=b" " * (2 * MEBIBYTE), headers=JSON)
-    assert (answer.status_code, _problem(answer)["code"]) == (413, "body_too_large")
+def test_a_body_over_the_limit_is_rejected_by_its_declared_length(somebody: httpx.Client) -> None:
+    response = somebody.post("/v1/jobs", content=b" " * (2 * MEBIBYTE), headers=JSON)
+    assert (response.status_code, _problem(response)["code"]) == (413, "body_too_large")
 
 
-def test_a_body_over_the_limit_is_refused_when_it_declares_no_length(somebody: httpx.Client) -> None:
+def test_a_body_over_the_limit_is_rejected_without_a_declared_length(somebody: httpx.Client) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(32):
             yield b" " * (64 * 1024)
 
-    answer = somebody.post("/v1/jobs", content=chunks(), headers=JSON)
-    assert (answer.status_code, _problem(answer)["code"]) == (413, "body_too_large")
+    response = somebody.post("/v1/jobs", content=chunks(), headers=JSON)
+    assert (response.status_code, _problem(response)["code"]) == (413, "body_too_large")
 
 
-def test_a_body_within_the_limit_is_read_also_when_it_declares_no_length(somebody: httpx.Client) -> None:
+def test_a_body_within_the_limit_is_accepted_without_a_declared_length(somebody: httpx.Client) -> None:
     body = json.dumps(_job()).encode().ljust(MEBIBYTE)
     assert somebody.post("/v1/jobs", content=iter([body[:1000], body[1000:]]), headers=JSON).status_code == 202
 
@@ -196,17 +196,17 @@ def test_a_body_within_the_limit_is_read_also_when_it_declares_no_length(somebod
         pytest.param('{"pipeline":[' + ",".join(['{"from":"x"}'] * 75_000) + "]}", id="steps"),
     ],
 )
-def test_a_body_that_is_wrong_everywhere_gets_a_short_answer(somebody: httpx.Client, body: str) -> None:
-    answer = somebody.post("/v1/jobs", content=body, headers=JSON)
-    assert (answer.status_code, _problem(answer)["code"]) == (422, "validation_failed")
-    assert len(answer.content) < 50_000
+def test_a_body_with_very_many_errors_gets_a_short_response(somebody: httpx.Client, body: str) -> None:
+    response = somebody.post("/v1/jobs", content=body, headers=JSON)
+    assert (response.status_code, _problem(response)["code"]) == (422, "validation_failed")
+    assert len(response.content) < 50_000
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", "image/jpeg", None])
-def test_only_json_is_taken(somebody: httpx.Client, content_type: str | None) -> None:
+def test_only_json_is_accepted(somebody: httpx.Client, content_type: str | None) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = somebody.post("/v1/jobs", content=json.dumps(_job()), headers=headers)
-    assert (answer.status_code, _problem(answer)["code"]) == (415, "unsupported_media_type")
+    response = somebody.post("/v1/jobs", content=json.dumps(_job()), headers=headers)
+    assert (response.status_code, _problem(response)["code"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize(
@@ -215,17 +215,17 @@ def test_only_json_is_taken(somebody: httpx.Client, content_type: str | None) ->
         pytest.param({"limit": "0"}, ["/query/limit"], id="limit 0"),
         pytest.param({"limit": "101"}, ["/query/limit"], id="limit 101"),
         pytest.param({"limit": "x", "status": "lost"}, ["/query/limit", "/query/status"], id="two at once"),
-        pytest.param({"cursor": "zz"}, ["/query/cursor"], id="cursor that is none"),
+        pytest.param({"cursor": "zz"}, ["/query/cursor"], id="cursor that is not valid"),
         pytest.param({"cursor": "\0é"}, ["/query/cursor"], id="cursor beyond ASCII"),
         pytest.param({"cursor": "a" * 201}, ["/query/cursor"], id="cursor of 201 characters"),
     ],
 )
-def test_a_wrong_query_is_answered_like_a_wrong_body(
+def test_an_invalid_query_is_rejected_like_an_invalid_body(
     somebody: httpx.Client, query: dict[str, str], pointers: list[str]
 ) -> None:
-    answer = somebody.get("/v1/jobs", params=query)
-    assert answer.status_code == 422
-    assert sorted(error["pointer"] for error in _problem(answer)["errors"]) == pointers
+    response = somebody.get("/v1/jobs", params=query)
+    assert response.status_code == 422
+    assert sorted(error["pointer"] for error in _problem(response)["errors"]) == pointers
 
 
 @pytest.mark.parametrize(
@@ -239,14 +239,14 @@ def test_a_wrong_query_is_answered_like_a_wrong_body(
         ("PATCH", "/v1/jobs", 405, "method_not_allowed"),
     ],
 )
-def test_a_wrong_address_is_a_problem_too(
+def test_an_unknown_path_or_method_is_a_problem(
     somebody: httpx.Client, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = somebody.request(method, path)
-    assert (answer.status_code, _problem(answer)["code"]) == (status, code)
+    response = somebody.request(method, path)
+    assert (response.status_code, _problem(response)["code"]) == (status, code)
 
 
-def test_headers_that_do_not_end_are_refused(service: Stack) -> None:
+def test_endless_headers_are_rejected(service: Stack) -> None:
     host, _, port = service.api_url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: " + b"a" * 20_000)

@@ -1,4 +1,4 @@
-"""What an owner does to a job besides starting it: cancel, retry, erase, in every state, seen through HTTP."""
+"""Cancel, retry and erase through the HTTP API, in every status of a job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
 CANCELED_WITHIN = 3.0
-"""Seconds from the answer until nobody works for the job any more."""
+"""Seconds from the response until the job's child process has stopped."""
 ERASED_WITHIN = 10.0
 SLOW = [steps.resize(f"s{number}", width=4000, enlarge=True, format="avif", quality=90) for number in range(12)]
 """Some ten seconds for one child."""
@@ -39,7 +39,7 @@ MARK = "mark-of-something-personal"
 
 @contextmanager
 def worker_paused(service: Stack) -> Iterator[None]:
-    """Jobs that are started meanwhile stay queued."""
+    """Stop the worker: started jobs stay queued."""
     pid = process_of(service, "worker").pid
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -49,14 +49,14 @@ def worker_paused(service: Stack) -> Iterator[None]:
 
 
 def rows(service: Stack, query: str, job_id: str) -> list[dict[str, Any]]:
-    """What the tables hold of a job, whoever's it is."""
-    everything = "-c pixelflow.reach=everyone"
+    """The row of a job of any user."""
+    everything = "-c pixelflow.tenant_scope=everyone"
     with psycopg.connect(database_url(service), options=everything, row_factory=dict_row) as connection:
         return connection.execute(query, {"job_id": job_id}).fetchall()
 
 
 def attempts(service: Stack, job_id: str) -> list[str | None]:
-    """How the attempts at a job ended, in order."""
+    """The outcomes of a job's attempts, in order."""
     found = rows(service, "SELECT outcome FROM attempts WHERE job_id = %(job_id)s ORDER BY attempt", job_id)
     return [row["outcome"] for row in found]
 
@@ -68,13 +68,13 @@ def is_billed(service: Stack, job_id: str) -> bool:
 
 def objects(settings: Settings, job_id: str) -> list[str]:
     """Keys of a job's objects in the bucket."""
-    store = ObjectStorage(settings)._moved
+    store = ObjectStorage(settings)._transfer_store
     found = [each for kind in ("uploads", "outputs") for each in obstore.list(store, f"{kind}/{job_id}").collect()]
     return [each["path"] for each in found]
 
 
 def busy_child(service: Stack) -> Running:
-    """The child that transforms, once there is one."""
+    """Wait for a child process that transforms."""
     worker = process_of(service, "worker")
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -111,7 +111,7 @@ def test_a_job_that_was_never_started_is_canceled(client: httpx.Client) -> None:
     assert failed(steps.start(client, created)) == (409, "job_already_finished")
 
 
-def test_a_queued_job_is_canceled_and_never_begun(client: httpx.Client, service: Stack) -> None:
+def test_a_canceled_queued_job_is_never_processed(client: httpx.Client, service: Stack) -> None:
     with worker_paused(service):
         job_id = steps.started(client, pictures.photo())["job_id"]
         assert act(client, "cancel", job_id).json()["status"] == "canceled"
@@ -121,7 +121,7 @@ def test_a_queued_job_is_canceled_and_never_begun(client: httpx.Client, service:
     assert attempts(service, job_id) == []
 
 
-def test_a_job_is_canceled_while_it_is_transformed_and_its_child_stops(client: httpx.Client, service: Stack) -> None:
+def test_canceling_a_processing_job_stops_its_child(client: httpx.Client, service: Stack) -> None:
     job_id = steps.started(client, pictures.noise(1200, 800), *SLOW)["job_id"]
     child = busy_child(service)
     answer = act(client, "cancel", job_id)
@@ -134,7 +134,7 @@ def test_a_job_is_canceled_while_it_is_transformed_and_its_child_stops(client: h
     assert not is_billed(service, job_id)
 
 
-def test_canceling_again_changes_nothing(client: httpx.Client) -> None:
+def test_canceling_is_idempotent(client: httpx.Client) -> None:
     job_id = steps.create(client)["job_id"]
     first, second = (act(client, "cancel", job_id) for _ in range(2))
     assert (first.status_code, second.status_code) == (200, 200)
@@ -142,7 +142,7 @@ def test_canceling_again_changes_nothing(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("source", "status"), [(pictures.photo(), "succeeded"), (TEXT, "failed")])
-def test_a_job_that_is_over_can_not_be_canceled(client: httpx.Client, source: bytes, status: str) -> None:
+def test_a_finished_job_can_not_be_canceled(client: httpx.Client, source: bytes, status: str) -> None:
     job = steps.done(client, source)
     assert job["status"] == status
     assert failed(act(client, "cancel", job["job_id"])) == (409, "job_already_finished")
@@ -152,7 +152,7 @@ def test_a_job_that_is_over_can_not_be_canceled(client: httpx.Client, source: by
 # ── Retry ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_failed_job_runs_again_with_its_attempts_counted_anew(client: httpx.Client, service: Stack) -> None:
+def test_a_retried_job_has_all_its_attempts_again(client: httpx.Client, service: Stack) -> None:
     created = steps.started(client, TEXT)
     job_id = created["job_id"]
     assert steps.finished(client, job_id)["error"]["code"] == "unsupported_format"
@@ -168,7 +168,7 @@ def test_a_failed_job_runs_again_with_its_attempts_counted_anew(client: httpx.Cl
     assert is_billed(service, job_id)
 
 
-def test_a_job_that_was_canceled_while_it_was_transformed_runs_again(
+def test_a_job_that_was_canceled_while_processing_can_be_retried(
     client: httpx.Client, service: Stack, settings: Settings
 ) -> None:
     slow = steps.resize("slow", width=2800, enlarge=True, format="avif", quality=90)
@@ -183,7 +183,7 @@ def test_a_job_that_was_canceled_while_it_was_transformed_runs_again(
     assert job["outputs"][0]["object_key"] in objects(settings, job_id)
 
 
-def test_a_canceled_job_that_was_never_started_is_started_by_a_retry(client: httpx.Client) -> None:
+def test_a_retry_starts_a_canceled_job_that_was_never_started(client: httpx.Client) -> None:
     created = steps.create(client)
     act(client, "cancel", created["job_id"])
     assert failed(act(client, "retry", created["job_id"])) == (409, "source_missing")
@@ -203,7 +203,7 @@ def test_a_job_that_was_never_started_can_not_be_retried(client: httpx.Client) -
     assert failed(act(client, "retry", created["job_id"])) == (409, "job_not_finished")
 
 
-def test_retrying_again_and_again_is_retrying_once(client: httpx.Client, service: Stack) -> None:
+def test_retrying_is_idempotent(client: httpx.Client, service: Stack) -> None:
     job_id = steps.done(client, TEXT)["job_id"]
     with worker_paused(service):
         answers = [act(client, "retry", job_id) for _ in range(3)]
@@ -228,13 +228,13 @@ TABLES = ["jobs", "attempts", "outputs", "events"]
 
 
 def assert_gone(client: httpx.Client, job_id: str) -> None:
-    """Whether no route knows it."""
+    """Whether every route answers 404."""
     for method, path in ROUTES:
         assert failed(client.request(method, f"/v1/jobs/{job_id}{path}")) == (404, "not_found"), (method, path)
     assert job_id not in [job["job_id"] for job in client.get("/v1/jobs").json()["data"]]
 
 
-def test_a_finished_job_is_erased_with_all_its_files_and_what_is_personal(
+def test_erasing_a_finished_job_deletes_its_files_and_personal_data(
     client: httpx.Client, service: Stack, settings: Settings
 ) -> None:
     job = steps.done(client, pictures.photo(), steps.resize(MARK), steps.resize("other"), **PERSONAL)
@@ -252,7 +252,7 @@ def test_a_finished_job_is_erased_with_all_its_files_and_what_is_personal(
     assert is_billed(service, job_id), "what was billed stays billed"
 
 
-def test_a_failed_job_is_erased_with_the_reason(client: httpx.Client, service: Stack, settings: Settings) -> None:
+def test_erasing_a_failed_job_deletes_its_error(client: httpx.Client, service: Stack, settings: Settings) -> None:
     job_id = steps.done(client, TEXT, **PERSONAL)["job_id"]
     assert act(client, "erase", job_id).status_code == 204
     assert_gone(client, job_id)
@@ -270,7 +270,7 @@ def test_a_job_is_erased_before_it_is_started(client: httpx.Client, settings: Se
     wait_for(lambda: objects(settings, created["job_id"]) == [], ERASED_WITHIN)
 
 
-def test_a_queued_job_is_erased_and_never_begun(client: httpx.Client, service: Stack) -> None:
+def test_an_erased_queued_job_is_never_processed(client: httpx.Client, service: Stack) -> None:
     with worker_paused(service):
         job_id = steps.started(client, pictures.photo())["job_id"]
         assert act(client, "erase", job_id).status_code == 204
@@ -279,9 +279,7 @@ def test_a_queued_job_is_erased_and_never_begun(client: httpx.Client, service: S
     assert attempts(service, job_id) == []
 
 
-def test_a_job_is_erased_while_it_is_transformed_and_its_child_stops(
-    client: httpx.Client, service: Stack, settings: Settings
-) -> None:
+def test_erasing_a_processing_job_stops_its_child(client: httpx.Client, service: Stack, settings: Settings) -> None:
     job_id = steps.started(client, pictures.noise(1200, 800), *SLOW, **PERSONAL)["job_id"]
     child = busy_child(service)
     assert act(client, "erase", job_id).status_code == 204
@@ -293,7 +291,7 @@ def test_a_job_is_erased_while_it_is_transformed_and_its_child_stops(
 
 
 @pytest.mark.parametrize("action", ["cancel", "retry", "erase"])
-def test_another_user_s_job_is_as_one_that_is_not_there(new_client: Callable[[], httpx.Client], action: str) -> None:
+def test_another_user_s_job_is_not_found(new_client: Callable[[], httpx.Client], action: str) -> None:
     owner, stranger = new_client(), new_client()
     job_id = steps.done(owner, TEXT)["job_id"]
     answer, unknown = (act(stranger, action, each) for each in (job_id, str(uuid4())))

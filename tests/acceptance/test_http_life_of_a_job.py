@@ -1,4 +1,4 @@
-"""A job from its creation to its outputs, as a client meets it."""
+"""The life of a job through the HTTP API, from its creation to its outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMATS = {"jpeg": ("JPEG", "jpg"), "png": ("PNG", "png"), "webp": ("WEBP", "web
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_a_photo_becomes_what_was_asked_for(client: httpx.Client, format_: str) -> None:
+def test_a_photo_is_transformed_to_each_format(client: httpx.Client, format_: str) -> None:
     job = steps.done(client, pictures.photo(), steps.resize(format=format_))
     assert job["status"] == "succeeded", job["error"]
     output = job["outputs"][0]
@@ -35,7 +35,7 @@ def test_a_photo_becomes_what_was_asked_for(client: httpx.Client, format_: str) 
     assert f'filename="small.{FORMATS[format_][1]}"' in file.headers["Content-Disposition"]
 
 
-def test_a_finished_job_shows_its_source_times_and_usage(client: httpx.Client) -> None:
+def test_a_finished_job_has_its_source_times_and_usage(client: httpx.Client) -> None:
     source = pictures.noise(400, 300)
     tree = [
         steps.resize("big", width=200),
@@ -72,7 +72,7 @@ def test_a_finished_job_shows_its_source_times_and_usage(client: httpx.Client) -
     assert job["usage"]["compute_time_ms"] >= 1
 
 
-def test_an_unstarted_job_shows_when_it_expires_and_a_finished_one_does_not(client: httpx.Client) -> None:
+def test_a_created_job_expires_and_a_finished_one_is_kept(client: httpx.Client) -> None:
     created = client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).json()
     waiting = client.get(f"/v1/jobs/{created['job_id']}").json()
     assert datetime.fromisoformat(waiting["expires_at"]) == datetime.fromisoformat(waiting["created_at"]) + timedelta(7)
@@ -80,7 +80,7 @@ def test_an_unstarted_job_shows_when_it_expires_and_a_finished_one_does_not(clie
     assert (done["expires_at"], done["outputs"][0]["expired_at"]) == (None, None)
 
 
-def test_an_intermediate_step_is_neither_listed_nor_billed(client: httpx.Client) -> None:
+def test_a_step_without_output_is_neither_returned_nor_billed(client: httpx.Client) -> None:
     hidden = steps.resize("hidden", width=100, output=False)
     job = steps.done(client, pictures.photo(), hidden, steps.resize("shown", **{"from": "hidden"}))
     assert [output["step_id"] for output in job["outputs"]] == ["shown"]
@@ -93,14 +93,14 @@ def test_outputs_that_are_larger_than_the_source_save_nothing(client: httpx.Clie
     assert job["usage"]["bytes_saved"] == 0
 
 
-def test_what_was_declared_of_the_source_has_to_be_what_is_uploaded(client: httpx.Client) -> None:
+def test_an_upload_must_match_what_was_declared(client: httpx.Client) -> None:
     source = pictures.photo()
     declared = {"content_length": len(source), "content_type": "image/jpeg"}
     created = steps.create(client, source=declared)
-    upload_request = created["upload"]
-    assert upload_request["headers"] == {"Content-Length": str(len(source)), "Content-Type": "image/jpeg"}
+    target = created["upload"]
+    assert target["headers"] == {"Content-Length": str(len(source)), "Content-Type": "image/jpeg"}
     for body, content_type in ((source + b"!", "image/jpeg"), (source, "image/png")):
-        refused = httpx.put(upload_request["presigned_put_url"], content=body, headers={"Content-Type": content_type})
+        refused = httpx.put(target["presigned_put_url"], content=body, headers={"Content-Type": content_type})
         assert refused.status_code == 403
     assert steps.start(client, created).json()["code"] == "source_missing"
     steps.upload(created, source)
@@ -108,7 +108,7 @@ def test_what_was_declared_of_the_source_has_to_be_what_is_uploaded(client: http
     assert steps.finished(client, created["job_id"])["status"] == "succeeded"
 
 
-def test_starting_again_and_again_is_starting_once(client: httpx.Client, service: Stack) -> None:
+def test_starting_is_idempotent(client: httpx.Client, service: Stack) -> None:
     created = steps.create(client, *(steps.resize(f"s{i}", width=1200, enlarge=True, format="avif") for i in range(8)))
     steps.upload(created, pictures.photo())
     with ThreadPoolExecutor(8) as pool:
@@ -165,7 +165,7 @@ def test_jobs_are_listed_newest_first_page_by_page(client: httpx.Client) -> None
     assert seen == made[::-1]
 
 
-def test_a_job_made_while_somebody_pages_moves_no_page(client: httpx.Client) -> None:
+def test_a_job_created_between_pages_does_not_shift_them(client: httpx.Client) -> None:
     made = [steps.create(client)["job_id"] for _ in range(4)]
     first = client.get("/v1/jobs", params={"limit": 2}).json()
     steps.create(client)
@@ -183,12 +183,12 @@ def test_jobs_are_listed_by_status(client: httpx.Client) -> None:
     assert listed == {"created": [waiting], "succeeded": [done], "failed": []}
 
 
-def test_a_listed_job_has_the_same_fields_as_a_shown_one(client: httpx.Client) -> None:
+def test_a_listed_job_equals_the_job_itself(client: httpx.Client) -> None:
     job = steps.done(client, pictures.photo())
     listed = client.get("/v1/jobs").json()["data"][0]
-    for shown in (job, listed):
-        assert steps.download(shown["outputs"][0]).content
-        del shown["outputs"][0]["download_url"]  # signed anew each time
+    for each in (job, listed):
+        assert steps.download(each["outputs"][0]).content
+        del each["outputs"][0]["download_url"]  # signed anew each time
     assert listed == job
 
 

@@ -178,4 +178,4 @@ def test_a_signal_ends_the_service_in_order_in_the_middle_of_a_job(number: signa
         running.process.send_signal(number)
         assert running.process.wait(10) == 0
         assert running.left_after(0) == []
-        assert "handed back" in (home / "logs" / "worker.log").read_text()
+        assert "job released" in (home / "logs" / "worker.log").read_text()

@@ -1,4 +1,4 @@
-"""Rate limits of a whole PixelFlow: one bucket over all API processes, and no request lost while Redis is dead."""
+"""Rate limits end to end: one bucket for all API processes, and no lost requests while Redis is down."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def limited() -> Iterator[Limited]:
     """A bucket gets one request back every minute."""
     env = shutil.which("env")
     assert env
-    with_settings = [env, "PIXELFLOW_RATE_LIMIT_ENABLED=true", f"PIXELFLOW_RATE_LIMIT_CAPACITY={CAPACITY}",
+    limits = [env, "PIXELFLOW_RATE_LIMIT_ENABLED=true", f"PIXELFLOW_RATE_LIMIT_CAPACITY={CAPACITY}",
             f"PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS={HOUR}"]  # fmt: skip
     with servers_alone() as stack:
         roles = pixelflow_roles(stack)
@@ -71,7 +71,7 @@ def limited() -> Iterator[Limited]:
         twin_url = f"http://127.0.0.1:{port}"
         twin = [env, "-u", "PIXELFLOW_API_SOCKET", f"PIXELFLOW_API_PORT={port}", *roles[0].command]
         roles.append(Role("api-2", twin, ready_url=f"{twin_url}/readyz"))
-        stack.start_processes([dataclasses.replace(role, command=[*with_settings, *role.command]) for role in roles])
+        stack.start_processes([dataclasses.replace(role, command=[*limits, *role.command]) for role in roles])
         yield Limited(stack, (stack.api_url, twin_url))
 
 
@@ -81,7 +81,7 @@ def _free_port() -> int:
     return port
 
 
-def test_of_200_requests_at_once_a_bucket_of_60_lets_60_pass_over_two_api_processes(limited: Limited) -> None:
+def test_of_200_concurrent_requests_to_two_api_processes_a_bucket_of_60_allows_60(limited: Limited) -> None:
     credential = limited.credential("crowd")
     began = time.monotonic()
     statuses = Counter(asyncio.run(_create_at_once(limited.urls, credential)))
@@ -89,7 +89,7 @@ def test_of_200_requests_at_once_a_bucket_of_60_lets_60_pass_over_two_api_proces
     assert CAPACITY <= statuses[202] <= CAPACITY + refilled
     assert statuses == {202: statuses[202], 429: AT_ONCE - statuses[202]}
     jobs = httpx.get(f"{limited.urls[0]}/v1/jobs?limit=100", headers=credential).json()["data"]
-    assert len(jobs) == statuses[202], "what was refused made no job"
+    assert len(jobs) == statuses[202], "a rejected request created no job"
 
 
 async def _create_at_once(urls: Sequence[str], credential: dict[str, str]) -> list[int]:
@@ -101,7 +101,7 @@ async def _create_at_once(urls: Sequence[str], credential: dict[str, str]) -> li
 
 
 class Load:
-    """Jobs created, uploaded and started at both APIs by somebody in a loop, until stopped."""
+    """Jobs created, uploaded and started at both APIs continuously by one user, until stopped."""
 
     def __init__(self, limited: Limited, source: bytes) -> None:
         self._source = source
@@ -141,7 +141,7 @@ class Load:
         return answer
 
 
-def test_while_redis_is_dead_jobs_are_created_and_started_and_limits_hold_again_afterwards(limited: Limited) -> None:
+def test_while_redis_is_down_jobs_are_created_and_started_and_limits_apply_again_afterwards(limited: Limited) -> None:
     valkey = process_of(limited.stack, "valkey")
     with Load(limited, pictures.photo()) as load:
         wait_for(lambda: len(load.started) >= 5, 20)
@@ -155,8 +155,8 @@ def test_while_redis_is_dead_jobs_are_created_and_started_and_limits_hold_again_
     assert set(load.statuses) <= {202, 429}
     assert load.statuses[202] > OUTAGE_SECONDS * JOBS_PER_SECOND
     assert load.slowest < PATIENCE_SECONDS
-    assert limited.times_said("rate limiter away") == [1, 1]
-    assert limited.times_said("rate limiter back") == [1, 1]
+    assert limited.times_said("rate limiter unavailable") == [1, 1]
+    assert limited.times_said("rate limiter available again") == [1, 1]
     with limited.client(limited.urls[0], "busy") as client:
         statuses = [
             client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).status_code for _ in range(CAPACITY + 2)

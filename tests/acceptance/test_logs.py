@@ -1,4 +1,4 @@
-"""What a real run of every role writes, from its first line to its last: JSON, with the same keys everywhere."""
+"""The logs of every role in a real run, from the first line to the last: JSON with the same keys."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Line = dict[str, Any]
 
 
 @dataclass
-class Logs:
-    """The log lines of every role, and the jobs in them."""
+class RunLogs:
+    """The lines of every role, and the IDs of the jobs."""
 
     lines: dict[str, list[Line]]
     jobs: dict[str, str]
@@ -66,14 +66,14 @@ def _lose_a_lease(stack: Stack, client: httpx.Client) -> str:
     job_id: str = steps.started(client, pictures.noise(3000, 2000), *slow)["job_id"]
     wait_for(lambda: steps.show(client, job_id)["status"] == "processing", 20)
     assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
-    wait_for(lambda: _has_said(stack, "worker", "given up"), 30)
+    wait_for(lambda: _has_said(stack, "worker", "attempt aborted"), 30)
     return job_id
 
 
 def _expire_a_lease(stack: Stack, client: httpx.Client) -> str:
     """Have a job in the hands of a worker that there is none of."""
     job_id: str = steps.create(client)["job_id"]
-    with psycopg.connect(database_url(stack), options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             """
             UPDATE jobs SET status = 'processing', attempts = 5, lease_token = 7, lease_until = now() - interval '1 s',
@@ -102,7 +102,7 @@ def _kill_a_child(stack: Stack, client: httpx.Client) -> str:
 
 
 def _restart_valkey(stack: Stack) -> None:
-    """Have dramatiq say what it says when its server is gone."""
+    """Make dramatiq log that its server is unavailable."""
     os.kill(process_of(stack, "valkey").pid, signal.SIGKILL)
 
     def is_back() -> bool:
@@ -121,13 +121,13 @@ def _answers(stack: Stack) -> bool:
 
 
 def _share_a_connection(stack: Stack, client: httpx.Client) -> None:
-    """As a proxy does: a large request of a user, then a stranger's, over one connection."""
+    """As a proxy does: send a user's large request, then one of another client, over one connection."""
     with httpx.Client(base_url=stack.api_url, limits=httpx.Limits(max_connections=1), timeout=30) as proxy:
         headers = {"Authorization": client.headers["Authorization"]}
         large = proxy.post("/v1/jobs", json={"pad": "x" * 200_000}, headers=headers)
         assert large.status_code == 422
-        stranger = {"X-Request-ID": "another-client-behind-the-same-proxy"}
-        assert proxy.get("/v1/jobs", headers=stranger).status_code == 401
+        other = {"X-Request-ID": "another-client-behind-the-same-proxy"}
+        assert proxy.get("/v1/jobs", headers=other).status_code == 401
 
 
 def _end(stack: Stack) -> None:
@@ -139,7 +139,7 @@ def _end(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="module")
-def logs() -> Iterator[Logs]:
+def logs() -> Iterator[RunLogs]:
     with service_with(SETTINGS) as stack, client_of(stack) as client, receiving(Reply(500), Reply()) as receiver:
         jobs = {
             "succeeded": steps.done(client, pictures.photo(), webhook_url=receiver.url)["job_id"],
@@ -155,14 +155,14 @@ def logs() -> Iterator[Logs]:
         _share_a_connection(stack, client)
         wait_for(lambda: len(receiver.received) == 2, 20)
         wait_for(lambda: _has_said(stack, "worker", "message rejected"), 20)
-        wait_for(lambda: sum('"event": "webhook"' in line for line in _log(stack, "controller")) == 2, 20)
+        wait_for(lambda: sum('"event": "webhook attempted"' in line for line in _log(stack, "controller")) == 2, 20)
         _restart_valkey(stack)
         _end(stack)
-        yield Logs({role: [json.loads(line) for line in _log(stack, role)] for role in ROLES}, jobs)
+        yield RunLogs({role: [json.loads(line) for line in _log(stack, role)] for role in ROLES}, jobs)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_line_is_json_with_the_keys_that_all_have(logs: Logs, role: str) -> None:
+def test_every_line_is_json_with_the_common_keys(logs: RunLogs, role: str) -> None:
     assert logs.lines[role]
     for line in logs.lines[role]:
         assert {"timestamp", "level", "logger", "role", "event"} <= line.keys(), line
@@ -171,7 +171,7 @@ def test_every_line_is_json_with_the_keys_that_all_have(logs: Logs, role: str) -
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_logs_its_start_and_its_end(logs: Logs, role: str) -> None:
+def test_a_role_logs_its_start_and_its_end(logs: RunLogs, role: str) -> None:
     assert logs.of(role, "metrics served", port=logs.of(role, "metrics served")[0]["port"])
     first, last = {
         "api": ("Application startup complete", "Finished server process"),
@@ -182,7 +182,7 @@ def test_a_role_logs_its_start_and_its_end(logs: Logs, role: str) -> None:
     assert logs.lines[role][-1]["event"].startswith(last)
 
 
-def test_log_lines_of_libraries_have_the_same_form(logs: Logs) -> None:
+def test_library_lines_have_the_same_form(logs: RunLogs) -> None:
     assert logs.of("api", "Started server process", logger="uvicorn.error")
     assert any(line["logger"].startswith("dramatiq") for line in logs.lines["worker"])
 
@@ -192,16 +192,16 @@ KEYS = [
     ("worker", "succeeded", "succeeded", {"job_id", "user_id", "attempt", "fetch_ms", "transform_ms", "finish_ms"}),
     ("worker", "attempt failed", "failed", {"job_id", "user_id", "attempt", "stage", "code", "reason"}),
     ("worker", "lease lost", "given up", {"job_id", "user_id", "attempt"}),
-    ("worker", "given up", "given up", {"job_id", "user_id", "attempt"}),
+    ("worker", "attempt aborted", "given up", {"job_id", "user_id", "attempt"}),
     ("worker", "transform child died", "child died", {"job_id", "user_id", "attempt", "reason", "pid"}),
-    ("controller", "webhook", "succeeded", {"job_id", "user_id", "event_id", "delivery_try", "outcome"}),
+    ("controller", "webhook attempted", "succeeded", {"job_id", "user_id", "event_id", "delivery_attempt", "outcome"}),
     ("controller", "lease expired", "expired", {"job_id", "user_id", "attempt", "attempts", "status"}),
 ]
 
 
 @pytest.mark.parametrize(("role", "event", "job", "keys"), KEYS, ids=[f"{role}: {event}" for role, event, *_ in KEYS])
-def test_log_lines_of_a_job_name_the_job_and_its_user(
-    logs: Logs, role: str, event: str, job: str, keys: set[str]
+def test_lines_about_a_job_name_the_job_and_its_user(
+    logs: RunLogs, role: str, event: str, job: str, keys: set[str]
 ) -> None:
     lines = logs.of(role, event, job_id=logs.jobs[job])
     assert lines
@@ -210,17 +210,17 @@ def test_log_lines_of_a_job_name_the_job_and_its_user(
         assert line["user_id"] == "user"
 
 
-def test_a_failure_says_where_and_why(logs: Logs) -> None:
+def test_a_failed_attempt_logs_its_stage_and_code(logs: RunLogs) -> None:
     (line,) = logs.of("worker", "attempt failed", job_id=logs.jobs["failed"])
     assert (line["stage"], line["code"], line["attempt"]) == ("transform", "unsupported_format", 1)
 
 
-def test_a_request_says_which_job_it_made(logs: Logs) -> None:
+def test_a_request_logs_the_job_it_created(logs: RunLogs) -> None:
     created = logs.of("api", "request", method="POST", path="/v1/jobs", status=202)
     assert {line["job_id"] for line in created} >= set(logs.jobs.values())
 
 
-def test_a_request_keeps_the_id_that_it_came_with_and_logs_the_code_of_its_problem(logs: Logs) -> None:
+def test_a_request_logs_the_client_s_request_id_and_the_error_code(logs: RunLogs) -> None:
     (line,) = logs.of("api", "request", request_id="mine")
     assert (line["status"], line["path"]) == (200, "/v1/jobs")
     assert "code" not in line
@@ -230,11 +230,11 @@ def test_a_request_keeps_the_id_that_it_came_with_and_logs_the_code_of_its_probl
     assert (missing["code"], "job_id" in missing) == ("not_found", False)
 
 
-def test_a_request_takes_nothing_over_from_another_one_on_its_connection(logs: Logs) -> None:
+def test_a_request_inherits_no_context_from_another_on_its_connection(logs: RunLogs) -> None:
     (line,) = logs.of("api", "request", request_id="another-client-behind-the-same-proxy")
     assert {"user_id", "job_id", "trace_id"} & set(line) == set()
 
 
-def test_no_query_is_logged(logs: Logs) -> None:
+def test_no_query_is_logged(logs: RunLogs) -> None:
     assert "hush-hush" not in json.dumps(logs.lines)
     assert "?" not in "".join(line.get("path", "") for line in logs.lines["api"])

@@ -1,4 +1,4 @@
-"""The metrics of a real run, compared with what was done and with the database."""
+"""The metrics of every role after a real run match what was done and what the database contains."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TWO_OUTPUTS = (steps.resize("one", format="webp"), steps.resize("two", width=30,
 
 @dataclass
 class Run:
-    """What was done, and the metrics afterwards."""
+    """What was done, and the metrics after it."""
 
     stack: Stack
     client: httpx.Client
@@ -50,13 +50,13 @@ class Run:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the database holds."""
-        with psycopg.connect(database_url(self.stack), options="-c pixelflow.reach=everyone") as connection:
+        with psycopg.connect(database_url(self.stack), options="-c pixelflow.tenant_scope=everyone") as connection:
             return connection.execute(query).fetchall()
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Jobs that succeed and that fail, one with a webhook delivered at the second attempt; one job is never started."""
+    """Jobs that succeed and that fail, one with a webhook delivered at the second attempt; one never started."""
     with service_with(ALLOWS_THIS_MACHINE) as stack, client_of(stack) as client:
         with receiving(Reply(500), Reply()) as receiver:
             jobs = [steps.done(client, pictures.photo(), *TWO_OUTPUTS) for _ in range(SUCCEED - 1)]
@@ -66,7 +66,7 @@ def run() -> Iterator[Run]:
             client.get("/v1/nothing/of/the/kind")
             wait_for(lambda: len(receiver.received) == 2, 15)
         _put_garbage(stack)
-        wait_for(lambda: _is_all_told(stack), 30)
+        wait_for(lambda: _is_counted(stack), 30)
         yield Run(stack, client, jobs, *(scrape(stack, role) for role in ("api", "worker", "controller")))
 
 
@@ -76,8 +76,8 @@ def _put_garbage(stack: Stack) -> None:
         client.rpush("dramatiq:images", "garbage")
 
 
-def _is_all_told(stack: Stack) -> bool:
-    """Metrics are updated a moment later."""
+def _is_counted(stack: Stack) -> bool:
+    """Metrics follow the work a moment later."""
     worker, controller = scrape(stack, "worker"), scrape(stack, "controller")
     return (
         sum(worker.by("status", "pixelflow_worker_jobs_total").values()) == SUCCEED + FAIL
@@ -99,7 +99,7 @@ def test_requests_are_counted_by_route_and_status(run: Run) -> None:
     assert run.api("pixelflow_queue_jobs_enqueued_total", queue="images") == SUCCEED + FAIL
 
 
-def test_attempts_are_counted_by_how_they_ended_and_agree_with_the_database(run: Run) -> None:
+def test_attempts_are_counted_by_outcome_and_match_the_database(run: Run) -> None:
     assert run.worker.by("status", "pixelflow_worker_jobs_total") == {"succeeded": SUCCEED, "failed": FAIL}
     codes = dict(run.rows("SELECT error->>'code', count(*) FROM attempts WHERE error IS NOT NULL GROUP BY 1"))
     assert run.worker.by("code", "pixelflow_worker_failures_total") == codes == {"unsupported_format": FAIL}
@@ -107,7 +107,7 @@ def test_attempts_are_counted_by_how_they_ended_and_agree_with_the_database(run:
     assert run.worker("pixelflow_worker_job_duration_seconds_count", source_type="s3_presigned") == SUCCEED + FAIL
 
 
-def test_every_stage_is_measured_once_for_each_attempt_that_came_to_it(run: Run) -> None:
+def test_every_stage_is_measured_once_per_attempt_that_reached_it(run: Run) -> None:
     counts = run.worker.by("stage", "pixelflow_worker_stage_duration_seconds_count")
     assert counts == {
         **dict.fromkeys(["queue", "fetch", "wait", "transform"], SUCCEED + FAIL),
@@ -120,7 +120,7 @@ def test_every_stage_is_measured_once_for_each_attempt_that_came_to_it(run: Run)
     assert sum(sums.values()) - sums.get("queue", 0) <= durations + 0.1
 
 
-def test_usage_is_what_is_billed(run: Run) -> None:
+def test_usage_metrics_match_the_billed_usage(run: Run) -> None:
     [billed] = run.rows("SELECT sum(pixels_processed), sum(bytes_saved), sum(compute_time_ms) FROM usage_logs")
     names = ("pixels_processed", "bytes_saved", "compute_time_ms")
     assert [run.worker(f"pixelflow_usage_{name}_total") for name in names] == [float(each) for each in billed]
@@ -136,21 +136,21 @@ def test_the_controller_reports_the_database_and_deliveries(run: Run) -> None:
     assert run.controller.by("outcome", "pixelflow_webhook_deliveries_total") == {"retried": 1, "delivered": 1}
     assert run.controller.has("pixelflow_queue_oldest_seconds")
     assert run.controller("pixelflow_queue_oldest_seconds") == 0
-    loops = {"relay", "rescuer", "pruner", "expirer", "remover", "sweeper", "courier", "census"}
+    loops = {"relay", "lease_reaper", "webhook_dispatcher", "stats_collector", "gc_files", "gc_rows"}
     assert loops <= set(run.controller.by("loop", "pixelflow_controller_rounds_total"))
     assert set(run.controller.by("outcome", "pixelflow_controller_rounds_total")) <= {"done", "idle"}
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "controller"])
-def test_every_role_reports_its_name_and_its_dependencies(run: Run, role: str) -> None:
-    scraped = scrape(run.stack, role)
-    up = scraped.by("dependency", "pixelflow_dependency_up")
+def test_every_role_reports_its_role_and_its_dependencies(run: Run, role: str) -> None:
+    samples = scrape(run.stack, role)
+    up = samples.by("dependency", "pixelflow_dependency_up")
     assert up == {"postgres": 1, "redis": 1, "object_storage": 1}
-    assert scraped.by("role", "pixelflow_build_info") == {role: 1}
-    assert scraped("process_resident_memory_bytes") > 0
+    assert samples.by("role", "pixelflow_build_info") == {role: 1}
+    assert samples("process_resident_memory_bytes") > 0
 
 
-def test_where_the_metrics_are_is_in_the_home(run: Run) -> None:
+def test_the_home_contains_the_metrics_urls(run: Run) -> None:
     assert json.loads((run.stack.home.path / "metrics.json").read_text()) == run.stack.metrics_urls
 
 
@@ -175,19 +175,19 @@ def _another(stack: Stack, role: str) -> Iterator[tuple[str, str]]:
                 process.communicate()
 
 
-def test_several_controllers_report_the_same_about_the_database(run: Run) -> None:
+def test_two_controllers_report_the_same_database_figures(run: Run) -> None:
     with _another(run.stack, "controller") as (_, metrics):
         wait_for(lambda: Scrape(httpx.get(metrics).text).has("pixelflow_usage_active_users"), 20)
-        scraped = Scrape(httpx.get(metrics).text)
-    assert scraped.by("status", "pixelflow_jobs") == {"created": 1, "succeeded": SUCCEED, "failed": FAIL}
-    assert scraped("pixelflow_usage_active_users") == 1
-    assert scraped.by("user_id", "pixelflow_usage_top_pixels_processed") == {
+        samples = Scrape(httpx.get(metrics).text)
+    assert samples.by("status", "pixelflow_jobs") == {"created": 1, "succeeded": SUCCEED, "failed": FAIL}
+    assert samples("pixelflow_usage_active_users") == 1
+    assert samples.by("user_id", "pixelflow_usage_top_pixels_processed") == {
         "user": run.worker("pixelflow_usage_pixels_processed_total")
     }
-    assert scraped.by("outcome", "pixelflow_webhook_deliveries_total") == {}, "what it did not do it does not count"
+    assert samples.by("outcome", "pixelflow_webhook_deliveries_total") == {}, "it counts only its own deliveries"
 
 
-def test_apis_beside_one_another_count_each_for_itself(run: Run) -> None:
+def test_two_apis_count_only_their_own_requests(run: Run) -> None:
     name, labels = "pixelflow_api_requests_total", {"method": "GET", "route": "/v1/jobs", "status": "200"}
     before = scrape(run.stack, "api")(name, **labels)
     with _another(run.stack, "api") as (url, metrics):
@@ -195,22 +195,22 @@ def test_apis_beside_one_another_count_each_for_itself(run: Run) -> None:
             answer = httpx.get(f"{url}/v1/jobs", headers=dict(run.client.headers), timeout=30)
             assert answer.status_code == 200
         run.client.get("/v1/jobs")
-        scraped = Scrape(httpx.get(metrics).text)
-    assert scraped(name, **labels) == 3
+        samples = Scrape(httpx.get(metrics).text)
+    assert samples(name, **labels) == 3
     assert scrape(run.stack, "api")(name, **labels) == before + 1
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "controller"])
-def test_a_process_whose_port_is_taken_refuses_to_start_and_says_why(run: Run, role: str) -> None:
+def test_a_process_whose_metrics_port_is_taken_does_not_start_and_names_the_setting(run: Run, role: str) -> None:
     port = run.stack.metrics_urls[role].rpartition(":")[2].partition("/")[0]
     environment = {**os.environ, **run.stack.environment, "PIXELFLOW_METRICS_PORT": port}
     ended = subprocess.run([*PIXELFLOW, role], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == ExitCode.MISCONFIGURED
     assert ended.stderr.count("\n") == 1
-    assert f"PIXELFLOW_METRICS_PORT can't be used: nothing can listen on port {port} of 127.0.0.1" in ended.stderr
+    assert f"PIXELFLOW_METRICS_PORT is not valid: cannot listen on port {port} of 127.0.0.1" in ended.stderr
 
 
-def test_a_restarted_role_serves_its_metrics_at_the_same_url(run: Run) -> None:
+def test_a_restarted_role_serves_metrics_on_the_same_port(run: Run) -> None:
     before = process_of(run.stack, "controller")
     os.kill(before.pid, signal.SIGKILL)
     wait_for(lambda: _is_back(run.stack), 30)

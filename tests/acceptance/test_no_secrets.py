@@ -33,7 +33,7 @@ from pixelflow.contracts.jobs import CreatedJob, Job
 from pixelflow.contracts.keys import CreatedKey
 from pixelflow.contracts.webhooks import RotatedSecret
 from pixelflow.controlplane.encryption import SecretCipher
-from pixelflow.controlplane.idempotency.service import StoredResponse
+from pixelflow.controlplane.idempotency.calls import StoredResponse
 from pixelflow.controlplane.keys.store import ValidKey
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
@@ -154,7 +154,7 @@ def _hanging(stack: Stack, name: str) -> Iterator[None]:
 
 
 def _outages(traffic: Traffic) -> None:
-    """Errors of libraries often contain the address and credentials of the server."""
+    """Errors of libraries often quote the address that they could not reach."""
     created = traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json()
     steps.upload(created, pictures.photo())
     with _hanging(traffic.stack, "s3"):
@@ -166,7 +166,7 @@ def _outages(traffic: Traffic) -> None:
 
 @contextmanager
 def _a_message_on_the_queue(traffic: Traffic) -> Iterator[None]:
-    """The worker is notified only afterwards."""
+    """The worker receives it only afterwards."""
     created = traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json()
     steps.upload(created, pictures.photo())
     with _hanging(traffic.stack, "worker"):
@@ -186,7 +186,7 @@ def traffic() -> Iterator[Traffic]:
         yield made
 
 
-def test_nothing_that_the_service_writes_or_shows_holds_a_secret(traffic: Traffic) -> None:
+def test_nothing_that_the_service_writes_contains_a_secret(traffic: Traffic) -> None:
     with _a_message_on_the_queue(traffic):
         found = places.everywhere(traffic.stack)
     # What shows that the places are the right ones, and not empty.
@@ -198,7 +198,7 @@ def test_nothing_that_the_service_writes_or_shows_holds_a_secret(traffic: Traffi
     assert places.leaks(traffic.secrets, found) == set()
 
 
-def test_the_service_of_all_other_tests_has_logged_no_secret_either(service: Stack) -> None:
+def test_the_service_of_the_other_tests_logs_no_secret(service: Stack) -> None:
     with client_of(service) as client:
         steps.done(client, pictures.photo())
     logs = places.logs(service)
@@ -206,14 +206,14 @@ def test_the_service_of_all_other_tests_has_logged_no_secret_either(service: Sta
     assert {place for place, content in logs.items() if LOOKS_SECRET.search(content)} == set()
 
 
-def test_no_problem_repeats_a_secret(traffic: Traffic) -> None:
+def test_no_problem_contains_a_secret(traffic: Traffic) -> None:
     codes = {json.loads(problem)["code"] for problem in traffic.problems}
     assert codes >= {"unauthenticated", "malformed_request", "validation_failed", "not_found", "source_missing"}
     assert codes >= {"objects_unavailable"}
     assert places.leaks(traffic.secrets, {"problems": "".join(traffic.problems).encode()}) == set()
 
 
-def test_nothing_that_holds_a_secret_shows_it_by_its_repr(traffic: Traffic) -> None:
+def test_no_repr_contains_a_secret(traffic: Traffic) -> None:
     environment = traffic.stack.environment
     values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in environment.items()}
     settings = Settings.model_validate(values)
@@ -252,7 +252,7 @@ def test_nothing_that_holds_a_secret_shows_it_by_its_repr(traffic: Traffic) -> N
 def _plant(stack: Stack, secret: str) -> None:
     with (stack.home.path / "logs" / "api.log").open("a") as log:
         log.write(json.dumps({"event": "connecting", "url": f"redis://:{secret}@host"}) + "\n")
-    with psycopg.connect(database_url(stack), options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             "INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (gen_random_uuid(), 'planted', %s)",
             (secret.encode(),),
@@ -261,7 +261,7 @@ def _plant(stack: Stack, secret: str) -> None:
         client.hset("planted", "field", f"before {secret} after")
 
 
-def test_a_secret_that_is_there_is_found(traffic: Traffic) -> None:
+def test_a_planted_secret_is_found(traffic: Traffic) -> None:
     """What makes the tests above ones that can fail: planted in a place of each kind."""
     secret = "hush-planted-hush"
     _plant(traffic.stack, secret)
@@ -270,7 +270,7 @@ def test_a_secret_that_is_there_is_found(traffic: Traffic) -> None:
     assert places.leaks({"planted": secret}, {"problems": f"{{'detail': '{secret}'}}".encode()})
 
 
-def test_what_is_looked_for_is_more_than_a_word(traffic: Traffic) -> None:
+def test_the_searched_secrets_are_long_enough(traffic: Traffic) -> None:
     assert {name for name, secret in traffic.secrets.items() if len(secret) < len("hush-in-a-url")} == set()
     signatures = [name for name in traffic.secrets if name.startswith("signature")]
     assert len(signatures) > 5

@@ -147,7 +147,7 @@ def test_the_key_of_a_second_user_opens_nothing_of_the_first_one_s(reader: Reade
 
 @pytest.mark.usefixtures("walked")
 def test_the_python_sample_makes_its_output(reader: Reader) -> None:
-    (sample,) = blocks("From Python", "python")
+    (sample,) = blocks("Use it in your application", "python")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", sample],
         cwd=reader.folder, env={**reader.environment, **reader.credentials()},

@@ -1,4 +1,4 @@
-"""One trace from the request to the webhook, as a collector sees it that the whole service sends its spans to."""
+"""One trace from the request to the webhook, as a collector receives it from the whole service."""
 
 from __future__ import annotations
 
@@ -105,18 +105,20 @@ def test_one_trace_covers_a_job_from_the_request_to_the_webhook(
     ]
     assert {span.attributes["pixelflow.job_id"] for span in (attempt, webhook)} == {job_id}
     assert not any(span.failed for span in spans.values())
-    shown = {output["step_id"]: output for output in show(client, job_id)["outputs"]}
+    outputs = {output["step_id"]: output for output in show(client, job_id)["outputs"]}
     for name in ("large", "small"):
         attributes = spans[name].attributes
         assert [attributes[f"pixelflow.{what}"] for what in OF_AN_OUTPUT] == [
-            shown[name][what] for what in OF_AN_OUTPUT
+            outputs[name][what] for what in OF_AN_OUTPUT
         ]
     assert spans["fetch"].attributes["pixelflow.bytes"] == len(photo(300, 200))
     assert spans["transform"].attributes["pixelflow.width"] == 300
     assert receiver.received[0].headers["traceparent"] == f"00-{TRACE}-{webhook.span_id}-01"
 
 
-def test_a_request_without_a_trace_begins_one(client: httpx.Client, receiver: Receiver, collector: Collector) -> None:
+def test_a_request_without_a_traceparent_starts_a_trace(
+    client: httpx.Client, receiver: Receiver, collector: Collector
+) -> None:
     run_job(client, receiver, None)
     _, trace_id, span_id, flags = receiver.received[0].headers["traceparent"].split("-")
     assert int(flags, 16) & 1, "sampled"
@@ -124,7 +126,7 @@ def test_a_request_without_a_trace_begins_one(client: httpx.Client, receiver: Re
     assert "attempt" in spans_of(collector, trace_id)
 
 
-def test_a_caller_who_does_not_sample_is_not_recorded_but_passed_on(
+def test_an_unsampled_trace_is_passed_on_and_not_recorded(
     client: httpx.Client, receiver: Receiver, collector: Collector
 ) -> None:
     unsampled, sampled = TRACE.replace("4b", "5b"), TRACE.replace("4b", "6b")
@@ -136,7 +138,7 @@ def test_a_caller_who_does_not_sample_is_not_recorded_but_passed_on(
     assert spans_of(collector, unsampled) == {}
 
 
-def test_a_failed_attempt_says_so_where_it_failed(client: httpx.Client, collector: Collector) -> None:
+def test_a_failed_attempt_marks_its_span_and_the_failed_stage(client: httpx.Client, collector: Collector) -> None:
     trace_id = TRACE.replace("4b", "7b")
     created = create(client, resize())
     upload(created, b"no picture at all")
@@ -152,7 +154,7 @@ def test_a_failed_attempt_says_so_where_it_failed(client: httpx.Client, collecto
     assert (spans["finish"].parent_id, spans["finish"].failed) == (attempt.span_id, False)
 
 
-def test_a_manual_retry_goes_on_in_the_trace_of_its_own_request(client: httpx.Client, collector: Collector) -> None:
+def test_a_manual_retry_belongs_to_the_trace_of_its_own_request(client: httpx.Client, collector: Collector) -> None:
     first, retry = TRACE.replace("4b", "cb"), TRACE.replace("4b", "db")
     created = create(client, resize())
     upload(created, b"no picture at all")
@@ -164,7 +166,7 @@ def test_a_manual_retry_goes_on_in_the_trace_of_its_own_request(client: httpx.Cl
         wait_for(lambda trace_id=trace_id: "attempt" in spans_of(collector, trace_id), 10)  # type: ignore[misc]
 
 
-def test_health_checks_are_not_traced_and_strangers_name_no_span(client: httpx.Client, collector: Collector) -> None:
+def test_health_checks_are_not_traced_and_clients_name_no_span(client: httpx.Client, collector: Collector) -> None:
     trace_id = TRACE.replace("4b", "8b")
     headers = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
     client.get("/healthz", headers=headers)
@@ -173,21 +175,23 @@ def test_health_checks_are_not_traced_and_strangers_name_no_span(client: httpx.C
     assert set(spans_of(collector, trace_id)) == {"_OTHER unmatched"}
 
 
-def test_the_lines_of_a_log_name_their_trace(service: Stack, client: httpx.Client, receiver: Receiver) -> None:
+def test_log_lines_contain_the_trace_id(service: Stack, client: httpx.Client, receiver: Receiver) -> None:
     trace_id = TRACE.replace("4b", "9b")
     run_job(client, receiver, f"00-{trace_id}-{CALLER}-01")
 
     def events(role: str) -> set[str]:
         lines = (service.home.path / "logs" / f"{role}.log").read_text().splitlines()
-        lines_of_json = [json.loads(line) for line in lines if line.startswith("{")]
-        return {line["event"] for line in lines_of_json if line.get("trace_id") == trace_id}
+        records = [json.loads(line) for line in lines if line.startswith("{")]
+        return {line["event"] for line in records if line.get("trace_id") == trace_id}
 
     assert "request" in events("api")
     assert "succeeded" in events("worker")
-    wait_for(lambda: "webhook" in events("controller"), 5)
+    wait_for(lambda: "webhook attempted" in events("controller"), 5)
 
 
-def test_no_span_holds_a_secret(service: Stack, client: httpx.Client, receiver: Receiver, collector: Collector) -> None:
+def test_no_span_contains_a_secret(
+    service: Stack, client: httpx.Client, receiver: Receiver, collector: Collector
+) -> None:
     job_id = run_job(client, receiver, f"00-{TRACE.replace('4b', 'ab')}-{CALLER}-01")
     wait_for(lambda: any(span.attributes.get("pixelflow.job_id") == job_id for span in collector.spans), 10)
     sent = b"".join(collector.bodies)
@@ -197,7 +201,7 @@ def test_no_span_holds_a_secret(service: Stack, client: httpx.Client, receiver: 
     assert signed
 
 
-def test_a_second_start_stays_in_the_first_ones_trace(client: httpx.Client, receiver: Receiver) -> None:
+def test_a_second_start_stays_in_the_trace_of_the_first(client: httpx.Client, receiver: Receiver) -> None:
     trace_id = TRACE.replace("4b", "bb")
     created = create(client, resize(), webhook_url=receiver.url)
     upload(created, photo(300, 200))

@@ -1,4 +1,4 @@
-"""Webhooks from the outside: a service that may call this machine, the command line, a local receiver."""
+"""Webhooks end to end: a service, the command line and a local receiver."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PIPELINE = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """A whole PixelFlow whose operator allows webhooks to this machine, without TLS."""
+    """A service that allows webhooks to this machine, without TLS."""
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
     home.chmod(0o755)
     try:
@@ -50,7 +50,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def environment(stack: Stack) -> dict[str, str]:
-    """What a user of it has in the environment."""
+    """The environment of a user's command line."""
     key = issue_key(stack.environment["PIXELFLOW_DATABASE_URL"], user_id="anna", name="test")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
     return {**clean, "PIXELFLOW_API_URL": stack.api_url, "PIXELFLOW_API_KEY": key}
@@ -69,7 +69,7 @@ def pixelflow(environment: dict[str, str], *arguments: str) -> subprocess.Comple
 
 @contextmanager
 def listening(environment: dict[str, str], secret: str, said: Path) -> Iterator[str]:
-    """``pixelflow webhook listen``; its URL. What it shows is in ``said``."""
+    """Run ``pixelflow webhook listen`` with its output in ``said``; yields its URL."""
     command = [sys.executable, "-m", "pixelflow", "webhook", "listen"]
     with (
         said.open("wb") as file,
@@ -83,11 +83,11 @@ def listening(environment: dict[str, str], secret: str, said: Path) -> Iterator[
             process.terminate()
 
 
-def until(look: Any) -> Any:  # noqa: ANN401  # whatever is looked for
-    """What ``look`` finds, as soon as it finds something."""
+def until(look: Any) -> Any:  # noqa: ANN401  # any result
+    """Poll ``look`` until it returns something."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (found := look()):
-        assert time.monotonic() < deadline, "did not come in time"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)
     return found
 
@@ -125,28 +125,28 @@ def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
     assert (output.status_code, output.headers["content-type"]) == (200, "image/webp")
 
 
-def test_a_person_sees_deliveries_as_a_table(environment: dict[str, str], client: Client) -> None:
+def test_deliveries_are_listed_as_a_table(environment: dict[str, str], client: Client) -> None:
     with receiving() as receiver:
         request = CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": receiver.url})
         job_id = client.create_job(request).job_id
         client.cancel_job(job_id)
         [delivery] = delivered(client, job_id, 1)
-    output = pixelflow(environment, "deliveries", "list", str(job_id)).stdout
-    assert all(word in output.replace("\n", "") for word in ("job.canceled", "delivered", "200")), output
-    assert str(delivery.delivery_id)[:8] in output
+    table = pixelflow(environment, "deliveries", "list", str(job_id)).stdout
+    assert all(word in table.replace("\n", "") for word in ("job.canceled", "delivered", "200")), table
+    assert str(delivery.delivery_id)[:8] in table
 
 
 @pytest.mark.parametrize(
     "url", ["https://10.0.0.1/", "http://169.254.169.254/", "https://0x7f.1/", "https://[::ffff:7f00:1]/"]
 )
-def test_a_job_with_a_hostile_url_is_refused_by_name_of_the_field(client: Client, url: str) -> None:
+def test_a_hostile_webhook_url_is_an_error_of_its_field(client: Client, url: str) -> None:
     with pytest.raises(ApiError) as refused:
         client.create_job(CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": url}))
     assert (refused.value.status, refused.value.code) == (422, "validation_failed")
     assert [error.pointer for error in refused.value.errors] == ["/webhook_url"]
 
 
-def test_what_is_not_there_is_not_found(environment: dict[str, str]) -> None:
+def test_unknown_ids_are_not_found(environment: dict[str, str]) -> None:
     nothing = "00000000-0000-7000-8000-000000000000"
     for command in (["list", nothing], ["replay", nothing]):
         result = pixelflow(environment, "deliveries", *command)

@@ -17,11 +17,11 @@ from obstore.store import S3Store
 from psycopg.rows import dict_row
 from tests.chaos.cluster import Cluster
 
-TENANT_SCOPE = "-c pixelflow.reach=everyone"
+TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
 """Tenant scope in which row-level security shows the rows of all users."""
 TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
 """Table of a job's rows → their order."""
-UNEXPECTED = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "could not be renewed")
+UNEXPECTED = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "lease renewal failed")
 """Texts that no log line may contain, whatever fault occurs."""
 
 
@@ -67,7 +67,10 @@ def collect(cluster: Cluster) -> Evidence:
     """Read the tables and list the bucket."""
     with open_database(cluster) as connection:
         tables = {table: _by_job(connection, table, order) for table, order in TABLES.items()}
-        rows = connection.execute("SELECT * FROM jobs ORDER BY created_at").fetchall()
+        rows = connection.execute(
+            "SELECT *, EXISTS (SELECT FROM pending_deletions AS p WHERE p.job_id = jobs.job_id AND kind = 'job')"
+            " AS awaits_deletion FROM jobs ORDER BY created_at"
+        ).fetchall()
     jobs = {str(row["job_id"]): JobEvidence(row, *(tables[name][row["job_id"]] for name in tables)) for row in rows}
     stray = sum(str(job_id) not in jobs for job_id in tables["usage_logs"])
     objects = {meta["path"]: meta["size"] for batch in bucket(cluster).list() for meta in batch}
@@ -98,7 +101,7 @@ def bucket(cluster: Cluster) -> S3Store:
 _UNSETTLED = """
     SELECT (SELECT count(*) FROM jobs WHERE status IN ('queued', 'processing')) AS jobs,
            (SELECT count(*) FROM events WHERE status = 'pending') AS events,
-           (SELECT count(*) FROM jobs WHERE purge_at <= now()) AS erasures
+           (SELECT count(*) FROM pending_deletions WHERE kind = 'job' AND due_at <= now()) AS erasures
 """
 
 
@@ -132,5 +135,5 @@ def fenced_writes(logs: Path) -> int:
     count = 0
     for log in logs.glob("worker*.log"):
         for line in log.read_text(errors="replace").splitlines():
-            count += line.startswith("{") and json.loads(line).get("event", "").startswith("given up")
+            count += line.startswith("{") and json.loads(line).get("event", "").startswith("attempt aborted")
     return count

@@ -196,9 +196,9 @@ def orphan_outputs(evidence: Evidence) -> list[str]:
 
 
 def objects_of_erased(evidence: Evidence) -> Iterator[str]:
-    """No object of an erased job is left, unless its final purge is pending."""
+    """No object of an erased job is left, unless its deletion is pending."""
     erased: Mapping[str, JobEvidence] = {job_id: job for job_id, job in evidence.jobs.items() if job.is_erased}
     for key in evidence.objects:
         job = erased.get(key.split("/")[1])
-        if job is not None and job.row["purge_at"] is None:
+        if job is not None and not job.row["awaits_deletion"]:
             yield f"{key} belongs to an erased job"

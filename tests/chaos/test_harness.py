@@ -45,7 +45,7 @@ def job(**changed: Any) -> JobEvidence:  # noqa: ANN401 - of any column
         "max_attempts": 5,
         "run": 1,
         "erased_at": None,
-        "purge_at": None,
+        "awaits_deletion": False,
         "lease_until": None,
         "error": None,
         "webhook_url": "http://127.0.0.1/hook",

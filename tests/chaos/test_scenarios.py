@@ -76,9 +76,8 @@ def test_a_worker_resumed_after_its_lease_expired_writes_nothing(
     owner.wait_until(lambda: owner.job(job_id)["status"] == "succeeded", 15)
 
     def refused() -> bool:
-        return any(
-            line.get("job_id") == job_id and line["event"].startswith("given up") for line in log_of(paused_worker)
-        )
+        lines = [line for line in log_of(paused_worker) if line.get("job_id") == job_id]
+        return any(line["event"].startswith("attempt aborted") for line in lines)
 
     owner.wait_until(refused, 10)
     assert [attempt["outcome"] for attempt in attempts_of(database, job_id)] == ["lost", "succeeded"]

@@ -1,7 +1,7 @@
-"""Messages on the queue: what was once sent is read for ever after, and what is sent does not change by accident.
+"""Compatibility of messages on the queue: old messages stay valid, and sent messages do not change by accident.
 
-During an upgrade, senders and workers of two releases share one queue. So messages of every version are kept as they
-lay in Redis, and what the last release's workers take of them is kept as a schema: neither is ever changed.
+During an upgrade, senders and workers of two releases share one queue. Golden files hold a message of every version as
+stored in Redis, and the schema of what the last release's workers accept. They are never changed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_every_golden_message_has_a_published_schema() -> None:
     assert {path.stem for path in GOLDEN.glob("*.json")} <= set(published())
 
 
-def test_a_field_added_by_a_newer_sender_of_the_same_version_is_passed_over() -> None:
+def test_a_field_added_by_a_newer_sender_of_the_same_version_is_ignored() -> None:
     message = ProcessImage.model_validate({**json.loads(V1), "priority": 3})
     assert message.model_dump_json(by_alias=True) == V1
 
@@ -61,12 +61,12 @@ def test_a_field_added_by_a_newer_sender_of_the_same_version_is_passed_over() ->
         pytest.param({"requested_at": "yesterday"}, id="a time that is none"),
     ],
 )
-def test_a_message_that_is_not_understood_is_refused_whole(change: dict[str, Any]) -> None:
+def test_an_invalid_message_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ProcessImage.model_validate({**json.loads(V1), **change})
 
 
-def test_a_message_says_nothing_of_what_is_to_be_done_or_for_whom() -> None:
+def test_a_message_has_no_pipeline_and_no_user() -> None:
     assert set(json.loads(V1)) == {"schema", "version", "job_id", "requested_at", "traceparent"}
 
 
@@ -74,12 +74,12 @@ def test_a_message_says_nothing_of_what_is_to_be_done_or_for_whom() -> None:
 
 
 def sent_in(version: int) -> bytes:
-    """A message of that version as it lay in Redis."""
+    """A message of that version as stored in Redis."""
     return (ON_THE_QUEUE / f"process_image.v{version}.json").read_bytes().strip()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_worker_of_today_takes_what_a_sender_of_each_version_that_it_knows_sent(version: int) -> None:
+def test_a_worker_takes_messages_of_every_version_that_it_knows(version: int) -> None:
     assert classify(sent_in(version)) is Classification.TAKE
 
 
@@ -90,13 +90,13 @@ def test_a_worker_knows_the_newest_version_and_the_one_before_and_each_has_a_gol
     assert len(VERSIONS) == min(2, max(kept)), "its own version and the one before"
 
 
-def test_a_worker_of_the_last_release_takes_what_a_sender_of_today_sends() -> None:
+def test_a_worker_of_the_last_release_takes_messages_of_this_one() -> None:
     task_id = UUID("0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a56")
     for message in (ProcessImage.model_validate_json(V1), ProcessImage(job_id=task_id, requested_at=NOW)):
         LAST_RELEASE.validate(json.loads(encoded(task_id, message)))
 
 
-def test_what_is_sent_is_byte_by_byte_what_was_sent_but_for_its_time() -> None:
+def test_a_sent_message_equals_the_golden_one_except_for_its_time() -> None:
     golden = json.loads(sent_in(1))
     sent = json.loads(encoded(UUID(golden["message_id"]), ProcessImage.model_validate_json(V1)))
     sent["message_timestamp"] = golden["message_timestamp"]
@@ -111,7 +111,7 @@ def test_what_is_sent_is_byte_by_byte_what_was_sent_but_for_its_time() -> None:
         pytest.param({"schema": "pixelflow.erase"}, id="another message"),
     ],
 )
-def test_what_the_last_release_takes_is_told_strictly_enough_to_notice_a_change(change: dict[str, Any]) -> None:
+def test_the_check_for_the_last_release_is_strict_enough_to_notice_a_change(change: dict[str, Any]) -> None:
     message = json.loads(sent_in(1))
     assert LAST_RELEASE.is_valid(message)
     message["args"][0] |= change

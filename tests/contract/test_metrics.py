@@ -57,25 +57,25 @@ GOLDEN: dict[str, dict[str, set[str]]] = {
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_tells_these_metrics_with_these_labels(role: str) -> None:
+def test_a_role_has_these_metrics_with_these_labels(role: str) -> None:
     assert {metric.name: set(metric.labels) for metric in METRICS[role]} == GOLDEN[role]
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_metric_says_what_it_means(role: str) -> None:
+def test_every_metric_has_a_help_sentence(role: str) -> None:
     for metric in METRICS[role]:
         assert len(metric.help) > 20, metric.name
         assert metric.help.endswith("."), metric.name
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_metric_names_a_user_but_the_one_list_that_has_an_end(role: str) -> None:
+def test_only_the_bounded_top_list_names_users(role: str) -> None:
     named = {metric.name for metric in METRICS[role] if "user_id" in metric.labels}
     assert named <= {"pixelflow_usage_top_pixels_processed"}
 
 
 @pytest.mark.parametrize("make", ROLES.values(), ids=ROLES)
-def test_a_histogram_reaches_from_milliseconds_to_what_it_measures_at_most(
+def test_a_histogram_covers_milliseconds_to_its_maximum(
     make: Callable[[CollectorRegistry], object],
 ) -> None:
     registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The OpenAPI document: committed as it is told, valid, with an example and the errors of every route."""
+"""The OpenAPI document: up to date, valid, with an example and the errors of every route."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def examples_of(body: dict[str, Any]) -> list[Any]:
     return [body["example"], *named] if "example" in body else named
 
 
-def test_the_committed_document_is_what_the_api_tells() -> None:
+def test_the_committed_document_is_up_to_date() -> None:
     committed = COMMITTED.read_text(encoding="utf-8")
-    assert committed == render(DOCUMENT), "the API has changed; if that was meant, run `make schemas`"
+    assert committed == render(DOCUMENT), "the API has changed; if that is intended, run `make schemas`"
 
 
 def test_the_document_is_valid_openapi() -> None:
     validate(DOCUMENT)
 
 
-def test_the_routes_are_these() -> None:
+def test_the_document_lists_exactly_these_routes() -> None:
     assert set(OPERATIONS) == {
         "GET /healthz",
         "GET /readyz",
@@ -59,7 +59,7 @@ def test_the_routes_are_these() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_route_says_what_it_is_for_and_shows_its_success(name: str) -> None:
+def test_every_route_has_a_description_and_an_example_response(name: str) -> None:
     operation = OPERATIONS[name]
     assert operation["summary"]
     assert operation["description"]
@@ -70,7 +70,7 @@ def test_every_route_says_what_it_is_for_and_shows_its_success(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if "/v1/" in name])
-def test_every_route_that_needs_a_key_documents_what_it_may_refuse_with(name: str) -> None:
+def test_every_authenticated_route_documents_its_errors(name: str) -> None:
     operation = OPERATIONS[name]
     [(scheme, scopes)] = operation["security"][0].items()
     assert scheme == "ApiKey"
@@ -83,7 +83,7 @@ def test_every_route_that_needs_a_key_documents_what_it_may_refuse_with(name: st
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if "/v1/" in name])
-def test_every_route_that_needs_a_key_documents_how_callers_stand_with_every_answer(name: str) -> None:
+def test_every_response_of_an_authenticated_route_documents_the_rate_limit_headers(name: str) -> None:
     for status, response in OPERATIONS[name]["responses"].items():
         assert {"RateLimit", "RateLimit-Policy"} <= set(response["headers"])
         assert ("Retry-After" in response["headers"]) == (status == "429")
@@ -100,11 +100,11 @@ def _with_examples() -> list[Any]:
 
 
 @pytest.mark.parametrize("body", _with_examples())
-def test_every_example_is_valid_by_the_schema_beside_it(body: dict[str, Any]) -> None:
+def test_every_example_is_valid_against_its_schema(body: dict[str, Any]) -> None:
     schema = {**body["schema"], "components": DOCUMENT["components"]}
     for example in examples_of(body):
         Draft202012Validator(schema).validate(json.loads(json.dumps(example)))
 
 
-def test_the_document_knows_the_statuses_of_the_state_machine() -> None:
+def test_the_job_statuses_are_those_of_the_state_machine() -> None:
     assert DOCUMENT["components"]["schemas"]["JobStatus"]["enum"] == [status.value for status in JobStatus]

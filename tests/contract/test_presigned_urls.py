@@ -1,8 +1,8 @@
-"""What PixelFlow signs and stores, against S3 servers: its own dev stack's, a strict one, and any that is named.
+"""Presigned URLs and object storage against several S3 servers: the dev stack's, a strict one, and a configured one.
 
-The environment may name a third one (``make test-s3``): ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``,
-``…_SECRET_ACCESS_KEY`` and, if they are not the usual ones, ``…_REGION`` and ``…_BUCKET``, a bucket that is there. Web
-pages are tried on it where ``…_ORIGIN`` names one that it is set up for. Nothing stays in the bucket.
+The environment may configure the third (``make test-s3``): ``PIXELFLOW_TEST_S3_ENDPOINT``, ``…_ACCESS_KEY_ID``,
+``…_SECRET_ACCESS_KEY`` and, unless the defaults apply, ``…_REGION`` and ``…_BUCKET``, an existing bucket. CORS is
+tested if ``…_ORIGIN`` names an allowed origin. The tests delete their objects.
 """
 
 from __future__ import annotations
@@ -105,16 +105,14 @@ def _download_url(storage: ObjectStorage, key: str, *, seconds: int = 60) -> str
     return storage.sign_download(key, media_type="image/webp", file_name="small.webp", seconds=seconds).url
 
 
-def test_an_upload_as_it_was_signed_is_kept(storage: ObjectStorage, web: httpx.Client, key: str) -> None:
+def test_an_upload_as_signed_is_stored(storage: ObjectStorage, web: httpx.Client, key: str) -> None:
     signed = _upload_url(storage, key)
     assert _size_of(storage, key) is None
     assert web.put(signed.url, content=BODY, headers=dict(signed.headers)).status_code == 200
     assert _size_of(storage, key) == len(BODY)
 
 
-def test_an_upload_of_which_nothing_was_declared_may_be_anything(
-    storage: ObjectStorage, web: httpx.Client, key: str
-) -> None:
+def test_an_upload_without_declarations_may_be_anything(storage: ObjectStorage, web: httpx.Client, key: str) -> None:
     signed = storage.sign_upload(key, content_length=None, content_type=None, seconds=60)
     assert signed.headers == {}
     assert web.put(signed.url, content=b"anything", headers={"Content-Type": "text/plain"}).status_code == 200
@@ -143,7 +141,7 @@ def _other_key(url: str) -> str:
         pytest.param("PUT", str, BODY, "image/png", id="other content type"),
     ],
 )
-def test_an_upload_that_was_not_signed_like_this_is_refused(
+def test_an_upload_that_differs_from_its_signature_is_refused(
     *,
     storage: ObjectStorage,
     web: httpx.Client,
@@ -204,7 +202,7 @@ def test_a_download_has_the_type_and_name_that_were_signed(
         pytest.param("DELETE", str, id="delete"),
     ],
 )
-def test_a_download_that_was_not_signed_like_this_is_refused(
+def test_a_download_that_differs_from_its_signature_is_refused(
     *,
     storage: ObjectStorage,
     web: httpx.Client,
@@ -222,7 +220,7 @@ def test_a_download_that_was_not_signed_like_this_is_refused(
 
 @pytest.mark.parametrize("settings", FOR_WEB_PAGES, indirect=True)
 @pytest.mark.parametrize("method", ["PUT", "GET"])
-def test_a_web_page_may_ask_whether_it_may(storage: ObjectStorage, web: httpx.Client, key: str, method: str) -> None:
+def test_cors_preflight_requests_are_allowed(storage: ObjectStorage, web: httpx.Client, key: str, method: str) -> None:
     url = _upload_url(storage, key).url if method == "PUT" else _download_url(storage, key)
     asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "content-type"}
     answer = web.options(url, headers={"Origin": ORIGIN, **asked})
@@ -237,9 +235,7 @@ def _names(answer: httpx.Response, header: str) -> set[str]:
 
 
 @pytest.mark.parametrize("settings", FOR_WEB_PAGES, indirect=True)
-def test_a_web_page_may_upload_and_download_and_read_the_answers(
-    storage: ObjectStorage, web: httpx.Client, key: str
-) -> None:
+def test_web_pages_can_upload_and_download(storage: ObjectStorage, web: httpx.Client, key: str) -> None:
     signed = _upload_url(storage, key)
     uploaded = web.put(signed.url, content=BODY, headers={**signed.headers, "Origin": ORIGIN})
     downloaded = web.get(_download_url(storage, key), headers={"Origin": ORIGIN})
@@ -255,7 +251,7 @@ def _store(storage: ObjectStorage, key: str, folder: Path, body: bytes = BODY) -
 
 
 @pytest.mark.parametrize("size", [3_000_000, pytest.param(12_000_000, id="several parts")])
-def test_what_is_stored_is_fetched_again(storage: ObjectStorage, key: str, tmp_path: Path, size: int) -> None:
+def test_a_stored_object_can_be_fetched(storage: ObjectStorage, key: str, tmp_path: Path, size: int) -> None:
     body = os.urandom(size)
     _store(storage, key, tmp_path, body)
     fetched = storage.fetch(key, tmp_path / "copy", max_bytes=len(body))
@@ -263,7 +259,7 @@ def test_what_is_stored_is_fetched_again(storage: ObjectStorage, key: str, tmp_p
     assert (tmp_path / "copy").read_bytes() == body
 
 
-def test_nothing_is_as_good_as_something(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
+def test_an_empty_object_can_be_stored_and_fetched(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
     _store(storage, key, tmp_path, b"")
     assert storage.fetch(key, tmp_path / "copy", max_bytes=1)[0] == 0
 
@@ -275,12 +271,12 @@ def test_a_source_over_the_limit_is_not_fetched(storage: ObjectStorage, key: str
     assert not (tmp_path / "copy").exists()
 
 
-def test_a_source_that_is_not_there_is_told_so(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
+def test_fetching_a_missing_source_fails(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
     with pytest.raises(SourceGoneError):
         storage.fetch(key, tmp_path / "copy", max_bytes=1)
 
 
-def test_a_server_that_is_there_is_told_so(storage: ObjectStorage) -> None:
+def test_ping_succeeds(storage: ObjectStorage) -> None:
     asyncio.run(storage.ping())
 
 
@@ -292,25 +288,25 @@ def test_a_server_that_is_there_is_told_so(storage: ObjectStorage) -> None:
         pytest.param({"s3_endpoint_url": f"http://{LOOPBACK}:1"}, id="no server"),
     ],
 )
-def test_a_server_that_can_not_be_used_is_told_so_without_a_secret(settings: Settings, change: dict[str, str]) -> None:
-    told = {**settings.model_dump(), **change}
-    unusable = ObjectStorage(Settings.model_validate(told))
+def test_ping_fails_without_showing_secrets(settings: Settings, change: dict[str, str]) -> None:
+    changed = {**settings.model_dump(), **change}
+    unusable = ObjectStorage(Settings.model_validate(changed))
     with pytest.raises(ObjectsUnavailableError) as raised:
         asyncio.run(unusable.ping())
     assert settings.s3_access_key_id not in str(raised.value)
 
 
-def test_a_server_that_says_nothing_does_not_hold_who_asks(settings: Settings) -> None:
-    with socket.create_server((LOOPBACK, 0)) as silent:  # the kernel accepts; nobody ever answers
-        told = {**settings.model_dump(), "s3_endpoint_url": f"http://{LOOPBACK}:{silent.getsockname()[1]}"}
-        storage = ObjectStorage(Settings.model_validate(told))
+def test_a_server_that_does_not_answer_times_out(settings: Settings) -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:  # the kernel accepts connections; no one answers
+        changed = {**settings.model_dump(), "s3_endpoint_url": f"http://{LOOPBACK}:{silent.getsockname()[1]}"}
+        storage = ObjectStorage(Settings.model_validate(changed))
         began = time.monotonic()
         with pytest.raises(ObjectsUnavailableError):
             _size_of(storage, "uploads/key")
     assert time.monotonic() - began < 8
 
 
-def test_a_copy_that_can_not_be_written_is_not_the_fault_of_storage(
+def test_a_file_that_can_not_be_written_is_not_a_storage_error(
     storage: ObjectStorage, web: httpx.Client, key: str, tmp_path: Path
 ) -> None:
     signed = _upload_url(storage, key)
@@ -326,7 +322,7 @@ def test_a_signed_url_is_not_shown_in_logs(storage: ObjectStorage, key: str) -> 
 # ── Removing ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_objects_are_removed_together_and_those_that_are_gone_do_no_harm(
+def test_objects_are_deleted_in_a_batch_and_missing_ones_are_ignored(
     storage: ObjectStorage, key: str, tmp_path: Path
 ) -> None:
     gone = source_key(uuid4())
@@ -336,7 +332,7 @@ def test_objects_are_removed_together_and_those_that_are_gone_do_no_harm(
         assert _size_of(storage, key) is None
 
 
-def test_what_an_attempt_stored_is_not_taken_for_what_another_did(storage: ObjectStorage, tmp_path: Path) -> None:
+def test_deleting_an_attempt_keeps_other_attempts(storage: ObjectStorage, tmp_path: Path) -> None:
     job_id = uuid4()
     keys = [f"{storage.output_prefix('', job_id, attempt)}/small.webp" for attempt in (1, 12)]
     for each in keys:

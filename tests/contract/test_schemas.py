@@ -1,4 +1,4 @@
-"""The published JSON Schemas are what the models say, and mean what the models mean."""
+"""The published JSON Schemas are those of the models, and reject what the models reject."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def errors_of(name: str, document: object) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_committed_schema_is_what_the_model_says(name: str) -> None:
+def test_the_committed_schema_is_that_of_the_model(name: str) -> None:
     committed = (COMMITTED / f"{name}.json").read_text(encoding="utf-8")
-    assert committed == render(SCHEMAS[name]), "a contract has changed; if that was meant, run `make schemas`"
+    assert committed == render(SCHEMAS[name]), "a contract has changed; if intended, run `make schemas`"
 
 
 def test_every_committed_schema_has_a_model() -> None:
-    assert {path.stem for path in COMMITTED.glob("*.json")} == set(SCHEMAS), "run `make schemas` and remove the rest"
+    assert {path.stem for path in COMMITTED.glob("*.json")} == set(SCHEMAS), (
+        "run `make schemas` and delete the files that remain"
+    )
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -67,7 +69,7 @@ def test_the_documented_examples_are_valid(name: str, document: object) -> None:
         pytest.param({"pipeline": [{**STEP, "quality": 101}]}, id="quality over 100"),
         pytest.param({"pipeline": [{**STEP, "format": "bmp"}]}, id="unsupported format"),
         pytest.param({"pipeline": [{**STEP, "id": "../a"}]}, id="id with a path"),
-        pytest.param({"pipeline": [{**STEP, "background": "white"}]}, id="colour by name"),
+        pytest.param({"pipeline": [{**STEP, "background": "white"}]}, id="color by name"),
         pytest.param({"pipeline": [STEP], "webhook_url": "https://a.example/ x"}, id="space in a URL"),
         pytest.param({"pipeline": [STEP], "metadata": {"k": "v" * 513}}, id="long metadata"),
         pytest.param({"pipeline": [STEP], "metadata": {"": "v"}}, id="metadata without a key"),
@@ -75,7 +77,7 @@ def test_the_documented_examples_are_valid(name: str, document: object) -> None:
         pytest.param({"pipeline": [STEP], "source": {"content_length": 0}}, id="empty source"),
     ],
 )
-def test_what_the_service_refuses_field_by_field_the_schema_refuses_too(body: dict[str, Any]) -> None:
+def test_the_schema_rejects_the_field_errors_that_the_model_rejects(body: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         CreateJobRequest.model_validate_json(json.dumps(body))
     assert errors_of("create_job_request", body)

@@ -36,8 +36,8 @@ IMAGES = {"api": "api", "controller": "api", "worker": "worker"}
 """Role → its image."""
 _CONFINED = """
 import os, pathlib
-from pixelflow.dataplane import confine
-confine.restrict_files(writable=pathlib.Path(os.environ["PIXELFLOW_WORKER_TEMP_DIR"]))
+from pixelflow.dataplane.child import confinement
+confinement.restrict_files(writable=pathlib.Path(os.environ["PIXELFLOW_WORKER_TEMP_DIR"]))
 for path in ("/usr/lib/os-release", "/etc/passwd"):
     try:
         pathlib.Path(path).read_bytes()

@@ -1,4 +1,4 @@
-"""Servers that no process of PixelFlow is connected to: nobody else moves the rows of these tests."""
+"""Servers without any process of PixelFlow, so that nothing else changes the rows of these tests."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, Asyn
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
-FOR_ALL_USERS = "-c pixelflow.reach=everyone"
+FOR_ALL_USERS = "-c pixelflow.tenant_scope=everyone"
 
 
 @pytest.fixture(scope="session")
 def quiet_stack() -> Iterator[Stack]:
-    """Servers of these tests' own."""
+    """Servers that only these tests use."""
     with servers_alone() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def quiet(quiet_stack: Stack) -> Settings:
-    """The settings of servers that nobody else's worker or controller is at."""
+    """Settings for those servers."""
     values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in quiet_stack.environment.items()}
     return Settings.model_validate(values)
 
@@ -45,8 +45,8 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 @pytest.fixture
 async def async_connection(connection: Connection, database_url: str) -> AsyncIterator[AsyncConnection]:
-    """One more, asynchronous."""
-    del connection  # empties the tables first
+    """A second, asynchronous connection."""
+    del connection  # the fixture empties the tables first
     async with await psycopg.AsyncConnection.connect(
         database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS
     ) as opened:
@@ -55,14 +55,14 @@ async def async_connection(connection: Connection, database_url: str) -> AsyncIt
 
 @pytest.fixture
 def database(connection: Connection, database_url: str) -> Iterator[Database]:
-    """As a worker has it."""
-    del connection  # empties the tables first
+    """A worker's database."""
+    del connection  # the fixture empties the tables first
     with Database(database_url, max_connections=2, application="test") as opened:
         yield opened
 
 
 @pytest.fixture
 async def async_database(database_url: str) -> AsyncIterator[AsyncDatabase]:
-    """As the controller has it."""
-    async with AsyncDatabase(database_url, max_connections=4, application="test", reach=EVERYONE) as opened:
+    """The controller's database."""
+    async with AsyncDatabase(database_url, max_connections=4, application="test", scope=EVERYONE) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""A cancellation or an erasure that has to wait for a worker's write leaves nothing of it beside the row."""
+"""A cancellation or erasure that waits for a concurrent write of a worker also covers the rows of that write."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OUTPUT = OutputRow("small", 0, "resize", "webp", "outputs/x", 10, 2, 2, "0" * 64
 
 @pytest.fixture
 def worker(quiet: Settings) -> Iterator[Connection]:
-    """A worker's connection, which commits when it is told to."""
+    """A worker's connection, which commits explicitly."""
     url = quiet.database_url.get_secret_value()
-    with psycopg.connect(url, row_factory=dict_row, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone") as connection:
         yield connection
 
 
@@ -80,7 +80,7 @@ async def test_an_attempt_that_was_just_opened_is_closed_by_the_cancellation(
     assert count(worker, "jobs WHERE status = 'canceled'", queued) == 1
 
 
-async def test_outputs_and_the_event_of_a_success_go_with_the_erasure(
+async def test_outputs_and_the_event_of_a_concurrent_success_are_erased(
     async_database: AsyncDatabase, worker: Connection, queued: UUID
 ) -> None:
     job = store.claim(worker, job_id=queued, worker_id="w", lease=LEASE)

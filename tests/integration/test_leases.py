@@ -1,4 +1,4 @@
-"""Leases: kept while the worker can say so, and their work ended as soon as it can't."""
+"""Leases: renewed in the background; losing one interrupts its attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEASE = timedelta(seconds=30)
 
 
 class Clock:
-    """A monotonic clock that stands still."""
+    """A monotonic clock that advances only by assignment."""
 
     now = 1000.0
 
@@ -39,27 +39,27 @@ def keeper(database: Database, clock: Clock) -> LeaseKeeper:
 
 @pytest.fixture
 def cut_off_keeper(clock: Clock) -> Iterator[LeaseKeeper]:
-    """One whose database does not answer."""
+    """A keeper whose database is unreachable."""
     with Database(f"postgresql://nobody@{LOOPBACK}:1/nothing", max_connections=1, application="test") as nowhere:
         nowhere._pool.timeout = 0.05
         yield LeaseKeeper(nowhere, lease=LEASE, clock=clock)
 
 
-def test_a_renewed_lease_lasts_on(connection: Connection, keeper: LeaseKeeper, clock: Clock) -> None:
+def test_renewal_extends_a_lease(connection: Connection, keeper: LeaseKeeper, clock: Clock) -> None:
     job = claimed(connection)
     connection.execute("UPDATE jobs SET lease_until = now() + interval '1 s'")
-    with keeper.hold(job.lease) as held:
+    with keeper.track(job.lease) as active:
         clock.now += 20
         keeper.run_once()
-        held.check()
-        assert held.until == clock.now + LEASE.total_seconds()
+        active.check()
+        assert active.until == clock.now + LEASE.total_seconds()
     row = connection.execute("SELECT lease_until > now() + interval '29 s' AS renewed FROM jobs").fetchone()
     assert row == {"renewed": True}
 
 
 def test_all_leases_are_renewed_in_one_statement(connection: Connection, keeper: LeaseKeeper) -> None:
     first, second = claimed(connection), claimed(connection)
-    with keeper.hold(first.lease), keeper.hold(second.lease):
+    with keeper.track(first.lease), keeper.track(second.lease):
         keeper.run_once()
     row = connection.execute("SELECT count(DISTINCT lease_until) AS moments FROM jobs").fetchone()
     assert row == {"moments": 1}
@@ -69,70 +69,70 @@ def test_all_leases_are_renewed_in_one_statement(connection: Connection, keeper:
     "change",
     [
         pytest.param("status = 'canceled', finished_at = now(), lease_until = NULL", id="canceled"),
-        pytest.param("status = 'queued', lease_until = NULL", id="rescued"),
-        pytest.param("lease_token = lease_token + 1", id="given to another worker"),
+        pytest.param("status = 'queued', lease_until = NULL", id="reaped"),
+        pytest.param("lease_token = lease_token + 1", id="claimed by another worker"),
     ],
 )
-def test_a_lost_lease_ends_its_work_and_no_other(connection: Connection, keeper: LeaseKeeper, change: str) -> None:
+def test_a_lost_lease_interrupts_its_own_work_only(connection: Connection, keeper: LeaseKeeper, change: str) -> None:
     lost, kept = claimed(connection), claimed(connection)
-    killed: list[str] = []
-    with keeper.hold(lost.lease) as losing, keeper.hold(kept.lease) as keeping:
-        losing.on_child(lambda: killed.append("losing"))
-        keeping.on_child(lambda: killed.append("keeping"))
+    canceled: list[str] = []
+    with keeper.track(lost.lease) as lost_lease, keeper.track(kept.lease) as kept_lease:
+        lost_lease.set_cancel_hook(lambda: canceled.append("lost"))
+        kept_lease.set_cancel_hook(lambda: canceled.append("kept"))
         connection.execute(f"UPDATE jobs SET {change} WHERE job_id = %s", (lost.job_id,))  # noqa: S608  # from the table above
         keeper.run_once()
         with pytest.raises(LeaseLostError):
-            losing.check()
-        keeping.check()
-    assert killed == ["losing"]
+            lost_lease.check()
+        kept_lease.check()
+    assert canceled == ["lost"]
 
 
-def test_a_database_that_is_away_for_a_moment_ends_nothing(cut_off_keeper: LeaseKeeper, clock: Clock) -> None:
-    with cut_off_keeper.hold(Lease(uuid4(), token=1)) as held:
+def test_a_short_database_outage_interrupts_nothing(cut_off_keeper: LeaseKeeper, clock: Clock) -> None:
+    with cut_off_keeper.track(Lease(uuid4(), token=1)) as active:
         clock.now += LEASE.total_seconds() - 1
         cut_off_keeper.run_once()
         cut_off_keeper.expire_once()
-        held.check()
+        active.check()
 
 
-def test_a_database_that_is_away_past_the_lease_ends_the_work(cut_off_keeper: LeaseKeeper, clock: Clock) -> None:
-    killed: list[bool] = []
-    with cut_off_keeper.hold(Lease(uuid4(), token=1)) as held:
-        held.on_child(lambda: killed.append(True))
+def test_a_database_outage_longer_than_the_lease_interrupts_the_work(cut_off_keeper: LeaseKeeper, clock: Clock) -> None:
+    canceled: list[bool] = []
+    with cut_off_keeper.track(Lease(uuid4(), token=1)) as active:
+        active.set_cancel_hook(lambda: canceled.append(True))
         clock.now += LEASE.total_seconds()
         cut_off_keeper.expire_once()
         with pytest.raises(LeaseLostError):
-            held.check()
-    assert killed == [True]
+            active.check()
+    assert canceled == [True]
 
 
-def test_what_is_let_go_of_is_not_renewed(connection: Connection, keeper: LeaseKeeper) -> None:
+def test_an_untracked_lease_is_not_renewed(connection: Connection, keeper: LeaseKeeper) -> None:
     job = claimed(connection)
-    with keeper.hold(job.lease):
+    with keeper.track(job.lease):
         pass
     before = row_of(connection, job.job_id)
     keeper.run_once()
     assert row_of(connection, job.job_id) == before
 
 
-def test_a_leaving_worker_interrupts_all_work(connection: Connection, keeper: LeaseKeeper) -> None:
-    with keeper.hold(claimed(connection).lease) as held:
+def test_a_shutdown_interrupts_all_work(connection: Connection, keeper: LeaseKeeper) -> None:
+    with keeper.track(claimed(connection).lease) as active:
         keeper.interrupt_all(ShutdownRequestedError())
         keeper.interrupt_all(LeaseLostError())
         with pytest.raises(ShutdownRequestedError):
-            held.check()
+            active.check()
 
 
-def test_leases_are_renewed_by_the_keeper_s_own_thread(connection: Connection, database: Database) -> None:
+def test_the_keeper_renews_leases_in_its_own_thread(connection: Connection, database: Database) -> None:
     job = claimed(connection)
     keeper = LeaseKeeper(database, lease=timedelta(seconds=0.3))
     keeper.start()
     try:
-        with keeper.hold(job.lease) as held:
-            began = held.until
+        with keeper.track(job.lease) as active:
+            until_before = active.until
             connection.execute("UPDATE jobs SET status = 'queued', lease_until = NULL")
-            _until_lost(held.check)
-            assert held.until >= began
+            _until_lost(active.check)
+            assert active.until >= until_before
     finally:
         keeper.close()
 
@@ -145,14 +145,16 @@ def _until_lost(check: Callable[[], None]) -> None:
         except LeaseLostError:
             return
         time.sleep(0.01)
-    pytest.fail("the lease was not found lost")
+    pytest.fail("the loss of the lease was not detected")
 
 
-def test_a_newer_lease_of_the_same_job_does_not_keep_the_older_one(connection: Connection, keeper: LeaseKeeper) -> None:
+def test_renewing_a_newer_lease_of_a_job_does_not_renew_the_older_one(
+    connection: Connection, keeper: LeaseKeeper
+) -> None:
     job = claimed(connection)
-    with keeper.hold(job.lease) as older:
+    with keeper.track(job.lease) as older:
         connection.execute("UPDATE jobs SET lease_token = lease_token + 1 WHERE job_id = %s", (job.job_id,))
-        with keeper.hold(Lease(job.job_id, job.lease_token + 1)) as newer:
+        with keeper.track(Lease(job.job_id, job.lease_token + 1)) as newer:
             keeper.run_once()
             newer.check()
             with pytest.raises(LeaseLostError):

@@ -1,4 +1,4 @@
-"""The queue on a real server: garbage, newer versions, duplicates, leaving, and losing everything."""
+"""The queue on a real server: invalid messages, newer versions, duplicates, shutdown, and loss of all data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import redis
 
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.queue import Consumer, JobQueue
-from pixelflow.adapters.queue.broker import MAX_REJECTED, PARKED_SECONDS, TIDY_SECONDS, GuardedBroker
+from pixelflow.adapters.queue.broker import DEFER_SECONDS, MAX_REJECTED, TIDY_SECONDS, GuardedBroker
 from pixelflow.adapters.queue.consumer import POLL_MS
 from pixelflow.adapters.queue.envelopes import MAX_BYTES, Classification, classify
 from pixelflow.contracts.errors import QueueUnavailableError
@@ -44,7 +44,7 @@ GARBAGE = [
 
 @dataclass
 class Time:
-    """A clock that stands until it is moved."""
+    """A manual clock."""
 
     now: float = 1_000_000.0
 
@@ -59,7 +59,7 @@ def url(quiet: Settings) -> str:
 
 @pytest.fixture
 def server(url: str) -> Iterator[redis.Redis]:
-    """Redis, with nothing in it."""
+    """An empty Redis."""
     with redis.Redis.from_url(url) as client:
         client.flushall()
         yield client
@@ -81,14 +81,14 @@ def send(queue: JobQueue, count: int = 1) -> list[UUID]:
 
 
 def put(server: redis.Redis, raw: bytes, message_id: str | bytes | None = None) -> None:
-    """Put bytes on the queue, as anybody could who reaches Redis."""
+    """Put arbitrary bytes on the queue."""
     message_id = message_id or str(uuid4())
     server.hset(f"{LIST}.msgs", message_id, raw)
     server.rpush(LIST, message_id)
 
 
 def forged(message_id: str, **fields: object) -> bytes:
-    """A message like ours, but for these fields of its body."""
+    """A valid message with these fields of its body changed."""
     message: dict[str, Any] = json.loads(GOLDEN.read_bytes())
     message["args"][0] |= fields
     message["options"]["redis_message_id"] = message["message_id"] = message_id
@@ -96,7 +96,7 @@ def forged(message_id: str, **fields: object) -> bytes:
 
 
 def taken(server: redis.Redis) -> set[Any]:
-    """What workers have taken and not acknowledged."""
+    """IDs that workers fetched and did not acknowledge."""
     return {each for key in server.scan_iter("dramatiq:__acks__.*") for each in server.smembers(key)}
 
 
@@ -109,18 +109,18 @@ def waiting(server: redis.Redis) -> list[UUID]:
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        assert time.monotonic() < deadline, f"timed out after {seconds} s"
         time.sleep(0.005)
 
 
 def nothing_left(server: redis.Redis) -> bool:
-    """Whether no message waits, is kept or is in anybody's hands."""
+    """Whether no message waits, is stored or is in progress."""
     return not server.llen(LIST) and not server.hlen(f"{LIST}.msgs") and not taken(server)
 
 
 @dataclass
 class Handled:
-    """What a consumer was given; with ``hold``, each handler waits for ``go``."""
+    """A handler that records its messages; with ``hold``, it waits for ``go``."""
 
     hold: bool = False
     begun: list[UUID] = field(default_factory=list)
@@ -146,7 +146,7 @@ def consuming(url: str, handle: Callable[[ProcessImage], None], *, threads: int 
         consumer.close()
 
 
-def test_messages_are_handled_and_gone(url: str, server: redis.Redis, queue: JobQueue) -> None:
+def test_messages_are_handled_and_deleted(url: str, server: redis.Redis, queue: JobQueue) -> None:
     handled = Handled()
     ids = send(queue, 20)
     assert queue.standing(ids) == set(ids)
@@ -156,9 +156,7 @@ def test_messages_are_handled_and_gone(url: str, server: redis.Redis, queue: Job
     assert queue.standing(ids) == set()
 
 
-def test_garbage_between_good_messages_stops_none_of_them_and_is_set_aside(
-    url: str, server: redis.Redis, queue: JobQueue
-) -> None:
+def test_garbage_is_rejected_and_stops_no_valid_message(url: str, server: redis.Redis, queue: JobQueue) -> None:
     handled, ids = Handled(), []
     for raw in GARBAGE:
         put(server, raw)
@@ -172,18 +170,18 @@ def test_garbage_between_good_messages_stops_none_of_them_and_is_set_aside(
     assert sorted(aside) == sorted([raw[:MAX_BYTES] for raw in GARBAGE] * 2)
 
 
-def test_what_is_set_aside_is_counted_and_its_list_has_an_end(server: redis.Redis) -> None:
-    clock, told = Time(), Counter[str]()
-    broker = GuardedBroker(server, clock=clock, rejected=lambda: told.update(["rejected"]))
+def test_rejected_messages_are_counted_and_their_list_is_limited(server: redis.Redis) -> None:
+    clock, rejected = Time(), Counter[str]()
+    broker = GuardedBroker(server, clock=clock, on_rejected=lambda: rejected.update(["rejected"]))
     for number in range(MAX_REJECTED + 20):
         put(server, f"garbage {number}".encode())
     while not nothing_left(server):
         assert broker.do_fetch(QUEUE, 100) == []
     assert server.llen(broker.rejected_key) == MAX_REJECTED
     latest = {f"garbage {number}".encode() for number in range(100, MAX_REJECTED + 20)}
-    assert latest <= set(server.lrange(broker.rejected_key, 0, -1)), "the oldest go first"
+    assert latest <= set(server.lrange(broker.rejected_key, 0, -1)), "the oldest are deleted first"
     assert server.get(f"{broker.rejected_key}.count") == str(MAX_REJECTED + 20).encode()
-    assert told["rejected"] == MAX_REJECTED + 20, "the metrics are told of each"
+    assert rejected["rejected"] == MAX_REJECTED + 20
 
 
 def test_a_message_that_fails_in_the_handler_does_not_stop_the_next(
@@ -202,7 +200,7 @@ def test_a_message_that_fails_in_the_handler_does_not_stop_the_next(
 
 
 @pytest.mark.parametrize("message_id", ["gone", "\N{SNOWMAN}", b"\xff"])
-def test_an_id_whose_message_is_gone_is_let_go_of(
+def test_an_id_without_a_message_is_acknowledged(
     url: str, server: redis.Redis, queue: JobQueue, message_id: str | bytes
 ) -> None:
     handled = Handled()
@@ -212,7 +210,7 @@ def test_an_id_whose_message_is_gone_is_let_go_of(
         until(lambda: handled.done == ids and nothing_left(server))
 
 
-def test_a_message_under_another_id_than_its_own_does_not_stay(url: str, server: redis.Redis, queue: JobQueue) -> None:
+def test_a_message_under_another_id_than_its_own_is_rejected(url: str, server: redis.Redis, queue: JobQueue) -> None:
     handled = Handled()
     [other] = send(queue)
     put(server, forged(str(other)), "not its own")
@@ -236,11 +234,11 @@ def test_copies_of_one_message_leave_nothing_behind(url: str, server: redis.Redi
 
 
 def newer_classify(raw: bytes) -> Classification:
-    """As a release that knows version 2 judges."""
-    return Classification.TAKE if classify(raw) is Classification.LEAVE else classify(raw)
+    """Like a release that knows version 2."""
+    return Classification.TAKE if classify(raw) is Classification.DEFER else classify(raw)
 
 
-def test_a_newer_version_waits_untouched_for_a_newer_worker(server: redis.Redis, queue: JobQueue) -> None:
+def test_a_newer_version_is_deferred_unchanged_to_a_newer_worker(server: redis.Redis, queue: JobQueue) -> None:
     task_id, clock = uuid4(), Time()
     raw = forged(str(task_id), version=2, job_id=None, jobs=["a", "b"])
     old = GuardedBroker(server, clock=clock)
@@ -249,8 +247,8 @@ def test_a_newer_version_waits_untouched_for_a_newer_worker(server: redis.Redis,
     assert [old.do_fetch(QUEUE, 5), old.do_fetch(QUEUE, 5)] == [[], []]
     assert taken(server) == set()
     assert queue.standing([task_id]) == {task_id}, "the relay must not send it again"
-    clock.now += PARKED_SECONDS - 1
-    assert new.do_fetch(QUEUE, 5) == [], "not so often that old workers do nothing else"
+    clock.now += DEFER_SECONDS - 1
+    assert new.do_fetch(QUEUE, 5) == [], "not too often"
     clock.now += TIDY_SECONDS + 1
     assert new.do_fetch(QUEUE, 5) == [raw]
     new.do_ack(QUEUE, str(task_id))
@@ -258,16 +256,14 @@ def test_a_newer_version_waits_untouched_for_a_newer_worker(server: redis.Redis,
     assert server.llen(old.rejected_key) == 0
 
 
-def test_a_newer_version_that_only_old_workers_see_is_offered_again_and_again(
-    server: redis.Redis, queue: JobQueue
-) -> None:
+def test_a_newer_version_is_offered_again_until_a_newer_worker_takes_it(server: redis.Redis, queue: JobQueue) -> None:
     task_id, clock = uuid4(), Time()
     brokers = [GuardedBroker(server, clock=clock) for _ in range(2)]
     put(server, forged(str(task_id), version=2), str(task_id))
     for _ in range(20):
-        clock.now += PARKED_SECONDS / 2
+        clock.now += DEFER_SECONDS / 2
         assert [broker.do_fetch(QUEUE, 5) for broker in brokers] == [[], []]
-        assert server.llen(LIST) + server.zcard(brokers[0].parked_key) + len(taken(server)) == 1
+        assert server.llen(LIST) + server.zcard(brokers[0].deferred_key) + len(taken(server)) == 1
     assert queue.standing([task_id]) == {task_id}
 
 
@@ -286,18 +282,18 @@ def test_the_next_version_stops_no_message_of_this_one(url: str, server: redis.R
 # ── What a worker holds ──────────────────────────────────────────────────────────────────────────
 
 
-def test_what_was_fetched_and_never_arrived_goes_back(server: redis.Redis, queue: JobQueue) -> None:
+def test_fetched_messages_that_never_arrived_are_requeued(server: redis.Redis, queue: JobQueue) -> None:
     clock = Time()
     broker = GuardedBroker(server, clock=clock)
     ids = {str(each).encode() for each in send(queue, 3)}
-    assert len(broker._dispatch("fetch")(QUEUE, 3)) == 3  # type: ignore[no-untyped-call] # and the answer is lost
+    assert len(broker._dispatch("fetch")(QUEUE, 3)) == 3  # type: ignore[no-untyped-call] # and the reply is lost
     assert taken(server) == ids
     assert broker.do_fetch(QUEUE, 3) != []
     assert len({json.loads(raw)["message_id"] for raw in broker.do_fetch(QUEUE, 3)}) == 0
     assert taken(server) == ids
 
 
-def test_what_is_in_progress_does_not_go_back(server: redis.Redis, queue: JobQueue) -> None:
+def test_messages_in_progress_are_not_requeued(server: redis.Redis, queue: JobQueue) -> None:
     clock = Time()
     broker = GuardedBroker(server, clock=clock)
     [task_id] = send(queue)
@@ -321,7 +317,9 @@ class Breaking(redis.Redis):
         return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
-def test_what_could_not_be_acknowledged_comes_again(url: str, server: redis.Redis, queue: JobQueue) -> None:
+def test_a_message_that_could_not_be_acknowledged_is_redelivered(
+    url: str, server: redis.Redis, queue: JobQueue
+) -> None:
     clock = Time()
     [task_id] = send(queue)
     with Breaking.from_url(url) as client:
@@ -337,7 +335,7 @@ def test_what_could_not_be_acknowledged_comes_again(url: str, server: redis.Redi
     assert nothing_left(server)
 
 
-def test_who_leaves_gives_back_at_once_what_was_not_begun_and_loses_nothing_of_what_was(
+def test_a_stopping_consumer_requeues_its_messages_and_finishes_those_in_progress(
     url: str, server: redis.Redis, queue: JobQueue
 ) -> None:
     held, others = Handled(hold=True), Handled()
@@ -361,7 +359,7 @@ def test_who_leaves_gives_back_at_once_what_was_not_begun_and_loses_nothing_of_w
     assert nothing_left(server)
 
 
-def test_messages_of_a_worker_that_died_come_back(server: redis.Redis, queue: JobQueue) -> None:
+def test_messages_of_a_dead_worker_are_requeued(server: redis.Redis, queue: JobQueue) -> None:
     dead, alive = GuardedBroker(server), GuardedBroker(server)
     ids = send(queue, 3)
     assert len(dead.do_fetch(QUEUE, 3)) == 3
@@ -378,7 +376,7 @@ def test_messages_of_a_worker_that_died_come_back(server: redis.Redis, queue: Jo
 
 @dataclass
 class Arrivals:
-    """Says how long after it was sent each message was begun."""
+    """Records when each message was begun."""
 
     begun: dict[UUID, float] = field(default_factory=dict)
 
@@ -400,10 +398,10 @@ def test_an_idle_worker_begins_at_once(url: str, server: redis.Redis, queue: Job
             [job_id] = send(queue)
             until(lambda job_id=job_id: job_id in arrivals.begun)  # type: ignore[misc]
             waits.append(arrivals.begun[job_id] - sent)
-    assert statistics.median(waits) < POLL_SECONDS / 5, "no look of its own finds them so soon"
+    assert statistics.median(waits) < POLL_SECONDS / 5, "polling alone would take longer"
 
 
-def test_what_an_idle_worker_gets_no_hint_of_it_finds_by_itself(url: str, server: redis.Redis) -> None:
+def test_an_idle_worker_finds_messages_without_a_hint(url: str, server: redis.Redis) -> None:
     arrivals = Arrivals()
     with consuming(url, arrivals):
         until(waiting_workers(server, 1))
@@ -412,7 +410,7 @@ def test_what_an_idle_worker_gets_no_hint_of_it_finds_by_itself(url: str, server
 
 
 @pytest.mark.parametrize("hints", ["a string", None])
-def test_hints_that_are_none_hold_up_neither_senders_nor_workers(
+def test_invalid_hints_delay_neither_senders_nor_workers(
     url: str, server: redis.Redis, queue: JobQueue, hints: str | None
 ) -> None:
     handled = Handled()
@@ -426,7 +424,7 @@ def test_hints_that_are_none_hold_up_neither_senders_nor_workers(
     assert hints or server.llen(f"{LIST}.hints") <= 1
 
 
-def test_hints_do_not_add_up_while_nobody_waits(server: redis.Redis, queue: JobQueue) -> None:
+def test_hints_do_not_accumulate_while_no_worker_waits(server: redis.Redis, queue: JobQueue) -> None:
     send(queue, 20)
     assert server.llen(f"{LIST}.hints") == 1
 
@@ -446,12 +444,12 @@ def test_one_message_wakes_one_worker(url: str, server: redis.Redis, queue: JobQ
     for number in range(5):
         send(queue)
         until(lambda number=number: woken == list(range(number + 1)))  # type: ignore[misc]
-        assert waiting_workers(server, 4 - number)(), "the others sleep on"
+        assert waiting_workers(server, 4 - number)(), "the others still wait"
     for thread in threads:
         thread.join()
 
 
-def test_who_gives_messages_back_wakes_others(url: str, server: redis.Redis, queue: JobQueue) -> None:
+def test_requeued_messages_wake_other_workers(url: str, server: redis.Redis, queue: JobQueue) -> None:
     arrivals, leaving = Arrivals(), GuardedBroker(server)
     [job_id] = send(queue)
     assert len(leaving.do_fetch(QUEUE, 1)) == 1
@@ -463,7 +461,7 @@ def test_who_gives_messages_back_wakes_others(url: str, server: redis.Redis, que
     assert arrivals.begun[job_id] - given_back < POLL_SECONDS / 2
 
 
-def test_a_worker_whose_hands_were_full_goes_on_at_once(url: str, server: redis.Redis, queue: JobQueue) -> None:
+def test_a_busy_worker_takes_the_next_message_immediately(url: str, server: redis.Redis, queue: JobQueue) -> None:
     arrivals = Arrivals()
     with consuming(url, arrivals, threads=1):
         until(waiting_workers(server, 1))
@@ -474,7 +472,7 @@ def test_a_worker_whose_hands_were_full_goes_on_at_once(url: str, server: redis.
     assert set(arrivals.begun) == set(ids)
 
 
-def test_an_idle_worker_leaves_promptly(url: str, server: redis.Redis) -> None:
+def test_an_idle_worker_stops_promptly(url: str, server: redis.Redis) -> None:
     consumer = Consumer(url, threads=2, handle=Handled())
     consumer.start()
     until(waiting_workers(server, 1))
@@ -485,7 +483,7 @@ def test_an_idle_worker_leaves_promptly(url: str, server: redis.Redis) -> None:
     assert time.monotonic() - began < 4 * POLL_SECONDS
 
 
-def test_a_waiting_worker_outlives_the_loss_of_its_connection(url: str, server: redis.Redis, queue: JobQueue) -> None:
+def test_a_waiting_worker_survives_the_loss_of_its_connection(url: str, server: redis.Redis, queue: JobQueue) -> None:
     handled = Handled()
     with consuming(url, handled):
         until(waiting_workers(server, 1))
@@ -497,16 +495,16 @@ def test_a_waiting_worker_outlives_the_loss_of_its_connection(url: str, server: 
         until(lambda: sorted(handled.done) == sorted(ids) and nothing_left(server))
 
 
-# ── Losing everything ────────────────────────────────────────────────────────────────────────────
+# ── Loss of all data ────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_server_that_was_emptied_is_noticed_once(server: redis.Redis, queue: JobQueue) -> None:
+def test_an_emptied_server_is_detected_once(server: redis.Redis, queue: JobQueue) -> None:
     assert [queue.was_emptied(), queue.was_emptied()] == [True, False]
     server.flushall()
     assert [queue.was_emptied(), queue.was_emptied()] == [True, False]
 
 
-def test_a_consumer_outlives_the_loss_of_everything(url: str, server: redis.Redis, queue: JobQueue) -> None:
+def test_a_consumer_survives_the_loss_of_all_data(url: str, server: redis.Redis, queue: JobQueue) -> None:
     handled = Handled()
     with consuming(url, handled):
         [first] = send(queue)
@@ -517,7 +515,7 @@ def test_a_consumer_outlives_the_loss_of_everything(url: str, server: redis.Redi
         until(lambda: handled.done == [first, second])
 
 
-def test_a_queue_that_is_not_there_is_told_as_such() -> None:
+def test_an_unreachable_queue_is_unavailable() -> None:
     queue = JobQueue("redis://127.0.0.1:1/0", timeout=0.2)
     for ask in (lambda: send(queue), lambda: queue.standing([uuid4()]), queue.was_emptied, queue.ping):
         with pytest.raises(QueueUnavailableError, match="The queue is not available"):
@@ -543,7 +541,7 @@ def queued_rows(quiet: Settings, count: int) -> list[UUID]:
 @contextmanager
 def _connected(quiet: Settings) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     url = quiet.database_url.get_secret_value()
-    with psycopg.connect(url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         yield connection
 
 
@@ -556,7 +554,7 @@ def _no_jobs(quiet: Settings) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_no_jobs")
-async def test_after_a_flush_the_relay_sends_all_again_and_nothing_twice(
+async def test_after_a_flush_the_relay_sends_every_message_again_once(
     *, quiet: Settings, async_database: AsyncDatabase, server: redis.Redis, queue: JobQueue
 ) -> None:
     ids = queued_rows(quiet, 50)

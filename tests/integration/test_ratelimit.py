@@ -1,4 +1,4 @@
-"""Token buckets in a real Redis: exact under concurrency, to the fraction in time, and never in the way."""
+"""Token buckets in a real Redis: exact under concurrency, exact over time, and fast when Redis fails."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from structlog.testing import capture_logs
 from tests.acceptance.running import process_of, wait_for
 
 from pixelflow.contracts.errors import LimiterUnavailableError
-from pixelflow.controlplane.limits.store import MAX_CONNECTIONS, PATIENCE_SECONDS, Quota, TokenBuckets
+from pixelflow.controlplane.limits.store import MAX_CONNECTIONS, TIMEOUT_SECONDS, Quota, TokenBuckets
 from pixelflow.devstack.stack import Stack
 
 HOUR = 3600
-IN_TIME = PATIENCE_SECONDS + 0.5
-"""Seconds; the rest is for a busy machine."""
+IN_TIME = TIMEOUT_SECONDS + 0.5
+"""Seconds, with tolerance for a busy machine."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def owner() -> str:
 
 @contextmanager
 def hanging(stack: Stack) -> Iterator[None]:
-    """Redis takes connections and answers nothing."""
+    """Redis accepts connections and does not answer."""
     valkey = process_of(stack, "valkey")
     os.kill(valkey.pid, signal.SIGSTOP)
     try:
@@ -64,56 +64,54 @@ async def until_it_answers(buckets: TokenBuckets) -> None:
 
 
 @pytest.mark.parametrize(("capacity", "window"), [(60, HOUR), (7, HOUR), (1, HOUR), (61, 86_400)])
-async def test_of_many_at_once_exactly_as_many_pass_as_there_are_tokens(
+async def test_concurrent_requests_get_exactly_the_tokens_that_there_are(
     redis_url: str, owner: str, capacity: int, window: int
 ) -> None:
-    """However the interval divides the window, and whoever asks: each of these has its own connections."""
+    """For any interval, and with several processes: each client has its own connections."""
     quota = Quota(capacity, window)
     async with AsyncExitStack() as opened:
-        several = [await opened.enter_async_context(TokenBuckets(redis_url, patience=10)) for _ in range(4)]
-        takings = await asyncio.gather(*(each.take(owner, quota) for each in several for _ in range(50)))
-    assert sorted(taking.left for taking in takings if taking.taken) == list(range(capacity))
-    assert sum(not taking.taken for taking in takings) == 200 - capacity
-    assert all(0 < taking.next_seconds <= window / capacity for taking in takings)
+        several = [await opened.enter_async_context(TokenBuckets(redis_url, timeout=10)) for _ in range(4)]
+        results = await asyncio.gather(*(each.take(owner, quota) for each in several for _ in range(50)))
+    assert sorted(result.remaining for result in results if result.allowed) == list(range(capacity))
+    assert sum(not result.allowed for result in results) == 200 - capacity
+    assert all(0 < result.refill_seconds <= window / capacity for result in results)
 
 
-async def test_tokens_come_back_to_the_fraction_however_often_somebody_asks(buckets: TokenBuckets, owner: str) -> None:
-    """25 a second, and asked far more often: where each success rounds time down, hardly any would come back."""
+async def test_tokens_refill_exactly_however_often_they_are_taken(buckets: TokenBuckets, owner: str) -> None:
+    """25 per second, taken far more often: if each success rounded time down, hardly any would refill."""
     quota = Quota(50, 2)
     began = time.monotonic()
     passed = 0
     while (elapsed := time.monotonic() - began) < 1.5:
-        passed += (await buckets.take(owner, quota)).taken
+        passed += (await buckets.take(owner, quota)).allowed
     assert passed == pytest.approx(50 + 25 * elapsed, abs=2)
 
 
-async def test_buckets_of_two_owners_are_two(buckets: TokenBuckets, owner: str) -> None:
-    assert (await buckets.take(owner, Quota(1, HOUR))).taken
-    assert not (await buckets.take(owner, Quota(1, HOUR))).taken
-    assert (await buckets.take(owner + "2", Quota(1, HOUR))).taken
+async def test_each_owner_has_a_bucket(buckets: TokenBuckets, owner: str) -> None:
+    assert (await buckets.take(owner, Quota(1, HOUR))).allowed
+    assert not (await buckets.take(owner, Quota(1, HOUR))).allowed
+    assert (await buckets.take(owner + "2", Quota(1, HOUR))).allowed
 
 
-async def test_who_is_refused_is_told_when_to_come_back_and_is_let_in_then(buckets: TokenBuckets, owner: str) -> None:
+async def test_a_rejection_says_when_the_next_request_is_allowed(buckets: TokenBuckets, owner: str) -> None:
     quota = Quota(2, 1)
-    while (taking := await buckets.take(owner, quota)).taken:
+    while (result := await buckets.take(owner, quota)).allowed:
         pass
-    assert 0 < taking.next_seconds <= 0.5
-    await asyncio.sleep(taking.next_seconds)
-    assert (await buckets.take(owner, quota)).taken
+    assert 0 < result.refill_seconds <= 0.5
+    await asyncio.sleep(result.refill_seconds)
+    assert (await buckets.take(owner, quota)).allowed
 
 
 @pytest.mark.parametrize("changed", [Quota(2, HOUR), Quota(60, 60), Quota(2, 60)], ids=str)
-async def test_a_bucket_under_a_new_quota_is_an_empty_one_and_no_debt(
-    buckets: TokenBuckets, owner: str, changed: Quota
-) -> None:
+async def test_an_empty_bucket_under_a_new_quota_has_no_debt(buckets: TokenBuckets, owner: str, changed: Quota) -> None:
     for _ in range(60):
         await buckets.take(owner, Quota(60, HOUR))
-    taking = await buckets.take(owner, changed)
-    assert (taking.taken, taking.left) == (False, 0)
-    assert taking.next_seconds <= changed.window_seconds / changed.capacity
+    result = await buckets.take(owner, changed)
+    assert (result.allowed, result.remaining) == (False, 0)
+    assert result.refill_seconds <= changed.window_seconds / changed.capacity
 
 
-async def test_a_bucket_is_gone_once_it_is_full_and_names_nobody(
+async def test_a_full_bucket_is_deleted_and_its_key_reveals_no_user(
     buckets: TokenBuckets, redis_url: str, owner: str
 ) -> None:
     client = redis.Redis.from_url(redis_url)
@@ -125,7 +123,7 @@ async def test_a_bucket_is_gone_once_it_is_full_and_names_nobody(
     wait_for(lambda: not client.exists(key), 2)
 
 
-async def test_a_redis_that_hangs_costs_one_moment_and_is_then_left_alone(
+async def test_a_hanging_redis_costs_one_timeout_and_then_calls_fail_at_once(
     buckets: TokenBuckets, quiet_stack: Stack, owner: str
 ) -> None:
     await buckets.take(owner, Quota(60, HOUR))
@@ -140,16 +138,14 @@ async def test_a_redis_that_hangs_costs_one_moment_and_is_then_left_alone(
             began = time.monotonic()
             with pytest.raises(LimiterUnavailableError):
                 await buckets.take(owner, Quota(60, HOUR))
-            assert time.monotonic() - began < PATIENCE_SECONDS / 2
+            assert time.monotonic() - began < TIMEOUT_SECONDS / 2
         await until_it_answers(buckets)
-    assert [log["event"] for log in logs] == ["rate limiter away", "rate limiter back"]
-    takings = await asyncio.gather(*(buckets.take(owner, Quota(60, HOUR)) for _ in range(3 * MAX_CONNECTIONS)))
-    assert all(taking.taken for taking in takings), "no connection was lost to those that gave up"
+    assert [log["event"] for log in logs] == ["rate limiter unavailable", "rate limiter available again"]
+    later = await asyncio.gather(*(buckets.take(owner, Quota(60, HOUR)) for _ in range(3 * MAX_CONNECTIONS)))
+    assert all(result.allowed for result in later), "no connection was lost to those that gave up"
 
 
-async def test_while_redis_is_away_one_request_at_a_time_finds_out_whether_it_still_is(
-    quiet_stack: Stack, redis_url: str
-) -> None:
+async def test_while_redis_is_unavailable_one_request_at_a_time_probes_it(quiet_stack: Stack, redis_url: str) -> None:
     now = [0.0]
     async with TokenBuckets(redis_url, pause=1, clock=lambda: now[0]) as buckets:
         with hanging(quiet_stack):
@@ -165,10 +161,10 @@ async def test_while_redis_is_away_one_request_at_a_time_finds_out_whether_it_st
         assert sum(asked) == 1
 
 
-async def test_a_redis_that_is_not_there_is_told_of_once() -> None:
+async def test_an_unreachable_redis_is_logged_once() -> None:
     with capture_logs() as logs:
         async with TokenBuckets("redis://127.0.0.1:1", pause=0) as buckets:
             for _ in range(3):
                 with pytest.raises(LimiterUnavailableError):
                     await buckets.take("anybody", Quota(1, 1))
-    assert [log["event"] for log in logs] == ["rate limiter away"]
+    assert [log["event"] for log in logs] == ["rate limiter unavailable"]

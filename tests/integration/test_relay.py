@@ -1,4 +1,4 @@
-"""The relay: no queued row without its message, whatever becomes of Redis."""
+"""The relay: every queued job gets its message, whatever happens to Redis."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def queue(quiet_stack: Stack, valkey: redis.Redis) -> Iterator[JobQueue]:
 
 
 class Counted:
-    """How often it was called."""
+    """Counts its calls."""
 
     times = 0
 
@@ -50,18 +50,18 @@ def _task_of(connection: Connection, job_id: UUID) -> UUID:
     return task_id
 
 
-async def test_a_row_without_a_message_gets_one(
+async def test_a_job_without_a_message_gets_one(
     connection: Connection, async_database: AsyncDatabase, queue: JobQueue
 ) -> None:
     task = _task_of(connection, put(connection))
     enqueued = Counted()
-    assert await Relay(async_database, queue, enqueued=enqueued).run_once() == 1
+    assert await Relay(async_database, queue, on_enqueued=enqueued).run_once() == 1
     assert queue.standing([task]) == {task}
-    assert await Relay(async_database, queue, enqueued=enqueued).run_once() == 0
+    assert await Relay(async_database, queue, on_enqueued=enqueued).run_once() == 0
     assert enqueued.times == 1
 
 
-async def test_a_message_that_stands_is_not_sent_again(
+async def test_a_message_that_redis_has_is_not_sent_again(
     connection: Connection, async_database: AsyncDatabase, queue: JobQueue, valkey: redis.Redis
 ) -> None:
     put(connection)
@@ -70,7 +70,7 @@ async def test_a_message_that_stands_is_not_sent_again(
     assert valkey.llen("dramatiq:images") == 1
 
 
-async def test_what_redis_lost_is_sent_again(
+async def test_messages_that_redis_lost_are_sent_again(
     connection: Connection, async_database: AsyncDatabase, queue: JobQueue, valkey: redis.Redis
 ) -> None:
     tasks = {_task_of(connection, put(connection)) for _ in range(3)}
@@ -92,7 +92,7 @@ async def test_a_retry_is_sent_when_it_is_due_and_not_before(
     assert await relay.run_once() == 1
 
 
-async def test_without_redis_the_rows_stay_due(
+async def test_while_redis_is_down_the_rows_stay_due(
     connection: Connection, async_database: AsyncDatabase, queue: JobQueue
 ) -> None:
     task = _task_of(connection, put(connection))
@@ -104,7 +104,7 @@ async def test_without_redis_the_rows_stay_due(
     assert queue.standing([task]) == {task}
 
 
-def test_a_queue_that_is_away_is_given_up_soon() -> None:
+def test_sending_to_an_unreachable_queue_fails_quickly() -> None:
     queue = JobQueue(f"redis://{LOOPBACK}:1/0")
     message = ProcessImage(job_id=uuid4(), requested_at=datetime.now(UTC))
     with pytest.raises(QueueUnavailableError):

@@ -1,4 +1,4 @@
-"""The children: bare, bounded, killed when they should be, replaced when they die."""
+"""Transform children: isolation, limits, deadlines, replacement after death."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ def _opened(folder: Path, *, slots: int = 2, limits: ChildLimits = PLENTY) -> It
 
 
 class Work:
-    """Requests, their sources in a sandbox's folder."""
+    """Makes transform jobs whose sources are in a sandbox's folder."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._count = 0
 
     def request(self, source: bytes, *steps: Resize) -> TransformJob:
-        """Everything in place for a transform."""
+        """Write the source and return the job."""
         self._count += 1
         path = self._scratch / f"source-{self._count}"
         path.write_bytes(source)
         return TransformJob(path, steps or (_step(),), PIXELS)
 
     def quick(self) -> TransformJob:
-        """Some milliseconds of work."""
+        """A job of some milliseconds."""
         return self.request(pictures.photo())
 
     def slow(self) -> TransformJob:
-        """Many seconds of work."""
+        """A job of many seconds."""
         return self.request(pictures.photo(), *(_step(f"s{i}", width=4000, format="avif") for i in range(20)))
 
 
@@ -82,22 +82,22 @@ def work(tmp_path: Path) -> Work:
     return Work(tmp_path)
 
 
-def _run(sandbox: Sandbox, request: TransformJob, on_child: Callable[..., None] = lambda _: None) -> Transformed:
-    with _kept(sandbox, request, on_child) as done:
+def _run(sandbox: Sandbox, request: TransformJob, set_cancel_hook: Callable[..., None] = lambda _: None) -> Transformed:
+    with _transformed(sandbox, request, set_cancel_hook) as done:
         return done
 
 
 @contextlib.contextmanager
-def _kept(
-    sandbox: Sandbox, request: TransformJob, on_child: Callable[..., None] = lambda _: None
+def _transformed(
+    sandbox: Sandbox, request: TransformJob, set_cancel_hook: Callable[..., None] = lambda _: None
 ) -> Iterator[Transformed]:
-    """What came of it, its outputs to be read meanwhile."""
-    with sandbox.slot() as transform, contextlib.closing(transform(request, on_child)) as done:
+    """Transform; outputs can be read until the context exits."""
+    with sandbox.slot() as transform, contextlib.closing(transform(request, set_cancel_hook)) as done:
         yield done
 
 
 def _children() -> list[int]:
-    """Our living transform children."""
+    """Process ids of this process's live transform children."""
     return [
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/stat")
@@ -119,30 +119,30 @@ def _parent_and_state(path: Path) -> tuple[int, str] | None:
 def _wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
 
 
-def test_a_transform_is_done_in_a_child(sandbox: Sandbox, work: Work) -> None:
-    with _kept(sandbox, work.quick()) as done:
+def test_a_child_transforms(sandbox: Sandbox, work: Work) -> None:
+    with _transformed(sandbox, work.quick()) as done:
         assert (done.source.width, done.outputs[0].width) == (120, 60)
         assert done.compute_time_ms >= 1
         assert pictures.opened(done.outputs[0].content.read()).size == (60, 40)
 
 
-def test_what_the_child_refuses_is_told_by_its_code(sandbox: Sandbox, work: Work) -> None:
+def test_a_rejection_by_the_child_raises_the_error_of_its_code(sandbox: Sandbox, work: Work) -> None:
     with pytest.raises(UnsupportedFormatError):
         _run(sandbox, work.request(b"Dear Sir or Madam"))
-    assert len(_children()) == 1, "a refusal costs no process"
+    assert len(_children()) == 1, "a rejection must not cost a process"
     assert _run(sandbox, work.quick()).outputs
 
 
-def test_a_child_holds_no_setting_and_no_descriptor_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_child_inherits_no_setting_and_no_descriptor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIXELFLOW_S3_SECRET_ACCESS_KEY", "hush")
     secret = tmp_path / "secret"
     secret.write_text("hush")
-    with secret.open() as ours:
-        os.set_inheritable(ours.fileno(), True)
+    with secret.open() as opened:
+        os.set_inheritable(opened.fileno(), True)
         with _opened(tmp_path):
             (child,) = _children()
             environment = Path(f"/proc/{child}/environ").read_bytes()
@@ -152,9 +152,9 @@ def test_a_child_holds_no_setting_and_no_descriptor_of_ours(monkeypatch: pytest.
                 b"TMPDIR",
                 b"",
             }
-            held = {str(path.readlink()) for path in Path(f"/proc/{child}/fd").iterdir()}
-            assert not any("secret" in name or "socket" in name for name in held)
-            assert len(held) <= 5, held
+            descriptors = {str(path.readlink()) for path in Path(f"/proc/{child}/fd").iterdir()}
+            assert not any("secret" in name or "socket" in name for name in descriptors)
+            assert len(descriptors) <= 5, descriptors
 
 
 def test_a_transform_is_killed_at_its_deadline(tmp_path: Path, work: Work) -> None:
@@ -165,7 +165,7 @@ def test_a_transform_is_killed_at_its_deadline(tmp_path: Path, work: Work) -> No
         assert _run(sandbox, work.quick()).outputs
 
 
-def test_a_child_that_dies_costs_one_transform_and_the_next_one_works(sandbox: Sandbox, work: Work) -> None:
+def test_a_dying_child_fails_its_transform_and_is_replaced(sandbox: Sandbox, work: Work) -> None:
     failures: list[Exception] = []
 
     def transform() -> None:
@@ -185,14 +185,14 @@ def test_a_child_that_dies_costs_one_transform_and_the_next_one_works(sandbox: S
     assert child not in _children()
 
 
-def test_a_child_that_died_between_transforms_costs_nothing(sandbox: Sandbox, work: Work) -> None:
+def test_a_child_that_died_while_idle_fails_no_transform(sandbox: Sandbox, work: Work) -> None:
     (child,) = _children()
     os.kill(child, signal.SIGKILL)
     _wait_for(lambda: not sandbox._idle[0].usable)
     assert _run(sandbox, work.quick()).outputs
 
 
-def test_a_picture_that_needs_too_much_memory_is_told_so(tmp_path: Path, work: Work) -> None:
+def test_exceeding_the_memory_limit_raises_out_of_memory(tmp_path: Path, work: Work) -> None:
     limits = ChildLimits(memory_bytes=400_000_000, seconds=30)
     with _opened(tmp_path, limits=limits) as sandbox:
         steps = [_step("a", width=16_000, height=16_000, fit="fill", format="png", linear=True)]
@@ -202,22 +202,22 @@ def test_a_picture_that_needs_too_much_memory_is_told_so(tmp_path: Path, work: W
         assert _run(sandbox, work.quick()).outputs
 
 
-def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
-    at_work: set[object] = set()
+def test_concurrent_transforms_never_exceed_the_slots(tmp_path: Path, work: Work) -> None:
+    active: set[object] = set()
     most = 0
     lock = threading.Lock()
-    in_pairs = threading.Barrier(2)  # each waits for another one: so two slots are really used at once
+    in_pairs = threading.Barrier(2)  # each transform waits for another one, so that two slots are in use at once
 
     def transform(sandbox: Sandbox, request: TransformJob) -> None:
-        def on_child(kill: Callable[[], None] | None) -> None:
+        def set_cancel_hook(hook: Callable[[], None] | None) -> None:
             nonlocal most
             with lock:
-                (at_work.add if kill else at_work.discard)(threading.get_ident())
-                most = max(most, len(at_work))
-            if kill:
+                (active.add if hook else active.discard)(threading.get_ident())
+                most = max(most, len(active))
+            if hook:
                 in_pairs.wait(20)
 
-        _run(sandbox, request, on_child)
+        _run(sandbox, request, set_cancel_hook)
 
     with _opened(tmp_path, slots=2) as sandbox:
         requests = [work.request(pictures.photo(), _step(width=400, format="avif")) for _ in range(8)]
@@ -231,24 +231,24 @@ def test_never_more_transforms_than_slots(tmp_path: Path, work: Work) -> None:
 
 
 def test_an_interrupted_lease_kills_the_child(sandbox: Sandbox, work: Work) -> None:
-    held = ActiveLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # no job is looked at
+    lease = ActiveLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # the job is not used
     request = work.slow()
-    timer = threading.Timer(0.3, lambda: held.interrupt(LeaseLostError()))
+    timer = threading.Timer(0.3, lambda: lease.interrupt(LeaseLostError()))
     timer.start()
     began = time.monotonic()
     with pytest.raises(TransformCrashedError):
-        _run(sandbox, request, held.on_child)
+        _run(sandbox, request, lease.set_cancel_hook)
     assert time.monotonic() - began < 5
     with pytest.raises(LeaseLostError):
-        held.check()
+        lease.check()
     assert _run(sandbox, work.quick()).outputs
 
 
-def test_a_lease_that_was_lost_before_the_transform_kills_it_at_once(sandbox: Sandbox, work: Work) -> None:
-    held = ActiveLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # no job is looked at
-    held.interrupt(LeaseLostError())
+def test_a_lease_lost_before_the_transform_kills_the_child_at_once(sandbox: Sandbox, work: Work) -> None:
+    lease = ActiveLease(Lease(job_id=None, token=1), until=0)  # type: ignore[arg-type]  # the job is not used
+    lease.interrupt(LeaseLostError())
     with pytest.raises(TransformCrashedError):
-        _run(sandbox, work.slow(), held.on_child)
+        _run(sandbox, work.slow(), lease.set_cancel_hook)
 
 
 PARENT = """
@@ -263,22 +263,22 @@ time.sleep(60)
 """
 
 
-def test_children_die_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+def test_children_die_with_a_killed_worker(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         child = Path(f"/proc/{parent.stdout.readline().strip()}/stat")
-        living = _parent_and_state(child)
+        parent_and_state = _parent_and_state(child)
         parent.kill()
-        assert living is not None
-        assert living[0] == parent.pid
+        assert parent_and_state is not None
+        assert parent_and_state[0] == parent.pid
         _wait_for(lambda: (_parent_and_state(child) or (0, "Z"))[1] in "ZX", 2)
 
 
-def test_every_thread_of_a_child_is_confined_also_those_of_libraries(sandbox: Sandbox, work: Work) -> None:
+def test_every_thread_of_a_child_is_confined_including_library_threads(sandbox: Sandbox, work: Work) -> None:
     _run(sandbox, work.quick())
     (child,) = _children()
     tasks = [dict(_status(path)) for path in Path(f"/proc/{child}/task").glob("*/status")]
-    assert len(tasks) > 1, "libvips has threads of its own"
+    assert len(tasks) > 1, "libvips starts threads"
     assert {(task["Seccomp"], task["NoNewPrivs"]) for task in tasks} == {("2", "1")}
     assert all(int(task["CapEff"], 16) & ~0b110 == 0 for task in tasks)
 
@@ -289,41 +289,43 @@ def _status(path: Path) -> Iterator[tuple[str, str]]:
         yield name, value.strip()
 
 
-LIAR = """
+COMPROMISED_CHILD = """
 import json, os, sys
 print("ready", flush=True)
 for line in sys.stdin:
     request = json.loads(line)
     folder = request["directory"]
-    {deceit}
+    {action}
     source = {{"format": "jpeg", "width": 120, "height": 80}}
-    print(json.dumps({{"kind": "rendered", "source": source, "outputs": [{answer}]}}), flush=True)
+    print(json.dumps({{"kind": "rendered", "source": source, "outputs": [{reply}]}}), flush=True)
 """
 SMALL = '{"step_id": "small", "format": "jpeg", "width": 60, "height": 40}'
 
 
 @pytest.mark.parametrize(
-    ("deceit", "answer"),
+    ("action", "reply"),
     [
         pytest.param("pass", "", id="no output"),
-        pytest.param("pass", SMALL, id="an output that is not there"),
-        pytest.param("open(folder + '/evil.jpg', 'w').write('x')", SMALL.replace("small", "evil"), id="a foreign step"),
-        pytest.param("open(folder + '/small.jpg', 'w').write('x')", f"{SMALL}, {SMALL}", id="an output twice"),
-        pytest.param("os.symlink('/etc/passwd', folder + '/small.jpg')", SMALL, id="a link in place of an output"),
-        pytest.param("os.mkfifo(folder + '/small.jpg')", SMALL, id="a pipe in place of an output"),
-        pytest.param("os.mkdir(folder + '/small.jpg')", SMALL, id="a folder in place of an output"),
+        pytest.param("pass", SMALL, id="a missing output"),
         pytest.param(
-            "os.rename(folder, folder + 'x'); os.symlink('/etc', folder)", SMALL, id="a link in place of the folder"
+            "open(folder + '/evil.jpg', 'w').write('x')", SMALL.replace("small", "evil"), id="an unknown step"
+        ),
+        pytest.param("open(folder + '/small.jpg', 'w').write('x')", f"{SMALL}, {SMALL}", id="an output twice"),
+        pytest.param("os.symlink('/etc/passwd', folder + '/small.jpg')", SMALL, id="a symbolic link as output"),
+        pytest.param("os.mkfifo(folder + '/small.jpg')", SMALL, id="a pipe as output"),
+        pytest.param("os.mkdir(folder + '/small.jpg')", SMALL, id="a folder as output"),
+        pytest.param(
+            "os.rename(folder, folder + 'x'); os.symlink('/etc', folder)", SMALL, id="a symbolic link as folder"
         ),
         pytest.param(
             "open(folder + '/small.jpg', 'w').write('x')", SMALL.replace("60", "99999999"), id="an impossible size"
         ),
     ],
 )
-def test_a_child_that_lies_fails_the_transform_and_is_not_asked_again(deceit: str, answer: str, tmp_path: Path) -> None:
-    liar = tmp_path / "liar.py"
-    liar.write_text(LIAR.format(deceit=deceit, answer=answer))
-    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path, program=(str(liar),))
+def test_a_false_reply_fails_the_transform_and_ends_the_child(action: str, reply: str, tmp_path: Path) -> None:
+    program = tmp_path / "child.py"
+    program.write_text(COMPROMISED_CHILD.format(action=action, reply=reply))
+    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path, program=(str(program),))
     sandbox.start()
     with pytest.raises(TransformCrashedError):
         _run(sandbox, Work(tmp_path).quick())
@@ -331,14 +333,14 @@ def test_a_child_that_lies_fails_the_transform_and_is_not_asked_again(deceit: st
     sandbox.close()
 
 
-def test_outputs_that_are_too_many_bytes_together_are_refused(tmp_path: Path, work: Work) -> None:
+def test_outputs_over_the_byte_limit_are_rejected(tmp_path: Path, work: Work) -> None:
     request = work.quick()
-    little = TransformLimits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=100)
+    limits = TransformLimits(max_source_pixels=10**9, max_output_pixels=10**9, max_output_bytes=100)
     with _opened(tmp_path) as sandbox, pytest.raises(OutputTooLargeError):
-        _run(sandbox, TransformJob(request.source, request.steps, little))
+        _run(sandbox, TransformJob(request.source, request.steps, limits))
 
 
-def test_sources_lie_beside_the_children_s_folders_and_nothing_is_left_in_these(sandbox: Sandbox, work: Work) -> None:
+def test_the_source_is_moved_and_the_child_s_folder_is_empty_after_the_transform(sandbox: Sandbox, work: Work) -> None:
     request = work.quick()
     (child,) = Path(sandbox._scratch).glob("child-*")
     assert request.source.parent == child.parent
@@ -348,34 +350,33 @@ def test_sources_lie_beside_the_children_s_folders_and_nothing_is_left_in_these(
 
 
 @pytest.mark.parametrize(
-    "mess",
+    ("leftover", "reused"),
     [
-        pytest.param("open(folder + '/more', 'w')", id="no mess: a file among the outputs is removed"),
-        pytest.param("os.mkdir(folder + '/more')", id="a folder among the outputs"),
-        pytest.param("open(folder + 'x', 'w')", id="a file beside them"),
+        pytest.param("open(folder + '/more', 'w')", True, id="a file in the outputs folder, which is removed"),
+        pytest.param("os.mkdir(folder + '/more')", False, id="a folder in the outputs folder"),
+        pytest.param("open(folder + 'x', 'w')", False, id="a file beside the outputs folder"),
         pytest.param(
             "os.mkdir(folder + 'x'); os.rename(folder, folder + 'x/in'); os.rename(folder + 'x', folder)",
-            id="another folder of that name",
+            False,
+            id="a replaced outputs folder",
         ),
     ],
 )
-def test_a_child_that_leaves_something_behind_is_not_asked_again(
-    mess: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    liar = tmp_path / "liar.py"
+def test_a_child_is_reused_only_if_its_folder_can_be_emptied(leftover: str, reused: bool, tmp_path: Path) -> None:
+    program = tmp_path / "child.py"
     make = "open(folder + '/small.jpg', 'w').write('x')"
-    liar.write_text(LIAR.format(deceit=f"{make}; {mess}", answer=SMALL))
-    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path, program=(str(liar),))
+    program.write_text(COMPROMISED_CHILD.format(action=f"{make}; {leftover}", reply=SMALL))
+    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path, program=(str(program),))
     sandbox.start()
-    with _kept(sandbox, Work(tmp_path).quick()) as done:
+    with _transformed(sandbox, Work(tmp_path).quick()) as done:
         assert done.outputs[0].content.read() == b"x"
-    assert len(sandbox._idle) == ("no mess" in request.node.name)
+    assert len(sandbox._idle) == int(reused)
     sandbox.close()
-    assert [path for path in tmp_path.iterdir() if path != liar] == []
+    assert [path for path in tmp_path.iterdir() if path != program] == []
 
 
-def test_a_large_output_is_copied_to_a_file_without_a_name(sandbox: Sandbox, work: Work) -> None:
-    with _kept(sandbox, work.request(pictures.noise(800, 800), _step(width=800, format="png"))) as done:
+def test_a_large_output_is_copied_to_an_unnamed_file(sandbox: Sandbox, work: Work) -> None:
+    with _transformed(sandbox, work.request(pictures.noise(800, 800), _step(width=800, format="png"))) as done:
         (output,) = done.outputs
         assert output.bytes > 1024 * 1024
         assert output.content.fileno() >= 0

@@ -1,4 +1,4 @@
-"""Settings: a process that is configured wrongly says so in one sentence per setting, and tells no secret."""
+"""A process with invalid settings reports one message per setting, without secrets."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def _complaint() -> str:
+def _error_message() -> str:
     with pytest.raises(SettingsError) as raised:
         load()
     assert SECRET not in str(raised.value)
     return str(raised.value)
 
 
-def test_what_has_no_default_is_enough() -> None:
+def test_the_required_settings_are_sufficient() -> None:
     settings = load()
     assert settings.public_endpoint_url == settings.s3_endpoint_url == "http://s3:9000"
     assert SECRET not in repr(settings) + str(settings)
@@ -83,14 +83,14 @@ def test_what_has_no_default_is_enough() -> None:
 @pytest.mark.parametrize("name", VALID)
 def test_each_missing_setting_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.delenv(name)
-    assert _complaint().startswith(f"{name} is not set. It is: ")
-    assert _complaint().count("\n") == 0
+    assert _error_message().startswith(f"{name} is not set. Description: ")
+    assert _error_message().count("\n") == 0
 
 
 def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch) -> None:
     for name in VALID:
         environment.delenv(name)
-    assert [line.partition(" ")[0] for line in _complaint().splitlines()] == list(VALID)
+    assert [line.partition(" ")[0] for line in _error_message().splitlines()] == list(VALID)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch)
         ("PIXELFLOW_LOG_LEVEL", "loud"),
     ],
 )
-def test_each_wrong_setting_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_each_invalid_setting_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
-    assert _complaint().startswith(f"{name} is wrong: ")
-    assert _complaint().count("\n") == 0
+    assert _error_message().startswith(f"{name} is not valid: ")
+    assert _error_message().count("\n") == 0
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_each_wrong_setting_is_named(environment: pytest.MonkeyPatch, name: str,
         ("PIXELFLOW_S3_ENDPOINT_URL", "https://gateway.example/s3"),
     ],
 )
-def test_each_way_to_write_a_url_is_taken(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_each_valid_form_of_a_url_is_accepted_unchanged(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     kept = getattr(load(), name.removeprefix("PIXELFLOW_").lower())
     assert (kept if isinstance(kept, str) else kept.get_secret_value()) == value
 
 
 @pytest.mark.parametrize("url", [f"postgresql://user:{SECRET}%zz@db/pixelflow", f"postgresql://user:{SECRET}@db:x/p"])
-def test_migrating_by_a_url_that_cant_be_read_does_not_show_it(url: str) -> None:
+def test_migrating_with_an_invalid_url_does_not_show_it(url: str) -> None:
     with pytest.raises(StoreUnavailableError) as raised:
         migrate(url)
     assert SECRET not in "".join(traceback.format_exception(raised.value))
@@ -163,35 +163,35 @@ def test_migrating_by_a_url_that_cant_be_read_does_not_show_it(url: str) -> None
 def test_more_transforms_than_threads_are_refused(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PIXELFLOW_WORKER_CONCURRENCY", "2")
     environment.setenv("PIXELFLOW_WORKER_MAX_ACTIVE_JOBS", "3")
-    assert "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS" in _complaint()
+    assert "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS" in _error_message()
 
 
-def test_local_roots_are_told_with_their_links_followed(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_symlinks_in_local_roots_are_resolved(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     environment.setenv("PIXELFLOW_LOCAL_ROOTS", f"{tmp_path}/link:{tmp_path}")
     assert load().local_roots == (tmp_path / "real", tmp_path)
 
 
-def test_networks_are_told_by_commas(environment: pytest.MonkeyPatch) -> None:
+def test_trusted_proxies_are_separated_by_commas(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PIXELFLOW_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8,192.0.2.7")
     assert list(map(str, load().trusted_proxies)) == ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]
 
 
-def test_requests_are_limited_unless_an_operator_says_otherwise(environment: pytest.MonkeyPatch) -> None:
+def test_requests_are_rate_limited_by_default(environment: pytest.MonkeyPatch) -> None:
     assert load().rate_limit_enabled
     environment.setenv("PIXELFLOW_RATE_LIMIT_ENABLED", "false")
     assert not load().rate_limit_enabled
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "controller"])
-def test_no_process_starts_on_wrong_settings(environment: pytest.MonkeyPatch, role: str) -> None:
+def test_no_process_starts_with_invalid_settings(environment: pytest.MonkeyPatch, role: str) -> None:
     environment.delenv("PIXELFLOW_S3_BUCKET")
     environment.setenv("PIXELFLOW_DATABASE_URL", f"mysql://user:{SECRET}@db/pixelflow")
     ended = subprocess.run([*PIXELFLOW, role], capture_output=True, text=True, timeout=20, check=False)
-    told = ended.stdout + ended.stderr
+    output = ended.stdout + ended.stderr
     assert ended.returncode not in {0, -6}
-    assert "PIXELFLOW_S3_BUCKET is not set" in told
-    assert "PIXELFLOW_DATABASE_URL is wrong" in told
-    assert "Traceback" not in told
-    assert SECRET not in told
+    assert "PIXELFLOW_S3_BUCKET is not set" in output
+    assert "PIXELFLOW_DATABASE_URL is not valid" in output
+    assert "Traceback" not in output
+    assert SECRET not in output

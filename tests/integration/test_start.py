@@ -1,4 +1,4 @@
-"""Starting a job: what is told, and in which order, whether or not storage answers."""
+"""Starting a job: its errors and their order, with object storage up and down."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.settings import Settings
 
 
-@pytest.fixture(params=["answers", "away"])
+@pytest.fixture(params=["up", "down"])
 def storage(request: pytest.FixtureRequest, quiet: Settings) -> Settings:
-    """Where storage is, and where nothing listens."""
-    if request.param == "answers":
+    """Settings of a storage that answers, and of one that does not."""
+    if request.param == "up":
         return quiet
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
@@ -51,9 +51,9 @@ def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabas
 
 
 def _uploaded(quiet: Settings) -> UUID:
-    """The id of a job whose source is there."""
+    """Upload a source; returns the ID of its job."""
     job_id = new_id()
-    obstore.put(ObjectStorage(quiet)._moved, source_key(job_id), b"source")
+    obstore.put(ObjectStorage(quiet)._transfer_store, source_key(job_id), b"source")
     return job_id
 
 
@@ -61,7 +61,7 @@ async def _start(jobs: JobService, job_id: UUID, user_id: str = "user") -> UUID:
     return (await jobs.start(user_id, job_id, traceparent=None)).task_id
 
 
-async def test_a_job_that_is_on_its_way_is_told_again(jobs: JobService, connection: Connection) -> None:
+async def test_starting_a_queued_job_returns_the_same_task(jobs: JobService, connection: Connection) -> None:
     task_id = uuid4()
     job_id = put(connection, "queued", task_id=task_id, queued_at="2001-01-01")
     assert await _start(jobs, job_id) == task_id
@@ -69,7 +69,7 @@ async def test_a_job_that_is_on_its_way_is_told_again(jobs: JobService, connecti
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])
-async def test_a_job_that_is_over_stays_so(
+async def test_a_finished_job_is_not_started(
     jobs: JobService, connection: Connection, quiet: Settings, status: str
 ) -> None:
     job_id = _uploaded(quiet)
@@ -79,40 +79,40 @@ async def test_a_job_that_is_over_stays_so(
     assert row_of(connection, job_id)["status"] == status
 
 
-@pytest.mark.parametrize("is_anothers", [True, False], ids=["another's", "nobody's"])
+@pytest.mark.parametrize("is_another_users", [True, False], ids=["another user's", "missing"])
 @pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "not uploaded"])
-async def test_anothers_job_is_as_unknown_as_nobodys(
-    jobs: JobService, connection: Connection, quiet: Settings, is_anothers: bool, is_uploaded: bool
+async def test_another_users_job_gives_the_same_error_as_a_missing_one(
+    jobs: JobService, connection: Connection, quiet: Settings, is_another_users: bool, is_uploaded: bool
 ) -> None:
     job_id = _uploaded(quiet) if is_uploaded else new_id()
-    if is_anothers:
+    if is_another_users:
         put(connection, "created", job_id=job_id, source_key=source_key(job_id))
     with pytest.raises(NotFoundError, match=r"^You have no job of that id$"):
         await _start(jobs, job_id, "another")
 
 
-async def test_a_source_that_has_expired_is_missing_even_if_it_is_still_there(
+async def test_an_expired_source_is_missing_even_while_its_object_exists(
     jobs: JobService, connection: Connection, quiet: Settings
 ) -> None:
     job_id = _uploaded(quiet)
     put(connection, "canceled", job_id=job_id, source_key=source_key(job_id), source_expired_at="2001-01-01")
-    with pytest.raises(SourceMissingError, match="was kept for its time"):
+    with pytest.raises(SourceMissingError, match="has expired"):
         await jobs.retry("user", job_id, traceparent=None)
 
 
-@pytest.mark.parametrize("storage", ["away"], indirect=True)
-async def test_no_job_is_started_without_having_seen_its_source(jobs: JobService, connection: Connection) -> None:
+@pytest.mark.parametrize("storage", ["down"], indirect=True)
+async def test_no_job_is_started_while_storage_is_down(jobs: JobService, connection: Connection) -> None:
     job_id = put(connection, "created")
     with pytest.raises(ObjectsUnavailableError):
         await _start(jobs, job_id)
     assert row_of(connection, job_id)["status"] == "created"
 
 
-@pytest.mark.parametrize("storage", ["answers"], indirect=True)
-async def test_what_is_looked_at_is_what_the_job_is_started_with(
+@pytest.mark.parametrize("storage", ["up"], indirect=True)
+async def test_the_object_that_was_checked_is_the_source_of_the_job(
     jobs: JobService, connection: Connection, quiet: Settings
 ) -> None:
-    """An object where another kind of job would have its source starts none that has it elsewhere."""
+    """An object under the default key does not start a job whose source has another key."""
     job_id = put(connection, "created", job_id=_uploaded(quiet), source_key="uploads/elsewhere/source")
     with pytest.raises(SourceMissingError):
         await _start(jobs, job_id)

@@ -1,4 +1,4 @@
-"""The laws of a job's life hold after every step, in whatever order its owner, workers and controllers act."""
+"""Invariants of a job hold after every step, in any order of actions of its owner, workers and controllers."""
 
 from __future__ import annotations
 
@@ -39,9 +39,8 @@ from pixelflow.contracts.errors import PixelflowError, SourceMissingError
 from pixelflow.contracts.jobs import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.service import JobService
-from pixelflow.controlplane.retention.expirer import Expirer
+from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.controlplane.retention.remover import Remover
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 from pixelflow.devstack.stack import Stack
@@ -49,7 +48,7 @@ from pixelflow.settings import Settings
 
 MAX_ATTEMPTS = 2
 LEASE = timedelta(hours=1)
-"""No lease of the test runs out by itself."""
+"""Longer than the test: no lease expires by itself."""
 EXAMPLES, STEPS = 60, 40
 MAX_LIVING = 2
 """Few jobs, so that much happens to each."""
@@ -87,7 +86,7 @@ def _fail(connection: Connection, lease: Lease) -> bool:
 
 def _hand_back(connection: Connection, lease: Lease, *, seconds: float = 0, counted: bool = False) -> bool:
     delay = timedelta(seconds=seconds)
-    return worker_store.hand_back(connection, lease, delay=delay, counted=counted, error=None, stages={})
+    return worker_store.release(connection, lease, delay=delay, counted=counted, error=None, stages={})
 
 
 WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
@@ -101,21 +100,21 @@ WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
 
 @dataclass
 class World:
-    """The real parts that the machine moves, shared by its examples."""
+    """The real services, shared by all examples."""
 
     jobs: JobService
     control: AsyncDatabase
     workers: Database
     eye: psycopg.Connection[dict[str, Any]]
     objects: ObjectStorage
-    expirer: Expirer
-    remover: Remover
+    rows: RowCollector
+    files: FileCollector
     run: Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """Servers of its own: nobody else's worker or controller may touch these jobs."""
+    """Servers of its own: no other worker or controller may touch these jobs."""
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
     home.chmod(0o755)
     try:
@@ -132,11 +131,13 @@ def _assembled(stack: Stack) -> Iterator[World]:
     configured = Settings.model_validate({**values, "retention_source_days": 1, "max_attempts": MAX_ATTEMPTS})
     url = configured.database_url.get_secret_value()
     queue = JobQueue(configured.redis_url.get_secret_value())
-    control = AsyncDatabase(url, max_connections=2, application="test", reach=EVERYONE)
+    control = AsyncDatabase(url, max_connections=2, application="test", scope=EVERYONE)
     with (
         asyncio.Runner() as runner,
         Database(url, max_connections=1, application="test") as workers,
-        psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c pixelflow.reach=everyone") as eye,
+        psycopg.connect(
+            url, autocommit=True, row_factory=dict_row, options="-c pixelflow.tenant_scope=everyone"
+        ) as eye,
     ):
         runner.run(control.__aenter__())
         objects, local_files = ObjectStorage(configured), LocalFiles(())
@@ -148,15 +149,16 @@ def _assembled(stack: Stack) -> Iterator[World]:
             local_files=local_files,
             new_id=new_id,
         )
-        expirer = Expirer(control, RetentionPeriods.of(configured))
-        yield World(jobs, control, workers, eye, objects, expirer, Remover(control, objects, local_files), runner.run)
+        rows = RowCollector(control, RetentionPeriods.of(configured))
+        files = FileCollector(control, objects, local_files, upload_grace=configured.upload_grace)
+        yield World(jobs, control, workers, eye, objects, rows, files, runner.run)
         runner.run(control.__aexit__(None, None, None))
         queue.close()
 
 
 @dataclass
 class Snapshot:
-    """All that the tables hold of the jobs of one example."""
+    """All rows of the jobs of one example."""
 
     jobs: dict[UUID, dict[str, Any]]
     attempts: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
@@ -170,7 +172,7 @@ def _any(*wanted: JobStatus) -> Callable[[Callable[..., None]], Callable[..., No
 
 
 class Life(RuleBasedStateMachine):
-    """Owner, workers and controllers of a few jobs, each doing what they like."""
+    """The owner, workers and controllers of a few jobs, in any order of actions."""
 
     world: World
 
@@ -191,11 +193,11 @@ class Life(RuleBasedStateMachine):
         return [job_id for job_id, row in rows if row["status"] in wanted and row["erased_at"] is None]
 
     def current_leases(self) -> list[Lease]:
-        """Those under which a worker may write."""
+        """Leases under which a worker may write."""
         return [lease for lease in self.leases if self.is_current(lease)]
 
     def stale_leases(self) -> list[Lease]:
-        """Those that were lost, handed back or are over; first those of jobs that somebody else works on now."""
+        """Leases that were lost, released or ended; those of jobs with another active lease first."""
         stale = [lease for lease in reversed(self.leases) if not self.is_current(lease)]
         return sorted(stale, key=lambda lease: self.before.jobs[lease.job_id]["status"] != "processing")[:CHOICES]
 
@@ -206,17 +208,17 @@ class Life(RuleBasedStateMachine):
     # ── Its owner ────────────────────────────────────────────────────────────────────────────────
 
     @precondition(lambda self: len(self.jobs_in(*JobStatus)) < MAX_LIVING)
-    @rule(heard=st.booleans(), started=st.booleans())
-    def create(self, heard: bool, started: bool) -> None:
+    @rule(has_webhook=st.booleans(), started=st.booleans())
+    def create(self, has_webhook: bool, started: bool) -> None:
         job_id = new_id()
         request = CreateJobRequest.model_validate(
             {
-                "webhook_url": "https://client.example/hook" if heard else None,
+                "webhook_url": "https://client.example/hook" if has_webhook else None,
                 "pipeline": [{"id": "thumb", "action": "resize", "width": 10}],
             }
         )
         self.world.run(self.world.jobs.create(self.user_id, request, job_id=job_id))
-        obstore.put(self.world.objects._moved, source_key(job_id), b"what a worker would read")
+        obstore.put(self.world.objects._transfer_store, source_key(job_id), b"what a worker would read")
         if started:
             self.world.run(self.world.jobs.start(self.user_id, job_id, traceparent=None))
 
@@ -247,7 +249,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.before.jobs)
     @rule(which=CHOICE, what=st.sampled_from(["start", "retry", "cancel"]))
     def ask_out_of_turn(self, which: int, what: str) -> None:
-        """That a use case refuses, or changes nothing, is as good an answer as any."""
+        """A use case may raise or change nothing."""
         job_id = _pick(self.jobs_in(*FINISHED) or self.newest_first(), which)
         extra = {} if what == "cancel" else {"traceparent": None}
         with suppress(PixelflowError):
@@ -305,7 +307,7 @@ class Life(RuleBasedStateMachine):
     @_any(JobStatus.PROCESSING)
     @rule(which=CHOICE, rescued=st.booleans())
     def lease_runs_out(self, which: int, rescued: bool) -> None:
-        """The next rescue finds it; or the worker writes before."""
+        """The reaper finds it next, or the worker writes before."""
         statement = "UPDATE jobs SET lease_until = now() - interval '1 s' WHERE job_id = %s"
         self.world.eye.execute(statement, (_pick(self.jobs_in(JobStatus.PROCESSING), which),))
         if rescued:
@@ -337,13 +339,13 @@ class Life(RuleBasedStateMachine):
     def sources_expire(self) -> None:
         statement = "UPDATE jobs SET finished_at = finished_at - interval '2 days' WHERE user_id = %s"
         self.world.eye.execute(statement, (self.user_id,))
-        self.world.run(self.world.expirer.run_once())
+        self.world.run(self.world.rows.run_once())
 
     @precondition(lambda self: self.before.jobs)
     @rule()
-    def expired_files_are_removed(self) -> None:
-        self.world.eye.execute("UPDATE removals SET due_at = now()")
-        self.world.run(self.world.remover.run_once())
+    def expired_files_are_deleted(self) -> None:
+        self.world.eye.execute("UPDATE pending_deletions SET due_at = now() WHERE kind <> 'job'")
+        self.world.run(self.world.files.run_once())
         for job_id in self.jobs_in(*UNFINISHED):
             assert self.world.run(self.world.objects.size_of(source_key(job_id))), "it may be needed"
 
@@ -412,7 +414,7 @@ def _check_attempts(row: dict[str, Any], tried: list[dict[str, Any]]) -> None:
 
 
 def _check_events(row: dict[str, Any], events: list[dict[str, Any]]) -> None:
-    """One per run that ended, of the type of its end, to nobody but those who asked."""
+    """One event per finished run, of the type of its status, if the job has a webhook."""
     if row["erased_at"] is not None or row["webhook_url"] is None:
         assert not events
         return
@@ -424,7 +426,7 @@ def _check_events(row: dict[str, Any], events: list[dict[str, Any]]) -> None:
         assert by_run[row["run"]] == EVENT_TYPES[row["status"]]
 
 
-def test_the_laws_of_a_jobs_life_hold_in_whatever_order_things_happen(world: World) -> None:
+def test_the_invariants_of_a_job_hold_in_any_order_of_actions(world: World) -> None:
     Life.world = world
     run_state_machine_as_test(
         Life,

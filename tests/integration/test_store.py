@@ -1,4 +1,4 @@
-"""What moves a job's row, and what can't: claims, fences, rescues. On a real Postgres."""
+"""The SQL that moves jobs: claims, fencing and reaping, on a real Postgres."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def _fail(connection: Connection, lease: Lease) -> bool:
     return worker_store.fail(connection, lease, error=ERROR, stages={"fetch": 1})
 
 
-def _hand_back(connection: Connection, lease: Lease, *, counted: bool = True) -> bool:
-    return worker_store.hand_back(
+def _release(connection: Connection, lease: Lease, *, counted: bool = True) -> bool:
+    return worker_store.release(
         connection, lease, delay=timedelta(seconds=60), counted=counted, error=ERROR, stages={"fetch": 1}
     )
 
@@ -51,7 +51,7 @@ def _renew(connection: Connection, lease: Lease) -> bool:
 WRITES: dict[str, Callable[[Connection, Lease], bool]] = {
     "succeed": _succeed,
     "fail": _fail,
-    "hand_back": _hand_back,
+    "release": _release,
     "renew": _renew,
 }
 by_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -80,18 +80,18 @@ def test_a_job_is_not_claimed_before_it_is_due(connection: Connection) -> None:
     assert _claim(connection, put(connection, due_in=60)) is None
 
 
-def test_nothing_is_claimed_where_there_is_no_job(connection: Connection) -> None:
+def test_a_job_that_does_not_exist_is_not_claimed(connection: Connection) -> None:
     assert _claim(connection, uuid4()) is None
 
 
-def test_of_two_claims_at_once_one_gets_the_job(connection: Connection, database_url: str) -> None:
+def test_of_two_concurrent_claims_one_succeeds(connection: Connection, database_url: str) -> None:
     job_id = put(connection)
     with psycopg.connect(database_url, row_factory=dict_row, options=FOR_ALL_USERS) as first:
         winner = _claim(first, job_id)  # not committed yet
         with psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS) as second:
             second.execute("SET statement_timeout = 100")
             with pytest.raises(psycopg.errors.QueryCanceled):
-                _claim(second, job_id)  # waits for the first to make up its mind
+                _claim(second, job_id)  # waits for the first to commit
             first.commit()
             assert _claim(second, job_id) is None
     assert winner
@@ -101,7 +101,7 @@ def test_of_two_claims_at_once_one_gets_the_job(connection: Connection, database
 @by_write
 def test_a_stale_lease_writes_nothing(connection: Connection, write: Callable[[Connection, Lease], bool]) -> None:
     job = claimed(connection)
-    assert _hand_back(connection, job.lease)
+    assert _release(connection, job.lease)
     connection.execute("UPDATE jobs SET run_at = now()")
     assert _claim(connection, job.job_id)
     before = row_of(connection, job.job_id), rows(connection, "attempts", job.job_id)
@@ -134,7 +134,7 @@ def test_success_is_all_or_nothing(connection: Connection) -> None:
     assert rows(connection, "usage_logs", job.job_id) == []
 
 
-def test_failure_keeps_the_reason(connection: Connection) -> None:
+def test_failure_stores_the_error(connection: Connection) -> None:
     job = claimed(connection)
     assert _fail(connection, job.lease)
     row = row_of(connection, job.job_id)
@@ -148,7 +148,7 @@ def test_a_job_handed_back_is_due_later_and_needs_a_new_message(
 ) -> None:
     job = claimed(connection, relayed_at="now")
     before = row_of(connection, job.job_id)
-    assert _hand_back(connection, job.lease, counted=counted)
+    assert _release(connection, job.lease, counted=counted)
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["relayed_at"]) == ("queued", attempts_left_in_row, None)
     assert row["task_id"] != before["task_id"]
@@ -160,8 +160,8 @@ async def test_an_expired_lease_goes_back_to_the_queue(
 ) -> None:
     expired, held = claimed(connection), claimed(connection)
     expire(connection, expired.job_id)
-    rescued = await transitions.reap_expired(async_connection, limit=10, exhausted="used up")
-    assert [(row.job_id, row.status) for row in rescued] == [(expired.job_id, "queued")]
+    reaped = await transitions.reap_expired(async_connection, limit=10, exhausted="exhausted")
+    assert [(row.job_id, row.status) for row in reaped] == [(expired.job_id, "queued")]
     assert row_of(connection, held.job_id)["status"] == "processing"
     (lost,) = rows(connection, "attempts", expired.job_id)
     assert lost["outcome"] == "lost"
@@ -171,15 +171,13 @@ async def test_an_expired_lease_goes_back_to_the_queue(
     assert not _succeed(connection, expired.lease)
 
 
-async def test_a_job_whose_attempts_are_used_up_fails(
-    connection: Connection, async_connection: AsyncConnection
-) -> None:
+async def test_a_job_without_attempts_left_fails(connection: Connection, async_connection: AsyncConnection) -> None:
     job = claimed(connection, max_attempts=1)
     expire(connection, job.job_id)
-    rescued = await transitions.reap_expired(async_connection, limit=10, exhausted="used up")
-    assert [row.status for row in rescued] == ["failed"]
+    reaped = await transitions.reap_expired(async_connection, limit=10, exhausted="exhausted")
+    assert [row.status for row in reaped] == ["failed"]
     row = row_of(connection, job.job_id)
-    assert (row["error"]["code"], row["error"]["message"]) == ("attempts_exhausted", "used up")
+    assert (row["error"]["code"], row["error"]["message"]) == ("attempts_exhausted", "exhausted")
     assert row["finished_at"] is not None
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["lost"]
 
@@ -260,7 +258,7 @@ async def _claim_it(_: AsyncConnection, connection: Connection, job_id: UUID) ->
     return _claim(connection, job_id)
 
 
-async def _rescue(asynchronous: AsyncConnection, connection: Connection, job_id: UUID) -> object:
+async def _reap(asynchronous: AsyncConnection, connection: Connection, job_id: UUID) -> object:
     connection.execute("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE status = 'processing'")
     return [row for row in await transitions.reap_expired(asynchronous, limit=9, exhausted="") if row.job_id == job_id]
 
@@ -271,7 +269,7 @@ MOVES: dict[str, Move] = {
     "cancel": _cancel,
     "erase": _erase,
     "claim": _claim_it,
-    "rescue": _rescue,
+    "reap": _reap,
     **{name: _by_worker(write) for name, write in WRITES.items()},
 }
 
@@ -287,4 +285,4 @@ async def test_no_statement_leaves_the_state_machine(
     after = JobStatus(row_of(connection, job_id)["status"])
     assert after == status or after in TRANSITIONS[status]
     if not moved:
-        assert after == status, "what says that it did nothing did nothing"
+        assert after == status, "a statement that reports no change changed nothing"

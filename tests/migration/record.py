@@ -1,4 +1,4 @@
-"""``python -m tests.migration.record``: keep this release's tape, once; every schema from then on has to bear it."""
+"""``python -m tests.migration.record``: record this release's statements, once; all later schemas must support them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from psycopg.rows import dict_row
 from tests.acceptance.running import database_url, servers_alone
 from tests.migration import scenario
 from tests.migration.recorder import Recorder
-from tests.migration.tape import Tape, file_of, write
+from tests.migration.recording import Recording, file_of, write
 
 from pixelflow import __version__
 from pixelflow.adapters.postgres.migrate import MIGRATIONS
 
 
-def recorded(url: str) -> Tape:
-    """The tape of the store as it is, played on the empty database at ``url``."""
+def record(url: str) -> Recording:
+    """Run the scenario on the empty database at ``url``, and return the statements that the stores send."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
         recorder = Recorder(connection)
-        asyncio.run(scenario.play(recorder))
-    return Tape(__version__, sorted(path.name for path in MIGRATIONS.glob("*.sql")), recorder.steps)
+        asyncio.run(scenario.run(recorder))
+    return Recording(__version__, sorted(path.name for path in MIGRATIONS.glob("*.sql")), recorder.statements)
 
 
 def main() -> int:
-    """Record; the exit status is 1 if this release has a tape already."""
+    """Record; the exit status is 1 if this release has a recording already."""
     if file_of(__version__).exists():
-        print(f"{__version__} has its tape, which never changes; a new release has a new version", file=sys.stderr)  # noqa: T201
+        print(f"{__version__} has a recording, which never changes; a new release needs a new version", file=sys.stderr)  # noqa: T201
         return 1
     with servers_alone() as stack:
-        tape = recorded(database_url(stack))
-    write(tape)
-    print(f"{len(tape.steps)} statements of {__version__}: {file_of(__version__)}")  # noqa: T201
+        recording = record(database_url(stack))
+    write(recording)
+    print(f"{len(recording.statements)} statements of {__version__}: {file_of(__version__)}")  # noqa: T201
     return 0
 
 

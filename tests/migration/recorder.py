@@ -1,4 +1,4 @@
-"""Calls the store's functions on a connection that keeps what they send and what is answered."""
+"""Calls the stores' functions on a connection that records their statements and results."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import DictRow
-from tests.migration.tape import Json, Place, Step, encoded, now
+from tests.migration.recording import Json, Place, RecordedStatement, encode, now
 from tests.support.code import sql_functions
 
 from pixelflow.adapters.postgres.database import TenantScope
 
 
 class Recorder:
-    """Keeps each statement as a step."""
+    """Records the statements of the functions that it calls."""
 
     def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
         self._connection = connection
         self._functions = sql_functions()
         self._start = now()
-        self._given: set[object] = set()
-        self._made_up: dict[object, Place] = {}
-        self.steps: list[Step] = []
+        self._sent: set[object] = set()
+        self._generated: dict[object, Place] = {}
+        self.statements: list[RecordedStatement] = []
 
-    async def call(self, name: str, reach: TenantScope, /, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
-        """Call the store's function as somebody with that reach."""
-        self._connection.execute("SELECT set_config('pixelflow.reach', %s, false)", (reach,))
+    async def call(self, name: str, scope: TenantScope, /, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
+        """Call the store's function within that scope."""
+        self._connection.execute("SELECT set_config('pixelflow.tenant_scope', %s, false)", (scope,))
         function = self._functions[name]
         is_async = inspect.iscoroutinefunction(function)
-        tap = _AsyncTap(self, name, reach) if is_async else _Tap(self, name, reach)
-        answer = function(tap, *arguments, **named)
-        return await answer if is_async else answer
+        connection = _AsyncConnection(self, name, scope) if is_async else _Connection(self, name, scope)
+        result = function(connection, *arguments, **named)
+        return await result if is_async else result
 
-    def execute(self, name: str, reach: str, statement: str, values: Any) -> _Answer:  # noqa: ANN401 - psycopg's Params
-        """Send the statement, and keep it."""
-        kept = self._keep(values)
+    def execute(self, name: str, scope: str, statement: str, values: Any) -> _Cursor:  # noqa: ANN401 - psycopg's Params
+        """Send the statement, and record it."""
+        encoded = self._encode(values)
         cursor = self._connection.execute(statement, values)
         rows = cursor.fetchall() if cursor.description else []
         for row, columns in enumerate(rows):
             for column, value in columns.items():
-                self._learn(value, (len(self.steps), row, column))
-        shown = [{name: encoded(value, self._start) for name, value in columns.items()} for columns in rows]
-        self.steps.append(Step(name, reach, statement, kept, shown, cursor.rowcount))
-        return _Answer(rows, cursor.rowcount)
+                self._note_generated(value, (len(self.statements), row, column))
+        result = [{name: encode(value, self._start) for name, value in columns.items()} for columns in rows]
+        self.statements.append(RecordedStatement(name, scope, statement, encoded, result, cursor.rowcount))
+        return _Cursor(rows, cursor.rowcount)
 
-    def _keep(self, values: Any) -> Json:  # noqa: ANN401 - psycopg's Params
+    def _encode(self, values: Any) -> Json:  # noqa: ANN401 - psycopg's Params
         if isinstance(values, Mapping):
-            return {name: encoded(value, self._start, self._place_of) for name, value in values.items()}
-        return [encoded(value, self._start, self._place_of) for value in values or ()]
+            return {name: encode(value, self._start, self._place_of) for name, value in values.items()}
+        return [encode(value, self._start, self._place_of) for value in values or ()]
 
     def _place_of(self, value: object) -> Place | None:
-        """Where the database made it up; what it did not, is given to it from now on."""
+        """Where the database generated the value; any other value counts as sent from now on."""
         if not isinstance(value, UUID | datetime | str):
             return None
-        if value not in self._made_up:
-            self._given.add(value)
-        return self._made_up.get(value)
+        if value not in self._generated:
+            self._sent.add(value)
+        return self._generated.get(value)
 
-    def _learn(self, value: object, place: Place) -> None:
-        """What came out of the database and never went in, it made up: an id, a moment."""
-        if isinstance(value, UUID | datetime | str) and value not in self._given and not _is_word(value):
-            self._made_up.setdefault(value, place)
+    def _note_generated(self, value: object, place: Place) -> None:
+        """The database generated the IDs and times that it returns and that were never sent to it."""
+        if isinstance(value, UUID | datetime | str) and value not in self._sent and not _is_constant(value):
+            self._generated.setdefault(value, place)
 
 
-def _is_word(value: object) -> bool:
-    """Such as a status: of the database's own making, and the same every time."""
+def _is_constant(value: object) -> bool:
+    """Whether the database returns the same value each time, such as a status."""
     return isinstance(value, str) and not value.startswith("msg_")
 
 
-class _Answer:
-    """A cursor whose rows are there already."""
+class _Cursor:
+    """A cursor whose rows are already fetched."""
 
     def __init__(self, rows: Sequence[DictRow], row_count: int) -> None:
         self._rows = list(rows)
@@ -86,31 +86,31 @@ class _Answer:
         return self._rows
 
 
-class _AsyncAnswer:
-    def __init__(self, answer: _Answer) -> None:
-        self._answer = answer
-        self.rowcount = answer.rowcount
+class _AsyncCursor:
+    def __init__(self, cursor: _Cursor) -> None:
+        self._cursor = cursor
+        self.rowcount = cursor.rowcount
 
     async def fetchone(self) -> DictRow | None:
-        return self._answer.fetchone()
+        return self._cursor.fetchone()
 
     async def fetchall(self) -> list[DictRow]:
-        return self._answer.fetchall()
+        return self._cursor.fetchall()
 
 
-class _Tap:
-    """A connection, as far as the store's functions for workers know."""
+class _Connection:
+    """The part of a connection that the worker's store uses."""
 
-    def __init__(self, recorder: Recorder, name: str, reach: str) -> None:
+    def __init__(self, recorder: Recorder, name: str, scope: str) -> None:
         self._recorder = recorder
-        self._called = name, reach
+        self._called = name, scope
 
-    def execute(self, statement: str, values: Any = None) -> _Answer:  # noqa: ANN401 - psycopg's Params
+    def execute(self, statement: str, values: Any = None) -> _Cursor:  # noqa: ANN401 - psycopg's Params
         return self._recorder.execute(*self._called, statement, values)
 
 
-class _AsyncTap(_Tap):
-    """The same, for the others."""
+class _AsyncConnection(_Connection):
+    """The part of a connection that the asynchronous stores use."""
 
-    async def execute(self, statement: str, values: Any = None) -> _AsyncAnswer:  # type: ignore[override]  # noqa: ANN401
-        return _AsyncAnswer(self._recorder.execute(*self._called, statement, values))
+    async def execute(self, statement: str, values: Any = None) -> _AsyncCursor:  # type: ignore[override]  # noqa: ANN401
+        return _AsyncCursor(self._recorder.execute(*self._called, statement, values))

@@ -1,6 +1,6 @@
-"""What may stand in a migration, so that the previous release goes on under it and nobody waits: told of a file's text.
+"""Checks a migration's text: the previous release must keep working on the new schema, and no client may have to wait.
 
-Only what is known to be safe passes. The rules are explained in docs/database.md.
+Only statements that are known to be safe pass. docs/database.md explains the rules.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _SAFE_ACTIONS = re.compile(
     re.IGNORECASE,
 )
 _COLUMN = re.compile(r"ADD COLUMN \w+ (.*)$", re.IGNORECASE)
-# A constant default is kept once, beside the table; one that differs from row to row has all of them written anew.
+# A constant default is stored once, in the catalog; a volatile one rewrites every row.
 _DEFAULT = re.compile(r" (NOT NULL )?DEFAULT ('[^']*'|-?[\d.]+|true|false|now\(\))$", re.IGNORECASE)
 _MORE_THAN_A_TYPE = re.compile(
     r"\b(NOT NULL|UNIQUE|PRIMARY KEY|REFERENCES|CHECK|GENERATED|DEFAULT|\w*SERIAL)\b", re.IGNORECASE
 )
 _CHECK = re.compile(r"(^ADD (CONSTRAINT \w+ )?| )CHECK \(.*\)$", re.IGNORECASE)
 _SMALL = {"api_keys", "webhook_secrets"}
-"""A user has few of them: reading all is over at once, and what the checks ask for is tried by the tapes."""
+"""Tables with few rows: a scan is short. The recorded statements show whether they satisfy the checks."""
 _CREATE_INDEX = re.compile(rf"CREATE (UNIQUE )?INDEX (CONCURRENTLY )?{_NAME} ON (?:ONLY )?(\w+)", re.IGNORECASE)
 _TAKES = re.compile(r"(?:ALTER TABLE|CREATE TRIGGER .* ON) (\w+) ", re.IGNORECASE)
 _DROP_INDEX = re.compile(r"DROP INDEX CONCURRENTLY IF EXISTS (\w+)$", re.IGNORECASE)
@@ -42,20 +42,20 @@ class _File:
 
     @property
     def tables(self) -> set[str]:
-        """What it makes itself: nobody else has a row there yet."""
+        """Tables that the file creates: they have no rows of other clients yet."""
         made = (re.match(rf"CREATE TABLE {_NAME}", each, re.IGNORECASE) for each in self.statements)
         return {found[1] for found in made if found}
 
 
 def faults(text: str) -> list[str]:
-    """What is wrong with a migration, if anything is."""
+    """Return the violations of the rules."""
     file = _File(_statements(text), not re.search(r"^-- transactional: false$", text, re.MULTILINE))
     check = _in_a_transaction if file.transactional else _index_by_index
     return [f"{fault}: {statement[:80]}" for statement, fault in check(file)]
 
 
 def _statements(text: str) -> list[str]:
-    """Each on one line, without comments and bodies of functions."""
+    """Return each statement on one line, without comments and function bodies."""
     bare = (sqlparse.format(each, strip_comments=True) for each in sqlparse.split(text))
     flat = (re.sub(r"\$\$.*?\$\$", "$$", each, flags=re.DOTALL) for each in bare)
     return [found for each in flat if (found := " ".join(each.split()).rstrip("; "))]
@@ -67,7 +67,7 @@ def _in_a_transaction(file: _File) -> Iterator[tuple[str, str]]:
             yield statement, fault
     taken = {found[1] for each in file.statements if (found := _TAKES.match(each))} - file.tables
     if len(taken) > 1 and not taken <= _locked_at_first(file):
-        yield file.statements[0], f"takes {', '.join(sorted(taken))} one after another; begin with LOCK TABLE"
+        yield file.statements[0], f"takes {', '.join(sorted(taken))} one after another; start with LOCK TABLE"
 
 
 def _locked_at_first(file: _File) -> set[str]:
@@ -79,12 +79,12 @@ def _fault_of(statement: str, own: set[str]) -> str | None:
     if index := _CREATE_INDEX.match(statement):
         if index[2]:
             return "builds concurrently, which needs `-- transactional: false`"
-        return None if index[4] in own | _SMALL else "keeps everybody from writing while it builds; needs CONCURRENTLY"
+        return None if index[4] in own | _SMALL else "blocks writes during the build; needs CONCURRENTLY"
     if table := re.match(r"ALTER TABLE (\w+) (.*)", statement, re.IGNORECASE):
         return None if table[1] in own else _fault_of_actions(table[2], checks=table[1] in _SMALL)
     if table := re.match(r"INSERT INTO (\w+)", statement, re.IGNORECASE):
         added = table[1] in own or statement.upper().endswith(" ON CONFLICT DO NOTHING")
-        return None if added else "may end in a row that is there already"
+        return None if added else "fails if the row exists already"
     return None if _ALWAYS_SAFE.match(statement) else "is not known to be safe"
 
 
@@ -93,23 +93,23 @@ def _fault_of_actions(actions: str, *, checks: bool) -> str | None:
     for action in [_CHECK.sub("", each) for each in split] if checks else split:
         if column := _COLUMN.match(action):
             if _MORE_THAN_A_TYPE.search(_DEFAULT.sub("", column[1])):
-                return "asks of old rows what they don't have, or reads all of them under a lock"
+                return "requires values that old rows lack, or reads all rows under a lock"
         elif action and not _SAFE_ACTIONS.match(action):
-            return "is no addition that old statements don't notice"
+            return "may break old statements"
     return None
 
 
 def _index_by_index(file: _File) -> Iterator[tuple[str, str]]:
-    """Each index after the ruin that a killed building of it may have left is dropped; nothing else."""
+    """Allow only index builds, each after dropping the invalid index that a killed build may have left."""
     dropped = None
     for statement in file.statements:
         if found := _DROP_INDEX.match(statement):
             dropped = found[1]
         elif (index := _CREATE_INDEX.match(statement)) and index[2]:
             if dropped != index[3]:
-                yield statement, "can't be run again after it was cut off; drop that index before it"
+                yield statement, "can't run again after an interruption; drop that index first"
             dropped = None
         else:
-            yield statement, "is no index; what else there is belongs in a transaction"
+            yield statement, "is no index statement; all others need a transaction"
     if dropped is not None:
-        yield f"DROP INDEX {dropped}", "drops what the previous release may use"
+        yield f"DROP INDEX {dropped}", "drops an index that the previous release may use"

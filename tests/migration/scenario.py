@@ -1,6 +1,6 @@
-"""The story that a tape is recorded from: calls each function of the store at least once, as the service does.
+"""The scenario that is recorded: calls each function of the stores at least once, as the service does.
 
-Every statement has something to do, so that each part of it is tried. One row at a time, so that answers have an order.
+Every statement finds rows, so that each of its parts runs. It finds one row at a time, so that results have an order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from tests.migration.recorder import Recorder
-from tests.migration.tape import now
+from tests.migration.recording import now
 
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
@@ -21,29 +21,29 @@ USER = "acme"
 MINE: TenantScope = of_user(USER)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 OVER = -MINUTE
-"""A lease that has run out when it is given."""
+"""A lease that has expired when it is granted."""
 ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
 STAGES = {"fetch": 1}
 SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
 USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
 
 
-async def play(record: Recorder) -> None:
-    """From the first key to the last file."""
+async def run(record: Recorder) -> None:
+    """Call all functions, from the first API key to the last file."""
     await _keys(record)
-    await _answers_kept(record)
+    await _idempotency(record)
     await _job_that_expires(record)
     done = await _job_that_succeeds(record)
-    await _jobs_that_do_not(record)
+    await _jobs_that_fail(record)
     await _webhooks(record)
     await _usage(record)
-    await _census(record)
+    await _stats(record)
     await _erasure(record, done)
-    await record.call("retention.history_store.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
+    await record.call("retention.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
 
 
 async def _keys(record: Recorder) -> None:
-    new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "most": 9}
+    new = {"user_id": USER, "name": "shop", "secret_hash": b"hash", "scopes": ["jobs:read"], "max_keys": 9}
     new |= {"rate_limit": 60, "rate_limit_key": "k1"}
     await record.call("keys.is_past", MINE, now() + DAY)
     await record.call("keys.insert", MINE, key_id="k1", expires_at=now() + DAY, **new)
@@ -55,15 +55,15 @@ async def _keys(record: Recorder) -> None:
     await record.call("keys.list_all", MINE, user_id=USER, limit=9)
 
 
-async def _answers_kept(record: Recorder) -> None:
+async def _idempotency(record: Recorder) -> None:
     mine = {"user_id": USER, "key": "order-1"}
-    asked = {**mine, "fingerprint": b"f", "lease": MINUTE, "keep": DAY}
+    request = {**mine, "fingerprint": b"f", "lease": MINUTE, "keep": DAY}
     job_id, holder = uuid4(), uuid4()
-    await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=job_id, holder=holder)
-    await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=uuid4())
+    await record.call("idempotency.claim", MINE, **request, job_id=job_id, resource_id=job_id, holder=holder)
+    await record.call("idempotency.claim", MINE, **request, job_id=job_id, resource_id=uuid4(), holder=uuid4())
     await record.call("idempotency.release", MINE, **mine, holder=holder)
-    await record.call("idempotency.claim", MINE, **asked, job_id=job_id, resource_id=uuid4(), holder=holder)
-    await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, sealed=b"sealed")
+    await record.call("idempotency.claim", MINE, **request, job_id=job_id, resource_id=uuid4(), holder=holder)
+    await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, ciphertext=b"sealed")
     await record.call("idempotency.find", MINE, **mine)
     await record.call("idempotency.forget_job", MINE, user_id=USER, job_id=job_id)
     await record.call("idempotency.find", MINE, **mine)
@@ -111,8 +111,8 @@ async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UU
 async def _claimed(record: Recorder, job_id: UUID, lease: timedelta = MINUTE) -> Lease:
     claimed = await record.call("worker.claim", EVERYONE, job_id=job_id, worker_id="worker", lease=lease)
     assert claimed is not None
-    held: Lease = claimed.lease
-    return held
+    lease_: Lease = claimed.lease
+    return lease_
 
 
 async def _succeed(record: Recorder, lease: Lease) -> None:
@@ -122,22 +122,22 @@ async def _succeed(record: Recorder, lease: Lease) -> None:
 
 
 async def _job_that_expires(record: Recorder) -> None:
-    """Kept for no time at all; and one that is never started."""
+    """A retention period of zero; and a job that is never started."""
     old = {"age": timedelta(0), "limit": 9}
     job_id = await _created(record, webhook_url="https://client.example/hook")
     await _queue(record, job_id)
     await _succeed(record, await _claimed(record, job_id))
-    await record.call("retention.expiry_store.expire_sources", EVERYONE, **old)
-    await record.call("retention.expiry_store.expire_outputs", EVERYONE, **old)
-    for _ in ("source", "output"):
-        removals = await record.call("retention.removals_store.take", EVERYONE, patience=DAY, limit=1)
-        await record.call("retention.removals_store.strike_out", EVERYONE, removals)
+    await record.call("retention.expire_sources", EVERYONE, **old)
+    await record.call("retention.expire_outputs", EVERYONE, **old)
+    for kind in ("source", "output"):
+        deletions = await record.call("retention.lease_deletions", EVERYONE, kind=kind, lease=DAY, limit=1)
+        await record.call("retention.complete_deletions", EVERYONE, deletions)
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
-    event = await _held(record, now() + timedelta(hours=1))
-    await record.call("webhooks.forget", EVERYONE, event.event_id)
-    await record.call("retention.expiry_store.delete_jobs", EVERYONE, **old)
+    event = await _leased_event(record, now() + timedelta(hours=1))
+    await record.call("webhooks.delete_event", EVERYONE, event.event_id)
+    await record.call("retention.delete_jobs", EVERYONE, **old)
     await _created(record)
-    await record.call("retention.expiry_store.lock_never_started", EVERYONE, **old)
+    await record.call("retention.lock_never_started", EVERYONE, **old)
 
 
 async def _job_that_succeeds(record: Recorder) -> UUID:
@@ -148,18 +148,18 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)
     await record.call("worker.renew", EVERYONE, [lease], lease=MINUTE)
-    handed_back = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES}
-    await record.call("worker.hand_back", EVERYONE, lease, **handed_back)
+    released = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES}
+    await record.call("worker.release", EVERYONE, lease, **released)
     await record.call("queue.unsend_all", EVERYONE)
     await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
     lease = await _claimed(record, job_id)
     await _succeed(record, lease)
-    await _succeed(record, lease)  # once more: it is no longer theirs
+    await _succeed(record, lease)  # again: the lease is no longer valid
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     return job_id
 
 
-async def _jobs_that_do_not(record: Recorder) -> None:
+async def _jobs_that_fail(record: Recorder) -> None:
     job_id = await _created(record, source_type="local_file", object_key="/srv/a.jpg")
     await _queue(record, job_id)
     await record.call("worker.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES)
@@ -182,37 +182,37 @@ async def _pages(record: Recorder) -> None:
 
 async def _webhooks(record: Recorder) -> None:
     sealed = {"user_id": USER, "sealed": b"secret"}
-    await record.call("webhooks.secret_store.insert_first", MINE, secret_id=uuid4(), **sealed)
-    await record.call("webhooks.secret_store.replace", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
-    await record.call("webhooks.secret_store.list_valid", EVERYONE, USER)
-    later = now() + timedelta(hours=1)  # so that whatever there is, is due
-    event = await _held(record, later)
-    made = _try(later, "retried", next_try_at=later)
-    await record.call("webhooks.record", EVERYONE, event, made)
-    await record.call("webhooks.replay", MINE, delivery_id=made.delivery_id, user_id=USER)
-    event = await _held(record, later)
-    await record.call("webhooks.record", EVERYONE, event, _try(later, "delivered", next_try_at=None))
-    await record.call("webhooks.deliveries_store.list_newest", MINE, job_id=event.job_id, user_id=USER, limit=9)
-    await record.call("retention.history_store.delete_events", EVERYONE, age=-DAY, limit=9)
+    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **sealed)
+    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
+    await record.call("webhooks.list_valid_secrets", EVERYONE, USER)
+    later = now() + timedelta(hours=1)  # all events are due by then
+    event = await _leased_event(record, later)
+    attempt = _attempt(later, "retried", next_attempt_at=later)
+    await record.call("webhooks.record_attempt", EVERYONE, event, attempt)
+    await record.call("webhooks.replay_event", MINE, delivery_id=attempt.delivery_id, user_id=USER)
+    event = await _leased_event(record, later)
+    await record.call("webhooks.record_attempt", EVERYONE, event, _attempt(later, "delivered", next_attempt_at=None))
+    await record.call("webhooks.list_deliveries", MINE, job_id=event.job_id, user_id=USER, limit=9)
+    await record.call("retention.delete_events", EVERYONE, age=-DAY, limit=9)
 
 
-async def _held(record: Recorder, at: datetime) -> LeasedEvent:
-    bounds = DeliveryLimits(per_host=2, per_user=2)
-    [event] = await record.call("webhooks.take_due", EVERYONE, now=at, lease=MINUTE, bounds=bounds, limit=9)
-    taken: LeasedEvent = event
-    return taken
+async def _leased_event(record: Recorder, at: datetime) -> LeasedEvent:
+    limits = DeliveryLimits(per_host=2, per_user=2)
+    [event] = await record.call("webhooks.take_due", EVERYONE, now=at, lease=MINUTE, limits=limits, limit=9)
+    leased: LeasedEvent = event
+    return leased
 
 
-def _try(at: datetime, outcome: str, *, next_try_at: datetime | None) -> DeliveryAttempt:
+def _attempt(at: datetime, outcome: str, *, next_attempt_at: datetime | None) -> DeliveryAttempt:
     answered = {"status_code": 204, "error": None, "response_excerpt": "ok"}
     unanswered = {"status_code": None, "error": {"code": "target_timeout", "message": "m"}, "response_excerpt": None}
-    told: dict[str, Any] = answered if outcome == "delivered" else unanswered
+    response: dict[str, Any] = answered if outcome == "delivered" else unanswered
     return DeliveryAttempt(
-        delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_try_at=next_try_at, **told
+        delivery_id=uuid4(), started_at=at, latency_ms=9, outcome=outcome, next_attempt_at=next_attempt_at, **response
     )
 
 
-async def _census(record: Recorder) -> None:
+async def _stats(record: Recorder) -> None:
     for what in ("queued", "processing", "pending_events", "by_status", "active_users"):
         await record.call(f"stats.count_{what}", EVERYONE)
     await record.call("stats.top_users", EVERYONE, limit=9)
@@ -227,6 +227,6 @@ async def _usage(record: Recorder) -> None:
 
 async def _erasure(record: Recorder, job_id: UUID) -> None:
     await record.call("jobs.transitions.erase", MINE, job_id=job_id, user_id=USER)
-    await record.call("retention.erasure_store.take", EVERYONE, patience=MINUTE, limit=9)
-    await record.call("retention.erasure_store.postpone", EVERYONE, job_id, until=now() + DAY)
-    await record.call("retention.erasure_store.remove", EVERYONE, job_id)
+    await record.call("retention.lease_deletions", EVERYONE, kind="job", lease=MINUTE, limit=9)
+    await record.call("retention.complete_erasures", EVERYONE, [job_id], lease=MINUTE, upload_grace=DAY)
+    await record.call("retention.complete_erasures", EVERYONE, [job_id], lease=MINUTE, upload_grace=timedelta(0))

@@ -1,6 +1,6 @@
-"""``python -m tests.plans``: fill two databases, one with a hundred times as many jobs, and see that plans stay flat.
+"""``python -m tests.plans``: fill two databases, one with a hundred times as many jobs, and compare the plans.
 
-On servers of its own, which are gone at the end. The exit status is 1 if a statement does not keep to its bounds.
+Starts its own servers. The exit status is 1 if a statement exceeds its bounds.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pixelflow.devstack.stack import Stack
 SMALL, LARGE = 10_000, 1_000_000
 WIDTH = 150
 SLACK = 10
-"""Pages; a statement that looks at three may look at six."""
+"""Pages; a statement that reads three may read six."""
 
 
 def main() -> int:
-    """Measure, tell, judge."""
+    """Measure, print, and check the bounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", type=int, default=SMALL, help="jobs")
     parser.add_argument("--large", type=int, default=LARGE, help="jobs")
@@ -58,11 +58,11 @@ def dict_of(measured: Measured) -> dict[str, Plan]:
 
 @contextmanager
 def filled(stack: Stack, jobs: int) -> Iterator[Database]:
-    """A database of that many jobs, as the service connects to it."""
+    """A database with that many jobs, and a connection like the service's."""
     with new_database(stack) as url:
         migrate(url)
         with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
-            connection.execute("SET pixelflow.reach = 'everyone'")
+            connection.execute("SET pixelflow.tenant_scope = 'everyone'")
             fill(connection, jobs=jobs)
             yield connection
 
@@ -75,14 +75,13 @@ def _measured(stack: Stack, jobs: int, console: Console) -> Measured:
 
 
 def faults(hot: Hot, plan: Plan, before: Plan) -> list[str]:
-    """What a statement does that it should not."""
+    """Return the bounds that the statement exceeds."""
     unused = set(hot.indexes) - plan.indexes
     found = {
         f"reads all of {', '.join(plan.scanned)}": plan.scanned,
         f"does not use {', '.join(unused)}": unused,
-        f"looks at {plan.buffers} pages, more than {hot.buffers}": plan.buffers > hot.buffers,
-        f"looks at {plan.buffers} pages instead of {before.buffers}": plan.buffers
-        > hot.growth * before.buffers + SLACK,
+        f"reads {plan.buffers} pages, more than {hot.buffers}": plan.buffers > hot.buffers,
+        f"reads {plan.buffers} pages instead of {before.buffers}": plan.buffers > hot.growth * before.buffers + SLACK,
     }
     return [f"{hot.name}: {fault}" for fault, is_so in found.items() if is_so]
 

@@ -1,7 +1,7 @@
-"""A connection on which Postgres explains what the store's functions send, run as for a process of some age.
+"""A connection that explains the statements which the stores' functions send, with the plans of a long-running process.
 
-Each statement is prepared and run often enough that Postgres decides whether to keep one plan for all values (after
-five times, as for psycopg's own prepared statements); then the run is explained. Nothing that was explained stays done.
+Each statement is prepared and run until Postgres decides whether to use a generic plan (after five runs, as for
+psycopg's own prepared statements); then a run is explained. All changes are rolled back.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _NAME = sql.Identifier("explained")
 
 @dataclass
 class Plan:
-    """How statements were run: of one, or of several together."""
+    """How one or several statements were executed."""
 
     indexes: set[str] = field(default_factory=set)
     scanned: set[str] = field(default_factory=set)
-    """Tables that were read from one end to the other."""
+    """Tables that were scanned sequentially."""
     rows: int = 0
-    """Rows that were read from tables, those that were then thrown away included."""
+    """Rows that were read from tables, including those that a filter removed."""
     buffers: int = 0
-    """Pages of 8 KiB, however often each was looked at."""
+    """Pages of 8 KiB, counted at each access."""
     milliseconds: float = 0.0
 
     def add(self, explained: Mapping[str, Any]) -> None:
-        """Count a statement in."""
+        """Add a statement."""
         root = explained["Plan"]
         self.milliseconds += explained["Planning Time"] + explained["Execution Time"]
         self.buffers += root["Shared Hit Blocks"] + root["Shared Read Blocks"]
@@ -45,8 +45,8 @@ class Plan:
             if node["Node Type"] == "Seq Scan":
                 self.scanned.add(node["Relation Name"])
             if "Relation Name" in node and "Scan" in node["Node Type"]:
-                thrown_away = node.get("Rows Removed by Filter", 0)
-                self.rows += round((node["Actual Rows"] + thrown_away) * node["Actual Loops"])
+                removed = node.get("Rows Removed by Filter", 0)
+                self.rows += round((node["Actual Rows"] + removed) * node["Actual Loops"])
 
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -56,10 +56,10 @@ def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 class Explaining:
-    """A connection, as far as the store's synchronous functions know."""
+    """The part of a connection that the synchronous stores use."""
 
     def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
-        connection.prepare_threshold = None  # psycopg's own would be dropped at each rollback, and ours with them
+        connection.prepare_threshold = None  # a rollback drops psycopg's prepared statements, and ours with them
         self._connection = connection
         self.plan = Plan()
 
@@ -71,9 +71,9 @@ class Explaining:
     def _explained(self, statement: str, values: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as above
         call = self._prepare(statement, values)
         for _ in range(_TIMES):
-            with self._undone():
+            with self._rolled_back():
                 self._connection.execute(call)
-        with self._undone():
+        with self._rolled_back():
             explain = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ") + call
             row = self._connection.execute(explain).fetchone()
         self._connection.execute(sql.SQL("DEALLOCATE {}").format(_NAME))
@@ -82,7 +82,7 @@ class Explaining:
         return dict(explained)
 
     def _prepare(self, statement: str, values: Any) -> sql.Composed:  # noqa: ANN401 - as above
-        """As psycopg would, with the types that it gives to the values; returns how to run it with these values."""
+        """Prepare the statement with psycopg's types of the values; returns the EXECUTE statement with these values."""
         query = PostgresQuery(Transformer(self._connection))
         query.convert(statement, values)
         types = ", ".join(self._type_name(oid) for oid in query.types)
@@ -97,13 +97,13 @@ class Explaining:
         return row["name"] if row else "unknown"
 
     @contextmanager
-    def _undone(self) -> Iterator[None]:
+    def _rolled_back(self) -> Iterator[None]:
         with self._connection.transaction(force_rollback=True):
             yield
 
 
 class ExplainingAsync:
-    """The same, for the others."""
+    """The part of a connection that the asynchronous stores use."""
 
     def __init__(self, explaining: Explaining) -> None:
         self._explaining = explaining

@@ -1,7 +1,7 @@
-"""Fills a database with the jobs of many users over ninety days, in SQL: most of them over, the newest alive.
+"""Fills a database with the jobs of many users over ninety days, in SQL: most of them finished, the newest not.
 
-History and queue grow with the number of jobs. What else waits (jobs in workers' hands, webhooks that are due or to be
-tried again, erasures under way) is the same at every size.
+History and queue grow with the number of jobs. Jobs in process, webhooks that are due or will be retried, and pending
+erasures are the same at every size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STEADY_JOBS = 300
 QUEUED_SHARE = 0.02
 PROCESSING, CREATED = 64, 500
 PENDING = 5000
-"""Webhooks that are to be tried again, later; each for a host of its own, as somebody might do on purpose."""
+"""Webhooks that will be retried later, each to another host, as an attacker might arrange."""
 DUE = 40
 
 _JOBS = """
@@ -39,7 +39,7 @@ SELECT id, user_id, status, 's3_presigned', 'uploads/' || id || '/source', 25000
 FROM (
     SELECT n, at, user_id, status, status IN ('succeeded', 'failed', 'canceled') AS is_over,
            status IN ('succeeded', 'failed', 'processing') AS is_started,
-           -- As `new_id` makes them: in the order of their making.
+           -- Like those of `new_id`: in the order of their creation.
            (substr(ms, 1, 8) || '-' || substr(ms, 9, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid AS id
     FROM (
         SELECT n, at, lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms,
@@ -52,7 +52,7 @@ FROM (
                     ELSE 'succeeded' END AS status
         FROM (SELECT n, now() - interval '90 days' * (1 - n / %(jobs)s::float) AS at
               FROM generate_series(1, %(jobs)s) AS n) AS numbered
-    ) AS told
+    ) AS with_status
 ) AS made
 """
 _REST = (
@@ -73,16 +73,18 @@ _REST = (
        FROM jobs WHERE webhook_url IS NOT NULL AND finished_at IS NOT NULL""",
     """INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code)
        SELECT gen_random_uuid(), event_id, user_id, 1, created_at, 40, 'delivered', 204 FROM events""",
-    # What waits, of the newest jobs that are over.
+    # Pending events, of the newest finished jobs.
     """WITH newest AS (
            SELECT event_id, row_number() OVER (ORDER BY created_at DESC) AS n FROM events ORDER BY created_at DESC
            LIMIT least(%(pending)s, (SELECT count(*) / 2 FROM events)))
        UPDATE events SET status = 'pending', tries = 3, url = 'https://gone' || n || '.example/done',
               next_try_at = CASE WHEN n <= %(due)s THEN now() - interval '1 s' ELSE now() + n * interval '10 s' END
        FROM newest WHERE newest.event_id = events.event_id""",
-    """WITH erased AS (SELECT job_id FROM jobs WHERE status = 'canceled' ORDER BY created_at DESC LIMIT 20)
-       UPDATE jobs SET erased_at = now(), purge_at = now() + (ascii(source_sha256) %% 2) * interval '1 day'
-       FROM erased WHERE jobs.job_id = erased.job_id""",
+    """WITH canceled AS (SELECT job_id FROM jobs WHERE status = 'canceled' ORDER BY created_at DESC LIMIT 20),
+            erased AS (UPDATE jobs SET erased_at = now() FROM canceled WHERE jobs.job_id = canceled.job_id
+                       RETURNING jobs.job_id, source_sha256)
+       INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
+       SELECT job_id, 'job', 0, now() + (ascii(source_sha256) %% 2) * interval '1 day' FROM erased""",
     """WITH lost AS (SELECT job_id FROM jobs WHERE status = 'processing' LIMIT 5)
        UPDATE jobs SET lease_until = now() - interval '1 s' FROM lost WHERE jobs.job_id = lost.job_id""",
     """WITH unsent AS (SELECT job_id FROM jobs WHERE status = 'queued' LIMIT 50)
@@ -100,7 +102,7 @@ _REST = (
 
 
 def fill(connection: psycopg.Connection[Any], *, jobs: int) -> None:
-    """Do so; the tables have to be empty, and the connection within reach of everyone."""
+    """Fill empty tables; the tenant scope of the connection must be everyone."""
     values = {
         "jobs": jobs,
         "users": USERS,

@@ -1,4 +1,4 @@
-"""The statements that have to cost the same however many jobs there are, each called as the service calls it."""
+"""The statements whose cost must not depend on the number of jobs, each called as the service calls it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.queue import store as queue_store
-from pixelflow.controlplane.retention import erasure_store
+from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import store as webhooks_store
-from pixelflow.controlplane.webhooks.dispatcher import BOUNDS, IN_HAND
+from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
@@ -40,19 +40,19 @@ _USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
 
 @dataclass(frozen=True)
 class Hot:
-    """A statement, or those of one function."""
+    """A function of a store, and the bounds of its statements."""
 
     name: str
     function: Callable[..., Any]
-    reach: TenantScope
+    scope: TenantScope
     arguments: Callable[[Database], Arguments]
-    """Of a filled database."""
+    """For a filled database."""
     indexes: list[str]
-    """That have to be used; others may be, too."""
+    """Indexes that must be used; others may be, too."""
     buffers: int
-    """At most."""
+    """Maximum number of pages."""
     growth: float = 2.0
-    """How many times as many buffers a hundred times as many jobs may take: an index is a level or two deeper."""
+    """The factor by which buffers may grow with a hundred times as many jobs: an index gets a level or two deeper."""
 
 
 def _named(**named: Any) -> Callable[[Database], Arguments]:  # noqa: ANN401 - of any function
@@ -66,7 +66,7 @@ def _one(database: Database, query: str, **values: object) -> DictRow:
 
 
 def _job(database: Database, status: str, user_id: str = "") -> DictRow:
-    """One in that status, from the middle of its history; of that user, or of any."""
+    """A job in that status from the middle of the history; of that user, or of any."""
     return _one(
         database,
         """
@@ -132,7 +132,7 @@ def _claim(database: Database) -> Arguments:
 
 
 def hot_statements() -> list[Hot]:
-    """All of them."""
+    """Return all of them."""
     return [*_of_requests(), *_of_workers(), *_of_lists(), *_of_loops()]
 
 
@@ -144,11 +144,11 @@ def _of_requests() -> list[Hot]:
     show = ["jobs_pkey", "outputs_pkey", "usage_logs_pkey"]
     return [
         Hot(
-            "recognise a key",
+            "find an API key",
             keys_store.find_valid,
             NOBODY,
             lambda _: (("k7",), {"stale": _MINUTE}),
-            [],  # what a function does is in no plan; in its pages it is
+            [],  # a plan does not show what a function does, but counts its pages
             10,
         ),
         Hot("claim an idempotency key", idempotency_store.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
@@ -185,32 +185,39 @@ def _of_lists() -> list[Hot]:
         Hot(
             "list failed, deep page", jobs_store.list_newest, mine, _page("failed", deep=True, limit=5), by_status, 400
         ),
-        # Among more jobs of others, each of theirs lies on a page of its own.
+        # Among more jobs of others, each of these rows is on a page of its own.
         Hot("usage, 100 jobs", usage_store.by_day, of_user(STEADY), of_steady, ["usage_logs_by_user"], 300, growth=10),
     ]
 
 
 def _of_loops() -> list[Hot]:
     relay, lost = _named(stale=15 * _MINUTE, limit=100), _named(limit=100, exhausted="x")
-    bounded = _named(now=datetime.now(UTC), lease=_MINUTE, bounds=BOUNDS, limit=IN_HAND)
-    prune, sweep = _named(patience=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
+    bounded = _named(now=datetime.now(UTC), lease=_MINUTE, limits=LIMITS, limit=MAX_CONCURRENT)
+    erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     by_host_and_time = ["events_due", "events_pending"]
     return [
-        Hot("relay takes", queue_store.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
+        Hot("take unrelayed jobs", queue_store.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
         Hot("unsend 20", queue_store.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
-        Hot("rescuer takes", transitions.reap_expired, EVERYONE, lost, ["jobs_leased"], 300),
-        Hot("courier takes", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
-        Hot("pruner takes", erasure_store.take, EVERYONE, prune, ["jobs_to_purge"], 400),
-        Hot("sweeper deletes", idempotency_store.delete_expired, EVERYONE, sweep, ["idempotency_keys_by_age"], 40),
+        Hot("reap expired leases", transitions.reap_expired, EVERYONE, lost, ["jobs_leased"], 300),
+        Hot("lease due events", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
+        Hot(
+            "lease deletions",
+            retention_store.lease_deletions,
+            EVERYONE,
+            erased,
+            ["pending_deletions_due"],
+            400,
+        ),
+        Hot("delete old keys", idempotency_store.delete_expired, EVERYONE, old, ["idempotency_keys_by_age"], 40),
     ]
 
 
 async def explained(database: Database, hot: Hot) -> Plan:
-    """How the database runs it; nothing of it stays done."""
+    """Return how the database executes it; all changes are rolled back."""
     with database.transaction(force_rollback=True):
-        database.execute("SELECT set_config('pixelflow.reach', 'everyone', true)")
+        database.execute("SELECT set_config('pixelflow.tenant_scope', 'everyone', true)")
         arguments, named = hot.arguments(database)
-        database.execute("SELECT set_config('pixelflow.reach', %s, true)", (hot.reach,))
+        database.execute("SELECT set_config('pixelflow.tenant_scope', %s, true)", (hot.scope,))
         explaining = Explaining(database)
         if inspect.iscoroutinefunction(hot.function):
             await hot.function(ExplainingAsync(explaining), *arguments, **named)

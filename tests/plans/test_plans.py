@@ -1,7 +1,4 @@
-"""The measuring itself, on few jobs: what it is for would be seen, and the lists are flat there already.
-
-That all statements are flat is asked by ``make plans``, of a million jobs.
-"""
+"""The measurement itself, on few jobs, and its detection of a bad plan. ``make plans`` measures a million jobs."""
 
 from __future__ import annotations
 
@@ -25,9 +22,7 @@ def database(stack: Stack) -> Iterator[Database]:
 
 
 @pytest.mark.parametrize("hot", hot_statements(), ids=lambda hot: hot.name)
-async def test_a_statement_looks_at_no_more_than_its_bound_and_nothing_of_it_stays(
-    database: Database, hot: Hot
-) -> None:
+async def test_a_statement_reads_no_more_pages_than_its_bound_and_is_rolled_back(database: Database, hot: Hot) -> None:
     count = "SELECT count(*), sum(hashtext(jobs::text)::bigint) FROM jobs"
     before = database.execute(count).fetchone()
     plan = await explained(database, hot)
@@ -35,8 +30,8 @@ async def test_a_statement_looks_at_no_more_than_its_bound_and_nothing_of_it_sta
     assert database.execute(count).fetchone() == before
 
 
-def _lists_as_it_was(connection: Connection) -> None:
-    """One plan for all values: of a page of somebody's jobs, behind a time or from the start."""
+def _list_with_generic_plan(connection: Connection) -> None:
+    """One statement for pages with and without a cursor or a status, so one generic plan for all of them."""
     connection.execute(
         """SELECT * FROM jobs WHERE user_id = %(user_id)s AND (%(time)s::timestamptz IS NULL OR created_at < %(time)s)
            AND (%(status)s::text IS NULL OR status = %(status)s) ORDER BY created_at DESC, job_id DESC LIMIT 21""",
@@ -44,7 +39,7 @@ def _lists_as_it_was(connection: Connection) -> None:
     )
 
 
-async def test_a_plan_for_all_values_that_reads_everything_is_seen(database: Database) -> None:
-    hot = Hot("list", _lists_as_it_was, EVERYONE, lambda _: ((), {}), ["jobs_by_user"], 100)
+async def test_a_generic_plan_that_reads_all_rows_is_detected(database: Database) -> None:
+    hot = Hot("list", _list_with_generic_plan, EVERYONE, lambda _: ((), {}), ["jobs_by_user"], 100)
     plan = await explained(database, hot)
     assert faults(hot, plan, Plan(buffers=30))

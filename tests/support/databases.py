@@ -1,4 +1,4 @@
-"""Temporary empty databases for single tests, in addition to the stack's database."""
+"""Creates empty databases for single tests and drops them afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixelflow.devstack.stack import Stack
 
 @contextmanager
 def new_database(stack: Stack) -> Iterator[str]:
-    """Create an empty database and yield its URL; its owner is not a superuser, as with managed databases."""
+    """URL of an empty database whose owner, as on a managed server, is no superuser."""
     url = urlsplit(stack.environment["PIXELFLOW_DATABASE_URL"])
     name = f"test_{uuid4().hex}"
     with psycopg.connect(

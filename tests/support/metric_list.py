@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.controller.metrics import ControllerMetrics, CountedMetrics
+from pixelflow.controlplane.controller.metrics import ControllerMetrics, DatabaseMetrics
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
 
 ROLES: dict[str, Callable[[CollectorRegistry], object]] = {
@@ -34,7 +34,7 @@ def _described(collector: object) -> list[Described]:
         (metric,) = collector.describe()
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         return [Described(name, metric.type, tuple(collector._labelnames), metric.documentation)]
-    assert isinstance(collector, CountedMetrics)
+    assert isinstance(collector, DatabaseMetrics)
     return [
         Described(metric.name, metric.type, tuple(metric._labelnames), metric.documentation)
         for metric in collector.describe()

@@ -1,4 +1,4 @@
-"""Plain functions FastAPI runs in a thread each: dearer than all that they do."""
+"""Dependencies are coroutines: FastAPI runs plain functions in a thread, which costs more than their work."""
 
 from __future__ import annotations
 

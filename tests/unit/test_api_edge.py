@@ -1,4 +1,4 @@
-"""What the API does around its routes: one log line for a bug, and no more questions than its servers can bear."""
+"""The API around its routes: unexpected exceptions are logged once, and health checks are cached."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from pixelflow.adapters.telemetry.health import HealthChecks
-from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.contracts.errors import StoreUnavailableError
-from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 
@@ -22,8 +22,8 @@ def _no_services() -> AbstractAsyncContextManager[Services]:
     raise NotImplementedError
 
 
-async def test_a_bug_is_answered_as_a_problem_and_logged_once() -> None:
-    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer())
+async def test_an_unexpected_exception_is_a_problem_and_is_logged_once() -> None:
+    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer())
 
     @app.get("/broken")
     async def broken() -> None:
@@ -41,7 +41,7 @@ async def test_a_bug_is_answered_as_a_problem_and_logged_once() -> None:
 
 
 class Server:
-    """One that counts how often it is asked."""
+    """Counts how often it is checked."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -55,18 +55,20 @@ class Server:
 
 
 @pytest.mark.parametrize("away", [False, True])
-async def test_however_many_want_to_know_the_servers_are_asked_once_a_second(away: bool) -> None:
+async def test_dependencies_are_checked_at_most_once_a_second(away: bool) -> None:
     now, server = [100.0], Server()
     server.away = away
-    told: list[bool] = []
-    dependencies = HealthChecks({"one": server.ask}, judged=lambda _, *, up: told.append(up), clock=lambda: now[0])
-    answers = await asyncio.gather(*(dependencies.verdicts() for _ in range(50)))
+    reported: list[bool] = []
+    dependencies = HealthChecks(
+        {"one": server.ask}, on_status=lambda _, *, up: reported.append(up), clock=lambda: now[0]
+    )
+    answers = await asyncio.gather(*(dependencies.statuses() for _ in range(50)))
     assert answers == [{"one": "unavailable" if away else "ok"}] * 50
     now[0] += 0.9
-    await dependencies.verdicts()
+    await dependencies.statuses()
     assert server.asked == 1
     server.away = not away
     now[0] += 0.1
-    assert await dependencies.verdicts() == {"one": "ok" if away else "unavailable"}
+    assert await dependencies.statuses() == {"one": "ok" if away else "unavailable"}
     assert server.asked == 2
-    assert told == [not away, away], "the metrics are told of each verdict, once"
+    assert reported == [not away, away], "each status is reported to the metrics once"

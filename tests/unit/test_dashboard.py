@@ -95,7 +95,7 @@ def test_the_provisioned_source_and_folder_are_what_the_dashboard_expects() -> N
 # ── Metrics that exist ───────────────────────────────────────────────────────────────────────────
 
 
-TOLD = {metric.name: set(metric.labels) for role in METRICS.values() for metric in role}
+EXPORTED = {metric.name: set(metric.labels) for role in METRICS.values() for metric in role}
 OF_THE_LIBRARY: dict[str, set[str]] = {"process_cpu_seconds_total": set(), "process_resident_memory_bytes": set()}
 
 
@@ -106,14 +106,14 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_every_metric_and_label_that_is_asked_for_is_told_by_some_process(expression: str) -> None:
+def test_every_metric_and_label_that_is_used_is_exported_by_some_process(expression: str) -> None:
     asked = promql.metrics(expression)
-    told = TOLD | OF_THE_LIBRARY
-    assert asked <= set(told)
+    exported = EXPORTED | OF_THE_LIBRARY
+    assert asked <= set(exported)
     for name, matched in promql.selectors(expression):
-        assert matched <= told[name] | TARGET | OF_PROMETHEUS, name
+        assert matched <= exported[name] | TARGET | OF_PROMETHEUS, name
     made_here = set(re.findall(r'label_replace\(.*"(\w+)", "\$\{1\}', expression))
     assert (
         promql.groupings(expression)
-        <= {label for name in asked for label in told[name]} | TARGET | OF_PROMETHEUS | made_here
+        <= {label for name in asked for label in exported[name]} | TARGET | OF_PROMETHEUS | made_here
     )

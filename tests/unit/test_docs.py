@@ -115,7 +115,7 @@ def test_every_error_is_documented_where_it_can_be_met(error: type[errors.Pixelf
             field.alias or name
             for model in (Resize, Watermark, WatermarkText)
             for name, field in model.model_fields.items()
-            if name != "watermark"  # the object itself, told in the text
+            if name != "watermark"  # the object itself, described in the text
         }
     ),
 )
@@ -140,9 +140,9 @@ def default_of(name: str) -> float:
         ("pipeline.md", f"list of one to {MAX_STEPS} steps"),
         ("pipeline.md", "| source | {:g} MB |".format(default_of("max_source_bytes") / 1e6)),
         ("pipeline.md", "× frames | {:g} megapixels |".format(default_of("max_source_pixels") / 1e6)),
-        ("pipeline.md", "a step makes | {:g} megapixels |".format(default_of("max_output_pixels") / 1e6)),
-        ("pipeline.md", "of a job together | {:g} MB |".format(default_of("max_output_bytes") / 1e6)),
-        ("pipeline.md", "on the processor | {:g} s |".format(default_of("job_timeout_seconds"))),
+        ("pipeline.md", "| result of a step | {:g} megapixels |".format(default_of("max_output_pixels") / 1e6)),
+        ("pipeline.md", "| all outputs of a job | {:g} MB |".format(default_of("max_output_bytes") / 1e6)),
+        ("pipeline.md", "elapsed and CPU | {:g} s |".format(default_of("job_timeout_seconds"))),
         ("pipeline.md", "| memory of one transform | {:g} GB |".format(default_of("worker_child_memory_bytes") / 1e9)),
         ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),
         ("queue.md", f"not seen for {STALE.total_seconds():g} s"),
@@ -181,8 +181,8 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 def test_every_event_that_is_logged_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| (`.*?`) \| (?:debug|info|warning|error|critical) \|", text_of("logs.md"), re.MULTILINE)
-    told = {event for row in rows for event in re.findall(r"`(.+?)`", row)}
-    assert told == events_logged()
+    documented = {event for row in rows for event in re.findall(r"`(.+?)`", row)}
+    assert documented == events_logged()
 
 
 # ── States ───────────────────────────────────────────────────────────────────────────────────────
@@ -195,11 +195,11 @@ def test_the_diagram_shows_the_moves_of_the_table_and_no_others() -> None:
     )
 
 
-def test_the_table_of_movers_tells_of_every_move_once() -> None:
-    told = []
+def test_the_table_of_movers_lists_every_move_once() -> None:
+    documented = []
     for befores, after in re.findall(r"^\| `([a-z, ]+) → ([a-z]+)` \|", text_of("state-machine.md"), re.MULTILINE):
-        told += [(before, after) for before in befores.split(", ")]
-    assert sorted(told) == sorted(
+        documented += [(before, after) for before in befores.split(", ")]
+    assert sorted(documented) == sorted(
         (before.value, after.value) for before, afters in TRANSITIONS.items() for after in afters
     )
 
@@ -267,7 +267,7 @@ def test_every_variable_that_is_named_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
-def test_a_decision_tells_context_decision_and_consequences(page: Path) -> None:
+def test_a_decision_has_context_decision_and_consequences(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
     number, title = re.findall(r"\A# (\d{4}) (.+)\n", text)[0]

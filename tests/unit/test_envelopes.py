@@ -1,4 +1,4 @@
-"""What is taken from the queue, left to a newer worker, or rejected: decided on bytes that anybody may have written."""
+"""Which messages are taken, deferred to a newer worker, or rejected, whatever bytes are on the queue."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TAKEN = {
     "without its optional field": without("traceparent"),
     "as long as allowed": body(x="y" * (MAX_BYTES - len(body(x="")))),
 }
-LEFT = {
+DEFERRED = {
     "the next version": body(version=2),
     "a version far away": body(version=10**30),
     "a version that says all else in another way": envelope(
@@ -113,14 +113,14 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("raw", TAKEN.values(), ids=TAKEN)
-def test_what_a_sender_of_this_release_may_send_is_taken(raw: bytes) -> None:
+def test_messages_of_this_release_are_taken(raw: bytes) -> None:
     assert classify(raw) is Classification.TAKE
     assert kept_as(raw) == TASK_ID
 
 
-@pytest.mark.parametrize("raw", LEFT.values(), ids=LEFT)
-def test_a_newer_version_is_left_to_a_newer_worker(raw: bytes) -> None:
-    assert classify(raw) is Classification.LEAVE
+@pytest.mark.parametrize("raw", DEFERRED.values(), ids=DEFERRED)
+def test_a_newer_version_is_deferred(raw: bytes) -> None:
+    assert classify(raw) is Classification.DEFER
 
 
 @pytest.mark.parametrize("raw", REJECTED.values(), ids=REJECTED)
@@ -155,9 +155,8 @@ def _mutated(where: str) -> st.SearchStrategy[bytes]:
     | _mutated("body")
     | _mutated("options")
 )
-def test_no_bytes_make_the_judge_raise_and_what_it_takes_can_be_worked_on(raw: bytes) -> None:
-    verdict = classify(raw)
-    if verdict is Classification.TAKE:
+def test_no_bytes_make_classify_raise_and_taken_messages_are_valid(raw: bytes) -> None:
+    if classify(raw) is Classification.TAKE:
         message: dramatiq.Message[Any] = dramatiq.Message.decode(raw)
         assert (message.queue_name, message.actor_name, message.kwargs) == (QUEUE, ACTOR, {})
         assert set(message.options) == {"redis_message_id"}

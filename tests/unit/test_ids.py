@@ -1,4 +1,4 @@
-"""Ids are UUIDs of version 7: made later, sorted later."""
+"""IDs are UUIDs of version 7, in order of their creation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of ``POST /v1/jobs``: what is refused, and how every fault is told at once with a pointer to it."""
+"""The body of ``POST /v1/jobs``: all errors are reported at once, each with a pointer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
-from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest
+from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, RequestLimits
 from pixelflow.contracts.pipeline import MAX_STEPS, Format, Resize
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
@@ -16,7 +16,7 @@ MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": 
 
 
 def pointers(body: object) -> list[str]:
-    """Where the faults of ``body`` are, each once, in order of the alphabet; empty if it is valid."""
+    """The pointers of all errors of ``body``, sorted; empty if it is valid."""
     try:
         CreateJobRequest.model_validate(body)
     except ValidationError as error:
@@ -28,7 +28,7 @@ def step(**changes: object) -> dict[str, Any]:
     return {"pipeline": [{**STEP, **changes}]}
 
 
-def test_the_smallest_request_is_valid_and_says_the_defaults() -> None:
+def test_the_smallest_request_is_valid_and_has_the_defaults() -> None:
     request = CreateJobRequest.model_validate({"pipeline": [STEP]})
     assert (request.source_type, request.source, request.webhook_url, request.metadata) == (
         "s3_presigned", None, None, {},
@@ -38,17 +38,17 @@ def test_the_smallest_request_is_valid_and_says_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        # one fault, wherever it is
+        # one error in each place
         pytest.param({}, ["/pipeline"], id="no pipeline"),
         pytest.param({"pipeline": []}, ["/pipeline"], id="empty pipeline"),
-        pytest.param({"pipeline": "a"}, ["/pipeline"], id="pipeline that is no list"),
-        pytest.param({"pipeline": [7]}, ["/pipeline/0"], id="step that is no object"),
+        pytest.param({"pipeline": "a"}, ["/pipeline"], id="pipeline that is not an array"),
+        pytest.param({"pipeline": [7]}, ["/pipeline/0"], id="step that is not an object"),
         pytest.param({"pipeline": [{}]}, ["/pipeline/0"], id="step without anything"),
         pytest.param(step(zoom=1), ["/pipeline/0/zoom"], id="unknown field of a step"),
         pytest.param(step(action="explode"), ["/pipeline/0"], id="unknown action"),
         pytest.param(step(width=0), ["/pipeline/0/width"], id="width 0"),
         pytest.param(step(width=10**9), ["/pipeline/0/width"], id="width 10^9"),
-        pytest.param(step(width="10"), ["/pipeline/0/width"], id="width as text"),
+        pytest.param(step(width="10"), ["/pipeline/0/width"], id="width as a string"),
         pytest.param(step(width=10.5), ["/pipeline/0/width"], id="half a pixel"),
         pytest.param(step(width=None), ["/pipeline/0"], id="no size at all"),
         pytest.param(step(quality=101), ["/pipeline/0/quality"], id="quality 101"),
@@ -57,21 +57,21 @@ def test_the_smallest_request_is_valid_and_says_the_defaults() -> None:
         pytest.param(step(id="../up"), ["/pipeline/0/id"], id="id with a path"),
         pytest.param(step(id="a" * 65), ["/pipeline/0/id"], id="long id"),
         pytest.param(step(id="a\n"), ["/pipeline/0/id"], id="id with a line break"),
-        pytest.param(step(background="red"), ["/pipeline/0/background"], id="colour by name"),
+        pytest.param(step(background="red"), ["/pipeline/0/background"], id="color by name"),
         pytest.param({"pipeline": [STEP], "user_id": "me"}, ["/user_id"], id="unknown field"),
         pytest.param({"pipeline": [STEP], "a/b~c": 1}, ["/a~1b~0c"], id="unknown field, escaped"),
         pytest.param({"pipeline": [STEP], "source": {"content_length": 0}}, ["/source/content_length"], id="no bytes"),
         pytest.param({"pipeline": [STEP], "source": {"content_type": "jpeg"}}, ["/source/content_type"], id="no type"),
         pytest.param({"pipeline": [STEP], "source": {"name": "x"}}, ["/source/name"], id="unknown field of the source"),
         pytest.param({"pipeline": [STEP], "source_type": "ftp"}, ["/source_type"], id="unknown source type"),
-        # unions tell of the field, not of their members
+        # a union has one error, at the field
         pytest.param(step(gravity="up"), ["/pipeline/0/gravity"], id="unknown gravity"),
         pytest.param(
             {"pipeline": [{**MARK, "watermark": {"text": "x", "size": "big"}}]},
             ["/pipeline/0/watermark/size"],
             id="length that is neither pixels nor a share",
         ),
-        # a step's action is no part of the way to its fields
+        # the action of a step is not part of a pointer
         pytest.param({"pipeline": [{"id": "m", "action": "watermark"}]}, ["/pipeline/0/watermark"], id="no watermark"),
         pytest.param({"pipeline": [{**MARK, "watermark": {}}]}, ["/pipeline/0/watermark/text"], id="no text"),
         pytest.param(
@@ -123,32 +123,32 @@ def test_the_smallest_request_is_valid_and_says_the_defaults() -> None:
         pytest.param(
             {"pipeline": [{**STEP, "width": 16_384, "enlarge": True, "format": "webp", "quality": 0}, STEP]},
             ["/pipeline/0/quality", "/pipeline/0/width", "/pipeline/1/id"],
-            id="a side that the format ends before, a field and the tree",
+            id="a side over the limit of the format, a field and the tree",
         ),
-        # what is no object
+        # not an object
         pytest.param([], [""], id="a list"),
-        pytest.param("job", [""], id="a text"),
+        pytest.param("job", [""], id="a string"),
     ],
 )
-def test_every_fault_is_told_once_with_a_pointer_to_the_field(body: object, expected: list[str]) -> None:
+def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, expected: list[str]) -> None:
     assert pointers(body) == expected
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "messages"),
     [
         ({}, {"/pipeline": "is required"}),
         ({"pipeline": []}, {"/pipeline": "has too few entries: at least 1"}),
-        ({"pipeline": [STEP], "colour": 1}, {"/colour": "unknown field; remove it"}),
+        ({"pipeline": [STEP], "color": 1}, {"/color": "unknown field; remove it"}),
         (
             {"pipeline": [{"id": "a", "action": "hush-hush"}]},
             {"/pipeline/0": "`action` must be one of `resize`, `watermark`"},
         ),
         ({"pipeline": [{"id": "a"}]}, {"/pipeline/0": "`action` is required"}),
-        (step(width="10"), {"/pipeline/0/width": "must be a whole number"}),
+        (step(width="10"), {"/pipeline/0/width": "must be an integer"}),
         (step(format="gif"), {"/pipeline/0/format": "must be `jpeg`, `png`, `webp` or `avif`"}),
         (step(quality=101), {"/pipeline/0/quality": "must be at most 100"}),
-        ({"pipeline": [STEP], "metadata": {"a": 1}}, {"/metadata/a": "must be a text"}),
+        ({"pipeline": [STEP], "metadata": {"a": 1}}, {"/metadata/a": "must be a string"}),
         (
             {"pipeline": [STEP], "source_type": "local_file", "object_key": "photos/a.jpg"},
             {"/object_key": "must be an absolute path, such as /srv/photos/a.jpg"},
@@ -156,36 +156,36 @@ def test_every_fault_is_told_once_with_a_pointer_to_the_field(body: object, expe
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_fault_is_told_in_plain_words_that_do_not_repeat_the_value(body: object, told: dict[str, str]) -> None:
+def test_messages_say_what_to_change_and_do_not_repeat_the_value(body: object, messages: dict[str, str]) -> None:
     with pytest.raises(ValidationError) as raised:
         CreateJobRequest.model_validate(body)
     errors = field_errors(raised.value.errors(include_url=False), body)
-    assert {error.pointer: error.message for error in errors} == told
+    assert {error.pointer: error.message for error in errors} == messages
 
 
-def test_faults_are_told_in_the_order_of_the_steps() -> None:
+def test_errors_are_reported_in_document_order() -> None:
     body = {"zeal": 1, "pipeline": [{**STEP, "id": f"s{n}", "width": 0} for n in range(11)], "also": 1}
     with pytest.raises(ValidationError) as raised:
         CreateJobRequest.model_validate(body)
-    told = [error.pointer for error in field_errors(raised.value.errors(include_url=False), body)]
-    assert told == ["/also", *(f"/pipeline/{n}/width" for n in range(11)), "/zeal"]
+    errors = field_errors(raised.value.errors(include_url=False), body)
+    assert [error.pointer for error in errors] == ["/also", *(f"/pipeline/{n}/width" for n in range(11)), "/zeal"]
 
 
 @pytest.mark.parametrize(
     ("length", "found"), [(100, []), (101, ["/source/content_length"]), ("x", ["/source/content_length"])]
 )
-def test_a_declared_length_over_the_limit_is_told_with_the_rest(length: object, found: list[str]) -> None:
+def test_a_declared_length_over_the_limit_is_reported_with_the_other_errors(length: object, found: list[str]) -> None:
     body = {"pipeline": [], "source": {"content_length": length}}
     with pytest.raises(ValidationError) as raised:
-        CreateJobRequest.model_validate(body)
-    told = field_errors(raised.value.errors(include_url=False), body, max_source_bytes=100)
-    assert sorted(error.pointer for error in told) == ["/pipeline", *found]
+        CreateJobRequest.model_validate(body, context=RequestLimits(max_source_bytes=100))
+    errors = field_errors(raised.value.errors(include_url=False), body)
+    assert sorted(error.pointer for error in errors) == ["/pipeline", *found]
 
 
-def test_a_step_that_is_made_by_itself_says_what_is_wrong_with_it_as_a_whole() -> None:
+def test_a_single_step_is_validated_across_its_fields() -> None:
     with pytest.raises(ValidationError, match="needs a width, a height or both"):
         Resize(id="a", action="resize")
-    with pytest.raises(ValidationError, match="must be at most 16383, where webp ends"):
+    with pytest.raises(ValidationError, match=r"must be at most 16383 \(the limit of WebP\)"):
         Resize(id="a", action="resize", width=16_384, enlarge=True, format=Format.WEBP)
 
 
@@ -202,7 +202,7 @@ def metadata(**changes: object) -> dict[str, Any]:
         metadata(empty="", script="日本語 ☃"),
     ],
 )
-def test_metadata_within_the_limits_is_kept_as_it_is(body: dict[str, Any]) -> None:
+def test_metadata_within_the_limits_is_kept_unchanged(body: dict[str, Any]) -> None:
     assert CreateJobRequest.model_validate(body).metadata == body["metadata"]
 
 
@@ -213,14 +213,14 @@ def test_metadata_within_the_limits_is_kept_as_it_is(body: dict[str, Any]) -> No
         pytest.param(metadata(**{"k" * 65: "v"}), id="long key"),
         pytest.param(metadata(**{"": "v"}), id="empty key"),
         pytest.param(metadata(k="v" * 513), id="long value"),
-        pytest.param(metadata(k=1), id="value that is no text"),
+        pytest.param(metadata(k=1), id="value that is not a string"),
         pytest.param(metadata(k=None), id="null"),
         pytest.param(metadata(k={"a": "b"}), id="nested"),
         pytest.param(metadata(k="a\x00b"), id="NUL in a value"),
         pytest.param(metadata(**{"a\x00b": "v"}), id="NUL in a key"),
     ],
 )
-def test_metadata_over_the_limits_is_refused(body: dict[str, Any]) -> None:
+def test_metadata_over_the_limits_is_rejected(body: dict[str, Any]) -> None:
     found = pointers(body)
     assert found
     assert all(pointer.startswith("/metadata") for pointer in found)
@@ -230,7 +230,7 @@ def test_metadata_over_the_limits_is_refused(body: dict[str, Any]) -> None:
     "url",
     ["https://client.example/hook", "http://client.example:8443/h?x=1", "https://[2001:db8::1]/h", "https://xn--4ca.example/"],
 )  # fmt: skip
-def test_a_webhook_url_is_kept_as_it_is(url: str) -> None:
+def test_a_webhook_url_is_kept_unchanged(url: str) -> None:
     assert CreateJobRequest.model_validate({"pipeline": [STEP], "webhook_url": url}).webhook_url == url
 
 
@@ -246,8 +246,8 @@ def test_a_webhook_url_is_kept_as_it_is(url: str) -> None:
         pytest.param("https://user:word@client.example/", id="a password"),
         pytest.param("https://user@client.example/", id="a user name"),
         pytest.param("https://client.example/#part", id="a fragment"),
-        pytest.param("https://client.example:port/", id="a port that is none"),
-        pytest.param("https://client.example:99999/", id="a port that can't be"),
+        pytest.param("https://client.example:port/", id="a port that is not a number"),
+        pytest.param("https://client.example:99999/", id="a port out of range"),
         pytest.param("https://[::1/", id="half an address"),
         pytest.param("https://client.example/a b", id="a space"),
         pytest.param("https://client.example/\r\nX-Injected: 1", id="a line break"),
@@ -257,11 +257,11 @@ def test_a_webhook_url_is_kept_as_it_is(url: str) -> None:
         pytest.param(7, id="a number"),
     ],
 )
-def test_a_webhook_url_that_can_be_seen_to_be_wrong_is_refused(url: object) -> None:
+def test_an_invalid_webhook_url_is_rejected(url: object) -> None:
     assert pointers({"pipeline": [STEP], "webhook_url": url}) == ["/webhook_url"]
 
 
-def test_a_refusal_of_a_webhook_url_does_not_repeat_it() -> None:
+def test_the_error_of_a_webhook_url_does_not_repeat_it() -> None:
     with pytest.raises(ValidationError) as caught:
         CreateJobRequest.model_validate({"pipeline": [STEP], "webhook_url": "https://u:hunter2@client.example/"})
     messages = [row["msg"] for row in caught.value.errors(include_url=False)]

@@ -1,4 +1,4 @@
-"""Files under local roots: what is written is whole, replaces nothing, and lies where it should."""
+"""Files under local roots: writes are atomic, never overwrite, and never leave the roots."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _store(files: LocalFiles, path: object, body: io.BytesIO | None = None) -> N
     files.store(body or io.BytesIO(BODY), str(path), media_type="image/webp")
 
 
-def test_an_output_is_written_whole_under_the_root_of_its_source(files: LocalFiles, root: Path, output: Path) -> None:
+def test_an_output_is_written_under_the_root_of_its_source(files: LocalFiles, root: Path, output: Path) -> None:
     _store(files, output)
     assert output == root / OUTPUT_FOLDER / str(JOB) / "3" / "small.webp"
     assert output.read_bytes() == BODY
     assert _everything_in(output.parent) == ["small.webp"]
 
 
-def test_what_is_there_already_is_not_replaced(files: LocalFiles, output: Path) -> None:
+def test_an_existing_file_is_not_replaced(files: LocalFiles, output: Path) -> None:
     _store(files, output, io.BytesIO(b"the first"))
     with pytest.raises(FileExistsError):
         _store(files, output)
@@ -62,7 +62,7 @@ class _Breaking(io.BytesIO):
         raise OSError("the source broke")
 
 
-def test_an_output_that_breaks_off_leaves_nothing(files: LocalFiles, output: Path) -> None:
+def test_an_interrupted_write_leaves_no_file(files: LocalFiles, output: Path) -> None:
     with pytest.raises(OSError, match="broke"):
         _store(files, output, _Breaking())
     assert _everything_in(output.parent) == []
@@ -88,7 +88,7 @@ def _linked_partial(output: Path, outside: Path) -> None:
 
 
 @pytest.mark.parametrize("lay", [_outer_link, _inner_link, _linked_target, _linked_partial])
-def test_no_link_leads_an_output_elsewhere(
+def test_symbolic_links_are_not_followed_by_writes(
     files: LocalFiles, output: Path, tmp_path: Path, lay: Callable[[Path, Path], None]
 ) -> None:
     outside = tmp_path / "outside"
@@ -100,13 +100,13 @@ def test_no_link_leads_an_output_elsewhere(
 
 
 @pytest.mark.parametrize("path", ["{root}/../elsewhere/a.webp", "{root}-like/a.webp", "/elsewhere/a.webp"])
-def test_outside_of_the_roots_nothing_is_made(files: LocalFiles, root: Path, path: str) -> None:
+def test_nothing_is_written_outside_of_the_roots(files: LocalFiles, root: Path, path: str) -> None:
     with pytest.raises(LocalFilesDisabledError):
         _store(files, path.format(root=root))
     assert _everything_in(root.parent) == ["root"]
 
 
-def test_a_file_whose_name_is_no_text_is_refused(files: LocalFiles, root: Path) -> None:
+def test_a_file_name_that_is_not_unicode_is_refused(files: LocalFiles, root: Path) -> None:
     unspeakable = os.fsencode(root) + b"/\xff.jpg"
     Path(os.fsdecode(unspeakable)).write_bytes(BODY)
     (root / "link.jpg").symlink_to(os.fsdecode(unspeakable))
@@ -117,7 +117,7 @@ def test_a_file_whose_name_is_no_text_is_refused(files: LocalFiles, root: Path) 
 # ── Removing ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_one_attempts_outputs_go_and_the_others_and_the_source_stay(files: LocalFiles, root: Path) -> None:
+def test_deleting_an_attempt_keeps_other_attempts_and_the_source(files: LocalFiles, root: Path) -> None:
     photo = root / "photo.jpg"
     photo.write_bytes(BODY)
     for attempt in (1, 12):
@@ -129,8 +129,10 @@ def test_one_attempts_outputs_go_and_the_others_and_the_source_stay(files: Local
 
 
 @pytest.mark.parametrize("depth", range(3))
-def test_no_link_leads_a_removal_elsewhere(files: LocalFiles, root: Path, tmp_path: Path, depth: int) -> None:
-    """Whichever of the folders on the way is one."""
+def test_symbolic_links_are_not_followed_by_deletions(
+    files: LocalFiles, root: Path, tmp_path: Path, depth: int
+) -> None:
+    """At each folder of the path."""
     names = (OUTPUT_FOLDER, str(JOB), "3")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.joinpath(*names[depth + 1 :]).mkdir(parents=True)

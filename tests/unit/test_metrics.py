@@ -1,4 +1,4 @@
-"""What the metrics tell when told of something, and what strangers can't make them tell."""
+"""Values of the metrics, and that clients can't create series."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from tests.support.scraped import scraped
 
-from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.contracts.errors import StoreUnavailableError
-from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.controller.loop import run_loop
 from pixelflow.controlplane.controller.metrics import (
-    BACKLOG_SECONDS,
-    TOTALS_SECONDS,
+    BACKLOG_MAX_AGE_SECONDS,
+    TOTALS_MAX_AGE_SECONDS,
     Backlog,
     ControllerMetrics,
-    CountedMetrics,
+    DatabaseMetrics,
     Totals,
 )
 
@@ -42,7 +42,7 @@ async def _no_services() -> AsyncIterator[Services]:
 
 
 async def _asked(registry: CollectorRegistry, *requests: tuple[str, str]) -> None:
-    await _ask(make_app(_no_services, ApiMetrics(registry), NoopTracer()), *requests)
+    await _ask(make_app(_no_services, ApiMetrics(registry), NoOpTracer()), *requests)
 
 
 async def _ask(app: FastAPI, *requests: tuple[str, str]) -> None:
@@ -60,16 +60,16 @@ async def _ask(app: FastAPI, *requests: tuple[str, str]) -> None:
 async def test_a_request_counts_by_the_template_of_its_route() -> None:
     registry = CollectorRegistry()
     await _asked(registry, ("GET", "/v1/jobs/1"), ("GET", "/v1/jobs/2"), ("DELETE", "/v1/jobs/2"), ("GET", "/healthz"))
-    told = scraped(registry)
+    samples = scraped(registry)
     name = "pixelflow_api_requests_total"
-    assert told.by("route", name) == {"/v1/jobs/{job_id}": 3, "/healthz": 1}
-    assert told(name, method="GET", route="/healthz", status="200") == 1
-    assert told("pixelflow_api_request_duration_seconds_count", method="GET", route="/v1/jobs/{job_id}") == 2
+    assert samples.by("route", name) == {"/v1/jobs/{job_id}": 3, "/healthz": 1}
+    assert samples(name, method="GET", route="/healthz", status="200") == 1
+    assert samples("pixelflow_api_request_duration_seconds_count", method="GET", route="/v1/jobs/{job_id}") == 2
 
 
 async def test_every_route_of_the_api_has_a_template_of_its_own() -> None:
     registry = CollectorRegistry()
-    paths = list(make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer()).openapi()["paths"])
+    paths = list(make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer()).openapi()["paths"])
     await _asked(registry, *(("GET", path.replace("{", "").replace("}", "")) for path in paths))
     assert set(scraped(registry).by("route", "pixelflow_api_requests_total")) == set(paths)
 
@@ -82,61 +82,63 @@ _ALLOWED = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"}
 @pytest.fixture(scope="module")
 def hammered() -> tuple[FastAPI, CollectorRegistry]:
     registry = CollectorRegistry()
-    return make_app(_no_services, ApiMetrics(registry), NoopTracer()), registry
+    return make_app(_no_services, ApiMetrics(registry), NoOpTracer()), registry
 
 
 @given(requests=st.lists(st.tuples(_METHODS, _PATHS), max_size=8))
 @settings(max_examples=40, deadline=None)
-def test_whatever_is_asked_for_makes_no_series_of_its_own(
+def test_unknown_paths_and_methods_create_no_series(
     hammered: tuple[FastAPI, CollectorRegistry], requests: list[tuple[str, list[str]]]
 ) -> None:
     app, registry = hammered
     before = scraped(registry).by("route", "pixelflow_api_requests_total").get("unmatched", 0)
     asyncio.run(_ask(app, *((method, "/nothing/" + "/".join(parts)) for method, parts in requests)))
-    told = scraped(registry)
-    assert told.by("route", "pixelflow_api_requests_total") == (
+    samples = scraped(registry)
+    assert samples.by("route", "pixelflow_api_requests_total") == (
         {"unmatched": before + len(requests)} if before + len(requests) else {}
     )
-    assert set(told.by("method", "pixelflow_api_requests_total")) <= _ALLOWED
+    assert set(samples.by("method", "pixelflow_api_requests_total")) <= _ALLOWED
 
 
 # ── What is counted in the database ──────────────────────────────────────────────────────────────
 
 
-def test_nothing_is_told_of_the_database_before_it_was_counted() -> None:
+def test_database_figures_are_absent_before_the_first_count() -> None:
     registry = CollectorRegistry()
     ControllerMetrics(registry)
-    told = scraped(registry)
-    assert not told.has("pixelflow_queue_oldest_seconds")
-    assert told.by("status", "pixelflow_jobs") == {}
+    samples = scraped(registry)
+    assert not samples.has("pixelflow_queue_oldest_seconds")
+    assert samples.by("status", "pixelflow_jobs") == {}
 
 
-def test_a_figure_is_told_for_a_few_rounds_and_then_no_more() -> None:
+def test_an_outdated_figure_is_omitted() -> None:
     now = [0.0]
-    counted = CountedMetrics(clock=lambda: now[0])
+    database = DatabaseMetrics(clock=lambda: now[0])
     registry = CollectorRegistry()
-    registry.register(counted)
-    counted.backlog.keep(BACKLOG)
-    counted.totals.keep(TOTALS)
-    told = scraped(registry)
-    assert told.by("status", "pixelflow_jobs") == {"queued": 3, "processing": 2, "succeeded": 9, "failed": 1}
-    assert told.has("pixelflow_jobs", status="created"), "all six are there, also when there is none"
-    assert told.has("pixelflow_jobs", status="canceled")
-    assert told("pixelflow_webhook_oldest_seconds") == 7.5
-    assert told("pixelflow_usage_top_pixels_processed", user_id="ann") == 100
-    now[0] = BACKLOG_SECONDS
+    registry.register(database)
+    database.backlog.set(BACKLOG)
+    database.totals.set(TOTALS)
+    samples = scraped(registry)
+    assert samples.by("status", "pixelflow_jobs") == {"queued": 3, "processing": 2, "succeeded": 9, "failed": 1}
+    assert samples.has("pixelflow_jobs", status="created"), "every status is present, also at 0"
+    assert samples.has("pixelflow_jobs", status="canceled")
+    assert samples("pixelflow_webhook_oldest_seconds") == 7.5
+    assert samples("pixelflow_usage_top_pixels_processed", user_id="ann") == 100
+    now[0] = BACKLOG_MAX_AGE_SECONDS
     later = scraped(registry)
     assert not later.has("pixelflow_queue_oldest_seconds")
     assert set(later.by("status", "pixelflow_jobs")) == {"succeeded", "failed"}
-    now[0] = TOTALS_SECONDS
+    now[0] = TOTALS_MAX_AGE_SECONDS
     assert scraped(registry).series == set()
 
 
-# ── Rounds ───────────────────────────────────────────────────────────────────────────────────────
+# ── Ticks ────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Errand:
-    """A loop's work that comes to what it is told, once each."""
+    """A loop body that returns or raises the given results in order."""
+
+    name = "errand"
 
     def __init__(self, stop: asyncio.Event, *results: int | Exception) -> None:
         self._stop = stop
@@ -152,7 +154,7 @@ class Errand:
 
 
 @pytest.mark.parametrize(
-    ("result", "outcome", "counts_as_a_round"),
+    ("result", "outcome", "is_success"),
     [
         (2, "done", True),
         (0, "idle", True),
@@ -160,13 +162,11 @@ class Errand:
         (ValueError("a bug"), "failed", False),
     ],
 )
-async def test_a_loop_tells_what_each_round_came_to(
-    result: int | Exception, outcome: str, counts_as_a_round: bool
-) -> None:
+async def test_a_loop_counts_the_outcome_of_each_tick(result: int | Exception, outcome: str, is_success: bool) -> None:
     registry, stop, now = CollectorRegistry(), asyncio.Event(), iter([1000.0, 2000.0])
     metrics = ControllerMetrics(registry, clock=lambda: next(now))
     await run_loop(Errand(stop, result), pause=0.0, stop=stop, metrics=metrics)
-    told = scraped(registry)
-    assert told.by("outcome", "pixelflow_controller_rounds_total") == {outcome: 1}
-    at = told("pixelflow_controller_last_round_timestamp_seconds", loop="errand")
-    assert at == (2000 if counts_as_a_round else 1000), "one that only fails looks as one that hangs"
+    samples = scraped(registry)
+    assert samples.by("outcome", "pixelflow_controller_rounds_total") == {outcome: 1}
+    at = samples("pixelflow_controller_last_round_timestamp_seconds", loop="errand")
+    assert at == (2000 if is_success else 1000), "a loop that only fails looks like one that hangs"

@@ -1,4 +1,4 @@
-"""``/metrics`` over HTTP: what is answered, what is not, and what it costs at most."""
+"""``/metrics`` over HTTP: responses, refusals and limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from pixelflow.adapters.telemetry.metrics_server import MAX_CONNECTIONS, MAX_SECONDS, serving
+from pixelflow.adapters.telemetry.metrics import MAX_CONNECTIONS, MAX_SECONDS, serve_metrics
 from pixelflow.settings import Settings, SettingsError
 
 
@@ -47,11 +47,11 @@ def url(port: int) -> Iterator[str]:
     """A server of one metric."""
     registry = CollectorRegistry()
     Counter("things_total", "Things.", registry=registry).inc(3)
-    with serving(registry, settings_of(metrics_port=port), role="api"):
+    with serve_metrics(registry, settings_of(metrics_port=port), role="api"):
         yield f"http://127.0.0.1:{port}"
 
 
-def test_metrics_are_served_and_nothing_else(url: str) -> None:
+def test_only_the_metrics_path_is_served(url: str) -> None:
     assert "things_total 3.0" in httpx.get(f"{url}/metrics").text
     for path in ("/", "/metrics/", "/metricsx", "/favicon.ico", "/%6detrics"):
         assert httpx.get(url + path).status_code == 404, path
@@ -62,23 +62,23 @@ def test_only_get_is_answered(url: str, method: str) -> None:
     assert httpx.request(method, f"{url}/metrics").status_code == 501
 
 
-def test_what_is_told_is_not_chosen_by_who_asks(url: str) -> None:
+def test_the_query_does_not_filter_the_metrics(url: str) -> None:
     assert "things_total 3.0" in httpx.get(f"{url}/metrics?name[]=nothing").text
 
 
-def test_an_answer_tells_nothing_of_what_serves_it(url: str) -> None:
+def test_the_server_header_hides_versions(url: str) -> None:
     assert httpx.get(f"{url}/metrics").headers["Server"].strip() == "PixelFlow"
 
 
-def test_the_answer_is_packed_for_who_can_unpack(url: str) -> None:
+def test_the_response_is_compressed_on_request(url: str) -> None:
     request = urllib.request.Request(f"{url}/metrics", headers={"Accept-Encoding": "gzip"})  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         assert b"things_total 3.0" in gzip.decompress(answer.read())
 
 
-def test_who_sends_nothing_takes_no_thread_for_long(port: int) -> None:
+def test_an_idle_connection_is_closed_at_its_deadline(port: int) -> None:
     with (
-        serving(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.2),
+        serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.2),
         ExitStack() as stack,
     ):
         for idle in _connected(stack, port, MAX_CONNECTIONS):
@@ -86,7 +86,7 @@ def test_who_sends_nothing_takes_no_thread_for_long(port: int) -> None:
         _wait_until_served(f"http://127.0.0.1:{port}")
 
 
-def test_so_many_connect_at_once_and_others_are_turned_away_at_once(url: str, port: int) -> None:
+def test_a_connection_over_the_limit_is_closed_at_once(url: str, port: int) -> None:
     with ExitStack() as stack:
         idle = _connected(stack, port, MAX_CONNECTIONS)
         (one_more,) = _connected(stack, port, 1)
@@ -104,9 +104,9 @@ def _connected(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
     ]
 
 
-def test_who_sends_byte_by_byte_is_not_listened_to_for_ever(port: int) -> None:
+def test_a_client_that_sends_byte_by_byte_is_closed_at_its_deadline(port: int) -> None:
     with (
-        serving(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.5),
+        serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="api", max_seconds=0.5),
         socket.create_connection(("127.0.0.1", port)) as slow,
     ):
         slow.settimeout(0.1)
@@ -136,31 +136,31 @@ def _wait_until_served(url: str) -> None:
             return
 
 
-def test_a_port_that_is_taken_is_refused_by_the_name_of_its_setting() -> None:
+def test_an_unavailable_port_is_an_error_that_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         with (
-            pytest.raises(SettingsError, match=f"PIXELFLOW_METRICS_PORT can't be used: .* {taken} "),
-            serving(CollectorRegistry(), settings_of(metrics_port=taken), role="worker"),
+            pytest.raises(SettingsError, match=f"PIXELFLOW_METRICS_PORT is not valid: .* {taken} "),
+            serve_metrics(CollectorRegistry(), settings_of(metrics_port=taken), role="worker"),
         ):
             pytest.fail("nothing is served there")
 
 
 def test_the_port_is_free_again_afterwards(port: int) -> None:
     for _ in range(2):
-        with serving(CollectorRegistry(), settings_of(metrics_port=port), role="api"):
+        with serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="api"):
             assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
 
 
-def test_it_can_be_switched_off(port: int) -> None:
+def test_metrics_can_be_disabled(port: int) -> None:
     with (
-        serving(CollectorRegistry(), settings_of(metrics_port=port, metrics_enabled=False), role="api"),
+        serve_metrics(CollectorRegistry(), settings_of(metrics_port=port, metrics_enabled=False), role="api"),
         pytest.raises(httpx.ConnectError),
     ):
         httpx.get(f"http://127.0.0.1:{port}/metrics")
 
 
 @pytest.mark.parametrize("host", ["::1", "localhost"])
-def test_any_address_of_the_machine_will_do(host: str, port: int) -> None:
-    with serving(CollectorRegistry(), settings_of(metrics_port=port, metrics_host=host), role="api"):
+def test_ipv6_addresses_and_host_names_are_supported(host: str, port: int) -> None:
+    with serve_metrics(CollectorRegistry(), settings_of(metrics_port=port, metrics_host=host), role="api"):
         assert httpx.get(f"http://{'[::1]' if host == '::1' else host}:{port}/metrics").status_code == 200

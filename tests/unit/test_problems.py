@@ -1,4 +1,4 @@
-"""Every error has a code of its own, a title, and one status on the API."""
+"""Every error has its own code, a title and an HTTP status."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def tree(root: type[errors.PixelflowError]) -> Iterator[type[errors.PixelflowErr
 ERRORS = list(tree(errors.PixelflowError))
 GROUPS = {errors.PixelflowError, errors.RequestError, errors.JobError, errors.SourceError,
           errors.TransformError, errors.TargetError}  # fmt: skip
-"""Never raised themselves by what knows better; they have their parent's code."""
+"""Only their subclasses are raised; they inherit their code."""
 RAISED = [error for error in ERRORS if error not in GROUPS]
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_code_is_a_lower_case_word_that_can_stand_in_a_urn(error: type[errors.PixelflowError]) -> None:
+def test_a_code_is_lower_case_and_valid_in_a_urn(error: type[errors.PixelflowError]) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error.code)
 
 
@@ -36,11 +36,11 @@ def test_a_title_is_one_sentence_without_a_full_stop(error: type[errors.Pixelflo
 
 
 @pytest.mark.parametrize("error", RAISED)
-def test_what_is_raised_has_a_code_of_its_own(error: type[errors.PixelflowError]) -> None:
+def test_every_error_that_is_raised_has_its_own_code(error: type[errors.PixelflowError]) -> None:
     assert "code" in vars(error)
 
 
-def test_no_two_errors_share_a_code_but_the_one_that_is_told_by_the_api_and_by_the_worker() -> None:
+def test_codes_are_unique_except_the_one_that_api_and_worker_share() -> None:
     counted = Counter(error.code for error in RAISED)
     assert [code for code, times in counted.items() if times > 1] == ["source_too_large"]
 
@@ -52,25 +52,25 @@ def test_every_error_has_a_status(error: type[errors.PixelflowError]) -> None:
         assert status == 503
     elif issubclass(error, errors.RequestError) and error is not errors.RequestError:
         assert 400 <= status < 500
-        assert error in STATUSES, "an error of a request without a row of its own would be told as ours"
+        assert error in STATUSES, "without its own entry, a request error would have status 500"
     else:
         assert status == 500
 
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if issubclass(error, errors.SourceError)])
-def test_an_unusable_source_is_never_tried_again(error: type[errors.PixelflowError]) -> None:
+def test_source_errors_are_not_retryable(error: type[errors.PixelflowError]) -> None:
     assert not error.retryable
 
 
-def test_a_transform_is_tried_again_only_where_another_try_may_end_otherwise() -> None:
+def test_only_a_crash_of_the_transform_is_retryable() -> None:
     transforms = {error.code for error in ERRORS if issubclass(error, errors.TransformError) and error.retryable}
     assert transforms == {"transform_crashed"}
 
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if issubclass(error, errors.DependencyError)])
-def test_a_server_that_did_not_answer_is_asked_again(error: type[errors.PixelflowError]) -> None:
+def test_dependency_errors_are_retryable(error: type[errors.PixelflowError]) -> None:
     assert error.retryable
 
 
-def test_an_error_tells_its_detail_and_nothing_else() -> None:
+def test_the_text_of_an_error_is_its_detail() -> None:
     assert str(errors.StepFailedError("The text does not fit", step_id="mark")) == "The text does not fit"

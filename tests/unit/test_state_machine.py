@@ -1,4 +1,4 @@
-"""The state machine of a job: one table, and what must hold of it whatever is added."""
+"""The table of a job's transitions, and its invariants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reachable(start: JobStatus) -> set[JobStatus]:
     return found
 
 
-def test_the_moves_are_these_and_no_others() -> None:
+def test_the_transitions_are_exactly_these() -> None:
     assert {(before.value, after.value) for before, afters in TRANSITIONS.items() for after in afters} == {
         ("created", "queued"),
         ("created", "canceled"),
@@ -43,30 +43,30 @@ def test_every_status_has_a_row_in_the_table(status: JobStatus) -> None:
     assert status in TRANSITIONS
 
 
-def test_every_status_can_be_reached_from_the_first() -> None:
+def test_every_status_can_be_reached_from_created() -> None:
     assert {*reachable(S.CREATED), S.CREATED} == set(S)
 
 
-def test_nothing_returns_to_the_first() -> None:
+def test_no_status_returns_to_created() -> None:
     assert all(S.CREATED not in afters for afters in TRANSITIONS.values())
 
 
 @pytest.mark.parametrize("status", S)
-def test_success_can_be_reached_from_wherever_a_job_stands(status: JobStatus) -> None:
+def test_succeeded_can_be_reached_from_every_status(status: JobStatus) -> None:
     assert status is S.SUCCEEDED or S.SUCCEEDED in reachable(status)
 
 
-def test_success_is_for_good() -> None:
+def test_succeeded_is_final() -> None:
     assert TRANSITIONS[S.SUCCEEDED] == frozenset()
 
 
 @pytest.mark.parametrize("status", sorted(FINISHED))
-def test_what_is_over_moves_only_by_being_queued_anew(status: JobStatus) -> None:
+def test_a_finished_job_can_only_be_queued_again(status: JobStatus) -> None:
     assert TRANSITIONS[status] <= {S.QUEUED}
 
 
 @given(st.lists(st.sampled_from(list(S)), max_size=12))
-def test_no_walk_leads_to_processing_but_through_the_queue(wishes: list[JobStatus]) -> None:
+def test_every_path_to_processing_leads_through_queued(wishes: list[JobStatus]) -> None:
     walk = [S.CREATED]
     for wish in wishes:
         if wish in TRANSITIONS[walk[-1]]:

@@ -1,4 +1,4 @@
-"""Usage summed up: which spans can be, and what its CSV holds."""
+"""Usage: valid periods and the CSV format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelflow.contracts.usage import UsageByDay, UsageByUser, UsageOfDay, UsageOfUser, UsageSums, as_csv, span_error
+from pixelflow.contracts.usage import UsageByDay, UsageByUser, UsageOfDay, UsageOfUser, UsageSums, as_csv, period_error
 
 FIRST = date(2028, 1, 1)
 SUMS = {"jobs": 2, "pixels_processed": 2**53 + 1, "bytes_saved": 2**70, "compute_time_ms": 9}
@@ -29,12 +29,12 @@ def rows_of(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("days", "wrong"), [(-1, "before"), (0, "before"), (1, None), (366, None), (367, "366 days")])
-def test_a_span_has_a_day_and_at_most_a_leap_years(days: int, wrong: str | None) -> None:
-    found = span_error(FIRST, FIRST + timedelta(days=days))
+def test_a_period_has_between_one_day_and_a_leap_year(days: int, wrong: str | None) -> None:
+    found = period_error(FIRST, FIRST + timedelta(days=days))
     assert (found is None) if wrong is None else (found is not None and wrong in found)
 
 
-def test_csv_has_a_header_and_the_rows_and_no_total_to_be_counted_twice() -> None:
+def test_csv_has_a_header_and_the_rows_without_the_total() -> None:
     usage = UsageByDay(
         from_day=FIRST,
         to_day=FIRST + timedelta(days=1),
@@ -49,12 +49,12 @@ def test_csv_has_a_header_and_the_rows_and_no_total_to_be_counted_twice() -> Non
 
 
 @pytest.mark.parametrize("user_id", ["=1+1", "+49", "-1", "@SUM(A1)", "＝1", "＋1", "－1", "＠x", "'=1", "'"])  # noqa: RUF001
-def test_a_user_id_is_no_formula(user_id: str) -> None:
+def test_a_user_id_that_looks_like_a_formula_is_escaped(user_id: str) -> None:
     assert rows_of(as_csv(by_user(user_id)))[1][0] == f"'{user_id}"
 
 
 @given(st.lists(st.text(min_size=1, max_size=9).filter(str.isprintable), max_size=5))
-def test_whoever_takes_one_apostrophe_away_has_the_ids_as_they_are(user_ids: list[str]) -> None:
+def test_removing_one_apostrophe_restores_the_user_ids(user_ids: list[str]) -> None:
     cells = [row[0] for row in rows_of(as_csv(by_user(*user_ids)))[1:]]
     assert [cell.removeprefix("'") for cell in cells] == user_ids
     assert not [cell for cell in cells if cell[0] in "=+-@"]

@@ -1,4 +1,4 @@
-"""New ids: UUID version 7 (RFC 9562, section 5.7), in the order of their making, so that indexes stay compact."""
+"""IDs: UUID version 7 (RFC 9562, section 5.7). They sort by creation time, which keeps indexes compact."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 def new_id() -> UUID:
-    """A new id: 48 bits of milliseconds, 74 random bits."""
+    """Return a new ID: 48 bits of milliseconds since the epoch, 74 random bits."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76  # version
     value = value & ~(0x3 << 62) | 0x2 << 62  # variant

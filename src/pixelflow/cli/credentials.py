@@ -1,4 +1,4 @@
-"""Where the API is and with which key: from the environment, else from the home of ``pixelflow up``. Shows neither."""
+"""Finds the API address and key, from the environment or from the home of ``pixelflow up``. Must never print them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ DATABASE_VARIABLE = "PIXELFLOW_DATABASE_URL"
 
 
 def find_session() -> Session:
-    """What to reach the API with.
+    """Return the API address and key.
 
     Raises:
-        ConfigurationError: there is nothing, half of it, or a file that can't be used.
+        ConfigurationError: neither the environment nor the home has both, or the home's file is invalid.
+        ConnectionFailedError: the stack of the home is not running.
     """
-    given = os.environ.get(URL_VARIABLE), os.environ.get(KEY_VARIABLE)
-    if any(given):
-        # Never one from here and one from there: a key must not go to an address that it was not made for.
-        return open_session(given[0] or "", given[1] or "")
-    return session_of(_find_home())
+    url, key = os.environ.get(URL_VARIABLE), os.environ.get(KEY_VARIABLE)
+    if url or key:
+        # Both come from the same source: a key must not be sent to an address that it was not issued for.
+        return open_session(url or "", key or "")
+    return read_session(_find_home())
 
 
 def find_database() -> dict[str, str]:
-    """The setting of the database, from the stack on this machine, if the environment has none.
+    """Return the database setting of the stack on this machine, or nothing if the environment has the setting.
 
     Raises:
         StackError: the stack is not running, or its home can't be read.
     """
     if os.environ.get(DATABASE_VARIABLE):
         return {}
-    from pixelflow.devstack.postgres import database_settings  # noqa: PLC0415 - for the one command in ten that needs it
+    from pixelflow.devstack.postgres import database_settings  # noqa: PLC0415 - most commands need no database
 
     return database_settings(_find_home())
 
@@ -44,12 +45,13 @@ def _find_home() -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or default_home())
 
 
-def session_of(home: Path) -> Session:
-    """What the stack in ``home`` can be reached with.
+def read_session(home: Path) -> Session:
+    """Return the API address and key of the stack in ``home``.
 
     Raises:
-        ConfigurationError: it never ran, or its file can't be used.
-        ConnectionFailedError: it does not run now. Somebody else may listen where it did: they must not get its key.
+        ConfigurationError: the stack has never run, or its file is invalid.
+        ConnectionFailedError: the stack is not running. Another process may listen on its port and must not get its
+            key.
     """
     path = home / CREDENTIALS
     try:
@@ -59,10 +61,10 @@ def session_of(home: Path) -> Session:
             raise ConnectionFailedError(not_running_message(home), sent=False)
     except FileNotFoundError:
         raise ConfigurationError(
-            f"Set {URL_VARIABLE} and {KEY_VARIABLE}, or start `pixelflow up`, which leaves both in {path}"
+            f"Set {URL_VARIABLE} and {KEY_VARIABLE}, or start `pixelflow up`, which writes both to {path}"
         ) from None
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+        raise ConfigurationError(f"Can't read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"{path} does not hold the credentials that `pixelflow up` writes") from None
+        raise ConfigurationError(f"{path} is not a credentials file of `pixelflow up`") from None
     return session

@@ -1,4 +1,4 @@
-"""What a script learns from ``pixelflow`` by its exit code. Stable: a code never changes its meaning."""
+"""Exit codes of ``pixelflow``. They are stable: a code must never change its meaning."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How a command ended."""
+    """The result of a command, for scripts and supervisors."""
 
-    DONE = 0
+    SUCCESS = 0
     FAILED = 1
     USAGE = 2
     UNREACHABLE = 3
     REFUSED = 4
     TIMED_OUT = 5
     MISCONFIGURED = 78
-    """EX_CONFIG of sysexits.h, so that a supervisor can tell what no restart will mend."""
+    """EX_CONFIG of sysexits.h: a supervisor can recognize an error that a restart does not fix."""
     INTERRUPTED = 130
-    """128 + SIGINT, as shells have it; raised by Typer itself."""
+    """128 + SIGINT, the convention of shells. Typer exits with it by itself."""
 
 
 MEANINGS = {
-    ExitCode.DONE: "all done",
+    ExitCode.SUCCESS: "success",
     ExitCode.FAILED: "a photo, a job or a server process failed",
-    ExitCode.USAGE: "the command line or the pipeline is wrong, nothing was sent",
-    ExitCode.UNREACHABLE: "a server can't be reached or is not able to answer",
-    ExitCode.REFUSED: "the API refused (key, rights, limits, request)",
-    ExitCode.TIMED_OUT: "a job was not over in time and goes on",
-    ExitCode.MISCONFIGURED: "a setting is missing or wrong",
-    ExitCode.INTERRUPTED: "Ctrl-C",
+    ExitCode.USAGE: "invalid command line or pipeline, nothing was sent",
+    ExitCode.UNREACHABLE: "a server is unreachable or failing",
+    ExitCode.REFUSED: "the API refused the request (key, scopes, limits, validation)",
+    ExitCode.TIMED_OUT: "a job did not finish in time and is still running",
+    ExitCode.MISCONFIGURED: "a setting is missing or invalid",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
-_GRAVEST_FIRST = (
+_WORST_FIRST = (
     ExitCode.MISCONFIGURED,
     ExitCode.USAGE,
     ExitCode.UNREACHABLE,
@@ -42,12 +42,12 @@ _GRAVEST_FIRST = (
 )
 
 
-def gravest(codes: Iterable[ExitCode]) -> ExitCode:
-    """The one code that speaks for several: what stands in the way of everything comes before what hit one photo."""
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the exit code of a batch: an error that affects every item ranks above one that affects a single item."""
     found = set(codes)
-    return next((code for code in _GRAVEST_FIRST if code in found), ExitCode.DONE)
+    return next((code for code in _WORST_FIRST if code in found), ExitCode.SUCCESS)
 
 
 def legend() -> str:
-    """All codes, for ``--help``."""
+    """Return one line with all exit codes, for ``--help``."""
     return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."

@@ -1,18 +1,18 @@
-"""The entry point. Imports nothing of weight by itself, so that Ctrl-C has its sense from the first moment on."""
+"""The entry point. Must import nothing heavy at module level: Ctrl-C during the imports has to be handled as well."""
 
 from __future__ import annotations
 
 import sys
 
 INTERRUPTED = 130
-"""What ``exit_codes`` calls so; that module may not be there yet."""
+"""The value of ``ExitCode.INTERRUPTED``, whose module may not be imported yet."""
 
 
 def main() -> None:
-    """Build the command line and run what it is told."""
+    """Run the command line."""
     try:
-        from pixelflow.cli.commands import build  # noqa: PLC0415 - see above
+        from pixelflow.cli.app import build_app  # noqa: PLC0415 - imported inside the try, see above
 
-        build()(prog_name="pixelflow")
+        build_app()(prog_name="pixelflow")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

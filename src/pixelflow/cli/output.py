@@ -1,4 +1,7 @@
-"""What people see: results on stdout, everything else on stderr. Never lets a foreign string command the terminal."""
+"""Formatting and printing: results on stdout, everything else on stderr.
+
+Text from outside (file names, answers of servers) must never reach the terminal with control characters in it.
+"""
 
 from __future__ import annotations
 
@@ -10,71 +13,67 @@ from rich.table import Table
 from rich.text import Text
 
 _KILO = 1000
-_ENOUGH = 10_000
-"""Columns; a line that a program or a file takes is never folded."""
+_UNLIMITED_COLUMNS = 10_000
+"""Width of output that goes to a file or another program, so that no line is wrapped."""
 
 
-def plain(text: object) -> str:
-    """``text`` without what a terminal would obey or can't show: names of files and answers of servers may hold it."""
+def printable(text: object) -> str:
+    """Return ``text`` with every control or unprintable character replaced by U+FFFD."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(text))
 
 
 def cell(text: object, style: str = "") -> Text:
-    """``text`` for a table, its brackets not taken for markup."""
-    return Text(plain(text), style=style, overflow="fold")
+    """Return ``text`` for a table; square brackets in it are not markup."""
+    return Text(printable(text), style=style, overflow="fold")
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table; the columns in ``right`` hold numbers."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    """Return an empty table; the columns named in ``right`` are aligned right and never wrapped."""
+    rows = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right)
-    return made
+        rows.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right)
+    return rows
 
 
-def show(renderable: Table) -> None:
-    """On stdout: as wide as the terminal, or as needed where there is none."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else _ENOUGH).print(renderable)
+def print_table(rows: Table) -> None:
+    """Print a table to stdout, wrapped only on a terminal."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED_COLUMNS).print(rows)
 
 
-def show_json(content: object) -> None:
-    """One JSON document on stdout, for programs."""
+def print_json(content: object) -> None:
+    """Print one JSON document to stdout."""
     json.dump(content, sys.stdout, indent=2, ensure_ascii=True)
     sys.stdout.write("\n")
 
 
-def say(text: object) -> None:
-    """A line for people, on stderr."""
-    _stderr().print(Text(plain(text)), soft_wrap=True)
+def echo(text: object) -> None:
+    """Print a line to stderr."""
+    _stderr().print(Text(printable(text)), soft_wrap=True)
 
 
-def complain(text: object) -> None:
-    """What went wrong, on stderr."""
-    _stderr().print(Text.assemble(("Error: ", "bold red"), plain(text)), soft_wrap=True)
+def echo_error(text: object) -> None:
+    """Print a line to stderr, prefixed with ``Error:``."""
+    _stderr().print(Text.assemble(("Error: ", "bold red"), printable(text)), soft_wrap=True)
 
 
 def _stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def size(count: int) -> str:
-    """Bytes as people read them, in powers of a thousand."""
+def format_size(count: int) -> str:
+    """Return a number of bytes with three significant digits and a decimal unit: 1500 → ``1.5 kB``."""
     amount, units = float(count), ["B", "kB", "MB", "GB"]
     while amount >= _KILO and len(units) > 1:
         amount /= _KILO
         units.pop(0)
-    return (
-        f"{count} B"
-        if units[0] == "B"
-        else f"{amount:.3g} {units[0]}"
-        if amount < _KILO
-        else f"{amount:.0f} {units[0]}"
-    )
+    if units[0] == "B":
+        return f"{count} B"
+    return f"{amount:.3g} {units[0]}" if amount < _KILO else f"{amount:.0f} {units[0]}"
 
 
-def change(before: int | None, after: int) -> str:
-    """By how much ``after`` is more or less than ``before``, with its sign."""
+def format_change(before: int | None, after: int) -> str:
+    """Return the signed change from ``before`` to ``after`` in percent; empty if ``before`` is unknown or zero."""
     if not before:
         return ""
-    share = round(100 * (after - before) / before)
-    return f"{share:+d} %".replace("-", "\N{MINUS SIGN}") if share else "0 %"
+    percent = round(100 * (after - before) / before)
+    return f"{percent:+d} %".replace("-", "\N{MINUS SIGN}") if percent else "0 %"

@@ -1,4 +1,4 @@
-"""``pixelflow up`` as a child process in a home that goes away with it. Leaves no process behind, however it ends."""
+"""Runs ``pixelflow up`` as a child process in a temporary home. Must not leave a process behind, however it ends."""
 
 from __future__ import annotations
 
@@ -12,70 +12,75 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
-from pixelflow.cli.credentials import session_of
+from pixelflow.cli.credentials import read_session
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.client import Client, ConfigurationError, ConnectionFailedError
 from pixelflow.client.session import Session
 from pixelflow.devstack import launcher
 
 START_SECONDS = 60.0
-"""A first start on a slow machine; one that takes longer has failed."""
+"""Enough for a first start on a slow machine."""
 STOP_SECONDS = 15.0
-"""``pixelflow up`` ends within 10 s of being asked to."""
+"""``pixelflow up`` stops within 10 s."""
 POLL_SECONDS = 0.05
 
 
 class StartFailedError(Exception):
-    """The service did not come up; the message is what it said, and ``code`` how it ended."""
+    """The service did not start.
 
-    def __init__(self, said: str, code: ExitCode) -> None:
-        super().__init__(said)
-        self.code = code
+    Attributes:
+        exit_code: for the command that started it. ``str(error)`` is the output of the service.
+    """
+
+    def __init__(self, output: str, exit_code: ExitCode) -> None:
+        super().__init__(output)
+        self.exit_code = exit_code
 
 
 @contextmanager
-def running() -> Iterator[Session]:
-    """The service, ready; stopped on the way out.
+def run_temporary_stack() -> Iterator[Session]:
+    """Start the service, yield its API address and key once it is ready, and stop it at the end.
 
     Raises:
-        StartFailedError: it ended or was not ready in time.
+        StartFailedError: the service exited or was not ready in time.
     """
-    with TemporaryDirectory(prefix="pixelflow-demo-") as home, TemporaryFile() as said:
-        process = _start(Path(home), said)
+    with TemporaryDirectory(prefix="pixelflow-demo-") as home, TemporaryFile() as output:
+        process = _start(Path(home), output)
         try:
-            yield _ready(Path(home), process, lambda: _tail(said))
+            yield _wait_until_ready(Path(home), process, lambda: _read(output))
         finally:
             _stop(process)
 
 
-def _start(home: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
-    up = [sys.executable, "-m", "pixelflow", "up", "--home", str(home), "--metrics-port", "0"]
-    # The launcher binds it to this process's life. A session of its own keeps Ctrl-C from it: it is stopped in order.
-    return subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), "-", "-", *up],
+def _start(home: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pixelflow", "up", "--home", str(home), "--metrics-port", "0"]
+    # The launcher ends it when this process ends. It gets a session of its own so that Ctrl-C in the terminal does not
+    # reach it: _stop() ends it in order.
+    return subprocess.Popen(  # noqa: S603 - a fixed command
+        [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), "-", "-", *command],
         stdin=subprocess.DEVNULL,
-        stdout=said,
+        stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
 
 
-def _ready(home: Path, process: subprocess.Popen[bytes], said: Callable[[], str]) -> Session:
+def _wait_until_ready(home: Path, process: subprocess.Popen[bytes], read_output: Callable[[], str]) -> Session:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        session = _answering(home)
+        session = _try_connect(home)
         if session is not None:
             return session
         time.sleep(POLL_SECONDS)
     if process.poll() == ExitCode.MISCONFIGURED:
-        raise StartFailedError(said(), ExitCode.MISCONFIGURED)
-    raise StartFailedError(said() or "It was not ready in time", ExitCode.FAILED)
+        raise StartFailedError(read_output(), ExitCode.MISCONFIGURED)
+    raise StartFailedError(read_output() or f"It was not ready within {START_SECONDS:.0f} s", ExitCode.FAILED)
 
 
-def _answering(home: Path) -> Session | None:
-    """What to reach the API with, once it answers."""
+def _try_connect(home: Path) -> Session | None:
+    """Return the API address and key if the API answers."""
     try:
-        session = session_of(home)
+        session = read_session(home)
         with Client(session=session) as client:
             client.list_jobs(limit=1)
     except (ConfigurationError, ConnectionFailedError):
@@ -83,9 +88,9 @@ def _answering(home: Path) -> Session | None:
     return session
 
 
-def _tail(said: IO[bytes]) -> str:
-    said.seek(0)
-    return said.read().decode(errors="replace").strip()
+def _read(output: IO[bytes]) -> str:
+    output.seek(0)
+    return output.read().decode(errors="replace").strip()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

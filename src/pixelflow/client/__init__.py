@@ -1,10 +1,10 @@
-"""The Python SDK: ``Client`` for programs that block, ``AsyncClient`` for asyncio, the same operations on both.
+"""The Python SDK: ``Client`` for blocking programs and ``AsyncClient`` for asyncio, with the same operations.
 
     with Client() as pixelflow:
         job = pixelflow.process("photo.jpg", [{"id": "small", "action": "resize", "width": 640, "format": "webp"}])
         pixelflow.download(job.outputs[0], "photo-small.webp")
 
-Knows the contracts and nothing else of the service.
+It must import nothing of PixelFlow except the contracts.
 """
 
 from pixelflow.client.aio import AsyncClient

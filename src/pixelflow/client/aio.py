@@ -1,6 +1,6 @@
-"""The asynchronous client. Drives the operations; what they do is told in ``operations`` and ``transfers`` alone.
+"""The asynchronous client: runs the operations. It must not implement any operation itself.
 
-Files are read and written on threads, so that no disk holds up the event loop.
+Files are read and written in threads, so that disk I/O does not block the event loop.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import operations, transfers, usage, webhooks, wire
-from pixelflow.client.errors import mapped
-from pixelflow.client.exchange import Flow, Operation, Request, Response, Sleep
+from pixelflow.client import operations, transfers, transport, usage, webhooks
+from pixelflow.client.errors import map_httpx_errors
+from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
 
 P = ParamSpec("P")
@@ -34,11 +34,11 @@ def _method(
 
 
 def _iterator(
-    flow: Callable[Concatenate[Session, P], Flow[T]],
+    paginator: Callable[Concatenate[Session, P], Paginator[T]],
 ) -> Callable[Concatenate[AsyncClient, P], AsyncIterator[T]]:
-    @wraps(flow)
+    @wraps(paginator)
     async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        for operation in flow(self._session, *args, **kwargs):
+        for operation in paginator(self._session, *args, **kwargs):
             for item in await self._run(operation):
                 yield item
 
@@ -46,16 +46,16 @@ def _iterator(
 
 
 class AsyncClient:
-    """A PixelFlow API, for programs on asyncio. Close it, or use it in ``async with``.
+    """An asyncio client of a PixelFlow API. Close it, or use it in an ``async with`` statement.
 
     Args:
-        api_url: such as ``http://127.0.0.1:8080``; left out: ``PIXELFLOW_API_URL``.
-        api_key: left out: ``PIXELFLOW_API_KEY``.
-        session: instead of both, with a clock and a chance of your own.
-        sleep: lets so many seconds pass.
+        api_url: such as ``http://127.0.0.1:8080``. Default: the environment variable ``PIXELFLOW_API_URL``.
+        api_key: default: the environment variable ``PIXELFLOW_API_KEY``.
+        session: replaces both; lets tests set the clock and the jitter.
+        sleep: waits for the given number of seconds.
 
     Raises:
-        ConfigurationError: something is missing or can't be right.
+        ConfigurationError: the URL or the key is missing or not valid.
     """
 
     def __init__(
@@ -69,7 +69,10 @@ class AsyncClient:
         self._session = session or open_session(api_url, api_key)
         self._sleep = sleep
         self._http = httpx.AsyncClient(
-            timeout=wire.TIMEOUT, limits=wire.LIMITS, verify=wire.tls(), mounts=dict.fromkeys(wire.DIRECT)
+            timeout=transport.TIMEOUT,
+            limits=transport.LIMITS,
+            verify=transport.ssl_context(),
+            mounts=dict.fromkeys(transport.NO_PROXY),
         )
 
     create_job = _method(operations.create_job)
@@ -92,7 +95,7 @@ class AsyncClient:
     get_usage_by_user = _method(usage.get_usage_by_user)
 
     async def aclose(self) -> None:
-        """Give up all connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -110,30 +113,30 @@ class AsyncClient:
         advance: Callable[[], Request | Sleep] = partial(next, operation)
         while True:
             try:
-                asked = advance()
+                request = advance()
             except StopIteration as done:
                 result: T = done.value
                 return result
             try:
-                answer = await self._perform(asked)
-            except BaseException as error:  # noqa: BLE001 - the operation cleans up and decides
+                response = await self._perform(request)
+            except BaseException as error:  # noqa: BLE001 - the operation cleans up and handles the error
                 advance = partial(operation.throw, error)
             else:
-                advance = partial(operation.send, answer)
+                advance = partial(operation.send, response)
 
-    async def _perform(self, asked: Request | Sleep) -> Response | None:
-        if isinstance(asked, Sleep):
-            await self._sleep(asked.seconds)
+    async def _perform(self, request: Request | Sleep) -> Response | None:
+        if isinstance(request, Sleep):
+            await self._sleep(request.seconds)
             return None
-        body = _threaded(asked.body()) if callable(asked.body) else asked.body
-        with mapped(asked.url):
-            async with aclosing(await self._http.send(wire.prepared(asked, body), stream=True)) as answer:
-                intake = wire.Intake(asked, answer)
-                async for chunk in answer.aiter_bytes():
-                    await asyncio.to_thread(intake.take, chunk)
-                return intake.response()
+        body = _read_in_thread(request.body()) if callable(request.body) else request.body
+        with map_httpx_errors(request.url):
+            async with aclosing(await self._http.send(transport.to_httpx(request, body), stream=True)) as response:
+                reader = transport.ResponseReader(request, response)
+                async for chunk in response.aiter_bytes():
+                    await asyncio.to_thread(reader.feed, chunk)
+                return reader.response()
 
 
-async def _threaded(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _read_in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         yield chunk

@@ -1,15 +1,15 @@
-"""Every way in which the SDK says no, and the one place where httpx's errors become ours.
+"""The errors of the SDK, and the mapping from httpx's errors to them.
 
     ClientError
-    ├── ConfigurationError      no API address or key, or one that can't be right
-    ├── InvalidRequestError     refused before anything was sent
-    ├── ConnectionFailedError   the API or the object storage can't be reached, or broke off
-    ├── ApiError                the API answered with a problem
-    ├── TransferError           an upload or download did not end well
-    ├── JobFailedError          the job ended otherwise than succeeded
-    └── WaitTimeoutError        the job was not over in time
+    ├── ConfigurationError      the API URL or key is missing or not valid
+    ├── InvalidRequestError     the request is not valid; nothing was sent
+    ├── ConnectionFailedError   the API or object storage can't be reached, or closed the connection
+    ├── ApiError                the API returned an error
+    ├── TransferError           an upload or a download failed
+    ├── JobFailedError          the job failed or was canceled
+    └── WaitTimeoutError        the job did not finish in time
 
-No message ever holds an API key or the query of a presigned URL.
+A message must never contain an API key or the query of a presigned URL.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ import httpx
 from pixelflow.contracts.errors import FieldError
 from pixelflow.contracts.jobs import Job
 
-_TOLD = 5
-"""Faults that a message tells; ``errors`` has all."""
+_MAX_SHOWN = 5
+"""Field errors in a message; ``errors`` has all of them."""
 
 
 class ClientError(Exception):
-    """Root of the tree. ``str(error)`` is one sentence fit for people.
+    """Root of the tree. ``str(error)`` is one sentence for people.
 
     Attributes:
-        code: stable; what a program should look at.
+        code: stable error code for programs.
     """
 
     code: str = "client_error"
 
 
 class ConfigurationError(ClientError):
-    """The address of the API or its key is missing or can't be right."""
+    """The API URL or key is missing or not valid."""
 
     code = "not_configured"
 
 
 class InvalidRequestError(ClientError):
-    """What was asked for can't be right; nothing was sent.
+    """The request is not valid; nothing was sent.
 
     Attributes:
-        summary: for people, without what ``errors`` tells; ``str(error)`` has the first of those, too.
-        errors: everything that is wrong, each with a JSON Pointer into the request.
+        summary: the message without field errors; ``str(error)`` includes the first of them.
+        errors: every invalid field, with a JSON Pointer into the request.
     """
 
     code = "invalid_request"
@@ -60,17 +60,17 @@ class InvalidRequestError(ClientError):
 
 
 def _with_errors(summary: str, errors: Sequence[FieldError]) -> str:
-    told = [f"{error.pointer or '/'} {error.message}" for error in errors[:_TOLD]]
-    more = [f"and {len(errors) - _TOLD} more"] if len(errors) > _TOLD else []
-    return f"{summary}: {'; '.join(told + more)}" if errors else summary
+    shown = [f"{error.pointer or '/'} {error.message}" for error in errors[:_MAX_SHOWN]]
+    more = [f"and {len(errors) - _MAX_SHOWN} more"] if len(errors) > _MAX_SHOWN else []
+    return f"{summary}: {'; '.join(shown + more)}" if errors else summary
 
 
 class ConnectionFailedError(ClientError):
-    """The other side can't be reached, or broke off.
+    """The server can't be reached, or the connection was closed.
 
     Attributes:
-        sent: whether the request may have arrived all the same.
-        transient: whether the same request may do better in a moment.
+        sent: whether the request may have arrived.
+        transient: whether the same request may succeed later.
     """
 
     code = "connection_failed"
@@ -82,15 +82,15 @@ class ConnectionFailedError(ClientError):
 
 
 class ApiError(ClientError):
-    """The API refused, or answered what this version does not understand (``unexpected_answer``).
+    """The API returned an error, or a response that this version does not understand (``unexpected_answer``).
 
     Attributes:
-        code: the API's own.
-        status: of HTTP.
-        detail: for people, as the API said it.
-        summary: the same with status and code; ``str(error)`` has the first of ``errors``, too.
-        errors: what is wrong in the request, each with a JSON Pointer.
-        request_id: what to tell the operator of the API.
+        code: the error code of the API.
+        status: HTTP status.
+        detail: the message of the API.
+        summary: ``detail`` with status and code; ``str(error)`` includes the first of ``errors``.
+        errors: every invalid field, with a JSON Pointer into the request.
+        request_id: ID of the request, for the operator of the API.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class ApiError(ClientError):
 
 
 class TransferError(ClientError):
-    """A file could not be uploaded or downloaded as it should be.
+    """An upload or a download failed.
 
     Attributes:
-        status: what object storage answered; None when the fault lies elsewhere.
+        status: HTTP status of object storage; None if it did not cause the error.
     """
 
     code = "transfer_failed"
@@ -120,11 +120,11 @@ class TransferError(ClientError):
 
 
 class JobFailedError(ClientError):
-    """The job is over and did not succeed.
+    """The job failed or was canceled.
 
     Attributes:
-        code: why it failed, else how it ended.
-        job: all that is known.
+        code: the error code of the job, or its status if it has none.
+        job: the job.
     """
 
     def __init__(self, job: Job) -> None:
@@ -135,7 +135,7 @@ class JobFailedError(ClientError):
 
 
 class WaitTimeoutError(ClientError):
-    """The job was not over in time; it goes on. ``job`` is as it was last seen."""
+    """The job did not finish in time and continues. ``job`` is its last known state."""
 
     code = "wait_timeout"
 
@@ -144,32 +144,32 @@ class WaitTimeoutError(ClientError):
         self.job = job
 
 
-class _Meaning(NamedTuple):
-    sentence: str
+class _Mapping(NamedTuple):
+    message: str
     sent: bool
     transient: bool
 
 
-# From httpx's tree (httpx._exceptions); the nearest ancestor that is listed speaks for a class that is not.
-_MEANINGS: dict[type[Exception], _Meaning] = {
-    httpx.ConnectError: _Meaning("can't be reached", sent=False, transient=True),
-    httpx.ConnectTimeout: _Meaning("did not accept a connection in time", sent=False, transient=True),
-    httpx.PoolTimeout: _Meaning("has no free connection in this client", sent=False, transient=True),
-    httpx.ProxyError: _Meaning("can't be reached through the proxy", sent=False, transient=True),
-    httpx.TimeoutException: _Meaning("did not answer in time", sent=True, transient=True),
-    httpx.NetworkError: _Meaning("broke off the connection", sent=True, transient=True),
-    httpx.RemoteProtocolError: _Meaning("broke off the connection", sent=True, transient=True),
-    httpx.UnsupportedProtocol: _Meaning("has an address that is neither http nor https", sent=False, transient=False),
-    httpx.LocalProtocolError: _Meaning("can't be sent such a request", sent=False, transient=False),
-    httpx.InvalidURL: _Meaning("has an address that is not valid", sent=False, transient=False),
-    httpx.HTTPError: _Meaning("answered in a way that can't be read", sent=True, transient=False),
-    httpx.CookieConflict: _Meaning("answered in a way that can't be read", sent=True, transient=False),
-    httpx.StreamError: _Meaning("answered in a way that can't be read", sent=True, transient=False),
+# The tree of httpx._exceptions. A class without an entry has the mapping of its nearest listed ancestor.
+_HTTPX_ERRORS: dict[type[Exception], _Mapping] = {
+    httpx.ConnectError: _Mapping("can't be reached", sent=False, transient=True),
+    httpx.ConnectTimeout: _Mapping("did not accept a connection in time", sent=False, transient=True),
+    httpx.PoolTimeout: _Mapping("can't be reached: this client has no free connection", sent=False, transient=True),
+    httpx.ProxyError: _Mapping("can't be reached through the proxy", sent=False, transient=True),
+    httpx.TimeoutException: _Mapping("did not respond in time", sent=True, transient=True),
+    httpx.NetworkError: _Mapping("closed the connection", sent=True, transient=True),
+    httpx.RemoteProtocolError: _Mapping("closed the connection", sent=True, transient=True),
+    httpx.UnsupportedProtocol: _Mapping("has a URL that is neither http nor https", sent=False, transient=False),
+    httpx.LocalProtocolError: _Mapping("can't be sent this request: it is not valid HTTP", sent=False, transient=False),
+    httpx.InvalidURL: _Mapping("has a URL that is not valid", sent=False, transient=False),
+    httpx.HTTPError: _Mapping("sent a response that can't be read", sent=True, transient=False),
+    httpx.CookieConflict: _Mapping("sent a response that can't be read", sent=True, transient=False),
+    httpx.StreamError: _Mapping("sent a response that can't be read", sent=True, transient=False),
 }
 
 
 def host_of(url: str) -> str:
-    """Scheme, host and port of ``url``: what may be shown of any URL."""
+    """Scheme, host and port of ``url``, the parts that are never secret."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
@@ -178,10 +178,10 @@ def host_of(url: str) -> str:
 
 
 @contextmanager
-def mapped(url: str) -> Iterator[None]:
-    """Turn every error of httpx within into a ``ConnectionFailedError`` that names the host of ``url`` alone.
+def map_httpx_errors(url: str) -> Iterator[None]:
+    """Raise every error of httpx as a ``ConnectionFailedError`` that names only the host of ``url``.
 
-    Causes are cut off: httpx's messages and the requests that hang on them may hold headers and queries.
+    The cause is dropped: httpx's messages and the requests attached to them may hold headers and queries.
     """
     failure = None
     try:
@@ -193,9 +193,9 @@ def mapped(url: str) -> Iterator[None]:
 
 
 def _connection_failed(url: str, error: Exception) -> ConnectionFailedError:
-    meaning = next(_MEANINGS[kind] for kind in type(error).__mro__ if kind in _MEANINGS)
-    # Only here does httpx's own text help («Connection refused», «certificate verify failed»), and it holds no secret.
+    mapping = next(_HTTPX_ERRORS[kind] for kind in type(error).__mro__ if kind in _HTTPX_ERRORS)
+    # Only for this class does httpx's text help ("Connection refused", "certificate verify failed"). It has no secret.
     reason = f": {error}" if isinstance(error, httpx.ConnectError) and str(error) else ""
     return ConnectionFailedError(
-        f"{host_of(url)} {meaning.sentence}{reason}", sent=meaning.sent, transient=meaning.transient
+        f"{host_of(url)} {mapping.message}{reason}", sent=mapping.sent, transient=mapping.transient
     )

@@ -1,6 +1,6 @@
-"""What the API can be asked for, each operation told once for both clients. Does no I/O: it yields what is to be done.
+"""Operations on jobs, shared by both clients. Does no I/O: operations yield requests and sleeps.
 
-Every POST carries an ``Idempotency-Key`` of its own, so that sent again it does, and answers, what it did at first.
+Every POST carries a new ``Idempotency-Key``, so that a retry has no further effect and gets the first response.
 """
 
 from __future__ import annotations
@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from pixelflow.client.calls import answered, post, refusal
+from pixelflow.client.api_calls import delete, get, post
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
-from pixelflow.client.exchange import Flow, Operation, Request, Sleep
-from pixelflow.client.retries import send
+from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import Progress, declared_source, upload
 from pixelflow.contracts.field_errors import field_errors
@@ -24,115 +22,102 @@ from pixelflow.contracts.jobs import FINISHED, CreatedJob, CreateJobRequest, Job
 from pixelflow.contracts.pipeline import Resize, Watermark
 
 POLL_INTERVAL = 0.05
-"""Seconds before the second look at a job; a small picture is done in less."""
+"""Seconds before the second poll of a job; a small image takes less."""
 POLL_GROWTH = 1.5
-LONGEST_POLL_INTERVAL = 2.0
+MAX_POLL_INTERVAL = 2.0
 """Seconds."""
 
-_NOT_FOUND = 404
-
 Steps = Sequence[Resize | Watermark | Mapping[str, Any]]
-"""A pipeline: steps as models or as the plain dictionaries that JSON holds."""
+"""A pipeline: steps as models or as JSON objects."""
 
 
 def create_job(session: Session, request: CreateJobRequest) -> Operation[CreatedJob]:
-    """Create a job; the answer says how to upload its source.
+    """Create a job and return how to upload its source.
 
     Raises:
-        ApiError: the API refused.
-        ConnectionFailedError: no answer; the job may have been created, and does nothing unless it is started.
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response. The job may exist; it does not run unless it is started.
     """
-    # Only what was set: an older API refuses fields that it does not know.
+    # Only fields that were set: an older API rejects fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
-    response = yield from post(session, "/v1/jobs", body)
-    return answered(response, CreatedJob)
+    return (yield from post(session, "/v1/jobs", CreatedJob, body))
 
 
 def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
-    """Start a job whose source is uploaded. Idempotent.
+    """Start a job whose source was uploaded. Idempotent.
 
     Raises:
-        ApiError: the API refused; ``source_missing`` when there is no upload.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request; ``source_missing`` if nothing was uploaded.
+        ConnectionFailedError: no response.
     """
-    response = yield from post(session, f"{_path(job_id)}/start")
-    return answered(response, StartedJob)
+    return (yield from post(session, f"{_path(job_id)}/start", StartedJob))
 
 
 def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
-    """Cancel a job, also while it is being transformed; returns it as it then stands. Idempotent.
+    """Cancel a job, even while it is processing, and return it. Idempotent.
 
     Raises:
-        ApiError: the API refused; ``job_already_finished`` when the job succeeded or failed.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request; ``job_already_finished`` if the job succeeded or failed.
+        ConnectionFailedError: no response.
     """
-    response = yield from post(session, f"{_path(job_id)}/cancel")
-    return answered(response, Job)
+    return (yield from post(session, f"{_path(job_id)}/cancel", Job))
 
 
 def retry_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
-    """Run a failed or canceled job again, its attempts counted anew; nothing more while it is on its way.
+    """Run a failed or canceled job again, with its attempts reset. Has no effect while the job is queued or processing.
 
     Raises:
-        ApiError: the API refused; ``job_already_finished`` when the job succeeded, ``job_not_finished`` when it was
-            never started.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request; ``job_already_finished`` if the job succeeded, ``job_not_finished`` if
+            it was never started.
+        ConnectionFailedError: no response.
     """
-    response = yield from post(session, f"{_path(job_id)}/retry")
-    return answered(response, StartedJob)
+    return (yield from post(session, f"{_path(job_id)}/retry", StartedJob))
 
 
 def erase_job(session: Session, job_id: UUID | str) -> Operation[None]:
-    """Erase a job: it is gone at once, its source and outputs within seconds; what it was billed by stays.
+    """Delete a job at once, and its source and outputs within seconds. Its billed usage is kept.
 
     Raises:
-        ApiError: the API refused; ``not_found`` also when the job was erased before.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request; ``not_found`` also if the job was already deleted.
+        ConnectionFailedError: no response.
     """
-    response = yield from send(session, Request("DELETE", session.url(_path(job_id)), session.headers()))
-    # After a try whose answer was lost, «not found» is what it did.
-    if not response.succeeded and not (response.repeated and response.status == _NOT_FOUND):
-        raise refusal(response)
+    yield from delete(session, _path(job_id))
 
 
 def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
-    """The job as it stands.
+    """Return a job.
 
     Raises:
-        ApiError: the API refused; ``not_found`` also for a job of somebody else.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request; ``not_found`` also for a job of another user.
+        ConnectionFailedError: no response.
     """
-    job = yield from _look(session, job_id, deadline=None)
-    return job
+    return (yield from get(session, _path(job_id), Job))
 
 
 def list_jobs(
     session: Session, *, status: JobStatus | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Operation[JobPage]:
-    """One page of jobs, newest first; ``next_cursor`` of a page is the ``cursor`` of the next.
+    """Return one page of jobs, newest first. ``next_cursor`` is the ``cursor`` of the next page.
 
     Raises:
-        ApiError: the API refused.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response.
     """
-    asked = {"status": status and status.value, "limit": limit, "cursor": cursor}
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
-    url = session.url("/v1/jobs" + (f"?{query}" if query else ""))
-    response = yield from send(session, Request("GET", url, session.headers()))
-    return answered(response, JobPage)
+    query = {"status": status and status.value, "limit": limit, "cursor": cursor}
+    return (yield from get(session, "/v1/jobs", JobPage, query=query))
 
 
-def iter_jobs(session: Session, *, status: JobStatus | None = None, page_size: int | None = None) -> Flow[Job]:
-    """All jobs, newest first, a page fetched when it is needed.
+def iter_jobs(session: Session, *, status: JobStatus | None = None, page_size: int | None = None) -> Paginator[Job]:
+    """Iterate over all jobs, newest first. Pages are fetched on demand.
 
     Raises:
-        ApiError: the API refused.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response.
     """
     cursor = None
     more = True
 
-    def turn() -> Operation[list[Job]]:
+    def next_page() -> Operation[list[Job]]:
         nonlocal cursor, more
         page = yield from list_jobs(session, status=status, limit=page_size, cursor=cursor)
         cursor = page.next_cursor
@@ -140,7 +125,7 @@ def iter_jobs(session: Session, *, status: JobStatus | None = None, page_size: i
         return page.data
 
     while more:
-        yield turn()
+        yield next_page()
 
 
 def wait(
@@ -151,33 +136,35 @@ def wait(
     poll_interval: float = POLL_INTERVAL,
     on_change: Callable[[Job], None] | None = None,
 ) -> Operation[Job]:
-    """Look at the job, at growing intervals, until it succeeded.
+    """Poll a job at growing intervals until it succeeds, and return it.
 
     Args:
         session: of the client.
-        job_id: of a job that was started.
-        timeout: seconds; None waits as long as it takes.
-        poll_interval: seconds before the second look; grows to 2 s.
-        on_change: called with the job whenever its status or its attempt is another than at the last look.
+        job_id: ID of a started job.
+        timeout: seconds; None waits without a limit.
+        poll_interval: seconds before the second poll; grows to 2 s.
+        on_change: called with the job whenever its status or its number of attempts changes.
 
     Raises:
-        JobFailedError: it failed or was canceled.
-        WaitTimeoutError: it was not over in time; it goes on.
-        ApiError: the API refused.
-        ConnectionFailedError: no answer.
+        JobFailedError: the job failed or was canceled.
+        WaitTimeoutError: the job did not finish in time; it continues.
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response.
     """
     deadline = None if timeout is None else session.clock() + timeout
-    seen = None
+    last = None
     while True:
-        job = yield from _look(session, job_id, deadline)
-        if on_change and seen != (seen := (job.status, job.attempts)):
+        job = yield from get(session, _path(job_id), Job, deadline=deadline)
+        if on_change and last != (last := (job.status, job.attempts)):
             on_change(job)
+        if job.status is JobStatus.SUCCEEDED:
+            return job
         if job.status in FINISHED:
-            return _succeeded(job)
+            raise JobFailedError(job)
         if timeout is not None and deadline is not None and session.clock() >= deadline:
             raise WaitTimeoutError(job, timeout)
         yield Sleep(poll_interval if deadline is None else max(0.0, min(poll_interval, deadline - session.clock())))
-        poll_interval = min(poll_interval * POLL_GROWTH, LONGEST_POLL_INTERVAL)
+        poll_interval = min(poll_interval * POLL_GROWTH, MAX_POLL_INTERVAL)
 
 
 def submit(
@@ -193,23 +180,22 @@ def submit(
 
     Args:
         session: of the client.
-        path: of a picture.
-        pipeline: steps, as models or plain dictionaries.
-        metadata: your own words about the job.
-        webhook_url: told when the job is over.
-        on_progress: called with the bytes sent and their total; with ``AsyncClient``, from another thread.
+        path: of an image file.
+        pipeline: steps, as models or JSON objects.
+        metadata: key-value pairs of your own.
+        webhook_url: receives a webhook when the job succeeds, fails or is canceled.
+        on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
-        InvalidRequestError: the pipeline can't be right; nothing was sent.
-        ApiError: the API refused.
-        TransferError: the file can't be read, or object storage refused it.
-        ConnectionFailedError: no answer.
+        InvalidRequestError: the request is not valid; nothing was sent.
+        ApiError: the API rejected the request.
+        TransferError: the file can't be read, or object storage rejected it.
+        ConnectionFailedError: no response.
     """
     request = _job_request(Path(path), pipeline, metadata, webhook_url)
     created = yield from create_job(session, request)
     yield from upload(session, created.upload, path, on_progress=on_progress)
-    started = yield from start_job(session, created.job_id)
-    return started
+    return (yield from start_job(session, created.job_id))
 
 
 def process(
@@ -223,38 +209,24 @@ def process(
     on_progress: Progress | None = None,
     on_change: Callable[[Job], None] | None = None,
 ) -> Operation[Job]:
-    """``submit`` the file at ``path`` and ``wait`` for the job; ``timeout`` counts from the start of the job.
+    """``submit`` the file at ``path`` and ``wait`` for the job. ``timeout`` counts from the start of the job.
 
     Raises:
-        InvalidRequestError: the pipeline can't be right; nothing was sent.
-        ApiError: the API refused.
-        TransferError: the file can't be read, or object storage refused it.
-        ConnectionFailedError: no answer.
-        JobFailedError: it failed or was canceled.
-        WaitTimeoutError: it was not over in time; it goes on.
+        InvalidRequestError: the request is not valid; nothing was sent.
+        ApiError: the API rejected the request.
+        TransferError: the file can't be read, or object storage rejected it.
+        ConnectionFailedError: no response.
+        JobFailedError: the job failed or was canceled.
+        WaitTimeoutError: the job did not finish in time; it continues.
     """
     started = yield from submit(
         session, path, pipeline, metadata=metadata, webhook_url=webhook_url, on_progress=on_progress
     )
-    job = yield from wait(session, started.job_id, timeout=timeout, on_change=on_change)
-    return job
+    return (yield from wait(session, started.job_id, timeout=timeout, on_change=on_change))
 
 
 def _path(job_id: UUID | str) -> str:
     return f"/v1/jobs/{UUID(str(job_id))}"
-
-
-def _look(session: Session, job_id: UUID | str, deadline: float | None) -> Operation[Job]:
-    response = yield from send(
-        session, Request("GET", session.url(_path(job_id)), session.headers()), deadline=deadline
-    )
-    return answered(response, Job)
-
-
-def _succeeded(job: Job) -> Job:
-    if job.status is not JobStatus.SUCCEEDED:
-        raise JobFailedError(job)
-    return job
 
 
 def _job_request(
@@ -271,5 +243,5 @@ def _job_request(
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequestError(
-            "The request is not valid", field_errors(error.errors(include_url=False), raw)
+            "The request is not valid", field_errors(error.errors(include_url=False, include_input=False), raw)
         ) from None

@@ -1,4 +1,4 @@
-"""Sends a request, again where that may help. Any request may be sent again: see ``Request``."""
+"""Sends a request and retries it if another attempt may succeed. Every request is idempotent: see ``Request``."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from pixelflow.client.errors import ConnectionFailedError
-from pixelflow.client.exchange import Operation, Request, Response, Sleep
+from pixelflow.client.models import Operation, Request, Response, Sleep
 from pixelflow.client.session import Session
 
-TRIES = 4
-"""Times that a request is sent at most, those not counted that a rate limit put off."""
-PATIENCE = 300.0
-"""Seconds by which a rate limit may put one request off, altogether. Of many that wait for it, as of a batch, only some
-get through each time; so tries don't count there."""
-FIRST_PAUSE = 0.2
-"""Seconds before the second try; doubles with every further one, less up to a half by chance so that clients spread."""
-LONGEST_BACKOFF = 5.0
-"""Seconds; it doubles no further."""
-LONGEST_PAUSE = 60.0
-"""Seconds; an answer that asks for more patience than this is handed to the caller instead."""
+MAX_ATTEMPTS = 4
+"""Attempts of one request. Attempts that a rate limit rejects with ``Retry-After`` are not counted."""
+MAX_RATE_LIMIT_WAIT = 300.0
+"""Total seconds that one request waits for a rate limit. If many requests wait, as in a batch, only some succeed each
+time, so a limit on attempts would fail the others."""
+INITIAL_BACKOFF = 0.2
+"""Seconds before the second attempt. Each further attempt doubles it; jitter takes off up to a half."""
+MAX_BACKOFF = 5.0
+"""Seconds at which the backoff stops doubling."""
+MAX_RETRY_AFTER = 60.0
+"""Seconds. A response that asks for a longer wait is returned to the caller."""
 
 _CONFLICT = 409
 _TOO_MANY_REQUESTS = 429
-_PASSING = frozenset({_TOO_MANY_REQUESTS, 502, 503, 504})
-"""Statuses that a later try may get past."""
+_TRANSIENT = frozenset({_TOO_MANY_REQUESTS, 502, 503, 504})
+"""Statuses that another attempt may not get."""
 
 
 def send(session: Session, request: Request, *, deadline: float | None = None) -> Operation[Response]:
-    """The answer to ``request``, whatever its status, after as many tries as are due.
+    """Send ``request``, retry it if needed, and return the last response, whatever its status.
 
     Args:
         session: of the client.
-        request: sent as it is, each time.
-        deadline: by the session's clock; no further try begins past it.
+        request: sent unchanged on each attempt.
+        deadline: on the session's clock; no further attempt starts after it.
 
     Raises:
-        ConnectionFailedError: the last try brought no answer.
+        ConnectionFailedError: the last attempt got no response.
     """
-    spent, repeated = _Spent(), False
+    state, repeated = _RetryState(), False
     while True:
-        outcome = yield from _try(request)
-        pause = _pause(session, outcome, spent)
-        if pause is None or (deadline is not None and session.clock() + pause > deadline):
+        outcome = yield from _attempt(request)
+        delay = _next_delay(session, outcome, state)
+        if delay is None or (deadline is not None and session.clock() + delay > deadline):
             break
-        repeated = repeated or _may_have_acted(outcome)
-        yield Sleep(pause)
+        repeated = repeated or _may_have_taken_effect(outcome)
+        yield Sleep(delay)
     if isinstance(outcome, ConnectionFailedError):
         raise outcome
     return replace(outcome, repeated=repeated)
 
 
-def _try(request: Request) -> Operation[Response | ConnectionFailedError]:
+def _attempt(request: Request) -> Operation[Response | ConnectionFailedError]:
     try:
         response: Response = yield request
     except ConnectionFailedError as error:
@@ -60,58 +60,58 @@ def _try(request: Request) -> Operation[Response | ConnectionFailedError]:
 
 
 @dataclass
-class _Spent:
-    """On one request, until now."""
+class _RetryState:
+    """The attempts of one request so far."""
 
-    tries: int = 0
-    refusals: int = 0
-    """By a rate limit that says when to come back."""
-    seconds: float = 0.0
-    """By which those have put it off."""
+    attempts: int = 0
+    rate_limited: int = 0
+    """Rejections by a rate limit with ``Retry-After``."""
+    rate_limit_wait: float = 0.0
+    """Seconds waited for the rate limit."""
 
 
-def _pause(session: Session, outcome: Response | ConnectionFailedError, spent: _Spent) -> float | None:
-    """Seconds until the next try; None when there is to be none."""
-    asked = _retry_after(outcome) if isinstance(outcome, Response) else None
-    if asked is not None and asked > LONGEST_PAUSE:
+def _next_delay(session: Session, outcome: Response | ConnectionFailedError, state: _RetryState) -> float | None:
+    """Seconds until the next attempt; None if there is none."""
+    retry_after = _retry_after(outcome) if isinstance(outcome, Response) else None
+    if retry_after is not None and retry_after > MAX_RETRY_AFTER:
         return None
-    if isinstance(outcome, Response) and outcome.status == _TOO_MANY_REQUESTS and asked is not None:
-        spent.refusals += 1
-        pause = asked + _backoff(session, spent.refusals)
-        spent.seconds += pause
-        return pause if spent.seconds <= PATIENCE else None
-    spent.tries += 1
-    if spent.tries >= TRIES or not _is_passing(outcome):
+    if isinstance(outcome, Response) and outcome.status == _TOO_MANY_REQUESTS and retry_after is not None:
+        state.rate_limited += 1
+        delay = retry_after + _backoff(session, state.rate_limited)
+        state.rate_limit_wait += delay
+        return delay if state.rate_limit_wait <= MAX_RATE_LIMIT_WAIT else None
+    state.attempts += 1
+    if state.attempts >= MAX_ATTEMPTS or not _is_transient(outcome):
         return None
-    # Chance is added to what was asked for, not taken off: nobody comes back earlier.
-    return (asked or 0.0) + _backoff(session, spent.tries)
+    # The backoff is added to Retry-After, so that no client returns too early.
+    return (retry_after or 0.0) + _backoff(session, state.attempts)
 
 
-def _backoff(session: Session, times: int) -> float:
-    return min(LONGEST_BACKOFF, FIRST_PAUSE * 2.0 ** (times - 1)) * (1 - session.jitter() / 2)
+def _backoff(session: Session, attempts: int) -> float:
+    return min(MAX_BACKOFF, INITIAL_BACKOFF * 2.0 ** (attempts - 1)) * (1 - session.jitter() / 2)
 
 
-def _is_passing(outcome: Response | ConnectionFailedError) -> bool:
+def _is_transient(outcome: Response | ConnectionFailedError) -> bool:
     if isinstance(outcome, ConnectionFailedError):
         return outcome.transient
-    # A conflict that is over in a moment: the first try of this very request is still being answered.
-    return outcome.status in _PASSING or (outcome.status == _CONFLICT and "retry-after" in outcome.headers)
+    # A conflict with Retry-After: an earlier attempt of the same request is still in progress.
+    return outcome.status in _TRANSIENT or (outcome.status == _CONFLICT and "retry-after" in outcome.headers)
 
 
-def _may_have_acted(outcome: Response | ConnectionFailedError) -> bool:
+def _may_have_taken_effect(outcome: Response | ConnectionFailedError) -> bool:
     if isinstance(outcome, ConnectionFailedError):
         return outcome.sent
-    # The rate limit refuses before anything is done; behind a 5xx it may have been done.
+    # The rate limit rejects a request before it takes effect; a 5xx may come after.
     return outcome.status != _TOO_MANY_REQUESTS
 
 
 def _retry_after(response: Response) -> float | None:
-    """Seconds asked for by ``Retry-After`` (RFC 9110, 10.2.3): a number, or a date, read against ``Date`` beside it."""
+    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3): a number, or a date relative to the ``Date`` header."""
     value = response.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
     try:
         span = parsedate_to_datetime(value) - parsedate_to_datetime(response.headers.get("date", ""))
-    except (ValueError, TypeError, OverflowError):  # the last: a year or an offset beyond all calendars
+    except (ValueError, TypeError, OverflowError):  # OverflowError: a year or an offset out of range
         return None
     return max(0.0, span.total_seconds())

@@ -1,4 +1,4 @@
-"""What every operation of one client stands on: where the API is, the key, and clock, chance and ids. Does no I/O."""
+"""The configuration of one client: API URL, key, clock, jitter and ids. Does no I/O."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def _new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Of one client. The key is kept out of ``repr``."""
+    """Configuration that all operations of a client share. ``repr`` omits the key."""
 
     api_url: str
     api_key: str = field(repr=False)
     clock: Callable[[], float] = time.monotonic
-    """Seconds, from any origin."""
+    """Seconds since an arbitrary point."""
     jitter: Callable[[], float] = random.random
-    """A number from 0 to 1."""
+    """A random number from 0 to 1."""
     new_id: Callable[[], str] = _new_id
 
     def url(self, path: str) -> str:
-        """The address of ``path`` (starting with ``/v1``) on the API."""
+        """The URL of ``path``, which starts with ``/v1``."""
         return f"{self.api_url}{path}"
 
     def headers(self) -> dict[str, str]:
-        """What every request to the API carries, and no request to anybody else."""
+        """Headers of every request to the API. Never send them to another server: they hold the key."""
         return {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json", "User-Agent": USER_AGENT}
 
 
@@ -46,41 +46,39 @@ USER_AGENT = f"pixelflow-python/{__version__}"
 
 
 def open_session(api_url: str | None, api_key: str | None) -> Session:
-    """A session on what is given or, where it is not, on the environment.
+    """Create a session from the arguments or, for those that are None, from the environment.
 
     Raises:
-        ConfigurationError: something is missing or can't be right.
+        ConfigurationError: the URL or the key is missing or not valid.
     """
     return Session(
-        api_url=_checked_url(_given(api_url, URL_VARIABLE, "the address of the API")),
-        api_key=_checked_key(_given(api_key, KEY_VARIABLE, "an API key")),
+        api_url=_validated_url(_from_argument_or_environment(api_url, URL_VARIABLE, "the URL of the API")),
+        api_key=_validated_key(_from_argument_or_environment(api_key, KEY_VARIABLE, "an API key")),
     )
 
 
-def _given(value: str | None, variable: str, what: str) -> str:
+def _from_argument_or_environment(value: str | None, variable: str, what: str) -> str:
     found = (value if value is not None else os.environ.get(variable, "")).strip()
     if not found:
-        raise ConfigurationError(f"Give {what}, or set {variable}")
+        raise ConfigurationError(f"Pass {what}, or set {variable}")
     return found
 
 
-def _checked_url(url: str) -> str:
+def _validated_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"}:
-        raise ConfigurationError("The address of the API must be an http or https URL, such as http://127.0.0.1:8080")
+        raise ConfigurationError("The URL of the API must be an http or https URL, such as http://127.0.0.1:8080")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ConfigurationError("The address of the API must not hold a user name, a query or a fragment")
+        raise ConfigurationError("The URL of the API must not contain a user name, a query or a fragment")
     return url.rstrip("/")
 
 
-def _checked_key(key: str) -> str:
-    # A header can't hold anything else, and the error that would say so repeats the key.
+def _validated_key(key: str) -> str:
+    # Other characters are not valid in a header, and the error that httpx would raise repeats the key.
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ConfigurationError(
-            "The API key holds characters that no key has; the key is one word of letters, digits and signs"
-        )
+        raise ConfigurationError("The API key must contain only printable ASCII characters and no spaces")
     return key

@@ -1,4 +1,4 @@
-"""The blocking client. Drives the operations; what they do is told in ``operations`` and ``transfers`` alone."""
+"""The blocking client: runs the operations. It must not implement any operation itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import operations, transfers, usage, webhooks, wire
-from pixelflow.client.errors import mapped
-from pixelflow.client.exchange import Flow, Operation, Request, Response, Sleep
+from pixelflow.client import operations, transfers, transport, usage, webhooks
+from pixelflow.client.errors import map_httpx_errors
+from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
 
 P = ParamSpec("P")
@@ -28,26 +28,28 @@ def _method(operation: Callable[Concatenate[Session, P], Operation[T]]) -> Calla
     return method
 
 
-def _iterator(flow: Callable[Concatenate[Session, P], Flow[T]]) -> Callable[Concatenate[Client, P], Iterator[T]]:
-    @wraps(flow)
+def _iterator(
+    paginator: Callable[Concatenate[Session, P], Paginator[T]],
+) -> Callable[Concatenate[Client, P], Iterator[T]]:
+    @wraps(paginator)
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        for operation in flow(self._session, *args, **kwargs):
+        for operation in paginator(self._session, *args, **kwargs):
             yield from self._run(operation)
 
     return method
 
 
 class Client:
-    """A PixelFlow API, for programs that block. May be used from several threads; close it, or use it in ``with``.
+    """A blocking client of a PixelFlow API. Thread-safe. Close it, or use it in a ``with`` statement.
 
     Args:
-        api_url: such as ``http://127.0.0.1:8080``; left out: ``PIXELFLOW_API_URL``.
-        api_key: left out: ``PIXELFLOW_API_KEY``.
-        session: instead of both, with a clock and a chance of your own.
-        sleep: lets so many seconds pass.
+        api_url: such as ``http://127.0.0.1:8080``. Default: the environment variable ``PIXELFLOW_API_URL``.
+        api_key: default: the environment variable ``PIXELFLOW_API_KEY``.
+        session: replaces both; lets tests set the clock and the jitter.
+        sleep: waits for the given number of seconds.
 
     Raises:
-        ConfigurationError: something is missing or can't be right.
+        ConfigurationError: the URL or the key is missing or not valid.
     """
 
     def __init__(
@@ -61,7 +63,10 @@ class Client:
         self._session = session or open_session(api_url, api_key)
         self._sleep = sleep
         self._http = httpx.Client(
-            timeout=wire.TIMEOUT, limits=wire.LIMITS, verify=wire.tls(), mounts=dict.fromkeys(wire.DIRECT)
+            timeout=transport.TIMEOUT,
+            limits=transport.LIMITS,
+            verify=transport.ssl_context(),
+            mounts=dict.fromkeys(transport.NO_PROXY),
         )
 
     create_job = _method(operations.create_job)
@@ -84,7 +89,7 @@ class Client:
     get_usage_by_user = _method(usage.get_usage_by_user)
 
     def close(self) -> None:
-        """Give up all connections."""
+        """Close all connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -102,24 +107,27 @@ class Client:
         advance: Callable[[], Request | Sleep] = partial(next, operation)
         while True:
             try:
-                asked = advance()
+                request = advance()
             except StopIteration as done:
                 result: T = done.value
                 return result
             try:
-                answer = self._perform(asked)
-            except BaseException as error:  # noqa: BLE001 - the operation cleans up and decides
+                response = self._perform(request)
+            except BaseException as error:  # noqa: BLE001 - the operation cleans up and handles the error
                 advance = partial(operation.throw, error)
             else:
-                advance = partial(operation.send, answer)
+                advance = partial(operation.send, response)
 
-    def _perform(self, asked: Request | Sleep) -> Response | None:
-        if isinstance(asked, Sleep):
-            self._sleep(asked.seconds)
+    def _perform(self, request: Request | Sleep) -> Response | None:
+        if isinstance(request, Sleep):
+            self._sleep(request.seconds)
             return None
-        body = asked.body() if callable(asked.body) else asked.body
-        with mapped(asked.url), closing(self._http.send(wire.prepared(asked, body), stream=True)) as answer:
-            intake = wire.Intake(asked, answer)
-            for chunk in answer.iter_bytes():
-                intake.take(chunk)
-            return intake.response()
+        body = request.body() if callable(request.body) else request.body
+        with (
+            map_httpx_errors(request.url),
+            closing(self._http.send(transport.to_httpx(request, body), stream=True)) as response,
+        ):
+            reader = transport.ResponseReader(request, response)
+            for chunk in response.iter_bytes():
+                reader.feed(chunk)
+            return reader.response()

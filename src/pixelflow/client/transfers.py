@@ -1,4 +1,7 @@
-"""Bytes to and from object storage, by presigned URL. Never sends the API key there, never shows what signs a URL."""
+"""Uploads and downloads through presigned URLs.
+
+Never sends the API key to object storage. Never shows the signature of a URL.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pixelflow.client.errors import TransferError
-from pixelflow.client.exchange import Operation, Request, Response
+from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
 from pixelflow.contracts.jobs import Output, Upload
@@ -22,71 +25,71 @@ CHUNK_BYTES = 256 * 1024
 _OK = 200
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that went over so far and their total."""
+"""Called with the number of bytes transferred so far and the total."""
 
 
 def upload(
     session: Session, upload: Upload, file: Path | str, *, on_progress: Progress | None = None
 ) -> Operation[None]:
-    """PUT ``file`` where ``upload`` says, read from disk piece by piece. Idempotent.
+    """Upload ``file``, read from disk in chunks. Idempotent.
 
     Args:
         session: of the client.
-        upload: as the creation of the job answered.
+        upload: from the response of ``create_job``.
         file: path of the source.
-        on_progress: called with the bytes sent and their total; with ``AsyncClient``, from another thread.
+        on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
-        TransferError: the file can't be read, has too many bytes or changed meanwhile, or object storage refused it.
-        ConnectionFailedError: no answer.
+        TransferError: the file can't be read, is too large or was truncated meanwhile, or object storage rejected it.
+        ConnectionFailedError: no response.
     """
     path = Path(file)
-    total = _size(path)
+    total = _file_size(path)
     if upload.presigned_put_url is None:
-        raise TransferError("This job takes no upload")
+        raise TransferError("This job has no upload: its source is a local file")
     if total > upload.max_bytes:
-        raise TransferError(f"{path} has {total} bytes; {upload.max_bytes} are allowed")
+        raise TransferError(f"{path} has {total} bytes; at most {upload.max_bytes} are allowed")
 
     def body() -> Iterator[bytes]:
-        return _pieces(path, total, on_progress)
+        return _read_chunks(path, total, on_progress)
 
     headers = {"User-Agent": USER_AGENT, "Content-Length": str(total)} | upload.headers
     request = Request(upload.method, upload.presigned_put_url, headers, body)
     response = yield from send(session, request)
     if not response.succeeded:
-        raise _refused("the upload", response)
+        raise _storage_error("the upload", response)
 
 
 def download(session: Session, output: Output, path: Path | str) -> Operation[Path]:
-    """Write the file of ``output`` to ``path``, whole and checked or not at all; what was there is replaced.
+    """Download ``output`` to ``path`` atomically, after checking its size and hash. Replaces an existing file.
 
     Raises:
-        TransferError: there is nothing to download, other bytes came than the job made, ``path`` can't be written,
-            or object storage refused.
-        ConnectionFailedError: no answer.
+        TransferError: the output has no download URL, the content does not match the output, ``path`` can't be
+            written, or object storage rejected the request.
+        ConnectionFailedError: no response.
     """
     target = Path(path)
     if output.expired_at is not None:
-        raise TransferError(f"Output {output.step_id} has expired on {output.expired_at:%Y-%m-%d}: its time was over")
+        raise TransferError(f"Output {output.step_id} expired on {output.expired_at:%Y-%m-%d}")
     if output.download_url is None:
-        raise TransferError(f"Output {output.step_id} lies under a local root: {output.object_key}")
-    with _part(target, output) as part:
-        # Bytes as stored: a hash over what a proxy or a storage compressed on the way would not be that of the output.
+        raise TransferError(f"Output {output.step_id} is a local file on the worker: {output.object_key}")
+    with _partial_file(target, output) as part:
+        # No compression on the way: the hash is that of the stored bytes.
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         request = Request("GET", output.download_url, headers, sink=part)
         response = yield from send(session, request)
         if response.status != _OK:
-            raise _refused("the download", response)
+            raise _storage_error("the download", response)
     return target
 
 
 def declared_source(path: Path) -> dict[str, int | str]:
-    """What a job's creation declares of the file at ``path``: its bytes and, where its name tells it, its media type.
+    """The ``source`` of a request for the file at ``path``: its size and, if the extension is known, its media type.
 
     Raises:
-        TransferError: it can't be read, or is empty.
+        TransferError: the file can't be read or is empty.
     """
-    declared: dict[str, int | str] = {"content_length": _size(path)}
+    declared: dict[str, int | str] = {"content_length": _file_size(path)}
     media_type, encoding = _TYPES.guess_type(path.name)
     if media_type and not encoding:
         declared["content_type"] = media_type
@@ -94,7 +97,7 @@ def declared_source(path: Path) -> dict[str, int | str]:
 
 
 def _media_types() -> mimetypes.MimeTypes:
-    # Not the machine's own tables: they differ from place to place, and those of older Pythons lack webp and avif.
+    # The system's tables differ between machines, and those of older Pythons lack WebP and AVIF.
     types = mimetypes.MimeTypes()
     for format_, extension in EXTENSIONS.items():
         types.add_type(MEDIA_TYPES[format_], f".{extension}")
@@ -104,7 +107,7 @@ def _media_types() -> mimetypes.MimeTypes:
 _TYPES = _media_types()
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError as error:
@@ -116,7 +119,7 @@ def _size(path: Path) -> int:
     return size
 
 
-def _pieces(path: Path, total: int, on_progress: Progress | None) -> Iterator[bytes]:
+def _read_chunks(path: Path, total: int, on_progress: Progress | None) -> Iterator[bytes]:
     sent = 0
     try:
         with path.open("rb") as file:
@@ -128,55 +131,55 @@ def _pieces(path: Path, total: int, on_progress: Progress | None) -> Iterator[by
     except OSError as error:
         raise TransferError(f"{path} can't be read: {error.strerror}") from error
     if sent < total:
-        raise TransferError(f"{path} became shorter while it was uploaded")
+        raise TransferError(f"{path} was truncated during the upload")
 
 
-def _refused(what: str, response: Response) -> TransferError:
-    # S3's errors are XML; of that only the code is shown, for the rest repeats the request and its signature.
+def _storage_error(what: str, response: Response) -> TransferError:
+    # S3's errors are XML. Only the code is shown: the rest repeats the request and its signature.
     code = re.search(rb"<Code>([A-Za-z0-9.]{1,64})</Code>", response.body)
     reason = f" {code[1].decode()}" if code else ""
-    return TransferError(f"Object storage refused {what}: {response.status}{reason}", status=response.status)
+    return TransferError(f"Object storage rejected {what}: {response.status}{reason}", status=response.status)
 
 
-class _Part:
-    """The bytes of an output as they come in, counted and hashed."""
+class _PartialFile:
+    """A sink that writes, counts and hashes the bytes of an output."""
 
     def __init__(self, file: BinaryIO, output: Output) -> None:
         self._file = file
         self._output = output
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        """Start over."""
+    def reset(self) -> None:
+        """Truncate the file."""
         self._file.seek(0)
         self._file.truncate()
         self._hash = hashlib.sha256()
         self._bytes = 0
 
     def write(self, chunk: bytes) -> None:
-        """Take the next piece; no more than the output has."""
+        """Write the next chunk; raise a TransferError if the content is longer than the output."""
         self._bytes += len(chunk)
         if self._bytes > self._output.bytes:
-            raise self._differs()
+            raise self._mismatch()
         self._hash.update(chunk)
         self._file.write(chunk)
 
     def check(self) -> None:
-        """See that all of it came, and nothing else."""
+        """Raise a TransferError unless size and hash are those of the output."""
         if self._bytes != self._output.bytes or self._hash.hexdigest() != self._output.sha256:
-            raise self._differs()
+            raise self._mismatch()
 
-    def _differs(self) -> TransferError:
-        return TransferError(f"The download of {self._output.step_id} brought other bytes than the job made")
+    def _mismatch(self) -> TransferError:
+        return TransferError(f"The downloaded content does not match output {self._output.step_id}")
 
 
 @contextmanager
-def _part(target: Path, output: Output) -> Iterator[_Part]:
-    """A file in the making, beside ``target``; takes its place once it is whole and checked."""
+def _partial_file(target: Path, output: Output) -> Iterator[_PartialFile]:
+    """A temporary file in the directory of ``target``, which it replaces once it is complete and checked."""
     path = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with path.open("xb") as file:
-            part = _Part(file, output)
+            part = _PartialFile(file, output)
             yield part
             part.check()
         path.replace(target)

@@ -1,15 +1,15 @@
-"""What the API can be asked about usage; as in ``operations``, each operation is told once for both clients."""
+"""Operations on usage, shared by both clients. Does no I/O."""
 
 from __future__ import annotations
 
 from datetime import date
-from urllib.parse import urlencode
 
-from pixelflow.client.calls import answered
-from pixelflow.client.exchange import Operation, Request, Response
-from pixelflow.client.retries import send
+from pixelflow.client.api_calls import get
+from pixelflow.client.models import Operation
 from pixelflow.client.session import Session
 from pixelflow.contracts.usage import UsageByDay, UsageByUser
+
+_PATH = "/v1/usage"
 
 
 def get_usage_by_day(
@@ -20,21 +20,21 @@ def get_usage_by_day(
     user_id: str | None = None,
     all_users: bool = False,
 ) -> Operation[UsageByDay]:
-    """The sums of every day of UTC from ``from_day`` on and before ``to_day``, also of those without jobs.
+    """Return the sums of each UTC day from ``from_day`` up to but not including ``to_day``.
 
     Args:
         session: of the client.
-        from_day: the first day; left out: 30 days before ``to_day``.
-        to_day: the day after the last one; left out: tomorrow.
-        user_id: whose; anybody's but one's own needs ``admin``.
-        all_users: everybody's together; needs ``admin``.
+        from_day: the first day. Default: 30 days before ``to_day``.
+        to_day: the day after the last day. Default: tomorrow.
+        user_id: ID of the user. Default: yourself. Other users require the scope ``admin``.
+        all_users: sum over all users. Requires the scope ``admin``.
 
     Raises:
-        ApiError: the API refused; ``insufficient_scope`` without ``admin`` where that is needed.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request; ``insufficient_scope`` if the scope ``admin`` is missing.
+        ConnectionFailedError: no response.
     """
-    response = yield from _ask(session, {**_wanted(from_day, to_day, user_id, all_users=all_users), "group_by": "day"})
-    return answered(response, UsageByDay)
+    query = _filter(from_day, to_day, user_id, all_users=all_users) | {"group_by": "day"}
+    return (yield from get(session, _PATH, UsageByDay, query=query))
 
 
 def get_usage_by_user(
@@ -47,7 +47,7 @@ def get_usage_by_user(
     limit: int | None = None,
     cursor: str | None = None,
 ) -> Operation[UsageByUser]:
-    """One page of the sums of users, by their ids; ``next_cursor`` of a page is the ``cursor`` of the next.
+    """Return one page of the sums of each user, ordered by user ID. ``next_cursor`` is the ``cursor`` of the next page.
 
     Args:
         session: of the client.
@@ -55,30 +55,17 @@ def get_usage_by_user(
         to_day: as for :func:`get_usage_by_day`.
         user_id: as for :func:`get_usage_by_day`.
         all_users: as for :func:`get_usage_by_day`.
-        limit: users at most; left out: 1000.
-        cursor: of the page before.
+        limit: largest number of users on the page. Default: 1000.
+        cursor: ``next_cursor`` of the previous page.
 
     Raises:
-        ApiError: the API refused; ``insufficient_scope`` without ``admin`` where that is needed.
-        ConnectionFailedError: no answer.
+        ApiError: the API rejected the request; ``insufficient_scope`` if the scope ``admin`` is missing.
+        ConnectionFailedError: no response.
     """
-    response = yield from _ask(
-        session,
-        {
-            **_wanted(from_day, to_day, user_id, all_users=all_users),
-            "group_by": "user",
-            "limit": limit,
-            "cursor": cursor,
-        },
-    )
-    return answered(response, UsageByUser)
+    query = _filter(from_day, to_day, user_id, all_users=all_users)
+    query |= {"group_by": "user", "limit": limit, "cursor": cursor}
+    return (yield from get(session, _PATH, UsageByUser, query=query))
 
 
-def _ask(session: Session, asked: dict[str, object]) -> Operation[Response]:
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
-    response = yield from send(session, Request("GET", session.url(f"/v1/usage?{query}"), session.headers()))
-    return response
-
-
-def _wanted(from_day: date | None, to_day: date | None, user_id: str | None, *, all_users: bool) -> dict[str, object]:
+def _filter(from_day: date | None, to_day: date | None, user_id: str | None, *, all_users: bool) -> dict[str, object]:
     return {"from": from_day, "to": to_day, "user_id": user_id, "all_users": "true" if all_users else None}

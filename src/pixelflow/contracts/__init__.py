@@ -1,1 +1,1 @@
-"""What clients, receivers and queue consumers may rely on: models and rules, no I/O."""
+"""The public interface of PixelFlow: models of requests, responses, webhooks and queue messages. Does no I/O."""

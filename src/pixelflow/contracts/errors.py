@@ -1,14 +1,14 @@
-"""Every way in which PixelFlow says no, as one tree of errors with stable codes.
+"""The errors of PixelFlow, as one tree with stable codes.
 
     PixelflowError
-    ├── RequestError            the caller asked for something that can't be done as asked
-    ├── JobError                an attempt failed; kept in the job's row and shown to its owner
-    │   ├── SourceError         the source itself can't be used: permanent
-    │   └── TransformError      the transform did not end well
-    ├── TargetError             a call to somebody else's server came to nothing: a receiver of webhooks, an issuer
-    └── DependencyError         a server that PixelFlow stands on did not answer: retryable
+    ├── RequestError            the API rejects the request
+    ├── JobError                an attempt failed; stored with the job and shown to its owner
+    │   ├── SourceError         the source can't be used: permanent
+    │   └── TransformError      the transform of a valid source failed
+    ├── TargetError             a request to a third-party server failed: a webhook receiver, a token issuer
+    └── DependencyError         a backing service is unavailable: retryable
 
-HTTP statuses are not known here; they are mapped in ``controlplane.api.problems``.
+This module must not know HTTP statuses: ``controlplane.api.problems`` maps them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class FieldError(BaseModel):
-    """One thing wrong in a request body."""
+    """One invalid field of a request."""
 
     model_config = ConfigDict(frozen=True)
 
     pointer: Annotated[
-        str, Field(description="JSON Pointer (RFC 6901) to the wrong value.", examples=["/pipeline/0/width"])
+        str, Field(description="JSON Pointer (RFC 6901) to the invalid value.", examples=["/pipeline/0/width"])
     ]
     message: Annotated[str, Field(description="What is wrong and what to change.")]
 
 
 class PixelflowError(Exception):
-    """Root of the tree. ``str(error)`` is fit for the client; it names no secret and no machine."""
+    """Root of the tree. ``str(error)`` may be sent to the client: it contains no secret and no internal host name."""
 
     code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Something went wrong on our side"
+    title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str) -> None:
@@ -46,7 +46,7 @@ class PixelflowError(Exception):
 
 
 class RequestError(PixelflowError):
-    """The caller asked for something that can't be done as asked."""
+    """The API rejects the request."""
 
 
 class ValidationFailedError(RequestError):
@@ -60,38 +60,39 @@ class ValidationFailedError(RequestError):
 
 class MalformedRequestError(RequestError):
     code = "malformed_request"
-    title = "The body is not JSON"
+    title = "The request body is not valid JSON"
 
 
 class BodyTooLargeError(RequestError):
     code = "body_too_large"
-    title = "The body is too large"
+    title = "The request body is too large"
 
 
 class UnsupportedMediaTypeError(RequestError):
     code = "unsupported_media_type"
-    title = "The body must be JSON"
+    title = "The request body must be JSON"
 
 
 class UnauthenticatedError(RequestError):
     code = "unauthenticated"
-    title = "A valid API key or token is needed"
+    title = "A valid API key or token is required"
 
 
 class InsufficientScopeError(RequestError):
     code = "insufficient_scope"
-    title = "The API key or token may not be used for this"
+    title = "The API key or token lacks a required scope"
 
     def __init__(self, scopes: Sequence[str]) -> None:
-        super().__init__(f"This needs {' and '.join(f'`{scope}`' for scope in scopes)}")
+        noun = "scope" if len(scopes) == 1 else "scopes"
+        super().__init__(f"This request requires the {noun} {' and '.join(f'`{scope}`' for scope in scopes)}")
         self.scopes = tuple(scopes)
 
 
 class RateLimitedError(RequestError):
-    """Nothing was done; ``retry_after`` is in seconds."""
+    """The request had no effect. ``retry_after`` is in seconds."""
 
     code = "rate_limited"
-    title = "There were more requests than allowed"
+    title = "Too many requests"
 
     def __init__(self, detail: str, *, retry_after: int) -> None:
         super().__init__(detail)
@@ -100,47 +101,47 @@ class RateLimitedError(RequestError):
 
 class TooManyKeysError(RequestError):
     code = "too_many_keys"
-    title = "There are as many keys as allowed"
+    title = "The limit of API keys is reached"
 
 
 class IdempotencyKeyInvalidError(RequestError):
     code = "idempotency_key_invalid"
-    title = "The Idempotency-Key can't be used"
+    title = "The Idempotency-Key is not valid"
 
 
 class IdempotencyKeyReusedError(RequestError):
     code = "idempotency_key_reused"
-    title = "The Idempotency-Key belongs to another request"
+    title = "The Idempotency-Key was used for a different request"
 
 
 class IdempotencyAnswerLostError(RequestError):
     code = "idempotency_answer_lost"
-    title = "The first answer to this Idempotency-Key can't be read any more"
+    title = "The stored response to this Idempotency-Key can't be read"
 
 
 class IdempotencyInProgressError(RequestError):
     code = "idempotency_in_progress"
-    title = "The first request with this Idempotency-Key is still being answered"
+    title = "A request with this Idempotency-Key is still in progress"
 
 
 class NotFoundError(RequestError):
     code = "not_found"
-    title = "There is no such thing"
+    title = "Not found"
 
 
 class MethodNotAllowedError(RequestError):
     code = "method_not_allowed"
-    title = "The route does not take this method"
+    title = "Method not allowed"
 
 
 class JobAlreadyFinishedError(RequestError):
     code = "job_already_finished"
-    title = "The job is over"
+    title = "The job is already finished"
 
 
 class JobNotFinishedError(RequestError):
     code = "job_not_finished"
-    title = "The job is not over"
+    title = "The job is not finished"
 
 
 class SourceMissingError(RequestError):
@@ -162,7 +163,7 @@ class LocalFilesDisabledError(RequestError):
 
 
 class JobError(PixelflowError):
-    """An attempt failed. ``step_id`` names the step at fault, if it was one."""
+    """An attempt failed. ``step_id`` is the step that failed, if a step did."""
 
     def __init__(self, detail: str, *, step_id: str | None = None) -> None:
         super().__init__(detail)
@@ -170,102 +171,102 @@ class JobError(PixelflowError):
 
 
 class SourceError(JobError):
-    """The source can't be used, now or ever."""
+    """The source can't be used. Permanent."""
 
 
 class SourceGoneError(SourceError):
     code = "source_gone"
-    title = "The source is no longer there"
+    title = "The source no longer exists"
 
 
 class SourceOverLimitError(SourceError):
     code = "source_too_large"
-    title = "The source has more bytes than allowed"
+    title = "The source exceeds the size limit"
 
 
 class UnsupportedFormatError(SourceError):
     code = "unsupported_format"
-    title = "The source is not a picture in a supported format"
+    title = "The source is not an image in a supported format"
 
 
 class UndecodableError(SourceError):
     code = "undecodable"
-    title = "The source is damaged or truncated"
+    title = "The source is corrupt or truncated"
 
 
 class TooManyPixelsError(SourceError):
     code = "too_many_pixels"
-    title = "The source has more pixels than allowed"
+    title = "The source exceeds the pixel limit"
 
 
 class TransformError(JobError):
-    """The transform of a readable source did not end well."""
+    """The transform of a valid source failed."""
 
 
 class OutputTooLargeError(TransformError):
     code = "output_too_large"
-    title = "A step would make a picture larger than allowed"
+    title = "The output of a step would exceed a size limit"
 
 
 class StepFailedError(TransformError):
     code = "step_failed"
-    title = "A step can't be applied to this picture"
+    title = "A step can't be applied to this image"
 
 
 class TransformTimeoutError(TransformError):
     code = "transform_timeout"
-    title = "The transform took longer than allowed"
+    title = "The transform exceeded the time limit"
 
 
 class OutOfMemoryError(TransformError):
-    """Not retryable: the next try would have the same limit."""
+    """Not retryable: the next attempt would have the same limit."""
 
     code = "out_of_memory"
-    title = "The transform needed more memory than allowed"
+    title = "The transform exceeded the memory limit"
 
 
 class TransformCrashedError(TransformError):
     code = "transform_crashed"
-    title = "The process that transforms pictures died"
+    title = "The transform process crashed"
     retryable = True
 
 
 class AttemptsExhaustedError(JobError):
     code = "attempts_exhausted"
-    title = "The job was tried as often as allowed"
+    title = "The job has no attempts left"
 
 
-# ── Other people's servers ───────────────────────────────────────────────────────────────────────
+# ── Third-party servers ──────────────────────────────────────────────────────────────────────────
 
 
 class TargetError(PixelflowError):
-    """A call to a server that is not PixelFlow's came to nothing. Names no address that a name led to."""
+    """A request to a third-party server failed. The message must not contain resolved addresses."""
 
 
 class TargetRefusedError(TargetError):
     code = "target_refused"
-    title = "PixelFlow does not call this address"
+    title = "Requests to this address are not allowed"
 
 
 class TargetUnreachableError(TargetError):
     code = "target_unreachable"
-    title = "The server gave no answer that can be understood"
+    title = "The server can't be reached or sent an invalid response"
     retryable = True
 
 
 class TargetTimeoutError(TargetUnreachableError):
     code = "target_timeout"
-    title = "The server did not answer in time"
+    title = "The server did not respond in time"
 
 
-# ── What PixelFlow stands on ─────────────────────────────────────────────────────────────────────
+# ── Backing services ─────────────────────────────────────────────────────────────────────────────
 
 
 class DependencyError(PixelflowError):
-    """A server that PixelFlow stands on refused or did not answer."""
+    """A backing service rejected a request or did not respond."""
 
     code = "dependency_unavailable"
-    title = "A service that we need is not available"
+    title = "A backing service is unavailable"
     retryable = True
 
 

@@ -1,4 +1,7 @@
-"""All that is wrong with a request at once, each with a pointer to it. It never repeats a value: it may be a secret."""
+"""Translates the rows of a Pydantic ``ValidationError`` into field errors: a JSON Pointer and a message.
+
+A message never repeats the value that is wrong: it may be a secret.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +10,97 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from pixelflow.contracts.error_messages import error_message
+from pixelflow.contracts.cross_field import CROSS_FIELD_ERROR
 from pixelflow.contracts.errors import FieldError
-from pixelflow.contracts.jobs import source_errors
-from pixelflow.contracts.pipeline import ACTIONS, CROSS_FIELD_ERROR, MAX_STEPS, pipeline_errors
+from pixelflow.contracts.pipeline import ACTIONS
+
+_INTEGER = "must be an integer"
+_OBJECT = "must be an object"
+_DATE = "must be a date such as 2030-01-31"
+_TIME = "must be a time such as 2030-01-31T12:00:00Z"
+_MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "unknown field; remove it",
+    "union_tag_invalid": "{discriminator} must be one of {expected_tags}",
+    "union_tag_not_found": "{discriminator} is required",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+    "string_type": "must be a string",
+    "string_unicode": "must be valid Unicode",
+    "string_too_short": "has too few characters: at least {min_length}",
+    "string_too_long": "has too many characters: at most {max_length}",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
+    "int_type": _INTEGER,
+    "int_parsing": _INTEGER,
+    "int_parsing_size": _INTEGER,
+    "int_from_float": _INTEGER,
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be an array",
+    "set_type": "must be an array",
+    "frozen_set_type": "must be an array",
+    "dict_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "too_short": "has too few entries: at least {min_length}",
+    "too_long": "has too many entries: at most {max_length}",
+    "datetime_parsing": _TIME,
+    "datetime_from_date_parsing": _TIME,
+    "datetime_type": _TIME,
+    "timezone_aware": "must be a time with its UTC offset, such as 2030-01-31T12:00:00Z",
+    "date_parsing": _DATE,
+    "date_type": _DATE,
+    "date_from_datetime_parsing": _DATE,
+    "date_from_datetime_inexact": _DATE,
+    "uuid_parsing": "must be a UUID",
+    "uuid_type": "must be a UUID",
+}
 
 
-def field_errors(
-    rows: Sequence[Mapping[str, Any]], raw: object, *, max_source_bytes: int | None = None
-) -> list[FieldError]:
-    """All that is wrong with the body ``raw`` of ``POST /v1/jobs``.
+def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
+    """Everything that is wrong with a request, in document order.
 
     Args:
-        rows: of Pydantic's error.
-        raw: the body, as it came; what Pydantic leaves out where single fields are wrong is told from it.
-        max_source_bytes: what may be declared, where that is known.
+        rows: ``ValidationError.errors()``, with locations relative to ``raw``.
+        raw: the request as it was validated; resolves locations to JSON Pointers.
     """
-    told = [(_pointer(row["loc"], raw), error_message(row)) for row in rows if row["type"] != CROSS_FIELD_ERROR]
-    # A value that may be one of several things is told once, with what each of them would ask for.
-    fields = [
-        FieldError(pointer=pointer, message="; or: ".join(message for _, message in messages))
-        for pointer, messages in groupby(told, key=itemgetter(0))
+    located = [(_pointer(row["loc"], raw), row["type"] == CROSS_FIELD_ERROR, error_message(row)) for row in rows]
+    fields = [FieldError(pointer=pointer, message=message) for pointer, cross_field, message in located if cross_field]
+    # A field with a union type has one row for each member of the union.
+    alternatives = groupby((row for row in located if not row[1]), key=itemgetter(0))
+    fields += [
+        FieldError(pointer=pointer, message="; or: ".join(message for _, _, message in group))
+        for pointer, group in alternatives
     ]
-    return sorted(fields + _whole_errors(raw, max_source_bytes), key=_place)
+    return sorted(fields, key=_document_order)
 
 
-def _whole_errors(raw: object, max_source_bytes: int | None) -> list[FieldError]:
-    """What is wrong though no single field is."""
-    if not isinstance(raw, dict):
-        return []
-    source, steps = raw.get("source"), raw.get("pipeline")
-    fields = source_errors(raw)
-    if isinstance(source, dict) and max_source_bytes is not None:
-        fields += length_errors(source.get("content_length"), max_source_bytes)
-    whole = pipeline_errors(steps[:MAX_STEPS]) if isinstance(steps, list) else []
-    return fields + [FieldError(pointer=f"/pipeline{error.pointer}", message=error.message) for error in whole]
+def error_message(row: Mapping[str, Any]) -> str:
+    """The message of one row. PydanticCustomErrors from PixelFlow's models already have their final text."""
+    template = _MESSAGES.get(row["type"])
+    if template is None:
+        return str(row["msg"])
+    return template.format_map({name: _with_backticks(value) for name, value in row.get("ctx", {}).items()})
 
 
-def _place(error: FieldError) -> list[tuple[int, str]]:
-    """For sorting by pointer: by name, and the third step before the eleventh."""
+def _with_backticks(value: object) -> object:
+    return value.replace("'", "`") if isinstance(value, str) else value
+
+
+def _document_order(error: FieldError) -> list[tuple[int, str]]:
+    """Sort key of a pointer: fields by name, array entries by index, so that step 2 precedes step 10."""
     return [(len(part) if part.isdecimal() else 0, part) for part in error.pointer.split("/")]
 
 
-def length_errors(content_length: object, max_source_bytes: int) -> list[FieldError]:
-    """What is wrong with the declared length where sources may have so many bytes."""
-    if not isinstance(content_length, int) or content_length <= max_source_bytes:
-        return []
-    return [FieldError(pointer="/source/content_length", message=f"must be at most {max_source_bytes} bytes")]
-
-
 def _pointer(location: tuple[int | str, ...], raw: object) -> str:
-    """The JSON Pointer of ``location``, without what Pydantic puts between: a step's action, the members of a union."""
+    """The JSON Pointer of ``location``, without the parts that Pydantic adds: a step's action, members of a union."""
     parts: list[str] = []
     value: Any = raw
     after_index = False

@@ -1,4 +1,4 @@
-"""How a picture meets a box, and where in a picture something stands. Words only; the arithmetic is in ``imaging``."""
+"""How an image fits into a box, and positions in an image. Names only: the arithmetic is in ``imaging``."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from enum import StrEnum
 
 
 class Fit(StrEnum):
-    """How a picture meets a box of ``width`` × ``height``: CSS ``object-fit``, plus ``inside`` and ``outside``."""
+    """How to fit an image into a box of ``width`` × ``height``: CSS ``object-fit``, plus ``inside`` and ``outside``."""
 
     INSIDE = "inside"
-    """As large as possible within the box; the aspect ratio stays."""
+    """The largest size that fits in the box. Keeps the aspect ratio."""
     OUTSIDE = "outside"
-    """As small as possible around the box; the aspect ratio stays."""
+    """The smallest size that covers the box. Keeps the aspect ratio."""
     COVER = "cover"
-    """Fills the box; what stands out is cut off, as ``gravity`` says."""
+    """Fill the box and crop the rest; ``gravity`` selects the part to keep."""
     CONTAIN = "contain"
-    """Inside the box, the rest padded with ``background``."""
+    """Fit in the box and pad the rest with ``background``."""
     FILL = "fill"
-    """Exactly the box; the aspect ratio changes."""
+    """Stretch to the box. Changes the aspect ratio."""
 
 
 class Gravity(StrEnum):
-    """A place in a picture by compass point."""
+    """A position in an image, by compass point."""
 
     CENTER = "center"
     NORTH = "north"
@@ -35,7 +35,9 @@ class Gravity(StrEnum):
 
 
 class Interest(StrEnum):
-    """A place in a picture by what is to be seen there."""
+    """A position in an image, by content."""
 
     ATTENTION = "attention"
+    """The region that is most likely to draw the eye: edges, saturated colors, skin tones."""
     ENTROPY = "entropy"
+    """The region with the highest Shannon entropy."""

@@ -1,23 +1,35 @@
-"""A job: its states and who moves it between them, what a client sends and what it gets back."""
+"""Jobs: their state machine, the requests that create them and the responses that describe them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StrictInt,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from pixelflow.contracts.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.contracts.errors import FieldError
-from pixelflow.contracts.pipeline import CROSS_FIELD_ERROR, Format, Pipeline, StepId
+from pixelflow.contracts.pipeline import Format, Pipeline, StepId
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
     CREATED = "created"
     QUEUED = "queued"
@@ -28,62 +40,82 @@ class JobStatus(StrEnum):
 
 
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
-    # The client starts it, or thinks better of it.
+    # The client starts or cancels it.
     JobStatus.CREATED: frozenset({JobStatus.QUEUED, JobStatus.CANCELED}),
     # A worker claims it.
     JobStatus.QUEUED: frozenset({JobStatus.PROCESSING, JobStatus.CANCELED}),
-    # The worker finishes it or hands it back; the rescuer takes it from a worker whose lease ran out.
+    # The worker finishes or releases it; the lease reaper requeues it when the worker's lease expires.
     JobStatus.PROCESSING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.QUEUED, JobStatus.CANCELED}),
     JobStatus.SUCCEEDED: frozenset(),
-    # Its owner asks for another try.
+    # Its owner retries it.
     JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
     JobStatus.CANCELED: frozenset({JobStatus.QUEUED}),
 }
-"""The state machine: from each status, the ones that may follow. Nothing else is ever written."""
+"""The state machine: for each status, the statuses that may follow. No other transition is ever written."""
 
 FINISHED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
-"""Statuses of a job that is over."""
+"""Final statuses."""
 
 
 class SourceType(StrEnum):
-    """Where a job's source comes from."""
+    """How a job gets its source."""
 
     S3_PRESIGNED = "s3_presigned"
     LOCAL_FILE = "local_file"
 
 
-# ── What a client sends ──────────────────────────────────────────────────────────────────────────
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────
 
 MAX_METADATA_KEYS = 32
 _NO_NUL = r"^[^\x00]*$"
-"""Postgres keeps no NUL in text."""
+"""Postgres can't store NUL in text."""
 MediaType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[A-Za-z0-9.+-]{1,64}$", max_length=80)]
 
 
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Validation context of ``CreateJobRequest``: the limits that the operator sets."""
+
+    max_source_bytes: int
+
+
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _within_limit(content_length: int | None, info: ValidationInfo) -> int | None:
+    limits = info.context
+    if isinstance(limits, RequestLimits) and (content_length or 0) > limits.max_source_bytes:
+        raise PydanticCustomError("source_too_large", f"must be at most {limits.max_source_bytes} bytes")
+    return content_length
 
 
 class DeclaredSource(_Request):
-    """What the client says of the file that it will upload; signed into the upload URL."""
+    """Properties of the file that the client will upload. They are signed into the upload URL."""
 
-    content_length: Annotated[StrictInt | None, Field(ge=1, description="Bytes.", examples=[2483920])] = None
-    content_type: Annotated[MediaType | None, Field(examples=["image/jpeg"])] = None
+    content_length: Annotated[
+        StrictInt | None,
+        Field(ge=1, description="Size of the file in bytes.", examples=[2483920]),
+        AfterValidator(_within_limit),
+    ] = None
+    content_type: Annotated[MediaType | None, Field(description="Media type of the file.", examples=["image/jpeg"])] = (
+        None
+    )
 
 
 def _is_webhook_url(url: str) -> str:
-    """Refuse what can be seen to be wrong; where the name leads is checked when it is connected to."""
+    """Check the syntax. The addresses that the host resolves to are checked on each connection."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise PydanticCustomError("webhook_url", "is not a URL") from error
+        raise PydanticCustomError("webhook_url", "must be a valid URL") from error
     if parts.scheme not in {"http", "https"} or not host:
         raise PydanticCustomError("webhook_url", "must be an http or https URL with a host")
     if parts.username is not None or parts.password is not None:
-        raise PydanticCustomError("webhook_url", "must not hold a user name or password")
+        raise PydanticCustomError("webhook_url", "must not contain a user name or password")
     if parts.fragment:
-        raise PydanticCustomError("webhook_url", "must not hold a fragment")
+        raise PydanticCustomError("webhook_url", "must not contain a fragment")
     return url
 
 
@@ -100,7 +132,7 @@ Metadata = Annotated[
     ],
     Field(
         max_length=MAX_METADATA_KEYS,
-        description="Your own words about the job; given back unread.",
+        description="Key-value pairs of your own. PixelFlow stores and returns them and does not interpret them.",
         examples=[{"sku": "A-17"}],
     ),
 ]
@@ -109,7 +141,10 @@ Metadata = Annotated[
 class CreateJobRequest(_Request):
     """The body of ``POST /v1/jobs``."""
 
-    source_type: SourceType = SourceType.S3_PRESIGNED
+    source_type: Annotated[
+        SourceType,
+        Field(description="`s3_presigned`: you upload the source. `local_file`: the worker reads `object_key`."),
+    ] = SourceType.S3_PRESIGNED
     source: DeclaredSource | None = None
     object_key: Annotated[
         str | None,
@@ -117,36 +152,34 @@ class CreateJobRequest(_Request):
             min_length=1,
             max_length=4096,
             pattern=_NO_NUL,
-            description="Only for `local_file`: the absolute path of the source.",
+            description="Absolute path of the source. Only for `local_file`, which requires it.",
         ),
     ] = None
-    webhook_url: WebhookUrl | None = None
+    webhook_url: Annotated[
+        WebhookUrl | None, Field(description="URL that receives a webhook when the job succeeds, fails or is canceled.")
+    ] = None
     metadata: Metadata = {}
     pipeline: Pipeline
 
-    @model_validator(mode="after")
-    def _fits_source_type(self) -> CreateJobRequest:
-        for error in source_errors(self.model_dump(include={"source_type", "object_key"})):
-            raise PydanticCustomError(CROSS_FIELD_ERROR, "{message}", {"message": error.message})
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_source(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
+        return validate(value, handler, _source_errors)
 
 
-def source_errors(raw: Mapping[str, object]) -> list[FieldError]:
-    """Whether the path of a source is there where it must be, and nowhere else."""
-    path = raw.get("object_key")
-    has_path = path is not None
-    source_type = raw.get("source_type", SourceType.S3_PRESIGNED)
-    if source_type == SourceType.LOCAL_FILE and not has_path:
-        return [FieldError(pointer="/object_key", message="`local_file` needs it: the absolute path of the source")]
-    if source_type == SourceType.LOCAL_FILE and isinstance(path, str) and path and not path.startswith("/"):
-        return [FieldError(pointer="/object_key", message="must be an absolute path, such as /srv/photos/a.jpg")]
-    if source_type == SourceType.S3_PRESIGNED and has_path:
-        message = "is only for `local_file`; uploads get their key from PixelFlow"
-        return [FieldError(pointer="/object_key", message=message)]
-    return []
+def _source_errors(request: object) -> Iterator[CrossFieldError]:
+    fields = fields_of(request) or {}
+    source_type, path = fields.get("source_type", SourceType.S3_PRESIGNED), fields.get("object_key")
+    if source_type == SourceType.LOCAL_FILE:
+        if path is None:
+            yield ("object_key",), "is required for `local_file`: the absolute path of the source"
+        elif isinstance(path, str) and path and not path.startswith("/"):
+            yield ("object_key",), "must be an absolute path, such as /srv/photos/a.jpg"
+    elif source_type == SourceType.S3_PRESIGNED and path is not None:
+        yield ("object_key",), "is only for `local_file`; PixelFlow assigns the object key of an upload"
 
 
-# ── What a client gets back ──────────────────────────────────────────────────────────────────────
+# ── Responses ────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Response(BaseModel):
@@ -154,30 +187,32 @@ class _Response(BaseModel):
 
 
 class Upload(_Response):
-    """How to upload the source, straight to object storage."""
+    """How to upload the source directly to object storage."""
 
     object_key: str
-    presigned_put_url: Annotated[str | None, Field(repr=False, description="Null where nothing is to be uploaded.")]
+    presigned_put_url: Annotated[
+        str | None, Field(repr=False, description="URL to upload the source to. Null for `local_file`.")
+    ]
     presigned_url_state: Literal["ready", "not_required"]
     method: Literal["PUT"] = "PUT"
     headers: Annotated[
-        dict[str, str], Field(description="To be sent with the upload exactly as given; they are signed.")
+        dict[str, str], Field(description="Headers to send with the upload, unchanged: they are signed.")
     ]
-    expires_at: datetime | None
-    max_bytes: int
+    expires_at: Annotated[datetime | None, Field(description="When the upload URL expires.")]
+    max_bytes: Annotated[int, Field(description="Largest source, in bytes.")]
 
 
 class CreatedJob(_Response):
-    """The answer to ``POST /v1/jobs``."""
+    """The response to ``POST /v1/jobs``."""
 
     job_id: UUID
     status: Literal[JobStatus.CREATED] = JobStatus.CREATED
     upload: Upload
-    start_url: str
+    start_url: Annotated[str, Field(description="Path to POST to once the source is uploaded.")]
 
 
 class StartedJob(_Response):
-    """The answer to ``POST /v1/jobs/{id}/start``."""
+    """The response to ``POST /v1/jobs/{id}/start``."""
 
     job_id: UUID
     status: Literal[JobStatus.QUEUED, JobStatus.PROCESSING]
@@ -187,54 +222,60 @@ class StartedJob(_Response):
 
 
 class Source(_Response):
-    """What is known of a job's source: what was declared, then what was found."""
+    """The source of a job: the declared properties, and those that the worker measured."""
 
     type: SourceType
     object_key: str
-    bytes: int | None = None
-    content_type: Annotated[str | None, Field(description="As declared.")] = None
-    sha256: Annotated[str | None, Field(description="Hex; known once a worker has read the file.")] = None
-    format: Annotated[str | None, Field(description="As found in the file.")] = None
-    width: Annotated[int | None, Field(description="Pixels, the right way up.")] = None
-    height: Annotated[int | None, Field(description="Pixels, the right way up.")] = None
-    expired_at: Annotated[datetime | None, Field(description="Since when the file is gone; null: it is not.")] = None
+    bytes: Annotated[int | None, Field(description="Size in bytes.")] = None
+    content_type: Annotated[str | None, Field(description="Declared media type.")] = None
+    sha256: Annotated[
+        str | None, Field(description="SHA-256 of the file, in hex. Null until a worker has read the file.")
+    ] = None
+    format: Annotated[str | None, Field(description="Format detected in the file.")] = None
+    width: Annotated[int | None, Field(description="Width in pixels, in display orientation.")] = None
+    height: Annotated[int | None, Field(description="Height in pixels, in display orientation.")] = None
+    expired_at: Annotated[datetime | None, Field(description="When the file was deleted. Null while it exists.")] = None
 
 
 class Output(_Response):
-    """One file that a job made."""
+    """One output file of a job."""
 
     step_id: str
     action: str
     format: Format
     object_key: str
-    bytes: int
-    width: int
-    height: int
-    sha256: str
+    bytes: Annotated[int, Field(description="Size in bytes.")]
+    width: Annotated[int, Field(description="Width in pixels.")]
+    height: Annotated[int, Field(description="Height in pixels.")]
+    sha256: Annotated[str, Field(description="SHA-256 of the file, in hex.")]
     download_url: Annotated[
-        str | None, Field(repr=False, description="Presigned; null for files under a local root, and for expired ones.")
+        str | None,
+        Field(
+            repr=False,
+            description="Presigned download URL. Null for a file under a local root and for an expired one.",
+        ),
     ]
-    expired_at: Annotated[datetime | None, Field(description="Since when the file is gone; null: it is not.")] = None
+    expired_at: Annotated[datetime | None, Field(description="When the file was deleted. Null while it exists.")] = None
 
 
 class JobFailure(_Response):
-    """Why a job failed, or its last attempt."""
+    """Why a job, or its latest attempt, failed."""
 
-    code: str
+    code: Annotated[str, Field(description="Stable error code.")]
     message: str
-    step_id: StepId | None = None
+    step_id: Annotated[StepId | None, Field(description="The step that failed, if a step did.")] = None
 
 
 class Usage(_Response):
-    """What a job is billed by."""
+    """The usage that a job is billed for."""
 
-    pixels_processed: Annotated[int, Field(description="Sum of width × height of the outputs.")]
-    bytes_saved: Annotated[int, Field(description="Bytes of the source less those of all outputs, at least 0.")]
-    compute_time_ms: Annotated[int, Field(description="CPU time of the transform, at least 1.")]
+    pixels_processed: Annotated[int, Field(description="Sum of width × height over all outputs.")]
+    bytes_saved: Annotated[int, Field(description="Bytes of the source minus the bytes of all outputs, at least 0.")]
+    compute_time_ms: Annotated[int, Field(description="CPU time of the transform in milliseconds, at least 1.")]
 
 
 class Job(_Response):
-    """A job as ``GET /v1/jobs/{id}`` tells it."""
+    """The response to ``GET /v1/jobs/{id}``."""
 
     job_id: UUID
     status: JobStatus
@@ -242,11 +283,11 @@ class Job(_Response):
     pipeline: Pipeline
     webhook_url: str | None
     metadata: dict[str, str]
-    attempts: int
-    max_attempts: int
+    attempts: Annotated[int, Field(description="Attempts in the current run. A retry resets it to 0.")]
+    max_attempts: Annotated[int, Field(description="Largest number of attempts in one run.")]
     created_at: datetime
     queued_at: datetime | None
-    started_at: Annotated[datetime | None, Field(description="Of the latest attempt.")]
+    started_at: Annotated[datetime | None, Field(description="When the latest attempt started.")]
     finished_at: datetime | None
     outputs: list[Output]
     error: JobFailure | None
@@ -254,26 +295,28 @@ class Job(_Response):
     expires_at: Annotated[
         datetime | None,
         Field(
-            description="When it is of no use any more, as it stands: erased because it was never started, its outputs "
-            "gone, or its source, so that it can't be retried. Null: it is on its way, or kept for good."
+            description="When the job's files, or an unstarted job, will be deleted. Null while the job is queued or "
+            "processing, and if nothing is scheduled for deletion."
         ),
     ] = None
 
 
 class JobPage(_Response):
-    """The answer to ``GET /v1/jobs``: newest first."""
+    """The response to ``GET /v1/jobs``, newest first."""
 
     data: list[Job]
-    next_cursor: Annotated[str | None, Field(description="Give it as `cursor` for the next page; null on the last.")]
+    next_cursor: Annotated[str | None, Field(description="Value of `cursor` for the next page. Null on the last page.")]
 
 
 class Problem(_Response):
     """The body of every error: ``application/problem+json`` (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: Annotated[str, Field(description="Stable; what a program should look at.")]
-    request_id: str
-    errors: list[FieldError] | None = None
+    type: Annotated[str, Field(description="URN of the error type.")]
+    title: Annotated[str, Field(description="Summary of the error type.")]
+    status: Annotated[int, Field(description="HTTP status.")]
+    detail: Annotated[str, Field(description="What is wrong in this request.")]
+    code: Annotated[str, Field(description="Stable error code for programs.")]
+    request_id: Annotated[str, Field(description="ID of the request, for support and logs.")]
+    errors: Annotated[
+        list[FieldError] | None, Field(description="Every invalid field. Only for `validation_failed`.")
+    ] = None

@@ -1,4 +1,4 @@
-"""API keys: what they may be used for, what a client sends to make one and what it gets back."""
+"""API keys: their scopes, and the requests and responses of ``/v1/keys``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 
 class Scope(StrEnum):
-    """What a key or a token may be used for."""
+    """A permission of an API key or token."""
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
@@ -18,16 +18,16 @@ class Scope(StrEnum):
     WEBHOOKS_WRITE = "webhooks:write"
     KEYS_WRITE = "keys:write"
     ADMIN = "admin"
-    """All of the others, and those to come."""
+    """Includes every other scope, also those added later."""
 
 
 DEFAULT_SCOPES = frozenset(Scope) - {Scope.ADMIN}
-"""What a key may do whose maker does not say."""
+"""The scopes of a key that is created without an explicit list."""
 
 KeyName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$"),
-    Field(description="To tell it from your other keys.", examples=["shop backend"]),
+    Field(description="Name that distinguishes the key from your other keys.", examples=["shop backend"]),
 ]
 
 
@@ -39,47 +39,55 @@ class CreateKeyRequest(BaseModel):
     name: KeyName
     scopes: Annotated[
         frozenset[Scope],
-        Field(min_length=1, description="At most what you may do yourself.", examples=[["jobs:read", "jobs:write"]]),
+        Field(
+            min_length=1,
+            description="Scopes of the key. You can grant only scopes that you have.",
+            examples=[["jobs:read", "jobs:write"]],
+        ),
     ]
     expires_at: Annotated[
         AwareDatetime | None,
         Field(
             ge=datetime(2000, 1, 1, tzinfo=UTC),
             lt=datetime(3000, 1, 1, tzinfo=UTC),
-            description="With its offset from UTC. Null: it is good until it is revoked.",
+            description="When the key expires, with a UTC offset. Null: the key is valid until it is revoked.",
         ),
     ] = None
 
 
 class ApiKey(BaseModel):
-    """A key, without what makes it one."""
+    """An API key, without its secret."""
 
     model_config = ConfigDict(frozen=True)
 
-    key_id: Annotated[str, Field(description="The key begins with `pf_<key_id>_`.", examples=["3f9c1b7a20de"])]
+    key_id: Annotated[
+        str, Field(description="ID of the key. The key itself starts with `pf_<key_id>_`.", examples=["3f9c1b7a20de"])
+    ]
     name: str
     scopes: list[Scope]
     created_at: datetime
-    last_used_at: Annotated[datetime | None, Field(description="To the minute.")]
+    last_used_at: Annotated[datetime | None, Field(description="When the key was last used, to the minute.")]
     expires_at: datetime | None
     revoked_at: datetime | None
     rate_limit: Annotated[
         int | None,
         Field(
-            description="Requests of each class within the window, where the operator has given this key, or the one "
-            "that made it, a limit of its own. Null: it shares the limit of all of your keys."
+            description="Requests per route class and window, if the operator gave this key, or the key that created "
+            "it, its own limit. Null: the key shares the limit of all your keys."
         ),
     ] = None
 
 
 class CreatedKey(ApiKey):
-    """The answer to ``POST /v1/keys``."""
+    """The response to ``POST /v1/keys``."""
 
-    key: Annotated[str, Field(repr=False, description="The whole key. It is shown this once; only a hash is kept.")]
+    key: Annotated[
+        str, Field(repr=False, description="The complete key. It is shown only once: PixelFlow stores only a hash.")
+    ]
 
 
 class KeyList(BaseModel):
-    """The answer to ``GET /v1/keys``: those in force first, then newest first."""
+    """The response to ``GET /v1/keys``: active keys first, then newest first."""
 
     model_config = ConfigDict(frozen=True)
 

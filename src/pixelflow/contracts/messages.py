@@ -1,4 +1,4 @@
-"""What goes over the queue. A message carries an identity, never authority: what to do is read from the job's row."""
+"""Queue messages. A message holds only the id of a job: the worker reads what to do from the job's row."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ QUEUE = "images"
 ACTOR = "process_image"
 SCHEMA = "pixelflow.process_image"
 VERSIONS = (1,)
-"""What a worker of this release understands: its own version and the one before."""
+"""Versions that workers of this release accept: the current one and the previous one."""
 
 
 class ProcessImage(BaseModel):
-    """Version 1: «look at this job»."""
+    """Version 1: process this job, if its row says so."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, json_schema_serialization_defaults_required=True
@@ -26,4 +26,6 @@ class ProcessImage(BaseModel):
     version: Literal[1] = 1
     job_id: UUID
     requested_at: datetime
-    traceparent: Annotated[str | None, Field(description="W3C Trace Context of the request that asked for it.")] = None
+    traceparent: Annotated[str | None, Field(description="W3C Trace Context of the request that queued the job.")] = (
+        None
+    )

@@ -1,36 +1,43 @@
-"""The pipeline of a job: a tree of steps, each naming its output.
+"""The pipeline of a job: a tree of steps, each of which writes a named output.
 
-Everything about a pipeline that can be known to be wrong without the picture is refused here.
+Validation rejects every pipeline that is known to fail for any image.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.errors import FieldError
+from pixelflow.contracts.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.contracts.gravity import Fit, Gravity, Interest
 
 MAX_STEPS = 32
 """Steps in one pipeline."""
 MAX_DIMENSION = 16_384
-"""Width or height that a step may ask for, in pixels; what a format can't hold is refused when it is written."""
+"""Largest width or height that a step may request, in pixels. Formats with a lower limit are checked separately."""
 MAX_TEXT = 256
 """Characters of a watermark."""
-CROSS_FIELD_ERROR = "as_a_whole"
-"""Pydantic's type of what is wrong though no single field is. Models say it for who makes them one by one; of a request
-it is told from the raw JSON, for Pydantic asks no model whose fields are wrong."""
 SOURCE = "source"
-"""What ``from`` names when a step works on the source itself."""
+"""The value of ``from`` for a step that reads the source."""
 
 
 class Format(StrEnum):
-    """A format that PixelFlow reads and writes."""
+    """An image format that PixelFlow reads and writes."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -39,13 +46,15 @@ class Format(StrEnum):
 
 
 FORMAT_MAX_DIMENSION = {Format.JPEG: 65_500, Format.PNG: 2**31 - 1, Format.WEBP: 16_383, Format.AVIF: 16_384}
-"""The longest side that each encoder takes, in pixels.
+"""The longest side that each encoder accepts, in pixels.
 
-libjpeg's JPEG_MAX_DIMENSION; PNG 1.2; the WebP container; libheif's default limit.
+Sources: libjpeg's JPEG_MAX_DIMENSION; PNG 1.2; the WebP container; libheif's default limit.
 """
+_FORMAT_NAMES = {Format.JPEG: "JPEG", Format.PNG: "PNG", Format.WEBP: "WebP", Format.AVIF: "AVIF"}
 
 DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
-"""Where a photo looks untouched and more bytes would show little more; PNG has none. AVIF's scale is not JPEG's."""
+"""The quality at which a photo shows no visible loss and more bytes gain little. PNG has none. AVIF's scale differs
+from JPEG's."""
 
 EXTENSIONS = {Format.JPEG: "jpg", Format.PNG: "png", Format.WEBP: "webp", Format.AVIF: "avif"}
 MEDIA_TYPES = {format_: f"image/{format_.value}" for format_ in Format}
@@ -57,7 +66,7 @@ def output_name(step_id: str, format_: Format) -> str:
 
 
 class Font(StrEnum):
-    """A family of fonts that PixelFlow carries along."""
+    """A font family that PixelFlow ships."""
 
     SANS = "sans"
     SERIF = "serif"
@@ -65,7 +74,7 @@ class Font(StrEnum):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _printable(text: str) -> str:
@@ -82,27 +91,37 @@ Flag = Annotated[bool, Field(strict=True)]
 Color = Annotated[str, StringConstraints(pattern=r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$")]
 """``#rrggbb`` or ``#rrggbbaa``, sRGB."""
 Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$")]
-"""A share of the picture's shorter side, such as ``4%`` or ``2.5%``."""
+"""A percentage of the image's shorter side, such as ``4%`` or ``2.5%``."""
 Length = Annotated[int, Field(strict=True, ge=0, le=MAX_DIMENSION)] | Percent
-"""Pixels of the picture that is drawn on, or a share of its shorter side."""
+"""Pixels of the image that is drawn on, or a percentage of its shorter side."""
 
 
 def _positive(length: int | str) -> int | str:
     if length == 0 or (isinstance(length, str) and float(length.rstrip("%")) == 0):
-        raise PydanticCustomError("not_positive", "must be more than 0")
+        raise PydanticCustomError("not_positive", "must be greater than 0")
     return length
 
 
 class _Step(_Model):
-    """What every step has: its name, what it works on, and how its output is written."""
+    """Fields of every step."""
 
-    id: Annotated[StepId, Field(description="Names the output; unique in the pipeline.", examples=["thumb"])]
+    id: Annotated[
+        StepId,
+        Field(description="Name of the step and of its output. Unique in the pipeline.", examples=["thumb"]),
+    ]
     from_: Annotated[
-        StepId, Field(alias="from", description="`source`, or the id of an earlier step.", examples=["source"])
+        StepId,
+        Field(
+            alias="from",
+            description="Input of the step: `source`, or the id of an earlier step.",
+            examples=["source"],
+        ),
     ] = SOURCE
-    output: Annotated[Flag, Field(description="False keeps an intermediate out of the results.")] = True
+    output: Annotated[
+        Flag, Field(description="Whether the job returns the output. `false` for an intermediate step.")
+    ] = True
     format: Annotated[
-        Format | None, Field(description="Of the output; left out: the format of what the step works on.")
+        Format | None, Field(description="Format of the output. Default: the format of the step's input.")
     ] = None
     quality: Annotated[
         int | None,
@@ -110,97 +129,109 @@ class _Step(_Model):
             strict=True,
             ge=1,
             le=100,
-            description="Of the encoder. Left out: "
-            + ", ".join(f"{format_.value} {quality}" for format_, quality in DEFAULT_QUALITY.items())
-            + ". PNG is lossless: quality changes nothing there.",
+            description="Encoder quality. Default: "
+            + ", ".join(f"{quality} for {_FORMAT_NAMES[format_]}" for format_, quality in DEFAULT_QUALITY.items())
+            + ". PNG is lossless and ignores it.",
         ),
     ] = None
     background: Annotated[
         Color,
         Field(
-            description="Where a format has no transparency, and the padding of `contain`. `#rrggbb` or `#rrggbbaa`."
+            description="Color behind transparent pixels if the format has no transparency, and of the padding of "
+            "`contain`. `#rrggbb` or `#rrggbbaa`."
         ),
     ] = "#ffffff"
 
 
 class Resize(_Step):
-    """Change the size of a picture."""
+    """Change the size of an image."""
 
     action: Literal["resize"]
-    width: Annotated[Dimension | None, Field(description="Pixels.")] = None
-    height: Annotated[Dimension | None, Field(description="Pixels.")] = None
+    width: Annotated[Dimension | None, Field(description="Width in pixels.")] = None
+    height: Annotated[Dimension | None, Field(description="Height in pixels.")] = None
     fit: Annotated[
         Fit,
         Field(
-            description="How the picture meets the box of width and height. `inside`: as large as fits; `outside`: as "
-            "small as covers it; `cover`: fills it, the rest cut off; `contain`: inside, padded up to it; "
-            "`fill`: stretched to it. With a width or a height alone the other side follows, whatever the fit."
+            description="How to fit the image into the box of `width` × `height`. `inside`: largest size that fits in "
+            "the box. `outside`: smallest size that covers the box. `cover`: fill the box and crop the rest. "
+            "`contain`: fit in the box and pad the rest. `fill`: stretch to the box. If only one of `width` and "
+            "`height` is set, the other follows from the aspect ratio and `fit` is ignored."
         ),
     ] = Fit.INSIDE
     gravity: Annotated[
-        Gravity | Interest, Field(description="What `cover` keeps, and where `contain` puts the picture.")
+        Gravity | Interest,
+        Field(description="The part of the image that `cover` keeps, and where `contain` places the image."),
     ] = Gravity.CENTER
     enlarge: Annotated[
         Flag,
         Field(
-            description="Whether a picture may become larger than it is. If not, one smaller than the box keeps "
-            "its size; `cover` and `fill` still bring down the side that is too long, and `contain` still pads."
+            description="Whether the image may become larger than the input. If `false`, an image smaller than the box "
+            "keeps its size; `cover` and `fill` still reduce a side that is too long, and `contain` still pads."
         ),
     ] = False
     linear: Annotated[
         Flag,
         Field(
-            description="Resize in linear light: truer edges of fine bright detail, several times the CPU. "
-            "Off, as in most of the field."
+            description="Resize in linear light. Renders fine bright detail more accurately and takes several times "
+            "the CPU. Off by default, as in most image services."
         ),
     ] = False
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Resize:
-        wrong = _wrong_size(self.model_dump())
-        if wrong:
-            raise PydanticCustomError(CROSS_FIELD_ERROR, "{summary}", {"summary": "; ".join(wrong.values())})
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_size(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
+        return validate(value, handler, _size_errors)
 
 
 class WatermarkText(_Model):
-    """A text drawn over a picture."""
+    """A text to draw over an image."""
 
     text: Annotated[
         str,
         StringConstraints(min_length=1, max_length=MAX_TEXT),
         AfterValidator(_printable),
-        Field(description="In any script; line breaks are kept, markup is not interpreted.", examples=["© Acme"]),
+        Field(
+            description="The text, in any script. Line breaks are kept; markup is not interpreted.",
+            examples=["© Acme"],
+        ),
     ]
-    font: Annotated[Font, Field(description="Other scripts are taken from fonts that fit it.")] = Font.SANS
-    bold: Flag = False
+    font: Annotated[Font, Field(description="Font family. Scripts that it lacks are drawn in a fallback font.")] = (
+        Font.SANS
+    )
+    bold: Annotated[Flag, Field(description="Whether the text is bold.")] = False
     size: Annotated[
         Length,
         AfterValidator(_positive),
         Field(
-            description="Of the letters (em): pixels, or a share of the picture's shorter side. A text too large "
-            "for the picture is made smaller until it fits."
+            description="Font size (em): pixels, or a percentage of the image's shorter side. A text that is too large "
+            "for the image is reduced until it fits."
         ),
     ] = "5%"
-    color: Annotated[Color, Field(description="An outline in a contrasting tone keeps it readable on any picture.")] = (
-        "#ffffff"
-    )
-    opacity: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.65
-    gravity: Annotated[Gravity, Field(description="Where the text stands; ignored when it is tiled.")] = (
+    color: Annotated[
+        Color, Field(description="Text color. An outline in a contrasting tone keeps the text readable on any image.")
+    ] = "#ffffff"
+    opacity: Annotated[
+        float,
+        Field(strict=True, gt=0, le=1, allow_inf_nan=False, description="Opacity of the text. 1 is opaque."),
+    ] = 0.65
+    gravity: Annotated[Gravity, Field(description="Position of the text. Ignored if `tile` is true.")] = (
         Gravity.SOUTHEAST
     )
     margin: Annotated[
         Length,
-        Field(description="To the edges, at most a quarter of the shorter side; between the texts when tiled."),
+        Field(
+            description="Distance from the edges, at most a quarter of the image's shorter side; or between the "
+            "repeated texts if `tile` is true."
+        ),
     ] = "3%"
     rotation: Annotated[
-        float, Field(strict=True, ge=-360, le=360, allow_inf_nan=False, description="Degrees, clockwise.")
+        float, Field(strict=True, ge=-360, le=360, allow_inf_nan=False, description="Clockwise rotation in degrees.")
     ] = 0
-    tile: Annotated[Flag, Field(description="Repeat the text over the whole picture.")] = False
+    tile: Annotated[Flag, Field(description="Whether to repeat the text over the whole image.")] = False
 
 
 class Watermark(_Step):
-    """Draw a text over a picture."""
+    """Draw a text over an image."""
 
     action: Literal["watermark"]
     watermark: WatermarkText
@@ -210,80 +241,75 @@ Step = Annotated[Resize | Watermark, Field(discriminator="action")]
 """One step. A new operation adds its model here and its function in ``dataplane.imaging``."""
 
 ACTIONS = frozenset({"resize", "watermark"})
-"""What ``action`` may be."""
+"""The values of ``action``."""
 
 
-def pipeline_errors(steps: object) -> list[FieldError]:
-    """What is wrong with the raw ``steps`` of a request as a whole, beyond what single fields may hold.
-
-    Ids are unique, ``from`` names an earlier step, a size is asked for and fits the format, something comes out. Works
-    on raw JSON, so that it has its say also where single fields are wrong. Pointers start at the pipeline.
-    """
-    if not isinstance(steps, list):
-        return []
-    rows = [step if isinstance(step, dict) else {} for step in steps]
-    errors: list[FieldError] = []
-    seen: set[object] = {SOURCE}
-    for index, row in enumerate(rows):
-        wrong = _wrong_size(row) | _wrong_in_tree(row, seen)
-        errors += [FieldError(pointer=f"/{index}{name}", message=message) for name, message in wrong.items()]
-        if isinstance(row.get("id"), str):
-            seen.add(row["id"])
-    if rows and all(row.get("output") is False for row in rows):
-        errors.append(FieldError(pointer="", message="needs at least one step without `output: false`"))
-    return errors
+def _size_errors(step: object) -> Iterator[CrossFieldError]:
+    fields = fields_of(step)
+    if fields is None:
+        return
+    if fields.get("width") is None and fields.get("height") is None:
+        yield (), "needs a width, a height or both"
+    for format_, limit in FORMAT_MAX_DIMENSION.items():
+        if fields.get("format") == format_:
+            for name, side in _known_sides(fields).items():
+                if limit < side <= MAX_DIMENSION:
+                    yield (name,), f"must be at most {limit} (the limit of {_FORMAT_NAMES[format_]})"
 
 
-def _wrong_size(row: Mapping[str, object]) -> dict[str, str]:
-    """What is wrong with the size that one step asks for, by pointer."""
-    if row.get("action") != "resize":
-        return {}
-    if row.get("width") is None and row.get("height") is None:
-        return {"": "needs a width, a height or both"}
-    longest = next(
-        (side for format_, side in FORMAT_MAX_DIMENSION.items() if row.get("format") == format_), MAX_DIMENSION
-    )
-    return {
-        f"/{name}": f"must be at most {longest}, where {row['format']} ends"
-        for name, side in _certain_sides(row).items()
-        if longest < side <= MAX_DIMENSION
-    }
-
-
-def _certain_sides(row: Mapping[str, object]) -> dict[str, int]:
-    """The sides that the output will have whatever the picture is."""
-    sides = {name: side for name in ("width", "height") if isinstance(side := row.get(name), int)}
-    enlarged = row.get("enlarge") is True
+def _known_sides(step: Mapping[str, object]) -> dict[str, int]:
+    """The sides of the output that do not depend on the image."""
+    sides = {name: side for name in ("width", "height") if isinstance(side := step.get(name), int)}
+    enlarged = step.get("enlarge") is True
     if len(sides) == 1:
         return sides if enlarged else {}
-    padded, filled = row.get("fit") == Fit.CONTAIN, row.get("fit") in (Fit.COVER, Fit.FILL)
+    padded, filled = step.get("fit") == Fit.CONTAIN, step.get("fit") in (Fit.COVER, Fit.FILL)
     return sides if padded or (filled and enlarged) else {}
 
 
-def _wrong_in_tree(row: dict[str, object], seen: set[object]) -> dict[str, str]:
-    """What is wrong with one step's place in the tree, by pointer; ``seen`` are the names before it."""
-    step_id, parent = row.get("id"), row.get("from", SOURCE)
-    wrong: dict[str, str] = {}
+def _tree_errors(steps: object) -> Iterator[CrossFieldError]:
+    """Errors of the tree: ids are unique, ``from`` names an earlier step, and at least one step has an output."""
+    if not isinstance(steps, list):
+        return
+    rows = [fields_of(step) or {} for step in steps]
+    seen: set[str] = {SOURCE}
+    for index, row in enumerate(rows):
+        for name, message in _node_errors(row, seen):
+            yield (index, name), message
+        if isinstance(step_id := row.get("id"), str):
+            seen.add(step_id)
+    if rows and all(row.get("output") is False for row in rows):
+        yield (), "needs at least one step without `output: false`"
+
+
+def _node_errors(step: Mapping[str, object], seen: set[str]) -> Iterator[tuple[str, str]]:
+    step_id, parent = step.get("id"), step.get("from", SOURCE)
     if step_id == SOURCE:
-        wrong["/id"] = "`source` names the source itself; choose another id"
+        yield "id", "`source` is reserved for the source; choose another id"
     elif isinstance(step_id, str) and step_id in seen:
-        wrong["/id"] = f"`{step_id}` is the id of an earlier step; ids are unique"
+        yield "id", "must be unique; an earlier step has this id"
     if isinstance(parent, str) and parent not in seen:
-        wrong["/from"] = "must be `source` or the id of an earlier step"
-    return wrong
+        yield "from", "must be `source` or the id of an earlier step"
 
 
-def _check_tree(steps: list[Step]) -> list[Step]:
-    errors = pipeline_errors([step.model_dump(by_alias=True) for step in steps])
-    if errors:
-        raise PydanticCustomError(
-            CROSS_FIELD_ERROR, "{summary}", {"summary": "; ".join(error.message for error in errors)}
-        )
-    return steps
+def _check_tree(value: Any, handler: ValidatorFunctionWrapHandler) -> list[Step]:  # noqa: ANN401 - any input
+    """Validate the first ``MAX_STEPS`` steps: for a longer list, Pydantic would report its length and nothing else."""
+    too_long = isinstance(value, list) and len(value) > MAX_STEPS
+
+    def check(steps: object) -> Iterable[CrossFieldError]:
+        if too_long:
+            yield (), f"has too many entries: at most {MAX_STEPS}"
+        yield from _tree_errors(steps)
+
+    return validate(value[:MAX_STEPS] if too_long else value, handler, check)
 
 
 Pipeline = Annotated[
     list[Step],
-    Field(min_length=1, max_length=MAX_STEPS, description="Steps; earlier ones first."),
-    AfterValidator(_check_tree),
+    Field(
+        min_length=1,
+        max_length=MAX_STEPS,
+        description="The steps. A step comes after the step that it reads from.",
+    ),
+    WrapValidator(_check_tree),
 ]

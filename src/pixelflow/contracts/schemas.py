@@ -1,9 +1,8 @@
-"""The published JSON Schemas: what the contracts' models say, as files that other languages can read.
+"""Writes the published JSON Schemas of the contracts' models.
 
     python -m pixelflow.contracts.schemas docs/schemas
 
-The files are made here and never by hand, so that they can't differ from what the service does. Rules that tie several
-fields together (ids are unique, ``from`` names an earlier step) are not told by a schema.
+The files must never be edited by hand. The schemas do not express cross-field rules, such as unique step ids.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "rotated_secret": (RotatedSecret, "serialization"),
     "process_image.v1": (ProcessImage, "serialization"),
 }
-"""Name of the file without its ending → its model, and whether others write it (validation) or PixelFlow does."""
+"""File name without extension → model, and whether clients write the document (validation) or PixelFlow does."""
 
 
 def published() -> dict[str, dict[str, Any]]:
-    """Every published schema, by name."""
+    """All published schemas by name."""
     return {name: _schema(name, *how) for name, how in _PUBLISHED.items()}
 
 
@@ -58,12 +57,12 @@ def _schema(name: str, model: type[BaseModel], mode: Literal["validation", "seri
 
 
 def render(document: dict[str, Any]) -> str:
-    """A document as it lies in its file: the same bytes for the same content, so that a difference is a change."""
+    """The JSON text of a document. Equal documents give equal bytes."""
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
-    """Write every schema into the folder that is named."""
+    """Write every schema to the directory that the command line names."""
     parser = argparse.ArgumentParser(description="Write the published JSON Schemas")
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder

@@ -1,6 +1,6 @@
-"""Webhooks: what a receiver gets, and what the owner of a job learns of its delivery.
+"""Webhooks: the event that a receiver gets, and the deliveries that the owner of the job can list.
 
-Headers and signature are those of Standard Webhooks (standardwebhooks.com, specification 1.0.0).
+Headers and signature follow Standard Webhooks (standardwebhooks.com, specification 1.0.0).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pixelflow.contracts.jobs import Job
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
 SIGNATURE_HEADER = "webhook-signature"
-SECRET_PREFIX = "whsec_"  # noqa: S105  # how every secret begins
+SECRET_PREFIX = "whsec_"  # noqa: S105  # the prefix, not a secret
 
 
 class EventType(StrEnum):
-    """What became of a run of a job."""
+    """The result of a run of a job."""
 
     COMPLETED = "job.completed"
     FAILED = "job.failed"
@@ -29,16 +29,16 @@ class EventType(StrEnum):
 
 
 class DeliveryOutcome(StrEnum):
-    """What one try came to."""
+    """The result of one delivery attempt."""
 
     DELIVERED = "delivered"
-    """The receiver answered 2xx."""
+    """The receiver responded with 2xx."""
     RETRIED = "retried"
-    """It did not; there is a further try."""
+    """The attempt failed; another one follows."""
     EXHAUSTED = "exhausted"
-    """It did not, and this was the last try."""
+    """The attempt failed and was the last one."""
     REFUSED = "refused"
-    """There is no further try: the receiver answered 410, or PixelFlow does not call the address."""
+    """No attempt follows: the receiver responded with 410, or requests to the address are not allowed."""
 
 
 class _Model(BaseModel):
@@ -49,43 +49,47 @@ class Event(_Model):
     """The body of a webhook."""
 
     type: EventType
-    timestamp: Annotated[datetime, Field(description="When it happened.")]
-    data: Annotated[Job, Field(description="The job as `GET /v1/jobs/{id}` tells it at the time of the try.")]
+    timestamp: Annotated[datetime, Field(description="When the event occurred.")]
+    data: Annotated[Job, Field(description="The job as `GET /v1/jobs/{id}` returns it at the time of the attempt.")]
 
 
 class DeliveryError(_Model):
-    """Why a try brought no answer."""
+    """Why an attempt got no response."""
 
     code: Annotated[str, Field(examples=["target_timeout"])]
     message: str
 
 
 class Delivery(_Model):
-    """One try at delivering an event."""
+    """One attempt to deliver an event."""
 
     delivery_id: UUID
-    event_id: Annotated[str, Field(description="The `webhook-id`: the same on every try and replay.")]
+    event_id: Annotated[str, Field(description="The `webhook-id`: the same for every attempt and replay.")]
     type: EventType
-    attempt: Annotated[int, Field(description="Counts the tries, from 1; a replay begins anew.")]
+    attempt: Annotated[int, Field(description="Number of the attempt, from 1. A replay starts again at 1.")]
     outcome: DeliveryOutcome
-    status_code: Annotated[int | None, Field(description="Of the receiver's answer; null if there was none.")]
-    error: Annotated[DeliveryError | None, Field(description="Why there was no answer.")]
-    latency_ms: int
-    response_excerpt: Annotated[str | None, Field(description="The first bytes of the answer, made printable.")]
+    status_code: Annotated[
+        int | None, Field(description="HTTP status of the receiver's response. Null without a response.")
+    ]
+    error: Annotated[DeliveryError | None, Field(description="Why there was no response. Null with a response.")]
+    latency_ms: Annotated[int, Field(description="Duration of the attempt in milliseconds.")]
+    response_excerpt: Annotated[str | None, Field(description="First bytes of the response body, made printable.")]
     started_at: datetime
-    next_attempt_at: Annotated[datetime | None, Field(description="Of the event; null when none is planned.")]
+    next_attempt_at: Annotated[
+        datetime | None, Field(description="When the next attempt of the event is due. Null if none is scheduled.")
+    ]
 
 
 class DeliveryList(_Model):
-    """The answer to ``GET /v1/jobs/{id}/deliveries``: newest first."""
+    """The response to ``GET /v1/jobs/{id}/deliveries``, newest first."""
 
     data: list[Delivery]
 
 
 class ReplayedEvent(_Model):
-    """The answer to ``POST /v1/deliveries/{id}/replay``."""
+    """The response to ``POST /v1/deliveries/{id}/replay``."""
 
-    event_id: Annotated[str, Field(description="The `webhook-id`, which is what it was.")]
+    event_id: Annotated[str, Field(description="The `webhook-id`, unchanged.")]
     job_id: UUID
     type: EventType
     status: Literal["pending"] = "pending"
@@ -93,9 +97,13 @@ class ReplayedEvent(_Model):
 
 
 class RotatedSecret(_Model):
-    """The answer to ``POST /v1/webhook-secret/rotate``."""
+    """The response to ``POST /v1/webhook-secret/rotate``."""
 
-    secret: Annotated[str, Field(description="Shown once; every webhook from now on is signed with it.", repr=False)]
+    secret: Annotated[
+        str,
+        Field(description="The new secret, which signs all webhooks from now on. It is shown only once.", repr=False),
+    ]
     previous_valid_until: Annotated[
-        datetime | None, Field(description="Until then the one before it signs too; null if there was none.")
+        datetime | None,
+        Field(description="Until then, webhooks are also signed with the previous secret. Null if there was none."),
     ]

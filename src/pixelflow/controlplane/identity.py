@@ -1,4 +1,4 @@
-"""Who is asking and what they may do, whether an API key or a token says so. Reads nothing, decides nothing else."""
+"""The identity behind a request and its scopes, for API keys and tokens alike. Does no I/O."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ MAX_USER_ID = 255
 
 @dataclass(frozen=True)
 class KeyRateLimit:
-    """A rate limit that holds in place of the one that a user's other requests share."""
+    """The rate limit of one key, which replaces the limit that the user's other requests share."""
 
     capacity: int
-    """Requests within the window."""
+    """Requests per window."""
     key_id: str
-    """The key that was given it; keys made with that one share its buckets."""
+    """The key that the operator gave the limit to. Keys created with that key share its buckets."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whoever is behind a request."""
+    """The authenticated user and what the credential allows."""
 
     user_id: str
     scopes: frozenset[Scope]
-    limit: KeyRateLimit | None = None
+    rate_limit: KeyRateLimit | None = None
 
-    def may(self, scope: Scope) -> bool:
-        """Whether the credential is good for ``scope``."""
+    def has_scope(self, scope: Scope) -> bool:
+        """Whether the credential grants ``scope``. ``admin`` grants every scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def require(self, scopes: Iterable[Scope]) -> None:
-        """Refuse unless the credential is good for all of ``scopes``.
+        """Check that the credential grants all ``scopes``.
 
         Raises:
-            InsufficientScopeError: names what it lacks.
+            InsufficientScopeError: it does not; the error lists the missing scopes.
         """
-        lacking = sorted(scope for scope in scopes if not self.may(scope))
-        if lacking:
-            raise InsufficientScopeError(lacking)
+        missing = sorted(scope for scope in scopes if not self.has_scope(scope))
+        if missing:
+            raise InsufficientScopeError(missing)
 
 
 def parse_scopes(names: Iterable[object]) -> frozenset[Scope]:
-    """The scopes among ``names``; what this release does not know opens nothing."""
+    """Return the known scopes among ``names``. Unknown names grant nothing."""
     given = {name for name in names if isinstance(name, str)}
     return frozenset(scope for scope in Scope if scope in given)
 
 
 def is_user_id(value: object) -> TypeGuard[str]:
-    """Whether ``value`` can be a user's id: a string of 1 to 255 characters that can be written down."""
+    """Whether ``value`` is a valid user ID: a string of 1 to 255 printable characters."""
     return isinstance(value, str) and 1 <= len(value) <= MAX_USER_ID and value.isprintable()

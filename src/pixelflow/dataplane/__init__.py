@@ -1,1 +1,1 @@
-"""Where pictures are transformed: the worker, and the child processes in which pixels live."""
+"""The data plane: workers that run jobs, and the confined child processes that decode and transform images."""

@@ -1,7 +1,7 @@
-"""What a worker and its children say to each other: one JSON line each way.
+"""The protocol between a worker and its transform children: one JSON line per request and per reply.
 
-The worker trusts nothing that a child says: a picture may have taken the child over. So every reply is validated
-against these models, files are named by the worker's rule and never by the child, and nothing is ever unpickled.
+A malicious image may have taken a child over, so the worker trusts nothing in a reply: these models validate every
+reply, the worker derives file names itself, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ class _Message(BaseModel):
 
 
 class TransformLimits(_Message):
-    """What one transform may cost."""
+    """Limits of one transform."""
 
     max_source_pixels: int
-    """Width × height of the source, in pixels, all frames."""
+    """Width × height of the source, in pixels, summed over all frames."""
     max_output_pixels: int
-    """Width × height of any picture that a step makes."""
+    """Width × height of any image that a step makes."""
     max_output_bytes: int
-    """Of all outputs together."""
+    """Size of all outputs together."""
 
 
 class TransformRequest(_Message):
-    """Make these outputs from this file."""
+    """A request to make a pipeline's outputs from a source file."""
 
     source: Path
     directory: Path
-    """Where outputs go; private to this attempt."""
+    """Where the child writes outputs; private to this attempt."""
     pipeline: Pipeline
     limits: TransformLimits
 
 
 class RenderedSource(_Message):
-    """What the decoder found."""
+    """Properties of the source, as decoded."""
 
     format: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]
     width: Annotated[int, Field(ge=1)]
@@ -49,7 +49,7 @@ class RenderedSource(_Message):
 
 
 class RenderedOutput(_Message):
-    """One file that lies in the directory under ``output_name(step_id, format)``."""
+    """An output, written to the directory as ``output_name(step_id, format)``."""
 
     step_id: StepId
     format: Format
@@ -58,30 +58,30 @@ class RenderedOutput(_Message):
 
 
 class StepTime(_Message):
-    """When a step was worked on, in microseconds since its transform began. For traces; nothing is decided by it.
+    """Start and end of a step, in microseconds since the transform began. For traces only; no decision depends on it.
 
-    libvips computes when it has to: what is used once is decoded while its step writes it.
+    libvips computes lazily: the source of a single step is decoded while that step writes its output.
     """
 
     step_id: StepId
-    """Or ``source``: what comes before the first step, with the decoding if several steps need it."""
-    begun_us: Annotated[int, Field(ge=0)]
-    ended_us: Annotated[int, Field(ge=0)]
+    """``source`` for the work before the first step; includes decoding if several steps use the source."""
+    start_us: Annotated[int, Field(ge=0)]
+    end_us: Annotated[int, Field(ge=0)]
 
 
 class Rendered(_Message):
-    """Here they are."""
+    """The reply to a request that succeeded."""
 
     kind: Literal["rendered"] = "rendered"
     source: RenderedSource
     outputs: list[RenderedOutput]
-    """In the pipeline's order, intermediates left out."""
+    """In pipeline order, without intermediates."""
     times: Annotated[list[StepTime], Field(max_length=MAX_STEPS + 1)] = []
-    """The source, then in the pipeline's order the steps that lead to an output."""
+    """The source, then the steps that lead to an output, in the order in which they ran."""
 
 
 class Refused(_Message):
-    """It can't be done: the code of a :class:`~pixelflow.contracts.errors.JobError`."""
+    """The reply to a request that failed, with the code of a :class:`~pixelflow.contracts.errors.JobError`."""
 
     kind: Literal["refused"] = "refused"
     code: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]

@@ -1,28 +1,27 @@
-"""Lists the running processes that belong to a home, read from ``/proc``."""
+"""Finds the running processes of a home in ``/proc``."""
 
 from __future__ import annotations
 
-import time
+import contextlib
 from pathlib import Path
+
+from tests.support.waiting import eventually
 
 
 def processes_of(home: Path) -> list[str]:
-    """Return the running processes whose working directory, command line, environment or open files are in ``home``."""
-    return [
-        process.name for process in Path("/proc").glob("[0-9]*") if _is_alive(process) and _belongs_to(process, home)
-    ]
+    """IDs of running processes whose working directory, command line, environment or open files lie in ``home``."""
+    return [process.name for process in Path("/proc").glob("[0-9]*") if _runs(process) and _belongs_to(process, home)]
 
 
 def wait_until_none(home: Path, seconds: float) -> list[str]:
-    """Wait until no such process is left. Return those still running after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while (left := processes_of(home)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
+    """Poll until no process of ``home`` runs; returns those that run after ``seconds`` of a fast machine."""
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not processes_of(home), seconds)
+    return processes_of(home)
 
 
-def _is_alive(process: Path) -> bool:
-    # A zombie has no resources.
+def _runs(process: Path) -> bool:
+    # A zombie holds nothing: its new parent has not waited for it yet.
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

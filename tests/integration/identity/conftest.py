@@ -1,4 +1,4 @@
-"""What the tests of identity share: the database as the API has it, and a user with a row in every table."""
+"""Fixtures: the database as the API opens it, and a user with a row in every table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
-from pixelflow.adapters.telemetry.tracing import NoopTracer
-from pixelflow.controlplane.api.app import make_app
-from pixelflow.controlplane.api.main import make_server
+from pixelflow.controlplane.api.main import make_app, make_server
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack
@@ -29,9 +28,9 @@ _ROWS = """
         VALUES (%(job_id)s, %(user_id)s, 's3_presigned', 'k', '[]', 5, 'succeeded', now());
     INSERT INTO attempts (job_id, attempt, worker_id) VALUES (%(job_id)s, 1, 'w');
     INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
-    INSERT INTO removals VALUES (%(job_id)s, 'orphan', 1, 'infinity');
+    INSERT INTO pending_deletions VALUES (%(job_id)s, 'orphan', 1, 'infinity');
     INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);
-    INSERT INTO events (event_id, job_id, run, user_id, type, url, status)  -- nothing for a courier to do
+    INSERT INTO events (event_id, job_id, run, user_id, type, url, status)  -- nothing for a dispatcher to do
         VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/', 'delivered');
     INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome)
         VALUES (gen_random_uuid(), %(name)s, %(user_id)s, 1, now(), 1, 'delivered');
@@ -49,14 +48,14 @@ def database_url(stack: Stack) -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[AsyncDatabase]:
-    """As the API has it: it sees nothing unless it says whose. One connection, so that each use follows another's."""
+    """As the API opens it: without access by default. One connection, so that every use follows another."""
     async with AsyncDatabase(database_url, max_connections=1, application="test") as opened:
         yield opened
 
 
 @pytest.fixture
 def add_rows(database: AsyncDatabase) -> AddRows:
-    """Gives a user a row in every table that holds something of users."""
+    """Inserts a row of a user into every table that has users' rows."""
 
     async def add(user_id: str) -> None:
         values = {"job_id": uuid4(), "user_id": user_id, "name": uuid4().hex}
@@ -74,9 +73,9 @@ def user_id() -> str:
 
 @contextmanager
 def serving(settings: Settings, registry: CollectorRegistry | None = None) -> Iterator[str]:
-    """An API with settings of its own, which counts in ``registry``. Tells its URL."""
+    """Run an API with the given settings and metrics registry. Yields its URL."""
     metrics = ApiMetrics(registry or CollectorRegistry())
-    app = make_app(functools.partial(open_services, settings, metrics), metrics, NoopTracer())
+    app = make_app(functools.partial(open_services, settings, metrics), metrics, NoOpTracer())
     listening = socket.create_server(("127.0.0.1", 0))
     server = make_server(app, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

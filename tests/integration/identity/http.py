@@ -1,4 +1,4 @@
-"""Routes as the OpenAPI document tells them, and a good request for each."""
+"""The routes in the OpenAPI document, with a valid request for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixelflow.controlplane.api.export_openapi import openapi_document
 
 JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}]}
 BODIES: dict[str, dict[str, Any]] = {"/v1/jobs": JOB, "/v1/keys": {"name": "n", "scopes": ["jobs:read"]}}
-"""For each POST that takes a body, one that is good."""
+"""A valid body for each POST that takes one."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Route:
         return [scope for scheme in self.operation.get("security", []) for scope in scheme["ApiKey"]]
 
     def send(self, client: httpx.Client, ids: dict[str, str] | None = None, **options: Any) -> httpx.Response:  # noqa: ANN401
-        """Send a good request; where an id is missing, one that nobody has."""
+        """Send a valid request. A missing ID is replaced by one that does not exist."""
         names = [row["name"] for row in self.operation.get("parameters", []) if row["in"] == "path"]
         path = self.path.format(**{name: (ids or {}).get(name, str(uuid4())) for name in names})
         body = BODIES[self.path] if "requestBody" in self.operation else None
@@ -38,7 +38,7 @@ class Route:
 
 
 def routes() -> Iterator[Route]:
-    """Every route that needs a key; each one that there is, so that a new one can't be forgotten."""
+    """All authenticated routes. Read from the document, so that new routes are included."""
     for path, methods in openapi_document()["paths"].items():
         for method, operation in methods.items():
             if path.startswith("/v1/"):

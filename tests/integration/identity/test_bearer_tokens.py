@@ -1,4 +1,4 @@
-"""Tokens through a running API that trusts an issuer, beside keys."""
+"""Tokens through a running API with a configured issuer, next to API keys."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def test_a_token_and_a_key_of_one_user_see_the_same(stack: Stack, api: str, user
     assert [job["job_id"] for job in get_jobs(api, key).json()["data"]] == [made["job_id"]]
 
 
-def test_a_tokens_scopes_hold(api: str, user_id: str) -> None:
+def test_a_token_without_the_scope_gets_403(api: str, user_id: str) -> None:
     answer = get_jobs(api, SIGNER.token("ES256", sub=user_id, scope="usage:read"))
     assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
 
 
-def test_the_answer_tells_why_a_signed_token_is_refused(api: str) -> None:
+def test_the_response_says_why_a_signed_token_is_rejected(api: str) -> None:
     answer = get_jobs(api, SIGNER.token("ES256", exp=1))
     assert (answer.status_code, answer.json()["detail"]) == (401, "The token has expired")
 
 
-def test_without_the_issuers_keys_the_service_is_not_available_but_keys_are(
+def test_without_the_issuers_keys_tokens_get_503_and_api_keys_work(
     stack: Stack, settings: Settings, running_api: Callable[[Settings], str], user_id: str
 ) -> None:
     gone = {"jwt_issuer": ISSUER, "jwt_jwks_url": "http://127.0.0.1:1/", "jwt_audience": AUDIENCE}
@@ -63,22 +63,28 @@ def test_without_the_issuers_keys_the_service_is_not_available_but_keys_are(
     assert get_jobs(api, key).status_code == 200
 
 
-def test_no_token_is_taken_where_no_issuer_is_trusted(service: Stack) -> None:
+def test_tokens_are_rejected_if_no_issuer_is_configured(service: Stack) -> None:
     assert get_jobs(service.api_url, SIGNER.token("ES256")).status_code == 401
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"ISSUER": ISSUER}, "PIXELFLOW_JWT_JWKS_URL and PIXELFLOW_JWT_AUDIENCE"),
-        ({"ISSUER": ISSUER, "JWKS_URL": "https://id.example/jwks.json"}, "PIXELFLOW_JWT_AUDIENCE must"),
-        ({"ISSUER": ISSUER, "JWKS_URL": "file:///etc/passwd", "AUDIENCE": AUDIENCE}, "PIXELFLOW_JWT_JWKS_URL is wrong"),
-        ({"ISSUER": ""}, "PIXELFLOW_JWT_ISSUER is wrong"),
+        (
+            {"ISSUER": ISSUER, "JWKS_URL": "https://id.example/jwks.json"},
+            "PIXELFLOW_JWT_ISSUER requires PIXELFLOW_JWT_AUDIENCE:",
+        ),
+        (
+            {"ISSUER": ISSUER, "JWKS_URL": "file:///etc/passwd", "AUDIENCE": AUDIENCE},
+            "PIXELFLOW_JWT_JWKS_URL is not valid",
+        ),
+        ({"ISSUER": ""}, "PIXELFLOW_JWT_ISSUER is not valid"),
     ],
     ids=str,
 )
-def test_half_a_trust_is_refused_at_the_start(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], told: str
+def test_an_incomplete_issuer_configuration_fails_at_startup(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], message: str
 ) -> None:
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
@@ -86,4 +92,4 @@ def test_half_a_trust_is_refused_at_the_start(
         monkeypatch.setenv(f"PIXELFLOW_JWT_{name}", value)
     with pytest.raises(SettingsError) as refused:
         settings_module.load()
-    assert told in str(refused.value)
+    assert message in str(refused.value)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from pixelflow.cli.commands import build
+from pixelflow.cli.app import build_app
 from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.devstack.stack import Stack
 
@@ -24,9 +24,9 @@ TERMINAL = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 
 @pytest.fixture
 def pixelflow(stack: Stack) -> Run:
-    """Told the database alone."""
+    """Run ``pixelflow`` with the database URL as its only setting."""
     environment = {"PIXELFLOW_DATABASE_URL": stack.environment["PIXELFLOW_DATABASE_URL"], **TERMINAL}
-    return lambda *arguments: CliRunner().invoke(build(), arguments, env=environment)
+    return lambda *arguments: CliRunner().invoke(build_app(), arguments, env=environment)
 
 
 def listed(pixelflow: Run, user_id: str) -> list[dict[str, Any]]:
@@ -34,8 +34,8 @@ def listed(pixelflow: Run, user_id: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_key_is_made_listed_and_revoked(service: Stack, pixelflow: Run, user_id: str) -> None:
-    made = pixelflow(
+def test_a_key_is_created_listed_and_revoked(service: Stack, pixelflow: Run, user_id: str) -> None:
+    created = pixelflow(
         *(
             "keys",
             "create",
@@ -49,13 +49,13 @@ def test_a_key_is_made_listed_and_revoked(service: Stack, pixelflow: Run, user_i
             "90d",
         )
     )
-    assert made.exit_code == 0
-    key = made.stdout.strip()
+    assert created.exit_code == 0
+    key = created.stdout.strip()
     [row] = listed(pixelflow, user_id)
     assert (row["name"], row["scopes"]) == ("shop", ["jobs:read", "jobs:write"])
     left = datetime.fromisoformat(row["expires_at"]) - datetime.now(UTC)
     assert timedelta(days=89) < left <= timedelta(days=90)
-    assert "in force until" in pixelflow("keys", "list", "--user", user_id).stdout
+    assert "active until" in pixelflow("keys", "list", "--user", user_id).stdout
 
     def status() -> int:
         return httpx.get(f"{service.api_url}/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
@@ -67,57 +67,57 @@ def test_a_key_is_made_listed_and_revoked(service: Stack, pixelflow: Run, user_i
     assert "revoked" in pixelflow("keys", "list", "--user", user_id).stdout
 
 
-def test_the_database_of_a_local_stack_is_found_by_its_home(stack: Stack, pixelflow: Run, user_id: str) -> None:
+def test_the_database_of_a_local_stack_is_found_through_its_home(stack: Stack, pixelflow: Run, user_id: str) -> None:
     at_home = {"PIXELFLOW_DATABASE_URL": None, "PIXELFLOW_HOME": str(stack.home.path), **TERMINAL}
-    made = CliRunner().invoke(build(), ["keys", "create", "--user", user_id], env=at_home)
-    assert (made.exit_code, made.stdout.startswith("pf_")) == (0, True)
+    created = CliRunner().invoke(build_app(), ["keys", "create", "--user", user_id], env=at_home)
+    assert (created.exit_code, created.stdout.startswith("pf_")) == (0, True)
     assert [row["name"] for row in listed(pixelflow, user_id)] == ["cli"]
 
 
-def test_the_database_of_a_stack_that_does_not_run_is_not_looked_for(tmp_path: Path) -> None:
+def test_the_database_of_a_stack_that_is_not_running_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "secrets.json").write_text('{"postgres": "secret"}')
     at_home = {"PIXELFLOW_DATABASE_URL": None, "PIXELFLOW_HOME": str(tmp_path), **TERMINAL}
-    result = CliRunner().invoke(build(), ["keys", "list", "--user", "me"], env=at_home)
+    result = CliRunner().invoke(build_app(), ["keys", "list", "--user", "me"], env=at_home)
     assert (result.exit_code, "is not running" in result.stderr) == (3, True)
 
 
-def test_without_scopes_a_key_may_do_all_but_administer(pixelflow: Run, user_id: str) -> None:
+def test_the_default_scopes_are_all_but_admin(pixelflow: Run, user_id: str) -> None:
     pixelflow("keys", "create", "--user", user_id)
     [row] = listed(pixelflow, user_id)
     assert {*row["scopes"]} == {*DEFAULT_SCOPES}
 
 
-def test_a_key_can_be_given_a_limit_of_its_own(service: Stack, pixelflow: Run, user_id: str) -> None:
+def test_a_key_can_have_its_own_rate_limit(service: Stack, pixelflow: Run, user_id: str) -> None:
     pixelflow("keys", "create", "--user", user_id, "--name", "usual")
     key = pixelflow("keys", "create", "--user", user_id, "--name", "own", "--rate-limit", "600").stdout.strip()
     limits = {row["name"]: row["rate_limit"] for row in listed(pixelflow, user_id)}
     assert limits == {"usual": None, "own": 600}
     assert " 600 " in pixelflow("keys", "list", "--user", user_id).stdout
-    told = httpx.get(f"{service.api_url}/v1/keys", headers={"Authorization": f"Bearer {key}"}).json()["data"]
-    assert {row["name"]: row["rate_limit"] for row in told} == limits
+    answer = httpx.get(f"{service.api_url}/v1/keys", headers={"Authorization": f"Bearer {key}"}).json()["data"]
+    assert {row["name"]: row["rate_limit"] for row in answer} == limits
 
 
 def test_the_help_names_every_scope(pixelflow: Run) -> None:
-    told = pixelflow("keys", "create", "--help").stdout
-    assert all(scope in told for scope in Scope)
+    text = pixelflow("keys", "create", "--help").stdout
+    assert all(scope in text for scope in Scope)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "exit_code", "told"),
+    ("arguments", "exit_code", "message"),
     [
         (["create", "--user", "u", "--scopes", "jobs:reed"], 2, "jobs:reed"),
-        (["create", "--user", "u", "--scopes", ""], 2, "none of"),
+        (["create", "--user", "u", "--scopes", ""], 2, "one or more of"),
         (["create", "--user", "u", "--expires-in", "soon"], 2, "90d"),
         (["create", "--user", "u", "--expires-in", "0d"], 2, "90d"),
         (["create", "--user", "u", "--rate-limit", "0"], 2, "--rate-limit"),
         (["create", "--user", ""], 1, "printable"),
         (["create", "--user", "u" * 256], 1, "printable"),
         (["create", "--user", "u", "--name", "\x1b[2J"], 1, "pattern"),
-        (["revoke", "no-such-key"], 1, "no key of that id"),
+        (["revoke", "no-such-key"], 1, "No key has this ID"),
     ],
     ids=str,
 )
-def test_what_cannot_be_done_is_told(pixelflow: Run, arguments: list[str], exit_code: int, told: str) -> None:
+def test_an_invalid_request_is_reported(pixelflow: Run, arguments: list[str], exit_code: int, message: str) -> None:
     result = pixelflow("keys", *arguments)
-    assert (result.exit_code, told in result.stderr) == (exit_code, True)
+    assert (result.exit_code, message in result.stderr) == (exit_code, True)
     assert "Traceback" not in result.output

@@ -1,4 +1,4 @@
-"""Every statement that is for one user, with its ``WHERE user_id = …`` taken out of it: still nothing of others."""
+"""Row-level security: without its ``WHERE user_id = …``, a statement still can't read or change other users' rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from psycopg import AsyncCursor, sql
 from psycopg.abc import Params
 from psycopg.rows import DictRow
 from tests.integration.identity.conftest import AddRows
-from tests.integration.identity.test_reach import OF_USERS
+from tests.integration.identity.test_tenant_scope import OF_USERS
 from tests.support.code import sql_functions
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, TenantScope, of_user
@@ -26,24 +26,24 @@ _DAY = timedelta(days=1)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class Forgetful:
-    """A connection on which no statement remembers whose rows it is for."""
+class WithoutUserCondition:
+    """A connection that removes the user condition from every statement."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-        self.forgotten = 0
+        self.removed = 0
 
     def transaction(self) -> AbstractAsyncContextManager[object]:
         return self._connection.transaction()
 
     async def execute(self, statement: str, values: Params | None = None) -> AsyncCursor[DictRow]:
         statement, count = _OWNER.subn(r"(\1 OR true)", statement)
-        self.forgotten += count
+        self.removed += count
         return await self._connection.execute(statement, values)
 
 
 def _owner_facing() -> dict[str, Callable[..., Awaitable[Any]]]:
-    """Every function of the store that is for one user: it takes the user's id."""
+    """Every SQL function for one user: it has a ``user_id`` parameter."""
     return {
         name: function
         for name, function in sql_functions().items()
@@ -58,7 +58,7 @@ REQUEST = CreateJobRequest.model_validate(
 
 
 def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What to call each function with: as myself, and wherever an id is asked for, theirs."""
+    """The arguments of each function: my user ID, and the other user's IDs everywhere else."""
     job = {"job_id": theirs["job_id"]}
     key = {"key": "k", "fingerprint": b"x", "holder": theirs["holder"]}
     new_key: dict[str, Any] = {
@@ -69,16 +69,16 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "expires_at": None,
         "rate_limit": None,
         "rate_limit_key": None,
-        "most": 99,
+        "max_keys": 99,
     }
     queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1}
     return {
-        "webhooks.deliveries_store.list_newest": {**job, "limit": 9},
-        "webhooks.replay": {"delivery_id": theirs["delivery_id"]},
+        "webhooks.list_deliveries": {**job, "limit": 9},
+        "webhooks.replay_event": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
         "idempotency.find": {"key": "k"},
-        "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "sealed": b"mine"},
+        "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "ciphertext": b"mine"},
         "idempotency.forget_job": job,
         "idempotency.release": {"key": "k", "holder": theirs["holder"]},
         "jobs.find": job,
@@ -92,9 +92,9 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "jobs.transitions.find": job,
         "jobs.transitions.queue": {**job, **queued},
         "usage.by_day": {"since": _LONG_AGO, "until": _LONG_AGO + 99_999 * _DAY},
-        "webhooks.secret_store.insert_first": {"secret_id": uuid4(), "sealed": b"mine"},
-        "webhooks.secret_store.list_valid": {},
-        "webhooks.secret_store.replace": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
+        "webhooks.insert_first_secret": {"secret_id": uuid4(), "sealed": b"mine"},
+        "webhooks.list_valid_secrets": {},
+        "webhooks.replace_secret": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
     }
 
 
@@ -102,7 +102,7 @@ async def _all_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     """Every row of the user's, in every table."""
     rows = {}
     for table in sorted(OF_USERS):
-        is_of_job = table in {"attempts", "outputs", "removals"}
+        is_of_job = table in {"attempts", "outputs", "pending_deletions"}
         owned = "job_id IN (SELECT job_id FROM jobs WHERE user_id = %s)" if is_of_job else "user_id = %s"
         query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} t WHERE {}").format(sql.Identifier(table), sql.SQL(owned))
         cursor = await connection.execute(query, (user_id,))
@@ -126,35 +126,35 @@ async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _undone(database: AsyncDatabase, reach: TenantScope) -> AsyncIterator[AsyncConnection]:
-    async with database.connection(reach) as connection, connection.transaction(force_rollback=True):
+async def _undone(database: AsyncDatabase, scope: TenantScope) -> AsyncIterator[AsyncConnection]:
+    async with database.connection(scope) as connection, connection.transaction(force_rollback=True):
         yield connection
 
 
-async def _call(database: AsyncDatabase, reach: TenantScope, name: str, mine: str, theirs: str) -> tuple[bool, int]:
-    """Call it as one user with another's ids: whether it showed or changed what is theirs, and how much it forgot."""
+async def _call(database: AsyncDatabase, scope: TenantScope, name: str, mine: str, theirs: str) -> tuple[bool, int]:
+    """Call it as one user with another's IDs. Return whether it accessed their rows, and the conditions lost."""
     async with _undone(database, EVERYONE) as connection:
         ids = {user_id: await _ids_of(connection, user_id) for user_id in (mine, theirs)}
         await connection.execute("UPDATE jobs SET status = 'created', finished_at = NULL WHERE user_id = %s", (theirs,))
         before = await _all_of(connection, theirs)
-        await connection.execute("SELECT set_config('pixelflow.reach', %s, true)", (reach,))
-        forgetful = Forgetful(connection)
+        await connection.execute("SELECT set_config('pixelflow.tenant_scope', %s, true)", (scope,))
+        unguarded = WithoutUserCondition(connection)
         function = FUNCTIONS[name]
-        answer = await function(forgetful, user_id=mine, **_arguments(ids[mine], ids[theirs])[name])
-        await connection.execute("SELECT set_config('pixelflow.reach', 'everyone', true)")
+        answer = await function(unguarded, user_id=mine, **_arguments(ids[mine], ids[theirs])[name])
+        await connection.execute("SELECT set_config('pixelflow.tenant_scope', 'everyone', true)")
         after = await _all_of(connection, theirs)
-    told = {str(value) for value in ids[theirs].values() if isinstance(value, str | UUID)}
-    shown = any(secret in repr(answer) for secret in told) or answer is True
-    return shown or after != before, forgetful.forgotten
+    secrets = {str(value) for value in ids[theirs].values() if isinstance(value, str | UUID)}
+    shown = any(secret in repr(answer) for secret in secrets) or answer is True
+    return shown or after != before, unguarded.removed
 
 
-def test_every_function_for_one_user_is_tried_here() -> None:
+def test_every_function_with_a_user_id_is_tested_here() -> None:
     ids = {name: uuid4() for name in ("job_id", "delivery_id", "key_id", "holder", "new_id")} | {"key_id": "k"}
     assert set(_arguments(ids, ids)) == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
-async def test_a_forgotten_where_neither_shows_nor_changes_what_is_anothers(
+async def test_without_its_where_a_statement_neither_reads_nor_changes_other_users_rows(
     database: AsyncDatabase, add_rows: AddRows, user_id: str, name: str
 ) -> None:
     other = f"not-{user_id}"
@@ -175,13 +175,13 @@ async def test_a_forgotten_where_neither_shows_nor_changes_what_is_anothers(
         "jobs.transitions.erase",
     ],
 )
-async def test_without_the_guard_the_same_statement_would_have(
+async def test_without_row_level_security_the_same_statement_would_have(
     database: AsyncDatabase, add_rows: AddRows, user_id: str, name: str
 ) -> None:
-    """What makes the test above one that can fail."""
+    """Proves that the test above can fail."""
     other = f"not-{user_id}"
     await add_rows(user_id)
     await add_rows(other)
-    reached, forgotten = await _call(database, EVERYONE, name, user_id, other)
-    assert forgotten > 0
+    reached, removed = await _call(database, EVERYONE, name, user_id, other)
+    assert removed > 0
     assert reached

@@ -1,7 +1,8 @@
-"""``Idempotency-Key``: the same request is done once and answered as often as it is asked, whatever dies in between."""
+"""``Idempotency-Key``: a repeated request has no further effect and gets the first response, even after a crash."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,20 +12,26 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
+from fastapi import Request, Response
 from psycopg.rows import DictRow, dict_row
+from pydantic import BaseModel
+from starlette.types import Message
 from tests.integration.identity.conftest import AddRows
 from tests.integration.identity.http import JOB, POSTS, Route
 
-from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, of_user
-from pixelflow.contracts.errors import IdempotencyInProgressError, NotFoundError
+from pixelflow.contracts.errors import IdempotencyInProgressError, NotFoundError, StoreUnavailableError
+from pixelflow.contracts.keys import DEFAULT_SCOPES
+from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.idempotency import store
-from pixelflow.controlplane.idempotency.service import KEEP, Claim, Idempotency, IdempotentRequest, StoredResponse
-from pixelflow.controlplane.retention.sweeper import Sweeper
+from pixelflow.controlplane.idempotency.calls import IdempotentCall
+from pixelflow.controlplane.identity import Identity
+from pixelflow.controlplane.retention.gc import RowCollector
+from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.settings import Settings
 
 NewClient = Callable[[], httpx.Client]
-SECRETS_KEY = b"k" * 32
+CIPHER = SecretCipher(b"k" * 32)
 
 
 def create(client: httpx.Client, key: str, body: Any = JOB) -> httpx.Response:  # noqa: ANN401
@@ -34,12 +41,12 @@ def create(client: httpx.Client, key: str, body: Any = JOB) -> httpx.Response:  
 @pytest.fixture
 def operator(database_url: str) -> Any:  # noqa: ANN401
     with psycopg.connect(
-        database_url, autocommit=True, options="-c pixelflow.reach=everyone", row_factory=dict_row
+        database_url, autocommit=True, options="-c pixelflow.tenant_scope=everyone", row_factory=dict_row
     ) as connection:
         yield connection
 
 
-def test_the_same_request_again_gets_the_first_answer_and_a_fresh_url(client: httpx.Client) -> None:
+def test_a_repeated_request_gets_the_first_response_and_a_new_url(client: httpx.Client) -> None:
     key = str(uuid4())
     first, second = create(client, key), create(client, key)
     assert "Idempotent-Replayed" not in first.headers
@@ -52,7 +59,7 @@ def test_the_same_request_again_gets_the_first_answer_and_a_fresh_url(client: ht
     assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
-def test_fifty_at_once_make_one_job(client: httpx.Client) -> None:
+def test_fifty_concurrent_requests_create_one_job(client: httpx.Client) -> None:
     key = str(uuid4())
     with ThreadPoolExecutor(50) as threads:
         answers = list(threads.map(lambda _: create(client, key), range(50)))
@@ -69,7 +76,7 @@ def test_fifty_at_once_make_one_job(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "change", [{"metadata": {"a": "b"}}, {"pipeline": [{**JOB["pipeline"][0], "width": 8}]}], ids=str
 )
-def test_a_key_belongs_to_its_body(client: httpx.Client, change: dict[str, Any]) -> None:
+def test_a_key_can_not_be_reused_with_another_body(client: httpx.Client, change: dict[str, Any]) -> None:
     key = str(uuid4())
     create(client, key)
     answer = create(client, key, JOB | change)
@@ -77,7 +84,7 @@ def test_a_key_belongs_to_its_body(client: httpx.Client, change: dict[str, Any])
 
 
 @pytest.mark.parametrize("route", POSTS, ids=str)
-def test_a_key_belongs_to_its_route_on_every_post(client: httpx.Client, route: Route) -> None:
+def test_a_key_can_not_be_reused_on_another_route(client: httpx.Client, route: Route) -> None:
     key = str(uuid4())
     first = create(client, key, JOB | {"metadata": {"other": "than the route's own"}})
     assert first.status_code == 202
@@ -86,19 +93,19 @@ def test_a_key_belongs_to_its_route_on_every_post(client: httpx.Client, route: R
 
 
 @pytest.mark.parametrize("route", POSTS, ids=str)
-def test_a_key_that_cannot_be_is_refused_on_every_post(client: httpx.Client, route: Route) -> None:
+def test_every_post_rejects_an_invalid_key(client: httpx.Client, route: Route) -> None:
     for key in ("", "a b", "a" * 256, "clé".encode()):
         answer = route.send(client, headers={"Idempotency-Key": key})
         assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid"), key
 
 
-def test_two_keys_at_once_are_refused(client: httpx.Client) -> None:
+def test_two_keys_in_one_request_are_rejected(client: httpx.Client) -> None:
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     assert client.post("/v1/jobs", json=JOB, headers=headers).json()["code"] == "idempotency_key_invalid"
 
 
 @pytest.mark.parametrize("route", POSTS, ids=str)
-def test_every_post_answers_the_same_again(client: httpx.Client, route: Route) -> None:
+def test_every_post_repeats_its_response(client: httpx.Client, route: Route) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     ids = {"job_id": str(uuid4()), "delivery_id": str(uuid4())}
     first, second = (route.send(client, ids, headers=key) for _ in range(2))
@@ -108,7 +115,7 @@ def test_every_post_answers_the_same_again(client: httpx.Client, route: Route) -
     assert {**first.json(), **dict.fromkeys(fresh)} == {**second.json(), **dict.fromkeys(fresh)}
 
 
-def test_a_kept_refusal_stays_what_it_was(client: httpx.Client) -> None:
+def test_a_stored_error_is_replayed_with_a_new_request_id(client: httpx.Client) -> None:
     job_id = create(client, str(uuid4())).json()["job_id"]
     key = {"Idempotency-Key": str(uuid4())}
     first, second = (client.post(f"/v1/jobs/{job_id}/start", headers=key) for _ in range(2))
@@ -117,20 +124,20 @@ def test_a_kept_refusal_stays_what_it_was(client: httpx.Client) -> None:
     assert second.headers["Content-Type"] == "application/problem+json"
 
 
-def test_what_is_refused_unread_leaves_the_key_unused(client: httpx.Client) -> None:
+def test_a_request_that_fails_validation_or_authentication_does_not_use_its_key(client: httpx.Client) -> None:
     key = str(uuid4())
     assert create(client, key, {"pipeline": []}).status_code == 422
-    with httpx.Client(base_url=client.base_url) as nobody:
-        assert create(nobody, key).status_code == 401
+    with httpx.Client(base_url=client.base_url) as unauthenticated:
+        assert create(unauthenticated, key).status_code == 401
     assert create(client, key).status_code == 202
 
 
-def test_two_users_keys_are_two(new_client: NewClient) -> None:
+def test_the_same_key_of_two_users_is_two_keys(new_client: NewClient) -> None:
     one, other = (create(new_client(), "the-same-key").json()["job_id"] for _ in range(2))
     assert one != other
 
 
-def test_a_secret_is_shown_again_but_not_kept_readable(
+def test_a_repeated_response_contains_the_secret_which_is_stored_encrypted(
     client: httpx.Client, operator: psycopg.Connection[DictRow]
 ) -> None:
     headers = {"Idempotency-Key": str(uuid4())}
@@ -144,10 +151,10 @@ def test_a_secret_is_shown_again_but_not_kept_readable(
     assert first["key_id"].encode() not in row["sealed"]
 
 
-def test_after_a_crash_the_same_job_is_found_not_made_again(
+def test_after_a_crash_a_repeated_request_finds_the_job_it_created(
     client: httpx.Client, operator: psycopg.Connection[DictRow]
 ) -> None:
-    """The API died after it had kept the job and before it had kept the answer."""
+    """The API died between storing the job and storing the response."""
     key = str(uuid4())
     first = create(client, key)
     operator.execute(
@@ -163,7 +170,7 @@ def test_after_a_crash_the_same_job_is_found_not_made_again(
     assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
-def test_after_a_crash_a_key_that_nobody_saw_is_replaced(
+def test_after_a_crash_a_repeated_request_replaces_the_secret_of_a_key_that_was_never_returned(
     client: httpx.Client, operator: psycopg.Connection[DictRow]
 ) -> None:
     headers = {"Idempotency-Key": str(uuid4())}
@@ -182,7 +189,7 @@ def test_after_a_crash_a_key_that_nobody_saw_is_replaced(
 
 
 @pytest.mark.parametrize("replayed", ["create", "cancel"])
-def test_an_erased_jobs_kept_answers_are_gone_and_nothing_is_done_again(
+def test_erasing_a_job_deletes_its_stored_responses_and_a_repeated_request_has_no_effect(
     client: httpx.Client, operator: psycopg.Connection[DictRow], replayed: str
 ) -> None:
     body = JOB | {"metadata": {"of": "a person"}}
@@ -199,85 +206,146 @@ def test_an_erased_jobs_kept_answers_are_gone_and_nothing_is_done_again(
     assert row["sealed"] is None
 
 
-async def test_an_answer_that_comes_after_the_erasure_is_not_kept(database: AsyncDatabase, user_id: str) -> None:
+class Result(BaseModel):
+    value: str = "done"
+
+
+class Operation:
+    """The work of a request; it notes the ID that it is given, and can wait for permission to finish."""
+
+    def __init__(self, outcome: Result | Exception, *, may_finish: bool = True) -> None:
+        self._outcome = outcome
+        self.resource_id: UUID | None = None
+        self.started = asyncio.Event()
+        self.may_finish = asyncio.Event()
+        if may_finish:
+            self.may_finish.set()
+
+    async def __call__(self, resource_id: UUID) -> Result:
+        self.resource_id = resource_id
+        self.started.set()
+        await self.may_finish.wait()
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+async def never(_: UUID) -> Result:
+    raise AssertionError("the request is executed again")
+
+
+def new_call(
+    database: AsyncDatabase, *, body: bytes = b"{}", lease: timedelta = timedelta(minutes=1)
+) -> IdempotentCall:
+    """A POST with the key ``k``, outside of any application."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "server": ("api", 80),
+        "path": "/v1/things",
+    }
+    scope |= {"query_string": b"", "headers": [(b"idempotency-key", b"k")], "state": {"request_id": "r"}}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return IdempotentCall(Request(scope, receive), Response(), database, CIPHER, lease=lease)
+
+
+@pytest.fixture
+def identity(user_id: str) -> Identity:
+    return Identity(user_id, DEFAULT_SCOPES)
+
+
+async def test_a_response_that_is_ready_after_the_erasure_is_not_stored(
+    database: AsyncDatabase, identity: Identity
+) -> None:
     job_id = uuid4()
-    asked = IdempotentRequest(user_id=user_id, key="k", fingerprint=b"f", job_id=job_id)
-    begun = await _idempotency(database).begin(asked)
-    assert isinstance(begun, Claim)
-    async with database.connection(of_user(user_id)) as connection:
-        await store.forget_job(connection, user_id=user_id, job_id=job_id)
-    await _idempotency(database).finish(asked, begun, StoredResponse(200, b"a person"))
+
+    async def erase_meanwhile(_: UUID) -> Result:
+        async with database.connection(of_user(identity.user_id)) as connection:
+            await store.forget_job(connection, user_id=identity.user_id, job_id=job_id)
+        return Result(value="a person")
+
+    assert await new_call(database).run(identity, Result, erase_meanwhile, job_id=job_id)
     with pytest.raises(NotFoundError):
-        await _idempotency(database, timedelta(0)).begin(asked)
+        await new_call(database, lease=timedelta(0)).run(identity, Result, never, job_id=job_id)
 
 
-def _idempotency(database: AsyncDatabase, lease: timedelta = timedelta(minutes=1)) -> Idempotency:
-    return Idempotency(database, SECRETS_KEY, new_id=new_id, lease=lease)
-
-
-def _asked(user_id: str) -> IdempotentRequest:
-    return IdempotentRequest(user_id=user_id, key="k", fingerprint=b"f")
-
-
-async def test_whoever_was_taken_for_dead_does_not_overwrite_the_answer(database: AsyncDatabase, user_id: str) -> None:
-    asked, gone = _asked(user_id), timedelta(0)
-    slow = await _idempotency(database, gone).begin(asked)
-    fast = await _idempotency(database).begin(asked)
-    assert isinstance(slow, Claim)
-    assert isinstance(fast, Claim)
-    assert fast.resource_id == slow.resource_id
-    keeper = _idempotency(database)
-    await keeper.release(asked, slow)
+async def test_a_request_whose_lease_expired_neither_releases_the_claim_nor_replaces_the_response(
+    database: AsyncDatabase, identity: Identity
+) -> None:
+    failing = Operation(ZeroDivisionError(), may_finish=False)
+    slow = Operation(Result(value="slow"), may_finish=False)
+    fast = Operation(Result(value="fast"), may_finish=False)
+    tasks = []
+    for operation, lease in ((failing, timedelta(0)), (slow, timedelta(0)), (fast, timedelta(minutes=1))):
+        call = new_call(database, lease=lease)
+        tasks.append(asyncio.create_task(call.run(identity, Result, operation)))
+        await operation.started.wait()
+    assert failing.resource_id == slow.resource_id == fast.resource_id
+    failing.may_finish.set()
+    with pytest.raises(ZeroDivisionError):
+        await tasks[0]
     with pytest.raises(IdempotencyInProgressError):
-        await keeper.begin(asked)
-    await keeper.finish(asked, fast, StoredResponse(200, b"fast"))
-    await keeper.finish(asked, slow, StoredResponse(200, b"slow"))
-    assert await keeper.begin(asked) == StoredResponse(200, b"fast")
+        await new_call(database).run(identity, Result, never)
+    fast.may_finish.set()
+    await tasks[2]
+    slow.may_finish.set()
+    assert await tasks[1] == Result(value="slow")
+    assert await new_call(database).run(identity, Result, never) == Result(value="fast")
 
 
-async def test_a_failure_of_ours_is_not_kept_but_its_id_is(database: AsyncDatabase, user_id: str) -> None:
-    keeper, asked = _idempotency(database), _asked(user_id)
-    first = await keeper.begin(asked)
-    assert isinstance(first, Claim)
-    await keeper.release(asked, first)
-    second = await keeper.begin(asked)
-    assert isinstance(second, Claim)
-    assert (second.resource_id, second.holder == first.holder) == (first.resource_id, False)
-
-
-async def _grow_old(database: AsyncDatabase, user_id: str) -> None:
+async def _holder(database: AsyncDatabase, user_id: str) -> object:
     async with database.connection(of_user(user_id)) as connection:
-        await connection.execute("UPDATE idempotency_keys SET created_at = now() - %s", (KEEP,))
+        [row] = await (await connection.execute("SELECT holder FROM idempotency_keys")).fetchall()
+    return row["holder"]
 
 
-@pytest.mark.parametrize("fingerprint", [b"f", b"another"])
-async def test_a_key_is_free_again_after_a_day(database: AsyncDatabase, user_id: str, fingerprint: bytes) -> None:
-    keeper, asked = _idempotency(database), _asked(user_id)
-    first = await keeper.begin(asked)
-    assert isinstance(first, Claim)
-    await keeper.finish(asked, first, StoredResponse(200, b"old"))
-    await _grow_old(database, user_id)
-    second = await keeper.begin(IdempotentRequest(user_id, "k", fingerprint))
-    assert isinstance(second, Claim)
-    assert second.resource_id != first.resource_id
+@pytest.mark.parametrize("error", [ZeroDivisionError(), StoreUnavailableError("away")], ids=["bug", "dependency"])
+async def test_a_server_error_is_not_stored_but_the_resource_id_is(
+    database: AsyncDatabase, identity: Identity, error: Exception
+) -> None:
+    first, second = Operation(error), Operation(Result())
+    with pytest.raises(type(error)):
+        await new_call(database).run(identity, Result, first)
+    first_holder = await _holder(database, identity.user_id)
+    assert await new_call(database).run(identity, Result, second) == Result()
+    assert second.resource_id == first.resource_id
+    assert await _holder(database, identity.user_id) != first_holder
 
 
-async def test_old_keys_are_swept_away_and_young_ones_are_not(
+async def _age_keys(database: AsyncDatabase, user_id: str) -> None:
+    async with database.connection(of_user(user_id)) as connection:
+        await connection.execute("UPDATE idempotency_keys SET created_at = now() - %s", (store.KEEP,))
+
+
+@pytest.mark.parametrize("body", [b"{}", b"another"])
+async def test_a_key_can_be_used_again_after_a_day(database: AsyncDatabase, identity: Identity, body: bytes) -> None:
+    first, second = Operation(Result(value="old")), Operation(Result(value="new"))
+    await new_call(database).run(identity, Result, first)
+    await _age_keys(database, identity.user_id)
+    assert await new_call(database, body=body).run(identity, Result, second) == Result(value="new")
+    assert second.resource_id not in {None, first.resource_id}
+
+
+async def test_old_keys_are_deleted_and_recent_ones_are_not(
     database_url: str, database: AsyncDatabase, add_rows: AddRows, user_id: str
 ) -> None:
     await add_rows(user_id)
     await add_rows(f"not-{user_id}")
-    await _grow_old(database, user_id)
-    async with AsyncDatabase(database_url, max_connections=1, application="test", reach=EVERYONE) as everyones:
-        assert await Sweeper(everyones, keep=timedelta(days=90)).run_once() >= 1
+    await _age_keys(database, user_id)
+    century = timedelta(days=36_500)
+    periods = RetentionPeriods(source=None, output=None, job=None, upload=century, history=century)
+    async with AsyncDatabase(database_url, max_connections=1, application="test", scope=EVERYONE) as everyones:
+        assert await RowCollector(everyones, periods).run_once() >= 1
     for whose, left in ((user_id, False), (f"not-{user_id}", True)):
         async with database.connection(of_user(whose)) as connection:
             assert (await store.find(connection, user_id=whose, key="k") is not None) is left
 
 
-def test_an_answer_of_a_failing_server_is_not_kept(
-    settings: Settings, client: httpx.Client, running_api: Callable[[Settings], str]
-) -> None:
+def test_a_503_is_not_stored(settings: Settings, client: httpx.Client, running_api: Callable[[Settings], str]) -> None:
     job_id = create(client, str(uuid4())).json()["job_id"]
     headers = {"Idempotency-Key": str(uuid4()), "Authorization": client.headers["Authorization"]}
     without_objects = running_api(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
@@ -288,7 +356,7 @@ def test_an_answer_of_a_failing_server_is_not_kept(
     assert "Idempotent-Replayed" not in then.headers
 
 
-def test_what_is_created_has_the_id_that_was_kept_for_it(
+def test_a_created_job_has_the_id_stored_with_the_key(
     client: httpx.Client, operator: psycopg.Connection[DictRow]
 ) -> None:
     key = str(uuid4())

@@ -1,4 +1,4 @@
-"""Keys through the running API: made, shown once, limited to their scopes, ended."""
+"""Keys through the running API: created, shown once, limited to their scopes, revoked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_key_is_shown_once_and_works(service: Stack, client: httpx.Client) -> 
         assert made.get("/v1/jobs").status_code == 200
 
 
-def test_the_last_use_is_known(service: Stack, client: httpx.Client) -> None:
+def test_the_last_use_is_recorded(service: Stack, client: httpx.Client) -> None:
     created = make(client).json()
     assert created["last_used_at"] is None
     with bearer(service, created["key"]) as made:
@@ -56,7 +56,7 @@ def test_the_last_use_is_known(service: Stack, client: httpx.Client) -> None:
     assert abs(datetime.fromisoformat(row["last_used_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_revoked_key_is_refused_from_the_next_request_on(service: Stack, client: httpx.Client) -> None:
+def test_a_revoked_key_is_rejected_at_the_next_request(service: Stack, client: httpx.Client) -> None:
     created = make(client).json()
     with bearer(service, created["key"]) as made:
         assert made.get("/v1/jobs").status_code == 200
@@ -67,16 +67,16 @@ def test_a_revoked_key_is_refused_from_the_next_request_on(service: Stack, clien
     assert states[created["key_id"]] is not None
 
 
-def test_an_expired_key_is_refused(service: Stack, client: httpx.Client) -> None:
+def test_an_expired_key_is_rejected(service: Stack, client: httpx.Client) -> None:
     created = make(client, expires_at=(datetime.now(UTC) + timedelta(days=1)).isoformat()).json()
     url = service.environment["PIXELFLOW_DATABASE_URL"]
-    with psycopg.connect(url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute("UPDATE api_keys SET expires_at = now() WHERE key_id = %s", (created["key_id"],))
     with bearer(service, created["key"]) as made:
         assert made.get("/v1/jobs").status_code == 401
 
 
-def test_nobody_ends_anothers_key(new_client: NewClient) -> None:
+def test_a_user_can_not_revoke_another_users_key(new_client: NewClient) -> None:
     mine, other = new_client(), new_client()
     key_id = make(mine).json()["key_id"]
     assert other.delete(f"/v1/keys/{key_id}").status_code == 404
@@ -85,13 +85,13 @@ def test_nobody_ends_anothers_key(new_client: NewClient) -> None:
 
 
 @pytest.mark.parametrize("wanted", [["admin"], ["jobs:read", "admin"]])
-def test_nobody_grants_what_they_may_not_do(client: httpx.Client, wanted: list[str]) -> None:
+def test_a_key_can_only_grant_scopes_that_it_has(client: httpx.Client, wanted: list[str]) -> None:
     answer = make(client, scopes=wanted)
     assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
     assert "`admin`" in answer.json()["detail"]
 
 
-def test_an_admin_may_do_and_grant_everything(service: Stack, user_id: str) -> None:
+def test_admin_grants_every_scope(service: Stack, user_id: str) -> None:
     url = service.environment["PIXELFLOW_DATABASE_URL"]
     key = keys_admin.issue_key(url, user_id=user_id, name="n", scopes=frozenset({Scope.ADMIN}))
     with bearer(service, key) as admin:
@@ -114,15 +114,15 @@ def test_an_admin_may_do_and_grant_everything(service: Stack, user_id: str) -> N
     ],
     ids=str,
 )
-def test_a_key_that_cannot_be_is_refused(client: httpx.Client, changes: dict[str, Any], pointer: str) -> None:
+def test_an_invalid_key_request_is_rejected(client: httpx.Client, changes: dict[str, Any], pointer: str) -> None:
     answer = make(client, **changes)
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
     assert pointer in {error["pointer"] for error in answer.json()["errors"]}
 
 
-def test_keys_in_force_are_limited(service: Stack, client: httpx.Client) -> None:
+def test_the_number_of_active_keys_is_limited(service: Stack, client: httpx.Client) -> None:
     url = service.environment["PIXELFLOW_DATABASE_URL"]
-    with psycopg.connect(url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             """INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes)
                SELECT md5(random()::text), user_id, 'n', 'x', '{}' FROM api_keys, generate_series(2, %s)
@@ -134,7 +134,7 @@ def test_keys_in_force_are_limited(service: Stack, client: httpx.Client) -> None
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_every_route_asks_for_its_scope(service: Stack, user_id: str, route: Route) -> None:
+def test_every_route_requires_its_scope(service: Stack, user_id: str, route: Route) -> None:
     """With every scope but the one that it needs: 403, and the answer says which. Without any key: 401."""
     [needed] = route.scopes
     url = service.environment["PIXELFLOW_DATABASE_URL"]
@@ -143,8 +143,8 @@ def test_every_route_asks_for_its_scope(service: Stack, user_id: str, route: Rou
         answer = route.send(limited)
     assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
     assert answer.headers["WWW-Authenticate"] == f'Bearer error="insufficient_scope", scope="{needed}"'
-    with httpx.Client(base_url=service.api_url) as nobody:
-        assert route.send(nobody).status_code == 401
+    with httpx.Client(base_url=service.api_url) as unauthenticated:
+        assert route.send(unauthenticated).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,13 @@ def test_every_route_asks_for_its_scope(service: Stack, user_id: str, route: Rou
         "pf_a_b",
     ],
 )
-def test_whatever_is_no_key_is_refused(service: Stack, header: str) -> None:
+def test_a_malformed_or_unknown_key_is_rejected(service: Stack, header: str) -> None:
     answer = httpx.get(f"{service.api_url}/v1/jobs", headers={"Authorization": header})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_secret_of_another_key_is_refused(service: Stack, new_client: NewClient) -> None:
+def test_the_secret_of_another_key_is_rejected(service: Stack, new_client: NewClient) -> None:
     one, other = (key_of(new_client()).split("_") for _ in range(2))
     for parts in ((one[1], other[2]), (one[1], one[2][:-1]), (one[1], one[2] + "0"), (one[1].upper(), one[2])):
         with bearer(service, "pf_" + "_".join(parts)) as forged:

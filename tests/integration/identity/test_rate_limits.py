@@ -1,4 +1,4 @@
-"""Limits through a running API: who shares one with whom, what a refusal says, and that it did nothing."""
+"""Rate limits through a running API: which credentials share a limit, and what a rejection contains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys import admin
-from pixelflow.controlplane.limits.service import MAX_SHUT_OUT, Policy, RateLimiter
+from pixelflow.controlplane.limits.service import MAX_BLOCKED, Policy, RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.settings import Settings
 
@@ -38,7 +38,7 @@ Api = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def limited(settings: Settings) -> Settings:
-    """Three requests, hardly one more within a test. Each client has an address of its own, told by a proxy."""
+    """Three requests, and no refill within a test. Each client has its own address, which a proxy forwards."""
     return settings.model_copy(
         update={
             "rate_limit_enabled": True,
@@ -51,7 +51,7 @@ def limited(settings: Settings) -> Settings:
 
 @pytest.fixture(scope="module")
 def url(limited: Settings) -> Iterator[str]:
-    """An API that is limited so."""
+    """An API with those limits."""
     with serving(limited) as api:
         yield api
 
@@ -90,10 +90,10 @@ def exhaust(client: httpx.Client, requests: int = CAPACITY) -> None:
     assert [client.get("/v1/keys").status_code for _ in range(requests + 1)] == [200] * requests + [429]
 
 
-# ── What is told ─────────────────────────────────────────────────────────────────────────────────
+# ── Headers and errors ───────────────────────────────────────────────────────────────────────────
 
 
-def test_every_answer_tells_how_the_user_stands(url: str, connect: Client, new_key: Key) -> None:
+def test_every_response_has_the_rate_limit_headers(url: str, connect: Client, new_key: Key) -> None:
     client = connect(url, new_key(scopes=frozenset({Scope.JOBS_WRITE, Scope.JOBS_READ})))
     answers = [
         client.get(f"/v1/jobs/{uuid4()}"),  # not found
@@ -104,17 +104,17 @@ def test_every_answer_tells_how_the_user_stands(url: str, connect: Client, new_k
         create(client),
     ]
     assert [answer.status_code for answer in answers] == [404, 403, 422, 429, 400, 202]
-    told = [answer.headers["RateLimit"] for answer in answers]
-    assert told[:3] == [f'"other";r={left};t=1200' for left in (2, 1, 0)]
-    assert re.fullmatch(r'"other";r=0;t=1(200|1[89]\d)', told[3])
-    assert told[4] == '"create";r=2;t=1200'
-    assert re.fullmatch(r'"create";r=1;t=1(200|1[89]\d)', told[5])
+    values = [answer.headers["RateLimit"] for answer in answers]
+    assert values[:3] == [f'"other";r={left};t=1200' for left in (2, 1, 0)]
+    assert re.fullmatch(r'"other";r=0;t=1(200|1[89]\d)', values[3])
+    assert values[4] == '"create";r=2;t=1200'
+    assert re.fullmatch(r'"create";r=1;t=1(200|1[89]\d)', values[5])
     assert [answer.headers["RateLimit-Policy"] for answer in answers] == ['"other";q=3;w=3600'] * 4 + [
         '"create";q=3;w=3600'
     ] * 2
 
 
-def test_a_refusal_is_a_problem_that_says_when_to_come_back(url: str, connect: Client, new_key: Key) -> None:
+def test_a_rejection_is_a_problem_with_retry_after(url: str, connect: Client, new_key: Key) -> None:
     client = connect(url, new_key())
     exhaust(client)
     answer = client.get("/v1/keys")
@@ -126,9 +126,7 @@ def test_a_refusal_is_a_problem_that_says_when_to_come_back(url: str, connect: C
     assert f"try again in {seconds} s" in answer.json()["detail"]
 
 
-def test_a_request_that_is_refused_has_done_nothing(
-    limited: Settings, running_api: Api, connect: Client, new_key: Key
-) -> None:
+def test_a_rejected_request_has_no_effect(limited: Settings, running_api: Api, connect: Client, new_key: Key) -> None:
     url = running_api(limited.model_copy(update={"rate_limit_capacity": 1, "rate_limit_window_seconds": 2}))
     client = connect(url, new_key())
     assert create(client).status_code == 202
@@ -145,7 +143,7 @@ def test_a_request_that_is_refused_has_done_nothing(
     assert (answers[-1].status_code, "Idempotent-Replayed" in answers[-1].headers) == (202, False)
 
 
-def test_a_body_that_nobody_read_does_not_spoil_the_connection(url: str, connect: Client, new_key: Key) -> None:
+def test_an_unread_body_does_not_break_the_connection(url: str, connect: Client, new_key: Key) -> None:
     client = connect(url, new_key())
     assert [create(client).status_code for _ in range(CAPACITY)] == [202] * CAPACITY
     large = b" " * 900_000
@@ -153,17 +151,17 @@ def test_a_body_that_nobody_read_does_not_spoil_the_connection(url: str, connect
     assert (statuses, client.get("/v1/keys").status_code) == ({429}, 200)
 
 
-# ── Who shares with whom ─────────────────────────────────────────────────────────────────────────
+# ── Shared limits ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_keys_of_a_user_share_and_two_users_do_not(url: str, connect: Client, new_key: Key) -> None:
+def test_keys_of_one_user_share_a_limit_and_keys_of_two_users_do_not(url: str, connect: Client, new_key: Key) -> None:
     exhaust(connect(url, new_key()))
     assert connect(url, new_key()).get("/v1/keys").status_code == 429
     exhaust(connect(url, new_key(f"user-{uuid4()}")))
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_every_route_is_counted_in_its_class(url: str, connect: Client, new_key: Key, route: Route) -> None:
+def test_every_route_counts_against_its_class(url: str, connect: Client, new_key: Key, route: Route) -> None:
     """Creates, starts with retries, and all the rest: where one is used up the others go on."""
     kind = {"create_job": "create", "start_job": "start", "retry_job": "start"}.get(
         route.operation["operationId"], "other"
@@ -180,9 +178,7 @@ def test_every_route_is_counted_in_its_class(url: str, connect: Client, new_key:
         assert send().headers["RateLimit"].startswith(f'"{name}";r={1 if name == kind else 2};')
 
 
-def test_a_key_with_a_limit_of_its_own_shares_nothing_with_its_users_other_keys(
-    url: str, connect: Client, new_key: Key
-) -> None:
+def test_a_key_with_its_own_limit_does_not_share_the_limit_of_its_user(url: str, connect: Client, new_key: Key) -> None:
     exhaust(connect(url, new_key()))
     own = connect(url, new_key(rate_limit=5))
     assert own.get("/v1/keys").headers["RateLimit-Policy"] == '"other";q=5;w=3600'
@@ -190,8 +186,8 @@ def test_a_key_with_a_limit_of_its_own_shares_nothing_with_its_users_other_keys(
     exhaust(connect(url, new_key(rate_limit=2)), 2)
 
 
-def test_a_key_shares_the_limit_of_the_key_that_made_it(url: str, connect: Client, new_key: Key) -> None:
-    """Nobody gains a request by making keys, nor gets rid of a limit that is lower than others'."""
+def test_a_key_shares_the_limit_of_the_key_that_created_it(url: str, connect: Client, new_key: Key) -> None:
+    """Creating keys neither raises a limit nor escapes a lower one."""
     own = connect(url, new_key(rate_limit=2))
     made = own.post("/v1/keys", json={"name": "n", "scopes": ["keys:write"]}).json()
     assert made["rate_limit"] == 2
@@ -201,8 +197,8 @@ def test_a_key_shares_the_limit_of_the_key_that_made_it(url: str, connect: Clien
     assert [connect(url, key).get("/v1/keys").status_code for key in (made["key"], grandchild["key"])] == [429, 429]
 
 
-@pytest.mark.parametrize("scopes", [DEFAULT_SCOPES, frozenset({Scope.ADMIN})], ids=["everyday", "admin"])
-def test_nobody_gives_a_limit_through_the_api(
+@pytest.mark.parametrize("scopes", [DEFAULT_SCOPES, frozenset({Scope.ADMIN})], ids=["default", "admin"])
+def test_the_api_can_not_give_a_key_its_own_limit(
     url: str, connect: Client, new_key: Key, scopes: frozenset[Scope]
 ) -> None:
     client = connect(url, new_key(scopes=scopes))
@@ -211,14 +207,14 @@ def test_nobody_gives_a_limit_through_the_api(
     assert client.post("/v1/keys", json=asked).json()["rate_limit"] is None
 
 
-# ── Strangers ────────────────────────────────────────────────────────────────────────────────────
+# ── Unauthenticated clients ──────────────────────────────────────────────────────────────────────
 
 
-def test_an_address_with_too_many_failed_attempts_is_not_listened_to(url: str, connect: Client, new_key: Key) -> None:
-    """Not even with a good key, since none is looked up; others are not concerned."""
+def test_a_client_with_too_many_failed_attempts_is_blocked(url: str, connect: Client, new_key: Key) -> None:
+    """Even with a valid key, since no key is looked up. Other clients are not affected."""
     address = new_address()
-    stranger = connect(url, "pf_a_b", address)
-    answers = [stranger.get("/v1/jobs") for _ in range(CAPACITY + 2)]
+    client = connect(url, "pf_a_b", address)
+    answers = [client.get("/v1/jobs") for _ in range(CAPACITY + 2)]
     assert [answer.status_code for answer in answers] == [401] * CAPACITY + [429] * 2
     assert answers[0].headers["RateLimit"] == '"unauthenticated";r=2;t=1200'
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= HOUR / CAPACITY
@@ -228,7 +224,7 @@ def test_an_address_with_too_many_failed_attempts_is_not_listened_to(url: str, c
     assert connect(url, key).get("/v1/jobs").status_code == 200
 
 
-def test_attempts_are_counted_over_all_apis(limited: Settings, running_api: Api, connect: Client) -> None:
+def test_failed_attempts_are_counted_across_api_processes(limited: Settings, running_api: Api, connect: Client) -> None:
     address = new_address()
     one, other = (connect(running_api(limited), "pf_a_b", address) for _ in range(2))
     assert [client.get("/v1/jobs").status_code for client in (one, other, one, other)] == [401, 401, 401, 429]
@@ -236,20 +232,18 @@ def test_attempts_are_counted_over_all_apis(limited: Settings, running_api: Api,
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer pf_", "Bearer eyJ.e30.AA", "Basic cGY6cGY="])
 def test_every_kind_of_failed_attempt_counts(url: str, connect: Client, header: str) -> None:
-    stranger = connect(url, "to be replaced")
-    stranger.headers["Authorization"] = header
-    assert [stranger.post("/v1/jobs", content="{").status_code for _ in range(CAPACITY + 1)] == [401] * CAPACITY + [429]
+    client = connect(url, "to be replaced")
+    client.headers["Authorization"] = header
+    assert [client.post("/v1/jobs", content="{").status_code for _ in range(CAPACITY + 1)] == [401] * CAPACITY + [429]
 
 
-def test_requests_of_users_do_not_count_as_attempts(url: str, connect: Client, new_key: Key) -> None:
+def test_authenticated_requests_do_not_count_as_failed_attempts(url: str, connect: Client, new_key: Key) -> None:
     address = new_address()
     exhaust(connect(url, new_key(), address))
     assert connect(url, "pf_a_b", address).get("/v1/jobs").status_code == 401
 
 
-def test_an_address_is_listened_to_again_after_a_while(
-    limited: Settings, running_api: Api, connect: Client, new_key: Key
-) -> None:
+def test_a_block_expires(limited: Settings, running_api: Api, connect: Client, new_key: Key) -> None:
     url = running_api(limited.model_copy(update={"rate_limit_capacity": 1, "rate_limit_window_seconds": 1}))
     address = new_address()
     assert connect(url, "pf_a_b", address).get("/v1/jobs").status_code == 401
@@ -261,17 +255,17 @@ def test_an_address_is_listened_to_again_after_a_while(
 @pytest.mark.parametrize(
     ("trusted", "forwarded", "shared"),
     [
-        ([], ["{a}", "{b}"], True),  # nobody is believed: both come from one peer
+        ([], ["{a}", "{b}"], True),  # no proxy is trusted: both come from one peer
         (["10.0.0.0/8"], ["{a}", "{b}"], True),  # the peer is none of those
         (["127.0.0.0/8"], ["{a}", "{b}"], False),
-        (["127.0.0.0/8"], ["{b}, {a}", "{c}, {a}"], True),  # before the last hop stands what clients say themselves
+        (["127.0.0.0/8"], ["{b}, {a}", "{c}, {a}"], True),  # clients can forge everything before the last hop
         (["127.0.0.0/8"], ["{a}, {b}", "{a}, {c}"], False),
         (["127.0.0.0/8", "10.0.0.0/8"], ["{a}, 10.0.0.1", "{a}, 10.0.0.2"], True),  # two proxies, one behind the other
         (["127.0.0.0/8", "10.0.0.0/8"], ["{a}, 10.0.0.1", "{b}, 10.0.0.1"], False),
     ],
     ids=str,
 )
-def test_only_trusted_proxies_are_believed_and_only_about_the_last_hop_before_them(
+def test_only_the_last_hop_before_trusted_proxies_is_used(
     *,
     limited: Settings,
     running_api: Api,
@@ -288,31 +282,33 @@ def test_only_trusted_proxies_are_believed_and_only_about_the_last_hop_before_th
     assert other.get("/v1/jobs").status_code == (429 if shared else 401)
 
 
-async def test_an_address_that_is_shut_out_is_told_of_once(settings: Settings) -> None:
+async def test_a_blocked_client_is_logged_once(settings: Settings) -> None:
     address = new_address()
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        limits = RateLimiter(buckets, Quota(2, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        limits = RateLimiter(buckets, Quota(2, HOUR), allow_uncounted=True, metrics=ApiMetrics(CollectorRegistry()))
         with capture_logs() as logs:
             for _ in range(5):
-                await limits.charge_stranger(address)
+                await limits.count_failed_auth(address)
     assert [log["address"] for log in logs] == [address]
 
 
-async def test_only_so_many_addresses_are_remembered(settings: Settings) -> None:
+async def test_the_number_of_remembered_blocks_is_limited(settings: Settings) -> None:
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        limits = RateLimiter(buckets, Quota(1, HOUR), pass_uncounted=True, counts=ApiMetrics(CollectorRegistry()))
+        limits = RateLimiter(buckets, Quota(1, HOUR), allow_uncounted=True, metrics=ApiMetrics(CollectorRegistry()))
         network = uuid4().hex
         with capture_logs():
-            for number in range(MAX_SHUT_OUT + 1):
-                limits._shut(f"{network}-{number}", 60)
-    remembered = [limits.shut_out(f"{network}-{number}") is not None for number in range(MAX_SHUT_OUT + 1)]
-    assert remembered == [False] + [True] * MAX_SHUT_OUT
+            for number in range(MAX_BLOCKED + 1):
+                limits.block(f"{network}-{number}", 60)
+    remembered = [limits.find_block(f"{network}-{number}") is not None for number in range(MAX_BLOCKED + 1)]
+    assert remembered == [False] + [True] * MAX_BLOCKED
 
 
-# ── While Redis is away ──────────────────────────────────────────────────────────────────────────
+# ── While Redis is unavailable ───────────────────────────────────────────────────────────────────
 
 
-def test_requests_pass_while_redis_is_away(limited: Settings, running_api: Api, connect: Client, new_key: Key) -> None:
+def test_requests_are_allowed_while_redis_is_unavailable(
+    limited: Settings, running_api: Api, connect: Client, new_key: Key
+) -> None:
     url = running_api(limited.model_copy(update={"redis_url": SecretStr(NOWHERE)}))
     client = connect(url, new_key())
     answers = [client.get("/v1/jobs") for _ in range(CAPACITY + 2)]
@@ -321,7 +317,7 @@ def test_requests_pass_while_redis_is_away(limited: Settings, running_api: Api, 
     assert {connect(url, "pf_a_b").get("/v1/jobs").status_code for _ in range(CAPACITY + 2)} == {401}
 
 
-def test_an_operator_may_have_them_refused_instead(
+def test_requests_can_be_rejected_while_redis_is_unavailable(
     limited: Settings, running_api: Api, connect: Client, new_key: Key
 ) -> None:
     refusing = {"redis_url": SecretStr(NOWHERE), "rate_limit_without_redis": "refuse"}
@@ -333,17 +329,17 @@ def test_an_operator_may_have_them_refused_instead(
 
 
 @pytest.mark.parametrize("passes", [True, False])
-async def test_every_request_that_could_not_be_counted_is(passes: bool) -> None:
+async def test_the_metrics_count_every_uncounted_request(passes: bool) -> None:
     registry = CollectorRegistry()
     async with TokenBuckets(NOWHERE) as buckets:
-        limits = RateLimiter(buckets, Quota(1, HOUR), pass_uncounted=passes, counts=ApiMetrics(registry))
+        limits = RateLimiter(buckets, Quota(1, HOUR), allow_uncounted=passes, metrics=ApiMetrics(registry))
         for _ in range(3):
             with nullcontext() if passes else pytest.raises(LimiterUnavailableError):
-                assert await limits.charge(Identity("u", DEFAULT_SCOPES), Policy.OTHER) is None
+                assert await limits.count_request(Identity("u", DEFAULT_SCOPES), Policy.OTHER) is None
     assert registry.get_sample_value("pixelflow_api_rate_limit_unavailable_total") == 3
 
 
-def test_a_refusal_is_counted_by_the_template_of_its_route(
+def test_rejections_are_counted_by_route_template(
     limited: Settings, running_api: Api, connect: Client, new_key: Key
 ) -> None:
     registry = CollectorRegistry()

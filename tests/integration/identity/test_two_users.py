@@ -1,4 +1,4 @@
-"""Every route that names a thing, with the ids of somebody else's things: as if there were none."""
+"""Every route with the IDs of another user's resources: the response is the same as for IDs that don't exist."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 NewClient = Callable[[], httpx.Client]
 
 
-async def _things_of(database: AsyncDatabase, add_rows: AddRows, user_id: str) -> dict[str, str]:
-    """One of everything that a path can name, by the name that it has there."""
+async def _resources_of(database: AsyncDatabase, add_rows: AddRows, user_id: str) -> dict[str, str]:
+    """One of each resource that a path can name, by its path parameter."""
     await add_rows(user_id)
     async with database.connection(of_user(user_id)) as connection:
         cursor = await connection.execute("SELECT job_id, delivery_id, key_id FROM jobs, deliveries, api_keys")
@@ -26,23 +26,23 @@ async def _things_of(database: AsyncDatabase, add_rows: AddRows, user_id: str) -
 
 
 @pytest.mark.parametrize("route", OF_ONE, ids=str)
-async def test_anothers_thing_is_not_there(
+async def test_another_users_resource_is_not_found(
     client: httpx.Client, database: AsyncDatabase, add_rows: AddRows, user_id: str, route: Route
 ) -> None:
-    things = await _things_of(database, add_rows, user_id)
+    resources = await _resources_of(database, add_rows, user_id)
     named = {row["name"] for row in route.operation["parameters"] if row["in"] == "path"}
-    assert named <= set(things), "give `_things_of` one of these, too"
-    theirs, nobodys = await asyncio.gather(
-        asyncio.to_thread(route.send, client, things), asyncio.to_thread(route.send, client)
+    assert named <= set(resources), "add one of these to `_resources_of`"
+    theirs, missing = await asyncio.gather(
+        asyncio.to_thread(route.send, client, resources), asyncio.to_thread(route.send, client)
     )
     assert (theirs.status_code, theirs.json()["code"]) == (404, "not_found")
-    assert theirs.json()["detail"] == nobodys.json()["detail"], "nor does the answer tell that it is somebody's"
+    assert theirs.json()["detail"] == missing.json()["detail"], "the response does not reveal that the resource exists"
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "GET"], ids=str)
-async def test_nothing_of_anothers_is_listed(
+async def test_lists_do_not_contain_another_users_resources(
     client: httpx.Client, database: AsyncDatabase, add_rows: AddRows, user_id: str, route: Route
 ) -> None:
-    things = await _things_of(database, add_rows, user_id)
-    answer = await asyncio.to_thread(route.send, client, things)
-    assert not [name for name, value in things.items() if value in answer.text]
+    resources = await _resources_of(database, add_rows, user_id)
+    answer = await asyncio.to_thread(route.send, client, resources)
+    assert not [name for name, value in resources.items() if value in answer.text]

@@ -1,4 +1,4 @@
-"""``GET /v1/usage`` through the running API: whose it is, which days, what is summed, and in which form."""
+"""``GET /v1/usage`` through the running API: users, days, sums and formats."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ MakeClient = Callable[..., httpx.Client]
 @pytest.fixture
 def operator(database_url: str) -> Iterator[psycopg.Connection]:
     """Sees everything, in a time zone that is not UTC."""
-    with psycopg.connect(database_url, autocommit=True, options="-c pixelflow.reach=everyone") as connection:
+    with psycopg.connect(database_url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute("SET TimeZone = 'Asia/Kathmandu'")
         yield connection
 
 
 @pytest.fixture
 def bill(operator: psycopg.Connection) -> Bill:
-    """Keeps usage of a job that succeeded at that moment."""
+    """Inserts the usage of a job that succeeded at that time."""
 
     def add(user_id: str, at: datetime = NOON, *, pixels: int = 100, saved: int = 10, ms: int = 1) -> UUID:
         job_id = uuid4()
@@ -81,34 +81,32 @@ def admin(client_of: MakeClient) -> httpx.Client:
 def usage(client: httpx.Client, **query: str) -> dict[str, Any]:
     answer = client.get("/v1/usage", params=query)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    result: dict[str, Any] = answer.json()
+    return result
 
 
-def jobs_by_day(told: dict[str, Any]) -> dict[str, int]:
-    return {row["day"]: row["jobs"] for row in told["data"] if row["jobs"]}
+def jobs_by_day(result: dict[str, Any]) -> dict[str, int]:
+    return {row["day"]: row["jobs"] for row in result["data"] if row["jobs"]}
 
 
-# ── What is summed ───────────────────────────────────────────────────────────────────────────────
+# ── Sums ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_job_that_succeeded_is_summed_up_also_after_it_was_erased(mine: httpx.Client) -> None:
+def test_a_succeeded_job_is_counted_even_after_its_erasure(mine: httpx.Client) -> None:
     job = job_steps.done(mine, photo(), job_steps.resize())
     assert mine.delete(f"/v1/jobs/{job['job_id']}").status_code == 204
-    told = usage(mine)
-    assert told["total"] == {"jobs": 1, **job["usage"]}
-    assert jobs_by_day(told) == {job["finished_at"][:10]: 1}
+    result = usage(mine)
+    assert result["total"] == {"jobs": 1, **job["usage"]}
+    assert jobs_by_day(result) == {job["finished_at"][:10]: 1}
 
 
-def test_each_day_of_the_span_is_there_once_and_its_end_is_not_part_of_it(
-    mine: httpx.Client, bill: Bill, user_id: str
-) -> None:
+def test_each_day_of_the_range_is_listed_once_without_the_end(mine: httpx.Client, bill: Bill, user_id: str) -> None:
     for at in (NOON, NOON + timedelta(hours=3), NOON + timedelta(days=2)):
         bill(user_id, at, pixels=5, saved=3, ms=7)
-    told = usage(mine, **{"from": "2026-11-14", "to": "2026-11-17"})
+    result = usage(mine, **{"from": "2026-11-14", "to": "2026-11-17"})
     nothing = {"jobs": 0, "pixels_processed": 0, "bytes_saved": 0, "compute_time_ms": 0}
     both = {"jobs": 2, "pixels_processed": 10, "bytes_saved": 6, "compute_time_ms": 14}
-    assert told == {
+    assert result == {
         "from": "2026-11-14",
         "to": "2026-11-17",
         "user_id": user_id,
@@ -132,7 +130,7 @@ def test_a_day_begins_and_ends_at_midnight_of_utc(mine: httpx.Client, bill: Bill
     assert jobs_by_day(usage(mine, **{"from": "2026-11-01", "to": "2026-11-02"})) == {"2026-11-01": 2}
 
 
-def test_spans_that_meet_count_every_job_once(mine: httpx.Client, bill: Bill, user_id: str) -> None:
+def test_adjacent_ranges_count_every_job_once(mine: httpx.Client, bill: Bill, user_id: str) -> None:
     for hours in range(0, 24 * 60, 11):
         bill(user_id, datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=hours))
     spans = [("2026-11-01", "2026-12-01"), ("2026-12-01", "2027-01-01")]
@@ -141,17 +139,17 @@ def test_spans_that_meet_count_every_job_once(mine: httpx.Client, bill: Bill, us
 
 
 @pytest.mark.parametrize("group_by", ["day", "user"])
-def test_sums_are_exact_beyond_all_machine_numbers(mine: httpx.Client, bill: Bill, user_id: str, group_by: str) -> None:
+def test_sums_are_exact_beyond_64_bits(mine: httpx.Client, bill: Bill, user_id: str, group_by: str) -> None:
     for _ in range(3):
         bill(user_id, pixels=MOST)
     assert usage(mine, **NOVEMBER, group_by=group_by)["total"]["pixels_processed"] == 3 * MOST
 
 
-# ── Which days ───────────────────────────────────────────────────────────────────────────────────
+# ── Days ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    ("wanted", "first", "end"),
+    ("usage_filter", "first", "end"),
     [
         (UsageFilter(), "2026-02-02", "2026-03-04"),
         (UsageFilter(to_day=date(2026, 2, 1)), "2026-01-02", "2026-02-01"),
@@ -159,14 +157,14 @@ def test_sums_are_exact_beyond_all_machine_numbers(mine: httpx.Client, bill: Bil
     ],
     ids=["neither", "no first", "no end"],
 )
-async def test_days_that_are_not_named_are_the_thirty_until_today(
-    database: AsyncDatabase, wanted: UsageFilter, first: str, end: str
+async def test_the_default_range_is_the_last_thirty_days(
+    database: AsyncDatabase, usage_filter: UsageFilter, first: str, end: str
 ) -> None:
     late_in_utc = datetime(2026, 3, 3, 23, 59, tzinfo=UTC).astimezone()
-    shown = UsageQueries(database, clock=lambda: late_in_utc)
-    told = await shown.by_day(Identity("nobody", frozenset()), wanted)
-    assert (str(told.from_day), str(told.to_day)) == (first, end)
-    assert len(told.data) == (told.to_day - told.from_day).days
+    queries = UsageQueries(database, clock=lambda: late_in_utc)
+    result = await queries.by_day(Identity("nobody", frozenset()), usage_filter)
+    assert (str(result.from_day), str(result.to_day)) == (first, end)
+    assert len(result.data) == (result.to_day - result.from_day).days
 
 
 @pytest.mark.parametrize(
@@ -191,16 +189,16 @@ async def test_days_that_are_not_named_are_the_thirty_until_today(
         ),
     ],
 )
-def test_all_that_is_wrong_is_told_at_once(admin: httpx.Client, query: dict[str, str], pointers: list[str]) -> None:
+def test_all_errors_are_reported_at_once(admin: httpx.Client, query: dict[str, str], pointers: list[str]) -> None:
     answer = admin.get("/v1/usage", params=query)
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
     assert [error["pointer"] for error in answer.json()["errors"]] == pointers
 
 
-# ── Whose ────────────────────────────────────────────────────────────────────────────────────────
+# ── Users ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nobody_sees_or_names_another(mine: httpx.Client, bill: Bill, user_id: str) -> None:
+def test_a_user_can_not_see_other_users(mine: httpx.Client, bill: Bill, user_id: str) -> None:
     other = f"not-{user_id}"
     bill(other)
     bill(user_id)
@@ -212,22 +210,22 @@ def test_nobody_sees_or_names_another(mine: httpx.Client, bill: Bill, user_id: s
         for group_by in ("day", "user"):
             answer = mine.get("/v1/usage", params={**NOVEMBER, **query, "group_by": group_by})
             assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
-            assert answer.json()["detail"] == "This needs `admin`"
+            assert answer.json()["detail"] == "This request requires the scope `admin`"
 
 
-def test_usage_needs_its_own_scope(client_of: MakeClient, user_id: str) -> None:
+def test_usage_requires_its_scope(client_of: MakeClient, user_id: str) -> None:
     assert client_of(user_id, DEFAULT_SCOPES - {Scope.USAGE_READ}).get("/v1/usage").status_code == 403
     assert client_of(user_id, frozenset({Scope.USAGE_READ})).get("/v1/usage").status_code == 200
 
 
-def test_an_admin_sees_anybodys(admin: httpx.Client, bill: Bill, user_id: str) -> None:
+def test_an_admin_can_see_any_user(admin: httpx.Client, bill: Bill, user_id: str) -> None:
     bill(user_id)
-    told = usage(admin, **NOVEMBER, user_id=user_id)
-    assert (told["user_id"], jobs_by_day(told)) == (user_id, {"2026-11-15": 1})
-    assert usage(admin, **NOVEMBER)["total"]["jobs"] == 0, "their own, unless they ask for more"
+    result = usage(admin, **NOVEMBER, user_id=user_id)
+    assert (result["user_id"], jobs_by_day(result)) == (user_id, {"2026-11-15": 1})
+    assert usage(admin, **NOVEMBER)["total"]["jobs"] == 0, "their own usage by default"
 
 
-def test_an_admin_sees_everybodys_page_by_page_with_the_total_of_all(admin: httpx.Client, bill: Bill) -> None:
+def test_an_admin_pages_through_all_users_with_the_total_on_each_page(admin: httpx.Client, bill: Bill) -> None:
     day, mark = datetime(2020, 2, 29, 12, tzinfo=UTC), uuid4()
     users = sorted(f"{mark}-{n}" for n in range(5))
     for n, user_id in enumerate(users):
@@ -238,24 +236,24 @@ def test_an_admin_sees_everybodys_page_by_page_with_the_total_of_all(admin: http
     cursor: dict[str, str] = {}
     pages = 0
     while True:
-        told = usage(admin, **span, group_by="user", limit="2", **cursor)
-        assert (told["user_id"], told["total"]["jobs"], told["total"]["pixels_processed"]) == (None, 15, 15_000)
-        found += told["data"]
+        result = usage(admin, **span, group_by="user", limit="2", **cursor)
+        assert (result["user_id"], result["total"]["jobs"], result["total"]["pixels_processed"]) == (None, 15, 15_000)
+        found += result["data"]
         pages += 1
-        if told["next_cursor"] is None:
+        if result["next_cursor"] is None:
             break
-        cursor = {"cursor": told["next_cursor"]}
+        cursor = {"cursor": result["next_cursor"]}
     assert ([row["user_id"] for row in found], pages) == (users, 3)
     assert [row["jobs"] for row in found] == [1, 2, 3, 4, 5]
     assert jobs_by_day(usage(admin, **span)) == {"2020-02-29": 15}
 
 
-def test_nobody_has_used_anything_is_an_answer_too(admin: httpx.Client) -> None:
-    told = usage(admin, **{"from": "2019-01-01", "to": "2019-01-02"}, all_users="true", group_by="user")
-    assert (told["total"]["jobs"], told["data"], told["next_cursor"]) == (0, [], None)
+def test_a_range_without_usage_is_empty(admin: httpx.Client) -> None:
+    result = usage(admin, **{"from": "2019-01-01", "to": "2019-01-02"}, all_users="true", group_by="user")
+    assert (result["total"]["jobs"], result["data"], result["next_cursor"]) == (0, [], None)
 
 
-# ── In which form ────────────────────────────────────────────────────────────────────────────────
+# ── Formats ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -268,12 +266,14 @@ def test_nobody_has_used_anything_is_an_answer_too(admin: httpx.Client) -> None:
         ({"format": "json"}, "text/csv", "application/json"),
     ],
 )
-def test_the_form_is_what_was_asked_for(mine: httpx.Client, query: dict[str, str], accept: str, form: str) -> None:
+def test_the_format_follows_the_parameter_and_the_accept_header(
+    mine: httpx.Client, query: dict[str, str], accept: str, form: str
+) -> None:
     answer = mine.get("/v1/usage", params={**NOVEMBER, **query}, headers={"Accept": accept})
     assert (answer.status_code, answer.headers["content-type"], answer.headers["vary"]) == (200, form, "Accept")
 
 
-def test_csv_holds_what_json_does(mine: httpx.Client, bill: Bill, user_id: str) -> None:
+def test_csv_has_the_same_rows_as_json(mine: httpx.Client, bill: Bill, user_id: str) -> None:
     bill(user_id)
     answer = mine.get("/v1/usage", params={**NOVEMBER, "format": "csv"})
     assert answer.headers["content-disposition"] == 'attachment; filename="usage-2026-11-01-2026-12-01.csv"'
@@ -281,7 +281,7 @@ def test_csv_holds_what_json_does(mine: httpx.Client, bill: Bill, user_id: str) 
     assert rows == [{name: str(value) for name, value in row.items()} for row in usage(mine, **NOVEMBER)["data"]]
 
 
-def test_csv_of_users_holds_no_formula_and_links_to_its_next_page(admin: httpx.Client, bill: Bill) -> None:
+def test_csv_of_users_contains_no_formula_and_links_to_the_next_page(admin: httpx.Client, bill: Bill) -> None:
     day, mark = datetime(2021, 5, 5, 12, tzinfo=UTC), uuid4()
     users = {f"=cmd|{mark}", f"+{mark} &ü"}
     for user_id in users:

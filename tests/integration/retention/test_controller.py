@@ -1,4 +1,4 @@
-"""The controller as a process: its loops are those of retention, with what was set, and its metrics tell of them."""
+"""The controller process collects garbage according to its settings, and reports it in its metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SET = {
 
 @contextmanager
 def controller(stack: Stack) -> Iterator[str]:
-    """The address of a controller's metrics, while it runs."""
+    """Runs a controller; the URL of its metrics."""
     with subprocess.Popen(
         [sys.executable, "-m", "pixelflow", "controller"],
         env={**os.environ, **stack.environment, **SET},
@@ -44,15 +44,15 @@ def controller(stack: Stack) -> Iterator[str]:
             process.stderr.read()
 
 
-async def test_the_controller_removes_what_was_set_and_tells_of_it(scene: Scene, quiet_stack: Stack) -> None:
+async def test_the_controller_collects_garbage_and_counts_it(scene: Scene, quiet_stack: Stack) -> None:
     never_started = scene.age(scene.put("created"), days=3.1)
     waits = scene.age(scene.put("created"), days=2.9)
-    tried_again = scene.age(scene.hand_back(scene.put("queued")), days=4.1)
+    retried = scene.age(scene.hand_back(scene.put("queued")), days=4.1)
     with controller(quiet_stack) as url:
 
-        def told() -> dict[str, float]:
+        def removed() -> dict[str, float]:
             return Scrape(httpx.get(url).text).by("kind", "pixelflow_retention_removed_total")
 
-        wait_for(lambda: told() == {"upload": 1, "orphan": 1, "attempt": 1}, 15)
+        wait_for(lambda: removed() == {"upload": 1, "orphan": 1, "attempt": 1}, 15)
         wait_for(lambda: not scene.keys(never_started), 15)
-    assert scene.keys() == {source_key(waits), source_key(tried_again)}
+    assert scene.keys() == {source_key(waits), source_key(retried)}

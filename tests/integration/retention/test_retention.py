@@ -1,4 +1,4 @@
-"""What should be gone is gone, what should stay stays, and a second run finds nothing to do."""
+"""Retention deletes exactly what has expired, and a second run finds nothing to do."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import pytest
 from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.postgres.database import of_user
-from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.controlplane.controller.metrics import RemovedKind
-from pixelflow.controlplane.retention.remover import BATCH, PATIENCE, Remover
-from pixelflow.setting_periods import SLOWEST_TRANSFER
+from pixelflow.controlplane.retention.gc import FILE_BATCH, LEASE
 from pixelflow.settings import Settings
+from pixelflow.settings.retention import SLOWEST_TRANSFER
 
 
 def output_key(job_id: UUID, attempt: int = 1) -> str:
@@ -27,7 +26,7 @@ def output_key(job_id: UUID, attempt: int = 1) -> str:
 
 
 def add_event(scene: Scene, job_id: UUID, status: str) -> str:
-    """An event of the job, and a try at it."""
+    """Insert an event of the job, with a delivery."""
     event_id = f"msg_{uuid4().hex}"
     scene.eye.execute(
         "INSERT INTO events (event_id, job_id, run, user_id, type, url, status) "
@@ -43,7 +42,7 @@ def add_event(scene: Scene, job_id: UUID, status: str) -> str:
 
 
 def add_key(scene: Scene, key: str, *, days: float, job_id: UUID | None = None) -> None:
-    """An answer that is kept for a repeated request."""
+    """Insert an idempotency key with a stored response."""
     scene.eye.execute(
         "INSERT INTO idempotency_keys (user_id, key, fingerprint, job_id, resource_id, holder, lease_until, status, "
         "sealed, created_at) VALUES ('user', %s, 'x', %s, %s, %s, now(), 200, 'x', now() - %s)",
@@ -51,8 +50,8 @@ def add_key(scene: Scene, key: str, *, days: float, job_id: UUID | None = None) 
     )
 
 
-def left_alone(scene: Scene) -> None:
-    """Jobs that have nothing whose time is over, or nobody knows of."""
+def add_jobs_that_stay(scene: Scene) -> None:
+    """Insert jobs with nothing expired, and objects that no row names."""
     scene.age(scene.put("created"), days=6)
     scene.age(scene.put("queued"), days=1000)
     scene.claim(scene.age(scene.put("queued"), days=1000))
@@ -63,12 +62,12 @@ def left_alone(scene: Scene) -> None:
     pending = add_event(scene, scene.put("canceled"), "pending")
     scene.eye.execute("UPDATE events SET next_try_at = now() - interval '91 days' WHERE event_id = %s", (pending,))
     add_key(scene, "young", days=0.9)
-    scene.store("uploads/of-somebody-else")
+    scene.store("uploads/unknown")
     scene.store(f"outputs/{uuid4()}/1/small.webp")
 
 
-async def test_exactly_what_should_be_gone_is_gone_and_a_second_run_does_nothing(scene: Scene) -> None:
-    left_alone(scene)
+async def test_exactly_what_has_expired_is_deleted_and_a_second_run_does_nothing(scene: Scene) -> None:
+    add_jobs_that_stay(scene)
     stays = scene.everything()
     assert await scene.run() == 0
     assert scene.everything() == stays
@@ -77,9 +76,9 @@ async def test_exactly_what_should_be_gone_is_gone_and_a_second_run_does_nothing
     failed = scene.age(scene.fail(scene.put("queued")), days=11)
     canceled = scene.age(scene.put("canceled"), days=11)
     half_kept = scene.age(scene.succeed(scene.put("queued")), days=15)
-    at_second_try = scene.age(scene.succeed(scene.hand_back(scene.put("queued"))), hours=3)
+    at_second_attempt = scene.age(scene.succeed(scene.hand_back(scene.put("queued"))), hours=3)
     expired = scene.age(scene.succeed(scene.put("queued")), days=21)
-    old_event = add_event(scene, at_second_try, "exhausted")
+    old_event = add_event(scene, at_second_attempt, "exhausted")
     scene.eye.execute("UPDATE events SET next_try_at = now() - interval '91 days' WHERE event_id = %s", (old_event,))
     old = scene.age(scene.succeed(scene.hand_back(scene.put("queued"))), days=91)
     add_key(scene, "old", days=1.1)
@@ -92,21 +91,21 @@ async def test_exactly_what_should_be_gone_is_gone_and_a_second_run_does_nothing
         *(source_key(failed), output_key(failed)),
         source_key(canceled),
         source_key(half_kept),
-        output_key(at_second_try),
+        output_key(at_second_attempt),
         *(source_key(expired), output_key(expired)),
         *(source_key(old), output_key(old, 1), output_key(old, 2)),
     }
     assert {table: before[table] - count for table, count in scene.counts().items()} == {
-        "jobs": 0,  # the tombstone of the one that never started waits for what may still arrive
+        "jobs": 0,  # the tombstone of the never-started job stays until its upload URL has expired
         "attempts": 2,
         "outputs": 0,
-        "removals": 3,  # of the attempts that came to nothing
+        "pending_deletions": 2,  # three of orphans less, and the tombstone's one more
         "events": 1,
         "deliveries": 1,
         "usage_logs": 0,
         "idempotency_keys": 1,
     }
-    assert scene.told == {
+    assert scene.removed == {
         RemovedKind.UPLOAD: 1,
         RemovedKind.SOURCE: 5,
         RemovedKind.OUTPUT: 2,
@@ -125,7 +124,7 @@ async def test_exactly_what_should_be_gone_is_gone_and_a_second_run_does_nothing
     assert scene.row(never_started) is None
 
 
-async def test_nothing_that_a_finished_job_owns_goes_unless_the_operator_says_so(scene: Scene, quiet: Settings) -> None:
+async def test_files_of_finished_jobs_are_kept_by_default(scene: Scene, quiet: Settings) -> None:
     scene.settings = quiet
     jobs = [scene.put("canceled"), scene.succeed(scene.put("queued"))]
     for job_id in jobs:
@@ -135,27 +134,30 @@ async def test_nothing_that_a_finished_job_owns_goes_unless_the_operator_says_so
     assert scene.everything() == before
 
 
-async def test_a_job_goes_after_its_files_and_leaves_what_it_is_billed_by(scene: Scene) -> None:
+async def test_a_job_is_deleted_after_its_files_and_its_usage_stays(scene: Scene) -> None:
     job_id = scene.age(scene.succeed(scene.hand_back(scene.put("queued"))), days=31)
     young = scene.age(scene.succeed(scene.put("queued")), days=29)
-    expirer = scene.expirer(source=30, output=30, job=30)
-    assert [await expirer.run_once(), await expirer.run_once()] == [2, 0], "its source and its output; not itself"
+    rows = scene.rows(source=30, output=30, job=30)
+    assert [await rows.run_once(), await rows.run_once()] == [2, 0], "its source and its output, not the job"
     assert scene.row(job_id)
     assert await scene.run(source=30, output=30, job=30) > 0
     assert (scene.row(job_id), scene.keys(job_id)) == (None, set())
     assert len(scene.keys(young)) == 2
-    assert scene.counts() | {"jobs": 1, "outputs": 1, "attempts": 1, "usage_logs": 2, "removals": 0} == scene.counts()
-    assert scene.told[RemovedKind.JOB] == 1
+    assert (
+        scene.counts() | {"jobs": 1, "outputs": 1, "attempts": 1, "usage_logs": 2, "pending_deletions": 0}
+        == scene.counts()
+    )
+    assert scene.removed[RemovedKind.JOB] == 1
 
 
-async def test_files_that_are_kept_go_with_their_job(scene: Scene, quiet: Settings) -> None:
+async def test_files_without_a_period_are_deleted_with_their_job(scene: Scene, quiet: Settings) -> None:
     scene.settings = quiet
     job_id = scene.age(scene.succeed(scene.put("queued")), days=31)
     await scene.run(job=30)
     assert (scene.row(job_id), scene.keys(job_id)) == (None, set())
 
 
-async def test_a_job_stays_while_somebody_is_to_be_told_of_it(scene: Scene) -> None:
+async def test_a_job_stays_while_an_event_is_pending(scene: Scene) -> None:
     job_id = scene.age(scene.put("canceled"), days=31)
     event_id = add_event(scene, job_id, "pending")
     await scene.run(job=30)
@@ -165,10 +167,10 @@ async def test_a_job_stays_while_somebody_is_to_be_told_of_it(scene: Scene) -> N
     assert scene.row(job_id) is None
 
 
-async def test_a_job_that_never_started_is_erased_as_if_by_its_owner_and_nobody_is_told(scene: Scene) -> None:
+async def test_a_never_started_job_is_erased_without_an_event(scene: Scene) -> None:
     job_id = scene.age(scene.put("created", webhook_url="https://client.example/"), days=8)
     add_key(scene, "create", days=0.1, job_id=job_id)
-    await scene.expirer().run_once()
+    await scene.rows().run_once()
     row = scene.row(job_id)
     assert row
     assert (row["status"], row["erased_at"] is None, row["webhook_url"]) == ("canceled", False, None)
@@ -177,7 +179,7 @@ async def test_a_job_that_never_started_is_erased_as_if_by_its_owner_and_nobody_
     assert kept == [{"job_erased": True, "sealed": None}]
 
 
-async def test_an_attempt_s_files_are_not_taken_for_those_of_one_whose_number_begins_alike(scene: Scene) -> None:
+async def test_deleting_the_files_of_attempt_1_keeps_those_of_attempt_12(scene: Scene) -> None:
     job_id = scene.hand_back(scene.put("queued"))
     scene.eye.execute("UPDATE jobs SET lease_token = 11 WHERE job_id = %s", (job_id,))
     scene.succeed(job_id)
@@ -187,41 +189,39 @@ async def test_an_attempt_s_files_are_not_taken_for_those_of_one_whose_number_be
 
 
 @pytest.mark.parametrize("outcome", ["lost", "canceled", "failed", "retried"])
-async def test_what_a_dead_attempt_stored_goes_only_when_its_worker_can_store_no_more(
-    scene: Scene, outcome: str
-) -> None:
+async def test_orphans_are_deleted_only_when_the_worker_can_store_no_more(scene: Scene, outcome: str) -> None:
     job_id = scene.put("queued")
     scene.claim(job_id)
     scene.eye.execute("UPDATE attempts SET ended_at = now(), outcome = %s WHERE job_id = %s", (outcome, job_id))
     longest = [each.le for each in Settings.model_fields["lease_seconds"].metadata if hasattr(each, "le")]
     scene.age(job_id, seconds=longest[0] + SLOWEST_TRANSFER.total_seconds() - 60)
-    assert await scene.remover().run_once() == 0
+    assert await scene.files().run_once() == 0
     scene.age(job_id, seconds=60)
-    assert [await scene.remover().run_once(), await scene.remover().run_once()] == [1, 0]
+    assert [await scene.files().run_once(), await scene.files().run_once()] == [1, 0]
     assert scene.keys(job_id) == {source_key(job_id)}
 
 
 # ── Local files ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_outputs_under_a_local_root_expire_and_the_operator_s_own_files_never_do(scene: Scene) -> None:
+async def test_outputs_under_a_local_root_expire_and_sources_never_do(scene: Scene) -> None:
     photo = scene.root / "photo.jpg"
-    photo.write_bytes(b"the operator's")
-    kept, removed, at_second_try = (
+    photo.write_bytes(b"original")
+    kept, removed, at_second_attempt = (
         scene.put("queued", source_type="local_file", source_key=str(photo)) for _ in range(3)
     )
     scene.age(scene.succeed(kept), days=15)
     scene.age(scene.succeed(removed), days=21)
-    scene.age(scene.succeed(scene.hand_back(at_second_try)), hours=3)
+    scene.age(scene.succeed(scene.hand_back(at_second_attempt)), hours=3)
     canceled = scene.put("canceled", source_type="local_file", source_key=str(photo))
     scene.age(canceled, days=1000)
     await scene.run()
     assert {path for path in scene.root.rglob("*") if path.is_file()} == {
         photo,
         scene.root / "pixelflow-outputs" / str(kept) / "1" / "small.webp",
-        scene.root / "pixelflow-outputs" / str(at_second_try) / "2" / "small.webp",
+        scene.root / "pixelflow-outputs" / str(at_second_attempt) / "2" / "small.webp",
     }
-    assert scene.told == {RemovedKind.OUTPUT: 1, RemovedKind.ORPHAN: 1}
+    assert scene.removed == {RemovedKind.OUTPUT: 1, RemovedKind.ORPHAN: 1}
     row = scene.row(canceled)
     assert row
     assert row["source_expired_at"] is None
@@ -231,43 +231,43 @@ async def test_a_root_that_is_no_longer_allowed_is_not_touched(
     scene: Scene, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     photo = scene.root / "photo.jpg"
-    photo.write_bytes(b"the operator's")
+    photo.write_bytes(b"original")
     job_id = scene.succeed(scene.put("queued", source_type="local_file", source_key=str(photo)))
     scene.age(job_id, days=21)
-    await scene.expirer().run_once()
-    await scene.remover(local_roots=(Path(tmp_path_factory.mktemp("other")),)).run_once()
+    await scene.rows().run_once()
+    await scene.files(local_roots=(Path(tmp_path_factory.mktemp("other")),)).run_once()
     assert (scene.root / "pixelflow-outputs" / str(job_id) / "1" / "small.webp").exists()
 
 
-# ── What goes wrong, and what happens at once ────────────────────────────────────────────────────
+# ── Failures and concurrency ─────────────────────────────────────────────────────────────────────
 
 
-async def test_a_round_that_object_storage_interrupts_is_done_again_and_not_at_once(scene: Scene) -> None:
+async def test_deletions_that_fail_are_repeated_after_their_lease(scene: Scene) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
-    await scene.expirer().run_once()
+    await scene.rows().run_once()
     with pytest.raises(ObjectsUnavailableError):
-        await scene.remover(s3_endpoint_url="http://127.0.0.1:1").run_once()
+        await scene.files(s3_endpoint_url="http://127.0.0.1:1").run_once()
     assert scene.keys(job_id)
-    assert await scene.remover().run_once() == 0, "not at once: it would meet the same"
-    scene.age(job_id, seconds=PATIENCE.total_seconds())
-    assert await scene.remover().run_once() == 1
+    assert await scene.files().run_once() == 0, "their lease is still valid"
+    scene.age(job_id, seconds=LEASE.total_seconds())
+    assert await scene.files().run_once() == 1
     assert not scene.keys(job_id)
 
 
-async def test_that_storage_is_away_does_not_keep_files_under_a_local_root(scene: Scene) -> None:
+async def test_files_under_a_local_root_are_deleted_while_storage_is_unavailable(scene: Scene) -> None:
     photo = scene.root / "photo.jpg"
-    photo.write_bytes(b"the operator's")
+    photo.write_bytes(b"original")
     local = scene.succeed(scene.put("queued", source_type="local_file", source_key=str(photo)))
     for job_id in (local, scene.put("canceled")):
         scene.age(job_id, days=21)
-    await scene.expirer().run_once()
+    await scene.rows().run_once()
     with pytest.raises(ObjectsUnavailableError):
-        await scene.remover(s3_endpoint_url="http://127.0.0.1:1").run_once()
-    assert scene.told == {RemovedKind.OUTPUT: 1}
+        await scene.files(s3_endpoint_url="http://127.0.0.1:1").run_once()
+    assert scene.removed == {RemovedKind.OUTPUT: 1}
 
 
 class _Locked(ObjectStorage):
-    """Storage in which one object may not be removed, as under a legal hold."""
+    """Storage that refuses to delete one object, as under a legal hold."""
 
     held = ""
 
@@ -277,48 +277,48 @@ class _Locked(ObjectStorage):
         await super().remove(keys)
 
 
-async def test_what_storage_refuses_to_remove_keeps_nothing_else(scene: Scene) -> None:
+async def test_an_object_that_storage_refuses_to_delete_does_not_block_others(scene: Scene) -> None:
     jobs = [scene.age(scene.put("canceled"), days=11) for _ in range(5)]
-    await scene.expirer().run_once()
+    await scene.rows().run_once()
     storage = _Locked(scene.settings)
     storage.held = source_key(jobs[2])
     with pytest.raises(ObjectsUnavailableError):
-        await Remover(scene.database, storage, LocalFiles(()), removed=scene.tell).run_once()
+        await scene.files(storage).run_once()
     assert [bool(scene.keys(job_id)) for job_id in jobs] == [False, False, True, False, False]
-    assert (scene.counts()["removals"], scene.told) == (1, {RemovedKind.SOURCE: 4})
+    assert (scene.counts()["pending_deletions"], scene.removed) == (1, {RemovedKind.SOURCE: 4})
 
 
-async def test_what_is_gone_already_is_as_good_as_removed(scene: Scene) -> None:
+async def test_deleting_a_missing_object_succeeds(scene: Scene) -> None:
     job_id = scene.age(scene.put("canceled", uploaded=False), days=11)
     await scene.run()
     row = scene.row(job_id)
     assert row
     assert row["source_expired_at"] is not None
-    assert scene.counts()["removals"] == 0
+    assert scene.counts()["pending_deletions"] == 0
 
 
-async def test_two_of_each_at_once_share_the_work(scene: Scene) -> None:
+async def test_two_controllers_share_the_work(scene: Scene) -> None:
     jobs = [scene.age(scene.succeed(scene.put("queued")), days=21) for _ in range(30)]
     jobs += [scene.age(scene.put("created"), days=8) for _ in range(10)]
     await asyncio.gather(*(scene.run() for _ in range(2)))
     assert scene.keys() == set()
-    assert scene.told == {RemovedKind.SOURCE: 30, RemovedKind.OUTPUT: 30, RemovedKind.UPLOAD: 10}
+    assert scene.removed == {RemovedKind.SOURCE: 30, RemovedKind.OUTPUT: 30, RemovedKind.UPLOAD: 10}
 
 
-async def test_more_than_a_batch_is_done_in_several_rounds(scene: Scene) -> None:
-    expired = [scene.put("canceled", uploaded=False) for _ in range(BATCH + 1)]
+async def test_more_than_a_batch_takes_several_passes(scene: Scene) -> None:
+    expired = [scene.put("canceled", uploaded=False) for _ in range(FILE_BATCH + 1)]
     for job_id in expired:
         scene.age(job_id, days=11)
-    await scene.expirer().run_once()
-    assert [await scene.remover().run_once() for _ in range(3)] == [BATCH, 1, 0]
+    await scene.rows().run_once()
+    assert [await scene.files().run_once() for _ in range(3)] == [FILE_BATCH, 1, 0]
 
 
-async def test_a_connection_of_one_user_expires_nobody_else_s_files(scene: Scene) -> None:
+async def test_a_user_s_connection_can_not_delete_files_of_others(scene: Scene) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
     async with scene.database.connection(of_user("another")) as connection:
         await connection.execute("UPDATE jobs SET source_expired_at = now()")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await connection.execute("INSERT INTO removals VALUES (%s, 'source', 0, now())", (job_id,))
+            await connection.execute("INSERT INTO pending_deletions VALUES (%s, 'source', 0, now())", (job_id,))
     row = scene.row(job_id)
     assert row
     assert row["source_expired_at"] is None

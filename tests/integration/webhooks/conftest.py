@@ -1,4 +1,4 @@
-"""A database of their own, so that no other courier takes these tests' events, and couriers with a clock to turn."""
+"""Fixtures for webhooks: a database that no other dispatcher uses, and dispatchers with a manual clock."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from opentelemetry.trace import Tracer
 from tests.support.databases import new_database
 from tests.support.webhook_receiver import Receiver
 
@@ -22,14 +23,12 @@ from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.adapters.telemetry.tracing import Tracer
 from pixelflow.contracts.jobs import CreateJobRequest
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
-from pixelflow.controlplane.webhooks.dispatcher import BOUNDS, DispatcherInputs, WebhookDispatcher
-from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
-from pixelflow.controlplane.webhooks.service import Webhooks
+from pixelflow.controlplane.webhooks.dispatcher import LIMITS, DispatcherInputs, WebhookDispatcher
+from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.controlplane.webhooks.store import DeliveryLimits
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
@@ -40,7 +39,7 @@ PIPELINE = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
 @pytest.fixture(scope="session")
 def own_database(stack: Stack) -> Iterator[str]:
-    """Its URL; migrated."""
+    """The URL of a migrated database of these tests' own."""
     with new_database(stack) as url:
         migrate(url)
         yield url
@@ -48,34 +47,33 @@ def own_database(stack: Stack) -> Iterator[str]:
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is turned. Begins a little ahead, so that what was just made is due."""
+    """A clock that stands still until it is advanced. Starts slightly ahead, so that new events are due."""
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(seconds=2))
 
     def __call__(self) -> datetime:
         return self.now
 
-    def turn(self, **by: float) -> None:
-        """Let so much time pass."""
+    def advance(self, **by: float) -> None:
+        """Advance by a ``timedelta``."""
         self.now += timedelta(**by)
 
 
 @dataclass
-class Office:
-    """What the tests of webhooks work with."""
+class Harness:
+    """One user of a service, with dispatchers that share a clock."""
 
     database: AsyncDatabase
     jobs: JobService
-    shown_jobs: JobQueries
-    webhooks: Webhooks
-    secrets: WebhookSecrets
+    job_queries: JobQueries
+    webhooks: WebhookService
     clock: Clock = field(default_factory=Clock)
     user_id: str = field(default_factory=lambda: f"user-{uuid4()}")
-    tried: list[str] = field(default_factory=list)
-    """What the metrics are told."""
+    outcomes: list[str] = field(default_factory=list)
+    """Of the attempts that were counted in the metrics."""
 
-    async def ended_job(self, url: str, *, status: str = "canceled", user_id: str | None = None) -> UUID:
-        """A job with a webhook that ended as ``status``."""
+    async def finished_job(self, url: str, *, status: str = "canceled", user_id: str | None = None) -> UUID:
+        """Create a job with a webhook and set its final status."""
         user_id = user_id or self.user_id
         request = CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": url, "metadata": {"sku": "A"}})
         created = await self.jobs.create(user_id, request, job_id=new_id())
@@ -87,39 +85,43 @@ class Office:
         return created.job_id
 
     async def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        """What the database holds."""
+        """Run a query."""
         async with self.database.connection() as connection:
             return await (await connection.execute(query, values)).fetchall()
 
     @asynccontextmanager
-    async def courier(
+    async def dispatcher(
         self,
         *,
-        patience: float = 5.0,
-        bounds: DeliveryLimits | None = None,
-        in_hand: int = 64,
+        timeout: float = 5.0,  # noqa: ASYNC109  # of the dispatcher
+        limits: DeliveryLimits | None = None,
+        max_concurrent: int = 64,
         resolve: Resolve | None = None,
-        tracing: Tracer | None = None,
+        tracer: Tracer | None = None,
     ) -> AsyncIterator[WebhookDispatcher]:
-        """A courier that may call this machine, with the office's clock."""
+        """A dispatcher that may call this machine."""
         outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True), resolve=resolve)
-        sources = DispatcherInputs(
-            show=self.shown_jobs.get, secrets=self.secrets.valid, new_id=new_id, clock=self.clock, jitter=lambda: 0.5
+        inputs = DispatcherInputs(
+            get_job=self.job_queries.get,
+            signing_secrets=self.webhooks.signing_secrets,
+            new_id=new_id,
+            clock=self.clock,
+            jitter=lambda: 0.5,
         )
-        courier = WebhookDispatcher(
+        dispatcher = WebhookDispatcher(
             self.database,
             outbound,
-            sources,
-            bounds=bounds or BOUNDS,
-            timeout=patience,
-            in_hand=in_hand,
-            tried=self.tried.append,
-            tracing=tracing,
+            inputs,
+            limits=limits or LIMITS,
+            timeout=timeout,
+            max_concurrent=max_concurrent,
+            on_attempt=self.outcomes.append,
+            tracer=tracer,
         )
         try:
-            yield courier
+            yield dispatcher
         finally:
-            await courier.finish()
+            await dispatcher.finish()
             outbound.close()
 
 
@@ -127,11 +129,11 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
-async def office(settings: Settings, own_database: str) -> AsyncIterator[Office]:
-    """With a database that no other process works on, emptied."""
+async def harness(settings: Settings, own_database: str) -> AsyncIterator[Harness]:
+    """With an empty database."""
     queue = JobQueue(settings.redis_url.get_secret_value())
     allowed = settings.model_copy(update={"webhook_allow_cidrs": (LOOPBACK,), "webhook_allow_http": True})
-    async with AsyncDatabase(own_database, max_connections=8, application="test", reach=EVERYONE) as database:
+    async with AsyncDatabase(own_database, max_connections=8, application="test", scope=EVERYONE) as database:
         async with database.connection() as connection:
             await connection.execute("DELETE FROM jobs")
         objects = ObjectStorage(settings)
@@ -143,26 +145,26 @@ async def office(settings: Settings, own_database: str) -> AsyncIterator[Office]
             local_files=LocalFiles(()),
             new_id=new_id,
         )
-        secrets = WebhookSecrets(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
-        shown = JobQueries(settings, database=database, objects=objects)
-        yield Office(database=database, jobs=jobs, shown_jobs=shown, webhooks=Webhooks(database), secrets=secrets)
+        webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
+        job_queries = JobQueries(settings, database=database, objects=objects)
+        yield Harness(database=database, jobs=jobs, job_queries=job_queries, webhooks=webhooks)
     queue.close()
 
 
 @pytest.fixture
-def other_office(office: Office) -> Office:
-    """Another user's."""
-    return replace(office, user_id=f"user-{uuid4()}")
+def other_user(harness: Harness) -> Harness:
+    """Another user of the same service."""
+    return replace(harness, user_id=f"user-{uuid4()}")
 
 
-async def settled(courier: WebhookDispatcher) -> None:
-    """Rounds until nothing is due and nothing is under way."""
-    while await courier.run_once():
+async def drain(dispatcher: WebhookDispatcher) -> None:
+    """Run ticks until no event is due and no delivery is running."""
+    while await dispatcher.run_once():
         continue
 
 
-async def called(receiver: Receiver, *, times: int = 1) -> None:
-    """Wait until the receiver has so many requests."""
+async def wait_for_requests(receiver: Receiver, *, times: int = 1) -> None:
+    """Wait until the receiver got ``times`` requests."""
     async with asyncio.timeout(10):
-        while len(receiver.received) < times:  # noqa: ASYNC110  # it is another thread that gets it
+        while len(receiver.received) < times:  # noqa: ASYNC110  # polls another thread
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Calls that are allowed, over real sockets and real TLS."""
+"""Allowed requests, over real sockets and real TLS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RULE = OutboundRule(networks=(ip_network("127.0.0.0/8"),), allow_http=True)
 
 
 class Names:
-    """A resolver whose answers are given, one after the other, the last again and again."""
+    """A resolver with given answers, one after the other; the last one repeats."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
@@ -42,16 +42,16 @@ async def call(
     *,
     names: Names | None = None,
     tls: ssl.SSLContext | None = None,
-    patience: float = 5,
+    timeout: float = 5,  # noqa: ASYNC109  # of the request under test
     rule: OutboundRule = RULE,
 ) -> HttpResponse:
     with closing(OutboundHttp(rule, resolve=names, tls=tls)) as http:
         return await http.request(
-            "POST", url, headers={"X-Own": "1"}, content=b'{"a":1}', timeout=patience, max_bytes=100
+            "POST", url, headers={"X-Own": "1"}, content=b'{"a":1}', timeout=timeout, max_bytes=100
         )
 
 
-async def test_a_receiver_within_an_operators_network_gets_what_was_sent() -> None:
+async def test_a_receiver_in_an_allowed_network_gets_the_request() -> None:
     with receiving(Reply(202, {"X-Said": "yes"}, b"thanks")) as receiver:
         answer = await call(receiver.url + "?a=b")
     [received] = receiver.received
@@ -60,8 +60,8 @@ async def test_a_receiver_within_an_operators_network_gets_what_was_sent() -> No
     assert received.headers["host"] == f"127.0.0.1:{receiver.port}"
 
 
-async def test_the_address_that_was_judged_is_the_one_that_is_connected_to() -> None:
-    """Rebinding between a check and a use needs two look-ups; there is one."""
+async def test_the_address_that_was_checked_is_the_one_that_is_connected_to() -> None:
+    """DNS rebinding needs two lookups; there is only one."""
     names = Names(["127.0.0.1"], ["169.254.169.254"])
     with receiving() as receiver:
         answer = await call(f"http://client.example:{receiver.port}/", names=names)
@@ -71,7 +71,7 @@ async def test_the_address_that_was_judged_is_the_one_that_is_connected_to() -> 
     assert receiver.received[0].headers["host"] == f"client.example:{receiver.port}"
 
 
-async def test_the_systems_resolver_finds_this_machine_and_it_is_refused_unless_allowed() -> None:
+async def test_localhost_is_resolved_and_refused_unless_allowed() -> None:
     with receiving() as receiver:
         assert (await call(f"http://localhost:{receiver.port}/")).status == 200
         with pytest.raises(TargetRefusedError):
@@ -79,7 +79,7 @@ async def test_the_systems_resolver_finds_this_machine_and_it_is_refused_unless_
     assert len(receiver.received) == 1
 
 
-async def test_the_next_address_is_tried_where_nobody_listens() -> None:
+async def test_the_next_address_is_tried_if_one_does_not_answer() -> None:
     with receiving(address="127.0.0.5") as receiver:
         answer = await call(f"http://client.example:{receiver.port}/", names=Names(["127.0.0.6", "127.0.0.5"]))
     assert answer.status == 200
@@ -93,15 +93,15 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
     assert (len(proxy.received), len(receiver.received)) == (0, 1)
 
 
-async def test_an_answer_is_read_to_its_beginning_only() -> None:
+async def test_a_response_is_read_up_to_the_limit() -> None:
     with receiving(Reply(body=b"x" * 10_000_000)) as receiver:
         answer = await call(receiver.url)
     assert (answer.content, answer.truncated) == (b"x" * 100, True)
 
 
-async def test_silence_is_a_timeout() -> None:
+async def test_no_response_is_a_timeout() -> None:
     with receiving(Reply(hangs=True)) as receiver, pytest.raises(TargetTimeoutError):
-        await call(receiver.url, patience=0.2)
+        await call(receiver.url, timeout=0.2)
 
 
 @pytest.mark.parametrize(
@@ -109,27 +109,27 @@ async def test_silence_is_a_timeout() -> None:
     [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"],
     ids=["headers", "body"],
 )
-async def test_an_answer_that_drips_is_cut_off_at_the_time_limit(drip: bytes) -> None:
+async def test_a_slow_response_is_aborted_at_the_timeout(drip: bytes) -> None:
     with _speaking(lambda peer: _drip(peer, drip)) as port:
         started = time.monotonic()
         with pytest.raises(TargetTimeoutError):
-            await call(f"http://127.0.0.1:{port}/", patience=0.4)
+            await call(f"http://127.0.0.1:{port}/", timeout=0.4)
     assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.9\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"])
-async def test_what_is_not_http_is_no_answer(said: bytes) -> None:
+async def test_a_response_that_is_not_http_is_unreachable(said: bytes) -> None:
     with _speaking(lambda peer: peer.sendall(said)) as port, pytest.raises(TargetUnreachableError):
         await call(f"http://127.0.0.1:{port}/")
 
 
-async def test_endless_headers_are_no_answer() -> None:
+async def test_endless_headers_are_unreachable() -> None:
     flood = b"HTTP/1.1 200 OK\r\n" + b"X-A: " + b"a" * 1_000_000
     with _speaking(lambda peer: peer.sendall(flood)) as port, pytest.raises(TargetUnreachableError):
         await call(f"http://127.0.0.1:{port}/")
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_a_closed_port_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(TargetUnreachableError):
@@ -165,7 +165,7 @@ class TestTls:
 
 
 class Authority:
-    """Vouches for names; for one test."""
+    """A certificate authority for one test."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -176,7 +176,7 @@ class Authority:
         self.client = ssl.create_default_context(cadata=pem)
 
     def server(self, name: str) -> ssl.SSLContext:
-        """What a server by this name listens with."""
+        """The TLS context of a server with this name."""
         key = ec.generate_private_key(ec.SECP256R1())
         path = self._folder / f"{name}.pem"
         private = key.private_bytes(
@@ -210,7 +210,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 class _speaking:  # noqa: N801  # a context manager
-    """A server on TCP that says something to whoever calls, once."""
+    """A TCP server that sends something to one client."""
 
     def __init__(self, speak: Callable[[socket.socket], None]) -> None:
         self._speak = speak

@@ -1,4 +1,4 @@
-"""The documented receiver acts once on each event, however often it is delivered."""
+"""The documented receiver acts once on each event, however often the event is delivered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
-from tests.integration.webhooks.conftest import Office, settled
+from tests.integration.webhooks.conftest import Harness, drain
 
 from pixelflow.controlplane.webhooks.dispatcher import LEASE
 
@@ -22,7 +22,7 @@ RECIPE = Path(__file__).parents[3] / "examples" / "webhook_receiver.py"
 
 @contextmanager
 def recipe(secret: str, database: Path) -> Iterator[str]:
-    """The recipe as a process of its own; its URL."""
+    """Run the recipe as a process; yields its URL."""
     command = [sys.executable, str(RECIPE), "--port", "0", "--database", str(database)]
     environment = {**os.environ, "PIXELFLOW_WEBHOOK_SECRET": secret}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -40,38 +40,38 @@ def done(database: Path) -> list[str]:
         return [row[0] for row in connection.execute("SELECT job_id FROM finished_jobs")]
 
 
-async def test_five_deliveries_of_one_event_are_one_action(office: Office, tmp_path: Path) -> None:
-    """Two couriers at the same moment, a lease that ran out, a replay: at least once, as promised, and more."""
-    secret = (await office.secrets.rotate(office.user_id)).secret
+async def test_five_deliveries_of_one_event_are_one_action(harness: Harness, tmp_path: Path) -> None:
+    """Concurrent dispatchers, an expired lease and replays."""
+    secret = (await harness.webhooks.rotate_secret(harness.user_id)).secret
     database = tmp_path / "events.db"
     with recipe(secret, database) as url:
-        job_id = await office.ended_job(url)
-        async with office.courier() as one, office.courier() as other:
-            [event] = [*await one._take(), *await other._take()]
+        job_id = await harness.finished_job(url)
+        async with harness.dispatcher() as one, harness.dispatcher() as other:
+            [event] = [*await one._lease_due(), *await other._lease_due()]
             await asyncio.gather(one._deliver(event), other._deliver(event), one._deliver(event))
-            office.clock.turn(seconds=LEASE.total_seconds())
-            told = (await office.webhooks.deliveries(office.user_id, job_id)).data
-            assert [row.status_code for row in told] == [200, 200, 200]
+            harness.clock.advance(seconds=LEASE.total_seconds())
+            deliveries = (await harness.webhooks.list_deliveries(harness.user_id, job_id)).data
+            assert [row.status_code for row in deliveries] == [200, 200, 200]
             for _ in range(2):
-                await office.webhooks.replay(office.user_id, told[0].delivery_id)
-                await settled(one)
-    told = (await office.webhooks.deliveries(office.user_id, job_id)).data
-    assert [(row.outcome, row.status_code) for row in told] == [("delivered", 200)] * 5
+                await harness.webhooks.replay(harness.user_id, deliveries[0].delivery_id)
+                await drain(one)
+    deliveries = (await harness.webhooks.list_deliveries(harness.user_id, job_id)).data
+    assert [(row.outcome, row.status_code) for row in deliveries] == [("delivered", 200)] * 5
     assert done(database) == [str(job_id)]
 
 
-async def test_two_events_are_two_actions(office: Office, tmp_path: Path) -> None:
-    secret = (await office.secrets.rotate(office.user_id)).secret
+async def test_two_events_are_two_actions(harness: Harness, tmp_path: Path) -> None:
+    secret = (await harness.webhooks.rotate_secret(harness.user_id)).secret
     database = tmp_path / "events.db"
     with recipe(secret, database) as url:
-        jobs = {str(await office.ended_job(url)) for _ in range(2)}
-        async with office.courier() as courier:
-            await settled(courier)
+        jobs = {str(await harness.finished_job(url)) for _ in range(2)}
+        async with harness.dispatcher() as dispatcher:
+            await drain(dispatcher)
     assert set(done(database)) == jobs
 
 
-async def test_a_forged_event_is_refused(office: Office, tmp_path: Path) -> None:
-    secret = (await office.secrets.rotate(office.user_id)).secret
+async def test_a_forged_event_is_refused(harness: Harness, tmp_path: Path) -> None:
+    secret = (await harness.webhooks.rotate_secret(harness.user_id)).secret
     database = tmp_path / "events.db"
     headers = {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
     with recipe(secret, database) as url:

@@ -1,4 +1,4 @@
-"""The command line against the stand-in, in this process and as a process of its own."""
+"""Fixtures: the stand-in API, a photo, and ``pixelflow`` run in this process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from tests.unit.client.stand_in import KEY, StandIn, running
 from typer.testing import CliRunner, Result
 
-from pixelflow.cli.commands import build
+from pixelflow.cli.app import build_app
 
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """The stand-in, named by the environment."""
+    """The stand-in API, with its address and key in the environment."""
     with running() as server:
         monkeypatch.setenv("PIXELFLOW_API_URL", server.url)
         monkeypatch.setenv("PIXELFLOW_API_KEY", KEY)
@@ -31,7 +31,7 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def pixelflow() -> Callable[..., Result]:
     """``pixelflow("submit", photo, …)``."""
-    app = build()
+    app = build_app()
 
     def run(*arguments: object) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])

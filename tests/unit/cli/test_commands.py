@@ -1,4 +1,4 @@
-"""The command line as a whole: what it offers, what it imports, and how it starts the service's processes."""
+"""The command line as a whole: the commands, their help, what each imports, exit codes and missing settings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import pytest
 from typer.testing import Result
 
 from pixelflow import __version__
-from pixelflow.cli.exit_codes import MEANINGS, ExitCode, gravest
+from pixelflow.cli.app import COMMANDS, load_command
+from pixelflow.cli.exit_codes import MEANINGS, ExitCode, worst
 
 Run = Callable[..., Result]
 SERVERS = {"DATABASE_URL", "REDIS_URL", "S3_ENDPOINT_URL", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
 SERVER_SIDE = {"pixelflow.controlplane", "pixelflow.dataplane", "pixelflow.adapters", "pixelflow.settings", "pyvips"}
+PROCESSES = {"fastapi", "dramatiq", "pyvips", "pixelflow.dataplane"}
 
 
 def imported_by(*arguments: str) -> set[str]:
-    """Every module that a command imports, in a fresh interpreter."""
+    """Every module that a command imports, in a new interpreter."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
     environment |= {"PIXELFLOW_API_URL": "http://127.0.0.1:1", "PIXELFLOW_API_KEY": "k"}
     result = subprocess.run(
@@ -37,32 +39,51 @@ def imported_by(*arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "never"),
     [
-        (["--help"], SERVER_SIDE | {"httpx", "pixelflow.client", "pixelflow.contracts"}),
+        (["--help"], SERVER_SIDE | {"httpx", "pydantic", "pixelflow.client", "pixelflow.contracts", "rich.progress"}),
+        (["no-such-command"], SERVER_SIDE | {"httpx", "pixelflow.client", "pixelflow.contracts"}),
         (["submit", __file__, "--resize", "64"], SERVER_SIDE | {"fastapi", "psycopg", "redis"}),
         (["jobs", "list"], SERVER_SIDE),
+        (["keys", "--help"], PROCESSES),
+        (["api", "--help"], PROCESSES),
+        (["worker", "--help"], PROCESSES),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_a_command_imports_nothing_of_what_it_does_not_need(arguments: list[str], never: set[str]) -> None:
+def test_a_command_imports_only_what_it_needs(arguments: list[str], never: set[str]) -> None:
     imported = imported_by(*arguments)
-    assert "pixelflow.cli.commands" in imported
+    assert "pixelflow.cli.app" in imported
     assert imported & never == set()
 
 
-@pytest.mark.parametrize("command", ["submit", "jobs", "keys", "up", "demo", "api", "worker", "controller", "migrate"])
-def test_every_command_explains_itself(pixelflow: Run, command: str) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_page(pixelflow: Run, command: str) -> None:
     result = pixelflow(command, "--help")
     assert (result.exit_code, "Usage:" in result.stdout) == (0, True)
 
 
-def test_help_tells_every_exit_code(pixelflow: Run) -> None:
-    told = re.sub(r"\s+", " ", pixelflow("--help").stdout)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_summary_in_the_list_of_commands_is_the_first_line_of_the_commands_help(command: str) -> None:
+    assert (load_command(command).help or "").splitlines()[0] == COMMANDS[command].summary
+
+
+def test_the_root_help_lists_every_command(pixelflow: Run) -> None:
+    lines = pixelflow("--help").stdout.splitlines()
+    assert [name for name in COMMANDS if not any(re.match(rf"│ {name} ", line) for line in lines)] == []
+
+
+def test_a_mistyped_command_exits_with_2_and_a_suggestion(pixelflow: Run) -> None:
+    result = pixelflow("job")
+    assert (result.exit_code, "Did you mean 'jobs'?" in result.stderr) == (2, True)
+
+
+def test_help_lists_every_exit_code(pixelflow: Run) -> None:
+    text = re.sub(r"\s+", " ", pixelflow("--help").stdout)
     for code, meaning in MEANINGS.items():
-        assert f"{code.value} {meaning}" in told
+        assert f"{code.value} {meaning}" in text
     assert set(MEANINGS) == set(ExitCode)
 
 
-def test_the_version_is_told(pixelflow: Run) -> None:
+def test_version_prints_the_version(pixelflow: Run) -> None:
     assert pixelflow("--version").stdout == f"pixelflow {__version__}\n"
 
 
@@ -79,7 +100,7 @@ def test_the_version_is_told(pixelflow: Run) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_command_without_its_settings_does_not_start_and_names_each_of_them(
+def test_a_command_without_its_settings_exits_with_78_and_names_each_of_them(
     pixelflow: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str], missing: set[str]
 ) -> None:
     for name in [name for name in os.environ if name.startswith("PIXELFLOW_")]:
@@ -92,7 +113,7 @@ def test_a_command_without_its_settings_does_not_start_and_names_each_of_them(
     assert len(lines) == len(missing)
 
 
-def test_ctrl_c_while_it_still_imports_ends_it_with_130_and_no_traceback() -> None:
+def test_ctrl_c_during_imports_exits_with_130_and_no_traceback() -> None:
     script = """
 import builtins
 imported = builtins.__import__
@@ -111,11 +132,11 @@ main()
 @pytest.mark.parametrize(
     ("codes", "code"),
     [
-        ([], ExitCode.DONE),
+        ([], ExitCode.SUCCESS),
         ([ExitCode.FAILED, ExitCode.TIMED_OUT], ExitCode.TIMED_OUT),
         ([ExitCode.FAILED, ExitCode.REFUSED, ExitCode.UNREACHABLE], ExitCode.UNREACHABLE),
-        ([ExitCode.DONE, ExitCode.FAILED], ExitCode.FAILED),
+        ([ExitCode.SUCCESS, ExitCode.FAILED], ExitCode.FAILED),
     ],
 )
-def test_of_several_codes_the_gravest_speaks(codes: list[ExitCode], code: ExitCode) -> None:
-    assert gravest(codes) is code
+def test_several_exit_codes_become_the_worst_one(codes: list[ExitCode], code: ExitCode) -> None:
+    assert worst(codes) is code

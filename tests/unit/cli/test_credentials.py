@@ -1,4 +1,4 @@
-"""Where the command line finds the API and its key."""
+"""Where the command line finds the API address and key."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def _empty_environment(monkeypatch: pytest.MonkeyPatch, api: StandIn) -> None:  # noqa: ARG001 - it sets what is emptied
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, api: StandIn) -> None:  # noqa: ARG001 - sets the variables that are removed here
     for name in [name for name in os.environ if name.startswith("PIXELFLOW_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """The credentials in the home of a stack that runs, as its lock tells."""
+    """The credentials file in the home of a running stack: its lock is held."""
     monkeypatch.setenv("PIXELFLOW_HOME", str(tmp_path))
     with (tmp_path / "lock").open("w") as lock:
         lock.write("1")
@@ -32,14 +32,14 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "credentials.json"
 
 
-def test_the_home_of_the_stack_has_them(pixelflow: Run, api: StandIn, home: Path) -> None:
+def test_the_home_of_the_stack_provides_both(pixelflow: Run, api: StandIn, home: Path) -> None:
     home.write_text(json.dumps({"api_url": api.url, "api_key": KEY}))
     assert pixelflow("jobs", "list").exit_code == 0
     assert api.count("GET") == 1
 
 
 @pytest.mark.parametrize("left", ["", "4711", None], ids=["stopped", "killed", "no lock"])
-def test_the_key_of_a_stack_that_does_not_run_is_sent_to_nobody(
+def test_the_key_of_a_stack_that_is_not_running_is_not_sent(
     pixelflow: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: str | None
 ) -> None:
     home = tmp_path / "a home"
@@ -53,7 +53,7 @@ def test_the_key_of_a_stack_that_does_not_run_is_sent_to_nobody(
     assert f"The stack in {home} is not running: start it by `pixelflow up --home '{home}'`" in result.stderr
 
 
-def test_the_environment_comes_before_the_home(
+def test_the_environment_takes_precedence_over_the_home(
     pixelflow: Run, api: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.write_text(json.dumps({"api_url": "http://127.0.0.1:1", "api_key": "other"}))
@@ -63,7 +63,7 @@ def test_the_environment_comes_before_the_home(
 
 
 @pytest.mark.parametrize("given", ["PIXELFLOW_API_URL", "PIXELFLOW_API_KEY"])
-def test_a_key_is_never_sent_to_an_address_that_it_was_not_made_for(
+def test_a_key_is_never_sent_to_an_address_that_it_was_not_issued_for(
     *, pixelflow: Run, api: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     home.write_text(json.dumps({"api_url": api.url, "api_key": KEY}))
@@ -77,14 +77,14 @@ def test_a_key_is_never_sent_to_an_address_that_it_was_not_made_for(
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"api_url": "http://x"}', '{"api_url": "x", "api_key": "k"}', "{" * 100]
 )
-def test_a_file_that_cannot_be_used_is_named(pixelflow: Run, home: Path, content: str) -> None:
+def test_an_invalid_credentials_file_is_named(pixelflow: Run, home: Path, content: str) -> None:
     home.write_text(content)
     result = pixelflow("jobs", "list")
     assert result.exit_code == 78
     assert str(home) in result.stderr or "must be an http" in result.stderr
 
 
-def test_without_any_the_sentence_names_both_ways(pixelflow: Run, home: Path) -> None:
+def test_without_credentials_the_error_names_both_sources(pixelflow: Run, home: Path) -> None:
     result = pixelflow("jobs", "list")
     assert result.exit_code == 78
     for way in ("PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "pixelflow up", str(home)):

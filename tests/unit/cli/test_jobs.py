@@ -1,4 +1,4 @@
-"""``pixelflow jobs``: look at jobs, cancel them, try them again, erase them."""
+"""``pixelflow jobs``: list, show, cancel, retry and erase."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.unit.client.stand_in import StandIn
 from typer.testing import CliRunner, Result
 
-from pixelflow.cli.commands import build
+from pixelflow.cli.app import build_app
 from pixelflow.client import Client
 from pixelflow.contracts.jobs import JobStatus
 
@@ -20,7 +20,7 @@ STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
 
 def submitted(photo: Path, count: int = 1) -> list[str]:
-    """Ids of new jobs, oldest first."""
+    """IDs of new jobs, oldest first."""
     with Client() as client:
         return [str(client.submit(photo, STEPS, metadata={"sku": "A-17"}).job_id) for _ in range(count)]
 
@@ -33,10 +33,16 @@ def test_jobs_are_listed_newest_first_up_to_the_limit(pixelflow: Run, photo: Pat
 
 
 @pytest.mark.usefixtures("api")
-def test_a_limit_above_one_page_takes_several(pixelflow: Run, photo: Path) -> None:
+def test_a_limit_above_the_page_size_reads_several_pages(pixelflow: Run, photo: Path) -> None:
     ids = submitted(photo, 103)
     found = json.loads(pixelflow("jobs", "list", "--limit", 102, "--json").stdout)["data"]
     assert [job["job_id"] for job in found] == ids[:0:-1]
+
+
+@pytest.mark.usefixtures("api")
+def test_help_lists_every_status(pixelflow: Run) -> None:
+    text = pixelflow("jobs", "list", "--help").stdout
+    assert [status for status in JobStatus if status not in text] == []
 
 
 def test_jobs_are_listed_by_status(pixelflow: Run, api: StandIn, photo: Path) -> None:
@@ -55,14 +61,14 @@ def test_a_job_is_shown_with_its_outputs(pixelflow: Run, api: StandIn, photo: Pa
         assert fact in shown
 
 
-def test_a_job_that_failed_is_shown_with_the_reason(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_a_failed_job_is_shown_with_its_error(pixelflow: Run, api: StandIn, photo: Path) -> None:
     api.life = (JobStatus.FAILED,)
     [job_id] = submitted(photo)
     result = pixelflow("jobs", "show", job_id)
     assert (result.exit_code, "The source is damaged (undecodable)" in result.stdout) == (0, True)
 
 
-def test_json_is_the_job_as_the_api_tells_it(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_json_is_the_job_as_the_api_sent_it(pixelflow: Run, api: StandIn, photo: Path) -> None:
     api.life = (JobStatus.SUCCEEDED,)
     [job_id] = submitted(photo)
     shown = json.loads(pixelflow("jobs", "show", job_id, "--json").stdout)
@@ -73,14 +79,14 @@ def test_json_is_the_job_as_the_api_tells_it(pixelflow: Run, api: StandIn, photo
 
 
 @pytest.mark.usefixtures("api")
-def test_a_job_that_is_not_there_ends_with_4(pixelflow: Run) -> None:
+def test_an_unknown_job_exits_with_4(pixelflow: Run) -> None:
     result = pixelflow("jobs", "show", uuid4())
     assert (result.exit_code, result.stdout) == (4, "")
     assert "There is no such job (404 not_found)" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["show"], ["cancel"], ["retry"], ["erase", "--yes"]], ids=" ".join)
-def test_an_id_that_is_none_ends_with_2(pixelflow: Run, api: StandIn, command: list[str]) -> None:
+def test_an_invalid_id_exits_with_2(pixelflow: Run, api: StandIn, command: list[str]) -> None:
     assert (pixelflow("jobs", *command, "..").exit_code, api.seen) == (2, [])
 
 
@@ -92,12 +98,12 @@ def test_jobs_are_canceled(pixelflow: Run, api: StandIn, photo: Path) -> None:
     assert [row.split() for row in result.stdout.splitlines()[1:]] == [[job_id, "canceled"] for job_id in ids]
 
 
-def test_jobs_are_retried_and_not_waited_for_unless_asked(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_retry_waits_for_the_jobs_only_with_wait(pixelflow: Run, api: StandIn, photo: Path) -> None:
     api.life = (JobStatus.FAILED,)
     ids = submitted(photo, 2)
     api.life = (JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED)
-    told = json.loads(pixelflow("jobs", "retry", *ids, "--json").stdout)
-    assert told == {"jobs": [{"job_id": job_id, "status": "queued", "error": None} for job_id in ids]}
+    printed = json.loads(pixelflow("jobs", "retry", *ids, "--json").stdout)
+    assert printed == {"jobs": [{"job_id": job_id, "status": "queued", "error": None} for job_id in ids]}
     assert api.count("GET") == 0
     result = pixelflow("jobs", "retry", *ids, "--wait")
     assert (result.exit_code, result.stdout.count("succeeded")) == (0, 2)
@@ -110,25 +116,25 @@ def test_jobs_are_retried_and_not_waited_for_unless_asked(pixelflow: Run, api: S
         (JobStatus.PROCESSING, ["--timeout", "0.1"], 5, "processing"),
     ],
 )
-def test_waiting_in_vain_for_a_retried_job_ends_with_its_code(
+def test_a_retried_job_that_fails_or_times_out_sets_the_exit_code(
     *, pixelflow: Run, api: StandIn, photo: Path, life: JobStatus, options: list[str], code: int, status: str
 ) -> None:
     api.life = (life,)
     [job_id] = submitted(photo)
     result = pixelflow("jobs", "retry", job_id, "--wait", *options, "--json")
-    [told] = json.loads(result.stdout)["jobs"]
-    assert (result.exit_code, told["status"], told["error"]["exit_code"]) == (code, status, code)
+    [printed] = json.loads(result.stdout)["jobs"]
+    assert (result.exit_code, printed["status"], printed["error"]["exit_code"]) == (code, status, code)
 
 
-def test_jobs_are_erased_once_that_is_confirmed(api: StandIn, photo: Path) -> None:
+def test_jobs_are_erased_after_confirmation(api: StandIn, photo: Path) -> None:
     ids = submitted(photo, 2)
-    asked = CliRunner().invoke(build(), ["jobs", "erase", *ids], input="n\n")
-    assert (asked.exit_code, len(api.jobs), "Erase 2 jobs" in asked.stderr) == (1, 2, True)
-    confirmed = CliRunner().invoke(build(), ["jobs", "erase", *ids], input="y\n")
+    declined = CliRunner().invoke(build_app(), ["jobs", "erase", *ids], input="n\n")
+    assert (declined.exit_code, len(api.jobs), "Erase 2 jobs" in declined.stderr) == (1, 2, True)
+    confirmed = CliRunner().invoke(build_app(), ["jobs", "erase", *ids], input="y\n")
     assert (confirmed.exit_code, api.jobs, confirmed.stdout.count("erased")) == (0, {}, 2)
 
 
-def test_nobody_who_could_answer_is_no_consent(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_without_an_answer_nothing_is_erased(pixelflow: Run, api: StandIn, photo: Path) -> None:
     [job_id] = submitted(photo)
     assert pixelflow("jobs", "erase", job_id).exit_code == 1
     assert api.count("DELETE") == 0
@@ -137,7 +143,7 @@ def test_nobody_who_could_answer_is_no_consent(pixelflow: Run, api: StandIn, pho
 
 
 @pytest.mark.parametrize("command", [["cancel"], ["retry"], ["erase", "--yes"]], ids=" ".join)
-def test_one_job_that_is_refused_does_not_stop_the_others(
+def test_an_error_of_one_job_does_not_stop_the_others(
     pixelflow: Run, api: StandIn, photo: Path, command: list[str]
 ) -> None:
     api.life = (JobStatus.CANCELED,)
@@ -149,13 +155,15 @@ def test_one_job_that_is_refused_does_not_stop_the_others(
     assert (result.exit_code, result.stderr.startswith(f"Error: {unknown}: There is no such job")) == (4, True)
 
 
-def test_what_bars_one_job_bars_the_rest(pixelflow: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_is_fatal_for_the_batch_stops_it(
+    pixelflow: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PIXELFLOW_API_KEY", "pf_other_key")
     result = pixelflow("jobs", "cancel", *[uuid4() for _ in range(5)])
     assert (result.exit_code, api.count("POST"), "4 more not tried" in result.stderr) == (4, 1, True)
 
 
-def test_a_job_that_is_named_twice_is_acted_on_once(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_a_repeated_id_is_processed_once(pixelflow: Run, api: StandIn, photo: Path) -> None:
     [job_id] = submitted(photo)
     assert pixelflow("jobs", "erase", "-y", job_id, job_id).exit_code == 0
     assert api.count("DELETE") == 1

@@ -1,4 +1,4 @@
-"""``pixelflow submit``: what is asked of the API, what is shown, and with which exit code it ends."""
+"""``pixelflow submit``: its requests, its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 from typer.testing import Result
 
-from pixelflow.cli.jobs import StatusName
-from pixelflow.cli.submit import FormatName
-from pixelflow.client.retries import TRIES
+from pixelflow.client.retries import MAX_ATTEMPTS
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.pipeline import Format
 
@@ -26,7 +24,7 @@ Run = Callable[..., Result]
 
 
 def sent_pipeline(api: StandIn) -> list[dict[str, Any]]:
-    """What the first job was created with."""
+    """The pipeline in the request that created the first job."""
     body = json.loads(next(seen.body for seen in api.seen if seen.path == "/v1/jobs"))
     steps: list[dict[str, Any]] = body["pipeline"]
     return steps
@@ -79,18 +77,18 @@ def test_a_pipeline_may_come_from_a_file(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is not JSON"),
-        ("[1]", "must hold a list of steps"),
-        ('{"pipeline": [], "metadata": {}}', "must hold a list of steps, or an object with nothing but"),
-        ("[" * 100_000, "is not JSON"),
-        (" " * 2_000_000, "must hold a list of steps"),
+        ("", "is not valid JSON"),
+        ("[1]", "must contain a list of steps"),
+        ('{"pipeline": [], "metadata": {}}', "must contain a list of steps, or an object with only"),
+        ("[" * 100_000, "is not valid JSON"),
+        (" " * 2_000_000, "is larger than 1 MiB"),
         ('[{"id": "a", "action": "resize", "width": 0}]', "/pipeline/0/width"),
         ('[{"id": "../a", "action": "resize", "width": 1}]', "/pipeline/0/id"),
         ("[]", "/pipeline"),
     ],
     ids=lambda value: value[:20],
 )
-def test_a_file_that_holds_no_pipeline_is_told_and_nothing_is_sent(
+def test_an_invalid_pipeline_file_exits_with_2_and_sends_nothing(
     *, pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, content: str, message: str
 ) -> None:
     file = tmp_path / "pipeline.json"
@@ -116,7 +114,7 @@ def test_a_file_that_holds_no_pipeline_is_told_and_nothing_is_sent(
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_line_ends_with_2_and_sends_nothing(
+def test_an_invalid_command_line_exits_with_2_and_sends_nothing(
     pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, options: list[str]
 ) -> None:
     file = tmp_path / "p.json"
@@ -126,12 +124,12 @@ def test_a_wrong_command_line_ends_with_2_and_sends_nothing(
     assert result.stderr
 
 
-def test_names_that_are_spelt_out_are_those_of_the_contract() -> None:
-    assert set(get_args(FormatName)) == set(Format)
-    assert set(get_args(StatusName)) == set(JobStatus)
+def test_help_lists_every_format(pixelflow: Run) -> None:
+    text = pixelflow("submit", "--help").stdout
+    assert [format_ for format_ in Format if format_ not in text] == []
 
 
-def test_without_waiting_the_jobs_are_shown_as_started(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_without_waiting_the_started_jobs_are_listed(pixelflow: Run, api: StandIn, photo: Path) -> None:
     result = pixelflow("submit", photo, "--resize", "64")
     assert result.exit_code == 0
     [job_id] = api.jobs
@@ -139,7 +137,7 @@ def test_without_waiting_the_jobs_are_shown_as_started(pixelflow: Run, api: Stan
     assert api.count("GET") == 0
 
 
-def test_out_waits_and_downloads_each_output_under_the_name_of_photo_and_step(
+def test_out_waits_and_names_each_download_after_photo_and_step(
     pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "made" / "here"
@@ -151,7 +149,7 @@ def test_out_waits_and_downloads_each_output_under_the_name_of_photo_and_step(
 
 
 @pytest.mark.usefixtures("api")
-def test_photos_of_one_name_never_overwrite_each_other(pixelflow: Run, tmp_path: Path) -> None:
+def test_photos_with_the_same_name_never_overwrite_each_other(pixelflow: Run, tmp_path: Path) -> None:
     photos = [tmp_path / name for name in ("a/x.jpg", "b/x.png", "c/X.jpg", "c/x-2.jpg")]
     for path in photos:
         path.parent.mkdir(exist_ok=True)
@@ -165,7 +163,7 @@ def test_photos_of_one_name_never_overwrite_each_other(pixelflow: Run, tmp_path:
 
 
 @pytest.mark.usefixtures("api")
-def test_outputs_beside_their_photos_never_replace_a_photo(pixelflow: Run, tmp_path: Path) -> None:
+def test_outputs_in_the_folder_of_the_photos_never_replace_a_photo(pixelflow: Run, tmp_path: Path) -> None:
     photos = [tmp_path / "x.jpg", tmp_path / "x-64.jpg"]
     for path in photos:
         path.write_bytes(path.name.encode())
@@ -175,9 +173,7 @@ def test_outputs_beside_their_photos_never_replace_a_photo(pixelflow: Run, tmp_p
 
 
 @pytest.mark.usefixtures("api")
-def test_json_is_one_document_with_all_that_is_known_and_nothing_else(
-    pixelflow: Run, photo: Path, tmp_path: Path
-) -> None:
+def test_json_is_the_only_output_on_stdout(pixelflow: Run, photo: Path, tmp_path: Path) -> None:
     result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out", "--json")
     [job] = json.loads(result.stdout)["jobs"]
     assert (job["photo"], job["status"], job["error"]) == (str(photo), "succeeded", None)
@@ -185,7 +181,7 @@ def test_json_is_one_document_with_all_that_is_known_and_nothing_else(
 
 
 @pytest.mark.usefixtures("api")
-def test_one_photo_that_fails_does_not_stop_the_others(pixelflow: Run, photo: Path, tmp_path: Path) -> None:
+def test_a_photo_that_fails_does_not_stop_the_others(pixelflow: Run, photo: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.jpg"
     empty.touch()
     result = pixelflow("submit", empty, photo, "--resize", "64", "--wait", "--json")
@@ -193,7 +189,7 @@ def test_one_photo_that_fails_does_not_stop_the_others(pixelflow: Run, photo: Pa
     assert (result.exit_code, result.stderr) == (1, f"Error: {empty}: {empty} is empty\n")
 
 
-def test_one_photo_that_is_refused_does_not_stop_the_others(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_a_photo_that_the_api_refuses_does_not_stop_the_others(pixelflow: Run, api: StandIn, photo: Path) -> None:
     problem = {
         "type": "t", "title": "t", "status": 422, "detail": "Too large", "code": "validation_failed", "request_id": "r"
     }  # fmt: skip
@@ -206,29 +202,29 @@ def test_one_photo_that_is_refused_does_not_stop_the_others(pixelflow: Run, api:
 @pytest.mark.parametrize(
     ("route", "fault", "code", "message"),
     [
-        ("create", DROP, 3, "broke off the connection"),
+        ("create", DROP, 3, "closed the connection"),
         ("create", Fault(500), 3, "500 unexpected_answer"),
         ("create", Fault(200, body=b"<html>"), 3, "200 unexpected_answer"),
         (
             "put",
             Fault(403, body=b"<Code>AccessDenied</Code>"),
             1,
-            "Object storage refused the upload: 403 AccessDenied",
+            "Object storage rejected the upload: 403 AccessDenied",
         ),
-        ("download", Fault(404), 1, "Object storage refused the download: 404"),
+        ("download", Fault(404), 1, "Object storage rejected the download: 404"),
     ],
     ids=str,
 )
-def test_the_exit_code_tells_what_went_wrong(
+def test_the_exit_code_depends_on_the_error(
     *, pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, route: str, fault: Fault, code: int, message: str
 ) -> None:
-    api.fail(route, *[fault] * TRIES)
+    api.fail(route, *[fault] * MAX_ATTEMPTS)
     result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out")
     assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
     assert "Traceback" not in result.output
 
 
-def test_a_job_that_fails_ends_with_1_and_says_why(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_a_failed_job_exits_with_1_and_its_error(pixelflow: Run, api: StandIn, photo: Path) -> None:
     api.life = (JobStatus.QUEUED, JobStatus.FAILED)
     result = pixelflow("submit", photo, "--resize", "64", "--wait", "--json")
     assert result.exit_code == 1
@@ -236,13 +232,13 @@ def test_a_job_that_fails_ends_with_1_and_says_why(pixelflow: Run, api: StandIn,
     assert "The source is damaged (undecodable)" in result.stderr
 
 
-def test_a_job_that_is_not_over_in_time_ends_with_5(pixelflow: Run, api: StandIn, photo: Path) -> None:
+def test_a_job_that_times_out_exits_with_5(pixelflow: Run, api: StandIn, photo: Path) -> None:
     api.life = (JobStatus.PROCESSING,)
     result = pixelflow("submit", photo, "--resize", "64", "--wait", "--timeout", "0.1")
     assert (result.exit_code, "is still processing after 0.1 s" in result.stderr) == (5, True)
 
 
-def test_what_bars_one_photo_bars_the_rest_and_is_said_once(
+def test_an_error_that_is_fatal_for_the_batch_stops_it_and_is_printed_once(
     pixelflow: Run, api: StandIn, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIXELFLOW_API_KEY", "pf_other_key")
@@ -254,9 +250,7 @@ def test_what_bars_one_photo_bars_the_rest_and_is_said_once(
     assert "pf_other_key" not in result.output
 
 
-def test_all_that_is_wrong_in_a_request_is_listed_with_the_request_to_ask_about(
-    pixelflow: Run, api: StandIn, photo: Path
-) -> None:
+def test_every_invalid_field_is_printed_with_the_request_id(pixelflow: Run, api: StandIn, photo: Path) -> None:
     problem = {
         "type": "t", "title": "t", "status": 422, "detail": "Not so", "code": "validation_failed", "request_id": "r-9",
         "errors": [{"pointer": "/a", "message": "one"}, {"pointer": "/b", "message": "two\x1b[31m"}],
@@ -272,14 +266,14 @@ def test_all_that_is_wrong_in_a_request_is_listed_with_the_request_to_ask_about(
 
 
 @pytest.mark.usefixtures("api")
-def test_a_file_name_cannot_command_the_terminal(pixelflow: Run, tmp_path: Path) -> None:
+def test_a_file_name_cannot_control_the_terminal(pixelflow: Run, tmp_path: Path) -> None:
     photo = tmp_path / "a\x1b]0;owned\x07[red]\udcff.jpg"
     photo.write_bytes(b"pixels")
     result = pixelflow("submit", photo, "--resize", "64", "--out", tmp_path / "out")
     assert (result.exit_code, "\x1b" in result.output, "[red]" in result.output) == (0, False, True)
 
 
-def test_an_answer_cannot_choose_where_a_file_is_written(
+def test_a_response_cannot_choose_where_a_file_is_written(
     pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path
 ) -> None:
     api.rename_output = "../../owned"
@@ -288,7 +282,7 @@ def test_an_answer_cannot_choose_where_a_file_is_written(
     assert list(tmp_path.rglob("*owned*")) == []
 
 
-def test_ctrl_c_ends_with_130_leaves_no_half_file_and_the_jobs_as_they_are(
+def test_ctrl_c_exits_with_130_and_leaves_no_partial_file_and_the_jobs_running(
     api: StandIn, photo: Path, tmp_path: Path
 ) -> None:
     api.life = (JobStatus.PROCESSING,)
@@ -311,8 +305,8 @@ def test_ctrl_c_ends_with_130_leaves_no_half_file_and_the_jobs_as_they_are(
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stderr is not None
-        said = process.stderr.read()
-    assert "Traceback" not in said
-    assert "Jobs that were started go on" in said
+        errors = process.stderr.read()
+    assert "Traceback" not in errors
+    assert "Started jobs keep running" in errors
     assert api.count("POST", "/cancel") == 0
     assert list((tmp_path / "out").iterdir()) == []

@@ -31,7 +31,7 @@ def photo(tmp_path: Path) -> Path:
 
 @dataclass
 class Time:
-    """A clock that moves only by sleeping on it."""
+    """A clock that only ``sleep`` advances."""
 
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -57,7 +57,7 @@ Call = Callable[..., Any]
 
 @pytest.fixture(params=["Client", "AsyncClient"])
 def call(request: pytest.FixtureRequest, api: StandIn, time: Time) -> Iterator[Call]:
-    """``call("get_job", job_id)`` on either client, with a clock that does not wait and a chance of exactly 0."""
+    """``call("get_job", job_id)`` on either client, with a fake clock and no jitter."""
     session = Session(api.url, KEY, clock=time, jitter=lambda: 0.0)
     with _blocking(session, time) if request.param == "Client" else _asynchronous(session, time) as called:
         yield called
@@ -68,8 +68,8 @@ def _blocking(session: Session, time: Time) -> Iterator[Call]:
     with Client(session=session, sleep=time.sleep) as client:
 
         def call(name: str, *args: object, **kwargs: object) -> object:
-            answer = getattr(client, name)(*args, **kwargs)
-            return list(answer) if name.startswith("iter_") else answer
+            result = getattr(client, name)(*args, **kwargs)
+            return list(result) if name.startswith("iter_") else result
 
         yield call
 
@@ -80,8 +80,8 @@ def _asynchronous(session: Session, time: Time) -> Iterator[Call]:
         client = AsyncClient(session=session, sleep=time.sleep_async)
 
         async def run(name: str, *args: object, **kwargs: object) -> object:
-            answer = getattr(client, name)(*args, **kwargs)
-            return [item async for item in answer] if name.startswith("iter_") else await answer
+            result = getattr(client, name)(*args, **kwargs)
+            return [item async for item in result] if name.startswith("iter_") else await result
 
         yield lambda *args, **kwargs: runner.run(run(*args, **kwargs))
         runner.run(client.aclose())

@@ -1,6 +1,6 @@
-"""A small HTTP server that speaks the client's side of the contract, on a real socket, and breaks where it is told to.
+"""A fake of the API and of object storage: an HTTP server on a real socket that can inject faults.
 
-Stands in for the API and for object storage at the edge; that the real ones speak the same is for the acceptance tests.
+The acceptance tests run the clients against the real servers.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ LIFE = (JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED)
 
 @dataclass(frozen=True)
 class Fault:
-    """Instead of the next answer on a route: a status, or no answer at all."""
+    """Replaces the next response on a route: a status, or no response."""
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     acts: bool = False
-    """What was asked for is done all the same."""
+    """Whether the request still takes effect."""
 
 
 DROP = Fault()
-"""Close the connection without an answer."""
+"""Close the connection without a response."""
 LOST = Fault(acts=True)
-"""Do what was asked for, then close the connection without an answer."""
+"""Handle the request, then close the connection without a response."""
 
 
 @dataclass
 class Seen:
-    """One request as it came in."""
+    """A request that was received."""
 
     method: str
     path: str
@@ -60,7 +60,7 @@ class Seen:
 
 @dataclass
 class Kept:
-    """A job of the stand-in."""
+    """A stored job."""
 
     request: CreateJobRequest
     life: list[JobStatus]
@@ -69,7 +69,7 @@ class Kept:
 
 
 class StandIn(ThreadingHTTPServer):
-    """Its state; handlers run on threads and take the lock."""
+    """The server and its state. Handlers run in threads and hold the lock."""
 
     daemon_threads = True
 
@@ -80,39 +80,39 @@ class StandIn(ThreadingHTTPServer):
         self.faults: dict[str, list[Fault]] = {}
         self.jobs: dict[UUID, Kept] = {}
         self.answers: dict[str, tuple[int, bytes]] = {}
-        """What was answered under an idempotency key."""
+        """Responses by idempotency key."""
         self.life: tuple[JobStatus, ...] = LIFE
-        """What one look after the other at a new job finds; the last stays."""
+        """Statuses that successive polls of a new job return; the last one stays."""
         self.max_bytes = 1_000_000
         self.rename_output: str | None = None
-        """What to call every output instead of by its step."""
+        """Replaces the step id of every output."""
         self.output_bytes: Callable[[str], bytes] = lambda step_id: f"pixels of {step_id}".encode() * 100
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The base URL."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def fail(self, route: str, *faults: Fault) -> None:
-        """Answer the next requests on ``route`` (such as create, or download) with these."""
+        """Inject ``faults`` into the next requests on ``route``, such as ``create`` or ``download``."""
         self.faults[route] = list(faults)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up in the middle is part of the tests; anything else is a fault of the stand-in."""
+        """Ignore connections that the client closes early, which the tests do; report everything else."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def vanish(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self.shutdown()
         self.server_close()
 
     def count(self, method: str, part: str = "") -> int:
-        """Requests that came in with this method and this in their path."""
+        """The number of requests with ``method`` whose path contains ``part``."""
         return sum(seen.method == method and part in seen.path for seen in self.seen)
 
     def describe(self, job_id: UUID) -> dict[str, Any]:
-        """The job as the API tells it."""
+        """The job as the API returns it."""
         kept = self.jobs[job_id]
         status = (
             kept.life.pop(0) if kept.started and len(kept.life) > 1 else kept.life[0] if kept.started else "created"
@@ -172,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the terminal."""
+        """Log nothing."""
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -190,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self._serve(route, url, body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - as http.server calls them
+    do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - the names that http.server requires
 
     def _serve(self, route: str, url: SplitResult, body: bytes) -> None:
         answered = self.server.answers.get(self.headers.get("Idempotency-Key", ""))
@@ -315,7 +315,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json(200, {"data": rows[start : start + limit], "next_cursor": following})
 
     def _usage(self, url: SplitResult, _: bytes) -> None:
-        """Two days, or two users on a page each; the sums are beyond what a double holds."""
+        """Two days, or two pages of one user each. The sums exceed the precision of a double."""
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         sums = {"jobs": 2, "pixels_processed": 2**53 + 1, "bytes_saved": 4_849_876, "compute_time_ms": 68_000}
         days = {"from": query.get("from", "2026-11-23"), "to": query.get("to", "2026-11-25")}
@@ -356,7 +356,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running() -> Iterator[StandIn]:
-    """A stand-in on a free port."""
+    """Run the server on a free port."""
     with StandIn() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

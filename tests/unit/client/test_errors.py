@@ -1,4 +1,4 @@
-"""Errors: all of httpx's become ours, and none tells a secret."""
+"""Errors: every error of httpx is mapped, and no error contains a secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pixelflow.client import (
     ConnectionFailedError,
     InvalidRequestError,
 )
-from pixelflow.client.errors import mapped
+from pixelflow.client.errors import map_httpx_errors
 from pixelflow.contracts.errors import FieldError
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
@@ -55,10 +55,10 @@ def test_the_list_of_httpx_errors_is_not_empty() -> None:
 
 
 @pytest.mark.parametrize("kind", HTTPX_ERRORS, ids=lambda kind: kind.__name__)
-def test_every_error_of_httpx_becomes_ours_and_names_the_host_alone(kind: type[Exception]) -> None:
+def test_every_error_of_httpx_is_mapped_and_names_only_the_host(kind: type[Exception]) -> None:
     with (
         pytest.raises(ConnectionFailedError) as caught,
-        mapped(_URL),
+        map_httpx_errors(_URL),
     ):
         raise _made(kind, "boom")
     assert str(caught.value).startswith("https://storage.example:9000 ")
@@ -82,15 +82,15 @@ def test_every_error_of_httpx_becomes_ours_and_names_the_host_alone(kind: type[E
         (httpx.DecodingError, True, False),
     ],
 )
-def test_an_error_knows_whether_the_request_may_have_arrived_and_whether_to_try_again(
+def test_an_error_says_whether_the_request_may_have_arrived_and_is_worth_a_retry(
     kind: type[Exception], sent: bool, transient: bool
 ) -> None:
-    with pytest.raises(ConnectionFailedError) as caught, mapped("https://x.example/"):
+    with pytest.raises(ConnectionFailedError) as caught, map_httpx_errors("https://x.example/"):
         raise _made(kind, "boom")
     assert (caught.value.sent, caught.value.transient) == (sent, transient)
 
 
-def test_an_api_that_is_not_there_is_told_by_its_address(call: Call, api: StandIn) -> None:
+def test_the_error_of_an_unreachable_api_names_its_url(call: Call, api: StandIn) -> None:
     api.vanish()
     with pytest.raises(ConnectionFailedError, match=rf"{api.url} can't be reached: .*"):
         call("get_job", uuid4())
@@ -105,30 +105,30 @@ def test_neither_key_nor_signature_is_in_an_error_its_traceback_or_a_log(
     api.fail(route, *[fault] * 4)
     with pytest.raises(ClientError) as caught:
         call("download", call("process", photo, STEPS).outputs[0], tmp_path / "x")
-    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
     assert "HTTP Request" in caplog.text or fault is DROP
-    assert KEY not in told
-    assert "5ecre7" not in told
+    assert KEY not in shown
+    assert "5ecre7" not in shown
 
 
 @pytest.mark.parametrize(
-    "of",
+    "make_error",
     [
         lambda errors: InvalidRequestError("It is not valid", errors),
         lambda errors: ApiError(code="validation_failed", status=422, detail="It is not valid", errors=errors),
     ],
-    ids=["refused here", "refused there"],
+    ids=["rejected by the SDK", "rejected by the API"],
 )
-def test_the_message_tells_the_first_faults_and_how_many_there_are_besides(
-    of: Callable[[list[FieldError]], ClientError],
+def test_the_message_has_the_first_field_errors_and_the_number_of_the_others(
+    make_error: Callable[[list[FieldError]], ClientError],
 ) -> None:
-    faults = [FieldError(pointer=f"/pipeline/{n}/width", message="must be at least 1") for n in range(7)]
-    assert str(of(faults[:1])).endswith(": /pipeline/0/width must be at least 1")
-    told = str(of(faults))
-    assert told.startswith("It is not valid")
-    assert told.count("must be at least 1") == 5
-    assert told.endswith("; and 2 more")
-    assert not str(of([])).endswith(":")
+    errors = [FieldError(pointer=f"/pipeline/{n}/width", message="must be at least 1") for n in range(7)]
+    assert str(make_error(errors[:1])).endswith(": /pipeline/0/width must be at least 1")
+    message = str(make_error(errors))
+    assert message.startswith("It is not valid")
+    assert message.count("must be at least 1") == 5
+    assert message.endswith("; and 2 more")
+    assert not str(make_error([])).endswith(":")
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
@@ -149,14 +149,14 @@ def test_the_key_is_not_in_the_repr_of_a_client_or_its_session(kind: type[Client
         ("ftp://x", "k", "must be an http or https URL"),
         ("http://x:port", "k", "must be an http or https URL"),
         ("http://[", "k", "must be an http or https URL"),
-        ("http://me:pw@x", "k", "must not hold a user name"),
-        ("http://x?a=b", "k", "must not hold a user name, a query"),
-        ("http://x", "se cret", "holds characters that no key has"),
-        ("http://x", "secrét", "holds characters that no key has"),
-        ("http://x", "sec\nret", "holds characters that no key has"),
+        ("http://me:pw@x", "k", "must not contain a user name"),
+        ("http://x?a=b", "k", "must not contain a user name, a query"),
+        ("http://x", "se cret", "must contain only printable ASCII"),
+        ("http://x", "secrét", "must contain only printable ASCII"),
+        ("http://x", "sec\nret", "must contain only printable ASCII"),
     ],
 )
-def test_an_address_or_a_key_that_cannot_be_right_is_refused_at_once(
+def test_an_invalid_url_or_key_is_rejected_at_once(
     monkeypatch: pytest.MonkeyPatch, kind: type[Client | AsyncClient], url: str | None, key: str | None, message: str
 ) -> None:
     monkeypatch.delenv("PIXELFLOW_API_URL", raising=False)
@@ -166,16 +166,14 @@ def test_an_address_or_a_key_that_cannot_be_right_is_refused_at_once(
     assert not key or key not in str(caught.value) or len(key) == 1
 
 
-def test_address_and_key_come_from_the_environment_when_not_given(
-    monkeypatch: pytest.MonkeyPatch, api: StandIn
-) -> None:
+def test_url_and_key_default_to_the_environment(monkeypatch: pytest.MonkeyPatch, api: StandIn) -> None:
     monkeypatch.setenv("PIXELFLOW_API_URL", f"{api.url}/")
     monkeypatch.setenv("PIXELFLOW_API_KEY", f"{KEY}\n")
     with Client() as client:
         assert client.list_jobs().data == []
 
 
-def test_loopback_is_not_asked_for_through_a_proxy(monkeypatch: pytest.MonkeyPatch, api: StandIn) -> None:
+def test_loopback_is_not_requested_through_a_proxy(monkeypatch: pytest.MonkeyPatch, api: StandIn) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
     with Client(api.url, KEY) as client:
         assert client.list_jobs().data == []

@@ -1,4 +1,4 @@
-"""What both clients do against an API that answers as it should, and one that refuses."""
+"""The operations of both clients."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_process_uploads_the_file_and_returns_the_job_with_its_outputs(call: Cal
     assert kept.request.metadata == {"sku": "A-17"}
 
 
-def test_steps_may_be_models_and_fields_that_were_not_set_are_not_sent(call: Call, api: StandIn, photo: Path) -> None:
+def test_steps_may_be_models_and_unset_fields_are_not_sent(call: Call, api: StandIn, photo: Path) -> None:
     call("process", str(photo), [Resize(id="small", action="resize", width=64)])
     assert json.loads(api.seen[0].body)["pipeline"] == [{"id": "small", "action": "resize", "width": 64}]
 
@@ -68,7 +68,7 @@ def test_size_and_media_type_of_the_file_are_declared(
     assert (declared.content_length, declared.content_type) == (5, content_type)
 
 
-def test_every_post_has_an_idempotency_key_of_its_own(call: Call, api: StandIn, photo: Path) -> None:
+def test_every_post_has_its_own_idempotency_key(call: Call, api: StandIn, photo: Path) -> None:
     job_id = call("submit", photo, STEPS).job_id
     call("start_job", job_id)
     call("cancel_job", job_id)
@@ -89,7 +89,7 @@ def test_a_job_is_canceled_retried_and_erased(call: Call, api: StandIn, photo: P
 
 
 @pytest.mark.parametrize("operation", ["cancel_job", "retry_job", "erase_job"])
-def test_what_can_not_be_done_to_a_job_is_told_with_its_code(call: Call, photo: Path, operation: str) -> None:
+def test_an_operation_that_is_not_possible_raises_the_code_of_the_api(call: Call, photo: Path, operation: str) -> None:
     with pytest.raises(ApiError) as caught:
         call(operation, uuid4())
     assert (caught.value.status, caught.value.code) == (404, "not_found")
@@ -100,7 +100,7 @@ def test_what_can_not_be_done_to_a_job_is_told_with_its_code(call: Call, photo: 
         assert (caught.value.status, caught.value.code) == (409, "job_already_finished")
 
 
-def test_a_pipeline_that_cannot_be_right_is_refused_with_all_that_is_wrong_before_anything_is_sent(
+def test_an_invalid_pipeline_is_rejected_with_all_errors_before_anything_is_sent(
     call: Call, api: StandIn, photo: Path
 ) -> None:
     wrong = [{"id": "a", "action": "resize", "width": 0}, {"id": "a", "action": "resize", "width": 1, "from": "b"}]
@@ -135,7 +135,7 @@ def test_a_problem_becomes_an_error_with_all_its_parts(call: Call, api: StandIn)
         (200, b"[" * 10**6),
     ],
 )
-def test_an_answer_that_is_none_of_pixelflow_is_an_error_not_a_surprise(
+def test_a_response_that_is_not_from_pixelflow_is_an_unexpected_answer(
     call: Call, api: StandIn, status: int, body: bytes
 ) -> None:
     api.fail("get", Fault(status, {"Location": "http://elsewhere.example/"} if status == 302 else {}, body))
@@ -160,19 +160,21 @@ def test_jobs_are_listed_by_status(call: Call, photo: Path) -> None:
     assert [row.job_id for row in call("list_jobs", status=JobStatus.SUCCEEDED).data] == [job.job_id]
 
 
-def test_wait_looks_at_growing_intervals_and_tells_each_change_once(
+def test_wait_polls_at_growing_intervals_and_reports_each_change_once(
     call: Call, api: StandIn, time: Time, photo: Path
 ) -> None:
     api.life = (JobStatus.QUEUED,) * 3 + (JobStatus.PROCESSING,) * 9 + (JobStatus.SUCCEEDED,)
-    told: list[Job] = []
-    call("process", photo, STEPS, on_change=told.append)
-    assert [job.status for job in told] == [JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED]
+    reported: list[Job] = []
+    call("process", photo, STEPS, on_change=reported.append)
+    assert [job.status for job in reported] == [JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED]
     assert time.slept[0] == 0.05
     assert time.slept == sorted(time.slept)
     assert time.slept[-1] == 2.0
 
 
-def test_wait_gives_up_at_its_timeout_with_the_job_as_it_was(call: Call, api: StandIn, time: Time, photo: Path) -> None:
+def test_wait_raises_at_its_timeout_with_the_last_state_of_the_job(
+    call: Call, api: StandIn, time: Time, photo: Path
+) -> None:
     api.life = (JobStatus.QUEUED, JobStatus.PROCESSING)
     with pytest.raises(WaitTimeoutError, match=r"still processing after 7 s") as caught:
         call("process", photo, STEPS, timeout=7)
@@ -181,9 +183,7 @@ def test_wait_gives_up_at_its_timeout_with_the_job_as_it_was(call: Call, api: St
 
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELED])
-def test_a_job_that_ends_otherwise_than_succeeded_raises_with_the_job(
-    call: Call, api: StandIn, photo: Path, status: JobStatus
-) -> None:
+def test_a_failed_or_canceled_job_raises_with_the_job(call: Call, api: StandIn, photo: Path, status: JobStatus) -> None:
     api.life = (JobStatus.QUEUED, status)
     with pytest.raises(JobFailedError, match=status.value) as caught:
         call("process", photo, STEPS)
@@ -191,13 +191,13 @@ def test_a_job_that_ends_otherwise_than_succeeded_raises_with_the_job(
 
 
 @pytest.mark.parametrize("operation", ["start_job", "cancel_job", "retry_job", "erase_job", "get_job", "wait"])
-def test_a_job_id_that_is_none_never_becomes_part_of_a_path(call: Call, api: StandIn, operation: str) -> None:
+def test_an_invalid_job_id_is_rejected_before_anything_is_sent(call: Call, api: StandIn, operation: str) -> None:
     with pytest.raises(ValueError, match="badly formed"):
         call(operation, "../v1/keys")
     assert api.seen == []
 
 
-def test_what_was_downloaded_is_what_the_job_made(call: Call, api: StandIn, photo: Path, tmp_path: Path) -> None:
+def test_the_downloaded_file_is_the_output_of_the_job(call: Call, api: StandIn, photo: Path, tmp_path: Path) -> None:
     job = call("process", photo, STEPS)
     path = call("download", job.outputs[0], tmp_path / "small.webp")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == job.outputs[0].sha256

@@ -1,4 +1,4 @@
-"""What is sent again, how often and when."""
+"""Which requests are retried, how often and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUEST = CreateJobRequest.model_validate({"pipeline": STEPS})
 @pytest.mark.parametrize(
     "fault", [DROP, Fault(429), Fault(502), Fault(503), Fault(504)], ids=lambda fault: str(fault.status)
 )
-def test_what_may_be_repeated_outlives_three_passing_failures(
+def test_every_operation_survives_three_transient_failures(
     *, call: Call, api: StandIn, photo: Path, tmp_path: Path, route: str, fault: Fault
 ) -> None:
     api.fail(route, fault, fault, fault)
@@ -46,7 +46,7 @@ def test_what_may_be_repeated_outlives_three_passing_failures(
     ],
     ids=str,
 )
-def test_after_four_tries_the_failure_is_the_callers(
+def test_the_fourth_failure_is_raised(
     *, call: Call, api: StandIn, time: Time, photo: Path, route: str, fault: Fault, error: type[Exception]
 ) -> None:
     api.fail(route, *[fault] * 10)
@@ -57,7 +57,7 @@ def test_after_four_tries_the_failure_is_the_callers(
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 422, 500])
-def test_a_refusal_is_not_asked_again(call: Call, api: StandIn, time: Time, photo: Path, status: int) -> None:
+def test_a_permanent_error_is_not_retried(call: Call, api: StandIn, time: Time, photo: Path, status: int) -> None:
     api.fail("start", Fault(status))
     with pytest.raises(ApiError):
         call("process", photo, STEPS)
@@ -65,7 +65,9 @@ def test_a_refusal_is_not_asked_again(call: Call, api: StandIn, time: Time, phot
 
 
 @pytest.mark.parametrize("fault", [LOST, Fault(503, acts=True), Fault(504, acts=True)], ids=str)
-def test_a_create_whose_answer_was_lost_is_repeated_and_creates_one_job(call: Call, api: StandIn, fault: Fault) -> None:
+def test_a_create_whose_response_was_lost_is_retried_and_creates_one_job(
+    call: Call, api: StandIn, fault: Fault
+) -> None:
     api.fail("create", fault, fault)
     created = call("create_job", REQUEST)
     assert list(api.jobs) == [created.job_id]
@@ -73,7 +75,7 @@ def test_a_create_whose_answer_was_lost_is_repeated_and_creates_one_job(call: Ca
     assert api.count("POST") == 3
 
 
-def test_a_retry_whose_answer_was_lost_is_repeated_under_the_same_idempotency_key(
+def test_a_retry_job_whose_response_was_lost_is_sent_again_with_the_same_idempotency_key(
     call: Call, api: StandIn, photo: Path
 ) -> None:
     api.life = (JobStatus.FAILED,)
@@ -86,7 +88,7 @@ def test_a_retry_whose_answer_was_lost_is_repeated_under_the_same_idempotency_ke
 
 
 @pytest.mark.parametrize("fault", [LOST, Fault(503, acts=True)], ids=str)
-def test_an_erasure_whose_answer_was_lost_is_not_told_as_a_job_that_is_not_there(
+def test_an_erase_whose_response_was_lost_succeeds_although_the_job_no_longer_exists(
     call: Call, api: StandIn, fault: Fault
 ) -> None:
     job_id = call("create_job", REQUEST).job_id
@@ -95,20 +97,20 @@ def test_an_erasure_whose_answer_was_lost_is_not_told_as_a_job_that_is_not_there
     assert (api.jobs, api.count("DELETE")) == ({}, 2)
 
 
-def test_an_erasure_that_was_only_put_off_tells_that_the_job_is_not_there(call: Call, api: StandIn) -> None:
+def test_an_erase_that_was_only_rate_limited_reports_a_missing_job(call: Call, api: StandIn) -> None:
     api.fail("erase", Fault(429))
     with pytest.raises(ApiError) as caught:
         call("erase_job", uuid4())
     assert (caught.value.code, api.count("DELETE")) == ("not_found", 2)
 
 
-def test_a_request_that_is_still_being_answered_is_asked_again_when_the_api_says_so(call: Call, api: StandIn) -> None:
+def test_a_conflict_with_retry_after_is_retried(call: Call, api: StandIn) -> None:
     api.fail("create", Fault(409, {"Retry-After": "1"}))
     call("create_job", REQUEST)
     assert api.count("POST") == 2
 
 
-def test_a_create_that_never_left_is_repeated(call: Call, api: StandIn, time: Time) -> None:
+def test_a_create_that_was_never_sent_is_retried(call: Call, api: StandIn, time: Time) -> None:
     api.vanish()
     with pytest.raises(ConnectionFailedError) as caught:
         call("create_job", REQUEST)
@@ -137,7 +139,7 @@ def test_retry_after_is_obeyed(
     assert time.slept == slept
 
 
-def test_a_rate_limit_is_waited_for_longer_than_four_tries(call: Call, api: StandIn, time: Time) -> None:
+def test_a_rate_limit_is_waited_for_beyond_four_attempts(call: Call, api: StandIn, time: Time) -> None:
     api.fail("create", *[Fault(429, {"Retry-After": "1"})] * 20)
     call("create_job", REQUEST)
     assert api.count("POST") == 21
@@ -145,27 +147,27 @@ def test_a_rate_limit_is_waited_for_longer_than_four_tries(call: Call, api: Stan
     assert max(time.slept) == 6.0
 
 
-def test_a_rate_limit_does_not_use_up_the_tries_after_failures(call: Call, api: StandIn) -> None:
+def test_a_rate_limit_does_not_use_up_the_attempts(call: Call, api: StandIn) -> None:
     api.fail("create", DROP, Fault(503), *[Fault(429, {"Retry-After": "1"})] * 5, Fault(503))
     call("create_job", REQUEST)
     assert api.count("POST") == 9
 
 
-def test_a_rate_limit_is_not_waited_for_without_end(call: Call, api: StandIn, time: Time) -> None:
+def test_the_wait_for_a_rate_limit_is_limited(call: Call, api: StandIn, time: Time) -> None:
     api.fail("create", *[Fault(429, {"Retry-After": "30"})] * 20)
     with pytest.raises(ApiError) as caught:
         call("create_job", REQUEST)
     assert (caught.value.status, sum(time.slept) <= 300, len(time.slept)) == (429, True, 9)
 
 
-def test_patience_that_is_asked_for_has_an_end(call: Call, api: StandIn, time: Time) -> None:
+def test_a_very_long_retry_after_is_not_waited_for(call: Call, api: StandIn, time: Time) -> None:
     api.fail("list", Fault(429, {"Retry-After": "99999999999"}))
     with pytest.raises(ApiError) as caught:
         call("list_jobs")
     assert (caught.value.status, time.slept) == (429, [])
 
 
-def test_no_try_begins_past_the_timeout_of_wait(call: Call, api: StandIn, time: Time, photo: Path) -> None:
+def test_no_attempt_starts_after_the_timeout_of_wait(call: Call, api: StandIn, time: Time, photo: Path) -> None:
     started = call("submit", photo, STEPS)
     api.fail("get", Fault(503, {"Retry-After": "50"}))
     with pytest.raises((ApiError, WaitTimeoutError)):
@@ -173,14 +175,14 @@ def test_no_try_begins_past_the_timeout_of_wait(call: Call, api: StandIn, time: 
     assert time.slept == []
 
 
-def test_an_upload_that_is_repeated_reports_its_bytes_from_the_start(call: Call, api: StandIn, photo: Path) -> None:
+def test_a_retried_upload_reports_its_progress_from_the_start(call: Call, api: StandIn, photo: Path) -> None:
     api.fail("put", Fault(503))
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
     def report(sent: int, total: int) -> None:
-        told.append((sent, total))
+        reported.append((sent, total))
 
     call("submit", photo, STEPS, on_progress=report)
     total = photo.stat().st_size
     once = [(sent, total) for sent in (262_144, 524_288, 768_000)]
-    assert told == once * 2
+    assert reported == once * 2

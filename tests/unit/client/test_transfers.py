@@ -1,4 +1,4 @@
-"""Bytes to and from object storage: whole and checked, or an error and nothing left behind."""
+"""Uploads and downloads: complete and checked, or an error and no partial file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixelflow.contracts.jobs import Output
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
 
-def test_an_upload_carries_the_signed_headers_and_its_length_and_nothing_that_tells_who(
+def test_an_upload_sends_the_signed_headers_and_nothing_that_identifies_the_user(
     call: Call, api: StandIn, photo: Path
 ) -> None:
     call("submit", photo, STEPS)
@@ -25,7 +25,7 @@ def test_an_upload_carries_the_signed_headers_and_its_length_and_nothing_that_te
     assert (put.headers["content-length"], put.headers["content-type"]) == ("768000", "image/jpeg")
 
 
-def test_the_key_goes_to_the_api_alone(call: Call, api: StandIn, photo: Path, tmp_path: Path) -> None:
+def test_the_key_is_sent_only_to_the_api(call: Call, api: StandIn, photo: Path, tmp_path: Path) -> None:
     job = call("process", photo, STEPS)
     call("download", job.outputs[0], tmp_path / "x")
     with_key = {seen.path.startswith("/v1/"): KEY in str(seen.headers) for seen in api.seen}
@@ -46,7 +46,7 @@ def _empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("spoil", "message"), [(_gone, "not a file"), (_folder, "not a file"), (_empty, "is empty")])
-def test_a_file_that_cannot_be_sent_is_refused_before_anything_is(
+def test_an_unusable_file_is_rejected_before_anything_is_sent(
     call: Call, api: StandIn, photo: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(photo)
@@ -57,18 +57,18 @@ def test_a_file_that_cannot_be_sent_is_refused_before_anything_is(
 
 def test_more_bytes_than_allowed_are_not_sent(call: Call, api: StandIn, photo: Path) -> None:
     api.max_bytes = 767_999
-    with pytest.raises(TransferError, match="767999 are allowed"):
+    with pytest.raises(TransferError, match="at most 767999 are allowed"):
         call("submit", photo, STEPS)
     assert api.count("PUT") == 0
 
 
-def test_a_file_that_shrinks_while_it_is_uploaded_fails_the_upload(call: Call, api: StandIn, photo: Path) -> None:
-    with pytest.raises(TransferError, match="became shorter"):
+def test_a_file_that_shrinks_during_the_upload_fails_it(call: Call, api: StandIn, photo: Path) -> None:
+    with pytest.raises(TransferError, match="was truncated"):
         call("submit", photo, STEPS, on_progress=lambda *_: photo.write_bytes(b"short"))
     assert api.count("POST", "/start") == 0
 
 
-def test_a_file_that_grows_while_it_is_uploaded_is_sent_as_declared(call: Call, api: StandIn, photo: Path) -> None:
+def test_a_file_that_grows_during_the_upload_is_sent_as_declared(call: Call, api: StandIn, photo: Path) -> None:
     before = photo.read_bytes()
 
     def grow(*_: int) -> None:
@@ -79,14 +79,12 @@ def test_a_file_that_grows_while_it_is_uploaded_is_sent_as_declared(call: Call, 
     assert api.jobs[started.job_id].source == before
 
 
-def test_what_storage_refuses_is_told_by_its_code_and_never_with_what_it_repeats(
-    call: Call, api: StandIn, photo: Path
-) -> None:
+def test_an_error_of_object_storage_shows_its_code_and_nothing_else(call: Call, api: StandIn, photo: Path) -> None:
     body = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>X-Amz-Signature=5ecre7</StringToSign></Error>"
     api.fail("put", Fault(403, body=body))
     with pytest.raises(TransferError) as caught:
         call("submit", photo, STEPS)
-    assert str(caught.value) == "Object storage refused the upload: 403 SignatureDoesNotMatch"
+    assert str(caught.value) == "Object storage rejected the upload: 403 SignatureDoesNotMatch"
     assert caught.value.status == 403
 
 
@@ -95,7 +93,7 @@ def test_what_storage_refuses_is_told_by_its_code_and_never_with_what_it_repeats
     [b"pixels of small", b"pixels of small" * 200, b"PIXELS OF SMALL" * 100, b""],
     ids=["short", "long", "other", "empty"],
 )
-def test_a_download_that_is_not_what_the_job_made_leaves_the_folder_as_it_was(
+def test_a_download_that_does_not_match_the_output_leaves_the_directory_unchanged(
     call: Call, api: StandIn, photo: Path, tmp_path: Path, sent: bytes
 ) -> None:
     job = call("process", photo, STEPS)
@@ -103,13 +101,13 @@ def test_a_download_that_is_not_what_the_job_made_leaves_the_folder_as_it_was(
     target.parent.mkdir()
     target.write_bytes(b"from before")
     api.output_bytes = lambda _: sent
-    with pytest.raises(TransferError, match="other bytes"):
+    with pytest.raises(TransferError, match="does not match"):
         call("download", job.outputs[0], target)
     assert [path.name for path in target.parent.iterdir()] == ["small.webp"]
     assert target.read_bytes() == b"from before"
 
 
-def test_a_download_that_breaks_off_starts_over_on_a_clean_file(
+def test_an_interrupted_download_starts_again_on_an_empty_file(
     call: Call, api: StandIn, photo: Path, tmp_path: Path
 ) -> None:
     job = call("process", photo, STEPS)
@@ -119,7 +117,7 @@ def test_a_download_that_breaks_off_starts_over_on_a_clean_file(
     assert path.read_bytes() == api.output_bytes("small")
 
 
-def test_a_download_that_keeps_breaking_off_fails_and_leaves_nothing(
+def test_a_download_that_keeps_being_interrupted_fails_and_leaves_no_file(
     call: Call, api: StandIn, photo: Path, tmp_path: Path
 ) -> None:
     job = call("process", photo, STEPS)
@@ -131,13 +129,13 @@ def test_a_download_that_keeps_breaking_off_fails_and_leaves_nothing(
     assert list(folder.iterdir()) == []
 
 
-def test_a_download_into_a_folder_that_is_not_there_is_told(call: Call, photo: Path, tmp_path: Path) -> None:
+def test_a_download_into_a_missing_directory_fails(call: Call, photo: Path, tmp_path: Path) -> None:
     job = call("process", photo, STEPS)
     with pytest.raises(TransferError, match="can't be written: No such file"):
         call("download", job.outputs[0], tmp_path / "nowhere" / "small.webp")
 
 
-def test_an_output_under_a_local_root_has_nothing_to_download(call: Call, tmp_path: Path) -> None:
+def test_an_output_under_a_local_root_can_not_be_downloaded(call: Call, tmp_path: Path) -> None:
     output = Output.model_validate(
         {
             "step_id": "small", "action": "resize", "format": "webp", "object_key": "/data/small.webp", "bytes": 1,
@@ -148,12 +146,12 @@ def test_an_output_under_a_local_root_has_nothing_to_download(call: Call, tmp_pa
         call("download", output, tmp_path / "x")
 
 
-def test_an_output_that_has_expired_has_nothing_to_download(call: Call, tmp_path: Path) -> None:
+def test_an_expired_output_can_not_be_downloaded(call: Call, tmp_path: Path) -> None:
     output = Output.model_validate(
         {
             "step_id": "small", "action": "resize", "format": "webp", "object_key": "outputs/x", "bytes": 1,
             "width": 1, "height": 1, "sha256": "0", "download_url": None, "expired_at": "2026-11-26T12:00:00Z",
         }
     )  # fmt: skip
-    with pytest.raises(TransferError, match="Output small has expired on 2026-11-26"):
+    with pytest.raises(TransferError, match="Output small expired on 2026-11-26"):
         call("download", output, tmp_path / "x")

@@ -89,7 +89,7 @@ def test_an_image_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "included"),
     [
-        ("src/pixelflow/settings.py", True),
+        ("src/pixelflow/settings/model.py", True),
         ("src/pixelflow/dataplane/imaging/fonts/fonts.conf", True),
         ("requirements/api.txt", True),
         ("pyproject.toml", True),

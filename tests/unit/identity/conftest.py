@@ -1,4 +1,4 @@
-"""An issuer with a set of keys, and what recognises its tokens."""
+"""An issuer with a key set, and the authentication of its tokens."""
 
 from __future__ import annotations
 

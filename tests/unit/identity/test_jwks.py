@@ -1,4 +1,4 @@
-"""How an issuer's keys are fetched and kept, against a real server."""
+"""Fetching and caching an issuer's keys, against a real server."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from pixelflow.controlplane.tokens.jwks import FRESH_SECONDS, MAX_BYTES, MAX_KEY
 Signers = dict[str, SigningKey]
 
 
-async def test_nothing_is_fetched_before_it_is_needed_and_then_once(jwks: Jwks, issuer: Issuer) -> None:
+async def test_keys_are_fetched_once_on_first_use(jwks: Jwks, issuer: Issuer) -> None:
     assert issuer.fetches == 0
     found = await asyncio.gather(*(jwks.find("rsa-1", "RS256") for _ in range(50)))
     assert all(found)
     assert issuer.fetches == 1
 
 
-async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(
-    jwks: Jwks, issuer: Issuer, clock: Clock, signers: Signers
-) -> None:
+async def test_an_unknown_key_id_refreshes_the_set(jwks: Jwks, issuer: Issuer, clock: Clock, signers: Signers) -> None:
     assert await jwks.find("rsa-1", "RS256")
     issuer.publish(signers["RSA-2"])
     clock.now += PAUSE_SECONDS
@@ -33,7 +31,7 @@ async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(
     assert issuer.fetches == 2
 
 
-async def test_a_withdrawn_key_is_forgotten_though_no_new_one_is_asked_for(
+async def test_a_withdrawn_key_is_dropped_when_the_set_is_stale(
     jwks: Jwks, issuer: Issuer, clock: Clock, signers: Signers
 ) -> None:
     assert await jwks.find("rsa-1", "RS256")
@@ -42,7 +40,7 @@ async def test_a_withdrawn_key_is_forgotten_though_no_new_one_is_asked_for(
     assert await jwks.find("rsa-1", "RS256") is None
 
 
-async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(jwks: Jwks, issuer: Issuer, clock: Clock) -> None:
+async def test_a_flood_of_unknown_key_ids_does_not_reach_the_issuer(jwks: Jwks, issuer: Issuer, clock: Clock) -> None:
     for _ in range(3):
         assert await asyncio.gather(*(jwks.find(f"unheard-{n}", "RS256") for n in range(200))) == [None] * 200
         clock.now += PAUSE_SECONDS
@@ -50,7 +48,7 @@ async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(jwks: Jwks, iss
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [
         *({"status": 500}, {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, {"raw": b"<html>"}),
         *({"raw": b"[" * 100_000}, {"raw": b'{"keys": {}}'}, {"raw": b" " * (MAX_BYTES + 1)}, {"raw": b"\xff\xfe"}),
@@ -58,19 +56,19 @@ async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(jwks: Jwks, iss
     ],
     ids=str,
 )
-async def test_the_last_good_set_stays_while_the_issuer_is_in_trouble(
-    jwks: Jwks, issuer: Issuer, clock: Clock, trouble: dict[str, Any]
+async def test_the_last_good_set_is_used_while_the_issuer_fails(
+    jwks: Jwks, issuer: Issuer, clock: Clock, failure: dict[str, Any]
 ) -> None:
     assert await jwks.find("rsa-1", "RS256")
-    for name, value in trouble.items():
+    for name, value in failure.items():
         setattr(issuer, name, value)
     clock.now += FRESH_SECONDS
     assert await jwks.find("rsa-1", "RS256")
     assert await jwks.find("rsa-1", "RS256")
-    assert issuer.fetches == 2, "a trouble is not made worse by asking again at once"
+    assert issuer.fetches == 2, "a failing issuer is not called again at once"
 
 
-async def test_without_any_set_the_issuer_is_what_is_missing(issuer: Issuer, clock: Clock) -> None:
+async def test_without_any_set_the_issuer_is_unavailable(issuer: Issuer, clock: Clock) -> None:
     issuer.status = 503
     async with Jwks(issuer.url, clock=clock) as jwks:
         with pytest.raises(IssuerUnavailableError):
@@ -83,7 +81,7 @@ async def test_without_any_set_the_issuer_is_what_is_missing(issuer: Issuer, clo
         assert await jwks.find("rsa-1", "RS256")
 
 
-async def test_an_address_where_nobody_listens_is_no_error_of_ours(clock: Clock) -> None:
+async def test_an_unreachable_issuer_is_unavailable(clock: Clock) -> None:
     async with Jwks("http://127.0.0.1:1/jwks.json", clock=clock) as jwks:
         with pytest.raises(IssuerUnavailableError):
             await jwks.find("rsa-1", "RS256")
@@ -110,7 +108,7 @@ def _secret() -> dict[str, Any]:
     ],
     ids=str,
 )
-async def test_what_is_no_key_for_verifying_is_passed_over(
+async def test_keys_that_are_not_for_verifying_are_skipped(
     jwks: Jwks, issuer: Issuer, signers: Signers, change: dict[str, Any]
 ) -> None:
     issuer.published = [signers["RSA"].jwk | change, _secret(), signers["P-256"].jwk]
@@ -119,6 +117,6 @@ async def test_what_is_no_key_for_verifying_is_passed_over(
     assert await jwks.find("p256", "ES256")
 
 
-async def test_a_short_rsa_key_is_passed_over(jwks: Jwks, issuer: Issuer) -> None:
+async def test_a_short_rsa_key_is_skipped(jwks: Jwks, issuer: Issuer) -> None:
     issuer.publish(rsa_key("short", bits=1024))
     assert await jwks.find("short", "RS256") is None

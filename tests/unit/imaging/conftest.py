@@ -1,4 +1,4 @@
-"""Sources made on the spot, and one way to run a pipeline on them."""
+"""Fixtures: generated sources, and a function that runs a pipeline on them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def libvips() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """``run(source, *steps)``: outputs go to ``tmp_path``."""
+    """``run(source, *steps)`` writes outputs to ``tmp_path``."""
 
-    def go(
+    def transform_source(
         source: Path, *steps: dict[str, Any], source_pixels: int = 50_000_000, output_pixels: int = 50_000_000
     ) -> Rendered:
         limits = TransformLimits(
@@ -31,10 +31,10 @@ def run(tmp_path: Path) -> Run:
         raw = {"source": source, "directory": tmp_path, "pipeline": list(steps), "limits": limits}
         return transform(TransformRequest.model_validate(raw))
 
-    return go
+    return transform_source
 
 
 @pytest.fixture
 def quadrants() -> Image.Image:
-    """120 × 80 pixels in four colours, so that every way of lying is told from every other."""
+    """120 × 80 pixels in four colors, so that every orientation is distinguishable."""
     return four_colors(120, 80)

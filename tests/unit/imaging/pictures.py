@@ -1,4 +1,4 @@
-"""Pictures that tell which way up they are, and how to look at what came out."""
+"""Test images that show their orientation, and functions to inspect outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def four_colors(width: int, height: int) -> Image.Image:
 
 
 def corner_colors(image: Image.Image) -> dict[str, tuple[int, int, int]]:
-    """The colour in the middle of each quadrant."""
+    """The color in the middle of each quadrant."""
     rgb, (width, height) = image.convert("RGB"), image.size
     return {
         name: rgb.getpixel((width * (3 if "east" in name else 1) // 4, height * (3 if "south" in name else 1) // 4))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Sizes: a table of every fit, and the laws that hold for all sizes."""
+"""Sizes: a table for every fit, and properties that hold for all sizes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLE = [
     (LANDSCAPE, {"width": 300, "height": 300, "fit": "cover"}, (450, 300), (300, 300)),
     (LANDSCAPE, {"width": 300, "height": 300, "fit": "contain"}, (300, 200), (300, 300)),
     (LANDSCAPE, {"width": 300, "height": 300, "fit": "fill"}, (300, 300), (300, 300)),
-    # Smaller than the box: nothing grows.
+    # Smaller than the box: no side grows.
     (SMALL, {"width": 300}, (90, 60), (90, 60)),
     (SMALL, {"width": 300, "height": 300, "fit": "inside"}, (90, 60), (90, 60)),
     (SMALL, {"width": 300, "height": 300, "fit": "outside"}, (90, 60), (90, 60)),
@@ -39,7 +39,7 @@ TABLE = [
     (SMALL, {"width": 300, "height": 300, "fit": "contain"}, (90, 60), (300, 300)),
     (SMALL, {"width": 300, "height": 300, "fit": "fill"}, (90, 60), (90, 60)),
     (SMALL, {"width": 300, "height": 30, "fit": "fill"}, (90, 30), (90, 30)),
-    # Unless asked to.
+    # With `enlarge`, it grows.
     (SMALL, {"width": 300, "enlarge": True}, (300, 200), (300, 200)),
     (SMALL, {"width": 300, "height": 300, "fit": "inside", "enlarge": True}, (300, 200), (300, 200)),
     (SMALL, {"width": 300, "height": 300, "fit": "outside", "enlarge": True}, (450, 300), (450, 300)),
@@ -53,7 +53,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("picture", "fields", "scaled", "canvas"), TABLE)
-def test_each_fit_makes_the_size_it_says(
+def test_each_fit_makes_the_expected_size(
     picture: Size, fields: dict[str, Any], scaled: tuple[int, int], canvas: tuple[int, int]
 ) -> None:
     assert fit(picture, step(**fields)) == (scaled, canvas)
@@ -65,7 +65,7 @@ pictures = st.builds(Size, sides, sides)
 
 
 @given(picture=pictures, width=boxes, height=boxes, fit_=st.sampled_from(Fit), enlarge=st.booleans())
-def test_no_side_is_ever_zero_and_none_grows_unasked(
+def test_no_side_is_zero_and_no_side_grows_without_enlarge(
     picture: Size, width: int, height: int, fit_: Fit, enlarge: bool
 ) -> None:
     scaled, canvas = fit(picture, step(width=width, height=height, fit=fit_, enlarge=enlarge))
@@ -74,7 +74,7 @@ def test_no_side_is_ever_zero_and_none_grows_unasked(
 
 
 @given(picture=pictures, width=boxes, height=boxes, enlarge=st.booleans())
-def test_inside_never_exceeds_the_box_and_touches_it_when_it_may(
+def test_inside_never_exceeds_the_box_and_touches_it_unless_the_picture_is_smaller(
     picture: Size, width: int, height: int, enlarge: bool
 ) -> None:
     scaled, _ = fit(picture, step(width=width, height=height, fit="inside", enlarge=enlarge))
@@ -95,7 +95,7 @@ def test_cover_is_exactly_the_box_when_the_picture_is_large_enough(
 
 
 @given(picture=pictures, width=boxes, height=boxes)
-def test_outside_reaches_round_the_box(picture: Size, width: int, height: int) -> None:
+def test_outside_covers_the_box_and_touches_it(picture: Size, width: int, height: int) -> None:
     scaled, _ = fit(picture, step(width=width, height=height, fit="outside", enlarge=True))
     assert scaled.width >= width
     assert scaled.height >= height
@@ -111,7 +111,7 @@ def test_the_aspect_ratio_stays_within_half_a_pixel(picture: Size, width: int, h
 
 
 @given(outer=pictures, gravity=st.sampled_from(Gravity), share=st.floats(0, 1))
-def test_a_place_is_within_the_picture(outer: Size, gravity: Gravity, share: float) -> None:
+def test_a_position_is_within_the_picture(outer: Size, gravity: Gravity, share: float) -> None:
     inner = Size(max(1, int(outer.width * share)), max(1, int(outer.height * share)))
     left, top = place(gravity, outer, inner)
     assert 0 <= left <= outer.width - inner.width
@@ -125,10 +125,10 @@ PLACES = {
 
 
 @pytest.mark.parametrize(("gravity", "expected"), PLACES.items())
-def test_gravity_names_a_place_by_compass_point(gravity: str, expected: tuple[int, int]) -> None:
+def test_gravity_and_margin_set_the_position(gravity: str, expected: tuple[int, int]) -> None:
     assert place(Gravity(gravity), Size(100, 100), Size(20, 10), margin=5) == expected
 
 
 @pytest.mark.parametrize(("value", "pixels"), [(12, 12), ("4%", 32), ("2.5%", 20), ("100%", 800)])
-def test_a_length_is_pixels_or_a_share_of_the_shorter_side(value: int | str, pixels: float) -> None:
+def test_a_length_is_pixels_or_a_percentage_of_the_shorter_side(value: int | str, pixels: float) -> None:
     assert length(value, 800) == pytest.approx(pixels)

@@ -1,4 +1,4 @@
-"""Outputs made from one another: as good as from the source, in the pipeline's order, with little kept."""
+"""Outputs made from one another: quality as from the source, order of the pipeline, bounded memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_many_widths_are_as_good_as_each_alone(run: Run, tmp_path: Path, widths:
         assert found.ssim > 0.998
 
 
-def test_outputs_are_told_in_the_pipeline_s_order_whatever_was_made_first(run: Run) -> None:
+def test_outputs_are_reported_in_pipeline_order_regardless_of_execution_order(run: Run) -> None:
     done = run(REAL, resize(320), resize(1280), {**resize(100), "from": "w320"}, resize(640))
     assert [output.step_id for output in done.outputs] == ["w320", "w1280", "w100", "w640"]
     assert [(output.width, output.height) for output in done.outputs] == [
@@ -44,13 +44,13 @@ def test_outputs_are_told_in_the_pipeline_s_order_whatever_was_made_first(run: R
     ]
 
 
-def test_a_crop_of_a_larger_output_is_not_taken_for_the_whole(run: Run, tmp_path: Path) -> None:
+def test_a_cropped_output_is_not_used_as_input(run: Run, tmp_path: Path) -> None:
     run(REAL, resize(1200, height=300, fit="cover", gravity="north"), resize(320))
     found = score(pixels_of(tmp_path / "w320.png"), reference_resize(REAL, 320))
     assert found.color_difference < 0.5
 
 
-def test_what_is_scaled_in_linear_light_is_made_from_the_source_itself(run: Run, tmp_path: Path) -> None:
+def test_scaling_in_linear_light_uses_the_source_itself(run: Run, tmp_path: Path) -> None:
     run(REAL, resize(320, linear=True))
     alone = pixels_of(tmp_path / "w320.png")
     run(REAL, resize(1280), resize(640), resize(320, linear=True))
@@ -63,7 +63,7 @@ def test_transparent_edges_stay_clean(run: Run, tmp_path: Path) -> None:
     picture.save(tmp_path / "half", format="PNG")
     run(tmp_path / "half", resize(600), resize(300))
     small = np.asarray(Image.open(tmp_path / "w300.png"))
-    assert small[..., 1][small[..., 3] > 16].max() < 16, "no green of the transparent half bleeds in"
+    assert small[..., 1][small[..., 3] > 16].max() < 16, "no green of the transparent half may bleed into the edge"
 
 
 def noise(width: int, height: int) -> pyvips.Image:
@@ -71,7 +71,7 @@ def noise(width: int, height: int) -> pyvips.Image:
     return plane.bandjoin([plane, plane]).copy(interpretation="srgb").copy_memory()
 
 
-def test_what_is_kept_has_less_than_half_as_many_pixels_again_as_the_source() -> None:
+def test_kept_versions_have_less_than_one_and_a_half_times_the_pixels_of_the_source() -> None:
     pyramid = Pyramid(noise(800, 600), Size(800, 600))
     for width in range(799, 8, -7):
         pyramid.scaled(Size(width, width * 3 // 4), linear=False)
@@ -80,7 +80,7 @@ def test_what_is_kept_has_less_than_half_as_many_pixels_again_as_the_source() ->
     assert sum(kept) < 1.5 * 800 * 600
 
 
-def test_nothing_is_made_from_a_picture_that_is_hardly_larger() -> None:
+def test_a_version_that_is_hardly_larger_is_not_used_as_input() -> None:
     source = Picture(noise(800, 600), Size(800, 600))
     pyramid = Pyramid(source.image, source.size)
     pyramid.scaled(Size(400, 300), linear=False)
@@ -88,7 +88,7 @@ def test_nothing_is_made_from_a_picture_that_is_hardly_larger() -> None:
     assert (made.image - alone.image).abs().max() == 0
 
 
-def test_the_same_size_again_costs_nothing() -> None:
+def test_the_same_size_again_is_not_computed_again() -> None:
     pyramid = Pyramid(noise(800, 600), Size(800, 600))
     first, second = (pyramid.scaled(Size(400, 300), linear=False) for _ in range(2))
     assert first.image is second.image

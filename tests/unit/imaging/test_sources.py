@@ -1,4 +1,4 @@
-"""What goes in: orientations, colours, depths, damage, limits."""
+"""Sources: orientations, color spaces, bit depths, damaged files, limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pixelflow.contracts.errors import (
     UndecodableError,
     UnsupportedFormatError,
 )
-from pixelflow.dataplane.imaging.errors import applying
+from pixelflow.dataplane.imaging.errors import map_step_errors
 
 FORMATS = ["jpeg", "png", "webp", "avif"]
 SMALL = {"id": "small", "action": "resize", "width": 60, "format": "png"}
@@ -52,7 +52,7 @@ def stored_as(orientation: int, image: Image.Image, path: Path) -> Path:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp"])
-def test_every_orientation_comes_out_the_right_way_up(
+def test_every_orientation_becomes_upright(
     run: Run, tmp_path: Path, quadrants: Image.Image, orientation: int, format_: str
 ) -> None:
     source = stored_as(orientation, quadrants, tmp_path / f"in.{format_}")
@@ -69,7 +69,7 @@ def test_every_orientation_comes_out_the_right_way_up(
 
 @pytest.mark.parametrize("into", FORMATS)
 @pytest.mark.parametrize("source", FORMATS)
-def test_every_format_goes_in_and_comes_out(run: Run, tmp_path: Path, source: str, into: str) -> None:
+def test_every_format_converts_to_every_format(run: Run, tmp_path: Path, source: str, into: str) -> None:
     path = tmp_path / "source"
     four_colors(120, 80).save(path, format=source)
     rendered = run(path, {**SMALL, "format": into})
@@ -80,7 +80,7 @@ def test_every_format_goes_in_and_comes_out(run: Run, tmp_path: Path, source: st
         assert upright(image)
 
 
-def test_a_step_without_format_keeps_that_of_what_it_works_on(run: Run, tmp_path: Path, quadrants: Image.Image) -> None:
+def test_a_step_without_format_keeps_the_format_of_its_input(run: Run, tmp_path: Path, quadrants: Image.Image) -> None:
     rendered = run(
         saved(quadrants, tmp_path / "in.webp"),
         {"id": "kept", "action": "resize", "width": 50},
@@ -98,14 +98,14 @@ def test_cmyk_becomes_srgb(run: Run, tmp_path: Path) -> None:
     assert max(green, blue) < 80
 
 
-def test_cmyk_with_a_broken_profile_is_read_without_it(run: Run, tmp_path: Path) -> None:
+def test_a_broken_profile_of_a_cmyk_source_is_ignored(run: Run, tmp_path: Path) -> None:
     image = Image.new("CMYK", (120, 80), (0, 255, 255, 0))
     run(saved(image, tmp_path / "in.jpg", quality=95, icc_profile=b"not a profile" * 20), SMALL)
     assert corner_colors(Image.open(tmp_path / "small.png"))["northwest"][0] > 200
 
 
 def rgb16_png(path: Path, size: tuple[int, int], pixel: tuple[int, ...]) -> Path:
-    """A 16-bit PNG, RGB or RGBA, written by hand: Pillow can't."""
+    """A 16-bit PNG, RGB or RGBA, written by hand because Pillow can't write it."""
     width, height = size
     rows = b"".join(b"\0" + struct.pack(f">{len(pixel)}H", *pixel) * width for _ in range(height))
     head = struct.pack(">IIBBBBB", width, height, 16, 2 if len(pixel) == 3 else 6, 0, 0, 0)
@@ -142,7 +142,7 @@ def test_a_wide_gamut_profile_is_converted_to_srgb(run: Run, tmp_path: Path) -> 
         assert "icc_profile" not in image.info
 
 
-def test_transparency_is_laid_over_the_background_where_a_format_has_none(run: Run, tmp_path: Path) -> None:
+def test_transparency_is_flattened_over_the_background_if_the_format_has_none(run: Run, tmp_path: Path) -> None:
     source = saved(Image.new("RGBA", (120, 80), (255, 0, 0, 128)), tmp_path / "in.png")
     run(source, {**SMALL, "format": "jpeg", "background": "#0000ff"}, {**SMALL, "id": "clear", "format": "webp"})
     assert near(corner_colors(Image.open(tmp_path / "small.jpg"))["northwest"], (128, 0, 127))
@@ -151,7 +151,7 @@ def test_transparency_is_laid_over_the_background_where_a_format_has_none(run: R
         assert near(image.getpixel((30, 20)), (255, 0, 0, 128))  # type: ignore[arg-type]
 
 
-def test_colours_under_transparent_pixels_do_not_bleed(run: Run, tmp_path: Path) -> None:
+def test_colors_of_transparent_pixels_do_not_bleed(run: Run, tmp_path: Path) -> None:
     image = Image.new("RGBA", (128, 128), (0, 255, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 63, 128))
     run(saved(image, tmp_path / "in.png"), {**SMALL, "width": 16})
@@ -161,7 +161,7 @@ def test_colours_under_transparent_pixels_do_not_bleed(run: Run, tmp_path: Path)
 
 
 @pytest.mark.parametrize("into", FORMATS)
-def test_no_metadata_is_left(run: Run, tmp_path: Path, quadrants: Image.Image, into: str) -> None:
+def test_outputs_contain_no_metadata(run: Run, tmp_path: Path, quadrants: Image.Image, into: str) -> None:
     exif = Image.Exif()
     exif[0x010F] = "SECRET-CAMERA"
     exif.get_ifd(0x8825)[1] = "N"
@@ -181,7 +181,7 @@ def test_no_metadata_is_left(run: Run, tmp_path: Path, quadrants: Image.Image, i
 @pytest.mark.parametrize(
     "head", [b"", b"hello, this is text\n" * 50, b"GIF89a" + bytes(40), b"<svg xmlns='x'/>", b"%PDF-1.7"]
 )
-def test_what_is_no_supported_picture_is_told_as_such(run: Run, tmp_path: Path, head: bytes) -> None:
+def test_an_unsupported_file_is_rejected_as_unsupported_format(run: Run, tmp_path: Path, head: bytes) -> None:
     source = tmp_path / "in.jpg"
     source.write_bytes(head)
     with pytest.raises(UnsupportedFormatError):
@@ -197,9 +197,9 @@ def test_a_heic_photo_is_unsupported_not_damaged(run: Run, tmp_path: Path) -> No
 
 DAMAGING_STEPS = [
     pytest.param([SMALL], id="streamed"),
-    pytest.param([SMALL, {**SMALL, "id": "other"}], id="held"),
-    pytest.param([{**SMALL, "height": 10, "fit": "cover", "gravity": "north"}], id="cut"),
-    pytest.param([{"id": "m", "action": "watermark", "watermark": {"text": "x"}}], id="drawn on"),
+    pytest.param([SMALL, {**SMALL, "id": "other"}], id="in memory"),
+    pytest.param([{**SMALL, "height": 10, "fit": "cover", "gravity": "north"}], id="cropped"),
+    pytest.param([{"id": "m", "action": "watermark", "watermark": {"text": "x"}}], id="watermarked"),
 ]
 
 
@@ -217,8 +217,8 @@ def test_a_truncated_picture_is_undecodable(
     assert str(tmp_path) not in raised.value.detail
 
 
-def test_too_many_pixels_are_refused_before_any_is_decoded(run: Run, tmp_path: Path) -> None:
-    """The file ends after its head: decoding would say that it is damaged."""
+def test_too_many_pixels_are_rejected_before_decoding(run: Run, tmp_path: Path) -> None:
+    """The file ends after its header: decoding would report damage."""
     source = saved(Image.new("RGB", (4000, 3000)), tmp_path / "in.png")
     source.write_bytes(source.read_bytes()[:200])
     with pytest.raises(TooManyPixelsError, match=r"4000 × 3000"):
@@ -227,7 +227,7 @@ def test_too_many_pixels_are_refused_before_any_is_decoded(run: Run, tmp_path: P
         run(source, SMALL, source_pixels=12_000_000)
 
 
-def test_the_limit_counts_every_frame_and_the_first_is_used(run: Run, tmp_path: Path) -> None:
+def test_the_pixel_limit_counts_all_frames_and_the_first_frame_is_used(run: Run, tmp_path: Path) -> None:
     frames = [four_colors(120, 80), *(Image.new("RGB", (120, 80), (9 * i, 0, 0)) for i in range(4))]
     source = saved(frames[0], tmp_path / "in.webp", save_all=True, append_images=frames[1:], lossless=True)
     with pytest.raises(TooManyPixelsError, match="5 frames"):
@@ -236,7 +236,7 @@ def test_the_limit_counts_every_frame_and_the_first_is_used(run: Run, tmp_path: 
     assert upright(Image.open(tmp_path / "small.png"))
 
 
-def test_no_other_decoder_of_libvips_can_be_reached(tmp_path: Path) -> None:
+def test_all_other_decoders_of_libvips_are_disabled(tmp_path: Path) -> None:
     for name, format_ in [("a.gif", "GIF"), ("a.tif", "TIFF"), ("a.ppm", "PPM")]:
         Image.new("RGB", (8, 8)).save(tmp_path / name, format=format_)
         with pytest.raises(pyvips.Error):
@@ -247,7 +247,7 @@ def test_no_other_decoder_of_libvips_can_be_reached(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "mapped"),
     [
         (pyvips.Error("unable to call", "VipsImage: out of memory -- size == 286MB"), OutOfMemoryError),
         (MemoryError(), OutOfMemoryError),
@@ -255,18 +255,18 @@ def test_no_other_decoder_of_libvips_can_be_reached(tmp_path: Path) -> None:
         (pyvips.Error("unable to call", "text: no text to render"), StepFailedError),
     ],
 )
-def test_errors_of_libvips_are_told_as_ours(error: Exception, told: type[JobError]) -> None:
-    with pytest.raises(told) as raised, applying("a", lambda: None):
+def test_libvips_errors_are_mapped_to_job_errors(error: Exception, mapped: type[JobError]) -> None:
+    with pytest.raises(mapped) as raised, map_step_errors("a", lambda: None):
         raise error
     assert raised.value.step_id == "a"
 
 
-def test_a_full_disk_is_not_the_pictures_fault(run: Run, tmp_path: Path, quadrants: Image.Image) -> None:
+def test_a_full_disk_is_not_reported_as_a_fault_of_the_source(run: Run, tmp_path: Path, quadrants: Image.Image) -> None:
     (tmp_path / "small.png").symlink_to("/dev/full")
     with pytest.raises(TransformCrashedError):
         run(saved(quadrants, tmp_path / "in.jpg"), SMALL)
 
 
-def test_quadrants_differ_enough_to_tell_orientations_apart() -> None:
+def test_quadrant_colors_distinguish_orientations() -> None:
     colors = list(QUADRANTS.values())
     assert not any(near(a, b, 40) for i, a in enumerate(colors) for b in colors[i + 1 :])

@@ -1,5 +1,5 @@
-"""Texts over pictures: seen on any ground, in any script, where they should be, within bounds."""
-# ruff: noqa: RUF001 - letters of other scripts are the point
+"""Watermarks: visible on any background, in any script, at the right position, within bounds."""
+# ruff: noqa: RUF001 - characters of other scripts are tested
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pixelflow.dataplane.imaging.runtime import FONTS
 
 Drawn = tuple[Image.Image, Image.Image]
 Draw = Callable[..., Drawn]
-GROUNDS = {
+BACKGROUNDS = {
     "white": Image.new("RGB", (300, 200), "white"),
     "black": Image.new("RGB", (300, 200), "black"),
     "gray": Image.new("RGB", (300, 200), (128, 128, 128)),
@@ -31,53 +31,53 @@ GROUNDS = {
 
 @pytest.fixture
 def draw(run: Run, tmp_path: Path) -> Draw:
-    """``draw(ground, **watermark)``: the ground and what came out."""
+    """``draw(background, **watermark)`` returns the background and the output."""
 
-    def go(ground: Image.Image, **fields: object) -> Drawn:
-        ground.save(tmp_path / "ground.png")
+    def apply(background: Image.Image, **fields: object) -> Drawn:
+        background.save(tmp_path / "background.png")
         step = {"id": "a", "action": "watermark", "format": "png", "watermark": {"text": "© Acme", **fields}}
-        run(tmp_path / "ground.png", step)
+        run(tmp_path / "background.png", step)
         with Image.open(tmp_path / "a.png") as image:
             image.load()
-            return ground, image
+            return background, image
 
-    return go
+    return apply
 
 
 def changed(pair: Drawn) -> tuple[int, int, int, int]:
-    """The box of all that the watermark touched, by more than 8 in any channel."""
+    """The bounding box of all pixels that changed by more than 8 in any channel."""
     box = ImageChops.difference(*pair).point(lambda value: 255 if value > 8 else 0).getbbox(alpha_only=False)
     assert box is not None, "nothing was drawn"
     return box
 
 
 def contrast(pair: Drawn) -> int:
-    """The largest change of brightness."""
+    """The largest change in brightness."""
     _, high = ImageChops.difference(*(image.convert("L") for image in pair)).getextrema()
     assert isinstance(high, int)
     return high
 
 
 @pytest.mark.parametrize("color", ["#ffffff", "#000000", "#ff0000"])
-@pytest.mark.parametrize("ground", ["white", "black", "gray", "noise"])
-def test_a_text_of_any_colour_is_seen_on_any_ground(draw: Draw, ground: str, color: str) -> None:
-    assert contrast(draw(GROUNDS[ground], size=30, color=color)) > 60
+@pytest.mark.parametrize("background", ["white", "black", "gray", "noise"])
+def test_a_text_of_any_color_is_visible_on_any_background(draw: Draw, background: str, color: str) -> None:
+    assert contrast(draw(BACKGROUNDS[background], size=30, color=color)) > 60
 
 
-def test_a_text_is_seen_on_a_transparent_ground(draw: Draw) -> None:
-    _, image = draw(GROUNDS["transparent"], size=30)
+def test_a_text_is_visible_on_a_transparent_background(draw: Draw) -> None:
+    _, image = draw(BACKGROUNDS["transparent"], size=30)
     assert image.mode == "RGBA"
     assert image.getchannel("A").getextrema() == pytest.approx((0, 255 * 0.65), abs=15)
 
 
-def test_more_opacity_is_seen_more(draw: Draw) -> None:
+def test_contrast_grows_with_opacity(draw: Draw) -> None:
     faint, default, full = (
-        contrast(draw(GROUNDS["black"], size=40, **o)) for o in ({"opacity": 0.2}, {}, {"opacity": 1})
+        contrast(draw(BACKGROUNDS["black"], size=40, **o)) for o in ({"opacity": 0.2}, {}, {"opacity": 1})
     )
     assert faint == pytest.approx(51, abs=4)
     assert default == pytest.approx(255 * 0.65, abs=4)
     assert full > 250
-    assert contrast(draw(GROUNDS["black"], size=40, color="#ffffff80", opacity=1)) == pytest.approx(128, abs=4)
+    assert contrast(draw(BACKGROUNDS["black"], size=40, color="#ffffff80", opacity=1)) == pytest.approx(128, abs=4)
 
 
 SCRIPTS = {
@@ -116,8 +116,8 @@ def ink(text: str, font: str = "Noto Sans 32") -> pyvips.Image:
 
 
 @pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS.keys())
-def test_every_script_has_letters_and_not_boxes(text: str) -> None:
-    """A letter that no font has is drawn as a box as Pango draws it: all of one size, whichever the letter."""
+def test_every_script_has_glyphs(text: str) -> None:
+    """Pango draws a character that no font covers as a box, and all boxes have the same size."""
     unassigned = ink("\u0378")
     for character in text:
         if character.isspace() or unicodedata.category(character).startswith("M"):
@@ -126,20 +126,20 @@ def test_every_script_has_letters_and_not_boxes(text: str) -> None:
         assert (glyph.width, glyph.height) != (unassigned.width, unassigned.height)
 
 
-def test_an_unassigned_letter_is_drawn_as_a_box() -> None:
-    """What the test above compares with is indeed what a missing letter looks like."""
+def test_an_unassigned_character_is_drawn_as_a_box() -> None:
+    """Confirms the reference of the test above."""
     one, other = ink("\u0378"), ink("\u0379")
     assert (one.width, one.height) == (other.width, other.height)
-    assert abs(one - other).max() > 0  # each with its own code point written in it
+    assert abs(one - other).max() > 0  # each box shows its code point
 
 
 def test_arabic_letters_are_joined() -> None:
-    """Shaped as a word it is narrower than its letters standing alone."""
+    """A shaped word is narrower than its isolated letters."""
     assert ink("سلام").width < ink("س\u200cل\u200cا\u200cم").width
 
 
 @pytest.mark.parametrize("font", ["Noto Sans", "Noto Serif", "Noto Sans Mono", "Noto Sans Devanagari"])
-def test_bold_is_bolder_even_where_no_bold_cut_is_carried(font: str) -> None:
+def test_bold_is_bolder_even_without_a_bundled_bold_font(font: str) -> None:
     text = "नमस्ते" if "Deva" in font else "Illness"
     assert ink(text, f"{font} Bold 32").avg() > 1.05 * ink(text, f"{font} 32").avg()
 
@@ -149,12 +149,12 @@ def test_the_three_families_differ() -> None:
     assert len({word.width for word in words.values()}) == 3
 
 
-def test_only_carried_fonts_are_seen() -> None:
-    """A family that the machine may well have falls back to ours."""
+def test_only_bundled_fonts_are_used() -> None:
+    """A family that the machine may have installed falls back to a bundled one."""
     assert ink("Hello", "DejaVu Serif 32").width == ink("Hello", "No Such Font 32").width
 
 
-def test_a_process_with_an_empty_environment_is_prepared_without_a_word_or_a_trace(tmp_path: Path) -> None:
+def test_setup_with_an_empty_environment_prints_nothing_and_leaves_no_file(tmp_path: Path) -> None:
     code = (
         "from pixelflow.dataplane.imaging import prepare; import pyvips; prepare();"
         "print(pyvips.Image.text('日本', font='Noto Sans 32', dpi=72).width)"
@@ -167,7 +167,7 @@ def test_a_process_with_an_empty_environment_is_prepared_without_a_word_or_a_tra
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_font_comes_with_its_licence() -> None:
+def test_every_font_has_a_license() -> None:
     readme = (FONTS / "README.md").read_text()
     assert {"OFL-1.1.txt", "Apache-2.0.txt"} <= {path.name for path in FONTS.iterdir()}
     assert sum(path.stat().st_size for path in FONTS.glob("*.ttf")) < 12_500_000
@@ -175,11 +175,11 @@ def test_every_font_comes_with_its_licence() -> None:
     assert all(family in readme or family.startswith(("NotoSans", "NotoSerif")) for family in families)
 
 
-def test_markup_is_only_text(draw: Draw) -> None:
-    plain = changed(draw(GROUNDS["white"], text="<b>a & b</b>", size=20))
-    shorter = changed(draw(GROUNDS["white"], text="a & b", size=20))
+def test_markup_is_drawn_as_plain_text(draw: Draw) -> None:
+    plain = changed(draw(BACKGROUNDS["white"], text="<b>a & b</b>", size=20))
+    shorter = changed(draw(BACKGROUNDS["white"], text="a & b", size=20))
     assert plain[2] - plain[0] > 1.8 * (shorter[2] - shorter[0])
-    draw(GROUNDS["white"], text="<span size='999999'>&#x41; <unclosed", size=20)
+    draw(BACKGROUNDS["white"], text="<span size='999999'>&#x41; <unclosed", size=20)
 
 
 PLACES = [
@@ -194,26 +194,26 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("gravity", "across", "down"), PLACES)
-def test_gravity_and_margin_place_the_text(draw: Draw, gravity: str, across: str, down: str) -> None:
-    left, top, right, bottom = changed(draw(GROUNDS["white"], gravity=gravity, margin=10, size=20))
+def test_gravity_and_margin_position_the_text(draw: Draw, gravity: str, across: str, down: str) -> None:
+    left, top, right, bottom = changed(draw(BACKGROUNDS["white"], gravity=gravity, margin=10, size=20))
     found_across = {"left": left - 10, "right": 290 - right, "middle": (left + right - 300) / 2}[across]
     found_down = {"top": top - 10, "bottom": 190 - bottom, "center": (top + bottom - 200) / 2}[down]
     assert -1 <= found_across <= 4
     assert -1 <= found_down <= 4
 
 
-def test_a_watermark_stands_southeast_unless_told_otherwise(draw: Draw) -> None:
-    left, top, right, bottom = changed(draw(GROUNDS["white"]))
+def test_the_default_position_is_southeast(draw: Draw) -> None:
+    left, top, right, bottom = changed(draw(BACKGROUNDS["white"]))
     assert left > 150
     assert top > 100
     assert right < 300
     assert bottom < 200
 
 
-def test_size_is_pixels_or_a_share_of_the_shorter_side(draw: Draw) -> None:
+def test_size_is_pixels_or_a_percentage_of_the_shorter_side(draw: Draw) -> None:
     heights = {}
     for size in (20, "10%", "20%"):
-        _, top, _, bottom = changed(draw(GROUNDS["white"], size=size))
+        _, top, _, bottom = changed(draw(BACKGROUNDS["white"], size=size))
         heights[size] = bottom - top
     assert heights["10%"] == heights[20]
     assert heights["20%"] == pytest.approx(2 * heights[20], rel=0.15)
@@ -222,26 +222,26 @@ def test_size_is_pixels_or_a_share_of_the_shorter_side(draw: Draw) -> None:
 @pytest.mark.parametrize(
     "fields", [{"text": "much too long " * 10, "size": 60}, {"size": 16_000}, {"size": "100%", "rotation": 45}]
 )
-def test_a_text_too_large_is_made_smaller_until_it_fits(draw: Draw, fields: dict[str, Any]) -> None:
-    left, top, right, bottom = changed(draw(GROUNDS["white"], margin=5, opacity=1, **fields))
+def test_a_text_that_is_too_large_is_reduced_to_fit(draw: Draw, fields: dict[str, Any]) -> None:
+    left, top, right, bottom = changed(draw(BACKGROUNDS["white"], margin=5, opacity=1, **fields))
     assert left >= 4
     assert top >= 4
     assert right <= 296
     assert bottom <= 196
-    assert right - left > 250 or bottom - top > 150  # and no smaller than it must be
+    assert right - left > 250 or bottom - top > 150  # and not smaller than necessary
 
 
-def test_a_rotated_text_is_turned_clockwise(draw: Draw) -> None:
-    left, top, right, bottom = changed(draw(GROUNDS["white"], rotation=90, gravity="center", size=24))
+def test_rotation_is_clockwise(draw: Draw) -> None:
+    left, top, right, bottom = changed(draw(BACKGROUNDS["white"], rotation=90, gravity="center", size=24))
     assert bottom - top > 2 * (right - left)
-    _, image = draw(GROUNDS["white"], text=".        ■", rotation=90, gravity="center", size=24, opacity=1)
+    _, image = draw(BACKGROUNDS["white"], text=".        ■", rotation=90, gravity="center", size=24, opacity=1)
     dark = ImageChops.invert(image.convert("L"))
     upper, lower = (sum(dark.crop(half).histogram()[40:]) for half in ((0, 0, 300, 100), (0, 100, 300, 200)))
-    assert lower > upper  # what was right is now below
+    assert lower > upper  # the right end is now at the bottom
 
 
 def test_tiles_reach_every_corner_and_leave_gaps(draw: Draw) -> None:
-    pair = draw(GROUNDS["gray"], tile=True, size=16, margin=10)
+    pair = draw(BACKGROUNDS["gray"], tile=True, size=16, margin=10)
     difference = ImageChops.difference(*(image.convert("L") for image in pair))
     for left in (0, 225):
         for top in (0, 150):
@@ -252,12 +252,12 @@ def test_tiles_reach_every_corner_and_leave_gaps(draw: Draw) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 3), (2, 4000)])
 @pytest.mark.parametrize("fields", [{}, {"tile": True}, {"rotation": 33}, {"margin": 16_000}, {"margin": "100%"}])
-def test_a_tiny_picture_takes_a_watermark(draw: Draw, size: tuple[int, int], fields: dict[str, Any]) -> None:
+def test_a_tiny_picture_can_have_a_watermark(draw: Draw, size: tuple[int, int], fields: dict[str, Any]) -> None:
     _, image = draw(Image.new("RGB", size, "white"), **fields)
     assert image.size == size
 
 
-HARSH = [
+EXPENSIVE = [
     {"text": "W" * 256, "size": 16_000},
     {"text": "\n".join("W" * 128), "size": 16_000},
     {"text": ".", "size": 1, "margin": 0, "tile": True},
@@ -269,7 +269,7 @@ HARSH = [
 
 
 @pytest.mark.parametrize("size", [(2000, 1500), (10, 10)])
-@pytest.mark.parametrize("fields", HARSH)
+@pytest.mark.parametrize("fields", EXPENSIVE)
 def test_no_text_costs_more_than_a_few_seconds(
     run: Run, tmp_path: Path, size: tuple[int, int], fields: dict[str, Any]
 ) -> None:

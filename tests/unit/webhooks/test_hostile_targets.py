@@ -1,4 +1,4 @@
-"""No webhook URL that a stranger may write, and no answer of their name servers, leads to what is not public."""
+"""No URL and no DNS answer makes PixelFlow connect to an address that is not public."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixelflow.adapters.outbound_http.addresses import Address, is_public
 from pixelflow.contracts.errors import TargetRefusedError, TargetUnreachableError
 
 HOSTILE_URLS = [
-    # loopback, however it is spelt
+    # loopback, in all notations
     "https://127.0.0.1/",
     "https://127.8.9.10:8443/",
     "https://127.1/",
@@ -67,14 +67,14 @@ HOSTILE_URLS = [
     "https://[64:ff9b::10.0.0.1]/",
     "https://[64:ff9b::a9fe:a9fe]/",
     "https://[64:ff9b:1::1]/",
-    # nobody's
+    # unassigned
     "https://224.0.0.1/",
     "https://255.255.255.255/",
     "https://240.0.0.1/",
     "https://192.0.2.1/",
     "https://[ff02::1]/",
     "https://[2001:db8::1]/",
-    # not what they seem
+    # misleading
     "https://client.example@127.0.0.1/",
     "https://user:password@client.example/",
     "https://client.example\\@127.0.0.1/",
@@ -127,7 +127,7 @@ HOSTILE_ANSWERS = [
 
 
 class Names:
-    """A resolver whose answers are given, one after the other."""
+    """A resolver with given answers, one after the other."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
@@ -148,7 +148,7 @@ async def call(url: str, names: Names, rule: OutboundRule | None = None) -> None
 
 
 @pytest.mark.parametrize("url", HOSTILE_URLS)
-async def test_a_hostile_url_is_refused_before_any_name_is_asked_for(url: str) -> None:
+async def test_a_hostile_url_is_refused_before_any_dns_lookup(url: str) -> None:
     names = Names(["93.184.215.14"])
     with pytest.raises(TargetRefusedError):
         await call(url, names)
@@ -156,30 +156,30 @@ async def test_a_hostile_url_is_refused_before_any_name_is_asked_for(url: str) -
 
 
 @pytest.mark.parametrize("url", [url for url in HOSTILE_URLS if url.startswith("https:")])
-async def test_a_hostile_url_is_no_better_over_http_where_http_is_allowed(url: str) -> None:
+async def test_a_hostile_url_is_refused_over_http_too(url: str) -> None:
     with pytest.raises(TargetRefusedError):
-        OutboundRule(allow_http=True).judge(url.replace("https:", "http:", 1))
+        OutboundRule(allow_http=True).check(url.replace("https:", "http:", 1))
 
 
 @pytest.mark.parametrize("answer", HOSTILE_ANSWERS)
-async def test_a_name_that_leads_to_what_is_not_public_is_refused(answer: list[str]) -> None:
+async def test_a_host_with_an_address_that_is_not_public_is_refused(answer: list[str]) -> None:
     with pytest.raises(TargetRefusedError) as refused:
         await call("https://client.example/", Names(answer))
-    assert not any(address in str(refused.value) for address in answer), "tells a stranger what a name leads to"
+    assert not any(address in str(refused.value) for address in answer), "the error reveals internal addresses"
 
 
-async def test_a_name_that_changes_its_mind_is_judged_by_what_is_connected_to() -> None:
-    """Rebinding: a public answer at first, an inner one when it counts."""
+async def test_dns_rebinding_has_no_effect() -> None:
+    """A public address at the check, an internal one at the connection."""
     names = Names(["93.184.215.14"], ["127.0.0.1"])
     rule = OutboundRule()
-    rule.judge("https://client.example/")
+    rule.check("https://client.example/")
     await names("client.example")
     with pytest.raises(TargetRefusedError):
         await call("https://client.example/", names, rule)
     assert len(names.asked) == 2
 
 
-async def test_a_name_without_an_address_is_unreachable() -> None:
+async def test_a_host_without_an_address_is_unreachable() -> None:
     with pytest.raises(TargetUnreachableError):
         await call("https://client.example/", Names([]))
 
@@ -199,7 +199,7 @@ async def test_a_name_without_an_address_is_unreachable() -> None:
     ],
 )
 def test_a_public_url_is_accepted(url: str) -> None:
-    OutboundRule().judge(url)
+    OutboundRule().check(url)
 
 
 @pytest.mark.parametrize(
@@ -211,17 +211,17 @@ def test_a_public_url_is_accepted(url: str) -> None:
         ("fd00::/8", "https://[fd00::7]/"),
     ],
 )
-def test_an_operators_network_is_accepted(network: str, url: str) -> None:
-    OutboundRule(networks=(ip_network(network),)).judge(url)
+def test_an_allowed_network_is_accepted(network: str, url: str) -> None:
+    OutboundRule(networks=(ip_network(network),)).check(url)
 
 
 @pytest.mark.parametrize("url", ["https://10.21.0.1/", "https://[::ffff:10.20.0.1]/", "https://0x0a140001/"])
-def test_beside_an_operators_network_nothing_more_is_accepted(url: str) -> None:
+def test_addresses_outside_an_allowed_network_are_refused(url: str) -> None:
     with pytest.raises(TargetRefusedError):
-        OutboundRule(networks=(ip_network("10.20.0.0/16"),)).judge(url)
+        OutboundRule(networks=(ip_network("10.20.0.0/16"),)).check(url)
 
 
-def test_a_name_that_leads_into_an_operators_network_is_used_there_alone() -> None:
+def test_of_a_host_in_an_allowed_network_only_those_addresses_are_used() -> None:
     rule = OutboundRule(networks=(ip_network("10.20.0.0/16"),))
     answer = [ip_address(address) for address in ("169.254.169.254", "10.20.0.1", "93.184.215.14")]
     assert rule.usable(answer) == [ip_address("10.20.0.1")]

@@ -1,4 +1,4 @@
-"""When an event is tried again."""
+"""The retry schedule of webhooks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def answer(status: int, **headers: str) -> HttpResponse:
     return HttpResponse(status=status, headers=named, content=b"", truncated=False)
 
 
-def seconds_after(result: HttpResponse | TargetError, *, tries: int = 1, jitter: float = 0.5) -> float:
-    verdict = decide(result, tries=tries, now=NOW, jitter=jitter)
-    assert verdict.outcome == "retried"
-    assert verdict.delay is not None
-    return verdict.delay.total_seconds()
+def seconds_after(result: HttpResponse | TargetError, *, attempts: int = 1, jitter: float = 0.5) -> float:
+    decision = decide(result, attempts=attempts, now=NOW, jitter=jitter)
+    assert decision.outcome == "retried"
+    assert decision.delay is not None
+    return decision.delay.total_seconds()
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-@pytest.mark.parametrize("tries", [1, 8])
-def test_any_2xx_is_a_delivery(status: int, tries: int) -> None:
-    assert decide(answer(status), tries=tries, now=NOW, jitter=0.5).outcome == "delivered"
+@pytest.mark.parametrize("attempts", [1, 8])
+def test_any_2xx_is_delivered(status: int, attempts: int) -> None:
+    assert decide(answer(status), attempts=attempts, now=NOW, jitter=0.5).outcome == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -45,22 +45,22 @@ def test_any_2xx_is_a_delivery(status: int, tries: int) -> None:
         TargetUnreachableError("x"),
     ],
 )
-def test_anything_else_is_tried_again_as_documented_and_then_no_more(result: HttpResponse | TargetError) -> None:
-    delays = [seconds_after(result, tries=tries) for tries in range(1, 8)]
+def test_any_other_result_is_retried_by_the_schedule_until_exhausted(result: HttpResponse | TargetError) -> None:
+    delays = [seconds_after(result, attempts=attempts) for attempts in range(1, 8)]
     assert delays == [5, 30, 120, 600, 3600, 21_600, 86_400]
-    assert decide(result, tries=8, now=NOW, jitter=0.5).outcome == "exhausted"
+    assert decide(result, attempts=8, now=NOW, jitter=0.5).outcome == "exhausted"
 
 
 @pytest.mark.parametrize("result", [answer(410), TargetRefusedError("x")])
-def test_gone_and_not_allowed_are_the_end(result: HttpResponse | TargetError) -> None:
-    assert decide(result, tries=1, now=NOW, jitter=0.5).outcome == "refused"
+def test_410_and_a_refused_target_are_not_retried(result: HttpResponse | TargetError) -> None:
+    assert decide(result, attempts=1, now=NOW, jitter=0.5).outcome == "refused"
 
 
-@pytest.mark.parametrize("tries", range(1, 8))
-def test_chance_moves_a_delay_by_a_tenth_at_most(tries: int) -> None:
-    delay = DELAYS[tries - 1]
-    assert seconds_after(answer(500), tries=tries, jitter=0) == pytest.approx(delay * (1 - JITTER))
-    assert seconds_after(answer(500), tries=tries, jitter=1) == pytest.approx(delay * (1 + JITTER))
+@pytest.mark.parametrize("attempts", range(1, 8))
+def test_jitter_varies_a_delay_by_at_most_ten_percent(attempts: int) -> None:
+    delay = DELAYS[attempts - 1]
+    assert seconds_after(answer(500), attempts=attempts, jitter=0) == pytest.approx(delay * (1 - JITTER))
+    assert seconds_after(answer(500), attempts=attempts, jitter=1) == pytest.approx(delay * (1 + JITTER))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_chance_moves_a_delay_by_a_tenth_at_most(tries: int) -> None:
         ("-5", 5),
         ("soon", 5),
         ("", 5),
-        ("١٢٠", 5),  # digits, but none of HTTP's
+        ("١٢٠", 5),  # Unicode digits, not ASCII
         ("1" * 5000, 86_400),
         (format_datetime(NOW + timedelta(minutes=10), usegmt=True), 600),
         (format_datetime(NOW - timedelta(minutes=10), usegmt=True), 5),
@@ -86,5 +86,5 @@ def test_chance_moves_a_delay_by_a_tenth_at_most(tries: int) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [503, 429, 302])
-def test_retry_after_is_obeyed_up_to_a_day_and_never_hastens(status: int, asked: str, seconds: float) -> None:
+def test_retry_after_delays_up_to_a_day_and_never_shortens(status: int, asked: str, seconds: float) -> None:
     assert seconds_after(answer(status, retry_after=asked)) == seconds

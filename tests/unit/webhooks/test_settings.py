@@ -1,4 +1,4 @@
-"""What an operator can set about webhooks."""
+"""Settings of webhooks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RES_OPTIONS")
 
 
-def test_nothing_is_allowed_unless_somebody_says_so() -> None:
+def test_private_networks_and_http_are_refused_by_default() -> None:
     settings = load()
     assert (settings.webhook_allow_cidrs, settings.webhook_allow_http) == ((), False)
 
@@ -43,31 +43,31 @@ def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, spelt
 
 
 @pytest.mark.parametrize("spelt", ["127.0.0.0/33", "localhost", "10.0.0.1/8", "10.0.0.0/8;11.0.0.0/8"])
-def test_what_is_no_network_stops_the_process(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
+def test_an_invalid_network_is_refused(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
     monkeypatch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", spelt)
     with pytest.raises(SettingsError, match="PIXELFLOW_WEBHOOK_ALLOW_CIDRS"):
         load()
 
 
 @pytest.mark.parametrize("padding", ["", "="])
-def test_a_key_has_32_bytes_padded_or_not(monkeypatch: pytest.MonkeyPatch, padding: str) -> None:
+def test_a_key_has_32_bytes_with_or_without_padding(monkeypatch: pytest.MonkeyPatch, padding: str) -> None:
     monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", KEY + padding)
     assert load().require_secrets_key() == bytes(range(32))
 
 
 @pytest.mark.parametrize("key", ["", "short", KEY[:-2], KEY + "AA", KEY.replace("A", "*"), "ключ" * 11])
-def test_any_other_key_stops_the_process_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_any_other_key_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", key)
     with pytest.raises(SettingsError, match="PIXELFLOW_SECRETS_KEY") as refused:
         load()
     assert not key or key not in str(refused.value)
 
 
-def test_a_missing_key_stops_the_process_that_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_needs_the_key_does_not_start_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")
     settings = load()
     for run in (api_main.run, controller.run):
-        with pytest.raises(SettingsError, match=r"PIXELFLOW_SECRETS_KEY is not set\. It is: The key that"):
+        with pytest.raises(SettingsError, match=r"PIXELFLOW_SECRETS_KEY is not set\. Description: Key that encrypts"):
             run(settings)
 
 
@@ -78,7 +78,7 @@ def test_a_key_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("set_before", "holds"), [({}, "timeout:1 attempts:2"), ({"RES_OPTIONS": "timeout:3 rotate"}, "timeout:3 rotate")]
 )
-def test_a_controller_bounds_its_look_ups_before_it_does_anything_else(
+def test_a_controller_limits_dns_lookups_first(
     monkeypatch: pytest.MonkeyPatch, set_before: dict[str, str], holds: str
 ) -> None:
     monkeypatch.delenv("PIXELFLOW_SECRETS_KEY")

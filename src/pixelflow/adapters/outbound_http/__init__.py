@@ -1,8 +1,8 @@
-"""Calls to servers that somebody else named: webhooks, an issuer's keys. The only way out of the service.
+"""HTTP requests to URLs that users or operators configure: webhooks, a token issuer's keys.
 
-A URL is judged before anything is done with it (``target``), what its name leads to is judged when it is connected to
-(``network``), and that very address is connected to: a name that changes its mind in between changes nothing. Never
-follows a redirect, keeps a cookie or uses a proxy.
+Protects against server-side request forgery: the URL is checked first (``rule``), then every address that its host
+resolves to (``network``), and the connection goes to a checked address, so that DNS rebinding has no effect. All
+outbound requests to such URLs must go through this package. Never follows redirects, keeps cookies or uses a proxy.
 """
 
 from pixelflow.adapters.outbound_http.client import HttpResponse, OutboundHttp

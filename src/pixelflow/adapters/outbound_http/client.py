@@ -1,4 +1,4 @@
-"""One request, one answer, within one time limit. Connections are not kept: the next call is judged anew."""
+"""Sends one request within one time limit. Connections are not reused, so that every request is checked again."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from types import MappingProxyType
 import certifi
 import httpcore
 
-from pixelflow.adapters.outbound_http.network import JudgedNetwork, Resolve, SystemResolver
+from pixelflow.adapters.outbound_http.network import CheckedNetwork, Resolve, SystemResolver
 from pixelflow.adapters.outbound_http.rule import OutboundRule, Target
 from pixelflow.contracts.errors import TargetTimeoutError, TargetUnreachableError
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """What a server said. Any status is an answer."""
+    """A response with any status."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    """By names in lower case; of a header that comes twice, the last."""
+    """By lower-case name; of repeated headers, the last."""
     content: bytes = field(repr=False)
-    """Its beginning, if there was more than asked for."""
+    """At most ``max_bytes``; see ``truncated``."""
     truncated: bool
 
 
 class OutboundHttp:
-    """Calls what the rule allows.
+    """Sends requests that a rule allows.
 
     Args:
-        rule: what may be called.
-        resolve: the addresses of a name; left out: the system's resolver.
-        tls: left out: certificates must be vouched for by the system's or certifi's authorities.
+        rule: the URLs and addresses that are allowed.
+        resolve: resolves a host name; default: the system's resolver.
+        tls: default: trusts the system's and certifi's certificate authorities.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class OutboundHttp:
     ) -> None:
         self._rule = rule
         self._system = SystemResolver()
-        self._network = JudgedNetwork(rule, resolve or self._system)
-        self._tls = tls or _trusted()
+        self._network = CheckedNetwork(rule, resolve or self._system)
+        self._tls = tls or _default_tls()
 
     async def request(
         self,
@@ -53,27 +53,27 @@ class OutboundHttp:
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
-        timeout: float,  # noqa: ASYNC109  # the whole exchange's, which is this function's business
+        timeout: float,  # noqa: ASYNC109  # of the whole exchange, which this function enforces
         max_bytes: int,
     ) -> HttpResponse:
-        """Send a request and read the beginning of its answer.
+        """Send a request and read the beginning of the response.
 
         Args:
             method: such as ``POST``.
-            url: judged here; who has judged it before need not be trusted.
-            headers: beside ``Host`` and ``Content-Length``.
+            url: checked here, even if the caller checked it before.
+            headers: in addition to ``Host`` and ``Content-Length``.
             content: the body.
-            timeout: seconds for everything: name, connection, request and answer.
-            max_bytes: of the answer's body that are read.
+            timeout: seconds for name resolution, connection, request and response together.
+            max_bytes: how many bytes of the response body to read.
 
         Raises:
-            TargetRefusedError: it must not be called; nothing was sent.
-            TargetTimeoutError: it took too long.
-            TargetUnreachableError: there was no answer.
-            DependencyError: nobody was free to resolve its name; nothing was sent.
+            TargetRefusedError: the URL or an address is not allowed; nothing was sent.
+            TargetTimeoutError: the timeout passed.
+            TargetUnreachableError: there was no response.
+            DependencyError: no resolver thread was free; nothing was sent.
         """
-        target = self._rule.judge(url)
-        with _mapped():
+        target = self._rule.check(url)
+        with _mapped_errors():
             async with asyncio.timeout(timeout):
                 return await self._exchange(method, target, dict(headers), content, max_bytes)
 
@@ -82,22 +82,24 @@ class OutboundHttp:
     ) -> HttpResponse:
         origin = httpcore.Origin(target.scheme.encode(), target.host.encode(), target.port)
         url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target.path.encode())
-        own = {"Host": target.authority, "Connection": "close", "Accept-Encoding": "identity"}
+        fixed = {"Host": target.authority, "Connection": "close", "Accept-Encoding": "identity"}
         connection = httpcore.AsyncHTTPConnection(origin, ssl_context=self._tls, network_backend=self._network)
         try:
-            async with connection.stream(method, url, headers=[*(own | headers).items()], content=content) as response:
-                body, truncated = await _beginning(response, max_bytes)
+            async with connection.stream(
+                method, url, headers=[*(fixed | headers).items()], content=content
+            ) as response:
+                body, truncated = await _read_up_to(response, max_bytes)
         finally:
             await connection.aclose()
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
         return HttpResponse(status=response.status, headers=names, content=body, truncated=truncated)
 
     def close(self) -> None:
-        """Give up the threads that resolve names."""
+        """Stop the resolver threads."""
         self._system.close()
 
 
-async def _beginning(response: httpcore.Response, max_bytes: int) -> tuple[bytes, bool]:
+async def _read_up_to(response: httpcore.Response, max_bytes: int) -> tuple[bytes, bool]:
     body = bytearray()
     async for chunk in response.aiter_stream():
         body += chunk
@@ -106,16 +108,16 @@ async def _beginning(response: httpcore.Response, max_bytes: int) -> tuple[bytes
     return bytes(body), False
 
 
-def _trusted() -> ssl.SSLContext:
+def _default_tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    # A bare machine or a slim image may have no authorities of its own.
+    # A minimal system or container image may have no certificate authorities.
     context.load_verify_locations(certifi.where())
     return context
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
-    """The one place where errors of httpcore become PixelFlow's."""
+def _mapped_errors() -> Iterator[None]:
+    """Map the errors of httpcore to those of PixelFlow."""
     try:
         yield
     except (TimeoutError, httpcore.TimeoutException) as error:
@@ -123,14 +125,14 @@ def _mapped() -> Iterator[None]:
     except httpcore.ConnectError as error:
         raise TargetUnreachableError(_connect_reason(error)) from error
     except httpcore.RemoteProtocolError as error:
-        raise TargetUnreachableError("The server's answer is not HTTP/1.1") from error
+        raise TargetUnreachableError("The server's response is not valid HTTP/1.1") from error
     except (httpcore.NetworkError, OSError) as error:
-        raise TargetUnreachableError("The connection broke before there was an answer") from error
+        raise TargetUnreachableError("The connection was closed before the response") from error
 
 
 def _connect_reason(error: httpcore.ConnectError) -> str:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return f"The server's certificate can't be trusted: {error.__cause__.verify_message}"
+        return f"The server's certificate is not trusted: {error.__cause__.verify_message}"
     if isinstance(error.__cause__, ssl.SSLError):
-        return "The server does not speak TLS as expected"
-    return "No connection to the server could be made"
+        return "The TLS handshake with the server failed"
+    return "Could not connect to the server"

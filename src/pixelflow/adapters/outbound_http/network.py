@@ -1,4 +1,4 @@
-"""Connections to judged addresses only: names are resolved here, and what was judged is what is connected to."""
+"""Resolves hosts, checks their addresses, and connects to the addresses that were checked."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ from pixelflow.adapters.outbound_http.rule import OutboundRule
 from pixelflow.contracts.errors import DependencyError, TargetUnreachableError
 
 Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[Address]]]
-"""All addresses of a name; raises ``OSError`` if it has none, ``DependencyError`` if it could not be asked for."""
+"""Returns all addresses of a name; raises ``OSError`` if there are none, ``DependencyError`` if it could not start."""
 
-RESOLVERS = 128
-"""Threads: two for each call that a courier has in hand. A name whose servers are silent holds one for as long as the
-system's resolver is patient, which is longer than anybody waits for it."""
+RESOLVER_THREADS = 128
+"""Two for each concurrent delivery of a dispatcher. A lookup whose name servers don't answer blocks a thread until the
+system's resolver times out, which is longer than any caller waits."""
 RESOLVER_OPTIONS = "timeout:1 attempts:2"
-"""For a process's ``RES_OPTIONS`` (resolv.conf(5)): seconds for each try at a name server, and tries. The defaults, 5
-and 2, hold a thread for up to 30 s with three silent servers."""
+"""For a process's ``RES_OPTIONS`` (resolv.conf(5)): seconds of each query to a name server, and number of queries. The
+defaults, 5 and 2, block a thread for up to 30 s if three servers don't answer."""
 RESOLVE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
-"""For each address: the next one has its turn before all the time is gone."""
+"""For each address, so that the next one can be tried within the total timeout."""
 MAX_ADDRESSES = 4
-"""That are tried."""
+"""How many addresses of a host are tried."""
 
 
-LookUp: TypeAlias = Callable[[str], list[Any]]
-"""As ``socket.getaddrinfo`` answers."""
+Lookup: TypeAlias = Callable[[str], list[Any]]
+"""Returns rows like ``socket.getaddrinfo``."""
 
 
-def _look_up(name: str) -> list[Any]:
+def _lookup(name: str) -> list[Any]:
     return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
 
 
 class SystemResolver:
-    """The system's resolver, on threads of its own: silent name servers must not hold up anything else."""
+    """The system's resolver, in its own threads, so that slow name servers delay nothing else."""
 
     def __init__(
-        self, look_up: LookUp = _look_up, *, threads: int = RESOLVERS, patience: float = RESOLVE_SECONDS
+        self, lookup: Lookup = _lookup, *, threads: int = RESOLVER_THREADS, timeout: float = RESOLVE_SECONDS
     ) -> None:
-        self._look_up = look_up
+        self._lookup = lookup
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
-        self._patience = patience
+        self._timeout = timeout
 
     async def __call__(self, name: str) -> Sequence[Address]:
         """See :data:`Resolve`."""
-        looked_up = self._threads.submit(self._look_up, name)
+        future = self._threads.submit(self._lookup, name)
         try:
-            async with asyncio.timeout(self._patience):
-                rows = await asyncio.wrap_future(looked_up)
+            async with asyncio.timeout(self._timeout):
+                rows = await asyncio.wrap_future(future)
         except TimeoutError as error:
-            if looked_up.cancel():  # which succeeds as long as it has not begun
-                raise DependencyError("All threads that resolve names are busy") from error
+            if future.cancel():  # succeeds only if the lookup has not started
+                raise DependencyError("All resolver threads are busy") from error
             raise
         return [ip_address(row[4][0]) for row in rows]
 
     def close(self) -> None:
-        """Wait for nobody; look-ups that have not begun never do."""
+        """Cancel the lookups that have not started; doesn't wait for the others."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class JudgedNetwork(httpcore.AsyncNetworkBackend):
-    """What httpcore connects by."""
+class CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """The network backend of httpcore."""
 
     def __init__(self, rule: OutboundRule, resolve: Resolve) -> None:
         self._rule = rule
@@ -82,13 +82,13 @@ class JudgedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of ``host`` that answers, if all that it leads to may be called.
+        """Connect to the first address of ``host`` that answers, if the rule allows the host's addresses.
 
         Raises:
-            TargetRefusedError: it must not be called.
-            TargetUnreachableError: its name can't be resolved.
-            DependencyError: nobody was free to resolve it.
-            httpcore.ConnectError, httpcore.ConnectTimeout: none of its addresses answers.
+            TargetRefusedError: the addresses are not allowed.
+            TargetUnreachableError: the host can't be resolved.
+            DependencyError: no resolver thread was free.
+            httpcore.ConnectError, httpcore.ConnectTimeout: no address answers.
         """
         addresses = self._rule.usable(await self._addresses(host))[:MAX_ADDRESSES]
         for address in addresses[:-1]:
@@ -106,8 +106,8 @@ class JudgedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None,
     ) -> httpcore.AsyncNetworkStream:
-        patience = min(timeout or CONNECT_SECONDS, CONNECT_SECONDS)
-        return await self._network.connect_tcp(str(address), port, patience, local_address, socket_options)
+        limit = min(timeout or CONNECT_SECONDS, CONNECT_SECONDS)
+        return await self._network.connect_tcp(str(address), port, limit, local_address, socket_options)
 
     async def _addresses(self, host: str) -> Sequence[Address]:
         try:
@@ -117,7 +117,7 @@ class JudgedNetwork(httpcore.AsyncNetworkBackend):
         try:
             found = await self._resolve(host)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-            raise TargetUnreachableError("The name of the host can't be resolved") from error
+            raise TargetUnreachableError("The host name can't be resolved") from error
         if not found:
-            raise TargetUnreachableError("The name of the host has no address")
+            raise TargetUnreachableError("The host name has no address")
         return found

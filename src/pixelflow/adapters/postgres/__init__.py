@@ -1,5 +1,4 @@
-"""All SQL. One module per family of tables; stores never commit, use cases own transactions.
+"""Postgres: connections with a tenant scope, the schema's migrations and their runner.
 
-``attempts`` is synchronous, for the worker's threads; everything else is asynchronous, for the API and the controller.
-Their statements do not overlap.
+Statements are in the stores of each subject. Stores never commit; use cases own the transactions.
 """

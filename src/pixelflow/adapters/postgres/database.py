@@ -1,11 +1,11 @@
 """Connections to Postgres: an asynchronous pool for the API and the controller, a synchronous one for the worker.
 
-Connections are in autocommit, so that one statement is one round trip. A use case whose statements must hold together
+Connections are in autocommit, so that one statement is one round trip. A use case with several dependent statements
 opens ``connection.transaction()``.
 
-A connection has a reach: the rows that its statements can see and write at all, whatever they ask for. Row-level
-security in the database holds it to that (``0004-identity.sql``). No connection is ever handed out with another reach
-than the one that it was asked for with.
+Each connection has a tenant scope: its statements can see and write the rows in that scope and no others, whatever they
+ask for. Row-level security in the database enforces it (``0001-baseline.sql``). A pool must never return a connection
+with another scope than the requested one.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ EVERYONE = TenantScope("everyone")
 
 
 def of_user(user_id: str) -> TenantScope:
-    """What is the user's."""
+    """The user's rows."""
     return TenantScope(f"user:{user_id}")
 
 
 def of_key(key_id: str) -> TenantScope:
-    """The row of one API key, whose user is not known yet."""
+    """The row of one API key, whose user is unknown until the row is read."""
     return TenantScope(f"key:{key_id}")
 
 
-_SET_REACH = "SELECT set_config('pixelflow.reach', %s, false)"
-_wanted: ContextVar[TenantScope] = ContextVar("_wanted")
-"""For the pool's check, which is called in the asking task but not told what it asks for. Set before every asking."""
+_SET_SCOPE = "SELECT set_config('pixelflow.tenant_scope', %s, false)"
+_requested_scope: ContextVar[TenantScope] = ContextVar("_requested_scope")
+"""For the pool's check, which runs in the task that requests a connection but has no parameter for it."""
 _ACQUIRE_SECONDS = 5.0
 _KEYWORDS = {
     "autocommit": True,
     "row_factory": dict_row,
     "connect_timeout": 5,
-    # A server that is cut off without a word is found out within some 15 s, not in the two hours of TCP's own defaults.
+    # A server that becomes unreachable is detected within about 15 s, not within the two hours of TCP's defaults.
     "keepalives_idle": 5,
     "keepalives_interval": 3,
     "keepalives_count": 3,
@@ -58,7 +58,7 @@ _KEYWORDS = {
 
 @contextmanager
 def _mapped_errors() -> Iterator[None]:
-    """The one place where psycopg's «not there» becomes PixelFlow's; errors of statements are bugs and pass."""
+    """Map psycopg's connection errors to StoreUnavailableError; errors of statements are bugs and pass through."""
     try:
         yield
     except (psycopg.OperationalError, PoolTimeout) as error:
@@ -66,63 +66,63 @@ def _mapped_errors() -> Iterator[None]:
 
 
 def _looks_dead(descriptor: int) -> bool:
-    """Whether there is something to read on an idle connection: of a server that went away, its goodbye."""
+    """Whether an idle connection has data to read, such as the final message of a server that shut down."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
 
 
-class _ReachingConnection(psycopg.AsyncConnection[DictRow]):
-    """Knows what its reach in the database is; ``None``: that is not certain."""
+class _ScopedConnection(psycopg.AsyncConnection[DictRow]):
+    """Records its tenant scope on the server; ``None``: unknown."""
 
-    reach: TenantScope | None = NOBODY
+    scope: TenantScope | None = NOBODY
 
 
-async def _set_reach(connection: _ReachingConnection) -> None:
-    """On every way out of the pool. A round trip only where the reach changes, or there is a doubt about the server.
+async def _set_scope(connection: _ScopedConnection) -> None:
+    """Set the requested scope on a connection that leaves the pool.
 
-    A question for every use of a connection would double the round trips.
+    Sends a statement only if the scope changes or the connection may be dead; one per use would double the round trips.
     """
-    wanted = _wanted.get()
-    if connection.reach == wanted and not _looks_dead(connection.fileno()):
+    requested = _requested_scope.get()
+    if connection.scope == requested and not _looks_dead(connection.fileno()):
         return
-    connection.reach = None
-    await connection.execute(_SET_REACH, (wanted,))
-    connection.reach = wanted
+    connection.scope = None
+    await connection.execute(_SET_SCOPE, (requested,))
+    connection.scope = requested
 
 
-def _reach_everyone(connection: Connection) -> None:
-    connection.execute(_SET_REACH, (EVERYONE,))
+def _set_scope_of_worker(connection: Connection) -> None:
+    connection.execute(_SET_SCOPE, (EVERYONE,))
 
 
 def _check(connection: Connection) -> None:
-    """Ask the server only where there is a doubt."""
+    """Send a statement only if the connection may be dead."""
     if _looks_dead(connection.fileno()):
         ConnectionPool.check_connection(connection)
 
 
 class AsyncDatabase:
-    """Postgres, for the API and the controller."""
+    """A pool of asynchronous connections, for the API and the controller."""
 
-    def __init__(self, url: str, *, max_connections: int, application: str, reach: TenantScope = NOBODY) -> None:
-        """Open nothing yet.
+    def __init__(self, url: str, *, max_connections: int, application: str, scope: TenantScope = NOBODY) -> None:
+        """Create the pool; it opens no connection yet.
 
         Args:
-            url: of the database.
-            max_connections: at most.
-            application: by what name Postgres lists them.
-            reach: of connections that are asked for without one. The API says whose rows it wants each time; what acts
-                for all, such as the controller, says so here.
+            url: URL of the database.
+            max_connections: maximum number of connections.
+            application: the name of the connections in ``pg_stat_activity``.
+            scope: of connections that are requested without one. The API passes a scope with each request; processes
+                that act for all users, such as the controller, pass it here.
         """
-        self._reach = reach
-        self._pool: AsyncConnectionPool[_ReachingConnection] = AsyncConnectionPool(
+        self._scope = scope
+        self._pool: AsyncConnectionPool[_ScopedConnection] = AsyncConnectionPool(
             url,
-            connection_class=_ReachingConnection,
+            connection_class=_ScopedConnection,
             kwargs={**_KEYWORDS, "application_name": application},
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
-            check=_set_reach,
+            check=_set_scope,
             open=False,
         )
 
@@ -134,29 +134,29 @@ class AsyncDatabase:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self, reach: TenantScope | None = None) -> AsyncIterator[AsyncConnection]:
-        """A connection in autocommit, which sees the rows within ``reach`` and no others.
+    async def connection(self, scope: TenantScope | None = None) -> AsyncIterator[AsyncConnection]:
+        """A connection in autocommit, which can see the rows in ``scope`` and no others.
 
         Raises:
-            StoreUnavailableError: there is none to be had, or it broke.
+            StoreUnavailableError: no connection was available in time, or the connection broke.
         """
         with _mapped_errors():
-            _wanted.set(self._reach if reach is None else reach)
+            _requested_scope.set(self._scope if scope is None else scope)
             async with self._pool.connection() as connection:
                 yield connection
 
     async def ping(self) -> None:
-        """Ask Postgres whether it is there.
+        """Check that Postgres answers.
 
         Raises:
-            StoreUnavailableError: it is not.
+            StoreUnavailableError: it does not.
         """
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
 
 
 class Database:
-    """Postgres, for the threads of a worker, who acts for everyone."""
+    """A pool of synchronous connections, for the threads of a worker, which act for all users."""
 
     def __init__(self, url: str, *, max_connections: int, application: str) -> None:
         self._pool: ConnectionPool[Connection] = ConnectionPool(
@@ -165,7 +165,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
-            configure=_reach_everyone,
+            configure=_set_scope_of_worker,
             check=_check,
             open=False,
         )

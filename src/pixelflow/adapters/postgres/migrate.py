@@ -1,57 +1,96 @@
-"""Bring a database to this release's schema: the SQL files of ``migrations/``, in order, each once, under a lock.
+"""Applies the SQL files of ``migrations/`` in the order of their names, each once, under an advisory lock.
 
-All on one connection, whose death ends everything that it holds. A file and the record that it was applied are one
-transaction, unless the file says ``-- transactional: false``: such a one has to bear being run again after it was cut
-off. A migration never makes the service wait for longer than a moment. What may stand in one: docs/database.md.
+One connection holds the lock and runs everything, so its end releases all locks. A file and its record in
+``schema_migrations`` are one transaction, unless the file contains the line ``-- transactional: false``; such a file
+must be safe to run again after an interruption. A migration must never block other clients for longer than its
+``lock_timeout``. docs/database.md lists the statements that a file may contain.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import psycopg
-import yoyo
-from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
-from yoyo.connections import DatabaseURI
-from yoyo.migrations import default_migration_table
 
 from pixelflow.contracts.errors import StoreUnavailableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-PATIENCE = 120.0
-"""Seconds in which a table has to be had that others are using."""
+LOCK_RETRY_SECONDS = 120.0
+"""How long each file retries to lock a table that other clients use."""
 
-_LOCK = 0x50_49_58_45_4C  # "PIXEL"; any number that nobody else of this database takes
+_LOCK = 0x50_49_58_45_4C  # "PIXEL"; any number that no other client of this database uses
 _LOCK_POLL_SECONDS = 0.2
-_PAUSE_SECONDS = 2.0
+_RETRY_PAUSE_SECONDS = 2.0
+_LOCK_TIMEOUT = "500ms"
+"""Clients that need a table queue behind a migration that waits for it, so the wait is short and they get their turn.
+
+Less than Postgres' ``deadlock_timeout``: in a deadlock, the migration is the one that gives up.
+"""
 _SETTINGS = {
-    # A migration that changes rows would else find none: the tables' own owner is held to its reach, too.
-    "pixelflow.reach": "everyone",
-    # Whoever waits for a table has everybody else wait behind them. So not for long; then the others have their turn.
-    # Less than Postgres' `deadlock_timeout`: where two wait for each other, it is we who give up.
-    "lock_timeout": "500ms",
-    # The server notices when we are killed, and stops, instead of holding our locks until a long statement is over.
+    # Row-level security also applies to the tables' owner: without this, a migration that changes rows finds none.
+    "pixelflow.tenant_scope": "everyone",
+    # The server detects a killed client and stops. Otherwise it keeps the locks until a long statement ends.
     "client_connection_check_interval": "1s",
 }
+_CREATE_RECORD = """
+    CREATE TABLE IF NOT EXISTS schema_migrations (
+        name       text PRIMARY KEY,
+        checksum   text NOT NULL,  -- SHA-256 of the file
+        applied_at timestamptz NOT NULL DEFAULT now()
+    )
+"""
+_HAS_DEVELOPMENT_RECORD = """
+    SELECT to_regclass('_yoyo_migration') IS NOT NULL AND to_regclass('schema_migrations') IS NULL
+"""
 
 
-def migrate(database_url: str, *, migrations: Path = MIGRATIONS, patience: float = PATIENCE) -> list[str]:
-    """Apply what is missing and return the names of it; twice is the same as once, and twins wait for each other.
+@dataclass(frozen=True)
+class _Migration:
+    name: str
+    text: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        return cls(path.stem, path.read_bytes())
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.text).hexdigest()
+
+    @property
+    def is_transactional(self) -> bool:
+        return not re.search(rb"^-- transactional: false\s*$", self.text, re.MULTILINE)
+
+    @property
+    def statements(self) -> list[bytes]:
+        """One by one. Only for files without a transaction, which contain no function bodies."""
+        return [each for each in re.split(rb";[ \t]*$", self.text, flags=re.MULTILINE) if each.strip()]
+
+
+def migrate(
+    database_url: str, *, migrations: Path = MIGRATIONS, retry_seconds: float = LOCK_RETRY_SECONDS
+) -> list[str]:
+    """Apply the missing files and return their names. Idempotent; concurrent calls wait for each other.
 
     Args:
-        database_url: of the database.
-        migrations: the folder of the files.
-        patience: seconds in which a table has to be had that others are using.
+        database_url: URL of the database.
+        migrations: folder of the SQL files.
+        retry_seconds: how long each file retries to lock a table that other clients use.
 
     Raises:
-        StoreUnavailableError: the database can't be reached, or its URL can't be read, or somebody has been using a
-            table for too long; what was applied until then stays.
+        StoreUnavailableError: the database can't be reached, its URL is not valid, a table was in use for too long, or
+            the database was made by a development version or from other files. Files applied before that stay applied.
     """
     try:
         with _connect(database_url) as connection:
-            _wait_for_turn(connection)
-            return _apply(_Backend(connection), migrations, patience)
+            _acquire_lock(connection)
+            return _apply_missing(connection, migrations, retry_seconds)
     except psycopg.OperationalError as error:
         raise StoreUnavailableError("Postgres can't be reached") from error
 
@@ -59,70 +98,84 @@ def migrate(database_url: str, *, migrations: Path = MIGRATIONS, patience: float
 def _connect(database_url: str) -> psycopg.Connection:
     try:
         return psycopg.connect(database_url, autocommit=True)
-    except psycopg.ProgrammingError:  # quotes the URL, password and all
-        raise StoreUnavailableError("The URL of Postgres can't be read") from None
+    except psycopg.ProgrammingError:  # its message quotes the URL, with the password
+        raise StoreUnavailableError("The URL of Postgres is not valid") from None
 
 
-def _wait_for_turn(connection: psycopg.Connection) -> None:
-    """Take the lock, which dies with the connection.
+def _acquire_lock(connection: psycopg.Connection) -> None:
+    """Acquire the session's advisory lock by polling.
 
-    By asking again and again: whoever waits in a statement has a snapshot, and ``CREATE INDEX CONCURRENTLY`` waits for
-    all who have one. It would wait for its twin, who waits for it, and Postgres would not see that.
+    A statement that waits for the lock has a snapshot, and ``CREATE INDEX CONCURRENTLY`` waits for all snapshots. The
+    two would wait for each other, and Postgres would not detect the deadlock.
     """
     while connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
         time.sleep(_LOCK_POLL_SECONDS)
 
 
-class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
-    """The migration tool on a connection of ours: it reads URLs in a way of its own, and would open several."""
-
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self._ours = connection
-        super().__init__(DatabaseURI("postgresql", None, None, None, None, "", {}), default_migration_table)
-
-    def connect(self, _: DatabaseURI) -> psycopg.Connection:
-        return self._ours
-
-
-def _apply(backend: _Backend, migrations: Path, patience: float) -> list[str]:
+def _apply_missing(connection: psycopg.Connection, folder: Path, retry_seconds: float) -> list[str]:
     for name, value in _SETTINGS.items():
-        _set(backend.connection, name, value)
-    backend.init_database()
-    # The tool's own lock is a row that outlives a killed process. Whoever has ours knows that it is nobody's.
-    backend.break_lock()
-    missing = backend.to_apply(yoyo.read_migrations(str(migrations)))
+        _set(connection, name, value)
+    applied = _read_record(connection)
+    migrations = [_Migration.read(path) for path in sorted(folder.glob("*.sql"))]
+    _check_unchanged(migrations, applied)
+    missing = [migration for migration in migrations if migration.name not in applied]
     for migration in missing:
-        _apply_one(backend, migration, time.monotonic() + patience)
-    return [migration.id for migration in missing]
+        _apply_with_retries(connection, migration, time.monotonic() + retry_seconds)
+    return [migration.name for migration in missing]
 
 
-def _apply_one(backend: _Backend, migration: yoyo.migrations.Migration, deadline: float) -> None:
+def _read_record(connection: psycopg.Connection) -> dict[str, str]:
+    """Return the checksums of the applied files by name."""
+    if connection.execute(_HAS_DEVELOPMENT_RECORD).fetchone() == (True,):
+        raise StoreUnavailableError(
+            "The database was made by a development version of PixelFlow; create a new database, "
+            "or remove the home directory of `pixelflow up`"
+        )
+    connection.execute(_CREATE_RECORD)
+    return dict(connection.execute("SELECT name, checksum FROM schema_migrations").fetchall())
+
+
+def _check_unchanged(migrations: list[_Migration], applied: Mapping[str, str]) -> None:
+    for migration in migrations:
+        if applied.get(migration.name, migration.checksum) != migration.checksum:
+            raise StoreUnavailableError(
+                f"{migration.name} was changed after it was applied to this database; install an unmodified release, "
+                "or create a new database"
+            )
+
+
+def _apply_with_retries(connection: psycopg.Connection, migration: _Migration, deadline: float) -> None:
     while True:
         try:
-            _run(backend, migration)
+            _apply(connection, migration)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if time.monotonic() > deadline:
                 raise StoreUnavailableError(
-                    f"{migration.id} needs a table that somebody has been using for too long; try again"
+                    f"{migration.name} needs a table that has been in use for too long; try again"
                 ) from error
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_RETRY_PAUSE_SECONDS)
         else:
             return
 
 
-def _run(backend: _Backend, migration: yoyo.migrations.Migration) -> None:
-    """What the tool does itself in two transactions: killed between them, it would meet its own tables again."""
-    migration.load()
-    if migration.use_transactions:
-        with backend.transaction():
-            migration.process_steps(backend, "apply")
-            backend.mark_one(migration)
+def _apply(connection: psycopg.Connection, migration: _Migration) -> None:
+    if migration.is_transactional:
+        _set(connection, "lock_timeout", _LOCK_TIMEOUT)
+        with connection.transaction():
+            connection.execute(migration.text)
+            _record(connection, migration)
         return
-    # Builds indexes, while everybody else goes on; but waits for all who are at something, as long as they are.
-    _set(backend.connection, "lock_timeout", "0")
-    migration.process_steps(backend, "apply")
-    _set(backend.connection, "lock_timeout", _SETTINGS["lock_timeout"])
-    backend.mark_one(migration)
+    # Concurrent index builds don't block other clients, but wait until all present transactions have ended.
+    _set(connection, "lock_timeout", "0")
+    for statement in migration.statements:
+        connection.execute(statement)
+    _record(connection, migration)
+
+
+def _record(connection: psycopg.Connection, migration: _Migration) -> None:
+    connection.execute(
+        "INSERT INTO schema_migrations (name, checksum) VALUES (%s, %s)", (migration.name, migration.checksum)
+    )
 
 
 def _set(connection: psycopg.Connection, name: str, value: str) -> None:

@@ -1,7 +1,7 @@
-"""The queue: dramatiq on Redis. A transport only: what it loses, the relay sends again from Postgres.
+"""The queue: dramatiq on Redis. A transport only: the relay sends lost messages again from Postgres.
 
-Messages are the models of :mod:`pixelflow.contracts.messages`. The id under which Redis keeps a message is the
-``task_id`` of the job's row, so that it can be asked whether a message still stands for a row.
+Messages are the models of :mod:`pixelflow.contracts.messages`. The ID of a message in Redis is the ``task_id`` of the
+job's row, so that the relay can look the message up.
 """
 
 from pixelflow.adapters.queue.consumer import Consumer

@@ -1,7 +1,7 @@
-"""What may be taken from the queue: a judgement of raw bytes, before anything else looks at them.
+"""Classifies raw messages before anything else parses them.
 
-Whoever can write to Redis can put anything there. Nothing here may raise, whatever the bytes are; and what is taken
-must be such that dramatiq can neither stumble over it nor be told by it to do anything but call the actor.
+Anybody who can write to Redis can put any bytes there. No function here may raise, whatever the bytes. An accepted
+message must be valid for dramatiq and must not make dramatiq do anything but call the actor.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from pixelflow.contracts.messages import SCHEMA, VERSIONS, ProcessImage
 
 MAX_BYTES = 16 * 1024
-"""Of one message; ours have some 500."""
+"""Of one message; PixelFlow's have about 500."""
 
 
 class Classification(Enum):
-    """What is to be done with a message."""
+    """What to do with a message."""
 
     TAKE = "take"
-    LEAVE = "leave"
-    """Its version is not known here: it is for a newer worker."""
+    DEFER = "defer"
+    """Its version is newer than this release: leave it to a newer worker."""
     REJECT = "reject"
-    """It is none of ours."""
+    """It is not a message of PixelFlow."""
 
 
 class _Options(BaseModel):
-    """No others: by some, dramatiq would hold the message back or send it on."""
+    """No other options: some make dramatiq delay or forward the message."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -52,7 +52,7 @@ class _Envelope(BaseModel):
 
 
 class _Named(BaseModel):
-    """What every version of every message says of itself."""
+    """The fields of every version of every message."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -61,7 +61,7 @@ class _Named(BaseModel):
 
 
 class _Addressed(BaseModel):
-    """As much of a message as a newer release may be counted on to keep."""
+    """The part of an envelope that newer releases must not change."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -69,13 +69,13 @@ class _Addressed(BaseModel):
 
 
 def classify(raw: bytes) -> Classification:
-    """Whether to take this message, leave it to a newer worker, or reject it."""
+    """Decide whether to take this message, defer it to a newer worker, or reject it."""
     if len(raw) > MAX_BYTES:
         return Classification.REJECT
     try:
         named = _Addressed.model_validate(json.loads(raw.decode())).args[0]
         if named.schema_ == SCHEMA and named.version > max(VERSIONS):
-            return Classification.LEAVE
+            return Classification.DEFER
         _Envelope.model_validate(dramatiq.Message.decode(raw).asdict())
     except (ValueError, RecursionError, dramatiq.DecodeError):  # Pydantic's and JSON's are ValueErrors
         return Classification.REJECT
@@ -83,6 +83,6 @@ def classify(raw: bytes) -> Classification:
 
 
 def kept_as(raw: bytes) -> str:
-    """The id under which a message that was judged fit to be taken says that Redis keeps it."""
+    """Return the ID under which Redis stores a message, as named in the message. Only for messages to take."""
     message_id: str = dramatiq.Message.decode(raw).options["redis_message_id"]
     return message_id

@@ -1,4 +1,4 @@
-"""The sending side of the queue: messages go in, and can be asked for."""
+"""The sending side of the queue: sends messages and looks them up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixelflow.contracts.errors import QueueUnavailableError
 from pixelflow.contracts.messages import ACTOR, QUEUE, ProcessImage
 
 _WITNESS = "pixelflow:witness"
-"""A key that goes when all goes."""
+"""A key that disappears when Redis loses its data."""
 
 
 class JobQueue:
@@ -26,17 +26,17 @@ class JobQueue:
         self._broker = GuardedBroker(self._client)
 
     def send(self, task_id: UUID, message: ProcessImage) -> None:
-        """Put one message on the queue.
+        """Send one message.
 
         Raises:
             QueueUnavailableError: Redis does not answer.
         """
         with _mapped_errors():
-            # What `Broker.enqueue` does, but for the id: it would draw one of its own, and no row could be asked for.
+            # Like `Broker.enqueue`, which would choose an ID of its own, by which the row's message could not be found.
             self._broker.do_enqueue(QUEUE, str(task_id), encoded(task_id, message))
 
     def standing(self, task_ids: Sequence[UUID]) -> set[UUID]:
-        """Which of these messages Redis still holds, waiting or in a worker's hands.
+        """Return which of these messages Redis still has, waiting or in progress.
 
         Raises:
             QueueUnavailableError: Redis does not answer.
@@ -48,7 +48,7 @@ class JobQueue:
             return {task_id for task_id, found in zip(task_ids, pipeline.execute(), strict=True) if found}
 
     def was_emptied(self) -> bool:
-        """Whether Redis has lost everything since this was last asked, by anybody: flushed, or restarted without data.
+        """Return whether Redis lost its data (flushed, restarted without it) since the last call by any process.
 
         Raises:
             QueueUnavailableError: Redis does not answer.
@@ -57,10 +57,10 @@ class JobQueue:
             return bool(self._client.set(_WITNESS, "1", nx=True))
 
     def ping(self) -> None:
-        """Ask Redis whether it is there.
+        """Check the connection.
 
         Raises:
-            QueueUnavailableError: it is not.
+            QueueUnavailableError: Redis does not answer.
         """
         with _mapped_errors():
             self._client.ping()
@@ -71,7 +71,7 @@ class JobQueue:
 
 
 def encoded(task_id: UUID, message: ProcessImage) -> bytes:
-    """The message as it lies in Redis."""
+    """Return the message as it is stored in Redis."""
     envelope: dramatiq.Message[Any] = dramatiq.Message(
         queue_name=QUEUE,
         actor_name=ACTOR,
@@ -85,7 +85,7 @@ def encoded(task_id: UUID, message: ProcessImage) -> bytes:
 
 @contextmanager
 def _mapped_errors() -> Iterator[None]:
-    """The one place where redis-py's errors become PixelFlow's."""
+    """Map the errors of redis-py to those of PixelFlow."""
     try:
         yield
     except redis.RedisError as error:

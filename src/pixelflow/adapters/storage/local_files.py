@@ -1,7 +1,7 @@
-"""Files under the roots that an operator allows, for jobs whose source is ``local_file``. Off where there are no roots.
+"""Files under the roots that an operator allows, for jobs whose source is ``local_file``. Disabled without roots.
 
-A path is followed to its end before it is judged, and judged again once it is open: a link that is changed in between
-leads nowhere. Only regular files are read, and nothing that exists is overwritten.
+A path is resolved before it is checked, and checked again after the file is open, so that a symbolic link that changes
+in between has no effect. Reads only regular files, and never overwrites a file.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class LocalFiles:
-    """The allowed roots."""
+    """Reads and writes files under the allowed roots."""
 
     def __init__(self, roots: tuple[Path, ...]) -> None:
         self._roots = roots
 
     def resolve(self, path: str) -> str:
-        """The file that ``path`` leads to, links followed.
+        """Return the real path of a file, with symbolic links resolved.
 
         Raises:
-            LocalFilesDisabledError: it is not a readable regular file under a root. What bars the way is not said: a
-                caller must not learn what lies outside.
+            LocalFilesDisabledError: the path is not a readable regular file under a root. The error does not say why,
+                so that callers can't probe the file system outside of the roots.
         """
         with self._open(path) as file:
             real = _real_path(file)
-        if not _is_text(real):
+        if not _is_unicode(real):
             raise _refused()
         return real
 
     def size_of(self, path: str) -> int | None:
-        """Bytes of the file, or ``None`` if it is gone or no longer under a root."""
+        """Return the size of the file in bytes, or ``None`` if it does not exist or is no longer under a root."""
         try:
             with self._open(path) as file:
                 return os.fstat(file.fileno()).st_size
@@ -51,15 +51,15 @@ class LocalFiles:
             return None
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
-        """Where an attempt writes its outputs: under the root of its source, a folder for each attempt."""
+        """Return the folder of an attempt's outputs, under the root of its source."""
         return str(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id) / str(attempt))
 
     def fetch(self, path: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        """Copy a file, hashing it on the way; returns its bytes and SHA-256 (hex).
+        """Copy a file to a new file; returns its size in bytes and its SHA-256 (hex).
 
         Raises:
-            SourceGoneError: it is no longer there, or no longer under a root.
-            SourceOverLimitError: it is larger than ``max_bytes``.
+            SourceGoneError: the file does not exist, or is no longer under a root.
+            SourceOverLimitError: the file is larger than ``max_bytes``.
         """
         digest, size = hashlib.sha256(), 0
         try:
@@ -68,44 +68,42 @@ class LocalFiles:
                     size += copy.write(chunk)
                     digest.update(chunk)
                     if size > max_bytes:
-                        raise SourceOverLimitError(
-                            f"The source has more than {max_bytes} bytes, the most that is allowed"
-                        )
+                        raise SourceOverLimitError(f"The source has more than {max_bytes} bytes, which is the limit")
         except LocalFilesDisabledError as error:
             raise SourceGoneError(
-                "The source is no longer where it was, or no longer under an allowed folder"
+                "The source file does not exist any more, or is no longer under an allowed folder"
             ) from error
         return size, digest.hexdigest()
 
     def remove_job(self, source: str, job_id: UUID) -> None:
-        """Remove the outputs of all attempts of a job; the source is its owner's file, and stays."""
+        """Delete the outputs of all attempts of a job, but not the source, which is the owner's file."""
         self._remove(source, (OUTPUT_FOLDER, str(job_id)))
 
     def remove_attempt(self, source: str, job_id: UUID, attempt: int) -> int:
-        """As ``remove_job``, of one attempt; returns how many files it had stored."""
+        """Delete the outputs of one attempt; returns the number of files."""
         return self._remove(source, (OUTPUT_FOLDER, str(job_id), str(attempt)))
 
     def _remove(self, source: str, names: tuple[str, ...]) -> int:
-        with suppress(LocalFilesDisabledError, OSError):  # the root is no longer allowed, or nothing is there
-            with _entered(self._root_of(Path(source)), names[:-1], make=False) as folder:
+        with suppress(LocalFilesDisabledError, OSError):  # the root is no longer allowed, or the folder does not exist
+            with _open_folder(self._root_of(Path(source)), names[:-1], create=False) as folder:
                 entries = _count(names[-1], folder)
                 shutil.rmtree(names[-1], ignore_errors=True, dir_fd=folder)
             return entries
         return 0
 
-    def store(self, file: IO[bytes], path: str, *, media_type: str) -> None:  # noqa: ARG002  # a file has no type
-        """Write an output: whole, or not at all, and never over anything.
+    def store(self, file: IO[bytes], path: str, *, media_type: str) -> None:  # noqa: ARG002  # part of the common interface
+        """Write an output atomically; never overwrites.
 
         Raises:
-            LocalFilesDisabledError: it is not under a root.
-            OSError: it can't be written, something is there already, or a folder on the way is a link.
+            LocalFilesDisabledError: the path is not under a root.
+            OSError: the file can't be written or exists, or a folder of the path is a symbolic link.
         """
         target = Path(path)
         root = self._root_of(target)
         names = target.relative_to(root).parts
         if ".." in names:
             raise _refused()
-        with _entered(root, names[:-1]) as folder:
+        with _open_folder(root, names[:-1]) as folder:
             _write(file, names[-1], folder)
 
     @contextmanager
@@ -113,7 +111,7 @@ class LocalFiles:
         try:
             resolved = Path(path).resolve(strict=True)
             self._root_of(resolved)
-            # O_NONBLOCK: a pipe or a device that took the file's place must not hold the caller.
+            # O_NONBLOCK: a pipe or device that replaced the file must not block the caller.
             descriptor = os.open(resolved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError, RuntimeError) as error:
             raise _refused() from error
@@ -132,15 +130,15 @@ class LocalFiles:
 
 
 @contextmanager
-def _entered(root: Path, names: tuple[str, ...], *, make: bool = True) -> Iterator[int]:
-    """The folder ``names`` below ``root``, held open; where it is missing it is made, or else not found.
+def _open_folder(root: Path, names: tuple[str, ...], *, create: bool = True) -> Iterator[int]:
+    """Open the folder ``names`` below ``root``; missing folders are created, or raise ``FileNotFoundError``.
 
-    Gone step by step from one descriptor to the next, so that no link that is put in between leads elsewhere.
+    Opens each folder relative to the descriptor of its parent, so that no symbolic link is followed.
     """
     folder = os.open(root, _FOLDER)
     try:
         for name in names:
-            if make:
+            if create:
                 with suppress(FileExistsError):
                     os.mkdir(name, dir_fd=folder)
             inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
@@ -166,14 +164,14 @@ def _write(file: IO[bytes], name: str, folder: int) -> None:
     try:
         with open(descriptor, "wb") as copy:  # noqa: PTH123  # from a descriptor
             shutil.copyfileobj(file, copy, _CHUNK)
-        # A link, for a rename would replace what is there.
+        # A hard link, because a rename would replace an existing file.
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     finally:
         os.unlink(partial, dir_fd=folder)
 
 
-def _is_text(path: str) -> bool:
-    """Whether a path can be kept and told: names on a disk may be any bytes."""
+def _is_unicode(path: str) -> bool:
+    """Return whether a path can be stored and shown: file names may be arbitrary bytes."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""Object storage: the bytes. Signs the URLs that clients use, and moves files for the worker.
+"""Object storage (S3): signs the URLs that clients use, and transfers files for the worker.
 
-Never trusts a name that comes from outside; keys are made here and nowhere else.
+Object keys are made here and nowhere else; never uses a name that comes from a client.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig  # exist for type checkers only
 
 _CHUNK = 1024 * 1024
-_ASKING_SECONDS = 5
-"""How long a question may take, a second try included: a client waits for the answer."""
-_SILENCE_SECONDS = 60
-"""How long a transfer may stand still; a part of an upload (5 MiB) must be through by then."""
-_SLOWEST_BYTES_PER_SECOND = 250_000
-"""A transfer slower than this is given up."""
+_METADATA_SECONDS = 5
+"""Timeout of a request without a body, including its retry: a client waits for the result."""
+_READ_SECONDS = 60
+"""How long a transfer may stall; a part of an upload (5 MiB) must complete within this time."""
+_MIN_BYTES_PER_SECOND = 250_000
+"""Slower transfers are aborted."""
 
 
 def source_key(job_id: UUID) -> str:
-    """Where the client uploads the source of a job."""
+    """Return the key to which the client uploads the source of a job."""
     return f"uploads/{job_id}/source"
 
 
@@ -49,11 +49,11 @@ def _attempt_folder(job_id: UUID, attempt: int) -> str:
 
 @dataclass(frozen=True)
 class SignedUrl:
-    """A URL that lets whoever holds it do one thing, until it expires."""
+    """A presigned URL: a credential for one request, until it expires. Not shown in its ``repr``."""
 
     url: str
     headers: Mapping[str, str]
-    """To be sent exactly as given; they are signed."""
+    """Signed: the client must send exactly these."""
     expires_at: datetime
 
     def __repr__(self) -> str:
@@ -61,29 +61,29 @@ class SignedUrl:
 
 
 class ObjectStorage:
-    """A bucket, as the service sees it and as clients see it."""
+    """A bucket."""
 
     def __init__(self, settings: Settings) -> None:
         self._credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
         self._region = settings.s3_region
         self._public_root = f"{settings.public_endpoint_url}/{settings.s3_bucket}"
-        asking, moving = timedelta(seconds=_ASKING_SECONDS), timedelta(seconds=_SILENCE_SECONDS)
-        whole = moving + timedelta(seconds=settings.max_source_bytes / _SLOWEST_BYTES_PER_SECOND)
-        self._asked = _open(
+        metadata, read = timedelta(seconds=_METADATA_SECONDS), timedelta(seconds=_READ_SECONDS)
+        whole = read + timedelta(seconds=settings.max_source_bytes / _MIN_BYTES_PER_SECOND)
+        self._metadata_store = _open(
             settings,
-            {"connect_timeout": asking, "timeout": asking},
-            {"max_retries": 1, "retry_timeout": asking / 2},
+            {"connect_timeout": metadata, "timeout": metadata},
+            {"max_retries": 1, "retry_timeout": metadata / 2},
         )
-        self._moved = _open(
+        self._transfer_store = _open(
             settings,
-            {"connect_timeout": timedelta(seconds=5), "read_timeout": moving, "timeout": whole},
+            {"connect_timeout": timedelta(seconds=5), "read_timeout": read, "timeout": whole},
             {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
         )
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
 
     def sign_upload(self, key: str, *, content_length: int | None, content_type: str | None, seconds: int) -> SignedUrl:
-        """A URL for one PUT of ``key``; what is declared is signed, so that nothing else can be sent."""
+        """Return a URL for a PUT of ``key``. Declared values are signed, so that uploads must match them."""
         headers = {
             name: value
             for name, value in (
@@ -95,7 +95,7 @@ class ObjectStorage:
         return self._sign("PUT", key, headers=headers, query={}, seconds=seconds)
 
     def sign_download(self, key: str, *, media_type: str, file_name: str, seconds: int) -> SignedUrl:
-        """A URL for one GET of ``key``, answered with the given type and name whatever the server has kept of them."""
+        """Return a URL for a GET of ``key``; the response has the given type and file name, not the stored ones."""
         query = {
             "response-content-disposition": f'inline; filename="{file_name}"',
             "response-content-type": media_type,
@@ -113,95 +113,97 @@ class ObjectStorage:
     # ── For the API ──────────────────────────────────────────────────────────────────────────────
 
     async def size_of(self, key: str) -> int | None:
-        """Bytes of the object, or ``None`` if there is none.
+        """Return the size of the object in bytes, or ``None`` if it does not exist.
 
         Raises:
             ObjectsUnavailableError: the server does not answer.
         """
         with _mapped_errors():
             try:
-                meta = await obstore.head_async(self._asked, key)
+                meta = await obstore.head_async(self._metadata_store, key)
             except FileNotFoundError:
                 return None
         return meta["size"]
 
     async def ping(self) -> None:
-        """List nothing: unlike a missing object, a missing bucket is told of then.
+        """Check the server, the credentials and the bucket.
+
+        Lists an empty prefix: a HEAD request does not distinguish a missing bucket from a missing object.
 
         Raises:
-            ObjectsUnavailableError: no answer, a refusal, or no such bucket.
+            ObjectsUnavailableError: the server does not answer, denies access or has no such bucket.
         """
         with _mapped_errors():
-            async for _ in obstore.list(self._asked, "uploads/ping"):
+            async for _ in obstore.list(self._metadata_store, "uploads/ping"):
                 break
 
-    # ── For the pruner and the remover ───────────────────────────────────────────────────────────
+    # ── For retention ────────────────────────────────────────────────────────────────────────────
 
     async def remove_job(self, job_id: UUID) -> int:
-        """Remove the source and the outputs of all attempts of a job; returns how many objects that were.
+        """Delete the source and the outputs of all attempts of a job; returns the number of objects. Idempotent.
 
         Raises:
-            ObjectsUnavailableError: the server does not answer; what is left is removed by another call.
+            ObjectsUnavailableError: the server does not answer; call again to delete the rest.
         """
         return sum([await self._remove_folder(f"{root}/{job_id}") for root in ("uploads", "outputs")])
 
     async def remove_attempt(self, job_id: UUID, attempt: int) -> int:
-        """Remove what an attempt has stored; returns how many objects that were.
+        """Delete the outputs of an attempt; returns the number of objects. Idempotent.
 
         Raises:
-            ObjectsUnavailableError: as for ``remove_job``.
+            ObjectsUnavailableError: the server does not answer; call again to delete the rest.
         """
         return await self._remove_folder(_attempt_folder(job_id, attempt))
 
     async def remove(self, keys: Sequence[str]) -> None:
-        """Remove these objects; one that is gone already is as good as any.
+        """Delete these objects; missing ones are ignored.
 
         Raises:
-            ObjectsUnavailableError: some of them may be left.
+            ObjectsUnavailableError: the server does not answer; some objects may remain.
         """
         with _mapped_errors():
-            await obstore.delete_async(self._asked, list(keys))
+            await obstore.delete_async(self._metadata_store, list(keys))
 
     async def _remove_folder(self, folder: str) -> int:
         removed = 0
         with _mapped_errors():
-            async for batch in obstore.list(self._asked, folder):
-                await obstore.delete_async(self._asked, [meta["path"] for meta in batch])
+            async for batch in obstore.list(self._metadata_store, folder):
+                await obstore.delete_async(self._metadata_store, [meta["path"] for meta in batch])
                 removed += len(batch)
         return removed
 
     # ── For the worker ───────────────────────────────────────────────────────────────────────────
 
-    def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:  # noqa: ARG002  # same for every source
-        """Where an attempt stores its outputs; no two attempts share it, so none can overwrite another's."""
+    def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:  # noqa: ARG002  # part of the common interface
+        """Return the key prefix of an attempt's outputs; unique, so that attempts can't overwrite each other's."""
         return _attempt_folder(job_id, attempt)
 
     def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        """Copy an object to a file, hashing it on the way; returns its bytes and SHA-256 (hex).
+        """Copy an object to a new file; returns its size in bytes and its SHA-256 (hex).
 
         Raises:
-            SourceGoneError: there is no such object.
-            SourceOverLimitError: it is larger than ``max_bytes``.
+            SourceGoneError: the object does not exist.
+            SourceOverLimitError: the object is larger than ``max_bytes``.
             ObjectsUnavailableError: the server does not answer.
             OSError: the file can't be written.
         """
         with _mapped_errors():
             try:
-                answer = obstore.get(self._moved, key)
+                result = obstore.get(self._transfer_store, key)
             except FileNotFoundError as error:
                 raise SourceGoneError("The source is no longer in object storage; create a new job") from error
-        if answer.meta["size"] > max_bytes:
-            raise SourceOverLimitError(f"The source has {answer.meta['size']} bytes; {max_bytes} are allowed")
-        return _write_hashed(_received(answer), destination)
+        if result.meta["size"] > max_bytes:
+            raise SourceOverLimitError(f"The source has {result.meta['size']} bytes; the limit is {max_bytes}")
+        return _write_hashed(_chunks(result), destination)
 
     def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
-        """Put an open file under ``key``: whole, or not at all.
+        """Store an open file as the object ``key``, atomically.
 
         Raises:
             ObjectsUnavailableError: the server does not answer.
         """
         with _mapped_errors():
-            obstore.put(self._moved, key, file, attributes={"Content-Type": media_type})
+            obstore.put(self._transfer_store, key, file, attributes={"Content-Type": media_type})
 
 
 def _open(settings: Settings, client: ClientConfig, retries: RetryConfig) -> S3Store:
@@ -217,10 +219,10 @@ def _open(settings: Settings, client: ClientConfig, retries: RetryConfig) -> S3S
     )
 
 
-def _received(answer: GetResult) -> Iterator[bytes]:
-    """The body, by chunks. What goes wrong while the receiver keeps them is not storage's fault and passes."""
+def _chunks(result: GetResult) -> Iterator[bytes]:
+    """Yield the body in chunks. Errors of the consumer are not mapped: they are not storage errors."""
     with _mapped_errors():
-        yield from answer.stream(min_chunk_size=_CHUNK)
+        yield from result.stream(min_chunk_size=_CHUNK)
 
 
 def _write_hashed(chunks: Iterator[bytes], destination: Path) -> tuple[int, str]:
@@ -235,7 +237,7 @@ def _write_hashed(chunks: Iterator[bytes], destination: Path) -> tuple[int, str]
 
 @contextmanager
 def _mapped_errors() -> Iterator[None]:
-    """The one place where obstore's errors become PixelFlow's; their texts may hold signed URLs and stay out."""
+    """Map the errors of obstore to those of PixelFlow, without their texts, which may contain presigned URLs."""
     try:
         yield
     except (exceptions.BaseError, OSError) as error:

@@ -1,4 +1,1 @@
-"""What the service tells of itself to those who run it.
-
-It must never be given a secret, nor the query string of a presigned URL.
-"""
+"""Logs, metrics, traces and health checks of a process. They must never contain a secret or a presigned URL's query."""

@@ -1,6 +1,7 @@
-"""Whether what a process stands on answers: asked at most once a second, however often somebody wants to know.
+"""Health checks of the servers that a process needs.
 
-It must never need a key, nor let a stranger take up the connections that requests need.
+Each server is checked at most once a second, for any number of callers: clients need no key, and must not use up the
+connections that requests need.
 """
 
 from __future__ import annotations
@@ -16,98 +17,102 @@ import structlog
 
 from pixelflow.contracts.errors import DependencyError
 
-_PATIENCE_SECONDS = 2.0
-_KEPT_SECONDS = 1.0
-ROUND_SECONDS = 10.0
-"""Between two rounds that nobody asked for. Object storage is asked by a listing, and some providers bill each."""
-_GOODBYE_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
+_CACHE_SECONDS = 1.0
+INTERVAL_SECONDS = 10.0
+"""Between two background checks. Object storage is checked by a listing, and some providers bill each."""
+_STOP_SECONDS = 2.0
 
 HealthStatus = Literal["ok", "unavailable"]
 Check = Callable[[], Awaitable[None]]
-"""Raises DependencyError where a server can't be used."""
+"""Raises DependencyError if the server is unavailable."""
 
 _log = structlog.get_logger(__name__)
 
 
-class HealthObserver(Protocol):
-    """Is told of each verdict."""
+class StatusObserver(Protocol):
+    """Called with the result of each check."""
 
     def __call__(self, dependency: str, *, up: bool) -> None:
-        """A server was asked."""
+        """A server was checked."""
 
 
 class HealthChecks:
-    """The latest verdict on each server."""
+    """The latest status of each server."""
 
     def __init__(
-        self, checks: Mapping[str, Check], *, judged: HealthObserver, clock: Callable[[], float] = time.monotonic
+        self, checks: Mapping[str, Check], *, on_status: StatusObserver, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._checks = checks
-        self._judged = judged
+        self._on_status = on_status
         self._clock = clock
-        self._asking = asyncio.Lock()
-        self._kept: dict[str, HealthStatus] = {}
-        self._kept_until = float("-inf")
+        self._lock = asyncio.Lock()
+        self._statuses: dict[str, HealthStatus] = {}
+        self._valid_until = float("-inf")
 
-    async def verdicts(self) -> dict[str, HealthStatus]:
-        """One per server, at most a second old."""
-        async with self._asking:
-            if self._clock() >= self._kept_until:
-                judged = await asyncio.gather(*map(_judge, self._checks.values()))
-                self._kept = dict(zip(self._checks, judged, strict=True))
-                self._kept_until = self._clock() + _KEPT_SECONDS
-                for dependency, verdict in self._kept.items():
-                    self._judged(dependency, up=verdict == "ok")
-            return self._kept
+    async def statuses(self) -> dict[str, HealthStatus]:
+        """The status of each server, at most a second old."""
+        async with self._lock:
+            if self._clock() >= self._valid_until:
+                statuses = await asyncio.gather(*map(_status, self._checks.values()))
+                self._statuses = dict(zip(self._checks, statuses, strict=True))
+                self._valid_until = self._clock() + _CACHE_SECONDS
+                for dependency, status in self._statuses.items():
+                    self._on_status(dependency, up=status == "ok")
+            return self._statuses
 
-    async def ask_until(self, stop: asyncio.Event) -> None:
-        """Ask also while nobody wants to know, so that what the metrics tell is of now."""
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Check in the background too, so that the metrics are current."""
         while not stop.is_set():
             try:
-                await self.verdicts()
-            except Exception:  # noqa: BLE001  # a bug of one check must not end it for good
-                _log.exception("dependencies not asked")
+                await self.statuses()
+            except Exception:  # noqa: BLE001  # a bug in one check must not end the checks
+                _log.exception("health checks failed")
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), ROUND_SECONDS)
+                await asyncio.wait_for(stop.wait(), INTERVAL_SECONDS)
 
 
 @asynccontextmanager
-async def checked(dependencies: HealthChecks) -> AsyncIterator[None]:
-    """Have them asked for as long as the context lasts."""
+async def run_health_checks(checks: HealthChecks) -> AsyncIterator[None]:
+    """Run the checks in the background while the context lasts."""
     stop = asyncio.Event()
-    asking = asyncio.create_task(dependencies.ask_until(stop))
+    running = asyncio.create_task(checks.run_until(stop))
     try:
         yield
     finally:
         stop.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(asking, _GOODBYE_SECONDS)
+            await asyncio.wait_for(running, _STOP_SECONDS)
 
 
 @contextmanager
-def checked_in_a_thread(opened: Callable[[], AbstractAsyncContextManager[HealthChecks]]) -> Iterator[None]:
-    """The same, for a process that has no event loop; ``opened`` makes them in the one that they get."""
+def run_health_checks_in_thread(
+    open_checks: Callable[[], AbstractAsyncContextManager[HealthChecks]],
+) -> Iterator[None]:
+    """As :func:`run_health_checks`, for a process without an event loop; ``open_checks`` is called in a new one."""
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    asking = _open_and_ask(opened, stop)
-    thread = threading.Thread(target=loop.run_until_complete, args=(asking,), name="dependencies", daemon=True)
+    running = _open_and_run(open_checks, stop)
+    thread = threading.Thread(target=loop.run_until_complete, args=(running,), name="health-checks", daemon=True)
     thread.start()
     try:
         yield
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(_GOODBYE_SECONDS)
-        # A server that hangs is not waited for, and what is left of the question goes without a word.
-        loop.set_exception_handler(lambda _loop, _left: None)
+        thread.join(_STOP_SECONDS)
+        # A check of a server that hangs is abandoned; asyncio must not log what is left of it.
+        loop.set_exception_handler(lambda _loop, _context: None)
 
 
-async def _open_and_ask(opened: Callable[[], AbstractAsyncContextManager[HealthChecks]], stop: asyncio.Event) -> None:
-    async with opened() as dependencies:
-        await dependencies.ask_until(stop)
+async def _open_and_run(
+    open_checks: Callable[[], AbstractAsyncContextManager[HealthChecks]], stop: asyncio.Event
+) -> None:
+    async with open_checks() as checks:
+        await checks.run_until(stop)
 
 
-async def _judge(check: Check) -> HealthStatus:
+async def _status(check: Check) -> HealthStatus:
     try:
-        await asyncio.wait_for(check(), _PATIENCE_SECONDS)
+        await asyncio.wait_for(check(), _TIMEOUT_SECONDS)
     except (DependencyError, TimeoutError):
         return "unavailable"
     return "ok"

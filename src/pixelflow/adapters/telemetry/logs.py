@@ -1,21 +1,21 @@
-"""Structured logs.
+"""Structured logs: every line of a process in one form, also libraries' lines, warnings and uncaught exceptions.
 
-They must never be given a secret, nor the query string of a presigned URL; what comes in by a library's error all the
-same is taken out at the end.
+Callers must never log a secret or the query of a presigned URL; secrets in library errors are redacted last.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-from pixelflow.adapters.telemetry.redaction import redacted
-from pixelflow.adapters.telemetry.uncaught import log_uncaught
+from pixelflow.adapters.telemetry.redaction import redact
 from pixelflow.settings import Settings
 
 _SHARED: list[Processor] = [
@@ -25,12 +25,14 @@ _SHARED: list[Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
-_OURS = "pixelflow"
-"""What may log below ``info``. Libraries may not: botocore's debug lines hold the signature of each URL it signs."""
+_ROOT = "pixelflow"
+"""The only logger that may log below ``info``: botocore's debug lines contain the signature of each URL it signs."""
+
+_log = structlog.get_logger(__name__)
 
 
 def configure_logs(settings: Settings, *, role: str) -> None:
-    """Send every log line of this process to stderr in one form: libraries' too, and what nobody caught."""
+    """Write every log line of this process to stderr, as JSON or, on a terminal, as readable text."""
     readable = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     shared = [_role_adder(role), *_SHARED]
     structlog.configure(
@@ -46,36 +48,39 @@ def configure_logs(settings: Settings, *, role: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                *([_without_controls] if readable else []),
-                _guarded(_console() if readable else structlog.processors.JSONRenderer()),
+                *([_escape_controls] if readable else []),
+                _redacting(_console() if readable else structlog.processors.JSONRenderer()),
             ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    logging.getLogger(_OURS).setLevel(level)
+    logging.getLogger(_ROOT).setLevel(level)
     root.setLevel(max(level, logging.INFO))
-    logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # tells at info each URL it asks, whole
-    log_uncaught()
+    logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # logs the whole URL of each request at info
+    _log_uncaught()
 
 
-def _guarded(render: Processor) -> Callable[[Any, str, EventDict], str]:
-    """On the line itself: whatever a value is, this is how it would be read."""
+# ── Processors ───────────────────────────────────────────────────────────────────────────────────
 
-    def guarded(logger: Any, method: str, event: EventDict) -> str:  # noqa: ANN401  # structlog's own signature
-        return redacted(str(render(logger, method, event)))
 
-    return guarded
+def _redacting(render: Processor) -> Callable[[Any, str, EventDict], str]:
+    """Redacts the rendered line, so that no value escapes by its type."""
+
+    def redacting(logger: Any, method: str, event: EventDict) -> str:  # noqa: ANN401  # structlog's own signature
+        return redact(str(render(logger, method, event)))
+
+    return redacting
 
 
 def _console() -> structlog.dev.ConsoleRenderer:
-    """Plain tracebacks: where Rich is installed the default shows every local variable, and with them secrets."""
+    """With plain tracebacks: with Rich installed, the default shows local variables, which may be secrets."""
     return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
-def _without_controls(_logger: Any, _method: str, event: EventDict) -> EventDict:  # noqa: ANN401
-    """A path that a stranger asks for must not move the cursor of a terminal. JSON escapes such characters itself."""
+def _escape_controls(_logger: Any, _method: str, event: EventDict) -> EventDict:  # noqa: ANN401
+    """A path that a client requests must not move a terminal's cursor. JSON escapes such characters itself."""
     return {key: _printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
@@ -86,9 +91,44 @@ def _printable(text: str) -> str:
 
 
 def _role_adder(role: str) -> Processor:
-    """Not a context variable: threads begin without those of the thread that started them."""
+    """Not a context variable: a thread does not inherit those of the thread that started it."""
 
     def add(_logger: Any, _method: str, event: EventDict) -> EventDict:  # noqa: ANN401
         return {"role": role, **event}
 
     return add
+
+
+# ── Uncaught exceptions ──────────────────────────────────────────────────────────────────────────
+
+
+def _log_uncaught() -> None:
+    """Log what Python would print to stderr between the lines: uncaught and unraisable exceptions, and warnings.
+
+    asyncio logs those of tasks that nobody awaits.
+    """
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_process_exception
+    threading.excepthook = _log_thread_exception
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_process_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    _log.critical("uncaught exception: the process ends", exc_info=(kind, error, trace))
+
+
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or isinstance(args.exc_value, SystemExit):
+        return
+    thread = args.thread.name if args.thread else None
+    exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+    _log.critical("uncaught exception: a thread ends", thread=thread, exc_info=exc_info)
+
+
+def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
+    reason = args.err_msg or "exception ignored"
+    exc_info = (args.exc_type, args.exc_value, args.exc_traceback) if args.exc_value else None
+    _log.error("unraisable exception", reason=reason, exc_info=exc_info)

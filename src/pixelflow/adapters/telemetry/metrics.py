@@ -1,21 +1,45 @@
-"""What the metrics of every role are made of: a registry for each process, what all of them tell, and what two share.
+"""Metrics that processes share, and the HTTP server for ``GET /metrics``.
 
-Every label has few values, whatever strangers send: routes by their template, known methods, codes of errors. Nothing
-here holds a secret; users are named in one list of the controller's alone, of settable length.
+Labels have few values, whatever clients send: route templates, known methods, error codes. No metric contains a secret;
+only one metric of the controller names users, at most as many as a setting allows. The server needs no credentials, so
+it limits the number of connections and the duration of each.
 """
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any
+
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollector, ProcessCollector
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, MetricsHandler, PlatformCollector, ProcessCollector
 
 from pixelflow import __version__
 from pixelflow.contracts.messages import QUEUE
+from pixelflow.settings import Settings, SettingsError
+
+DEFAULT_PORTS = {"api": 9090, "worker": 9091, "controller": 9092}
+PATH = "/metrics"
+MAX_CONNECTIONS = 8
+MAX_SECONDS = 5.0
+"""Of one connection; a response takes milliseconds."""
+_POLL_SECONDS = 0.25
+
+_log = structlog.get_logger(__name__)
+
+
+# ── Metrics ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry for one process, which tells of the process itself and of its Python, too."""
-    # For the whole process, as the library has it: a second series beside each counter that says since when it counts.
+    """A registry for one process, with the metrics of the process and of Python."""
+    # A setting of the whole library: it adds a `_created` series to each counter.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -24,41 +48,139 @@ def new_registry() -> CollectorRegistry:
 
 
 class ProcessMetrics:
-    """What every role tells."""
+    """Metrics of every role."""
 
     def __init__(self, registry: CollectorRegistry, *, role: str) -> None:
         build = Gauge(
             "pixelflow_build_info",
-            "Always 1; its labels say which release runs as what.",
+            "Always 1; the labels are the version and the role of the process.",
             ["version", "role"],
             registry=registry,
         )
         build.labels(__version__, role).set(1)
         self._up = Gauge(
             "pixelflow_dependency_up",
-            "Whether a server that this process needs answered when it was last asked, every few seconds: 1 yes, 0 no.",
+            "Result of the latest health check of a server, run every few seconds: 1 available, 0 unavailable.",
             ["dependency"],
             registry=registry,
         )
 
-    def dependency_judged(self, dependency: str, *, up: bool) -> None:
-        """A server was asked whether it is there."""
+    def set_dependency_up(self, dependency: str, *, up: bool) -> None:
+        """Record the result of a health check."""
         self._up.labels(dependency).set(up)
 
 
-class EnqueuedMessages:
-    """What whoever sends messages tells."""
+class QueueMetrics:
+    """Metrics of the processes that enqueue messages."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = Counter(
             "pixelflow_queue_jobs_enqueued_total",
-            "Messages put on the queue, each for one job that is due: by an API when a job is started or retried, by a "
-            "controller when the message is missing or another attempt is due.",
+            "Messages enqueued, one per job that is due: by an API when a job is started or retried, by a controller "
+            "when a message is missing or another attempt is due.",
             ["queue"],
             registry=registry,
         )
         self._counter = counter.labels(QUEUE)
 
-    def enqueued(self) -> None:
-        """One message was sent."""
+    def count_enqueued(self) -> None:
+        """Count one message."""
         self._counter.inc()
+
+
+# ── Server ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def serve_metrics(
+    registry: CollectorRegistry, settings: Settings, *, role: str, max_seconds: float = MAX_SECONDS
+) -> Iterator[None]:
+    """Serve the registry on the configured port while the context lasts; a connection lasts ``max_seconds`` at most.
+
+    Raises:
+        SettingsError: the port is not available. The process must not start, since nothing could monitor it.
+    """
+    if not settings.metrics_enabled:
+        yield
+        return
+    server = _open_server(registry, settings, role, max_seconds)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True)
+    thread.start()
+    host, port = server.server_address[:2]
+    _log.info("metrics served", address=str(host), port=port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _open_server(registry: CollectorRegistry, settings: Settings, role: str, max_seconds: float) -> _Server:
+    port = DEFAULT_PORTS[role] if settings.metrics_port is None else settings.metrics_port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.metrics_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return _Server(registry, family, address, max_seconds)
+    except OSError as error:
+        raise SettingsError(
+            f"PIXELFLOW_METRICS_PORT is not valid: cannot listen on port {port} of {settings.metrics_host} "
+            f"({error.strerror}). Set another port, 0 for any free port, or PIXELFLOW_METRICS_ENABLED=false."
+        ) from error
+
+
+class _Handler(MetricsHandler):
+    """One request. The base class answers other methods than GET with 501."""
+
+    server_version = "PixelFlow"
+    sys_version = ""
+
+    def do_GET(self) -> None:  # noqa: N802  # the library's name
+        if self.path.partition("?")[0] != PATH:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        self.path = PATH  # without the query, by which the library would filter the metrics
+        super().do_GET()
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    """A thread per connection, within the limits. ``prometheus_client.start_http_server`` has none."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        family: int,
+        address: Any,  # noqa: ANN401  # depends on the family
+        max_seconds: float,
+    ) -> None:
+        self.address_family = family
+        self._max_seconds = max_seconds
+        self._deadlines: dict[Any, float] = {}
+        """By open connection."""
+        super().__init__(address, _Handler.factory(registry))
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # the library's signature
+        if len(self._deadlines) >= MAX_CONNECTIONS:
+            self.shutdown_request(request)
+            return
+        self._deadlines[request] = time.monotonic() + self._max_seconds
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Close connections past their deadline, also those that send byte by byte. Called several times a second."""
+        now = time.monotonic()
+        for request, deadline in self._deadlines.copy().items():
+            if deadline < now:
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
+        """The client closed the connection or was too slow. The base class would print to stderr."""
+        _log.debug("metrics request failed", exc_info=True)

@@ -1,7 +1,7 @@
-"""The last look at a line before it is written: what has the shape of a secret is taken out.
+"""Redaction of secrets in finished log lines.
 
-No line should hold one in the first place; texts of libraries' errors are where one would. It must not change anything
-else, and what was one line of JSON stays one: nothing that is taken out holds a quote or a backslash.
+No line should contain a secret in the first place; the messages of library errors sometimes do. Redaction must not
+change anything else, and a line of JSON stays valid: the replaced text contains no quote or backslash.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ import re
 REDACTED = "[redacted]"
 
 _TEXT = r"""[^\s"'<>\\\x1b]"""
-"""What a secret consists of: in JSON, in a repr, and between the colours of a terminal."""
-# Strangers have a part in what is logged: every shape is searched for in a time that grows with the line, not faster.
-_SHAPES = (
+"""A character of a secret: in JSON, in a repr, and between the colors of a terminal."""
+# Clients control parts of log lines, so that every pattern must run in linear time.
+_PATTERNS = (
     # User and password of a URL, such as a database's.
     re.compile(rf"(?P<kept>://)(?:(?![/?#@]){_TEXT})+(?=@)"),
-    # The query of a URL: of a presigned one it is the signature, of a receiver's whatever its owner thought of. A URL
-    # without one is taken as a whole, too, and left as it is: what is in it is not looked at again.
+    # The query of a URL: a presigned URL's contains the signature, a webhook URL's may contain any secret. A URL
+    # without a query matches as a whole too and is left unchanged, so that its characters are not searched again.
     re.compile(rf"(?P<kept>://(?:(?!\?){_TEXT})*+(?:\?(?={_TEXT}))?+)(?P<secret>(?<=\?){_TEXT}+)?"),
-    # The same where only the end of the URL is told, and single parameters, also of a header that is signed.
+    # Single parameters, where only the end of a URL or a signed header is logged.
     re.compile(
         rf"(?P<kept>(?:X-Amz-[A-Za-z-]{{1,40}}+|Signature|password)(?:=|%3D))(?:(?![&,]){_TEXT})+",
         re.IGNORECASE,
     ),
-    # Whatever somebody proves who they are by.
+    # Credentials: bearer tokens, API keys, webhook secrets.
     re.compile(rf"(?P<kept>\bBearer ){_TEXT}+", re.IGNORECASE),
     re.compile(r"(?P<kept>\bpf_[0-9A-Za-z]+_)[\w-]+"),
     re.compile(r"(?P<kept>\bwhsec_)[\w+/=-]+"),
 )
-_SIGNS = ("://", "mz-", "ignature", "assword", "earer ", "pf_", "whsec_", "MZ-", "IGNATURE", "ASSWORD", "EARER ")
-"""One of them is in every shape; most lines have none, and are not looked at more closely."""
+_MARKERS = ("://", "mz-", "ignature", "assword", "earer ", "pf_", "whsec_", "MZ-", "IGNATURE", "ASSWORD", "EARER ")
+"""Every match contains one of them. Most lines contain none and skip the patterns."""
 
 
-def redacted(line: str) -> str:
-    """The line without secrets."""
-    if not any(sign in line for sign in _SIGNS):
+def redact(line: str) -> str:
+    """The line with secrets replaced by ``[redacted]``."""
+    if not any(marker in line for marker in _MARKERS):
         return line
-    for shape in _SHAPES:
-        line = shape.sub(_without_secret, line)
+    for pattern in _PATTERNS:
+        line = pattern.sub(_replacement, line)
     return line
 
 
-def _without_secret(found: re.Match[str]) -> str:
-    is_secret = found.groupdict().get("secret", True) is not None
-    return found["kept"] + (REDACTED if is_secret else "")
+def _replacement(match: re.Match[str]) -> str:
+    is_secret = match.groupdict().get("secret", True) is not None
+    return match["kept"] + (REDACTED if is_secret else "")

@@ -1,198 +1,160 @@
-"""What the standard ``OTEL_…`` variables ask for, judged once, when a process starts.
+"""Validation of OpenTelemetry's standard ``OTEL_…`` variables when a process starts.
 
-OpenTelemetry's SDK reads them itself, puts defaults in the place of what it can't read, and quotes it in the log. So
-what it would stumble over is told before it is loaded. No value may be repeated: headers hold keys.
+OpenTelemetry's SDK reads them itself, replaces values that it can't parse by defaults, and quotes them in the log. They
+are therefore validated before it is loaded. No value is repeated: headers contain keys.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from pixelflow import setting_urls
 from pixelflow.settings import SettingsError
+from pixelflow.settings.errors import value_message
+from pixelflow.settings.field_types import EndpointUrl
 
-_PROTOCOL = "http/protobuf"
-_SAMPLERS = ("always_on", "always_off", "traceidratio")
-# As liberal as the SDK, which takes blanks within a value.
+# As liberal as the SDK, which accepts blanks within a value.
 _HEADER = re.compile(r"\s*[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*\s*")
-
-_Rule: TypeAlias = Callable[[str], str | None]
-"""Of a value: what is wrong with it, in words that don't repeat it, or None."""
-_Rules: TypeAlias = Mapping[str, _Rule]
-"""By the variable."""
 
 
 class Exporter(Enum):
-    """Where spans go."""
+    """Destination of spans."""
 
     OTLP = "otlp"
     CONSOLE = "console"
 
 
-def load() -> Exporter | None:
-    """:func:`wanted_exporter` of this process's environment."""
-    return wanted_exporter(os.environ)
+def _check_headers(value: str) -> str:
+    if not all(_HEADER.fullmatch(header) for header in value.split(",") if header.strip()):
+        raise PydanticCustomError("headers", "must be name=value pairs, separated by commas")
+    return value
 
 
-def wanted_exporter(variables: Mapping[str, str]) -> Exporter | None:
-    """Where traces are to go by the standard variables; None: nowhere. An empty variable is none.
+def _check_propagators(value: str) -> str:
+    known = {*entry_points(group="opentelemetry_propagator").names, "none"}
+    if {name.strip() for name in value.split(",")} - known:
+        names = ", ".join(sorted(known))
+        raise PydanticCustomError("propagators", "must list only {names}", {"names": names})
+    return value
 
-    Unlike the specification's, our default is not to send traces to a collector on this machine: most have none.
+
+def _parse_count(value: str) -> int:
+    """Only what the SDK parses and its queue can hold; Pydantic also accepts ``1.0``."""
+    if not re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        raise PydanticCustomError("count", "must be a whole number of at most 9 digits")
+    return int(value)
+
+
+_Count: TypeAlias = Annotated[int, BeforeValidator(_parse_count)]
+_PositiveCount: TypeAlias = Annotated[_Count, Field(gt=0)]
+_lowercase = BeforeValidator(str.lower)
+_stripped_lowercase = BeforeValidator(lambda value: value.strip().lower())
+_SAMPLERS = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+_SPAN_TYPES: Mapping[str, Any] = MappingProxyType(
+    {
+        "OTEL_TRACES_SAMPLER": Annotated[_SAMPLERS, _lowercase],
+        "OTEL_BSP_SCHEDULE_DELAY": _PositiveCount,
+        "OTEL_BSP_EXPORT_TIMEOUT": _PositiveCount,
+        "OTEL_BSP_MAX_QUEUE_SIZE": _PositiveCount,
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": _PositiveCount,
+        "OTEL_ATTRIBUTE_COUNT_LIMIT": _Count,
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": _Count,
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": _Count,
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": _Count,
+        "OTEL_SPAN_EVENT_COUNT_LIMIT": _Count,
+        "OTEL_SPAN_LINK_COUNT_LIMIT": _Count,
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": _Count,
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": _Count,
+    }
+)
+_OTLP_TYPES: Mapping[str, Any] = MappingProxyType(
+    {
+        "ENDPOINT": EndpointUrl,
+        "PROTOCOL": Annotated[Literal["http/protobuf"], _stripped_lowercase],
+        "HEADERS": Annotated[str, AfterValidator(_check_headers)],
+        "TIMEOUT": Annotated[float, Field(gt=0, allow_inf_nan=False)],
+        "COMPRESSION": Annotated[Literal["none", "gzip", "deflate"], _stripped_lowercase],
+        "CERTIFICATE": FilePath,
+        "CLIENT_KEY": FilePath,
+        "CLIENT_CERTIFICATE": FilePath,
+    }
+)
+_RATIO = Annotated[float, Field(ge=0, le=1)]
+
+
+def load(variables: Mapping[str, str] = os.environ) -> Exporter | None:
+    """The exporter that the variables select; None if traces are disabled. Empty variables are ignored.
+
+    Unlike the specification, traces are not sent to a collector on this machine by default: most have none.
 
     Raises:
-        SettingsError: what is asked for is not to be had; one sentence per wrong variable.
+        SettingsError: one line per variable that is not valid.
     """
     given = {name: value for name, value in variables.items() if name.startswith("OTEL_") and value.strip()}
-    exporter = _exporter(given)
-    wrong = [
-        f"{name} is wrong: {problem}."
-        for name, rule in _rules(exporter, given).items()
-        if name in given and (problem := rule(given[name]))
+    exporter = _select_exporter(given)
+    messages = [
+        f"{name} is not valid: {message}."
+        for name, type_ in _types(exporter, given).items()
+        if name in given and (message := _message(type_, given[name]))
     ]
-    if wrong:
-        raise SettingsError("\n".join(wrong))
+    if messages:
+        raise SettingsError("\n".join(messages))
     return exporter
 
 
-def _exporter(given: Mapping[str, str]) -> Exporter | None:
+def _select_exporter(given: Mapping[str, str]) -> Exporter | None:
     name = given.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    if not name and {_traces_own("ENDPOINT"), _everythings("ENDPOINT")} & given.keys():
+    if not name and {_traces_variable("ENDPOINT"), _general_variable("ENDPOINT")} & given.keys():
         name = Exporter.OTLP.value
     if name in {"", "none"} or given.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
     if name not in {exporter.value for exporter in Exporter}:
-        raise SettingsError("OTEL_TRACES_EXPORTER is wrong: must be otlp, console or none.")
+        raise SettingsError("OTEL_TRACES_EXPORTER is not valid: must be `otlp`, `console` or `none`.")
     return Exporter(name)
 
 
-def _rules(exporter: Exporter | None, given: Mapping[str, str]) -> _Rules:
-    rules = {**_OF_ANY_PROCESS}
+def _types(exporter: Exporter | None, given: Mapping[str, str]) -> dict[str, Any]:
+    """The type of each variable that is read."""
+    # Any library that loads OpenTelemetry's API reads it, such as FastAPI, also when traces are disabled.
+    types: dict[str, Any] = {"OTEL_PROPAGATORS": Annotated[str, AfterValidator(_check_propagators)]}
     if exporter is not None:
-        rules |= _OF_SPANS
+        types |= _SPAN_TYPES
         if given.get("OTEL_TRACES_SAMPLER", "").lower().endswith("ratio"):
-            rules["OTEL_TRACES_SAMPLER_ARG"] = _ratio
+            types["OTEL_TRACES_SAMPLER_ARG"] = _RATIO
     if exporter is Exporter.OTLP:
-        rules |= {
-            _traces_own(what) if _traces_own(what) in given else _everythings(what): rule
-            for what, rule in _OF_OTLP.items()
-        }
-    return rules
+        for what, type_ in _OTLP_TYPES.items():
+            specific = _traces_variable(what)
+            types[specific if specific in given else _general_variable(what)] = type_
+    return types
 
 
-def _traces_own(what: str) -> str:
-    """The variable that goes before the one of everything that is exported."""
-    return f"OTEL_EXPORTER_OTLP_TRACES_{what}"
-
-
-def _everythings(what: str) -> str:
-    return f"OTEL_EXPORTER_OTLP_{what}"
-
-
-# ── What can be wrong ────────────────────────────────────────────────────────────────────────────
-
-
-def _endpoint(value: str) -> str | None:
+def _message(type_: Any, value: str) -> str | None:  # noqa: ANN401
     try:
-        setting_urls.endpoint(value)
-    except PydanticCustomError as error:
-        return error.message()
+        TypeAdapter(type_).validate_python(value)
+    except ValidationError as error:
+        return value_message(error.errors(include_url=False, include_input=False)[0])
     return None
 
 
-def _protocol(value: str) -> str | None:
-    is_ours = value.strip().lower() == _PROTOCOL
-    return None if is_ours else f"traces are sent as {_PROTOCOL}, which collectors take on port 4318"
+def _traces_variable(what: str) -> str:
+    """The variable that takes precedence over the one of all signals."""
+    return f"OTEL_EXPORTER_OTLP_TRACES_{what}"
 
 
-def _headers(value: str) -> str | None:
-    well_formed = all(_HEADER.fullmatch(header) for header in value.split(",") if header.strip())
-    return None if well_formed else "must be name=value, and more of them after commas"
-
-
-def _file(value: str) -> str | None:
-    return None if Path(value).is_file() else "must name a file"
-
-
-def _compression(value: str) -> str | None:
-    return None if value.strip().lower() in {"none", "gzip", "deflate"} else "must be none, gzip or deflate"
-
-
-def _sampler(value: str) -> str | None:
-    known = [*_SAMPLERS, *(f"parentbased_{name}" for name in _SAMPLERS)]
-    return None if value.lower() in known else f"must be one of {', '.join(known)}"
-
-
-def _ratio(value: str) -> str | None:
-    return None if 0 <= _number(value) <= 1 else "must be a number from 0 to 1"
-
-
-def _seconds(value: str) -> str | None:
-    return None if 0 < _number(value) < math.inf else "must be a number of seconds above 0"
-
-
-def _number(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan  # neither below nor above anything
-
-
-def _count(value: str) -> str | None:
-    return None if re.fullmatch(r"[0-9]{1,9}", value.strip()) else "must be a whole number"
-
-
-def _positive(value: str) -> str | None:
-    return None if _count(value) is None and int(value) > 0 else "must be a whole number above 0"
-
-
-def _propagators(value: str) -> str | None:
-    known = {*entry_points(group="opentelemetry_propagator").names, "none"}
-    missing = {name.strip() for name in value.split(",")} - known
-    return f"there are {', '.join(sorted(known))} and no others" if missing else None
-
-
-_OF_ANY_PROCESS: _Rules = MappingProxyType(
-    {"OTEL_PROPAGATORS": _propagators}  # read by whatever library loads OpenTelemetry first, FastAPI for one
-)
-_OF_SPANS: _Rules = MappingProxyType(
-    {
-        "OTEL_TRACES_SAMPLER": _sampler,
-        **{f"OTEL_BSP_{each}": _positive for each in ("SCHEDULE_DELAY", "EXPORT_TIMEOUT", "MAX_QUEUE_SIZE")},
-        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": _positive,
-        **{
-            f"OTEL_{each}_LIMIT": _count
-            for each in (
-                "ATTRIBUTE_COUNT",
-                "ATTRIBUTE_VALUE_LENGTH",
-                "SPAN_ATTRIBUTE_COUNT",
-                "SPAN_ATTRIBUTE_VALUE_LENGTH",
-                "SPAN_EVENT_COUNT",
-                "SPAN_LINK_COUNT",
-                "EVENT_ATTRIBUTE_COUNT",
-                "LINK_ATTRIBUTE_COUNT",
-            )
-        },
-    }
-)
-_OF_OTLP: _Rules = MappingProxyType(
-    {
-        "ENDPOINT": _endpoint,
-        "PROTOCOL": _protocol,
-        "HEADERS": _headers,
-        "TIMEOUT": _seconds,
-        "COMPRESSION": _compression,
-        "CERTIFICATE": _file,
-        "CLIENT_KEY": _file,
-        "CLIENT_CERTIFICATE": _file,
-    }
-)
+def _general_variable(what: str) -> str:
+    return f"OTEL_EXPORTER_OTLP_{what}"

@@ -1,26 +1,172 @@
-"""Whether whoever is asking may: the scopes that a route needs."""
+"""Authentication, rate limits and scopes of every route that needs a credential.
+
+Authentication is a route class, not a dependency: FastAPI parses the body before it resolves dependencies. A request
+that is rejected here has no effect, and its body is not read.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Callable, Coroutine
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Annotated, Any
 
-from fastapi import Request, Security
-from fastapi.security import SecurityScopes
+import structlog
+from fastapi import Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer, SecurityScopes
+from starlette.requests import HTTPConnection
 
+from pixelflow.contracts import errors
+from pixelflow.contracts.errors import RateLimitedError, UnauthenticatedError
 from pixelflow.contracts.keys import Scope
-from pixelflow.controlplane.api.admission import BEARER
+from pixelflow.controlplane.api.middleware import route_of
+from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
+from pixelflow.controlplane.keys.service import PREFIX, unauthenticated
+from pixelflow.controlplane.limits.service import Policy, RateLimiter, RateLimitResult
+
+COMMON_ERRORS = (
+    UnauthenticatedError,
+    RateLimitedError,
+    errors.InsufficientScopeError,
+    errors.StoreUnavailableError,
+    errors.LimiterUnavailableError,
+)
+"""Errors of every authenticated route."""
+IPV6_PREFIX = 64
+"""Bits of an IPv6 network that counts as one client: providers assign at least this much to a customer (RFC 6177), who
+can use any address in it."""
+UNKNOWN_NETWORK = "unknown"
+"""Clients without an IP address, such as those of a Unix socket, and those whose proxy sends no valid address."""
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="Send `Authorization: Bearer pf_…` with an API key, or a token (JWT) from the issuer that the operator "
+    "has configured. Each operation lists the scope that it requires.",
+)
+_POLICIES = {"create_job": Policy.CREATE, "start_job": Policy.START, "retry_job": Policy.START}
+"""Rate limit policies by route name. All other routes share one."""
 
 
-async def _permitted(wanted: SecurityScopes, request: Request, _: Annotated[object, Security(BEARER)]) -> Identity:
-    identity: Identity = request.state.identity  # its route has admitted it; one that does not admits nobody
-    identity.require(map(Scope, wanted.scopes))
+# ── Authentication and rate limits ───────────────────────────────────────────────────────────────
+
+
+class AuthenticatedRoute(APIRoute):
+    """A route that requires a credential and counts against rate limits."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, preceded by authentication and rate limiting."""
+        handle = super().get_route_handler()
+
+        async def authenticate_and_handle(request: Request) -> Response:
+            services: Services = request.state.services
+            identity = await _authenticate_client(request, services)
+            structlog.contextvars.bind_contextvars(user_id=identity.user_id)
+            if services.limits is not None:
+                policy = _POLICIES.get(self.name, Policy.OTHER)
+                _enforce(request, services.limits, await services.limits.count_request(identity, policy))
+            request.state.identity = identity
+            return await handle(request)
+
+        return authenticate_and_handle
+
+
+async def _authenticate_client(request: Request, services: Services) -> Identity:
+    """Authenticate the request, unless its network has failed too often; count a failure."""
+    limits = services.limits
+    if limits is None:
+        return await _authenticate(request, services)
+    network = client_network(request)
+    _enforce(request, limits, limits.find_block(network))
+    try:
+        return await _authenticate(request, services)
+    except UnauthenticatedError:
+        _enforce(request, limits, await limits.count_failed_auth(network))
+        raise
+
+
+async def _authenticate(request: Request, services: Services) -> Identity:
+    credentials = await _BEARER(request)
+    if credentials is None:
+        raise unauthenticated()
+    if credentials.credentials.startswith(PREFIX):
+        return await services.keys.authenticate(credentials.credentials)
+    if services.tokens is None:
+        raise unauthenticated()
+    return await services.tokens.authenticate(credentials.credentials)
+
+
+def _enforce(request: Request, limits: RateLimiter, result: RateLimitResult | None) -> None:
+    """Set the RateLimit headers of the response, whatever it will be, and reject the request if no token was left."""
+    if result is None:
+        return
+    request.state.headers = rate_limit_headers(result)
+    if result.bucket.allowed:
+        return
+    limits.metrics.rate_limit_rejected(route_of(request.scope))
+    quota, seconds = result.quota, _refill_seconds(result)
+    raise RateLimitedError(
+        f"The limit for `{result.policy}` requests is {quota.capacity} in {quota.window_seconds} s; "
+        f"try again in {seconds} s",
+        retry_after=seconds,
+    )
+
+
+def rate_limit_headers(result: RateLimitResult) -> dict[str, str]:
+    """Format the headers of draft-ietf-httpapi-ratelimit-headers-11: a list of one string with parameters (RFC 9651).
+
+    ``t`` is the time until the next token. A client with ``r`` tokens left can send no more requests than that until
+    then.
+    """
+    quota, policy = result.quota, f'"{result.policy}"'
+    return {
+        "RateLimit-Policy": f"{policy};q={quota.capacity};w={quota.window_seconds}",
+        "RateLimit": f"{policy};r={result.bucket.remaining};t={_refill_seconds(result)}",
+    }
+
+
+def _refill_seconds(result: RateLimitResult) -> int:
+    return max(1, math.ceil(result.bucket.refill_seconds))
+
+
+# ── The client's network ─────────────────────────────────────────────────────────────────────────
+
+
+def client_network(request: HTTPConnection) -> str:
+    """Return the network that failed authentication is counted for.
+
+    Reads no headers: uvicorn has already replaced the address of a trusted proxy with the client's (``make_server``).
+    """
+    return network_of(request.client.host) if request.client else UNKNOWN_NETWORK
+
+
+def network_of(host: str) -> str:
+    """Return the canonical IPv4 address or IPv6 network of ``host``."""
+    try:
+        address = ip_address(host.partition("%")[0])  # a zone names the receiving interface, not the client
+    except ValueError:
+        return UNKNOWN_NETWORK
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address, IPV6_PREFIX), strict=False))
+
+
+# ── Scopes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _authorize(required: SecurityScopes, request: Request, _: Annotated[object, Security(_BEARER)]) -> Identity:
+    identity: Identity = request.state.identity  # set by AuthenticatedRoute; fails closed on any other route class
+    identity.require(map(Scope, required.scopes))
     return identity
 
 
-ReadsJobs = Annotated[Identity, Security(_permitted, scopes=[Scope.JOBS_READ])]
-"""The identity behind a request; a route that asks for it answers 401 or 403 to everybody else."""
-WritesJobs = Annotated[Identity, Security(_permitted, scopes=[Scope.JOBS_WRITE])]
-ReadsUsage = Annotated[Identity, Security(_permitted, scopes=[Scope.USAGE_READ])]
-WritesWebhooks = Annotated[Identity, Security(_permitted, scopes=[Scope.WEBHOOKS_WRITE])]
-WritesKeys = Annotated[Identity, Security(_permitted, scopes=[Scope.KEYS_WRITE])]
+ReadsJobs = Annotated[Identity, Security(_authorize, scopes=[Scope.JOBS_READ])]
+"""The identity behind a request, which must have this scope; other requests get 403."""
+WritesJobs = Annotated[Identity, Security(_authorize, scopes=[Scope.JOBS_WRITE])]
+ReadsUsage = Annotated[Identity, Security(_authorize, scopes=[Scope.USAGE_READ])]
+WritesWebhooks = Annotated[Identity, Security(_authorize, scopes=[Scope.WEBHOOKS_WRITE])]
+WritesKeys = Annotated[Identity, Security(_authorize, scopes=[Scope.KEYS_WRITE])]

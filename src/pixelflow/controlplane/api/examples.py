@@ -1,4 +1,4 @@
-"""Examples of requests and answers, for the OpenAPI document. Nothing that runs may ever read them."""
+"""Examples of requests and responses for the OpenAPI document. Production code must never read them otherwise."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SMALL: dict[str, Any] = {"id": "small", "action": "resize", "width": 640, "form
 
 CREATE: dict[str, Any] = {
     "one-thumbnail": {
-        "summary": "One WebP of at most 640 pixels",
+        "summary": "One WebP thumbnail, at most 640 pixels wide",
         "value": {"source": {"content_length": 2483920, "content_type": "image/jpeg"}, "pipeline": [_SMALL]},
     },
     "a-tree": {
-        "summary": "A hero picture and its watermarked copy, from one decode",
+        "summary": "A hero image and a watermarked copy, from one decode",
         "value": {
             "source_type": "s3_presigned",
             "webhook_url": "https://client.example/hooks/pixel-done",
@@ -174,7 +174,7 @@ READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "
 REQUEST_ID = "4b9e1c5b0e7a4d0fb9a3c2f1d6e8a7b0"
 ERRORS = [{"pointer": "/pipeline/0/width", "message": "must be at least 1"}]
 
-ANSWERS: dict[str, dict[str, Any]] = {
+RESPONSES: dict[str, dict[str, Any]] = {
     "create_job": CREATED,
     "start_job": STARTED,
     "retry_job": STARTED,
@@ -190,4 +190,4 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "healthz": HEALTHY,
     "readyz": READY,
 }
-"""What a success looks like, by the name of the route."""
+"""Responses of successful requests by route name."""

@@ -1,8 +1,8 @@
-"""Writes the OpenAPI document of the API to a file, for client generators and for the record.
+"""Writes the API's OpenAPI document to a file, for client generators and version control.
 
     python -m pixelflow.controlplane.api.export_openapi docs/openapi.json
 
-Needs no setting and opens no service.
+Must never need a setting or a running service.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
-from pixelflow.adapters.telemetry.tracing import NoopTracer
 from pixelflow.contracts.schemas import render
-from pixelflow.controlplane.api.app import make_app
+from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 
 
 @asynccontextmanager
 async def _no_services() -> AsyncIterator[Services]:
-    raise RuntimeError("This application only tells what it is; it does not run")
+    raise RuntimeError("This application only describes the API and can't serve it")
     yield
 
 
 def openapi_document() -> dict[str, Any]:
-    """The document, as a running API tells it at ``/openapi.json``."""
-    return make_app(_no_services, ApiMetrics(CollectorRegistry()), NoopTracer()).openapi()
+    """Return the document that a running API serves at ``/openapi.json``."""
+    return make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer()).openapi()
 
 
 def main() -> None:
-    """Write the document into the file that is named."""
+    """Write the document to the file named on the command line."""
     parser = argparse.ArgumentParser(description="Write the OpenAPI document")
     parser.add_argument("file", type=Path)
     file: Path = parser.parse_args().file

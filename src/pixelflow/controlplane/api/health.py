@@ -1,4 +1,4 @@
-"""Is the process alive, and can it work?"""
+"""Health checks: whether the process is alive, and whether it can serve requests."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Whether what the API stands on answers."""
+    """Whether the services that the API depends on are available."""
 
     status: HealthStatus
-    checks: Annotated[dict[str, HealthStatus], Field(description="One entry per server.")]
+    checks: Annotated[dict[str, HealthStatus], Field(description="The status of each service.")]
 
 
-@router.get("/healthz", summary="Alive?")
+@router.get("/healthz", summary="Check liveness")
 async def healthz() -> Health:
-    """Answers as long as the process lives, whatever becomes of its servers."""
+    """Return 200 as long as the process is alive, even if the services it depends on are not available."""
     return Health()
 
 
 @router.get(
     "/readyz",
-    summary="Ready?",
-    responses={503: {"model": Readiness, "description": "Some server does not answer"}},
+    summary="Check readiness",
+    responses={503: {"model": Readiness, "description": "At least one service is unavailable"}},
 )
 async def readyz(services: ServicesOf, response: Response) -> Readiness:
-    """Asks Postgres, Redis and object storage, each for at most two seconds; an answer is kept for one."""
-    verdicts = await services.dependencies.verdicts()
-    ready = all(verdict == "ok" for verdict in verdicts.values())
+    """Check Postgres, Redis and object storage, with a timeout of 2 seconds each. Results are cached for one second."""
+    checks = await services.health_checks.statuses()
+    ready = all(status == "ok" for status in checks.values())
     response.status_code = 200 if ready else 503
-    return Readiness(status="ok" if ready else "unavailable", checks=verdicts)
+    return Readiness(status="ok" if ready else "unavailable", checks=checks)

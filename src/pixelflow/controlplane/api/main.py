@@ -1,4 +1,4 @@
-"""The API process: composition root."""
+"""The API process: builds the ASGI application and serves it."""
 
 from __future__ import annotations
 
@@ -6,47 +6,71 @@ import functools
 import signal
 import socket
 import sys
-from typing import NoReturn
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NoReturn, TypedDict
 
 import uvicorn
 from fastapi import FastAPI
+from opentelemetry.trace import Tracer
+from starlette.middleware import Middleware
 
+from pixelflow import __version__
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry
-from pixelflow.adapters.telemetry.metrics_server import serving
-from pixelflow.adapters.telemetry.tracing import traced
-from pixelflow.controlplane.api.app import make_app
+from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.tracing import open_tracer
+from pixelflow.controlplane.api import health, openapi, problems
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.services import open_services
+from pixelflow.controlplane.api.middleware import RequestContextMiddleware, TracingMiddleware
+from pixelflow.controlplane.api.services import Services, open_services
+from pixelflow.controlplane.idempotency import calls
+from pixelflow.controlplane.jobs import routes as jobs_routes
+from pixelflow.controlplane.keys import routes as keys_routes
+from pixelflow.controlplane.usage import routes as usage_routes
+from pixelflow.controlplane.webhooks import routes as webhooks_routes
 from pixelflow.settings import Settings
 
-_GRACE_SECONDS = 5
+_SHUTDOWN_SECONDS = 5
 _MAX_CONNECTIONS = 1000
-"""More are told 503: each costs a descriptor, of which a process commonly has 1024."""
+"""Further requests get 503. Each connection needs a file descriptor, and the usual limit of a process is 1024."""
 _MAX_HEADER_BYTES = 16 * 1024
-"""Of the line and headers of a request."""
-_IDLE_SECONDS = 5
-"""How long a connection without a request stays open."""
+"""Limit of the request line and headers together."""
+_KEEP_ALIVE_SECONDS = 5
+
+_DESCRIPTION = """
+PixelFlow transforms images asynchronously:
+
+1. Create a job with a pipeline of steps.
+2. Upload the source directly to object storage, with the presigned URL in the response.
+3. Start the job.
+4. Download the outputs when the job has succeeded.
+
+The API never transfers image bytes. Errors are `application/problem+json` (RFC 9457) with a stable `code`.
+"""
+
+
+class _State(TypedDict):
+    services: Services
 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only this process needs is not set, the port of its metrics is taken, or traces are to go
-            where none can be sent.
+        SettingsError: a setting that the API requires is missing, the metrics port is in use, or trace export is
+            configured but not possible.
     """
     settings.require_secrets_key()
     configure_logs(settings, role="api")
-    # uvicorn raises the signal again when it is done; by default that ends a process on the spot, its spans unsent.
-    signal.signal(signal.SIGTERM, _leave)
+    # uvicorn re-raises the signal after its shutdown. The default action would end the process before spans are sent.
+    signal.signal(signal.SIGTERM, _exit)
     registry = new_registry()
     metrics = ApiMetrics(registry)
-    with serving(registry, settings, role="api"), traced(role="api") as tracing:
-        _serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracing), settings)
+    with serve_metrics(registry, settings, role="api"), open_tracer(role="api") as tracer:
+        _serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracer), settings)
 
 
-def _leave(_number: int, _frame: object) -> NoReturn:
+def _exit(_number: int, _frame: object) -> NoReturn:
     sys.exit(0)
 
 
@@ -57,8 +81,45 @@ def _serve(app: FastAPI, settings: Settings) -> None:
         sys.exit(1)
 
 
+def make_app(
+    services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics, tracer: Tracer
+) -> FastAPI:
+    """Build the application. ``services`` opens what the routes use, for the lifetime of the application."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
+        async with services() as opened:
+            yield {"services": opened}
+
+    app = FastAPI(
+        title="PixelFlow",
+        version=__version__,
+        summary="Self-hosted, asynchronous image processing",
+        description=_DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        lifespan=lifespan,
+        redoc_url=None,
+        # FastAPI's own telemetry would export validated values and exception texts to wherever its variables point.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        middleware=[
+            Middleware(TracingMiddleware, tracer=tracer),
+            Middleware(RequestContextMiddleware, metrics=metrics),
+        ],
+        generate_unique_id_function=lambda route: route.name,
+    )
+    problems.install(app)
+    calls.install(app)
+    app.include_router(health.router)
+    app.include_router(jobs_routes.router)
+    app.include_router(webhooks_routes.router)
+    app.include_router(keys_routes.router)
+    app.include_router(usage_routes.router)
+    openapi.install(app)
+    return app
+
+
 def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
-    """What serves ``app``, within the bounds that the process can bear."""
+    """Build the server of ``app``, with limits that protect the process."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -67,15 +128,15 @@ def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             http="h11",
             log_config=None,
             access_log=False,
-            # Puts the client's address in the place of the proxy's: of proxies that are trusted, of nobody else.
+            # Replaces the address of a trusted proxy by the client's. Headers of any other peer are ignored.
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
             h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-            # Else a request may begin in the context of another one on its connection: in its trace, under its user.
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            # Otherwise a request may run in the context of an earlier one on its connection: its trace and its user.
             reset_contextvars=True,
         )
     )

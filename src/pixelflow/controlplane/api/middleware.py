@@ -1,6 +1,7 @@
-"""Around every request: an id, a limit on the body, headers of every answer, a log line, a count, an answer to a bug.
+"""ASGI middleware around every request: request ID, body limit, response headers, access log, metrics and tracing.
 
-Plain ASGI, so that nothing is buffered.
+Must never buffer a body. A span must never contain a query string, a header or an address; it names the path by its
+route template.
 """
 
 from __future__ import annotations
@@ -8,26 +9,41 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import structlog
+from fastapi import Depends, Header, Request
+from opentelemetry.trace import Span, SpanKind, Tracer
+from pydantic import BeforeValidator
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pixelflow.adapters.telemetry.tracing import log_keys, set_error, start_span, traceparent_of
 from pixelflow.contracts.errors import BodyTooLargeError
 from pixelflow.controlplane.api import problems
-from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.api.metrics import METHODS, ApiMetrics
 
 MAX_BODY_BYTES = 1024 * 1024
 UNMATCHED = "unmatched"
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_UNTRACED = frozenset({"/healthz", "/readyz"})
+_MIN_SERVER_ERROR = 500
 
 _log = structlog.get_logger("pixelflow.access")
 
 
+def route_of(scope: Scope) -> str:
+    """Return the template of the matched route, such as ``/v1/jobs/{job_id}``: one of a fixed set for any request."""
+    return getattr(scope.get("route"), "path", UNMATCHED)
+
+
+# ── Request context ──────────────────────────────────────────────────────────────────────────────
+
+
 class RequestContextMiddleware:
-    """Middleware, around all but the trace."""
+    """Assigns the request ID, limits the body, handles unexpected exceptions, and logs and counts the request."""
 
     def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, clock: Callable[[], float] = time.perf_counter) -> None:
         self._app = app
@@ -35,62 +51,57 @@ class RequestContextMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._serve(scope, receive, send, request_id)
+            await self._handle(scope, receive, send, request_id)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         started, status = self._clock(), 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.update(scope["state"].get("headers", {}))  # whatever the answer came to be
+                headers.update(scope["state"].get("headers", {}))  # also on error responses
                 headers["X-Request-ID"] = request_id
             await send(message)
 
         try:
-            await self._app(scope, _limited(receive, scope), send_with_id)
+            await self._app(scope, _limit_body(receive, scope), send_with_headers)
         except BodyTooLargeError as error:
             scope["state"]["code"] = error.code
-            await problems.response(error, request_id)(scope, receive, send_with_id)
+            await problems.response(error, request_id)(scope, receive, send_with_headers)
         except Exception:
-            if status:  # too late for another answer: the server logs it, and closes the connection
+            if status:  # the response has started: the server logs the exception and closes the connection
                 raise
             _log.exception("unhandled error")
             scope["state"]["code"] = problems.bug().code
-            await problems.response(problems.bug(), request_id)(scope, receive, send_with_id)
+            await problems.response(problems.bug(), request_id)(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, status, seconds=self._clock() - started)
+            self._record(scope, status, seconds=self._clock() - started)
 
-    def _tell(self, scope: Scope, status: int, *, seconds: float) -> None:
-        self._metrics.answered(scope["method"], route_of(scope), status, seconds)
-        about = _about(scope)
+    def _record(self, scope: Scope, status: int, *, seconds: float) -> None:
+        self._metrics.request_finished(scope["method"], route_of(scope), status, seconds)
+        fields = _log_fields(scope)
         _log.info(
-            "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1), **about
+            "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1), **fields
         )
 
 
-def _about(scope: Scope) -> dict[str, str]:
-    """The job that was asked for, and the code of the problem that was told."""
-    about = {"code": scope["state"]["code"]} if "code" in scope["state"] else {}
+def _log_fields(scope: Scope) -> dict[str, str]:
+    """Return the code of the error that was sent, and the job ID in the path, if there are any."""
+    fields = {"code": scope["state"]["code"]} if "code" in scope["state"] else {}
     try:
-        about["job_id"] = str(UUID(scope.get("path_params", {})["job_id"]))
-    except (KeyError, ValueError):  # there is none, or nonsense, which stands in the path
-        return about
-    return about
-
-
-def route_of(scope: Scope) -> str:
-    """The template of the path that was asked for, such as ``/v1/jobs/{job_id}``: one of few, whatever is sent."""
-    return getattr(scope.get("route"), "path", UNMATCHED)
+        fields["job_id"] = str(UUID(scope.get("path_params", {})["job_id"]))
+    except (KeyError, ValueError):  # no job ID, or an invalid one, which the logged path contains
+        return fields
+    return fields
 
 
 def _request_id(scope: Scope) -> str:
@@ -98,21 +109,89 @@ def _request_id(scope: Scope) -> str:
     return given if _REQUEST_ID.match(given) else uuid4().hex
 
 
-def _limited(receive: Receive, scope: Scope) -> Receive:
-    """Count the body as it comes; a length that is declared too large is refused before the first byte is read."""
+def _limit_body(receive: Receive, scope: Scope) -> Receive:
+    """Count the bytes of the body as they arrive. Reject a too large Content-Length before the first byte is read."""
     declared: Any = Headers(scope=scope).get("content-length", "0")
-    seen = int(declared) if declared.isdigit() and int(declared) > MAX_BODY_BYTES else 0
+    size = int(declared) if declared.isdigit() and int(declared) > MAX_BODY_BYTES else 0
 
     async def limited() -> Message:
-        nonlocal seen
-        if seen > MAX_BODY_BYTES:
+        nonlocal size
+        if size > MAX_BODY_BYTES:
             raise BodyTooLargeError(
-                f"Send at most {MAX_BODY_BYTES} bytes; pictures go to object storage by the upload URL"
+                f"The body must be at most {MAX_BODY_BYTES} bytes; upload images to the presigned URL of a job"
             )
         message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MAX_BODY_BYTES:
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
             return await limited()
         return message
 
     return limited
+
+
+# ── Tracing ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class TracingMiddleware:
+    """Creates a span for every request except health checks. The outermost middleware."""
+
+    def __init__(self, app: ASGIApp, *, tracer: Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"] in _UNTRACED:
+            await self._app(scope, receive, send)
+            return
+        parent = _valid_traceparent(Headers(scope=scope).get("traceparent"))
+        with start_span(self._tracer, "HTTP", SpanKind.SERVER, parent=parent) as span:
+            scope.setdefault("state", {})["traceparent"] = traceparent_of(span)
+            with structlog.contextvars.bound_contextvars(**log_keys(span)):
+                await self._handle(scope, receive, send, span)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
+        async def send_and_record(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _set_attributes(span, scope, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, send_and_record)
+
+
+def _set_attributes(span: Span, scope: Scope, status: int) -> None:
+    """Follow OpenTelemetry's semantic conventions for HTTP servers, without those that may hold private data."""
+    method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+    route = route_of(scope)
+    span.update_name(f"{method} {route}")
+    span.set_attributes(
+        {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+            "pixelflow.request_id": scope["state"]["request_id"],
+        }
+    )
+    if status >= _MIN_SERVER_ERROR:
+        set_error(span, str(status))
+
+
+def _valid_traceparent(header: str | None) -> str | None:
+    """Drop an invalid header: it must never fail the request (W3C Trace Context, section 4.3)."""
+    return header if header and _TRACEPARENT.fullmatch(header) else None
+
+
+async def _traceparent(
+    request: Request,
+    _: Annotated[
+        str | None,
+        BeforeValidator(_valid_traceparent),
+        Header(alias="traceparent", description="W3C Trace Context. An invalid value is ignored."),
+    ] = None,
+) -> str | None:
+    traceparent: str | None = request.state.traceparent
+    return traceparent
+
+
+Traceparent = Annotated[str | None, Depends(_traceparent)]
+"""The parent of the job's spans: the span of the request, or the client's own if tracing is off."""

@@ -1,6 +1,6 @@
-"""The OpenAPI document that the application tells of itself: FastAPI's, put right where FastAPI can't know.
+"""Corrects the OpenAPI document that FastAPI generates, where FastAPI lacks the information.
 
-It must never describe what the application does not do.
+Must never describe behavior that the application does not have.
 """
 
 from __future__ import annotations
@@ -9,43 +9,47 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from pixelflow.controlplane.api.examples import ANSWERS
+from pixelflow.controlplane.api.examples import RESPONSES
 from pixelflow.controlplane.api.problems import MEDIA_TYPE
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
-"""FastAPI's own errors; every error of ours is a problem."""
+"""FastAPI's own error schemas; the application sends problems only."""
 
-_LIMITS = {
+_RATE_LIMIT_HEADERS = {
     "RateLimit-Policy": {
-        "description": "What holds: the class of the route, `q` requests within `w` seconds "
+        "description": "The rate limit of this class of requests: `q` requests in `w` seconds "
         "(draft-ietf-httpapi-ratelimit-headers).",
         "schema": {"type": "string"},
         "example": '"create";q=60;w=60',
     },
     "RateLimit": {
-        "description": "How you stand: `r` requests are left, and there is one more in `t` seconds. Missing where "
-        "requests are not counted.",
+        "description": "Your current state: `r` requests are left, and one more becomes available in `t` seconds. "
+        "Absent if the request was not counted.",
         "schema": {"type": "string"},
         "example": '"create";r=59;t=1',
     },
 }
-_RETRY_AFTER = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}, "example": 1}
+_RETRY_AFTER = {
+    "description": "Seconds to wait before the next request.",
+    "schema": {"type": "integer", "minimum": 1},
+    "example": 1,
+}
 
 
 def install(app: FastAPI) -> None:
-    """Have the application tell its document put right."""
-    made_by_fastapi = app.openapi
+    """Make the application serve the corrected document."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _put_right(made_by_fastapi())
+            app.openapi_schema = _correct(generate())
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents
 
 
-def _put_right(document: dict[str, Any]) -> dict[str, Any]:
+def _correct(document: dict[str, Any]) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"] = {
@@ -55,22 +59,22 @@ def _put_right(document: dict[str, Any]) -> dict[str, Any]:
             }
             _add_example(operation)
             if "security" in operation:
-                _add_limits(operation)
+                _add_rate_limit_headers(operation)
     for name in _NEVER_SENT:
         document["components"]["schemas"].pop(name, None)
     return document
 
 
 def _add_example(operation: dict[str, Any]) -> None:
-    """Show a success; FastAPI's own way would take every null out of it."""
+    """Add an example of the success response; FastAPI's own mechanism would remove its null values."""
     for status, response in operation["responses"].items():
         if status.startswith("2") and "content" in response:
-            response["content"]["application/json"]["example"] = ANSWERS[operation["operationId"]]
+            response["content"]["application/json"]["example"] = RESPONSES[operation["operationId"]]
 
 
-def _add_limits(operation: dict[str, Any]) -> None:
+def _add_rate_limit_headers(operation: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
-        response["headers"] = {**response.get("headers", {}), **_LIMITS}
+        response["headers"] = {**response.get("headers", {}), **_RATE_LIMIT_HEADERS}
         if status == "429":
             response["headers"]["Retry-After"] = _RETRY_AFTER
 
@@ -81,7 +85,7 @@ def _is_never_sent(response: dict[str, Any]) -> bool:
 
 
 def _with_media_type(response: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI describes every body as the route's own media type; a problem has one of its own."""
+    """Set the media type of problems; FastAPI describes every body with the media type of the route."""
     content = response.get("content", {})
     if content.get("application/json", {}).get("schema") != _PROBLEM:
         return response

@@ -1,22 +1,24 @@
-"""Errors as ``application/problem+json`` (RFC 9457): the only place that knows HTTP statuses of errors."""
+"""Maps errors to ``application/problem+json`` responses (RFC 9457). The only module that knows their HTTP statuses."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from pixelflow.contracts import errors as contracts_errors
-from pixelflow.contracts.error_messages import error_message
-from pixelflow.contracts.field_errors import field_errors
+from pixelflow.contracts.field_errors import error_message, field_errors
 from pixelflow.contracts.jobs import Problem
 from pixelflow.controlplane.api import examples
+
+M = TypeVar("M", bound=BaseModel)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -43,26 +45,41 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.DependencyError: 503,
     contracts_errors.PixelflowError: 500,
 }
-"""The status of each error; a class that is not here has its parent's."""
+"""Statuses by error class. A class without an entry has the status of its parent."""
 
 MAX_ERRORS = 100
-"""A body of a mebibyte can be wrong in a hundred thousand places; beyond these they are not told."""
+"""Limit of reported errors: a body of 1 MiB can have a hundred thousand."""
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _ROUTING = {
-    404: contracts_errors.NotFoundError("There is no such route"),
-    405: contracts_errors.MethodNotAllowedError("Use another method"),
+    404: contracts_errors.NotFoundError("No route matches this path"),
+    405: contracts_errors.MethodNotAllowedError("This route does not support the method; see the `Allow` header"),
 }
 
 _log = structlog.get_logger(__name__)
 
 
 def bug() -> contracts_errors.PixelflowError:
-    """What is told of an error that nobody foresaw."""
-    return contracts_errors.PixelflowError("The error is ours and has been logged; tell us the request id")
+    """The error that reports an unexpected exception to the client."""
+    return contracts_errors.PixelflowError(
+        "An unexpected error occurred and was logged; report the request id to the operator"
+    )
+
+
+def validate_body(model: type[M], body: object, *, context: object) -> M:
+    """Validate a request body as FastAPI does, and with a validation context, which FastAPI can't pass.
+
+    Raises:
+        RequestValidationError: handled like FastAPI's own.
+    """
+    try:
+        return model.model_validate(body, context=context)
+    except ValidationError as error:
+        rows = [{**row, "loc": ("body", *row["loc"])} for row in error.errors(include_url=False, include_input=False)]
+    raise RequestValidationError(rows, body=body)
 
 
 def install(app: FastAPI) -> None:
-    """Make every error that is foreseen a problem."""
+    """Register the handlers that turn errors into problem responses."""
     app.add_exception_handler(contracts_errors.PixelflowError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -71,7 +88,7 @@ def install(app: FastAPI) -> None:
 def response(
     error: contracts_errors.PixelflowError, request_id: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The answer that tells of ``error``."""
+    """The problem response for ``error``."""
     status = status_of(type(error))
     problem = Problem(
         type=_type(type(error)),
@@ -99,7 +116,7 @@ def _headers_of(error: contracts_errors.PixelflowError) -> dict[str, str]:
 
 
 class _AsciiJson(JSONResponse):
-    """JSON in ASCII: what was wrong may be quoted, and a lone surrogate has no other encoding."""
+    """JSON in ASCII: pointers may hold lone surrogates, which only escapes can encode."""
 
     def render(self, content: object) -> bytes:
         return json.dumps(content).encode("ascii")
@@ -112,59 +129,58 @@ def status_of(error: type[contracts_errors.PixelflowError]) -> int:
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, contracts_errors.PixelflowError)  # noqa: S101  # how the handler is registered
-    # The limiter tells by itself, once, when it goes away.
+    # The limiter logs its own outages, once each.
     if isinstance(error, contracts_errors.DependencyError) and not isinstance(
         error, contracts_errors.LimiterUnavailableError
     ):
         _log.warning("dependency unavailable", code=error.code, reason=type(error.__cause__).__name__)
-    return _answer(request, error)
+    return _respond(request, error)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # how the handler is registered
-    limit: int = request.state.services.jobs.max_source_bytes
-    return _answer(request, _from_validation(error, limit))
+    return _respond(request, _from_validation(error))
 
 
-def _answer(
+def _respond(
     request: Request, error: contracts_errors.PixelflowError, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     request.state.code = error.code  # for the log line of the request
     return response(error, request.state.request_id, headers)
 
 
-def _from_validation(error: RequestValidationError, max_source_bytes: int) -> contracts_errors.RequestError:
+def _from_validation(error: RequestValidationError) -> contracts_errors.RequestError:
     rows = error.errors()
     if any(row["type"] == "json_invalid" for row in rows):
-        return contracts_errors.MalformedRequestError("Send a body that is valid JSON")
+        return contracts_errors.MalformedRequestError("Send valid JSON in UTF-8")
     for row in rows:
         if row["loc"][0] == "path":  # such as `job_id`
-            return contracts_errors.NotFoundError(f"You have no {row['loc'][1].removesuffix('_id')} of that id")
+            return contracts_errors.NotFoundError(f"You have no {row['loc'][1].removesuffix('_id')} with this id")
     if isinstance(error.body, bytes):
         return contracts_errors.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
-    fields = field_errors(body[:MAX_ERRORS], error.body, max_source_bytes=max_source_bytes) if body else []
+    fields = field_errors(body[:MAX_ERRORS], error.body)
     fields += [
         contracts_errors.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=error_message(row))
         for row in rows
         if row["loc"][0] != "body"
     ]
-    count = "1 thing is" if len(fields) == 1 else f"{len(fields)} things are"
-    more = ", and more" if len(body) > MAX_ERRORS else ""
-    return contracts_errors.ValidationFailedError(f"{count} wrong{more}; see `errors`", fields)
+    count = "1 error" if len(fields) == 1 else f"{len(fields)} errors"
+    summary = f"The first {count} are listed" if len(body) > MAX_ERRORS else f"The request has {count}"
+    return contracts_errors.ValidationFailedError(f"{summary}; see `errors`", fields)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # how the handler is registered
-    cause = error.__cause__  # FastAPI takes whatever ends the reading of a body for malformed JSON
+    cause = error.__cause__  # FastAPI reports any exception while it reads the body as malformed JSON
     if isinstance(cause, contracts_errors.PixelflowError):
         return await _on_error(request, cause)
     known = _ROUTING.get(error.status_code, contracts_errors.MalformedRequestError(str(error.detail)))
-    return _answer(request, known, error.headers)
+    return _respond(request, known, error.headers)
 
 
 def documented(*errors: type[contracts_errors.PixelflowError]) -> dict[int | str, dict[str, Any]]:
-    """For a route's ``responses``: which problems it may answer with, and what each looks like."""
+    """The ``responses`` of a route that may raise ``errors``, with an example of each problem."""
     table: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         row = table.setdefault(
@@ -181,7 +197,7 @@ def _example(error: type[contracts_errors.PixelflowError]) -> dict[str, Any]:
         type=_type(error),
         title=error.title,
         status=status_of(error),
-        detail="What happened this time, in a sentence",
+        detail="What is wrong in this request",
         code=error.code,
         request_id=examples.REQUEST_ID,
         errors=[contracts_errors.FieldError(**row) for row in errors] if errors else None,

@@ -1,4 +1,4 @@
-"""What the routes work with: built once per process, handed to each request."""
+"""Builds the services that the routes use, once per process, and provides them to each request."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.adapters.telemetry.health import HealthChecks, checked
+from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.encryption import SecretCipher
-from pixelflow.controlplane.idempotency.service import Idempotency
+from pixelflow.controlplane.encryption import SecretCipher, derive_key
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.keys.service import ApiKeys
@@ -27,39 +26,39 @@ from pixelflow.controlplane.limits.service import RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.controlplane.tokens.service import Tokens, open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
-from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
-from pixelflow.controlplane.webhooks.service import Webhooks
+from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
 
 MAX_CONNECTIONS = 10
-MAX_LOOKUPS = 5
-"""Connections of their own for recognising keys: one statement each, which changes no connection's reach."""
+MAX_LOOKUP_CONNECTIONS = 5
+"""Separate connections for authenticating keys, each with one statement that never sets a connection's scope."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """The API's collaborators."""
+    """The services of the API."""
 
     database: AsyncDatabase
-    dependencies: HealthChecks
+    health_checks: HealthChecks
     jobs: JobService
-    shown_jobs: JobQueries
-    shown_usage: UsageQueries
-    webhooks: Webhooks
-    webhook_secrets: WebhookSecrets
+    job_queries: JobQueries
+    usage_queries: UsageQueries
+    webhooks: WebhookService
     keys: ApiKeys
     tokens: Tokens | None
-    idempotency: Idempotency
+    """``None``: no token issuer is configured."""
+    response_cipher: SecretCipher
+    """Encrypts stored responses of idempotent requests."""
     limits: RateLimiter | None
-    """``None``: nobody is limited."""
+    """``None``: rate limits are disabled."""
 
 
 @asynccontextmanager
 async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterator[Services]:
-    """Build them, and close them at the end.
+    """Build the services, and close them at the end.
 
     Raises:
-        SettingsError: the key that secrets are encrypted with is not set.
+        SettingsError: the key that encrypts secrets is not set.
     """
     secrets_key = settings.require_secrets_key()
     queue = JobQueue(settings.redis_url.get_secret_value())
@@ -68,7 +67,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
     try:
         async with (
             AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
-            AsyncDatabase(url, max_connections=MAX_LOOKUPS, application="pixelflow-api") as lookups,
+            AsyncDatabase(url, max_connections=MAX_LOOKUP_CONNECTIONS, application="pixelflow-api") as lookups,
             open_tokens(settings) as tokens,
             _open_limits(settings, metrics) as limits,
         ):
@@ -79,30 +78,30 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
                 objects=objects,
                 local_files=LocalFiles(settings.local_roots),
                 new_id=new_id,
-                enqueued=metrics.enqueued,
+                on_enqueued=metrics.enqueued,
             )
-            dependencies = HealthChecks(
+            health_checks = HealthChecks(
                 {
                     "postgres": lookups.ping,
                     "redis": functools.partial(asyncio.to_thread, queue.ping),
                     "object_storage": objects.ping,
                 },
-                judged=metrics.process.dependency_judged,
+                on_status=metrics.process.set_dependency_up,
             )
             services = Services(
                 database=database,
-                dependencies=dependencies,
+                health_checks=health_checks,
                 jobs=jobs,
-                shown_jobs=JobQueries(settings, database=database, objects=objects),
-                shown_usage=UsageQueries(database),
-                webhooks=Webhooks(database),
-                webhook_secrets=WebhookSecrets(database, SecretCipher(secrets_key), new_id=new_id),
+                job_queries=JobQueries(settings, database=database, objects=objects),
+                usage_queries=UsageQueries(database),
+                webhooks=WebhookService(database, SecretCipher(secrets_key), new_id=new_id),
                 keys=ApiKeys(database, lookups=lookups),
                 tokens=tokens,
-                idempotency=Idempotency(database, secrets_key, new_id=new_id),
+                # Stored responses can contain secrets that are shown only once.
+                response_cipher=SecretCipher(derive_key(secrets_key, purpose="pixelflow idempotency answers")),
                 limits=limits,
             )
-            async with checked(dependencies):
+            async with run_health_checks(health_checks):
                 yield services
     finally:
         queue.close()
@@ -114,9 +113,9 @@ async def _open_limits(settings: Settings, metrics: ApiMetrics) -> AsyncIterator
         yield None
         return
     quota = Quota(settings.rate_limit_capacity, settings.rate_limit_window_seconds)
-    pass_uncounted = settings.rate_limit_without_redis == "pass"
+    allow_uncounted = settings.rate_limit_without_redis == "pass"
     async with TokenBuckets(settings.redis_url.get_secret_value()) as buckets:
-        yield RateLimiter(buckets, quota, pass_uncounted=pass_uncounted, counts=metrics)
+        yield RateLimiter(buckets, quota, allow_uncounted=allow_uncounted, metrics=metrics)
 
 
 async def _services(request: Request) -> Services:
@@ -125,4 +124,4 @@ async def _services(request: Request) -> Services:
 
 
 ServicesOf = Annotated[Services, Depends(_services)]
-"""The services, for a route."""
+"""The services, as a parameter of a route."""

@@ -1,1 +1,1 @@
-"""The controller: loops that keep jobs moving when messages or workers are lost. Each may run beside its twins."""
+"""The controller process: background loops. Several controllers may run at once."""

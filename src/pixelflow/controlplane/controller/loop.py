@@ -1,4 +1,4 @@
-"""Runs a loop's ``run_once`` again and again: at once while there is work, else after a pause; errors never end it."""
+"""Runs a loop until it is stopped: immediately again while there is work, else after a pause. Errors never end it."""
 
 from __future__ import annotations
 
@@ -16,37 +16,40 @@ _log = structlog.get_logger(__name__)
 
 
 class LoopBody(Protocol):
-    """One round of a loop."""
+    """The body of a loop."""
+
+    name: str
+    """In metrics and logs."""
 
     async def run_once(self) -> int:
-        """Do what there is to do; returns how much it was."""
+        """Run one tick; returns how many items it processed. 0: there was nothing to do."""
 
 
-async def run_loop(work: LoopBody, *, pause: float, stop: asyncio.Event, metrics: ControllerMetrics) -> None:
+async def run_loop(body: LoopBody, *, pause: float, stop: asyncio.Event, metrics: ControllerMetrics) -> None:
     """Run until ``stop`` is set.
 
     Args:
-        work: the loop's work.
-        pause: seconds between rounds that find nothing.
-        stop: when to end; the round under way is finished.
-        metrics: told of each round.
+        body: the loop.
+        pause: seconds to wait after a tick that found nothing to do.
+        stop: ends the loop after the current tick.
+        metrics: records each tick.
     """
-    wait, name = pause, type(work).__name__.lower()
-    metrics.loop_began(name)
+    wait = pause
+    metrics.record_loop_start(body.name)
     while not stop.is_set():
         try:
-            done = await work.run_once()
+            done = await body.run_once()
             wait = 0.0 if done else pause
             outcome = TickOutcome.DONE if done else TickOutcome.IDLE
         except DependencyError as error:
             wait = min(MAX_BACKOFF_SECONDS, max(wait, pause) * 2)
             outcome = TickOutcome.UNAVAILABLE
-            _log.warning("dependency unavailable", loop=name, code=error.code)
-        except Exception:  # noqa: BLE001  # a bug in one round must not end the loop for good
+            _log.warning("dependency unavailable", loop=body.name, code=error.code)
+        except Exception:  # noqa: BLE001  # a bug in one tick must not end the loop
             wait = MAX_BACKOFF_SECONDS
             outcome = TickOutcome.FAILED
-            _log.exception("loop failed", loop=name)
-        metrics.round_ended(name, outcome)
+            _log.exception("loop failed", loop=body.name)
+        metrics.record_tick(body.name, outcome)
         await _sleep(wait, stop)
 
 

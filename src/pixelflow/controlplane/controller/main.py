@@ -1,4 +1,4 @@
-"""The controller process: composition root."""
+"""Composition root of the controller process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 
 import structlog
+from opentelemetry.trace import Tracer
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
@@ -15,33 +16,29 @@ from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.adapters.telemetry.health import HealthChecks, checked
+from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry
-from pixelflow.adapters.telemetry.metrics_server import serving
-from pixelflow.adapters.telemetry.tracing import Tracer, traced
+from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
 from pixelflow.controlplane.queue.relay import Relay
-from pixelflow.controlplane.retention.expirer import Expirer
+from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.controlplane.retention.pruner import Pruner
-from pixelflow.controlplane.retention.remover import Remover
-from pixelflow.controlplane.retention.sweeper import Sweeper
 from pixelflow.controlplane.stats import collector
 from pixelflow.controlplane.stats.collector import StatsCollector
 from pixelflow.controlplane.webhooks.dispatcher import DispatcherInputs, WebhookDispatcher
-from pixelflow.controlplane.webhooks.secrets import WebhookSecrets
+from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
 
 PAUSE_SECONDS = 1.0
-COURIER_PAUSE_SECONDS = 0.25
-"""Shorter: it is what a receiver waits for after the end of a job."""
+WEBHOOK_PAUSE_SECONDS = 0.25
+"""Shorter: it adds to the delay between the end of a job and its webhook."""
 RETENTION_PAUSE_SECONDS = 60.0
-"""Nobody waits for what is removed after days."""
+"""Longer: retention periods are days."""
 MAX_CONNECTIONS = 8
 
 _log = structlog.get_logger(__name__)
@@ -51,20 +48,19 @@ def run(settings: Settings) -> None:
     """Run the loops until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: what only the control plane needs is not set, the port of the metrics is taken, or traces are to
-            go where none can be sent.
+        SettingsError: the secrets key is not set, the metrics port is in use, or the trace exporter is not available.
     """
-    # Before the first look-up, which is when a process's resolver reads them. What the operator has set stays.
+    # Before the first DNS lookup, which is when the C library reads the variable. A value set by the operator wins.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     settings.require_secrets_key()
     configure_logs(settings, role="controller")
     registry = new_registry()
     metrics = ControllerMetrics(registry)
-    with serving(registry, settings, role="controller"), traced(role="controller") as tracing:
-        asyncio.run(_run(settings, metrics, tracing))
+    with serve_metrics(registry, settings, role="controller"), open_tracer(role="controller") as tracer:
+        asyncio.run(_run(settings, metrics, tracer))
 
 
-async def _run(settings: Settings, metrics: ControllerMetrics, tracing: Tracer) -> None:
+async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
@@ -73,47 +69,49 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracing: Tracer) 
         settings.database_url.get_secret_value(),
         max_connections=MAX_CONNECTIONS,
         application="pixelflow-controller",
-        reach=EVERYONE,
+        scope=EVERYONE,
     )
     queue = JobQueue(settings.redis_url.get_secret_value())
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
         async with database:
-            await _repeat_all(settings, database, queue, outbound, metrics=metrics, tracing=tracing, stop=stop)
+            await _run_loops(settings, database, queue, outbound, metrics=metrics, tracer=tracer, stop=stop)
     finally:
         outbound.close()
         queue.close()
     _log.info("controller stopped")
 
 
-async def _repeat_all(
+async def _run_loops(
     settings: Settings,
     database: AsyncDatabase,
     queue: JobQueue,
     outbound: OutboundHttp,
     *,
     metrics: ControllerMetrics,
-    tracing: Tracer,
+    tracer: Tracer,
     stop: asyncio.Event,
 ) -> None:
-    objects, local_files, periods = (
-        ObjectStorage(settings),
+    objects = ObjectStorage(settings)
+    periods = RetentionPeriods.of(settings)
+    webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
+    jobs = JobQueries(settings, database=database, objects=objects)
+    inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
+    dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
+    files = FileCollector(
+        database,
+        objects,
         LocalFiles(settings.local_roots),
-        RetentionPeriods.of(settings),
+        upload_grace=settings.upload_grace,
+        on_removed=metrics.record_removed,
     )
-    secrets = WebhookSecrets(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
-    shown = JobQueries(settings, database=database, objects=objects)
-    sources = DispatcherInputs(show=shown.get, secrets=secrets.valid, new_id=new_id)
-    courier = WebhookDispatcher(database, outbound, sources, tried=metrics.tried, tracing=tracing)
     loops: list[tuple[LoopBody, float]] = [
-        (Relay(database, queue, enqueued=metrics.enqueued), PAUSE_SECONDS),
-        (LeaseReaper(database, expired=metrics.lease_expired), PAUSE_SECONDS),
-        (Pruner(database, objects, local_files, arrivals=settings.last_arrival), PAUSE_SECONDS),
-        (Expirer(database, periods, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (Remover(database, objects, local_files, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (Sweeper(database, keep=periods.history, removed=metrics.removed), RETENTION_PAUSE_SECONDS),
-        (courier, COURIER_PAUSE_SECONDS),
-        (StatsCollector(database, metrics.counted, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
+        (Relay(database, queue, on_enqueued=metrics.record_enqueued), PAUSE_SECONDS),
+        (LeaseReaper(database, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
+        (files, PAUSE_SECONDS),
+        (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
+        (dispatcher, WEBHOOK_PAUSE_SECONDS),
+        (StatsCollector(database, metrics.database, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
     ]
     dependencies = HealthChecks(
         {
@@ -121,9 +119,9 @@ async def _repeat_all(
             "redis": functools.partial(asyncio.to_thread, queue.ping),
             "object_storage": objects.ping,
         },
-        judged=metrics.process.dependency_judged,
+        on_status=metrics.process.set_dependency_up,
     )
     _log.info("controller started")
-    async with checked(dependencies):
-        await asyncio.gather(*(run_loop(work, pause=pause, stop=stop, metrics=metrics) for work, pause in loops))
-    await courier.finish()
+    async with run_health_checks(dependencies):
+        await asyncio.gather(*(run_loop(body, pause=pause, stop=stop, metrics=metrics) for body, pause in loops))
+    await dispatcher.finish()

@@ -1,6 +1,6 @@
-"""What a controller tells: the rounds of its loops, what came of them, and how many of what there are in the database.
+"""Metrics of the controller: the ticks of its loops, their results, and counts of rows in the database.
 
-Several controllers tell the same of the database: whoever reads it takes the largest, and never the sum.
+Every controller exports the same counts of the database: queries must use ``max()``, never ``sum()``.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pixelflow.adapters.telemetry.metrics import EnqueuedMessages, ProcessMetrics
+from pixelflow.adapters.telemetry.metrics import ProcessMetrics, QueueMetrics
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.webhooks import DeliveryOutcome
 
-BACKLOG_SECONDS = 20.0
-"""How long what was counted of the backlog is told: a few rounds. Then it is not known any more, and not told."""
-TOTALS_SECONDS = 240.0
-"""The same, of what is counted less often."""
-MOVING = (JobStatus.QUEUED, JobStatus.PROCESSING)
-"""Counted with the backlog; other statuses with the totals."""
+BACKLOG_MAX_AGE_SECONDS = 20.0
+"""Older counts of the backlog are omitted: a few missed ticks."""
+TOTALS_MAX_AGE_SECONDS = 240.0
+BACKLOG_STATUSES = (JobStatus.QUEUED, JobStatus.PROCESSING)
+"""Counted with the backlog; jobs in other statuses are counted with the totals."""
 
 _T = TypeVar("_T")
 
 
 class TickOutcome(StrEnum):
-    """What a round of a loop came to."""
+    """The outcome of a tick of a loop."""
 
     DONE = "done"
     IDLE = "idle"
@@ -38,15 +37,15 @@ class TickOutcome(StrEnum):
     FAILED = "failed"
 
 
-class Expiry(StrEnum):
-    """What became of a job whose worker went silent."""
+class ReapOutcome(StrEnum):
+    """What happened to a job whose lease expired."""
 
     REQUEUED = "requeued"
     EXHAUSTED = "exhausted"
 
 
 class RemovedKind(StrEnum):
-    """What retention removes."""
+    """What retention deletes."""
 
     SOURCE = "source"
     OUTPUT = "output"
@@ -61,79 +60,81 @@ class RemovedKind(StrEnum):
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits."""
+    """Work that waits."""
 
     jobs: Mapping[str, int]
-    """By status: queued and processing."""
+    """By status, of ``BACKLOG_STATUSES``."""
     oldest_job_seconds: float
-    """How long the longest due queued job has been due; 0: there is none."""
+    """Seconds since the oldest due queued job became due; 0 if no job is due."""
     events: int
-    """Pending."""
+    """Pending events."""
     oldest_event_seconds: float
-    """How long the longest overdue event is overdue; 0: there is none."""
+    """Seconds since the oldest overdue event became due; 0 if no event is overdue."""
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What takes longer to count."""
+    """Counts that take longer."""
 
     jobs: Mapping[str, int]
-    """By status: all others."""
+    """By status, of all other statuses."""
     active_users: int
     top_pixels: Mapping[str, int]
-    """Pixels by user, of those with most."""
+    """Pixels by user, of the users with most."""
 
 
 @dataclass
-class _Latest(Generic[_T]):
-    """Figures that are told until they are too old to be true."""
+class _Expiring(Generic[_T]):
+    """The latest value, until it is too old."""
 
-    seconds: float
+    max_age: float
     clock: Callable[[], float]
-    figures: _T | None = None
-    until: float = 0.0
+    value: _T | None = None
+    expires_at: float = 0.0
 
-    def keep(self, figures: _T) -> None:
-        self.figures, self.until = figures, self.clock() + self.seconds
+    def set(self, value: _T) -> None:
+        self.value, self.expires_at = value, self.clock() + self.max_age
 
-    def known(self) -> _T | None:
-        return self.figures if self.clock() < self.until else None
+    def get(self) -> _T | None:
+        return self.value if self.clock() < self.expires_at else None
 
 
-class CountedMetrics(Collector):
-    """What was last counted in the database; nothing at all while that is not known."""
+class DatabaseMetrics(Collector):
+    """The latest counts of rows in the database; outdated values are omitted."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.backlog = _Latest[Backlog](BACKLOG_SECONDS, clock)
-        self.totals = _Latest[Totals](TOTALS_SECONDS, clock)
+        self.backlog = _Expiring[Backlog](BACKLOG_MAX_AGE_SECONDS, clock)
+        self.totals = _Expiring[Totals](TOTALS_MAX_AGE_SECONDS, clock)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """The names, also before anything was counted."""
+        """Return the families without samples."""
         return self._families(None, None)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The names, and the figures where they are known."""
-        return self._families(self.backlog.known(), self.totals.known())
+        """Return the families with the samples that are up to date."""
+        return self._families(self.backlog.get(), self.totals.get())
 
     def _families(self, backlog: Backlog | None, totals: Totals | None) -> Iterator[GaugeMetricFamily]:
-        yield _labelled(
+        yield _labeled(
             "pixelflow_jobs",
-            "Jobs in the database by status: queued and processing as of a few seconds ago, others as of a minute ago. "
-            "Every controller tells all of them: take the max.",
+            "Jobs in the database by status. Queued and processing jobs are counted every few seconds, others every "
+            "minute. Every controller exports the same counts: use max(), not sum().",
             "status",
             {**(backlog.jobs if backlog else {}), **(totals.jobs if totals else {})},
         )
         yield _plain(
             "pixelflow_queue_oldest_seconds",
-            "Seconds since the longest due queued job was due; 0: none is.",
+            "Seconds since the oldest due queued job became due; 0 if no job is due.",
             backlog.oldest_job_seconds if backlog else None,
         )
         yield _plain(
-            "pixelflow_webhook_events_pending", "Events not delivered yet.", backlog.events if backlog else None
+            "pixelflow_webhook_events_pending",
+            "Webhook events that await delivery.",
+            backlog.events if backlog else None,
         )
         yield _plain(
             "pixelflow_webhook_oldest_seconds",
-            "Seconds since the longest overdue event was to be tried; 0: none is overdue.",
+            "Seconds since the oldest overdue webhook event became due; 0 if no event is overdue.",
             backlog.oldest_event_seconds if backlog else None,
         )
         yield _plain(
@@ -141,28 +142,27 @@ class CountedMetrics(Collector):
             "Users that created a job within the last 24 hours.",
             totals.active_users if totals else None,
         )
-        yield _labelled(
+        yield _labeled(
             "pixelflow_usage_top_pixels_processed",
-            "Pixels of outputs within the last 24 hours, of the users with most: as many as "
-            "PIXELFLOW_METRICS_TOP_USERS says.",
+            "Pixels of outputs within the last 24 hours, of the PIXELFLOW_METRICS_TOP_USERS users with most.",
             "user_id",
             totals.top_pixels if totals else {},
         )
 
 
 class ControllerMetrics:
-    """The counters of one controller process."""
+    """The metrics of one controller process."""
 
     def __init__(self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self.process = ProcessMetrics(registry, role="controller")
-        self.counted = CountedMetrics()
-        registry.register(self.counted)
-        self._messages = EnqueuedMessages(registry)
+        self.database = DatabaseMetrics()
+        registry.register(self.database)
+        self._queue = QueueMetrics(registry)
         self._deliveries = Counter(
             "pixelflow_webhook_deliveries_total",
-            "Tries at delivering events by what came of them: delivered, retried (failed, another follows), exhausted "
-            "(failed, that was the last), refused (the receiver said 410, or PixelFlow does not call the address).",
+            "Attempts to deliver webhook events, by outcome: delivered, retried (failed, will be retried), exhausted "
+            "(failed, was the last attempt), refused (the receiver answered 410, or its address is not allowed).",
             ["outcome"],
             registry=registry,
         )
@@ -170,62 +170,60 @@ class ControllerMetrics:
             self._deliveries.labels(outcome)
         self._leases = Counter(
             "pixelflow_leases_expired_total",
-            "Leases that ran out, because a worker died or went silent, by what became of the job: requeued, or "
-            "exhausted (that was its last attempt).",
+            "Leases that expired because a worker crashed or stopped responding, by what happened to the job: "
+            "requeued, or exhausted (it was the last attempt, and the job failed).",
             ["outcome"],
             registry=registry,
         )
-        for expiry in Expiry:
-            self._leases.labels(expiry)
+        for reaped in ReapOutcome:
+            self._leases.labels(reaped)
         self._removed = Counter(
             "pixelflow_retention_removed_total",
-            "What retention removed, by kind: files (source, output; orphan: of an attempt that came to nothing), jobs "
-            "(upload: never started; job: over), rows that told of what is over (event, delivery, attempt, "
-            "idempotency_key).",
+            "Items deleted by retention, by kind: files (source, output; orphan: of an attempt that did not succeed), "
+            "jobs (upload: never started; job: finished), rows (event, delivery, attempt, idempotency_key).",
             ["kind"],
             registry=registry,
         )
         for kind in RemovedKind:
             self._removed.labels(kind)
-        self._rounds = Counter(
+        self._ticks = Counter(
             "pixelflow_controller_rounds_total",
-            "Rounds of each loop by what they came to: done, idle (there was nothing to do), unavailable (a server did "
-            "not answer), failed (a bug; the log has it).",
+            "Ticks of each loop, by outcome: done, idle (nothing to do), unavailable (a dependency did not answer), "
+            "failed (a bug; see the log).",
             ["loop", "outcome"],
             registry=registry,
         )
-        self._last_round = Gauge(
+        self._last_tick = Gauge(
             "pixelflow_controller_last_round_timestamp_seconds",
-            "When each loop last ended a round that was done or idle, in seconds since 1970; before that, when it "
-            "began.",
+            "Unix time of the last tick of each loop with the outcome done or idle; until then, of the loop's start.",
             ["loop"],
             registry=registry,
         )
 
-    def loop_began(self, loop: str) -> None:
-        """A loop begins its rounds."""
-        self._last_round.labels(loop).set(self._clock())
+    def record_loop_start(self, loop: str) -> None:
+        """Record that a loop starts."""
+        self._last_tick.labels(loop).set(self._clock())
 
-    def round_ended(self, loop: str, outcome: TickOutcome) -> None:
-        """A round of a loop is over."""
-        self._rounds.labels(loop, outcome).inc()
+    def record_tick(self, loop: str, outcome: TickOutcome) -> None:
+        """Count a tick of a loop."""
+        self._ticks.labels(loop, outcome).inc()
         if outcome in {TickOutcome.DONE, TickOutcome.IDLE}:
-            self._last_round.labels(loop).set(self._clock())
+            self._last_tick.labels(loop).set(self._clock())
 
-    def enqueued(self) -> None:
-        """A message was put on the queue."""
-        self._messages.enqueued()
+    def record_enqueued(self) -> None:
+        """Count a message that was sent to the queue."""
+        self._queue.count_enqueued()
 
-    def tried(self, outcome: str) -> None:
-        """A try at delivering an event is over, and written."""
+    def record_delivery(self, outcome: str) -> None:
+        """Count an attempt to deliver an event."""
         self._deliveries.labels(outcome).inc()
 
-    def lease_expired(self, expiry: Expiry) -> None:
-        """A job was taken back from a silent worker."""
-        self._leases.labels(expiry).inc()
+    def record_expired_lease(self, outcome: ReapOutcome) -> None:
+        """Count a lease that was reaped."""
+        self._leases.labels(outcome).inc()
 
-    def removed(self, kind: RemovedKind, count: int) -> None:
-        """Retention removed so many."""
+    def record_removed(self, kind: RemovedKind, count: int) -> None:
+        """Count items that retention deleted."""
         self._removed.labels(kind).inc(count)
 
 
@@ -236,8 +234,8 @@ def _plain(name: str, help_: str, value: float | None) -> GaugeMetricFamily:
     return family
 
 
-def _labelled(name: str, help_: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+def _labeled(name: str, help_: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, help_, labels=[label])
-    for of, value in values.items():
-        family.add_metric([of], value)
+    for label_value, value in values.items():
+        family.add_metric([label_value], value)
     return family

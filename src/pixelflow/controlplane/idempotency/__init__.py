@@ -1,1 +1,1 @@
-"""``Idempotency-Key``: a request that is sent again does nothing twice and gets the first response."""
+"""``Idempotency-Key``: a repeated request has no further effect and gets the first response."""

@@ -1,7 +1,10 @@
 """``Idempotency-Key`` on every POST (draft-ietf-httpapi-idempotency-key-header).
 
-A route does what it does within ``Once.answer``, after authentication and validation: what is refused before that has
-done nothing and leaves the key unused.
+A route does its work within :meth:`IdempotentCall.run`, after authentication and validation: a request that fails
+before that has no effect and does not use up its key.
+
+The guarantee survives crashes: the key's row is committed before the resource is created and contains the resource's
+ID, so a request that repeats an interrupted one finds what that one created.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, TypeVar
 from uuid import UUID
 
@@ -18,25 +23,31 @@ from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.contracts.errors import (
     DependencyError,
     IdempotencyAnswerLostError,
     IdempotencyInProgressError,
     IdempotencyKeyInvalidError,
     IdempotencyKeyReusedError,
+    NotFoundError,
     PixelflowError,
 )
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.services import ServicesOf
-from pixelflow.controlplane.idempotency.service import Claim, Idempotency, IdempotentRequest, StoredResponse
+from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
+from pixelflow.controlplane.idempotency import store
 from pixelflow.controlplane.identity import Identity
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 MAX_KEY = 255
+LEASE = timedelta(seconds=20)
+"""Longer than any request takes: a process that holds a claim for longer is assumed dead."""
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
-_DONE, _REFUSED, _OURS = 200, 400, 500
-"""Statuses: kept for any success, the least of a refusal, the least of a failure of ours; these are never kept."""
+_SUCCESS, _MIN_CLIENT_ERROR, _MIN_SERVER_ERROR = 200, 400, 500
+"""Successes are stored with the first status. Server errors are never stored."""
 
 IDEMPOTENCY_ERRORS = (
     IdempotencyKeyInvalidError,
@@ -44,103 +55,198 @@ IDEMPOTENCY_ERRORS = (
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
 )
-"""What every POST may answer with, beside its own."""
+"""Errors of every POST, in addition to its own."""
 
 _M = TypeVar("_M", bound=BaseModel)
 
 
-class ReplayedRefusalError(Exception):
-    """Carries a kept refusal to whoever writes it out."""
+@dataclass(frozen=True)
+class IdempotentRequest:
+    """A request with a key."""
 
-    def __init__(self, answer: StoredResponse) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    user_id: str
+    key: str
+    fingerprint: bytes
+    """Equal for equal requests only."""
+    job_id: UUID | None
+    """The job that the response describes."""
+    creates_job: bool
+    """Whether the response describes the job that the request creates."""
+
+    @property
+    def owner(self) -> str:
+        """The owner that the stored response is encrypted for."""
+        return f"{self.key} {self.user_id}"  # unambiguous, since a key contains no space
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to execute a request."""
+
+    holder: UUID
+    resource_id: UUID
+    """The ID to create the resource under."""
+
+
+@dataclass(frozen=True)
+class StoredResponse:
+    """The first response to a request."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+class ReplayedResponseError(Exception):
+    """Carries a stored error response to the exception handler that sends it."""
+
+    def __init__(self, response: StoredResponse) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 class IdempotentCall:
-    """Does what one request asks for, or repeats the answer that it had."""
+    """Executes one request, or returns its stored response."""
 
-    def __init__(self, request: Request, response: Response, idempotency: Idempotency) -> None:
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        database: AsyncDatabase,
+        cipher: SecretCipher,
+        *,
+        lease: timedelta = LEASE,
+    ) -> None:
         self._request = request
         self._response = response
-        self._idempotency = idempotency
+        self._database = database
+        self._cipher = cipher
+        self._lease = lease
 
-    async def answer(
+    async def run(
         self,
         identity: Identity,
         model: type[_M],
-        do: Callable[[UUID], Awaitable[_M]],
+        operation: Callable[[UUID], Awaitable[_M]],
         *,
         job_id: UUID | None = None,
         creates_job: bool = False,
         renew: Callable[[_M], Awaitable[_M]] | None = None,
     ) -> _M:
-        """The answer to the request, from ``do`` or kept from the first time.
+        """Return the result of ``operation``, or the stored response of the first request with the same key.
 
         Args:
-            identity: whoever asks; keys of two users are two keys.
-            model: of the answer.
-            do: does it, and creates what it creates under the id that it is given; it may be called again with the same
-                one, if a crash came between.
-            job_id: the job that the answer tells of; erasing it erases the answer.
-            creates_job: whether it is the one that ``do`` creates.
-            renew: makes what has gone stale in a kept answer anew.
+            identity: the authenticated user. Each user has separate keys.
+            model: the model of the response.
+            operation: does the work and creates its resource under the given ID. After a crash it is called again with
+                the same ID, so it must be idempotent per ID.
+            job_id: the job that the response describes. Erasing that job deletes the stored response.
+            creates_job: whether the response describes the job that ``operation`` creates.
+            renew: replaces the expired parts of a stored response, such as presigned URLs.
 
         Raises:
             IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyInProgressError: the key can't be used.
-            NotFoundError: the job that the first answer told of has been erased.
-            ReplayedRefusalError: the first answer was a refusal.
+            IdempotencyAnswerLostError: the stored response can't be decrypted.
+            NotFoundError: the job that the first response described has been erased.
+            ReplayedResponseError: the stored response is an error.
         """
         key = _read_key(self._request)
         if key is None:
-            return await do(self._idempotency.new_id())
+            return await operation(new_id())
         fingerprint = await _fingerprint(self._request)
-        asked = IdempotentRequest(identity.user_id, key, fingerprint, job_id=job_id, creates_job=creates_job)
-        begun = await self._idempotency.begin(asked)
-        if isinstance(begun, Claim):
-            return await self._do(asked, begun, do)
-        if begun.status >= _REFUSED:
-            raise ReplayedRefusalError(begun)
+        request = IdempotentRequest(identity.user_id, key, fingerprint, job_id, creates_job)
+        claimed = await self._claim_or_find(request)
+        if isinstance(claimed, Claim):
+            return await self._execute(request, claimed, operation)
+        if claimed.status >= _MIN_CLIENT_ERROR:
+            raise ReplayedResponseError(claimed)
         self._response.headers[REPLAYED] = "true"
-        kept = model.model_validate_json(begun.body)
-        return await renew(kept) if renew else kept
+        result = model.model_validate_json(claimed.body)
+        return await renew(result) if renew else result
 
-    async def _do(self, asked: IdempotentRequest, begun: Claim, do: Callable[[UUID], Awaitable[_M]]) -> _M:
+    async def _claim_or_find(self, request: IdempotentRequest) -> Claim | StoredResponse:
+        holder, resource_id = new_id(), new_id()
+        async with self._database.connection(of_user(request.user_id)) as connection:
+            claimed_id = await store.claim(
+                connection,
+                user_id=request.user_id,
+                key=request.key,
+                fingerprint=request.fingerprint,
+                job_id=resource_id if request.creates_job else request.job_id,
+                resource_id=resource_id,
+                holder=holder,
+                lease=self._lease,
+                keep=store.KEEP,
+            )
+            if claimed_id is not None:
+                return Claim(holder, claimed_id)
+            stored = await store.find(connection, user_id=request.user_id, key=request.key)
+        return self._read_response(request, stored)
+
+    def _read_response(self, request: IdempotentRequest, stored: store.StoredRequest | None) -> StoredResponse:
+        if stored is not None and stored.fingerprint != request.fingerprint:
+            raise IdempotencyKeyReusedError("This key was sent with another body or to another route; use a new key")
+        if stored is not None and stored.job_erased:
+            raise NotFoundError("The job of this request has been erased")
+        if stored is None or stored.status is None or stored.ciphertext is None:
+            raise IdempotencyInProgressError("Repeat the request shortly to get its response")
         try:
-            result = await do(begun.resource_id)
+            return StoredResponse(stored.status, self._cipher.decrypt(stored.ciphertext, owner=request.owner))
+        except DecryptionError as error:
+            raise IdempotencyAnswerLostError(
+                "The service's encryption key has changed; fetch the resource that the first request created"
+            ) from error
+
+    async def _execute(
+        self, request: IdempotentRequest, claim: Claim, operation: Callable[[UUID], Awaitable[_M]]
+    ) -> _M:
+        try:
+            result = await operation(claim.resource_id)
         except PixelflowError as error:
-            await self._give_up(asked, begun, error)
+            await self._finish_error(request, claim, error)
             raise
         except Exception:
-            await self._release(asked, begun)
+            await self._release(request, claim)
             raise
         body = result.model_dump_json(by_alias=True, exclude_unset=True).encode()
-        with contextlib.suppress(DependencyError):  # it is done: said again, it is done again under the same id
-            await self._idempotency.finish(asked, begun, StoredResponse(_DONE, body))
+        # The work is done. If storing the response fails, a repeated request runs again under the same ID.
+        with contextlib.suppress(DependencyError):
+            await self._finish(request, claim, StoredResponse(_SUCCESS, body))
         return result
 
-    async def _give_up(self, asked: IdempotentRequest, begun: Claim, error: PixelflowError) -> None:
-        refusal = problems.response(error, self._request.state.request_id)
-        if refusal.status_code >= _OURS:
-            await self._release(asked, begun)
+    async def _finish_error(self, request: IdempotentRequest, claim: Claim, error: PixelflowError) -> None:
+        response = problems.response(error, self._request.state.request_id)
+        if response.status_code >= _MIN_SERVER_ERROR:
+            await self._release(request, claim)
         else:
-            await self._idempotency.finish(asked, begun, StoredResponse(refusal.status_code, bytes(refusal.body)))
+            await self._finish(request, claim, StoredResponse(response.status_code, bytes(response.body)))
 
-    async def _release(self, asked: IdempotentRequest, begun: Claim) -> None:
-        with contextlib.suppress(DependencyError):  # the lease runs out by itself
-            await self._idempotency.release(asked, begun)
+    async def _finish(self, request: IdempotentRequest, claim: Claim, response: StoredResponse) -> None:
+        async with self._database.connection(of_user(request.user_id)) as connection:
+            await store.finish(
+                connection,
+                user_id=request.user_id,
+                key=request.key,
+                holder=claim.holder,
+                status=response.status,
+                ciphertext=self._cipher.encrypt(response.body, owner=request.owner),
+            )
+
+    async def _release(self, request: IdempotentRequest, claim: Claim) -> None:
+        with contextlib.suppress(DependencyError):  # the lease expires anyway
+            async with self._database.connection(of_user(request.user_id)) as connection:
+                await store.release(connection, user_id=request.user_id, key=request.key, holder=claim.holder)
 
 
 def install(app: FastAPI) -> None:
-    """Let the app write out refusals that were kept."""
-    app.add_exception_handler(ReplayedRefusalError, _on_replayed_refusal)
+    """Register the handler that sends stored error responses."""
+    app.add_exception_handler(ReplayedResponseError, _on_replayed_response)
 
 
-async def _on_replayed_refusal(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ReplayedRefusalError)  # noqa: S101  # how the handler is registered
-    body = json.loads(error.answer.body) | {"request_id": request.state.request_id}
+async def _on_replayed_response(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ReplayedResponseError)  # noqa: S101  # how the handler is registered
+    body = json.loads(error.response.body) | {"request_id": request.state.request_id}
     request.state.code = body["code"]
-    return JSONResponse(body, error.answer.status, {REPLAYED: "true"}, problems.MEDIA_TYPE)
+    return JSONResponse(body, error.response.status, {REPLAYED: "true"}, problems.MEDIA_TYPE)
 
 
 def _read_key(request: Request) -> str | None:
@@ -148,19 +254,17 @@ def _read_key(request: Request) -> str | None:
     if not keys:
         return None
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
-        raise IdempotencyKeyInvalidError(
-            f"Send one key, of 1 to {MAX_KEY} visible ASCII characters; a UUID is a good one"
-        )
+        raise IdempotencyKeyInvalidError(f"Send one key of 1 to {MAX_KEY} visible ASCII characters, for example a UUID")
     return keys[0]
 
 
 async def _fingerprint(request: Request) -> bytes:
-    """SHA-256 of what makes the request this one. No part can run over into the next: newlines end the first two."""
+    """Hash method, path, query and body. Unambiguous: a newline ends each of the first two lines."""
     head = f"{request.method} {request.scope['path']}\n{request.url.query}\n".encode()
     return hashlib.sha256(head + await request.body()).digest()
 
 
-async def _once(
+async def _idempotent_call(
     request: Request,
     response: Response,
     services: ServicesOf,
@@ -168,15 +272,16 @@ async def _once(
         str | None,
         Header(
             alias=HEADER,
-            description="The same key and request again within 24 hours: the first answer, and nothing is done twice. "
-            "1 to 255 visible ASCII characters; a UUID is a good one.",
-            # For the document alone: a key that is wrong has a code of its own.
+            description="Makes the request safe to retry. Repeating the same request with the same key within 24 hours "
+            "returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a "
+            "UUID.",
+            # Only for the document: an invalid key has an error code of its own.
             json_schema_extra={"minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$"},
         ),
     ] = None,
 ) -> IdempotentCall:
-    return IdempotentCall(request, response, services.idempotency)
+    return IdempotentCall(request, response, services.database, services.response_cipher)
 
 
-IdempotentCallOf = Annotated[IdempotentCall, Depends(_once)]
-"""For every POST."""
+IdempotentCallOf = Annotated[IdempotentCall, Depends(_idempotent_call)]
+"""The idempotent call of a request; every POST route depends on it."""

@@ -1,7 +1,7 @@
-"""What was asked under an ``Idempotency-Key`` and what was answered; answers are encrypted before they get here.
+"""SQL of idempotency keys and their stored responses. Must never store a response in plain text.
 
-A row is a claim on the key, held under a lease until the answer is there. Whoever finds the lease run out goes on with
-the same ``resource_id``, so that what the first one may have created is found again and not made twice.
+A row is a claim on a key, held under a lease until the response is stored. A request that finds the lease expired takes
+over the claim with the same ``resource_id``, so it finds a resource that the first holder created.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
-
-@dataclass(frozen=True)
-class Claimed:
-    """The row is the caller's; it is to answer."""
-
-    resource_id: UUID
+KEEP = timedelta(hours=24)
+"""How long a key and its response are stored."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The row is not the caller's. Without a status, somebody else is still at it, or the job has been erased."""
+class StoredRequest:
+    """A key that the caller does not hold. Without a status it is still in progress, or its job has been erased."""
 
     fingerprint: bytes
     job_erased: bool
     status: int | None
-    sealed: bytes | None = field(repr=False)
+    ciphertext: bytes | None = field(repr=False)
+    """The encrypted body of the response."""
 
 
 async def claim(
@@ -41,10 +38,11 @@ async def claim(
     holder: UUID,
     lease: timedelta,
     keep: timedelta,
-) -> Claimed | None:
-    """Take the key: it is new, or older than ``keep``, or the same request's whose holder has gone silent.
+) -> UUID | None:
+    """Claim a key that is new, older than ``keep``, or held by the same request under an expired lease.
 
-    One statement: of many that come at once, one gets it. ``None``: see ``find``.
+    Return the ID to create the resource under, or ``None`` if the claim failed; :func:`find` says why. One statement,
+    so only one of many concurrent requests gets the claim.
     """
     cursor = await connection.execute(
         """
@@ -74,34 +72,35 @@ async def claim(
         },
     )
     row = await cursor.fetchone()
-    return Claimed(**row) if row else None
+    return row["resource_id"] if row else None
 
 
-async def find(connection: AsyncConnection, *, user_id: str, key: str) -> Kept | None:
-    """What is kept under the user's key."""
+async def find(connection: AsyncConnection, *, user_id: str, key: str) -> StoredRequest | None:
+    """Return what is stored for the user's key."""
     cursor = await connection.execute(
-        "SELECT fingerprint, job_erased, status, sealed FROM idempotency_keys WHERE user_id = %s AND key = %s",
+        "SELECT fingerprint, job_erased, status, sealed AS ciphertext FROM idempotency_keys"
+        " WHERE user_id = %s AND key = %s",
         (user_id, key),
     )
     row = await cursor.fetchone()
-    return Kept(**row) if row else None
+    return StoredRequest(**row) if row else None
 
 
 async def finish(
-    connection: AsyncConnection, *, user_id: str, key: str, holder: UUID, status: int, sealed: bytes
+    connection: AsyncConnection, *, user_id: str, key: str, holder: UUID, status: int, ciphertext: bytes
 ) -> None:
-    """Keep the answer, unless somebody else has taken over or the job has been erased meanwhile."""
+    """Store the response, unless another request took the claim over or the job was erased in the meantime."""
     await connection.execute(
         """
         UPDATE idempotency_keys SET status = %s, sealed = %s
         WHERE user_id = %s AND key = %s AND holder = %s AND status IS NULL AND NOT job_erased
         """,
-        (status, sealed, user_id, key, holder),
+        (status, ciphertext, user_id, key, holder),
     )
 
 
 async def release(connection: AsyncConnection, *, user_id: str, key: str, holder: UUID) -> None:
-    """Give up without an answer: the next one with the same request goes on at once."""
+    """Expire the claim's lease without storing a response, so that a repeated request can execute at once."""
     await connection.execute(
         """
         UPDATE idempotency_keys SET lease_until = now()
@@ -112,7 +111,7 @@ async def release(connection: AsyncConnection, *, user_id: str, key: str, holder
 
 
 async def forget_job(connection: AsyncConnection, *, user_id: str, job_id: UUID) -> None:
-    """Drop the answers that tell of the job, also those still to come. The keys stay: nothing is done a second time."""
+    """Delete the responses that describe the job, and prevent later ones. The keys stay, so nothing runs twice."""
     await connection.execute(
         """
         UPDATE idempotency_keys SET job_erased = true, status = NULL, sealed = NULL
@@ -123,7 +122,7 @@ async def forget_job(connection: AsyncConnection, *, user_id: str, job_id: UUID)
 
 
 async def delete_expired(connection: AsyncConnection, *, keep: timedelta, limit: int) -> int:
-    """Forget rows older than ``keep``, at most ``limit``; returns how many. For everybody's."""
+    """Delete at most ``limit`` rows of all users that are older than ``keep``. Return how many."""
     cursor = await connection.execute(
         """
         DELETE FROM idempotency_keys WHERE (user_id, key) IN (

@@ -1,1 +1,1 @@
-"""Jobs: create, start, cancel, retry, erase, read; and the reaper of leases that ran out."""
+"""Jobs: create, start, retry, cancel, erase and read them; reap expired leases."""

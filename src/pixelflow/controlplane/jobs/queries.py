@@ -1,9 +1,10 @@
-"""Jobs as their owners see them: one, or page by page, with fresh download URLs. Changes nothing."""
+"""Read models of jobs: one job, or a page of jobs, with fresh download URLs. Never writes."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,16 +12,19 @@ from uuid import UUID
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.errors import FieldError, NotFoundError, ValidationFailedError
-from pixelflow.contracts.jobs import Job, JobPage, JobStatus, SourceType
+from pixelflow.contracts.jobs import Job, JobFailure, JobPage, JobStatus, Output, Source, SourceType, Usage
 from pixelflow.contracts.pipeline import MEDIA_TYPES, Format, output_name
 from pixelflow.controlplane.jobs import store
-from pixelflow.controlplane.jobs.responses import to_response
+from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.settings import Settings
 
+SignOutput = Callable[[JobRow, dict[str, Any]], str | None]
+"""Returns the download URL of one of a job's outputs."""
+
 
 class JobQueries:
-    """What a user can see of jobs. Every method takes the ``user_id`` that the credentials said."""
+    """Reads the jobs of one user. ``user_id`` comes from the authenticated credentials."""
 
     def __init__(self, settings: Settings, *, database: AsyncDatabase, objects: ObjectStorage) -> None:
         self._settings = settings
@@ -29,7 +33,7 @@ class JobQueries:
         self._periods = RetentionPeriods.of(settings)
 
     async def get(self, user_id: str, job_id: UUID) -> Job:
-        """The job, with a fresh download URL for each output.
+        """Return the job, with a fresh download URL for each output.
 
         Raises:
             NotFoundError: the user has no such job.
@@ -38,27 +42,27 @@ class JobQueries:
             row = await store.find(connection, job_id=job_id, user_id=user_id)
         if row is None:
             raise job_not_found()
-        return self._view(row)
+        return self._response(row)
 
     async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
-        """One page of the user's jobs, newest first.
+        """Return one page of the user's jobs, newest first.
 
         Raises:
-            ValidationFailedError: the cursor is none of ours.
+            ValidationFailedError: the cursor is not a ``next_cursor`` that the API returned.
         """
-        before = _read_cursor(cursor) if cursor else None
+        before = _decode_cursor(cursor) if cursor else None
         async with self._database.connection(of_user(user_id)) as connection:
             rows = await store.list_newest(connection, user_id=user_id, status=status, limit=limit + 1, before=before)
         page = rows[:limit]
         return JobPage(
-            data=[self._view(row) for row in page],
-            next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None,
+            data=[self._response(row) for row in page],
+            next_cursor=_encode_cursor(page[-1]) if len(rows) > limit else None,
         )
 
-    def _view(self, row: store.JobRow) -> Job:
-        return to_response(row, self._download_url, expires_at=self._periods.expiry_of(row))
+    def _response(self, row: JobRow) -> Job:
+        return to_response(row, self._sign_output, expires_at=self._periods.expiry_of(row))
 
-    def _download_url(self, row: store.JobRow, output: dict[str, Any]) -> str | None:
+    def _sign_output(self, row: JobRow, output: dict[str, Any]) -> str | None:
         if row.source_type == SourceType.LOCAL_FILE:
             return None
         format_ = Format(output["format"])
@@ -71,18 +75,65 @@ class JobQueries:
 
 
 def job_not_found() -> NotFoundError:
-    """What is told of a job that there is not, or that is somebody else's."""
+    """Return the error for a job that does not exist or belongs to another user: callers can't distinguish them."""
     return NotFoundError("You have no job of that id")
 
 
-def _write_cursor(row: store.JobRow) -> str:
+# ── Responses ────────────────────────────────────────────────────────────────────────────────────
+
+
+def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | None) -> Job:
+    """Convert a row to the API's job. Expired outputs get no download URL."""
+    return Job(
+        job_id=row.job_id,
+        status=row.status,
+        source=_source(row),
+        pipeline=row.pipeline,
+        webhook_url=row.webhook_url,
+        metadata=row.metadata,
+        attempts=row.attempts,
+        max_attempts=row.max_attempts,
+        created_at=row.created_at,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outputs=[_output(row, output, sign_output) for output in row.outputs],
+        error=JobFailure(**row.error) if row.error else None,
+        usage=Usage(**row.usage) if row.usage else None,
+        expires_at=expires_at,
+    )
+
+
+def _output(row: JobRow, output: dict[str, Any], sign_output: SignOutput) -> Output:
+    expired_at = row.outputs_expired_at
+    return Output(**output, download_url=None if expired_at else sign_output(row, output), expired_at=expired_at)
+
+
+def _source(row: JobRow) -> Source:
+    return Source(
+        type=row.source_type,
+        object_key=row.source_key,
+        bytes=row.source_bytes if row.source_bytes is not None else row.declared_bytes,
+        content_type=row.declared_content_type,
+        sha256=row.source_sha256,
+        format=row.source_format,
+        width=row.source_width,
+        height=row.source_height,
+        expired_at=row.source_expired_at,
+    )
+
+
+# ── Cursors ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _encode_cursor(row: JobRow) -> str:
     return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.job_id}".encode()).decode()
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
     try:
         created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
         return datetime.fromisoformat(created_at), UUID(job_id)
     except (ValueError, binascii.Error) as error:
-        wrong = FieldError(pointer="/query/cursor", message="must be a `next_cursor` of an earlier answer")
-        raise ValidationFailedError("The cursor can't be read", [wrong]) from error
+        invalid = FieldError(pointer="/query/cursor", message="must be the `next_cursor` of an earlier response")
+        raise ValidationFailedError("The cursor is not valid", [invalid]) from error

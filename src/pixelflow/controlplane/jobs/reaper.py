@@ -1,4 +1,4 @@
-"""Jobs of silent workers → the queue, or ``failed`` when their attempts are used up."""
+"""Reaps expired leases: requeues the job, or fails it when it has no attempts left."""
 
 from __future__ import annotations
 
@@ -8,29 +8,34 @@ import structlog
 
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.contracts.jobs import JobStatus
-from pixelflow.controlplane.controller.metrics import Expiry
+from pixelflow.controlplane.controller.metrics import ReapOutcome
 from pixelflow.controlplane.jobs import transitions
 
 BATCH = 100
-_EXHAUSTED = "The workers that tried this job died or went silent each time; the picture may be more than they can take"
+_EXHAUSTED = (
+    "Every attempt ended with a worker that crashed or stopped responding; the image may need more resources than "
+    "workers have"
+)
 
 _log = structlog.get_logger(__name__)
 
 
 class LeaseReaper:
-    """The loop's work, once."""
+    """A controller loop: takes jobs back from workers that stopped renewing their leases."""
 
-    def __init__(self, database: AsyncDatabase, *, expired: Callable[[Expiry], None] = lambda _: None) -> None:
-        """Use what is given; ``expired`` is told of each job that was taken back."""
+    name = "lease_reaper"
+
+    def __init__(self, database: AsyncDatabase, *, on_reaped: Callable[[ReapOutcome], None] = lambda _: None) -> None:
+        """``on_reaped`` is called once for each reaped job."""
         self._database = database
-        self._expired = expired
+        self._on_reaped = on_reaped
 
     async def run_once(self) -> int:
-        """Take back expired leases; returns how many."""
+        """Reap at most ``BATCH`` expired leases; returns how many."""
         async with self._database.connection() as connection:
             rows = await transitions.reap_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
         for row in rows:
-            self._expired(Expiry.REQUEUED if row.status == JobStatus.QUEUED else Expiry.EXHAUSTED)
+            self._on_reaped(ReapOutcome.REQUEUED if row.status == JobStatus.QUEUED else ReapOutcome.EXHAUSTED)
             _log.warning(
                 "lease expired",
                 job_id=str(row.job_id),

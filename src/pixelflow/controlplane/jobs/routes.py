@@ -1,4 +1,4 @@
-"""Routes of jobs."""
+"""HTTP routes of jobs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Depends, Query
+from pydantic import WrapValidator
 
 from pixelflow.contracts import errors
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
-from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
-from pixelflow.controlplane.api.auth import ReadsJobs, WritesJobs
-from pixelflow.controlplane.api.problems import documented
+from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
+from pixelflow.controlplane.api.middleware import Traceparent
+from pixelflow.controlplane.api.problems import documented, validate_body
 from pixelflow.controlplane.api.services import ServicesOf
-from pixelflow.controlplane.api.tracing import Traceparent
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
 
 _EVERY_POST = (*COMMON_ERRORS, *IDEMPOTENCY_ERRORS)
+
+
+# The annotation documents the body; the dependency validates it, because FastAPI can't pass a validation context.
+_RawJobRequest = Annotated[
+    CreateJobRequest, WrapValidator(lambda value, _: value), Body(openapi_examples=examples.CREATE)
+]
+
+
+async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobRequest:
+    return validate_body(CreateJobRequest, body, context=services.jobs.request_limits)
 
 
 @router.post(
@@ -40,10 +50,10 @@ _EVERY_POST = (*COMMON_ERRORS, *IDEMPOTENCY_ERRORS)
 async def create_job(
     identity: WritesJobs,
     services: ServicesOf,
-    once: IdempotentCallOf,
-    job: Annotated[CreateJobRequest, Body(openapi_examples=examples.CREATE)],
+    call: IdempotentCallOf,
+    job: Annotated[CreateJobRequest, Depends(_job_request)],
 ) -> CreatedJob:
-    """Validate the pipeline and get a URL to upload the source to. Nothing runs before the job is started."""
+    """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))
@@ -53,7 +63,7 @@ async def create_job(
         structlog.contextvars.bind_contextvars(job_id=str(created.job_id))
         return await services.jobs.renew_upload(identity.user_id, job, created)
 
-    return await once.answer(identity, CreatedJob, create, creates_job=True, renew=renew)
+    return await call.run(identity, CreatedJob, create, creates_job=True, renew=renew)
 
 
 @router.post(
@@ -72,16 +82,16 @@ async def create_job(
 async def start_job(
     identity: WritesJobs,
     services: ServicesOf,
-    once: IdempotentCallOf,
+    call: IdempotentCallOf,
     job_id: UUID,
     traceparent: Traceparent,
 ) -> StartedJob:
-    """Queue the job, once its source is uploaded. Starting it again while it is on its way changes nothing."""
+    """Queue the job after you uploaded its source. Starting a queued or processing job again has no effect."""
 
     async def start(_: UUID) -> StartedJob:
         return await services.jobs.start(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, start, job_id=job_id)
+    return await call.run(identity, StartedJob, start, job_id=job_id)
 
 
 @router.post(
@@ -100,14 +110,14 @@ async def start_job(
     ),
 )
 async def retry_job(
-    identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
+    identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID, traceparent: Traceparent
 ) -> StartedJob:
-    """Begin a new run of a failed or canceled job, with its attempts counted anew."""
+    """Start a new run of a failed or canceled job. The count of attempts starts again at zero."""
 
     async def retry(_: UUID) -> StartedJob:
         return await services.jobs.retry(identity.user_id, job_id, traceparent=traceparent)
 
-    return await once.answer(identity, StartedJob, retry, job_id=job_id)
+    return await call.run(identity, StartedJob, retry, job_id=job_id)
 
 
 @router.post(
@@ -116,13 +126,13 @@ async def retry_job(
     response_model_exclude_unset=True,
     responses=documented(*_EVERY_POST, errors.NotFoundError, errors.JobAlreadyFinishedError),
 )
-async def cancel_job(identity: WritesJobs, services: ServicesOf, once: IdempotentCallOf, job_id: UUID) -> Job:
-    """End a job, also while it is being transformed. Canceling it again changes nothing."""
+async def cancel_job(identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, job_id: UUID) -> Job:
+    """Cancel a job that has not finished, even while it is processing. Canceling it again has no effect."""
 
     async def cancel(_: UUID) -> Job:
         return await services.jobs.cancel(identity.user_id, job_id)
 
-    return await once.answer(identity, Job, cancel, job_id=job_id)
+    return await call.run(identity, Job, cancel, job_id=job_id)
 
 
 @router.delete(
@@ -132,9 +142,9 @@ async def cancel_job(identity: WritesJobs, services: ServicesOf, once: Idempoten
     responses=documented(*COMMON_ERRORS, errors.NotFoundError),
 )
 async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) -> None:
-    """Erase the source, the outputs of all attempts and what is personal in the job; what it was billed by stays.
+    """Erase the source, the outputs of all attempts and the personal data of the job. Its usage records remain.
 
-    The job is gone at once, its files within seconds.
+    The job disappears immediately; its files are deleted within seconds.
     """
     await services.jobs.erase(identity.user_id, job_id)
 
@@ -146,8 +156,8 @@ async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) ->
     responses=documented(*COMMON_ERRORS, errors.NotFoundError),
 )
 async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
-    """The job, with a fresh download URL for each output."""
-    return await services.shown_jobs.get(identity.user_id, job_id)
+    """Return the job, with a fresh download URL for each output."""
+    return await services.job_queries.get(identity.user_id, job_id)
 
 
 @router.get(
@@ -163,5 +173,5 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> JobPage:
-    """Your jobs, newest first."""
-    return await services.shown_jobs.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
+    """List your jobs, newest first."""
+    return await services.job_queries.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)

@@ -1,6 +1,6 @@
-"""The use cases that make and move a job: create, start, retry, cancel, erase.
+"""Use cases that change a job: create, start, retry, cancel, erase. They own the transactions.
 
-They decide and own the transactions; they never see a byte of a picture.
+Never reads or moves the bytes of an image.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -23,17 +24,28 @@ from pixelflow.contracts.errors import (
     JobNotFinishedError,
     ObjectsUnavailableError,
     QueueUnavailableError,
+    SourceMissingError,
+    SourceTooLargeError,
     TargetRefusedError,
     ValidationFailedError,
 )
-from pixelflow.contracts.field_errors import length_errors
-from pixelflow.contracts.jobs import FINISHED, CreatedJob, CreateJobRequest, Job, JobStatus, SourceType, StartedJob
+from pixelflow.contracts.jobs import (
+    FINISHED,
+    CreatedJob,
+    CreateJobRequest,
+    Job,
+    JobStatus,
+    RequestLimits,
+    SourceType,
+    StartedJob,
+    Upload,
+)
 from pixelflow.contracts.messages import QUEUE, ProcessImage
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
-from pixelflow.controlplane.jobs.sources import Sources, UploadedSource, check_not_expired
+from pixelflow.controlplane.jobs.transitions import JobState
 from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.settings import Settings
 
@@ -47,8 +59,16 @@ _ENDED: dict[str, str] = {
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class UploadedSource:
+    """A source that exists and is within the size limit."""
+
+    key: str
+    bytes: int
+
+
 class JobService:
-    """What a user can do to jobs. Every method takes the ``user_id`` that the credentials said."""
+    """Changes the jobs of one user. ``user_id`` comes from the authenticated credentials."""
 
     def __init__(
         self,
@@ -59,32 +79,39 @@ class JobService:
         objects: ObjectStorage,
         local_files: LocalFiles,
         new_id: Callable[[], UUID],
-        enqueued: Callable[[], None] = lambda: None,
+        on_enqueued: Callable[[], None] = lambda: None,
     ) -> None:
-        """Use what is given; ``enqueued`` is told of each message that was sent."""
+        """``on_enqueued`` is called after each message that was sent."""
         self._settings = settings
         self._database = database
         self._queue = queue
+        self._objects = objects
         self._local_files = local_files
         self._new_id = new_id
-        self._enqueued = enqueued
-        self._sources = Sources(settings, objects=objects, local_files=local_files)
-        self._shown = JobQueries(settings, database=database, objects=objects)
+        self._on_enqueued = on_enqueued
+        self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
+    @property
+    def request_limits(self) -> RequestLimits:
+        """Validation context of requests to ``create``."""
+        return RequestLimits(self._settings.max_source_bytes)
+
+    # ── Create ───────────────────────────────────────────────────────────────────────────────────
+
     async def create(self, user_id: str, request: CreateJobRequest, *, job_id: UUID) -> CreatedJob:
-        """Keep a new job and say how to upload its source; again with the same id keeps no second one.
+        """Create a job and return how to upload its source. Idempotent by ``job_id``.
 
         Raises:
-            ValidationFailedError: the declared length is over the limit, or webhooks may not go to that URL.
+            ValidationFailedError: the webhook URL is not allowed.
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
         """
-        self._check(request)
+        self._check_webhook(request)
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
         else:
             key = source_key(job_id)
-        upload = self._sources.upload_of(request, key)
+        upload = self._sign_upload(request, key)
         async with self._database.connection(of_user(user_id)) as connection:
             await jobs_store.insert(
                 connection,
@@ -97,134 +124,152 @@ class JobService:
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
 
     async def renew_upload(self, user_id: str, request: CreateJobRequest, created: CreatedJob) -> CreatedJob:
-        """The answer to ``create`` as it would be now: its upload URL has its whole time before it, if it is of use."""
+        """Return a stored response of ``create`` with a fresh upload URL, if the job still awaits its source."""
         async with self._database.connection(of_user(user_id)) as connection:
             job = await transitions.find(connection, job_id=created.job_id, user_id=user_id)
         if job is None or job.status != JobStatus.CREATED:
             return created
-        return created.model_copy(update={"upload": self._sources.upload_of(request, created.upload.object_key)})
+        return created.model_copy(update={"upload": self._sign_upload(request, created.upload.object_key)})
 
-    @property
-    def max_source_bytes(self) -> int:
-        """What a source may have, and so what may be declared."""
-        return self._settings.max_source_bytes
-
-    def _check(self, request: CreateJobRequest) -> None:
-        errors = length_errors(request.source and request.source.content_length, self.max_source_bytes)
-        errors += self._webhook_errors(request)
-        if errors:
-            raise ValidationFailedError("The job can't be kept as it is; see `errors`", errors)
-
-    def _webhook_errors(self, request: CreateJobRequest) -> list[FieldError]:
-        """What can be seen to be wrong now; where a name leads is judged again whenever it is called."""
+    def _check_webhook(self, request: CreateJobRequest) -> None:
+        """Check the webhook URL without resolving its host; each delivery checks the resolved addresses."""
         if request.webhook_url is None:
-            return []
+            return
         try:
-            self._webhook_rule.judge(request.webhook_url)
+            self._webhook_rule.check(request.webhook_url)
         except TargetRefusedError as error:
-            return [FieldError(pointer="/webhook_url", message=error.detail)]
-        return []
+            field = FieldError(pointer="/webhook_url", message=error.detail)
+            raise ValidationFailedError("The job is not valid; see `errors`", [field]) from error
+
+    def _sign_upload(self, request: CreateJobRequest, key: str) -> Upload:
+        if request.source_type is SourceType.LOCAL_FILE:
+            return Upload(
+                object_key=key,
+                presigned_put_url=None,
+                presigned_url_state="not_required",
+                headers={},
+                expires_at=None,
+                max_bytes=self._settings.max_source_bytes,
+            )
+        signed = self._objects.sign_upload(
+            key,
+            content_length=request.source.content_length if request.source else None,
+            content_type=request.source.content_type if request.source else None,
+            seconds=self._settings.upload_url_seconds,
+        )
+        return Upload(
+            object_key=key,
+            presigned_put_url=signed.url,
+            presigned_url_state="ready",
+            headers=dict(signed.headers),
+            expires_at=signed.expires_at,
+            max_bytes=self._settings.max_source_bytes,
+        )
+
+    # ── Start and retry ──────────────────────────────────────────────────────────────────────────
 
     async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
-        """Put the job on the queue; again while it is queued or processing: the same answer, nothing enqueued twice.
+        """Queue the job. Idempotent: a queued or processing job gives the same response and no second message.
 
         Raises:
             NotFoundError: the user has no such job.
-            JobAlreadyFinishedError: it is over.
-            SourceMissingError, SourceTooLargeError: what was uploaded, or was not.
+            JobAlreadyFinishedError: the job has finished.
+            SourceMissingError, SourceTooLargeError: the job can't run with its source.
+            ObjectsUnavailableError: object storage does not answer.
         """
         unavailable = None
         try:
-            if (source := await self._sources.find_uploaded(job_id)) and (
-                started := await self._move(
+            if (source := await self._find_uploaded(job_id)) and (
+                started := await self._move_to_queue(
                     user_id, job_id, source, {JobStatus.CREATED}, new_run=False, traceparent=traceparent
                 )
             ):
                 return started
         except ObjectsUnavailableError as error:
             unavailable = error
-        # What is in the way is told with care, in the order that is documented.
-        job = await self._standing(user_id, job_id)
+        # Errors are raised in the documented order: the job's status before its source.
+        job = await self._find(user_id, job_id)
         if job.status in FINISHED:
             raise JobAlreadyFinishedError(
                 f"The job has {_ENDED[job.status]}; create a new one, or retry it if it failed"
             )
-        return await self._queue_job(
+        return await self._queue_unless_started(
             user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent, unavailable=unavailable
         )
 
     async def retry(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
-        """Begin a new run of a failed or canceled job, with as many attempts as a new one has; idempotent as ``start``.
+        """Start a new run of a failed or canceled job, with all its attempts. Idempotent like ``start``.
 
         Raises:
             NotFoundError: the user has no such job.
-            JobAlreadyFinishedError: it succeeded.
-            JobNotFinishedError: it was never started.
-            SourceMissingError, SourceTooLargeError: what was uploaded, or was not.
+            JobAlreadyFinishedError: the job succeeded.
+            JobNotFinishedError: the job was never started.
+            SourceMissingError, SourceTooLargeError: the job can't run with its source.
+            ObjectsUnavailableError: object storage does not answer.
         """
-        job = await self._standing(user_id, job_id)
+        job = await self._find(user_id, job_id)
         if job.status == JobStatus.SUCCEEDED:
             raise JobAlreadyFinishedError("The job has succeeded; create a new one")
         if job.status == JobStatus.CREATED:
             raise JobNotFinishedError("The job was never started; start it")
-        return await self._queue_job(user_id, job_id, job, _RETRIABLE, traceparent=traceparent)
+        return await self._queue_unless_started(user_id, job_id, job, _RETRIABLE, traceparent=traceparent)
 
-    async def cancel(self, user_id: str, job_id: UUID) -> Job:
-        """End the job as canceled, also while it is transformed; canceling a canceled job changes nothing.
-
-        Raises:
-            NotFoundError: the user has no such job.
-            JobAlreadyFinishedError: it succeeded or failed.
-        """
-        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
-            canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
-        job = await self._shown.get(user_id, job_id)
-        if not canceled and job.status is not JobStatus.CANCELED:
-            ended = _ENDED.get(job.status, "ended meanwhile")  # and was retried after that
-            raise JobAlreadyFinishedError(f"The job has {ended}; it can't be canceled any more")
-        return job
-
-    async def erase(self, user_id: str, job_id: UUID) -> None:
-        """Make the job and all that is personal about it disappear at once, its files within seconds, by the pruner.
-
-        Raises:
-            NotFoundError: the user has no such job.
-        """
-        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
-            if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
-                raise job_not_found()
-            await idempotency_store.forget_job(connection, job_id=job_id, user_id=user_id)
-
-    async def _standing(self, user_id: str, job_id: UUID) -> transitions.JobState:
+    async def _find(self, user_id: str, job_id: UUID) -> JobState:
         async with self._database.connection(of_user(user_id)) as connection:
             job = await transitions.find(connection, job_id=job_id, user_id=user_id)
         if job is None:
             raise job_not_found()
         return job
 
-    async def _queue_job(
+    async def _find_uploaded(self, job_id: UUID) -> UploadedSource | None:
+        """Return the upload for a job ID, whoever owns it, or ``None`` if no job can run with it."""
+        key = source_key(job_id)
+        size = await self._objects.size_of(key)
+        return None if size is None or size > self._settings.max_source_bytes else UploadedSource(key, size)
+
+    async def _check_source(
+        self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
+    ) -> UploadedSource:
+        """Return the job's source; ``unavailable`` is the error of a request to storage that need not be repeated."""
+        _check_not_expired(job)
+        if job.source_type == SourceType.LOCAL_FILE:
+            size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
+        elif unavailable is not None:
+            raise unavailable
+        else:
+            size = await self._objects.size_of(job.source_key)
+        if size is None:
+            raise SourceMissingError(
+                "Upload the source to the URL that creating the job returned, then start the job again"
+            )
+        if size > self._settings.max_source_bytes:
+            raise SourceTooLargeError(f"The source has {size} bytes; the limit is {self._settings.max_source_bytes}")
+        return UploadedSource(job.source_key, size)
+
+    async def _queue_unless_started(
         self,
         user_id: str,
         job_id: UUID,
-        job: transitions.JobState,
+        job: JobState,
         moved_from: AbstractSet[JobStatus],
         *,
         traceparent: str | None,
         unavailable: ObjectsUnavailableError | None = None,
     ) -> StartedJob:
-        """Queue it, unless it is on its way already."""
         if job.status not in moved_from:
             return _already_started(job_id, job)
-        source = await self._sources.check(job, unavailable=unavailable)
+        source = await self._check_source(job, unavailable=unavailable)
         new_run = job.status != JobStatus.CREATED
-        started = await self._move(user_id, job_id, source, moved_from, new_run=new_run, traceparent=traceparent)
-        if started is None:  # somebody else was faster; theirs is the answer
-            job = await self._standing(user_id, job_id)
-            check_not_expired(job)
+        started = await self._move_to_queue(
+            user_id, job_id, source, moved_from, new_run=new_run, traceparent=traceparent
+        )
+        if started is None:  # a concurrent request moved the job; return the result of that one
+            job = await self._find(user_id, job_id)
+            _check_not_expired(job)
             return _already_started(job_id, job)
         return started
 
-    async def _move(
+    async def _move_to_queue(
         self,
         user_id: str,
         job_id: UUID,
@@ -234,7 +279,7 @@ class JobService:
         new_run: bool,
         traceparent: str | None,
     ) -> StartedJob | None:
-        """Put it on the queue, if it may be moved. Succeeds also while Redis is away: the relay sends later."""
+        """Queue the job and send its message; ``None`` if the job can't be moved. Succeeds while Redis is down."""
         task_id = self._new_id()
         async with self._database.connection(of_user(user_id)) as connection:
             queued_at = await transitions.queue(
@@ -250,24 +295,57 @@ class JobService:
             )
         if queued_at is None:
             return None
-        await self._enqueue(
-            user_id, task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent)
-        )
+        await self._send(user_id, task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent))
         return StartedJob(job_id=job_id, status=JobStatus.QUEUED, queue=QUEUE, task_id=task_id, enqueued_at=queued_at)
 
-    async def _enqueue(self, user_id: str, task_id: UUID, message: ProcessImage) -> None:
+    async def _send(self, user_id: str, task_id: UUID, message: ProcessImage) -> None:
+        """Send the message, or leave that to the relay while Redis is down."""
         try:
             await asyncio.to_thread(self._queue.send, task_id, message)
-            self._enqueued()
+            self._on_enqueued()
         except QueueUnavailableError:
-            _log.warning("queue unavailable; the relay will send", job_id=str(message.job_id))
+            _log.warning("queue unavailable; the relay will send the message", job_id=str(message.job_id))
             async with self._database.connection(of_user(user_id)) as connection:
                 await queue_store.unsend(connection, {message.job_id: task_id})
 
+    # ── Cancel and erase ─────────────────────────────────────────────────────────────────────────
 
-def _already_started(job_id: UUID, job: transitions.JobState) -> StartedJob:
+    async def cancel(self, user_id: str, job_id: UUID) -> Job:
+        """Cancel the job, even while it is processing. Idempotent.
+
+        Raises:
+            NotFoundError: the user has no such job.
+            JobAlreadyFinishedError: the job succeeded or failed.
+        """
+        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
+            canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
+        job = await self._queries.get(user_id, job_id)
+        if not canceled and job.status is not JobStatus.CANCELED:
+            ended = _ENDED.get(job.status, "ended meanwhile")  # a finished job that was retried since
+            raise JobAlreadyFinishedError(f"The job has {ended}; it can't be canceled any more")
+        return job
+
+    async def erase(self, user_id: str, job_id: UUID) -> None:
+        """Erase the job and its personal data at once; its files are deleted within seconds.
+
+        Raises:
+            NotFoundError: the user has no such job.
+        """
+        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
+            if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
+                raise job_not_found()
+            await idempotency_store.forget_job(connection, job_id=job_id, user_id=user_id)
+
+
+def _already_started(job_id: UUID, job: JobState) -> StartedJob:
     if job.status in FINISHED or job.task_id is None or job.queued_at is None:
         raise JobAlreadyFinishedError(f"The job has {_ENDED.get(job.status, 'ended')} meanwhile")
     return StartedJob(
         job_id=job_id, status=JobStatus(job.status), queue=QUEUE, task_id=job.task_id, enqueued_at=job.queued_at
     )
+
+
+def _check_not_expired(job: JobState) -> None:
+    """Raise if the source has expired. An expired object may still exist, but its deletion is scheduled."""
+    if job.source_expired_at is not None:
+        raise SourceMissingError("The source has expired and is deleted; create a new job")

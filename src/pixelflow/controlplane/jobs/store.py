@@ -1,4 +1,4 @@
-"""Jobs as their owners see them. Every function takes the owner's ``user_id`` and sees nothing beyond it."""
+"""SQL that creates and reads jobs. Every function is restricted to the jobs of ``user_id``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FROM = "FROM jobs LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id"
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job with its outputs and usage, as the tables hold them."""
+    """A job joined with its outputs and usage."""
 
     job_id: UUID
     status: str
@@ -68,7 +68,7 @@ async def insert(
     source_key: str,
     max_attempts: int,
 ) -> None:
-    """Keep a new job, in status ``created``; once more with the same id changes nothing."""
+    """Insert a job with status ``created``. Idempotent: nothing changes if the ID exists."""
     declared = request.source
     await connection.execute(
         """
@@ -93,7 +93,7 @@ async def insert(
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
-    """The user's job of that id."""
+    """Return the user's job, or ``None`` if it does not exist or was erased."""
     cursor = await connection.execute(
         f"SELECT {_COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",
         (job_id, user_id),
@@ -105,16 +105,16 @@ async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Jo
 async def list_newest(
     connection: AsyncConnection, *, user_id: str, status: str | None, limit: int, before: tuple[datetime, UUID] | None
 ) -> list[JobRow]:
-    """The user's jobs, newest first, from ``before`` on (exclusive: creation time and id of the last job seen)."""
+    """Return the user's jobs, newest first, after ``before`` (creation time and ID of the last job seen; exclusive)."""
     created_at, job_id = before or (None, None)
-    # Conditions are there or not, never «this is null, or»: Postgres keeps one plan for all values of a statement that
-    # is sent often, and for such a condition that is one which reads and sorts all of a user's jobs.
-    of_status = "" if status is None else "AND jobs.status = %(status)s"
-    behind = "" if before is None else "AND (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s)"
+    # Optional conditions are omitted instead of written as «parameter IS NULL OR …»: Postgres caches one generic plan
+    # for a statement that is sent often, and for such a condition that plan reads and sorts all jobs of the user.
+    status_condition = "" if status is None else "AND jobs.status = %(status)s"
+    cursor_condition = "" if before is None else "AND (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s)"
     cursor = await connection.execute(
         f"""
         SELECT {_COLUMNS} {_FROM}
-        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL {of_status} {behind}
+        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL {status_condition} {cursor_condition}
         ORDER BY jobs.created_at DESC, jobs.job_id DESC
         LIMIT %(limit)s
         """,  # fixed column names and conditions

@@ -1,6 +1,6 @@
-"""What an owner does to a job: start it, try it again, cancel it, erase it.
+"""SQL that moves a job between statuses: queue, cancel, erase, and reap its expired lease.
 
-As in ``jobs``: every function takes the owner's ``user_id`` and touches nothing beyond it.
+All functions but ``reap_expired``, which serves the controller, are restricted to the jobs of ``user_id``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pixelflow.contracts.jobs import JobStatus
 
 @dataclass(frozen=True)
 class JobState:
-    """Where a job stands, and what has to be known to move it."""
+    """A job's status, and the columns that its transitions depend on."""
 
     status: str
     source_type: str
@@ -27,7 +27,7 @@ class JobState:
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobState | None:
-    """Where the user's job of that id stands."""
+    """Return the state of the user's job, or ``None`` if it does not exist or was erased."""
     cursor = await connection.execute(
         """
         SELECT status, source_type, source_key, task_id, queued_at, source_expired_at FROM jobs
@@ -51,13 +51,13 @@ async def queue(
     source_bytes: int,
     traceparent: str | None,
 ) -> datetime | None:
-    """Move the user's job to ``queued`` and return when.
+    """Move the user's job to ``queued`` and return the time.
 
-    ``None``: it is in none of the statuses ``moved_from``, has another source than the one that was looked at, or one
-    that has expired.
+    Returns ``None`` and changes nothing if the job is in none of the statuses ``moved_from``, if its source key differs
+    from ``source_key`` (the object that the caller checked), or if its source has expired.
 
-    The row counts as relayed from the start: the caller sends the message at once; ``dispatch.unsend`` says if it
-    could not.
+    The row is marked as relayed, because the caller sends the message immediately. If that fails, the caller calls
+    ``queue.store.unsend``.
     """
     cursor = await connection.execute(
         """
@@ -84,16 +84,19 @@ async def queue(
 
 
 async def _lock(connection: AsyncConnection, job_id: UUID, user_id: str) -> None:
-    """Wait for whoever is writing the job, so that the next statement sees what they wrote beside its row.
+    """Lock the job's row, so that the next statement sees everything that a concurrent writer of the job committed.
 
-    A statement that itself waits for a row sees that row as it then is, but all else as it was when it began
-    (PostgreSQL 13.2.1, Read Committed).
+    A statement that itself waits for a row lock sees the latest version of that row, but all other rows as of the start
+    of the statement (PostgreSQL 13.2.1, Read Committed).
     """
     await connection.execute("SELECT FROM jobs WHERE job_id = %s AND user_id = %s FOR UPDATE", (job_id, user_id))
 
 
 async def cancel(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> bool:
-    """Cancel the user's job if it is not over; its worker learns of it when it renews its lease. In a transaction."""
+    """Cancel the user's job; returns whether it was unfinished. Must run in a transaction.
+
+    A worker that processes the job notices when it renews its lease.
+    """
     await _lock(connection, job_id, user_id)
     cursor = await connection.execute(
         """
@@ -115,29 +118,31 @@ async def cancel(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> 
 
 
 async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> bool:
-    """Make the user's job a tombstone: over, without anything personal, invisible, its files to be removed at once.
+    """Turn the user's job into a tombstone; returns whether it existed. Must run in a transaction.
 
-    In a transaction.
+    A tombstone is finished, holds no personal data and is invisible to its owner. Its files are due for deletion.
     """
     await _lock(connection, job_id, user_id)
     cursor = await connection.execute(
         """
         WITH erased AS (
-            UPDATE jobs SET erased_at = now(), purge_at = now(), lease_until = NULL,
+            UPDATE jobs SET erased_at = now(), lease_until = NULL,
                             finished_at = COALESCE(finished_at, now()),
                             status = CASE WHEN status IN ('succeeded', 'failed') THEN status ELSE 'canceled' END,
                             pipeline = '[]', metadata = '{}', webhook_url = NULL, error = NULL, traceparent = NULL,
                             declared_content_type = NULL, source_sha256 = NULL
             WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
             RETURNING job_id, lease_token
-        ), told AS (
+        ), deleted_events AS (
             DELETE FROM events USING erased WHERE events.job_id = erased.job_id
-        ), kept AS (
+        ), deleted_outputs AS (
             DELETE FROM outputs USING erased WHERE outputs.job_id = erased.job_id
-        ), tried AS (
+        ), closed AS (
             UPDATE attempts SET error = NULL, ended_at = COALESCE(ended_at, now()),
                                 outcome = COALESCE(outcome, 'canceled')
             FROM erased WHERE attempts.job_id = erased.job_id
+        ), files AS (
+            INSERT INTO pending_deletions (job_id, kind, attempt, due_at) SELECT job_id, 'job', 0, now() FROM erased
         )
         SELECT job_id FROM erased
         """,
@@ -148,26 +153,26 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
 
 @dataclass(frozen=True)
 class ReapedRow:
-    """A row that was taken back from a silent worker, and where it stands now."""
+    """A job whose lease expired, with its new status."""
 
     job_id: UUID
     user_id: str
     lease_token: int
-    """Of the attempt that ended by it."""
+    """Number of the attempt that lost the lease."""
     attempts: int
     status: str
 
 
 async def reap_expired(connection: AsyncConnection, *, limit: int, exhausted: str) -> list[ReapedRow]:
-    """Give rows whose lease ran out back to the queue, or fail those that have no attempts left.
+    """Requeue jobs whose lease expired, or fail those without attempts left, in one statement.
 
-    One statement. The worker that held the lease can write nothing any more: its every write asks for the status and
-    token that it was given.
+    The worker that held the lease can't write to the job afterwards: each of its writes requires the status and the
+    lease token of its claim.
 
     Args:
-        connection: where to.
-        limit: rows at most.
-        exhausted: the sentence that the owner of a failed job reads.
+        connection: with a tenant scope of all users.
+        limit: maximum number of jobs.
+        exhausted: error message of jobs that fail.
     """
     cursor = await connection.execute(
         """

@@ -1,4 +1,4 @@
-"""What an operator does by hand, on the database rather than through the API."""
+"""Key administration by an operator, directly on the database rather than through the API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
-from pixelflow.contracts.error_messages import error_message
 from pixelflow.contracts.errors import FieldError, NotFoundError, ValidationFailedError
+from pixelflow.contracts.field_errors import error_message
 from pixelflow.contracts.keys import DEFAULT_SCOPES, ApiKey, CreateKeyRequest, Scope
 from pixelflow.controlplane.identity import MAX_USER_ID, KeyRateLimit, is_user_id
 from pixelflow.controlplane.keys import store
@@ -30,19 +30,19 @@ def issue_key(
     expires_at: datetime | None = None,
     rate_limit: int | None = None,
 ) -> str:
-    """Make an API key for ``user_id`` and return it; it can't be shown again.
+    """Create an API key for ``user_id`` and return it. It can't be shown again.
 
     Args:
-        database_url: where keys are kept.
-        user_id: whose.
-        name: to tell it from their others.
-        scopes: what for.
-        expires_at: until when; None: until it is revoked.
-        rate_limit: a limit of its own, in requests of each class within the window; None: its user's.
+        database_url: the database that stores keys.
+        user_id: the owner.
+        name: a label that distinguishes the key from the user's other keys.
+        scopes: what the key grants.
+        expires_at: when the key expires; None: never.
+        rate_limit: a limit of the key's own, in requests per class and window; None: the user's shared limit.
 
     Raises:
-        ValidationFailedError: that is no user's id or no name, or the key would be over before it began.
-        TooManyKeysError: the user has as many as allowed.
+        ValidationFailedError: the user ID or the name is not valid, or ``expires_at`` is in the past.
+        TooManyKeysError: the user has the maximum number of active keys.
     """
     _check_user_id(user_id)
     try:
@@ -51,37 +51,32 @@ def issue_key(
         raise ValidationFailedError(
             "; ".join(f"{row['loc'][0]} {error_message(row)}" for row in error.errors()), []
         ) from error
-
-    async def issue(database: AsyncDatabase) -> str:
-        resource_id = new_id()
-        limit = None if rate_limit is None else KeyRateLimit(rate_limit, key_id_of(resource_id))
-        return (await ApiKeys(database).create(user_id, request, resource_id=resource_id, limit=limit)).key
-
-    return _run(database_url, issue)
+    resource_id = new_id()
+    limit = None if rate_limit is None else KeyRateLimit(rate_limit, key_id_of(resource_id))
+    return _run(
+        database_url,
+        lambda database: ApiKeys(database).create(user_id, request, resource_id=resource_id, rate_limit=limit),
+    ).key
 
 
 def list_keys(database_url: str, *, user_id: str) -> list[ApiKey]:
-    """The user's keys: those in force first, then newest first."""
+    """Return the user's keys: active keys first, then newest first."""
     _check_user_id(user_id)
-
-    async def list_all(database: AsyncDatabase) -> list[ApiKey]:
-        return (await ApiKeys(database).list_all(user_id)).data
-
-    return _run(database_url, list_all)
+    return _run(database_url, lambda database: ApiKeys(database).list_all(user_id)).data
 
 
 def revoke_key(database_url: str, *, key_id: str) -> str:
-    """End a key, whoever's it is, from the next request on; returns its user's id.
+    """Revoke a key of any user and return the user's ID. The next request with the key is rejected.
 
     Raises:
-        NotFoundError: there is none of that id.
+        NotFoundError: no key has that ID.
     """
 
     async def revoke(database: AsyncDatabase) -> str:
         async with database.connection() as connection:
             user_id = await store.find_user(connection, key_id)
         if user_id is None:
-            raise NotFoundError("There is no key of that id")
+            raise NotFoundError("No key has this ID")
         await ApiKeys(database).revoke(user_id, key_id)
         return user_id
 
@@ -91,14 +86,14 @@ def revoke_key(database_url: str, *, key_id: str) -> str:
 def _check_user_id(user_id: str) -> None:
     if not is_user_id(user_id):
         error = FieldError(pointer="/user_id", message=f"must be 1 to {MAX_USER_ID} printable characters")
-        raise ValidationFailedError(f"A user's id has 1 to {MAX_USER_ID} printable characters", [error])
+        raise ValidationFailedError(f"The user ID must be 1 to {MAX_USER_ID} printable characters", [error])
 
 
-def _run(database_url: str, work: Callable[[AsyncDatabase], Awaitable[_T]]) -> _T:
+def _run(database_url: str, action: Callable[[AsyncDatabase], Awaitable[_T]]) -> _T:
     async def run() -> _T:
         async with AsyncDatabase(
-            database_url, max_connections=1, application="pixelflow-cli", reach=EVERYONE
+            database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE
         ) as database:
-            return await work(database)
+            return await action(database)
 
     return asyncio.run(run())

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Response
 
 from pixelflow.contracts import errors
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
-from pixelflow.controlplane.api.admission import COMMON_ERRORS, AuthenticatedRoute
-from pixelflow.controlplane.api.auth import WritesKeys
+from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, WritesKeys
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
@@ -36,28 +35,31 @@ router = APIRouter(
     ),
 )
 async def create_key(
-    identity: WritesKeys, services: ServicesOf, once: IdempotentCallOf, response: Response, key: CreateKeyRequest
+    identity: WritesKeys, services: ServicesOf, call: IdempotentCallOf, response: Response, key: CreateKeyRequest
 ) -> CreatedKey:
-    """Make a key of yours. The answer alone holds it whole; you can't grant what you may not do yourself.
+    """Create an API key for your user.
 
-    It shares the rate limit of the key that makes it.
+    The response contains the full key; it can't be shown again. You can only grant scopes that your own credential has.
+    The new key shares the rate limit of the key that creates it.
     """
     identity.require(key.scopes)
     response.headers["Cache-Control"] = "no-store"
 
     async def create(resource_id: UUID) -> CreatedKey:
-        return await services.keys.create(identity.user_id, key, resource_id=resource_id, limit=identity.limit)
+        return await services.keys.create(
+            identity.user_id, key, resource_id=resource_id, rate_limit=identity.rate_limit
+        )
 
-    return await once.answer(identity, CreatedKey, create)
+    return await call.run(identity, CreatedKey, create)
 
 
 @router.get("", summary="List keys")
 async def list_keys(identity: WritesKeys, services: ServicesOf) -> KeyList:
-    """Your keys: those in force first, then newest first."""
+    """List your API keys: active keys first, then newest first."""
     return await services.keys.list_all(identity.user_id)
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses=documented(errors.NotFoundError))
 async def revoke_key(identity: WritesKeys, services: ServicesOf, key_id: str) -> None:
-    """End a key of yours, from the next request on. Ending it again changes nothing."""
+    """Revoke one of your API keys. The next request with the key gets 401. Revoking a key again has no effect."""
     await services.keys.revoke(identity.user_id, key_id)

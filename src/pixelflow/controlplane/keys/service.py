@@ -1,7 +1,8 @@
-"""API keys: made, shown once, kept as a hash, recognised again, revoked.
+"""API keys: create, authenticate, list, revoke.
 
-A key is ``pf_<key_id>_<secret>``. The secret has 192 random bits, so a plain SHA-256 keeps it; slow hashes are for
-passwords. A key is looked up for every request and never remembered: a revocation holds from the next request on.
+A key is ``pf_<key_id>_<secret>``. The database stores a plain SHA-256 of the secret: the secret has 192 random bits,
+and slow hashes are only needed for passwords. A key is looked up for every request and never cached, so the first
+request after a revocation is rejected.
 """
 
 from __future__ import annotations
@@ -29,46 +30,46 @@ from pixelflow.controlplane.keys import store
 
 PREFIX = "pf_"
 MAX_KEYS = 100
-"""Keys of one user that are in force."""
+"""Active keys per user."""
 MAX_LISTED = 200
-"""Keys in one answer: all that are in force, and the latest of the others."""
-LAST_USE = timedelta(minutes=1)
-"""How exactly the last use is known; it is written no more often."""
+"""Keys in one list: all active keys, and the newest of the others."""
+LAST_USE_PRECISION = timedelta(minutes=1)
+"""Precision of ``last_used_at``, which is written no more often than this."""
 
 _KEY_ID = re.compile(r"[0-9a-z]{1,32}", re.ASCII)
 _KEY = re.compile(r"pf_(?P<key_id>[0-9a-z]{1,32})_(?P<secret>[0-9a-z]{1,128})", re.ASCII)
 
 
 class ApiKeys:
-    """What can be done with keys."""
+    """The API keys of all users."""
 
     def __init__(self, database: AsyncDatabase, *, lookups: AsyncDatabase | None = None) -> None:
-        """Use what is given.
+        """Use ``database``, and separate connections for authentication if there are any.
 
         Args:
-            database: for what users do.
-            lookups: to recognise by; its connections reach nobody and stay so. None: ``database``.
+            database: for the operations of users.
+            lookups: for :meth:`authenticate`; its connections never get access to any user's rows. None: ``database``.
         """
         self._database = database
         self._lookups = lookups or database
 
-    async def recognise(self, key: str) -> Identity:
-        """Whose key this is, and what for.
+    async def authenticate(self, key: str) -> Identity:
+        """Return the identity that the key proves.
 
         Raises:
-            UnauthenticatedError: nobody's; it does not say whether the key is unknown, wrong, expired or revoked.
+            UnauthenticatedError: the key is unknown, wrong, expired or revoked; the error does not say which.
         """
         parts = _KEY.fullmatch(key)
         if parts is None:
             raise unauthenticated()
         async with self._lookups.connection(NOBODY) as connection:
-            stored = await store.find_valid(connection, parts["key_id"], stale=LAST_USE)
+            stored = await store.find_valid(connection, parts["key_id"], stale=LAST_USE_PRECISION)
         if stored is None or not hmac.compare_digest(stored.secret_hash, _hash(parts["secret"])):
             raise unauthenticated()
         if stored.last_use_is_stale:
             async with self._database.connection(of_key(stored.key_id)) as connection:
-                await store.touch(connection, stored.key_id, stale=LAST_USE)
-        return Identity(user_id=stored.user_id, scopes=parse_scopes(stored.scopes), limit=_limit(stored))
+                await store.touch(connection, stored.key_id, stale=LAST_USE_PRECISION)
+        return Identity(user_id=stored.user_id, scopes=parse_scopes(stored.scopes), rate_limit=_rate_limit(stored))
 
     async def create(
         self,
@@ -76,25 +77,29 @@ class ApiKeys:
         request: CreateKeyRequest,
         *,
         resource_id: UUID,
-        limit: KeyRateLimit | None,
+        rate_limit: KeyRateLimit | None,
     ) -> CreatedKey:
-        """Make a key; the answer alone holds it whole.
+        """Create a key. Only the return value contains the secret.
+
+        Idempotent per ``resource_id``: a repeated call returns the same key with a new secret, as long as the key was
+        never used.
 
         Args:
-            user_id: whose.
-            request: what for.
-            resource_id: of the key; once more with the same one, before the key was ever used, makes its secret anew.
-            limit: of whoever makes it, whose buckets it will share; one of its own is for the operator to give.
+            user_id: the owner.
+            request: name, scopes and expiry.
+            resource_id: determines the key's ID.
+            rate_limit: the limit of the creating key, whose buckets the new key shares. Only the operator can give a
+                key a limit of its own.
 
         Raises:
-            ValidationFailedError: it would be over before it began.
-            TooManyKeysError: the user has as many as allowed.
+            ValidationFailedError: ``expires_at`` is in the past.
+            TooManyKeysError: the user has the maximum number of active keys.
         """
         key_id, secret = key_id_of(resource_id), secrets.token_hex(24)
         async with self._database.connection(of_user(user_id)) as connection:
             if request.expires_at is not None and await store.is_past(connection, request.expires_at):
                 raise ValidationFailedError(
-                    "The key would never be valid", [FieldError(pointer="/expires_at", message="must be in the future")]
+                    "`expires_at` is in the past", [FieldError(pointer="/expires_at", message="must be in the future")]
                 )
             row = await store.insert(
                 connection,
@@ -104,42 +109,45 @@ class ApiKeys:
                 secret_hash=_hash(secret),
                 scopes=sorted(request.scopes),
                 expires_at=request.expires_at,
-                rate_limit=limit.capacity if limit else None,
-                rate_limit_key=limit.key_id if limit else None,
-                most=MAX_KEYS,
+                rate_limit=rate_limit.capacity if rate_limit else None,
+                rate_limit_key=rate_limit.key_id if rate_limit else None,
+                max_keys=MAX_KEYS,
             )
         if row is None:
-            raise TooManyKeysError(f"You have {MAX_KEYS} keys; revoke some that you no longer need")
-        return CreatedKey(**_shown(row), key=f"{PREFIX}{key_id}_{secret}")
+            raise TooManyKeysError(f"You have {MAX_KEYS} active keys; revoke keys that you no longer need")
+        return CreatedKey(**_fields(row), key=f"{PREFIX}{key_id}_{secret}")
 
     async def list_all(self, user_id: str) -> KeyList:
-        """The user's keys."""
+        """Return the user's keys: active keys first, then newest first."""
         async with self._database.connection(of_user(user_id)) as connection:
             rows = await store.list_all(connection, user_id=user_id, limit=MAX_LISTED)
-        return KeyList(data=[ApiKey(**_shown(row)) for row in rows])
+        return KeyList(data=[ApiKey(**_fields(row)) for row in rows])
 
     async def revoke(self, user_id: str, key_id: str) -> None:
-        """End a key of the user's; ending it again changes nothing.
+        """Revoke a key of the user. Idempotent.
 
         Raises:
-            NotFoundError: the user has no such key.
+            NotFoundError: the user has no key with that ID.
         """
         async with self._database.connection(of_user(user_id)) as connection:
             if not _KEY_ID.fullmatch(key_id) or not await store.revoke(connection, key_id=key_id, user_id=user_id):
-                raise NotFoundError("You have no key of that id")
+                raise NotFoundError("You have no key with this ID")
 
 
 def key_id_of(resource_id: UUID) -> str:
-    """The id of the key that is made under ``resource_id``."""
-    return resource_id.hex[-12:]  # the last 48 bits of a new id are random
+    """Return the ID of the key that is created under ``resource_id``."""
+    return resource_id.hex[-12:]  # the last 48 bits of a new ID are random
 
 
-def unauthenticated(why: str = "") -> UnauthenticatedError:
-    """The one answer to everybody who is not recognised; ``why`` is only for whoever has proved to be whom they say."""
-    return UnauthenticatedError(why or "Send a valid API key or token as `Authorization: Bearer …`")
+def unauthenticated(reason: str = "") -> UnauthenticatedError:
+    """Return the error for every failed authentication.
+
+    ``reason`` must only be given once the credential's signature was verified.
+    """
+    return UnauthenticatedError(reason or "Send a valid API key or token as `Authorization: Bearer …`")
 
 
-def _limit(stored: store.ValidKey) -> KeyRateLimit | None:
+def _rate_limit(stored: store.ValidKey) -> KeyRateLimit | None:
     if stored.rate_limit is None or stored.rate_limit_key is None:
         return None
     return KeyRateLimit(stored.rate_limit, stored.rate_limit_key)
@@ -149,5 +157,5 @@ def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _shown(row: store.KeyRow) -> dict[str, Any]:
+def _fields(row: store.KeyRow) -> dict[str, Any]:
     return {**asdict(row), "scopes": sorted(parse_scopes(row.scopes))}

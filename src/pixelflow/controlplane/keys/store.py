@@ -1,4 +1,4 @@
-"""API keys: only the hash of a secret is here. By the database's clock, which is one for all processes."""
+"""SQL of API keys. Uses the database's clock, which all processes share. Must never store a secret, only its hash."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from pixelflow.adapters.postgres.database import AsyncConnection
 
 _COLUMNS = "key_id, name, scopes, created_at, last_used_at, expires_at, revoked_at, rate_limit"
-_IN_FORCE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+_ACTIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 
 @dataclass(frozen=True)
 class ValidKey:
-    """A key in force, as far as recognising it is concerned."""
+    """An active key, with the columns that authentication needs."""
 
     key_id: str
     user_id: str
@@ -27,7 +27,7 @@ class ValidKey:
 
 @dataclass(frozen=True)
 class KeyRow:
-    """A key as its owner sees it."""
+    """A key as shown to its owner."""
 
     key_id: str
     name: str
@@ -40,15 +40,15 @@ class KeyRow:
 
 
 async def find_valid(connection: AsyncConnection, key_id: str, *, stale: timedelta) -> ValidKey | None:
-    """The key of that id, if it is in force; and whether its last use was noted longer than ``stale`` ago.
+    """Return the key with that ID if it is active, and whether its last use was recorded longer than ``stale`` ago.
 
-    Needs no reach: the database's function takes that of this one row, and gives it back.
+    Works on any connection: the SQL function gets access to this one row only, and restores the previous access.
     """
     cursor = await connection.execute(
         f"""
         SELECT key_id, user_id, secret_hash, scopes, rate_limit, rate_limit_key,
                (last_used_at IS NULL OR last_used_at < now() - %(stale)s) AS last_use_is_stale
-        FROM shown_key(%(key_id)s) WHERE {_IN_FORCE}
+        FROM find_api_key(%(key_id)s) WHERE {_ACTIVE}
         """,  # noqa: S608 - a fixed condition
         {"key_id": key_id, "stale": stale},
     )
@@ -57,7 +57,7 @@ async def find_valid(connection: AsyncConnection, key_id: str, *, stale: timedel
 
 
 async def touch(connection: AsyncConnection, key_id: str, *, stale: timedelta) -> None:
-    """Note that the key is being used. Of many requests at once, one writes and none waits."""
+    """Record that the key was used. Of concurrent requests one writes and none waits."""
     await connection.execute(
         """
         UPDATE api_keys SET last_used_at = now() WHERE key_id = (
@@ -70,7 +70,7 @@ async def touch(connection: AsyncConnection, key_id: str, *, stale: timedelta) -
 
 
 async def is_past(connection: AsyncConnection, moment: datetime) -> bool:
-    """Whether ``moment`` is over."""
+    """Whether ``moment`` is in the past."""
     cursor = await connection.execute("SELECT %s <= now() AS past", (moment,))
     row = await cursor.fetchone()
     return bool(row and row["past"])
@@ -87,12 +87,12 @@ async def insert(
     expires_at: datetime | None,
     rate_limit: int | None,
     rate_limit_key: str | None,
-    most: int,
+    max_keys: int,
 ) -> KeyRow | None:
-    """Keep a new key, unless the user has ``most`` in force already (a bound, not a count: twins may pass it by one).
+    """Insert a key, unless the user has ``max_keys`` active ones. Concurrent inserts may exceed that limit by one.
 
-    A key of that id which the user never used takes the new hash: it was made by the same request, which has to be done
-    again because its answer was lost.
+    If the user has a key with that ID that was never used, it gets the new hash: the same request created it, and is
+    repeated because its response was lost.
     """
     cursor = await connection.execute(
         f"""
@@ -100,7 +100,7 @@ async def insert(
         SELECT %(key_id)s, %(user_id)s, %(name)s, %(secret_hash)s, %(scopes)s, %(expires_at)s,
                %(rate_limit)s, %(rate_limit_key)s
         WHERE (SELECT count(*) FROM api_keys
-               WHERE user_id = %(user_id)s AND key_id <> %(key_id)s AND {_IN_FORCE}) < %(most)s
+               WHERE user_id = %(user_id)s AND key_id <> %(key_id)s AND {_ACTIVE}) < %(max_keys)s
         ON CONFLICT (key_id) DO UPDATE SET secret_hash = excluded.secret_hash
             WHERE api_keys.user_id = excluded.user_id AND api_keys.last_used_at IS NULL
         RETURNING {_COLUMNS}
@@ -114,7 +114,7 @@ async def insert(
             "expires_at": expires_at,
             "rate_limit": rate_limit,
             "rate_limit_key": rate_limit_key,
-            "most": most,
+            "max_keys": max_keys,
         },
     )
     row = await cursor.fetchone()
@@ -122,16 +122,16 @@ async def insert(
 
 
 async def list_all(connection: AsyncConnection, *, user_id: str, limit: int) -> list[KeyRow]:
-    """The user's keys: those in force first, then newest first."""
+    """Return the user's keys: active keys first, then newest first."""
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = %s ORDER BY ({_IN_FORCE}) DESC, created_at DESC LIMIT %s",  # noqa: S608 - fixed columns and a fixed condition
+        f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = %s ORDER BY ({_ACTIVE}) DESC, created_at DESC LIMIT %s",  # noqa: S608 - fixed columns and a fixed condition
         (user_id, limit),
     )
     return [KeyRow(**row) for row in await cursor.fetchall()]
 
 
 async def revoke(connection: AsyncConnection, *, key_id: str, user_id: str) -> bool:
-    """End the user's key, from the next request on. False: the user has none of that id."""
+    """Revoke the user's key. Return False if the user has no key with that ID."""
     cursor = await connection.execute(
         "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = %s AND user_id = %s",
         (key_id, user_id),
@@ -140,7 +140,7 @@ async def revoke(connection: AsyncConnection, *, key_id: str, user_id: str) -> b
 
 
 async def find_user(connection: AsyncConnection, key_id: str) -> str | None:
-    """Whose the key is; for an operator, who sees everybody's."""
+    """Return the ID of the key's user. Needs a connection with access to all users."""
     cursor = await connection.execute("SELECT user_id FROM api_keys WHERE key_id = %s", (key_id,))
     row = await cursor.fetchone()
     return row["user_id"] if row else None

@@ -1,7 +1,7 @@
-"""How many requests somebody may make: a bucket per user and class of routes, and one per address for strangers.
+"""Rate limits: one token bucket per user and route class, and one per client network for failed authentication.
 
-A key with a limit of its own has its own buckets, and shares them with the keys that were made with it: making keys
-gains nobody a request. Knows no HTTP.
+A key with a rate limit of its own has its own buckets and shares them with the keys created with it, so creating keys
+never raises a limit. Must never depend on HTTP.
 """
 
 from __future__ import annotations
@@ -20,117 +20,118 @@ from pixelflow.contracts.errors import LimiterUnavailableError
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.limits.store import BucketResult, Quota, TokenBuckets
 
-MAX_SHUT_OUT = 10_000
-"""Addresses that one process remembers; of an older one a credential is looked at once more."""
+MAX_BLOCKED = 10_000
+"""Blocked networks that one process remembers. When the oldest is evicted, its next credential is checked again."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Policy(StrEnum):
-    """What is counted apart from the rest."""
+    """A class of requests with buckets of its own."""
 
     CREATE = "create"
-    """New jobs."""
+    """Creating jobs."""
     START = "start"
-    """Runs: starts and retries."""
+    """Starting runs: start and retry."""
     OTHER = "other"
     UNAUTHENTICATED = "unauthenticated"
-    """Attempts without a valid credential."""
+    """Requests without a valid credential."""
 
 
 class RateLimitMetrics(Protocol):
-    """Told of what an operator wants to know."""
+    """Counts what the rate limiter does."""
 
-    def rejected(self, route: str) -> None:
-        """A request was refused; ``route`` is its template, such as ``/v1/jobs/{job_id}``."""
+    def rate_limit_rejected(self, route: str) -> None:
+        """Count a rejected request. ``route`` is its template, such as ``/v1/jobs/{job_id}``."""
 
-    def unavailable(self) -> None:
-        """A request was not counted, Redis being away."""
+    def rate_limit_unavailable(self) -> None:
+        """Count a request that Redis could not count."""
 
 
 @dataclass(frozen=True)
 class RateLimitResult:
-    """How somebody stands after a request was counted, or refused."""
+    """The state of a caller's bucket after a request was allowed or rejected."""
 
     policy: Policy
     quota: Quota
-    taking: BucketResult
+    bucket: BucketResult
 
 
 class RateLimiter:
-    """Counts requests."""
+    """Counts requests against the quotas of users and client networks."""
 
     def __init__(
         self,
         buckets: TokenBuckets,
         quota: Quota,
         *,
-        pass_uncounted: bool,
-        counts: RateLimitMetrics,
+        allow_uncounted: bool,
+        metrics: RateLimitMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Count by ``buckets``.
+        """Create a limiter.
 
         Args:
-            buckets: shared by all processes.
-            quota: of everybody who has none of their own, in each class.
-            pass_uncounted: whether requests pass while the buckets can't be asked.
-            counts: told of refusals.
-            clock: seconds, from any origin.
+            buckets: the buckets that all processes share.
+            quota: the quota per route class of everyone without a limit of their own.
+            allow_uncounted: whether requests pass while Redis is unavailable.
+            metrics: counts rejections.
+            clock: a monotonic clock in seconds.
         """
         self._buckets = buckets
         self._quota = quota
-        self._pass_uncounted = pass_uncounted
-        self.counts = counts
+        self._allow_uncounted = allow_uncounted
+        self.metrics = metrics
         self._clock = clock
-        self._shut_out: OrderedDict[str, float] = OrderedDict()
+        self._blocked_until: OrderedDict[str, float] = OrderedDict()
 
-    async def charge(self, identity: Identity, policy: Policy) -> RateLimitResult | None:
-        """Count a request of a user; ``None``: it could not be counted, and passes.
+    async def count_request(self, identity: Identity, policy: Policy) -> RateLimitResult | None:
+        """Count a request of a user. ``None``: Redis is unavailable and the request is allowed.
 
         Raises:
-            LimiterUnavailableError: it could not be counted, and may not pass.
+            LimiterUnavailableError: Redis is unavailable and uncounted requests are not allowed.
         """
-        own = identity.limit
-        if own is None:
+        own_limit = identity.rate_limit
+        if own_limit is None:
             return await self._take(policy, f"user:{identity.user_id}", self._quota)
-        quota = Quota(own.capacity, self._quota.window_seconds)
-        return await self._take(policy, f"key:{own.key_id}", quota)
+        quota = Quota(own_limit.capacity, self._quota.window_seconds)
+        return await self._take(policy, f"key:{own_limit.key_id}", quota)
 
-    async def charge_stranger(self, address: str) -> RateLimitResult | None:
-        """Count a failed attempt from ``address``; once none is left, the address is shut out until there is one again.
+    async def count_failed_auth(self, network: str) -> RateLimitResult | None:
+        """Count a failed authentication from ``network``, and block the network while its bucket is empty.
 
         Raises:
-            LimiterUnavailableError: as for :meth:`charge`.
+            LimiterUnavailableError: as for :meth:`count_request`.
         """
-        standing = await self._take(Policy.UNAUTHENTICATED, f"address:{address}", self._quota)
-        if standing is not None and standing.taking.left == 0:
-            self._shut(address, standing.taking.next_seconds)
-        return standing
+        result = await self._take(Policy.UNAUTHENTICATED, f"address:{network}", self._quota)
+        if result is not None and result.bucket.remaining == 0:
+            self.block(network, result.bucket.refill_seconds)
+        return result
 
-    def shut_out(self, address: str) -> RateLimitResult | None:
-        """How ``address`` stands, if nobody from there is listened to for now. Asks nobody."""
-        seconds = self._shut_out.get(address, -math.inf) - self._clock()
+    def find_block(self, network: str) -> RateLimitResult | None:
+        """Return the result for ``network`` if it is blocked, else ``None``. Does no I/O."""
+        seconds = self._blocked_until.get(network, -math.inf) - self._clock()
         if seconds <= 0:
             return None
         return RateLimitResult(
-            Policy.UNAUTHENTICATED, self._quota, BucketResult(taken=False, left=0, next_seconds=seconds)
+            Policy.UNAUTHENTICATED, self._quota, BucketResult(allowed=False, remaining=0, refill_seconds=seconds)
         )
 
-    def _shut(self, address: str, seconds: float) -> None:
+    def block(self, network: str, seconds: float) -> None:
+        """Reject all requests from ``network`` for ``seconds``, in this process."""
         now = self._clock()
-        before = self._shut_out.pop(address, -math.inf)
-        self._shut_out[address] = now + seconds
-        if len(self._shut_out) > MAX_SHUT_OUT:
-            self._shut_out.popitem(last=False)
-        if before < now - self._quota.window_seconds:  # once, not at every token that comes back
-            _log.warning("address shut out: too many attempts without a valid credential", address=address)
+        previous = self._blocked_until.pop(network, -math.inf)
+        self._blocked_until[network] = now + seconds
+        if len(self._blocked_until) > MAX_BLOCKED:
+            self._blocked_until.popitem(last=False)
+        if previous < now - self._quota.window_seconds:  # logged once, not for every token that refills
+            _log.warning("client blocked: too many failed authentication attempts", address=network)
 
     async def _take(self, policy: Policy, owner: str, quota: Quota) -> RateLimitResult | None:
         try:
             return RateLimitResult(policy, quota, await self._buckets.take(f"{policy}:{owner}", quota))
         except LimiterUnavailableError:
-            self.counts.unavailable()
-            if self._pass_uncounted:
+            self.metrics.rate_limit_unavailable()
+            if self._allow_uncounted:
                 return None
             raise

@@ -1,11 +1,10 @@
-"""Token buckets in Redis: one per owner, whichever process asks.
+"""Token buckets in Redis, shared by all processes: one per owner.
 
-A bucket is kept as the moment at which it would be full again, by Redis's clock; it is judged and written in one
-script, so that of many requests at once exactly as many pass as there are tokens. It expires once it is full: no key
-stays behind.
+A bucket is stored as the time at which it will be full, by Redis's clock. One script reads and updates it, so that
+concurrent requests get exactly as many tokens as there are. The key expires when the bucket is full.
 
-Must never keep a request waiting for a Redis that does not answer: every question has a short time limit, and after one
-that failed Redis is left alone for a moment, then asked by one request at a time.
+Must never make a request wait for a Redis that does not answer: every call has a short timeout. After a failure all
+calls fail at once for a short pause, then one request at a time probes Redis.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from redis.backoff import NoBackoff
 
 from pixelflow.contracts.errors import LimiterUnavailableError
 
-PATIENCE_SECONDS = 0.5
-"""For one question, connecting included."""
+TIMEOUT_SECONDS = 0.5
+"""Timeout of one call, including the connect."""
 PAUSE_SECONDS = 1.0
-"""Redis is left alone for so long after it failed to answer."""
+"""Time without calls to Redis after a failure."""
 MAX_CONNECTIONS = 10
 
 _MICROSECONDS = 1_000_000
@@ -38,76 +37,76 @@ local capacity, interval = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local full_at = tonumber(redis.call('GET', KEYS[1]) or 0)
--- At most what an empty bucket takes: the capacity may have been lowered, and the clock of a new primary may be behind.
+-- Never more than an empty bucket needs: the capacity may have been lowered, or a new primary's clock may be behind.
 local until_full = math.min(math.max(full_at - now, 0), capacity * interval)
-local room = capacity * interval - until_full
-if room < interval then
-    return {0, 0, interval - room}
+local available = capacity * interval - until_full
+if available < interval then
+    return {0, 0, interval - available}
 end
 until_full = until_full + interval
-room = room - interval
+available = available - interval
 redis.call('SET', KEYS[1], string.format('%.0f', now + until_full), 'PX', math.ceil(until_full / 1000))
-return {1, math.floor(room / interval), interval - room % interval}
+return {1, math.floor(available / interval), interval - available % interval}
 """
-"""All numbers are whole microseconds, far below 2^53: nothing is rounded."""
+"""All numbers are whole microseconds far below 2^53, so nothing is rounded."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Quota:
-    """So many tokens, all of which come back within a window."""
+    """A bucket's size in tokens, and the window in which an empty bucket refills."""
 
     capacity: int
     window_seconds: int
 
     @property
     def interval(self) -> int:
-        """Microseconds in which one token comes back."""
+        """Microseconds in which one token refills."""
         return max(1, self.window_seconds * _MICROSECONDS // self.capacity)
 
 
 @dataclass(frozen=True)
 class BucketResult:
-    """What became of asking for a token."""
+    """The result of taking a token."""
 
-    taken: bool
-    left: int
-    """Tokens."""
-    next_seconds: float
-    """Until there is one more."""
+    allowed: bool
+    remaining: int
+    """Tokens left."""
+    refill_seconds: float
+    """Seconds until the next token refills."""
 
 
 class TokenBuckets:
-    """The buckets; an asynchronous context manager."""
+    """The buckets in one Redis; an asynchronous context manager."""
 
     def __init__(
         self,
         redis_url: str,
         *,
-        patience: float = PATIENCE_SECONDS,
+        timeout: float = TIMEOUT_SECONDS,
         pause: float = PAUSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open nothing yet.
+        """Create the client without connecting.
 
         Args:
-            redis_url: where they are.
-            patience: seconds for one question.
-            pause: seconds in which Redis is left alone after it failed.
-            clock: seconds, from any origin.
+            redis_url: the Redis that stores the buckets.
+            timeout: seconds for one call, including the connect.
+            pause: seconds without calls to Redis after a failure.
+            clock: a monotonic clock in seconds.
         """
-        # Once more for a connection that broke while it was idle; redis-py itself would try for seconds.
+        # One retry, for connections that broke while idle; redis-py's default retries for seconds.
         pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
             redis_url, max_connections=MAX_CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 1)
         )
         self._client = redis.Redis.from_pool(pool)
         self._take: Callable[..., Any] = self._client.register_script(_TAKE)
-        self._patience = patience
+        self._timeout = timeout
         self._pause = pause
         self._clock = clock
-        self._ask_again_at: float | None = None
-        """``None``: Redis answers, as far as is known."""
+        self._retry_at: float | None = None
+        """``None``: the last call succeeded, or there was none."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,44 +115,48 @@ class TokenBuckets:
         await self._client.aclose()
 
     async def take(self, owner: str, quota: Quota) -> BucketResult:
-        """Take a token out of the bucket of ``owner``.
+        """Take a token from the bucket of ``owner``.
 
         Raises:
-            LimiterUnavailableError: Redis did not say whether there is one.
+            LimiterUnavailableError: Redis did not answer.
         """
-        async with self._answering():
-            taken, left, microseconds = await self._take(keys=[_key(owner)], args=[quota.capacity, quota.interval])
-        return BucketResult(bool(taken), left, microseconds / _MICROSECONDS)
+        async with self._circuit_breaker():
+            allowed, remaining, microseconds = await self._take(
+                keys=[_key(owner)], args=[quota.capacity, quota.interval]
+            )
+        return BucketResult(bool(allowed), remaining, microseconds / _MICROSECONDS)
 
     @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[None]:
-        """The one place where redis-py's errors become PixelFlow's, and where it is minded whether Redis answers."""
-        if self._ask_again_at is not None:
-            if self._clock() < self._ask_again_at:
-                raise LimiterUnavailableError("Requests can't be counted at the moment")
-            self._leave_alone()  # for everybody but this request
+    async def _circuit_breaker(self) -> AsyncIterator[None]:
+        """Map redis-py's errors to PixelFlow's, and fail at once during the pause after a failure."""
+        if self._retry_at is not None:
+            if self._clock() < self._retry_at:
+                raise LimiterUnavailableError("Redis is unavailable, so requests can't be counted; retry shortly")
+            self._start_pause()  # for all requests but this one, which probes Redis
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 yield
         except (redis.RedisError, OSError, TimeoutError) as error:
-            self._note_failure(error)
-            raise LimiterUnavailableError("Requests can't be counted at the moment") from error
-        self._note_answer()
+            self._record_failure(error)
+            raise LimiterUnavailableError(
+                "Redis is unavailable, so requests can't be counted; retry shortly"
+            ) from error
+        self._record_success()
 
-    def _leave_alone(self) -> None:
-        self._ask_again_at = self._clock() + self._pause
+    def _start_pause(self) -> None:
+        self._retry_at = self._clock() + self._pause
 
-    def _note_failure(self, error: Exception) -> None:
-        if self._ask_again_at is None:
-            _log.warning("rate limiter away", reason=type(error).__name__)
-        self._leave_alone()
+    def _record_failure(self, error: Exception) -> None:
+        if self._retry_at is None:
+            _log.warning("rate limiter unavailable", reason=type(error).__name__)
+        self._start_pause()
 
-    def _note_answer(self) -> None:
-        if self._ask_again_at is not None:
-            _log.info("rate limiter back")
-        self._ask_again_at = None
+    def _record_success(self) -> None:
+        if self._retry_at is not None:
+            _log.info("rate limiter available again")
+        self._retry_at = None
 
 
 def _key(owner: str) -> str:
-    """Of fixed length, and without the names and addresses of people."""
+    """Return a Redis key of fixed length that reveals no user ID or address."""
     return _PREFIX + hashlib.blake2b(owner.encode(), digest_size=16).hexdigest()

@@ -1,1 +1,1 @@
-"""The relay: sends the message of each queued job that has none on the queue."""
+"""The relay (transactional outbox): sends the missing messages of queued jobs."""

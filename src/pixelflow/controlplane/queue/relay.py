@@ -1,7 +1,6 @@
-"""Queued rows → Redis: sends the message of every due row that no message stands for.
+"""Sends the message of every due job in Postgres that has no message on the queue.
 
-Rows get here when Redis was away at the start of their job, when it lost what it held, and when an attempt is due to be
-repeated.
+A message is missing when Redis was down as the job was started, when Redis lost its data, or when a retry is due.
 """
 
 from __future__ import annotations
@@ -19,14 +18,16 @@ from pixelflow.contracts.messages import ProcessImage
 from pixelflow.controlplane.queue import store
 
 STALE = timedelta(seconds=15)
-"""A message that was not seen for so long is looked for again."""
+"""A message that was not seen for this long is looked up again."""
 BATCH = 500
 
 _log = structlog.get_logger(__name__)
 
 
 class Relay:
-    """The loop's work, once."""
+    """A controller loop."""
+
+    name = "relay"
 
     def __init__(
         self,
@@ -34,23 +35,23 @@ class Relay:
         queue: JobQueue,
         *,
         stale: timedelta = STALE,
-        enqueued: Callable[[], None] = lambda: None,
+        on_enqueued: Callable[[], None] = lambda: None,
     ) -> None:
-        """Use what is given; ``enqueued`` is told of each message that was sent."""
+        """``on_enqueued`` is called after each message that was sent."""
         self._database = database
         self._queue = queue
         self._stale = stale
-        self._enqueued = enqueued
+        self._on_enqueued = on_enqueued
 
     async def run_once(self) -> int:
-        """Send what is missing; returns how many messages that were.
+        """Send missing messages; returns how many.
 
         Raises:
-            QueueUnavailableError: Redis does not answer; the rows are due again at once.
+            QueueUnavailableError: Redis does not answer; the rows are due again immediately.
         """
         emptied = await asyncio.to_thread(self._queue.was_emptied)
         if emptied:
-            _log.warning("redis holds nothing of what it was sent; queued jobs are sent again")
+            _log.warning("redis was emptied; sending the messages of queued jobs again")
             async with self._database.connection() as connection:
                 await store.unsend_all(connection)
         async with self._database.connection() as connection:
@@ -61,7 +62,7 @@ class Relay:
             await self._release(rows)
             raise
         if missing:
-            _log.info("relayed", messages=missing)
+            _log.info("messages relayed", messages=missing)
         return missing
 
     def _send_missing(self, rows: list[store.QueuedRow]) -> int:
@@ -70,7 +71,7 @@ class Relay:
         for row in missing:
             message = ProcessImage(job_id=row.job_id, requested_at=row.run_at, traceparent=row.traceparent)
             self._queue.send(row.task_id, message)
-            self._enqueued()
+            self._on_enqueued()
         return len(missing)
 
     async def _release(self, rows: list[store.QueuedRow]) -> None:

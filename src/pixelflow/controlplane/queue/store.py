@@ -1,6 +1,6 @@
-"""What the controller moves: queued rows that no message stands for, and rows whose worker has gone silent.
+"""SQL of the relay: queued jobs whose message is missing.
 
-Rows are taken with ``SKIP LOCKED``, so that several controllers share the work.
+Rows are locked with ``SKIP LOCKED``, so that several controllers share the work.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pixelflow.adapters.postgres.database import AsyncConnection
 
 @dataclass(frozen=True)
 class QueuedRow:
-    """A queued row and the message that should stand for it."""
+    """A queued job and the ID of its message."""
 
     job_id: UUID
     task_id: UUID
@@ -24,9 +24,9 @@ class QueuedRow:
 
 
 async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit: int) -> list[QueuedRow]:
-    """Due rows whose message was never sent, or not seen for ``stale``; they count as relayed from now on.
+    """Return due jobs whose message was never sent, or not seen for ``stale``, and mark them as relayed.
 
-    Two questions, each of which ends where its part of the index does: one for both would look at the whole queue.
+    Two subqueries, each of which ends where its range of the index does: a single one would scan the whole queue.
     """
     cursor = await connection.execute(
         """
@@ -50,11 +50,11 @@ async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit
 
 
 async def unsend(connection: AsyncConnection, task_ids: Mapping[UUID, UUID]) -> None:
-    """Say that the messages of these jobs could not be sent after all; the relay's next round sends them.
+    """Mark the messages of these jobs as not sent; the relay's next tick sends them.
 
     Args:
-        connection: where to.
-        task_ids: of the messages, by their jobs; a job that has another one by now is left as it is.
+        connection: scoped to the owner of the jobs, or to all users.
+        task_ids: message IDs by job ID; a job that has another message by now is not changed.
     """
     await connection.execute(
         """
@@ -67,5 +67,5 @@ async def unsend(connection: AsyncConnection, task_ids: Mapping[UUID, UUID]) -> 
 
 
 async def unsend_all(connection: AsyncConnection) -> None:
-    """Say that every message is lost: those still there are found to be so, the others sent again."""
+    """Mark all messages as not sent; the relay looks each up, and sends those that Redis does not have."""
     await connection.execute("UPDATE jobs SET relayed_at = NULL WHERE status = 'queued' AND relayed_at IS NOT NULL")

@@ -1,4 +1,4 @@
-"""For how long things are kept, and when a job's owner can no longer use it. Pure: removes nothing."""
+"""Retention periods, and the time at which a job expires for its owner. Pure: deletes nothing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from pixelflow.settings import Settings
 
 @dataclass(frozen=True)
 class RetentionPeriods:
-    """For how long things are kept; ``None``: for good."""
+    """How long files, jobs and history are kept; ``None``: without a limit."""
 
     source: timedelta | None
-    """From the end of the job, as the next two."""
+    """From the end of the job, as are the next two."""
     output: timedelta | None
     job: timedelta | None
     upload: timedelta
     """From the creation of a job that is never started."""
     history: timedelta
+    """Of events, deliveries and attempts."""
 
     @classmethod
     def of(cls, settings: Settings) -> RetentionPeriods:
-        """What the operator has set; files go with their job, at the latest."""
+        """The periods from the settings. Files are deleted with their job at the latest."""
         job = _days(settings.retention_job_days)
         return cls(
             source=_days(settings.retention_source_days) or job,
@@ -35,9 +36,9 @@ class RetentionPeriods:
         )
 
     def expiry_of(self, row: JobRow) -> datetime | None:
-        """When a job that stays as it is becomes of no use: never started, its outputs gone, or not to be retried.
+        """When a job in its present status expires: it was never started, its outputs expire, or it can't be retried.
 
-        ``None``: it is on its way, or kept for good.
+        ``None``: the job is queued or being processed, or it is kept without a limit.
         """
         match row.status:
             case JobStatus.CREATED:

@@ -1,1 +1,1 @@
-"""Counts of what is in the database, for the metrics."""
+"""Counts rows of the database for the metrics."""

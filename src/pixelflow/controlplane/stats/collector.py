@@ -1,7 +1,7 @@
-"""Counts what is in the database, for the metrics: the backlog every few seconds, the rest by the minute.
+"""Counts rows of the database for the metrics: the backlog every few seconds, totals every minute.
 
-It must stay cheap beside millions of jobs, and never tell a figure that is not true any more: those that can't be
-counted anew are told for a few rounds, and then no more.
+Must stay cheap with millions of jobs, and must never export an outdated value: a value that can't be refreshed is
+exported for a few more ticks and then omitted.
 """
 
 from __future__ import annotations
@@ -14,55 +14,56 @@ import structlog
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.contracts.jobs import JobStatus
-from pixelflow.controlplane.controller.metrics import MOVING, Backlog, CountedMetrics, Totals
+from pixelflow.controlplane.controller.metrics import BACKLOG_STATUSES, Backlog, DatabaseMetrics, Totals
 from pixelflow.controlplane.stats import store
 
 PAUSE_SECONDS = 5.0
-TOTALS_SECONDS = 60.0
-"""Between two counts of what takes longer."""
-BACKLOG_PATIENCE_SECONDS = 2.0
-TOTALS_PATIENCE_SECONDS = 10.0
-"""For one question."""
+TOTALS_INTERVAL_SECONDS = 60.0
+BACKLOG_TIMEOUT_SECONDS = 2.0
+"""Of one statement, like the next."""
+TOTALS_TIMEOUT_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
 
 
 class StatsCollector:
-    """The loop's work, once."""
+    """A controller loop: refreshes the metrics that are counted in the database."""
+
+    name = "stats_collector"
 
     def __init__(
         self,
         database: AsyncDatabase,
-        counted: CountedMetrics,
+        metrics: DatabaseMetrics,
         *,
         top_users: int,
-        totals_patience: float = TOTALS_PATIENCE_SECONDS,
+        totals_timeout: float = TOTALS_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Use what is given; ``top_users`` is how many users are named."""
+        """``top_users`` is the number of users with a series of their own; 0 disables those series."""
         self._database = database
-        self._counted = counted
+        self._metrics = metrics
         self._top_users = top_users
-        self._totals_patience = totals_patience
+        self._totals_timeout = totals_timeout
         self._clock = clock
-        self._totals_at = float("-inf")
+        self._totals_due_at = float("-inf")
 
     async def run_once(self) -> int:
-        """Count; there is never more to do at once.
+        """Count the backlog and, once a minute, the totals. Always returns 0: there is never more to do at once.
 
         Raises:
             StoreUnavailableError: the backlog could not be counted.
         """
-        self._counted.backlog.keep(await self._backlog())
-        if self._clock() >= self._totals_at:
-            self._totals_at = self._clock() + TOTALS_SECONDS
-            await self._count_totals()
+        self._metrics.backlog.set(await self._count_backlog())
+        if self._clock() >= self._totals_due_at:
+            self._totals_due_at = self._clock() + TOTALS_INTERVAL_SECONDS
+            await self._refresh_totals()
         return 0
 
-    async def _backlog(self) -> Backlog:
+    async def _count_backlog(self) -> Backlog:
         async with (
             self._database.connection() as connection,
-            store.with_statement_timeout(connection, seconds=BACKLOG_PATIENCE_SECONDS),
+            store.with_statement_timeout(connection, seconds=BACKLOG_TIMEOUT_SECONDS),
         ):
             queued = await store.count_queued(connection)
             processing = await store.count_processing(connection)
@@ -74,23 +75,23 @@ class StatsCollector:
             oldest_event_seconds=events.oldest_seconds,
         )
 
-    async def _count_totals(self) -> None:
-        """What takes too long must not keep the backlog from being counted."""
+    async def _refresh_totals(self) -> None:
+        """Count the totals; on a timeout only log, so that the backlog is still counted every few seconds."""
         try:
-            self._counted.totals.keep(await self._totals())
+            self._metrics.totals.set(await self._count_totals())
         except StoreUnavailableError as error:
             _log.warning("totals not counted", reason=str(error.__cause__))
 
-    async def _totals(self) -> Totals:
+    async def _count_totals(self) -> Totals:
         async with (
             self._database.connection() as connection,
-            store.with_statement_timeout(connection, seconds=self._totals_patience),
+            store.with_statement_timeout(connection, seconds=self._totals_timeout),
         ):
             jobs = await store.count_by_status(connection)
             active = await store.count_active_users(connection)
             top = await store.top_users(connection, limit=self._top_users) if self._top_users else {}
         return Totals(
-            jobs={status: jobs.get(status, 0) for status in JobStatus if status not in MOVING},
+            jobs={status: jobs.get(status, 0) for status in JobStatus if status not in BACKLOG_STATUSES},
             active_users=active,
             top_pixels=top,
         )

@@ -1,7 +1,8 @@
-"""How many there are: what the controller tells of the database in its metrics. Changes nothing.
+"""SQL that counts rows for the controller's metrics. Never writes.
 
-What is asked every few seconds is found by partial indexes, however many jobs are over. What has to go through an index
-of all jobs, or a day's usage, is asked by the minute; each question ends in its time, however large the tables are.
+Statements that run every few seconds use partial indexes, so that their cost does not depend on finished jobs.
+Statements that scan an index of all jobs, or a day of usage, run every minute. Each has a timeout, however large the
+tables are.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from pixelflow.adapters.postgres.database import AsyncConnection
 
 @asynccontextmanager
 async def with_statement_timeout(connection: AsyncConnection, *, seconds: float) -> AsyncIterator[None]:
-    """Statements within end after so long, and then the connection tells that the store is unavailable."""
+    """Cancel statements inside that run longer; the connection then raises ``StoreUnavailableError``."""
     async with connection.transaction():
         await connection.execute("SELECT set_config('statement_timeout', %s, true)", (f"{round(seconds * 1000)}ms",))
         yield
 
 
 @dataclass(frozen=True)
-class WaitingRow:
-    """How many wait, and for how long the first of them has been due, in seconds."""
+class BacklogRow:
+    """How many rows wait, and for how many seconds the oldest of them has been due."""
 
     count: int
     oldest_seconds: float
 
 
-async def count_queued(connection: AsyncConnection) -> WaitingRow:
-    """Queued jobs, due or not, and the longest due of them."""
-    return await _waiting(
+async def count_queued(connection: AsyncConnection) -> BacklogRow:
+    """Count queued jobs, due or not."""
+    return await _backlog(
         connection,
         """
         SELECT count(*) AS count,
@@ -42,15 +43,15 @@ async def count_queued(connection: AsyncConnection) -> WaitingRow:
 
 
 async def count_processing(connection: AsyncConnection) -> int:
-    """Jobs in workers' hands."""
+    """Count jobs that workers process."""
     cursor = await connection.execute("SELECT count(*) FROM jobs WHERE status = 'processing'")
     row = await cursor.fetchone()
     return row["count"] if row else 0
 
 
-async def count_pending_events(connection: AsyncConnection) -> WaitingRow:
-    """Events that are not delivered, and the longest overdue of those that no courier has in hand."""
-    return await _waiting(
+async def count_pending_events(connection: AsyncConnection) -> BacklogRow:
+    """Count events that await delivery; the age is that of the longest overdue one that no dispatcher has leased."""
+    return await _backlog(
         connection,
         """
         SELECT count(*) AS count,
@@ -62,23 +63,22 @@ async def count_pending_events(connection: AsyncConnection) -> WaitingRow:
     )
 
 
-async def _waiting(connection: AsyncConnection, query: str) -> WaitingRow:
+async def _backlog(connection: AsyncConnection, query: str) -> BacklogRow:
     cursor = await connection.execute(query)
     row = await cursor.fetchone()
-    return WaitingRow(**row) if row else WaitingRow(0, 0.0)
+    return BacklogRow(**row) if row else BacklogRow(0, 0.0)
 
 
 async def count_by_status(connection: AsyncConnection) -> dict[str, int]:
-    """All jobs; those that were erased count until they are gone for good."""
+    """Count all jobs by status; erased jobs count until their rows are deleted."""
     cursor = await connection.execute("SELECT status, count(*) FROM jobs GROUP BY status")
     return {row["status"]: row["count"] for row in await cursor.fetchall()}
 
 
 async def count_active_users(connection: AsyncConnection) -> int:
-    """Users that created a job within a day.
+    """Count users that created a job within the last 24 hours.
 
-    Goes from user to user through an index, as ``events.take_due`` goes from host to host: there are far fewer of them
-    than jobs.
+    Uses a loose index scan over users, like ``webhooks.store.take_due`` over hosts: users are far fewer than jobs.
     """
     cursor = await connection.execute(
         """
@@ -97,7 +97,7 @@ async def count_active_users(connection: AsyncConnection) -> int:
 
 
 async def top_users(connection: AsyncConnection, *, limit: int) -> dict[str, int]:
-    """Pixels that were made for each of those users within a day for whom there were most."""
+    """Return the pixels processed within the last 24 hours by user, for the users with most."""
     cursor = await connection.execute(
         """
         SELECT user_id, sum(pixels_processed)::bigint AS pixels FROM usage_logs

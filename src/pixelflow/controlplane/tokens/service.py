@@ -1,7 +1,7 @@
-"""Bearer tokens (JWT, RFC 7519) of one issuer, whom the operator trusts to say who somebody is.
+"""Authenticates bearer tokens (JWT, RFC 7519) of one issuer that the operator trusts.
 
-Never looks at what a token says of its own key but its id (``jwk``, ``jku``, ``x5u`` …), and never accepts an algorithm
-that is not on the list: a key verifies by its own kind of signature or not at all.
+Must never use a key that the token itself names or contains (``jwk``, ``jku``, ``x5u``…): only the key ID is read.
+Must never accept an algorithm that does not match the type of the key.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from pixelflow.settings import Settings
 
 MAX_BYTES = 8192
 LEEWAY_SECONDS = 30
-"""By which clocks may differ."""
+"""Allowed clock skew."""
 
-_TOLD: dict[type[jwt.InvalidTokenError], str] = {
+_DETAILS: dict[type[jwt.InvalidTokenError], str] = {
     jwt.ExpiredSignatureError: "The token has expired",
     jwt.ImmatureSignatureError: "The token is not valid yet",
     jwt.InvalidAudienceError: "The token is for another service (`aud`)",
-    jwt.InvalidIssuerError: "The token is of another issuer (`iss`)",
-    jwt.MissingRequiredClaimError: "The token lacks a claim that is needed",
+    jwt.InvalidIssuerError: "The token is from another issuer (`iss`)",
+    jwt.MissingRequiredClaimError: "The token lacks a required claim",
 }
-"""Told to whoever sent the token: these are looked at only once the signature is found good."""
+"""Details that are safe to return: these claims are checked only after the signature was verified."""
 
 _log = structlog.get_logger(__name__)
 
 
 class PublishedKeys(Protocol):
-    """Where the issuer's keys come from."""
+    """The issuer's public keys."""
 
     async def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key of that id, bound to ``algorithm``."""
+        """Return the key with that ID, bound to ``algorithm``."""
 
 
 class Tokens:
-    """Recognises tokens."""
+    """Authenticates tokens."""
 
     def __init__(self, keys: PublishedKeys, *, issuer: str, audience: str, user_claim: str) -> None:
         self._keys = keys
@@ -51,37 +51,37 @@ class Tokens:
         self._audience = audience
         self._user_claim = user_claim
 
-    async def recognise(self, token: str) -> Identity:
-        """Whom the token stands for, and what it may be used for.
+    async def authenticate(self, token: str) -> Identity:
+        """Return the identity that the token proves.
 
         Raises:
-            UnauthenticatedError: nobody.
-            IssuerUnavailableError: the keys to check it with can't be had.
+            UnauthenticatedError: the token is not valid.
+            IssuerUnavailableError: the issuer's keys are not available.
         """
         if len(token) > MAX_BYTES:
             raise unauthenticated()
         try:
-            claims = self._verified(token, await self._key_of(token))
+            claims = self._verify(token, await self._find_key(token))
         except jwt.InvalidTokenError as error:
-            _log.info("token refused", reason=type(error).__name__)
-            raise unauthenticated(_TOLD.get(type(error), "")) from error
+            _log.info("token rejected", reason=type(error).__name__)
+            raise unauthenticated(_DETAILS.get(type(error), "")) from error
         except (ValueError, TypeError, OverflowError, RecursionError, jwt.PyJWTError) as error:
-            # What a hostile header can make a parser raise; and what an issuer's odd numbers can.
-            _log.info("token refused", reason=type(error).__name__)
+            # Raised by parsers for hostile headers, and for out-of-range numbers from the issuer.
+            _log.info("token rejected", reason=type(error).__name__)
             raise unauthenticated() from error
         return self._identity(claims)
 
-    async def _key_of(self, token: str) -> jwt.PyJWK:
+    async def _find_key(self, token: str) -> jwt.PyJWK:
         header = jwt.get_unverified_header(token)
         key_id, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(key_id, str) or not isinstance(algorithm, str):
-            raise jwt.InvalidKeyError("no key id")
+            raise jwt.InvalidKeyError("no key ID")
         key = await self._keys.find(key_id, algorithm)
         if key is None:
-            raise jwt.InvalidKeyError("no such key")
+            raise jwt.InvalidKeyError("unknown key")
         return key
 
-    def _verified(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+    def _verify(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         return jwt.decode(
             token,
             key,
@@ -95,21 +95,21 @@ class Tokens:
     def _identity(self, claims: dict[str, Any]) -> Identity:
         user_id = claims.get(self._user_claim)
         if not is_user_id(user_id):
-            raise UnauthenticatedError(f"The token does not say who you are (`{self._user_claim}`)")
-        return Identity(user_id=user_id, scopes=parse_scopes(_scopes(claims)))
+            raise UnauthenticatedError(f"The token has no valid user ID (`{self._user_claim}`)")
+        return Identity(user_id=user_id, scopes=parse_scopes(_scope_names(claims)))
 
 
-def _scopes(claims: dict[str, Any]) -> list[object]:
-    """``scope``: names with spaces between (RFC 8693, 4.2); or ``scp``, as some issuers have it: a list or a string."""
-    found = claims.get("scope", claims.get("scp"))
-    if isinstance(found, str):
-        return list(found.split(" "))
-    return found if isinstance(found, list) else []
+def _scope_names(claims: dict[str, Any]) -> list[object]:
+    """Read ``scope``, a string (RFC 8693, section 4.2), or ``scp``, which some issuers send as a list or a string."""
+    value = claims.get("scope", claims.get("scp"))
+    if isinstance(value, str):
+        return list(value.split(" "))
+    return value if isinstance(value, list) else []
 
 
 @asynccontextmanager
 async def open_tokens(settings: Settings) -> AsyncIterator[Tokens | None]:
-    """What recognises the tokens of the issuer in the settings; ``None`` if there is none."""
+    """Open the authentication of the configured issuer's tokens; ``None`` if no issuer is configured."""
     if settings.jwt_issuer is None or settings.jwt_jwks_url is None or settings.jwt_audience is None:
         yield None
         return

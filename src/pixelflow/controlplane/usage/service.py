@@ -1,6 +1,6 @@
-"""Usage summed up, for a user, or for somebody who may administer. Changes nothing.
+"""Sums of usage, for a user or an admin. Read-only.
 
-Whoever lacks ``admin`` learns nothing of others, not even whether there is a user of that id.
+Must never reveal anything about other users without the ``admin`` scope, not even whether a user ID exists.
 """
 
 from __future__ import annotations
@@ -19,62 +19,64 @@ from pixelflow.contracts.usage import (
     UsageOfDay,
     UsageOfUser,
     UsageSums,
-    span_error,
+    period_error,
 )
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.usage import store
 from pixelflow.controlplane.usage.store import SumsRow
 
 _ONE_DAY = timedelta(days=1)
-_NOTHING = SumsRow(0, 0, 0, 0)
+_ZERO = SumsRow(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class UsageFilter:
-    """Whose usage, of which days: from ``from_day`` on and before ``to_day``."""
+    """The users and days to sum: ``from_day`` is included, ``to_day`` is not."""
 
     from_day: date | None = None
-    """None: so that it is the usual number of days."""
+    """None: ``DEFAULT_DAYS`` before ``to_day``."""
     to_day: date | None = None
-    """None: tomorrow, so that today is the last one."""
+    """None: tomorrow, so that today is included."""
     user_id: str | None = None
-    """None: of whoever asks."""
+    """None: the caller."""
     all_users: bool = False
 
 
 class UsageQueries:
-    """What can be seen of usage."""
+    """Queries of usage."""
 
     def __init__(self, database: AsyncDatabase, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._database = database
         self._clock = clock
 
-    async def by_day(self, identity: Identity, wanted: UsageFilter) -> UsageByDay:
-        """The sums of each day.
+    async def by_day(self, identity: Identity, usage_filter: UsageFilter) -> UsageByDay:
+        """Return the sums of each day.
 
         Raises:
-            InsufficientScopeError: it is not only their own, and they are no admin.
-            ValidationFailedError: the days can't be summed up.
+            InsufficientScopeError: the filter includes other users, and the caller is not an admin.
+            ValidationFailedError: the date range is not valid.
         """
-        user_id, (first, end) = _whose(identity, wanted), self._span(wanted)
-        found = await self._days(user_id, first, end)
+        user_id, (first, end) = _select_user(identity, usage_filter), self._date_range(usage_filter)
+        by_day = await self._days(user_id, first, end)
         days = [first + n * _ONE_DAY for n in range((end - first).days)]
         return UsageByDay(
             from_day=first,
             to_day=end,
             user_id=user_id,
-            total=UsageSums(**asdict(_total(found.values()))),
-            data=[UsageOfDay(day=day, **asdict(found.get(day, _NOTHING))) for day in days],
+            total=UsageSums(**asdict(_total(by_day.values()))),
+            data=[UsageOfDay(day=day, **asdict(by_day.get(day, _ZERO))) for day in days],
         )
 
-    async def by_user(self, identity: Identity, wanted: UsageFilter, *, limit: int, cursor: str | None) -> UsageByUser:
-        """The sums of each user who has any, at most ``limit`` from ``cursor`` (the last id seen) on.
+    async def by_user(
+        self, identity: Identity, usage_filter: UsageFilter, *, limit: int, cursor: str | None
+    ) -> UsageByUser:
+        """Return the sums of each user who has usage: at most ``limit`` users after ``cursor``, the last ID of a page.
 
         Raises:
             InsufficientScopeError: as for :meth:`by_day`.
             ValidationFailedError: as for :meth:`by_day`.
         """
-        user_id, (first, end) = _whose(identity, wanted), self._span(wanted)
+        user_id, (first, end) = _select_user(identity, usage_filter), self._date_range(usage_filter)
         if user_id is None:
             total, users = await self._users(first, end, after=cursor or "", limit=limit + 1)
         else:
@@ -90,12 +92,12 @@ class UsageQueries:
             next_cursor=page[-1].user_id if len(users) > limit else None,
         )
 
-    def _span(self, wanted: UsageFilter) -> tuple[date, date]:
-        end = wanted.to_day or self._clock().astimezone(UTC).date() + _ONE_DAY
-        first = wanted.from_day or end - DEFAULT_DAYS * _ONE_DAY
-        if wrong := span_error(first, end):
+    def _date_range(self, usage_filter: UsageFilter) -> tuple[date, date]:
+        end = usage_filter.to_day or self._clock().astimezone(UTC).date() + _ONE_DAY
+        first = usage_filter.from_day or end - DEFAULT_DAYS * _ONE_DAY
+        if error := period_error(first, end):
             raise ValidationFailedError(
-                "These days can't be summed up", [FieldError(pointer="/query/from", message=wrong)]
+                "The date range is not valid", [FieldError(pointer="/query/from", message=error)]
             )
         return first, end
 
@@ -115,15 +117,15 @@ class UsageQueries:
             return await store.of_everyone_by_user(connection, since=since, until=until, after=after, limit=limit)
 
 
-def _whose(identity: Identity, wanted: UsageFilter) -> str | None:
-    """The user whose usage it is, ``None`` for everybody's: the one place that lets anybody see beyond their own."""
-    if wanted.all_users or wanted.user_id not in {None, identity.user_id}:
+def _select_user(identity: Identity, usage_filter: UsageFilter) -> str | None:
+    """Return the user to query, or ``None`` for all users. The only place that grants access to other users' usage."""
+    if usage_filter.all_users or usage_filter.user_id not in {None, identity.user_id}:
         identity.require([Scope.ADMIN])
-    return None if wanted.all_users else wanted.user_id or identity.user_id
+    return None if usage_filter.all_users else usage_filter.user_id or identity.user_id
 
 
 def _total(rows: Iterable[SumsRow]) -> SumsRow:
-    return SumsRow(*map(sum, zip(*map(astuple, (_NOTHING, *rows)), strict=True)))
+    return SumsRow(*map(sum, zip(*map(astuple, (_ZERO, *rows)), strict=True)))
 
 
 def _midnight(day: date) -> datetime:

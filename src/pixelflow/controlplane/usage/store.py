@@ -1,6 +1,6 @@
-"""Usage summed up: read from ``usage_logs``, which ``attempts.succeed`` alone writes. Sums are as large as they are.
+"""SQL of usage sums over ``usage_logs``, which only the worker's ``succeed`` writes. Sums are exact at any size.
 
-One aggregate per question; no row of a job leaves the database.
+One aggregate per query, so that no row of a job leaves the database.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _SUMS = """
     count(*) AS jobs, coalesce(sum(pixels_processed), 0) AS pixels_processed,
     coalesce(sum(bytes_saved), 0) AS bytes_saved, coalesce(sum(compute_time_ms), 0) AS compute_time_ms
 """
-_IN_SPAN = "created_at >= %(since)s AND created_at < %(until)s"
+_IN_RANGE = "created_at >= %(since)s AND created_at < %(until)s"
 _DAY = "(created_at AT TIME ZONE 'UTC')::date"
 
 
 @dataclass(frozen=True)
 class SumsRow:
-    """Sums over some rows of ``usage_logs``."""
+    """Sums over rows of ``usage_logs``."""
 
     jobs: int
     pixels_processed: int
@@ -31,18 +31,18 @@ class SumsRow:
 
 
 async def by_day(connection: AsyncConnection, *, user_id: str, since: datetime, until: datetime) -> dict[date, SumsRow]:
-    """The user's sums for each day of UTC that has any, from ``since`` on and before ``until``."""
+    """Return the user's sums for each UTC day with usage, from ``since`` (included) to ``until`` (not included)."""
     cursor = await connection.execute(
-        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE user_id = %(user_id)s AND {_IN_SPAN} GROUP BY day",  # noqa: S608 - fixed columns and conditions
+        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE user_id = %(user_id)s AND {_IN_RANGE} GROUP BY day",  # noqa: S608 - fixed columns and conditions
         {"user_id": user_id, "since": since, "until": until},
     )
     return {row["day"]: _sums(row) for row in await cursor.fetchall()}
 
 
 async def of_everyone_by_day(connection: AsyncConnection, *, since: datetime, until: datetime) -> dict[date, SumsRow]:
-    """As :func:`by_day`, of everybody within the connection's reach."""
+    """As :func:`by_day`, for all users that the connection has access to."""
     cursor = await connection.execute(
-        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE {_IN_SPAN} GROUP BY day",  # noqa: S608 - as above
+        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE {_IN_RANGE} GROUP BY day",  # noqa: S608 - as above
         {"since": since, "until": until},
     )
     return {row["day"]: _sums(row) for row in await cursor.fetchall()}
@@ -51,11 +51,11 @@ async def of_everyone_by_day(connection: AsyncConnection, *, since: datetime, un
 async def of_everyone_by_user(
     connection: AsyncConnection, *, since: datetime, until: datetime, after: str, limit: int
 ) -> tuple[SumsRow, list[tuple[str, SumsRow]]]:
-    """The sum of all, and of each of the first ``limit`` users behind ``after``, in the order of their ids."""
+    """Return the total of all users, and the sums of the first ``limit`` users after ``after``, ordered by ID."""
     cursor = await connection.execute(
         f"""
         SELECT * FROM (
-            SELECT user_id, {_SUMS} FROM usage_logs WHERE {_IN_SPAN} GROUP BY GROUPING SETS ((), (user_id))
+            SELECT user_id, {_SUMS} FROM usage_logs WHERE {_IN_RANGE} GROUP BY GROUPING SETS ((), (user_id))
         ) AS sums
         WHERE user_id IS NULL OR user_id > %(after)s
         ORDER BY user_id NULLS FIRST
@@ -68,5 +68,5 @@ async def of_everyone_by_user(
 
 
 def _sums(row: Mapping[str, Any]) -> SumsRow:
-    """Postgres sums bigints up as numeric, which knows no end; as Python's whole numbers do."""
+    """Convert to int: Postgres returns sums of bigint as numeric, which has no upper bound."""
     return SumsRow(**{name: int(row[name]) for name in SumsRow.__dataclass_fields__})

@@ -1,1 +1,1 @@
-"""Webhooks: events, their deliveries, and the secrets that sign them."""
+"""Webhooks: events, the attempts to deliver them, and the secrets that sign them."""

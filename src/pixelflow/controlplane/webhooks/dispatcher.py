@@ -1,8 +1,8 @@
-"""Events → their receivers, signed, until they are taken or there is no use.
+"""Delivers events to their receivers, signed, until they are delivered or given up.
 
-A slow receiver holds its own few places and nobody else's: deliveries run beside one another, and a round takes only
-what hosts and users below their bounds have due. Nothing is lost by a death: what was in hand is due again when its
-lease is over. Nothing goes on for ever: a try that a bug ends counts, too. Never touches a job.
+Deliveries run concurrently, and a tick leases only events of hosts and users below their limits, so that a slow
+receiver delays no others. If a dispatcher crashes, its events are due again when their leases expire. An attempt that a
+bug ends counts like a failed one, so that no event is retried forever. Never changes a job.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import NoOpTracer, Span, SpanKind, Tracer
 from standardwebhooks import Webhook
 
 from pixelflow import __version__
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp
 from pixelflow.adapters.postgres.database import AsyncDatabase
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, NoopTracer, Span, Tracer, log_keys
+from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error, start_span, traceparent_of
 from pixelflow.contracts.errors import DependencyError, NotFoundError, PixelflowError, TargetError
 from pixelflow.contracts.jobs import Job
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
@@ -34,17 +35,17 @@ from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimit
 
 TIMEOUT_SECONDS = 10.0
 LEASE = timedelta(seconds=30)
-"""Longer than a try and what is written after it."""
-IN_HAND = 64
-"""Events at once, of one courier."""
-BOUNDS = DeliveryLimits(per_host=16, per_user=48)
-"""Of all couriers: no host holds a quarter of one courier's places, no user all of them."""
+"""Longer than an attempt and the write of its outcome."""
+MAX_CONCURRENT = 64
+"""Deliveries of one dispatcher at once."""
+LIMITS = DeliveryLimits(per_host=16, per_user=48)
+"""Over all dispatchers: one host can use a quarter of a dispatcher's capacity, one user three quarters."""
 MAX_RESPONSE_BYTES = 4096
 EXCERPT_BYTES = 1024
-PATIENCE_SECONDS = 0.5
-"""How long a round that finds nothing waits for one of the deliveries under way."""
+IDLE_WAIT_SECONDS = 0.5
+"""How long a tick that leased no event waits for a running delivery to end."""
 GRACE_SECONDS = 5.0
-"""For deliveries under way when the controller is told to stop."""
+"""For running deliveries when the controller stops."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,148 +56,155 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class DispatcherInputs:
-    """Where a courier gets what it sends."""
+    """Sources of everything that a dispatcher sends."""
 
-    show: Callable[[str, UUID], Awaitable[Job]]
-    """A user's job, as the API tells it; raises ``NotFoundError`` when it is erased."""
-    secrets: Callable[[str], Awaitable[list[str]]]
-    """The secrets that a user's webhooks are signed with."""
+    get_job: Callable[[str, UUID], Awaitable[Job]]
+    """Returns a user's job as the API does; raises ``NotFoundError`` if it was erased."""
+    signing_secrets: Callable[[str], Awaitable[list[str]]]
+    """Returns the secrets to sign a user's webhooks with."""
     new_id: Callable[[], UUID]
     clock: Callable[[], datetime] = _now
-    """Controllers' clocks need to agree within seconds, as signatures need them to be right within minutes."""
+    """Clocks of controllers must agree within seconds, and be right within minutes: signatures contain the time."""
     jitter: Callable[[], float] = random.random
 
 
 class WebhookDispatcher:
-    """The loop's work, once; deliveries go on between rounds."""
+    """A controller loop. Deliveries continue between ticks."""
+
+    name = "webhook_dispatcher"
 
     def __init__(
         self,
         database: AsyncDatabase,
         outbound: OutboundHttp,
-        sources: DispatcherInputs,
+        inputs: DispatcherInputs,
         *,
-        bounds: DeliveryLimits = BOUNDS,
-        in_hand: int = IN_HAND,
+        limits: DeliveryLimits = LIMITS,
+        max_concurrent: int = MAX_CONCURRENT,
         timeout: float = TIMEOUT_SECONDS,
-        tried: Callable[[str], None] = lambda _: None,
-        tracing: Tracer | None = None,
+        on_attempt: Callable[[str], None] = lambda _: None,
+        tracer: Tracer | None = None,
     ) -> None:
-        """Use what is given; ``tried`` is told what came of each try that was written."""
+        """``on_attempt`` is called with the outcome of each attempt that was recorded."""
         self._database = database
         self._outbound = outbound
-        self._sources = sources
-        self._bounds = bounds
-        self._in_hand = in_hand
+        self._inputs = inputs
+        self._limits = limits
+        self._max_concurrent = max_concurrent
         self._timeout = timeout
-        self._tried = tried
-        self._tracing = tracing or NoopTracer()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._on_attempt = on_attempt
+        self._tracer = tracer or NoOpTracer()
+        self._running: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> int:
-        """Take what is due and begin to deliver it; returns how much that was, or how many deliveries just ended."""
-        taken = await self._take()
-        for event in taken:
-            self._under_way.add(asyncio.create_task(self._deliver(event)))
-        if taken or not self._under_way:
-            return len(taken)
-        return await self._settle(PATIENCE_SECONDS, asyncio.FIRST_COMPLETED)
+        """Start to deliver due events; returns how many, or if none are due, how many running deliveries ended."""
+        events = await self._lease_due()
+        for event in events:
+            self._running.add(asyncio.create_task(self._deliver(event)))
+        if events or not self._running:
+            return len(events)
+        return await self._wait(IDLE_WAIT_SECONDS, asyncio.FIRST_COMPLETED)
 
     async def finish(self) -> None:
-        """Let the deliveries under way end; what takes too long is given up, and due again after its lease."""
-        await self._settle(GRACE_SECONDS, asyncio.ALL_COMPLETED)
-        for task in self._under_way:
+        """Wait for running deliveries; those that take too long are canceled, and due again after their leases."""
+        await self._wait(GRACE_SECONDS, asyncio.ALL_COMPLETED)
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _take(self) -> list[LeasedEvent]:
-        room = self._in_hand - len(self._under_way)
-        if room <= 0:
+    async def _lease_due(self) -> list[LeasedEvent]:
+        free = self._max_concurrent - len(self._running)
+        if free <= 0:
             return []
         async with self._database.connection() as connection:
             return await store.take_due(
-                connection, now=self._sources.clock(), lease=LEASE, bounds=self._bounds, limit=room
+                connection, now=self._inputs.clock(), lease=LEASE, limits=self._limits, limit=free
             )
 
-    async def _settle(self, seconds: float, until: str) -> int:
-        if not self._under_way:
+    async def _wait(self, seconds: float, until: str) -> int:
+        if not self._running:
             return 0
-        done, self._under_way = await asyncio.wait(self._under_way, timeout=seconds, return_when=until)
+        done, self._running = await asyncio.wait(self._running, timeout=seconds, return_when=until)
         return len(done)
 
     async def _deliver(self, event: LeasedEvent) -> None:
         with (
-            self._tracing.span("webhook", Kind.CLIENT, parent=event.traceparent, attributes=_attributes(event)) as span,
+            start_span(
+                self._tracer, "webhook", SpanKind.CLIENT, parent=event.traceparent, attributes=_attributes(event)
+            ) as span,
             structlog.contextvars.bound_contextvars(**log_keys(span)),
         ):
-            await self._deliver_within(event, span)
+            await self._deliver_in_span(event, span)
 
-    async def _deliver_within(self, event: LeasedEvent, span: Span) -> None:
+    async def _deliver_in_span(self, event: LeasedEvent, span: Span) -> None:
         log = _log.bind(
-            event_id=event.event_id, job_id=str(event.job_id), user_id=event.user_id, delivery_try=event.tries + 1
+            event_id=event.event_id,
+            job_id=str(event.job_id),
+            user_id=event.user_id,
+            delivery_attempt=event.attempts + 1,
         )
         try:
-            await self._try_and_record(event, span, log)
-        except DependencyError as error:  # it is due again when its lease is over, by this courier or another
-            span.fail(error.code)
-            log.warning("webhook not delivered: a dependency is not available", code=error.code, reason=error.detail)
-        except DecryptionError as error:  # likewise: events wait until the key is back
-            span.fail(type(error).__name__)
-            log.warning("webhook not delivered: its secret does not open", reason=str(error))
+            await self._attempt_and_record(event, span, log)
+        except DependencyError as error:  # not counted: the event is due again when its lease expires
+            set_error(span, error.code)
+            log.warning("webhook not delivered: a dependency is unavailable", code=error.code, reason=error.detail)
+        except DecryptionError as error:  # not counted either: events wait for the right key
+            set_error(span, type(error).__name__)
+            log.warning("webhook not delivered: its secret can't be decrypted", reason=str(error))
         except Exception:
-            span.fail(PixelflowError.code)
-            log.exception("webhook not delivered")
+            set_error(span, PixelflowError.code)
+            log.exception("webhook delivery failed unexpectedly")
             await self._record_bug(event, log)
 
-    async def _try_and_record(self, event: LeasedEvent, span: Span, log: structlog.stdlib.BoundLogger) -> None:
+    async def _attempt_and_record(self, event: LeasedEvent, span: Span, log: structlog.stdlib.BoundLogger) -> None:
         try:
-            made = await self._try(event, span.traceparent)
+            attempt = await self._attempt(event, traceparent_of(span))
         except NotFoundError:
-            await self._forget(event)
+            await self._delete(event)
             log.info("webhook dropped: its job was erased")
         else:
-            _tell(span, made)
-            written = await self._record(event, made)
-            log.info("webhook", outcome=made.outcome, status_code=made.status_code, counted=written)
+            _describe(span, attempt)
+            counted = await self._record(event, attempt)
+            log.info("webhook attempted", outcome=attempt.outcome, status_code=attempt.status_code, counted=counted)
 
     async def _record_bug(self, event: LeasedEvent, log: structlog.stdlib.BoundLogger) -> None:
-        """Have the try count as one that failed: what a bug ends every time must not be called for ever."""
+        """Count the attempt as failed, so that an event which triggers a bug every time is not retried forever."""
         error = PixelflowError("Something went wrong on our side; the receiver may have been called")
         try:
-            await self._record(event, self._made(event, error, self._sources.clock(), seconds=0.0))
-        except Exception:  # due again when its lease is over
-            log.exception("webhook not delivered, and its try not recorded")
+            await self._record(event, self._finish_attempt(event, error, self._inputs.clock(), seconds=0.0))
+        except Exception:  # the event is due again when its lease expires
+            log.exception("webhook attempt not recorded")
 
-    async def _record(self, event: LeasedEvent, made: DeliveryAttempt) -> bool:
+    async def _record(self, event: LeasedEvent, attempt: DeliveryAttempt) -> bool:
         async with self._database.connection() as connection:
-            written = await store.record(connection, event, made)
-        self._tried(made.outcome)
-        return written
+            counted = await store.record_attempt(connection, event, attempt)
+        self._on_attempt(attempt.outcome)
+        return counted
 
-    async def _forget(self, event: LeasedEvent) -> None:
+    async def _delete(self, event: LeasedEvent) -> None:
         async with self._database.connection() as connection:
-            await store.forget(connection, event.event_id)
+            await store.delete_event(connection, event.event_id)
 
-    async def _try(self, event: LeasedEvent, traceparent: str | None) -> DeliveryAttempt:
-        body = _body(event, await self._sources.show(event.user_id, event.job_id))
-        secrets = await self._sources.secrets(event.user_id)
-        started_at, started = self._sources.clock(), time.monotonic()
+    async def _attempt(self, event: LeasedEvent, traceparent: str | None) -> DeliveryAttempt:
+        body = _body(event, await self._inputs.get_job(event.user_id, event.job_id))
+        secrets = await self._inputs.signing_secrets(event.user_id)
+        started_at, started = self._inputs.clock(), time.monotonic()
         headers = _headers(event, body, secrets, started_at) | ({"traceparent": traceparent} if traceparent else {})
         result = await self._send(event.url, headers, body)
-        return self._made(event, result, started_at, seconds=time.monotonic() - started)
+        return self._finish_attempt(event, result, started_at, seconds=time.monotonic() - started)
 
-    def _made(
+    def _finish_attempt(
         self, event: LeasedEvent, result: HttpResponse | PixelflowError, started_at: datetime, *, seconds: float
     ) -> DeliveryAttempt:
-        now = self._sources.clock()
-        verdict = decide(result, tries=event.tries + 1, now=now, jitter=self._sources.jitter())
+        now = self._inputs.clock()
+        decision = decide(result, attempts=event.attempts + 1, now=now, jitter=self._inputs.jitter())
         return DeliveryAttempt(
-            delivery_id=self._sources.new_id(),
+            delivery_id=self._inputs.new_id(),
             started_at=started_at,
             latency_ms=round(seconds * 1000),
-            outcome=verdict.outcome,
-            next_try_at=now + verdict.delay if verdict.delay else None,
-            **_told(result),
+            outcome=decision.outcome,
+            next_attempt_at=now + decision.delay if decision.delay else None,
+            **_result_fields(result),
         )
 
     async def _send(self, url: str, headers: dict[str, str], body: bytes) -> HttpResponse | TargetError:
@@ -209,7 +217,7 @@ class WebhookDispatcher:
 
 
 def _body(event: LeasedEvent, job: Job) -> bytes:
-    # As the API's route: what was not set is left out.
+    # Unset fields are omitted, as in the response of the API.
     content = Event(type=event.type, timestamp=event.created_at, data=job)
     return content.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
@@ -226,39 +234,39 @@ def _headers(event: LeasedEvent, body: bytes, secrets: list[str], now: datetime)
 
 
 def _attributes(event: LeasedEvent) -> Attributes:
-    """The receiver by its host alone: what else is in the URL may be a secret of its owner's."""
+    """Identify the receiver by its host alone: the rest of the URL may contain a secret."""
     return {
         "server.address": _host(event.url),
         "http.request.method": "POST",
         "pixelflow.job_id": str(event.job_id),
         "pixelflow.event_id": event.event_id,
         "pixelflow.event_type": event.type,
-        "pixelflow.attempt": event.tries + 1,
+        "pixelflow.attempt": event.attempts + 1,
     }
 
 
 def _host(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
-    except ValueError:  # judged when it is called
+    except ValueError:  # refused when it is called
         return ""
 
 
-def _tell(span: Span, made: DeliveryAttempt) -> None:
-    span.tell({"pixelflow.outcome": made.outcome})
-    if made.status_code is not None:
-        span.tell({"http.response.status_code": made.status_code})
-    if made.outcome != DeliveryOutcome.DELIVERED:
-        span.fail(made.error["code"] if made.error else str(made.status_code))
+def _describe(span: Span, attempt: DeliveryAttempt) -> None:
+    span.set_attributes({"pixelflow.outcome": attempt.outcome})
+    if attempt.status_code is not None:
+        span.set_attributes({"http.response.status_code": attempt.status_code})
+    if attempt.outcome != DeliveryOutcome.DELIVERED:
+        set_error(span, attempt.error["code"] if attempt.error else str(attempt.status_code))
 
 
-class _Told(TypedDict):
+class _ResultFields(TypedDict):
     status_code: int | None
     error: dict[str, str] | None
     response_excerpt: str | None
 
 
-def _told(result: HttpResponse | PixelflowError) -> _Told:
+def _result_fields(result: HttpResponse | PixelflowError) -> _ResultFields:
     if isinstance(result, HttpResponse):
         return {
             "status_code": result.status,
@@ -269,6 +277,6 @@ def _told(result: HttpResponse | PixelflowError) -> _Told:
 
 
 def _printable(content: bytes) -> str:
-    """As text that neither Postgres nor a terminal chokes on."""
+    """Decode to text that Postgres can store (no NUL) and that is safe to print on a terminal."""
     text = content.decode("utf-8", errors="replace")
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)

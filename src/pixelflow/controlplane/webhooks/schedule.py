@@ -1,6 +1,6 @@
-"""When an event is tried again, and when no more. Pure: time and chance come in as numbers.
+"""The retry schedule of webhooks. Pure: the time and the random number are arguments.
 
-Standard Webhooks recommends such a schedule: exponential, over more than a day, with jitter.
+Follows the recommendation of Standard Webhooks: exponential delays over more than a day, with jitter.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from pixelflow.contracts.errors import PixelflowError, TargetError
 from pixelflow.contracts.webhooks import DeliveryOutcome
 
 DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
-"""Seconds before the second, third … try."""
+"""Seconds before the second, third … attempt."""
 JITTER = 0.1
-"""By how much of itself a delay is longer or shorter: what failed together should not come back together."""
+"""Fraction by which a delay varies, so that events that failed together are not retried together."""
 MAX_RETRY_AFTER = 86_400.0
-"""Seconds; a receiver can't put an event off for longer."""
+"""Seconds; the longest ``Retry-After`` that is honored."""
 
 
 @dataclass(frozen=True)
 class DeliveryDecision:
-    """What a try came to."""
+    """The outcome of an attempt."""
 
     outcome: DeliveryOutcome
     delay: timedelta | None = None
-    """Until the next try; None: there is none."""
+    """Until the next attempt; ``None``: no further attempt."""
 
 
-def decide(result: HttpResponse | PixelflowError, *, tries: int, now: datetime, jitter: float) -> DeliveryDecision:
-    """What becomes of an event after a try.
+def decide(result: HttpResponse | PixelflowError, *, attempts: int, now: datetime, jitter: float) -> DeliveryDecision:
+    """Decide whether an event is delivered, retried or given up after an attempt.
 
     Args:
-        result: what the try brought. An error that is not the target's is ours, and counts as any failure.
-        tries: made, this one included.
-        now: when it ended.
-        jitter: from 0 to 1.
+        result: the response or the error. An internal error counts like any failure of the target.
+        attempts: made so far, including this one.
+        now: the end of the attempt.
+        jitter: a random number from 0 to 1.
     """
     if isinstance(result, HttpResponse):
         if HTTPStatus(200) <= result.status < HTTPStatus(300):
@@ -47,19 +47,19 @@ def decide(result: HttpResponse | PixelflowError, *, tries: int, now: datetime, 
             return DeliveryDecision(DeliveryOutcome.REFUSED)
     elif isinstance(result, TargetError) and not result.retryable:
         return DeliveryDecision(DeliveryOutcome.REFUSED)
-    if tries > len(DELAYS):
+    if attempts > len(DELAYS):
         return DeliveryDecision(DeliveryOutcome.EXHAUSTED)
-    seconds = DELAYS[tries - 1] * (1 + JITTER * (2 * jitter - 1))
-    return DeliveryDecision(DeliveryOutcome.RETRIED, timedelta(seconds=max(seconds, _asked_for(result, now))))
+    seconds = DELAYS[attempts - 1] * (1 + JITTER * (2 * jitter - 1))
+    return DeliveryDecision(DeliveryOutcome.RETRIED, timedelta(seconds=max(seconds, _retry_after(result, now))))
 
 
-def _asked_for(result: HttpResponse | PixelflowError, now: datetime) -> float:
-    """Seconds that the receiver asked for by ``Retry-After`` (RFC 9110, 10.2.3): a number, or a date."""
+def _retry_after(result: HttpResponse | PixelflowError, now: datetime) -> float:
+    """Return the seconds of the ``Retry-After`` header (RFC 9110, 10.2.3), which holds a number or a date; else 0."""
     value = result.headers.get("retry-after", "").strip() if isinstance(result, HttpResponse) else ""
     if value.isascii() and value.isdigit():
         return min(float(value), MAX_RETRY_AFTER)
     try:
         seconds = (parsedate_to_datetime(value) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # the last: a year or an offset beyond all calendars
+    except (ValueError, TypeError, OverflowError):  # OverflowError: a year or an offset out of range
         return 0.0
     return min(seconds, MAX_RETRY_AFTER)

@@ -1,23 +1,26 @@
-"""Events on their way to their receivers.
+"""SQL of webhooks: events and the attempts to deliver them, and the secrets that sign them.
 
-A courier holds one by a lease; its outcome counts only while it does, and only if the event was not replayed meanwhile.
-All times come from the courier's clock, except that a replay is due by the database's.
+A dispatcher leases an event. The outcome of an attempt counts only while the lease is held and the event was not
+replayed meanwhile. All times come from the dispatcher's clock, except that a replayed event is due by the database's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
+# ── Events, for the dispatcher ───────────────────────────────────────────────────────────────────
+
 
 @dataclass(frozen=True)
 class LeasedEvent:
-    """An event in a courier's hands until ``lease_until``. Its outcome is fenced by that, and by ``generation``."""
+    """An event that a dispatcher holds until ``lease_until``; ``lease_until`` and ``generation`` fence its outcome."""
 
     event_id: str
     job_id: UUID
@@ -25,88 +28,104 @@ class LeasedEvent:
     type: str
     url: str
     created_at: datetime
-    tries: int
-    """Made before this one."""
+    attempts: int
+    """Made so far."""
     generation: int
-    """How often it was replayed."""
+    """How often the event was replayed."""
     lease_until: datetime
     traceparent: str | None
 
 
-PILE = 500
-"""So many due events may be of hosts and users at their bounds, and hide what is due behind them."""
+DUE_WINDOW = 500
+"""Due events to look at before all hosts are visited: events of hosts and users at their limits may fill the window."""
 
 
 @dataclass(frozen=True)
 class DeliveryLimits:
-    """How many events may be in couriers' hands at once."""
+    """How many events may be leased at once, over all dispatchers."""
 
     per_host: int
     per_user: int
 
 
-async def take_due(
-    connection: AsyncConnection, *, now: datetime, lease: timedelta, bounds: DeliveryLimits, limit: int
-) -> list[LeasedEvent]:
-    """Take due events, the longest due first, of hosts and users that are below their bounds.
+_LEASE_DUE = """
+    WITH RECURSIVE
+    -- 1. Hosts to look at: those of the events that are due the longest …
+    longest_due AS (
+        SELECT host FROM events WHERE status = 'pending' AND next_try_at <= %(now)s
+        ORDER BY next_try_at LIMIT %(window)s
+    ),
+    -- … and, if those fill the window, every host with a pending event, by a loose index scan.
+    every_host AS (
+        (SELECT host FROM events WHERE status = 'pending' AND (SELECT count(*) FROM longest_due) = %(window)s
+         ORDER BY host LIMIT 1)
+        UNION ALL
+        SELECT (SELECT events.host FROM events
+                WHERE status = 'pending' AND events.host > every_host.host ORDER BY events.host LIMIT 1)
+        FROM every_host WHERE every_host.host IS NOT NULL
+    ),
+    hosts AS (
+        SELECT host FROM longest_due UNION SELECT host FROM every_host
+    ),
+    -- 2. Leases that count against the limits.
+    leased AS (
+        SELECT host, user_id, count(*) AS count FROM events WHERE lease_until > %(now)s GROUP BY host, user_id
+    ),
+    users_at_limit AS (
+        SELECT user_id FROM leased GROUP BY user_id HAVING sum(count) >= %(per_user)s
+    ),
+    -- 3. Of each host, as many due events as its limit leaves room for.
+    due AS (
+        SELECT candidate.event_id, candidate.user_id, candidate.next_try_at
+        FROM hosts CROSS JOIN LATERAL (
+            SELECT event_id, user_id, next_try_at FROM events
+            WHERE status = 'pending' AND events.host = hosts.host AND next_try_at <= %(now)s
+              AND (lease_until IS NULL OR lease_until <= %(now)s)
+              -- Excluded before the LIMIT, so that users at their limit don't use up the places of a host.
+              AND user_id NOT IN (SELECT user_id FROM users_at_limit)
+            ORDER BY next_try_at
+            LIMIT greatest(0, %(per_host)s - (SELECT coalesce(sum(leased.count), 0)
+                                              FROM leased WHERE leased.host = hosts.host))
+            FOR UPDATE SKIP LOCKED
+        ) AS candidate
+    ),
+    -- 4. Of those, as many as each user's limit leaves room for; the longest due first.
+    ranked AS (
+        SELECT event_id, next_try_at, user_id, row_number() OVER (PARTITION BY user_id ORDER BY next_try_at) AS rank
+        FROM due
+    ),
+    chosen AS (
+        SELECT event_id FROM ranked
+        WHERE rank + (SELECT coalesce(sum(leased.count), 0) FROM leased WHERE leased.user_id = ranked.user_id)
+              <= %(per_user)s
+        ORDER BY next_try_at
+        LIMIT %(limit)s
+    )
+    UPDATE events SET lease_until = %(lease_until)s
+    FROM chosen, jobs WHERE events.event_id = chosen.event_id AND jobs.job_id = events.job_id
+    RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at, tries AS attempts,
+              generation, events.lease_until, traceparent
+"""
 
-    Looks at the hosts of what has been due the longest. Where that is a pile, it visits each host that has something
-    pending through the index instead, so that the pile is no obstacle to the others («loose index scan», PostgreSQL
-    wiki). Couriers that take at the same moment may exceed a bound by what each of them takes.
+
+async def take_due(
+    connection: AsyncConnection, *, now: datetime, lease: timedelta, limits: DeliveryLimits, limit: int
+) -> list[LeasedEvent]:
+    """Lease due events, the longest due first, of hosts and users that are below their limits.
+
+    Looks at the hosts of the ``DUE_WINDOW`` events that are due the longest. If there are that many, it visits each
+    host with a pending event through the index («loose index scan», PostgreSQL wiki), so that a backlog of some hosts
+    does not block the others. Dispatchers that call this concurrently may each exceed a limit by what they take.
     """
     cursor = await connection.execute(
-        """
-        WITH RECURSIVE longest_due AS (
-            SELECT host FROM events WHERE status = 'pending' AND next_try_at <= %(now)s
-            ORDER BY next_try_at LIMIT %(pile)s
-        ), every_host AS (
-            (SELECT host FROM events WHERE status = 'pending' AND (SELECT count(*) FROM longest_due) = %(pile)s
-             ORDER BY host LIMIT 1)
-            UNION ALL
-            SELECT (SELECT events.host FROM events
-                    WHERE status = 'pending' AND events.host > every_host.host ORDER BY events.host LIMIT 1)
-            FROM every_host WHERE every_host.host IS NOT NULL
-        ), hosts AS (
-            SELECT host FROM longest_due UNION SELECT host FROM every_host
-        ), held AS (
-            SELECT host, user_id, count(*) AS count FROM events WHERE lease_until > %(now)s GROUP BY host, user_id
-        ), at_bound AS (
-            SELECT user_id FROM held GROUP BY user_id HAVING sum(count) >= %(per_user)s
-        ), due AS (
-            SELECT candidate.event_id, candidate.user_id, candidate.next_try_at
-            FROM hosts CROSS JOIN LATERAL (
-                SELECT event_id, user_id, next_try_at FROM events
-                WHERE status = 'pending' AND events.host = hosts.host AND next_try_at <= %(now)s
-                  AND (lease_until IS NULL OR lease_until <= %(now)s)
-                  -- Here, before a host's places are given out: who may have none must not keep them from others.
-                  AND user_id NOT IN (SELECT user_id FROM at_bound)
-                ORDER BY next_try_at
-                LIMIT greatest(0, %(per_host)s - (SELECT coalesce(sum(held.count), 0)
-                                                  FROM held WHERE held.host = hosts.host))
-                FOR UPDATE SKIP LOCKED
-            ) AS candidate
-        ), ranked AS (
-            SELECT event_id, next_try_at, user_id, row_number() OVER (PARTITION BY user_id ORDER BY next_try_at) AS rank
-            FROM due
-        ), chosen AS (
-            SELECT event_id FROM ranked
-            WHERE rank + (SELECT coalesce(sum(held.count), 0) FROM held WHERE held.user_id = ranked.user_id)
-                  <= %(per_user)s
-            ORDER BY next_try_at
-            LIMIT %(limit)s
-        )
-        UPDATE events SET lease_until = %(lease_until)s
-        FROM chosen, jobs WHERE events.event_id = chosen.event_id AND jobs.job_id = events.job_id
-        RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at, tries,
-                  generation, events.lease_until, traceparent
-        """,
+        _LEASE_DUE,
         {
             "now": now,
             "lease_until": now + lease,
-            "per_host": bounds.per_host,
-            "per_user": bounds.per_user,
+            "per_host": limits.per_host,
+            "per_user": limits.per_user,
             "limit": limit,
-            "pile": PILE,
+            "window": DUE_WINDOW,
         },
     )
     return [LeasedEvent(**row) for row in await cursor.fetchall()]
@@ -114,7 +133,7 @@ async def take_due(
 
 @dataclass(frozen=True)
 class DeliveryAttempt:
-    """One try at delivering an event, and what it came to."""
+    """A finished attempt to deliver an event."""
 
     delivery_id: UUID
     started_at: datetime
@@ -123,20 +142,20 @@ class DeliveryAttempt:
     status_code: int | None
     error: dict[str, str] | None
     response_excerpt: str | None
-    next_try_at: datetime | None
-    """None: there is no further try."""
+    next_attempt_at: datetime | None
+    """``None``: no further attempt."""
 
 
-async def record(connection: AsyncConnection, event: LeasedEvent, made: DeliveryAttempt) -> bool:
-    """Keep a try, and move its event on, in one statement. False: the event did not move by it.
+async def record_attempt(connection: AsyncConnection, event: LeasedEvent, attempt: DeliveryAttempt) -> bool:
+    """Insert an attempt and update its event, in one statement; returns whether the attempt counted for the event.
 
-    That is so when the lease was lost: the event is somebody else's. Or when the event was replayed during the try: it
-    is let go, and due again. The try is kept either way, it was made; unless the event has been erased, perhaps in this
-    moment: hence the lock.
+    It does not count if the lease was lost, because another dispatcher holds the event, or if the event was replayed
+    during the attempt: then the event is released, and still due. The attempt is inserted either way, unless the event
+    has been erased; the lock makes that safe against a concurrent erasure.
     """
     cursor = await connection.execute(
         """
-        WITH still_there AS (
+        WITH existing AS (
             SELECT event_id, user_id FROM events WHERE event_id = %(event_id)s FOR UPDATE
         ), moved AS (
             UPDATE events
@@ -144,53 +163,97 @@ async def record(connection: AsyncConnection, event: LeasedEvent, made: Delivery
                 tries = CASE WHEN generation = %(generation)s THEN tries + 1 ELSE tries END,
                 status = CASE WHEN generation <> %(generation)s OR %(outcome)s = 'retried' THEN 'pending'
                               ELSE %(outcome)s END,
-                next_try_at = CASE WHEN generation = %(generation)s THEN coalesce(%(next_try_at)s, next_try_at)
+                next_try_at = CASE WHEN generation = %(generation)s THEN coalesce(%(next_attempt_at)s, next_try_at)
                                    ELSE next_try_at END
-            FROM still_there
-            WHERE events.event_id = still_there.event_id AND lease_until = %(lease_until)s
+            FROM existing
+            WHERE events.event_id = existing.event_id AND lease_until = %(lease_until)s
             RETURNING generation = %(generation)s AS counts
-        ), kept AS (
+        ), inserted AS (
             INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code,
                                     error, response_excerpt)
-            SELECT %(delivery_id)s, event_id, user_id, %(try)s, %(started_at)s, %(latency_ms)s, %(outcome)s,
+            SELECT %(delivery_id)s, event_id, user_id, %(attempt)s, %(started_at)s, %(latency_ms)s, %(outcome)s,
                    %(status_code)s, %(error)s, %(response_excerpt)s
-            FROM still_there
+            FROM existing
         )
         SELECT counts FROM moved
         """,
         {
-            **vars(made),
-            "error": Jsonb(made.error) if made.error else None,
+            **vars(attempt),
+            "error": Jsonb(attempt.error) if attempt.error else None,
             "event_id": event.event_id,
             "generation": event.generation,
             "lease_until": event.lease_until,
-            "try": event.tries + 1,
+            "attempt": event.attempts + 1,
         },
     )
     row = await cursor.fetchone()
     return row is not None and row["counts"]
 
 
-async def forget(connection: AsyncConnection, event_id: str) -> None:
-    """Drop an event whose job its owner has erased."""
+async def delete_event(connection: AsyncConnection, event_id: str) -> None:
+    """Delete an event whose job was erased."""
     await connection.execute("DELETE FROM events WHERE event_id = %s", (event_id,))
+
+
+# ── Deliveries, for their owner ──────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class DeliveryRow:
+    """A finished attempt, with the time of its event's next one."""
+
+    delivery_id: UUID
+    event_id: str
+    type: str
+    attempt: int
+    started_at: datetime
+    latency_ms: int
+    outcome: str
+    status_code: int | None
+    error: dict[str, Any] | None
+    response_excerpt: str | None
+    next_attempt_at: datetime | None
+
+
+async def list_deliveries(
+    connection: AsyncConnection, *, job_id: UUID, user_id: str, limit: int
+) -> list[DeliveryRow] | None:
+    """Return the newest attempts for the events of the user's job, newest first; ``None`` if there is no such job."""
+    cursor = await connection.execute(
+        """
+        SELECT delivery_id, deliveries.event_id, type, try AS attempt, deliveries.started_at, latency_ms, outcome,
+               status_code, deliveries.error, response_excerpt,
+               CASE events.status WHEN 'pending' THEN next_try_at END AS next_attempt_at
+        FROM jobs
+        LEFT JOIN (events JOIN deliveries ON deliveries.event_id = events.event_id) ON events.job_id = jobs.job_id
+        WHERE jobs.job_id = %(job_id)s AND jobs.user_id = %(user_id)s AND jobs.erased_at IS NULL
+        ORDER BY deliveries.started_at DESC, delivery_id DESC
+        LIMIT %(limit)s
+        """,
+        {"job_id": job_id, "user_id": user_id, "limit": limit},
+    )
+    rows = await cursor.fetchall()
+    if not rows:
+        return None
+    return [DeliveryRow(**row) for row in rows if row["delivery_id"] is not None]
 
 
 @dataclass(frozen=True)
 class ReplayedRow:
-    """An event that is due again."""
+    """An event that was made due again."""
 
     event_id: str
     job_id: UUID
     type: str
     status: str
-    next_try_at: datetime
+    next_attempt_at: datetime
 
 
-async def replay(connection: AsyncConnection, *, delivery_id: UUID, user_id: str) -> ReplayedRow | None:
-    """Make the event of the user's delivery due at once, its schedule from the start; ``None``: there is no such one.
+async def replay_event(connection: AsyncConnection, *, delivery_id: UUID, user_id: str) -> ReplayedRow | None:
+    """Make the event of the user's delivery due now, with a new schedule; ``None`` if there is no such delivery.
 
-    A try that is under way goes on, holds its place and is kept, but does not move the event: that is due when it ends.
+    An attempt in progress continues, keeps its lease and is recorded, but does not change the event, which is due when
+    that attempt ends.
     """
     cursor = await connection.execute(
         """
@@ -199,9 +262,80 @@ async def replay(connection: AsyncConnection, *, delivery_id: UUID, user_id: str
         WHERE deliveries.delivery_id = %(delivery_id)s AND deliveries.user_id = %(user_id)s
           AND events.event_id = deliveries.event_id AND events.user_id = deliveries.user_id
           AND jobs.job_id = events.job_id AND jobs.erased_at IS NULL
-        RETURNING events.event_id, events.job_id, type, events.status, next_try_at
+        RETURNING events.event_id, events.job_id, type, events.status, next_try_at AS next_attempt_at
         """,
         {"delivery_id": delivery_id, "user_id": user_id},
     )
     row = await cursor.fetchone()
     return ReplayedRow(**row) if row else None
+
+
+# ── Secrets ──────────────────────────────────────────────────────────────────────────────────────
+
+_SECRETS_LOCK = 0x5748  # «WH»; with the hash of the user ID, one advisory lock per user
+
+
+async def list_valid_secrets(connection: AsyncConnection, user_id: str) -> list[bytes]:
+    """Return the user's encrypted secrets that are valid now, the current one first."""
+    cursor = await connection.execute(
+        """
+        SELECT sealed FROM webhook_secrets WHERE user_id = %s AND (valid_until IS NULL OR valid_until > now())
+        ORDER BY valid_until DESC NULLS FIRST
+        """,
+        (user_id,),
+    )
+    return [row["sealed"] for row in await cursor.fetchall()]
+
+
+async def insert_first_secret(connection: AsyncConnection, *, secret_id: UUID, user_id: str, sealed: bytes) -> None:
+    """Insert an encrypted secret, unless the user has a current one. Must run in a transaction."""
+    await _lock_secrets(connection, user_id)
+    await connection.execute(
+        """
+        INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (%s, %s, %s)
+        ON CONFLICT (user_id) WHERE valid_until IS NULL DO NOTHING
+        """,
+        (secret_id, user_id, sealed),
+    )
+
+
+async def replace_secret(
+    connection: AsyncConnection, *, secret_id: UUID, user_id: str, sealed: bytes, overlap: timedelta, keep: int
+) -> datetime | None:
+    """Make ``sealed`` the user's current secret; returns until when the previous one is valid, if there was one.
+
+    Args:
+        connection: in a transaction.
+        secret_id: ID of the new secret.
+        user_id: the owner.
+        sealed: the encrypted secret.
+        overlap: how long the previous secret stays valid.
+        keep: how many previous secrets may stay valid; older ones are deleted.
+    """
+    await _lock_secrets(connection, user_id)
+    await connection.execute(
+        """
+        DELETE FROM webhook_secrets WHERE user_id = %(user_id)s AND valid_until IS NOT NULL AND secret_id NOT IN (
+            SELECT secret_id FROM webhook_secrets WHERE user_id = %(user_id)s AND valid_until > now()
+            ORDER BY valid_until DESC LIMIT %(others)s)
+        """,
+        {"user_id": user_id, "others": keep - 1},
+    )
+    cursor = await connection.execute(
+        """
+        UPDATE webhook_secrets SET valid_until = now() + %(overlap)s
+        WHERE user_id = %(user_id)s AND valid_until IS NULL
+        RETURNING valid_until
+        """,
+        {"user_id": user_id, "overlap": overlap},
+    )
+    row = await cursor.fetchone()
+    await connection.execute(
+        "INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (%s, %s, %s)", (secret_id, user_id, sealed)
+    )
+    return row["valid_until"] if row else None
+
+
+async def _lock_secrets(connection: AsyncConnection, user_id: str) -> None:
+    """Make concurrent writers of one user's secrets wait for each other."""
+    await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_SECRETS_LOCK, user_id))

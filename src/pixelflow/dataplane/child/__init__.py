@@ -1,1 +1,1 @@
-"""The process that decodes pictures: confined, without credentials or network."""
+"""The transform child: a confined process that decodes images, without credentials or network access."""

@@ -1,19 +1,19 @@
-"""Where pixels live: turns one source into the outputs of a pipeline. The only package that imports libvips.
+"""Image processing: turns one source into the outputs of a pipeline. The only package that imports libvips.
 
-It runs in a child process that holds no credential and may be killed at any moment. It must never read settings,
-reach a database, a queue or a network, or write anywhere but into the directory that a request names.
+It runs in a child process without credentials that may be killed at any time. It must never read settings, access a
+database, a queue or the network, or write outside the directory that a request names.
 
-    source     what lies in the file: format, size, limits; the one decode
-    picture    pixels on their way to upright sRGB
-    pyramid    a source that several steps make smaller, and smaller ones made for it
-    geometry   sizes and places, arithmetic only
-    resize · watermark     one module per family of operations
-    operations what a step's ``action`` does: the seam where operations are added
-    plan       how small the source may be decoded and what must be kept in memory
-    encode     formats and their encoders' options
+    source     detects format and size of a source, checks limits, decodes it
+    picture    an image on its way to upright 8-bit sRGB
+    pyramid    a source used by several resizes, with the smaller versions made for them
+    geometry   integer arithmetic on sizes and positions
+    resize · watermark · text   one module per family of operations; text draws the mask of a watermark
+    operations the registry from a step's ``action`` to its implementation
+    plan       how far the source may be reduced on decoding, and which results stay in memory
+    encode     output formats and encoder options
     engine     one transform from end to end
-    runtime    the process around it: libvips and fonts set up
-    errors     libvips' errors told as ours
+    runtime    process-wide setup of libvips and fonts
+    errors     maps libvips errors to job errors
 """
 
 from pixelflow.dataplane.imaging.engine import transform

@@ -1,4 +1,4 @@
-"""Colours as the contract writes them. It must never touch a picture."""
+"""Parsing of colors as the API writes them. Never processes an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Color(NamedTuple):
-    """sRGB and alpha, 0 to 255."""
+    """An sRGB color with alpha; channels from 0 to 255."""
 
     red: int
     green: int
@@ -15,20 +15,20 @@ class Color(NamedTuple):
 
     @property
     def rgb(self) -> tuple[int, int, int]:
-        """Without alpha."""
+        """The color without alpha."""
         return self[:3]
 
     @property
     def opaque(self) -> bool:
-        """Whether nothing shines through."""
-        return self.alpha == 255  # noqa: PLR2004 - the end of the scale
+        """Whether the color is fully opaque."""
+        return self.alpha == 255  # noqa: PLR2004 - maximum of a channel
 
     @property
     def light(self) -> bool:
-        """Whether black stands out from it better than white (luma of ITU-R BT.601)."""
+        """Whether black contrasts with the color better than white does (luma of ITU-R BT.601)."""
         return 299 * self.red + 587 * self.green + 114 * self.blue > 127_500  # noqa: PLR2004 - 1000 × half the scale
 
 
 def rgba(text: str) -> Color:
-    """``#rrggbb`` or ``#rrggbbaa``."""
+    """Parse ``#rrggbb`` or ``#rrggbbaa``."""
     return Color(*bytes.fromhex(text[1:].ljust(8, "f")))

@@ -1,4 +1,4 @@
-"""libvips' errors told as PixelFlow's, in one place. Details must never carry a path or a library's words."""
+"""Maps libvips errors to job errors. Details must never contain a path or a library's message."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pixelflow.contracts.errors import (
     UndecodableError,
 )
 
-# From libvips' iofuncs/memory.c and image.c, libheif, and strerror(3).
-_NO_MEMORY = (
+# Parts of messages from libvips' iofuncs/memory.c and image.c, from libheif, and from strerror(3).
+_OUT_OF_MEMORY = (
     "out of memory",
     "unable to allocate",
     "insufficient memory",
@@ -28,45 +28,46 @@ _NO_SPACE = ("no space left on device", "file too large", "disk quota exceeded")
 
 
 @contextmanager
-def decoding(format_: str) -> Iterator[None]:
-    """Whatever goes wrong here is the source's fault.
+def map_decode_errors(format_: str) -> Iterator[None]:
+    """Attribute every error in the context to the source.
 
     Raises:
-        UndecodableError: the file is damaged or ends too early.
-        OutOfMemoryError: it needs more memory than there is.
+        UndecodableError: the file is damaged or truncated.
+        OutOfMemoryError: decoding ran out of memory.
+        TransformCrashedError: the disk is full.
     """
     try:
         yield
     except (pyvips.Error, MemoryError) as error:
-        raise _shortage(error) or UndecodableError(f"the {format_} data is damaged or ends too early") from error
+        raise _resource_error(error) or UndecodableError(f"The {format_} data is damaged or truncated") from error
 
 
 @contextmanager
-def applying(step_id: str, check_source: Callable[[], None]) -> Iterator[None]:
-    """Whatever goes wrong here is the step's fault, unless ``check_source`` finds that the source is damaged.
+def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[None]:
+    """Attribute every error in the context to the step, unless ``check_source`` finds that the source is damaged.
 
-    libvips computes lazily: damage in a source shows up when an output is written, in the words of whoever wrote it.
-    So the source is asked on its own, once something has gone wrong.
+    libvips computes lazily: a damaged source fails when an output is written, with a message of the encoder. So
+    ``check_source`` decodes the source on its own after an error.
 
     Raises:
-        UndecodableError: the source is damaged or ends too early.
-        OutOfMemoryError: the step needs more memory than there is.
-        TransformCrashedError: the directory has no room for the output.
-        StepFailedError: anything else.
+        UndecodableError: the source is damaged or truncated.
+        OutOfMemoryError: the step ran out of memory.
+        TransformCrashedError: the disk has no space for the output.
+        StepFailedError: any other error.
     """
     try:
         yield
     except (pyvips.Error, MemoryError) as error:
-        shortage = _shortage(error, step_id)
-        if shortage is None:
+        resource_error = _resource_error(error, step_id)
+        if resource_error is None:
             check_source()
-        raise shortage or StepFailedError("the step can't be applied to this picture", step_id=step_id) from error
+        raise resource_error or StepFailedError("The step can't be applied to this image", step_id=step_id) from error
 
 
-def _shortage(error: Exception, step_id: str | None = None) -> JobError | None:
-    words = str(error).lower()
-    if isinstance(error, MemoryError) or any(phrase in words for phrase in _NO_MEMORY):
-        return OutOfMemoryError("the transform needed more memory than allowed", step_id=step_id)
-    if any(phrase in words for phrase in _NO_SPACE):
-        return TransformCrashedError("there was no room to write an output", step_id=step_id)
+def _resource_error(error: Exception, step_id: str | None = None) -> JobError | None:
+    message = str(error).lower()
+    if isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY):
+        return OutOfMemoryError("The transform needed more memory than allowed", step_id=step_id)
+    if any(phrase in message for phrase in _NO_SPACE):
+        return TransformCrashedError("There was no disk space to write an output", step_id=step_id)
     return None

@@ -1,4 +1,4 @@
-"""Sizes and places of pictures: integer arithmetic on pixels. It must never touch a picture."""
+"""Sizes and positions: integer arithmetic on pixels. Never processes an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pixelflow.contracts.pipeline import Resize
 
 
 class Size(NamedTuple):
-    """Pixels."""
+    """Width and height in pixels."""
 
     width: int
     height: int
@@ -26,21 +26,21 @@ class Size(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """How a picture meets a box: first it becomes ``scaled``, then it is cut or padded to ``canvas``."""
+    """The two stages of a resize: scale to ``scaled``, then crop or pad to ``canvas``."""
 
     scaled: Size
     canvas: Size
 
 
 def fit(picture: Size, step: Resize) -> Fitted:
-    """What ``step`` makes of a picture of this size.
+    """Compute the sizes that ``step`` makes of a picture.
 
-    Without ``enlarge`` no side of the picture ever grows: `inside` and `outside` leave a smaller picture as it is,
-    `fill` keeps the side that is too short, `cover` cuts only what stands out, `contain` pads up to the box.
-    With a width or a height alone the other side follows, and every fit does the same.
+    Without ``enlarge`` no side grows: `inside` and `outside` keep a smaller picture unchanged, `fill` keeps a side that
+    is too short, `cover` crops only what exceeds the box, `contain` pads to the box. If only width or height is given,
+    the other side follows the aspect ratio and all fits are equivalent.
     """
     if step.width is None or step.height is None:
-        scaled = _along(picture, step.width, step.height)
+        scaled = _with_one_side(picture, step.width, step.height)
         scaled = scaled if step.enlarge else _no_larger(scaled, picture)
         return Fitted(scaled, scaled)
     box = Size(step.width, step.height)
@@ -51,7 +51,7 @@ def fit(picture: Size, step: Resize) -> Fitted:
 
 
 def place(gravity: Gravity, outer: Size, inner: Size, margin: int = 0) -> tuple[int, int]:
-    """Left and top of ``inner`` in ``outer``, ``margin`` pixels off the edges that ``gravity`` names."""
+    """Return left and top of ``inner`` in ``outer``, ``margin`` pixels from the edges that ``gravity`` names."""
     across, down = outer.width - inner.width, outer.height - inner.height
     return (
         _offset(across, margin, near="west" in gravity.value, far="east" in gravity.value),
@@ -60,7 +60,7 @@ def place(gravity: Gravity, outer: Size, inner: Size, margin: int = 0) -> tuple[
 
 
 def length(value: int | str, shorter: int) -> float:
-    """Pixels that a length of ``contracts.pipeline`` means on a picture with this shorter side."""
+    """Convert a length of ``contracts.pipeline`` (pixels, or percent of the shorter side) to pixels."""
     return float(value) if isinstance(value, int) else float(value.rstrip("%")) / 100 * shorter
 
 
@@ -70,19 +70,19 @@ def _offset(free: int, margin: int, *, near: bool, far: bool) -> int:
     return free - margin if far else free // 2
 
 
-def _along(picture: Size, width: int | None, height: int | None) -> Size:
-    """``picture`` with one side given and the other in proportion."""
+def _with_one_side(picture: Size, width: int | None, height: int | None) -> Size:
+    """Scale ``picture`` to the given side, keeping the aspect ratio."""
     if width is not None:
         return Size(width, _proportion(picture.height, width, picture.width))
-    assert height is not None  # noqa: S101 - the model demands one of the two
+    assert height is not None  # noqa: S101 - the model requires width or height
     return Size(_proportion(picture.width, height, picture.height), height)
 
 
 def _scaled(picture: Size, box: Size, fit_: Fit) -> Size:
     if fit_ is Fit.FILL:
         return box
-    by_width = _along(picture, box.width, None)
-    by_height = _along(picture, None, box.height)
+    by_width = _with_one_side(picture, box.width, None)
+    by_height = _with_one_side(picture, None, box.height)
     wider = picture.width * box.height >= box.width * picture.height
     within = fit_ in {Fit.INSIDE, Fit.CONTAIN}
     return by_width if wider is within else by_height
@@ -103,5 +103,5 @@ def _smaller_sides(one: Size, other: Size) -> Size:
 
 
 def _proportion(side: int, numerator: int, denominator: int) -> int:
-    """``side`` × numerator ÷ denominator, rounded half up in integers, and never 0."""
+    """Return ``side`` × numerator ÷ denominator, rounded half up in integers, at least 1."""
     return max(1, (2 * side * numerator + denominator) // (2 * denominator))

@@ -1,7 +1,7 @@
-"""What a step's ``action`` does.
+"""The registry of operations by a step's ``action``.
 
-A new operation is a module of its own, one entry here, and its model in ``contracts.pipeline``. Nothing else in the
-engine may ever know an action by name.
+To add an operation, write its module, add an entry here, and add its model to ``contracts.pipeline``. No other module
+of the engine may refer to an action by name.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pixelflow.dataplane.imaging.watermark import watermark
 
 
 class Operation(NamedTuple):
-    """One kind of step."""
+    """The implementation of one action."""
 
     apply: Callable[[Picture, Any, int], Picture]
-    """(picture, step, most pixels that a picture may have) → a settled picture."""
+    """(picture, step, maximum pixels of a picture) → a picture in the output color space."""
     reduction: Callable[[Size, Any], float]
-    """(size of the picture it gets, step) → how many times smaller it makes it; 1 for all that works on every pixel."""
+    """(size of the input, step) → factor by which the step reduces it; 1 for operations that need every pixel."""
 
 
-def _none(_size: Size, _step: object) -> float:
+def _no_reduction(_size: Size, _step: object) -> float:
     return 1
 
 
 OPERATIONS: dict[str, Operation] = {
     "resize": Operation(resize, reduction),
-    "watermark": Operation(watermark, _none),
+    "watermark": Operation(watermark, _no_reduction),
 }

@@ -1,6 +1,7 @@
-"""A source that several steps make smaller: what was made for one is what a still smaller one is made from.
+"""A source that several steps scale down: each result serves as input for still smaller ones.
 
-It must never keep more than a small multiple of the source's pixels, nor give a step less than it needs.
+It must never keep more than a small multiple of the source's pixels, and never make a result from a version that is too
+small for it.
 """
 
 from __future__ import annotations
@@ -10,45 +11,46 @@ from dataclasses import dataclass, field, replace
 from pixelflow.dataplane.imaging.geometry import Size
 from pixelflow.dataplane.imaging.picture import Picture, stored_size
 
-_SURPLUS = 1.3
-"""How many times larger than needed a picture must be to be made smaller again.
+_MIN_RATIO = 1.3
+"""Minimum ratio of an earlier result to the requested size for it to serve as input.
 
-Less than a decoder's reduction has to leave (`plan`), since ours was by Lanczos. Photos made 960, 640 and 320 wide from
-1280, 960 and 640: mean ΔE2000 to a resize in floating point of 0.27 to 0.41, against 0.23 to 0.40 from the full source.
+Smaller than the ratio for a decoder's reduction (`plan`), because earlier results were scaled with Lanczos. Photos
+scaled to widths of 960, 640 and 320 from 1280, 960 and 640 have a mean ΔE2000 of 0.27 to 0.41 to a floating-point
+resize; from the full source, 0.23 to 0.40.
 """
 
 
 @dataclass(frozen=True)
 class Pyramid(Picture):
-    """The source, held in memory, and smaller ones that stand for it."""
+    """The source in memory, with smaller versions that have the same nominal size."""
 
     _smaller: list[Picture] = field(default_factory=list, compare=False)
-    """Each at least `_SURPLUS` times smaller than the one before, so that all together have less than 1.5 times the
+    """Each at least `_MIN_RATIO` times smaller than the one before, so that together they have less than 1.5 times the
     source's pixels."""
 
     def scaled(self, size: Size, *, linear: bool) -> Picture:
-        """As any picture; and kept, if that helps later steps."""
+        """Scale as any picture does, and keep the result if later steps can use it."""
         source = Picture(self.image, self.size)
         if linear:
             return source.scaled(size, linear=True)
-        made = self._least(source, size).scaled(size, linear=False)
-        if not _has_surplus(self._smaller[-1] if self._smaller else source, made.size):
+        made = self._smallest_input(source, size).scaled(size, linear=False)
+        if not _is_large_enough(self._smaller[-1] if self._smaller else source, made.size):
             return made
-        made = made.held()
+        made = made.materialized()
         self._smaller.append(replace(made, size=self.size))
         return made
 
-    def _least(self, source: Picture, size: Size) -> Picture:
-        """The smallest that is large enough, or just right."""
+    def _smallest_input(self, source: Picture, size: Size) -> Picture:
+        """Return the smallest version that is large enough or has exactly the requested size."""
         return next(
-            (each for each in reversed(self._smaller) if _has_surplus(each, size) or _is_of(each, size)), source
+            (each for each in reversed(self._smaller) if _is_large_enough(each, size) or _has_size(each, size)), source
         )
 
 
-def _has_surplus(picture: Picture, size: Size) -> bool:
+def _is_large_enough(picture: Picture, size: Size) -> bool:
     stored, wanted = picture.image, stored_size(picture.image, size)
-    return bool(stored.width >= _SURPLUS * wanted.width and stored.height >= _SURPLUS * wanted.height)
+    return bool(stored.width >= _MIN_RATIO * wanted.width and stored.height >= _MIN_RATIO * wanted.height)
 
 
-def _is_of(picture: Picture, size: Size) -> bool:
+def _has_size(picture: Picture, size: Size) -> bool:
     return (picture.image.width, picture.image.height) == stored_size(picture.image, size)

@@ -1,4 +1,4 @@
-"""The process that pixels live in: libvips set up for one transform at a time.
+"""Process-wide setup of libvips, for one transform at a time.
 
 It must never be used in a process that does anything else.
 """
@@ -16,12 +16,12 @@ _LOADERS = ("VipsForeignLoadJpegFile", "VipsForeignLoadPngFile", "VipsForeignLoa
 
 
 def prepare() -> None:
-    """Set libvips up; once, at the start of the process, before any picture.
+    """Configure libvips. Call it once, at the start of the process, before any image is processed.
 
-    - No cache of operations: a job's pixels are never wanted again, and must not be there for the next one.
-    - One thread, unless ``VIPS_CONCURRENCY`` says otherwise: parallelism comes from jobs.
-    - No decoder but the four that are offered, and none that libvips itself distrusts.
-    - No font but those carried along.
+    - The operation cache is off: a job's pixels are never reused, and the next job must not find them.
+    - One thread, unless ``VIPS_CONCURRENCY`` is set: parallelism comes from jobs.
+    - Only the decoders of the four supported formats are enabled, and none that libvips marks as untrusted.
+    - Only the bundled fonts are available.
     """
     pyvips.cache_set_max(0)
     if "VIPS_CONCURRENCY" not in os.environ:
@@ -30,14 +30,13 @@ def prepare() -> None:
     pyvips.operation_block_set("VipsForeignLoad", True)
     for loader in _LOADERS:
         pyvips.operation_block_set(loader, False)
-    _read_fonts()
+    _load_fonts()
 
 
-def _read_fonts() -> None:
-    """Have fontconfig read the carried fonts now, so that the first watermark does not wait for it.
+def _load_fonts() -> None:
+    """Have fontconfig load the bundled fonts now, so that the first watermark does not wait for it.
 
-    It wants to write a cache and complains where it can't, so it gets a directory for this moment: what it read stays
-    in memory.
+    fontconfig writes a cache and warns if it can't, so it gets a temporary directory; the fonts stay in memory.
     """
     os.environ["FONTCONFIG_FILE"] = str(FONTS / "fonts.conf")
     with TemporaryDirectory(prefix="pixelflow-fonts-") as cache:

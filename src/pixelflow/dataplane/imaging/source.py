@@ -1,7 +1,7 @@
-"""The source: what lies in the file, whether it is within the limits, and its one decode.
+"""The source image: format detection, limits and decoding.
 
-Formats are told by their first bytes, never by a name, and nothing but the four known decoders may ever be asked. Of a
-picture with several frames the first is used; the limit counts all of them.
+Formats are detected by their first bytes, never by a file name, and only the four supported decoders may be used. Of an
+image with several frames the first is used; the pixel limit counts all frames.
 """
 
 from __future__ import annotations
@@ -14,66 +14,68 @@ import pyvips
 
 from pixelflow.contracts.errors import TooManyPixelsError, UnsupportedFormatError
 from pixelflow.contracts.pipeline import Format
-from pixelflow.dataplane.imaging.errors import decoding
+from pixelflow.dataplane.imaging.errors import map_decode_errors
 from pixelflow.dataplane.imaging.geometry import Size
 from pixelflow.dataplane.imaging.picture import Picture, upright_size
 
 _SIGNATURE_BYTES = 64
-"""Enough for every signature, with the list of brands in an AVIF's `ftyp` box."""
-_ON_LOAD = {Format.JPEG: 8, Format.PNG: 1, Format.WEBP: 8, Format.AVIF: 1}
-"""The largest reduction by the decoder itself: libjpeg's inverse DCT gives up to 8, libwebp rescales as it decodes."""
+"""Enough for every signature, including the list of brands in the `ftyp` box of AVIF."""
+_MAX_SHRINK_ON_LOAD = {Format.JPEG: 8, Format.PNG: 1, Format.WEBP: 8, Format.AVIF: 1}
+"""Largest reduction by the decoder itself: up to 8 by libjpeg's inverse DCT; libwebp rescales while decoding."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file that is a picture within the limits; no pixel is decoded yet."""
+class SourceImage:
+    """An image file within the limits. Pixels are decoded on demand."""
 
     path: Path
     format: Format
     size: Size
-    """Pixels, the right way up."""
+    """Pixels, upright."""
 
     def decode(self, shrink: int = 1) -> Picture:
-        """Its pixels, streamed, ``shrink`` (a power of two) times smaller: by the decoder itself as far as it can.
+        """Decode as a stream, reduced by ``shrink`` (a power of two), as far as possible by the decoder itself.
 
         Raises:
-            UndecodableError: the file is damaged. Damage further on shows when pixels are computed.
+            UndecodableError: the file is damaged. Damage beyond the header is detected when pixels are computed.
         """
-        on_load = min(shrink, _ON_LOAD[self.format])
-        with decoding(self.format):
-            image = _load(self.path, self.format, **_shrinking(self.format, on_load))
-        return Picture(image, self.size).boxed(shrink // on_load)
+        on_load = min(shrink, _MAX_SHRINK_ON_LOAD[self.format])
+        with map_decode_errors(self.format):
+            image = _load(self.path, self.format, **_shrink_options(self.format, on_load))
+        return Picture(image, self.size).box_shrink(shrink // on_load)
 
     def check(self) -> None:
-        """Decode everything to nowhere.
+        """Decode all pixels and discard them.
 
         Raises:
             UndecodableError: the file is damaged.
         """
-        with decoding(self.format):
+        with map_decode_errors(self.format):
             self.decode().image.avg()
 
 
-def open_source(path: Path, max_pixels: int) -> Source:
-    """Look at the head of the file.
+def open_source(path: Path, max_pixels: int) -> SourceImage:
+    """Read the header of the file.
 
     Raises:
-        UnsupportedFormatError: it is no picture in a format that PixelFlow reads.
-        UndecodableError: its head is damaged.
+        UnsupportedFormatError: the file is not an image in a supported format.
+        UndecodableError: the header is damaged.
         TooManyPixelsError: width × height × frames is more than ``max_pixels``.
     """
-    format_ = _sniffed(path)
-    with decoding(format_):
+    format_ = _detect_format(path)
+    with map_decode_errors(format_):
         image = _load(path, format_)
     size = upright_size(image)
     frames = int(image.get("n-pages")) if image.get_typeof("n-pages") else 1
     if size.pixels * frames > max_pixels:
-        each = f" in each of {frames} frames" if frames > 1 else ""
-        raise TooManyPixelsError(f"{size.width} × {size.height} pixels{each}; {max_pixels} pixels are allowed")
-    return Source(path, format_, size)
+        per_frame = f" in each of {frames} frames" if frames > 1 else ""
+        raise TooManyPixelsError(
+            f"The source has {size.width} × {size.height} pixels{per_frame}; the limit is {max_pixels} pixels"
+        )
+    return SourceImage(path, format_, size)
 
 
-def _sniffed(path: Path) -> Format:
+def _detect_format(path: Path) -> Format:
     with path.open("rb") as file:
         head = file.read(_SIGNATURE_BYTES)
     if head.startswith(b"\xff\xd8\xff"):
@@ -84,7 +86,7 @@ def _sniffed(path: Path) -> Format:
         return Format.WEBP
     if head[4:8] == b"ftyp" and _is_avif(head):
         return Format.AVIF
-    raise UnsupportedFormatError("the source is not a JPEG, PNG, WebP or AVIF picture")
+    raise UnsupportedFormatError("The source is not a JPEG, PNG, WebP or AVIF image")
 
 
 def _is_avif(head: bytes) -> bool:
@@ -101,11 +103,11 @@ def _load(path: Path, format_: Format, **options: Any) -> pyvips.Image:  # noqa:
         Format.WEBP: pyvips.Image.webpload,
         Format.AVIF: pyvips.Image.heifload,
     }[format_]
-    # Truncated and corrupt data are errors; mere warnings, as of stray bytes between JPEG markers, are common.
+    # Truncated and corrupt data are errors. Warnings, such as stray bytes between JPEG markers, are common and ignored.
     return load(str(path), access="sequential", fail_on="error", **options)
 
 
-def _shrinking(format_: Format, times: int) -> dict[str, Any]:
-    if times == 1:
+def _shrink_options(format_: Format, factor: int) -> dict[str, Any]:
+    if factor == 1:
         return {}
-    return {"shrink": times} if format_ is Format.JPEG else {"scale": 1 / times}
+    return {"shrink": factor} if format_ is Format.JPEG else {"scale": 1 / factor}

@@ -1,1 +1,1 @@
-"""The worker process: claims jobs, moves bytes, runs transforms in child processes."""
+"""The worker process: claims jobs, transfers files, runs transforms in child processes."""

@@ -1,7 +1,7 @@
-"""One attempt at a job, from the claim to its end: fetch → wait → transform → store → finish.
+"""One attempt at a job, from claim to outcome: fetch → wait → transform → store → finish.
 
-Every way out of an attempt is in :meth:`Attempts.run`. Nothing here is lost by a death: what was not finished is found
-by its lease.
+:meth:`AttemptRunner._run` handles every way in which an attempt can end. If the worker dies, the attempt's lease
+expires and the lease reaper requeues the job.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import IO, Protocol
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import Tracer
 from pydantic import TypeAdapter
 
 from pixelflow.adapters.postgres.database import Connection, Database
-from pixelflow.adapters.telemetry.tracing import Attributes, Tracer
+from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_span
 from pixelflow.contracts.errors import (
     AttemptsExhaustedError,
     JobError,
@@ -40,35 +41,35 @@ from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJo
 from pixelflow.dataplane.worker.stages import Stages, traced_attempt
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow, SourceFacts, UsageRow
 
-_FINISH_PAUSE_SECONDS = 0.5
+_FINISH_RETRY_SECONDS = 0.5
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 
 _log = structlog.get_logger(__name__)
 
 
 class Storage(Protocol):
-    """Where a source comes from and its outputs go: object storage, or local roots."""
+    """Storage of sources and outputs: object storage, or local folders."""
 
     def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        """Copy a source; returns bytes and SHA-256."""
+        """Copy a source to ``destination``; return its size in bytes and its SHA-256."""
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
-        """The folder of an attempt's outputs."""
+        """Return the folder of an attempt's outputs."""
 
     def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
-        """Keep an output."""
+        """Store an output."""
 
 
 @dataclass(frozen=True)
 class JobLimits:
-    """What one job may cost."""
+    """Limits of one job."""
 
     max_source_bytes: int
     transform: TransformLimits
 
 
 class AttemptRunner:
-    """Runs attempts; one object serves all threads of a worker."""
+    """Runs attempts; all threads of a worker share one instance."""
 
     def __init__(
         self,
@@ -76,47 +77,53 @@ class AttemptRunner:
         database: Database,
         sandbox: Sandbox,
         storages: Mapping[str, Storage],
-        bounds: JobLimits,
+        limits: JobLimits,
         scratch: Path,
         metrics: WorkerMetrics,
-        tracing: Tracer,
+        tracer: Tracer,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._sandbox = sandbox
         self._storages = storages
-        self._bounds = bounds
+        self._limits = limits
         self._scratch = scratch
         self._metrics = metrics
-        self._tracing = tracing
+        self._tracer = tracer
         self._jitter = jitter
 
-    def run(self, job: ClaimedJob, held: ActiveLease, *, claim_begun_ns: int) -> None:
-        """Make one attempt, and write how it ended; ``claim_begun_ns`` is when it began, since the epoch."""
-        stages, started = Stages(self._tracing), time.monotonic()
-        with traced_attempt(self._tracing, job, claim_begun_ns=claim_begun_ns) as span:
-            end = self._run(job, held, stages)
-            span.tell({"pixelflow.outcome": end})
+    def run(self, job: ClaimedJob, lease: ActiveLease, *, claim_start_ns: int) -> None:
+        """Make one attempt and record its outcome.
+
+        Args:
+            job: the claimed job.
+            lease: its lease, renewed while the attempt runs.
+            claim_start_ns: when the claim started, in nanoseconds since the epoch.
+        """
+        stages, started = Stages(self._tracer), time.monotonic()
+        with traced_attempt(self._tracer, job, claim_start_ns=claim_start_ns) as span:
+            outcome = self._run(job, lease, stages)
+            span.set_attributes({"pixelflow.outcome": outcome})
             if stages.error_code:
-                span.fail(stages.error_code)
-        self._metrics.attempt_ended(
+                set_error(span, stages.error_code)
+        self._metrics.record_attempt(
             job.source_type,
-            end,
+            outcome,
             seconds=time.monotonic() - started,
             queued_seconds=job.queued_seconds,
             stages=stages.milliseconds,
         )
 
-    def _run(self, job: ClaimedJob, held: ActiveLease, stages: Stages) -> AttemptOutcome:
+    def _run(self, job: ClaimedJob, lease: ActiveLease, stages: Stages) -> AttemptOutcome:
         try:
-            self._work(job, held, stages)
+            self._run_stages(job, lease, stages)
         except LeaseLostError:
-            _log.warning("given up: the job is no longer this worker's")
+            _log.warning("attempt aborted: lease lost")
             return AttemptOutcome.LOST
         except ShutdownRequestedError:
-            written = self._hand_back(job, None, stages, counted=False)
-            _log.info("handed back: the worker is leaving")
-            return AttemptOutcome.HANDED_BACK if written else AttemptOutcome.LOST
+            recorded = self._release(job, None, stages, counted=False)
+            _log.info("job released: worker stopping")
+            return AttemptOutcome.RELEASED if recorded else AttemptOutcome.LOST
         except PixelflowError as error:
             _log.warning(
                 "attempt failed",
@@ -125,26 +132,25 @@ class AttemptRunner:
                 stage=stages.latest,
                 retryable=error.retryable,
             )
-            return self._end_badly(job, error, stages)
-        except Exception as error:  # noqa: BLE001  # a bug, or a disk that is full: neither may cost the worker its thread
+            return self._handle_failure(job, error, stages)
+        except Exception as error:  # noqa: BLE001  # a bug or a full disk must not end the worker's thread
             _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
-            crash = TransformCrashedError("Something went wrong on our side while the job was worked on")
+            crash = TransformCrashedError("An internal error occurred while the job was processed")
             crash.__cause__ = error
-            return self._end_badly(job, crash, stages)
+            return self._handle_failure(job, crash, stages)
         _log.info("succeeded", **{f"{stage}_ms": each for stage, each in stages.milliseconds.items()})
         return AttemptOutcome.SUCCEEDED
 
-    def _work(self, job: ClaimedJob, held: ActiveLease, stages: Stages) -> None:
-        """The stages, in order."""
+    def _run_stages(self, job: ClaimedJob, lease: ActiveLease, stages: Stages) -> None:
         storage = self._storages[job.source_type]
         with self._private_file() as source:
             with stages.measured("fetch") as span:
-                source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._bounds.max_source_bytes)
-                span.tell({"pixelflow.bytes": source_bytes})
-            with closing(self._transform(job, held, source, stages)) as transformed:
-                held.check()
+                source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._limits.max_source_bytes)
+                span.set_attributes({"pixelflow.bytes": source_bytes})
+            with closing(self._transform(job, lease, source, stages)) as transformed:
+                lease.check()
                 with stages.measured("store"):
-                    outputs = _store(job, held, transformed, storage)
+                    outputs = _store(job, lease, transformed, storage)
         found, usage = transformed.source, _usage(source_bytes, outputs, transformed)
         succeed = partial(
             worker_store.succeed,
@@ -155,82 +161,82 @@ class AttemptRunner:
             stages=stages.milliseconds,
         )
         with stages.measured("finish"):
-            self._write_success(held, succeed)
-        self._metrics.billed(**vars(usage), formats=[output.format for output in outputs])
+            self._record_success(lease, succeed)
+        self._metrics.record_usage(**vars(usage), formats=[output.format for output in outputs])
 
     @contextmanager
     def _private_file(self) -> Iterator[Path]:
-        """A place that no child can reach; a file there is gone at the end, unless a child was given it."""
+        """A path that no child can access; the file is removed at the end unless it was moved to a child."""
         path = self._scratch / f"source-{token_hex(8)}"
         try:
             yield path
         finally:
             path.unlink(missing_ok=True)
 
-    def _transform(self, job: ClaimedJob, held: ActiveLease, source: Path, stages: Stages) -> Transformed:
+    def _transform(self, job: ClaimedJob, lease: ActiveLease, source: Path, stages: Stages) -> Transformed:
         steps = _PIPELINE.validate_python(job.pipeline)
-        assignment = TransformJob(source, steps, self._bounds.transform)
+        transform_job = TransformJob(source, steps, self._limits.transform)
         with ExitStack() as stack:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())
-            held.check()
+            lease.check()
             with stages.measured("transform") as span:
-                begun_ns = time.time_ns()
+                start_ns = time.time_ns()
                 try:
-                    transformed = transform(assignment, held.on_child)
+                    transformed = transform(transform_job, lease.set_cancel_hook)
                 except JobError:
-                    held.check()  # the child died because it was killed on purpose
+                    lease.check()  # raises if the child died because the lease was interrupted
                     raise
-                stages.tell_steps(steps, transformed, begun_ns=begun_ns)
-                span.tell(_found(transformed))
+                stages.record_step_spans(steps, transformed, start_ns=start_ns)
+                span.set_attributes(_span_attributes(transformed))
                 return transformed
 
-    def _write_success(self, held: ActiveLease, write: Callable[[Connection], bool]) -> None:
-        """Write the end. Where the database is away: again, until the lease is over; the pixels are done and stored."""
+    def _record_success(self, lease: ActiveLease, write: Callable[[Connection], bool]) -> None:
+        """Record the success; while the database is unavailable, retry until the lease ends: the outputs are stored."""
         while True:
             try:
                 with self._database.connection() as connection:
-                    written = write(connection)
+                    recorded = write(connection)
             except StoreUnavailableError:
-                held.pause(_FINISH_PAUSE_SECONDS)
+                lease.wait(_FINISH_RETRY_SECONDS)
                 continue
-            if not written:
+            if not recorded:
                 raise LeaseLostError
             return
 
-    def _end_badly(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> AttemptOutcome:
+    def _handle_failure(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> AttemptOutcome:
         stages.error_code = error.code
         if error.retryable and job.attempts < job.max_attempts:
-            end, written = AttemptOutcome.RETRIED, self._hand_back(job, error, stages, counted=True)
+            outcome, recorded = AttemptOutcome.RETRIED, self._release(job, error, stages, counted=True)
         else:
             if error.retryable:
-                error = AttemptsExhaustedError(f"Tried {job.attempts} times; the last time: {error.detail}")
-            end, written = AttemptOutcome.FAILED, self._fail(job, error, stages)
-        if not written:
+                error = AttemptsExhaustedError(f"Attempt {job.attempts} of {job.max_attempts} failed: {error.detail}")
+            outcome, recorded = AttemptOutcome.FAILED, self._fail(job, error, stages)
+        if not recorded:
             return AttemptOutcome.LOST
-        self._metrics.attempt_failed(error.code)
-        return end
+        self._metrics.record_failure(error.code)
+        return outcome
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
-        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
-            return worker_store.fail(connection, job.lease, error=_told(error), stages=stages.milliseconds)
+        with _log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
+            return worker_store.fail(connection, job.lease, error=_error_fields(error), stages=stages.milliseconds)
         return False
 
-    def _hand_back(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
+    def _release(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
         delay = timedelta(seconds=retry_seconds(job.attempts, self._jitter()) if counted else 0)
-        with _outcome_unwritten_is_logged(), self._tracing.span("finish"), self._database.connection() as connection:
-            return worker_store.hand_back(
+        with _log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
+            return worker_store.release(
                 connection,
                 job.lease,
                 delay=delay,
                 counted=counted,
-                error=_told(error) if error else None,
+                error=_error_fields(error) if error else None,
                 stages=stages.milliseconds,
             )
         return False
 
 
-def _found(transformed: Transformed) -> Attributes:
+def _span_attributes(transformed: Transformed) -> Attributes:
     return {
         "pixelflow.format": transformed.source.format,
         "pixelflow.width": transformed.source.width,
@@ -239,7 +245,7 @@ def _found(transformed: Transformed) -> Attributes:
     }
 
 
-def _told(error: PixelflowError) -> dict[str, str | None]:
+def _error_fields(error: PixelflowError) -> dict[str, str | None]:
     return {
         "code": error.code,
         "message": error.detail,
@@ -248,12 +254,12 @@ def _told(error: PixelflowError) -> dict[str, str | None]:
 
 
 @contextmanager
-def _outcome_unwritten_is_logged() -> Iterator[None]:
-    """Where the end of an attempt can't be written, its lease runs out and the rescuer takes the job."""
+def _log_if_unrecorded() -> Iterator[None]:
+    """Log that an outcome could not be recorded. The lease then expires, and the lease reaper requeues the job."""
     try:
         yield
     except StoreUnavailableError as error:
-        _log.warning("outcome not written: the database is not available", code=error.code)
+        _log.warning("outcome not recorded: database unavailable", code=error.code)
 
 
 def _usage(source_bytes: int, outputs: list[OutputRow], transformed: Transformed) -> UsageRow:
@@ -264,14 +270,14 @@ def _usage(source_bytes: int, outputs: list[OutputRow], transformed: Transformed
     )
 
 
-def _store(job: ClaimedJob, held: ActiveLease, transformed: Transformed, storage: Storage) -> list[OutputRow]:
+def _store(job: ClaimedJob, lease: ActiveLease, transformed: Transformed, storage: Storage) -> list[OutputRow]:
     prefix = storage.output_prefix(job.source_key, job.job_id, job.lease_token)
     actions = {step["id"]: step["action"] for step in job.pipeline}
     rows = []
     for position, output in enumerate(transformed.outputs):
         key = f"{prefix}/{output_name(output.step_id, output.format)}"
         storage.store(output.content, key, media_type=MEDIA_TYPES[output.format])
-        held.check()  # what is stored for a job that was erased meanwhile would have to be found again
+        lease.check()  # an output stored after the job was erased would be an orphan
         rows.append(
             OutputRow(
                 step_id=output.step_id,

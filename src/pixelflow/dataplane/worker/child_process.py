@@ -1,6 +1,6 @@
-"""A transform child as its worker sees it: started bare, asked over a pipe, killed when it should be.
+"""One transform child, seen from the worker: started with a bare environment, used over pipes, killed at its deadline.
 
-Nothing that it says is trusted, and nothing it does may hold the worker.
+Nothing that a child sends may be trusted, and nothing that it does may block the worker.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ from pydantic import ValidationError
 from pixelflow.dataplane.protocol import REPLY, Refused, Rendered, TransformRequest
 from pixelflow.dataplane.worker.exchange import Exchange
 
-START_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 30.0
 MAX_REPLY_BYTES = 256 * 1024
 PROGRAM = ("-m", "pixelflow.dataplane.child.main")
 _READ_BYTES = 64 * 1024
-_LAST_WORDS_BYTES = 2000
+_STDERR_TAIL_BYTES = 2000
 
 
 class ChildTimedOutError(Exception):
-    """The deadline passed, or the processor time was used up."""
+    """The deadline passed, or the child used up its CPU time."""
 
 
 class ChildDiedError(Exception):
-    """The child ended, or said what no child says."""
+    """The child exited, or sent an invalid reply."""
 
 
 @dataclass(frozen=True)
 class ChildLimits:
-    """What one child may use."""
+    """Resource limits of one child."""
 
     memory_bytes: int
     seconds: float
-    """Of one transform: of the clock, and of processor time."""
+    """Limit of one transform, in wall-clock time and in CPU time."""
 
 
 class ChildProcess:
-    """One process, with a folder of its own below ``scratch``."""
+    """One child process, with its own folder below ``scratch``."""
 
     def __init__(self, limits: ChildLimits, scratch: Path, program: Sequence[str] = PROGRAM) -> None:
         folder = Path(tempfile.mkdtemp(prefix="child-", dir=scratch))
-        self.handover = Exchange(folder)
+        self.exchange = Exchange(folder)
         self.transforms = 0
         self._seconds = limits.seconds
         self._killed = False
-        self._errors = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # closed with the child
-        self._process = subprocess.Popen(  # noqa: S603  # our own program
+        self._stderr = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # closed by `close`
+        self._process = subprocess.Popen(  # noqa: S603  # fixed program
             _command(limits, folder, program),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
+            stderr=self._stderr,
             env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "TMPDIR": str(folder)},
             cwd=folder,
-            start_new_session=True,  # Ctrl-C on a terminal is for the worker, which decides about its children
+            start_new_session=True,  # keep Ctrl-C of a terminal from children: the worker decides when they end
         )
-        assert self._process.stdin is not None  # noqa: S101  # pipes, as asked for above
+        assert self._process.stdin is not None  # noqa: S101  # PIPE above
         assert self._process.stdout is not None  # noqa: S101
-        self._to, self._from = self._process.stdin, self._process.stdout
-        os.set_blocking(self._to.fileno(), False)
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+        os.set_blocking(self._requests.fileno(), False)
 
     @property
     def pid(self) -> int:
@@ -78,36 +78,37 @@ class ChildProcess:
 
     @property
     def usable(self) -> bool:
-        """Whether it lives, nobody has killed it (that takes effect a moment later), and it has left nothing behind."""
-        return not self._killed and self._process.poll() is None and self.handover.is_clear
+        """Whether the child is alive, was not killed (which takes effect a moment later), and left no files behind."""
+        return not self._killed and self._process.poll() is None and self.exchange.is_empty
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used so far, in all its threads, as the kernel counts it.
+        """Return the CPU seconds that the child has used so far in all its threads, as accounted by the kernel.
 
         Raises:
-            ChildDiedError: it is no more.
+            ChildDiedError: the child has exited.
         """
-        try:  # the clock that clock_getcpuclockid(3) names: MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of the kernel
+        try:  # the clock id of clock_getcpuclockid(3): the kernel's MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
             return time.clock_gettime((~self.pid << 3) | 2)
         except OSError as error:
-            raise self._ended() from error
+            raise self._exit_error() from error
 
     def wait_ready(self) -> None:
-        """Wait until it has loaded libvips and closed its doors.
+        """Wait until the child has loaded libvips and confined itself.
 
         Raises:
-            ChildTimedOutError, ChildDiedError: it has not.
+            ChildTimedOutError: it was not ready in time.
+            ChildDiedError: it exited or sent something else.
         """
-        line = self._read_line(time.monotonic() + START_SECONDS)
+        line = self._read_line(time.monotonic() + START_TIMEOUT_SECONDS)
         if line != b"ready":
-            raise ChildDiedError(f"unexpected greeting: {line[:100]!r}")
+            raise ChildDiedError(f"unexpected first line: {line[:100]!r}")
 
-    def ask(self, request: TransformRequest) -> Rendered | Refused:
-        """Have it transform.
+    def transform(self, request: TransformRequest) -> Rendered | Refused:
+        """Send a request and wait for the reply.
 
         Raises:
-            ChildTimedOutError: not within its time.
-            ChildDiedError: it died, or its answer is not one.
+            ChildTimedOutError: the time limit passed.
+            ChildDiedError: the child exited, or its reply is not valid.
         """
         self.transforms += 1
         deadline = time.monotonic() + self._seconds
@@ -115,63 +116,63 @@ class ChildProcess:
         try:
             return REPLY.validate_json(self._read_line(deadline))
         except ValidationError as error:
-            raise ChildDiedError("answer that is none") from error
+            raise ChildDiedError("sent an invalid reply") from error
 
     def _write(self, line: bytes, deadline: float) -> None:
-        left = memoryview(line)
-        while left:
-            _wait(self._to.fileno(), select.POLLOUT, deadline)
+        remaining = memoryview(line)
+        while remaining:
+            _wait(self._requests.fileno(), select.POLLOUT, deadline)
             try:
-                left = left[os.write(self._to.fileno(), left) :]
+                remaining = remaining[os.write(self._requests.fileno(), remaining) :]
             except BrokenPipeError as error:
-                raise self._ended() from error
+                raise self._exit_error() from error
 
     def _read_line(self, deadline: float) -> bytes:
         received = bytearray()
         while not received.endswith(b"\n"):
-            _wait(self._from.fileno(), select.POLLIN, deadline)
-            chunk = os.read(self._from.fileno(), _READ_BYTES)
+            _wait(self._replies.fileno(), select.POLLIN, deadline)
+            chunk = os.read(self._replies.fileno(), _READ_BYTES)
             received += chunk
             if not chunk or len(received) > MAX_REPLY_BYTES:
-                raise self._ended()
+                raise self._exit_error()
         return bytes(received[:-1])
 
     def kill(self) -> None:
-        """End it now. Safe from any thread, at any time."""
+        """Kill the child. Thread-safe; may be called at any time, repeatedly."""
         self._killed = True
         self._process.kill()
 
     def close(self) -> None:
-        """End it and let go of what it held."""
+        """Kill the child, wait for it, close its pipes and remove its folder."""
         self.kill()
         self._process.wait()
-        for pipe in (self._to, self._from, self._errors):
-            with suppress(BrokenPipeError):  # what a dead child did not read
+        for pipe in (self._requests, self._replies, self._stderr):
+            with suppress(BrokenPipeError):  # data that the child did not read
                 pipe.close()
-        self.handover.close()
+        self.exchange.close()
 
-    def _ended(self) -> ChildDiedError | ChildTimedOutError:
+    def _exit_error(self) -> ChildDiedError | ChildTimedOutError:
         try:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
-            return ChildDiedError("closed its pipe or said too much")
+            return ChildDiedError("closed its pipe or sent too much data")
         if code == -signal.SIGXCPU:
-            return ChildTimedOutError("used up its processor time")
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return ChildDiedError(f"{how}: {self._last_words()}")
+            return ChildTimedOutError("used up its CPU time")
+        reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return ChildDiedError(f"{reason}: {self._stderr_tail()}")
 
-    def _last_words(self) -> str:
-        """For the log: never for a client."""
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - _LAST_WORDS_BYTES))
-        return self._errors.read(_LAST_WORDS_BYTES).decode(errors="replace").strip()
+    def _stderr_tail(self) -> str:
+        """Return the end of the child's stderr, for logs only: it must never reach a client."""
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _STDERR_TAIL_BYTES))
+        return self._stderr.read(_STDERR_TAIL_BYTES).decode(errors="replace").strip()
 
 
 def _wait(descriptor: int, event: int, deadline: float) -> None:
     poll = select.poll()
     poll.register(descriptor, event)
     if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        raise ChildTimedOutError("too slow")
+        raise ChildTimedOutError("deadline passed")
 
 
 def _command(limits: ChildLimits, folder: Path, program: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
-"""The leases of a worker: renewed together, in one statement, by one thread; another minds those that run out.
+"""A worker's leases: one thread renews all of them in one statement, another detects those that expired.
 
-A lease is lost when its job was canceled or given to another worker, or when it could not be renewed in time. Whoever
-works under it is told at once; what it would still write is refused by the lease token anyway.
+A lease is lost when its job is canceled or claimed by another worker, or when it is not renewed in time. The attempt
+under a lost lease is interrupted at once; the lease token fences off anything it would still write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.store import Lease
 
 MAX_INTERVAL_SECONDS = 1.0
-"""Between renewals, at most: a canceled job is noticed within it."""
+"""Longest interval between renewals, and so until a cancellation is noticed."""
 
 _CLOSE_SECONDS = 2.0
 
@@ -28,72 +28,75 @@ _log = structlog.get_logger(__name__)
 
 
 class LeaseLostError(Exception):
-    """The job is no longer this worker's."""
+    """The worker no longer has the lease of the job."""
 
 
 class ShutdownRequestedError(Exception):
-    """The worker is leaving; the job goes back to the queue."""
+    """The worker is stopping and must release the job."""
 
 
 class ActiveLease:
-    """A lease that is being renewed, as the thread that works under it sees it."""
+    """A lease that is renewed while a thread works under it."""
 
     def __init__(self, lease: Lease, *, until: float) -> None:
         self.lease = lease
         self.until = until
-        """When it runs out unless renewed, on the monotonic clock."""
+        """When the lease expires unless renewed, on the monotonic clock."""
         self._lock = threading.Lock()
         self._reason: Exception | None = None
         self._interrupted = threading.Event()
-        self._kill: Callable[[], None] | None = None
-        # What the working thread's lines say of the job; the keeper's own threads know nothing of it.
+        self._cancel_hook: Callable[[], None] | None = None
+        # The keeper's threads log with the context of the working thread.
         self.log = _log.bind(
             **{**structlog.contextvars.get_contextvars(), "job_id": str(lease.job_id), "attempt": lease.token}
         )
 
     def interrupt(self, reason: Exception) -> None:
-        """Stop the work: kill the child that is at it, raise ``reason`` at the next ``check``. The first stays."""
+        """Stop the work: call the cancel hook and raise ``reason`` at the next ``check``. Later reasons are ignored."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason
             self._interrupted.set()
-            if self._kill is not None:
-                self._kill()
+            if self._cancel_hook is not None:
+                self._cancel_hook()
 
-    def on_child(self, kill: Callable[[], None] | None) -> None:
-        """Say how to kill the child that works for this job; ``None``: there is none."""
+    def set_cancel_hook(self, hook: Callable[[], None] | None) -> None:
+        """Set the function that cancels the running transform, or ``None`` when none runs.
+
+        Calls the hook at once if the lease has been interrupted.
+        """
         with self._lock:
-            self._kill = kill
-            if kill is not None and self._reason is not None:
-                kill()
+            self._cancel_hook = hook
+            if hook is not None and self._reason is not None:
+                hook()
 
     def check(self) -> None:
-        """Raise the reason to stop, if there is one.
+        """Raise the reason of the interruption, if the lease was interrupted.
 
         Raises:
-            LeaseLostError, GoodbyeError: as given to ``interrupt``.
+            LeaseLostError, ShutdownRequestedError: as given to ``interrupt``.
         """
         if self._reason is not None:
             raise self._reason
 
-    def pause(self, seconds: float) -> None:
-        """Wait, but not longer than there is a reason to go on.
+    def wait(self, seconds: float) -> None:
+        """Wait until ``seconds`` have passed or the lease is interrupted.
 
         Raises:
-            LeaseLostError, GoodbyeError: as given to ``interrupt``.
+            LeaseLostError, ShutdownRequestedError: as given to ``interrupt``.
         """
         self._interrupted.wait(seconds)
         self.check()
 
 
 class LeaseKeeper:
-    """Holds a worker's leases."""
+    """Renews a worker's leases in the background."""
 
     def __init__(self, database: Database, *, lease: timedelta, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._duration = lease
         self._clock = clock
-        self._held: set[ActiveLease] = set()
+        self._active: set[ActiveLease] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._interval = min(MAX_INTERVAL_SECONDS, lease.total_seconds() / 3)
@@ -103,69 +106,69 @@ class LeaseKeeper:
         ]
 
     def start(self) -> None:
-        """Begin to renew."""
+        """Start the threads that renew and expire leases."""
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Stop renewing; a renewal that hangs is not waited for."""
+        """Stop the threads, without waiting for a renewal that hangs."""
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=_CLOSE_SECONDS)
 
     @contextmanager
-    def hold(self, lease: Lease) -> Iterator[ActiveLease]:
-        """Renew ``lease`` for as long as the context lasts."""
-        held = ActiveLease(lease, until=self._clock() + self._duration.total_seconds())
+    def track(self, lease: Lease) -> Iterator[ActiveLease]:
+        """Renew ``lease`` until the context exits."""
+        active = ActiveLease(lease, until=self._clock() + self._duration.total_seconds())
         with self._lock:
-            self._held.add(held)
+            self._active.add(active)
         try:
-            yield held
+            yield active
         finally:
             with self._lock:
-                self._held.discard(held)
+                self._active.discard(active)
 
     def interrupt_all(self, reason: Exception) -> None:
-        """Stop all work."""
-        for held in self._snapshot():
-            held.interrupt(reason)
+        """Interrupt every tracked lease."""
+        for active in self._snapshot():
+            active.interrupt(reason)
 
     def _snapshot(self) -> list[ActiveLease]:
         with self._lock:
-            return list(self._held)
+            return list(self._active)
 
     def _repeat(self, work: Callable[[], None]) -> None:
         while not self._stop.wait(self._interval):
             try:
                 work()
-            except Exception:  # noqa: BLE001  # the thread must outlive a bug: without it every lease of the worker runs out
-                _log.exception("leases could not be kept")
+            except Exception:  # noqa: BLE001  # a bug must not end the thread: all leases of the worker would expire
+                _log.exception("lease renewal failed")
 
     def run_once(self) -> None:
-        """Renew all; interrupt what is no longer this worker's."""
-        held = self._snapshot()
-        if not held:
+        """Renew all tracked leases; interrupt those that were lost."""
+        leases = self._snapshot()
+        if not leases:
             return
-        asked_at = self._clock()
+        sent_at = self._clock()
         try:
             with self._database.connection() as connection:
-                kept = store.renew(connection, [each.lease for each in held], lease=self._duration)
+                renewed = store.renew(connection, [active.lease for active in leases], lease=self._duration)
         except StoreUnavailableError:
-            _log.warning("leases not renewed: the database is not available", leases=len(held))
+            _log.warning("leases not renewed: database unavailable", leases=len(leases))
             return
-        for each in held:
-            if each.lease in kept:
-                each.until = asked_at + self._duration.total_seconds()
+        for active in leases:
+            if active.lease in renewed:
+                active.until = sent_at + self._duration.total_seconds()
             else:
-                _lose(each)
+                _interrupt_lost(active)
 
     def expire_once(self) -> None:
-        """Interrupt what could not be renewed in time; asks nobody, since whoever would answer may hang."""
-        for each in self._snapshot():
-            if each.until <= self._clock():
-                _lose(each)
+        """Interrupt leases that were not renewed in time. Does not query the database, which may hang."""
+        for active in self._snapshot():
+            if active.until <= self._clock():
+                _interrupt_lost(active)
 
 
-def _lose(held: ActiveLease) -> None:
-    held.log.warning("lease lost")
-    held.interrupt(LeaseLostError())
+def _interrupt_lost(active: ActiveLease) -> None:
+    active.log.warning("lease lost")
+    active.interrupt(LeaseLostError())

@@ -1,4 +1,4 @@
-"""What a worker tells of its attempts. What it counts, it counts after the database has taken it."""
+"""Prometheus metrics of a worker. Outcomes and usage are counted after the database has recorded them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pixelflow.contracts.errors import (
 from pixelflow.contracts.jobs import SourceType
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300)
-"""From 5 ms: a stage of a small picture, and about what a job may cost beside its pixels. To 300 s: beyond the 180 s
-that a transform may take. Steps of three at most, so that a quantile read from them is of the right size."""
+"""Histogram buckets. From 5 ms, the length of a stage of a small image and about the overhead of a job, to 300 s,
+beyond the 180 s limit of a transform. Ratios are at most three, so that quantiles have the right magnitude."""
 QUEUE_STAGE = "queue"
 STAGES = (QUEUE_STAGE, "fetch", "wait", "transform", "store", "finish")
-ALARMING = tuple(
+SERVICE_ERROR_CODES = tuple(
     error.code
     for error in (
         AttemptsExhaustedError,
@@ -32,60 +32,61 @@ ALARMING = tuple(
         TransformTimeoutError,
     )
 )
-"""Codes of which few are worth a look. They are told from the start: what begins at 1 has not grown by 1."""
+"""Codes of errors that indicate a problem of the service even in small numbers. Exported as 0 from the start, because
+``increase()`` misses the first count of a counter that first appears as 1."""
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended."""
+    """Outcome of an attempt."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """And the job with it."""
+    """The attempt and its job failed."""
     RETRIED = "retried"
-    """It failed, and another one follows."""
+    """The attempt failed, and another follows."""
     LOST = "lost"
-    """The job was no longer this worker's, or the outcome could not be written."""
-    HANDED_BACK = "handed_back"
-    """The worker said goodbye; the attempt does not count."""
+    """The lease was lost, or the outcome could not be recorded."""
+    RELEASED = "handed_back"
+    """The worker was stopping and released the job; the attempt does not count."""
 
 
 class WorkerMetrics:
-    """The counters of one worker process; safe in all its threads."""
+    """Metrics of one worker process. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.process = ProcessMetrics(registry, role="worker")
-        self._attempts(registry)
-        self._usage(registry)
-        self._room(registry)
+        self._register_attempts(registry)
+        self._register_usage(registry)
+        self._register_capacity(registry)
         self._rejected = Counter(
             "pixelflow_queue_messages_rejected_total",
-            "Messages on the queue that were none of ours; they are set aside in Redis.",
+            "Invalid messages taken from the queue and set aside in Redis.",
             registry=registry,
         )
 
-    def _attempts(self, registry: CollectorRegistry) -> None:
+    def _register_attempts(self, registry: CollectorRegistry) -> None:
         self._jobs = Counter(
             "pixelflow_worker_jobs_total",
-            "Attempts at jobs by how they ended: succeeded, failed (and the job with it), retried (failed, another one "
-            "follows), lost (the job was taken away or canceled, or the outcome could not be written), handed_back "
-            "(the worker was told to stop).",
+            "Attempts at jobs by outcome: succeeded, failed (with the job), retried (failed, another attempt follows), "
+            "lost (the job was canceled or claimed by another worker, or the outcome could not be recorded), "
+            "handed_back (released because the worker was stopping).",
             ["source_type", "status"],
             registry=registry,
         )
         for source_type in SourceType:
-            for end in AttemptOutcome:
-                self._jobs.labels(source_type, end)
+            for outcome in AttemptOutcome:
+                self._jobs.labels(source_type, outcome)
         self._job_seconds = Histogram(
             "pixelflow_worker_job_duration_seconds",
-            "Seconds from a job's claim to the end of the attempt, however it ended.",
+            "Duration of attempts in seconds, from claim to outcome.",
             ["source_type"],
             buckets=SECONDS,
             registry=registry,
         )
         self._stages = Histogram(
             "pixelflow_worker_stage_duration_seconds",
-            "Seconds of each stage of an attempt, to the millisecond: queue (due until claimed), fetch (the source), "
-            "wait (for a slot), transform, store (the outputs), finish (writing the end).",
+            "Duration of each stage of an attempt in seconds, to the millisecond: queue (from due to claimed), fetch "
+            "(the source), wait (for a slot), transform, store (the outputs), finish (recording the outcome).",
             ["stage"],
             buckets=SECONDS,
             registry=registry,
@@ -94,92 +95,99 @@ class WorkerMetrics:
             self._stages.labels(stage)
         self._failures = Counter(
             "pixelflow_worker_failures_total",
-            "Attempts that failed, by the code of the error that was written; the last attempt of a job that was to be "
-            "tried again counts as attempts_exhausted.",
+            "Failed attempts by error code; the last attempt of a job that has used up its retries counts as "
+            "attempts_exhausted.",
             ["code"],
             registry=registry,
         )
-        for code in ALARMING:
+        for code in SERVICE_ERROR_CODES:
             self._failures.labels(code)
 
-    def _usage(self, registry: CollectorRegistry) -> None:
+    def _register_usage(self, registry: CollectorRegistry) -> None:
         self._outputs = Counter(
             "pixelflow_worker_pipeline_outputs_total",
-            "Outputs of succeeded jobs, by format.",
+            "Outputs of succeeded jobs by format.",
             ["format"],
             registry=registry,
         )
         self._pixels = Counter(
             "pixelflow_usage_pixels_processed_total",
-            "Pixels of the outputs of succeeded jobs: the sum of pixels_processed in usage_logs.",
+            "Pixels in the outputs of succeeded jobs: the sum of pixels_processed in usage_logs.",
             registry=registry,
         )
         self._saved = Counter(
             "pixelflow_usage_bytes_saved_total",
-            "Bytes by which outputs of succeeded jobs were smaller than their sources: the sum of bytes_saved in "
+            "Bytes by which the outputs of succeeded jobs are smaller than their sources: the sum of bytes_saved in "
             "usage_logs.",
             registry=registry,
         )
         self._compute = Counter(
             "pixelflow_usage_compute_time_ms_total",
-            "Milliseconds of processor time that transforms of succeeded jobs took: the sum of compute_time_ms in "
-            "usage_logs.",
+            "CPU time of the transforms of succeeded jobs in milliseconds: the sum of compute_time_ms in usage_logs.",
             registry=registry,
         )
 
-    def _room(self, registry: CollectorRegistry) -> None:
+    def _register_capacity(self, registry: CollectorRegistry) -> None:
         self._active = Gauge(
-            "pixelflow_worker_active_jobs", "Transforms that are under way in this worker.", registry=registry
+            "pixelflow_worker_active_jobs", "Transforms in progress in this worker.", registry=registry
         )
         self._slots = Gauge(
             "pixelflow_worker_slots",
-            "Transforms that this worker may have under way: PIXELFLOW_WORKER_MAX_ACTIVE_JOBS.",
+            "Maximum number of concurrent transforms in this worker: PIXELFLOW_WORKER_MAX_ACTIVE_JOBS.",
             registry=registry,
         )
         self._children = Counter(
             "pixelflow_worker_children_started_total",
-            "Transform children started: the first ones, and one for each that ended, was killed or did its thousand "
-            "transforms.",
+            "Transform children started, including replacements for children that exited, were killed or reached their "
+            "limit of 1000 transforms.",
             registry=registry,
         )
 
-    def has_slots(self, slots: int, active: Callable[[], int]) -> None:
-        """So many transforms may be under way; ``active`` says how many are, and is asked at each scrape."""
+    def observe_slots(self, slots: int, active: Callable[[], int]) -> None:
+        """Export the number of slots, and ``active()`` at each scrape as the number of transforms in progress."""
         self._slots.set(slots)
         self._active.set_function(active)
 
-    def child_started(self) -> None:
-        """A transform child was started."""
+    def count_child_start(self) -> None:
+        """Count a started transform child."""
         self._children.inc()
 
-    def message_rejected(self) -> None:
-        """A message on the queue was none of ours."""
+    def count_rejected_message(self) -> None:
+        """Count an invalid queue message."""
         self._rejected.inc()
 
-    def attempt_ended(
-        self, source_type: str, end: AttemptOutcome, *, seconds: float, queued_seconds: float, stages: Mapping[str, int]
+    def record_attempt(
+        self,
+        source_type: str,
+        outcome: AttemptOutcome,
+        *,
+        seconds: float,
+        queued_seconds: float,
+        stages: Mapping[str, int],
     ) -> None:
-        """An attempt is over, and what there was to write is written.
+        """Record a finished attempt.
 
         Args:
             source_type: of the job.
-            end: how it ended.
+            outcome: of the attempt.
             seconds: since the claim.
-            queued_seconds: before the claim, since the job was due.
-            stages: milliseconds of each stage that it came to.
+            queued_seconds: from when the job was due to the claim.
+            stages: milliseconds of each stage that the attempt reached.
         """
-        self._jobs.labels(source_type, end).inc()
+        self._jobs.labels(source_type, outcome).inc()
         self._job_seconds.labels(source_type).observe(seconds)
         self._stages.labels(QUEUE_STAGE).observe(queued_seconds)
         for stage, milliseconds in stages.items():
             self._stages.labels(stage).observe(milliseconds / 1000)
 
-    def attempt_failed(self, code: str) -> None:
-        """An attempt's failure was written."""
+    def record_failure(self, code: str) -> None:
+        """Count a failed attempt by its error code."""
         self._failures.labels(code).inc()
 
-    def billed(self, *, pixels_processed: int, bytes_saved: int, compute_time_ms: int, formats: Iterable[str]) -> None:
-        """A job's success was written, with what it is billed by and the formats of its outputs."""
+    def record_usage(
+        self, *, pixels_processed: int, bytes_saved: int, compute_time_ms: int, formats: Iterable[str]
+    ) -> None:
+        """Add the usage of a succeeded job and count its outputs by format."""
         self._pixels.inc(pixels_processed)
         self._saved.inc(bytes_saved)
         self._compute.inc(compute_time_ms)

@@ -1,4 +1,4 @@
-"""When a job is tried again after a failed attempt. Pure: chance comes in as a number."""
+"""Retry delay of a failed attempt: exponential backoff with jitter. Pure functions; callers pass randomness in."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ MAX_RETRY_SECONDS = 300.0
 
 
 def retry_seconds(attempts_made: int, jitter: float) -> float:
-    """How long to wait after so many attempts: 1, 4, 16 … s, at most five minutes, the later half of it at random.
+    """Return the delay before the next attempt, in seconds: 1, 4, 16 … up to ``MAX_RETRY_SECONDS``, half of it random.
 
-    The five attempts that a job has by default outlast an outage of 40 s: a restart of what we stand on fails no job.
-    «Equal jitter»: spreads what failed together, and still waits at least half (M. Brooker, Exponential Backoff and
-    Jitter, 2015).
+    With the default of five attempts a job survives an outage of at least 40 s, such as a restart of a dependency.
+    "Equal jitter" spreads out jobs that failed together and still waits at least half of the full delay (M. Brooker,
+    Exponential Backoff and Jitter, 2015).
 
     Args:
-        attempts_made: at least 1.
-        jitter: from 0 to 1.
+        attempts_made: number of attempts made so far, at least 1.
+        jitter: a random number from 0 to 1.
     """
-    full = min(MAX_RETRY_SECONDS, 4.0 ** (attempts_made - 1))
-    return full / 2 + jitter * full / 2
+    full_delay = min(MAX_RETRY_SECONDS, 4.0 ** (attempts_made - 1))
+    return full_delay / 2 + jitter * full_delay / 2

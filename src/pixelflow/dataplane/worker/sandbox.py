@@ -1,6 +1,6 @@
-"""The transform children of a worker: a fixed number, one transform each at a time, replaced when they die.
+"""A worker's pool of transform children, and the slots that limit concurrent transforms.
 
-This is where «at most so many pictures at the same time» is kept: whoever wants to transform waits for a slot.
+Each child runs one transform at a time and is replaced when it dies. A caller waits for a slot before it transforms.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pixelflow.dataplane.worker.child_process import (
     ChildProcess,
     ChildTimedOutError,
 )
-from pixelflow.dataplane.worker.exchange import CollectedOutput
+from pixelflow.dataplane.worker.exchange import CopiedOutput
 
 MAX_TRANSFORMS = 1000
-"""A child is replaced after so many: what a library leaks does not add up."""
-_REFUSALS: dict[str, type[errors.JobError]] = {
+"""Transforms after which a child is replaced, so that memory leaks of libraries do not accumulate."""
+_CHILD_ERRORS: dict[str, type[errors.JobError]] = {
     cls.code: cls
     for cls in (
         errors.UnsupportedFormatError,
@@ -46,38 +46,40 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TransformJob:
-    """What is to be transformed, and where to."""
+    """A source and the steps to apply to it."""
 
     source: Path
-    """Handed to the child, and gone from here."""
+    """Moved into the child's folder by the transform."""
     steps: Sequence[Step]
     limits: TransformLimits
 
 
 @dataclass(frozen=True)
 class Transformed:
-    """What came of it."""
+    """The result of a transform."""
 
     source: RenderedSource
-    outputs: list[CollectedOutput]
-    """In the pipeline's order."""
+    outputs: list[CopiedOutput]
+    """In pipeline order."""
     times: list[StepTime]
-    """What the child says of its steps; it may say anything."""
+    """Step times as reported by the child; not trustworthy."""
     compute_time_ms: int
-    """Processor time of the child for this transform, as the kernel counts it; at least 1."""
+    """CPU time of the child for this transform, as accounted by the kernel; at least 1."""
 
     def close(self) -> None:
-        """Let go of the outputs' content."""
+        """Close the contents of all outputs."""
         for output in self.outputs:
             output.content.close()
 
 
-OnChild = Callable[[Callable[[], None] | None], None]
-"""Is told how to kill the child that is at work, and ``None`` when there is none any more."""
+CancelHook = Callable[[], None]
+"""Cancels a running transform by killing its child."""
+SetCancelHook = Callable[[CancelHook | None], None]
+"""Receives the hook when a transform starts, and ``None`` when it ends."""
 
 
 class Sandbox:
-    """The children, and the semaphore around them."""
+    """The pool of children and the semaphore that limits them."""
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class Sandbox:
         program: Sequence[str] = PROGRAM,
         child_started: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start nothing yet; ``child_started`` is told of each child that is started."""
+        """Start no child yet; ``child_started`` is called for each child that starts."""
         self._child_started = child_started
         self._limits = limits
         self._scratch = scratch
@@ -97,19 +99,19 @@ class Sandbox:
         self._active = 0
         self._idle: list[ChildProcess] = []
         self._lock = threading.Lock()
-        # The kernel kills a child when the thread that started it ends; this one lives as long as the worker.
+        # The kernel kills a child when the thread that started it ends; this thread lives as long as the worker.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
 
     def start(self) -> None:
-        """Start one child, so that a worker whose children can't start says so at once.
+        """Start one child, so that a worker whose children can't start fails at once.
 
         Raises:
-            ChildDiedError, ChildTimedOutError: it can't.
+            ChildDiedError, ChildTimedOutError: the child did not start.
         """
         self._idle.append(self._new_child())
 
     def close(self) -> None:
-        """End the idle children, and with the thread that started them all others."""
+        """Close idle children; all others are killed when the thread that started them ends."""
         with self._lock:
             children, self._idle = self._idle, []
         for child in children:
@@ -117,8 +119,8 @@ class Sandbox:
         self._starter.shutdown()
 
     @contextmanager
-    def slot(self) -> Iterator[Callable[[TransformJob, OnChild], Transformed]]:
-        """Wait for a slot; gives the function that transforms in it, which raises a ``JobError`` if it can't."""
+    def slot(self) -> Iterator[Callable[[TransformJob, SetCancelHook], Transformed]]:
+        """Wait for a slot and yield the function that transforms in it, which raises a ``JobError`` on failure."""
         with self._slots:
             self._count_active(1)
             try:
@@ -128,57 +130,61 @@ class Sandbox:
 
     @property
     def active(self) -> int:
-        """How many slots are taken."""
+        """Number of slots in use."""
         return self._active
 
     def _count_active(self, change: int) -> None:
         with self._lock:
             self._active += change
 
-    def _transform(self, assignment: TransformJob, on_child: OnChild) -> Transformed:
-        child = self._take()
+    def _transform(self, job: TransformJob, set_cancel_hook: SetCancelHook) -> Transformed:
+        child = self._acquire_child()
         try:
-            result = self._asked(child, assignment, on_child)
+            result = self._transform_in(child, job, set_cancel_hook)
         except BaseException:
             child.close()
             raise
-        self._give_back(child)
+        self._release_child(child)
         if isinstance(result, Refused):
-            raise _refusal(result)
+            raise _to_job_error(result)
         return result
 
-    def _asked(self, child: ChildProcess, assignment: TransformJob, on_child: OnChild) -> Transformed | Refused:
-        handover = child.handover
-        handover.give(assignment.source)
+    def _transform_in(
+        self, child: ChildProcess, job: TransformJob, set_cancel_hook: SetCancelHook
+    ) -> Transformed | Refused:
+        exchange = child.exchange
+        exchange.put_source(job.source)
         request = TransformRequest(
-            source=handover.source,
-            directory=handover.outputs,
-            pipeline=list(assignment.steps),
-            limits=assignment.limits,
+            source=exchange.source,
+            directory=exchange.outputs,
+            pipeline=list(job.steps),
+            limits=job.limits,
         )
         try:
-            with self._deaths_told(child), _killable(child, on_child):
+            with self._map_child_errors(child), _cancel_hook(child, set_cancel_hook):
                 before = child.cpu_seconds()
-                reply = child.ask(request)
-                spent = child.cpu_seconds() - before
+                reply = child.transform(request)
+                cpu_seconds = child.cpu_seconds() - before
             if isinstance(reply, Refused):
                 return reply
-            outputs = handover.collect(reply, assignment.steps, assignment.limits, self._scratch)
-            return Transformed(reply.source, outputs, reply.times, compute_time_ms=max(1, round(spent * 1000)))
+            outputs = exchange.read_outputs(reply, job.steps, job.limits, self._scratch)
+            return Transformed(reply.source, outputs, reply.times, compute_time_ms=max(1, round(cpu_seconds * 1000)))
         finally:
-            handover.clear()
+            exchange.reset()
 
     @contextmanager
-    def _deaths_told(self, child: ChildProcess) -> Iterator[None]:
+    def _map_child_errors(self, child: ChildProcess) -> Iterator[None]:
         try:
             yield
         except ChildTimedOutError as error:
-            raise errors.TransformTimeoutError(f"The transform took more than {self._limits.seconds:g} s") from error
+            raise errors.TransformTimeoutError(
+                f"The transform exceeded the time limit of {self._limits.seconds:g} s"
+            ) from error
         except ChildDiedError as error:
             _log.warning("transform child died", pid=child.pid, reason=str(error))
-            raise errors.TransformCrashedError("The process that transformed the picture died") from error
+            raise errors.TransformCrashedError("The transform process died") from error
 
-    def _take(self) -> ChildProcess:
+    def _acquire_child(self) -> ChildProcess:
         while (idle := self._pop_idle()) is not None:
             if idle.usable:
                 return idle
@@ -186,8 +192,8 @@ class Sandbox:
         try:
             return self._new_child()
         except (ChildDiedError, ChildTimedOutError) as error:
-            _log.warning("transform child did not start", reason=str(error))
-            raise errors.TransformCrashedError("The process that transforms pictures could not start") from error
+            _log.warning("transform child failed to start", reason=str(error))
+            raise errors.TransformCrashedError("The transform process could not be started") from error
 
     def _pop_idle(self) -> ChildProcess | None:
         with self._lock:
@@ -203,7 +209,7 @@ class Sandbox:
             raise
         return child
 
-    def _give_back(self, child: ChildProcess) -> None:
+    def _release_child(self, child: ChildProcess) -> None:
         if child.transforms >= MAX_TRANSFORMS or not child.usable:
             child.close()
             return
@@ -212,16 +218,16 @@ class Sandbox:
 
 
 @contextmanager
-def _killable(child: ChildProcess, on_child: OnChild) -> Iterator[None]:
-    on_child(child.kill)
+def _cancel_hook(child: ChildProcess, set_cancel_hook: SetCancelHook) -> Iterator[None]:
+    set_cancel_hook(child.kill)
     try:
         yield
     finally:
-        on_child(None)
+        set_cancel_hook(None)
 
 
-def _refusal(reply: Refused) -> errors.JobError:
-    known = _REFUSALS.get(reply.code)
-    if known is None:
-        return errors.TransformCrashedError("The process that transformed the picture gave no usable answer")
-    return known(reply.detail, step_id=reply.step_id)
+def _to_job_error(reply: Refused) -> errors.JobError:
+    error_class = _CHILD_ERRORS.get(reply.code)
+    if error_class is None:
+        return errors.TransformCrashedError("The transform process sent an invalid reply")
+    return error_class(reply.detail, step_id=reply.step_id)

@@ -1,4 +1,4 @@
-"""Where sources and outputs lie while they are worked on: one folder per worker; what dead workers left is removed."""
+"""Scratch folders for sources and outputs in progress: one per worker; those of dead workers are removed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ _LOCK = ".lock"
 
 @contextmanager
 def scratch_folder(parent: Path | None) -> Iterator[Path]:
-    """A private folder below ``parent`` (default: the system's), gone at the end.
+    """Create a private folder below ``parent`` (default: the system's temporary folder) and remove it at the end.
 
-    A killed worker can't clean up; but its lock is gone with it, and the next worker on the machine sees that.
+    A killed worker can't remove its folder, but the kernel releases its lock; the next worker on the machine detects
+    this and removes the folder.
     """
     home = parent or Path(tempfile.gettempdir())
-    _sweep(home)
+    _remove_abandoned(home)
     new = Path(tempfile.mkdtemp(prefix="pixelflow-new-", dir=home))
     lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    folder = new.rename(home / new.name.replace("pixelflow-new-", _PREFIX))  # seen by others only once it is locked
+    folder = new.rename(
+        home / new.name.replace("pixelflow-new-", _PREFIX)
+    )  # other workers look for this name, so it must be locked first
     try:
         yield folder
     finally:
@@ -33,16 +36,16 @@ def scratch_folder(parent: Path | None) -> Iterator[Path]:
         os.close(lock)
 
 
-def _sweep(home: Path) -> None:
+def _remove_abandoned(home: Path) -> None:
     for folder in home.glob(f"{_PREFIX}*"):
         try:
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # just being made, or not ours
+        except OSError:  # being created, or not a worker's folder
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:  # its worker lives
+        except BlockingIOError:  # its worker is alive
             continue
         finally:
             os.close(lock)

@@ -1,6 +1,6 @@
-"""The stages of an attempt: how long each takes, and the spans that show it.
+"""Stage timings of an attempt and the spans that show them.
 
-It must never be what an attempt depends on: nothing is decided by what is measured here.
+No decision of an attempt may depend on what is measured here.
 """
 
 from __future__ import annotations
@@ -11,62 +11,63 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
+from opentelemetry.trace import Span, SpanKind, Tracer
 
-from pixelflow.adapters.telemetry.tracing import Attributes, Kind, Span, Tracer, log_keys
+from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, record_span, start_span
 from pixelflow.contracts.pipeline import SOURCE, Step
-from pixelflow.dataplane.worker.exchange import CollectedOutput
+from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob
 
 
 @dataclass
 class Stages:
-    """How long each stage of an attempt took."""
+    """The stages of one attempt, with their durations."""
 
-    tracing: Tracer
+    tracer: Tracer
     milliseconds: dict[str, int] = field(default_factory=dict)
     error_code: str | None = None
-    """Of what ended the attempt, if it ended badly."""
+    """Code of the error that ended the attempt, if it failed."""
 
     @property
     def latest(self) -> str | None:
-        """The stage that ended last: of an attempt that failed, where it did."""
+        """The stage that ended last; in a failed attempt, the stage that failed."""
         return next(reversed(self.milliseconds), None)
 
     @contextmanager
     def measured(self, name: str) -> Iterator[Span]:
-        """Time one stage, also when it fails."""
+        """Measure one stage, even if it fails, and show it as a span."""
         started = time.monotonic()
         try:
-            with self.tracing.span(name) as span:
+            with start_span(self.tracer, name) as span:
                 yield span
         finally:
             self.milliseconds[name] = round((time.monotonic() - started) * 1000)
 
-    def tell_steps(self, steps: Sequence[Step], transformed: Transformed, *, begun_ns: int) -> None:
-        """Show what a child says of its steps, below the span that we are in and within its time.
+    def record_step_spans(self, steps: Sequence[Step], transformed: Transformed, *, start_ns: int) -> None:
+        """Record a span for each step that the child reported, below the current span and clamped to its time.
 
         Args:
-            steps: of the pipeline; what is said of others is not shown.
-            transformed: what came of them, and the times, which may say anything.
-            begun_ns: when the transform began, since the epoch.
+            steps: the pipeline's steps; times of other steps are ignored.
+            transformed: the result, with step times from the child, which may be arbitrary.
+            start_ns: when the transform started, in nanoseconds since the epoch.
         """
         names = {SOURCE: "decode", **{step.id: step.action for step in steps}}
-        made, now = {output.step_id: output for output in transformed.outputs}, time.time_ns()
+        outputs, now = {output.step_id: output for output in transformed.outputs}, time.time_ns()
         for each in transformed.times:
             if each.step_id not in names:
                 continue
-            ended_ns = min(now, begun_ns + each.ended_us * 1000)
-            self.tracing.past(
+            end_ns = min(now, start_ns + each.end_us * 1000)
+            record_span(
+                self.tracer,
                 names[each.step_id],
-                begun_ns=min(ended_ns, begun_ns + each.begun_us * 1000),
-                ended_ns=ended_ns,
-                attributes={"pixelflow.step_id": each.step_id, **_about(made.get(each.step_id))},
+                start_ns=min(end_ns, start_ns + each.start_us * 1000),
+                end_ns=end_ns,
+                attributes={"pixelflow.step_id": each.step_id, **_output_attributes(outputs.get(each.step_id))},
             )
 
 
-def _about(output: CollectedOutput | None) -> Attributes:
-    """What a step wrote, if it did."""
+def _output_attributes(output: CopiedOutput | None) -> Attributes:
     if output is None:
         return {}
     return {
@@ -78,29 +79,29 @@ def _about(output: CollectedOutput | None) -> Attributes:
 
 
 @contextmanager
-def traced_attempt(tracing: Tracer, job: ClaimedJob, *, claim_begun_ns: int) -> Iterator[Span]:
-    """The span of an attempt, which began with its claim; before it one of the job's wait in the queue.
+def traced_attempt(tracer: Tracer, job: ClaimedJob, *, claim_start_ns: int) -> Iterator[Span]:
+    """Open the span of an attempt, which starts with its claim, and record the job's time in the queue before it.
 
-    What is logged within has the id of the trace.
+    Log lines within the context carry the trace id.
 
     Args:
-        tracing: makes spans.
-        job: just claimed.
-        claim_begun_ns: when the claim began, since the epoch.
+        tracer: creates the spans.
+        job: the job, just claimed.
+        claim_start_ns: when the claim started, in nanoseconds since the epoch.
     """
     claimed_ns = time.time_ns()
     waited_ns = max(0, round(job.queued_seconds * 1e9))
-    tracing.past("queue", begun_ns=claim_begun_ns - waited_ns, ended_ns=claim_begun_ns, parent=job.traceparent)
+    record_span(tracer, "queue", start_ns=claim_start_ns - waited_ns, end_ns=claim_start_ns, parent=job.traceparent)
     attributes: Attributes = {
         "pixelflow.job_id": str(job.job_id),
         "pixelflow.attempt": job.lease_token,
         "pixelflow.source_type": job.source_type,
     }
     with (
-        tracing.span(
-            "attempt", Kind.CONSUMER, parent=job.traceparent, begun_ns=claim_begun_ns, attributes=attributes
+        start_span(
+            tracer, "attempt", SpanKind.CONSUMER, parent=job.traceparent, start_ns=claim_start_ns, attributes=attributes
         ) as span,
         structlog.contextvars.bound_contextvars(**log_keys(span)),
     ):
-        tracing.past("claim", begun_ns=claim_begun_ns, ended_ns=claimed_ns)
+        record_span(tracer, "claim", start_ns=claim_start_ns, end_ns=claimed_ns)
         yield span

@@ -1,9 +1,9 @@
-"""What a worker writes. Synchronous, for its threads.
+"""SQL of the worker. Synchronous, because a worker uses threads.
 
-Every write after the claim is fenced: it carries the lease token that the claim gave out, and touches nothing when the
-row has moved on. It asks for a lease, which a row has as long as it is ``processing`` (a constraint says so), and not
-for the status: the planner would find its one row by the index of all leases, which may be many more than when it last
-counted.
+Every write after the claim is fenced: it carries the lease token that the claim issued and changes nothing if the row
+has moved on. Writes test ``lease_until IS NOT NULL``, which a constraint ties to the status ``processing``, and not the
+status itself: the planner would then use the index of all leases to find the row, and its statistics may be far behind
+their real number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pixelflow.adapters.postgres.database import Connection
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job, until it is given to somebody else."""
+    """The exclusive right to work on a job until it expires or is lost."""
 
     job_id: UUID
     token: int
@@ -29,7 +29,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """What a worker has to know of the job that it claimed."""
+    """A claimed job, with what the worker needs to process it."""
 
     job_id: UUID
     user_id: str
@@ -42,22 +42,22 @@ class ClaimedJob:
     traceparent: str | None
     due_at: datetime
     claimed_at: datetime
-    """Both by the database's clock."""
+    """As ``due_at``, by the database's clock."""
 
     @property
     def lease(self) -> Lease:
-        """What every later write has to carry."""
+        """The lease that every later write must carry."""
         return Lease(self.job_id, self.lease_token)
 
     @property
     def queued_seconds(self) -> float:
-        """How long it had been due."""
+        """Seconds between ``due_at`` and the claim."""
         return (self.claimed_at - self.due_at).total_seconds()
 
 
 def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timedelta) -> ClaimedJob | None:
-    """Take the job if it is queued and due, and open its attempt; ``None`` if somebody else has it or it is over."""
-    return _one(
+    """Claim the job and open an attempt. ``None``: the job is not queued, or not due yet."""
+    return _to_job(
         connection.execute(
             """
             WITH claimed AS (
@@ -76,27 +76,27 @@ def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timede
     )
 
 
-def _one(row: dict[str, Any] | None) -> ClaimedJob | None:
+def _to_job(row: dict[str, Any] | None) -> ClaimedJob | None:
     return ClaimedJob(**row) if row else None
 
 
 def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:
-    """Hold on to all of a worker's leases in one statement; what is not in the answer is no longer the worker's."""
+    """Renew a worker's leases in one statement and return the renewed ones; all others are lost."""
     rows = connection.execute(
         """
         UPDATE jobs SET lease_until = now() + %(lease)s
-        FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS held (job_id, token)
-        WHERE jobs.job_id = held.job_id AND jobs.lease_token = held.token AND lease_until IS NOT NULL
+        FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS leases (job_id, token)
+        WHERE jobs.job_id = leases.job_id AND jobs.lease_token = leases.token AND lease_until IS NOT NULL
         RETURNING jobs.job_id, jobs.lease_token
         """,
-        {"lease": lease, "job_ids": [held.job_id for held in leases], "tokens": [held.token for held in leases]},
+        {"lease": lease, "job_ids": [each.job_id for each in leases], "tokens": [each.token for each in leases]},
     ).fetchall()
     return {Lease(row["job_id"], row["lease_token"]) for row in rows}
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What was found in a source."""
+    """Properties of a source."""
 
     bytes: int
     sha256: str
@@ -122,7 +122,7 @@ class OutputRow:
 
 @dataclass(frozen=True)
 class UsageRow:
-    """What the job is billed by."""
+    """The figures that a job is billed by."""
 
     pixels_processed: int
     bytes_saved: int
@@ -138,7 +138,7 @@ def succeed(
     usage: UsageRow,
     stages: Mapping[str, int],
 ) -> bool:
-    """Finish the job: status, outputs, usage and attempt in one statement. False: the lease was lost."""
+    """Record success: status, outputs, usage and attempt in one statement. False: lease lost, nothing written."""
     row = connection.execute(
         """
         WITH done AS (
@@ -147,7 +147,7 @@ def succeed(
                             source_width = %(width)s, source_height = %(height)s
             WHERE job_id = %(job_id)s AND lease_token = %(token)s AND lease_until IS NOT NULL
             RETURNING job_id, user_id, lease_token
-        ), kept AS (
+        ), stored AS (
             INSERT INTO outputs (job_id, step_id, position, action, format, object_key, bytes, width, height, sha256)
             SELECT done.job_id, o.* FROM done, jsonb_to_recordset(%(outputs)s) AS o (
                 step_id text, position integer, action text, format text, object_key text,
@@ -174,7 +174,7 @@ def succeed(
 
 
 def fail(connection: Connection, lease: Lease, *, error: Mapping[str, Any], stages: Mapping[str, int]) -> bool:
-    """Finish the job as failed. False: the lease was lost, nothing is written."""
+    """Record failure of the job. False: lease lost, nothing written."""
     row = connection.execute(
         """
         WITH done AS (
@@ -192,7 +192,7 @@ def fail(connection: Connection, lease: Lease, *, error: Mapping[str, Any], stag
     return row is not None
 
 
-def hand_back(
+def release(
     connection: Connection,
     lease: Lease,
     *,
@@ -201,15 +201,15 @@ def hand_back(
     error: Mapping[str, Any] | None,
     stages: Mapping[str, int],
 ) -> bool:
-    """Give the job back to the queue, due after ``delay``. False: the lease was lost, nothing is written.
+    """Requeue the job, due after ``delay``. False: lease lost, nothing written.
 
     Args:
-        connection: where to.
-        lease: what the worker holds.
-        delay: until the next attempt.
-        counted: whether this attempt counts; that a worker says goodbye is not the job's fault.
-        error: why, kept in the job until it ends otherwise.
-        stages: milliseconds spent in each.
+        connection: to the database.
+        lease: the worker's lease.
+        delay: time until the next attempt.
+        counted: whether the attempt counts; it does not when a worker stops.
+        error: why the attempt failed; stays in the job's row until its next outcome.
+        stages: milliseconds spent in each stage.
     """
     row = connection.execute(
         """

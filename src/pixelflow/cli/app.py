@@ -1,0 +1,101 @@
+"""The root command: the list of commands, each imported only when it is used. Must not import any of them itself."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from pixelflow import __version__
+from pixelflow.cli import exit_codes
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+_PHOTOS, _WEBHOOKS, _SERVICE = "Photos", "Webhooks", "Service"
+
+
+class Entry(NamedTuple):
+    """A line of ``pixelflow --help`` and where its command is defined."""
+
+    target: str
+    """``module:attribute`` below ``pixelflow.cli.commands``: a function, or a Typer app with commands of its own."""
+    panel: str
+    summary: str
+    """The first line of the command's own help, repeated here so that listing commands imports none of them."""
+
+
+COMMANDS = {
+    "submit": Entry("submit:submit", _PHOTOS, "Create a job for each photo, upload the photo and start the job."),
+    "jobs": Entry("jobs:app", _PHOTOS, "List, show, cancel, retry and erase jobs."),
+    "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),
+    "deliveries": Entry("deliveries:app", _WEBHOOKS, "List and replay webhook deliveries."),
+    "webhook": Entry("webhook:app", _WEBHOOKS, "Receive webhooks locally and rotate the signing secret."),
+    "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C."),
+    "demo": Entry("demo:demo", _SERVICE, "Run one photo through a temporary service and save five outputs."),
+    "keys": Entry("keys:app", _SERVICE, "Create, list and revoke API keys."),
+    "api": Entry("service:api", _SERVICE, "Run the API."),
+    "worker": Entry("service:worker", _SERVICE, "Run a worker, which processes jobs."),
+    "controller": Entry("service:controller", _SERVICE, "Run the controller, which does the background work."),
+    "migrate": Entry("service:migrate", _SERVICE, "Migrate the database to the current schema."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Lists :data:`COMMANDS` by name and summary, and imports the one that is run, completed or asked for its help."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - passed on to Typer
+        super().__init__(**attributes)
+        for name, entry in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=entry.summary, rich_help_panel=entry.panel))
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else None, rest
+
+
+def load_command(name: str) -> Command:
+    """Import the command ``name`` of :data:`COMMANDS`."""
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    target = getattr(import_module(f"pixelflow.cli.commands.{module}"), attribute)
+    if not isinstance(target, typer.Typer):
+        function, target = target, typer.Typer(add_completion=False)
+        target.command(name, epilog=exit_codes.legend())(function)
+    return get_command(target)
+
+
+def build_app() -> typer.Typer:
+    """Return the root command."""
+    app = typer.Typer(
+        name="pixelflow",
+        cls=_LazyGroup,
+        epilog=exit_codes.legend(),
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    return app
+
+
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda requested: _print_version() if requested else None,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Self-hosted, asynchronous image processing."""
+
+
+def _print_version() -> None:
+    print(f"pixelflow {__version__}")
+    raise typer.Exit

@@ -1,0 +1,179 @@
+"""``pixelflow submit``: sends photos through a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pixelflow.cli.batch import BatchItem, BatchOptions, run_batch
+from pixelflow.cli.credentials import find_session
+from pixelflow.cli.errors import echo_client_error, error_json, exit_code_of, exit_on_error
+from pixelflow.cli.exit_codes import worst
+from pixelflow.cli.output import (
+    cell,
+    echo,
+    format_change,
+    format_size,
+    print_json,
+    print_table,
+    printable,
+    table,
+)
+from pixelflow.cli.pipelines import steps_from_file, steps_from_options
+from pixelflow.contracts.jobs import Output
+from pixelflow.contracts.pipeline import Format
+
+TIMEOUT_SECONDS = 600.0
+
+
+def submit(
+    *,
+    photos: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTO…", exists=True, dir_okay=False, readable=True, help="Photos to process."),
+    ],
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Width (640) or bounding box (640x480) in pixels. Photos are never enlarged."
+        ),
+    ] = None,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Output format. Default: the format of the photo.")
+    ] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Quality of the encoder.")] = None,
+    watermark: Annotated[str | None, typer.Option(metavar="TEXT", help="Draw this text over the photo.")] = None,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="JSON file with a list of pipeline steps, instead of the four options above.",
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all jobs are finished.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Download outputs to this directory as PHOTO-STEP.EXT, replacing existing files. Implies --wait.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait for each job.")
+    ] = TIMEOUT_SECONDS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
+) -> None:
+    """Create a job for each photo, upload the photo and start the job.
+
+    The options --resize, --format, --quality and --watermark describe a single output per photo. Use --pipeline for
+    several.
+    """
+    if pipeline is not None and any(value is not None for value in (resize, format_, quality, watermark)):
+        raise typer.BadParameter(
+            "can't be combined with --resize, --format, --quality or --watermark", param_hint="--pipeline"
+        )
+    _create_folder(out)
+    with exit_on_error():
+        steps = (
+            steps_from_file(pipeline)
+            if pipeline
+            else steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
+        )
+        items = _run(BatchOptions(photos, steps, wait=wait or out is not None, folder=out, timeout=timeout))
+    _print_results(items, as_json=as_json)
+    raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
+
+
+def _create_folder(folder: Path | None) -> None:
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise typer.BadParameter(f"can't create {folder}: {error.strerror}", param_hint="--out") from error
+
+
+def _run(options: BatchOptions) -> list[BatchItem]:
+    session = find_session()
+    try:
+        return run_batch(options, session)
+    except KeyboardInterrupt:
+        echo(
+            "Started jobs keep running. List them with `pixelflow jobs list`, cancel them with `pixelflow jobs cancel`."
+        )
+        raise
+
+
+# ── Output ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _print_results(items: Sequence[BatchItem], *, as_json: bool) -> None:
+    """Print results to stdout and errors to stderr."""
+    if as_json:
+        print_json({"jobs": [_item_json(item) for item in items]})
+    elif any(item.job and item.job.outputs for item in items):
+        _print_outputs(items)
+    else:
+        _print_started_jobs(items)
+    _print_errors(items)
+    if skipped := sum(item.skipped for item in items):
+        echo(f"{skipped} more not sent")
+
+
+def _print_outputs(items: Sequence[BatchItem]) -> None:
+    rows = table(
+        "Photo", "Output", "Pixels", "Before", "After", "Change", right=("Pixels", "Before", "After", "Change")
+    )
+    for item in items:
+        before = item.job.source.bytes if item.job else None
+        for output in item.job.outputs if item.job else ():
+            rows.add_row(
+                cell(item.path),
+                cell(item.files.get(output.step_id, f"{output.step_id} ({output.format.value})")),
+                cell(f"{output.width}×{output.height}"),
+                cell(format_size(before) if before else ""),
+                cell(format_size(output.bytes)),
+                cell(format_change(before, output.bytes)),
+            )
+    print_table(rows)
+
+
+def _print_started_jobs(items: Sequence[BatchItem]) -> None:
+    if started := [item for item in items if item.job_id and not item.error]:
+        rows = table("Photo", "Job", "Status")
+        for item in started:
+            rows.add_row(cell(item.path), cell(item.job_id), cell(item.status))
+        print_table(rows)
+
+
+def _print_errors(items: Sequence[BatchItem]) -> None:
+    """Print each distinct error once: an error that is fatal for the batch often hits several photos."""
+    by_message: dict[str, list[BatchItem]] = {}
+    for item in items:
+        if item.error is not None:
+            by_message.setdefault(str(item.error), []).append(item)
+    for group in by_message.values():
+        first, error = group[0], group[0].error
+        if error is not None:
+            echo_client_error(error, first.path if len(group) == 1 else f"{len(group)} photos")
+
+
+def _item_json(item: BatchItem) -> dict[str, Any]:
+    return {
+        "photo": printable(item.path),
+        "job_id": str(item.job_id) if item.job_id else None,
+        "status": item.status.value if item.status else "not_sent",
+        "source_bytes": item.job.source.bytes if item.job else None,
+        "outputs": [_output_json(item, output) for output in (item.job.outputs if item.job else ())],
+        "error": error_json(item.error) if item.error else None,
+    }
+
+
+def _output_json(item: BatchItem, output: Output) -> dict[str, Any]:
+    path = item.files.get(output.step_id)
+    return output.model_dump(mode="json") | {"path": printable(path) if path else None}

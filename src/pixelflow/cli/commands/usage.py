@@ -1,0 +1,98 @@
+"""``pixelflow usage``: shows what jobs processed, saved and cost."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from pixelflow.cli.credentials import find_session
+from pixelflow.cli.errors import exit_on_error
+from pixelflow.cli.output import cell, format_size, print_json, print_table, table
+from pixelflow.client import Client
+from pixelflow.contracts.usage import UsageByDay, UsageByUser, UsageSums, as_csv
+
+_DAY = ["%Y-%m-%d"]
+_SUMS = ("Jobs", "Megapixels", "Saved", "Compute")
+
+
+def usage(
+    *,
+    from_: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from",
+            formats=_DAY,
+            metavar="YYYY-MM-DD",
+            help="First day, in UTC.",
+            show_default="30 days before --to",
+        ),
+    ] = None,
+    to: Annotated[
+        datetime | None,
+        typer.Option(formats=_DAY, metavar="YYYY-MM-DD", help="Day after the last one.", show_default="tomorrow"),
+    ] = None,
+    by: Annotated[Literal["day", "user"], typer.Option(help="Group the totals by day or by user.")] = "day",
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER_ID", help="Show another user's usage. Requires the scope `admin`.", show_default="your own"
+        ),
+    ] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Show the usage of all users. Requires the scope `admin`.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
+    as_csv_: Annotated[bool, typer.Option("--csv", help="Print CSV with a header and no total to stdout.")] = False,
+) -> None:
+    """Show usage totals by day or by user."""
+    if as_json and as_csv_:
+        raise typer.BadParameter("--json and --csv can't be combined")
+    with exit_on_error(), Client(session=find_session()) as client:
+        get = _get_all_users if by == "user" else Client.get_usage_by_day
+        found = get(client, from_day=from_ and from_.date(), to_day=to and to.date(), user_id=user, all_users=all_users)
+    if as_json:
+        print_json(found.model_dump(mode="json", by_alias=True))
+    elif as_csv_:
+        sys.stdout.write(as_csv(found))
+    else:
+        print_table(_usage_table(found))
+
+
+def _get_all_users(
+    client: Client, *, from_day: date | None, to_day: date | None, user_id: str | None, all_users: bool
+) -> UsageByUser:
+    """Return all pages as one. Later pages ask for the days of the first, so that midnight does not shift them."""
+    page = client.get_usage_by_user(from_day=from_day, to_day=to_day, user_id=user_id, all_users=all_users)
+    rows = list(page.data)
+    while page.next_cursor is not None:
+        page = client.get_usage_by_user(
+            from_day=page.from_day, to_day=page.to_day, all_users=all_users, cursor=page.next_cursor
+        )
+        rows += page.data
+    return page.model_copy(update={"data": rows})
+
+
+def _usage_table(found: UsageByDay | UsageByUser) -> Table:
+    rows = table("Day" if isinstance(found, UsageByDay) else "User", *_SUMS, right=_SUMS)
+    if isinstance(found, UsageByDay):
+        for day in found.data:
+            _add_row(rows, day.day, day)
+    else:
+        for user in found.data:
+            _add_row(rows, user.user_id, user)
+    _add_row(rows, "Total", found.total, "bold")
+    return rows
+
+
+def _add_row(rows: Table, label: object, sums: UsageSums, style: str = "") -> None:
+    cells = (
+        f"{sums.jobs:,}".replace(",", " "),
+        f"{sums.pixels_processed / 1e6:,.1f}".replace(",", " "),
+        format_size(sums.bytes_saved),
+        f"{sums.compute_time_ms / 1000:,.1f} s".replace(",", " "),
+    )
+    rows.add_row(cell(label, style), *(cell(text, style) for text in cells))

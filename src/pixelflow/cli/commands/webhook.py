@@ -1,0 +1,126 @@
+"""``pixelflow webhook``: receives webhooks locally and rotates the signing secret. Must not store a secret."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Annotated
+
+import typer
+from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import EmptyWebhookSecretError
+
+from pixelflow.cli.credentials import find_session
+from pixelflow.cli.errors import exit_on_error
+from pixelflow.cli.exit_codes import ExitCode
+from pixelflow.cli.output import echo, echo_error, printable
+from pixelflow.client import Client
+from pixelflow.contracts.webhooks import ID_HEADER
+
+ADDRESS = "127.0.0.1"
+MAX_BODY_BYTES = 5_000_000
+_READ_SECONDS = 10
+
+app = typer.Typer(
+    help="Receive webhooks locally and rotate the signing secret.", no_args_is_help=True, add_completion=False
+)
+
+
+@app.command()
+def listen(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Local port to listen on; 0 picks a free one.")] = 0,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            metavar="whsec_…",
+            envvar="PIXELFLOW_WEBHOOK_SECRET",
+            show_envvar=True,
+            help="Secret to verify signatures with. Without it, nothing is verified. "
+            "Prefer the environment variable: other users can see the command line in the process list.",
+        ),
+    ] = None,
+) -> None:
+    """Receive webhooks on this machine, verify their signatures and print them until Ctrl-C.
+
+    For local testing. The service only calls this machine with PIXELFLOW_WEBHOOK_ALLOW_CIDRS=127.0.0.0/8 and
+    PIXELFLOW_WEBHOOK_ALLOW_HTTP=true in the environment of `pixelflow up`.
+    """
+    webhook = _load_secret(secret)
+    try:
+        server = ThreadingHTTPServer((ADDRESS, port), _handler(webhook))
+    except OSError as error:
+        echo_error(f"Can't listen on port {port}: {error.strerror}")
+        raise typer.Exit(ExitCode.FAILED) from None
+    with server:
+        mode = "" if webhook else "(signatures are not verified)"
+        echo(f"Listening on http://{ADDRESS}:{server.server_port}/ {mode}")
+        server.serve_forever()
+
+
+@app.command("rotate-secret")
+def rotate_secret() -> None:
+    """Create a new signing secret and show it once. The old one stays valid for 24 hours."""
+    with exit_on_error(), Client(session=find_session()) as client:
+        rotated = client.rotate_webhook_secret()
+    if rotated.previous_valid_until:
+        echo(f"The previous secret stays valid until {rotated.previous_valid_until.isoformat()}.")
+    echo("Store this secret: it is not shown again.")
+    print(rotated.secret)
+
+
+def _load_secret(secret: str | None) -> Webhook | None:
+    if not secret:
+        return None
+    try:
+        return Webhook(secret)
+    except (ValueError, EmptyWebhookSecretError):
+        echo_error(
+            "The secret is not valid. It must look like whsec_…, as printed by `pixelflow webhook rotate-secret`."
+        )
+        raise typer.Exit(ExitCode.USAGE) from None
+
+
+def _handler(webhook: Webhook | None) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _READ_SECONDS
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "")
+            if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+                self._respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                return
+            body = self.rfile.read(int(length))
+            result = _verify(webhook, body, dict(self.headers.items()))
+            echo(f"{self.headers.get(ID_HEADER, 'no webhook-id')}: {result}")
+            print(_format_body(body), flush=True)
+            self._respond(HTTPStatus.UNAUTHORIZED if result.startswith("refused") else HTTPStatus.OK)
+
+        def _respond(self, status: HTTPStatus) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Suppress the default access log: ``do_POST`` prints each webhook."""
+
+    return Handler
+
+
+def _verify(webhook: Webhook | None, body: bytes, headers: dict[str, str]) -> str:
+    if webhook is None:
+        return "not verified"
+    try:
+        webhook.verify(body, headers)
+    except (WebhookVerificationError, ValueError) as error:
+        return f"refused: {error}"
+    return "verified"
+
+
+def _format_body(body: bytes) -> str:
+    """Return JSON indented, and anything else without control characters."""
+    try:
+        return json.dumps(json.loads(body), indent=2)
+    except ValueError:
+        return printable(body.decode(errors="replace"))

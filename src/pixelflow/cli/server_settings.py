@@ -1,0 +1,52 @@
+"""Settings for the commands that run or administer the service. Failures end the command with a message and a code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from pixelflow import settings
+from pixelflow.adapters.telemetry import trace_settings
+from pixelflow.cli.credentials import find_database
+from pixelflow.cli.exit_codes import ExitCode
+from pixelflow.cli.output import echo_error
+from pixelflow.contracts.errors import DependencyError, PixelflowError
+from pixelflow.devstack.errors import StackError
+
+
+@contextmanager
+def load_settings() -> Iterator[settings.Settings]:
+    """Yield the settings from the environment; print any failure of the service inside and exit with its code."""
+    with _exit_on_error():
+        trace_settings.load()  # first: the OpenTelemetry libraries read these variables when they are imported
+        yield settings.load()
+
+
+@contextmanager
+def load_database_url() -> Iterator[str]:
+    """Yield the database URL from the environment or the stack on this machine; handle failures the same way."""
+    with _exit_on_error():
+        yield settings.load_database(find_database()).database_url.get_secret_value()
+
+
+@contextmanager
+def _exit_on_error() -> Iterator[None]:
+    try:
+        yield
+    except settings.SettingsError as error:
+        echo_settings_error(error)
+        raise typer.Exit(ExitCode.MISCONFIGURED) from None
+    except (DependencyError, StackError) as error:
+        echo_error(error)
+        raise typer.Exit(ExitCode.UNREACHABLE) from error
+    except PixelflowError as error:
+        echo_error(error)
+        raise typer.Exit(ExitCode.FAILED) from error
+
+
+def echo_settings_error(error: settings.SettingsError) -> None:
+    """Print one error per wrong setting: the message has a line for each."""
+    for line in str(error).splitlines():
+        echo_error(line)

@@ -1,0 +1,92 @@
+"""Single requests to the API: sends them with authentication and parses the responses. Does no I/O.
+
+All functions raise:
+    ApiError: the API returned an error, or a response that this version does not understand.
+    ConnectionFailedError: no response.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ValidationError
+
+from pixelflow.client.errors import ApiError
+from pixelflow.client.models import Operation, Request, Response
+from pixelflow.client.retries import send
+from pixelflow.client.session import Session
+from pixelflow.contracts.jobs import Problem
+
+M = TypeVar("M", bound=BaseModel)
+
+_NOT_FOUND = 404
+
+
+def get(
+    session: Session,
+    path: str,
+    model: type[M],
+    *,
+    query: Mapping[str, object] | None = None,
+    deadline: float | None = None,
+) -> Operation[M]:
+    """GET ``path``; parameters of ``query`` that are None are omitted."""
+    encoded = urlencode({name: value for name, value in (query or {}).items() if value is not None})
+    url = session.url(path + (f"?{encoded}" if encoded else ""))
+    response = yield from send(session, Request("GET", url, session.headers()), deadline=deadline)
+    return _parse(response, model)
+
+
+def post(session: Session, path: str, model: type[M], body: bytes = b"") -> Operation[M]:
+    """POST ``body`` with an ``Idempotency-Key``, so that the request takes effect once even if it is sent again."""
+    headers = session.headers() | {"Idempotency-Key": session.new_id()}
+    if body:
+        headers["Content-Type"] = "application/json"
+    response = yield from send(session, Request("POST", session.url(path), headers, body))
+    return _parse(response, model)
+
+
+def delete(session: Session, path: str) -> Operation[None]:
+    """DELETE ``path``."""
+    response = yield from send(session, Request("DELETE", session.url(path), session.headers()))
+    # An earlier attempt whose response was lost may have deleted it.
+    deleted_before = response.repeated and response.status == _NOT_FOUND
+    if not response.succeeded and not deleted_before:
+        raise _api_error(response)
+
+
+def _parse(response: Response, model: type[M]) -> M:
+    if response.succeeded:
+        parsed = _parse_body(response, model)
+        if parsed is not None:
+            return parsed
+    raise _api_error(response)
+
+
+def _api_error(response: Response) -> ApiError:
+    problem = None if response.succeeded else _parse_body(response, Problem)
+    if problem is None:
+        return ApiError(
+            code="unexpected_answer",
+            status=response.status,
+            detail="The response is not one that this version of the SDK understands",
+            request_id=response.headers.get("x-request-id"),
+        )
+    return ApiError(
+        code=problem.code,
+        status=response.status,
+        detail=problem.detail,
+        errors=problem.errors or (),
+        request_id=problem.request_id,
+    )
+
+
+def _parse_body(response: Response, model: type[M]) -> M | None:
+    # The reason is discarded: it repeats parts of the body, which may be presigned URLs.
+    try:
+        return model.model_validate(json.loads(response.body))
+    except (ValueError, ValidationError, RecursionError):
+        return None

@@ -1,0 +1,77 @@
+"""Validation that reports cross-field errors together with the errors of single fields.
+
+Pydantic skips ``after`` validators when a field is invalid, so the client would learn of cross-field errors only from a
+second request. Models with cross-field rules therefore use wrap validators that call ``validate``. No error holds the
+value that failed: it may be a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ErrorType
+
+T = TypeVar("T")
+
+CROSS_FIELD_ERROR = "cross_field"
+"""Error type for rules that involve several fields."""
+
+CrossFieldError = tuple[tuple[int | str, ...], str]
+"""Location, relative to the value that is checked, and message."""
+
+_BUILT_IN = frozenset[str](get_args(ErrorType))
+
+
+def validate(value: object, handler: Callable[[Any], T], check: Callable[[object], Iterable[CrossFieldError]]) -> T:
+    """Validate ``value`` with Pydantic's ``handler`` and with the cross-field rules of ``check``.
+
+    Args:
+        value: the input of a wrap validator.
+        handler: the handler of a wrap validator.
+        check: called with the result of ``handler``, or with ``value`` itself if the handler rejects it.
+
+    Raises:
+        ValidationError: has the errors of both.
+    """
+    checked: Any = value
+    rejected: ValidationError | None = None
+    try:
+        checked = handler(value)
+    except ValidationError as error:
+        rejected = error
+    found = [_cross_field(*error) for error in check(checked)]
+    if found:
+        found += [_copied(row) for row in _rows(rejected)]
+        raise ValidationError.from_exception_data("request", found, hide_input=True)
+    if rejected is not None:
+        raise rejected
+    result: T = checked
+    return result
+
+
+def fields_of(value: object) -> Mapping[str, object] | None:
+    """The fields of a model or of a raw JSON object by their JSON names; None if ``value`` is neither."""
+    if isinstance(value, BaseModel):
+        return {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
+    return value if isinstance(value, Mapping) else None
+
+
+def _cross_field(location: tuple[int | str, ...], message: str) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError(CROSS_FIELD_ERROR, message), loc=location, input=None)
+
+
+def _rows(error: ValidationError | None) -> list[ErrorDetails]:
+    return [] if error is None else error.errors(include_url=False, include_input=False)
+
+
+def _copied(row: ErrorDetails) -> InitErrorDetails:
+    built_in = row["type"] in _BUILT_IN
+    return InitErrorDetails(
+        type=row["type"] if built_in else PydanticCustomError(row["type"], row["msg"]),
+        loc=row["loc"],
+        input=None,
+        ctx=row.get("ctx", {}) if built_in else {},
+    )

@@ -1,0 +1,147 @@
+"""Types of settings: URLs, networks, directories, the key for secrets.
+
+A URL is validated when the process starts, not by the library that connects with it later. Pydantic's ``PostgresDsn``,
+``RedisDsn`` and ``HttpUrl`` don't fit: they refuse Unix sockets, and rewrite the URLs that they accept. No error
+message repeats a part of a URL: it may hold a password, or half of one.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Annotated, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, BeforeValidator, DirectoryPath, IPvAnyNetwork, SecretBytes, SecretStr
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+KEY_BYTES = 32
+"""The key size of AES-256."""
+_DATABASE_NUMBER = re.compile(r"/?|/[0-9]+")
+"""The path of a Redis URL; redis-py reads any other path as database 0."""
+
+
+# ── URLs ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_postgres(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    parts = _split(url, "postgresql", "postgres")
+    if "," in parts.netloc.rpartition("@")[2]:
+        raise PydanticCustomError("several_hosts", "must name one host")
+    # libpq ends the password at the first «@», other parsers at the last.
+    if not _has_valid_port(parts) or parts.netloc.count("@") > 1 or not _libpq_accepts(url):
+        raise _not_a_url()
+    return secret
+
+
+def _check_redis(secret: SecretStr) -> SecretStr:
+    parts = _split(secret.get_secret_value(), "redis", "rediss", "unix")
+    has_address = parts.path if parts.scheme == "unix" else parts.hostname and _DATABASE_NUMBER.fullmatch(parts.path)
+    if not _has_valid_port(parts) or not has_address:
+        raise _not_a_url()
+    return secret
+
+
+def _check_http(url: str) -> str:
+    parts = _split(url, "http", "https")
+    if not _has_valid_port(parts) or not parts.hostname:
+        raise _not_a_url()
+    return url
+
+
+def _check_endpoint(url: str) -> str:
+    if "@" in urlsplit(_check_http(url)).netloc or "?" in url:
+        raise PydanticCustomError("not_an_endpoint", "must have no user, password or query")
+    return url.rstrip("/")
+
+
+def _split(url: str, *schemes: str) -> SplitResult:
+    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise PydanticCustomError("url_scheme", "must start with {allowed}", {"allowed": allowed})
+    if "#" in url or any(char <= " " for char in url):
+        raise _not_a_url()
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _not_a_url() from None
+
+
+def _has_valid_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _libpq_accepts(url: str) -> bool:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its message quotes the whole URL
+        return False
+    return True
+
+
+def _not_a_url() -> PydanticCustomError:
+    return PydanticCustomError(
+        "url", "must be a valid URL; percent-encode @ : / ? # % in the user name and password (%40 for @)"
+    )
+
+
+DatabaseUrl: TypeAlias = Annotated[SecretStr, AfterValidator(_check_postgres)]
+"""A Postgres URL with a single host that libpq accepts."""
+RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(_check_redis)]
+"""The URL of a host or Unix socket, with a numeric database."""
+WebUrl: TypeAlias = Annotated[str, AfterValidator(_check_http)]
+EndpointUrl: TypeAlias = Annotated[str, AfterValidator(_check_endpoint)]
+"""A web URL without credentials and query; a trailing slash is removed."""
+
+
+# ── Lists ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _split_at_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _split_at_colons(value: object) -> object:
+    return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+
+def _resolve_absolute(directory: Path) -> Path:
+    if not directory.is_absolute():
+        raise PydanticCustomError("path_not_directory", "must be absolute")
+    return directory.resolve()
+
+
+Networks: TypeAlias = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split_at_commas)]
+"""Networks in CIDR notation, separated by commas."""
+Directories: TypeAlias = Annotated[
+    tuple[Annotated[DirectoryPath, AfterValidator(_resolve_absolute)], ...], NoDecode, BeforeValidator(_split_at_colons)
+]
+"""Existing directories by absolute path, separated by colons; symlinks are resolved."""
+
+
+# ── Keys ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _decode_key(value: object) -> object:
+    """Decode base64 with or without padding."""
+    if not isinstance(value, str):
+        return value
+    try:
+        key = base64.b64decode(value.rstrip("=") + "=", altchars=b"-_", validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
+    return key
+
+
+SecretsKey: TypeAlias = Annotated[SecretBytes, BeforeValidator(_decode_key)]
+"""32 bytes, given as URL-safe base64."""

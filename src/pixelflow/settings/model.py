@@ -1,0 +1,272 @@
+"""The settings: names, types, defaults and descriptions, which are also the table in ``docs/configuration.md``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pixelflow.settings import retention
+from pixelflow.settings.errors import PREFIX, SettingsError, missing_message
+from pixelflow.settings.field_types import (
+    DatabaseUrl,
+    Directories,
+    EndpointUrl,
+    Networks,
+    RedisUrl,
+    SecretsKey,
+    WebUrl,
+)
+
+_UrlSeconds: TypeAlias = Annotated[int, Field(ge=1, le=604_800)]
+_Days: TypeAlias = Annotated[float, Field(gt=0, le=retention.MAX_DAYS)]
+_WholeDays: TypeAlias = Annotated[float, Field(ge=1, le=retention.MAX_DAYS)]
+
+
+class DatabaseSettings(BaseSettings):
+    """Settings of commands that use only the database."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: Annotated[
+        DatabaseUrl, Field(description="Postgres URL, such as postgresql://user:password@host:5432/pixelflow")
+    ]
+
+
+class Settings(DatabaseSettings):
+    """Settings of every process of the service."""
+
+    # Servers
+    redis_url: Annotated[RedisUrl, Field(description="Redis or Valkey URL, such as redis://:password@host:6379/0")]
+    s3_endpoint_url: Annotated[
+        EndpointUrl,
+        Field(
+            description="Object storage endpoint that the service connects to, such as "
+            "https://s3.eu-central-1.amazonaws.com"
+        ),
+    ]
+    s3_public_endpoint_url: Annotated[
+        EndpointUrl | None,
+        Field(
+            description="Object storage endpoint that clients connect to; used in presigned URLs. "
+            "Default: PIXELFLOW_S3_ENDPOINT_URL"
+        ),
+    ] = None
+    s3_region: Annotated[str, Field(description="Region used in request signatures")] = "us-east-1"
+    s3_bucket: Annotated[str, Field(description="Bucket for sources and outputs")]
+    s3_access_key_id: Annotated[str, Field(description="Access key ID")]
+    s3_secret_access_key: Annotated[SecretStr, Field(description="Secret access key")]
+
+    # API
+    api_host: Annotated[str, Field(description="Address that the API listens on")] = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
+    api_socket: Annotated[
+        int | None,
+        Field(
+            ge=3,
+            description="File descriptor of an inherited, listening socket; replaces the address and the port",
+        ),
+    ] = None
+    upload_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that an upload URL is valid")] = 3600
+    download_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that a download URL is valid")] = 3600
+    trusted_proxies: Annotated[
+        Networks,
+        Field(
+            description="Networks of proxies whose `X-Forwarded-For` header is trusted, separated by commas, such as "
+            "10.0.0.0/8. Default: none"
+        ),
+    ] = ()
+
+    # Rate limits
+    rate_limit_enabled: Annotated[
+        bool, Field(description="Whether requests are rate limited. The default of `pixelflow up` is false")
+    ] = True
+    rate_limit_capacity: Annotated[
+        int, Field(ge=1, le=1_000_000, description="Requests that a user can send at once, per route class")
+    ] = 60
+    rate_limit_window_seconds: Annotated[
+        int, Field(ge=1, le=86_400, description="Seconds in which an empty bucket refills")
+    ] = 60
+    rate_limit_without_redis: Annotated[
+        Literal["pass", "refuse"],
+        Field(description="Whether requests pass or are refused while Redis is unavailable"),
+    ] = "pass"
+
+    # Tokens
+    jwt_issuer: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Issuer (`iss`) of the JWTs that are accepted besides API keys. Default: none are accepted",
+        ),
+    ] = None
+    jwt_jwks_url: Annotated[
+        WebUrl | None, Field(description="URL of the issuer's key set, such as https://id.example/jwks.json")
+    ] = None
+    jwt_audience: Annotated[str | None, Field(min_length=1, description="Required audience (`aud`) of a token")] = None
+    jwt_user_claim: Annotated[str, Field(min_length=1, description="Claim of a token that holds the user ID")] = "sub"
+
+    # Limits
+    max_source_bytes: Annotated[int, Field(ge=1, le=5_000_000_000, description="Maximum size of a source in bytes")] = (
+        100_000_000
+    )
+    max_source_pixels: Annotated[
+        int, Field(ge=1, description="Maximum pixels of a source (width × height × frames)")
+    ] = 100_000_000
+    max_output_pixels: Annotated[int, Field(ge=1, description="Maximum pixels of a step's result")] = 100_000_000
+    max_output_bytes: Annotated[int, Field(ge=1, description="Maximum total bytes of a job's outputs")] = 500_000_000
+    local_roots: Annotated[
+        Directories,
+        Field(
+            description="Directories, separated by `:`, that `local_file` jobs can read and write. "
+            "Default: none, local files are disabled"
+        ),
+    ] = ()
+
+    # Jobs
+    lease_seconds: Annotated[
+        float,
+        Field(gt=0, le=3600, description="Seconds without a sign of life from a worker before its jobs are reassigned"),
+    ] = 30
+    max_attempts: Annotated[int, Field(ge=1, le=100, description="Maximum attempts of a job")] = 5
+    job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="Maximum seconds of one transform")] = 180
+
+    # Retention
+    retention_source_days: Annotated[
+        _Days | None,
+        Field(description="Days from a job's end until its uploaded source is deleted. Default: with the job"),
+    ] = None
+    retention_output_days: Annotated[
+        _Days | None, Field(description="Days from a job's end until its outputs are deleted. Default: with the job")
+    ] = None
+    retention_job_days: Annotated[
+        _WholeDays | None,
+        Field(
+            description="Days from a job's end until it is deleted with its files; its usage record stays. "
+            "Default: never"
+        ),
+    ] = None
+    retention_upload_days: Annotated[
+        _Days,
+        Field(description="Days from a job's creation until it is deleted with its upload, if it was never started"),
+    ] = 7
+    retention_history_days: Annotated[
+        _WholeDays,
+        Field(description="Days until finished attempts are deleted, and events with their deliveries"),
+    ] = 90
+
+    # Webhooks
+    secrets_key: Annotated[
+        SecretsKey | None,
+        Field(
+            description="Key that encrypts webhook secrets and stored responses: 32 random bytes in URL-safe base64. "
+            "Required by the API and the controller"
+        ),
+    ] = None
+    webhook_allow_cidrs: Annotated[
+        Networks,
+        Field(
+            description="Non-public networks that webhooks can be sent to, separated by commas, such as 10.20.0.0/16. "
+            "Default: none"
+        ),
+    ] = ()
+    webhook_allow_http: Annotated[bool, Field(description="Whether webhooks can be sent to http:// URLs too")] = False
+
+    # Worker
+    worker_concurrency: Annotated[
+        int, Field(ge=1, le=256, description="Jobs that a worker handles concurrently; they overlap their I/O")
+    ] = 4
+    worker_max_active_jobs: Annotated[
+        int, Field(ge=1, le=256, description="Transforms that a worker runs concurrently")
+    ] = 2
+    worker_child_memory_bytes: Annotated[
+        int, Field(ge=200_000_000, description="Memory limit of one transform in bytes")
+    ] = 2_000_000_000
+    worker_grace_seconds: Annotated[
+        float, Field(ge=0, le=600, description="Seconds that a stopping worker waits for its jobs to finish")
+    ] = 5
+    worker_temp_dir: Annotated[
+        Path | None,
+        Field(description="Directory for sources and outputs during processing. Default: the system's"),
+    ] = None
+
+    # Metrics
+    metrics_enabled: Annotated[bool, Field(description="Whether /metrics is served to Prometheus")] = True
+    metrics_host: Annotated[str, Field(description="Address that /metrics is served on")] = "127.0.0.1"
+    metrics_port: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=65535,
+            description="Port that /metrics is served on; 0 selects a free port, which is logged. "
+            "Default: 9090 for an API, 9091 for a worker, 9092 for a controller",
+        ),
+    ] = None
+    metrics_top_users: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="Number of users with the most pixels that the controller's metrics list by ID; 0 lists none",
+        ),
+    ] = 10
+
+    # Logs
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Field(description="Log format; `auto` is `console` on a terminal and `json` elsewhere"),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Field(description="Lowest level that is logged; libraries never log below `info`"),
+    ] = "info"
+
+    @model_validator(mode="after")
+    def _check_worker_slots(self) -> Settings:
+        if self.worker_concurrency < self.worker_max_active_jobs:
+            raise PydanticCustomError(
+                "too_few_threads",
+                "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "
+                "otherwise some slots are never used",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_token_settings(self) -> Settings:
+        missing = [name for name in ("jwks_url", "audience") if getattr(self, f"jwt_{name}") is None]
+        if self.jwt_issuer is not None and missing:
+            raise PydanticCustomError(
+                "incomplete_token_settings",
+                "PIXELFLOW_JWT_ISSUER requires {missing}: tokens are validated against all of them",
+                {"missing": " and ".join(f"{PREFIX}JWT_{name.upper()}" for name in missing)},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_retention_periods(self) -> Settings:
+        retention.check_periods(self.model_dump(include=retention.PERIOD_SETTINGS), grace=self.upload_grace)
+        return self
+
+    @property
+    def upload_grace(self) -> timedelta:
+        """How long after a job's end or erasure its files may still arrive."""
+        return retention.upload_grace(self.upload_url_seconds, self.lease_seconds)
+
+    @property
+    def public_endpoint_url(self) -> str:
+        """The object storage endpoint in presigned URLs."""
+        return self.s3_public_endpoint_url or self.s3_endpoint_url
+
+    def require_secrets_key(self) -> bytes:
+        """The key that secrets are encrypted with.
+
+        Raises:
+            SettingsError: ``PIXELFLOW_SECRETS_KEY`` is not set.
+        """
+        if self.secrets_key is None:
+            raise SettingsError(missing_message("secrets_key", type(self).model_fields["secrets_key"]))
+        return self.secrets_key.get_secret_value()

@@ -1,0 +1,109 @@
+"""Unusual and invalid images: correct outputs, or an immediate failure with a specific error code."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import httpx
+import pytest
+from PIL import Image
+from tests.acceptance import job_steps as steps
+from tests.acceptance import pictures
+from tests.acceptance.job_steps import Json
+from tests.acceptance.pictures import RED, WHITE
+
+PNG = steps.resize(width=60, format="png")
+
+
+def _made(client: httpx.Client, source: bytes, step: Json) -> Image.Image:
+    job = steps.done(client, source, step)
+    assert job["status"] == "succeeded", job["error"]
+    return pictures.opened(steps.download(job["outputs"][0]).content)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_rotated_photo_becomes_upright(somebody: httpx.Client, orientation: int) -> None:
+    picture = _made(somebody, pictures.turned_photo(orientation), PNG)
+    assert picture.size == (60, 40)
+    assert pictures.distance(pictures.quadrants(picture), list(pictures.QUADRANTS)) < 20
+    assert not picture.getexif(), "otherwise a viewer rotates the image again"
+
+
+def test_a_cmyk_photo_keeps_its_colors(somebody: httpx.Client) -> None:
+    source = pictures.saved(pictures.flag().convert("CMYK"))
+    picture = _made(somebody, source, PNG)
+    assert picture.mode == "RGB"
+    *inks, paper = pictures.quadrants(picture)
+    assert [ink.index(max(ink)) for ink in inks] == [0, 1, 2], "red, green and blue, as far as CMYK can represent them"
+    assert pictures.distance([paper], [WHITE]) < 10
+
+
+def test_16_bit_channels_become_8_bit(somebody: httpx.Client) -> None:
+    picture = _made(somebody, pictures.gray_16_bit(), PNG).convert("RGB")
+    assert (
+        pictures.distance([pictures.color(picture, 10, 20), pictures.color(picture, 50, 20)], [(64,) * 3, (192,) * 3])
+        < 4
+    )
+
+
+@pytest.mark.parametrize(("background", "expected"), [({}, WHITE), ({"background": "#0000ff"}, (0, 0, 255))])
+def test_transparency_is_flattened_over_the_background_in_a_jpeg(
+    somebody: httpx.Client, background: Json, expected: tuple[int, int, int]
+) -> None:
+    step = steps.resize(width=60, format="jpeg", quality=95, **background)
+    picture = _made(somebody, pictures.half_transparent(), step)
+    assert pictures.distance([pictures.color(picture, 10, 20), pictures.color(picture, 50, 20)], [expected, RED]) < 20
+
+
+def test_transparency_is_kept_in_a_png(somebody: httpx.Client) -> None:
+    picture = _made(somebody, pictures.half_transparent(), PNG)
+    assert picture.mode == "RGBA"
+    assert [pictures.color(picture, x, 20)[3] for x in (10, 50)] == [0, 255]
+
+
+def _zip() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("photo.jpg", pictures.photo())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        pytest.param(pictures.noise(400, 300)[:20_000], "undecodable", id="truncated JPEG"),
+        pytest.param(pictures.saved(pictures.flag(), "PNG")[:60], "undecodable", id="truncated PNG"),
+        pytest.param(pictures.saved(pictures.flag(), "WEBP")[:60], "undecodable", id="truncated WebP"),
+        pytest.param(pictures.saved(pictures.flag(), "AVIF")[:200], "undecodable", id="truncated AVIF"),
+        pytest.param(b"\xff\xd8\xff", "undecodable", id="the first bytes of a JPEG"),
+        pytest.param(b"\xff\xd8\xff\xe0" + b"\0" * 5000, "undecodable", id="a JPEG of zeros"),
+        pytest.param(pictures.png_that_claims(30_000, 30_000), "too_many_pixels", id="a PNG of 900 megapixels"),
+        pytest.param(pictures.png_that_claims(300, 300), "undecodable", id="a PNG with too few rows"),
+        pytest.param(b"Dear Sir or Madam, ...", "unsupported_format", id="a text file"),
+        pytest.param(b"", "unsupported_format", id="an empty file"),
+        pytest.param(_zip(), "unsupported_format", id="ZIP"),
+        pytest.param(pictures.saved(pictures.flag(), "GIF"), "unsupported_format", id="GIF"),
+        pytest.param(pictures.saved(pictures.flag(), "TIFF"), "unsupported_format", id="TIFF"),
+        pytest.param(pictures.saved(pictures.flag(), "BMP"), "unsupported_format", id="BMP"),
+        pytest.param(pictures.saved(pictures.flag(), "PDF"), "unsupported_format", id="PDF"),
+        pytest.param(
+            b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
+            b'<image xlink:href="file:///etc/passwd" width="9" height="9"/></svg>',
+            "unsupported_format",
+            id="SVG",
+        ),
+    ],
+)
+def test_an_unusable_source_fails_at_the_first_attempt(somebody: httpx.Client, source: bytes, code: str) -> None:
+    job = steps.done(somebody, source)
+    assert (job["status"], job["attempts"]) == ("failed", 1)
+    assert job["error"]["code"] == code
+    assert job["error"]["message"]
+    assert (job["outputs"], job["usage"]) == ([], None)
+
+
+def test_an_output_that_is_too_large_fails_with_its_step_id(somebody: httpx.Client) -> None:
+    job = steps.done(somebody, pictures.photo(), steps.resize("wall", width=16_000, enlarge=True))
+    assert (job["status"], job["attempts"]) == ("failed", 1)
+    assert (job["error"]["code"], job["error"]["step_id"]) == ("output_too_large", "wall")

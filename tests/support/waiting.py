@@ -1,0 +1,51 @@
+"""Waiting for other processes, and limits of time, on machines of any speed.
+
+Limits are those of an idle machine of 2024. One that is exceeded is multiplied by how much slower this machine is at
+that moment, so that a fast machine keeps the strict limit and a slow or busy one does not fail.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 30.0
+"""For conditions whose time is not what a test is about."""
+POLL_SECONDS = 0.02
+PROBE_SECONDS = 0.12
+"""What :func:`_probe` takes on an idle core of an AMD EPYC of 2024 with CPython 3.11."""
+MAX_SLOWNESS = 30.0
+
+
+def eventually(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS) -> T:
+    """Poll until ``condition`` returns something true, and return that."""
+    began = time.monotonic()
+    limit = seconds
+    while not (found := condition()):
+        elapsed = time.monotonic() - began
+        if elapsed >= limit:
+            limit = time_limit(seconds)
+            assert elapsed < limit, f"not within {limit:.0f} s"
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def assert_within(seconds: float, began: float) -> None:
+    """Fail if more than :func:`time_limit` of ``seconds`` has passed since ``began`` (on the monotonic clock)."""
+    elapsed = time.monotonic() - began
+    assert elapsed <= seconds or elapsed <= time_limit(seconds), f"took {elapsed:.1f} s instead of {seconds:g} s"
+
+
+def time_limit(seconds: float) -> float:
+    """``seconds``, multiplied by how much slower this machine is just now than the one that limits are meant for."""
+    return seconds * min(max(_probe() / PROBE_SECONDS, 1.0), MAX_SLOWNESS)
+
+
+def _probe() -> float:
+    """Seconds that a fixed computation takes; long enough to meet the pauses of a throttled container."""
+    began = time.monotonic()
+    sum(range(12_000_000))  # not slowed down by coverage, which traces lines
+    return time.monotonic() - began
