@@ -1,10 +1,12 @@
-"""The benchmark: what PixelFlow costs beside what it stands on, in one run. Start it by ``make bench``.
+"""Benchmark: compares PixelFlow, within one run, with what it is built on. Run it with ``make bench``.
 
-Sides alternate, everything runs on loopback and on this machine alone, and nothing is left running. It must never be
-imported by the service, and never print a figure that this run did not measure.
+Contenders alternate. Everything runs on this machine, on loopback, and no process is left running. The service must
+never import this package, and a run must never print a figure that it did not measure.
 
-    sections   one module per table of figures
-    sides      the processes that are compared, each alone with its pixels
-    figures    what was measured, how it spreads, and what was wanted of it
-    kept       results as JSON, the Markdown table and the plot
+    sections    one module per table of figures
+    contenders  the programs that are compared
+    figures     medians, their spread and their targets
+    stack       the servers and PixelFlow processes that are measured
+    report      stored results: JSON, Markdown
+    plot        the same as SVG
 """

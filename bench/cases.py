@@ -1,4 +1,4 @@
-"""What is asked of every side: the same sizes, formats and qualities under one name."""
+"""The cases: named sizes, formats and qualities that are the same for every contender."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
     "photo_jpeg": [{"id": "small", "action": "resize", "width": 640, "format": "jpeg", "quality": 82}],
     "photo_png": [{"id": "small", "action": "resize", "width": 640, "format": "png"}],
 }
-"""Name of a case → the pipeline of its job. The other sides do the same by hand."""
+"""Case → the pipeline of its job. The other contenders implement the same operations by hand."""
 
 TITLES = {
     "jpeg_640": "one 640 px JPEG",

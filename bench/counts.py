@@ -1,4 +1,4 @@
-"""How often everything is done: for real, or just often enough to see that the benchmark still works."""
+"""Repetitions: of a real run, or of a tiny one that only checks that the benchmark works."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ MEGAPIXEL = 1_000_000
 
 @dataclass(frozen=True)
 class Counts:
-    """For a run that ends within 20 minutes on two cores."""
+    """Repetitions of a run that takes at most 20 minutes on two cores."""
 
     rounds: int = 7
-    """Of alternating sides."""
+    """Rounds in which the contenders alternate."""
     pictures: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 60, "webp_4": 12, "watermark": 16})
-    """Per side, round and case."""
+    """Per contender, round and case."""
     plan_pictures: dict[str, int] = field(
         default_factory=lambda: {"gradient_jpeg": 25, "gradient_watermark": 8, "photo_jpeg": 25}
     )
@@ -25,13 +25,13 @@ class Counts:
     """Per round."""
     api_rounds: int = 7
     api_pairs: int = 300
-    """Of create and start, per round."""
+    """Pairs of create and start, per round."""
     memory_megapixels: tuple[int, ...] = (12, 24, 50, 100)
     soak_jobs: int = 2000
     fetch_sharp: bool = True
-    """Whether sharp may be installed, into a folder of the user's cache, when it is not there yet."""
+    """Whether sharp may be installed into the user's cache folder if it is missing."""
     sources: int | None = None
-    """Different photos; None: all."""
+    """Number of photos; None for all."""
 
 
 TINY = Counts(
@@ -49,4 +49,4 @@ TINY = Counts(
     fetch_sharp=False,
     sources=1,
 )
-"""Figures of such a run mean nothing."""
+"""The figures of such a run mean nothing."""

@@ -1,4 +1,4 @@
-"""What was measured: medians with their spread, beside what is wanted of them. Knows nothing of how it was measured."""
+"""Figures: medians with their spread and their targets. Independent of how they are measured."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ QUARTERS = 4
 
 
 class BenchError(Exception):
-    """The benchmark itself could not be done; says nothing of what it measures."""
+    """The benchmark itself failed."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle of some samples, and where the middle half of them lies."""
+    """Median and quartiles of some samples."""
 
     median: float
     low: float
@@ -27,10 +27,10 @@ class Spread:
 
 
 def spread(samples: Sequence[float]) -> Spread:
-    """Median and quartiles.
+    """Compute median and quartiles.
 
     Raises:
-        BenchError: there is no sample.
+        BenchError: ``samples`` is empty.
     """
     if not samples:
         raise BenchError("nothing was measured")
@@ -41,43 +41,43 @@ def spread(samples: Sequence[float]) -> Spread:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round: what disturbs one round disturbs both of its sides."""
+    """Return the ratio of each round: a disturbance affects both contenders of the same round."""
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 def differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """As :func:`ratios`, in the samples' own unit."""
+    """Return the difference of each round, in the unit of the samples."""
     return [one - other for one, other in zip(ours, theirs, strict=True)]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is wanted of a figure's median."""
+    """The target for a figure's median."""
 
     kind: Literal["at most", "at least"]
     value: float
 
     def met_by(self, measured: float) -> bool:
-        """Whether the figure is as wanted."""
+        """Return whether the median ``measured`` meets the target."""
         return measured <= self.value if self.kind == "at most" else measured >= self.value
 
 
 def at_most(value: float) -> Target:
-    """No more than this."""
+    """Return an upper bound."""
     return Target("at most", value)
 
 
 def at_least(value: float) -> Target:
-    """No less than this."""
+    """Return a lower bound."""
     return Target("at least", value)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of a table."""
+    """One row of a table."""
 
     name: str
-    """Stable, such as ``jpeg_640.around``: by it two runs are compared."""
+    """Such as ``jpeg_640.around``. Stable, so that two runs can be compared."""
     title: str
     unit: str
     """Such as ``ms``; ``×`` for ratios."""
@@ -86,11 +86,11 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is as wanted; ``None``: nothing is wanted of it."""
+        """Whether the target is met; None without a target."""
         return self.target.met_by(self.measured.median) if self.target else None
 
     def as_json(self) -> dict[str, Any]:
-        """For the file of results."""
+        """Return the JSON object of the results file."""
         return {
             "name": self.name,
             "title": self.title,
@@ -106,23 +106,23 @@ class Figure:
 
 @dataclass
 class Result:
-    """What a section has found out."""
+    """The result of a section."""
 
     section: str
     about: list[str] = field(default_factory=list)
-    """Sentences: what was compared, and how."""
+    """Sentences that describe what was compared, and how."""
     figures: list[Figure] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-    """Of what it started, beyond what is installed."""
+    """Versions of the servers that the section started."""
 
     def add(
         self, name: str, title: str, unit: str, samples: Sequence[float] | Spread, target: Target | None = None
     ) -> None:
-        """One more figure."""
+        """Add a figure."""
         measured = samples if isinstance(samples, Spread) else spread(samples)
         self.figures.append(Figure(name, title, unit, measured, target))
 
 
 def _rounded(value: float) -> float:
-    """Four digits that count: more would only differ from run to run."""
+    """Round to four significant digits; more would only differ from run to run."""
     return float(f"{value:.4g}")

@@ -1,7 +1,6 @@
-"""Requests as fast as a server takes them: raw HTTP/1.1 over a few connections that stay open.
+"""HTTP load generator: raw HTTP/1.1 over a few persistent connections, as fast as the server answers.
 
-An ordinary client would cost more processor time than the server that is measured. Knows only what our own servers
-answer: bodies with a length.
+An ordinary client would use more CPU than the measured server. Only responses with a Content-Length are supported.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
-class Answered:
-    """All answers to some requests, in the order of the requests."""
+class Responses:
+    """The responses to a list of requests, in the same order."""
 
     bodies: list[Any]
     seconds: float
-    """From the first request to the last answer."""
+    """From the first request to the last response."""
 
 
 def post_request(url: str, path: str, body: object = None, *, key: str = "") -> bytes:
-    """One POST as it goes over the wire."""
+    """Return the bytes of a POST request."""
     content = b"" if body is None else json.dumps(body).encode()
     head = [f"POST {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", f"Content-Length: {len(content)}"]
     head += [f"Authorization: Bearer {key}"] if key else []
@@ -37,16 +36,16 @@ def post_request(url: str, path: str, body: object = None, *, key: str = "") -> 
     return "\r\n".join([*head, "", ""]).encode() + content
 
 
-def post_all(url: str, requests: Sequence[bytes], *, connections: int = CONNECTIONS) -> Answered:
-    """Send all of them, ``connections`` at a time.
+def post_all(url: str, requests: Sequence[bytes], *, connections: int = CONNECTIONS) -> Responses:
+    """Send all requests over ``connections`` concurrent connections.
 
     Raises:
-        BenchError: an answer was no success.
+        BenchError: a response was not successful.
     """
     return asyncio.run(_post_all(url, requests, connections))
 
 
-async def _post_all(url: str, requests: Sequence[bytes], connections: int) -> Answered:
+async def _post_all(url: str, requests: Sequence[bytes], connections: int) -> Responses:
     place = urlsplit(url)
     open_ = [await asyncio.open_connection(place.hostname, place.port) for _ in range(connections)]
     bodies: list[Any] = [None] * len(requests)
@@ -55,7 +54,7 @@ async def _post_all(url: str, requests: Sequence[bytes], connections: int) -> An
     async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for index in left:
             writer.write(requests[index])
-            bodies[index] = await _answer(reader)
+            bodies[index] = await _response(reader)
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -64,10 +63,10 @@ async def _post_all(url: str, requests: Sequence[bytes], connections: int) -> An
     seconds = time.perf_counter() - began
     for _, writer in open_:
         writer.close()
-    return Answered([json.loads(body) for body in bodies], seconds)
+    return Responses([json.loads(body) for body in bodies], seconds)
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def _response(reader: asyncio.StreamReader) -> bytes:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     _, _, rest = head.partition(b"\r\ncontent-length:")
     body = await reader.readexactly(int(rest.partition(b"\r\n")[0]))

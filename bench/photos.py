@@ -1,7 +1,7 @@
-"""The photos: one real one with a free licence, and others derived from it, each as large as cameras and phones send.
+"""Source photos: a real one with a free license, and others derived from it, in the sizes of cameras and phones.
 
-A picture that is smooth costs its decoder less than a real one does, so whatever was made larger or smaller gets grain
-as a sensor has it. Everything is the same in every run.
+Smooth pictures cost the decoder less than real photos, so grain like a sensor's is added to every resized photo. All
+photos are the same in every run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SEED = 20261126
 class _Derived:
     name: str
     box: tuple[float, float, float, float]
-    """Left, top, right and bottom of what is taken, as shares of the upright photo."""
+    """Left, top, right and bottom of the crop, as fractions of the upright photo."""
     size: tuple[int, int]
     quality: int
 
@@ -42,7 +42,7 @@ _DERIVED = (
 
 
 def write_photos(folder: Path, most: int | None = None) -> list[Path]:
-    """The photos as files, the real one first."""
+    """Write the photos to files, the real one first."""
     real = folder / "real-3mp.jpg"
     real.write_bytes(REAL.read_bytes())
     wanted: Sequence[_Derived] = _DERIVED if most is None else _DERIVED[: most - 1]
@@ -61,20 +61,20 @@ def _write(derived: _Derived, folder: Path) -> Path:
 
 
 def upright_photo() -> Image.Image:
-    """The real one as it is to be seen."""
+    """Return the real photo, upright."""
     with Image.open(REAL) as opened:
         return ImageOps.exif_transpose(opened).convert("RGB")
 
 
 def with_grain(picture: Image.Image) -> Image.Image:
-    """As if a sensor had seen it; the same grain each time."""
+    """Add grain like a sensor's; it is the same each time."""
     pixels = np.asarray(picture, dtype=np.float32)
     grain = np.random.default_rng(_SEED).normal(0.0, _GRAIN, pixels.shape).astype(np.float32)
     return Image.fromarray(np.clip(pixels + grain, 0, 255).round().astype(np.uint8))
 
 
 def write_large(path: Path, megapixels: int) -> Path:
-    """A photo of so many megapixels, 1:1, made of the real one side by side: as many bits a pixel as it has."""
+    """Write a square photo tiled from the real one, which keeps its bits per pixel."""
     side = round((megapixels * 1_000_000) ** 0.5)
     tile = with_grain(upright_photo())
     canvas = Image.new("RGB", (side, side))
@@ -86,7 +86,7 @@ def write_large(path: Path, megapixels: int) -> Path:
 
 
 def write_gradient(path: Path, width: int = 1920, height: int = 1080) -> Path:
-    """The gradient that the project's first benchmarks were written down for: a smooth PNG."""
+    """Write the gradient of the project's first benchmarks: a smooth PNG."""
     across = np.linspace(0, 255, width, dtype=np.float32)[None, :].repeat(height, axis=0)
     down = np.linspace(0, 255, height, dtype=np.float32)[:, None].repeat(width, axis=1)
     pixels = np.stack([across, down, 255 - (across + down) / 2], axis=2).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The figures drawn: CPU per picture by side, and figures against their targets. Same results, same file."""
+"""Plots CPU per picture by contender, and figures against their targets. The output is deterministic."""
 
 from __future__ import annotations
 
@@ -10,45 +10,47 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-from matplotlib.axes import Axes  # the backend is chosen first
+from matplotlib.axes import Axes  # the backend must be chosen first
 from matplotlib.figure import Figure
 
 from bench.cases import TITLES
-from bench.kept import Kept
+from bench.report import Stored
 
-_SIDES = {"pixelflow": "#1f6feb", "pillow": "#9aa4b2", "sharp": "#6b7684"}
+_CONTENDERS = {"pixelflow": "#1f6feb", "pillow": "#9aa4b2", "sharp": "#6b7684"}
 _MET, _MISSED = "#2a9d5c", "#d1493f"
 _MOST = 2.5
-"""Times its target: a bar that is longer is cut, its number tells the rest."""
+"""Multiple of the target at which a bar is cut off; its label shows the real value."""
 _NAME_LENGTH = 46
 
 
-def draw(kept: Sequence[Kept], path: Path) -> None:
-    """Write the drawing as SVG."""
+def draw(results: Sequence[Stored], path: Path) -> None:
+    """Write the plot as SVG."""
     mpl.rcParams.update({"svg.hashsalt": "pixelflow", "font.size": 8})
-    figures = {section["section"]: section["figures"] for section in kept}
+    figures = {section["section"]: section["figures"] for section in results}
     drawing = Figure(figsize=(11, 5.5), layout="constrained")
     left, right = drawing.subplots(1, 2, width_ratios=[2, 3])
-    _draw_sides(left, figures.get("plan", []))
+    _draw_contenders(left, figures.get("plan", []))
     _draw_targets(right, [figure for each in figures.values() for figure in each if figure["target"]])
     drawing.savefig(path, metadata={"Date": None})
 
 
-def _draw_sides(axes: Axes, figures: list[dict[str, Any]]) -> None:
+def _draw_contenders(axes: Axes, figures: list[dict[str, Any]]) -> None:
     found = {figure["name"]: figure for figure in figures}
     labels: list[str] = []
     for case in ("gradient_jpeg", "gradient_watermark", "photo_jpeg"):
-        for side, color in _SIDES.items():
-            cpu, delta = found.get(f"{case}.{side}.cpu"), found.get(f"{case}.{side}.delta_e")
+        for contender, color in _CONTENDERS.items():
+            cpu, delta = found.get(f"{case}.{contender}.cpu"), found.get(f"{case}.{contender}.delta_e")
             if cpu is None or delta is None:
                 continue
             axes.barh(len(labels), cpu["median"], color=color)
             axes.text(cpu["median"], len(labels), f" {cpu['median']:.3g} ms, ΔE {delta['median']:.2g}", va="center")
-            labels.append(f"{side}\n{TITLES[case].replace(' → ', chr(10) + '→ ')}" if side == "pixelflow" else side)
+            labels.append(
+                f"{contender}\n{TITLES[case].replace(' → ', chr(10) + '→ ')}" if contender == "pixelflow" else contender
+            )
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.margins(x=0.45)
-    axes.set_xlabel("CPU per picture in ms: less is better")
+    axes.set_xlabel("CPU per picture in ms: lower is better")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -1,7 +1,7 @@
-"""How far a picture is from what it should be: a perceptual score, so that no speed is bought with quality.
+"""Perceptual distance of a picture from a reference, so that speed is not gained at the cost of quality.
 
-The colour difference is CIEDE2000 (Sharma, Wu and Dalal, 2005); the likeness of structure SSIM (Wang et al., 2004) with
-a Gaussian window on luma. Both are computed in floating point.
+The color difference is CIEDE2000 (Sharma, Wu and Dalal, 2005), the structural similarity is SSIM (Wang et al., 2004)
+with a Gaussian window on luma. Both are computed in floating point.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 @dataclass(frozen=True)
 class Score:
-    """Of one picture."""
+    """The score of one picture."""
 
     color_difference: float
-    """Mean ΔE2000; below 1 nobody sees a difference side by side."""
-    likeness: float
-    """Mean SSIM; 1 is the same."""
+    """Mean ΔE2000; a difference below 1 is not visible side by side."""
+    ssim: float
+    """Mean SSIM; 1 for identical pictures."""
 
 
 def reference_resize(path: Path, width: int) -> Pixels:
-    """What a picture made so wide should be: every channel in floating point, Lanczos over the whole source."""
+    """Resize to ``width`` as a reference: every channel in floating point, Lanczos over the whole source."""
     with Image.open(path) as opened:
         source = ImageOps.exif_transpose(opened).convert("RGB")
     size = (width, max(1, round(source.height * width / source.width)))
@@ -49,18 +49,20 @@ def reference_resize(path: Path, width: int) -> Pixels:
 
 
 def pixels_of(path: Path) -> Pixels:
-    """The picture in a file, upright."""
+    """Return the pixels of a file, upright."""
     with Image.open(path) as opened:
         return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), dtype=np.float64)
 
 
-def score(seen: Pixels, meant: Pixels) -> Score:
-    """Both of the same size, 0 to 255."""
-    return Score(float(color_difference(seen, meant).mean()), float(_likeness(seen @ _LUMA, meant @ _LUMA).mean()))
+def score(actual: Pixels, reference: Pixels) -> Score:
+    """Compare two pictures of the same size, with values from 0 to 255."""
+    return Score(
+        float(color_difference(actual, reference).mean()), float(_ssim(actual @ _LUMA, reference @ _LUMA).mean())
+    )
 
 
 def color_difference(one: Pixels, other: Pixels) -> Pixels:
-    """ΔE2000 of each pixel."""
+    """Return the ΔE2000 of each pixel."""
     l1, a1, b1 = np.moveaxis(_lab(one), 2, 0)
     l2, a2, b2 = np.moveaxis(_lab(other), 2, 0)
     mean_chroma = (np.hypot(a1, b1) + np.hypot(a2, b2)) / 2
@@ -71,10 +73,10 @@ def color_difference(one: Pixels, other: Pixels) -> Pixels:
     gray = c1 * c2 == 0
     turn = np.where(gray, 0.0, turn)
     hue = np.where(gray, h1 + h2, (h1 + turn / 2) % (2 * np.pi))
-    return _weighed((l1, l2), (c1, c2), turn, hue)
+    return _delta_e((l1, l2), (c1, c2), turn, hue)
 
 
-def _weighed(lightnesses: tuple[Pixels, Pixels], chromas: tuple[Pixels, Pixels], turn: Pixels, hue: Pixels) -> Pixels:
+def _delta_e(lightnesses: tuple[Pixels, Pixels], chromas: tuple[Pixels, Pixels], turn: Pixels, hue: Pixels) -> Pixels:
     (l1, l2), (c1, c2) = lightnesses, chromas
     lightness, chroma = (l1 + l2) / 2, (c1 + c2) / 2
     degrees = np.degrees(hue)
@@ -102,7 +104,7 @@ def _lab(rgb: Pixels) -> Pixels:
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=2)
 
 
-def _likeness(one: Pixels, other: Pixels) -> Pixels:
+def _ssim(one: Pixels, other: Pixels) -> Pixels:
     mean1, mean2 = _blurred(one), _blurred(other)
     var1, var2 = _blurred(one**2) - mean1**2, _blurred(other**2) - mean2**2
     both = _blurred(one * other) - mean1 * mean2

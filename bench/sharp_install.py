@@ -1,4 +1,4 @@
-"""sharp, if Node is there: installed by npm into a folder of the user's cache, never into the project."""
+"""Installs sharp with npm, if Node is available, into the user's cache folder, never into the project."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _INSTALL_SECONDS = 180
 
 
 def sharp_command(*, fetch: bool, script: Path, font: Path) -> tuple[list[str] | None, str]:
-    """The command of sharp's side and a sentence about it; ``None``: it can't be had, and the sentence says why."""
+    """Return sharp's command and a sentence about it; None if sharp is not available, and the reason."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None:
-        return None, "sharp is not measured: there is no Node on this machine."
+        return None, "sharp is not measured: Node is not installed."
     folder = _cache() / f"sharp-{VERSION}"
     if not (folder / "node_modules" / "sharp").exists():
         if npm is None or not fetch:

@@ -1,11 +1,11 @@
-"""A receiver of PixelFlow's webhooks that acts once on each event, however often it is told of it.
+"""A receiver of PixelFlow's webhooks that acts once on each event, however often it is delivered.
 
     pip install standardwebhooks
     PIXELFLOW_WEBHOOK_SECRET=whsec_… python webhook_receiver.py --port 9000 --database events.db
 
-The id of an event is kept in the same transaction as what the event is worth to you. An event that comes again finds
-its id there and is answered with 200, so that it does not come a third time. An action that fails leaves no id, is
-answered with 500, and is tried again.
+The event ID is stored in the same transaction as the action. A repeated event is found by its ID and answered with 200,
+so that it is not delivered again. A failed action stores no ID and is answered with 500, so that the event is delivered
+again.
 """  # noqa: INP001  # a script
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ MAX_BODY = 5_000_000
 
 
 def act(connection: sqlite3.Connection, event: dict[str, Any]) -> None:
-    """What an event is worth to you: here, one row for each finished job. Only this is yours to change."""
+    """The action for an event: here, insert one row for each finished job. Replace this function with your own."""
     connection.execute(
         "INSERT INTO finished_jobs (job_id, type) VALUES (?, ?)", (event["data"]["job_id"], event["type"])
     )
 
 
 def act_once(database: str, event_id: str, event: dict[str, Any]) -> bool:
-    """Act on the event unless that has been done; returns whether it was done now."""
+    """Act on the event unless it has been seen before. Return whether it was new."""
     with closing(sqlite3.connect(database, timeout=5)) as connection, connection:
-        # Two deliveries at the same moment: the second waits here for the first one's transaction.
+        # Of two simultaneous deliveries, the second waits here for the transaction of the first.
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT 1 FROM seen_events WHERE event_id = ?", (event_id,)).fetchone():
             return False
@@ -43,7 +43,7 @@ def act_once(database: str, event_id: str, event: dict[str, Any]) -> bool:
 
 
 def prepare(database: str) -> None:
-    """Make the tables. Ids may be forgotten after a few days: an event is retried for little more than one."""
+    """Create the tables. IDs can be deleted after a few days: an event is retried for little more than one."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS seen_events "
@@ -53,20 +53,20 @@ def prepare(database: str) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Verify, act once, answer quickly: PixelFlow waits ten seconds."""
+    """Verifies, acts once and answers quickly: PixelFlow waits ten seconds."""
 
     webhook: Webhook
     database: str
 
     def do_POST(self) -> None:
-        """One delivery."""
+        """Handle a delivery."""
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > MAX_BODY:
             self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         body = self.rfile.read(int(length))
         try:
-            # The body as it came, byte for byte: parsed and written anew it has another signature.
+            # Verify the original bytes: a parsed and re-serialized body has a different signature.
             event = self.webhook.verify(body, dict(self.headers.items()))
         except (WebhookVerificationError, ValueError):
             self._answer(HTTPStatus.UNAUTHORIZED)
@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Receive until Ctrl-C."""
+    """Receive events until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Receive PixelFlow's webhooks and act once on each event")
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument("--database", default="events.db")

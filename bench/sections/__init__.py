@@ -1,14 +1,14 @@
-"""The sections of the benchmark, each a function from its surroundings to a result, to be run alone or with others."""
+"""The sections of the benchmark: functions from a context to a result, which can run alone or together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from bench.context import Context
 from bench.figures import Result
 from bench.sections import api, latency, memory, pixels, plan, throughput
-from bench.sections.surroundings import Surroundings
 
-SECTIONS: dict[str, Callable[[Surroundings], Result]] = {
+SECTIONS: dict[str, Callable[[Context], Result]] = {
     "plan": plan.run,
     "pixels": pixels.run,
     "throughput": throughput.run,
@@ -16,4 +16,4 @@ SECTIONS: dict[str, Callable[[Surroundings], Result]] = {
     "api": api.run,
     "memory": memory.run,
 }
-"""By name, in the order of a whole run."""
+"""By name, in the order of a complete run."""

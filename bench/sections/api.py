@@ -1,4 +1,4 @@
-"""Create and start per second of an API that has one core, against a bare FastAPI route with one INSERT."""
+"""Section ``api``: create and start requests per second on one core, compared with a FastAPI route with one INSERT."""
 
 from __future__ import annotations
 
@@ -15,83 +15,83 @@ import psycopg
 from tests.acceptance.running import process_of
 
 from bench.cases import PIPELINES
+from bench.context import Context
 from bench.figures import BenchError, Result, at_least, ratios
 from bench.http_load import post_all, post_request
 from bench.jobs import Jobs
 from bench.photos import ROOT
 from bench.processes import cpu_clock
-from bench.sections.surroundings import Surroundings
-from bench.stand import SERVERS, Stand, pinning, servers
+from bench.stack import SERVERS, TestStack, pinning, servers
 from pixelflow.devstack.ports import listen
 
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _BODY = {"pipeline": PIPELINES["jpeg_640"]}
-_ABOUT = (
-    "The API's process has a core for itself; Postgres, Valkey, the S3 server and the load share the others. A "
-    "pair is one create and one start; the source is uploaded in between, outside the time. Against it, two "
-    "requests to a FastAPI route that does one INSERT, by the same server, driver and load. No worker runs. Rate "
-    "limits are on and wide."
+_DESCRIPTION = (
+    "The API process has a core of its own; Postgres, Valkey, the S3 server and the load generator share the others. A "
+    "pair is one create and one start; the source is uploaded in between, outside the measured time. It is compared "
+    "with two requests to a FastAPI route that does one INSERT, with the same server, driver and load. No worker runs. "
+    "Rate limits are enabled, but high enough to never apply."
 )
 
 
-def run(around: Surroundings) -> Result:
-    """Round by round: so many pairs on ours, twice as many inserts on theirs."""
-    result = Result("api", about=[_ABOUT])
+def run(context: Context) -> Result:
+    """Alternate between pairs on PixelFlow's API and twice as many requests to the bare API."""
+    result = Result("api", about=[_DESCRIPTION])
     own, others = _cores()
     with ExitStack() as stack:
         stack.enter_context(_confined_to(others))
-        stand = stack.enter_context(servers())
-        result.versions = stand.versions()
-        stand.start_roles(["api"], core=own)
-        url, bare_pid = stack.enter_context(_bare_api(stand, own))
-        around.say("create and start")
-        _measure(around, result, stand, url, bare_pid)
+        test_stack = stack.enter_context(servers())
+        result.versions = test_stack.versions()
+        test_stack.start_roles(["api"], core=own)
+        url, bare_pid = stack.enter_context(_bare_api(test_stack, own))
+        context.echo("create and start")
+        _measure(context, result, test_stack, url, bare_pid)
     return result
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """Some requests, and what they took."""
+    """A number of requests and their cost."""
 
     count: int
     ids: list[str]
-    """Of the jobs, if it made any."""
+    """IDs of the created jobs, if any."""
     seconds: float
     cpu: dict[str, float]
-    """Seconds of processor time: of the API, and of servers."""
+    """CPU seconds of the API and of each server."""
 
 
 class _Load:
-    """Sends to one API."""
+    """Sends requests to one API."""
 
-    def __init__(self, stand: Stand, url: str, pid: int) -> None:
-        self._stand = stand
+    def __init__(self, test_stack: TestStack, url: str, pid: int) -> None:
+        self._test_stack = test_stack
         self._url = url
         self._pid = pid
 
     def send(self, paths: Sequence[str], body: object = None) -> _Sent:
-        """POST to all of them."""
-        requests = [post_request(self._url, path, body, key=self._stand.key) for path in paths]
+        """Send a POST request to each path."""
+        requests = [post_request(self._url, path, body, key=self._test_stack.key) for path in paths]
         before = self._cpu()
         done = post_all(self._url, requests)
         cpu = {name: used - before[name] for name, used in self._cpu().items()}
         return _Sent(len(paths), [answer.get("job_id", "") for answer in done.bodies], done.seconds, cpu)
 
     def _cpu(self) -> dict[str, float]:
-        return {"api": cpu_clock(self._pid), **self._stand.servers_cpu()}
+        return {"api": cpu_clock(self._pid), **self._test_stack.servers_cpu()}
 
 
-def _measure(around: Surroundings, result: Result, stand: Stand, url: str, bare_pid: int) -> None:
-    ours = _Load(stand, stand.api_url, process_of(stand.stack, "api").pid)
-    theirs, jobs = _Load(stand, url, bare_pid), Jobs(stand)
-    source, count = _small_source(around), around.counts.api_pairs
+def _measure(context: Context, result: Result, test_stack: TestStack, url: str, bare_pid: int) -> None:
+    ours = _Load(test_stack, test_stack.api_url, process_of(test_stack.stack, "api").pid)
+    theirs, jobs = _Load(test_stack, url, bare_pid), Jobs(test_stack)
+    source, count = _small_source(context), context.counts.api_pairs
     _round(ours, theirs, jobs, source, max(4, count // 5))
     rounds = []
-    for _ in range(around.counts.api_rounds):
-        around.check_time()
+    for _ in range(context.counts.api_rounds):
+        context.check_time()
         rounds.append(_round(ours, theirs, jobs, source, count))
-    _tell(result, rounds)
+    _add_figures(result, rounds)
 
 
 def _round(ours: _Load, theirs: _Load, jobs: Jobs, source: Path, count: int) -> dict[str, _Sent]:
@@ -102,7 +102,7 @@ def _round(ours: _Load, theirs: _Load, jobs: Jobs, source: Path, count: int) -> 
     return {"insert": inserted, "create": created, "start": started}
 
 
-def _tell(result: Result, rounds: list[dict[str, _Sent]]) -> None:
+def _add_figures(result: Result, rounds: list[dict[str, _Sent]]) -> None:
     def rates(*kinds: str) -> list[float]:
         return [each["create"].count / sum(each[kind].seconds for kind in kinds) for each in rounds]
 
@@ -121,28 +121,35 @@ def _tell(result: Result, rounds: list[dict[str, _Sent]]) -> None:
         result.add(f"pairs.{name}", f"create + start: CPU of {name}", "ms", cpu(name, "create", "start"))
 
 
-def _small_source(around: Surroundings) -> Path:
-    path = around.folder / "small-source"
+def _small_source(context: Context) -> Path:
+    path = context.folder / "small-source"
     path.write_bytes(bytes(1000))
     return path
 
 
 @contextmanager
-def _bare_api(stand: Stand, core: int | None) -> Iterator[tuple[str, int]]:
-    """Its address and process."""
-    with psycopg.connect(stand.database_url, autocommit=True) as connection:
+def _bare_api(test_stack: TestStack, core: int | None) -> Iterator[tuple[str, int]]:
+    """Start the bare API; yield its URL and process ID."""
+    with psycopg.connect(test_stack.database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE bench_rows (id uuid PRIMARY KEY, data jsonb NOT NULL)")
-    with listen(0, say=lambda _: None) as listening:
-        command = [*pinning(core), sys.executable, "-m", "bench.sides.bare_api", "--socket", str(listening.fileno())]
-        # The stack's processes run in its home, where the benchmark is no package.
+    with listen(0, echo=lambda _: None) as listening:
+        command = [
+            *pinning(core),
+            sys.executable,
+            "-m",
+            "bench.contenders.bare_api",
+            "--socket",
+            str(listening.fileno()),
+        ]
+        # The stack's processes run in its home, where the package ``bench`` is not importable.
         own = {"PYTHONPATH": str(ROOT)}
-        with stand.spawned("bare-api", command, own, inherits=[listening.fileno()]) as child:
+        with test_stack.spawned("bare-api", command, own, pass_fds=[listening.fileno()]) as child:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            _wait_until_it_answers(url)
+            _wait_until_ready(url)
             yield url, child.pid
 
 
-def _wait_until_it_answers(url: str) -> None:
+def _wait_until_ready(url: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -155,14 +162,14 @@ def _wait_until_it_answers(url: str) -> None:
 
 
 def _cores() -> tuple[int | None, set[int]]:
-    """The API's core, and everybody else's; where there is but one, all share it."""
+    """Return the core of the API and the cores of all other processes; a single core is shared."""
     all_ = sorted(os.sched_getaffinity(0))
     return (all_[0], set(all_[1:])) if len(all_) > 1 else (None, set(all_))
 
 
 @contextmanager
 def _confined_to(cores: set[int]) -> Iterator[None]:
-    """This process, and all that it starts meanwhile, on those cores alone."""
+    """Restrict this process, and the processes that it starts, to these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

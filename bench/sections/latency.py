@@ -1,4 +1,4 @@
-"""How long a client waits on an idle stack, without the transform; and where that time goes."""
+"""Section ``latency``: how long a client waits on an idle stack, without the transform, broken down by stage."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bench.cases import PIPELINES
+from bench.context import Context
 from bench.figures import Result, Spread, at_most, spread
 from bench.http_load import post_all, post_request
 from bench.jobs import Jobs, Timing
 from bench.photos import ABOUT
-from bench.sections.surroundings import Surroundings
-from bench.stand import Stand, service
+from bench.stack import TestStack, service
 
 _CASE = "jpeg_640"
 _LONGEST_PAUSE = 0.05
-"""Seconds, at random, between jobs: they must not fall into step with whoever polls."""
+"""Seconds of the random pause between jobs, so that jobs are not synchronized with polling loops."""
 _POLL_SECONDS = 0.01
 _SEED = 4
 _P99 = 99
 
 
 @dataclass(frozen=True)
-class Waited:
-    """For one job."""
+class Wait:
+    """The waiting time for one job."""
 
     by_client: float
     """Milliseconds from sending the start request to the job's end, without the transform."""
@@ -35,63 +35,65 @@ class Waited:
 
     @property
     def by_row(self) -> float:
-        """Milliseconds from when the row says it was queued to when it says it was finished, without the transform."""
+        """Milliseconds from the row's ``queued_at`` to its ``finished_at``, without the transform."""
         return _milliseconds(self.timing.finished_at, self.timing.queued_at) - self.timing.stages["transform"]
 
     @property
     def parts(self) -> dict[str, float]:
-        """Milliseconds of each."""
+        """Milliseconds of each part."""
         stages = self.timing.stages
         until_claim = _milliseconds(self.timing.claimed_at, self.timing.queued_at)
-        told = {name: float(stages[name]) for name in ("fetch", "wait", "store")}
+        measured = {name: float(stages[name]) for name in ("fetch", "wait", "store")}
         return {
             "start request until queued": self.by_client - self.by_row,
             "queue": until_claim,
-            **told,
-            "rest": self.by_row - until_claim - sum(told.values()),
+            **measured,
+            "rest": self.by_row - until_claim - sum(measured.values()),
         }
 
 
-_ABOUT = (
-    "One 640 px JPEG job after the other, nothing else to do. From the moment before the request to start it is "
-    "sent until the time that the finishing statement wrote (`finished_at`), both clocks of the same machine, "
-    "minus the stage «transform» as the worker measured it. So the start request is in it (key, HEAD of the "
-    "source, two statements, one message), and the commit of the last statement is not."
+_DESCRIPTION = (
+    "One 640 px JPEG job after the other on an otherwise idle stack. Measured from just before the start request is "
+    "sent until the job's `finished_at`, which the finishing statement sets, minus the stage «transform» as measured "
+    "by the worker. Both clocks are of the same machine. The figure includes the start request (key, HEAD of the "
+    "source, two statements, one message), and excludes the commit of the last statement."
 )
 
 
-def run(around: Surroundings) -> Result:
-    """One job after the other."""
-    result = Result("latency", about=[_ABOUT, ABOUT])
+def run(context: Context) -> Result:
+    """Run one job after the other."""
+    result = Result("latency", about=[_DESCRIPTION, ABOUT])
     with ExitStack() as stack:
-        stand = stack.enter_context(service())
-        result.versions = stand.versions()
-        stack.enter_context(stand.worker(slots=2))
-        around.say("one job at a time")
-        jobs = Jobs(stand)
-        _round(around, stand, jobs, max(2, around.counts.latency_jobs // 6))
-        rounds = [_round(around, stand, jobs, around.counts.latency_jobs) for _ in range(around.counts.latency_rounds)]
-    _tell(result, rounds)
+        test_stack = stack.enter_context(service())
+        result.versions = test_stack.versions()
+        stack.enter_context(test_stack.worker(slots=2))
+        context.echo("one job at a time")
+        jobs = Jobs(test_stack)
+        _round(context, test_stack, jobs, max(2, context.counts.latency_jobs // 6))
+        rounds = [
+            _round(context, test_stack, jobs, context.counts.latency_jobs) for _ in range(context.counts.latency_rounds)
+        ]
+    _add_figures(result, rounds)
     return result
 
 
-def _round(around: Surroundings, stand: Stand, jobs: Jobs, count: int) -> list[Waited]:
-    around.check_time()
+def _round(context: Context, test_stack: TestStack, jobs: Jobs, count: int) -> list[Wait]:
+    context.check_time()
     chance = random.Random(_SEED)  # noqa: S311  # pauses, not secrets
-    ids = jobs.create(PIPELINES[_CASE], around.photos, count)
-    return [_one(stand, jobs, job_id, chance.uniform(0, _LONGEST_PAUSE)) for job_id in ids]
+    ids = jobs.create(PIPELINES[_CASE], context.photos, count)
+    return [_one(test_stack, jobs, job_id, chance.uniform(0, _LONGEST_PAUSE)) for job_id in ids]
 
 
-def _one(stand: Stand, jobs: Jobs, job_id: str, pause: float) -> Waited:
+def _one(test_stack: TestStack, jobs: Jobs, job_id: str, pause: float) -> Wait:
     time.sleep(pause)
-    request = post_request(stand.api_url, f"/v1/jobs/{job_id}/start", key=stand.key)
+    request = post_request(test_stack.api_url, f"/v1/jobs/{job_id}/start", key=test_stack.key)
     sent = time.time()
-    post_all(stand.api_url, [request], connections=1)
+    post_all(test_stack.api_url, [request], connections=1)
     (timing,) = jobs.wait([job_id], seconds=30, poll=_POLL_SECONDS)
-    return Waited((timing.finished_at.timestamp() - sent) * 1000 - timing.stages["transform"], timing)
+    return Wait((timing.finished_at.timestamp() - sent) * 1000 - timing.stages["transform"], timing)
 
 
-def _tell(result: Result, rounds: list[list[Waited]]) -> None:
+def _add_figures(result: Result, rounds: list[list[Wait]]) -> None:
     everything = [waited for each in rounds for waited in each]
     medians = [statistics.median(waited.by_client for waited in each) for each in rounds]
     late = _percentiles([waited.by_client for waited in everything])
@@ -107,7 +109,7 @@ def _tell(result: Result, rounds: list[list[Waited]]) -> None:
 
 
 def _percentiles(samples: list[float]) -> Spread:
-    """The 99th percentile of all, beside the 98th and the worst."""
+    """Return the 99th percentile, with the 98th and the maximum as its spread."""
     ordered = sorted(samples)
     last = len(ordered) - 1
     at = [ordered[round(last * share / 100)] for share in (98, _P99, 100)]

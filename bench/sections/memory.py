@@ -1,4 +1,4 @@
-"""What a child needs at most for large pictures, and whether any process grows over thousands of jobs."""
+"""Section ``memory``: peak memory of a child for large pictures, and memory growth of all processes over many jobs."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from contextlib import ExitStack, contextmanager
 from tests.acceptance.running import Running, children, process_of
 
 from bench.cases import PIPELINES
+from bench.context import Context
 from bench.figures import Result, at_most, spread
 from bench.jobs import Jobs
 from bench.photos import write_large
 from bench.processes import peak_bytes
-from bench.sections.surroundings import Surroundings
-from bench.stand import SERVERS, Stand, service
+from bench.stack import SERVERS, TestStack, service
 
 _CASE = "jpeg_640"
 _MEGABYTE = 1_000_000
 _LARGE = 100
-"""Megapixels of the picture that has a target."""
+"""Megapixels of the picture with a target."""
 _TENTHS = 10
 _WAVE = 50
-"""Jobs that are queued at once."""
+"""Jobs that are queued together."""
 _SAMPLE_SECONDS = 0.1
-_ABOUT = (
-    "The peak is the largest resident memory (VmHWM) of a fresh child after one JPEG (baseline, as cameras write "
-    "them) → 640 px. The soak: RSS of each process in the last tenth of the jobs against the second tenth, "
-    "medians of samples; children are taken together, and are replaced after 1,000 jobs each."
+_DESCRIPTION = (
+    "The peak is the largest resident memory (VmHWM) of a new child after one JPEG (baseline, as cameras write "
+    "them) → 640 px. The soak compares the RSS of each process in the last tenth of the jobs with the second tenth, as "
+    "medians of samples. All children are counted together; each is replaced after 1,000 jobs."
 )
 
 
-def run(around: Surroundings) -> Result:
-    """Large pictures first, then the soak."""
-    result = Result("memory", about=[_ABOUT])
+def run(context: Context) -> Result:
+    """Measure large pictures, then run the soak."""
+    result = Result("memory", about=[_DESCRIPTION])
     with ExitStack() as stack:
-        stand = stack.enter_context(service())
-        result.versions = stand.versions()
-        jobs = Jobs(stand)
-        for megapixels in around.counts.memory_megapixels:
-            around.say(f"{megapixels} MP")
-            _peak(around, result, stand, jobs, megapixels)
-        around.say(f"soak of {around.counts.soak_jobs} jobs")
-        _soak(around, result, stand, jobs)
+        test_stack = stack.enter_context(service())
+        result.versions = test_stack.versions()
+        jobs = Jobs(test_stack)
+        for megapixels in context.counts.memory_megapixels:
+            context.echo(f"{megapixels} MP")
+            _peak(context, result, test_stack, jobs, megapixels)
+        context.echo(f"soak of {context.counts.soak_jobs} jobs")
+        _soak(context, result, test_stack, jobs)
     return result
 
 
-def _peak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs, megapixels: int) -> None:
-    around.check_time()
-    source = write_large(around.folder / "large.jpg", megapixels)
-    with stand.worker(slots=1) as worker:
+def _peak(context: Context, result: Result, test_stack: TestStack, jobs: Jobs, megapixels: int) -> None:
+    context.check_time()
+    source = write_large(context.folder / "large.jpg", megapixels)
+    with test_stack.worker(slots=1) as worker:
         ids = jobs.create(PIPELINES[_CASE], [source], 1)
         jobs.start(ids)
         jobs.wait(ids, seconds=60)
@@ -62,14 +62,14 @@ def _peak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs, megapi
     )
 
 
-def _soak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs) -> None:
-    with stand.worker(slots=2) as worker, _sampling(stand, worker) as samples:
+def _soak(context: Context, result: Result, test_stack: TestStack, jobs: Jobs) -> None:
+    with test_stack.worker(slots=2) as worker, _sampling(test_stack, worker) as samples:
         for tenth in range(_TENTHS):
-            around.check_time()
+            context.check_time()
             samples.tenth = tenth
-            left = around.counts.soak_jobs // _TENTHS
+            left = context.counts.soak_jobs // _TENTHS
             while left > 0:
-                ids = jobs.create(PIPELINES[_CASE], around.photos, min(_WAVE, left))
+                ids = jobs.create(PIPELINES[_CASE], context.photos, min(_WAVE, left))
                 jobs.start(ids)
                 jobs.wait(ids, seconds=120)
                 left -= len(ids)
@@ -82,7 +82,7 @@ def _soak(around: Surroundings, result: Result, stand: Stand, jobs: Jobs) -> Non
 
 
 class _Samples:
-    """Resident memory by process and tenth, in megabytes."""
+    """Resident memory in megabytes, by process and tenth of the run."""
 
     def __init__(self) -> None:
         self.tenth = 0
@@ -102,9 +102,9 @@ class _Samples:
 
 
 @contextmanager
-def _sampling(stand: Stand, worker: Running) -> Iterator[_Samples]:
+def _sampling(test_stack: TestStack, worker: Running) -> Iterator[_Samples]:
     samples, stop = _Samples(), threading.Event()
-    named = {name: [process_of(stand.stack, name)] for name in ("api", "controller", *SERVERS)}
+    named = {name: [process_of(test_stack.stack, name)] for name in ("api", "controller", *SERVERS)}
 
     def sample() -> None:
         while not stop.wait(_SAMPLE_SECONDS):

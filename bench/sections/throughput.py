@@ -1,4 +1,4 @@
-"""Jobs per second from storage to storage, with all servers on the same cores, against bare pyvips on these cores."""
+"""Section ``throughput``: jobs per second, with all servers on the same cores, compared with bare pyvips."""
 
 from __future__ import annotations
 
@@ -10,57 +10,61 @@ from pathlib import Path
 from tests.acceptance.running import Running
 
 from bench.cases import PIPELINES, TITLES
+from bench.contender import Contender, python_contender, start_contender
+from bench.context import Context
 from bench.figures import Result, at_least, ratios
 from bench.jobs import Batch, Jobs
 from bench.photos import ABOUT
 from bench.processes import paused
-from bench.sections.surroundings import Surroundings
-from bench.side import Side, opened, python_side
-from bench.stand import SERVERS, service
+from bench.stack import SERVERS, service
 
-_ABOUT = (
-    "Jobs that wait in the queue, from the first claim to the last end: fetched from storage, transformed, "
-    "stored, finished in Postgres. Postgres, Valkey and the S3 server run on the same cores. Bare pyvips: one "
-    "process per slot, file to file, the same operations. Creating and starting jobs is not in it."
+_DESCRIPTION = (
+    "Queued jobs, from the first claim to the last end: fetched from storage, transformed, stored, and finished in "
+    "Postgres. Postgres, Valkey and the S3 server run on the same cores. Bare pyvips: one process per slot, file to "
+    "file, the same operations. Creating and starting jobs is not included."
 )
 
 
-def run(around: Surroundings) -> Result:
-    """One slot, two slots, and as many processes of bare pyvips as slots."""
-    result = Result("throughput", about=[_ABOUT, ABOUT, f"{len(os.sched_getaffinity(0))} cores."])
+def run(context: Context) -> Result:
+    """Measure one slot and two slots, and as many processes of bare pyvips."""
+    result = Result("throughput", about=[_DESCRIPTION, ABOUT, f"{len(os.sched_getaffinity(0))} cores."])
     with ExitStack() as stack:
-        stand = stack.enter_context(service())
-        result.versions = stand.versions()
-        workers = {slots: stack.enter_context(stand.worker(slots=slots, name=f"worker-{slots}")) for slots in (1, 2)}
-        bare = [stack.enter_context(opened(f"pyvips-{number}", python_side("bare"))) for number in range(2)]
-        stage = _Stage(around, Jobs(stand), workers, bare)
-        for case, count in around.counts.throughput_jobs.items():
-            around.say(TITLES[case])
-            _tell(result, case, stage.measure(case, count))
-            _tell_cpu(result, case, stage.batches, count)
+        test_stack = stack.enter_context(service())
+        result.versions = test_stack.versions()
+        workers = {
+            slots: stack.enter_context(test_stack.worker(slots=slots, name=f"worker-{slots}")) for slots in (1, 2)
+        }
+        bare = [
+            stack.enter_context(start_contender(f"pyvips-{number}", python_contender("bare"))) for number in range(2)
+        ]
+        rounds = _Rounds(context, Jobs(test_stack), workers, bare)
+        for case, count in context.counts.throughput_jobs.items():
+            context.echo(TITLES[case])
+            _add_figures(result, case, rounds.measure(case, count))
+            _add_cpu_figures(result, case, rounds.batches, count)
     return result
 
 
-class _Stage:
-    """Everybody who takes part; whoever's turn it is not stands still."""
+class _Rounds:
+    """Runs workers and bare pyvips in turn; the workers that are not measured are paused."""
 
-    def __init__(self, around: Surroundings, jobs: Jobs, workers: dict[int, Running], bare: list[Side]) -> None:
-        self._around = around
+    def __init__(self, context: Context, jobs: Jobs, workers: dict[int, Running], bare: list[Contender]) -> None:
+        self._context = context
         self._jobs = jobs
         self._workers = workers
         self._bare = bare
         self.batches: dict[tuple[str, int], list[Batch]] = defaultdict(list)
-        """By case and slots."""
+        """By case and number of slots."""
 
     def measure(self, case: str, count: int) -> dict[str, list[float]]:
-        """Pictures per second of each side, round by round."""
+        """Pictures per second of each contender, round by round."""
         self._round(case, max(2, count // 5))
-        self.batches.clear()  # they were to warm up
-        rounds = [self._round(case, count) for _ in range(self._around.counts.throughput_rounds)]
-        return {side: [each[side] for each in rounds] for side in rounds[0]}
+        self.batches.clear()  # warm-up
+        rounds = [self._round(case, count) for _ in range(self._context.counts.throughput_rounds)]
+        return {contender: [each[contender] for each in rounds] for contender in rounds[0]}
 
     def _round(self, case: str, count: int) -> dict[str, float]:
-        self._around.check_time()
+        self._context.check_time()
         found = {}
         for slots in (1, 2):
             found[f"bare_{slots}"] = self._run_bare(case, count, self._bare[:slots])
@@ -70,22 +74,22 @@ class _Stage:
     def _run_jobs(self, case: str, count: int, slots: int) -> float:
         other = self._workers[3 - slots]
         with paused(other.pid):
-            batch = self._jobs.run_batch(self._workers[slots], PIPELINES[case], self._around.photos, count)
+            batch = self._jobs.run_batch(self._workers[slots], PIPELINES[case], self._context.photos, count)
         self.batches[case, slots].append(batch)
         return count / batch.wall
 
-    def _run_bare(self, case: str, count: int, sides: list[Side]) -> float:
-        each = -(-count // len(sides))
-        for side in sides:
-            side.begin(case, self._around.photos, self._folder(side), each)
-        costs = [side.finish() for side in sides]
-        return each * len(sides) / max(cost.wall for cost in costs)
+    def _run_bare(self, case: str, count: int, contenders: list[Contender]) -> float:
+        each = -(-count // len(contenders))
+        for contender in contenders:
+            contender.begin(case, self._context.photos, self._folder(contender), each)
+        costs = [contender.finish() for contender in contenders]
+        return each * len(contenders) / max(cost.wall for cost in costs)
 
-    def _folder(self, side: Side) -> Path:
-        return self._around.folder / side.name
+    def _folder(self, contender: Contender) -> Path:
+        return self._context.folder / contender.name
 
 
-def _tell(result: Result, case: str, rates: dict[str, list[float]]) -> None:
+def _add_figures(result: Result, case: str, rates: dict[str, list[float]]) -> None:
     title = TITLES[case]
     for slots in (1, 2):
         plural = "slot" if slots == 1 else "slots"
@@ -99,7 +103,7 @@ def _tell(result: Result, case: str, rates: dict[str, list[float]]) -> None:
     result.add(f"{case}.against_bare", f"{title}: two slots against bare pyvips", "×", against_bare, wanted)
 
 
-def _tell_cpu(result: Result, case: str, batches: dict[tuple[str, int], list[Batch]], count: int) -> None:
+def _add_cpu_figures(result: Result, case: str, batches: dict[tuple[str, int], list[Batch]], count: int) -> None:
     for name in SERVERS:
         used = [batch.servers[name] / count * 1000 for batch in batches[case, 2]]
         result.add(f"{case}.{name}", f"{TITLES[case]}: CPU of {name} per job", "ms", used)

@@ -1,7 +1,7 @@
-"""The dashboard: four questions of an operator, and the panels that answer each. Running it writes the JSON anew.
+"""The dashboard: four questions of an operator, and the panels that answer them. Run it to regenerate the JSON.
 
-Several controllers tell the same of the database: their gauges are taken by max(), never added up. No query names an
-instance or anything else of one installation; the filter at the top of the page can.
+All controllers report the same gauges of the database, so queries use max(), never sum(). A query must never name an
+instance or other details of one installation; the filter at the top of the page is for that.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ WRITTEN = Path(__file__).parent / "dashboards" / "pixelflow.json"
 
 RATE = "[$__rate_interval]"
 CLIENTS = '{route!~"/healthz|/readyz"}'
-"""Requests that are no probes."""
+"""Requests except probes."""
 ANSWERED = '{route!~"/healthz|/readyz",status!="0"}'
-"""Those whose client was still there."""
+"""Except requests whose client disconnected."""
 PROMPT = '{route!~"/healthz|/readyz|.*/events"}'
-"""Of those the ones that should be quick: a stream of events lasts as long as its job."""
+"""Except event streams, which last as long as their job."""
 GREEN, AMBER, RED, BLUE, PURPLE = "green", "orange", "red", "blue", "purple"
 
 
 def growth(metric: str, by: str = "", labels: str = "") -> str:
-    """How much a counter grows in a second, all processes together."""
+    """Return the per-second rate of a counter, summed over all processes."""
     return f"sum{f' by ({by})' if by else ''} (rate({metric}{labels}{RATE}))"
 
 
 def gained(metric: str, labels: str = "") -> str:
-    """How much a counter grew in the time that the page shows, all processes together."""
+    """Return the increase of a counter in the time range of the page, summed over all processes."""
     return f"sum(increase({metric}{labels}[$__range]))"
 
 
 def quantiles(histogram: str, labels: str = "") -> list[Query]:
-    """What half, 95 of 100 and 99 of 100 of the observations stay below."""
+    """Return queries for the 50th, 95th and 99th percentile."""
     buckets = f"sum by (le) (rate({histogram}_bucket{labels}{RATE}))"
     return [Query(f"histogram_quantile({part / 100}, {buckets})", f"p{part}") for part in (50, 95, 99)]
 
 
 def of_role(metric: str) -> str:
-    """What the client library tells of each process, with the role that the process has."""
+    """Return a metric of the client library, joined with the role of the process."""
     return f"{metric} * on (instance, job) group_left (role) pixelflow_build_info"
 
 
 FIRING = 'ALERTS{alertname=~"PixelFlow.+",alertstate="firing"}'
 NOTHING_FIRES = f'label_replace(absent({FIRING}) - 1, "alertname", "none", "", "")'
-"""Says 0 by the name of «none»: an empty panel could as well mean that nobody looks."""
+"""Shows 0 as «none»: an empty panel could also mean that alerts are not evaluated."""
 
 # ── Is it healthy? ───────────────────────────────────────────────────────────────────────────────
 
@@ -55,7 +55,7 @@ HEALTHY = Row(
     [
         Number(
             "Alerts",
-            "Alerts of deploy/prometheus/alerts.yml that fire. docs/operations.md has a section for each.",
+            "Firing alerts of deploy/prometheus/alerts.yml. docs/operations.md has a section for each.",
             [Query(f"count by (alertname) ({FIRING}) or sum by (alertname) ({NOTHING_FIRES})", "{{alertname}}")],
             unit="short",
             height=5,
@@ -63,46 +63,46 @@ HEALTHY = Row(
         ),
         Number(
             "Processes",
-            "How many processes of each role and version answer Prometheus. Two versions: an upgrade is under way.",
+            "Processes that answer Prometheus, by role and version. Two versions: an upgrade is in progress.",
             [Query("count by (role, version) (pixelflow_build_info)", "{{role}} {{version}}")],
             unit="short",
             height=5,
         ),
         Number(
             "Servers",
-            "Whether every process reaches Postgres, Redis and object storage. «away»: at least one does not.",
+            "Whether all processes can reach Postgres, Redis and object storage. «down»: at least one can't.",
             [Query("min by (dependency) (pixelflow_dependency_up)", "{{dependency}}")],
             unit="short",
             height=5,
             base=RED,
             thresholds={1: GREEN},
-            words={0: "away", 1: "up"},
+            words={0: "down", 1: "up"},
         ),
         Stacked(
             "How attempts end",
-            "Attempts of workers that ended, per second. retried: failed, and tried again. lost: a lease was lost. "
-            "handed_back: not worked on, because the worker was told to stop.",
+            "Ended attempts per second. retried: failed, with another attempt to follow. lost: the lease was lost. "
+            "handed_back: released, because the worker was stopping.",
             [Query(growth("pixelflow_worker_jobs_total", "status"), "{{status}}")],
             unit="suffix:/s",
             colors={"succeeded": GREEN, "retried": AMBER, "failed": RED, "lost": PURPLE, "handed_back": BLUE},
         ),
         Panel(
             "Why attempts fail",
-            "Attempts that failed, per minute, by the error's code. docs/pipeline.md tells what each means, and "
-            "whether the picture or the service is to blame.",
+            "Failed attempts per minute, by error code. docs/pipeline.md explains each code and whether the picture or "
+            "the service is the cause.",
             [Query(f"60 * {growth('pixelflow_worker_failures_total', 'code')}", "{{code}}")],
             unit="suffix:/min",
         ),
         Stacked(
             "Webhooks",
-            "Calls of receivers, per minute, by what came of them. exhausted and refused: that receiver is never told.",
+            "Delivery attempts per minute, by outcome. exhausted and refused: the event is not delivered.",
             [Query(f"60 * {growth('pixelflow_webhook_deliveries_total', 'outcome')}", "{{outcome}}")],
             unit="suffix:/min",
             colors={"delivered": GREEN, "retried": AMBER, "exhausted": RED, "refused": PURPLE},
         ),
         Stacked(
             "Answers of the API",
-            "Requests per second by the class of their status, probes left out.",
+            "Requests per second by status class, without probes.",
             [
                 Query(
                     "sum by (class) (label_replace("
@@ -115,15 +115,15 @@ HEALTHY = Row(
         ),
         Panel(
             "How long the API takes",
-            "Time to the end of an answer, probes and streams left out. No picture passes through the API: it should "
-            "be milliseconds.",
+            "Response time, without probes and streams. Pictures don't pass through the API, so it should be "
+            "milliseconds.",
             quantiles("pixelflow_api_request_duration_seconds", PROMPT),
             unit="s",
             thresholds={1: AMBER},
         ),
         Panel(
             "Loops of the controllers",
-            "How long ago any controller ended a round of each loop without an error.",
+            "Time since the last successful tick of each loop, on any controller.",
             [Query("time() - max by (loop) (pixelflow_controller_last_round_timestamp_seconds)", "{{loop}}")],
             unit="s",
             thresholds={600: RED},
@@ -138,7 +138,7 @@ KEEPING_UP = Row(
     [
         Panel(
             "How long the oldest waits",
-            "For how long the longest due job has waited for a worker, and the longest overdue event for its call.",
+            "How long the oldest due job has waited for a worker, and the oldest due event for its delivery.",
             [
                 Query("max(pixelflow_queue_oldest_seconds)", "job"),
                 Query("max(pixelflow_webhook_oldest_seconds)", "event"),
@@ -148,7 +148,7 @@ KEEPING_UP = Row(
         ),
         Stacked(
             "What waits and what is in hand",
-            "Jobs that are queued or processing, and events that wait for their first call or their next.",
+            "Jobs that are queued or processing, and events waiting for their first or next delivery attempt.",
             [
                 Query('max by (status) (pixelflow_jobs{status=~"queued|processing"})', "jobs {{status}}"),
                 Query("max(pixelflow_webhook_events_pending)", "events pending"),
@@ -157,7 +157,7 @@ KEEPING_UP = Row(
         ),
         Panel(
             "In and out",
-            "Messages sent to the queue and jobs that ended, per second. More in than out for long: add workers. "
+            "Messages sent to the queue and finished jobs, per second. If input exceeds output for long, add workers. "
             "A message that was lost and sent again counts twice.",
             [
                 Query(growth("pixelflow_queue_jobs_enqueued_total"), "sent to the queue"),
@@ -167,8 +167,8 @@ KEEPING_UP = Row(
         ),
         Panel(
             "Slots",
-            "Transforms under way, and how many may be at once in all workers. All in use while jobs wait: too few "
-            "workers. On average: from the transforms that ended meanwhile.",
+            "Running transforms, and the total slots of all workers. If all are in use while jobs wait, add workers. "
+            "The average is computed from the transforms that ended.",
             [
                 Query("sum(pixelflow_worker_active_jobs)", "in use now"),
                 Query(
@@ -180,7 +180,7 @@ KEEPING_UP = Row(
         ),
         Stacked(
             "Where a job's time goes",
-            "Mean time of each stage. queue: from when it is due to its claim; wait: for a slot.",
+            "Mean time of each stage. queue: from due to claimed; wait: for a slot.",
             [
                 Query(
                     f"{growth('pixelflow_worker_stage_duration_seconds_sum', 'stage')} / "
@@ -192,7 +192,7 @@ KEEPING_UP = Row(
         ),
         Panel(
             "How long attempts take",
-            "From the claim to the end of the attempt; waiting in the queue is not in it.",
+            "From the claim to the end of the attempt, without the time in the queue.",
             quantiles("pixelflow_worker_job_duration_seconds"),
             unit="s",
         ),
@@ -213,21 +213,21 @@ USED_BY = Row(
         ),
         Ranking(
             "Most pixels",
-            "Who had most pixels made within the last 24 hours; PIXELFLOW_METRICS_TOP_USERS says how many are told.",
+            "Users with the most processed pixels in the last 24 hours; PIXELFLOW_METRICS_TOP_USERS sets how many.",
             [Query("sort_desc(max by (user_id) (pixelflow_usage_top_pixels_processed))", "{{user_id}}")],
             unit="short",
             width=10,
         ),
         Panel(
             "What they ask",
-            "Requests per second by route, probes left out.",
+            "Requests per second by route, without probes.",
             [Query(growth("pixelflow_api_requests_total", "method, route", CLIENTS), "{{method}} {{route}}")],
             unit="suffix:/s",
             width=10,
         ),
         Panel(
             "Over their limits",
-            "Requests per minute that were refused because their user, or their address, had sent too many.",
+            "Requests per minute rejected by the rate limit of their user or address.",
             [Query(f"60 * {growth('pixelflow_api_rate_limit_rejections_total', 'route')}", "{{route}}")],
             unit="suffix:/min",
             width=12,
@@ -246,12 +246,12 @@ USED_BY = Row(
 
 SUCCEEDED = gained("pixelflow_worker_jobs_total", '{status="succeeded"}')
 TRANSFORMS = f"{gained('pixelflow_usage_compute_time_ms_total')} / 1000"
-"""Processor time of children, in seconds. The processes themselves don't count it as theirs."""
+"""CPU seconds of children, which are not part of the processes' own CPU time."""
 PROCESSES = (
     "sum(increase(process_cpu_seconds_total[$__range]) "
     "and on (instance, job) last_over_time(pixelflow_build_info[$__range]))"
 )
-"""Those that have ended since count, too."""
+"""Includes processes that have exited since."""
 SLOT_SECONDS = "sum(sum_over_time(pixelflow_worker_slots[$__range:$__interval])) * $__interval_ms / 1000"
 PER_JOB = f"/ ({SUCCEEDED} > 0)"
 
@@ -260,9 +260,8 @@ COSTS = Row(
     [
         Number(
             "1000 jobs",
-            "What 1000 jobs that succeeded cost in processor time, at the price that is set above: what was used, by "
-            "transforms and all processes of PixelFlow; and what was kept ready, one core per slot. Postgres, Redis, "
-            "storage and traffic come on top.",
+            "CPU cost of 1000 successful jobs at the price set above: used, by transforms and all PixelFlow processes; "
+            "and provisioned, one core per slot. Postgres, Redis, storage and traffic are not included.",
             [
                 Query(f"1000 * $price / 3600 * ({TRANSFORMS} + {PROCESSES}) {PER_JOB}", "used"),
                 Query(
@@ -276,8 +275,8 @@ COSTS = Row(
         ),
         Number(
             "Processor time of a job",
-            "Per job that succeeded: of its transform, in the child; and of everything around it, in all processes of "
-            "PixelFlow, idle times included.",
+            "Per successful job: of its transform, in the child; and of everything else, in all PixelFlow processes, "
+            "including idle time.",
             [
                 Query(f"{TRANSFORMS} {PER_JOB}", "transform"),
                 Query(f"{PROCESSES} {PER_JOB}", "around it"),
@@ -287,7 +286,7 @@ COSTS = Row(
         ),
         Number(
             "What for",
-            "Jobs that succeeded, pixels that they made, bytes by which their outputs are smaller than their sources.",
+            "Successful jobs, processed pixels, and bytes by which outputs are smaller than their sources.",
             [
                 Query(SUCCEEDED, "jobs"),
                 Query(gained("pixelflow_usage_pixels_processed_total"), "pixels"),
@@ -298,7 +297,7 @@ COSTS = Row(
         ),
         Stacked(
             "Processor",
-            "Cores in use: by each role's own processes, and by the transforms of jobs that succeeded.",
+            "Cores in use by the processes of each role, and by the transforms of successful jobs.",
             [
                 Query(f"sum by (role) ({of_role(f'rate(process_cpu_seconds_total{RATE})')})", "{{role}}"),
                 Query(f"{growth('pixelflow_usage_compute_time_ms_total')} / 1000", "transforms"),
@@ -307,15 +306,15 @@ COSTS = Row(
         ),
         Stacked(
             "Memory",
-            "Resident memory of each role's own processes. Children come on top: at most "
+            "Resident memory of the processes of each role. Children are not included: at most "
             "PIXELFLOW_WORKER_CHILD_MEMORY_BYTES each.",
             [Query(f"sum by (role) ({of_role('process_resident_memory_bytes')})", "{{role}}")],
             unit="bytes",
         ),
         Panel(
             "Pixels for a second of processor",
-            "Pixels made per second of the transforms' processor time. Falls when steps or formats become dearer "
-            "(AVIF, large sources), not when there are more jobs.",
+            "Processed pixels per CPU second of the transforms. It falls with more expensive steps or formats (AVIF, "
+            "large sources), not with more jobs.",
             [
                 Query(
                     f"{growth('pixelflow_usage_pixels_processed_total')} / "
@@ -357,7 +356,7 @@ DASHBOARD = Dashboard(
 
 
 def text() -> str:
-    """The file that Grafana reads."""
+    """Return the JSON file for Grafana."""
     return json.dumps(DASHBOARD.json(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""How Grafana writes a dashboard down: its «classic» JSON model, which every version since 8 reads, 12 and 13 included.
+"""Grafana's «classic» JSON model of a dashboard, which every version since 8 reads, including 12 and 13.
 
-Knows the form and nothing of PixelFlow. What is asked, and in which order, is in ``dashboard.py``.
+Independent of PixelFlow: the panels and their queries are in ``dashboard.py``.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ Json = dict[str, Any]
 COLUMNS = 24
 """Grafana's grid."""
 SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
-"""Whichever Prometheus is chosen at the top of the page."""
+"""The Prometheus that is selected at the top of the page."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """One question to Prometheus."""
+    """A Prometheus query."""
 
     expr: str
     legend: str
-    """How each of its answers is called, such as ``{{role}}``."""
+    """Template of the series' names, such as ``{{role}}``."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture; drawn from all of its queries."""
+    """A time series panel."""
 
     title: str
     description: str
@@ -38,21 +38,21 @@ class Panel:
     width: int = 8
     height: int = 8
     base: str = "green"
-    """The colour below all thresholds."""
+    """The color below all thresholds."""
     thresholds: Mapping[float, str] = field(default_factory=dict)
-    """From which value on which other colour."""
+    """Value → the color from this value on."""
     colors: Mapping[str, str] = field(default_factory=dict)
-    """Of series that have a meaning, by their name in the legend."""
+    """Name in the legend → the fixed color of the series."""
     decimals: int | None = None
-    """How many are shown; None: as many as Grafana finds fit."""
+    """Number of decimals; None for Grafana's default."""
 
     kind = "timeseries"
 
     def json(self, number: int, left: int, top: int) -> Json:
-        """As Grafana keeps it.
+        """Return Grafana's JSON.
 
         Args:
-            number: of no other panel.
+            number: unique ID of the panel.
             left: column, of :data:`COLUMNS`.
             top: row of the grid.
         """
@@ -108,7 +108,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Stacked(Panel):
-    """Parts that make a whole."""
+    """A stacked time series panel."""
 
     def _defaults(self) -> Json:
         defaults = super()._defaults()
@@ -118,10 +118,10 @@ class Stacked(Panel):
 
 @dataclass(frozen=True)
 class Number(Panel):
-    """What is so now, in large figures."""
+    """Current values in large figures."""
 
     words: Mapping[float, str] = field(default_factory=dict)
-    """What is written in place of a number."""
+    """Value → text to show instead."""
 
     kind = "stat"
 
@@ -144,7 +144,7 @@ class Number(Panel):
 
 @dataclass(frozen=True)
 class Ranking(Number):
-    """Who has how much, longest bar first."""
+    """A bar gauge, longest bar first."""
 
     kind = "bargauge"
 
@@ -155,7 +155,7 @@ class Ranking(Number):
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a heading, laid out from left to right and on to the next line where they don't fit."""
+    """Panels under a heading, laid out from left to right with line breaks."""
 
     title: str
     panels: Sequence[Panel]
@@ -163,7 +163,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """The whole page."""
+    """A dashboard page."""
 
     uid: str
     title: str
@@ -172,7 +172,7 @@ class Dashboard:
     variables: Sequence[Json]
 
     def json(self) -> Json:
-        """As Grafana keeps it."""
+        """Return Grafana's JSON."""
         return {
             "uid": self.uid,
             "title": self.title,
@@ -180,7 +180,7 @@ class Dashboard:
             "tags": ["pixelflow"],
             "schemaVersion": 39,
             "editable": True,
-            "graphTooltip": 1,  # the cross hair is on all panels at once
+            "graphTooltip": 1,  # shared crosshair
             "time": {"from": "now-3h", "to": "now"},
             "timezone": "browser",
             "refresh": "30s",

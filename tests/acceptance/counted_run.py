@@ -1,7 +1,7 @@
-"""A run of which everything is counted by those who make it happen: what metrics should say, found out without them.
+"""A scripted run that counts its own events: the expected values of the metrics, determined independently.
 
-Successes, a refusal, a retry, a crash, a cancellation, webhooks that arrive and that don't, a file of the machine's
-own, a job that had to wait, somebody who asks too often.
+It includes successes, a failure, a retry, a crash, a cancellation, delivered and failed webhooks, a local file, a job
+that waits in the queue, and a client over its rate limit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WAITED_SECONDS = 3.0
 
 @dataclass
 class Counted:
-    """What has happened, by the labels that a metric gives it."""
+    """Counts of what has happened, by the labels of the metrics."""
 
     requests: Counts = field(default_factory=Counter)
     enqueued: int = 0
@@ -46,7 +46,7 @@ class Counted:
     rejected: Counts = field(default_factory=Counter)
 
     def answered(self, response: httpx.Response) -> None:
-        """A request of ours was answered."""
+        """Count a response."""
         request = response.request
         route = _ID.sub("/v1/jobs/{job_id}", request.url.path)
         if request.url.path == "/nowhere":
@@ -54,42 +54,42 @@ class Counted:
         self.requests[labels(method=request.method, route=route, status=str(response.status_code))] += 1
 
     def attempted(self, status: str, *stages: str, source_type: str = "s3_presigned") -> None:
-        """An attempt came to its end, after these stages."""
+        """Count an attempt that ended after these stages."""
         self.attempts[labels(source_type=source_type, status=status)] += 1
         for stage in ("queue", *stages):
             self.stages[labels(stage=stage)] += 1
 
     def succeeded(self, *formats: str, source_type: str = "s3_presigned") -> None:
-        """An attempt succeeded with these outputs."""
+        """Count an attempt that succeeded with these outputs."""
         self.attempted("succeeded", "fetch", "wait", "transform", "store", "finish", source_type=source_type)
         self.outputs.update(labels(format=each) for each in formats)
 
     def failed(self, status: str, code: str) -> None:
-        """An attempt failed in its transform."""
+        """Count an attempt that failed in its transform."""
         self.attempted(status, "fetch", "wait", "transform")
         self.failures[labels(code=code)] += 1
 
     def delivered(self, *outcomes: str) -> None:
-        """Tries at telling a receiver ended like this."""
+        """Count delivery attempts with these outcomes."""
         self.deliveries.update(labels(outcome=each) for each in outcomes)
 
 
 @dataclass
 class Run:
-    """Makes things happen to a stack of its own, one after the other, and counts them."""
+    """Performs the steps of the run on its own stack, and counts them."""
 
     stack: Stack
     client: httpx.Client
     folder: Path
-    """A root of local files."""
+    """An allowed root of local files."""
     counted: Counted = field(default_factory=Counted)
 
     def __post_init__(self) -> None:
-        """Count each answer from now on."""
+        """Count each response from now on."""
         self.client.event_hooks = {"response": [self.counted.answered]}
 
     def successes(self, receiver: Receiver) -> None:
-        """Three jobs, each with two outputs; their receiver takes their events."""
+        """Three jobs with two outputs each; their receiver accepts the events."""
         for width in (40, 50, 60):
             pipeline = [steps.resize("a", width=width, format="webp"), steps.resize("b", width=width, format="jpeg")]
             job = steps.done(self.client, pictures.noise(400, 300), *pipeline, webhook_url=receiver.url)
@@ -99,7 +99,7 @@ class Run:
             self.counted.delivered("delivered")
 
     def refusal_and_retry(self) -> None:
-        """A job whose source is no picture, twice."""
+        """A job whose source is not a picture, run twice."""
         job = steps.done(self.client, b"not a picture")
         assert self.client.post(f"/v1/jobs/{job['job_id']}/retry").status_code == 202
         job = steps.finished(self.client, job["job_id"])
@@ -109,7 +109,7 @@ class Run:
             self.counted.enqueued += 1
 
     def crash(self, receiver: Receiver) -> None:
-        """A job whose first child is killed; it succeeds in its second. Its receiver fails once."""
+        """A job whose first child is killed and whose second one succeeds. Its receiver fails once."""
         worker = process_of(self.stack, "worker")
         for child in children(worker):
             os.kill(child.pid, signal.SIGSTOP)
@@ -127,13 +127,13 @@ class Run:
         self.counted.delivered("retried", "delivered")
 
     def cancellation(self, receiver: Receiver) -> None:
-        """A job that is canceled before anybody works on it; its receiver wants no more."""
+        """A job that is canceled before it starts; its receiver answers 410."""
         job_id = steps.create(self.client, webhook_url=receiver.url)["job_id"]
         assert self.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
         self.counted.delivered("refused")
 
     def local_file(self) -> None:
-        """A job on a file of the machine's own."""
+        """A job with a local file."""
         source = self.folder / "photo.jpg"
         source.write_bytes(pictures.photo())
         created = steps.create(
@@ -145,7 +145,7 @@ class Run:
         self.counted.enqueued += 1
 
     def waiting(self, is_seen: Callable[[], bool]) -> None:
-        """A job that nobody takes for a while, until somebody has seen that it waits."""
+        """A job that stays queued until ``is_seen`` holds."""
         worker = process_of(self.stack, "worker")
         os.kill(worker.pid, signal.SIGSTOP)
         try:
@@ -158,7 +158,7 @@ class Run:
         self.counted.enqueued += 1
 
     def too_many_requests(self) -> None:
-        """A key that is good for one request an hour asks twice."""
+        """Two requests with a key that is limited to one."""
         key = issue_key(database_url(self.stack), user_id="hasty", name="test", rate_limit=1)
         for status in (200, 429):
             answer = self.client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
@@ -166,14 +166,14 @@ class Run:
         self.counted.rejected[labels(route="/v1/jobs")] += 1
 
     def mistakes(self) -> None:
-        """Requests that the API refuses: no such path, not valid, not there."""
+        """Requests that the API rejects: unknown path, invalid body, missing job."""
         for path in ("/nowhere", f"/v1/jobs/{'0' * 8}-0000-7000-8000-{'0' * 12}"):
             assert self.client.get(path).status_code == 404
         assert self.client.post("/v1/jobs", json={"pipeline": []}).status_code == 422
 
 
 def billed(stack: Stack) -> dict[str, float]:
-    """Sums of ``usage_logs``, by the name of the column."""
+    """Return the sums of ``usage_logs``, by column."""
     with psycopg.connect(
         database_url(stack), options="-c pixelflow.tenant_scope=everyone", row_factory=dict_row
     ) as connection:

@@ -1,4 +1,4 @@
-"""What a client of the API does with a job, in HTTP and nothing else: create, upload, start, wait, download."""
+"""The steps of a client with a job, in plain HTTP: create, upload, start, wait, download."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ def create(client: httpx.Client, *steps: Json, **fields: object) -> Json:
 
 
 def upload(created: Json, source: bytes) -> None:
-    """Send the source where the job says."""
-    told = created["upload"]
+    """Upload the source."""
+    upload_request = created["upload"]
     answer = httpx.request(
-        told["method"], told["presigned_put_url"], content=source, headers=told["headers"], timeout=60
+        upload_request["method"],
+        upload_request["presigned_put_url"],
+        content=source,
+        headers=upload_request["headers"],
+        timeout=60,
     )
     assert answer.status_code == 200, answer.text
 
@@ -39,7 +43,7 @@ def start(client: httpx.Client, created: Json) -> httpx.Response:
 
 
 def started(client: httpx.Client, source: bytes, *steps: Json, **fields: object) -> Json:
-    """Create, upload and start; returns what creating it returned."""
+    """Create, upload and start a job; return the response to its creation."""
     created = create(client, *steps, **fields)
     upload(created, source)
     answer = start(client, created)
@@ -56,21 +60,21 @@ def show(client: httpx.Client, job_id: str) -> Json:
 
 
 def finished(client: httpx.Client, job_id: str, *, seconds: float = 30) -> Json:
-    """The job, once it is over."""
+    """Wait until the job has finished and return it."""
     deadline = time.monotonic() + seconds
     while (job := show(client, job_id))["status"] not in FINISHED:
-        assert time.monotonic() < deadline, f"not over after {seconds} s: {job}"
+        assert time.monotonic() < deadline, f"not finished after {seconds} s: {job}"
         time.sleep(0.02)
     return job
 
 
 def done(client: httpx.Client, source: bytes, *steps: Json, **fields: object) -> Json:
-    """A job from its creation to its end, whichever that is."""
+    """Run a job from its creation to its end, with any result."""
     return finished(client, started(client, source, *steps, **fields)["job_id"])
 
 
 def download(output: Json) -> httpx.Response:
-    """One of a job's outputs."""
+    """Download an output."""
     answer = httpx.get(output["download_url"])
     assert answer.status_code == 200, answer.text
     return answer

@@ -1,4 +1,4 @@
-"""Photos for tests, made anew each time: small, and such that every mistake in size, place or colour can be seen."""
+"""Generated test photos: small, and designed to reveal any error in size, position or color."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STORED_AS = {
 
 
 def flag(width: int = 120, height: int = 80) -> Image.Image:
-    """Four fields of plain colour: no two ways of turning it look the same."""
+    """Four fields of plain color: no two ways of turning it look the same."""
     picture = Image.new("RGB", (width, height))
     for index, color in enumerate(QUADRANTS):
         column, row = index % 2, index // 2
@@ -92,7 +92,7 @@ def opened(file: bytes) -> Image.Image:
 
 
 def quadrants(picture: Image.Image) -> list[tuple[int, ...]]:
-    """The colours in the middle of the four fields of :func:`flag`."""
+    """The colors in the middle of the four fields of :func:`flag`."""
     shown = picture.convert("RGB")
     width, height = shown.size
     places = [(column * width // 4, row * height // 4) for row in (1, 3) for column in (1, 3)]
@@ -107,5 +107,5 @@ def color(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:
 
 
 def distance(seen: list[tuple[int, ...]], meant: list[tuple[int, ...]]) -> int:
-    """The largest difference in any channel of any of the colours, out of 255."""
+    """The largest difference in any channel of any of the colors, out of 255."""
     return max(abs(a - b) for one, other in zip(seen, meant, strict=True) for a, b in zip(one, other, strict=True))

@@ -1,4 +1,4 @@
-"""Everywhere that a running PixelFlow writes or shows something to others than the one who asked, as bytes by name."""
+"""All places where a running PixelFlow stores or exposes data, as bytes by name."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Places = Mapping[str, bytes]
 
 
 def spellings(secret: str) -> set[bytes]:
-    """How a secret may be written: as it is, or as Postgres dumps the bytes of it."""
+    """Return the possible forms of a secret: plain, or as Postgres dumps bytes."""
     return {secret.encode(), secret.encode().hex().encode()}
 
 
 def leaks(secrets: Mapping[str, str], places: Places) -> set[tuple[str, str]]:
-    """Which secret is in which place."""
+    """Return which secret is found in which place."""
     return {
         (name, place)
         for name, secret in secrets.items()
@@ -34,7 +34,7 @@ def leaks(secrets: Mapping[str, str], places: Places) -> set[tuple[str, str]]:
 
 
 def logs(stack: Stack) -> Places:
-    """What the processes and the servers have logged."""
+    """Return the logs of the processes and servers."""
     return {f"log {path.name}": path.read_bytes() for path in (stack.home.path / "logs").iterdir()}
 
 
@@ -67,11 +67,11 @@ def _values(client: redis.Redis, key: bytes) -> Iterator[bytes]:
         b"zset": lambda: client.zrange(key, 0, -1),
     }
     kind: Any = client.type(key)
-    yield from reads[kind]() if kind != b"none" else ()  # gone since
+    yield from reads[kind]() if kind != b"none" else ()  # deleted meanwhile
 
 
 def process_list() -> Places:
-    """The command lines of everything that runs below this process, as ``ps`` shows them to everybody."""
+    """The command lines of everything that runs below this process, as ``ps`` shows them to every user."""
     return {f"command {each.pid}": "\0".join(each.command).encode() for each in descendants(os.getpid())}
 
 
@@ -84,12 +84,12 @@ def transform_children(stack: Stack) -> Places:
 
 
 def everywhere(stack: Stack) -> Places:
-    """All of them."""
+    """Return all places."""
     return {**logs(stack), **tables(stack), **queue(stack), **process_list(), **transform_children(stack)}
 
 
 def secrets_of(stack: Stack) -> dict[str, str]:
-    """What the stack's processes know and nobody else may."""
+    """Return the secrets of the stack's processes."""
     made = {name: value for name, value in stack.home.secrets.items() if name != "s3_access_key_id"}
     url = urlsplit(stack.environment["PIXELFLOW_REDIS_URL"])
     return {**made, "password of redis": url.password or ""}

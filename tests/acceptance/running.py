@@ -40,7 +40,7 @@ def servers_alone() -> Iterator[Stack]:
 
     Starting them takes 0.8 s of CPU, of which the migrations are 0.04 s: a template database would save nothing.
     """
-    with new_home() as home, Stack.open(home, api_port=0, say=lambda _: None) as stack:
+    with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
         migrate(database_url(stack))
         yield stack
@@ -153,5 +153,5 @@ def _process(path: Path) -> Running | None:
 
 
 def _stat(path: Path) -> list[str]:
-    """The fields of proc(5)'s ``stat`` from the third on."""
+    """Return the fields of ``stat`` (proc(5)) from the third on."""
     return (path / "stat").read_text(errors="replace").rpartition(")")[2].split()

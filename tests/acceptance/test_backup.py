@@ -1,4 +1,4 @@
-"""Back up and restore as ``docs/operations.md`` tells it: its own commands, on servers of their own."""
+"""Backup and restore with the commands of ``docs/operations.md``, on separate servers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def client_of(stack: Stack, key: str) -> httpx.Client:
     return httpx.Client(base_url=stack.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
 
-def test_what_was_backed_up_is_restored_and_goes_on(tmp_path: Path) -> None:
+def test_a_backup_is_restored_and_the_service_continues(tmp_path: Path) -> None:
     with servers_alone() as stack:
         key = issue_key(database_url(stack), user_id="anna", name="test")
         stack.start_processes(pixelflow_roles(stack))

@@ -50,7 +50,7 @@ def test_it_reports_start_readiness_and_stop_and_reads_its_port_from_the_environ
         )
     try:
         deadline = time.monotonic() + 60
-        while "Ctrl-C stops everything" not in log.read_text():
+        while "Press Ctrl-C to stop" not in log.read_text():
             assert time.monotonic() < deadline
             assert up.poll() is None, log.read_text()
             time.sleep(0.05)

@@ -48,7 +48,7 @@ def test_local_files_are_off_unless_an_operator_allows_them(somebody: httpx.Clie
 
 
 @pytest.mark.parametrize("path", ["photo.jpg", "../photo.jpg", "file:///photos/photo.jpg"])
-def test_a_path_that_is_not_absolute_is_told_so(somebody: httpx.Client, path: str) -> None:
+def test_a_relative_path_is_rejected(somebody: httpx.Client, path: str) -> None:
     answer = _create(somebody, path)
     assert answer.status_code == 422
     [error] = answer.json()["errors"]

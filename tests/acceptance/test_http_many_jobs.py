@@ -27,7 +27,7 @@ def busy_service() -> Iterator[Stack]:
 def test_fifty_jobs_at_once_all_succeed_and_never_more_than_two_are_transformed(busy_service: Stack) -> None:
     """Seen from outside: only children hold libvips, each takes one request at a time, and there were never others.
 
-    That no child came and went unseen is told by the kernel, which adds up the page faults of children that ended.
+    The kernel sums the page faults of exited children, which shows that no child came and went unnoticed.
     """
     worker = process_of(busy_service, "worker")
     ended_before = worker.dead_children_faults

@@ -45,9 +45,9 @@ def _upload_zeros(created: steps.Json, size: int) -> None:
 
 
 def _erase(service: Stack, created: steps.Json) -> None:
-    told = created["upload"]
+    upload_request = created["upload"]
     bucket = service.home.path / "objects" / service.environment["PIXELFLOW_S3_BUCKET"]
-    (bucket / told["object_key"]).unlink(missing_ok=True)
+    (bucket / upload_request["object_key"]).unlink(missing_ok=True)
 
 
 def test_only_the_transforming_child_has_ever_loaded_libvips(somebody: httpx.Client, service: Stack) -> None:

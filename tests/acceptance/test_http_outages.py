@@ -99,10 +99,10 @@ class Up:
 
     @property
     def database_url(self) -> str:
-        """Where its jobs are kept, as its API was told."""
+        """The database URL in the environment of its API."""
         api = next(each for each in self.family if each.command[-1] == "api")
-        told = Path(f"/proc/{api.pid}/environ").read_text().split("\0")
-        return next(row.partition("=")[2] for row in told if row.startswith("PIXELFLOW_DATABASE_URL="))
+        variables = Path(f"/proc/{api.pid}/environ").read_text().split("\0")
+        return next(row.partition("=")[2] for row in variables if row.startswith("PIXELFLOW_DATABASE_URL="))
 
     def left_after(self, seconds: float) -> list[tuple[str, ...]]:
         """The commands of those of its processes that still live then."""

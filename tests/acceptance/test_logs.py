@@ -131,7 +131,7 @@ def _share_a_connection(stack: Stack, client: httpx.Client) -> None:
 
 
 def _end(stack: Stack) -> None:
-    """Tell every role to stop, and wait until it has."""
+    """Stop every role and wait for its exit."""
     processes = [process_of(stack, role) for role in ROLES]
     for process in processes:
         os.kill(process.pid, signal.SIGTERM)

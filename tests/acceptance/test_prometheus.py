@@ -79,7 +79,7 @@ def scraped(folder: Path) -> Iterator[Scraped]:
         "PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS": "3600",
     }
     with service_with(settings) as stack, client_of(stack) as client:
-        second = next_ports(0, ["controller-2"], say=lambda _: None)["controller-2"]
+        second = next_ports(0, ["controller-2"], echo=lambda _: None)["controller-2"]
         targets = {f"pixelflow-{role}": [urlsplit(url).netloc] for role, url in stack.metrics_urls.items()}
         targets["pixelflow-controller"].append(f"127.0.0.1:{second}")
         with prometheus.scraping(targets, new_folder(folder), rules=[RULES]) as server:
@@ -206,7 +206,7 @@ def test_each_process_says_what_it_is_and_that_it_reaches_its_servers(scraped: S
     assert reached == {labels(dependency=name): 1 for name in ("postgres", "redis", "object_storage")}
 
 
-def test_nobody_was_woken(scraped: Scraped) -> None:
+def test_no_alert_fired(scraped: Scraped) -> None:
     assert scraped.prometheus.now('ALERTS{alertstate="firing"}') == {}
     health = {
         rule["name"]: rule["health"] for group in scraped.prometheus.ask("rules")["groups"] for rule in group["rules"]
@@ -219,6 +219,6 @@ def test_nobody_was_woken(scraped: Scraped) -> None:
 
 @pytest.mark.parametrize("panel", dashboard.panels(), ids=lambda panel: panel.title)
 def test_a_panel_has_data(scraped: Scraped, panel: Shown) -> None:
-    for asked in panel.asked:
-        found = scraped.prometheus.now(asked.filled(rate=WHOLE, whole=WHOLE))
-        assert any(math.isfinite(value) for value in found.values()), asked.expression
+    for query in panel.queries:
+        found = scraped.prometheus.now(query.filled(rate=WHOLE, whole=WHOLE))
+        assert any(math.isfinite(value) for value in found.values()), query.expression

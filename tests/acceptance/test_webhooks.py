@@ -37,7 +37,7 @@ def stack() -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
     home.chmod(0o755)
     try:
-        with Stack.open(home, say=lambda _: None) as opened, pytest.MonkeyPatch.context() as patch:
+        with Stack.open(home, echo=lambda _: None) as opened, pytest.MonkeyPatch.context() as patch:
             patch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", "127.0.0.0/8")
             patch.setenv("PIXELFLOW_WEBHOOK_ALLOW_HTTP", "true")
             opened.start_servers()

@@ -1,4 +1,4 @@
-"""The benchmark still works: every section runs, in tiny counts, and keeps figures of the promised shape."""
+"""The benchmark works: every section runs, with tiny counts, and stores figures of the documented form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.figures import BenchError, at_least, at_most, ratios, spread
 from bench.sections import SECTIONS
 from tests.acceptance.running import descendants, wait_for
 
-from bench import kept, quality
+from bench import quality, report
 
 TARGETS = {
     "pixels": {"jpeg_640.around": 4.0, "webp_4.ratio": 0.85},
@@ -30,7 +30,7 @@ TARGETS = {
     "api": {"ratio": 0.45},
     "memory": {f"soak.{name}.growth": 1.05 for name in ("api", "controller", "worker", "child")},
 }
-"""Section → figure → what is wanted of it; the 100 megapixels are too many for a test."""
+"""Section → figure → target. 100 megapixels are too many for a test."""
 
 
 def bench(*options: str) -> list[str]:
@@ -39,7 +39,7 @@ def bench(*options: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The results and the words of a tiny run."""
+    """The results and the output of a tiny run."""
     results = tmp_path_factory.mktemp("results")
     done = subprocess.run(bench("--results", str(results)), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,7 +52,7 @@ def section(run: tuple[Path, str], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_section_keeps_figures_with_their_spread_the_machine_and_the_versions(
+def test_a_section_stores_its_figures_with_their_spread_the_machine_and_the_versions(
     run: tuple[Path, str], name: str
 ) -> None:
     found = section(run, name)
@@ -70,33 +70,33 @@ def test_a_section_keeps_figures_with_their_spread_the_machine_and_the_versions(
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_figures_are_held_against_the_targets(run: tuple[Path, str], name: str) -> None:
+def test_figures_have_their_targets(run: tuple[Path, str], name: str) -> None:
     found = {figure["name"]: figure["target"]["value"] for figure in section(run, name)["figures"] if figure["target"]}
     assert found == TARGETS.get(name, {})
 
 
-def test_the_servers_versions_are_kept_too(run: tuple[Path, str]) -> None:
+def test_the_versions_of_the_servers_are_stored_too(run: tuple[Path, str]) -> None:
     assert {"postgres", "valkey", "rclone"} <= section(run, "api")["versions"].keys()
 
 
-def test_a_run_shows_a_table_of_targets_and_draws_its_figures(run: tuple[Path, str]) -> None:
-    results, said = run
-    assert "met?" in said
+def test_a_run_prints_a_table_of_targets_and_plots_its_figures(run: tuple[Path, str]) -> None:
+    results, output = run
+    assert "met" in output
     page = (results / "README.md").read_text()
     assert all(f"## {name}" in page for name in SECTIONS)
     assert (results / "figures.svg").stat().st_size > 1000
 
 
-def test_a_picture_that_is_as_it_should_be_has_the_best_score() -> None:
+def test_a_picture_identical_to_the_reference_has_the_best_score() -> None:
     picture = np.random.default_rng(1).uniform(0, 255, (40, 50, 3))
     same = quality.score(picture, picture)
-    assert (same.color_difference, round(same.likeness, 6)) == (0, 1)
+    assert (same.color_difference, round(same.ssim, 6)) == (0, 1)
     worse = quality.score(np.clip(picture + 20, 0, 255), picture)
     assert worse.color_difference > 1
-    assert worse.likeness < 1
+    assert worse.ssim < 1
 
 
-# From the test data of Sharma, Wu and Dalal (2005), by way of sRGB: red against a little more of it, and gray.
+# From the test data of Sharma, Wu and Dalal (2005), converted to sRGB: two reds, and black and white.
 def test_the_color_difference_is_ciede2000() -> None:
     black, white = np.zeros((1, 1, 3)), np.full((1, 1, 3), 255.0)
     assert quality.color_difference(black, white)[0, 0] == pytest.approx(100, abs=0.01)
@@ -104,7 +104,7 @@ def test_the_color_difference_is_ciede2000() -> None:
     assert quality.color_difference(red, darker)[0, 0] == pytest.approx(1.08, abs=0.1)
 
 
-def test_medians_have_the_quartiles_beside_them() -> None:
+def test_a_spread_has_median_and_quartiles() -> None:
     found = spread([5.0, 1.0, 3.0, 2.0, 4.0])
     assert (found.low, found.median, found.high, found.samples) == (2, 3, 4, 5)
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2, 3]
@@ -112,37 +112,37 @@ def test_medians_have_the_quartiles_beside_them() -> None:
         spread([])
 
 
-def test_a_target_is_met_also_where_it_is_just_reached() -> None:
+def test_a_target_is_met_when_it_is_exactly_reached() -> None:
     assert at_most(4).met_by(4)
     assert not at_most(4).met_by(4.1)
     assert at_least(0.65).met_by(0.65)
     assert not at_least(0.65).met_by(0.64)
 
 
-def test_the_readme_shows_what_is_kept() -> None:
-    readme = kept.README.read_text(encoding="utf-8")
-    assert kept.with_table(readme, kept.load(kept.FOLDER, list(SECTIONS))) == readme
+def test_the_documentation_shows_the_stored_results() -> None:
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.with_table(page, report.load(report.FOLDER, list(SECTIONS))) == page
 
 
-def test_one_that_is_interrupted_leaves_nothing_running(tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
     process = subprocess.Popen(
         bench("--only", "latency", "--results", str(tmp_path)), stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
         wait_for(lambda: any("worker" in each.command for each in descendants(process.pid)), 60)
-        family = descendants(process.pid)
+        processes = descendants(process.pid)
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(timeout=30) == 130
     finally:
         process.kill()
         process.wait()
     deadline = time.monotonic() + 10
-    while alive := [each for each in family if each.alive]:
+    while alive := [each for each in processes if each.alive]:
         assert time.monotonic() < deadline, alive
         time.sleep(0.05)
 
 
-def test_a_section_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_section_is_rejected() -> None:
     done = subprocess.run(bench("--only", "nonsense"), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "nonsense" in done.stderr

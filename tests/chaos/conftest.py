@@ -1,4 +1,4 @@
-"""A stage whose processes a test may kill, pause and stop; before each test all of them work again."""
+"""A cluster whose processes tests kill, pause and stop. All processes are running again before each test."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+from tests.chaos.cluster import Cluster, create_cluster, new_home
 from tests.chaos.evidence import open_database
 from tests.chaos.pictures import make_pictures
 from tests.chaos.plan import Picture
-from tests.chaos.stage import Stage, new_home, set_stage
 
 from pixelflow.controlplane.keys.admin import issue_key
 
@@ -23,7 +23,7 @@ LEASE_SECONDS = 3.0
 MAX_ATTEMPTS = 2
 THUMB = [{"id": "thumb", "action": "resize", "width": 64, "format": "webp"}]
 SLOW = [{"id": f"large-{n}", "action": "resize", "width": 2000 + n, "format": "avif"} for n in range(6)]
-"""Takes a child seconds."""
+"""Takes a child several seconds."""
 SETTINGS = {
     "PIXELFLOW_LEASE_SECONDS": str(LEASE_SECONDS),
     "PIXELFLOW_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
@@ -35,9 +35,9 @@ SETTINGS = {
 
 @dataclass
 class Owner:
-    """A user with jobs on the stage."""
+    """A user with jobs on the cluster."""
 
-    stage: Stage
+    cluster: Cluster
     user_id: str
     client: httpx.Client
     files: Mapping[Picture, bytes]
@@ -55,35 +55,35 @@ class Owner:
         return job_id
 
     def submit_slow(self) -> str:
-        """Submit a job that takes seconds, and see it begin."""
+        """Submit a job that takes several seconds, and wait until it is processing."""
         job_id = self.submit(SLOW, Picture.LARGE)
-        self.stage_until(lambda: self.job(job_id)["status"] == "processing", 10)
+        self.wait_until(lambda: self.job(job_id)["status"] == "processing", 10)
         return job_id
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """The job as the API tells it."""
+        """Return the job from the API."""
         answer: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}").raise_for_status().json()
         return answer
 
-    def stage_until(self, condition: Callable[[], object], seconds: float) -> float:
-        """Keep the stage going until the condition holds; how long that took."""
-        return until(self.stage, condition, seconds)
+    def wait_until(self, condition: Callable[[], object], seconds: float) -> float:
+        """Run the cluster until the condition holds; return the seconds it took."""
+        return until(self.cluster, condition, seconds)
 
 
-def until(stage: Stage, condition: Callable[[], object], seconds: float) -> float:
-    """Keep the stage going until the condition holds; how long that took."""
+def until(cluster: Cluster, condition: Callable[[], object], seconds: float) -> float:
+    """Run the cluster until the condition holds; return the seconds it took."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, f"not within {seconds:g} s"
-        stage.tick()
+        cluster.tick()
         time.sleep(0.02)
     return time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
-def whole_stage() -> Iterator[Stage]:
+def shared_cluster() -> Iterator[Cluster]:
     with new_home() as path:
-        made = set_stage(path, settings=SETTINGS, workers=2)
+        made = create_cluster(path, settings=SETTINGS, workers=2)
         try:
             made.start()
             yield made
@@ -92,27 +92,27 @@ def whole_stage() -> Iterator[Stage]:
 
 
 @pytest.fixture
-def stage(whole_stage: Stage) -> Stage:
-    until(whole_stage, lambda: all(actor.pid for actor in whole_stage.roles), 20)
-    return whole_stage
+def cluster(shared_cluster: Cluster) -> Cluster:
+    until(shared_cluster, lambda: all(process.pid for process in shared_cluster.roles), 20)
+    return shared_cluster
 
 
 @pytest.fixture
-def database(stage: Stage) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    with open_database(stage) as connection:
+def database(cluster: Cluster) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    with open_database(cluster) as connection:
         yield connection
 
 
 @contextmanager
-def _an_owner(stage: Stage) -> Iterator[Owner]:
+def _an_owner(cluster: Cluster) -> Iterator[Owner]:
     user_id = f"user-{uuid4()}"
-    key = issue_key(stage.environment["PIXELFLOW_DATABASE_URL"], user_id=user_id, name="test")
+    key = issue_key(cluster.environment["PIXELFLOW_DATABASE_URL"], user_id=user_id, name="test")
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=stage.api_urls[0], headers=headers, timeout=30) as client:
-        yield Owner(stage, user_id, client, make_pictures(seed=1))
+    with httpx.Client(base_url=cluster.api_urls[0], headers=headers, timeout=30) as client:
+        yield Owner(cluster, user_id, client, make_pictures(seed=1))
 
 
 @pytest.fixture
-def owner(stage: Stage) -> Iterator[Owner]:
-    with _an_owner(stage) as made:
+def owner(cluster: Cluster) -> Iterator[Owner]:
+    with _an_owner(cluster) as made:
         yield made

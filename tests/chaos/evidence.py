@@ -1,4 +1,4 @@
-"""What a run left behind: rows, objects, log lines, processes. Reads only; judges nothing."""
+"""Evidence of a run: rows, objects and log lines. Read-only, without checks."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from uuid import UUID
 import psycopg
 from obstore.store import S3Store
 from psycopg.rows import dict_row
-from tests.chaos.stage import Stage
+from tests.chaos.cluster import Cluster
 
 TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
-"""Row-level security shows the rows of everybody to whoever says so."""
+"""Tenant scope in which row-level security shows the rows of all users."""
 TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
-"""What is kept of a job, in which order."""
-UNFORESEEN = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "lease renewal failed")
-"""What no log line of a process may say, whatever dies around it."""
+"""Table of a job's rows → their order."""
+UNEXPECTED = ("Traceback (most recent call last)", "failed unexpectedly", "loop failed", "lease renewal failed")
+"""Texts that no log line may contain, whatever fault occurs."""
 
 
-def open_database(stage: Stage) -> psycopg.Connection[dict[str, Any]]:
-    """The stage's database, in autocommit, with the rows of all users."""
-    url = stage.environment["PIXELFLOW_DATABASE_URL"]
+def open_database(cluster: Cluster) -> psycopg.Connection[dict[str, Any]]:
+    """The cluster's database, in autocommit, with the rows of all users."""
+    url = cluster.environment["PIXELFLOW_DATABASE_URL"]
     return psycopg.connect(url, autocommit=True, row_factory=dict_row, options=TENANT_SCOPE, connect_timeout=5)
 
 
 @dataclass(frozen=True)
 class JobEvidence:
-    """Everything that is kept of one job."""
+    """All rows of one job."""
 
     row: Mapping[str, Any]
     attempts: Sequence[Mapping[str, Any]]
@@ -43,7 +43,7 @@ class JobEvidence:
 
     @property
     def status(self) -> str:
-        """As in the row."""
+        """The job's status."""
         return str(self.row["status"])
 
     @property
@@ -54,18 +54,18 @@ class JobEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is kept."""
+    """All rows and objects."""
 
     jobs: Mapping[str, JobEvidence]
-    stray_usage: int
-    """Usage rows of no job."""
+    orphan_usage: int
+    """Number of usage rows without a job."""
     objects: Mapping[str, int]
     """Bytes by key."""
 
 
-def collect(stage: Stage) -> Evidence:
+def collect(cluster: Cluster) -> Evidence:
     """Read the tables and list the bucket."""
-    with open_database(stage) as connection:
+    with open_database(cluster) as connection:
         tables = {table: _by_job(connection, table, order) for table, order in TABLES.items()}
         rows = connection.execute(
             "SELECT *, EXISTS (SELECT FROM pending_deletions AS p WHERE p.job_id = jobs.job_id AND kind = 'job')"
@@ -73,7 +73,7 @@ def collect(stage: Stage) -> Evidence:
         ).fetchall()
     jobs = {str(row["job_id"]): JobEvidence(row, *(tables[name][row["job_id"]] for name in tables)) for row in rows}
     stray = sum(str(job_id) not in jobs for job_id in tables["usage_logs"])
-    objects = {meta["path"]: meta["size"] for batch in bucket(stage).list() for meta in batch}
+    objects = {meta["path"]: meta["size"] for batch in bucket(cluster).list() for meta in batch}
     return Evidence(jobs, stray, objects)
 
 
@@ -84,9 +84,9 @@ def _by_job(connection: psycopg.Connection[dict[str, Any]], table: str, order: s
     return found
 
 
-def bucket(stage: Stage) -> S3Store:
-    """The stage's object storage, past PixelFlow."""
-    settings = stage.settings
+def bucket(cluster: Cluster) -> S3Store:
+    """Return the cluster's object storage, bypassing PixelFlow."""
+    settings = cluster.settings
     return S3Store(
         settings.s3_bucket,
         endpoint=settings.s3_endpoint_url,
@@ -105,33 +105,33 @@ _UNSETTLED = """
 """
 
 
-def unsettled(stage: Stage) -> Mapping[str, int]:
-    """What the system still has to do."""
-    with open_database(stage) as connection:
+def unsettled(cluster: Cluster) -> Mapping[str, int]:
+    """Return the number of jobs, events and erasures still to be processed."""
+    with open_database(cluster) as connection:
         row = connection.execute(_UNSETTLED).fetchone()
     return row or {}
 
 
-def database_clock_ahead(stage: Stage) -> float:
-    """Seconds by which the database's clock is ahead of this process's."""
-    with open_database(stage) as connection:
+def database_clock_ahead(cluster: Cluster) -> float:
+    """Return the seconds by which the database's clock is ahead of this process's clock."""
+    with open_database(cluster) as connection:
         row = connection.execute("SELECT clock_timestamp() AS now").fetchone()
     now: datetime = (row or {})["now"]
     return now.timestamp() - time.time()
 
 
-def unforeseen_lines(logs: Path) -> list[str]:
-    """Lines in which a process of PixelFlow's own speaks of something that it has no name for."""
+def unexpected_lines(logs: Path) -> list[str]:
+    """Return the log lines of PixelFlow processes that report an unexpected error."""
     found = []
     for log in sorted(logs.glob("*.log")):
         if log.name.startswith(("api", "controller", "worker")):
             lines = log.read_text(errors="replace").splitlines()
-            found += [f"{log.name}: {line[:2000]}" for line in lines if any(words in line for words in UNFORESEEN)]
+            found += [f"{log.name}: {line[:2000]}" for line in lines if any(words in line for words in UNEXPECTED)]
     return found
 
 
-def refusals_by_fence(logs: Path) -> int:
-    """How often a worker said that what it wanted to write was no longer its to write."""
+def fenced_writes(logs: Path) -> int:
+    """Count the log lines in which a worker reports a write rejected by the lease fence."""
     count = 0
     for log in logs.glob("worker*.log"):
         for line in log.read_text(errors="replace").splitlines():

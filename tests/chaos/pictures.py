@@ -1,4 +1,4 @@
-"""Files that clients upload: real pictures, and some that are none."""
+"""Files that clients upload: valid and invalid pictures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SIZES = {Picture.SMALL: (480, 360), Picture.LARGE: (2400, 1800)}
 
 
 def make_pictures(seed: int) -> Mapping[Picture, bytes]:
-    """One file of each kind; what is damaged is cut off in the middle."""
-    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    """Return one file of each kind; the damaged one is truncated."""
+    chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
     files = {kind: _jpeg(chance, size) for kind, size in SIZES.items()}
     small = files[Picture.SMALL]
     return {**files, Picture.DAMAGED: small[: len(small) // 3], Picture.NO_PICTURE: chance.randbytes(5_000)}
 
 
 def _jpeg(chance: random.Random, size: tuple[int, int]) -> bytes:
-    """Soft clouds: as much detail as a photo has, more or less."""
+    """Soft clouds with about as much detail as a photo."""
     coarse = Image.frombytes("RGB", (60, 45), chance.randbytes(60 * 45 * 3))
     picture = coarse.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
     file = io.BytesIO()

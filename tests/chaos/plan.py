@@ -1,6 +1,6 @@
-"""What is to happen, and when: everything that a run leaves to chance, drawn from one seed before it begins.
+"""The plan of a run: all random decisions, drawn from one seed before the run.
 
-Never looks at the running system: the same seed and numbers give the same plan on every machine.
+It never depends on the running system: the same seed and numbers give the same plan on every machine.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ JOBS_PER_SECOND = 8.0
 SECONDS_PER_KILL = 3.0
 DISTURBANCES_PER_KILL = 0.25
 DOWN_SECONDS = (0.1, 1.5)
-"""How long what was killed stays down."""
+"""Range of seconds that a killed process stays down."""
 LULL_SECONDS = 3.0
-"""Jobs come for so long before the first fault."""
+"""Seconds of undisturbed traffic before the first fault."""
 
 _T = TypeVar("_T")
 
 
 class FaultKind(StrEnum):
-    """Something that goes wrong."""
+    """A kind of fault."""
 
     KILL_WORKER = "kill worker"
     KILL_CHILD = "kill transform child"
@@ -33,13 +33,13 @@ class FaultKind(StrEnum):
     KILL_VALKEY_DATA = "kill Valkey, lose its data"
     KILL_POSTGRES = "kill Postgres"
     KILL_S3 = "kill S3"
-    CUT_S3 = "S3 away for 20 s"
-    FREEZE_S3 = "S3 mute for 20 s"
-    PAUSE_WORKER = "pause worker past its leases"
+    CUT_S3 = "S3 down for 20 s"
+    FREEZE_S3 = "S3 frozen for 20 s"
+    PAUSE_WORKER = "pause worker beyond its leases"
     PAUSE_CONTROLLER = "pause controller"
-    EXPIRE_LEASES = "all leases run out"
+    EXPIRE_LEASES = "expire all leases"
     FLUSH_VALKEY = "flush Valkey"
-    STOP_WORKER = "ask worker to end"
+    STOP_WORKER = "stop worker"
 
 
 KILLS = {
@@ -52,7 +52,7 @@ KILLS = {
     FaultKind.KILL_POSTGRES: 5,
     FaultKind.KILL_S3: 4,
 }
-"""By ``kill -9``; the number is how often, relative to the others."""
+"""Faults by SIGKILL → their relative frequency."""
 DISTURBANCES = {
     FaultKind.PAUSE_WORKER: 4,
     FaultKind.EXPIRE_LEASES: 3,
@@ -66,19 +66,19 @@ DISTURBANCES = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong."""
+    """A fault."""
 
     at: float
     """Seconds after the first job."""
     kind: FaultKind
     choice: float
-    """From 0 to 1: which of several processes it hits."""
+    """From 0 to 1: selects one of several processes."""
     down_seconds: float
-    """Until what was killed is started again."""
+    """Seconds until the killed process is restarted."""
 
 
 class Picture(StrEnum):
-    """What a client uploads."""
+    """The kind of file that a client uploads."""
 
     SMALL = "small"
     LARGE = "large"
@@ -86,8 +86,8 @@ class Picture(StrEnum):
     NO_PICTURE = "no picture"
 
 
-class Fate(StrEnum):
-    """What a client does after it started a job."""
+class ClientAction(StrEnum):
+    """What a client does after it has started a job."""
 
     WAIT = "wait"
     CANCEL = "cancel"
@@ -95,8 +95,8 @@ class Fate(StrEnum):
     ERASE = "erase"
 
 
-class Manner(StrEnum):
-    """How the receiver that a job names answers."""
+class Behavior(StrEnum):
+    """How the receiver of a job's webhook answers."""
 
     GOOD = "good"
     """200, at once."""
@@ -105,31 +105,31 @@ class Manner(StrEnum):
     HANGING = "hanging"
     """No answer the first time, then 200."""
     NONE = "none"
-    """The job names no receiver."""
+    """The job has no receiver."""
 
 
 _PICTURES = {Picture.SMALL: 71, Picture.LARGE: 25, Picture.DAMAGED: 2, Picture.NO_PICTURE: 2}
-_FATES = {Fate.WAIT: 82, Fate.CANCEL: 6, Fate.RETRY: 6, Fate.ERASE: 6}
-_MANNERS = {Manner.GOOD: 80, Manner.SHAKY: 8, Manner.HANGING: 2, Manner.NONE: 10}
+_ACTIONS = {ClientAction.WAIT: 82, ClientAction.CANCEL: 6, ClientAction.RETRY: 6, ClientAction.ERASE: 6}
+_BEHAVIORS = {Behavior.GOOD: 80, Behavior.SHAKY: 8, Behavior.HANGING: 2, Behavior.NONE: 10}
 
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """One job that a client wants done."""
+    """A job that a client submits."""
 
     number: int
     at: float
     """Seconds after the first job."""
     picture: Picture
-    fate: Fate
-    fate_after: float
-    """Seconds between the start's answer and what comes then."""
-    manner: Manner
+    action: ClientAction
+    action_delay: float
+    """Seconds between the response to the start request and the action."""
+    behavior: Behavior
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run."""
+    """The plan of a complete run."""
 
     seed: int
     jobs: Sequence[PlannedJob]
@@ -138,9 +138,9 @@ class Plan:
 
 
 def make_plan(seed: int, *, jobs: int, kills: int) -> Plan:
-    """Draw a run: every kind of fault at least once where the numbers allow it."""
+    """Draw a plan, with every kind of fault at least once where the numbers allow it."""
     seconds = LULL_SECONDS + max(jobs / JOBS_PER_SECOND, kills * SECONDS_PER_KILL)
-    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
     planned = [_job(chance, number, at=number * seconds / jobs) for number in range(jobs)]
     kinds = _deal(chance, KILLS, kills) + _deal(chance, DISTURBANCES, round(kills * DISTURBANCES_PER_KILL))
     faults = sorted((_fault(chance, kind, seconds) for kind in kinds), key=lambda fault: fault.at)
@@ -152,9 +152,9 @@ def _job(chance: random.Random, number: int, *, at: float) -> PlannedJob:
         number=number,
         at=at,
         picture=_draw(chance, _PICTURES),
-        fate=_draw(chance, _FATES),
-        fate_after=chance.choice((0.0, 0.1, 0.5, 2.0)),
-        manner=_draw(chance, _MANNERS),
+        action=_draw(chance, _ACTIONS),
+        action_delay=chance.choice((0.0, 0.1, 0.5, 2.0)),
+        behavior=_draw(chance, _BEHAVIORS),
     )
 
 
@@ -168,7 +168,7 @@ def _fault(chance: random.Random, kind: FaultKind, seconds: float) -> Fault:
 
 
 def _deal(chance: random.Random, weights: dict[_T, int], count: int) -> list[_T]:
-    """Each kind once, in a random order, then by weight; so many in all."""
+    """Draw ``count`` kinds: each one once in random order, then by weight."""
     once = chance.sample(list(weights), len(weights))
     return once[:count] + [_draw(chance, weights) for _ in range(count - len(once))]
 

@@ -1,17 +1,17 @@
-"""How long jobs had to wait after their worker's death, and for how much of it nobody could have helped them."""
+"""Recovery times of jobs after the death of their worker, and how much of it was unavoidable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.actor import Outage
+from tests.chaos.cluster import Cluster
 from tests.chaos.evidence import Evidence, JobEvidence
-from tests.chaos.stage import Stage
+from tests.chaos.managed_process import Outage
 
 ALLOWED_BEYOND_LEASE = 5.0
 START_SECONDS = 3.0
-"""What a worker or controller takes from its start until it works, on a busy machine."""
+"""Seconds that a worker or controller needs to start on a busy machine."""
 Span = tuple[float, float]
 
 
@@ -21,36 +21,43 @@ class Recovery:
 
     job_id: str
     seconds: float
-    """From the death to the next attempt."""
-    helpless_seconds: float
-    """Of that, how long a server, all workers or all controllers were away, or every hand was full."""
+    """Seconds from the death to the next attempt."""
+    unavailable_seconds: float
+    """Seconds of it in which a server, all workers or all controllers were down, or all worker threads were busy."""
 
     @property
     def own_seconds(self) -> float:
-        """What PixelFlow itself took."""
-        return self.seconds - self.helpless_seconds
+        """Seconds that PixelFlow itself is responsible for."""
+        return self.seconds - self.unavailable_seconds
 
 
-def recoveries(stage: Stage, evidence: Evidence, *, clock_ahead: float) -> list[Recovery]:
-    """Of all workers that were killed, the longest first; the database's clock is so many seconds ahead of ours."""
-    away = helpless_spans(
-        needed=[server.outages for server in stage.servers],
-        twins=[[actor.outages for actor in twins] for twins in (stage.workers, stage.controllers)],
+def recoveries(cluster: Cluster, evidence: Evidence, *, clock_ahead: float) -> list[Recovery]:
+    """Return the recoveries of all killed workers' jobs, longest first.
+
+    ``clock_ahead``: seconds by which the database's clock is ahead of this process's clock.
+    """
+    away = unavailable_spans(
+        needed=[server.outages for server in cluster.servers],
+        replicas=[[process.outages for process in replicas] for replicas in (cluster.workers, cluster.controllers)],
     )
-    outages = [outage for worker in stage.workers for outage in worker.outages]
-    full = full_spans(
-        outages, evidence, hands=stage.settings.worker_concurrency, workers=len(stage.workers), clock_ahead=clock_ahead
+    outages = [outage for worker in cluster.workers for outage in worker.outages]
+    full = saturated_spans(
+        outages,
+        evidence,
+        threads=cluster.settings.worker_concurrency,
+        workers=len(cluster.workers),
+        clock_ahead=clock_ahead,
     )
     found = recoveries_of(outages, evidence, _united([*away, *full]), clock_ahead=clock_ahead)
     return sorted(found, key=lambda recovery: recovery.own_seconds, reverse=True)
 
 
 def recoveries_of(
-    outages: Iterable[Outage], evidence: Evidence, helpless: Sequence[Span], *, clock_ahead: float
+    outages: Iterable[Outage], evidence: Evidence, unavailable: Sequence[Span], *, clock_ahead: float
 ) -> list[Recovery]:
-    """One for each job that a killed worker had in its hands."""
+    """Return a recovery for each job that a killed worker was processing."""
     return [
-        _recovery(job_id, death.began, begins, helpless)
+        _recovery(job_id, death.began, begins, unavailable)
         for death in outages
         if death.killed
         for job_id, job in evidence.jobs.items()
@@ -59,7 +66,7 @@ def recoveries_of(
 
 
 def _next_attempt(job: JobEvidence, death: Outage, clock_ahead: float) -> float | None:
-    """When the job's attempt after that death began; None if it was in other hands or no attempt came."""
+    """Return when the job's attempt after that death started; None if another worker had it or no attempt followed."""
     mine = [
         attempt
         for attempt in job.attempts
@@ -74,23 +81,25 @@ def _next_attempt(job: JobEvidence, death: Outage, clock_ahead: float) -> float 
     return min(begins, default=None)
 
 
-def _recovery(job_id: str, death: float, begins: float, helpless: Sequence[Span]) -> Recovery:
-    overlap = sum(max(0.0, min(end, begins) - max(start, death)) for start, end in helpless)
+def _recovery(job_id: str, death: float, begins: float, unavailable: Sequence[Span]) -> Recovery:
+    overlap = sum(max(0.0, min(end, begins) - max(start, death)) for start, end in unavailable)
     return Recovery(job_id, begins - death, overlap)
 
 
-def helpless_spans(*, needed: Iterable[Iterable[Outage]], twins: Iterable[Sequence[Iterable[Outage]]]) -> list[Span]:
-    """When nobody could have begun an attempt: something needed was away, or all of some twins at once."""
+def unavailable_spans(
+    *, needed: Iterable[Iterable[Outage]], replicas: Iterable[Sequence[Iterable[Outage]]]
+) -> list[Span]:
+    """Return the spans without any chance of an attempt: a needed process, or all processes of a role, were down."""
     spans = [span for outages in needed for span in _spans(outages, 0)]
-    for each in twins:
+    for each in replicas:
         spans += _all_at_once([_spans(outages, START_SECONDS) for outages in each])
     return _united(spans)
 
 
-def full_spans(
-    outages: Iterable[Outage], evidence: Evidence, *, hands: int, workers: int, clock_ahead: float
+def saturated_spans(
+    outages: Iterable[Outage], evidence: Evidence, *, threads: int, workers: int, clock_ahead: float
 ) -> list[Span]:
-    """When every thread of every living worker had a job in hand, and the others had to wait for their turn."""
+    """Return the spans in which every thread of every running worker was busy."""
     by_worker: dict[str, list[Outage]] = {}
     for outage in outages:
         by_worker.setdefault(outage.name, []).append(outage)
@@ -98,14 +107,14 @@ def full_spans(
         change
         for each in by_worker.values()
         for start, end in _spans(each, START_SECONDS)
-        for change in ((start, -hands), (end, hands))
+        for change in ((start, -threads), (end, threads))
     ]
     for job in evidence.jobs.values():
         for attempt in job.attempts:
             if attempt["outcome"] != "lost" and attempt["ended_at"] is not None:
                 changes.append((attempt["started_at"].timestamp() - clock_ahead, -1))
                 changes.append((attempt["ended_at"].timestamp() - clock_ahead, 1))
-    full, free, since = [], hands * workers, None
+    full, free, since = [], threads * workers, None
     for at, change in sorted(changes):
         free += change
         if free <= 0 and since is None:
@@ -120,9 +129,9 @@ def _spans(outages: Iterable[Outage], start_seconds: float) -> list[Span]:
     return _united([(outage.began, (outage.ended or float("inf")) + start_seconds) for outage in outages])
 
 
-def _all_at_once(twins: Sequence[Sequence[Span]]) -> list[Span]:
-    common = list(twins[0])
-    for other in twins[1:]:
+def _all_at_once(replicas: Sequence[Sequence[Span]]) -> list[Span]:
+    common = list(replicas[0])
+    for other in replicas[1:]:
         common = [(max(a, c), min(b, d)) for a, b in common for c, d in other if max(a, c) < min(b, d)]
     return common
 

@@ -1,4 +1,4 @@
-"""The table that a run ends with: what was counted, and which laws held."""
+"""The final report of a run: counts, and which invariants held."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ MAX_SENTENCES = 12
 
 @dataclass
 class Report:
-    """What a run found."""
+    """The results of a run."""
 
     figures: dict[str, str] = field(default_factory=dict)
-    laws: dict[str, list[str]] = field(default_factory=dict)
-    """By what is counted: the sentences of those that break it; none must."""
+    invariants: dict[str, list[str]] = field(default_factory=dict)
+    """Name of the invariant → its violations."""
 
     def count(self, what: str, value: object) -> None:
-        """Keep a figure that may be what it is."""
+        """Record a figure without an expected value."""
         self.figures[what] = str(value)
 
-    def hold(self, what: str, broken: Iterable[str]) -> None:
-        """Keep a law, with what breaks it."""
-        self.laws[what] = list(broken)
+    def check(self, what: str, broken: Iterable[str]) -> None:
+        """Record an invariant and its violations."""
+        self.invariants[what] = list(broken)
 
     @property
     def is_clean(self) -> bool:
-        """Whether every law holds."""
-        return not any(self.laws.values())
+        """Whether every invariant holds."""
+        return not any(self.invariants.values())
 
     def print(self, console: Console) -> None:
-        """Show it."""
-        table = Table("", "", "law", title="What the run left")
+        """Print the report."""
+        table = Table("", "", "invariant", title="Results")
         for what, value in self.figures.items():
             table.add_row(what, value, "")
         table.add_section()
-        for what, broken in self.laws.items():
+        for what, broken in self.invariants.items():
             table.add_row(what, str(len(broken)), "[red]broken[/]" if broken else "[green]held[/]")
         console.print(table)
-        for what, broken in self.laws.items():
+        for what, broken in self.invariants.items():
             for sentence in broken[:MAX_SENTENCES]:
                 console.print(f"{what}: {sentence}", markup=False, highlight=False)
 
 
-def in_words(counts: Mapping[str, int] | Counter[str]) -> str:
+def format_counts(counts: Mapping[str, int] | Counter[str]) -> str:
     """Such as «kill worker 12, kill API 4»."""
     return ", ".join(f"{what} {count}" for what, count in sorted(counts.items(), key=lambda item: -item[1])) or "none"

@@ -1,4 +1,4 @@
-"""The harness itself: a seed makes one plan, and every law is broken by what it forbids."""
+"""The chaos harness: plans are reproducible, and every invariant detects its violations."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.chaos import audit
-from tests.chaos.actor import Outage
+from tests.chaos import invariants
 from tests.chaos.evidence import Evidence, JobEvidence
-from tests.chaos.plan import DISTURBANCES, KILLS, Fate, Manner, Picture, PlannedJob, make_plan
-from tests.chaos.receiver import Heard
-from tests.chaos.recovery import Recovery, full_spans, helpless_spans, recoveries_of
-from tests.chaos.traffic import Story
+from tests.chaos.managed_process import Outage
+from tests.chaos.plan import DISTURBANCES, KILLS, Behavior, ClientAction, Picture, PlannedJob, make_plan
+from tests.chaos.receivers import Delivery
+from tests.chaos.recovery import Recovery, recoveries_of, saturated_spans, unavailable_spans
+from tests.chaos.traffic import JobRecord
 
 JOB = "0190a000-0000-7000-8000-000000000001"
 KEY = f"outputs/{JOB}/1/thumb.webp"
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
-def test_a_seed_makes_one_plan() -> None:
+def test_the_same_seed_gives_the_same_plan() -> None:
     assert make_plan(7, jobs=50, kills=20) == make_plan(7, jobs=50, kills=20)
     assert make_plan(7, jobs=50, kills=20) != make_plan(8, jobs=50, kills=20)
 
 
-def test_a_plan_has_the_jobs_and_kills_asked_for_and_every_kind_of_them() -> None:
+def test_a_plan_has_the_requested_jobs_and_kills_and_every_kind_of_fault() -> None:
     plan = make_plan(1, jobs=100, kills=40)
     kinds = [fault.kind for fault in plan.faults]
     assert len(plan.jobs) == 100
@@ -36,7 +36,7 @@ def test_a_plan_has_the_jobs_and_kills_asked_for_and_every_kind_of_them() -> Non
 
 
 def job(**changed: Any) -> JobEvidence:  # noqa: ANN401 - of any column
-    """A job that went well."""
+    """A job that succeeded."""
     row = {
         "job_id": JOB,
         "user_id": "u",
@@ -62,87 +62,100 @@ def job(**changed: Any) -> JobEvidence:  # noqa: ANN401 - of any column
     return replace(kept, row={**row, **changed}, **tables)
 
 
-def kept(changed: JobEvidence, *, stray_usage: int = 0, objects: Mapping[str, int] | None = None) -> Evidence:
-    return Evidence({JOB: changed}, stray_usage, {KEY: 10} if objects is None else objects)
+def kept(changed: JobEvidence, *, orphan_usage: int = 0, objects: Mapping[str, int] | None = None) -> Evidence:
+    return Evidence({JOB: changed}, orphan_usage, {KEY: 10} if objects is None else objects)
 
 
-def story(picture: Picture = Picture.SMALL, **changed: Any) -> Story:  # noqa: ANN401 - of any field
-    planned = PlannedJob(number=0, at=0, picture=picture, fate=Fate.WAIT, fate_after=0, manner=Manner.GOOD)
-    return Story(planned, **{"job_id": JOB, "started": True, **changed})
+def record(picture: Picture = Picture.SMALL, **changed: Any) -> JobRecord:  # noqa: ANN401 - of any field
+    planned = PlannedJob(
+        number=0, at=0, picture=picture, action=ClientAction.WAIT, action_delay=0, behavior=Behavior.GOOD
+    )
+    return JobRecord(planned, **{"job_id": JOB, "started": True, **changed})
 
 
-TAKEN = Heard(0, "e", JOB, "job.completed", 200)
+DELIVERED = Delivery(0, "e", JOB, "job.completed", 200)
 
 
-def sentences(evidence: Evidence, told: Story, heard: Sequence[Heard] = (TAKEN,)) -> dict[str, list[str]]:
-    cases = audit.cases([told], evidence)
+def violations(
+    evidence: Evidence, client_record: JobRecord, deliveries: Sequence[Delivery] = (DELIVERED,)
+) -> dict[str, list[str]]:
+    cases = invariants.cases([client_record], evidence)
     found = {
-        "lost": audit.lost(cases),
-        "stuck": audit.stuck(evidence),
-        "promises": audit.broken_promises(cases),
-        "reasons": audit.unexplained_ends(cases),
-        "attempts": audit.wrong_attempts(evidence),
-        "outputs": audit.missing_outputs(cases, evidence),
-        "usage missing": audit.missing_usage(evidence),
-        "usage extra": audit.extra_usage(evidence),
-        "events": audit.wrong_events(evidence),
-        "deliveries": audit.wrong_deliveries(evidence, heard),
-        "creates": audit.doubled_creates(evidence),
-        "erased": audit.objects_of_erased(evidence),
+        "lost": invariants.lost(cases),
+        "stuck": invariants.stuck(evidence),
+        "promises": invariants.broken_promises(cases),
+        "reasons": invariants.unexplained_ends(cases),
+        "attempts": invariants.wrong_attempts(evidence),
+        "outputs": invariants.missing_outputs(cases, evidence),
+        "usage missing": invariants.missing_usage(evidence),
+        "usage extra": invariants.extra_usage(evidence),
+        "events": invariants.wrong_events(evidence),
+        "deliveries": invariants.wrong_deliveries(evidence, deliveries),
+        "creates": invariants.doubled_creates(evidence),
+        "erased": invariants.objects_of_erased(evidence),
     }
-    return {law: broken for law, broken in ((law, list(each)) for law, each in found.items()) if broken}
+    return {
+        invariant: broken
+        for invariant, broken in ((invariant, list(each)) for invariant, each in found.items())
+        if broken
+    }
 
 
-def test_a_job_that_went_well_breaks_no_law() -> None:
-    assert sentences(kept(job()), story()) == {}
+def test_a_successful_job_violates_no_invariant() -> None:
+    assert violations(kept(job()), record()) == {}
 
 
 LOST_ATTEMPT = {"attempt": 1, "outcome": "lost", "ended_at": NOON, "started_at": NOON, "worker_id": "host:7"}
 EXHAUSTED = {"code": "attempts_exhausted"}
 BROKEN: list[tuple[str, Callable[[], dict[str, list[str]]]]] = [
-    ("lost", lambda: sentences(Evidence({}, 0, {}), story())),
-    ("stuck", lambda: sentences(kept(job(status="queued")), story())),
-    ("promises", lambda: sentences(kept(job()), story(canceled=True))),
-    ("promises", lambda: sentences(kept(job()), story(retried=True, retry_sent=True))),
-    ("promises", lambda: sentences(kept(job()), story(erased=True, erase_sent=True))),
-    ("promises", lambda: sentences(kept(job()), story(trouble="start: 500"))),
-    ("reasons", lambda: sentences(kept(job(status="failed", error={"code": "step_failed"})), story())),
-    ("reasons", lambda: sentences(kept(job(status="failed", error=EXHAUSTED, attempts=[LOST_ATTEMPT] * 4)), story())),
-    ("reasons", lambda: sentences(kept(job()), story(Picture.DAMAGED))),
-    ("reasons", lambda: sentences(kept(job(status="canceled")), story())),
-    ("attempts", lambda: sentences(kept(job(attempts=[{**LOST_ATTEMPT, "ended_at": None}])), story())),
-    ("attempts", lambda: sentences(kept(job(max_attempts=0)), story())),
-    ("outputs", lambda: sentences(kept(job(outputs=[])), story())),
-    ("outputs", lambda: sentences(kept(job(), objects={}), story())),
-    ("outputs", lambda: sentences(kept(job(), objects={KEY: 9}), story())),
-    ("usage missing", lambda: sentences(kept(job(usage=[])), story())),
-    ("usage extra", lambda: sentences(kept(job(usage=[{"user_id": "u"}] * 2)), story())),
-    ("usage extra", lambda: sentences(kept(job(status="failed", error=EXHAUSTED)), story())),
-    ("usage extra", lambda: sentences(kept(job(usage=[{"user_id": "mallory"}])), story())),
-    ("usage extra", lambda: sentences(kept(job(), stray_usage=1), story())),
-    ("events", lambda: sentences(kept(job(events=[])), story())),
-    ("events", lambda: sentences(kept(job(status="failed", error=EXHAUSTED)), story())),
-    ("events", lambda: sentences(kept(job(run=2)), story())),
-    ("events", lambda: sentences(kept(job(erased_at=NOON)), story())),
-    ("deliveries", lambda: sentences(kept(job()), story(), heard=[])),
-    ("deliveries", lambda: sentences(kept(job()), story(), heard=[TAKEN, replace(TAKEN, job_id="another")])),
-    ("deliveries", lambda: sentences(kept(job()), story(), heard=[replace(TAKEN, status=500)])),
-    ("creates", lambda: sentences(Evidence({JOB: job(), "another": job()}, 0, {KEY: 10}), story())),
-    ("erased", lambda: sentences(kept(job(erased_at=NOON, events=[])), story(erase_sent=True))),
+    ("lost", lambda: violations(Evidence({}, 0, {}), record())),
+    ("stuck", lambda: violations(kept(job(status="queued")), record())),
+    ("promises", lambda: violations(kept(job()), record(canceled=True))),
+    ("promises", lambda: violations(kept(job()), record(retried=True, retry_sent=True))),
+    ("promises", lambda: violations(kept(job()), record(erased=True, erase_sent=True))),
+    ("promises", lambda: violations(kept(job()), record(failure="start: 500"))),
+    ("reasons", lambda: violations(kept(job(status="failed", error={"code": "step_failed"})), record())),
+    ("reasons", lambda: violations(kept(job(status="failed", error=EXHAUSTED, attempts=[LOST_ATTEMPT] * 4)), record())),
+    ("reasons", lambda: violations(kept(job()), record(Picture.DAMAGED))),
+    ("reasons", lambda: violations(kept(job(status="canceled")), record())),
+    ("attempts", lambda: violations(kept(job(attempts=[{**LOST_ATTEMPT, "ended_at": None}])), record())),
+    ("attempts", lambda: violations(kept(job(max_attempts=0)), record())),
+    ("outputs", lambda: violations(kept(job(outputs=[])), record())),
+    ("outputs", lambda: violations(kept(job(), objects={}), record())),
+    ("outputs", lambda: violations(kept(job(), objects={KEY: 9}), record())),
+    ("usage missing", lambda: violations(kept(job(usage=[])), record())),
+    ("usage extra", lambda: violations(kept(job(usage=[{"user_id": "u"}] * 2)), record())),
+    ("usage extra", lambda: violations(kept(job(status="failed", error=EXHAUSTED)), record())),
+    ("usage extra", lambda: violations(kept(job(usage=[{"user_id": "mallory"}])), record())),
+    ("usage extra", lambda: violations(kept(job(), orphan_usage=1), record())),
+    ("events", lambda: violations(kept(job(events=[])), record())),
+    ("events", lambda: violations(kept(job(status="failed", error=EXHAUSTED)), record())),
+    ("events", lambda: violations(kept(job(run=2)), record())),
+    ("events", lambda: violations(kept(job(erased_at=NOON)), record())),
+    ("deliveries", lambda: violations(kept(job()), record(), deliveries=[])),
+    (
+        "deliveries",
+        lambda: violations(kept(job()), record(), deliveries=[DELIVERED, replace(DELIVERED, job_id="another")]),
+    ),
+    ("deliveries", lambda: violations(kept(job()), record(), deliveries=[replace(DELIVERED, status=500)])),
+    ("creates", lambda: violations(Evidence({JOB: job(), "another": job()}, 0, {KEY: 10}), record())),
+    ("erased", lambda: violations(kept(job(erased_at=NOON, events=[])), record(erase_sent=True))),
 ]
 
 
-@pytest.mark.parametrize(("law", "found"), BROKEN, ids=[f"{law}-{n}" for n, (law, _) in enumerate(BROKEN)])
-def test_what_a_law_forbids_breaks_it(law: str, found: Callable[[], dict[str, list[str]]]) -> None:
-    assert law in found()
+@pytest.mark.parametrize(
+    ("invariant", "found"), BROKEN, ids=[f"{invariant}-{n}" for n, (invariant, _) in enumerate(BROKEN)]
+)
+def test_an_invariant_detects_its_violation(invariant: str, found: Callable[[], dict[str, list[str]]]) -> None:
+    assert invariant in found()
 
 
-def test_a_job_may_run_out_of_attempts_where_each_was_disturbed() -> None:
+def test_a_job_may_exhaust_its_attempts_if_each_was_disturbed() -> None:
     exhausted = job(status="failed", error=EXHAUSTED, attempts=[LOST_ATTEMPT] * 5)
-    assert "reasons" not in sentences(kept(exhausted), story())
+    assert "reasons" not in violations(kept(exhausted), record())
 
 
-def test_a_recovery_counts_from_the_death_and_tells_what_nobody_could_help() -> None:
+def test_a_recovery_starts_at_the_death_and_separates_unavoidable_time() -> None:
     death = NOON.timestamp()
     worker = [Outage("worker-0", 7, killed=True, began=death, ended=death + 1)]
     other = [Outage("worker-1", 8, killed=False, began=death - 10, ended=death - 9)]
@@ -150,18 +163,18 @@ def test_a_recovery_counts_from_the_death_and_tells_what_nobody_could_help() -> 
     first = {**LOST_ATTEMPT, "ended_at": NOON + timedelta(seconds=6)}
     second = {**LOST_ATTEMPT, "attempt": 2, "outcome": "succeeded", "started_at": NOON + timedelta(seconds=8)}
     evidence = kept(job(attempts=[first, second]))
-    helpless = helpless_spans(needed=[postgres], twins=[[worker, other]])
+    unavailable = unavailable_spans(needed=[postgres], replicas=[[worker, other]])
 
-    assert recoveries_of(worker, evidence, helpless, clock_ahead=0) == [Recovery(JOB, 8.0, 2.0)]
+    assert recoveries_of(worker, evidence, unavailable, clock_ahead=0) == [Recovery(JOB, 8.0, 2.0)]
 
 
-def test_all_hands_are_full_when_each_living_worker_has_as_many_jobs_as_threads() -> None:
+def test_workers_are_saturated_when_each_running_worker_has_as_many_jobs_as_threads() -> None:
     began = NOON.timestamp()
     busy = {**LOST_ATTEMPT, "outcome": "succeeded", "ended_at": NOON + timedelta(seconds=9)}
     later = {**busy, "started_at": NOON + timedelta(seconds=4)}
     evidence = kept(job(attempts=[busy, later]))
     other = [Outage("worker-1", 8, killed=True, began=began, ended=began + 2)]  # and 3 s to start
 
-    assert full_spans(other, evidence, hands=1, workers=2, clock_ahead=0) == [(began, began + 9)]
-    assert full_spans([], evidence, hands=1, workers=2, clock_ahead=0) == [(began + 4, began + 9)]
-    assert full_spans([], evidence, hands=2, workers=2, clock_ahead=0) == []
+    assert saturated_spans(other, evidence, threads=1, workers=2, clock_ahead=0) == [(began, began + 9)]
+    assert saturated_spans([], evidence, threads=1, workers=2, clock_ahead=0) == [(began + 4, began + 9)]
+    assert saturated_spans([], evidence, threads=2, workers=2, clock_ahead=0) == []

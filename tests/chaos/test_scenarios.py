@@ -1,4 +1,4 @@
-"""What dies, one thing at a time, and what becomes of the jobs in its hands."""
+"""Single faults, and their effect on the affected jobs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from uuid import uuid4
 import dramatiq
 import psycopg
 import redis
-from tests.chaos.actor import Actor
+from tests.chaos.cluster import Cluster
 from tests.chaos.conftest import LEASE_SECONDS, MAX_ATTEMPTS, Owner
 from tests.chaos.evidence import bucket
 from tests.chaos.faults import children_of
-from tests.chaos.stage import Stage
+from tests.chaos.managed_process import ManagedProcess
 
 from pixelflow.adapters.queue.broker import GuardedBroker
 from pixelflow.contracts.messages import ACTOR, QUEUE, SCHEMA
@@ -33,23 +33,23 @@ def usage_of(database: Database, job_id: str) -> list[dict[str, Any]]:
     return database.execute("SELECT * FROM usage_logs WHERE job_id = %s", (job_id,)).fetchall()
 
 
-def worker_of(stage: Stage, attempt: dict[str, Any]) -> Actor:
+def worker_of(cluster: Cluster, attempt: dict[str, Any]) -> ManagedProcess:
     pid = int(attempt["worker_id"].rpartition(":")[2])
-    return next(worker for worker in stage.workers if worker.pid == pid)
+    return next(worker for worker in cluster.workers if worker.pid == pid)
 
 
-def log_of(actor: Actor) -> list[dict[str, Any]]:
-    assert actor.child is not None
-    lines = Path(actor.child.log).read_text().splitlines()
+def log_of(process: ManagedProcess) -> list[dict[str, Any]]:
+    assert process.child is not None
+    lines = Path(process.child.log).read_text().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def test_a_flushed_redis_costs_none_of_200_queued_jobs(stage: Stage, owner: Owner, database: Database) -> None:
-    pids = [worker.pause() for worker in stage.workers]
+def test_flushing_redis_loses_none_of_200_queued_jobs(cluster: Cluster, owner: Owner, database: Database) -> None:
+    pids = [worker.pause() for worker in cluster.workers]
     jobs = [owner.submit() for _ in range(200)]
-    with redis.Redis.from_url(stage.environment["PIXELFLOW_REDIS_URL"]) as client:
+    with redis.Redis.from_url(cluster.environment["PIXELFLOW_REDIS_URL"]) as client:
         client.flushall()
-    for worker, pid in zip(stage.workers, pids, strict=True):
+    for worker, pid in zip(cluster.workers, pids, strict=True):
         assert pid is not None
         worker.resume(pid)
 
@@ -59,55 +59,59 @@ def test_a_flushed_redis_costs_none_of_200_queued_jobs(stage: Stage, owner: Owne
         ).fetchone()
         return row is not None and row["n"] == len(jobs)
 
-    owner.stage_until(finished, 30)
+    owner.wait_until(finished, 30)
 
 
-def test_a_worker_that_wakes_after_its_lease_writes_nothing(stage: Stage, owner: Owner, database: Database) -> None:
+def test_a_worker_resumed_after_its_lease_expired_writes_nothing(
+    cluster: Cluster, owner: Owner, database: Database
+) -> None:
     job_id = owner.submit_slow()
     [first] = attempts_of(database, job_id)
-    sleeper = worker_of(stage, first)
-    pid = sleeper.pause()
+    paused_worker = worker_of(cluster, first)
+    pid = paused_worker.pause()
     assert pid is not None
-    owner.stage_until(lambda: len(attempts_of(database, job_id)) == 2, LEASE_SECONDS + 5)
-    sleeper.resume(pid)
+    owner.wait_until(lambda: len(attempts_of(database, job_id)) == 2, LEASE_SECONDS + 5)
+    paused_worker.resume(pid)
 
-    owner.stage_until(lambda: owner.job(job_id)["status"] == "succeeded", 15)
+    owner.wait_until(lambda: owner.job(job_id)["status"] == "succeeded", 15)
 
     def refused() -> bool:
-        lines = [line for line in log_of(sleeper) if line.get("job_id") == job_id]
+        lines = [line for line in log_of(paused_worker) if line.get("job_id") == job_id]
         return any(line["event"].startswith("attempt aborted") for line in lines)
 
-    owner.stage_until(refused, 10)
+    owner.wait_until(refused, 10)
     assert [attempt["outcome"] for attempt in attempts_of(database, job_id)] == ["lost", "succeeded"]
     assert len(usage_of(database, job_id)) == 1
     assert {output["object_key"].split("/")[2] for output in owner.job(job_id)["outputs"]} == {"2"}
 
 
-def test_a_leaving_worker_hands_its_job_to_another_within_2_s(stage: Stage, owner: Owner, database: Database) -> None:
+def test_a_stopping_worker_releases_its_job_to_another_within_2_s(
+    cluster: Cluster, owner: Owner, database: Database
+) -> None:
     job_id = owner.submit_slow()
     [first] = attempts_of(database, job_id)
-    worker_of(stage, first).ask_to_end(down_seconds=1)
+    worker_of(cluster, first).request_stop(down_seconds=1)
 
-    seconds = owner.stage_until(lambda: len(attempts_of(database, job_id)) == 2, 10)
+    seconds = owner.wait_until(lambda: len(attempts_of(database, job_id)) == 2, 10)
 
     assert seconds < 2 + 0.3  # its grace
     assert attempts_of(database, job_id)[0]["outcome"] == "retried"
     assert owner.job(job_id)["attempts"] == 1
-    owner.stage_until(lambda: owner.job(job_id)["status"] == "succeeded", 15)
+    owner.wait_until(lambda: owner.job(job_id)["status"] == "succeeded", 15)
 
 
-def test_a_job_that_kills_its_child_each_time_fails_in_the_end(stage: Stage, owner: Owner, database: Database) -> None:
+def test_a_job_that_kills_its_child_in_every_attempt_fails(cluster: Cluster, owner: Owner, database: Database) -> None:
     job_id = owner.submit_slow()
 
     def killed_until_it_fails() -> bool:
         for attempt in attempts_of(database, job_id):
             if attempt["ended_at"] is None:
-                pid = worker_of(stage, attempt).pid
+                pid = worker_of(cluster, attempt).pid
                 for child in children_of(pid) if pid else []:
                     os.kill(child, signal.SIGKILL)
         return bool(owner.job(job_id)["status"] == "failed")
 
-    owner.stage_until(killed_until_it_fails, 15)
+    owner.wait_until(killed_until_it_fails, 15)
 
     job = owner.job(job_id)
     assert job["error"]["code"] == "attempts_exhausted"
@@ -115,43 +119,43 @@ def test_a_job_that_kills_its_child_each_time_fails_in_the_end(stage: Stage, own
     assert usage_of(database, job_id) == []
 
 
-def test_erase_is_finished_by_the_next_controller(stage: Stage, owner: Owner, database: Database) -> None:
+def test_the_next_controller_finishes_an_erase(cluster: Cluster, owner: Owner, database: Database) -> None:
     job_id = owner.submit()
-    owner.stage_until(lambda: owner.job(job_id)["status"] == "succeeded", 10)
+    owner.wait_until(lambda: owner.job(job_id)["status"] == "succeeded", 10)
     of_dead_attempt = f"outputs/{job_id}/99/thumb.webp"
-    bucket(stage).put(of_dead_attempt, b"what an attempt stored before its worker died")
-    [controller] = stage.controllers
+    bucket(cluster).put(of_dead_attempt, b"what an attempt stored before its worker died")
+    [controller] = cluster.controllers
     controller.kill(down_seconds=0.5)
 
     owner.client.delete(f"/v1/jobs/{job_id}").raise_for_status()
 
     assert owner.client.get(f"/v1/jobs/{job_id}").status_code == 404
-    owner.stage_until(lambda: not [key for key in _keys(stage) if job_id in key], 15)
+    owner.wait_until(lambda: not [key for key in _keys(cluster) if job_id in key], 15)
     assert len(usage_of(database, job_id)) == 1
     assert database.execute("SELECT FROM outputs WHERE job_id = %s", (job_id,)).fetchall() == []
 
 
-def _keys(stage: Stage) -> list[str]:
-    return [meta["path"] for batch in bucket(stage).list() for meta in batch]
+def _keys(cluster: Cluster) -> list[str]:
+    return [meta["path"] for batch in bucket(cluster).list() for meta in batch]
 
 
-def test_a_forged_message_neither_runs_what_is_not_queued_nor_bills_anybody_else(
-    stage: Stage, owner: Owner, database: Database
+def test_a_forged_message_runs_only_queued_jobs_and_bills_only_their_owner(
+    cluster: Cluster, owner: Owner, database: Database
 ) -> None:
     never_started, over = owner.create(), owner.submit()
-    owner.stage_until(lambda: owner.job(over)["status"] == "succeeded", 10)
-    pids = [worker.pause() for worker in stage.workers]
+    owner.wait_until(lambda: owner.job(over)["status"] == "succeeded", 10)
+    pids = [worker.pause() for worker in cluster.workers]
     queued = owner.submit()
 
     for job_id in (never_started, over, queued, queued):
-        _forge(stage, {"job_id": job_id, "user_id": "mallory"})
-    for worker, pid in zip(stage.workers, pids, strict=True):
+        _forge(cluster, {"job_id": job_id, "user_id": "mallory"})
+    for worker, pid in zip(cluster.workers, pids, strict=True):
         assert pid is not None
         worker.resume(pid)
 
-    owner.stage_until(lambda: owner.job(queued)["status"] == "succeeded", 10)
+    owner.wait_until(lambda: owner.job(queued)["status"] == "succeeded", 10)
     after = owner.submit()
-    owner.stage_until(lambda: owner.job(after)["status"] == "succeeded", 10)
+    owner.wait_until(lambda: owner.job(after)["status"] == "succeeded", 10)
     assert owner.job(never_started)["status"] == "created"
     for job_id in (over, queued):
         assert len(attempts_of(database, job_id)) == 1
@@ -159,12 +163,12 @@ def test_a_forged_message_neither_runs_what_is_not_queued_nor_bills_anybody_else
     assert database.execute("SELECT FROM usage_logs WHERE user_id = 'mallory'").fetchall() == []
 
 
-def _forge(stage: Stage, said: dict[str, str]) -> None:
-    """What somebody who can write to Redis can write to Redis."""
-    with redis.Redis.from_url(stage.environment["PIXELFLOW_REDIS_URL"]) as client:
+def _forge(cluster: Cluster, fields: dict[str, str]) -> None:
+    """Send a message as anyone with write access to Redis can."""
+    with redis.Redis.from_url(cluster.environment["PIXELFLOW_REDIS_URL"]) as client:
         broker = GuardedBroker(client)
         message_id = str(uuid4())
-        body = {"schema": SCHEMA, "version": 1, "requested_at": datetime.now(UTC).isoformat(), **said}
+        body = {"schema": SCHEMA, "version": 1, "requested_at": datetime.now(UTC).isoformat(), **fields}
         message: dramatiq.Message[None] = dramatiq.Message(
             queue_name=QUEUE,
             actor_name=ACTOR,

@@ -1,6 +1,6 @@
-"""Clients: each wants jobs done, tries again as a sensible client does, and writes down what it was promised.
+"""Traffic: clients that submit jobs, retry like a well-behaved client, and record what the API acknowledged.
 
-Knows the API alone: neither the database nor the processes behind it.
+They use only the API, never the database or the processes behind it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from tests.chaos.plan import Fate, Picture, PlannedJob
-from tests.chaos.receiver import Receivers
+from tests.chaos.plan import ClientAction, Picture, PlannedJob
+from tests.chaos.receivers import Receivers
 
 THREADS = 12
-PATIENCE_SECONDS = 200.0
-"""How long a client tries one call again before it gives up. An API that dies over a request keeps its
-``Idempotency-Key`` for a minute, and the next one may die over it too."""
+RETRY_SECONDS = 200.0
+"""How long a client retries a call. After an API process dies during a request, its ``Idempotency-Key`` stays claimed
+for a minute, and the next process may die during the same request too."""
 PAUSE_SECONDS = (0.1, 0.6)
 TIMEOUT_SECONDS = 15.0
 STEPS: Mapping[Picture, list[dict[str, Any]]] = {
@@ -34,17 +34,17 @@ STEPS: Mapping[Picture, list[dict[str, Any]]] = {
 
 
 def steps_of(picture: Picture) -> list[dict[str, Any]]:
-    """The pipeline that is asked for."""
+    """Return the pipeline for this kind of picture."""
     return STEPS.get(picture, STEPS[Picture.SMALL])
 
 
 class GaveUpError(Exception):
-    """A client ran out of patience, or got an answer that it has no use for."""
+    """A client exceeded its retry time or got an unexpected response."""
 
 
 @dataclass
-class Story:
-    """What became of one planned job, as its client saw it: only what an answer said is promised."""
+class JobRecord:
+    """A planned job from its client's point of view. A flag is set only when a response acknowledged it."""
 
     plan: PlannedJob
     job_id: str | None = None
@@ -57,44 +57,44 @@ class Story:
     erased: bool = False
     calls: int = 0
     retries: int = 0
-    trouble: str | None = None
+    failure: str | None = None
     """Why the client gave up."""
 
 
 @dataclass
 class Traffic:
-    """All clients, in threads of their own."""
+    """All clients, each in its own thread."""
 
     run: str
-    """Names this run in ``Idempotency-Key`` and metadata."""
+    """Identifies the run in ``Idempotency-Key`` and metadata."""
     jobs: Sequence[PlannedJob]
     api_urls: Sequence[str]
     api_key: str
     files: Mapping[Picture, bytes]
     receivers: Receivers
-    stories: list[Story] = field(default_factory=list)
-    _waiting: queue.SimpleQueue[Story] = field(default_factory=queue.SimpleQueue)
+    records: list[JobRecord] = field(default_factory=list)
+    _waiting: queue.SimpleQueue[JobRecord] = field(default_factory=queue.SimpleQueue)
     _threads: list[threading.Thread] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _began: float = 0.0
 
     def begin(self) -> None:
-        """Now is the plan's second 0."""
+        """Start the clock of the plan."""
         self._began = time.monotonic()
-        self.stories = [Story(job) for job in self.jobs]
-        for story in self.stories:
-            self._waiting.put(story)
+        self.records = [JobRecord(job) for job in self.jobs]
+        for record in self.records:
+            self._waiting.put(record)
         self._threads = [threading.Thread(target=self._work, args=(n,), name=f"client-{n}") for n in range(THREADS)]
         for thread in self._threads:
             thread.start()
 
     @property
     def is_over(self) -> bool:
-        """Whether every client is through."""
+        """Whether all clients have finished."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """Let the clients give up what they are at."""
+        """Make the clients give up."""
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=TIMEOUT_SECONDS * 2)
@@ -104,62 +104,62 @@ class Traffic:
         with httpx.Client(timeout=TIMEOUT_SECONDS) as client:
             while not self._stop.is_set():
                 try:
-                    story = self._waiting.get_nowait()
+                    record = self._waiting.get_nowait()
                 except queue.Empty:
                     return
-                self._stop.wait(self._began + story.plan.at - time.monotonic())
-                self._live(Customer(self, client, story, chance), story)
+                self._stop.wait(self._began + record.plan.at - time.monotonic())
+                self._run_client(JobClient(self, client, record, chance), record)
 
-    def _live(self, customer: Customer, story: Story) -> None:
+    def _run_client(self, job_client: JobClient, record: JobRecord) -> None:
         try:
-            customer.live()
+            job_client.run()
         except GaveUpError as error:
-            story.trouble = str(error)
+            record.failure = str(error)
 
     def pause(self, seconds: float) -> None:
-        """Wait, or give up because the run is being stopped."""
+        """Wait, or raise GaveUpError if the run is being stopped."""
         if self._stop.wait(seconds):
             raise GaveUpError("the run was stopped")
 
 
 @dataclass
-class Customer:
+class JobClient:
     """The client of one job."""
 
     traffic: Traffic
     http: httpx.Client
-    story: Story
+    record: JobRecord
     chance: random.Random
 
-    def live(self) -> None:
-        """Create, upload, start, and whatever its owner has in mind then."""
+    def run(self) -> None:
+        """Create, upload and start the job, then perform the planned action."""
         created = self._create()
-        self.story.job_id = created["job_id"]
+        self.record.job_id = created["job_id"]
         self._upload(created["upload"])
         self._start()
-        self.traffic.pause(self.story.plan.fate_after)
-        steps: dict[Fate, list[Callable[[], None]]] = {
-            Fate.WAIT: [],
-            Fate.CANCEL: [self._cancel],
-            Fate.RETRY: [self._cancel, self._retry],
-            Fate.ERASE: [self._erase],
+        self.traffic.pause(self.record.plan.action_delay)
+        steps: dict[ClientAction, list[Callable[[], None]]] = {
+            ClientAction.WAIT: [],
+            ClientAction.CANCEL: [self._cancel],
+            ClientAction.RETRY: [self._cancel, self._retry],
+            ClientAction.ERASE: [self._erase],
         }
-        for step in steps[self.story.plan.fate]:
+        for step in steps[self.record.plan.action]:
             step()
 
     def _create(self) -> dict[str, Any]:
-        plan = self.story.plan
+        plan = self.record.plan
         body = {
             "source": {"content_length": len(self.traffic.files[plan.picture])},
             "pipeline": steps_of(plan.picture),
-            "webhook_url": self.traffic.receivers.url(plan.manner),
+            "webhook_url": self.traffic.receivers.url(plan.behavior),
             "metadata": {"run": self.traffic.run, "number": str(plan.number)},
         }
         answer: dict[str, Any] = self._call("create", "POST", "/v1/jobs", {202}, body).json()
         return answer
 
     def _upload(self, upload: dict[str, Any]) -> None:
-        content = self.traffic.files[self.story.plan.picture]
+        content = self.traffic.files[self.record.plan.picture]
         self._until_answered(
             "upload",
             lambda: self.http.put(upload["presigned_put_url"], content=content, headers=upload["headers"]),
@@ -167,31 +167,31 @@ class Customer:
         )
 
     def _start(self) -> None:
-        self._call("start", "POST", f"/v1/jobs/{self.story.job_id}/start", {202, 409})
-        self.story.started = True
+        self._call("start", "POST", f"/v1/jobs/{self.record.job_id}/start", {202, 409})
+        self.record.started = True
 
     def _cancel(self) -> None:
-        self.story.cancel_sent = True
-        answer = self._call("cancel", "POST", f"/v1/jobs/{self.story.job_id}/cancel", {200, 409})
-        self.story.canceled = answer.status_code == httpx.codes.OK
+        self.record.cancel_sent = True
+        answer = self._call("cancel", "POST", f"/v1/jobs/{self.record.job_id}/cancel", {200, 409})
+        self.record.canceled = answer.status_code == httpx.codes.OK
 
     def _retry(self) -> None:
-        self.story.retry_sent = True
-        answer = self._call("retry", "POST", f"/v1/jobs/{self.story.job_id}/retry", {202, 409})
-        self.story.retried = answer.status_code == httpx.codes.ACCEPTED
+        self.record.retry_sent = True
+        answer = self._call("retry", "POST", f"/v1/jobs/{self.record.job_id}/retry", {202, 409})
+        self.record.retried = answer.status_code == httpx.codes.ACCEPTED
 
     def _erase(self) -> None:
-        self.story.erase_sent = True
-        self._call("erase", "DELETE", f"/v1/jobs/{self.story.job_id}", {204, 404})
-        self.story.erased = True
+        self.record.erase_sent = True
+        self._call("erase", "DELETE", f"/v1/jobs/{self.record.job_id}", {204, 404})
+        self.record.erased = True
 
     def _call(
         self, what: str, method: str, path: str, wanted: set[int], body: dict[str, Any] | None = None
     ) -> httpx.Response:
-        """Ask one API, then the other, with one ``Idempotency-Key``, until one gives an answer."""
+        """Call the APIs in turn, with one ``Idempotency-Key``, until one responds."""
         headers = {"Authorization": f"Bearer {self.traffic.api_key}"}
         if method == "POST":
-            headers["Idempotency-Key"] = f"{self.traffic.run}-{self.story.plan.number}-{what}"
+            headers["Idempotency-Key"] = f"{self.traffic.run}-{self.record.plan.number}-{what}"
         apis = self._apis()
         return self._until_answered(
             what, lambda: self.http.request(method, next(apis) + path, headers=headers, json=body), wanted
@@ -203,8 +203,8 @@ class Customer:
         return itertools.cycle(urls)
 
     def _until_answered(self, what: str, ask: Callable[[], httpx.Response], wanted: set[int]) -> httpx.Response:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        self.story.calls += 1
+        deadline = time.monotonic() + RETRY_SECONDS
+        self.record.calls += 1
         while True:
             try:
                 answer = ask()
@@ -217,7 +217,7 @@ class Customer:
                 problem = f"{what}: {type(error).__name__}"
             if time.monotonic() > deadline:
                 raise GaveUpError(problem)
-            self.story.retries += 1
+            self.record.retries += 1
             self.traffic.pause(self.chance.uniform(*PAUSE_SECONDS))
 
 
@@ -227,5 +227,5 @@ def _is_worth_another_try(answer: httpx.Response) -> bool:
 
 
 def _is_in_progress(answer: httpx.Response) -> bool:
-    """Whether another request with the same ``Idempotency-Key`` is still being answered."""
+    """Return whether another request with the same ``Idempotency-Key`` is still being processed."""
     return answer.status_code == httpx.codes.CONFLICT and "idempotency" in answer.text

@@ -1,7 +1,7 @@
-"""``python -m tests.images``: build the images by hand in a clean Debian, run them, and do jobs; leaves nothing behind.
+"""Build the images without a container engine, run them, and process jobs; nothing is left behind.
 
-For machines without a container engine: it does what deploy/docker's Dockerfiles say, instruction by instruction. Needs
-root, debootstrap, and the package indexes that the machine's apt and pip are set up for. It listens on loopback alone.
+It executes the Dockerfiles in deploy/docker, instruction by instruction, in a clean Debian. It needs root, debootstrap,
+and the package indexes that apt and pip are configured with. It listens only on loopback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from tests.acceptance.running import new_home
 from tests.images import checks
-from tests.images.base import machines_mirror, make_base
+from tests.images.base import apt_mirror, make_base
 from tests.images.build import build
 from tests.images.context import make_context
 from tests.images.dockerfile import Stage, read
@@ -34,7 +34,7 @@ UNUSABLE, INTERRUPTED = 2, 130
 
 
 def main() -> int:
-    """Build, try, clean up."""
+    """Build the images, test them and clean up."""
     options = _options()
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         print("This needs root and debootstrap (apt-get install debootstrap).", file=sys.stderr)
@@ -44,18 +44,18 @@ def main() -> int:
     try:
         with TemporaryDirectory(prefix="pixelflow-images-") as folder:
             images = _build(Path(folder), options.base, options.mirror)
-            _try(images, Path(folder))
+            _test(images, Path(folder))
     except KeyboardInterrupt:
-        print("Stopped; nothing is left running or mounted.")
+        print("Stopped. Nothing is left running or mounted.")
         return INTERRUPTED
-    print("All is well; nothing is left running or mounted.")
+    print("All checks passed. Nothing is left running or mounted.")
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.images", description=__doc__)
-    parser.add_argument("--mirror", help="where Debian comes from; default: where this machine's apt gets it")
-    parser.add_argument("--base", type=Path, help="a folder to keep the bare Debian in, and to find it the next time")
+    parser.add_argument("--mirror", help="URL of a Debian mirror; default: the mirror that apt uses")
+    parser.add_argument("--base", type=Path, help="folder in which to cache the base system")
     return parser.parse_args()
 
 
@@ -64,8 +64,8 @@ def _build(folder: Path, kept_base: Path | None, mirror: str | None) -> dict[str
     base_image = checks.one_base(stage.base for each in stages.values() for stage in each)
     base = kept_base or folder / "base"
     if not base.exists():
-        with _timed(f"Debian in place of {base_image}"):
-            make_base(base_image, base, mirror or machines_mirror())
+        with _timed(f"Debian base system instead of {base_image}"):
+            make_base(base_image, base, mirror or apt_mirror())
     make_context(REPOSITORY, folder / "context")
     images = {name: _image(name, each, base, folder) for name, each in stages.items()}
     checks.contents(images["api"].image.root, images["worker"].image.root)
@@ -85,16 +85,16 @@ def _timed(what: str) -> Iterator[None]:
     print(f"  {time.monotonic() - began:.0f} s")
 
 
-def _try(images: dict[str, Built], folder: Path) -> None:
+def _test(images: dict[str, Built], folder: Path) -> None:
     (folder / "logs").mkdir()
-    with new_home() as home, Stack.open(home, api_port=0, say=lambda _: None) as stack:
+    with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
         with closing(Trial(images, stack.environment, folder / "logs")) as trial:
             _use(trial, stack, folder)
 
 
 def _use(trial: Trial, stack: Stack, folder: Path) -> None:
-    print("Migration, API, controller and worker, read-only and without privileges, beside the dev stack's servers …")
+    print("Migration, API, controller and worker, read-only and unprivileged, with the servers of the dev stack …")
     trial.once("migrate")
     key = trial.once("keys", "create", "--user", "check").strip()
     for role in ("api", "controller", "worker"):
@@ -114,7 +114,7 @@ def _job(trial: Trial, key: str, folder: Path) -> Job:
 
 
 def _disturb(trial: Trial, key: str, folder: Path) -> None:
-    """Kill every child of the worker; it goes on."""
+    """Kill every child of the worker, which must continue."""
     children = trial.children("worker")
     checks.confined(children[0])
     checks.bounded(trial.confine())

@@ -1,4 +1,4 @@
-"""Does what a Dockerfile says, in a copy of the base root for each stage."""
+"""Executes a Dockerfile, each stage in a copy of the base root file system."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.images.enclosure import Root
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-HANDED_ON = (
+PASSED_ON = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT",
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 )  # fmt: skip
-"""How this machine reaches the package index: not part of any image."""
+"""Access to the package index; not part of the image."""
 
 
 @dataclass
 class Image:
-    """What a stage comes to."""
+    """The result of a stage."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": PATH})
@@ -56,19 +56,19 @@ def _do(instruction: Instruction, image: Image, context: Path, done: dict[str, I
             image.folder = instruction.text
             (image.root / instruction.text.lstrip("/")).mkdir(parents=True, exist_ok=True)
         case "COPY":
-            _take(instruction.words, image, context, done)
+            _copy_into(instruction.words, image, context, done)
         case "RUN":
             _run(instruction.text, image)
 
 
-def _take(words: list[str], image: Image, context: Path, done: dict[str, Image]) -> None:
+def _copy_into(words: list[str], image: Image, context: Path, done: dict[str, Image]) -> None:
     (*flags,) = (word for word in words if word.startswith("--"))
     *sources, destination = (word for word in words if not word.startswith("--"))
     origin = context
     for flag in flags:
         name, _, value = flag.partition("=")
         if name != "--from":
-            raise ValueError(f"not known: COPY {flag}")
+            raise ValueError(f"unsupported: COPY {flag}")
         origin = done[value].root
     inside = (Path(image.folder) / destination).as_posix().lstrip("/")
     for source in sources:
@@ -76,7 +76,7 @@ def _take(words: list[str], image: Image, context: Path, done: dict[str, Image])
 
 
 def _place(source: Path, target: Path, *, into: bool) -> None:
-    """As COPY does: a folder's content goes into the target, a file becomes it, or goes into it."""
+    """Copy like COPY: the content of a folder into the target, a file to the target or into it."""
     if source.is_dir():
         _copy(source, target)
         return
@@ -86,7 +86,7 @@ def _place(source: Path, target: Path, *, into: bool) -> None:
 
 
 def _run(command: str, image: Image) -> None:
-    machine = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    machine = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or CERTIFICATES
     files = {Path(trusted).resolve(): CERTIFICATES, Path("/etc/resolv.conf").resolve(): "/etc/resolv.conf"}
     if Path("/etc/pip.conf").exists():

@@ -1,4 +1,4 @@
-"""The files that a build may see: the repository, less what .dockerignore keeps out."""
+"""The build context: the repository without the files excluded by .dockerignore."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def make_context(repository: Path, destination: Path) -> None:
-    """Copy what is under version control, or would be, and not ignored."""
+    """Copy the files that Git tracks or would track and that .dockerignore includes."""
     rules = (repository / ".dockerignore").read_text(encoding="utf-8").splitlines()
     for name in _files(repository):
         if is_included(rules, name):
@@ -19,17 +19,17 @@ def make_context(repository: Path, destination: Path) -> None:
 
 
 def is_included(rules: list[str], name: str) -> bool:
-    """Whether a file is part of the context: of the rules that fit it or a folder above it, the last one counts."""
+    """Return whether a file is part of the context: the last rule that matches it or a parent folder decides."""
     included = True
     for rule in rules:
         pattern = rule.strip()
-        if pattern and not pattern.startswith("#") and _fits(pattern.removeprefix("!"), name):
+        if pattern and not pattern.startswith("#") and _matches(pattern.removeprefix("!"), name):
             included = pattern.startswith("!")
     return included
 
 
-def _fits(pattern: str, name: str) -> bool:
-    """As .dockerignore means it: ``**`` stands for any folders, ``*`` for anything within a name."""
+def _matches(pattern: str, name: str) -> bool:
+    """Match like .dockerignore: ``**`` matches any folders, ``*`` anything within a name."""
     expression = re.escape(pattern.strip("/")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
     return re.fullmatch(f"{expression}(/.*)?", name) is not None
 

@@ -1,6 +1,6 @@
-"""A Dockerfile, read: its stages and what each of their instructions says.
+"""Dockerfile parser: stages and their instructions.
 
-Knows the instructions that ours use, and refuses others: what a check does not understand, it must not skip.
+It supports the instructions that PixelFlow's Dockerfiles use, and must reject all others instead of skipping them.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-DONE_AT_BUILD = {"RUN", "COPY", "WORKDIR", "ENV"}
-TOLD_OF_THE_IMAGE = {
+BUILD_INSTRUCTIONS = {"RUN", "COPY", "WORKDIR", "ENV"}
+METADATA_INSTRUCTIONS = {
     "ARG", "LABEL", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD", "VOLUME"
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One of a stage, its lines joined."""
+    """An instruction, with continuation lines joined."""
 
     name: str
     text: str
 
     @property
     def words(self) -> list[str]:
-        """Split as a shell would."""
+        """The arguments, split like a shell does."""
         return shlex.split(self.text)
 
     @property
@@ -34,31 +34,31 @@ class Instruction:
         """The list of the exec form.
 
         Raises:
-            ValueError: it is in shell form, which signals do not get through.
+            ValueError: the instruction is in shell form, which does not forward signals.
         """
         found = json.loads(self.text)
         if not isinstance(found, list):
-            raise ValueError(f"{self.name} is not in exec form: {self.text}")  # noqa: TRY004  # what json raises, too
+            raise ValueError(f"{self.name} is not in exec form: {self.text}")  # noqa: TRY004  # as json raises
         return [str(part) for part in found]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """From one FROM to the next."""
+    """A build stage, from one FROM to the next."""
 
     base: str
     name: str
     instructions: tuple[Instruction, ...]
 
     def all(self, name: str) -> list[Instruction]:
-        """Those of that name, in order."""
+        """Return the instructions with this name, in order."""
         return [each for each in self.instructions if each.name == name]
 
     def last(self, name: str) -> Instruction:
-        """The one that counts.
+        """Return the last instruction with this name, which takes effect.
 
         Raises:
-            LookupError: there is none.
+            LookupError: there is no such instruction.
         """
         found = self.all(name)
         if not found:
@@ -73,19 +73,19 @@ class Stage:
 
 
 def read(path: Path) -> list[Stage]:
-    """The stages of a Dockerfile.
+    """Return the stages of a Dockerfile.
 
     Raises:
-        ValueError: it holds an instruction that is not known here.
+        ValueError: an instruction is not supported.
     """
     stages: list[tuple[Instruction, list[Instruction]]] = []
     for instruction in _instructions(path.read_text(encoding="utf-8")):
         if instruction.name == "FROM":
             stages.append((instruction, []))
-        elif instruction.name in DONE_AT_BUILD | TOLD_OF_THE_IMAGE and stages:
+        elif instruction.name in BUILD_INSTRUCTIONS | METADATA_INSTRUCTIONS and stages:
             stages[-1][1].append(instruction)
         else:
-            raise ValueError(f"not known: {instruction.name} {instruction.text}")
+            raise ValueError(f"unsupported: {instruction.name} {instruction.text}")
     return [_stage(opening, inside) for opening, inside in stages]
 
 

@@ -1,7 +1,7 @@
-"""A root file system, and commands run inside it as a container engine would run them.
+"""Runs commands in a root file system, as a container engine does.
 
-Each command has namespaces of its own for mounts and processes: whatever it mounts is gone with it, and it is
-process 1, whose end is the end of all that it started. Nothing of the machine outside the root is changed. Needs root.
+Each command has its own mount and PID namespaces: its mounts end with it, and it is process 1, so that its descendants
+end with it. Nothing outside of the root file system is changed. Needs root.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 DEVICES = ("null", "zero", "full", "random", "urandom")
-DIES_WITH_US = ("setpriv", "--pdeathsig=KILL")
+DIES_WITH_PARENT = ("setpriv", "--pdeathsig=KILL")
 NAMESPACES = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child=SIGKILL")
 STOP_SECONDS = 30.0
 START_SECONDS = 10.0
@@ -25,25 +25,25 @@ START_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Root:
-    """A root file system and how commands find themselves in it."""
+    """A root file system and the environment of commands in it."""
 
     path: Path
     environment: Mapping[str, str]
-    """Must name a PATH by which the machine's own tools are found, too. It is on no command line."""
+    """Must contain a PATH that also finds the host's tools. Never passed on a command line."""
     folder: str = "/"
     user: tuple[int, int] | None = None
-    """Uid and gid; None: root, who may write everywhere."""
+    """Uid and gid; None for root, who can write everywhere."""
     writable: Sequence[str] = ()
-    """The folders in which that user may write: each an empty file system of its own."""
+    """Folders that the user can write to, each an empty tmpfs."""
     files: Mapping[Path, str] = field(default_factory=dict)
-    """Of the machine → where they are seen in the root."""
+    """File of the host → path in the root file system."""
 
     def run(self, command: Sequence[str], *, errors: int | None = None) -> str:
-        """Run to its end and return what it said on its standard output.
+        """Run a command to its end and return its standard output.
 
         Args:
-            command: what to run, and its arguments.
-            errors: where its standard error goes, as subprocess takes it; left out: to ours.
+            command: program and arguments.
+            errors: its standard error, as in subprocess; default: inherited.
 
         Raises:
             subprocess.CalledProcessError: it failed.
@@ -54,7 +54,7 @@ class Root:
         return done.stdout
 
     def start(self, command: Sequence[str], log: IO[bytes]) -> Container:
-        """Run beside us."""
+        """Start a command in the background."""
         process = subprocess.Popen(
             self._enclosed(command), env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
@@ -65,7 +65,7 @@ class Root:
         script = "\n".join(
             [*self._mounts(), shlex.join(["exec", "chroot", str(self.path), *self._demotion(), *inside])]
         )
-        return [*DIES_WITH_US, *NAMESPACES, "sh", "-euc", script]
+        return [*DIES_WITH_PARENT, *NAMESPACES, "sh", "-euc", script]
 
     def _mounts(self) -> list[str]:
         root = shlex.quote(str(self.path))
@@ -86,7 +86,7 @@ class Root:
         ]
 
     def _demotion(self) -> list[str]:
-        """As with ``cap_drop: [ALL]`` and ``no-new-privileges``."""
+        """Return the equivalent of ``cap_drop: [ALL]`` and ``no-new-privileges``."""
         if self.user is None:
             return []
         uid, gid = self.user
@@ -102,29 +102,29 @@ def _bind(source: Path, root: Path, target: str) -> str:
 
 
 class Container:
-    """A command that runs, process 1 of its namespace."""
+    """A running command, process 1 of its namespace."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.pid = self._first_process()
-        """Of the command, as the machine counts."""
+        """The command's process ID on the host."""
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is running."""
         return self._process.poll() is None
 
     def stop(self) -> int:
-        """Ask it to end, as an engine does, and return its exit status.
+        """Send SIGTERM, as an engine does, and return the exit status.
 
         Raises:
-            subprocess.TimeoutExpired: it does not.
+            subprocess.TimeoutExpired: it did not exit in time.
         """
         os.kill(self.pid, signal.SIGTERM)
         return self._process.wait(STOP_SECONDS)
 
     def kill(self) -> None:
-        """End it and everything in it now."""
+        """Kill it and its descendants."""
         self._process.kill()
         self._process.wait()
 

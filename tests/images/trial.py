@@ -1,4 +1,4 @@
-"""PixelFlow as its images run it, beside the servers of the dev stack: started, used, disturbed, ended."""
+"""PixelFlow run from its images, with the servers of the dev stack."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PIPELINE: list[dict[str, Any]] = [
         "from": "small",
         "action": "watermark",
         "format": "png",
-        # One script of each of several fonts.
+        # Scripts from several fonts.
         "watermark": {"text": "© Ünïcödé Ωμέγα Я 漢字 かな عربي עברית हिन्दी ไทย 🙂", "opacity": 1},
     },
 ]
 IMAGES = {"api": "api", "controller": "api", "worker": "worker"}
-"""Role → the image that it is run by."""
+"""Role → its image."""
 _CONFINED = """
 import os, pathlib
 from pixelflow.dataplane.child import confinement
@@ -50,13 +50,13 @@ COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
 @dataclass(frozen=True)
 class Built:
-    """An image with what its Dockerfile says of it."""
+    """An image with its Dockerfile stage."""
 
     image: Image
     stage: Stage
 
     def root(self, settings: Mapping[str, str]) -> Root:
-        """Read-only but for its volumes, as the image's user."""
+        """Return a root file system that is read-only except for the volumes, for the image's user."""
         uid, _, gid = self.stage.last("USER").text.partition(":")
         return Root(
             self.image.root,
@@ -68,18 +68,18 @@ class Built:
         )
 
     def health_check(self, role: str) -> list[str]:
-        """What docker-compose.yml says for this role, else what the image says."""
+        """Return the health check of docker-compose.yml for this role, else that of the image."""
         service = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"][role]
-        told = service.get("healthcheck", {}).get("test", ["CMD", *self.stage.health_check])
-        return [str(part) for part in told[1:]]
+        check = service.get("healthcheck", {}).get("test", ["CMD", *self.stage.health_check])
+        return [str(part) for part in check[1:]]
 
     def command(self, *arguments: str) -> list[str]:
-        """The entry point's, with these arguments or the image's own."""
+        """Return the entry point with these arguments, or the image's default ones."""
         return [*self.stage.last("ENTRYPOINT").json, *(arguments or self.stage.last("CMD").json)]
 
 
 class Trial:
-    """The containers of one try."""
+    """The containers of a test run."""
 
     def __init__(self, images: Mapping[str, Built], settings: Mapping[str, str], logs: Path) -> None:
         self._images = images
@@ -90,20 +90,20 @@ class Trial:
         self.api_url = f"http://{LOOPBACK}:{self._ports['API']}"
 
     def once(self, *arguments: str) -> str:
-        """What the API's image says to a command."""
+        """Run a command in the API's image and return its output."""
         built = self._images["api"]
         return built.root(self._settings).run(built.command(*arguments))
 
     def confine(self) -> str:
-        """What a process of the worker's image, once confined, can still read."""
+        """Return which files a confined process in the worker's image can read."""
         built = self._images["worker"]
         return built.root(self._settings).run(["python", "-c", _CONFINED])
 
     def start(self, role: str) -> None:
-        """Start a container, and wait until its health check is content.
+        """Start a container, and wait until its health check succeeds.
 
         Raises:
-            RuntimeError: it never is.
+            RuntimeError: it did not succeed in time.
         """
         built = self._images[IMAGES[role]]
         ports = {"PIXELFLOW_API_PORT": self._ports["API"], "PIXELFLOW_METRICS_PORT": self._ports[role]}
@@ -119,7 +119,7 @@ class Trial:
         return self._logs / f"{role}.log"
 
     def job(self, key: str, photo: Path, folder: Path) -> Job:
-        """One, from create to download."""
+        """Process a photo and download the outputs."""
         with Client(self.api_url, key) as client:
             job = client.process(photo, PIPELINE)
             for output in job.outputs:
@@ -127,15 +127,15 @@ class Trial:
         return job
 
     def children(self, role: str) -> list[Running]:
-        """What the first process of a container has started."""
+        """Return the descendants of a container's first process."""
         return descendants(self._containers[role].pid)
 
     def stop(self, role: str) -> int:
-        """Ask a container to end; its exit status."""
+        """Stop a container and return its exit status."""
         return self._containers.pop(role).stop()
 
     def close(self) -> None:
-        """End all that still runs."""
+        """Kill all running containers."""
         for container in self._containers.values():
             container.kill()
 

@@ -118,7 +118,7 @@ def world() -> Iterator[World]:
     home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
     home.chmod(0o755)
     try:
-        with Stack.open(home / "stack", say=lambda _: None) as stack:
+        with Stack.open(home / "stack", echo=lambda _: None) as stack:
             stack.start_servers()
             migrate(stack.environment["PIXELFLOW_DATABASE_URL"])
             yield from _assembled(stack)

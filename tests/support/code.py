@@ -1,4 +1,4 @@
-"""What is found in PixelFlow's own packages: the modules that hold SQL, and their functions."""
+"""Introspection of PixelFlow's packages: the modules that contain SQL, and their functions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import pixelflow.controlplane
 import pixelflow.dataplane.worker
 
 SQL_MODULES = ("store", "transitions")
-"""Names of modules that hold SQL, or their endings."""
+"""Name suffixes of modules that contain SQL."""
 
 
 def modules_of(*packages: ModuleType) -> Iterator[ModuleType]:
-    """Every module below the packages, imported."""
+    """Import and yield every module of the packages."""
     for package in packages:
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(info.name)
 
 
 def sql_functions() -> dict[str, Callable[..., Any]]:
-    """Every function that sends statements (its first parameter is a connection), such as ``jobs.insert``.
+    """Return the functions that send statements (their first parameter is a connection), such as ``jobs.insert``.
 
-    None that only wraps others' statements.
+    Functions that only wrap other functions' statements are excluded.
     """
     found: dict[str, Callable[..., Any]] = {}
     for module in modules_of(pixelflow.controlplane, pixelflow.dataplane.worker):

@@ -1,4 +1,4 @@
-"""The dashboard as Grafana would show it: its panels, and what they ask with the page's variables filled in."""
+"""The dashboard's panels, and their queries with Grafana's variables filled in."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
+class PanelQuery:
     """A query of a panel."""
 
     expression: str
-    """With variables in it, as written."""
+    """With variables."""
     legend: str
 
     def filled(self, *, rate: str, whole: str) -> str:
-        """What Prometheus is sent.
+        """Return the expression for Prometheus.
 
         Args:
-            rate: the interval that rates are taken over, such as ``1m``.
-            whole: the time that the page shows, such as ``3h``.
+            rate: the interval of rates, such as ``1m``.
+            whole: the time range of the page, such as ``3h``.
         """
         values = {
             "$__rate_interval": rate,
@@ -42,7 +42,7 @@ class Asked:
         return expression
 
     def named(self, labels: Mapping[str, str]) -> str:
-        """What an answer with these labels is called in the legend."""
+        """Return the name in the legend of a series with these labels."""
         name = self.legend
         for label, value in labels.items():
             name = name.replace(f"{{{{{label}}}}}", value)
@@ -58,23 +58,23 @@ class Shown:
 
     @property
     def title(self) -> str:
-        """What stands over it."""
+        """The panel's title."""
         return str(self.json["title"])
 
     @property
-    def asked(self) -> list[Asked]:
-        """What it asks."""
-        return [Asked(target["expr"], target["legendFormat"]) for target in self.json["targets"]]
+    def queries(self) -> list[PanelQuery]:
+        """The panel's queries."""
+        return [PanelQuery(target["expr"], target["legendFormat"]) for target in self.json["targets"]]
 
 
 def read() -> Json:
-    """The file."""
+    """Read the dashboard's JSON file."""
     content: Json = json.loads(FILE.read_text(encoding="utf-8"))
     return content
 
 
 def panels() -> list[Shown]:
-    """All of them but the rows' headings, in order."""
+    """Return all panels except row headings, in order."""
     row, found = "", []
     for panel in read()["panels"]:
         if panel["type"] == "row":

@@ -1,7 +1,7 @@
-"""Draws the dashboard's panels from a Prometheus's answers, laid out as Grafana lays them out.
+"""Draws the dashboard's panels with data from Prometheus, in Grafana's layout.
 
-For whoever has no Grafana at hand: to see whether a panel tells anything. Form is Grafana's business; numbers, units,
-names, thresholds and places are the dashboard's own.
+It shows without Grafana whether the panels are useful. The style differs from Grafana's; numbers, units, names,
+thresholds and layout are the dashboard's.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ Series = list[tuple[str, list[list[float]]]]
 
 @dataclass(frozen=True)
 class Window:
-    """The time that is shown."""
+    """The time range of the picture."""
 
     since: float
     until: float
     step: float
     rate: str
-    """The interval that rates are taken over."""
+    """The interval of rates."""
 
     @property
     def whole(self) -> str:
-        """Its length, as PromQL writes it."""
+        """Its length in PromQL."""
         return f"{round(self.until - self.since)}s"
 
 
 def draw(prometheus: Prometheus, window: Window, file: Path) -> None:
-    """Ask for every panel's data and write one picture, of few colours, so that it is small."""
+    """Query the data of every panel and write one picture, with few colors to keep the file small."""
     panels = dashboard.panels()
     headings = [
         each["gridPos"] | {"title": each["title"]} for each in dashboard.read()["panels"] if each["type"] == "row"
@@ -91,18 +91,18 @@ def _draw(panel: Shown, prometheus: Prometheus, window: Window, axes: Axes) -> N
 
 def _over(panel: Shown, prometheus: Prometheus, window: Window) -> Series:
     found: Series = []
-    for asked in panel.asked:
-        expression = asked.filled(rate=window.rate, whole=window.whole)
+    for query in panel.queries:
+        expression = query.filled(rate=window.rate, whole=window.whole)
         answers = prometheus.over(expression, since=window.since, until=window.until, step=window.step)
-        found += [(asked.named(dict(each)), points) for each, points in answers.items()]
+        found += [(query.named(dict(each)), points) for each, points in answers.items()]
     return sorted(found)
 
 
 def _now(panel: Shown, prometheus: Prometheus, window: Window) -> list[tuple[str, float]]:
     found = []
-    for asked in panel.asked:
-        answers = prometheus.now(asked.filled(rate=window.rate, whole=window.whole))
-        found += [(asked.named(dict(each)), value) for each, value in answers.items()]
+    for query in panel.queries:
+        answers = prometheus.now(query.filled(rate=window.rate, whole=window.whole))
+        found += [(query.named(dict(each)), value) for each, value in answers.items()]
     return found
 
 
@@ -135,7 +135,7 @@ def _draw_lines(panel: Shown, series: Series, window: Window, axes: Axes) -> Non
 
 
 def _colors(panel: Shown, names: Sequence[str]) -> list[str]:
-    """The one that a series has by its name, or the next of all others."""
+    """Return the fixed color of each series, or the next one of the cycle."""
     fixed = {
         each["matcher"]["options"]: COLORS[each["properties"][0]["value"]["fixedColor"]]
         for each in panel.json["fieldConfig"]["overrides"]
@@ -145,7 +145,7 @@ def _colors(panel: Shown, names: Sequence[str]) -> list[str]:
 
 
 def _draw_thresholds(steps: Sequence[Json], axes: Axes) -> None:
-    """Those that are near what is shown."""
+    """Draw the thresholds that are near the values."""
     highest = axes.get_ylim()[1]
     for step in steps[1:]:
         if step["value"] <= highest * 1.2:
@@ -153,7 +153,7 @@ def _draw_thresholds(steps: Sequence[Json], axes: Axes) -> None:
 
 
 def _at(points: Sequence[Sequence[float]], times: Sequence[float], step: float) -> list[float]:
-    """The value at each time, and 0 where there is none."""
+    """Return the value at each time, or 0 without a value."""
     known = {round(at / step): value for at, value in points if math.isfinite(value)}
     return [known.get(round(time / step), 0.0) for time in times]
 
@@ -175,7 +175,7 @@ def _draw_bars(panel: Shown, values: list[tuple[str, float]], axes: Axes) -> Non
 
 def _draw_numbers(panel: Shown, values: list[tuple[str, float]], axes: Axes) -> None:
     look = panel.json["fieldConfig"]["defaults"]
-    words = {float(value): told["text"] for each in look["mappings"] for value, told in each["options"].items()}
+    words = {float(value): option["text"] for each in look["mappings"] for value, option in each["options"].items()}
     axes.set_axis_off()
     axes.set(xlim=(0, max(1, len(values))), ylim=(0, 1))
     for place, (name, value) in enumerate(values):
@@ -190,7 +190,7 @@ def _draw_numbers(panel: Shown, values: list[tuple[str, float]], axes: Axes) -> 
 
 
 def written(value: float, unit: str, decimals: int | None = None) -> str:
-    """A value as Grafana would write it in that unit, roughly."""
+    """Format a value roughly as Grafana does for this unit."""
     if unit.startswith("suffix:"):
         return f"{value:.3g}{unit.removeprefix('suffix:')}"
     if unit == "s":

@@ -1,8 +1,8 @@
-"""Runs a PixelFlow under mixed load beside a Prometheus, and draws the dashboard of that time.
+"""Runs PixelFlow under mixed load with a Prometheus, and draws the dashboard of the run.
 
     python -m tests.support.dashboard_run docs/dashboard.png --seconds 180
 
-Everything is on the loopback interface, bounded in time, and ended by this process.
+Everything runs on the loopback interface, for a limited time, and is stopped by this process.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 PHOTO = ROOT / "examples" / "photo.jpg"
 SCRAPE_SECONDS = 2
 USERS = {"acme": 8, "beech-street": 4, "cobalt": 3, "dora": 1}
-"""Who sends how many jobs every few seconds."""
+"""User → number of jobs in each burst."""
 FLOOD = (0.35, 0.55)
-"""The part of the run in which all of them send large pictures as fast as they can."""
+"""Fractions of the run between which all users send large pictures as fast as possible."""
 LIMITED = {"acme": 60}
-"""Whose key has a limit that they meet, in requests of each class and minute."""
+"""User → rate limit, low enough to be exceeded."""
 WIDTHS, LARGE = [160, 320, 640], [1280, 1600]
 REFUSES_ONE_IN = 12
 KILL_SECONDS = 30
@@ -45,17 +45,17 @@ REPLIES = [*[Reply()] * 12, Reply(500), *[Reply()] * 12, Reply(500), *[Reply()] 
 
 
 class Load:
-    """Clients of all users, each sending one job after the other."""
+    """Clients of all users, each of which sends one job after the other."""
 
     def __init__(self, stack: Stack, webhook_url: str, *, seed: int) -> None:
         self._stack = stack
         self._webhook_url = webhook_url
-        self._random = random.Random(seed)  # noqa: S311  # no secret
+        self._random = random.Random(seed)  # noqa: S311  # not secret
         self._photo = PHOTO.read_bytes()
         self._over, self._flood = threading.Event(), threading.Event()
 
     def run(self, seconds: float) -> None:
-        """Send for so long, for a while more than the worker can do; its children are killed now and then."""
+        """Send jobs for ``seconds``, at times more than the worker can process, and kill its children now and then."""
         threads = [threading.Thread(target=self._send, args=(user,)) for user in USERS]
         for thread in threads:
             thread.start()
@@ -101,12 +101,12 @@ class Load:
 
 
 def main() -> None:
-    """Run and draw."""
+    """Run the load and draw the dashboard."""
     parser = argparse.ArgumentParser(description="Draw the dashboard of a run under load.")
     parser.add_argument("picture", type=Path)
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--seed", type=int, default=1)
-    told = parser.parse_args()
+    options = parser.parse_args()
     settings = {
         "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
         "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
@@ -121,9 +121,9 @@ def main() -> None:
         targets = {f"pixelflow-{role}": [urlsplit(url).netloc] for role, url in stack.metrics_urls.items()}
         with prometheus.scraping(targets, Path(folder), rules=[RULES], seconds=SCRAPE_SECONDS) as server:
             since = time.time()
-            Load(stack, receiver.url, seed=told.seed).run(told.seconds)
+            Load(stack, receiver.url, seed=options.seed).run(options.seconds)
             window = Window(since, time.time(), step=SCRAPE_SECONDS, rate="20s")
-            draw(server, window, told.picture)
+            draw(server, window, options.picture)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of the documentation that are made from the code, and ``.env.example``.
+"""Generates tables of the documentation, and ``.env.example``, from the code.
 
     python -m tests.support.doc_tables
 
@@ -42,20 +42,20 @@ _GROUPS = {
     "metrics_enabled": "Metrics",
     "log_format": "Logs",
 }
-"""The first setting of each group → what the group is about."""
+"""First setting of each group → the group's title."""
 _PATTERNS = {
     r"^[A-Za-z0-9_-]{1,64}$": "1 to 64 of `A–Z a–z 0–9 _ -`",
     r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$": "`#rrggbb` or `#rrggbbaa`",
     r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$": "a share such as `4%`",
 }
-"""In words; a pattern that is not here has to be told first."""
+"""Pattern → description. New patterns must be added here."""
 
 
 # ── Settings ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def settings_table() -> str:
-    """Every setting, by group."""
+    """Return a table of all settings, by group."""
     lines: list[str] = []
     for name, field in Settings.model_fields.items():
         if name in _GROUPS:
@@ -80,9 +80,9 @@ def _range(name: str) -> str:
 
 
 def env_example() -> str:
-    """Every setting as a file that a process can be started with, once the required ones are filled in."""
+    """Return ``.env.example``: all settings, of which the required ones must be filled in."""
     lines = [
-        "# Settings of PixelFlow; docs/configuration.md tells more. What has a default is commented out.",
+        "# Settings of PixelFlow, described in docs/configuration.md. Settings with a default are commented out.",
         "# Copy it to .env, fill it in (values with blanks or signs of the shell in single quotes), and load it into",
         "# the shell that starts a process: set -a; . ./.env; set +a",
     ]
@@ -110,7 +110,7 @@ def _fields_table(model: type[BaseModel], names: Callable[[str], bool]) -> str:
 
 
 def _kind(schema: dict[str, Any], models: dict[str, Any]) -> str:
-    """The values that a field takes, in words."""
+    """Describe the values of a field."""
     if "$ref" in schema:
         return _kind(models[schema["$ref"].rpartition("/")[2]], models)
     if "anyOf" in schema:
@@ -151,22 +151,22 @@ _COMMON_ALIASES = {Resize.model_fields[name].alias or name for name in _COMMON}
 
 
 def step_table() -> str:
-    """What every step has."""
+    """Return a table of the fields of every step."""
     return _fields_table(Resize, lambda name: name in _COMMON_ALIASES)
 
 
 def resize_table() -> str:
-    """What a resize has besides."""
+    """Return a table of the additional fields of a resize."""
     return _fields_table(Resize, lambda name: name not in _COMMON_ALIASES)
 
 
 def watermark_table() -> str:
-    """What a watermark's text has."""
+    """Return a table of the fields of a watermark's text."""
     return _fields_table(WatermarkText, lambda _: True)
 
 
 def formats_table() -> str:
-    """The formats, and where they end."""
+    """Return a table of the formats and their limits."""
     lines = ["| format | file name | media type | longest side |", "|---|---|---|---|"]
     for format_, extension in EXTENSIONS.items():
         longest = _number(FORMAT_MAX_DIMENSION[format_])
@@ -186,7 +186,7 @@ def _leaves(root: type[contracts_errors.PixelflowError]) -> Iterator[type[contra
 
 
 def request_errors_table() -> str:
-    """What the API may answer, by status."""
+    """Return a table of the API's errors, by status."""
     errors: list[type[contracts_errors.PixelflowError]] = [
         *_leaves(contracts_errors.RequestError),
         *_leaves(contracts_errors.DependencyError),
@@ -199,7 +199,7 @@ def request_errors_table() -> str:
 
 
 def job_errors_table() -> str:
-    """Why an attempt may fail."""
+    """Return a table of the errors of attempts."""
     lines = ["| code | what it means | tried again |", "|---|---|---|"]
     # A worker speaks to the database and to object storage; the queue is behind it by then.
     errors: list[type[contracts_errors.PixelflowError]] = [
@@ -212,7 +212,7 @@ def job_errors_table() -> str:
 
 
 def delivery_errors_table() -> str:
-    """Why a try at delivering a webhook may have got no answer."""
+    """Return a table of the errors of webhook deliveries without a response."""
     lines = ["| code | what it means | tried again |", "|---|---|---|"]
     errors = (
         contracts_errors.TargetTimeoutError,
@@ -227,7 +227,7 @@ def delivery_errors_table() -> str:
 
 
 def states_diagram() -> str:
-    """The state machine, drawn."""
+    """Return a diagram of the state machine."""
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> created"]
     for before, afters in TRANSITIONS.items():
         lines += [f"    {before.value} --> {after.value}" for after in TRANSITIONS if after in afters]
@@ -240,7 +240,7 @@ def states_diagram() -> str:
 
 
 def metrics_table(role: str) -> str:
-    """What a role tells."""
+    """Return a table of a role's metrics."""
     lines = ["| metric | kind | labels | what it is |", "|---|---|---|---|"]
     for metric in METRICS[role]:
         labels = " ".join(f"`{label}`" for label in metric.labels)
@@ -264,7 +264,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "state-machine.md": {"states": states_diagram},
     "metrics.md": {role: functools.partial(metrics_table, role) for role in METRICS},
 }
-"""Page → the tables that stand in it, by the name in its comments."""
+"""Page → its tables, by the name in the page's comments."""
 
 
 def _cell(text: str | None) -> str:
@@ -272,7 +272,7 @@ def _cell(text: str | None) -> str:
 
 
 def renewed(page: str, text: str) -> str:
-    """The page with every table made anew."""
+    """Return the page with all its tables regenerated."""
     for name, table in TABLES[page].items():
         between = re.compile(
             rf"(<!-- {name}: made by tests/support/doc_tables\.py -->\n).*?(\n<!-- end -->)", re.DOTALL
@@ -284,7 +284,7 @@ def renewed(page: str, text: str) -> str:
 
 
 def main() -> None:
-    """Write all of them anew."""
+    """Regenerate all pages."""
     ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
     for page in TABLES:
         path = DOCS / page

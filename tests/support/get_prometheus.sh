@@ -1,8 +1,8 @@
 #!/bin/sh
-# Puts Debian's promtool and prometheus into .tools/, for the tests of alerts and dashboard, and leaves the system as it is:
-# works without root, installs nothing, changes no list of packages.
+# Downloads Debian's promtool and prometheus to .tools/ for the tests of alerts and dashboard. It needs no root, installs
+# nothing and does not change apt's package lists.
 #
-# Where it can't (no apt, no network) it says why and succeeds: the tests that need them are skipped, and say so too.
+# Without apt or network it prints the reason and succeeds; the tests that need the tools are then skipped.
 set -u
 cd "$(dirname "$0")/../.."
 

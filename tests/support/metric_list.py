@@ -1,4 +1,4 @@
-"""Every metric of PixelFlow's own, by role, as the registries of the code have it: for tests and documentation."""
+"""All PixelFlow metrics by role, read from the registries, for tests and documentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLES: dict[str, Callable[[CollectorRegistry], object]] = {
 
 @dataclass(frozen=True)
 class Described:
-    """One metric."""
+    """A metric."""
 
     name: str
     kind: str

@@ -1,4 +1,4 @@
-"""A collector of traces, over real sockets: takes OTLP over HTTP as protobuf, and keeps the spans it was sent."""
+"""Trace collector on a real socket: receives OTLP over HTTP as protobuf, and records the spans."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 @dataclass(frozen=True)
 class CollectedSpan:
-    """What a collector knows of a span."""
+    """A received span."""
 
     name: str
     kind: int
@@ -32,14 +32,14 @@ class CollectedSpan:
 
 
 class Collector:
-    """Keeps what it is sent to ``/v1/traces``."""
+    """Records the requests to ``/v1/traces``."""
 
     def __init__(self) -> None:
         self.spans: list[CollectedSpan] = []
         self.bodies: list[bytes] = []
         self.url = ""
         self.status = 200
-        """What it answers."""
+        """The status of the response."""
 
     def take(self, body: bytes) -> None:
         """Read one request."""
@@ -72,7 +72,7 @@ def _plain(attributes: list[KeyValue]) -> dict[str, object]:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A collector on a free port of this machine."""
+    """Run a collector on a free port."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -84,7 +84,7 @@ def collecting() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's own name
-            """Be silent."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Debian's Prometheus: promtool, and a server that scrapes what a test runs and answers questions about it.
+"""Debian's Prometheus: promtool, and a server that scrapes the processes of a test.
 
 Neither is installed by Python's means: ``make tools`` gets them, and tests that need them are skipped where it can't.
 """
@@ -21,13 +21,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / ".tools" / "prometheus" / "usr" / "bin"
-PATIENCE_SECONDS = 20.0
+START_SECONDS = 20.0
 
 Labels = frozenset[tuple[str, str]]
 
 
 def program(name: str) -> Path:
-    """``promtool`` or ``prometheus``: the one on ``PATH``, or the one that ``make tools`` has got. Skips without."""
+    """Return ``promtool`` or ``prometheus`` from ``PATH`` or ``make tools``; skip the test without them."""
     found = shutil.which(name) or shutil.which(name, path=UNPACKED)
     if found is None:
         pytest.skip(f"{name} is not here: `make tools` gets Debian's, or install Prometheus")
@@ -35,29 +35,29 @@ def program(name: str) -> Path:
 
 
 def labels(**values: str) -> Labels:
-    """A set of labels."""
+    """Return a set of labels."""
     return frozenset(values.items())
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A server that runs."""
+    """A running server."""
 
     url: str
 
-    def ask(self, path: str, **parameters: object) -> Any:  # noqa: ANN401  # whatever the path answers
-        """Ask its API; returns the data of the answer."""
+    def ask(self, path: str, **parameters: object) -> Any:  # noqa: ANN401  # depends on the path
+        """Query its API and return the data of the response."""
         answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, trust_env=False)  # type: ignore[arg-type]
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
     def now(self, expression: str) -> dict[Labels, float]:
-        """What the expression says now, by labels."""
+        """Return the current values of an expression, by labels."""
         found = self.ask("query", query=expression)["result"]
         return {frozenset(each["metric"].items()): float(each["value"][1]) for each in found}
 
     def over(self, expression: str, *, since: float, until: float, step: float) -> dict[Labels, list[list[float]]]:
-        """What it said all along: pairs of time and value by labels, all in seconds."""
+        """Return the values of an expression over time: pairs of time (in seconds) and value, by labels."""
         found = self.ask("query_range", query=expression, start=since, end=until, step=step)["result"]
         return {
             frozenset(each["metric"].items()): [[float(at), float(value)] for at, value in each["values"]]
@@ -69,13 +69,13 @@ class Prometheus:
 def scraping(
     targets: Mapping[str, Sequence[str]], folder: Path, *, rules: Sequence[Path] = (), seconds: int = 1
 ) -> Iterator[Prometheus]:
-    """A server that scrapes ``targets`` (by the name of their job, ``host:port`` each) every so many seconds.
+    """Run a server that scrapes ``targets`` (job name → ``host:port``) periodically.
 
     Args:
         targets: what to scrape.
-        folder: an empty one, for its files.
-        rules: files of rules that it evaluates.
-        seconds: between two scrapes.
+        folder: an empty folder for its files.
+        rules: rule files.
+        seconds: scrape interval.
     """
     jobs = [{"job_name": name, "static_configs": [{"targets": list(each)}]} for name, each in targets.items()]
     every = f"{seconds}s"
@@ -84,7 +84,7 @@ def scraping(
         "rule_files": [str(path) for path in rules],
         "scrape_configs": jobs,
     }
-    (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML, too
+    (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is valid YAML
     port = _free_port()
     command: list[str | Path] = [
         program("prometheus"),
@@ -107,10 +107,10 @@ def _free_port() -> int:
 
 
 def _ready(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> Prometheus:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + START_SECONDS
     while not _answers(server):
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, "Prometheus did not come up"
+        assert time.monotonic() < deadline, "Prometheus did not start"
         time.sleep(0.05)
     return server
 

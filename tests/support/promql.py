@@ -1,4 +1,4 @@
-"""What an expression of PromQL speaks of: names of metrics and of labels. By patterns: enough for our own."""
+"""Extracts metric and label names from PromQL with regular expressions, which suffice for our own queries."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _STRING = re.compile(r'"[^"]*"')
 
 
 def selectors(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Each metric that it asks for (a histogram by its own name), with the labels that it is matched by."""
+    """Yield each metric (histograms without suffix) with the labels of its matchers."""
     for name, matchers in _SELECTOR.findall(expression):
         yield re.sub(r"_(bucket|sum|count)$", "", name), set(_MATCHER.findall(matchers))
 
 
 def metrics(expression: str) -> set[str]:
-    """The metrics that it asks for."""
+    """Return the metrics of an expression."""
     return {name for name, _ in selectors(expression)}
 
 
 def groupings(expression: str) -> set[str]:
-    """The labels that it groups or joins by."""
+    """Return the labels that an expression groups or joins by."""
     found = _GROUPING.findall(_STRING.sub("", expression))
     return {label.strip() for each in found for label in each.split(",") if label.strip()}

@@ -1,4 +1,4 @@
-"""What a process tells on its ``/metrics``, read by the parser that Prometheus' own client has for it."""
+"""Samples of ``/metrics``, parsed with the Prometheus client library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class Scrape:
-    """The samples of one answer."""
+    """The samples of one scrape."""
 
     def __init__(self, text: str) -> None:
         self.samples: Samples = {
@@ -22,15 +22,15 @@ class Scrape:
         }
 
     def __call__(self, name: str, **labels: str) -> float:
-        """The one sample of that name that has exactly these labels; 0 where there is none yet."""
+        """Return the sample with this name and exactly these labels, or 0."""
         return self.samples.get((name, frozenset(labels.items())), 0.0)
 
     def has(self, name: str, **labels: str) -> bool:
-        """Whether there is such a sample."""
+        """Return whether there is such a sample."""
         return (name, frozenset(labels.items())) in self.samples
 
     def by(self, label: str, name: str) -> dict[str, float]:
-        """The samples of that name, added up by one of their labels, those that are not 0."""
+        """Return the sums of the samples with this name, grouped by one label, without zeros."""
         sums: dict[str, float] = {}
         for (found, labels), value in self.samples.items():
             if found == name and value:
@@ -40,17 +40,17 @@ class Scrape:
 
     @property
     def series(self) -> set[tuple[str, frozenset[tuple[str, str]]]]:
-        """Everything that Prometheus would keep a history of."""
+        """All time series."""
         return set(self.samples)
 
 
 def scraped(registry: CollectorRegistry) -> Scrape:
-    """As if it had been asked for over HTTP."""
+    """Return the samples of a registry, as served over HTTP."""
     return Scrape(generate_latest(registry).decode())
 
 
 def scrape(stack: Stack, role: str) -> Scrape:
-    """What one of the stack's processes tells now."""
+    """Scrape one of the stack's processes."""
     answer = httpx.get(stack.metrics_urls[role], timeout=10)
     assert answer.status_code == 200
     return Scrape(answer.text)

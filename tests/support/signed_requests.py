@@ -1,4 +1,4 @@
-"""Signed requests to an S3 server, by botocore's signatures and the standard library's HTTP."""
+"""Signed S3 requests, with botocore's signatures and the standard library's HTTP client."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Answer:
     content_type: str | None
 
 
-class _Signer(S3SigV4QueryAuth):  # type: ignore[misc]  # botocore has no types
-    """Signs as if at an earlier moment."""
+class _Signer(S3SigV4QueryAuth):  # type: ignore[misc]  # botocore is untyped
+    """Signs with an earlier timestamp."""
 
     age = timedelta()
 
@@ -35,7 +35,7 @@ class _Signer(S3SigV4QueryAuth):  # type: ignore[misc]  # botocore has no types
 
 @dataclass(frozen=True)
 class Target:
-    """A bucket, and who signs for it."""
+    """A bucket and the credentials for it."""
 
     endpoint: str
     bucket: str
@@ -45,14 +45,14 @@ class Target:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Target:
-        """The one that a process of PixelFlow with these settings would use."""
+        """Return the target of a PixelFlow process with these settings."""
         names = ("ENDPOINT_URL", "BUCKET", "REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
         return cls(*(environment[f"PIXELFLOW_S3_{name}"] for name in names))
 
     def presign(
         self, method: str, key: str, *, headers: Mapping[str, str] | None = None, expires: int = 60, age: int = 0
     ) -> str:
-        """A URL for one request, path-style, signed ``age`` seconds ago and valid for ``expires`` seconds from then."""
+        """Return a path-style URL for one request, signed ``age`` seconds ago and valid for ``expires`` seconds."""
         request = AWSRequest(method=method, url=f"{self.endpoint}/{self.bucket}/{key}", headers=dict(headers or {}))
         signer = _Signer(Credentials(self.access_key, self.secret_key), "s3", self.region, expires=expires)
         signer.age = timedelta(seconds=age)
@@ -61,7 +61,7 @@ class Target:
 
 
 def send(method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-    """Send the request as it is: with no header that was not asked for but Host and Content-Length."""
+    """Send a request with the given headers, Host and Content-Length only."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     try:

@@ -1,4 +1,4 @@
-"""A strict S3 server for tests: OpenStack Swift, which refuses every request that was not signed exactly like this."""
+"""A strict S3 server for tests: OpenStack Swift, which rejects every request that differs from its signature."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCOUNT = "test"
 USER = "tester"
 BUCKET = "strict"
 REGION = "eu-test-1"
-"""Not what servers and clients take for granted, so that a region left out of a signature is found."""
+"""Not the usual default, so that a signature without the region is detected."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class StrictS3:
 
     @property
     def target(self) -> Target:
-        """What the requests of tests are signed for."""
+        """The target for signed requests."""
         return Target(self.endpoint, self.bucket, self.region, self.access_key, self.secret_key)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings by which PixelFlow uses it."""
+        """PixelFlow's settings for this server."""
         return {
             "PIXELFLOW_S3_ENDPOINT_URL": self.endpoint,
             "PIXELFLOW_S3_PUBLIC_ENDPOINT_URL": self.endpoint,
@@ -56,30 +56,30 @@ class StrictS3:
 
 @contextlib.contextmanager
 def start_strict_s3(directory: Path) -> Iterator[StrictS3]:
-    """Run the server over an empty directory; it is gone afterwards, and when this process or thread dies.
+    """Run the server in an empty directory. It ends with the context, and with this process or thread.
 
     Raises:
         RuntimeError: it did not start; ``strict_s3.log`` in the directory has the reason.
     """
     secret_key = secrets.token_urlsafe(24)
-    asked = {"folder": str(directory), "account": ACCOUNT, "user": USER, "secret_key": secret_key, "region": REGION}
-    with _running(directory, json.dumps(asked)) as endpoint:
+    options = {"folder": str(directory), "account": ACCOUNT, "user": USER, "secret_key": secret_key, "region": REGION}
+    with _running(directory, json.dumps(options)) as endpoint:
         started = StrictS3(endpoint, f"{ACCOUNT}:{USER}", secret_key, REGION, BUCKET)
-        made = send("PUT", started.target.presign("PUT", ""))
-        if made.status != 200:
-            raise RuntimeError(f"The bucket could not be made: {made.status} {made.body!r}")
+        created = send("PUT", started.target.presign("PUT", ""))
+        if created.status != 200:
+            raise RuntimeError(f"The bucket could not be created: {created.status} {created.body!r}")
         yield started
 
 
 @contextlib.contextmanager
-def _running(directory: Path, asked: str) -> Iterator[str]:
+def _running(directory: Path, options: str) -> Iterator[str]:
     log = directory / "strict_s3.log"
-    bound_to_us = [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), "-", "-"]
+    launched = [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), "-", "-"]
     program = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("strict_s3_server.py"))]
     with (
         log.open("wb") as errors,
         subprocess.Popen(
-            [*bound_to_us, *program],
+            [*launched, *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -89,15 +89,15 @@ def _running(directory: Path, asked: str) -> Iterator[str]:
         ) as server,
     ):
         try:
-            yield _endpoint(server, asked, log)
+            yield _endpoint(server, options, log)
         finally:
             server.kill()
 
 
-def _endpoint(server: subprocess.Popen[str], asked: str, log: Path) -> str:
+def _endpoint(server: subprocess.Popen[str], options: str, log: Path) -> str:
     assert server.stdin
     assert server.stdout
-    server.stdin.write(asked)
+    server.stdin.write(options)
     server.stdin.close()
     if not (endpoint := server.stdout.readline().strip()):
         raise RuntimeError(f"Swift did not start: {log.read_text()}")

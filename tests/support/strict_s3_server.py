@@ -1,7 +1,7 @@
-"""OpenStack Swift with its S3 middleware as one process: a program, run by ``strict_s3``.
+"""Script for ``strict_s3``: OpenStack Swift with its S3 middleware in one process.
 
-Account, container, object and proxy server share an event loop; one replica on one «device», a folder. Prints the S3
-endpoint once it listens. Its arguments come on standard input, since they hold a secret.
+Account, container, object and proxy server share an event loop, with one replica on one «device», a folder. It prints
+the S3 endpoint once it listens. It reads its options from standard input, because they contain a secret.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import json
 import sys
 from pathlib import Path
 
-import eventlet  # type: ignore[import-untyped]  # it has no types, nor has Swift
+import eventlet  # type: ignore[import-untyped]  # eventlet and Swift are untyped
 
 eventlet.monkey_patch()
 
-from eventlet import wsgi  # noqa: E402 - what follows must find the patched modules
+from eventlet import wsgi  # noqa: E402 - must be imported after patching
 from swift.common.ring import RingBuilder  # type: ignore[import-untyped]  # noqa: E402
 from swift.common.utils import NullLogger, set_swift_dir  # type: ignore[import-untyped]  # noqa: E402
 from swift.common.wsgi import SwiftHttpProtocol, loadapp  # type: ignore[import-untyped]  # noqa: E402
@@ -58,7 +58,7 @@ use = egg:swift#slo
 
 
 def write_ring(folder: Path, kind: str, port: int) -> None:
-    """Say where the one storage server of this kind is."""
+    """Write the ring of the only storage server of this kind."""
     builder = RingBuilder(PARTITION_POWER, replicas=1, min_part_hours=0)
     builder.add_dev({"id": 0, "region": 1, "zone": 1, "ip": LOOPBACK, "port": port, "device": "disk", "weight": 1.0})
     builder.rebalance()
@@ -75,8 +75,8 @@ def serve(folder: Path, kind: str, configuration: str, listener: eventlet.greeni
 
 def main() -> None:
     """Run everything until killed."""
-    asked = json.load(sys.stdin)
-    folder = Path(asked["folder"])
+    options = json.load(sys.stdin)
+    folder = Path(options["folder"])
     (folder / "devices" / "disk").mkdir(parents=True)
     (folder / "swift.conf").write_text(SWIFT)
     listeners = {kind: eventlet.listen((LOOPBACK, 0)) for kind in ("account", "container", "object", "proxy")}
@@ -86,8 +86,8 @@ def main() -> None:
     set_swift_dir(str(folder))
     for kind in ("account", "container", "object"):
         serve(folder, kind, STORAGE.format(kind=kind, folder=folder, devices=folder / "devices"), listeners[kind])
-    proxy = serve(folder, "proxy", PROXY.format(**asked), listeners["proxy"])
-    print(f"http://{LOOPBACK}:{ports['proxy']}", flush=True)  # noqa: T201 - what its parent reads
+    proxy = serve(folder, "proxy", PROXY.format(**options), listeners["proxy"])
+    print(f"http://{LOOPBACK}:{ports['proxy']}", flush=True)  # noqa: T201 - the parent reads it
     proxy.wait()
 
 

@@ -1,4 +1,4 @@
-"""An issuer of tokens: real keys, signed tokens, and a real server that publishes what it is told to."""
+"""A token issuer: real keys, signed tokens, and a real server that publishes the keys."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 @dataclass
 class SigningKey:
-    """A key of the issuer's."""
+    """A signing key of the issuer."""
 
     kid: str
     private: PrivateKey
 
     @property
     def jwk(self) -> dict[str, Any]:
-        """Its public half, as it is published."""
+        """The public key, as published."""
         public = self.private.public_key()
         if isinstance(public, rsa.RSAPublicKey):
             made = RSAAlgorithm.to_jwk(public, as_dict=True)
@@ -40,7 +40,7 @@ class SigningKey:
         return {**made, "kid": self.kid, "use": "sig"}
 
     def token(self, algorithm: str, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:  # noqa: ANN401
-        """A token; ``claims`` replace good ones, ``None`` takes one out."""
+        """Return a token. ``claims`` override the valid ones; None removes one."""
         now = int(time.time())
         good = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": now + 60, "scope": "jobs:read"}
         kept = {name: value for name, value in {**good, **claims}.items() if value is not None}
@@ -53,7 +53,7 @@ def rsa_key(kid: str, bits: int = 2048) -> SigningKey:
 
 @dataclass
 class Issuer:
-    """What the server does and has seen."""
+    """Configuration and request count of the server."""
 
     url: str = ""
     published: list[dict[str, Any]] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Issuer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
-    """Instead of a set of keys."""
+    """Response body instead of the key set."""
 
     def publish(self, *keys: SigningKey) -> None:
         self.published = [key.jwk for key in keys]
@@ -83,7 +83,7 @@ def running_issuer() -> Iterator[Issuer]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""A receiver of webhooks, over real sockets: answers as it is told to, and keeps what it was sent."""
+"""A webhook receiver on a real socket: sends configured replies and records the requests."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Reply:
-    """How one request is answered."""
+    """The reply to one request."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b"ok"
     hangs: bool = False
-    """Say nothing before the receiver is closed."""
+    """Send no response until the receiver is closed."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """One request."""
+    """A received request."""
 
     path: str
     headers: dict[str, str]
-    """By names in lower case."""
+    """By lowercase name."""
     body: bytes
     client: str
-    """The address that it came from."""
+    """The client's address."""
 
 
 class Receiver:
-    """Answers by ``replies``, one after the other, the last again and again."""
+    """Sends ``replies`` one after the other, and repeats the last one."""
 
     def __init__(self, replies: Sequence[Reply], address: str, tls: ssl.SSLContext | None) -> None:
         self.received: list[Received] = []
@@ -51,7 +51,7 @@ class Receiver:
         self._thread.start()
 
     def close(self) -> None:
-        """Let everybody go who still waits, and stop listening."""
+        """Release pending requests and stop listening."""
         self._closing.set()
         self._server.shutdown()
         self._thread.join()
@@ -83,12 +83,12 @@ class Receiver:
             do_GET = do_POST  # noqa: N815  # the standard library's naming
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
             def handle(self) -> None:
                 try:
                     super().handle()
-                except OSError:  # the caller had enough, or trusts the certificate not
+                except OSError:  # the client disconnected, or does not trust the certificate
                     return
 
         return Handler
@@ -96,7 +96,7 @@ class Receiver:
 
 @contextmanager
 def receiving(*replies: Reply, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """A receiver that listens within."""
+    """Run a receiver."""
     receiver = Receiver(replies or (Reply(),), address, tls)
     try:
         yield receiver

@@ -88,7 +88,7 @@ OF_THE_OWNER = {error.code for error in leaves(errors.SourceError)} | {"output_t
 OF_THE_SERVICE = {error.code for error in leaves(JobError)} - OF_THE_OWNER
 
 
-def test_a_code_whose_first_failure_counts_is_told_before_there_is_one() -> None:
+def test_a_code_whose_first_failure_counts_is_exported_before_there_is_one() -> None:
     registry = CollectorRegistry()
     WorkerMetrics(registry)
     counted = {code for rule in ALERTS for code in re.findall(r'failures_total\{code="(\w+)"', rule["expr"])}
@@ -97,7 +97,7 @@ def test_a_code_whose_first_failure_counts_is_told_before_there_is_one() -> None
         assert registry.get_sample_value("pixelflow_worker_failures_total", {"code": code}) == 0
 
 
-def test_failures_are_told_apart_by_whose_they_are() -> None:
+def test_failures_are_distinguished_by_whose_they_are() -> None:
     written = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
     for record, operator in (("of_sources:increase1h", "=~"), ("of_service:increase15m", "!~")):
         [codes] = re.findall(rf'code{operator}"([^"]+)"', written[f"pixelflow:worker_failures_{record}"])

@@ -55,7 +55,7 @@ READERS_OF_THE_ENVIRONMENT = {
     "cli/credentials.py": "where the API is, for the command line",
     "devstack/home.py": "where the operating system keeps data",
     "devstack/stack.py": "handed on to what it starts",
-    "devstack/launcher.py": "handed on to what it becomes",
+    "devstack/launcher.py": "passed on to the program that it executes",
     "adapters/telemetry/trace_settings.py": "libraries' own: OpenTelemetry's standard variables",
     "adapters/telemetry/span_export.py": "libraries' own: OpenTelemetry's standard variables",
     "controlplane/controller/main.py": "libraries' own: the C library's resolver",

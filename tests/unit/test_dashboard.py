@@ -59,25 +59,25 @@ def test_a_panel_says_what_it_shows_in_which_unit_from_the_source_that_is_chosen
     assert panel.json["fieldConfig"]["defaults"]["unit"]
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     assert panel.json["datasource"] == chosen
-    assert panel.asked
+    assert panel.queries
     assert all(target["datasource"] == chosen and target["legendFormat"] for target in panel.json["targets"])
 
 
 @each_panel
 def test_a_legend_uses_labels_that_the_query_leaves(panel: Shown) -> None:
-    for asked in panel.asked:
-        assert set(re.findall(r"\{\{(\w+)\}\}", asked.legend)) <= promql.groupings(asked.expression)
+    for query in panel.queries:
+        assert set(re.findall(r"\{\{(\w+)\}\}", query.legend)) <= promql.groupings(query.expression)
 
 
 @each_panel
 def test_a_panel_names_no_installation(panel: Shown) -> None:
-    for asked in panel.asked:
-        assert not re.search(r"\b(instance|job|namespace|pod|cluster)\s*(=|!)", asked.expression)
+    for query in panel.queries:
+        assert not re.search(r"\b(instance|job|namespace|pod|cluster)\s*(=|!)", query.expression)
 
 
 def test_every_variable_that_is_used_is_declared_or_grafanas_own() -> None:
     declared = {variable["name"] for variable in dashboard.read()["templating"]["list"]}
-    used = {name for panel in PANELS for each in panel.asked for name in re.findall(r"\$([a-z_]+)", each.expression)}
+    used = {name for panel in PANELS for each in panel.queries for name in re.findall(r"\$([a-z_]+)", each.expression)}
     assert used - {"__rate_interval", "__range", "__interval", "__interval_ms"} <= declared
 
 
@@ -95,25 +95,25 @@ def test_the_provisioned_source_and_folder_are_what_the_dashboard_expects() -> N
 # ── Metrics that exist ───────────────────────────────────────────────────────────────────────────
 
 
-TOLD = {metric.name: set(metric.labels) for role in METRICS.values() for metric in role}
+EXPORTED = {metric.name: set(metric.labels) for role in METRICS.values() for metric in role}
 OF_THE_LIBRARY: dict[str, set[str]] = {"process_cpu_seconds_total": set(), "process_resident_memory_bytes": set()}
 
 
 def expressions() -> list[str]:
     groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
     rules = [rule["expr"] for group in groups for rule in group["rules"]]
-    return [*rules, *(asked.expression for panel in PANELS for asked in panel.asked)]
+    return [*rules, *(query.expression for panel in PANELS for query in panel.queries)]
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_every_metric_and_label_that_is_asked_for_is_told_by_some_process(expression: str) -> None:
+def test_every_metric_and_label_that_is_used_is_exported_by_some_process(expression: str) -> None:
     asked = promql.metrics(expression)
-    told = TOLD | OF_THE_LIBRARY
-    assert asked <= set(told)
+    exported = EXPORTED | OF_THE_LIBRARY
+    assert asked <= set(exported)
     for name, matched in promql.selectors(expression):
-        assert matched <= told[name] | TARGET | OF_PROMETHEUS, name
+        assert matched <= exported[name] | TARGET | OF_PROMETHEUS, name
     made_here = set(re.findall(r'label_replace\(.*"(\w+)", "\$\{1\}', expression))
     assert (
         promql.groupings(expression)
-        <= {label for name in asked for label in told[name]} | TARGET | OF_PROMETHEUS | made_here
+        <= {label for name in asked for label in exported[name]} | TARGET | OF_PROMETHEUS | made_here
     )

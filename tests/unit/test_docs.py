@@ -115,7 +115,7 @@ def test_every_error_is_documented_where_it_can_be_met(error: type[errors.Pixelf
             field.alias or name
             for model in (Resize, Watermark, WatermarkText)
             for name, field in model.model_fields.items()
-            if name != "watermark"  # the object itself, told in the text
+            if name != "watermark"  # the object itself, described in the text
         }
     ),
 )
@@ -181,8 +181,8 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 def test_every_event_that_is_logged_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| (`.*?`) \| (?:debug|info|warning|error|critical) \|", text_of("logs.md"), re.MULTILINE)
-    told = {event for row in rows for event in re.findall(r"`(.+?)`", row)}
-    assert told == events_logged()
+    documented = {event for row in rows for event in re.findall(r"`(.+?)`", row)}
+    assert documented == events_logged()
 
 
 # ── States ───────────────────────────────────────────────────────────────────────────────────────
@@ -195,11 +195,11 @@ def test_the_diagram_shows_the_moves_of_the_table_and_no_others() -> None:
     )
 
 
-def test_the_table_of_movers_tells_of_every_move_once() -> None:
-    told = []
+def test_the_table_of_movers_lists_every_move_once() -> None:
+    documented = []
     for befores, after in re.findall(r"^\| `([a-z, ]+) → ([a-z]+)` \|", text_of("state-machine.md"), re.MULTILINE):
-        told += [(before, after) for before in befores.split(", ")]
-    assert sorted(told) == sorted(
+        documented += [(before, after) for before in befores.split(", ")]
+    assert sorted(documented) == sorted(
         (before.value, after.value) for before, afters in TRANSITIONS.items() for after in afters
     )
 
@@ -267,7 +267,7 @@ def test_every_variable_that_is_named_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
-def test_a_decision_tells_context_decision_and_consequences(page: Path) -> None:
+def test_a_decision_has_context_decision_and_consequences(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
     number, title = re.findall(r"\A# (\d{4}) (.+)\n", text)[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixelflow.client import ConfigurationError, ConnectionFailedError
 from pixelflow.client.session import KEY_VARIABLE, URL_VARIABLE, Session, open_session
-from pixelflow.devstack.home import CREDENTIALS, default_home, is_running, not_running
+from pixelflow.devstack.home import CREDENTIALS, default_home, is_running, not_running_message
 
 HOME_VARIABLE = "PIXELFLOW_HOME"
 DATABASE_VARIABLE = "PIXELFLOW_DATABASE_URL"
@@ -36,9 +36,9 @@ def find_database() -> dict[str, str]:
     """
     if os.environ.get(DATABASE_VARIABLE):
         return {}
-    from pixelflow.devstack.postgres import database_of  # noqa: PLC0415 - most commands need no database
+    from pixelflow.devstack.postgres import database_settings  # noqa: PLC0415 - most commands need no database
 
-    return database_of(_find_home())
+    return database_settings(_find_home())
 
 
 def _find_home() -> Path:
@@ -58,7 +58,7 @@ def read_session(home: Path) -> Session:
         found = json.loads(path.read_text(encoding="utf-8"))
         session = open_session(str(found["api_url"]), str(found["api_key"]))
         if not is_running(home):
-            raise ConnectionFailedError(not_running(home), sent=False)
+            raise ConnectionFailedError(not_running_message(home), sent=False)
     except FileNotFoundError:
         raise ConfigurationError(
             f"Set {URL_VARIABLE} and {KEY_VARIABLE}, or start `pixelflow up`, which writes both to {path}"

@@ -1,4 +1,4 @@
-"""``pixelflow up``: real Postgres, Valkey and S3 from wheels, and PixelFlow's processes, on one machine.
+"""``pixelflow up``: Postgres, Valkey and an S3 server from wheels, and PixelFlow's processes, on one machine.
 
-Nothing here may be needed in production: the processes started here know their servers by environment alone.
+Production must never depend on this package: the processes started here are configured by environment variables alone.
 """

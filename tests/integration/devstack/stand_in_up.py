@@ -1,7 +1,7 @@
-"""``up`` with stand-ins for PixelFlow's processes: a program, run by ``test_up``.
+"""Script for ``test_up``: runs ``up`` with stand-ins for PixelFlow's processes.
 
-Arguments: the home, the API port wanted, and what the stand-in for a worker does (``obey`` or ``resist`` SIGTERM, or
-``die`` once).
+Arguments: the home, the preferred API port, and what the stand-in for the worker does (``obey`` or ``resist`` SIGTERM,
+or ``die`` once).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ server.serve_forever()
 """
 WORKERS = {
     "obey": "import time; time.sleep(1000)",
-    # A child of its own, and deaf: both must go all the same.
+    # Ignores SIGTERM and has a child: both must be killed.
     "resist": """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-print("deaf", flush=True)
+print("ignoring SIGTERM", flush=True)
 time.sleep(1000)
 """,
     "die": """
@@ -45,20 +45,20 @@ marker = pathlib.Path("worker-died")
 if not marker.exists():
     marker.touch()
     os.kill(os.getpid(), signal.SIGKILL)
-print("alive again, told", os.environ["PIXELFLOW_TOLD"], flush=True)
+print("restarted with", os.environ["PIXELFLOW_FROM_CALLER"], flush=True)
 time.sleep(1000)
 """,
 }
 
 
 def migrate(environment: Mapping[str, str]) -> None:
-    """Make the one table, if need be."""
+    """Create the only table, if it does not exist."""
     with psycopg.connect(environment["PIXELFLOW_DATABASE_URL"]) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS seeds (id int GENERATED ALWAYS AS IDENTITY)")
 
 
 def seed(environment: Mapping[str, str]) -> str:
-    """Count the calls."""
+    """Return a key that contains the number of calls."""
     with psycopg.connect(environment["PIXELFLOW_DATABASE_URL"]) as connection:
         connection.execute("INSERT INTO seeds DEFAULT VALUES")
         row = connection.execute("SELECT count(*) FROM seeds").fetchone()
@@ -67,25 +67,25 @@ def seed(environment: Mapping[str, str]) -> str:
 
 
 def roles(stack: Stack) -> list[Role]:
-    """An API that answers, and the worker asked for: first, so that it is seen alive before it can die."""
+    """Return an API that answers, and the requested worker: started first, so that it is running before it can die."""
     return [
         Role("worker", [sys.executable, "-c", WORKERS[sys.argv[3]]]),
         Role("api", [sys.executable, "-c", API], ready_url=f"{stack.api_url}/readyz"),
     ]
 
 
-def say(line: str) -> None:
-    """Tell the test."""
-    print(line, flush=True)  # noqa: T201 - what the test reads
+def echo(line: str) -> None:
+    """Print for the test."""
+    print(line, flush=True)  # noqa: T201 - the test reads it
 
 
 if __name__ == "__main__":
-    os.environ["PIXELFLOW_TOLD"] = "by the caller"
+    os.environ["PIXELFLOW_FROM_CALLER"] = "the caller's value"
     up.run(
         Path(sys.argv[1]),
         api_port=int(sys.argv[2]),
         metrics_port=0,
-        say=say,
+        echo=echo,
         check=dict,
         migrate=migrate,
         seed=seed,

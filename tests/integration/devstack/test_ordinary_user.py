@@ -1,4 +1,4 @@
-"""The stack as an ordinary user runs it; root becomes ``nobody`` for that."""
+"""The stack run by an ordinary user: ``nobody`` if the tests run as root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import pathlib, sys
 from pixelflow.devstack.stack import Stack
-with Stack.open(pathlib.Path(sys.argv[1]), say=lambda _: None) as stack:
+with Stack.open(pathlib.Path(sys.argv[1]), echo=lambda _: None) as stack:
     stack.start_servers()
     print(sorted({path.owner() for path in stack.home.path.iterdir()}), oct(stack.home.path.stat().st_mode))
 """
@@ -35,10 +35,10 @@ def _nobody() -> Account:
 
 
 def _interpreter() -> str:
-    """A Python of this version that ``nobody`` can run: ours may lie in a folder of root's."""
+    """Return a Python of this version that ``nobody`` can execute: the current one may be in a folder of root's."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        if Path(candidate).exists() and _nobody().barrier(Path(candidate)) is None:
+        if Path(candidate).exists() and _nobody().first_inaccessible_parent(Path(candidate)) is None:
             return candidate
     pytest.skip(f"no {version} on this machine that nobody can run")
 
@@ -46,15 +46,15 @@ def _interpreter() -> str:
 @pytest.fixture
 def place() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="pixelflow-home-"))
-    _nobody().take(path)
+    _nobody().chown(path)
     yield path
     shutil.rmtree(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="every other test ran as an ordinary user")
-def test_an_ordinary_user_runs_the_servers_as_themselves(place: Path) -> None:
+def test_an_ordinary_user_runs_the_servers_under_the_same_account(place: Path) -> None:
     libraries = [Path(pixelflow.__file__).parents[1], Path(psycopg.__file__).parents[1]]
-    if any(_nobody().barrier(folder) for folder in libraries):
+    if any(_nobody().first_inaccessible_parent(folder) for folder in libraries):
         pytest.skip("nobody can't read the libraries of this environment")
     done = subprocess.run(
         [_interpreter(), "-c", PROGRAM, str(place / "home")],

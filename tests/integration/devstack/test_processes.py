@@ -1,4 +1,4 @@
-"""What is told of a process that failed: what this one wrote, and nothing of those that wrote to the log before it."""
+"""The error of a failed process quotes its own log output only, not that of earlier processes in the same log."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def opened(home: Path) -> Iterator[Home]:
     one.close()
 
 
-def complaint(home: Home, script: str) -> str:
+def error_of(home: Home, script: str) -> str:
     with pytest.raises(StackError) as raised:
         run_to_end(spawn(home, "shell", ["/bin/sh", "-c", script], environment={}), 10)
     return str(raised.value)
 
 
-def test_only_what_the_failed_process_wrote_is_told(opened: Home) -> None:
-    assert complaint(opened, "echo first; exit 3").endswith("shell.log says:\nfirst")
-    told = complaint(opened, "echo second; exit 4")
-    assert told.startswith("shell failed (exit code 4); ")
-    assert told.endswith("shell.log says:\nsecond")
+def test_the_error_quotes_only_the_output_of_the_failed_process(opened: Home) -> None:
+    assert error_of(opened, "echo first; exit 3").endswith("shell.log:\nfirst")
+    message = error_of(opened, "echo second; exit 4")
+    assert message.startswith("shell failed (exit code 4); ")
+    assert message.endswith("shell.log:\nsecond")
 
 
-def test_one_that_wrote_nothing_is_not_told_with_the_words_of_another(opened: Home) -> None:
-    complaint(opened, "echo first; exit 3")
-    assert complaint(opened, "exit 4").endswith("it wrote nothing to " + str(opened.log("shell")) + ".")
+def test_the_error_of_a_silent_process_does_not_quote_another_one(opened: Home) -> None:
+    error_of(opened, "echo first; exit 3")
+    assert error_of(opened, "exit 4").endswith("it wrote nothing to " + str(opened.log("shell")) + ".")

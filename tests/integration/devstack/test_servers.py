@@ -1,4 +1,4 @@
-"""The three servers: what they keep, what they refuse, and what a stranger on the machine can learn of them."""
+"""The three servers: persistence, authentication, and protection from other users of the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.signed_requests import Target, send
 
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.objects import Objects
+from pixelflow.devstack.s3_server import S3Server
 from pixelflow.devstack.stack import Stack
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def _server_settings(stack: Stack) -> dict[str, str]:
     return {name: value for name, value in stack.environment.items() if name != "PIXELFLOW_API_PORT"}
 
 
-def test_a_home_s_data_is_there_again_at_the_next_start(home: Path, said: list[str]) -> None:
-    with Stack.open(home, say=said.append) as first:
+def test_data_survives_a_restart(home: Path, said: list[str]) -> None:
+    with Stack.open(home, echo=said.append) as first:
         assert first.is_new
         first.start_servers()
         with psycopg.connect(first.environment["PIXELFLOW_DATABASE_URL"]) as connection:
@@ -43,7 +43,7 @@ def test_a_home_s_data_is_there_again_at_the_next_start(home: Path, said: list[s
         with redis.Redis.from_url(first.environment["PIXELFLOW_REDIS_URL"]) as client:
             client.set("kept", "42")
         assert _put(first.environment, "kept/object") == 200
-    with Stack.open(home, say=said.append) as second:
+    with Stack.open(home, echo=said.append) as second:
         assert not second.is_new
         assert _server_settings(second) == _server_settings(first)
         second.start_servers()
@@ -55,34 +55,34 @@ def test_a_home_s_data_is_there_again_at_the_next_start(home: Path, said: list[s
     assert processes_of(home) == []
 
 
-@pytest.mark.parametrize(("set_to", "told"), [(None, "false"), ("true", None)])
-def test_requests_are_not_limited_unless_the_caller_wants_them_to_be(
-    home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, *, set_to: str | None, told: str | None
+@pytest.mark.parametrize(("set_to", "expected"), [(None, "false"), ("true", None)])
+def test_rate_limits_are_off_unless_the_caller_s_environment_sets_them(
+    home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, *, set_to: str | None, expected: str | None
 ) -> None:
-    """What a stack doesn't tell comes from the caller's environment."""
+    """Settings that the stack does not override come from the caller's environment."""
     monkeypatch.delenv("PIXELFLOW_RATE_LIMIT_ENABLED", raising=False)
     if set_to is not None:
         monkeypatch.setenv("PIXELFLOW_RATE_LIMIT_ENABLED", set_to)
-    with Stack.open(home, say=said.append) as opened:
-        assert opened.environment.get("PIXELFLOW_RATE_LIMIT_ENABLED") == told
+    with Stack.open(home, echo=said.append) as opened:
+        assert opened.environment.get("PIXELFLOW_RATE_LIMIT_ENABLED") == expected
 
 
 def test_two_homes_run_side_by_side(servers: Stack, home: Path, said: list[str]) -> None:
-    with Stack.open(home, say=said.append) as other:
+    with Stack.open(home, echo=said.append) as other:
         other.start_servers()
         urls = {name for name in other.environment if name.endswith("_URL")}
         assert all(other.environment[name] != servers.environment[name] for name in urls)
 
 
 @pytest.mark.parametrize("user", ["pixelflow", "postgres"])
-def test_postgres_refuses_a_wrong_password(servers: Stack, user: str) -> None:
+def test_postgres_rejects_a_wrong_password(servers: Stack, user: str) -> None:
     parts = urlsplit(servers.environment["PIXELFLOW_DATABASE_URL"])
     url = urlunsplit(parts._replace(netloc=f"{user}:wrong@{parts.hostname}:{parts.port}"))
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(url)
 
 
-def test_valkey_refuses_who_has_no_password(servers: Stack) -> None:
+def test_valkey_rejects_clients_without_a_password(servers: Stack) -> None:
     parts = urlsplit(servers.environment["PIXELFLOW_REDIS_URL"])
     with (
         redis.Redis.from_url(f"redis://{parts.hostname}:{parts.port}/0") as client,
@@ -91,14 +91,14 @@ def test_valkey_refuses_who_has_no_password(servers: Stack) -> None:
         client.ping()
 
 
-def test_s3_refuses_an_unsigned_request(servers: Stack) -> None:
+def test_s3_rejects_an_unsigned_request(servers: Stack) -> None:
     assert _put(servers.environment, "private/object") == 200
     signed = Target.of(servers.environment).presign("GET", "private/object")
     assert send("GET", signed).status == 200
     assert send("GET", signed.partition("?")[0]).status in {400, 403}
 
 
-def test_pixelflow_s_role_owns_its_database_and_is_no_superuser(servers: Stack) -> None:
+def test_pixelflow_s_role_owns_its_database_and_is_not_a_superuser(servers: Stack) -> None:
     with psycopg.connect(servers.environment["PIXELFLOW_DATABASE_URL"]) as connection:
         row = connection.execute(
             "SELECT rolsuper, pg_get_userbyid(datdba), current_setting('fsync'), current_setting('server_version_num') "
@@ -109,7 +109,7 @@ def test_pixelflow_s_role_owns_its_database_and_is_no_superuser(servers: Stack) 
     assert row[3].startswith("18")
 
 
-def test_servers_listen_on_the_loopback_interface_alone(servers: Stack) -> None:
+def test_servers_listen_only_on_the_loopback_interface(servers: Stack) -> None:
     listening = {
         line.split()[1]
         for table in ("/proc/net/tcp", "/proc/net/tcp6")
@@ -126,8 +126,8 @@ def test_servers_listen_on_the_loopback_interface_alone(servers: Stack) -> None:
 def test_no_secret_is_on_a_command_line(servers: Stack) -> None:
     running = processes_of(servers.home.path)
     assert running
-    told = b"".join((Path("/proc") / pid / "cmdline").read_bytes() for pid in running)
-    assert [name for name, secret in servers.home.secrets.items() if secret.encode() in told] == []
+    command_lines = b"".join((Path("/proc") / pid / "cmdline").read_bytes() for pid in running)
+    assert [name for name, secret in servers.home.secrets.items() if secret.encode() in command_lines] == []
 
 
 def test_no_secret_is_in_a_log(servers: Stack) -> None:
@@ -135,7 +135,7 @@ def test_no_secret_is_in_a_log(servers: Stack) -> None:
     assert [name for name, secret in servers.home.secrets.items() if secret in logged] == []
 
 
-def test_nothing_in_the_home_can_be_read_by_others(servers: Stack) -> None:
+def test_other_users_can_t_read_anything_in_the_home(servers: Stack) -> None:
     for entry in servers.home.path.iterdir():
         open_to_others = stat.S_IRWXG | stat.S_IRWXO
         assert entry.stat().st_mode & open_to_others == 0, entry
@@ -151,14 +151,14 @@ def test_nothing_in_the_home_can_be_read_by_others(servers: Stack) -> None:
         pytest.param("POST", "signed", {"Content-Type": "image/jpeg"}, b"hello", id="other method"),
     ],
 )
-def test_s3_refuses_an_upload_that_was_not_signed_like_this(
+def test_s3_rejects_an_upload_that_differs_from_its_signature(
     servers: Stack, method: str, key: str, headers: dict[str, str], body: bytes
 ) -> None:
     url = Target.of(servers.environment).presign("PUT", "signed", headers=JPEG)
     assert send(method, url.replace("/signed?", f"/{key}?"), body, headers).status == 403
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(servers: Stack) -> None:
+def test_an_interrupted_upload_leaves_nothing(servers: Stack) -> None:
     size = 3_000_000
     url = urlsplit(
         Target.of(servers.environment).presign("PUT", "broken/object", headers={"Content-Length": str(size)})
@@ -174,19 +174,19 @@ def test_an_upload_that_breaks_off_leaves_nothing(servers: Stack) -> None:
 
 
 @pytest.mark.parametrize(("killed", "left"), [(True, False), (False, True)])
-def test_what_a_kill_cut_short_is_removed_at_the_next_start(home: Path, killed: bool, left: bool) -> None:
+def test_partial_uploads_are_removed_at_the_start_after_a_kill(home: Path, killed: bool, left: bool) -> None:
     Home(home, servers_account()).close()
     (home / "lock").write_text("12345" if killed else "")
     opened = Home(home, servers_account())
     upload = opened.folder("objects") / "pixelflow" / "uploads" / ".rclone_temp_put_1"
     upload.parent.mkdir(parents=True)
     upload.touch()
-    Objects(opened, 1).start().kill_family()
+    S3Server(opened, 1).start().kill_group()
     assert upload.exists() is left
     opened.close()
 
 
-def test_a_web_page_may_upload_with_a_presigned_url(servers: Stack) -> None:
+def test_a_web_page_can_upload_with_a_presigned_url(servers: Stack) -> None:
     url = Target.of(servers.environment).presign("PUT", "from-a-page", headers=JPEG)
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "PUT"}
     assert send("OPTIONS", url, headers=asked).status == 200
@@ -195,5 +195,5 @@ def test_a_web_page_may_upload_with_a_presigned_url(servers: Stack) -> None:
 def _wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)

@@ -88,7 +88,7 @@ def credentials(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Up]:
-    """One that found its port taken and whose worker dies once, for tests that leave it as it is."""
+    """An ``up`` whose port was busy and whose worker dies once, for tests that don't stop it."""
     place = Path(tempfile.mkdtemp(prefix="pixelflow-home-"))
     with socket.create_server((LOOPBACK, 0)) as taken, up(place, api_port=taken.getsockname()[1], worker="die") as one:
         one.wait_for("Ctrl-C")
@@ -103,15 +103,15 @@ def test_the_api_answers_where_the_credentials_say(shared: Up) -> None:
     assert credentials(shared.home)["api_key"] not in "".join(shared.said)
 
 
-def test_a_busy_api_port_is_replaced_and_said(shared: Up) -> None:
+def test_a_busy_api_port_is_replaced_and_reported(shared: Up) -> None:
     port = credentials(shared.home)["api_url"].rpartition(":")[2]
     assert int(port) != shared.wanted_port
     assert f"Port {shared.wanted_port} is busy: api listens on {port} instead." in shared.said
 
 
-def test_a_process_that_dies_is_started_again_and_said(shared: Up) -> None:
-    shared.wait_for("worker ended (SIGKILL); it starts again in 0.5 s")
-    _wait_for_worker(shared.home, "alive again, told by the caller")
+def test_a_process_that_exits_is_restarted_and_reported(shared: Up) -> None:
+    shared.wait_for("worker exited (SIGKILL); restarting it in 0.5 s")
+    _wait_for_worker(shared.home, "restarted with the caller's value")
 
 
 def _wait_for_worker(home: Path, words: str) -> None:
@@ -119,15 +119,15 @@ def _wait_for_worker(home: Path, words: str) -> None:
     eventually(lambda: words in (home / "logs" / "worker.log").read_text())
 
 
-def test_a_second_one_on_the_same_home_is_refused(shared: Up) -> None:
+def test_a_second_stack_in_the_same_home_is_rejected(shared: Up) -> None:
     with up(shared.home) as second:
-        second.wait_for(f"A stack is running in {shared.home} already (process {shared.process.pid})")
+        second.wait_for(f"A stack is already running in {shared.home} (process {shared.process.pid})")
     assert second.process.returncode != 0
     assert shared.process.poll() is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_everything_in_order(home: Path, number: signal.Signals) -> None:
+def test_a_signal_causes_an_orderly_shutdown(home: Path, number: signal.Signals) -> None:
     with up(home) as running:
         running.wait_for("Ctrl-C")
         running.process.send_signal(number)
@@ -137,18 +137,18 @@ def test_a_signal_ends_everything_in_order(home: Path, number: signal.Signals) -
     assert "database system is shut down" in (home / "logs" / "postgres.log").read_text()
 
 
-def test_a_process_that_resists_is_killed_within_ten_seconds(home: Path) -> None:
+def test_a_process_that_ignores_sigterm_is_killed_within_ten_seconds(home: Path) -> None:
     with up(home, worker="resist") as running:
         running.wait_for("Ctrl-C")
-        _wait_for_worker(home, "deaf")
+        _wait_for_worker(home, "ignoring SIGTERM")
         running.process.terminate()
         assert running.ended_within(10) == 0
-        assert "worker did not end when asked and was killed." in running.rest()
+        assert "worker did not stop in time and was killed." in running.rest()
     assert processes_of(home) == []
     assert "database system is shut down" in (home / "logs" / "postgres.log").read_text()
 
 
-def test_a_kill_leaves_no_process_and_no_gap(home: Path) -> None:
+def test_a_kill_leaves_no_process_and_loses_no_data(home: Path) -> None:
     with up(home, worker="resist") as running:
         running.wait_for("Ctrl-C")
         before = credentials(home)
@@ -158,11 +158,11 @@ def test_a_kill_leaves_no_process_and_no_gap(home: Path) -> None:
             assert wait_until_none(home, 2) == []
     with up(home, api_port=int(before["api_url"].rpartition(":")[2])) as again:
         again.wait_for("Ctrl-C")
-        assert credentials(home) == before, "the key that was made stays, and is not made anew"
+        assert credentials(home) == before, "the key is kept, no new one is created"
         assert not any("busy" in line for line in again.said)
 
 
-def test_a_start_right_after_a_kill_waits_for_what_is_still_dying(home: Path) -> None:
+def test_a_start_right_after_a_kill_waits_for_the_old_processes(home: Path) -> None:
     with up(home) as running:
         running.wait_for("Ctrl-C")
         ports = (home / "ports.json").read_text()
@@ -174,7 +174,7 @@ def test_a_start_right_after_a_kill_waits_for_what_is_still_dying(home: Path) ->
 
 @contextlib.contextmanager
 def _busy_database(home: Path) -> Iterator[None]:
-    """A statement that computes for long, in a process that dies with the stack's clients."""
+    """Run a long statement, in a process that ends together with the stack's clients."""
     url = next(
         entry.partition("=")[2]
         for pid in processes_of(home)

@@ -100,11 +100,11 @@ def test_every_secret_that_is_asked_for_is_written_by_the_script() -> None:
     assert asked == set(re.findall(r"^([A-Z0-9_]+)=\w*\$\(", (ROOT / "deploy" / "write-env").read_text(), re.MULTILINE))
 
 
-def test_the_defaults_told_by_the_script_are_those_of_the_compose_file() -> None:
-    told = re.findall(r"^# (\w+)=(\S+)$", (ROOT / "deploy" / "write-env").read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_defaults_documented_in_the_script_are_those_of_the_compose_file() -> None:
+    defined = re.findall(r"^# (\w+)=(\S+)$", (ROOT / "deploy" / "write-env").read_text(encoding="utf-8"), re.MULTILINE)
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
-    assert {name: value for name, value in told if name != "OTEL_TRACES_EXPORTER"}.items() <= defaults.items()
+    assert {name: value for name, value in defined if name != "OTEL_TRACES_EXPORTER"}.items() <= defaults.items()
     assert "OTEL_TRACES_EXPORTER" in defaults
 
 
@@ -127,7 +127,7 @@ def test_a_worker_is_on_no_network_that_leads_in_or_out() -> None:
     assert "ports" not in SERVICES["worker"]
 
 
-def test_nothing_listens_for_the_world_unless_it_is_told_to() -> None:
+def test_nothing_listens_for_the_world_unless_it_is_configured_to() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(re.fullmatch(r"\$\{\w+_ADDRESS:-127\.0\.0\.1:\d+\}:\d+", port) for port in ports)
@@ -180,8 +180,8 @@ def test_every_file_that_is_mounted_is_in_the_repository(name: str) -> None:
 
 
 def test_prometheus_asks_each_role_where_it_answers() -> None:
-    told = load("deploy/prometheus/prometheus.yml")["scrape_configs"]
+    jobs = load("deploy/prometheus/prometheus.yml")["scrape_configs"]
     asked = {
-        name: config["port"] for job in told for config in job.get("dns_sd_configs", []) for name in config["names"]
+        name: config["port"] for job in jobs for config in job.get("dns_sd_configs", []) for name in config["names"]
     }
     assert asked == {"api": 9090, "worker": 9091, "controller": 9092}

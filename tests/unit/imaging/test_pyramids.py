@@ -30,7 +30,7 @@ def test_many_widths_are_as_good_as_each_alone(run: Run, tmp_path: Path, widths:
     for width in widths:
         found = score(pixels_of(tmp_path / f"w{width}.png"), reference_resize(REAL, width))
         assert found.color_difference < 0.5
-        assert found.likeness > 0.998
+        assert found.ssim > 0.998
 
 
 def test_outputs_are_reported_in_pipeline_order_regardless_of_execution_order(run: Run) -> None:

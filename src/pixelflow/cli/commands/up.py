@@ -66,7 +66,7 @@ def up(
             home,
             api_port=api_port,
             metrics_port=metrics_port if metrics else None,
-            say=_print_line,
+            echo=_print_line,
             check=_check_settings,
             migrate=_migrate,
             seed=_create_key,

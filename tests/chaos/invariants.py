@@ -1,6 +1,6 @@
-"""Compares what was promised with what is kept: one function per law, each giving the sentences of those that break it.
+"""Invariants that hold after a run: one function for each, which yields a description of every violation.
 
-Pure but for its input: reads evidence and stories, touches nothing.
+Pure functions of the evidence and the clients' records.
 """
 
 from __future__ import annotations
@@ -11,81 +11,81 @@ from dataclasses import dataclass
 
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.plan import Picture
-from tests.chaos.receiver import Heard
-from tests.chaos.traffic import Story, steps_of
+from tests.chaos.receivers import Delivery
+from tests.chaos.traffic import JobRecord, steps_of
 
 FINISHED = ("succeeded", "failed", "canceled")
 EVENT_TYPES = {"succeeded": "job.completed", "failed": "job.failed", "canceled": "job.canceled"}
 REFUSALS = {"undecodable", "unsupported_format"}
-"""How a picture that is none fails."""
+"""Error codes of jobs whose source is not a valid picture."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One job that a client wanted, and what is kept of it."""
+    """A client's record of a job, and the evidence of the job."""
 
-    story: Story
+    record: JobRecord
     job: JobEvidence | None
 
     @property
     def name(self) -> str:
-        """For sentences."""
-        return f"job {self.story.job_id} (number {self.story.plan.number})"
+        """The job's name in descriptions."""
+        return f"job {self.record.job_id} (number {self.record.plan.number})"
 
     @property
     def is_bad_picture(self) -> bool:
-        """Whether it has to fail."""
-        return self.story.plan.picture in {Picture.DAMAGED, Picture.NO_PICTURE}
+        """Whether the job must fail."""
+        return self.record.plan.picture in {Picture.DAMAGED, Picture.NO_PICTURE}
 
 
-def cases(stories: Iterable[Story], evidence: Evidence) -> list[Case]:
-    """Every job that a client was told of."""
-    return [Case(story, evidence.jobs.get(story.job_id)) for story in stories if story.job_id is not None]
+def cases(records: Iterable[JobRecord], evidence: Evidence) -> list[Case]:
+    """Return a case for every job whose creation was acknowledged."""
+    return [Case(record, evidence.jobs.get(record.job_id)) for record in records if record.job_id is not None]
 
 
 def lost(all_cases: Sequence[Case]) -> Iterator[str]:
-    """A job that a client was told of is there, unless it was erased."""
+    """A job whose creation was acknowledged exists, unless it was erased."""
     for case in all_cases:
-        if case.job is None and not case.story.erase_sent:
-            yield f"{case.name} is gone"
+        if case.job is None and not case.record.erase_sent:
+            yield f"{case.name} does not exist"
 
 
 def stuck(evidence: Evidence) -> Iterator[str]:
-    """When all has settled, no job is on its way."""
+    """After settling, no job is queued or processing."""
     for job_id, job in evidence.jobs.items():
         if job.status in {"queued", "processing"}:
             yield f"job {job_id} is {job.status} (attempts {job.row['attempts']}, lease until {job.row['lease_until']})"
 
 
 def broken_promises(all_cases: Sequence[Case]) -> Iterator[str]:
-    """What the API answered came true and stayed so."""
+    """Every change that the API acknowledged persists."""
     for case in all_cases:
-        story, job = case.story, case.job
-        if story.trouble:
-            yield f"{case.name}: its client gave up: {story.trouble}"
+        record, job = case.record, case.job
+        if record.failure:
+            yield f"{case.name}: its client gave up: {record.failure}"
         if job is None:
             continue
-        if story.erased and not job.is_erased:
-            yield f"{case.name} was erased and is there"
-        if story.started and not story.erase_sent and job.status not in FINISHED:
-            yield f"{case.name} was started and is {job.status}"
-        if story.canceled and not story.retry_sent and job.status != "canceled":
-            yield f"{case.name} was canceled and is {job.status}"
-        if story.retried and job.row["run"] != 2:
-            yield f"{case.name} was retried and is at run {job.row['run']}"
+        if record.erased and not job.is_erased:
+            yield f"{case.name} was erased but exists"
+        if record.started and not record.erase_sent and job.status not in FINISHED:
+            yield f"{case.name} was started but is {job.status}"
+        if record.canceled and not record.retry_sent and job.status != "canceled":
+            yield f"{case.name} was canceled but is {job.status}"
+        if record.retried and job.row["run"] != 2:
+            yield f"{case.name} was retried but is at run {job.row['run']}"
 
 
 def unexplained_ends(all_cases: Sequence[Case]) -> Iterator[str]:
-    """A good picture succeeds and a bad one is refused, unless the owner canceled or every attempt was disturbed."""
+    """Valid pictures succeed and invalid ones fail, unless the owner canceled or every attempt was disturbed."""
     for case in all_cases:
         job = case.job
         if job is not None and not job.is_erased and job.status in FINISHED and not _is_explained(case, job):
-            yield f"{case.name} ({case.story.plan.picture}) {job.status}: {job.row['error']}, {_outcomes(job)}"
+            yield f"{case.name} ({case.record.plan.picture}) {job.status}: {job.row['error']}, {_outcomes(job)}"
 
 
 def _is_explained(case: Case, job: JobEvidence) -> bool:
     if job.status == "canceled":
-        return case.story.cancel_sent
+        return case.record.cancel_sent
     if is_exhausted(job):
         return _every_attempt_was_disturbed(job)
     if case.is_bad_picture:
@@ -94,7 +94,7 @@ def _is_explained(case: Case, job: JobEvidence) -> bool:
 
 
 def is_exhausted(job: JobEvidence) -> bool:
-    """Whether it failed because it was tried as often as allowed."""
+    """Return whether the job failed because it used all its attempts."""
     return job.status == "failed" and (job.row["error"] or {}).get("code") == "attempts_exhausted"
 
 
@@ -108,22 +108,22 @@ def _outcomes(job: JobEvidence) -> dict[str, int]:
 
 
 def wrong_attempts(evidence: Evidence) -> Iterator[str]:
-    """No more attempts than allowed, and none open on a job that nobody works on."""
+    """A job has no more attempts than allowed, and an open one only while it is processing."""
     for job_id, job in evidence.jobs.items():
         if job.row["attempts"] > job.row["max_attempts"]:
-            yield f"job {job_id} was tried {job.row['attempts']} times"
+            yield f"job {job_id} had {job.row['attempts']} attempts"
         still_open = [attempt["attempt"] for attempt in job.attempts if attempt["ended_at"] is None]
         if still_open and job.status != "processing":
             yield f"job {job_id} is {job.status} with attempts {still_open} open"
 
 
 def missing_outputs(all_cases: Sequence[Case], evidence: Evidence) -> Iterator[str]:
-    """A job that succeeded has every output that was asked for, and the object is there, whole."""
+    """A job that succeeded has every requested output, with a complete object."""
     for case in all_cases:
         job = case.job
         if job is None or job.is_erased or job.status != "succeeded":
             continue
-        if [row["step_id"] for row in job.outputs] != [step["id"] for step in steps_of(case.story.plan.picture)]:
+        if [row["step_id"] for row in job.outputs] != [step["id"] for step in steps_of(case.record.plan.picture)]:
             yield f"{case.name} has outputs {[row['step_id'] for row in job.outputs]}"
         for row in job.outputs:
             if evidence.objects.get(row["object_key"]) != row["bytes"]:
@@ -131,29 +131,29 @@ def missing_outputs(all_cases: Sequence[Case], evidence: Evidence) -> Iterator[s
 
 
 def missing_usage(evidence: Evidence) -> Iterator[str]:
-    """A job that succeeded is billed, also when it was erased since."""
+    """A job that succeeded is billed, even if it was erased later."""
     for job_id, job in evidence.jobs.items():
         if job.status == "succeeded" and not job.usage:
-            yield f"job {job_id} succeeded and is not billed"
+            yield f"job {job_id} succeeded but is not billed"
 
 
 def extra_usage(evidence: Evidence) -> Iterator[str]:
-    """Nothing else is billed, and nothing twice, and to nobody but the owner."""
-    if evidence.stray_usage:
-        yield f"{evidence.stray_usage} usage rows of no job"
+    """Only jobs that succeeded are billed, once, and to their owner."""
+    if evidence.orphan_usage:
+        yield f"{evidence.orphan_usage} usage rows without a job"
     for job_id, job in evidence.jobs.items():
         if len(job.usage) > (job.status == "succeeded"):
             yield f"job {job_id} is {job.status} and billed {len(job.usage)} times"
         if any(usage["user_id"] != job.row["user_id"] for usage in job.usage):
-            yield f"job {job_id} is billed to somebody else"
+            yield f"job {job_id} is billed to another user"
 
 
 def wrong_events(evidence: Evidence) -> Iterator[str]:
-    """Each run that ended has one event, of the type of its end; no other run has one."""
+    """Each finished run of a job has one event, of the type of its status; no other run has an event."""
     for job_id, job in evidence.jobs.items():
         if job.is_erased or job.row["webhook_url"] is None:
             if job.events:
-                yield f"job {job_id} has events that nobody is to hear of"
+                yield f"job {job_id} has events but no receiver"
             continue
         ended = job.row["run"] if job.status in FINISHED else job.row["run"] - 1
         if sorted(event["run"] for event in job.events) != list(range(1, ended + 1)):
@@ -163,26 +163,26 @@ def wrong_events(evidence: Evidence) -> Iterator[str]:
             yield f"job {job_id} is {job.status} with events {last}"
 
 
-def wrong_deliveries(evidence: Evidence, heard: Sequence[Heard]) -> Iterator[str]:
-    """An event counts as delivered exactly if its receiver took it; an id stands for one event and no other."""
-    taken = {call.event_id for call in heard if call.status == 200}
+def wrong_deliveries(evidence: Evidence, deliveries: Sequence[Delivery]) -> Iterator[str]:
+    """An event is marked delivered if and only if its receiver accepted it, and an ID identifies one event."""
+    taken = {call.event_id for call in deliveries if call.status == 200}
     kept = {event["event_id"]: event for job in evidence.jobs.values() for event in job.events}
     for event_id, event in kept.items():
         if event["status"] != "delivered":
-            yield f"event {event_id} is {event['status']} after {event['tries']} tries"
+            yield f"event {event_id} is {event['status']} after {event['tries']} attempts"
         elif event_id not in taken:
-            yield f"event {event_id} counts as delivered, but its receiver never took it"
+            yield f"event {event_id} is marked delivered, but its receiver never accepted it"
     meanings: dict[str, set[tuple[str, str]]] = {}
-    for call in heard:
+    for call in deliveries:
         meanings.setdefault(call.event_id, set()).add((call.job_id, call.type))
     for event_id, means in meanings.items():
         event_job = str(kept[event_id]["job_id"]) if event_id in kept else None
         if len(means) > 1 or (event_job and event_job not in {job_id for job_id, _ in means}):
-            yield f"event {event_id} was told as {means}"
+            yield f"event {event_id} was delivered as {means}"
 
 
 def doubled_creates(evidence: Evidence) -> Iterator[str]:
-    """One ``Idempotency-Key`` makes one job, however often it is sent."""
+    """One ``Idempotency-Key`` creates one job, however often it is sent."""
     numbers = Counter(job.row["metadata"].get("number") for job in evidence.jobs.values() if not job.is_erased)
     for number, count in numbers.items():
         if count > 1:
@@ -190,13 +190,13 @@ def doubled_creates(evidence: Evidence) -> Iterator[str]:
 
 
 def orphan_outputs(evidence: Evidence) -> list[str]:
-    """Objects of attempts that came to nothing: allowed, and worth knowing how many."""
+    """Return the objects of failed attempts, which are allowed but counted."""
     named = {row["object_key"] for job in evidence.jobs.values() for row in job.outputs}
     return [key for key in evidence.objects if key.startswith("outputs/") and key not in named]
 
 
 def objects_of_erased(evidence: Evidence) -> Iterator[str]:
-    """No object of an erased job is left, unless its files are still due for deletion."""
+    """No object of an erased job is left, unless its deletion is pending."""
     erased: Mapping[str, JobEvidence] = {job_id: job for job_id, job in evidence.jobs.items() if job.is_erased}
     for key in evidence.objects:
         job = erased.get(key.split("/")[1])

@@ -1,4 +1,4 @@
-"""Pillow doing the same, as its own documentation has it."""
+"""Contender: Pillow, used as its documentation recommends."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from bench.cases import TEXT
-from bench.sides.loop import serve
+from bench.contenders.loop import serve
 
 FONT = Path(__file__).parents[2] / "src" / "pixelflow" / "dataplane" / "imaging" / "fonts" / "NotoSans-Regular.ttf"
 
 
 def make(case: str, source: Path, folder: Path) -> None:
-    """The outputs of the case."""
+    """Make the outputs of the case."""
     match case:
         case "photo_jpeg" | "gradient_jpeg":
             _small(source, 640).save(folder / "small.jpg", quality=82)
@@ -26,9 +26,9 @@ def make(case: str, source: Path, folder: Path) -> None:
 
 
 def _small(source: Path, width: int) -> Image.Image:
-    """Shrunk by the decoder as far as Pillow's own default (twice what is needed) allows, the rest by Lanczos."""
+    """Shrink in the decoder as far as Pillow's default allows (to twice the target), then resize with Lanczos."""
     with Image.open(source) as opened:
-        turned = opened.getexif().get(0x0112, 1) >= 5  # EXIF: width and height change places
+        turned = opened.getexif().get(0x0112, 1) >= 5  # EXIF: width and height are swapped
         across, along = reversed(opened.size) if turned else opened.size
         size = (width, round(along * width / across))
         stored = (size[1], size[0]) if turned else size

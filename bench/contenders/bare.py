@@ -1,6 +1,6 @@
-"""pyvips and nothing else: what a script would do by hand, with PixelFlow's operations and encoder settings.
+"""Contender: bare pyvips, as a script would use it, with PixelFlow's operations and encoder settings.
 
-One thread and no cache of operations, as a child of a worker has it.
+One thread and no operation cache, like a worker's child.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 import pyvips
 
 from bench.cases import TEXT, WEBP_WIDTHS
-from bench.sides.loop import serve
+from bench.contenders.loop import serve
 
 FONTS = Path(__file__).parents[2] / "src" / "pixelflow" / "dataplane" / "imaging" / "fonts" / "fonts.conf"
 _RESIDUE = 1.75
-"""As ``imaging/plan.py``: how many times larger than needed the decoder leaves the picture."""
+"""As in ``imaging/plan.py``: how many times larger than the target the decoder must leave the picture."""
 
 
 def make(case: str, source: Path, folder: Path) -> None:
-    """The outputs of the case."""
+    """Make the outputs of the case."""
     match case:
         case "jpeg_640" | "photo_jpeg" | "gradient_jpeg":
             small(source, 640).jpegsave(str(folder / "small.jpg"), Q=80 if case == "jpeg_640" else 82, keep="none")
@@ -38,9 +38,9 @@ def make(case: str, source: Path, folder: Path) -> None:
 
 
 def small(source: Path, width: int) -> pyvips.Image:
-    """The picture made ``width`` wide, never larger: shrunk by the decoder as far as it may, then by Lanczos."""
+    """Resize to ``width``, never enlarging: shrink in the decoder as far as allowed, then resize with Lanczos."""
     head = _load(source)
-    lying = head.get_typeof("orientation") and head.get("orientation") >= 5  # EXIF: width and height change places
+    lying = head.get_typeof("orientation") and head.get("orientation") >= 5  # EXIF: width and height are swapped
     across, along = (head.height, head.width) if lying else (head.width, head.height)
     width = min(width, across)
     height = round(along * width / across)
@@ -51,7 +51,7 @@ def small(source: Path, width: int) -> pyvips.Image:
 
 
 def marked(source: Path) -> pyvips.Image:
-    """The picture with a text in its corner, outlined to be read on anything."""
+    """Draw a text in the corner, with an outline so that it is legible on any background."""
     image = _upright(_load(source))
     em = 0.05 * min(image.width, image.height)
     pad, margin = round(3 * _spread(em)), round(0.03 * min(image.width, image.height))
@@ -87,7 +87,7 @@ def _load(source: Path, shrink: int = 1) -> pyvips.Image:
 
 def _shrink(reduction: float) -> int:
     shrink = 1
-    while shrink * 2 <= reduction / _RESIDUE and shrink < 8:  # libjpeg's most
+    while shrink * 2 <= reduction / _RESIDUE and shrink < 8:  # the maximum of libjpeg
         shrink *= 2
     return shrink
 

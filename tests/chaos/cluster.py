@@ -1,7 +1,7 @@
-"""The processes of one PixelFlow in a home of its own: the servers, and several of each of its own processes.
+"""A PixelFlow cluster in a temporary home: the servers, and several processes of each role.
 
-Listens on nothing but loopback. All is started from the thread that calls :meth:`Stage.start` and :meth:`Stage.tick`,
-whose end is theirs: both belong to one thread.
+It listens only on loopback. The processes end with the thread that starts them, so :meth:`Cluster.start` and
+:meth:`Cluster.tick` must be called from the same thread.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.actor import Actor
+from tests.chaos.managed_process import ManagedProcess
 
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.objects import Objects
 from pixelflow.devstack.ports import LOOPBACK, choose_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn, stop_all
+from pixelflow.devstack.s3_server import S3Server
 from pixelflow.devstack.valkey import Valkey
 from pixelflow.settings import PREFIX, Settings
 
@@ -37,7 +37,7 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Role:
-    """One process of PixelFlow's own, as ``pixelflow …`` starts it."""
+    """A PixelFlow process, as ``pixelflow …`` starts it."""
 
     name: str
     command: str
@@ -46,12 +46,12 @@ class Role:
     ready_url: str | None = None
 
     def start(self) -> Child:
-        """Start it; its log is ``logs/{name}.log`` of the home."""
+        """Start it, with the log ``logs/{name}.log`` in the home."""
         command = [sys.executable, "-m", "pixelflow", self.command]
         return spawn(self.home, self.name, command, environment={**os.environ, **self.environment})
 
     def is_ready(self) -> bool:
-        """Whether it answers, where it can be asked."""
+        """Return whether its URL answers 200; True without a URL."""
         if self.ready_url is None:
             return True
         try:
@@ -62,74 +62,74 @@ class Role:
 
 
 @dataclass
-class Stage:
-    """All of them."""
+class Cluster:
+    """All processes of the cluster."""
 
     home: Home
     environment: Mapping[str, str]
-    """The settings, as environment variables; secret."""
-    postgres: Actor
-    valkey: Actor
-    s3: Actor
-    apis: Sequence[Actor]
-    controllers: Sequence[Actor]
-    workers: Sequence[Actor]
+    """Settings as environment variables. They contain secrets."""
+    postgres: ManagedProcess
+    valkey: ManagedProcess
+    s3: ManagedProcess
+    apis: Sequence[ManagedProcess]
+    controllers: Sequence[ManagedProcess]
+    workers: Sequence[ManagedProcess]
     api_urls: Sequence[str]
 
     @property
     def settings(self) -> Settings:
-        """What the processes are configured by."""
+        """The settings of the processes."""
         return Settings.model_validate(
             {name.removeprefix(PREFIX).lower(): value for name, value in self.environment.items()}
         )
 
     @property
-    def servers(self) -> list[Actor]:
-        """What PixelFlow stands on."""
+    def servers(self) -> list[ManagedProcess]:
+        """Postgres, Valkey and the S3 server."""
         return [self.postgres, self.valkey, self.s3]
 
     @property
-    def roles(self) -> list[Actor]:
-        """PixelFlow's own."""
+    def roles(self) -> list[ManagedProcess]:
+        """The PixelFlow processes."""
         return [*self.apis, *self.controllers, *self.workers]
 
     def start(self) -> None:
-        """Start the servers, then the rest; all of it can be used when this returns."""
+        """Start the servers, then the PixelFlow processes, and wait until all are ready."""
         _start(self.servers)
         migrate(self.environment["PIXELFLOW_DATABASE_URL"])
         _start(self.roles)
 
     def tick(self) -> None:
-        """Start again what died and is due."""
-        for actor in (*self.servers, *self.roles):
-            actor.tick()
+        """Restart the processes that are due."""
+        for process in (*self.servers, *self.roles):
+            process.tick()
 
     def stop(self) -> None:
-        """End everything: in order where it can, by force where it must."""
+        """Stop all processes; kill those that do not stop in time."""
         for group in (self.roles, self.servers):
-            children = [actor.child for actor in group if actor.child is not None]
+            children = [process.child for process in group if process.child is not None]
             stop_all(children, time.monotonic() + STOP_SECONDS)
         self.home.close()
 
 
-def set_stage(
+def create_cluster(
     path: Path, *, settings: Mapping[str, str], apis: int = 1, controllers: int = 1, workers: int = 1
-) -> Stage:
-    """Prepare a stage in an empty directory; starts nothing.
+) -> Cluster:
+    """Prepare a cluster in an empty directory. Starts no process.
 
     Args:
         path: see :func:`new_home`.
-        settings: what to configure beside the servers' addresses, by the names of environment variables.
+        settings: settings besides the servers' addresses, by environment variable.
         apis: how many.
         controllers: how many.
         workers: how many.
     """
     home = Home(path, servers_account())
     api_names = [f"api-{number}" for number in range(apis)]
-    names = [Postgres.name, Valkey.name, Objects.name, *api_names]
-    ports = choose_ports(home, names, say=lambda _: None)
+    names = [Postgres.name, Valkey.name, S3Server.name, *api_names]
+    ports = choose_ports(home, names, echo=lambda _: None)
     postgres, valkey = Postgres(home, ports[Postgres.name]), Valkey(home, ports[Valkey.name])
-    objects = Objects(home, ports[Objects.name])
+    objects = S3Server(home, ports[S3Server.name])
     scratch = path / "scratch"
     scratch.mkdir()
     environment = {
@@ -138,22 +138,22 @@ def set_stage(
         **objects.environment,
         "PIXELFLOW_SECRETS_KEY": home.secrets["secrets_key"],
         "PIXELFLOW_WORKER_TEMP_DIR": str(scratch),
-        "PIXELFLOW_METRICS_PORT": "0",  # several of each role beside one another
+        "PIXELFLOW_METRICS_PORT": "0",  # several processes of each role
         **settings,
     }
 
-    def role(name: str, command: str, port: int | None = None) -> Actor:
+    def role(name: str, command: str, port: int | None = None) -> ManagedProcess:
         if port is None:
-            return Actor(Role(name, command, home, environment))
+            return ManagedProcess(Role(name, command, home, environment))
         own = {**environment, "PIXELFLOW_API_HOST": LOOPBACK, "PIXELFLOW_API_PORT": str(port)}
-        return Actor(Role(name, command, home, own, ready_url=f"http://{LOOPBACK}:{port}/readyz"))
+        return ManagedProcess(Role(name, command, home, own, ready_url=f"http://{LOOPBACK}:{port}/readyz"))
 
-    return Stage(
+    return Cluster(
         home=home,
         environment=environment,
-        postgres=Actor(postgres),
-        valkey=Actor(valkey),
-        s3=Actor(objects),
+        postgres=ManagedProcess(postgres),
+        valkey=ManagedProcess(valkey),
+        s3=ManagedProcess(objects),
         apis=[role(name, "api", ports[name]) for name in api_names],
         controllers=[role(f"controller-{number}", "controller") for number in range(controllers)],
         workers=[role(f"worker-{number}", "worker") for number in range(workers)],
@@ -161,20 +161,20 @@ def set_stage(
     )
 
 
-def _start(actors: Iterable[Actor]) -> None:
-    waiting = list(actors)
-    for actor in waiting:
-        actor.start()
+def _start(processes: Iterable[ManagedProcess]) -> None:
+    waiting = list(processes)
+    for process in waiting:
+        process.start()
     deadline = time.monotonic() + READY_SECONDS
-    while waiting := [actor for actor in waiting if not actor.startable.is_ready()]:
+    while waiting := [process for process in waiting if not process.startable.is_ready()]:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not ready: {', '.join(actor.name for actor in waiting)}")
+            raise TimeoutError(f"not ready: {', '.join(process.name for process in waiting)}")
         time.sleep(POLL_SECONDS)
 
 
 @contextmanager
 def new_home() -> Iterator[Path]:
-    """A directory that servers which gave up root can enter; gone afterwards."""
+    """Create a temporary directory that an unprivileged server can enter; delete it afterwards."""
     path = Path(tempfile.mkdtemp(prefix="pixelflow-chaos-"))
     path.chmod(0o755)
     try:

@@ -1,4 +1,4 @@
-"""PixelFlow's own transform without anything around it: no worker, no storage, no confinement, one process."""
+"""Contender: PixelFlow's transform alone, without worker, storage or confinement, in one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from bench.cases import PIPELINES
-from bench.sides.loop import serve
+from bench.contenders.loop import serve
 from pixelflow.contracts.pipeline import Pipeline, Step
 from pixelflow.dataplane import imaging
 from pixelflow.dataplane.protocol import TransformLimits, TransformRequest
@@ -23,7 +23,7 @@ def _steps(case: str) -> list[Step]:
 
 
 def make(case: str, source: Path, folder: Path) -> None:
-    """The outputs of the case's pipeline."""
+    """Make the outputs of the case's pipeline."""
     imaging.transform(TransformRequest(source=source, directory=folder, pipeline=_steps(case), limits=_LIMITS))
 
 

@@ -1,7 +1,7 @@
-"""An S3 server: ``rclone serve s3`` over a folder of the home, in which the bucket is a folder.
+"""S3 server: ``rclone serve s3`` over a folder of the home, in which the bucket is a subfolder.
 
-Nothing is cached between it and the disk: an object exists when its PUT was answered, and not before. The keys are
-never on a command line.
+Writes are not cached: an object exists as soon as its PUT is answered, and not before. The access keys are never passed
+on a command line.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 BUCKET = "pixelflow"
 REGION = "us-east-1"
-"""What S3 servers without regions are commonly given; it is part of every signature."""
-LEFTOVERS = ".rclone_temp_*"
+"""Conventional region of S3 servers without regions; it is part of every signature."""
+PARTIAL_UPLOADS = ".rclone_temp_*"
 """Names that rclone reserves for uploads in progress (its manual, «serve s3»)."""
 OPTIONS = (
     "--vfs-cache-mode=off",
-    # Whoever holds a presigned URL may use it from a web page: the signature is the permission, there are no cookies.
+    # Web pages may use presigned URLs from any origin: the signature grants access, and there are no cookies.
     "--allow-origin=*",
-    # No ETag is relied on, and an MD5 for one would read the whole object for every HEAD: seconds for a gibibyte.
+    # Nothing uses the ETag. Its MD5 would read the whole object for every HEAD request: seconds for a gibibyte.
     "--etag-hash=",
     "--max-header-bytes=16384",
     "--log-level=NOTICE",
 )
 
 
-class Objects:
-    """The object storage of one home."""
+class S3Server:
+    """The S3 server of one home."""
 
     name = "s3"
 
@@ -48,11 +48,11 @@ class Objects:
         self._home = home
         self._port = port
         self._program = rclone_program(home)
-        self._has_leftovers = home.was_killed
+        self._has_partial_uploads = home.was_killed
 
     @property
     def environment(self) -> dict[str, str]:
-        """What PixelFlow needs to know of it."""
+        """The settings of PixelFlow that refer to this server."""
         endpoint = f"http://{LOOPBACK}:{self._port}"
         return {
             "PIXELFLOW_S3_ENDPOINT_URL": endpoint,
@@ -64,20 +64,20 @@ class Objects:
         }
 
     def start(self) -> Child:
-        """Start it, with an empty bucket if there is none."""
+        """Start it; create an empty bucket if none exists."""
         folder = self._folder()
-        if self._has_leftovers:
-            _remove_leftovers(folder)
-        self._has_leftovers = True
+        if self._has_partial_uploads:
+            _remove_partial_uploads(folder)
+        self._has_partial_uploads = True
         command: list[str | Path] = [self._program, "serve", "s3", f"--addr={LOOPBACK}:{self._port}", *OPTIONS, folder]
-        # The variable is a list in CSV, of pairs that hold a comma (rclone's manual, «serve s3»).
+        # The variable is a CSV list of pairs that contain a comma (rclone manual, «serve s3»).
         pair = f"{self._home.secrets['s3_access_key_id']},{self._home.secrets['s3_secret_access_key']}"
-        # No configuration file of the person's own: neither read nor written.
+        # The user's own rclone configuration is neither read nor written.
         environment = {"RCLONE_AUTH_KEY": f'"{pair}"', "RCLONE_CONFIG": "", "HOME": str(folder)}
         return spawn(self._home, self.name, command, environment=environment, account=self._home.account)
 
     def is_ready(self) -> bool:
-        """Whether a signed request finds the bucket."""
+        """Return whether a signed HEAD request finds the bucket."""
         request = AWSRequest(method="HEAD", url=f"{self.environment['PIXELFLOW_S3_ENDPOINT_URL']}/{BUCKET}")
         secrets = self._home.secrets
         credentials = Credentials(secrets["s3_access_key_id"], secrets["s3_secret_access_key"])
@@ -91,14 +91,14 @@ class Objects:
         folder = self._home.folder("objects")
         bucket = folder / BUCKET
         bucket.mkdir(mode=0o700, exist_ok=True)
-        self._home.account.take(bucket)
+        self._home.account.chown(bucket)
         return folder
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove uploads that a kill cut short: the server hides them, and never removes them by itself."""
-    for leftover in folder.rglob(LEFTOVERS):
-        leftover.unlink()
+def _remove_partial_uploads(folder: Path) -> None:
+    """Remove uploads that a kill interrupted: rclone hides them but never removes them."""
+    for upload in folder.rglob(PARTIAL_UPLOADS):
+        upload.unlink()
 
 
 def _status(request: AWSRequest) -> int:

@@ -1,4 +1,4 @@
-// sharp doing the same, as its own documentation has it. One thread and no cache, as the other sides.
+// Contender: sharp, used as its documentation recommends. One thread and no cache, like the other contenders.
 // Arguments: the folder that sharp is installed in, the font file.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -32,9 +32,9 @@ const cases = {
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const asked = JSON.parse(line);
-  for (let index = 0; index < asked.times; index++) {
-    await cases[asked.case](asked.sources[index % asked.sources.length], asked.folder);
+  const request = JSON.parse(line);
+  for (let index = 0; index < request.times; index++) {
+    await cases[request.case](request.sources[index % request.sources.length], request.folder);
   }
   process.stdout.write("done\n");
 }

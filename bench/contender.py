@@ -1,6 +1,6 @@
-"""A side of a comparison: a process that makes pictures when it is told to, and what that costs it.
+"""A contender: a process that makes pictures on request, and the measurement of its cost.
 
-It says nothing of its own cost: the kernel is asked. It can't outlive whoever started it.
+The cost is read from the kernel, not reported by the contender. The process can't outlive the benchmark.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Of some pictures."""
+    """The cost of a number of pictures."""
 
     cpu: float
     """Seconds of processor time, user and system, of all threads."""
@@ -32,8 +32,8 @@ class Cost:
     """Seconds."""
 
 
-class Side:
-    """One such process."""
+class Contender:
+    """A running contender."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self.name = name
@@ -41,51 +41,51 @@ class Side:
         self._before = (0.0, 0.0)
 
     def make(self, case: str, sources: Sequence[Path], folder: Path, times: int) -> Cost:
-        """Make the outputs of ``case`` from one source after the other, so many times in all.
+        """Make the outputs of ``case`` ``times`` times, cycling through ``sources``.
 
         Raises:
-            BenchError: it could not.
+            BenchError: the contender failed.
         """
         self.begin(case, sources, folder, times)
         return self.finish()
 
     def begin(self, case: str, sources: Sequence[Path], folder: Path, times: int) -> None:
-        """As :meth:`make`, without waiting: for sides that are to work at the same time."""
+        """Start :meth:`make` without waiting, for contenders that work concurrently."""
         folder.mkdir(exist_ok=True)
-        asked = {"case": case, "sources": [str(source) for source in sources], "folder": str(folder), "times": times}
+        request = {"case": case, "sources": [str(source) for source in sources], "folder": str(folder), "times": times}
         self._before = cpu_clock(self._process.pid), time.perf_counter()
-        assert self._process.stdin is not None  # pipes, as asked for below
-        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        assert self._process.stdin is not None  # opened as pipes below
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
 
     def finish(self) -> Cost:
-        """Wait for what was begun."""
+        """Wait for the work started by :meth:`begin`."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if line.strip() != b"done":
-            raise BenchError(f"the side «{self.name}» failed: {line!r}; what it said is above")
+            raise BenchError(f"the contender «{self.name}» failed: {line!r}; see its output above")
         cpu, wall = self._before
         return Cost(cpu_clock(self._process.pid) - cpu, time.perf_counter() - wall)
 
 
 @contextmanager
-def opened(name: str, command: Sequence[str | Path]) -> Iterator[Side]:
-    """A side that runs ``command`` (absolute path first), ended on the way out."""
-    bound = [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), "-", "-", *map(str, command)]
+def start_contender(name: str, command: Sequence[str | Path]) -> Iterator[Contender]:
+    """Run ``command`` (an absolute path first) as a contender; kill it on exit."""
+    launched = [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), "-", "-", *map(str, command)]
     process = subprocess.Popen(  # our own programs
-        bound,
+        launched,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[1],
-        start_new_session=True,  # Ctrl-C is for the benchmark, which ends its sides
+        start_new_session=True,  # Ctrl-C must reach only the benchmark, which stops its contenders
     )
     try:
-        yield Side(name, process)
+        yield Contender(name, process)
     finally:
         process.kill()
         process.communicate(timeout=_STOP_SECONDS)
 
 
-def python_side(name: str) -> list[str]:
-    """The command of a side that is a module of ``bench.sides``."""
-    return [sys.executable, "-m", f"bench.sides.{name}"]
+def python_contender(name: str) -> list[str]:
+    """Return the command of a contender that is a module of ``bench.contenders``."""
+    return [sys.executable, "-m", f"bench.contenders.{name}"]

@@ -1,6 +1,6 @@
-"""Receivers of webhooks, each with its manner, on loopback addresses of their own; they keep what they were told.
+"""Webhook receivers with different behavior, which record the deliveries.
 
-One address per manner, so that a receiver that hangs is another host than one that answers.
+Each has its own loopback address, so that a receiver that hangs is a different host from one that answers.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from tests.chaos.plan import Manner
+from tests.chaos.plan import Behavior
 
-ADDRESSES = {Manner.GOOD: "127.0.0.1", Manner.SHAKY: "127.0.0.2", Manner.HANGING: "127.0.0.3"}
+ADDRESSES = {Behavior.GOOD: "127.0.0.1", Behavior.SHAKY: "127.0.0.2", Behavior.HANGING: "127.0.0.3"}
 HANG_SECONDS = 12.0
-"""Beyond what a courier waits for an answer."""
+"""Longer than the dispatcher's timeout."""
 MAX_BODY = 1_000_000
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One call."""
+class Delivery:
+    """A received request."""
 
     at: float
     event_id: str
     job_id: str
     type: str
     status: int
-    """What it was answered; 0: nothing."""
+    """Status of the response; 0 for none."""
 
 
 @dataclass
 class Receivers:
-    """All of them; a context manager."""
+    """All receivers; a context manager."""
 
-    heard: list[Heard] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
     _tries: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
-    _servers: dict[Manner, ThreadingHTTPServer] = field(default_factory=dict)
+    _servers: dict[Behavior, ThreadingHTTPServer] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        for manner, address in ADDRESSES.items():
-            server = ThreadingHTTPServer((address, 0), self._handler(manner))
+        for behavior, address in ADDRESSES.items():
+            server = ThreadingHTTPServer((address, 0), self._handler(behavior))
             server.daemon_threads = True
-            threading.Thread(target=server.serve_forever, name=f"receiver-{manner}", daemon=True).start()
-            self._servers[manner] = server
+            threading.Thread(target=server.serve_forever, name=f"receiver-{behavior}", daemon=True).start()
+            self._servers[behavior] = server
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,37 +57,37 @@ class Receivers:
             server.shutdown()
             server.server_close()
 
-    def url(self, manner: Manner) -> str | None:
-        """What a job with this receiver names as its ``webhook_url``."""
-        server = self._servers.get(manner)
-        return f"http://{ADDRESSES[manner]}:{server.server_port}/hook" if server else None
+    def url(self, behavior: Behavior) -> str | None:
+        """Return the ``webhook_url`` for this behavior."""
+        server = self._servers.get(behavior)
+        return f"http://{ADDRESSES[behavior]}:{server.server_port}/hook" if server else None
 
-    def _answer(self, manner: Manner, event_id: str) -> int:
-        """The status for one more call of this event, 0 for none."""
+    def _answer(self, behavior: Behavior, event_id: str) -> int:
+        """Return the status for the next request of this event, 0 for no response."""
         with self._lock:
             self._tries[event_id] += 1
             tries = self._tries[event_id]
-        if manner is Manner.SHAKY and tries < 3:
+        if behavior is Behavior.SHAKY and tries < 3:
             return 500 if tries == 1 else 0
-        if manner is Manner.HANGING and tries == 1:
+        if behavior is Behavior.HANGING and tries == 1:
             self._stop.wait(HANG_SECONDS)
             return 0
         return 200
 
     def _keep(self, event_id: str, body: bytes, status: int) -> None:
-        told: dict[str, Any] = json.loads(body)
-        heard = Heard(time.time(), event_id, told["data"]["job_id"], told["type"], status)
+        event: dict[str, Any] = json.loads(body)
+        deliveries = Delivery(time.time(), event_id, event["data"]["job_id"], event["type"], status)
         with self._lock:
-            self.heard.append(heard)
+            self.deliveries.append(deliveries)
 
-    def _handler(self, manner: Manner) -> type[BaseHTTPRequestHandler]:
+    def _handler(self, behavior: Behavior) -> type[BaseHTTPRequestHandler]:
         receivers = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), MAX_BODY))
                 event_id = self.headers.get("webhook-id", "")
-                status = receivers._answer(manner, event_id)
+                status = receivers._answer(behavior, event_id)
                 receivers._keep(event_id, body, status)
                 if status:
                     self.send_response(status)
@@ -96,6 +96,6 @@ class Receivers:
                 self.close_connection = True
 
             def log_message(self, *_: object) -> None:
-                """Keep the terminal to the report."""
+                """Log nothing."""
 
         return Handler

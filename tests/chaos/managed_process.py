@@ -1,6 +1,6 @@
-"""One process that may be killed, paused and started again, and the memory of when it was of no use.
+"""A process that can be killed, paused and restarted, with a record of its outages.
 
-Signals only the process that it started itself.
+It signals only the process that it started itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pixelflow.devstack.supervisor import Startable
 
 @dataclass
 class Outage:
-    """A time in which a process was down or paused, in seconds of the wall clock."""
+    """A period in which a process was down or paused, in seconds of the wall clock."""
 
     name: str
     pid: int
@@ -26,8 +26,8 @@ class Outage:
 
 
 @dataclass
-class Actor:
-    """One process, through all its lives."""
+class ManagedProcess:
+    """A process and its restarts."""
 
     startable: Startable
     outages: list[Outage] = field(default_factory=list)
@@ -37,29 +37,29 @@ class Actor:
 
     @property
     def name(self) -> str:
-        """What it is called in the plan and the report."""
+        """Its name in the plan and the report."""
         return self.startable.name
 
     @property
     def pid(self) -> int | None:
-        """Of the living process; None while there is none."""
-        return self.child.pid if self.child is not None and not self.child.ended else None
+        """The process ID; None while it is not running."""
+        return self.child.pid if self.child is not None and not self.child.has_exited else None
 
     def start(self) -> None:
-        """Begin a life."""
+        """Start it."""
         self.child = self.startable.start()
         self._log_offset = self.child.log.stat().st_size
 
-    def has_said(self, words: bytes) -> bool:
-        """Whether it has logged that in its present life."""
+    def has_logged(self, words: bytes) -> bool:
+        """Return whether it has logged ``words`` since its last start."""
         return self.child is not None and words in self.child.log.read_bytes()[self._log_offset :]
 
     def kill(self, *, down_seconds: float) -> bool:
-        """End it by ``kill -9``, to be started again after so long; False if it was down already."""
+        """Kill it with SIGKILL and restart it after ``down_seconds``. Return False if it was not running."""
         return self._end(signal.SIGKILL, down_seconds, killed=True)
 
-    def ask_to_end(self, *, down_seconds: float) -> bool:
-        """As :meth:`kill`, in order."""
+    def request_stop(self, *, down_seconds: float) -> bool:
+        """Like :meth:`kill`, but with SIGTERM."""
         return self._end(signal.SIGTERM, down_seconds, killed=False)
 
     def _end(self, number: signal.Signals, down_seconds: float, *, killed: bool) -> bool:
@@ -72,7 +72,7 @@ class Actor:
         return True
 
     def pause(self) -> int | None:
-        """Stop it where it is; gives the process id that :meth:`resume` wants, None if it was down already."""
+        """Pause it. Return the process ID for :meth:`resume`, or None if it was not running."""
         pid = self.pid
         if pid is not None:
             self.outages.append(Outage(self.name, pid, killed=False, began=time.time()))
@@ -80,16 +80,16 @@ class Actor:
         return pid
 
     def resume(self, pid: int) -> None:
-        """Let it go on, if it is still the same process."""
+        """Resume it if it is still the same process."""
         if self.pid == pid:
             os.kill(pid, signal.SIGCONT)
             self._close(pid)
 
     def tick(self) -> None:
-        """Start it again if it is over and due; see whether it is of use again."""
+        """Restart it if it is due, and close its outages once it is ready."""
         if self.child is None:
             return
-        if self.child.ended and time.monotonic() >= self._restart_at:
+        if self.child.has_exited and time.monotonic() >= self._restart_at:
             self.start()
         self._close_if_back()
 

@@ -1,6 +1,6 @@
-"""What the sections stand on: real servers in a home that goes away, PixelFlow's API and controller, and workers.
+"""The test stack of the sections: real servers in a temporary home, PixelFlow's API and controller, and workers.
 
-Rate limits are on, so that their cost is in what is measured, and wide, so that nothing is refused.
+Rate limits are enabled, so that the figures include their cost, but high enough that no request is rejected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.acceptance.running import Running, database_url, descendants, process
 
 from bench.figures import BenchError
 from bench.machine import server_versions
-from bench.processes import family_cpu
+from bench.processes import tree_cpu
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.processes import Child, spawn, stop_all
 from pixelflow.devstack.stack import Stack
@@ -36,18 +36,18 @@ _STOP_SECONDS = 10.0
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _PIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execv(sys.argv[2], sys.argv[2:])"
-"""Run by an interpreter of its own: binds itself to a core, and becomes the command that follows."""
+"""Script that binds itself to a core and executes the command that follows."""
 
 
 @dataclass(frozen=True)
-class Stand:
+class TestStack:
     """The servers, the API and the controller."""
 
     stack: Stack
 
     @cached_property
     def settings(self) -> Settings:
-        """Of a process beside them."""
+        """The settings of a PixelFlow process on this stack."""
         return Settings.model_validate(
             {name.removeprefix(PREFIX).lower(): value for name, value in self.stack.environment.items()}
         )
@@ -59,46 +59,46 @@ class Stand:
 
     @property
     def database_url(self) -> str:
-        """Where the jobs are kept."""
+        """Where the jobs are report."""
         return database_url(self.stack)
 
     @property
     def api_url(self) -> str:
-        """Where the API listens."""
+        """URL of the API."""
         return self.stack.api_url
 
     def servers_cpu(self) -> dict[str, float]:
-        """Seconds of processor time that each server has used so far."""
-        return {name: family_cpu(process_of(self.stack, name).pid) for name in SERVERS}
+        """Return the CPU seconds that each server has used so far."""
+        return {name: tree_cpu(process_of(self.stack, name).pid) for name in SERVERS}
 
     def versions(self) -> dict[str, str]:
-        """Of the servers."""
+        """Return the versions of the servers."""
         return server_versions(self.database_url, self.stack.environment["PIXELFLOW_REDIS_URL"])
 
     def start_roles(self, names: Sequence[str], *, core: int | None = None) -> None:
-        """Start ``api`` or ``controller``; bound to one core, if one is given."""
+        """Start ``api`` or ``controller``, bound to one core if ``core`` is given."""
         prefix = [*pinning(core), _env(), *(f"{name}={value}" for name, value in SETTINGS.items())]
         roles = [role for role in pixelflow_roles(self.stack) if role.name in names]
         self.stack.start_processes([dataclasses.replace(role, command=[*prefix, *role.command]) for role in roles])
 
     @contextmanager
     def worker(self, *, slots: int, name: str = "worker") -> Iterator[Running]:
-        """A worker with twice as many threads as slots, as the default has it, stopped on the way out."""
+        """Run a worker with twice as many threads as slots, as is the default; stop it on exit."""
         own = {
             "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": str(slots),
             "PIXELFLOW_WORKER_CONCURRENCY": str(2 * slots),
             "PIXELFLOW_METRICS_PORT": "0",
         }
         with self.spawned(name, [sys.executable, "-m", "pixelflow", "worker"], own) as child:
-            yield _with_child(child)
+            yield _wait_for_child(child)
 
     @contextmanager
     def spawned(
-        self, name: str, command: Sequence[str], own: Mapping[str, str], inherits: Sequence[int] = ()
+        self, name: str, command: Sequence[str], own: Mapping[str, str], pass_fds: Sequence[int] = ()
     ) -> Iterator[Child]:
-        """A process in the stack's environment, stopped on the way out."""
+        """Run a process in the stack's environment; stop it on exit."""
         environment = {**os.environ, **self.stack.environment, **SETTINGS, **own}
-        child = spawn(self.stack.home, name, command, environment=environment, inherits=inherits)
+        child = spawn(self.stack.home, name, command, environment=environment, pass_fds=pass_fds)
         try:
             yield child
         finally:
@@ -106,38 +106,38 @@ class Stand:
 
 
 @contextmanager
-def servers() -> Iterator[Stand]:
-    """The servers, migrated; nothing else runs yet."""
+def servers() -> Iterator[TestStack]:
+    """Run the servers, with a migrated database, and no PixelFlow process."""
     with servers_alone() as stack:
-        yield Stand(stack)
+        yield TestStack(stack)
 
 
 @contextmanager
-def service() -> Iterator[Stand]:
-    """The servers, the API and the controller; no worker."""
-    with servers() as stand:
-        stand.start_roles(["api", "controller"])
-        yield stand
+def service() -> Iterator[TestStack]:
+    """Run the servers, the API and the controller, but no worker."""
+    with servers() as test_stack:
+        test_stack.start_roles(["api", "controller"])
+        yield test_stack
 
 
 def pinning(core: int | None) -> list[str]:
-    """What to put before a command so that it runs on that core alone."""
+    """Return a command prefix that binds a command to this core."""
     return [] if core is None else [sys.executable, "-I", "-S", "-c", _PIN, str(core)]
 
 
 def _env() -> str:
     found = shutil.which("env")
     if found is None:
-        raise BenchError("there is no program `env`")
+        raise BenchError("the program `env` was not found")
     return found
 
 
-def _with_child(child: Child) -> Running:
-    """The worker, once it has a child: the last thing it does before it takes messages."""
+def _wait_for_child(child: Child) -> Running:
+    """Wait until the worker has a child, which it starts just before it consumes messages."""
     deadline = time.monotonic() + _START_SECONDS
-    while not child.ended and time.monotonic() < deadline:
-        family = descendants(os.getpid())
-        if any(process.parent == child.pid for process in family):
-            return next(process for process in family if process.pid == child.pid)
+    while not child.has_exited and time.monotonic() < deadline:
+        processes = descendants(os.getpid())
+        if any(process.parent == child.pid for process in processes):
+            return next(process for process in processes if process.pid == child.pid)
         time.sleep(_POLL_SECONDS)
     raise BenchError(f"the worker did not start; {child.describe_log()}")

@@ -1,4 +1,4 @@
-"""A FastAPI route with one INSERT, and nothing else: what an API on this stack can't be faster than."""
+"""Contender: a FastAPI route with a single INSERT, the upper bound for an API on this stack."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 
 CONNECTIONS = 10
-"""As many as PixelFlow's API has."""
+"""As in PixelFlow's API."""
 
 
-class Asked(BaseModel):
-    """The body."""
+class Row(BaseModel):
+    """The request body."""
 
     pipeline: list[dict[str, Any]]
 
 
-class Made(BaseModel):
-    """The answer."""
+class Inserted(BaseModel):
+    """The response body."""
 
     id: UUID
 
@@ -45,18 +45,20 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         yield {"pool": pool}
 
 
-async def insert(asked: Asked, request: Request) -> Made:
-    """Keep it."""
-    made = Made(id=uuid4())
+async def insert(row: Row, request: Request) -> Inserted:
+    """Insert a row."""
+    inserted = Inserted(id=uuid4())
     async with request.state.pool.connection() as connection:
-        await connection.execute("INSERT INTO bench_rows (id, data) VALUES (%s, %s)", (made.id, Jsonb(asked.pipeline)))
-    return made
+        await connection.execute(
+            "INSERT INTO bench_rows (id, data) VALUES (%s, %s)", (inserted.id, Jsonb(row.pipeline))
+        )
+    return inserted
 
 
 def main() -> None:
-    """Serve on an inherited socket."""
+    """Serve on the inherited socket."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--socket", type=int, required=True, help="descriptor that listens")
+    parser.add_argument("--socket", type=int, required=True, help="descriptor of the listening socket")
     app = FastAPI(lifespan=_lifespan)
     app.post("/rows", status_code=202)(insert)
     listening = socket.socket(fileno=parser.parse_args().socket)
