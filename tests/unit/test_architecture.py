@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -44,6 +45,44 @@ def test_a_module_says_what_it_is_for(module: Path) -> None:
 @each_module
 def test_a_module_can_be_read_in_one_sitting(module: Path) -> None:
     assert len(module.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+# ── Imports ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def dotted(module: Path) -> str:
+    parts = module.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(module: Path, known: set[str]) -> set[str]:
+    """The modules of PixelFlow that a module imports anywhere, for types alone included."""
+    found: set[str] = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {
+                submodule if (submodule := f"{node.module}.{alias.name}") in known else node.module
+                for alias in node.names
+            }
+    return found & known - {dotted(module)}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    known = {dotted(module) for module in MODULES}
+    graph = {dotted(module): imports_of(module, known) for module in MODULES}
+    assert "pixelflow.contracts.jobs" in graph["pixelflow.controlplane.jobs.service"]
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+def test_public_classes_have_different_names() -> None:
+    classes: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in tree(module).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes.setdefault(node.name, []).append(name_of(module))
+    assert {name: modules for name, modules in classes.items() if len(modules) > 1} == {}
 
 
 # ── The environment ──────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelflow.devstack.errors import StackError
-from pixelflow.devstack.processes import LifelinePipe
+from pixelflow.devstack.lifeline import LifelinePipe
 
 if TYPE_CHECKING:
     from pixelflow.devstack.account import Account

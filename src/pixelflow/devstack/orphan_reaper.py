@@ -1,6 +1,6 @@
 """Script that kills the remaining processes of a stack after its supervisor has ended.
 
-It is run by path in a bare interpreter by ``processes.LifelinePipe`` and must never import anything of PixelFlow.
+It is run by path in a bare interpreter by ``lifeline.LifelinePipe`` and must never import anything of PixelFlow.
 
 Every process of the stack inherits the read end of one pipe; only the supervisor has the write end. When the write end
 closes, for whatever reason, the script kills two kinds of processes: those that still have this pipe open, such as a
