@@ -26,8 +26,8 @@ from tests.acceptance.running import client_of, database_url, process_of, servic
 from tests.support.webhook_receiver import Receiver, Reply, receiving
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.wakeup import KEY, WakeUpSender
 from pixelflow.client import AsyncClient, Client
 from pixelflow.contracts.jobs import CreatedJob, Job
 from pixelflow.contracts.keys import CreatedKey
@@ -193,7 +193,7 @@ def test_nothing_that_the_service_writes_contains_a_secret(traffic: Traffic) -> 
     succeeded = json.loads(traffic.answers["succeeded"])["job_id"].encode()
     for place in ("log api", "log worker", "log controller", "table jobs", "table usage_logs"):
         assert succeeded in found[f"{place}.log" if place.startswith("log") else place], place
-    assert b"pixelflow.process_image" in found["redis dramatiq:images.msgs"]
+    assert b"pixelflow.process_image" in found[f"redis {KEY}"]
     assert any(place.startswith("environment of child") and content for place, content in found.items())
     assert places.leaks(traffic.secrets, found) == set()
 
@@ -224,7 +224,7 @@ def test_no_repr_contains_a_secret(traffic: Traffic) -> None:
     traffic.note_signatures(signed.url)
     with Client(traffic.stack.api_url, key) as client:
         holders = [
-            *(settings, objects, signed, client, AsyncClient(traffic.stack.api_url, key), JobQueue(redis_url)),
+            *(settings, objects, signed, client, AsyncClient(traffic.stack.api_url, key), WakeUpSender(redis_url)),
             *(
                 AsyncDatabase(url, max_connections=1, application="t"),
                 Database(url, max_connections=1, application="t"),

@@ -8,9 +8,7 @@ import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import dramatiq
 import psycopg
 import redis
 from tests.chaos.actor import Actor
@@ -19,8 +17,8 @@ from tests.chaos.evidence import bucket
 from tests.chaos.faults import children_of
 from tests.chaos.stage import Stage
 
-from pixelflow.adapters.queue.broker import GuardedBroker
-from pixelflow.contracts.messages import ACTOR, QUEUE, SCHEMA
+from pixelflow.adapters.wakeup import KEY
+from pixelflow.contracts.messages import SCHEMA
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -162,15 +160,5 @@ def test_a_forged_message_neither_runs_what_is_not_queued_nor_bills_anybody_else
 def _forge(stage: Stage, said: dict[str, str]) -> None:
     """What somebody who can write to Redis can write to Redis."""
     with redis.Redis.from_url(stage.environment["PIXELFLOW_REDIS_URL"]) as client:
-        broker = GuardedBroker(client)
-        message_id = str(uuid4())
         body = {"schema": SCHEMA, "version": 1, "requested_at": datetime.now(UTC).isoformat(), **said}
-        message: dramatiq.Message[None] = dramatiq.Message(
-            queue_name=QUEUE,
-            actor_name=ACTOR,
-            args=(body,),
-            kwargs={},
-            options={"redis_message_id": message_id},
-            message_id=message_id,
-        )
-        broker.do_enqueue(QUEUE, message_id, message.encode())
+        client.lpush(KEY, json.dumps(body))

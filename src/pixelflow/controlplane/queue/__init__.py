@@ -1,1 +1,1 @@
-"""The relay (transactional outbox): sends the missing messages of queued jobs."""
+"""The queue: shares of users, live workers, delayed jobs."""
