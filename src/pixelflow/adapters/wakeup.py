@@ -34,7 +34,7 @@ SEND_TIMEOUT_SECONDS = 0.05
 """Maximum time that a request waits for Redis."""
 PAUSE_SECONDS = 1.0
 """Time without calls to Redis after a failure."""
-_SLACK_SECONDS = 0.5
+_SLACK_SECONDS = 0.3
 """Time for Redis to respond, beyond the time that it was asked to wait."""
 _MAX_CONNECTIONS = 10
 
@@ -121,12 +121,8 @@ class WakeUpWaiter:
 
     def __init__(self, redis_url: str, *, pause: float = PAUSE_SECONDS) -> None:
         """Create the client without connecting; ``pause`` is the time without calls to Redis after a failure."""
-        self._client: redis.Redis = redis.Redis.from_url(
-            redis_url,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=_SLACK_SECONDS,
-            socket_timeout=PAUSE_SECONDS + _SLACK_SECONDS,
-        )
+        self._client = _connect(redis_url, timeout=PAUSE_SECONDS + _SLACK_SECONDS)
+        self._prober = _connect(redis_url, timeout=_SLACK_SECONDS)
         self._pause = pause
         self._is_down = False
 
@@ -137,6 +133,7 @@ class WakeUpWaiter:
         self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._client.close()
+        self._prober.close()
 
     def wait(self, seconds: float, stop: Event) -> None:
         """Wait for a wake-up, at most ``seconds`` (up to ``PAUSE_SECONDS``), and take all others from the list.
@@ -147,8 +144,9 @@ class WakeUpWaiter:
         if self._is_down and stop.wait(min(seconds, self._pause)):
             return
         with self._recorded_failures():
-            # After a failure only a probe, so that the two waits together do not take twice the time.
-            if self._client.brpop([KEY], timeout=0.01 if self._is_down else seconds):
+            if self._is_down:  # it has waited, so this only probes Redis, and for a shorter time
+                self._prober.llen(KEY)
+            elif self._client.brpop([KEY], timeout=seconds):
                 self._client.ltrim(KEY, 1, 0)
 
     def pass_on(self) -> None:
@@ -166,7 +164,16 @@ class WakeUpWaiter:
                 _log.warning("wake-ups unavailable", reason=type(error).__name__)
             self._is_down = True
             self._client.close()
+            self._prober.close()
         else:
             if self._is_down:
                 _log.info("wake-ups available again")
             self._is_down = False
+
+
+def _connect(redis_url: str, *, timeout: float) -> redis.Redis:
+    """Return a client that waits at most ``timeout`` seconds for a reply, and never repeats a command."""
+    client: redis.Redis = redis.Redis.from_url(
+        redis_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=_SLACK_SECONDS, socket_timeout=timeout
+    )
+    return client

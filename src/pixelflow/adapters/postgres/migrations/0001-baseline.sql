@@ -180,8 +180,8 @@ CREATE FUNCTION missing_capabilities(requires text[]) RETURNS text[] LANGUAGE sq
             SELECT CASE WHEN requires = '{}' THEN '{any worker}' ELSE requires END
         ) AS gaps ORDER BY cardinality(gap) LIMIT 1);
 
--- Returns the virtual time at which a user who was idle joins: that of the busy user who had least, so that no credit is hoarded
--- and nobody is starved. It depends on the lanes of all users, so the function widens the tenant scope while it reads them; it
+-- Returns the virtual time at which a user who was idle joins: the start of the latest job of the busy user who had least. So no
+-- credit is hoarded, nobody is starved, and a single job gets the next free place. It depends on the lanes of all users, so the function widens the tenant scope while it reads them; it
 -- returns nothing but this number.
 CREATE FUNCTION queue_virtual_ms() RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE
@@ -189,7 +189,7 @@ DECLARE
     now_ms       double precision;
 BEGIN
     PERFORM set_config('pixelflow.tenant_scope', 'everyone', true);
-    SELECT virtual_ms INTO now_ms FROM queue_lanes WHERE busy ORDER BY virtual_ms LIMIT 1;
+    SELECT virtual_ms - job_ms / weight INTO now_ms FROM queue_lanes WHERE busy ORDER BY virtual_ms LIMIT 1;
     IF now_ms IS NULL THEN
         SELECT virtual_ms INTO now_ms FROM queue_lanes ORDER BY virtual_ms DESC LIMIT 1;
     END IF;

@@ -1,0 +1,376 @@
+"""The queue on a real Postgres: fair shares, priorities, limits, requirements, and a cost that no backlog changes."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from tests.integration.conftest import FOR_ALL_USERS
+from tests.integration.job_rows import CAPABILITIES, LEASE, assert_lanes_match, claimed, put, queue_row, row_of
+
+from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, Connection
+from pixelflow.controlplane.jobs import store as jobs_store
+from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.queue import store as queue_store
+from pixelflow.controlplane.stats import store as stats_store
+from pixelflow.dataplane.worker import store
+from pixelflow.dataplane.worker.store import ClaimedJob
+
+ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
+
+
+def put_many(connection: Connection, user_id: str, jobs: int) -> None:
+    """Queue that many jobs of the user."""
+    connection.execute(
+        """
+        WITH made AS (
+            INSERT INTO jobs (job_id, user_id, status, source_type, source_key, pipeline, max_attempts)
+            SELECT gen_random_uuid(), %s, 'queued', 's3_presigned', 'x', '[]', 5 FROM generate_series(1, %s)
+            RETURNING job_id
+        )
+        SELECT count(enqueue_job(job_id, NULL)::text) FROM made
+        """,
+        (user_id, jobs),
+    )
+
+
+def take(connection: Connection, places: int = 1, capabilities: Sequence[str] = CAPABILITIES) -> list[ClaimedJob]:
+    return store.claim(connection, places=places, capabilities=capabilities, worker_id="worker", lease=LEASE)
+
+
+def end(connection: Connection, job: ClaimedJob, compute_time_ms: int) -> None:
+    assert store.fail(connection, job.lease, error=ERROR, stages={}, compute_time_ms=compute_time_ms)
+
+
+def serve(connection: Connection, costs: dict[str, int], *, places: int, total_ms: int) -> Counter[str]:
+    """Process jobs of these costs by user until so much time was used; returns the time by user."""
+    used: Counter[str] = Counter()
+    active: list[ClaimedJob] = []
+    while used.total() < total_ms:
+        active += take(connection, places - len(active))
+        job = active.pop(0)
+        end(connection, job, costs[job.user_id])
+        used[job.user_id] += costs[job.user_id]
+    return used
+
+
+# ── Fair shares ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_ten_backlogged_users_get_equal_processor_time_whatever_their_jobs_cost(connection: Connection) -> None:
+    costs = {f"user-{number}": 20 * (1 + number) for number in range(10)}
+    for user_id, cost in costs.items():
+        put_many(connection, user_id, 5000 // cost)
+    used = serve(connection, costs, places=4, total_ms=36_000)
+    mean = used.total() / len(costs)
+    assert {
+        user_id: round(time_ms / mean, 2) for user_id, time_ms in used.items() if abs(time_ms / mean - 1) > 0.1
+    } == {}
+    assert len(used) == len(costs)
+    assert_lanes_match(connection)
+
+
+def test_a_lone_job_gets_the_next_place_while_another_user_has_2000_waiting(connection: Connection) -> None:
+    put_many(connection, "many", 2000)
+    for _ in range(20):
+        for job in take(connection, 4):
+            end(connection, job, 30)
+    lone = put(connection, user_id="one")
+    (job,) = take(connection)
+    assert job.job_id == lone
+
+
+async def test_time_is_shared_by_weight(connection: Connection, async_connection: AsyncConnection) -> None:
+    await queue_store.set_share(async_connection, user_id="heavy", weight=3, max_active=None)
+    costs = {"heavy": 50, "light": 50}
+    for user_id in costs:
+        put_many(connection, user_id, 300)
+    used = serve(connection, costs, places=2, total_ms=12_000)
+    assert used["heavy"] / used["light"] == pytest.approx(3, rel=0.1)
+
+
+async def test_a_changed_share_applies_to_the_waiting_jobs(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    put_many(connection, "user", 5)
+    await queue_store.set_share(async_connection, user_id="user", weight=1, max_active=2)
+    assert len(take(connection, 5)) == 2
+    await queue_store.set_share(async_connection, user_id="user", weight=1, max_active=None)
+    assert len(take(connection, 5)) == 3
+    (share,) = await queue_store.list_shares(async_connection)
+    assert (share.user_id, share.weight, share.max_active, share.waiting, share.active) == ("user", 1, None, 0, 5)
+
+
+def test_time_that_was_not_used_is_not_hoarded_and_nobody_is_starved_for_time_used_alone(
+    connection: Connection,
+) -> None:
+    costs = {"early": 100, "late": 100}
+    put_many(connection, "early", 200)
+    serve(connection, costs, places=1, total_ms=10_000)
+    put_many(connection, "late", 100)
+    used = serve(connection, costs, places=1, total_ms=10_000)
+    assert used["early"] == pytest.approx(used["late"], rel=0.1)
+
+
+def test_a_user_who_returns_when_nobody_is_busy_is_not_behind_a_new_one(connection: Connection) -> None:
+    put(connection, user_id="old")
+    (job,) = take(connection)
+    end(connection, job, 1_000_000)
+    costs = {"new": 100, "old": 100}
+    for user_id in costs:
+        put_many(connection, user_id, 30)
+    used = serve(connection, costs, places=1, total_ms=4000)
+    assert used["old"] == used["new"]
+
+
+def test_the_time_of_a_failed_attempt_counts(connection: Connection) -> None:
+    costs = {"bomb": 1000, "photo": 50}
+    put_many(connection, "bomb", 30)
+    put_many(connection, "photo", 300)
+    used = serve(connection, costs, places=1, total_ms=20_000)
+    assert used["bomb"] == pytest.approx(used["photo"], rel=0.15)
+    rows = connection.execute("SELECT user_id, compute_time_ms FROM failed_usage ORDER BY user_id").fetchall()
+    assert [(row["user_id"], row["compute_time_ms"]) for row in rows] == sorted(used.items())
+
+
+def test_an_attempt_that_the_job_is_not_to_blame_for_is_free(connection: Connection) -> None:
+    job = claimed(connection)
+    assert store.release(
+        connection, job.lease, delay=timedelta(0), counted=False, error=None, stages={}, compute_time_ms=0
+    )
+    lane = connection.execute("SELECT virtual_ms, job_ms FROM queue_lanes").fetchone()
+    assert lane == {"virtual_ms": 0, "job_ms": 100}
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_concurrent_claims_never_exceed_a_users_limit(connection: Connection, database_url: str, limit: int) -> None:
+    connection.execute("INSERT INTO queue_shares (user_id, max_active) VALUES ('user', %s)", (limit,))
+    put_many(connection, "user", 100)
+    claims: list[int] = []
+
+    def claim() -> None:
+        with psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS) as own:
+            claims.append(len(take(own, 2)))
+
+    threads = [threading.Thread(target=claim) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claims) == limit
+
+
+# ── Within a user ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_jobs_of_a_user_go_by_priority_and_then_by_age(connection: Connection) -> None:
+    low, old, new, high = (
+        put(connection, priority=2, due_in=-90),
+        put(connection, due_in=-60),
+        put(connection, due_in=-30),
+        put(connection, priority=0),
+    )
+    assert [take(connection)[0].job_id for _ in range(4)] == [high, old, new, low]
+
+
+def test_the_priority_of_a_user_does_not_matter_beside_other_users(connection: Connection) -> None:
+    for _ in range(6):
+        put(connection, user_id="loud", priority=0)
+        put(connection, user_id="quiet", priority=2)
+    assert Counter(job.user_id for job in take(connection, 6)) == {"loud": 3, "quiet": 3}
+
+
+# ── Versions ─────────────────────────────────────────────────────────────────────────────────────
+
+NEW = (*CAPABILITIES, "contract/2", "heic")
+
+
+async def test_a_worker_claims_only_what_it_is_capable_of(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    old_job = put(connection, requires=["contract/1"])
+    new_job = put(connection, requires=["contract/2", "heic"], due_in=-60)
+    assert [job.job_id for job in take(connection, 4)] == [old_job]
+    assert take(connection, 4) == []
+    row = await jobs_store.find(async_connection, job_id=new_job, user_id="user")
+    assert row
+    assert row.attempts == 0
+    (job,) = take(connection, 4, NEW)
+    assert job.job_id == new_job
+    assert_lanes_match(connection)
+
+
+async def test_a_job_shows_what_no_live_worker_is_capable_of(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    job_id = put(connection, requires=["contract/2", "heic"])
+
+    async def waiting_for() -> list[str] | None:
+        row = await jobs_store.find(async_connection, job_id=job_id, user_id="user")
+        assert row
+        return row.waiting_for
+
+    assert await waiting_for() == ["contract/2", "heic"]
+    store.register(connection, worker_id="old", capabilities=CAPABILITIES, slots=2, degraded=None)
+    store.register(connection, worker_id="newer", capabilities=NEW[:-1], slots=2, degraded=None)
+    assert await waiting_for() == ["heic"]
+    assert await stats_store.count_unclaimable(async_connection) == {"heic": 1}
+    store.register(connection, worker_id="new", capabilities=NEW, slots=2, degraded=None)
+    assert await waiting_for() is None
+    assert await stats_store.count_unclaimable(async_connection) == {}
+    connection.execute("UPDATE workers SET seen_at = now() - interval '20 s'")
+    assert await waiting_for() == ["contract/2", "heic"]
+    take(connection, 1, NEW)
+    assert await waiting_for() is None, "it is being processed"
+
+
+async def test_a_dead_worker_is_forgotten(connection: Connection, async_connection: AsyncConnection) -> None:
+    for name in ("dead", "alive"):
+        store.register(connection, worker_id=name, capabilities=CAPABILITIES, slots=2, degraded="disk full")
+    connection.execute("UPDATE workers SET seen_at = now() - interval '2 min' WHERE worker_id = 'dead'")
+    assert await queue_store.delete_dead_workers(async_connection, age=timedelta(minutes=1)) == 1
+    store.unregister(connection, worker_id="alive")
+    assert connection.execute("SELECT FROM workers").fetchall() == []
+
+
+# ── Delays, ends ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_delayed_job_is_promoted_when_it_is_due_and_not_before(connection: Connection) -> None:
+    due, later = put(connection, due_in=0.01), put(connection, due_in=60)
+    time.sleep(0.02)
+    assert store.promote_due(connection, limit=10) == 1
+    assert [job.job_id for job in take(connection, 4)] == [due]
+    assert (queue_row(connection, later) or {})["state"] == "delayed"
+    assert_lanes_match(connection)
+
+
+@pytest.mark.parametrize("status", ["queued", "processing", "delayed"])
+@pytest.mark.parametrize("how", ["cancel", "erase"])
+async def test_a_job_that_its_owner_ends_leaves_the_queue(
+    connection: Connection, async_database: AsyncDatabase, status: str, how: str
+) -> None:
+    job_id = put(connection, "queued" if status == "delayed" else status, due_in=60 if status == "delayed" else 0)
+    async with async_database.connection() as owned, owned.transaction():
+        assert await getattr(transitions, how)(owned, job_id=job_id, user_id="user")
+    assert queue_row(connection, job_id) is None
+    assert row_of(connection, job_id)["status"] == "canceled"
+    assert_lanes_match(connection)
+
+
+def test_concurrent_claims_ends_and_reaps_deadlock_never_and_the_lanes_stay_right(
+    connection: Connection, database_url: str
+) -> None:
+    users = [f"user-{number}" for number in range(6)]
+    for user_id in users:
+        put_many(connection, user_id, 150)
+        for _ in range(20):
+            put(connection, user_id=user_id, requires=["contract/1"])
+    failures: list[BaseException] = []
+    deadline = time.monotonic() + 3
+
+    def work(seed: int) -> None:
+        try:
+            with psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS) as own:
+                while time.monotonic() < deadline:
+                    _claim_and_end(own, random.Random(seed))  # noqa: S311 - no secret
+        except psycopg.Error as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert_lanes_match(connection)
+
+
+def _claim_and_end(connection: Connection, choose: random.Random) -> None:
+    for job in take(connection, 4):
+        _end_somehow(connection, job, choose)
+    store.promote_due(connection, limit=50)
+
+
+def _end_somehow(connection: Connection, job: ClaimedJob, choose: random.Random) -> None:
+    lease: dict[str, Any] = {"error": ERROR, "stages": {}, "compute_time_ms": choose.randrange(50)}
+    match choose.randrange(3):
+        case 0:
+            assert store.fail(connection, job.lease, **lease)
+        case 1:
+            assert store.release(connection, job.lease, delay=timedelta(0), counted=False, **lease)
+        case _:
+            assert store.release(connection, job.lease, delay=timedelta(milliseconds=5), counted=False, **lease)
+
+
+# ── Cost ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_renewals_change_no_index(connection: Connection) -> None:
+    leases = [claimed(connection).lease for _ in range(8)]
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'job_queue'"
+    before = connection.execute(statistics).fetchone()
+    for _ in range(10):
+        assert len(store.renew(connection, leases, lease=LEASE)) == 8
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    after = connection.execute(statistics).fetchone()
+    assert before
+    assert after
+    assert after["n_tup_upd"] - before["n_tup_upd"] == 80
+    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] == 80
+
+
+def _fill(connection: Connection, *, jobs: int, users: int) -> None:
+    connection.execute("TRUNCATE jobs, queue_lanes, requirement_sets CASCADE")
+    connection.execute(
+        """
+        INSERT INTO jobs (job_id, user_id, status, source_type, source_key, pipeline, max_attempts)
+        SELECT gen_random_uuid(), 'user-' || n %% %s, 'queued', 's3_presigned', 'x', '[]', 5
+        FROM generate_series(1, %s) AS n
+        """,
+        (users, jobs),
+    )
+    connection.execute("INSERT INTO requirement_sets (requires) VALUES ('{contract/1}'), ('{heic}')")
+    connection.execute(
+        """
+        INSERT INTO job_queue (job_id, user_id, requirement_id, state, priority, due_at, lease_token)
+        SELECT job_id, user_id, (SELECT requirement_id FROM requirement_sets WHERE requires = '{contract/1}'),
+               'waiting', 1, now() - random() * interval '1 h', 0 FROM jobs
+        """
+    )
+    connection.execute(
+        """
+        INSERT INTO queue_lanes (user_id, requirement_id, waiting, virtual_ms)
+        SELECT user_id, requirement_id, count(*), 1000 * random() FROM job_queue GROUP BY user_id, requirement_id
+        """
+    )
+    connection.execute("VACUUM ANALYZE jobs, job_queue, queue_lanes")
+
+
+def _pages_of_a_claim(connection: Connection) -> int:
+    for _ in range(8):  # so that the plans are the generic ones, as in a worker of some age
+        take(connection, 4)
+    row = connection.execute(
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM claim_jobs(4, '{contract/1,heic}', 'w', '1 min')"
+    ).fetchone()
+    assert row
+    (plan,) = row["QUERY PLAN"]
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+
+def test_a_claim_reads_as_much_with_100_jobs_as_with_100000_and_10000_users(connection: Connection) -> None:
+    pages = {}
+    for jobs, users in ((100, 10), (100_000, 10), (100_000, 1), (100_000, 10_000)):
+        _fill(connection, jobs=jobs, users=users)
+        pages[jobs, users] = _pages_of_a_claim(connection)
+    # Indexes get a level or two deeper, and no two of the claimed jobs are on the same page.
+    assert max(pages.values()) <= 2.5 * pages[100, 10], pages
