@@ -76,8 +76,7 @@ class QueueMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = Counter(
             "pixelflow_queue_jobs_enqueued_total",
-            "Messages enqueued, one per job that is due: by an API when a job is started or retried, by a controller "
-            "when a message is missing or another attempt is due.",
+            "Jobs that an API added to the queue: started or retried by their owners.",
             ["queue"],
             registry=registry,
         )

@@ -78,7 +78,7 @@ class JobService:
         local_files: LocalFiles,
         on_enqueued: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_enqueued`` is called after each wake-up that was sent."""
+        """``on_enqueued`` is called after each job that was queued."""
         self._settings = settings
         self._database = database
         self._wakeups = wakeups
@@ -290,9 +290,8 @@ class JobService:
             )
         if queued is None:
             return None
-        message = ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent)
-        if await self._wakeups.send(message):
-            self._on_enqueued()
+        self._on_enqueued()
+        await self._wakeups.send(ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent))
         return StartedJob(
             job_id=job_id,
             status=JobStatus.QUEUED,
