@@ -232,11 +232,14 @@ async def test_a_job_shows_what_no_live_worker_is_capable_of(
     assert await waiting_for() is None, "it is being processed"
 
 
-async def test_a_dead_worker_is_forgotten(connection: Connection, async_connection: AsyncConnection) -> None:
+def test_a_dead_worker_is_forgotten(connection: Connection) -> None:
     for name in ("dead", "alive"):
-        store.register(connection, worker_id=name, capabilities=CAPABILITIES, slots=2, degraded="disk full")
-    connection.execute("UPDATE workers SET seen_at = now() - interval '2 min' WHERE worker_id = 'dead'")
-    assert await queue_store.delete_dead_workers(async_connection, age=timedelta(minutes=1)) == 1
+        store.register(connection, worker_id=name, capabilities=CAPABILITIES, slots=2, degraded=None)
+    connection.execute("UPDATE workers SET seen_at = now() - interval '2 min'")
+    store.register(connection, worker_id="alive", capabilities=CAPABILITIES, slots=2, degraded="disk full")
+    assert connection.execute("SELECT worker_id, degraded FROM workers").fetchall() == [
+        {"worker_id": "alive", "degraded": "disk full"}
+    ]
     store.unregister(connection, worker_id="alive")
     assert connection.execute("SELECT FROM workers").fetchall() == []
 

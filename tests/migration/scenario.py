@@ -48,8 +48,6 @@ async def _workers(record: Recorder) -> None:
     worker = {"worker_id": "worker", "capabilities": worker_capabilities(), "slots": 2}
     await record.call("worker.register", EVERYONE, **worker, degraded=None)
     await record.call("worker.register", EVERYONE, **worker, degraded="disk full")
-    await record.call("queue.delete_dead_workers", EVERYONE, age=-MINUTE)
-    await record.call("worker.register", EVERYONE, **worker, degraded=None)
     await record.call("worker.unregister", EVERYONE, worker_id="worker")
 
 
@@ -166,7 +164,6 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await record.call("worker.promote_due", EVERYONE, limit=9)
     lease = await _claimed(record, job_id)
     await record.call("worker.release", EVERYONE, lease, **{**released, "counted": False})
-    await record.call("queue.promote_due", EVERYONE, limit=9)
     lease = await _claimed(record, job_id)
     await _succeed(record, lease)
     await _succeed(record, lease)  # again: the lease is no longer valid

@@ -22,7 +22,6 @@ from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.keys import store as keys_store
-from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import store as webhooks_store
@@ -192,7 +191,7 @@ def _of_loops() -> list[Hot]:
     erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     by_host_and_time = ["events_due", "events_pending"]
     return [
-        Hot("promote delayed jobs", queue_store.promote_due, EVERYONE, _named(limit=100), [], 100),
+        Hot("promote delayed jobs", worker_store.promote_due, EVERYONE, _named(limit=100), [], 100),
         Hot("reap expired leases", transitions.reap_expired, EVERYONE, lost, ["job_queue_active"], 600),
         Hot("lease due events", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
         Hot(

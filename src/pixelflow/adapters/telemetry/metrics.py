@@ -71,7 +71,7 @@ class ProcessMetrics:
 
 
 class QueueMetrics:
-    """Metrics of the processes that enqueue messages."""
+    """Metrics of the API, which adds jobs to the queue."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = Counter(
@@ -83,7 +83,7 @@ class QueueMetrics:
         self._counter = counter.labels(QUEUE)
 
     def count_enqueued(self) -> None:
-        """Count one message."""
+        """Count one job."""
         self._counter.inc()
 
 

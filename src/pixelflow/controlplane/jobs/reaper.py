@@ -1,9 +1,8 @@
-"""Reaps expired leases: requeues the job, or fails it when it has no attempts left. Keeps the queue tidy beside."""
+"""Reaps expired leases: requeues the job, or fails it when it has no attempts left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import structlog
 
@@ -11,11 +10,8 @@ from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.controlplane.controller.metrics import ReapOutcome
 from pixelflow.controlplane.jobs import transitions
-from pixelflow.controlplane.queue import store as queue_store
 
 BATCH = 100
-DEAD = timedelta(minutes=1)
-"""Without a sign of life for so long, a worker is deleted from the list of workers."""
 _EXHAUSTED = (
     "Every attempt ended with a worker that crashed or stopped responding; the image may need more resources than "
     "workers have"
@@ -35,10 +31,8 @@ class LeaseReaper:
         self._on_reaped = on_reaped
 
     async def run_once(self) -> int:
-        """Reap at most ``BATCH`` expired leases and promote as many delayed jobs; returns how many in all."""
+        """Reap at most ``BATCH`` expired leases; returns how many."""
         async with self._database.connection() as connection:
-            await queue_store.delete_dead_workers(connection, age=DEAD)
-            promoted = await queue_store.promote_due(connection, limit=BATCH)
             rows = await transitions.reap_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
         for row in rows:
             self._on_reaped(ReapOutcome.REQUEUED if row.status == JobStatus.QUEUED else ReapOutcome.EXHAUSTED)
@@ -50,4 +44,4 @@ class LeaseReaper:
                 attempts=row.attempts,
                 status=row.status,
             )
-        return promoted + len(rows)
+        return len(rows)

@@ -1,1 +1,1 @@
-"""The queue: shares of users, live workers, delayed jobs."""
+"""The shares of users in the queue."""

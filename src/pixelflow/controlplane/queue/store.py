@@ -1,9 +1,8 @@
-"""SQL of the queue beside jobs: shares of users, workers, delayed jobs."""
+"""SQL of the shares of users in the queue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
@@ -62,16 +61,3 @@ async def list_shares(connection: AsyncConnection) -> list[UserShare]:
         """
     )
     return [UserShare(**row) for row in await cursor.fetchall()]
-
-
-async def promote_due(connection: AsyncConnection, *, limit: int) -> int:
-    """Make delayed jobs claimable that are due; returns how many. Workers do the same; this covers idle times."""
-    cursor = await connection.execute("SELECT promote_due_jobs(%s::integer) AS jobs", (limit,))
-    row = await cursor.fetchone()
-    return row["jobs"] if row else 0
-
-
-async def delete_dead_workers(connection: AsyncConnection, *, age: timedelta) -> int:
-    """Delete workers whose last sign of life was ``age`` ago; returns how many."""
-    cursor = await connection.execute("DELETE FROM workers WHERE seen_at <= now() - %s", (age,))
-    return cursor.rowcount

@@ -83,14 +83,21 @@ def promote_due(connection: Connection, *, limit: int) -> int:
 def register(
     connection: Connection, *, worker_id: str, capabilities: Sequence[str], slots: int, degraded: str | None
 ) -> None:
-    """Record that the worker is alive, what it is capable of, and why it claims nothing, if so."""
+    """Record that the worker is alive, what it is capable of, and why it claims nothing, if so.
+
+    Deletes workers that sent no sign of life for a minute.
+    """
     connection.execute(
         """
-        INSERT INTO workers (worker_id, capabilities, slots, degraded) VALUES (%s, %s, %s, %s)
+        WITH dead AS (
+            DELETE FROM workers WHERE seen_at < now() - interval '1 minute' AND worker_id <> %(worker_id)s
+        )
+        INSERT INTO workers (worker_id, capabilities, slots, degraded)
+        VALUES (%(worker_id)s, %(capabilities)s, %(slots)s, %(degraded)s)
         ON CONFLICT (worker_id) DO UPDATE SET capabilities = excluded.capabilities, slots = excluded.slots,
                                               degraded = excluded.degraded, seen_at = now()
         """,
-        (worker_id, list(capabilities), slots, degraded),
+        {"worker_id": worker_id, "capabilities": list(capabilities), "slots": slots, "degraded": degraded},
     )
 
 

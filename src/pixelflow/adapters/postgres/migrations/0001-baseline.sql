@@ -159,7 +159,7 @@ CREATE INDEX queue_lanes_next ON queue_lanes (requirement_id, virtual_ms) WHERE 
 CREATE INDEX queue_lanes_busy ON queue_lanes (virtual_ms) WHERE busy;
 CREATE INDEX queue_lanes_by_time ON queue_lanes (virtual_ms);
 
--- Workers that sent a sign of life recently. The lease reaper deletes others.
+-- Workers that sent a sign of life recently. Each worker deletes those that did not.
 CREATE TABLE workers (
     worker_id    text PRIMARY KEY,
     capabilities text[] NOT NULL,
