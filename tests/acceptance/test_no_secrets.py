@@ -166,13 +166,16 @@ def _outages(traffic: Traffic) -> None:
 
 @contextmanager
 def _a_message_on_the_queue(traffic: Traffic) -> Iterator[None]:
-    """The worker receives it only afterwards."""
-    created = traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json()
-    steps.upload(created, pictures.photo())
+    """The worker receives it only afterwards. It was waiting for another, which Redis gives to it at once."""
+    jobs = [traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json() for _ in "ab"]
+    for created in jobs:
+        steps.upload(created, pictures.photo())
     with _hanging(traffic.stack, "worker"):
-        traffic.ask("POST", created["start_url"], expected=202)
+        for created in jobs:
+            traffic.ask("POST", created["start_url"], expected=202)
         yield
-    steps.finished(traffic.client, created["job_id"])
+    for created in jobs:
+        steps.finished(traffic.client, created["job_id"])
 
 
 @pytest.fixture(scope="module")

@@ -268,3 +268,15 @@ def test_a_waiter_is_stopped_at_once_while_redis_is_away() -> None:
         began = time.monotonic()
         waiter.wait(1, stop)
         assert time.monotonic() - began < 0.2
+
+
+def test_a_worker_without_free_places_passes_a_wake_up_on_once(url: str, server: redis.Redis) -> None:
+    with WakeUpWaiter(url) as waiter:
+        waiter.pass_on()
+        assert server.llen(KEY) == 0, "it took none"
+        server.lpush(KEY, *"abc")
+        waiter.wait(1, threading.Event())
+        assert server.llen(KEY) == 0
+        waiter.pass_on()
+        waiter.pass_on()
+        assert server.llen(KEY) == 1

@@ -125,6 +125,7 @@ class WakeUpWaiter:
         self._prober = _connect(redis_url, timeout=_SLACK_SECONDS)
         self._pause = pause
         self._is_down = False
+        self._took_any = False
 
     def __enter__(self) -> Self:
         return self
@@ -147,13 +148,15 @@ class WakeUpWaiter:
             if self._is_down:  # it has waited, so this only probes Redis, and for a shorter time
                 self._prober.llen(KEY)
             elif self._client.brpop([KEY], timeout=seconds):
+                self._took_any = True
                 self._client.ltrim(KEY, 1, 0)
 
     def pass_on(self) -> None:
-        """Wake another worker: this one has no free place and may have left jobs behind."""
-        if not self._is_down:
+        """Wake another worker, if this one took wake-ups and now has no free place: it may have left jobs behind."""
+        if self._took_any and not self._is_down:
+            self._took_any = False
             with self._recorded_failures():
-                self._client.lpush(KEY, "")
+                self._prober.lpush(KEY, "")
 
     @contextmanager
     def _recorded_failures(self) -> Iterator[None]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import SimpleQueue
@@ -96,14 +97,19 @@ class Places:
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
-            try:
+            with self._no_errors(item[0]):
                 self._run(*item)
-            except Exception:  # noqa: BLE001  # a bug must not end the thread, and with it a place
-                _log.exception("job thread failed", job_id=str(item[0].job_id))
-            finally:
-                with self._lock:
-                    self._free += 1
+            with self._lock:
+                self._free += 1
+            with self._no_errors(item[0]):
                 self._on_free()
+
+    @contextmanager
+    def _no_errors(self, job: ClaimedJob) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # noqa: BLE001  # a bug must not end the thread, and with it a place
+            _log.exception("job thread failed", job_id=str(job.job_id))
 
 
 class ClaimLoop:
@@ -246,6 +252,7 @@ class ClaimLoop:
         else:
             self._waiting = True
             try:
-                self._wakeups.wait(seconds, self._stop)
+                if not self._freed.is_set():  # else a place became free before `on_free` could see the flag
+                    self._wakeups.wait(seconds, self._stop)
             finally:
                 self._waiting = False
