@@ -16,7 +16,7 @@ import redis
 
 _PACKAGES = (
     *("pixelflow", "pyvips", "pillow", "fastapi", "starlette", "uvicorn"),
-    *("pydantic", "psycopg", "dramatiq", "redis", "obstore"),
+    *("pydantic", "psycopg", "redis", "obstore"),
 )
 
 

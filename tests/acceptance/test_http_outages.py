@@ -28,8 +28,8 @@ from tests.acceptance.running import (
 
 from pixelflow.devstack.stack import Stack
 
-PATIENCE_SECONDS = 5.0
-"""A client may be kept waiting so long by a queue that is away, and no longer."""
+PATIENCE_SECONDS = 1.0
+"""A client may be kept waiting so long by a Redis that is away, and no longer."""
 JOBS = 50
 
 
@@ -39,7 +39,7 @@ def fragile_service() -> Iterator[Stack]:
         yield stack
 
 
-def test_a_job_started_while_the_queue_is_dead_is_run_when_it_is_back(fragile_service: Stack) -> None:
+def test_a_job_started_while_redis_is_dead_is_run_at_once(fragile_service: Stack) -> None:
     with client_of(fragile_service) as client:
         steps.done(client, pictures.photo())
         created = steps.create(client)
@@ -48,24 +48,26 @@ def test_a_job_started_while_the_queue_is_dead_is_run_when_it_is_back(fragile_se
         os.kill(valkey.pid, signal.SIGKILL)
         wait_for(lambda: not valkey.alive, 5)
         _start_in_time(client, created)
-        wait_for(lambda: client.get("/readyz").json()["checks"]["redis"] == "unavailable", 5)
-        assert steps.show(client, created["job_id"])["status"] == "queued"
-        _restart(fragile_service)
         assert steps.finished(client, created["job_id"])["status"] == "succeeded"
+        wait_for(lambda: client.get("/readyz").json()["checks"]["redis"] == "unavailable", 5)
+        _restart(fragile_service)
 
 
-def test_a_job_started_while_the_queue_hangs_is_run_when_it_answers_again(fragile_service: Stack) -> None:
+def test_thirty_jobs_started_while_redis_hangs_are_run_meanwhile(fragile_service: Stack) -> None:
     with client_of(fragile_service) as client:
         steps.done(client, pictures.photo())
-        created = steps.create(client)
-        steps.upload(created, pictures.photo())
+        jobs = [steps.create(client) for _ in range(30)]
+        for created in jobs:
+            steps.upload(created, pictures.photo())
         valkey = process_of(fragile_service, "valkey")
         os.kill(valkey.pid, signal.SIGSTOP)
         try:
-            _start_in_time(client, created)
+            for created in jobs:
+                _start_in_time(client, created)
+            ends = [steps.finished(client, created["job_id"])["status"] for created in jobs]
         finally:
             os.kill(valkey.pid, signal.SIGCONT)
-        assert steps.finished(client, created["job_id"])["status"] == "succeeded"
+    assert ends == ["succeeded"] * 30
 
 
 def _start_in_time(client: httpx.Client, created: steps.Json) -> None:

@@ -18,6 +18,7 @@ from tests.acceptance import pictures
 from tests.acceptance.running import children, client_of, database_url, process_of, service_with, wait_for
 from tests.support.webhook_receiver import Reply, receiving
 
+from pixelflow.adapters.wakeup import KEY
 from pixelflow.devstack.stack import Stack
 
 SETTINGS = {
@@ -56,8 +57,7 @@ def _has_said(stack: Stack, role: str, *words: str) -> bool:
 
 def _put_garbage(stack: Stack) -> None:
     with redis.Redis.from_url(stack.environment["PIXELFLOW_REDIS_URL"]) as client:
-        client.hset("dramatiq:images.msgs", "garbage", "no message of ours")
-        client.rpush("dramatiq:images", "garbage")
+        client.lpush(KEY, "no message of ours")
 
 
 def _lose_a_lease(stack: Stack, client: httpx.Client) -> str:
@@ -76,9 +76,15 @@ def _expire_a_lease(stack: Stack, client: httpx.Client) -> str:
     with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
             """
-            UPDATE jobs SET status = 'processing', attempts = 5, lease_token = 7, lease_until = now() - interval '1 s',
-                            task_id = gen_random_uuid(), run_at = now()
-            WHERE job_id = %s
+            WITH dead AS (
+                UPDATE jobs SET status = 'processing', attempts = 5, lease_token = 7 WHERE job_id = %s RETURNING *
+            ), leased AS (
+                INSERT INTO job_queue (job_id, user_id, requirement_id, state, priority, due_at, lease_token,
+                                       lease_until)
+                SELECT job_id, user_id, 1, 'active', 1, now(), 7, now() - interval '1 s' FROM dead RETURNING *
+            )
+            INSERT INTO queue_lanes (user_id, requirement_id, active) SELECT user_id, requirement_id, 1 FROM leased
+            ON CONFLICT (user_id, requirement_id) DO UPDATE SET active = queue_lanes.active + 1
             """,
             (job_id,),
         )
@@ -102,12 +108,12 @@ def _kill_a_child(stack: Stack, client: httpx.Client) -> str:
 
 
 def _restart_valkey(stack: Stack) -> None:
-    """Make dramatiq log that its server is unavailable."""
+    """Make the processes log that Redis is unavailable."""
     os.kill(process_of(stack, "valkey").pid, signal.SIGKILL)
 
     def is_back() -> bool:
         stack._supervisor.watch_once()
-        return _has_said(stack, "worker", '"dramatiq.') and _answers(stack)
+        return _has_said(stack, "worker", '"wake-ups unavailable"') and _answers(stack)
 
     wait_for(is_back, 30)
 
@@ -154,7 +160,6 @@ def logs() -> Iterator[RunLogs]:
         client.get("/v1/jobs/no-id")
         _share_a_connection(stack, client)
         wait_for(lambda: len(receiver.received) == 2, 20)
-        wait_for(lambda: _has_said(stack, "worker", "message rejected"), 20)
         wait_for(lambda: sum('"event": "webhook attempted"' in line for line in _log(stack, "controller")) == 2, 20)
         _restart_valkey(stack)
         _end(stack)
@@ -184,7 +189,6 @@ def test_a_role_logs_its_start_and_its_end(logs: RunLogs, role: str) -> None:
 
 def test_library_lines_have_the_same_form(logs: RunLogs) -> None:
     assert logs.of("api", "Started server process", logger="uvicorn.error")
-    assert any(line["logger"].startswith("dramatiq") for line in logs.lines["worker"])
 
 
 KEYS = [

@@ -142,7 +142,7 @@ def test_every_request_is_timed(scraped: Scraped) -> None:
     assert scraped.sums(timed, "method", "route") == expected
 
 
-def test_every_message_is_counted_whoever_sent_it(scraped: Scraped) -> None:
+def test_every_start_is_counted_once(scraped: Scraped) -> None:
     assert scraped.sums("pixelflow_queue_jobs_enqueued_total", "queue") == {
         labels(queue="images"): scraped.counted.enqueued
     }

@@ -162,7 +162,7 @@ def _kill_child(worker: ManagedProcess) -> bool:
 def _expire_leases(cluster: Cluster) -> bool:
     try:
         with open_database(cluster) as connection:
-            connection.execute("UPDATE jobs SET lease_until = now() - interval '1 second' WHERE status = 'processing'")
+            connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 second' WHERE state = 'active'")
     except psycopg.OperationalError:
         return False
     return True

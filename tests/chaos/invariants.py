@@ -54,7 +54,7 @@ def stuck(evidence: Evidence) -> Iterator[str]:
     """After settling, no job is queued or processing."""
     for job_id, job in evidence.jobs.items():
         if job.status in {"queued", "processing"}:
-            yield f"job {job_id} is {job.status} (attempts {job.row['attempts']}, lease until {job.row['lease_until']})"
+            yield f"job {job_id} is {job.status} (attempts {job.row['attempts']})"
 
 
 def broken_promises(all_cases: Sequence[Case]) -> Iterator[str]:

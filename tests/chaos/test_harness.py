@@ -46,7 +46,6 @@ def job(**changed: Any) -> JobEvidence:  # noqa: ANN401 - of any column
         "run": 1,
         "erased_at": None,
         "awaits_deletion": False,
-        "lease_until": None,
         "error": None,
         "webhook_url": "http://127.0.0.1/hook",
         "metadata": {"number": "0"},

@@ -8,9 +8,7 @@ import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import dramatiq
 import psycopg
 import redis
 from tests.chaos.cluster import Cluster
@@ -19,8 +17,8 @@ from tests.chaos.evidence import bucket
 from tests.chaos.faults import children_of
 from tests.chaos.managed_process import ManagedProcess
 
-from pixelflow.adapters.queue.broker import GuardedBroker
-from pixelflow.contracts.messages import ACTOR, QUEUE, SCHEMA
+from pixelflow.adapters.wakeup import KEY
+from pixelflow.contracts.messages import SCHEMA
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -166,15 +164,5 @@ def test_a_forged_message_runs_only_queued_jobs_and_bills_only_their_owner(
 def _forge(cluster: Cluster, fields: dict[str, str]) -> None:
     """Send a message as anyone with write access to Redis can."""
     with redis.Redis.from_url(cluster.environment["PIXELFLOW_REDIS_URL"]) as client:
-        broker = GuardedBroker(client)
-        message_id = str(uuid4())
         body = {"schema": SCHEMA, "version": 1, "requested_at": datetime.now(UTC).isoformat(), **fields}
-        message: dramatiq.Message[None] = dramatiq.Message(
-            queue_name=QUEUE,
-            actor_name=ACTOR,
-            args=(body,),
-            kwargs={},
-            options={"redis_message_id": message_id},
-            message_id=message_id,
-        )
-        broker.do_enqueue(QUEUE, message_id, message.encode())
+        client.lpush(KEY, json.dumps(body))

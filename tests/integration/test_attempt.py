@@ -16,7 +16,7 @@ import pytest
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 from tests.acceptance import pictures
-from tests.integration.job_rows import LEASE, claimed, row_of, rows
+from tests.integration.job_rows import claim, claimed, make_due, queue_row, row_of, rows, steal
 from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
 
@@ -25,7 +25,6 @@ from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.dataplane.protocol import TransformLimits
-from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.child_process import ChildLimits
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
@@ -169,7 +168,9 @@ def test_an_unavailable_storage_requeues_the_job_with_a_delay(connection: Connec
     run(job, storages={"s3_presigned": Unavailable()})
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 1, "objects_unavailable")
-    assert row["run_at"] > datetime.now(UTC)
+    queued = queue_row(connection, job.job_id)
+    assert queued
+    assert (queued["state"], queued["due_at"] > datetime.now(UTC)) == ("delayed", True)
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["retried"]
 
 
@@ -181,8 +182,8 @@ def test_all_attempts_belong_to_the_trace_of_the_request(
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         with open_tracer(role="worker") as tracer:
             run(job, tracer=tracer, storages={"s3_presigned": Unavailable()})
-            connection.execute("UPDATE jobs SET run_at = now()")
-            again = worker_store.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
+            make_due(connection)
+            again = claim(connection, job.job_id)
             run(again, tracer=tracer)
         attempts = [span for span in collector.spans if span.name == "attempt"]
     assert {(span.trace_id, span.parent_id) for span in attempts} == {tuple(TRACEPARENT.split("-")[1:3])}
@@ -213,7 +214,7 @@ def test_a_shutdown_requeues_the_job_at_once_without_counting_the_attempt(
     run(job, lease)
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["error"]) == ("queued", 0, None)
-    assert worker_store.claim(connection, job_id=job.job_id, worker_id="other", lease=LEASE)
+    assert claim(connection, job.job_id)
 
 
 def test_an_attempt_with_a_lost_lease_writes_nothing(
@@ -231,7 +232,7 @@ def test_a_job_claimed_by_another_worker_meanwhile_is_not_finished(
     connection: Connection, storage: ObjectStorage, run: Callable[..., None]
 ) -> None:
     job = _job(connection, storage, pictures.photo())
-    connection.execute("UPDATE jobs SET lease_token = lease_token + 1")
+    steal(connection)
     run(job)
     assert row_of(connection, job.job_id)["status"] == "processing"
     assert rows(connection, "outputs", job.job_id) == []
@@ -275,7 +276,7 @@ class Lost:
         self._connection = connection
 
     def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        self._connection.execute("UPDATE jobs SET lease_token = lease_token + 1")
+        steal(self._connection)
         Unavailable().fetch(key, destination, max_bytes=max_bytes)
         raise NotImplementedError
 

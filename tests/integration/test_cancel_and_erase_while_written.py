@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.integration.job_rows import claim, put
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.controlplane.jobs import transitions
@@ -18,7 +18,6 @@ from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 from pixelflow.settings import Settings
 
-LEASE = timedelta(minutes=1)
 OUTPUT = OutputRow("small", 0, "resize", "webp", "outputs/x", 10, 2, 2, "0" * 64)
 
 
@@ -33,15 +32,8 @@ def worker(quiet: Settings) -> Iterator[Connection]:
 @pytest.fixture
 def queued(worker: Connection) -> UUID:
     """A job that a worker may claim."""
-    job_id = uuid4()
-    worker.execute(
-        """
-        INSERT INTO jobs (job_id, user_id, status, source_type, source_key, pipeline, max_attempts, webhook_url,
-                          run_at, queued_at, task_id)
-        VALUES (%s, 'user', 'queued', 's3_presigned', 'x', '[]', 5, 'https://client.example/hook', now(), now(), %s)
-        """,
-        (job_id, uuid4()),
-    )
+    worker.execute("TRUNCATE jobs, queue_lanes CASCADE")
+    job_id = put(worker, webhook_url="https://client.example/hook")
     worker.commit()
     return job_id
 
@@ -74,7 +66,7 @@ def count(worker: Connection, query: str, job_id: UUID) -> int:
 async def test_an_attempt_that_was_just_opened_is_closed_by_the_cancellation(
     async_database: AsyncDatabase, worker: Connection, queued: UUID
 ) -> None:
-    assert store.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
+    assert claim(worker, queued)
     await committed_under(transitions.cancel, async_database, worker, queued)
     assert count(worker, "attempts WHERE outcome = 'canceled' AND ended_at IS NOT NULL", queued) == 1
     assert count(worker, "jobs WHERE status = 'canceled'", queued) == 1
@@ -83,7 +75,7 @@ async def test_an_attempt_that_was_just_opened_is_closed_by_the_cancellation(
 async def test_outputs_and_the_event_of_a_concurrent_success_are_erased(
     async_database: AsyncDatabase, worker: Connection, queued: UUID
 ) -> None:
-    job = store.claim(worker, job_id=queued, worker_id="w", lease=LEASE)
+    job = claim(worker, queued)
     worker.commit()
     assert job
     assert store.succeed(

@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from tests.integration.job_rows import claimed, row_of
+from tests.integration.job_rows import claimed, queue_row
 
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.dataplane.worker.leases import LeaseKeeper, LeaseLostError, ShutdownRequestedError
@@ -47,13 +47,13 @@ def cut_off_keeper(clock: Clock) -> Iterator[LeaseKeeper]:
 
 def test_renewal_extends_a_lease(connection: Connection, keeper: LeaseKeeper, clock: Clock) -> None:
     job = claimed(connection)
-    connection.execute("UPDATE jobs SET lease_until = now() + interval '1 s'")
+    connection.execute("UPDATE job_queue SET lease_until = now() + interval '1 s'")
     with keeper.track(job.lease) as active:
         clock.now += 20
         keeper.run_once()
         active.check()
         assert active.until == clock.now + LEASE.total_seconds()
-    row = connection.execute("SELECT lease_until > now() + interval '29 s' AS renewed FROM jobs").fetchone()
+    row = connection.execute("SELECT lease_until > now() + interval '29 s' AS renewed FROM job_queue").fetchone()
     assert row == {"renewed": True}
 
 
@@ -61,16 +61,18 @@ def test_all_leases_are_renewed_in_one_statement(connection: Connection, keeper:
     first, second = claimed(connection), claimed(connection)
     with keeper.track(first.lease), keeper.track(second.lease):
         keeper.run_once()
-    row = connection.execute("SELECT count(DISTINCT lease_until) AS moments FROM jobs").fetchone()
+    row = connection.execute("SELECT count(DISTINCT lease_until) AS moments FROM job_queue").fetchone()
     assert row == {"moments": 1}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param("status = 'canceled', finished_at = now(), lease_until = NULL", id="canceled"),
-        pytest.param("status = 'queued', lease_until = NULL", id="reaped"),
-        pytest.param("lease_token = lease_token + 1", id="claimed by another worker"),
+        pytest.param("DELETE FROM job_queue WHERE job_id = %s", id="canceled"),
+        pytest.param("SELECT requeue_job(%s, interval '0', NULL)", id="reaped"),
+        pytest.param(
+            "UPDATE job_queue SET lease_token = lease_token + 1 WHERE job_id = %s", id="claimed by another worker"
+        ),
     ],
 )
 def test_a_lost_lease_interrupts_its_own_work_only(connection: Connection, keeper: LeaseKeeper, change: str) -> None:
@@ -79,7 +81,7 @@ def test_a_lost_lease_interrupts_its_own_work_only(connection: Connection, keepe
     with keeper.track(lost.lease) as lost_lease, keeper.track(kept.lease) as kept_lease:
         lost_lease.set_cancel_hook(lambda: canceled.append("lost"))
         kept_lease.set_cancel_hook(lambda: canceled.append("kept"))
-        connection.execute(f"UPDATE jobs SET {change} WHERE job_id = %s", (lost.job_id,))  # noqa: S608  # from the table above
+        connection.execute(change, (lost.job_id,))
         keeper.run_once()
         with pytest.raises(LeaseLostError):
             lost_lease.check()
@@ -110,9 +112,9 @@ def test_an_untracked_lease_is_not_renewed(connection: Connection, keeper: Lease
     job = claimed(connection)
     with keeper.track(job.lease):
         pass
-    before = row_of(connection, job.job_id)
+    before = queue_row(connection, job.job_id)
     keeper.run_once()
-    assert row_of(connection, job.job_id) == before
+    assert queue_row(connection, job.job_id) == before
 
 
 def test_a_shutdown_interrupts_all_work(connection: Connection, keeper: LeaseKeeper) -> None:
@@ -130,7 +132,7 @@ def test_the_keeper_renews_leases_in_its_own_thread(connection: Connection, data
     try:
         with keeper.track(job.lease) as active:
             until_before = active.until
-            connection.execute("UPDATE jobs SET status = 'queued', lease_until = NULL")
+            connection.execute("DELETE FROM job_queue")
             _until_lost(active.check)
             assert active.until >= until_before
     finally:
@@ -153,7 +155,7 @@ def test_renewing_a_newer_lease_of_a_job_does_not_renew_the_older_one(
 ) -> None:
     job = claimed(connection)
     with keeper.track(job.lease) as older:
-        connection.execute("UPDATE jobs SET lease_token = lease_token + 1 WHERE job_id = %s", (job.job_id,))
+        connection.execute("UPDATE job_queue SET lease_token = lease_token + 1 WHERE job_id = %s", (job.job_id,))
         with keeper.track(Lease(job.job_id, job.lease_token + 1)) as newer:
             keeper.run_once()
             newer.check()

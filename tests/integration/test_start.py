@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from uuid import UUID, uuid4
+from uuid import UUID, uuid5
 
 import obstore
 import pytest
@@ -12,9 +11,9 @@ from tests.integration.job_rows import put, row_of
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.errors import (
     JobAlreadyFinishedError,
     NotFoundError,
@@ -36,18 +35,16 @@ def storage(request: pytest.FixtureRequest, quiet: Settings) -> Settings:
 
 
 @pytest.fixture
-def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabase) -> Iterator[JobService]:
+def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabase) -> JobService:
     del connection  # empties the tables first
-    queue = JobQueue(storage.redis_url.get_secret_value())
-    yield JobService(
+    wakeups = WakeUpSender(storage.redis_url.get_secret_value())
+    return JobService(
         storage,
         database=async_database,
-        queue=queue,
+        wakeups=wakeups,
         objects=ObjectStorage(storage),
         local_files=LocalFiles(storage.local_roots),
-        new_id=new_id,
     )
-    queue.close()
 
 
 def _uploaded(quiet: Settings) -> UUID:
@@ -62,10 +59,11 @@ async def _start(jobs: JobService, job_id: UUID, user_id: str = "user") -> UUID:
 
 
 async def test_starting_a_queued_job_returns_the_same_task(jobs: JobService, connection: Connection) -> None:
-    task_id = uuid4()
-    job_id = put(connection, "queued", task_id=task_id, queued_at="2001-01-01")
-    assert await _start(jobs, job_id) == task_id
-    assert row_of(connection, job_id)["task_id"] == task_id
+    job_id = put(connection, "queued", queued_at="2001-01-01")
+    assert await _start(jobs, job_id) == await _start(jobs, job_id)
+    assert await _start(jobs, put(connection, "queued", queued_at="2001-01-01")) != await _start(jobs, job_id)
+    connection.execute("UPDATE jobs SET run = run + 1 WHERE job_id = %s", (job_id,))
+    assert await _start(jobs, job_id) not in {job_id, uuid5(job_id, "1")}
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])

@@ -28,13 +28,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from psycopg.rows import dict_row
+from tests.integration.job_rows import assert_lanes_match
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, Connection, Database
 from pixelflow.adapters.postgres.migrate import migrate
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.wakeup import WakeUpSender
+from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.errors import PixelflowError, SourceMissingError
 from pixelflow.contracts.jobs import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
 from pixelflow.controlplane.jobs import transitions
@@ -81,12 +83,14 @@ def _succeed(connection: Connection, lease: Lease) -> bool:
 
 def _fail(connection: Connection, lease: Lease) -> bool:
     error = {"code": "undecodable", "message": "The source is damaged", "step_id": None}
-    return worker_store.fail(connection, lease, error=error, stages={})
+    return worker_store.fail(connection, lease, error=error, stages={}, compute_time_ms=5)
 
 
 def _hand_back(connection: Connection, lease: Lease, *, seconds: float = 0, counted: bool = False) -> bool:
     delay = timedelta(seconds=seconds)
-    return worker_store.release(connection, lease, delay=delay, counted=counted, error=None, stages={})
+    return worker_store.release(
+        connection, lease, delay=delay, counted=counted, error=None, stages={}, compute_time_ms=3
+    )
 
 
 WRITES: Mapping[str, Callable[[Connection, Lease], bool]] = {
@@ -130,7 +134,7 @@ def _assembled(stack: Stack) -> Iterator[World]:
     values = {name.removeprefix("PIXELFLOW_").lower(): value for name, value in stack.environment.items()}
     configured = Settings.model_validate({**values, "retention_source_days": 1, "max_attempts": MAX_ATTEMPTS})
     url = configured.database_url.get_secret_value()
-    queue = JobQueue(configured.redis_url.get_secret_value())
+    wakeups = WakeUpSender(configured.redis_url.get_secret_value())
     control = AsyncDatabase(url, max_connections=2, application="test", scope=EVERYONE)
     with (
         asyncio.Runner() as runner,
@@ -144,16 +148,14 @@ def _assembled(stack: Stack) -> Iterator[World]:
         jobs = JobService(
             configured,
             database=control,
-            queue=queue,
+            wakeups=wakeups,
             objects=objects,
             local_files=local_files,
-            new_id=new_id,
         )
         rows = RowCollector(control, RetentionPeriods.of(configured))
         files = FileCollector(control, objects, local_files, upload_grace=configured.upload_grace)
         yield World(jobs, control, workers, eye, objects, rows, files, runner.run)
         runner.run(control.__aexit__(None, None, None))
-        queue.close()
 
 
 @dataclass
@@ -185,7 +187,8 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.world.eye.execute("DELETE FROM jobs WHERE user_id = %s", (self.user_id,))
-        self.world.eye.execute("DELETE FROM usage_logs WHERE user_id = %s", (self.user_id,))
+        for table in ("usage_logs", "queue_lanes", "failed_usage"):
+            self.world.eye.execute(f"DELETE FROM {table} WHERE user_id = %s", (self.user_id,))  # noqa: S608 - our own names
 
     def jobs_in(self, *wanted: JobStatus) -> list[UUID]:
         """Those that are not erased."""
@@ -257,25 +260,19 @@ class Life(RuleBasedStateMachine):
 
     # ── Workers ──────────────────────────────────────────────────────────────────────────────────
 
-    @_any(JobStatus.QUEUED)
-    @rule(which=CHOICE)
-    def claim(self, which: int) -> None:
-        self.try_to_claim(_pick(self.jobs_in(JobStatus.QUEUED), which))
-
     @precondition(lambda self: self.before.jobs)
-    @rule(which=CHOICE)
-    def claim_out_of_turn(self, which: int) -> None:
-        self.try_to_claim(_pick(self.newest_first(), which))
-
-    def try_to_claim(self, job_id: UUID) -> None:
-        row = self.before.jobs[job_id]
+    @rule(places=st.integers(1, 3))
+    def claim(self, places: int) -> None:
         claimed = self.write(
-            lambda connection: worker_store.claim(connection, job_id=job_id, worker_id="w", lease=LEASE)
+            lambda connection: worker_store.claim(
+                connection, places=places, capabilities=worker_capabilities(), worker_id="w", lease=LEASE
+            )
         )
-        assert (claimed is not None) == (row["status"] == "queued" and row["due"])
-        if claimed is not None:
-            assert claimed.user_id == self.user_id
-            self.leases.append(claimed.lease)
+        waiting = [row for row in self.before.jobs.values() if row["state"] == "waiting"]
+        assert len(claimed) == min(places, len(waiting))
+        assert {job.job_id for job in claimed} <= {row["job_id"] for row in waiting}
+        assert {job.user_id for job in claimed} <= {self.user_id}
+        self.leases += [job.lease for job in claimed]
 
     @precondition(lambda self: self.current_leases())
     @rule(which=CHOICE, what=st.sampled_from(sorted(WRITES)))
@@ -308,7 +305,7 @@ class Life(RuleBasedStateMachine):
     @rule(which=CHOICE, rescued=st.booleans())
     def lease_runs_out(self, which: int, rescued: bool) -> None:
         """The reaper finds it next, or the worker writes before."""
-        statement = "UPDATE jobs SET lease_until = now() - interval '1 s' WHERE job_id = %s"
+        statement = "UPDATE job_queue SET lease_until = now() - interval '1 s' WHERE job_id = %s"
         self.world.eye.execute(statement, (_pick(self.jobs_in(JobStatus.PROCESSING), which),))
         if rescued:
             self.rescue()
@@ -329,10 +326,11 @@ class Life(RuleBasedStateMachine):
             assert after[job_id]["status"] == is_next
 
     @_any(JobStatus.QUEUED)
-    @rule(which=CHOICE)
-    def backoff_is_over(self, which: int) -> None:
-        statement = "UPDATE jobs SET run_at = now() WHERE job_id = %s"
-        self.world.eye.execute(statement, (_pick(self.jobs_in(JobStatus.QUEUED), which),))
+    @rule()
+    def backoff_is_over(self) -> None:
+        statement = "UPDATE job_queue SET due_at = now() WHERE user_id = %s AND state = 'delayed'"
+        self.world.eye.execute(statement, (self.user_id,))
+        self.write(lambda connection: worker_store.promote_due(connection, limit=100))
 
     @_any(*FINISHED)
     @rule()
@@ -361,6 +359,7 @@ class Life(RuleBasedStateMachine):
             _check_events(row, now.events.get(job_id, []))
             self._check_usage(job_id, row, now.usage.get(job_id, []))
         assert self.before.jobs.keys() <= now.jobs.keys()
+        assert_lanes_match(self.world.eye)
         self.before = now
 
     def _check_usage(self, job_id: UUID, row: dict[str, Any], usage: list[dict[str, Any]]) -> None:
@@ -371,8 +370,9 @@ class Life(RuleBasedStateMachine):
 
     def look(self) -> Snapshot:
         rows = self.world.eye.execute(
-            "SELECT *, run_at <= now() AS due, lease_until < now() AS expired FROM jobs "
-            "WHERE user_id = %s ORDER BY job_id",
+            "SELECT jobs.*, state, lease_until, coalesce(lease_until < now(), false) AS expired, "
+            "queue.lease_token AS queue_token FROM jobs LEFT JOIN job_queue AS queue USING (job_id) "
+            "WHERE jobs.user_id = %s ORDER BY job_id",
             (self.user_id,),
         ).fetchall()
         snapshot = Snapshot({row["job_id"]: row for row in rows})
@@ -402,7 +402,9 @@ def _check_transition(earlier: dict[str, Any] | None, row: dict[str, Any]) -> No
         is_new_run = earlier["status"] in FINISHED and status is JobStatus.QUEUED
         assert row["run"] == earlier["run"] + is_new_run
         assert row["lease_token"] >= earlier["lease_token"]
-    assert (row["lease_until"] is not None) == (status is JobStatus.PROCESSING)
+    in_queue = {JobStatus.QUEUED: {"waiting", "delayed"}, JobStatus.PROCESSING: {"active"}}
+    assert row["state"] in in_queue.get(status, {None})
+    assert row["queue_token"] in {None, row["lease_token"]}
     assert row["attempts"] <= row["max_attempts"]
 
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 from tests.integration.conftest import FOR_ALL_USERS
-from tests.integration.job_rows import LEASE, claimed, expire, put, row_of, rows
+from tests.integration.job_rows import (
+    CAPABILITIES,
+    LEASE,
+    assert_lanes_match,
+    claim,
+    claimed,
+    expire,
+    make_due,
+    put,
+    queue_row,
+    row_of,
+    rows,
+)
 
 from pixelflow.adapters.postgres.database import AsyncConnection, Connection
 from pixelflow.contracts.jobs import TRANSITIONS, JobStatus
 from pixelflow.controlplane.jobs import transitions
-from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import ClaimedJob, Lease, OutputRow, SourceFacts, UsageRow
 
@@ -27,7 +38,7 @@ ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
 
 
 def _claim(connection: Connection, job_id: UUID) -> ClaimedJob | None:
-    return worker_store.claim(connection, job_id=job_id, worker_id="worker", lease=LEASE)
+    return claim(connection, job_id)
 
 
 def _succeed(connection: Connection, lease: Lease) -> bool:
@@ -35,12 +46,18 @@ def _succeed(connection: Connection, lease: Lease) -> bool:
 
 
 def _fail(connection: Connection, lease: Lease) -> bool:
-    return worker_store.fail(connection, lease, error=ERROR, stages={"fetch": 1})
+    return worker_store.fail(connection, lease, error=ERROR, stages={"fetch": 1}, compute_time_ms=9)
 
 
 def _release(connection: Connection, lease: Lease, *, counted: bool = True) -> bool:
     return worker_store.release(
-        connection, lease, delay=timedelta(seconds=60), counted=counted, error=ERROR, stages={"fetch": 1}
+        connection,
+        lease,
+        delay=timedelta(seconds=60),
+        counted=counted,
+        error=ERROR,
+        stages={"fetch": 1},
+        compute_time_ms=9,
     )
 
 
@@ -61,7 +78,9 @@ def test_a_claim_gives_the_job_a_lease_and_opens_an_attempt(connection: Connecti
     job = claimed(connection)
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["lease_token"]) == ("processing", 1, 1)
-    assert row["lease_until"] is not None
+    queued = queue_row(connection, job.job_id)
+    assert queued
+    assert (queued["state"], queued["lease_token"], queued["worker_id"]) == ("active", 1, "worker")
     assert row["started_at"] is not None
     (attempt,) = rows(connection, "attempts", job.job_id)
     assert (attempt["attempt"], attempt["worker_id"], attempt["ended_at"]) == (1, "worker", None)
@@ -86,15 +105,16 @@ def test_a_job_that_does_not_exist_is_not_claimed(connection: Connection) -> Non
 
 def test_of_two_concurrent_claims_one_succeeds(connection: Connection, database_url: str) -> None:
     job_id = put(connection)
+    claims: dict[str, Any] = {"places": 1, "capabilities": CAPABILITIES, "worker_id": "worker", "lease": LEASE}
     with psycopg.connect(database_url, row_factory=dict_row, options=FOR_ALL_USERS) as first:
-        winner = _claim(first, job_id)  # not committed yet
+        (winner,) = worker_store.claim(first, **claims)  # not committed yet
         with psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS) as second:
             second.execute("SET statement_timeout = 100")
             with pytest.raises(psycopg.errors.QueryCanceled):
-                _claim(second, job_id)  # waits for the first to commit
+                worker_store.claim(second, **claims)  # waits for the first to commit
             first.commit()
-            assert _claim(second, job_id) is None
-    assert winner
+            assert worker_store.claim(second, **claims) == []
+    assert winner.job_id == job_id
     assert row_of(connection, job_id)["attempts"] == 1
 
 
@@ -102,7 +122,7 @@ def test_of_two_concurrent_claims_one_succeeds(connection: Connection, database_
 def test_a_stale_lease_writes_nothing(connection: Connection, write: Callable[[Connection, Lease], bool]) -> None:
     job = claimed(connection)
     assert _release(connection, job.lease)
-    connection.execute("UPDATE jobs SET run_at = now()")
+    make_due(connection)
     assert _claim(connection, job.job_id)
     before = row_of(connection, job.job_id), rows(connection, "attempts", job.job_id)
     assert not write(connection, job.lease)
@@ -138,21 +158,22 @@ def test_failure_stores_the_error(connection: Connection) -> None:
     job = claimed(connection)
     assert _fail(connection, job.lease)
     row = row_of(connection, job.job_id)
-    assert (row["status"], row["error"], row["lease_until"]) == ("failed", ERROR, None)
+    assert (row["status"], row["error"], queue_row(connection, job.job_id)) == ("failed", ERROR, None)
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["failed"]
 
 
 @pytest.mark.parametrize(("counted", "attempts_left_in_row"), [(True, 1), (False, 0)])
-def test_a_job_handed_back_is_due_later_and_needs_a_new_message(
+def test_a_released_job_is_claimable_after_its_delay(
     connection: Connection, counted: bool, attempts_left_in_row: int
 ) -> None:
-    job = claimed(connection, relayed_at="now")
-    before = row_of(connection, job.job_id)
+    job = claimed(connection)
     assert _release(connection, job.lease, counted=counted)
     row = row_of(connection, job.job_id)
-    assert (row["status"], row["attempts"], row["relayed_at"]) == ("queued", attempts_left_in_row, None)
-    assert row["task_id"] != before["task_id"]
+    assert (row["status"], row["attempts"]) == ("queued", attempts_left_in_row)
     assert _claim(connection, job.job_id) is None, "not due yet"
+    make_due(connection)
+    assert _claim(connection, job.job_id)
+    assert_lanes_match(connection)
 
 
 async def test_an_expired_lease_goes_back_to_the_queue(
@@ -182,32 +203,6 @@ async def test_a_job_without_attempts_left_fails(connection: Connection, async_c
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["lost"]
 
 
-async def test_two_relays_share_the_rows(connection: Connection, async_connection: AsyncConnection) -> None:
-    made = {put(connection) for _ in range(4)}
-    stale = timedelta(seconds=15)
-    async with await psycopg.AsyncConnection.connect(
-        connection.info.dsn, password=connection.info.password, row_factory=dict_row
-    ) as other:
-        first = await queue_store.take_unrelayed(other, stale=stale, limit=3)  # not committed: its rows stay locked
-        second = await asyncio.wait_for(queue_store.take_unrelayed(async_connection, stale=stale, limit=3), 5)
-        await other.commit()
-    assert (len(first), len(second)) == (3, 1)
-    assert {row.job_id for row in first + second} == made
-    assert await queue_store.take_unrelayed(async_connection, stale=stale, limit=3) == []
-
-
-async def test_only_queued_due_and_unrelayed_rows_are_relayed(
-    connection: Connection, async_connection: AsyncConnection
-) -> None:
-    fresh, stale = put(connection), put(connection, relayed_at="2001-01-01")
-    put(connection, relayed_at="now")
-    put(connection, due_in=60)
-    for status in set(JobStatus) - {JobStatus.QUEUED}:
-        put(connection, status)
-    taken = await queue_store.take_unrelayed(async_connection, stale=timedelta(seconds=15), limit=10)
-    assert {row.job_id for row in taken} == {fresh, stale}
-
-
 Move = Callable[[AsyncConnection, Connection, UUID], Awaitable[object]]
 
 
@@ -225,10 +220,10 @@ async def _start(connection: AsyncConnection, _: Connection, job_id: UUID) -> ob
         user_id="user",
         moved_from={JobStatus.CREATED},
         new_run=False,
-        task_id=uuid4(),
         source_key="uploads/x/source",
         source_bytes=1,
         traceparent=None,
+        max_active=None,
     )
 
 
@@ -239,10 +234,10 @@ async def _retry(connection: AsyncConnection, _: Connection, job_id: UUID) -> ob
         user_id="user",
         moved_from={JobStatus.FAILED, JobStatus.CANCELED},
         new_run=True,
-        task_id=uuid4(),
         source_key="uploads/x/source",
         source_bytes=1,
         traceparent=None,
+        max_active=None,
     )
 
 
@@ -259,7 +254,7 @@ async def _claim_it(_: AsyncConnection, connection: Connection, job_id: UUID) ->
 
 
 async def _reap(asynchronous: AsyncConnection, connection: Connection, job_id: UUID) -> object:
-    connection.execute("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE status = 'processing'")
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s' WHERE state = 'active'")
     return [row for row in await transitions.reap_expired(asynchronous, limit=9, exhausted="") if row.job_id == job_id]
 
 

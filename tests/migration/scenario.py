@@ -13,6 +13,7 @@ from tests.migration.recorder import Recorder
 from tests.migration.recording import now
 
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
+from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
@@ -30,6 +31,7 @@ USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
 
 async def run(record: Recorder) -> None:
     """Call all functions, from the first API key to the last file."""
+    await _workers(record)
     await _keys(record)
     await _idempotency(record)
     await _job_that_expires(record)
@@ -40,6 +42,13 @@ async def run(record: Recorder) -> None:
     await _stats(record)
     await _erasure(record, done)
     await record.call("retention.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
+
+
+async def _workers(record: Recorder) -> None:
+    worker = {"worker_id": "worker", "capabilities": worker_capabilities(), "slots": 2}
+    await record.call("worker.register", EVERYONE, **worker, degraded=None)
+    await record.call("worker.register", EVERYONE, **worker, degraded="disk full")
+    await record.call("worker.unregister", EVERYONE, worker_id="worker")
 
 
 async def _keys(record: Recorder) -> None:
@@ -89,8 +98,7 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
     return job_id
 
 
-async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UUID:
-    task_id = uuid4()
+async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> None:
     before = [JobStatus.FAILED, JobStatus.CANCELED] if new_run else [JobStatus.CREATED]
     await record.call("jobs.transitions.find", MINE, job_id=job_id, user_id=USER)
     await record.call(
@@ -100,17 +108,19 @@ async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> UU
         user_id=USER,
         moved_from=before,
         new_run=new_run,
-        task_id=task_id,
         source_key=f"uploads/{job_id}/source",
         source_bytes=1000,
         traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
+        max_active=5,
     )
-    return task_id
 
 
 async def _claimed(record: Recorder, job_id: UUID, lease: timedelta = MINUTE) -> Lease:
-    claimed = await record.call("worker.claim", EVERYONE, job_id=job_id, worker_id="worker", lease=lease)
-    assert claimed is not None
+    able = worker_capabilities()
+    [claimed] = await record.call(
+        "worker.claim", EVERYONE, places=1, capabilities=able, worker_id="worker", lease=lease
+    )
+    assert claimed.job_id == job_id
     lease_: Lease = claimed.lease
     return lease_
 
@@ -143,15 +153,17 @@ async def _job_that_expires(record: Recorder) -> None:
 async def _job_that_succeeds(record: Recorder) -> UUID:
     declared = {"content_length": 1000, "content_type": "image/jpeg"}
     job_id = await _created(record, source=declared, webhook_url="https://client.example/hook")
-    task_id = await _queue(record, job_id)
-    await record.call("queue.unsend", EVERYONE, {job_id: task_id})
-    await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
+    await _queue(record, job_id)
+    await record.call("queue.set_share", EVERYONE, user_id=USER, weight=2.0, max_active=3)
+    await record.call("queue.list_shares", EVERYONE)
+    await record.call("stats.count_unclaimable", EVERYONE)
     lease = await _claimed(record, job_id)
     await record.call("worker.renew", EVERYONE, [lease], lease=MINUTE)
-    released = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES}
-    await record.call("worker.release", EVERYONE, lease, **released)
-    await record.call("queue.unsend_all", EVERYONE)
-    await record.call("queue.take_unrelayed", EVERYONE, stale=MINUTE, limit=9)
+    released = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES, "compute_time_ms": 3}
+    await record.call("worker.release", EVERYONE, lease, **{**released, "delay": timedelta(microseconds=1)})
+    await record.call("worker.promote_due", EVERYONE, limit=9)
+    lease = await _claimed(record, job_id)
+    await record.call("worker.release", EVERYONE, lease, **{**released, "counted": False})
     lease = await _claimed(record, job_id)
     await _succeed(record, lease)
     await _succeed(record, lease)  # again: the lease is no longer valid
@@ -162,7 +174,9 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
 async def _jobs_that_fail(record: Recorder) -> None:
     job_id = await _created(record, source_type="local_file", object_key="/srv/a.jpg")
     await _queue(record, job_id)
-    await record.call("worker.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES)
+    await record.call(
+        "worker.fail", EVERYONE, await _claimed(record, job_id), error=ERROR, stages=STAGES, compute_time_ms=7
+    )
     await _queue(record, job_id, new_run=True)
     await record.call("jobs.transitions.cancel", MINE, job_id=job_id, user_id=USER)
     await _queue(record, job_id, new_run=True)

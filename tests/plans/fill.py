@@ -25,15 +25,13 @@ DUE = 40
 _JOBS = """
 INSERT INTO jobs (job_id, user_id, status, source_type, source_key, declared_bytes, declared_content_type, pipeline,
                   metadata, webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
-                  attempts, max_attempts, run_at, task_id, relayed_at, lease_token, lease_until, error, created_at,
+                  attempts, max_attempts, requires, lease_token, error, created_at,
                   queued_at, started_at, finished_at)
 SELECT id, user_id, status, 's3_presigned', 'uploads/' || id || '/source', 2500000, 'image/jpeg',
        '[{"id": "small", "action": "resize", "width": 640, "format": "webp"}]',
        '{"sku": "A-17"}', CASE WHEN n %% 3 = 0 THEN 'https://hooks' || n %% 300 || '.example/done' END, 2500000,
        md5(n::text) || md5(n::text), 'jpeg', 2400, 1600, CASE WHEN is_started THEN 1 ELSE 0 END, 5,
-       CASE WHEN status <> 'created' THEN at END, CASE WHEN status <> 'created' THEN gen_random_uuid() END,
-       CASE WHEN status <> 'created' THEN at END, CASE WHEN is_started THEN 1 ELSE 0 END,
-       CASE status WHEN 'processing' THEN now() + interval '1 day' END,
+       '{contract/1}', CASE WHEN is_started THEN 1 ELSE 0 END,
        CASE status WHEN 'failed' THEN '{"code": "undecodable", "message": "damaged", "step_id": null}'::jsonb END,
        at, CASE WHEN status <> 'created' THEN at END, CASE WHEN is_started THEN at END, CASE WHEN is_over THEN at END
 FROM (
@@ -85,11 +83,21 @@ _REST = (
                        RETURNING jobs.job_id, source_sha256)
        INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
        SELECT job_id, 'job', 0, now() + (ascii(source_sha256) %% 2) * interval '1 day' FROM erased""",
-    """WITH lost AS (SELECT job_id FROM jobs WHERE status = 'processing' LIMIT 5)
-       UPDATE jobs SET lease_until = now() - interval '1 s' FROM lost WHERE jobs.job_id = lost.job_id""",
-    """WITH unsent AS (SELECT job_id FROM jobs WHERE status = 'queued' LIMIT 50)
-       UPDATE jobs SET relayed_at = NULL FROM unsent WHERE jobs.job_id = unsent.job_id""",
-    """UPDATE jobs SET relayed_at = now() WHERE status = 'queued' AND relayed_at IS NOT NULL""",
+    """INSERT INTO failed_usage (user_id, day, attempts, compute_time_ms)
+       SELECT 'user-' || n, current_date - day, 1, 31
+       FROM generate_series(0, %(users)s) AS n, generate_series(0, 30) AS day""",
+    """INSERT INTO requirement_sets (requires) VALUES ('{contract/1}')""",
+    """INSERT INTO job_queue (job_id, user_id, requirement_id, state, priority, due_at, lease_token, lease_until,
+                              worker_id)
+       SELECT job_id, user_id, 1, CASE status WHEN 'queued' THEN 'waiting' ELSE 'active' END, 1, queued_at, lease_token,
+              CASE status WHEN 'processing' THEN now() + interval '1 day' END, 'worker'
+       FROM jobs WHERE status IN ('queued', 'processing')""",
+    """INSERT INTO queue_lanes (user_id, requirement_id, waiting, active, virtual_ms)
+       SELECT user_id, 1, count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'active'),
+              1000 * random()
+       FROM job_queue GROUP BY user_id""",
+    """WITH lost AS (SELECT job_id FROM job_queue WHERE state = 'active' LIMIT 5)
+       UPDATE job_queue SET lease_until = now() - interval '1 s' FROM lost WHERE job_queue.job_id = lost.job_id""",
     """INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes, created_at)
        SELECT 'k' || n, 'user-' || n / 2, 'key', 'hash', '{jobs:read}', now()
        FROM generate_series(0, %(users)s * 2) AS n""",

@@ -16,12 +16,12 @@ from tests.plans.fill import HEAVY, STEADY
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_user
+from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.keys import store as keys_store
-from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import store as webhooks_store
@@ -99,7 +99,7 @@ def _renew(database: Database) -> Arguments:
 def _queue(database: Database) -> Arguments:
     row = _job(database, "created", HEAVY)
     source = {"source_key": f"uploads/{row['job_id']}/source", "source_bytes": 1}
-    values = {"task_id": uuid4(), "traceparent": None, "new_run": False, **source}
+    values = {"max_active": None, "traceparent": None, "new_run": False, **source}
     return (), {"job_id": row["job_id"], "user_id": HEAVY, "moved_from": [JobStatus.CREATED], **values}
 
 
@@ -121,14 +121,8 @@ def _span() -> dict[str, datetime]:
     return {"since": now - 30 * _DAY, "until": now}
 
 
-def _unsend(database: Database) -> Arguments:
-    rows = database.execute("SELECT job_id, task_id FROM jobs WHERE status = 'queued' LIMIT 20").fetchall()
-    return ({row["job_id"]: row["task_id"] for row in rows},), {}
-
-
-def _claim(database: Database) -> Arguments:
-    due = _one(database, "SELECT job_id FROM jobs WHERE status = 'queued' LIMIT 1")
-    return (), {"job_id": due["job_id"], "worker_id": "worker", "lease": _MINUTE}
+def _claim(places: int) -> Callable[[Database], Arguments]:
+    return _named(places=places, capabilities=worker_capabilities(), worker_id="worker", lease=_MINUTE)
 
 
 def hot_statements() -> list[Hot]:
@@ -154,7 +148,7 @@ def _of_requests() -> list[Hot]:
         Hot("claim an idempotency key", idempotency_store.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
         Hot("create", jobs_store.insert, mine, _named(**job), ["jobs_pkey"], 60),
         Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
-        Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 80),
+        Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
         Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),
         Hot("cancel", transitions.cancel, mine, _of_job("created"), ["jobs_pkey"], 80),
     ]
@@ -162,9 +156,10 @@ def _of_requests() -> list[Hot]:
 
 def _of_workers() -> list[Hot]:
     return [
-        Hot("claim", worker_store.claim, EVERYONE, _claim, ["jobs_pkey"], 80),
-        Hot("renew 8 leases", worker_store.renew, EVERYONE, _renew, ["jobs_pkey"], 400),
-        Hot("succeed", worker_store.succeed, EVERYONE, _succeed, ["jobs_pkey", "attempts_pkey"], 80),
+        Hot("claim one", worker_store.claim, EVERYONE, _claim(1), [], 150),  # as for the key above
+        Hot("claim four", worker_store.claim, EVERYONE, _claim(4), [], 400),
+        Hot("renew 8 leases", worker_store.renew, EVERYONE, _renew, ["job_queue_pkey"], 100),
+        Hot("succeed", worker_store.succeed, EVERYONE, _succeed, ["jobs_pkey", "attempts_pkey"], 150),
     ]
 
 
@@ -191,14 +186,13 @@ def _of_lists() -> list[Hot]:
 
 
 def _of_loops() -> list[Hot]:
-    relay, lost = _named(stale=15 * _MINUTE, limit=100), _named(limit=100, exhausted="x")
+    lost = _named(limit=100, exhausted="x")
     bounded = _named(now=datetime.now(UTC), lease=_MINUTE, limits=LIMITS, limit=MAX_CONCURRENT)
     erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     by_host_and_time = ["events_due", "events_pending"]
     return [
-        Hot("take unrelayed jobs", queue_store.take_unrelayed, EVERYONE, relay, ["jobs_queued"], 1500),
-        Hot("unsend 20", queue_store.unsend, EVERYONE, _unsend, ["jobs_pkey"], 500),
-        Hot("reap expired leases", transitions.reap_expired, EVERYONE, lost, ["jobs_leased"], 300),
+        Hot("promote delayed jobs", worker_store.promote_due, EVERYONE, _named(limit=100), [], 100),
+        Hot("reap expired leases", transitions.reap_expired, EVERYONE, lost, ["job_queue_active"], 600),
         Hot("lease due events", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
         Hot(
             "lease deletions",

@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 from tests.support import doc_tables
 
-from pixelflow.adapters.queue import broker, consumer
+from pixelflow.adapters import wakeup
 from pixelflow.contracts import errors
 from pixelflow.contracts.gravity import Fit, Gravity, Interest
 from pixelflow.contracts.jobs import TRANSITIONS, CreateJobRequest, JobStatus, Problem
@@ -27,7 +27,7 @@ from pixelflow.contracts.pipeline import (
     WatermarkText,
 )
 from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
-from pixelflow.controlplane.queue.relay import STALE
+from pixelflow.dataplane.worker import claims
 from pixelflow.dataplane.worker.sandbox import MAX_TRANSFORMS
 from pixelflow.settings import PREFIX, Settings
 
@@ -145,9 +145,9 @@ def default_of(name: str) -> float:
         ("pipeline.md", "elapsed and CPU | {:g} s |".format(default_of("job_timeout_seconds"))),
         ("pipeline.md", "| memory of one transform | {:g} GB |".format(default_of("worker_child_memory_bytes") / 1e9)),
         ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),
-        ("queue.md", f"not seen for {STALE.total_seconds():g} s"),
-        ("queue.md", f"looks for messages every {consumer.POLL_MS} ms"),
-        ("queue.md", f"silent for {broker.HEARTBEAT_MS / 1000:g} s"),
+        ("queue.md", f"every {claims.WAIT_SECONDS[0]:g} to {claims.WAIT_SECONDS[1]:g} s"),
+        ("queue.md", f"every {claims.SIGN_OF_LIFE_SECONDS:g} s"),
+        ("queue.md", f"at most {wakeup.SEND_TIMEOUT_SECONDS * 1000:g} ms"),
         ("architecture.md", f"replaced after {MAX_TRANSFORMS}"),
         ("security.md", f"after {MAX_TRANSFORMS} transforms"),
         ("security.md", "{} steps, {} pixels a side".format(MAX_STEPS, f"{MAX_DIMENSION:,}".replace(",", " "))),

@@ -31,7 +31,13 @@ from pixelflow.controlplane.controller.metrics import (
     Totals,
 )
 
-BACKLOG = Backlog({"queued": 3, "processing": 2}, oldest_job_seconds=4.5, events=6, oldest_event_seconds=7.5)
+BACKLOG = Backlog(
+    {"queued": 3, "processing": 2},
+    oldest_job_seconds=4.5,
+    events=6,
+    oldest_event_seconds=7.5,
+    unclaimable_jobs={"heic": 1},
+)
 TOTALS = Totals({"created": 0, "succeeded": 9, "failed": 1, "canceled": 0}, active_users=2, top_pixels={"ann": 100})
 
 

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from pixelflow.contracts.usage import UsageByDay, UsageByUser, UsageOfDay, UsageOfUser, UsageSums, as_csv, period_error
 
 FIRST = date(2028, 1, 1)
-SUMS = {"jobs": 2, "pixels_processed": 2**53 + 1, "bytes_saved": 2**70, "compute_time_ms": 9}
+SUMS = {
+    "jobs": 2,
+    "pixels_processed": 2**53 + 1,
+    "bytes_saved": 2**70,
+    "compute_time_ms": 9,
+    "failed_compute_time_ms": 3,
+}
 TOTAL = UsageSums(**SUMS)
 
 
@@ -43,8 +49,8 @@ def test_csv_has_a_header_and_the_rows_without_the_total() -> None:
         data=[UsageOfDay(day=FIRST, **SUMS)],
     )
     assert as_csv(usage) == (
-        "day,jobs,pixels_processed,bytes_saved,compute_time_ms\r\n"
-        "2028-01-01,2,9007199254740993,1180591620717411303424,9\r\n"
+        "day,jobs,pixels_processed,bytes_saved,compute_time_ms,failed_compute_time_ms\r\n"
+        "2028-01-01,2,9007199254740993,1180591620717411303424,9,3\r\n"
     )
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C."),
     "demo": Entry("demo:demo", _SERVICE, "Run one photo through a temporary service and save five outputs."),
     "keys": Entry("keys:app", _SERVICE, "Create, list and revoke API keys."),
+    "users": Entry("users:app", _SERVICE, "Show and set the shares of users in the queue."),
     "api": Entry("service:api", _SERVICE, "Run the API."),
     "worker": Entry("service:worker", _SERVICE, "Run a worker, which processes jobs."),
     "controller": Entry("service:controller", _SERVICE, "Run the controller, which does the background work."),

@@ -22,7 +22,7 @@ from pixelflow.cli.errors import is_fatal_for_batch
 from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
-from pixelflow.contracts.jobs import Job, JobStatus, Output
+from pixelflow.contracts.jobs import Job, JobStatus, Output, Priority
 from pixelflow.contracts.pipeline import EXTENSIONS
 
 CONCURRENCY = 8
@@ -60,6 +60,7 @@ class BatchOptions:
     """Where to download outputs; None downloads nothing."""
     timeout: float
     """Seconds to wait for each job."""
+    priority: Priority = Priority.NORMAL
 
 
 def run_batch(options: BatchOptions, session: Session) -> list[BatchItem]:
@@ -96,7 +97,12 @@ class _Batch:
             self._progress.advance_photos()
 
     async def _process(self, client: AsyncClient, item: BatchItem) -> None:
-        started = await client.submit(item.path, self._options.steps, on_progress=self._progress.upload_callback())
+        started = await client.submit(
+            item.path,
+            self._options.steps,
+            priority=self._options.priority,
+            on_progress=self._progress.upload_callback(),
+        )
         item.job_id, item.status = started.job_id, JobStatus(started.status)
         if not self._options.wait:
             return

@@ -18,7 +18,16 @@ from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import Progress, declared_source, upload
 from pixelflow.contracts.field_errors import field_errors
-from pixelflow.contracts.jobs import FINISHED, CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
+from pixelflow.contracts.jobs import (
+    FINISHED,
+    CreatedJob,
+    CreateJobRequest,
+    Job,
+    JobPage,
+    JobStatus,
+    Priority,
+    StartedJob,
+)
 from pixelflow.contracts.pipeline import Resize, Watermark
 
 POLL_INTERVAL = 0.05
@@ -174,6 +183,7 @@ def submit(
     *,
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
+    priority: Priority = Priority.NORMAL,
     on_progress: Progress | None = None,
 ) -> Operation[StartedJob]:
     """Create a job for the file at ``path``, upload the file, start the job.
@@ -184,6 +194,7 @@ def submit(
         pipeline: steps, as models or JSON objects.
         metadata: key-value pairs of your own.
         webhook_url: receives a webhook when the job succeeds, fails or is canceled.
+        priority: of the job among your own queued jobs.
         on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
@@ -192,7 +203,7 @@ def submit(
         TransferError: the file can't be read, or object storage rejected it.
         ConnectionFailedError: no response.
     """
-    request = _job_request(Path(path), pipeline, metadata, webhook_url)
+    request = _job_request(Path(path), pipeline, metadata, webhook_url, priority)
     created = yield from create_job(session, request)
     yield from upload(session, created.upload, path, on_progress=on_progress)
     return (yield from start_job(session, created.job_id))
@@ -205,6 +216,7 @@ def process(
     *,
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
+    priority: Priority = Priority.NORMAL,
     timeout: float | None = None,
     on_progress: Progress | None = None,
     on_change: Callable[[Job], None] | None = None,
@@ -220,7 +232,13 @@ def process(
         WaitTimeoutError: the job did not finish in time; it continues.
     """
     started = yield from submit(
-        session, path, pipeline, metadata=metadata, webhook_url=webhook_url, on_progress=on_progress
+        session,
+        path,
+        pipeline,
+        metadata=metadata,
+        webhook_url=webhook_url,
+        priority=priority,
+        on_progress=on_progress,
     )
     return (yield from wait(session, started.job_id, timeout=timeout, on_change=on_change))
 
@@ -230,7 +248,7 @@ def _path(job_id: UUID | str) -> str:
 
 
 def _job_request(
-    path: Path, pipeline: Steps, metadata: Mapping[str, str] | None, webhook_url: str | None
+    path: Path, pipeline: Steps, metadata: Mapping[str, str] | None, webhook_url: str | None, priority: Priority
 ) -> CreateJobRequest:
     steps = [
         step.model_dump(by_alias=True, exclude_unset=True) if isinstance(step, BaseModel) else dict(step)
@@ -239,6 +257,8 @@ def _job_request(
     raw: dict[str, Any] = {"source": declared_source(path), "pipeline": steps, "metadata": dict(metadata or {})}
     if webhook_url is not None:
         raw["webhook_url"] = webhook_url
+    if priority != Priority.NORMAL:
+        raw["priority"] = priority
     try:
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:

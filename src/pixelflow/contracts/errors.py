@@ -168,6 +168,8 @@ class JobError(PixelflowError):
     def __init__(self, detail: str, *, step_id: str | None = None) -> None:
         super().__init__(detail)
         self.step_id = step_id
+        self.compute_time_ms: int | None = None
+        """Processor time of the attempt, if it was measured."""
 
 
 class SourceError(JobError):

@@ -64,6 +64,18 @@ class SourceType(StrEnum):
     LOCAL_FILE = "local_file"
 
 
+class Priority(StrEnum):
+    """The priority of a job among the jobs of its user."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+PRIORITY_RANKS: dict[Priority, int] = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+"""As the database stores them: the lowest rank is processed first."""
+
+
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────────
 
 MAX_METADATA_KEYS = 32
@@ -159,6 +171,10 @@ class CreateJobRequest(_Request):
         WebhookUrl | None, Field(description="URL that receives a webhook when the job succeeds, fails or is canceled.")
     ] = None
     metadata: Metadata = {}
+    priority: Annotated[
+        Priority,
+        Field(description="Order among your own queued jobs. Your share beside other users does not depend on it."),
+    ] = Priority.NORMAL
     pipeline: Pipeline
 
     @model_validator(mode="wrap")
@@ -283,6 +299,14 @@ class Job(_Response):
     pipeline: Pipeline
     webhook_url: str | None
     metadata: dict[str, str]
+    priority: Annotated[Priority, Field(description="Order among the user's queued jobs.")] = Priority.NORMAL
+    waiting_for: Annotated[
+        list[str] | None,
+        Field(
+            description="Capabilities that the job requires and no live worker has; the job waits for such a worker. "
+            "Null if a worker can process it, or if it is not queued."
+        ),
+    ] = None
     attempts: Annotated[int, Field(description="Attempts in the current run. A retry resets it to 0.")]
     max_attempts: Annotated[int, Field(description="Largest number of attempts in one run.")]
     created_at: datetime

@@ -1,4 +1,4 @@
-"""Queue messages. A message holds only the id of a job: the worker reads what to do from the job's row."""
+"""Messages that wake workers. They carry no authority: a worker claims from the database, whatever it received."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 QUEUE = "images"
-ACTOR = "process_image"
 SCHEMA = "pixelflow.process_image"
-VERSIONS = (1,)
-"""Versions that workers of this release accept: the current one and the previous one."""
+VERSION = 1
+"""The version that this release sends."""
 
 
 class ProcessImage(BaseModel):
-    """Version 1: process this job, if its row says so."""
+    """Version 1: a job was queued."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, json_schema_serialization_defaults_required=True

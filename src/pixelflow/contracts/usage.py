@@ -34,6 +34,9 @@ class UsageSums(BaseModel):
         int, Field(ge=0, description="Sum of the bytes saved by each job, at least 0. May exceed 2^53.")
     ]
     compute_time_ms: Annotated[int, Field(ge=0, description="CPU time of the transforms in milliseconds.")]
+    failed_compute_time_ms: Annotated[
+        int, Field(ge=0, description="CPU time of attempts that failed, in milliseconds. It is not billed.")
+    ] = 0
 
 
 class UsageOfDay(UsageSums):
@@ -67,7 +70,7 @@ class UsageByDay(_Usage):
 
 
 class UsageByUser(_Usage):
-    """The response to ``GET /v1/usage?group_by=user``: users with jobs in the period, ordered by id."""
+    """The response to ``GET /v1/usage?group_by=user``: users with usage in the period, ordered by id."""
 
     group_by: Literal["user"] = "user"
     data: list[UsageOfUser]

@@ -133,6 +133,15 @@ class Settings(DatabaseSettings):
         Field(gt=0, le=3600, description="Seconds without a sign of life from a worker before its jobs are reassigned"),
     ] = 30
     max_attempts: Annotated[int, Field(ge=1, le=100, description="Maximum attempts of a job")] = 5
+    queue_max_active_per_user: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Maximum jobs of one user that are processed at once, unless `pixelflow users set` set another "
+            "limit. Default: no limit",
+        ),
+    ] = None
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="Maximum seconds of one transform")] = 180
 
     # Retention

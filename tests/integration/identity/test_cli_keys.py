@@ -121,3 +121,24 @@ def test_an_invalid_request_is_reported(pixelflow: Run, arguments: list[str], ex
     result = pixelflow("keys", *arguments)
     assert (result.exit_code, message in result.stderr) == (exit_code, True)
     assert "Traceback" not in result.output
+
+
+# ── pixelflow users ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_share_is_set_reset_and_listed(pixelflow: Run, user_id: str) -> None:
+    def share() -> dict[str, Any]:
+        (row,) = (row for row in json.loads(pixelflow("users", "list", "--json").stdout) if row["user_id"] == user_id)
+        found: dict[str, Any] = row
+        return found
+
+    assert pixelflow("users", "set", user_id, "--weight", "2.5", "--max-active", "3").exit_code == 0
+    assert share() == {"user_id": user_id, "weight": 2.5, "max_active": 3, "waiting": 0, "active": 0}
+    assert "2.5" in pixelflow("users", "list").stdout
+    assert pixelflow("users", "set", user_id).exit_code == 0
+    assert (share()["weight"], share()["max_active"]) == (1, None)
+
+
+@pytest.mark.parametrize("arguments", [["--weight", "0"], ["--max-active", "0"]])
+def test_a_share_out_of_range_is_rejected(pixelflow: Run, user_id: str, arguments: list[str]) -> None:
+    assert pixelflow("users", "set", user_id, *arguments).exit_code == 2

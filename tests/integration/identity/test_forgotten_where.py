@@ -71,7 +71,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "rate_limit_key": None,
         "max_keys": 99,
     }
-    queued = {"moved_from": {"created"}, "new_run": False, "task_id": uuid4(), "traceparent": None}
+    queued = {"moved_from": {"created"}, "new_run": False, "max_active": None, "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1}
     return {
         "webhooks.list_deliveries": {**job, "limit": 9},
@@ -86,6 +86,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "jobs.list_newest": {"status": None, "limit": 99, "before": None},
         "keys.insert": new_key,
         "keys.list_all": {"limit": 99},
+        "queue.set_share": {"weight": 2.0, "max_active": 1},
         "keys.revoke": {"key_id": theirs["key_id"]},
         "jobs.transitions.cancel": job,
         "jobs.transitions.erase": job,

@@ -96,16 +96,28 @@ def test_a_succeeded_job_is_counted_even_after_its_erasure(mine: httpx.Client) -
     job = job_steps.done(mine, photo(), job_steps.resize())
     assert mine.delete(f"/v1/jobs/{job['job_id']}").status_code == 204
     result = usage(mine)
-    assert result["total"] == {"jobs": 1, **job["usage"]}
+    assert result["total"] == {"jobs": 1, **job["usage"], "failed_compute_time_ms": 0}
     assert jobs_by_day(result) == {job["finished_at"][:10]: 1}
+
+
+def test_the_time_of_failed_attempts_is_shown_and_not_billed(mine: httpx.Client, admin: httpx.Client) -> None:
+    job = job_steps.done(mine, b"no picture")
+    assert job["status"] == "failed"
+    result = usage(mine)
+    assert (result["total"]["jobs"], result["total"]["compute_time_ms"]) == (0, 0)
+    failed = result["total"]["failed_compute_time_ms"]
+    assert failed >= 0
+    assert sum(day["failed_compute_time_ms"] for day in result["data"]) == failed
+    everyone = usage(admin, all_users="true")
+    assert everyone["total"]["failed_compute_time_ms"] >= failed
 
 
 def test_each_day_of_the_range_is_listed_once_without_the_end(mine: httpx.Client, bill: Bill, user_id: str) -> None:
     for at in (NOON, NOON + timedelta(hours=3), NOON + timedelta(days=2)):
         bill(user_id, at, pixels=5, saved=3, ms=7)
     result = usage(mine, **{"from": "2026-11-14", "to": "2026-11-17"})
-    nothing = {"jobs": 0, "pixels_processed": 0, "bytes_saved": 0, "compute_time_ms": 0}
-    both = {"jobs": 2, "pixels_processed": 10, "bytes_saved": 6, "compute_time_ms": 14}
+    nothing = {"jobs": 0, "pixels_processed": 0, "bytes_saved": 0, "compute_time_ms": 0, "failed_compute_time_ms": 0}
+    both = {"jobs": 2, "pixels_processed": 10, "bytes_saved": 6, "compute_time_ms": 14, "failed_compute_time_ms": 0}
     assert result == {
         "from": "2026-11-14",
         "to": "2026-11-17",

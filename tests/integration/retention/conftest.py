@@ -61,7 +61,7 @@ class Scene:
 
     def claim(self, job_id: UUID) -> ClaimedJob:
         """Claim the job as a worker, and store an output."""
-        job = worker_store.claim(self.eye, job_id=job_id, worker_id="worker", lease=timedelta(minutes=1))
+        job = job_rows.claim(self.eye, job_id)
         assert job
         if job.source_type == "s3_presigned":
             self.store(self.output_of(job))
@@ -92,14 +92,16 @@ class Scene:
 
     def fail(self, job_id: UUID) -> UUID:
         """Fail the job as a worker."""
-        assert worker_store.fail(self.eye, self.claim(job_id).lease, error=ERROR, stages={})
+        assert worker_store.fail(self.eye, self.claim(job_id).lease, error=ERROR, stages={}, compute_time_ms=1)
         return job_id
 
     def hand_back(self, job_id: UUID) -> UUID:
         """Claim the job as a worker, and release it."""
         job = self.claim(job_id)
         delay = timedelta(0)
-        assert worker_store.release(self.eye, job.lease, delay=delay, counted=False, error=None, stages={})
+        assert worker_store.release(
+            self.eye, job.lease, delay=delay, counted=False, error=None, stages={}, compute_time_ms=0
+        )
         return job_id
 
     def age(self, job_id: UUID, **by: float) -> UUID:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg
 import pytest
 from tests.integration.retention.conftest import Scene
 
-from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.errors import SourceMissingError
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.controlplane.jobs import transitions
@@ -24,17 +22,15 @@ AGE = timedelta(days=10)
 
 
 @pytest.fixture
-def jobs(scene: Scene) -> Iterator[JobService]:
-    queue = JobQueue(scene.settings.redis_url.get_secret_value())
-    yield JobService(
+def jobs(scene: Scene) -> JobService:
+    wakeups = WakeUpSender(scene.settings.redis_url.get_secret_value())
+    return JobService(
         scene.settings,
         database=scene.database,
-        queue=queue,
+        wakeups=wakeups,
         objects=ObjectStorage(scene.settings),
         local_files=LocalFiles(()),
-        new_id=new_id,
     )
-    queue.close()
 
 
 async def test_a_retry_that_waits_for_an_expiry_fails(scene: Scene, jobs: JobService) -> None:
@@ -63,10 +59,10 @@ async def test_expiry_skips_a_job_that_is_being_retried(scene: Scene) -> None:
             user_id="user",
             moved_from=[JobStatus.CANCELED],
             new_run=True,
-            task_id=new_id(),
             source_key=source_key(job_id),
             source_bytes=6,
             traceparent=None,
+            max_active=None,
         )
         assert await scene.run() == 0
     assert await scene.run() == 0
@@ -87,6 +83,4 @@ def test_the_database_refuses_to_queue_a_job_whose_source_has_expired(scene: Sce
     """For the statements of any release."""
     job_id = scene.put("canceled", source_expired_at="now")
     with pytest.raises(psycopg.errors.CheckViolation):
-        scene.eye.execute(
-            "UPDATE jobs SET status = 'queued', run_at = now(), finished_at = NULL WHERE job_id = %s", (job_id,)
-        )
+        scene.eye.execute("UPDATE jobs SET status = 'queued', finished_at = NULL WHERE job_id = %s", (job_id,))

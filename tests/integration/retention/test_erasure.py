@@ -16,9 +16,9 @@ from psycopg.rows import dict_row
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest
 from pixelflow.controlplane.jobs.service import JobService
@@ -84,15 +84,14 @@ class Scene:
 @pytest.fixture
 def scene(quiet: Settings, async_database: AsyncDatabase) -> Iterator[Scene]:
     settings = quiet.model_copy(update={"upload_url_seconds": int(UPLOAD_URL_VALID.total_seconds())})
-    queue = JobQueue(settings.redis_url.get_secret_value())
+    wakeups = WakeUpSender(settings.redis_url.get_secret_value())
     objects = ObjectStorage(settings)
     jobs = JobService(
         settings,
         database=async_database,
-        queue=queue,
+        wakeups=wakeups,
         objects=objects,
         local_files=LocalFiles(settings.local_roots),
-        new_id=new_id,
     )
     url = settings.database_url.get_secret_value()
     with psycopg.connect(
@@ -101,7 +100,6 @@ def scene(quiet: Settings, async_database: AsyncDatabase) -> Iterator[Scene]:
         eye.execute("DELETE FROM jobs")
         yield Scene(settings, async_database, jobs, objects, eye)
         eye.execute("DELETE FROM jobs")
-    queue.close()
 
 
 async def test_files_of_a_job_that_is_not_erased_are_kept(scene: Scene) -> None:

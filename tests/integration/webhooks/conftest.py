@@ -20,9 +20,9 @@ from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule, Resolve
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.postgres.migrate import migrate
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.jobs import CreateJobRequest
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
@@ -131,7 +131,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture
 async def harness(settings: Settings, own_database: str) -> AsyncIterator[Harness]:
     """With an empty database."""
-    queue = JobQueue(settings.redis_url.get_secret_value())
+    wakeups = WakeUpSender(settings.redis_url.get_secret_value())
     allowed = settings.model_copy(update={"webhook_allow_cidrs": (LOOPBACK,), "webhook_allow_http": True})
     async with AsyncDatabase(own_database, max_connections=8, application="test", scope=EVERYONE) as database:
         async with database.connection() as connection:
@@ -140,15 +140,13 @@ async def harness(settings: Settings, own_database: str) -> AsyncIterator[Harnes
         jobs = JobService(
             allowed,
             database=database,
-            queue=queue,
+            wakeups=wakeups,
             objects=objects,
             local_files=LocalFiles(()),
-            new_id=new_id,
         )
         webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
         job_queries = JobQueries(settings, database=database, objects=objects)
         yield Harness(database=database, jobs=jobs, job_queries=job_queries, webhooks=webhooks)
-    queue.close()
 
 
 @pytest.fixture

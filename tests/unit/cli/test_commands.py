@@ -19,7 +19,7 @@ from pixelflow.cli.exit_codes import MEANINGS, ExitCode, worst
 Run = Callable[..., Result]
 SERVERS = {"DATABASE_URL", "REDIS_URL", "S3_ENDPOINT_URL", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"}
 SERVER_SIDE = {"pixelflow.controlplane", "pixelflow.dataplane", "pixelflow.adapters", "pixelflow.settings", "pyvips"}
-PROCESSES = {"fastapi", "dramatiq", "pyvips", "pixelflow.dataplane"}
+PROCESSES = {"fastapi", "pyvips", "pixelflow.dataplane"}
 
 
 def imported_by(*arguments: str) -> set[str]:

@@ -42,7 +42,7 @@ def test_json_is_the_response_as_the_api_sent_it(pixelflow: Run) -> None:
 @pytest.mark.usefixtures("api")
 def test_csv_is_safe_for_a_spreadsheet(pixelflow: Run) -> None:
     lines = pixelflow("usage", "--by", "user", "--all-users", "--csv").stdout.splitlines()
-    assert lines[0] == "user_id,jobs,pixels_processed,bytes_saved,compute_time_ms"
+    assert lines[0] == "user_id,jobs,pixels_processed,bytes_saved,compute_time_ms,failed_compute_time_ms"
     assert [line.split(",")[0] for line in lines[1:]] == ["acme", "'=zoe"]
 
 

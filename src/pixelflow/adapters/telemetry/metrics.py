@@ -71,20 +71,19 @@ class ProcessMetrics:
 
 
 class QueueMetrics:
-    """Metrics of the processes that enqueue messages."""
+    """Metrics of the API, which adds jobs to the queue."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = Counter(
             "pixelflow_queue_jobs_enqueued_total",
-            "Messages enqueued, one per job that is due: by an API when a job is started or retried, by a controller "
-            "when a message is missing or another attempt is due.",
+            "Jobs that an API added to the queue: started or retried by their owners.",
             ["queue"],
             registry=registry,
         )
         self._counter = counter.labels(QUEUE)
 
     def count_enqueued(self) -> None:
-        """Count one message."""
+        """Count one job."""
         self._counter.inc()
 
 

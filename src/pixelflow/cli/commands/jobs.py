@@ -23,7 +23,7 @@ from pixelflow.cli.errors import (
 from pixelflow.cli.exit_codes import worst
 from pixelflow.cli.output import cell, echo, format_change, format_size, print_json, print_table, table
 from pixelflow.client import Client, ClientError, JobFailedError, WaitTimeoutError
-from pixelflow.contracts.jobs import Job, JobStatus
+from pixelflow.contracts.jobs import Job, JobStatus, Priority
 
 PAGE_SIZE = 100
 """Jobs per request of ``jobs list``."""
@@ -99,6 +99,10 @@ def _properties_table(job: Job) -> Table:
 def _properties(job: Job) -> Iterator[tuple[str, object]]:
     yield "Job", job.job_id
     yield "Status", job.status
+    if job.waiting_for:
+        yield "Waiting for", f"a worker with {', '.join(job.waiting_for)}"
+    if job.priority is not Priority.NORMAL:
+        yield "Priority", job.priority
     if job.error:
         step = f", step {job.error.step_id}" if job.error.step_id else ""
         yield "Error", f"{job.error.message} ({job.error.code}{step})"

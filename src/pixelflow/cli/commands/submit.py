@@ -23,7 +23,7 @@ from pixelflow.cli.output import (
     table,
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
-from pixelflow.contracts.jobs import Output
+from pixelflow.contracts.jobs import Output, Priority
 from pixelflow.contracts.pipeline import Format
 
 TIMEOUT_SECONDS = 600.0
@@ -55,6 +55,7 @@ def submit(
             help="JSON file with a list of pipeline steps, instead of the four options above.",
         ),
     ] = None,
+    priority: Annotated[Priority, typer.Option(help="Order among your own queued jobs.")] = Priority.NORMAL,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all jobs are finished.")] = False,
     out: Annotated[
         Path | None,
@@ -85,7 +86,9 @@ def submit(
             if pipeline
             else steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
         )
-        items = _run(BatchOptions(photos, steps, wait=wait or out is not None, folder=out, timeout=timeout))
+        items = _run(
+            BatchOptions(photos, steps, wait=wait or out is not None, folder=out, timeout=timeout, priority=priority)
+        )
     _print_results(items, as_json=as_json)
     raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
 

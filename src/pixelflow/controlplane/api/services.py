@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,10 +11,10 @@ from fastapi import Depends, Request
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
+from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.encryption import SecretCipher, derive_key
 from pixelflow.controlplane.jobs.queries import JobQueries
@@ -61,50 +59,46 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         SettingsError: the key that encrypts secrets is not set.
     """
     secrets_key = settings.require_secrets_key()
-    queue = JobQueue(settings.redis_url.get_secret_value())
     objects = ObjectStorage(settings)
     url = settings.database_url.get_secret_value()
-    try:
-        async with (
-            AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
-            AsyncDatabase(url, max_connections=MAX_LOOKUP_CONNECTIONS, application="pixelflow-api") as lookups,
-            open_tokens(settings) as tokens,
-            _open_limits(settings, metrics) as limits,
-        ):
-            jobs = JobService(
-                settings,
-                database=database,
-                queue=queue,
-                objects=objects,
-                local_files=LocalFiles(settings.local_roots),
-                new_id=new_id,
-                on_enqueued=metrics.enqueued,
-            )
-            health_checks = HealthChecks(
-                {
-                    "postgres": lookups.ping,
-                    "redis": functools.partial(asyncio.to_thread, queue.ping),
-                    "object_storage": objects.ping,
-                },
-                on_status=metrics.process.set_dependency_up,
-            )
-            services = Services(
-                database=database,
-                health_checks=health_checks,
-                jobs=jobs,
-                job_queries=JobQueries(settings, database=database, objects=objects),
-                usage_queries=UsageQueries(database),
-                webhooks=WebhookService(database, SecretCipher(secrets_key), new_id=new_id),
-                keys=ApiKeys(database, lookups=lookups),
-                tokens=tokens,
-                # Stored responses can contain secrets that are shown only once.
-                response_cipher=SecretCipher(derive_key(secrets_key, purpose="pixelflow idempotency answers")),
-                limits=limits,
-            )
-            async with run_health_checks(health_checks):
-                yield services
-    finally:
-        queue.close()
+    async with (
+        AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
+        AsyncDatabase(url, max_connections=MAX_LOOKUP_CONNECTIONS, application="pixelflow-api") as lookups,
+        WakeUpSender(settings.redis_url.get_secret_value()) as wakeups,
+        open_tokens(settings) as tokens,
+        _open_limits(settings, metrics) as limits,
+    ):
+        jobs = JobService(
+            settings,
+            database=database,
+            wakeups=wakeups,
+            objects=objects,
+            local_files=LocalFiles(settings.local_roots),
+            on_enqueued=metrics.enqueued,
+        )
+        health_checks = HealthChecks(
+            {
+                "postgres": lookups.ping,
+                "redis": wakeups.ping,
+                "object_storage": objects.ping,
+            },
+            on_status=metrics.process.set_dependency_up,
+        )
+        services = Services(
+            database=database,
+            health_checks=health_checks,
+            jobs=jobs,
+            job_queries=JobQueries(settings, database=database, objects=objects),
+            usage_queries=UsageQueries(database),
+            webhooks=WebhookService(database, SecretCipher(secrets_key), new_id=new_id),
+            keys=ApiKeys(database, lookups=lookups),
+            tokens=tokens,
+            # Stored responses can contain secrets that are shown only once.
+            response_cipher=SecretCipher(derive_key(secrets_key, purpose="pixelflow idempotency answers")),
+            limits=limits,
+        )
+        async with run_health_checks(health_checks):
+            yield services
 
 
 @asynccontextmanager

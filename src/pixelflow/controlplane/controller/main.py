@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import signal
 
@@ -13,7 +12,6 @@ from opentelemetry.trace import Tracer
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
@@ -25,7 +23,6 @@ from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
-from pixelflow.controlplane.queue.relay import Relay
 from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.controlplane.stats import collector
@@ -71,21 +68,18 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer) -
         application="pixelflow-controller",
         scope=EVERYONE,
     )
-    queue = JobQueue(settings.redis_url.get_secret_value())
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
         async with database:
-            await _run_loops(settings, database, queue, outbound, metrics=metrics, tracer=tracer, stop=stop)
+            await _run_loops(settings, database, outbound, metrics=metrics, tracer=tracer, stop=stop)
     finally:
         outbound.close()
-        queue.close()
     _log.info("controller stopped")
 
 
 async def _run_loops(
     settings: Settings,
     database: AsyncDatabase,
-    queue: JobQueue,
     outbound: OutboundHttp,
     *,
     metrics: ControllerMetrics,
@@ -106,7 +100,6 @@ async def _run_loops(
         on_removed=metrics.record_removed,
     )
     loops: list[tuple[LoopBody, float]] = [
-        (Relay(database, queue, on_enqueued=metrics.record_enqueued), PAUSE_SECONDS),
         (LeaseReaper(database, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
         (files, PAUSE_SECONDS),
         (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
@@ -116,7 +109,6 @@ async def _run_loops(
     dependencies = HealthChecks(
         {
             "postgres": database.ping,
-            "redis": functools.partial(asyncio.to_thread, queue.ping),
             "object_storage": objects.ping,
         },
         on_status=metrics.process.set_dependency_up,

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pixelflow.adapters.telemetry.metrics import ProcessMetrics, QueueMetrics
+from pixelflow.adapters.telemetry.metrics import ProcessMetrics
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.webhooks import DeliveryOutcome
 
@@ -70,6 +70,8 @@ class Backlog:
     """Pending events."""
     oldest_event_seconds: float
     """Seconds since the oldest overdue event became due; 0 if no event is overdue."""
+    unclaimable_jobs: Mapping[str, int]
+    """Queued jobs that no live worker can process, by each capability that is missing."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ class DatabaseMetrics(Collector):
             "Seconds since the oldest due queued job became due; 0 if no job is due.",
             backlog.oldest_job_seconds if backlog else None,
         )
+        yield _labeled(
+            "pixelflow_queue_unclaimable_jobs",
+            "Queued jobs that no live worker can process, by a capability that they require and no live worker has.",
+            "requirement",
+            backlog.unclaimable_jobs if backlog else {},
+        )
         yield _plain(
             "pixelflow_webhook_events_pending",
             "Webhook events that await delivery.",
@@ -158,7 +166,6 @@ class ControllerMetrics:
         self.process = ProcessMetrics(registry, role="controller")
         self.database = DatabaseMetrics()
         registry.register(self.database)
-        self._queue = QueueMetrics(registry)
         self._deliveries = Counter(
             "pixelflow_webhook_deliveries_total",
             "Attempts to deliver webhook events, by outcome: delivered, retried (failed, will be retried), exhausted "
@@ -209,10 +216,6 @@ class ControllerMetrics:
         self._ticks.labels(loop, outcome).inc()
         if outcome in {TickOutcome.DONE, TickOutcome.IDLE}:
             self._last_tick.labels(loop).set(self._clock())
-
-    def record_enqueued(self) -> None:
-        """Count a message that was sent to the queue."""
-        self._queue.count_enqueued()
 
     def record_delivery(self, outcome: str) -> None:
         """Count an attempt to deliver an event."""

@@ -12,12 +12,24 @@ from uuid import UUID
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.errors import FieldError, NotFoundError, ValidationFailedError
-from pixelflow.contracts.jobs import Job, JobFailure, JobPage, JobStatus, Output, Source, SourceType, Usage
+from pixelflow.contracts.jobs import (
+    PRIORITY_RANKS,
+    Job,
+    JobFailure,
+    JobPage,
+    JobStatus,
+    Output,
+    Source,
+    SourceType,
+    Usage,
+)
 from pixelflow.contracts.pipeline import MEDIA_TYPES, Format, output_name
 from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.settings import Settings
+
+_PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
 
 SignOutput = Callable[[JobRow, dict[str, Any]], str | None]
 """Returns the download URL of one of a job's outputs."""
@@ -91,6 +103,8 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
         pipeline=row.pipeline,
         webhook_url=row.webhook_url,
         metadata=row.metadata,
+        priority=_PRIORITIES[row.priority],
+        waiting_for=row.waiting_for,
         attempts=row.attempts,
         max_attempts=row.max_attempts,
         created_at=row.created_at,

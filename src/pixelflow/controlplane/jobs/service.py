@@ -9,21 +9,20 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import structlog
 
 from pixelflow.adapters.outbound_http import OutboundRule
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
-from pixelflow.adapters.queue import JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.errors import (
     FieldError,
     JobAlreadyFinishedError,
     JobNotFinishedError,
     ObjectsUnavailableError,
-    QueueUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
     TargetRefusedError,
@@ -46,7 +45,6 @@ from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.transitions import JobState
-from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
@@ -75,19 +73,17 @@ class JobService:
         settings: Settings,
         *,
         database: AsyncDatabase,
-        queue: JobQueue,
+        wakeups: WakeUpSender,
         objects: ObjectStorage,
         local_files: LocalFiles,
-        new_id: Callable[[], UUID],
         on_enqueued: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_enqueued`` is called after each message that was sent."""
+        """``on_enqueued`` is called after each job that was queued."""
         self._settings = settings
         self._database = database
-        self._queue = queue
+        self._wakeups = wakeups
         self._objects = objects
         self._local_files = local_files
-        self._new_id = new_id
         self._on_enqueued = on_enqueued
         self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
@@ -169,7 +165,7 @@ class JobService:
     # ── Start and retry ──────────────────────────────────────────────────────────────────────────
 
     async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
-        """Queue the job. Idempotent: a queued or processing job gives the same response and no second message.
+        """Queue the job. Idempotent: a queued or processing job gives the same response.
 
         Raises:
             NotFoundError: the user has no such job.
@@ -279,34 +275,30 @@ class JobService:
         new_run: bool,
         traceparent: str | None,
     ) -> StartedJob | None:
-        """Queue the job and send its message; ``None`` if the job can't be moved. Succeeds while Redis is down."""
-        task_id = self._new_id()
+        """Queue the job and wake a worker; ``None`` if the job can't be moved. Succeeds while Redis is down."""
         async with self._database.connection(of_user(user_id)) as connection:
-            queued_at = await transitions.queue(
+            queued = await transitions.queue(
                 connection,
                 job_id=job_id,
                 user_id=user_id,
                 moved_from=moved_from,
                 new_run=new_run,
-                task_id=task_id,
                 source_key=source.key,
                 source_bytes=source.bytes,
                 traceparent=traceparent,
+                max_active=self._settings.queue_max_active_per_user,
             )
-        if queued_at is None:
+        if queued is None:
             return None
-        await self._send(user_id, task_id, ProcessImage(job_id=job_id, requested_at=queued_at, traceparent=traceparent))
-        return StartedJob(job_id=job_id, status=JobStatus.QUEUED, queue=QUEUE, task_id=task_id, enqueued_at=queued_at)
-
-    async def _send(self, user_id: str, task_id: UUID, message: ProcessImage) -> None:
-        """Send the message, or leave that to the relay while Redis is down."""
-        try:
-            await asyncio.to_thread(self._queue.send, task_id, message)
-            self._on_enqueued()
-        except QueueUnavailableError:
-            _log.warning("queue unavailable; the relay will send the message", job_id=str(message.job_id))
-            async with self._database.connection(of_user(user_id)) as connection:
-                await queue_store.unsend(connection, {message.job_id: task_id})
+        self._on_enqueued()
+        await self._wakeups.send(ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent))
+        return StartedJob(
+            job_id=job_id,
+            status=JobStatus.QUEUED,
+            queue=QUEUE,
+            task_id=_task_id(job_id, queued.run),
+            enqueued_at=queued.queued_at,
+        )
 
     # ── Cancel and erase ─────────────────────────────────────────────────────────────────────────
 
@@ -338,11 +330,20 @@ class JobService:
 
 
 def _already_started(job_id: UUID, job: JobState) -> StartedJob:
-    if job.status in FINISHED or job.task_id is None or job.queued_at is None:
+    if job.status in FINISHED or job.queued_at is None:
         raise JobAlreadyFinishedError(f"The job has {_ENDED.get(job.status, 'ended')} meanwhile")
     return StartedJob(
-        job_id=job_id, status=JobStatus(job.status), queue=QUEUE, task_id=job.task_id, enqueued_at=job.queued_at
+        job_id=job_id,
+        status=JobStatus(job.status),
+        queue=QUEUE,
+        task_id=_task_id(job_id, job.run),
+        enqueued_at=job.queued_at,
     )
+
+
+def _task_id(job_id: UUID, run: int) -> UUID:
+    """Return the ID of a run of a job: the same for each start of that run."""
+    return uuid5(job_id, str(run))
 
 
 def _check_not_expired(job: JobState) -> None:

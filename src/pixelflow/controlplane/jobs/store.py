@@ -10,12 +10,14 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.capabilities import required_capabilities
+from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata,
     webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
-    attempts, max_attempts, task_id, error,
+    attempts, max_attempts, priority, error,
+    CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
     jobs.created_at, queued_at, started_at, finished_at, source_expired_at, outputs_expired_at,
     CASE WHEN usage_logs.job_id IS NULL THEN NULL
          ELSE jsonb_build_object('pixels_processed', pixels_processed, 'bytes_saved', bytes_saved,
@@ -47,7 +49,8 @@ class JobRow:
     source_height: int | None
     attempts: int
     max_attempts: int
-    task_id: UUID | None
+    priority: int
+    waiting_for: list[str] | None
     error: dict[str, Any] | None
     created_at: datetime
     queued_at: datetime | None
@@ -73,8 +76,8 @@ async def insert(
     await connection.execute(
         """
         INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
-                          pipeline, metadata, webhook_url, max_attempts)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                          pipeline, metadata, webhook_url, max_attempts, priority, requires)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (job_id) DO NOTHING
         """,
         (
@@ -88,6 +91,8 @@ async def insert(
             Jsonb(request.metadata),
             request.webhook_url,
             max_attempts,
+            PRIORITY_RANKS[request.priority],
+            list(required_capabilities(request.pipeline)),
         ),
     )
 

@@ -1,5 +1,7 @@
 """SQL that moves a job between statuses: queue, cancel, erase, and reap its expired lease.
 
+The functions of the database that it calls keep the queue in step (`docs/queue.md`).
+
 All functions but ``reap_expired``, which serves the controller, are restricted to the jobs of ``user_id``.
 """
 
@@ -21,7 +23,7 @@ class JobState:
     status: str
     source_type: str
     source_key: str
-    task_id: UUID | None
+    run: int
     queued_at: datetime | None
     source_expired_at: datetime | None
 
@@ -30,13 +32,21 @@ async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Jo
     """Return the state of the user's job, or ``None`` if it does not exist or was erased."""
     cursor = await connection.execute(
         """
-        SELECT status, source_type, source_key, task_id, queued_at, source_expired_at FROM jobs
+        SELECT status, source_type, source_key, run, queued_at, source_expired_at FROM jobs
         WHERE job_id = %s AND user_id = %s AND erased_at IS NULL
         """,
         (job_id, user_id),
     )
     row = await cursor.fetchone()
     return JobState(**row) if row else None
+
+
+@dataclass(frozen=True)
+class QueuedRun:
+    """A run of a job that was queued."""
+
+    run: int
+    queued_at: datetime
 
 
 async def queue(
@@ -46,41 +56,51 @@ async def queue(
     user_id: str,
     moved_from: Iterable[JobStatus],
     new_run: bool,
-    task_id: UUID,
     source_key: str,
     source_bytes: int,
     traceparent: str | None,
-) -> datetime | None:
-    """Move the user's job to ``queued`` and return the time.
+    max_active: int | None,
+) -> QueuedRun | None:
+    """Move the user's job to ``queued``.
 
     Returns ``None`` and changes nothing if the job is in none of the statuses ``moved_from``, if its source key differs
     from ``source_key`` (the object that the caller checked), or if its source has expired.
 
-    The row is marked as relayed, because the caller sends the message immediately. If that fails, the caller calls
-    ``queue.store.unsend``.
+    Args:
+        connection: scoped to the user.
+        job_id: the job.
+        user_id: its owner.
+        moved_from: statuses that the job may have.
+        new_run: whether a new run starts.
+        source_key: of the object that the caller checked.
+        source_bytes: its size.
+        traceparent: of the request.
+        max_active: the user's limit of active jobs, unless an operator set another.
     """
     cursor = await connection.execute(
         """
-        UPDATE jobs SET status = 'queued', queued_at = now(), run_at = now(), relayed_at = now(), finished_at = NULL,
-                        error = NULL, attempts = 0, run = run + %(new_run)s,
-                        task_id = %(task_id)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
-        WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
-          AND source_key = %(source_key)s AND source_expired_at IS NULL
-        RETURNING queued_at
+        WITH moved AS (
+            UPDATE jobs SET status = 'queued', queued_at = now(), finished_at = NULL, error = NULL, attempts = 0,
+                            run = run + %(new_run)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
+            WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
+              AND source_key = %(source_key)s AND source_expired_at IS NULL
+            RETURNING job_id, run, queued_at
+        )
+        SELECT run, queued_at, enqueue_job(job_id, %(max_active)s::integer) FROM moved
         """,
         {
             "job_id": job_id,
             "user_id": user_id,
             "moved_from": list(moved_from),
             "new_run": int(new_run),
-            "task_id": task_id,
             "source_key": source_key,
             "source_bytes": source_bytes,
             "traceparent": traceparent,
+            "max_active": max_active,
         },
     )
     row = await cursor.fetchone()
-    return row["queued_at"] if row else None
+    return QueuedRun(row["run"], row["queued_at"]) if row else None
 
 
 async def _lock(connection: AsyncConnection, job_id: UUID, user_id: str) -> None:
@@ -101,7 +121,7 @@ async def cancel(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> 
     cursor = await connection.execute(
         """
         WITH canceled AS (
-            UPDATE jobs SET status = 'canceled', finished_at = now(), lease_until = NULL
+            UPDATE jobs SET status = 'canceled', finished_at = now()
             WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
               AND status IN ('created', 'queued', 'processing')
             RETURNING job_id, lease_token
@@ -110,7 +130,7 @@ async def cancel(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> 
             FROM canceled
             WHERE attempts.job_id = canceled.job_id AND attempts.attempt = canceled.lease_token AND ended_at IS NULL
         )
-        SELECT job_id FROM canceled
+        SELECT dequeue_job(job_id, NULL) FROM canceled
         """,
         {"job_id": job_id, "user_id": user_id},
     )
@@ -126,7 +146,7 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
     cursor = await connection.execute(
         """
         WITH erased AS (
-            UPDATE jobs SET erased_at = now(), lease_until = NULL,
+            UPDATE jobs SET erased_at = now(),
                             finished_at = COALESCE(finished_at, now()),
                             status = CASE WHEN status IN ('succeeded', 'failed') THEN status ELSE 'canceled' END,
                             pipeline = '[]', metadata = '{}', webhook_url = NULL, error = NULL, traceparent = NULL,
@@ -144,7 +164,7 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
         ), files AS (
             INSERT INTO pending_deletions (job_id, kind, attempt, due_at) SELECT job_id, 'job', 0, now() FROM erased
         )
-        SELECT job_id FROM erased
+        SELECT dequeue_job(job_id, NULL) FROM erased
         """,
         {"job_id": job_id, "user_id": user_id},
     )
@@ -177,29 +197,33 @@ async def reap_expired(connection: AsyncConnection, *, limit: int, exhausted: st
     cursor = await connection.execute(
         """
         WITH expired AS (
-            SELECT job_id FROM jobs
-            WHERE status = 'processing' AND lease_until < now()
-            ORDER BY lease_until
+            SELECT queue.job_id FROM job_queue AS queue JOIN jobs USING (job_id)
+            WHERE queue.state = 'active' AND queue.lease_until < now()
+            ORDER BY queue.lease_until
             LIMIT %(limit)s
-            FOR UPDATE SKIP LOCKED
+            FOR NO KEY UPDATE OF queue, jobs SKIP LOCKED
         ), moved AS (
             UPDATE jobs SET
                 status      = CASE WHEN attempts < max_attempts THEN 'queued' ELSE 'failed' END,
-                run_at      = CASE WHEN attempts < max_attempts THEN now() ELSE run_at END,
                 finished_at = CASE WHEN attempts < max_attempts THEN NULL ELSE now() END,
                 error       = CASE WHEN attempts < max_attempts THEN error
                                    ELSE jsonb_build_object('code', 'attempts_exhausted', 'message', %(exhausted)s::text,
                                                            'step_id', NULL)
-                              END,
-                task_id = gen_random_uuid(), relayed_at = NULL, lease_until = NULL
+                              END
             FROM expired WHERE jobs.job_id = expired.job_id
             RETURNING jobs.job_id, jobs.user_id, jobs.attempts, jobs.status, jobs.lease_token
         ), closed AS (
             UPDATE attempts SET ended_at = now(), outcome = 'lost'
             FROM moved WHERE attempts.job_id = moved.job_id AND attempts.attempt = moved.lease_token
+        ), in_lock_order AS (
+            SELECT * FROM moved ORDER BY user_id
         )
-        SELECT job_id, user_id, lease_token, attempts, status FROM moved
+        SELECT job_id, user_id, lease_token, attempts, status,
+               CASE WHEN status = 'queued' THEN requeue_job(job_id, interval '0', NULL)
+                    ELSE dequeue_job(job_id, NULL) END AS moved
+        FROM in_lock_order
         """,
         {"limit": limit, "exhausted": exhausted},
     )
-    return [ReapedRow(**row) for row in await cursor.fetchall()]
+    names = ReapedRow.__dataclass_fields__
+    return [ReapedRow(**{name: row[name] for name in names}) for row in await cursor.fetchall()]

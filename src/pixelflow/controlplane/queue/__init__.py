@@ -1,1 +1,1 @@
-"""The relay (transactional outbox): sends the missing messages of queued jobs."""
+"""The shares of users in the queue."""

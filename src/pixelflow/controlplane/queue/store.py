@@ -1,71 +1,63 @@
-"""SQL of the relay: queued jobs whose message is missing.
-
-Rows are locked with ``SKIP LOCKED``, so that several controllers share the work.
-"""
+"""SQL of the shares of users in the queue."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
 
 @dataclass(frozen=True)
-class QueuedRow:
-    """A queued job and the ID of its message."""
+class UserShare:
+    """The share of a user, and what the user has in the queue."""
 
-    job_id: UUID
-    task_id: UUID
-    run_at: datetime
-    traceparent: str | None
-
-
-async def take_unrelayed(connection: AsyncConnection, *, stale: timedelta, limit: int) -> list[QueuedRow]:
-    """Return due jobs whose message was never sent, or not seen for ``stale``, and mark them as relayed.
-
-    Two subqueries, each of which ends where its range of the index does: a single one would scan the whole queue.
-    """
-    cursor = await connection.execute(
-        """
-        WITH never_sent AS (
-            SELECT job_id FROM jobs
-            WHERE status = 'queued' AND relayed_at IS NULL AND run_at <= now()
-            ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-        ), not_seen AS (
-            SELECT job_id FROM jobs
-            WHERE status = 'queued' AND relayed_at < now() - %(stale)s AND run_at <= now()
-            ORDER BY relayed_at LIMIT %(limit)s - (SELECT count(*) FROM never_sent) FOR UPDATE SKIP LOCKED
-        ), due AS (
-            SELECT job_id FROM never_sent UNION ALL SELECT job_id FROM not_seen
-        )
-        UPDATE jobs SET relayed_at = now() FROM due WHERE jobs.job_id = due.job_id
-        RETURNING jobs.job_id, task_id, run_at, traceparent
-        """,
-        {"stale": stale, "limit": limit},
-    )
-    return sorted((QueuedRow(**row) for row in await cursor.fetchall()), key=lambda row: row.run_at)
+    user_id: str
+    weight: float
+    max_active: int | None
+    """``None``: the limit of the settings."""
+    waiting: int
+    active: int
 
 
-async def unsend(connection: AsyncConnection, task_ids: Mapping[UUID, UUID]) -> None:
-    """Mark the messages of these jobs as not sent; the relay's next tick sends them.
+async def set_share(connection: AsyncConnection, *, user_id: str, weight: float, max_active: int | None) -> None:
+    """Set the user's share, for new jobs and for those in the queue.
 
     Args:
-        connection: scoped to the owner of the jobs, or to all users.
-        task_ids: message IDs by job ID; a job that has another message by now is not changed.
+        connection: scoped to the user or to all users.
+        user_id: the user.
+        weight: relative to that of other users.
+        max_active: limit of active jobs; ``None``: that of the settings, from the user's next start on.
     """
     await connection.execute(
         """
-        UPDATE jobs SET relayed_at = NULL
-        FROM unnest(%s::uuid[], %s::uuid[]) AS unsent (job_id, task_id)
-        WHERE jobs.job_id = unsent.job_id AND jobs.task_id = unsent.task_id AND status = 'queued'
+        WITH kept AS (
+            INSERT INTO queue_shares AS share (user_id, weight, max_active)
+            VALUES (%(user_id)s, %(weight)s, %(max_active)s)
+            ON CONFLICT (user_id) DO UPDATE SET weight = excluded.weight, max_active = excluded.max_active
+            RETURNING user_id, weight, max_active
+        ), lanes AS (
+            SELECT lane.user_id, requirement_id, kept.weight, kept.max_active
+            FROM kept JOIN queue_lanes AS lane ON lane.user_id = kept.user_id
+            ORDER BY requirement_id FOR NO KEY UPDATE OF lane
+        )
+        UPDATE queue_lanes AS lane SET weight = lanes.weight, max_active = lanes.max_active
+        FROM lanes WHERE lane.user_id = lanes.user_id AND lane.requirement_id = lanes.requirement_id
         """,
-        (list(task_ids), list(task_ids.values())),
+        {"user_id": user_id, "weight": weight, "max_active": max_active},
     )
 
 
-async def unsend_all(connection: AsyncConnection) -> None:
-    """Mark all messages as not sent; the relay looks each up, and sends those that Redis does not have."""
-    await connection.execute("UPDATE jobs SET relayed_at = NULL WHERE status = 'queued' AND relayed_at IS NOT NULL")
+async def list_shares(connection: AsyncConnection) -> list[UserShare]:
+    """Return the users with a share of their own or with jobs in the queue, ordered by ID."""
+    cursor = await connection.execute(
+        """
+        SELECT user_id, coalesce(share.weight, 1) AS weight, share.max_active,
+               coalesce(lane.waiting, 0) AS waiting, coalesce(lane.active, 0) AS active
+        FROM queue_shares AS share FULL JOIN (
+            SELECT user_id, sum(waiting)::integer AS waiting, max(active) AS active FROM queue_lanes
+            WHERE busy GROUP BY user_id
+        ) AS lane USING (user_id)
+        ORDER BY user_id
+        """
+    )
+    return [UserShare(**row) for row in await cursor.fetchall()]

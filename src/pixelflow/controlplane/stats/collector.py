@@ -67,12 +67,14 @@ class StatsCollector:
         ):
             queued = await store.count_queued(connection)
             processing = await store.count_processing(connection)
+            unclaimable = await store.count_unclaimable(connection)
             events = await store.count_pending_events(connection)
         return Backlog(
             jobs={JobStatus.QUEUED: queued.count, JobStatus.PROCESSING: processing},
             oldest_job_seconds=queued.oldest_seconds,
             events=events.count,
             oldest_event_seconds=events.oldest_seconds,
+            unclaimable_jobs=unclaimable,
         )
 
     async def _refresh_totals(self) -> None:

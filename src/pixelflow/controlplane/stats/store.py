@@ -36,17 +36,34 @@ async def count_queued(connection: AsyncConnection) -> BacklogRow:
         connection,
         """
         SELECT count(*) AS count,
-               coalesce(greatest(0, extract(epoch FROM now() - min(run_at))), 0)::float8 AS oldest_seconds
-        FROM jobs WHERE status = 'queued'
+               coalesce(greatest(0, extract(epoch FROM now() - min(due_at))), 0)::float8 AS oldest_seconds
+        FROM job_queue WHERE state IN ('waiting', 'delayed')
         """,
     )
 
 
 async def count_processing(connection: AsyncConnection) -> int:
     """Count jobs that workers process."""
-    cursor = await connection.execute("SELECT count(*) FROM jobs WHERE status = 'processing'")
+    cursor = await connection.execute("SELECT count(*) FROM job_queue WHERE state = 'active'")
     row = await cursor.fetchone()
     return row["count"] if row else 0
+
+
+async def count_unclaimable(connection: AsyncConnection) -> dict[str, int]:
+    """Count waiting jobs that no live worker can process, by each capability that is missing."""
+    cursor = await connection.execute(
+        """
+        SELECT missing, sum(waiting)::bigint AS jobs
+        FROM (
+            SELECT requirement_id, sum(waiting) AS waiting FROM queue_lanes WHERE busy GROUP BY requirement_id
+        ) AS lanes
+        JOIN requirement_sets USING (requirement_id)
+        CROSS JOIN LATERAL unnest(missing_capabilities(requires)) AS missing
+        WHERE waiting > 0
+        GROUP BY missing
+        """
+    )
+    return {row["missing"]: row["jobs"] for row in await cursor.fetchall()}
 
 
 async def count_pending_events(connection: AsyncConnection) -> BacklogRow:

@@ -26,7 +26,7 @@ from pixelflow.controlplane.usage import store
 from pixelflow.controlplane.usage.store import SumsRow
 
 _ONE_DAY = timedelta(days=1)
-_ZERO = SumsRow(0, 0, 0, 0)
+_ZERO = SumsRow(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class UsageQueries:
             total, users = await self._users(first, end, after=cursor or "", limit=limit + 1)
         else:
             total = _total((await self._days(user_id, first, end)).values())
-            users = [(user_id, total)] if total.jobs else []
+            users = [(user_id, total)] if total != _ZERO else []
         page = [UsageOfUser(user_id=name, **asdict(sums)) for name, sums in users[:limit]]
         return UsageByUser(
             from_day=first,

@@ -1,4 +1,4 @@
-"""SQL of usage sums over ``usage_logs``, which only the worker's ``succeed`` writes. Sums are exact at any size.
+"""SQL of usage sums over ``usage_logs`` and ``failed_usage``, which only the worker writes. Sums are exact at any size.
 
 One aggregate per query, so that no row of a job leaves the database.
 """
@@ -13,27 +13,36 @@ from typing import Any
 from pixelflow.adapters.postgres.database import AsyncConnection
 
 _SUMS = """
-    count(*) AS jobs, coalesce(sum(pixels_processed), 0) AS pixels_processed,
-    coalesce(sum(bytes_saved), 0) AS bytes_saved, coalesce(sum(compute_time_ms), 0) AS compute_time_ms
+    coalesce(sum(jobs), 0) AS jobs, coalesce(sum(pixels_processed), 0) AS pixels_processed,
+    coalesce(sum(bytes_saved), 0) AS bytes_saved, coalesce(sum(compute_time_ms), 0) AS compute_time_ms,
+    coalesce(sum(failed_compute_time_ms), 0) AS failed_compute_time_ms
 """
-_IN_RANGE = "created_at >= %(since)s AND created_at < %(until)s"
-_DAY = "(created_at AT TIME ZONE 'UTC')::date"
+_ROWS = """(
+    SELECT user_id, (created_at AT TIME ZONE 'UTC')::date AS day, 1 AS jobs, pixels_processed, bytes_saved,
+           compute_time_ms, 0 AS failed_compute_time_ms
+    FROM usage_logs WHERE created_at >= %(since)s AND created_at < %(until)s
+    UNION ALL
+    SELECT user_id, day, 0, 0, 0, 0, compute_time_ms FROM failed_usage
+    WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date
+) AS rows"""
+"""Both tables in the range; its ends are midnights of UTC."""
 
 
 @dataclass(frozen=True)
 class SumsRow:
-    """Sums over rows of ``usage_logs``."""
+    """Sums over rows of both tables."""
 
     jobs: int
     pixels_processed: int
     bytes_saved: int
     compute_time_ms: int
+    failed_compute_time_ms: int
 
 
 async def by_day(connection: AsyncConnection, *, user_id: str, since: datetime, until: datetime) -> dict[date, SumsRow]:
     """Return the user's sums for each UTC day with usage, from ``since`` (included) to ``until`` (not included)."""
     cursor = await connection.execute(
-        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE user_id = %(user_id)s AND {_IN_RANGE} GROUP BY day",  # noqa: S608 - fixed columns and conditions
+        f"SELECT day, {_SUMS} FROM {_ROWS} WHERE user_id = %(user_id)s GROUP BY day",  # noqa: S608 - fixed columns and conditions
         {"user_id": user_id, "since": since, "until": until},
     )
     return {row["day"]: _sums(row) for row in await cursor.fetchall()}
@@ -42,7 +51,7 @@ async def by_day(connection: AsyncConnection, *, user_id: str, since: datetime, 
 async def of_everyone_by_day(connection: AsyncConnection, *, since: datetime, until: datetime) -> dict[date, SumsRow]:
     """As :func:`by_day`, for all users that the connection has access to."""
     cursor = await connection.execute(
-        f"SELECT {_DAY} AS day, {_SUMS} FROM usage_logs WHERE {_IN_RANGE} GROUP BY day",  # noqa: S608 - as above
+        f"SELECT day, {_SUMS} FROM {_ROWS} GROUP BY day",  # noqa: S608 - as above
         {"since": since, "until": until},
     )
     return {row["day"]: _sums(row) for row in await cursor.fetchall()}
@@ -55,7 +64,7 @@ async def of_everyone_by_user(
     cursor = await connection.execute(
         f"""
         SELECT * FROM (
-            SELECT user_id, {_SUMS} FROM usage_logs WHERE {_IN_RANGE} GROUP BY GROUPING SETS ((), (user_id))
+            SELECT user_id, {_SUMS} FROM {_ROWS} GROUP BY GROUPING SETS ((), (user_id))
         ) AS sums
         WHERE user_id IS NULL OR user_id > %(after)s
         ORDER BY user_id NULLS FIRST

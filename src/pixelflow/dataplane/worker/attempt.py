@@ -26,6 +26,7 @@ from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_span
 from pixelflow.contracts.errors import (
     AttemptsExhaustedError,
+    DependencyError,
     JobError,
     PixelflowError,
     StoreUnavailableError,
@@ -210,7 +211,11 @@ class AttemptRunner:
             outcome, recorded = AttemptOutcome.RETRIED, self._release(job, error, stages, counted=True)
         else:
             if error.retryable:
-                error = AttemptsExhaustedError(f"Attempt {job.attempts} of {job.max_attempts} failed: {error.detail}")
+                exhausted = AttemptsExhaustedError(
+                    f"Attempt {job.attempts} of {job.max_attempts} failed: {error.detail}"
+                )
+                exhausted.compute_time_ms = _failed_compute_ms(error, stages)
+                error = exhausted
             outcome, recorded = AttemptOutcome.FAILED, self._fail(job, error, stages)
         if not recorded:
             return AttemptOutcome.LOST
@@ -219,7 +224,13 @@ class AttemptRunner:
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
         with _log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
-            return worker_store.fail(connection, job.lease, error=_error_fields(error), stages=stages.milliseconds)
+            return worker_store.fail(
+                connection,
+                job.lease,
+                error=_error_fields(error),
+                stages=stages.milliseconds,
+                compute_time_ms=_failed_compute_ms(error, stages),
+            )
         return False
 
     def _release(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
@@ -232,8 +243,20 @@ class AttemptRunner:
                 counted=counted,
                 error=_error_fields(error) if error else None,
                 stages=stages.milliseconds,
+                compute_time_ms=_failed_compute_ms(error, stages),
             )
         return False
+
+
+def _failed_compute_ms(error: PixelflowError | None, stages: Stages) -> int:
+    """Return the processor time of a failed attempt: that of the child if it is known, else the time that it had.
+
+    0 if the job is not at fault.
+    """
+    if error is None or isinstance(error, DependencyError):
+        return 0
+    known = error.compute_time_ms if isinstance(error, JobError) else None
+    return stages.milliseconds.get("transform", 0) if known is None else known
 
 
 def _span_attributes(transformed: Transformed) -> Attributes:

@@ -1,16 +1,14 @@
-"""The worker process: receives messages, claims jobs, renews leases. Composition root of the data plane.
+"""The worker process: claims jobs, processes them, renews leases. Composition root of the data plane.
 
 It must never decode an image itself; transform children do.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -21,21 +19,20 @@ from opentelemetry.trace import Tracer
 from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
-from pixelflow.adapters.queue import Consumer, JobQueue
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.contracts.errors import StoreUnavailableError
+from pixelflow.adapters.wakeup import WakeUpSender, WakeUpWaiter
+from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import SourceType
-from pixelflow.contracts.messages import ProcessImage
 from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.protocol import TransformLimits
-from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.child_process import ChildLimits
+from pixelflow.dataplane.worker.claims import ClaimLoop, Places, RunJob, Worker
 from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
 from pixelflow.dataplane.worker.sandbox import Sandbox
@@ -61,21 +58,24 @@ def run(settings: Settings) -> None:
         signal.signal(signal_, lambda number, _: stop.put(number))
     registry = new_registry()
     with serve_metrics(registry, settings, role="worker"), open_tracer(role="worker") as tracer, ExitStack() as stack:
-        keeper, consumer = _build(settings, WorkerMetrics(registry), tracer, stack)
-        consumer.start()
+        keeper, claims, places = _build(settings, WorkerMetrics(registry), tracer, stack)
+        places.start(on_free=claims.on_free)
+        claims.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
         stop.get()
         _log.info("worker stopping", grace_seconds=settings.worker_grace_seconds)
-        consumer.leave()
-        if not consumer.join(settings.worker_grace_seconds):
+        claims.stop()
+        places.close()
+        if not places.join(settings.worker_grace_seconds):
             keeper.interrupt_all(ShutdownRequestedError())
-            consumer.join(_RELEASE_SECONDS)
+            places.join(_RELEASE_SECONDS)
+        claims.unregister()
     _log.info("worker stopped")
 
 
 def _build(
     settings: Settings, metrics: WorkerMetrics, tracer: Tracer, stack: ExitStack
-) -> tuple[LeaseKeeper, Consumer]:
+) -> tuple[LeaseKeeper, ClaimLoop, Places]:
     scratch = stack.enter_context(scratch_folder(settings.worker_temp_dir))
     child_limits = ChildLimits(memory_bytes=settings.worker_child_memory_bytes, seconds=settings.job_timeout_seconds)
     slots = settings.worker_max_active_jobs
@@ -87,7 +87,7 @@ def _build(
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
-            max_connections=settings.worker_concurrency + 1,
+            max_connections=settings.worker_concurrency + 2,
             application="pixelflow-worker",
         )
     )
@@ -114,15 +114,17 @@ def _build(
         metrics=metrics,
         tracer=tracer,
     )
-    consumer = Consumer(
-        settings.redis_url.get_secret_value(),
-        threads=settings.worker_concurrency,
-        handle=_message_handler(database, keeper, runner, lease),
-        on_rejected=metrics.count_rejected_message,
+    places = Places(settings.worker_concurrency, _job_runner(keeper, runner))
+    claims = ClaimLoop(
+        database,
+        Worker(f"{socket.gethostname()}:{os.getpid()}", worker_capabilities(), settings.worker_concurrency),
+        lease=lease,
+        submit=places.submit,
+        capacity=places.capacity,
+        wakeups=stack.enter_context(WakeUpWaiter(settings.redis_url.get_secret_value())),
     )
-    stack.callback(consumer.close)
     stack.enter_context(run_health_checks_in_thread(partial(_health_checks, settings, objects, metrics)))
-    return keeper, consumer
+    return keeper, claims, places
 
 
 @asynccontextmanager
@@ -130,48 +132,23 @@ async def _health_checks(
     settings: Settings, objects: ObjectStorage, metrics: WorkerMetrics
 ) -> AsyncIterator[HealthChecks]:
     """Check dependencies over separate connections: a thread that waits for a hanging database could not be stopped."""
-    queue = JobQueue(settings.redis_url.get_secret_value())
     url = settings.database_url.get_secret_value()
-    try:
-        async with AsyncDatabase(url, max_connections=1, application="pixelflow-worker") as database:
-            yield HealthChecks(
-                {
-                    "postgres": database.ping,
-                    "redis": partial(asyncio.to_thread, queue.ping),
-                    "object_storage": objects.ping,
-                },
-                on_status=metrics.process.set_dependency_up,
-            )
-    finally:
-        queue.close()
+    async with (
+        AsyncDatabase(url, max_connections=1, application="pixelflow-worker") as database,
+        WakeUpSender(settings.redis_url.get_secret_value()) as wakeups,
+    ):
+        yield HealthChecks(
+            {"postgres": database.ping, "redis": wakeups.ping, "object_storage": objects.ping},
+            on_status=metrics.process.set_dependency_up,
+        )
 
 
-def _message_handler(
-    database: Database, keeper: LeaseKeeper, runner: AttemptRunner, lease: timedelta
-) -> Callable[[ProcessImage], None]:
-    worker_id = f"{socket.gethostname()}:{os.getpid()}"
+def _job_runner(keeper: LeaseKeeper, runner: AttemptRunner) -> RunJob:
+    def run(job: ClaimedJob, claim_start_ns: int) -> None:
+        with (
+            bound_contextvars(job_id=str(job.job_id), user_id=job.user_id, attempt=job.lease_token),
+            keeper.track(job.lease) as active_lease,
+        ):
+            runner.run(job, active_lease, claim_start_ns=claim_start_ns)
 
-    def handle(message: ProcessImage) -> None:
-        with bound_contextvars(job_id=str(message.job_id)):
-            start_ns = time.time_ns()
-            job = claim(message)
-            if job is None:
-                return
-            with (
-                bound_contextvars(user_id=job.user_id, attempt=job.lease_token),
-                keeper.track(job.lease) as active_lease,
-            ):
-                runner.run(job, active_lease, claim_start_ns=start_ns)
-
-    def claim(message: ProcessImage) -> ClaimedJob | None:
-        try:
-            with database.connection() as connection:
-                job = store.claim(connection, job_id=message.job_id, worker_id=worker_id, lease=lease)
-        except StoreUnavailableError as error:  # the job stays queued; the relay sends another message
-            _log.warning("job not claimed: database unavailable", code=error.code)
-            return None
-        if job is None:
-            _log.debug("job not claimable")
-        return job
-
-    return handle
+    return run

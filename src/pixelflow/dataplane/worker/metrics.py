@@ -58,11 +58,6 @@ class WorkerMetrics:
         self._register_attempts(registry)
         self._register_usage(registry)
         self._register_capacity(registry)
-        self._rejected = Counter(
-            "pixelflow_queue_messages_rejected_total",
-            "Invalid messages taken from the queue and set aside in Redis.",
-            registry=registry,
-        )
 
     def _register_attempts(self, registry: CollectorRegistry) -> None:
         self._jobs = Counter(
@@ -151,10 +146,6 @@ class WorkerMetrics:
     def count_child_start(self) -> None:
         """Count a started transform child."""
         self._children.inc()
-
-    def count_rejected_message(self) -> None:
-        """Count an invalid queue message."""
-        self._rejected.inc()
 
     def record_attempt(
         self,

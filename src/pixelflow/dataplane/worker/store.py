@@ -1,9 +1,7 @@
-"""SQL of the worker. Synchronous, because a worker uses threads.
+"""SQL of the worker: claims, renewals, outcomes, signs of life. Synchronous, because a worker uses threads.
 
 Every write after the claim is fenced: it carries the lease token that the claim issued and changes nothing if the row
-has moved on. Writes test ``lease_until IS NOT NULL``, which a constraint ties to the status ``processing``, and not the
-status itself: the planner would then use the index of all leases to find the row, and its statistics may be far behind
-their real number.
+has moved on.
 """
 
 from __future__ import annotations
@@ -55,39 +53,71 @@ class ClaimedJob:
         return (self.claimed_at - self.due_at).total_seconds()
 
 
-def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timedelta) -> ClaimedJob | None:
-    """Claim the job and open an attempt. ``None``: the job is not queued, or not due yet."""
-    return _to_job(
-        connection.execute(
-            """
-            WITH claimed AS (
-                UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = lease_token + 1,
-                                lease_until = now() + %(lease)s, started_at = now()
-                WHERE job_id = %(job_id)s AND status = 'queued' AND run_at <= now()
-                RETURNING job_id, user_id, lease_token, attempts, max_attempts, source_type, source_key, pipeline,
-                          traceparent, run_at AS due_at, started_at AS claimed_at
-            ), opened AS (
-                INSERT INTO attempts (job_id, attempt, worker_id) SELECT job_id, lease_token, %(worker_id)s FROM claimed
-            )
-            SELECT * FROM claimed
-            """,
-            {"job_id": job_id, "worker_id": worker_id, "lease": lease},
-        ).fetchone()
+_MAX_CLAIMS = 5
+"""Statements of one call of ``claim``."""
+
+
+def claim(
+    connection: Connection, *, places: int, capabilities: Sequence[str], worker_id: str, lease: timedelta
+) -> list[ClaimedJob]:
+    """Claim up to ``places`` jobs that a worker of these capabilities can process, and open their attempts.
+
+    The order among users and among the jobs of a user is that of the SQL function ``claim_jobs``.
+    """
+    for _ in range(_MAX_CLAIMS):
+        rows = connection.execute(
+            "SELECT * FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval)",
+            (places, list(capabilities), worker_id, lease),
+        ).fetchall()
+        if not rows or rows[0]["job_id"] is not None:
+            return [ClaimedJob(**row) for row in rows]
+    return []
+
+
+def promote_due(connection: Connection, *, limit: int) -> int:
+    """Make delayed jobs claimable that are due; returns how many."""
+    row = connection.execute("SELECT promote_due_jobs(%s::integer) AS jobs", (limit,)).fetchone()
+    return row["jobs"] if row else 0
+
+
+def register(
+    connection: Connection, *, worker_id: str, capabilities: Sequence[str], slots: int, degraded: str | None
+) -> None:
+    """Record that the worker is alive, what it is capable of, and why it claims nothing, if so.
+
+    Deletes workers that sent no sign of life for a minute.
+    """
+    connection.execute(
+        """
+        WITH dead AS (
+            DELETE FROM workers WHERE seen_at < now() - interval '1 minute' AND worker_id <> %(worker_id)s
+        )
+        INSERT INTO workers (worker_id, capabilities, slots, degraded)
+        VALUES (%(worker_id)s, %(capabilities)s, %(slots)s, %(degraded)s)
+        ON CONFLICT (worker_id) DO UPDATE SET capabilities = excluded.capabilities, slots = excluded.slots,
+                                              degraded = excluded.degraded, seen_at = now()
+        """,
+        {"worker_id": worker_id, "capabilities": list(capabilities), "slots": slots, "degraded": degraded},
     )
 
 
-def _to_job(row: dict[str, Any] | None) -> ClaimedJob | None:
-    return ClaimedJob(**row) if row else None
+def unregister(connection: Connection, *, worker_id: str) -> None:
+    """Remove a worker that stops."""
+    connection.execute("DELETE FROM workers WHERE worker_id = %s", (worker_id,))
 
 
 def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:
-    """Renew a worker's leases in one statement and return the renewed ones; all others are lost."""
+    """Renew a worker's leases in one statement and return the renewed ones; all others are lost.
+
+    Tests ``lease_until``, which a constraint ties to the state ``active``, and not the state itself: the planner would
+    then read the index of all active jobs, and its statistics may be far behind their real number.
+    """
     rows = connection.execute(
         """
-        UPDATE jobs SET lease_until = now() + %(lease)s
+        UPDATE job_queue SET lease_until = now() + %(lease)s
         FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS leases (job_id, token)
-        WHERE jobs.job_id = leases.job_id AND jobs.lease_token = leases.token AND lease_until IS NOT NULL
-        RETURNING jobs.job_id, jobs.lease_token
+        WHERE job_queue.job_id = leases.job_id AND job_queue.lease_token = leases.token AND lease_until IS NOT NULL
+        RETURNING job_queue.job_id, job_queue.lease_token
         """,
         {"lease": lease, "job_ids": [each.job_id for each in leases], "tokens": [each.token for each in leases]},
     ).fetchall()
@@ -142,10 +172,10 @@ def succeed(
     row = connection.execute(
         """
         WITH done AS (
-            UPDATE jobs SET status = 'succeeded', finished_at = now(), lease_until = NULL, error = NULL,
+            UPDATE jobs SET status = 'succeeded', finished_at = now(), error = NULL,
                             source_bytes = %(bytes)s, source_sha256 = %(sha256)s, source_format = %(format)s,
                             source_width = %(width)s, source_height = %(height)s
-            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND lease_until IS NOT NULL
+            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
             RETURNING job_id, user_id, lease_token
         ), stored AS (
             INSERT INTO outputs (job_id, step_id, position, action, format, object_key, bytes, width, height, sha256)
@@ -159,7 +189,7 @@ def succeed(
             UPDATE attempts SET ended_at = now(), outcome = 'succeeded', stages = %(stages)s
             FROM done WHERE attempts.job_id = done.job_id AND attempts.attempt = done.lease_token
         )
-        SELECT job_id FROM done
+        SELECT dequeue_job(job_id, %(compute_time_ms)s::float8) FROM done
         """,
         {
             "job_id": lease.job_id,
@@ -173,21 +203,46 @@ def succeed(
     return row is not None
 
 
-def fail(connection: Connection, lease: Lease, *, error: Mapping[str, Any], stages: Mapping[str, int]) -> bool:
-    """Record failure of the job. False: lease lost, nothing written."""
+_FAILED_USAGE = """
+            INSERT INTO failed_usage AS total (user_id, day, attempts, compute_time_ms)
+            SELECT user_id, (now() AT TIME ZONE 'UTC')::date, 1, %(compute_time_ms)s FROM done WHERE %(counted)s
+            ON CONFLICT (user_id, day) DO UPDATE
+            SET attempts = total.attempts + 1, compute_time_ms = total.compute_time_ms + excluded.compute_time_ms
+"""
+
+
+def fail(
+    connection: Connection, lease: Lease, *, error: Mapping[str, Any], stages: Mapping[str, int], compute_time_ms: int
+) -> bool:
+    """Record failure of the job. False: lease lost, nothing written.
+
+    Args:
+        connection: to the database.
+        lease: the worker's lease.
+        error: why the attempt failed.
+        stages: milliseconds spent in each stage.
+        compute_time_ms: processor time of the attempt, which counts into the user's fair share.
+    """
     row = connection.execute(
-        """
+        f"""
         WITH done AS (
-            UPDATE jobs SET status = 'failed', finished_at = now(), lease_until = NULL, error = %(error)s
-            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND lease_until IS NOT NULL
-            RETURNING job_id, lease_token
+            UPDATE jobs SET status = 'failed', finished_at = now(), error = %(error)s
+            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
+            RETURNING job_id, user_id, lease_token
         ), closed AS (
             UPDATE attempts SET ended_at = now(), outcome = 'failed', error = %(error)s, stages = %(stages)s
             FROM done WHERE attempts.job_id = done.job_id AND attempts.attempt = done.lease_token
-        )
-        SELECT job_id FROM done
-        """,
-        {"job_id": lease.job_id, "token": lease.token, "error": Jsonb(dict(error)), "stages": Jsonb(dict(stages))},
+        ), added AS ({_FAILED_USAGE})
+        SELECT dequeue_job(job_id, %(compute_time_ms)s::float8) FROM done
+        """,  # noqa: S608 - a fixed statement
+        {
+            "job_id": lease.job_id,
+            "token": lease.token,
+            "error": Jsonb(dict(error)),
+            "stages": Jsonb(dict(stages)),
+            "compute_time_ms": compute_time_ms,
+            "counted": True,
+        },
     ).fetchone()
     return row is not None
 
@@ -200,6 +255,7 @@ def release(
     counted: bool,
     error: Mapping[str, Any] | None,
     stages: Mapping[str, int],
+    compute_time_ms: int,
 ) -> bool:
     """Requeue the job, due after ``delay``. False: lease lost, nothing written.
 
@@ -210,27 +266,30 @@ def release(
         counted: whether the attempt counts; it does not when a worker stops.
         error: why the attempt failed; stays in the job's row until its next outcome.
         stages: milliseconds spent in each stage.
+        compute_time_ms: processor time of the attempt, which counts into the user's fair share; 0 if the attempt failed
+            through no fault of the job.
     """
     row = connection.execute(
-        """
+        f"""
         WITH done AS (
-            UPDATE jobs SET status = 'queued', run_at = now() + %(delay)s, lease_until = NULL, error = %(error)s,
-                            attempts = attempts - %(uncounted)s, task_id = gen_random_uuid(), relayed_at = NULL
-            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND lease_until IS NOT NULL
-            RETURNING job_id, lease_token
+            UPDATE jobs SET status = 'queued', error = %(error)s, attempts = attempts - %(uncounted)s
+            WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
+            RETURNING job_id, user_id, lease_token
         ), closed AS (
             UPDATE attempts SET ended_at = now(), outcome = 'retried', error = %(error)s, stages = %(stages)s
             FROM done WHERE attempts.job_id = done.job_id AND attempts.attempt = done.lease_token
-        )
-        SELECT job_id FROM done
-        """,
+        ), added AS ({_FAILED_USAGE})
+        SELECT requeue_job(job_id, %(delay)s::interval, %(compute_time_ms)s::float8) FROM done
+        """,  # noqa: S608 - a fixed statement
         {
             "job_id": lease.job_id,
             "token": lease.token,
             "delay": delay,
+            "counted": counted and error is not None,
             "uncounted": 0 if counted else 1,
             "error": Jsonb(dict(error)) if error else None,
             "stages": Jsonb(dict(stages)),
+            "compute_time_ms": compute_time_ms,
         },
     ).fetchone()
     return row is not None

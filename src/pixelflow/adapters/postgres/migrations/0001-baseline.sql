@@ -1,4 +1,4 @@
--- The schema of the first release, by subject: API keys, jobs, usage, webhooks, idempotency keys, retention, row-level
+-- The schema of the first release, by subject: API keys, jobs, queue, usage, webhooks, idempotency keys, retention, row-level
 -- security.
 
 
@@ -47,15 +47,13 @@ CREATE TABLE jobs (
     source_width  integer,
     source_height integer,
 
-    -- Scheduling. A queued job is due at `run_at`. `task_id` is the id of its message; `relayed_at` is when that message was
-    -- last known to be on the queue. Each claim increments `lease_token`, and every write of a worker is conditional on it.
+    -- Scheduling; the rest is in `job_queue`. Each claim increments `lease_token`, which numbers the attempts of all runs. Every
+    -- write of a worker is conditional on it.
+    priority     smallint NOT NULL DEFAULT 1 CHECK (priority BETWEEN 0 AND 2),  -- 0 high, 1 normal, 2 low
+    requires     text[] NOT NULL DEFAULT '{}',  -- what a worker must be capable of to process the job
     attempts     integer NOT NULL DEFAULT 0,
     max_attempts integer NOT NULL CHECK (max_attempts > 0),
-    run_at       timestamptz,
-    task_id      uuid,
-    relayed_at   timestamptz,
     lease_token  bigint NOT NULL DEFAULT 0,
-    lease_until  timestamptz,
 
     error       jsonb,
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -69,17 +67,12 @@ CREATE TABLE jobs (
     -- An erased job is a tombstone: invisible to its owner, and deleted when no more files of it can arrive.
     erased_at timestamptz,
 
-    CHECK (status <> 'queued' OR (run_at IS NOT NULL AND task_id IS NOT NULL)),
-    CHECK ((status = 'processing') = (lease_until IS NOT NULL)),
     CHECK ((status IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)),
     -- No statement of any release can queue a job whose source has expired.
     CONSTRAINT jobs_on_their_way_have_a_source CHECK (source_expired_at IS NULL OR finished_at IS NOT NULL)
 );
 CREATE INDEX jobs_by_user ON jobs (user_id, created_at DESC, job_id DESC);
 CREATE INDEX jobs_by_user_and_status ON jobs (user_id, status, created_at DESC, job_id DESC);
--- Jobs without a message come before jobs whose message was sent long ago.
-CREATE INDEX jobs_queued ON jobs (relayed_at NULLS FIRST, run_at) WHERE status = 'queued';
-CREATE INDEX jobs_leased ON jobs (lease_until) WHERE status = 'processing';
 
 CREATE TABLE attempts (
     job_id     uuid NOT NULL REFERENCES jobs ON DELETE CASCADE,
@@ -108,6 +101,293 @@ CREATE TABLE outputs (
 );
 
 
+-- ── Queue ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Locks are taken in this order: the job's row, its row of `job_queue`, then lanes in the order of their primary key. A claim
+-- takes lanes first, and skips locked rows of jobs. So no two statements can deadlock.
+
+-- Sets of capabilities that jobs require. Few rows, which are never deleted: other tables refer to them without a foreign key,
+-- whose check would lock the same row in every start.
+CREATE TABLE requirement_sets (
+    requirement_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    requires       text[] NOT NULL UNIQUE
+);
+
+-- One row per queued or processing job. Narrow, because each job changes its row several times. No index and no predicate
+-- contains `lease_until`, so the renewal of a lease is a HOT update.
+CREATE TABLE job_queue (
+    job_id         uuid PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,
+    user_id        text NOT NULL,
+    requirement_id integer NOT NULL,
+    state          text NOT NULL CHECK (state IN ('waiting', 'delayed', 'active')),
+    priority       smallint NOT NULL,
+    due_at         timestamptz NOT NULL,
+    lease_token    bigint NOT NULL,  -- of the latest claim; equal to that of the job
+    lease_until    timestamptz,
+    worker_id      text,
+    charged_ms     real NOT NULL DEFAULT 0,  -- processor time that the claim charged to the user in advance
+    CHECK ((state = 'active') = (lease_until IS NOT NULL))
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX job_queue_waiting ON job_queue (user_id, requirement_id, priority, due_at, job_id) WHERE state = 'waiting';
+CREATE INDEX job_queue_delayed ON job_queue (due_at) WHERE state = 'delayed';
+CREATE INDEX job_queue_active ON job_queue (job_id) WHERE state = 'active';
+
+-- The share of a user, as an operator sets it.
+CREATE TABLE queue_shares (
+    user_id    text PRIMARY KEY,
+    weight     real NOT NULL DEFAULT 1 CHECK (weight BETWEEN 0.01 AND 100),
+    max_active integer CHECK (max_active >= 1)  -- null: the limit of the settings
+);
+
+-- Counts and the fair share of a user, one row per set of requirements. All columns but `waiting` are of the user, and equal in
+-- all lanes of a user. The two generated columns keep the counts out of the indexes: an update of `waiting` alone is HOT.
+CREATE TABLE queue_lanes (
+    user_id        text NOT NULL,
+    requirement_id integer NOT NULL,
+    waiting        integer NOT NULL DEFAULT 0 CHECK (waiting >= 0),
+    active         integer NOT NULL DEFAULT 0 CHECK (active >= 0),
+    max_active     integer,
+    weight         real NOT NULL DEFAULT 1,
+    virtual_ms     double precision NOT NULL DEFAULT 0,  -- processor time used, divided by the weight
+    job_ms         real NOT NULL DEFAULT 100,            -- moving average of the processor time of an attempt
+    claimable      boolean NOT NULL GENERATED ALWAYS AS
+                   (waiting > 0 AND (max_active IS NULL OR active < max_active)) STORED,
+    busy           boolean NOT NULL GENERATED ALWAYS AS (waiting > 0 OR active > 0) STORED,
+    PRIMARY KEY (user_id, requirement_id)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX queue_lanes_next ON queue_lanes (requirement_id, virtual_ms) WHERE claimable;
+CREATE INDEX queue_lanes_busy ON queue_lanes (virtual_ms) WHERE busy;
+CREATE INDEX queue_lanes_by_time ON queue_lanes (virtual_ms);
+
+-- Workers that sent a sign of life recently. Each worker deletes those that did not.
+CREATE TABLE workers (
+    worker_id    text PRIMARY KEY,
+    capabilities text[] NOT NULL,
+    slots        integer NOT NULL,
+    started_at   timestamptz NOT NULL DEFAULT now(),
+    seen_at      timestamptz NOT NULL DEFAULT now(),
+    degraded     text  -- why the worker claims nothing; null: it claims
+) WITH (fillfactor = 50);
+
+-- Returns what a job requires that no live worker has: the gap of the worker that lacks least. Null: a live worker can process
+-- the job.
+CREATE FUNCTION missing_capabilities(requires text[]) RETURNS text[] LANGUAGE sql STABLE
+    RETURN (
+        SELECT nullif(gap, '{}') FROM (
+            SELECT ARRAY(SELECT unnest(requires) EXCEPT SELECT unnest(capabilities) ORDER BY 1) AS gap
+            FROM workers WHERE seen_at > now() - interval '15 s'
+            UNION ALL
+            SELECT CASE WHEN requires = '{}' THEN '{any worker}' ELSE requires END
+        ) AS gaps ORDER BY cardinality(gap) LIMIT 1);
+
+-- Returns the virtual time at which a user who was idle joins: the start of the latest job of the busy user who had least. So no
+-- credit is hoarded, nobody is starved, and a single job gets the next free place. It depends on the lanes of all users, so the function widens the tenant scope while it reads them; it
+-- returns nothing but this number.
+CREATE FUNCTION queue_virtual_ms() RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE
+    former_scope text := coalesce(current_setting('pixelflow.tenant_scope', true), '');
+    now_ms       double precision;
+BEGIN
+    PERFORM set_config('pixelflow.tenant_scope', 'everyone', true);
+    SELECT virtual_ms - job_ms / weight INTO now_ms FROM queue_lanes WHERE busy ORDER BY virtual_ms LIMIT 1;
+    IF now_ms IS NULL THEN
+        SELECT virtual_ms INTO now_ms FROM queue_lanes ORDER BY virtual_ms DESC LIMIT 1;
+    END IF;
+    PERFORM set_config('pixelflow.tenant_scope', former_scope, true);
+    RETURN coalesce(now_ms, 0);
+END $$;
+
+-- Adds to the counts of a user's lane, and to the time of all lanes of the user.
+--   charge_ms  processor time to add
+--   spent_ms   processor time of an attempt that ended, for the average; null or 0: there was none
+CREATE FUNCTION move_lane(of_user text, of_requirement integer, more_waiting integer, more_active integer,
+                          charge_ms double precision, spent_ms double precision) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM queue_lanes WHERE user_id = of_user ORDER BY requirement_id FOR NO KEY UPDATE;
+    UPDATE queue_lanes SET
+        waiting    = waiting + CASE WHEN requirement_id = of_requirement THEN more_waiting ELSE 0 END,
+        active     = active + more_active,
+        virtual_ms = virtual_ms + charge_ms / weight,
+        job_ms     = CASE WHEN coalesce(spent_ms, 0) = 0 THEN job_ms ELSE greatest(1, 0.8 * job_ms + 0.2 * spent_ms) END
+    WHERE user_id = of_user;
+END $$;
+
+-- Adds a queued job to the queue. Call it in the statement that changes the job's status.
+CREATE FUNCTION enqueue_job(queued_job uuid, default_max_active integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    job   record;
+    lane  record;
+    share record;
+    set_id integer;
+BEGIN
+    SELECT user_id, requires, priority, lease_token INTO STRICT job FROM jobs WHERE job_id = queued_job;
+    SELECT requirement_id INTO set_id FROM requirement_sets WHERE requires = job.requires;
+    IF set_id IS NULL THEN
+        INSERT INTO requirement_sets (requires) VALUES (job.requires) ON CONFLICT DO NOTHING;
+        SELECT requirement_id INTO STRICT set_id FROM requirement_sets WHERE requires = job.requires;
+    END IF;
+    INSERT INTO job_queue (job_id, user_id, requirement_id, state, priority, due_at, lease_token)
+    VALUES (queued_job, job.user_id, set_id, 'waiting', job.priority, now(), job.lease_token);
+    SELECT coalesce(max(weight), 1) AS weight, coalesce(max(max_active), default_max_active) AS max_active
+    INTO share FROM queue_shares WHERE user_id = job.user_id;
+
+    UPDATE queue_lanes SET waiting = waiting + 1
+    WHERE user_id = job.user_id AND requirement_id = set_id AND busy
+      AND weight = share.weight AND max_active IS NOT DISTINCT FROM share.max_active;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    -- The user was idle, or has no such lane, or another share now.
+    INSERT INTO queue_lanes (user_id, requirement_id) VALUES (job.user_id, set_id) ON CONFLICT DO NOTHING;
+    PERFORM FROM queue_lanes WHERE user_id = job.user_id ORDER BY requirement_id FOR NO KEY UPDATE;
+    SELECT max(active) AS active, max(virtual_ms) AS virtual_ms, bool_or(busy) AS busy,
+           coalesce(max(job_ms) FILTER (WHERE virtual_ms > 0), 100) AS job_ms
+    INTO lane FROM queue_lanes WHERE user_id = job.user_id;
+    IF NOT lane.busy THEN
+        lane.virtual_ms := greatest(lane.virtual_ms, queue_virtual_ms());
+    END IF;
+    UPDATE queue_lanes SET
+        waiting = waiting + CASE WHEN requirement_id = set_id THEN 1 ELSE 0 END,
+        active = lane.active, virtual_ms = lane.virtual_ms, job_ms = lane.job_ms,
+        weight = share.weight, max_active = share.max_active
+    WHERE user_id = job.user_id;
+END $$;
+
+-- Removes a job from the queue. Does nothing if the job is not in it.
+--   spent_ms  processor time of the attempt; null: unknown, what the claim charged stands
+CREATE FUNCTION dequeue_job(finished_job uuid, spent_ms double precision) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    gone record;
+BEGIN
+    DELETE FROM job_queue WHERE job_id = finished_job RETURNING user_id, requirement_id, state, charged_ms INTO gone;
+    IF gone.state = 'active' THEN
+        PERFORM move_lane(gone.user_id, gone.requirement_id, 0, -1,
+                          coalesce(spent_ms, gone.charged_ms) - gone.charged_ms, spent_ms);
+    ELSIF gone.state = 'waiting' THEN
+        PERFORM move_lane(gone.user_id, gone.requirement_id, -1, 0, 0, NULL);
+    END IF;
+END $$;
+
+-- Puts an active job back into the queue, due after `delay`; `spent_ms` as above.
+CREATE FUNCTION requeue_job(released_job uuid, delay interval, spent_ms double precision)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    active record;
+BEGIN
+    SELECT user_id, requirement_id, charged_ms INTO active FROM job_queue
+    WHERE job_id = released_job AND state = 'active' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE job_queue SET state = CASE WHEN delay > interval '0' THEN 'delayed' ELSE 'waiting' END,
+                         due_at = now() + delay, lease_until = NULL, worker_id = NULL, charged_ms = 0
+    WHERE job_id = released_job;
+    PERFORM move_lane(active.user_id, active.requirement_id, CASE WHEN delay > interval '0' THEN 0 ELSE 1 END, -1,
+                      coalesce(spent_ms, active.charged_ms) - active.charged_ms, spent_ms);
+END $$;
+
+-- Makes delayed jobs claimable that are due; returns how many.
+CREATE FUNCTION promote_due_jobs(max_jobs integer) RETURNS bigint LANGUAGE sql AS $$
+    WITH due AS (
+        SELECT job_id FROM job_queue WHERE state = 'delayed' AND due_at <= now()
+        ORDER BY due_at LIMIT max_jobs FOR UPDATE SKIP LOCKED
+    ), promoted AS (
+        UPDATE job_queue SET state = 'waiting' FROM due WHERE job_queue.job_id = due.job_id
+        RETURNING user_id, requirement_id
+    ), by_lane AS (
+        SELECT user_id, requirement_id, count(*)::integer AS jobs FROM promoted GROUP BY user_id, requirement_id
+        ORDER BY user_id, requirement_id
+    ), moved AS MATERIALIZED (
+        SELECT jobs, move_lane(user_id, requirement_id, jobs, 0, 0, NULL) FROM by_lane
+    )
+    SELECT coalesce(sum(jobs), 0)::bigint FROM moved;
+$$;
+
+-- Claims jobs for `places` free places of a worker: those of the users who have had least processor time, by weight (start-time
+-- fair queueing: Goyal, Vin, Cheng, 1996), and of each user by priority and age. A claim charges the average of the user's
+-- jobs in advance; the end of the attempt corrects it.
+--
+-- Reads as many lanes and jobs as there are places, however many wait. The lanes are locked before the jobs are chosen, so that
+-- concurrent claims can't exceed a user's limit of active jobs. A single row of nulls: concurrent claims took all jobs of the
+-- locked lanes; call it again. Sequential scans are disabled, because the statistics of a
+-- queue are often out of date.
+CREATE FUNCTION claim_jobs(places integer, capabilities text[], worker text, lease interval)
+RETURNS TABLE (job_id uuid, user_id text, lease_token bigint, attempts integer, max_attempts integer, source_type text,
+               source_key text, pipeline jsonb, traceparent text, due_at timestamptz, claimed_at timestamptz)
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    users text[];
+BEGIN
+    SELECT array_agg(DISTINCT user_id) INTO users FROM (
+        SELECT lane.user_id
+        FROM requirement_sets AS sets CROSS JOIN LATERAL (
+            SELECT user_id, virtual_ms FROM queue_lanes
+            WHERE requirement_id = sets.requirement_id AND claimable
+            ORDER BY virtual_ms LIMIT places
+        ) AS lane
+        WHERE sets.requires <@ capabilities
+        ORDER BY lane.virtual_ms LIMIT places
+    ) AS next;
+    IF users IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM FROM queue_lanes WHERE user_id = ANY (users) ORDER BY user_id, requirement_id FOR NO KEY UPDATE;
+    RETURN QUERY
+    WITH lanes AS (
+        -- A few more than there are places, because a job may be locked by its owner.
+        SELECT lane.*, coalesce(lane.max_active - lane.active, places + 4) AS room
+        FROM queue_lanes AS lane JOIN requirement_sets AS sets USING (requirement_id)
+        WHERE lane.user_id = ANY (users) AND lane.claimable AND sets.requires <@ capabilities
+    ), candidates AS (
+        SELECT head.job_id, lanes.job_ms, lanes.room, lanes.virtual_ms, lanes.job_ms / lanes.weight AS step,
+               row_number() OVER (PARTITION BY lanes.user_id
+                                  ORDER BY head.priority, head.due_at, head.job_id) - 1 AS place
+        FROM lanes CROSS JOIN LATERAL (
+            SELECT job_id, priority, due_at FROM job_queue
+            WHERE user_id = lanes.user_id AND requirement_id = lanes.requirement_id AND state = 'waiting'
+            ORDER BY priority, due_at, job_id LIMIT least(lanes.room, places + 4)
+        ) AS head
+    ), first AS MATERIALIZED (
+        SELECT job_id, job_ms, virtual_ms + step * place AS tag FROM candidates WHERE place < room
+        ORDER BY tag LIMIT places + 4
+    ), chosen AS MATERIALIZED (
+        SELECT first.job_id, first.job_ms
+        FROM first JOIN job_queue AS queue ON queue.job_id = first.job_id JOIN jobs AS job ON job.job_id = first.job_id
+        WHERE queue.state = 'waiting' AND job.status = 'queued'
+        ORDER BY first.tag LIMIT places
+        FOR NO KEY UPDATE OF queue, job SKIP LOCKED
+    ), claimed AS (
+        UPDATE jobs AS job SET status = 'processing', attempts = job.attempts + 1, lease_token = job.lease_token + 1,
+                               started_at = now()
+        FROM chosen WHERE job.job_id = chosen.job_id
+        RETURNING job.job_id, job.user_id, job.lease_token, job.attempts, job.max_attempts, job.source_type,
+                  job.source_key, job.pipeline, job.traceparent, chosen.job_ms
+    ), leased AS (
+        UPDATE job_queue AS queue SET state = 'active', lease_token = claimed.lease_token, lease_until = now() + lease,
+                                      worker_id = worker, charged_ms = claimed.job_ms
+        FROM claimed WHERE queue.job_id = claimed.job_id
+        RETURNING queue.job_id, queue.user_id, queue.requirement_id, queue.charged_ms, queue.due_at
+    ), charged AS (
+        UPDATE queue_lanes AS lane SET
+            waiting    = lane.waiting - (SELECT count(*) FROM leased WHERE leased.user_id = lane.user_id
+                                                                  AND leased.requirement_id = lane.requirement_id),
+            active     = lane.active + of_user.jobs,
+            virtual_ms = lane.virtual_ms + of_user.charged_ms / lane.weight
+        FROM (SELECT user_id, count(*)::integer AS jobs, sum(charged_ms) AS charged_ms FROM leased GROUP BY user_id) AS of_user
+        WHERE lane.user_id = of_user.user_id
+    ), opened AS (
+        INSERT INTO attempts (job_id, attempt, worker_id) SELECT job_id, lease_token, worker FROM claimed
+    )
+    SELECT claimed.job_id, claimed.user_id, claimed.lease_token, claimed.attempts, claimed.max_attempts,
+           claimed.source_type, claimed.source_key, claimed.pipeline, claimed.traceparent, leased.due_at, now()
+    FROM claimed JOIN leased ON leased.job_id = claimed.job_id;
+    IF NOT FOUND THEN
+        RETURN NEXT;
+    END IF;
+END $$;
+
+
 -- ── Usage ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- Users are billed by these rows. They outlive their jobs, so `job_id` references nothing.
@@ -122,6 +402,15 @@ CREATE TABLE usage_logs (
 CREATE INDEX usage_logs_by_user ON usage_logs (user_id, created_at);
 -- For the usage of all users. Rows are stored in the order of their creation, so a summary of every few pages is enough.
 CREATE INDEX usage_logs_by_time ON usage_logs USING brin (created_at);
+
+-- Processor time of attempts that failed, by user and day. It is shown beside the usage and not billed.
+CREATE TABLE failed_usage (
+    user_id         text NOT NULL,
+    day             date NOT NULL,  -- in UTC
+    attempts        bigint NOT NULL,
+    compute_time_ms bigint NOT NULL,
+    PRIMARY KEY (user_id, day)
+);
 
 
 -- ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -276,6 +565,12 @@ ALTER TABLE api_keys          ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURIT
 ALTER TABLE jobs              ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE attempts          ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE outputs           ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE requirement_sets  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE job_queue         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE queue_shares      ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE queue_lanes       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE workers           ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE failed_usage      ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE usage_logs        ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE events            ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE deliveries        ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -285,11 +580,21 @@ ALTER TABLE pending_deletions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURIT
 
 CREATE POLICY in_tenant_scope ON api_keys          USING (in_tenant_scope(user_id));
 CREATE POLICY in_tenant_scope ON jobs              USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON job_queue         USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON queue_shares      USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON queue_lanes       USING (in_tenant_scope(user_id));
+CREATE POLICY in_tenant_scope ON failed_usage      USING (in_tenant_scope(user_id));
 CREATE POLICY in_tenant_scope ON usage_logs        USING (in_tenant_scope(user_id));
 CREATE POLICY in_tenant_scope ON events            USING (in_tenant_scope(user_id));
 CREATE POLICY in_tenant_scope ON deliveries        USING (in_tenant_scope(user_id));
 CREATE POLICY in_tenant_scope ON webhook_secrets   USING (in_tenant_scope(user_id));
 CREATE POLICY in_tenant_scope ON idempotency_keys  USING (in_tenant_scope(user_id));
+
+-- These tables hold nothing of any user. Every user's jobs read them; a start can add a set of requirements.
+CREATE POLICY select_all ON requirement_sets FOR SELECT USING (true);
+CREATE POLICY insert_all ON requirement_sets FOR INSERT WITH CHECK (true);
+CREATE POLICY select_all ON workers FOR SELECT USING (true);
+CREATE POLICY in_tenant_scope ON workers USING (current_setting('pixelflow.tenant_scope', true) = 'everyone');
 
 -- These tables have no user of their own. The policy of `jobs` applies within the subquery.
 CREATE POLICY in_tenant_scope ON attempts USING (

@@ -1,0 +1,182 @@
+"""Wake-ups: a list in Redis on which idle workers wait. They carry no authority: Postgres is the queue.
+
+Any number of wake-ups may be lost, doubled or forged. A lost one delays a job until a worker looks by itself, about a
+second later; any other costs a claim that finds nothing. Their content is a message of
+:mod:`pixelflow.contracts.messages`, for programs beside PixelFlow; workers ignore it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+import redis
+import redis.asyncio
+import structlog
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pixelflow.contracts.errors import QueueUnavailableError
+from pixelflow.contracts.messages import QUEUE, ProcessImage
+
+KEY = f"pixelflow:wakeups:{QUEUE}"
+"""The list: newest first."""
+MAX_WAKEUPS = 1000
+"""Wake-ups in the list; older ones are dropped."""
+EXPIRY_SECONDS = 60
+SEND_TIMEOUT_SECONDS = 0.05
+"""Maximum time that a request waits for Redis."""
+PAUSE_SECONDS = 1.0
+"""Time without calls to Redis after a failure."""
+_SLACK_SECONDS = 0.3
+"""Time for Redis to respond, beyond the time that it was asked to wait."""
+_MAX_CONNECTIONS = 10
+
+_log = structlog.get_logger(__name__)
+
+
+class WakeUpSender:
+    """Sends wake-ups; an asynchronous context manager. After a failure it sends none for a short pause."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        timeout: float = SEND_TIMEOUT_SECONDS,
+        pause: float = PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create the client without connecting.
+
+        Args:
+            redis_url: the Redis with the list.
+            timeout: seconds for one wake-up, including the connect.
+            pause: seconds without wake-ups after a failure.
+            clock: a monotonic clock in seconds.
+        """
+        # One retry, for connections that broke while idle.
+        pool: redis.asyncio.BlockingConnectionPool = redis.asyncio.BlockingConnectionPool.from_url(
+            redis_url, max_connections=_MAX_CONNECTIONS, timeout=None, retry=AsyncRetry(NoBackoff(), 1)
+        )
+        self._client = redis.asyncio.Redis.from_pool(pool)
+        self._timeout = timeout
+        self._pause = pause
+        self._clock = clock
+        self._retry_at: float | None = None
+        """``None``: the last wake-up was sent, or there was none."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def send(self, message: ProcessImage) -> bool:
+        """Wake an idle worker; returns whether the wake-up was sent. Never raises, never waits beyond the timeout."""
+        if self._retry_at is not None:
+            if self._clock() < self._retry_at:
+                return False
+            self._retry_at = self._clock() + self._pause  # for all requests but this one, which probes Redis
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._push(message.model_dump_json(by_alias=True))
+        except (redis.RedisError, OSError, TimeoutError) as error:
+            if self._retry_at is None:
+                _log.warning("wake-ups unavailable", reason=type(error).__name__)
+            self._retry_at = self._clock() + self._pause
+            return False
+        if self._retry_at is not None:
+            _log.info("wake-ups available again")
+        self._retry_at = None
+        return True
+
+    async def _push(self, content: str) -> None:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.lpush(KEY, content)
+            pipeline.ltrim(KEY, 0, MAX_WAKEUPS - 1)
+            pipeline.expire(KEY, EXPIRY_SECONDS)
+            await pipeline.execute()
+
+    async def ping(self) -> None:
+        """Check the connection.
+
+        Raises:
+            QueueUnavailableError: Redis does not answer.
+        """
+        try:
+            async with asyncio.timeout(PAUSE_SECONDS):
+                await self._client.ping()
+        except (redis.RedisError, OSError, TimeoutError) as error:
+            raise QueueUnavailableError("Redis is not available") from error
+
+
+class WakeUpWaiter:
+    """Waits for wake-ups, in one thread of a worker; a context manager."""
+
+    def __init__(self, redis_url: str, *, pause: float = PAUSE_SECONDS) -> None:
+        """Create the client without connecting; ``pause`` is the time without calls to Redis after a failure."""
+        self._client = _connect(redis_url, timeout=PAUSE_SECONDS + _SLACK_SECONDS)
+        self._prober = _connect(redis_url, timeout=_SLACK_SECONDS)
+        self._pause = pause
+        self._is_down = False
+        self._took_any = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client.close()
+        self._prober.close()
+
+    def wait(self, seconds: float, stop: Event) -> None:
+        """Wait for a wake-up, at most ``seconds`` (up to ``PAUSE_SECONDS``), and take all others from the list.
+
+        While Redis is unavailable, wait for ``stop`` instead. The caller claims afterwards in any case: it sees every
+        job whose wake-up was taken, because a job is committed before its wake-up is sent.
+        """
+        if self._is_down and stop.wait(min(seconds, self._pause)):
+            return
+        with self._recorded_failures():
+            if self._is_down:  # it has waited, so this only probes Redis, and for a shorter time
+                self._prober.llen(KEY)
+            elif self._client.brpop([KEY], timeout=seconds):
+                self._took_any = True
+                self._client.ltrim(KEY, 1, 0)
+
+    def pass_on(self) -> None:
+        """Wake another worker, if this one took wake-ups and now has no free place: it may have left jobs behind."""
+        if self._took_any and not self._is_down:
+            self._took_any = False
+            with self._recorded_failures():
+                self._prober.lpush(KEY, "")
+
+    @contextmanager
+    def _recorded_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, OSError, ValueError) as error:
+            if not self._is_down:
+                _log.warning("wake-ups unavailable", reason=type(error).__name__)
+            self._is_down = True
+            self._client.close()
+            self._prober.close()
+        else:
+            if self._is_down:
+                _log.info("wake-ups available again")
+            self._is_down = False
+
+
+def _connect(redis_url: str, *, timeout: float) -> redis.Redis:
+    """Return a client that waits at most ``timeout`` seconds for a reply, and never repeats a command."""
+    client: redis.Redis = redis.Redis.from_url(
+        redis_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=_SLACK_SECONDS, socket_timeout=timeout
+    )
+    return client

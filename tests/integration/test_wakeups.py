@@ -1,0 +1,282 @@
+"""Wake-ups on a real Redis: lost, doubled, forged or delayed, they cost a job two seconds at most and fail nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import redis
+from tests.acceptance.running import process_of
+from tests.integration.job_rows import CAPABILITIES, put
+
+from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.postgres.database import Connection, Database
+from pixelflow.adapters.wakeup import KEY, MAX_WAKEUPS, SEND_TIMEOUT_SECONDS, WakeUpSender, WakeUpWaiter
+from pixelflow.contracts.errors import QueueUnavailableError
+from pixelflow.contracts.messages import ProcessImage
+from pixelflow.dataplane.worker import store
+from pixelflow.dataplane.worker.claims import ClaimLoop, Places, Worker
+from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.devstack.stack import Stack
+from pixelflow.settings import Settings
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "messages" / "process_image.v1.json"
+LATEST_SECONDS = 2.0
+GARBAGE = [b"", b"\xff\xfe garbage", b"[" * 10_000, b"x" * 1_000_000, GOLDEN.read_bytes()]
+
+
+@pytest.fixture
+def url(quiet: Settings) -> str:
+    return quiet.redis_url.get_secret_value()
+
+
+@pytest.fixture
+def server(url: str) -> Iterator[redis.Redis]:
+    """An empty Redis."""
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        yield client
+
+
+@contextmanager
+def hanging(stack: Stack) -> Iterator[None]:
+    """Redis accepts connections and answers nothing."""
+    pid = process_of(stack, "valkey").pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+class Loop:
+    """A claim loop whose jobs end at once, and the times of their claims."""
+
+    def __init__(self, database: Database, url: str, *, places: int = 2) -> None:
+        self.claimed: dict[UUID, float] = {}
+        self._database = database
+        self.places = Places(places, self._run)
+        self.waiter = WakeUpWaiter(url)
+        self.claims = ClaimLoop(
+            database,
+            Worker("test", CAPABILITIES, places),
+            lease=timedelta(seconds=30),
+            submit=self.places.submit,
+            capacity=self.places.capacity,
+            wakeups=self.waiter,
+        )
+
+    def _run(self, job: ClaimedJob, _: int) -> None:
+        self.claimed[job.job_id] = time.monotonic()
+        with self._database.connection() as connection:
+            error = {"code": "undecodable", "message": "damaged", "step_id": None}
+            store.fail(connection, job.lease, error=error, stages={}, compute_time_ms=1)
+
+    def close(self) -> None:
+        self.claims.stop()
+        self.places.close()
+        assert self.places.join(5)
+        self.claims._thread.join(5)
+        self.waiter.__exit__(None, None, None)
+
+    def until_claimed(self, job_id: UUID, seconds: float = 10) -> float:
+        """Wait until the job is claimed; returns the time."""
+        deadline = time.monotonic() + seconds
+        while job_id not in self.claimed:
+            assert time.monotonic() < deadline, "not claimed"
+            time.sleep(0.002)
+        return self.claimed[job_id]
+
+
+@pytest.fixture
+def loop(database: Database, url: str, server: redis.Redis) -> Iterator[Loop]:
+    del server  # it was emptied
+    made = Loop(database, url)
+    made.places.start(on_free=made.claims.on_free)
+    made.claims.start()
+    time.sleep(0.2)
+    yield made
+    made.close()
+
+
+def message() -> ProcessImage:
+    return ProcessImage(job_id=new_id(), requested_at=datetime.now(UTC))
+
+
+# ── The sender ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_sent_wake_up_is_the_golden_message(url: str, server: redis.Redis) -> None:
+    async with WakeUpSender(url) as sender:
+        assert await sender.send(ProcessImage.model_validate_json(GOLDEN.read_bytes()))
+    assert server.lrange(KEY, 0, -1) == [GOLDEN.read_bytes().strip()]
+    assert 0 < int(str(server.ttl(KEY))) <= 60
+
+
+async def test_the_list_does_not_grow_without_end(url: str, server: redis.Redis) -> None:
+    server.lpush(KEY, *["x"] * (MAX_WAKEUPS + 500))
+    async with WakeUpSender(url) as sender:
+        assert await sender.send(message())
+    assert server.llen(KEY) == MAX_WAKEUPS
+
+
+async def test_thirty_starts_while_redis_hangs_wait_once_and_then_not_at_all(
+    url: str, server: redis.Redis, quiet_stack: Stack
+) -> None:
+    del server
+    async with WakeUpSender(url, pause=60) as sender:
+        assert await sender.send(message())
+        with hanging(quiet_stack):
+            seconds = []
+            for _ in range(30):
+                began = time.monotonic()
+                assert not await sender.send(message())
+                seconds.append(time.monotonic() - began)
+            with pytest.raises(QueueUnavailableError):
+                await sender.ping()
+    assert seconds[0] < SEND_TIMEOUT_SECONDS + 0.1
+    assert sum(seconds[1:]) < 0.02
+
+
+async def test_the_sender_recovers_after_its_pause(url: str, server: redis.Redis, quiet_stack: Stack) -> None:
+    del server
+    now = [0.0]
+    async with WakeUpSender(url, clock=lambda: now[0]) as sender:
+        with hanging(quiet_stack):
+            assert not await sender.send(message())
+        assert not await sender.send(message()), "in the pause"
+        now[0] += 2
+        assert await sender.send(message())
+        assert await sender.send(message())
+
+
+# ── The loop ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_wake_up_starts_a_job_within_milliseconds(loop: Loop, connection: Connection, url: str) -> None:
+    delays = []
+    async with WakeUpSender(url) as sender:
+        await sender.send(message())
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            job_id = put(connection)
+            began = time.monotonic()
+            await sender.send(message())
+            delays.append(loop.until_claimed(job_id) - began)
+    assert sorted(delays)[5] < 0.1
+
+
+def test_a_lost_wake_up_costs_a_second(loop: Loop, connection: Connection) -> None:
+    for _ in range(3):
+        began = time.monotonic()
+        assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
+
+
+@pytest.mark.parametrize("content", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_wakes_a_worker_and_does_nothing_else(
+    loop: Loop, connection: Connection, server: redis.Redis, content: bytes
+) -> None:
+    server.lpush(KEY, *[content] * 20)
+    began = time.monotonic()
+    assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
+    assert server.llen(KEY) < 20
+
+
+def test_a_key_that_is_no_list_delays_nothing(loop: Loop, connection: Connection, server: redis.Redis) -> None:
+    server.set(KEY, "forged")
+    for _ in range(3):
+        began = time.monotonic()
+        assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
+
+
+def test_a_redis_that_is_emptied_or_hangs_delays_a_job_by_two_seconds_at_most(
+    loop: Loop, connection: Connection, server: redis.Redis, quiet_stack: Stack
+) -> None:
+    server.flushall()
+    began = time.monotonic()
+    assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
+    with hanging(quiet_stack):
+        for _ in range(4):
+            began = time.monotonic()
+            assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
+    began = time.monotonic()
+    assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
+
+
+def test_all_jobs_are_claimed_once_by_several_workers(
+    connection: Connection, database: Database, url: str, server: redis.Redis
+) -> None:
+    jobs = {put(connection) for _ in range(200)}
+    server.lpush(KEY, *["x"] * 200)
+    loops = [Loop(database, url, places=3) for _ in range(3)]
+    for each in loops:
+        each.places.start(on_free=each.claims.on_free)
+        each.claims.start()
+    deadline = time.monotonic() + 20
+    while sum(len(each.claimed) for each in loops) < len(jobs):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for each in loops:
+        each.close()
+    attempts = connection.execute("SELECT max(attempts) AS most, count(*) AS jobs FROM jobs").fetchone()
+    assert attempts == {"most": 1, "jobs": 200}
+
+
+def test_a_stopped_loop_claims_nothing(loop: Loop, connection: Connection) -> None:
+    loop.claims.stop()
+    job_id = put(connection)
+    time.sleep(1.2)
+    assert job_id not in loop.claimed
+    loop.claims.unregister()
+    assert connection.execute("SELECT FROM workers").fetchall() == []
+
+
+def test_a_worker_that_may_not_claim_shows_why(connection: Connection, database: Database, url: str) -> None:
+    with WakeUpWaiter(url) as waiter:
+        claims = ClaimLoop(
+            database,
+            Worker("sick", CAPABILITIES, 2),
+            lease=timedelta(seconds=30),
+            submit=lambda *_: pytest.fail("claimed"),
+            capacity=lambda: 2,
+            wakeups=waiter,
+            may_claim=lambda: False,
+            degraded=lambda: "disk full",
+        )
+        put(connection)
+        claims.look_around()
+        assert claims.run_once() == 0
+        assert connection.execute("SELECT worker_id, degraded FROM workers").fetchall() == [
+            {"worker_id": "sick", "degraded": "disk full"}
+        ]
+
+
+def test_a_waiter_is_stopped_at_once_while_redis_is_away() -> None:
+    with WakeUpWaiter("redis://127.0.0.1:1/0") as waiter:
+        stop = threading.Event()
+        waiter.wait(0.1, stop)
+        stop.set()
+        began = time.monotonic()
+        waiter.wait(1, stop)
+        assert time.monotonic() - began < 0.2
+
+
+def test_a_worker_without_free_places_passes_a_wake_up_on_once(url: str, server: redis.Redis) -> None:
+    with WakeUpWaiter(url) as waiter:
+        waiter.pass_on()
+        assert server.llen(KEY) == 0, "it took none"
+        server.lpush(KEY, *"abc")
+        waiter.wait(1, threading.Event())
+        assert server.llen(KEY) == 0
+        waiter.pass_on()
+        waiter.pass_on()
+        assert server.llen(KEY) == 1
