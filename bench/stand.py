@@ -83,10 +83,9 @@ class Stand:
 
     @contextmanager
     def worker(self, *, slots: int, name: str = "worker") -> Iterator[Running]:
-        """A worker with twice as many threads as slots, as the default has it, stopped on the way out."""
+        """A worker with so many slots, stopped on the way out."""
         own = {
             "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": str(slots),
-            "PIXELFLOW_WORKER_CONCURRENCY": str(2 * slots),
             "PIXELFLOW_METRICS_PORT": "0",
         }
         with self.spawned(name, [sys.executable, "-m", "pixelflow", "worker"], own) as child:

@@ -9,6 +9,8 @@ from tests.chaos.actor import Outage
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.stage import Stage
 
+from pixelflow.dataplane.worker.resources import capacity_of
+
 ALLOWED_BEYOND_LEASE = 5.0
 START_SECONDS = 3.0
 """What a worker or controller takes from its start until it works, on a busy machine."""
@@ -39,7 +41,7 @@ def recoveries(stage: Stage, evidence: Evidence, *, clock_ahead: float) -> list[
     )
     outages = [outage for worker in stage.workers for outage in worker.outages]
     full = full_spans(
-        outages, evidence, hands=stage.settings.worker_concurrency, workers=len(stage.workers), clock_ahead=clock_ahead
+        outages, evidence, hands=capacity_of(stage.settings).places, workers=len(stage.workers), clock_ahead=clock_ahead
     )
     found = recoveries_of(outages, evidence, _united([*away, *full]), clock_ahead=clock_ahead)
     return sorted(found, key=lambda recovery: recovery.own_seconds, reverse=True)

@@ -40,6 +40,7 @@ class ClaimedJob:
     source_key: str
     pipeline: list[dict[str, Any]]
     traceparent: str | None
+    queued_at: datetime | None
     due_at: datetime
     claimed_at: datetime
     """As ``due_at``, by the database's clock."""
@@ -54,6 +55,11 @@ class ClaimedJob:
         """Seconds between ``due_at`` and the claim."""
         return (self.claimed_at - self.due_at).total_seconds()
 
+    @property
+    def waited_seconds(self) -> float:
+        """Seconds between the start of the job, or its latest retry by its owner, and the claim."""
+        return (self.claimed_at - (self.queued_at or self.due_at)).total_seconds()
+
 
 def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timedelta) -> ClaimedJob | None:
     """Claim the job and open an attempt. ``None``: the job is not queued, or not due yet."""
@@ -65,7 +71,7 @@ def claim(connection: Connection, *, job_id: UUID, worker_id: str, lease: timede
                                 lease_until = now() + %(lease)s, started_at = now()
                 WHERE job_id = %(job_id)s AND status = 'queued' AND run_at <= now()
                 RETURNING job_id, user_id, lease_token, attempts, max_attempts, source_type, source_key, pipeline,
-                          traceparent, run_at AS due_at, started_at AS claimed_at
+                          traceparent, queued_at, run_at AS due_at, started_at AS claimed_at
             ), opened AS (
                 INSERT INTO attempts (job_id, attempt, worker_id) SELECT job_id, lease_token, %(worker_id)s FROM claimed
             )
