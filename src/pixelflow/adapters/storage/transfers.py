@@ -207,6 +207,9 @@ class S3Transfers:
         except _TransferError as error:
             raise _unavailable() from error
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close idle connections."""
         with self._lock:
