@@ -134,8 +134,9 @@ def test_a_worker_with_a_full_disk_leaves_the_jobs_to_a_healthy_one_and_comes_ba
     with _small_disk("8m") as folder:
         sick = Worker({"PIXELFLOW_WORKER_TEMP_DIR": str(folder), "PIXELFLOW_WORKER_MIN_FREE_BYTES": "0"})
         _start(servers, ONE_ATTEMPT, sick, Worker({}))
-        with contextlib.suppress(OSError):
-            (folder / "filler").write_bytes(bytes(8_000_000))
+        with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
         with client_of(servers) as client:
             job_ids = _jobs(client, JOBS)
             while not sick.degraded() and len(job_ids) < 10 * JOBS:  # until it has claimed a job

@@ -168,4 +168,4 @@ def test_a_reason_is_logged_once(health: WorkerHealth) -> None:
 def test_waiting_ends_when_the_worker_stops(health: WorkerHealth) -> None:
     _fail(health, Reason.DATABASE)
     health.close()
-    assert not health.wait_until_fit()
+    assert not health.wait_until_fit(10)

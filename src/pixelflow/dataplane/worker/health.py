@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -118,10 +119,11 @@ class WorkerHealth:
         """Return whether the worker may claim a job now."""
         return self.room() != 0
 
-    def wait_until_fit(self) -> bool:
-        """Wait until the worker may claim a job; False: the health is closed."""
+    def wait_until_fit(self, seconds: float) -> bool:
+        """Wait until the worker may claim a job, at most ``seconds``; returns whether it may."""
+        deadline = time.monotonic() + seconds
         while not self.may_claim():
-            if self._stop.wait(CHECK_SECONDS / 5):
+            if time.monotonic() >= deadline or self._stop.wait(CHECK_SECONDS / 5):
                 return False
         return not self._stop.is_set()
 

@@ -49,6 +49,7 @@ from pixelflow.settings import Settings
 
 _RELEASE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
+_PATIENCE_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -209,7 +210,7 @@ def _message_handler(
 
     def handle(message: ProcessImage) -> None:
         with bound_contextvars(job_id=str(message.job_id)):
-            if not health.wait_until_fit():
+            if not health.wait_until_fit(_PATIENCE_SECONDS):  # the relay sends another message
                 return
             with health.attempt():
                 process(message)
