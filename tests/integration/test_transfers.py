@@ -261,7 +261,7 @@ def test_a_server_is_authenticated_by_its_certificate(tmp_path: Path) -> None:
     for name, trusted in (("localhost", True), ("other.example", False)):
         with _secured(authority.server(name), _response()) as url:
             transfers = S3Transfers(url, bucket="b", region="r", credentials=Credentials("key", "secret"))
-            transfers._context = authority.client
+            transfers._connections.tls = authority.client
             if trusted:
                 assert _get(transfers, tmp_path / "copy")[0] == len(BODY)
             else:
@@ -276,7 +276,7 @@ def test_a_download_over_tls_that_hangs_can_be_ended(tmp_path: Path) -> None:
         (tmp_path / "copy").open("wb", buffering=0) as file,
     ):
         transfers = S3Transfers(url, bucket="b", region="r", credentials=Credentials("key", "secret"))
-        transfers._context = authority.client
+        transfers._connections.tls = authority.client
         with _prompt():
             transfers.get("uploads/x/source", file, max_bytes=10**9, interrupts=Interruption())
 

@@ -179,6 +179,10 @@ class ObjectStorage:
         """Store an open file as the object ``key``, atomically; see :meth:`S3Transfers.put`."""
         self._transfers.put(key, file, media_type=media_type, sha256=sha256, interrupts=interrupts)
 
+    def close(self) -> None:
+        """Close the idle connections of transfers."""
+        self._transfers.close()
+
     def check(self) -> None:
         """Check that the server answers, as :meth:`ping` does, for a thread without an event loop.
 

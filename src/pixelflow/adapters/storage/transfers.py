@@ -11,34 +11,26 @@ import hashlib
 import http.client
 import io
 import random
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import IO, Any, BinaryIO, TypeVar
+from contextlib import contextmanager
+from typing import IO, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
 from pixelflow.adapters.storage.interrupts import Interrupts, never
 from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 
-CONNECT_SECONDS = 5.0
-STALL_SECONDS = 30.0
-"""Longest time without a byte in either direction."""
 MIN_BYTES_PER_SECOND = 250_000
 """Slower transfers are aborted."""
 ATTEMPTS = 3
 RETRY_SECONDS = 10.0
 """No further attempt of a request begins after this time."""
-MAX_IDLE = 32
-"""Idle connections that are kept."""
-_IDLE_SECONDS = 20.0
-"""Servers close idle connections; the usual limits are 60 s and more."""
 _FIRST_PAUSE_SECONDS = 0.1
 _BUFFER_BYTES = 256 * 1024
 _UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -68,66 +60,6 @@ class _FileError(Exception):
     """The file of a transfer can't be read or written; the cause is the ``OSError``."""
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection that another thread can end at any moment, even while it is being established."""
-
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        super().__init__(host, port, timeout=CONNECT_SECONDS)
-        self._context = context
-        self._lock = threading.Lock()
-        self._current: socket.socket | None = None
-        self._ended = False
-        self.used_at: float | None = None
-        """When its latest transfer ended, on the monotonic clock."""
-
-    def connect(self) -> None:
-        """Connect to the first address that accepts the connection."""
-        failure = OSError("the host has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-            try:
-                self.sock = self._connected(socket.socket(family, kind, protocol), address)
-            except OSError as error:
-                failure = error
-            else:
-                self.sock.settimeout(STALL_SECONDS)
-                return
-        raise failure
-
-    def _connected(self, raw: socket.socket, address: Any) -> socket.socket:  # noqa: ANN401  # depends on the family
-        try:
-            self._watch(raw)
-            raw.settimeout(CONNECT_SECONDS)
-            raw.connect(address)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._context is None:
-                return raw
-            secure = self._context.wrap_socket(raw, server_hostname=self.host, do_handshake_on_connect=False)
-        except BaseException:
-            raw.close()
-            raise
-        try:
-            self._watch(secure)  # the raw socket has no descriptor any more
-            secure.do_handshake()
-        except BaseException:
-            secure.close()
-            raise
-        return secure
-
-    def _watch(self, sock: socket.socket) -> None:
-        with self._lock:
-            self._current = sock
-            if self._ended:
-                raise ConnectionAbortedError
-
-    def end(self) -> None:
-        """End whatever the connection is doing. Thread-safe."""
-        with self._lock:
-            self._ended = True
-            if self._current is not None:
-                with suppress(OSError):  # `SSLSocket.shutdown` would confuse the thread that reads
-                    socket.socket.shutdown(self._current, socket.SHUT_RDWR)
-
-
 class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore is not typed
     """Signs with the given hash of the body: botocore would read the body once more to compute it."""
 
@@ -141,15 +73,10 @@ class S3Transfers:
 
     def __init__(self, endpoint: str, *, bucket: str, region: str, credentials: Credentials) -> None:
         """Does not connect yet."""
-        parts = urlsplit(endpoint)
-        self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if self._context else 80)
+        self._connections = ConnectionPool(endpoint)
         self._root = f"{endpoint}/{bucket}"
-        self._path = f"{parts.path}/{bucket}"
+        self._path = f"{urlsplit(endpoint).path}/{bucket}"
         self._signer = _Signer(credentials, "s3", region)
-        self._idle: list[_Connection] = []
-        self._lock = threading.Lock()
         self._buffers = threading.local()
 
     def get(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts = never) -> tuple[int, str]:
@@ -162,7 +89,7 @@ class S3Transfers:
             OSError: the file can't be written.
         """
 
-        def receive(connection: _Connection) -> tuple[int, str]:
+        def receive(connection: Connection) -> tuple[int, str]:
             with _file_errors():
                 if file.tell():  # written by an attempt that failed
                     file.seek(0)
@@ -198,33 +125,30 @@ class S3Transfers:
         size = file.seek(0, io.SEEK_END)
         headers = {"Content-Length": str(size), "Content-Type": media_type}
 
-        def send(connection: _Connection) -> None:
+        def send(connection: Connection) -> None:
             response = self._send(connection, "PUT", key, headers, sha256=sha256 or _UNSIGNED, body=(file, size))
-            response.read()
+            if response.length is None or response.length > _BUFFER_BYTES:  # not worth reading for another request
+                connection.close()
+            else:
+                response.read()
 
         try:
             self._transfer(send, interrupts)
         except _TransferError as error:
             raise _unavailable() from error
 
-    def __del__(self) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close idle connections."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._connections.close()
 
     # ── Attempts ─────────────────────────────────────────────────────────────────────────────────
 
-    def _transfer(self, work: Callable[[_Connection], _T], interrupts: Interrupts) -> _T:
+    def _transfer(self, work: Callable[[Connection], _T], interrupts: Interrupts) -> _T:
         """Make up to ``ATTEMPTS`` attempts; those on idle connections that the server had closed do not count."""
         ended, give_up = threading.Event(), time.monotonic() + RETRY_SECONDS
         failures = 0
         while True:
-            connection = self._take_connection()
+            connection = self._connections.take()
             try:
                 return self._attempt(work, connection, interrupts, ended)
             except _FileError as error:
@@ -242,7 +166,7 @@ class S3Transfers:
                     ended.wait(pause)
 
     def _attempt(
-        self, work: Callable[[_Connection], _T], connection: _Connection, interrupts: Interrupts, ended: threading.Event
+        self, work: Callable[[Connection], _T], connection: Connection, interrupts: Interrupts, ended: threading.Event
     ) -> _T:
         def end() -> None:
             ended.set()
@@ -260,12 +184,15 @@ class S3Transfers:
         except BaseException:
             connection.close()
             raise
-        self._keep(connection, ended)
+        if ended.is_set():
+            connection.close()
+        else:
+            self._connections.keep(connection)
         return result
 
     def _send(
         self,
-        connection: _Connection,
+        connection: Connection,
         method: str,
         key: str,
         headers: Mapping[str, str],
@@ -288,7 +215,7 @@ class S3Transfers:
             raise _TransferError(status=response.status)
         return response
 
-    def _send_body(self, connection: _Connection, file: IO[bytes], size: int) -> None:
+    def _send_body(self, connection: Connection, file: IO[bytes], size: int) -> None:
         buffer, deadline, left = self._buffer(), _deadline(size), size
         with _file_errors():
             file.seek(0)
@@ -322,27 +249,6 @@ class S3Transfers:
         if found is None:
             found = self._buffers.buffer = memoryview(bytearray(_BUFFER_BYTES))
         return found
-
-    # ── Connections ──────────────────────────────────────────────────────────────────────────────
-
-    def _take_connection(self) -> _Connection:
-        oldest = time.monotonic() - _IDLE_SECONDS
-        with self._lock:
-            while self._idle:
-                connection = self._idle.pop()
-                if connection.used_at is not None and connection.used_at > oldest:
-                    return connection
-                connection.close()
-        return _Connection(self._host, self._port, self._context)
-
-    def _keep(self, connection: _Connection, ended: threading.Event) -> None:
-        connection.used_at = time.monotonic()
-        if connection.sock is not None and not ended.is_set():
-            with self._lock:
-                if len(self._idle) < MAX_IDLE:
-                    self._idle.append(connection)
-                    return
-        connection.close()
 
 
 def _content_length(response: http.client.HTTPResponse) -> int:

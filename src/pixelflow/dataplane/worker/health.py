@@ -19,7 +19,7 @@ import structlog
 from pixelflow.contracts.errors import PixelflowError
 from pixelflow.dataplane.worker.breaker import FAILURES, Breaker, State
 
-CHECK_SECONDS = 0.5
+CHECK_SECONDS = 1.0
 """Between two looks at the scratch folder and at open breakers."""
 MIN_FREE_INODES = 200
 """Of the scratch folder's file system: a few files for each job at hand."""

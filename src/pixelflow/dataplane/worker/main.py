@@ -113,6 +113,7 @@ def _build(settings: Settings, capacity: Capacity, metrics: WorkerMetrics, trace
     )
     sandbox = _start_sandbox(settings, capacity, scratch, metrics, stack)
     objects = ObjectStorage(settings)
+    stack.callback(objects.close)
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
