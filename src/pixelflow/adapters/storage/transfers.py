@@ -94,11 +94,11 @@ class S3Transfers:
                 if file.tell():  # written by an attempt that failed
                     file.seek(0)
                     file.truncate()
-            response = self._send(connection, "GET", key, {}, sha256=_EMPTY_SHA256)
-            size = _content_length(response)
-            if size > max_bytes:
-                raise SourceOverLimitError(f"The source has {size} bytes; the limit is {max_bytes}")
-            return size, self._receive(response, size, file)
+            with self._send(connection, "GET", key, {}, sha256=_EMPTY_SHA256) as response:
+                size = _content_length(response)
+                if size > max_bytes:
+                    raise SourceOverLimitError(f"The source has {size} bytes; the limit is {max_bytes}")
+                return size, self._receive(response, size, file)
 
         try:
             return self._transfer(receive, interrupts)
@@ -126,11 +126,11 @@ class S3Transfers:
         headers = {"Content-Length": str(size), "Content-Type": media_type}
 
         def send(connection: Connection) -> None:
-            response = self._send(connection, "PUT", key, headers, sha256=sha256 or _UNSIGNED, body=(file, size))
-            if response.length is None or response.length > _BUFFER_BYTES:  # not worth reading for another request
-                connection.close()
-            else:
-                response.read()
+            with self._send(connection, "PUT", key, headers, sha256=sha256 or _UNSIGNED, body=(file, size)) as response:
+                if response.length is None or response.length > _BUFFER_BYTES:  # not worth reading to keep a connection
+                    connection.close()
+                else:
+                    response.read()
 
         try:
             self._transfer(send, interrupts)
@@ -212,6 +212,7 @@ class S3Transfers:
             self._send_body(connection, *body)
         response = connection.getresponse()
         if response.status != http.client.OK:
+            response.close()
             raise _TransferError(status=response.status)
         return response
 
