@@ -194,3 +194,24 @@ def test_a_scratch_folder_that_can_not_be_used_is_explained(servers: Stack, tmp_
     assert done.returncode == 78
     assert "PIXELFLOW_WORKER_TEMP_DIR is not valid" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("role", ["worker", "controller"])
+def test_a_process_answers_readiness_and_ends_within_a_second_of_its_signal(servers: Stack, role: str) -> None:
+    port = free_port()
+    environment = {**os.environ, **servers.environment, "PIXELFLOW_METRICS_PORT": str(port)}
+    with subprocess.Popen([*PIXELFLOW, role], env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: _status(f"http://127.0.0.1:{port}/readyz") == 200, 20)
+            assert _status(f"http://127.0.0.1:{port}/livez") == 200
+            process.terminate()
+            assert process.wait(EXIT_SECONDS + 0.5) == 0
+        finally:
+            process.kill()
+
+
+def _status(url: str) -> int | None:
+    try:
+        return httpx.get(url).status_code
+    except httpx.TransportError:
+        return None
