@@ -83,10 +83,9 @@ class TestStack:
 
     @contextmanager
     def worker(self, *, slots: int, name: str = "worker") -> Iterator[Running]:
-        """Run a worker with twice as many threads as slots, as is the default; stop it on exit."""
+        """Run a worker with this many slots; stop it on exit."""
         own = {
             "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": str(slots),
-            "PIXELFLOW_WORKER_CONCURRENCY": str(2 * slots),
             "PIXELFLOW_METRICS_PORT": "0",
         }
         with self.spawned(name, [sys.executable, "-m", "pixelflow", "worker"], own) as child:

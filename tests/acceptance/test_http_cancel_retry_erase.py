@@ -68,7 +68,7 @@ def is_billed(service: Stack, job_id: str) -> bool:
 
 def objects(settings: Settings, job_id: str) -> list[str]:
     """Keys of a job's objects in the bucket."""
-    store = ObjectStorage(settings)._transfer_store
+    store = ObjectStorage(settings)._metadata_store
     found = [each for kind in ("uploads", "outputs") for each in obstore.list(store, f"{kind}/{job_id}").collect()]
     return [each["path"] for each in found]
 

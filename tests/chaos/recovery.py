@@ -9,6 +9,8 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.managed_process import Outage
 
+from pixelflow.dataplane.worker.resources import capacity_of
+
 ALLOWED_BEYOND_LEASE = 5.0
 START_SECONDS = 3.0
 """Seconds that a worker or controller needs to start on a busy machine."""
@@ -44,7 +46,7 @@ def recoveries(cluster: Cluster, evidence: Evidence, *, clock_ahead: float) -> l
     full = saturated_spans(
         outages,
         evidence,
-        threads=cluster.settings.worker_concurrency,
+        threads=capacity_of(cluster.settings).places,
         workers=len(cluster.workers),
         clock_ahead=clock_ahead,
     )

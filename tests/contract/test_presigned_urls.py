@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import socket
 import time
@@ -250,30 +251,35 @@ def _store(storage: ObjectStorage, key: str, folder: Path, body: bytes = BODY) -
         storage.store(file, key, media_type="image/jpeg")
 
 
-@pytest.mark.parametrize("size", [3_000_000, pytest.param(12_000_000, id="several parts")])
+def _fetch(storage: ObjectStorage, key: str, copy: Path, *, max_bytes: int) -> tuple[int, str]:
+    with copy.open("xb", buffering=0) as file:
+        return storage.fetch(key, file, max_bytes=max_bytes)
+
+
+@pytest.mark.parametrize("size", [3_000_000, pytest.param(12_000_000, id="many times the buffer")])
 def test_a_stored_object_can_be_fetched(storage: ObjectStorage, key: str, tmp_path: Path, size: int) -> None:
     body = os.urandom(size)
     _store(storage, key, tmp_path, body)
-    fetched = storage.fetch(key, tmp_path / "copy", max_bytes=len(body))
+    fetched = _fetch(storage, key, tmp_path / "copy", max_bytes=len(body))
     assert fetched == (len(body), hashlib.sha256(body).hexdigest())
     assert (tmp_path / "copy").read_bytes() == body
 
 
 def test_an_empty_object_can_be_stored_and_fetched(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
     _store(storage, key, tmp_path, b"")
-    assert storage.fetch(key, tmp_path / "copy", max_bytes=1)[0] == 0
+    assert _fetch(storage, key, tmp_path / "copy", max_bytes=1)[0] == 0
 
 
 def test_a_source_over_the_limit_is_not_fetched(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
     _store(storage, key, tmp_path)
     with pytest.raises(SourceOverLimitError):
-        storage.fetch(key, tmp_path / "copy", max_bytes=len(BODY) - 1)
-    assert not (tmp_path / "copy").exists()
+        _fetch(storage, key, tmp_path / "copy", max_bytes=len(BODY) - 1)
+    assert (tmp_path / "copy").stat().st_size == 0
 
 
 def test_fetching_a_missing_source_fails(storage: ObjectStorage, key: str, tmp_path: Path) -> None:
     with pytest.raises(SourceGoneError):
-        storage.fetch(key, tmp_path / "copy", max_bytes=1)
+        _fetch(storage, key, tmp_path / "copy", max_bytes=1)
 
 
 def test_ping_succeeds(storage: ObjectStorage) -> None:
@@ -311,8 +317,11 @@ def test_a_file_that_can_not_be_written_is_not_a_storage_error(
 ) -> None:
     signed = _upload_url(storage, key)
     web.put(signed.url, content=BODY, headers=dict(signed.headers))
-    with pytest.raises(OSError, match="no-folder"):
-        storage.fetch(key, tmp_path / "no-folder" / "copy", max_bytes=len(BODY))
+    (tmp_path / "copy").touch()
+    with (tmp_path / "copy").open("rb", buffering=0) as read_only, pytest.raises(io.UnsupportedOperation):
+        storage.fetch(key, read_only, max_bytes=len(BODY))
+    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        storage.fetch(key, full, max_bytes=len(BODY))
 
 
 def test_a_signed_url_is_not_shown_in_logs(storage: ObjectStorage, key: str) -> None:

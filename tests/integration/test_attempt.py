@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 from uuid import UUID
 
 import obstore
 import pytest
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
+from psycopg.types.json import Jsonb
 from tests.acceptance import pictures
-from tests.integration.job_rows import claim, claimed, make_due, queue_row, row_of, rows, steal
+from tests.integration.job_rows import claim, claimed, make_due, put, queue_row, row_of, rows, steal
 from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
 
 from pixelflow.adapters.postgres.database import Connection, Database
+from pixelflow.adapters.storage.interrupts import Interrupts
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.child_process import ChildLimits
+from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
+from pixelflow.dataplane.worker.retry import MAX_SERVICE_RETRY_SECONDS
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.dataplane.worker.transfers import Storage, Transfers
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LIMITS = JobLimits(
-    max_source_bytes=1_000_000,
+    max_wait_seconds=3600,
     transform=TransformLimits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
 )
 
@@ -69,28 +76,58 @@ def storage(quiet_stack: Stack) -> ObjectStorage:
 class Unavailable:
     """A storage that is unavailable."""
 
-    def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        del key, destination, max_bytes
+    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
+        del key, file, max_bytes, interrupts
         raise ObjectsUnavailableError("Object storage is not available; try again shortly")
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
         raise NotImplementedError
 
-    def store(self, file: object, key: str, *, media_type: str) -> None:
+    def store(self, file: object, key: str, *, media_type: str, sha256: str, interrupts: Interrupts) -> None:
         raise NotImplementedError
 
 
+class Broken(Unavailable):
+    """A storage that raises an unexpected error."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error or ValueError("a bug")
+
+    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
+        del key, file, max_bytes, interrupts
+        raise self._error
+
+
 @pytest.fixture
-def run(
-    database: Database, sandbox: Sandbox, storage: ObjectStorage, metrics: WorkerMetrics, tmp_path: Path
+def health(tmp_path: Path) -> WorkerHealth:
+    return WorkerHealth(scratch=tmp_path, min_free_bytes=0)
+
+
+@pytest.fixture
+def run(  # noqa: PLR0917  # fixtures
+    database: Database,
+    sandbox: Sandbox,
+    storage: ObjectStorage,
+    metrics: WorkerMetrics,
+    health: WorkerHealth,
+    tmp_path: Path,
 ) -> Callable[..., None]:
     """Runs an attempt at a claimed job."""
     scratch = tmp_path_of(sandbox, tmp_path)
 
-    def run(job: ClaimedJob, lease: ActiveLease | None = None, **replaced: Any) -> None:  # noqa: ANN401  # constructor arguments
+    def run(
+        job: ClaimedJob,
+        lease: ActiveLease | None = None,
+        storages: Mapping[str, Storage] | None = None,
+        **replaced: Any,  # noqa: ANN401  # constructor arguments
+    ) -> None:
+        transfers = Transfers(
+            storages or {"s3_presigned": storage}, health=health, max_source_bytes=1_000_000, parallel_uploads=2
+        )
         arguments: dict[str, Any] = {
             "sandbox": sandbox,
-            "storages": {"s3_presigned": storage},
+            "transfers": transfers,
+            "health": health,
             "limits": LIMITS,
             "scratch": scratch,
             "metrics": metrics,
@@ -101,6 +138,7 @@ def run(
         AttemptRunner(database=database, **arguments).run(
             job, lease or ActiveLease(job.lease, until=0), claim_start_ns=time.time_ns()
         )
+        transfers.close()
         assert list(scratch.iterdir()) == [], "the scratch folder must be empty"
 
     return run
@@ -116,7 +154,7 @@ def tmp_path_of(sandbox: Sandbox, tmp_path: Path) -> Path:
 
 def _job(connection: Connection, storage: ObjectStorage, source: bytes, **columns: Any) -> ClaimedJob:  # noqa: ANN401
     job = claimed(connection, **columns)
-    obstore.put(storage._transfer_store, source_key(job.job_id), source)
+    obstore.put(storage._metadata_store, source_key(job.job_id), source)
     connection.execute("UPDATE jobs SET source_key = %s WHERE job_id = %s", (source_key(job.job_id), job.job_id))
     return ClaimedJob(**{**vars(job), "source_key": source_key(job.job_id)})
 
@@ -131,7 +169,7 @@ def test_success_stores_outputs_under_the_prefix_of_the_attempt(
     assert (row["status"], row["source_sha256"]) == ("succeeded", hashlib.sha256(source).hexdigest())
     (output,) = rows(connection, "outputs", job.job_id)
     assert output["object_key"] == f"outputs/{job.job_id}/1/small.jpg"
-    kept = bytes(obstore.get(storage._transfer_store, output["object_key"]).bytes())
+    kept = bytes(obstore.get(storage._metadata_store, output["object_key"]).bytes())
     assert (len(kept), hashlib.sha256(kept).hexdigest()) == (output["bytes"], output["sha256"])
     (usage,) = rows(connection, "usage_logs", job.job_id)
     assert usage["pixels_processed"] == 60 * 40
@@ -163,11 +201,13 @@ def test_a_missing_source_fails_the_job(connection: Connection, run: Callable[..
     assert row_of(connection, job.job_id)["error"]["code"] == "source_gone"
 
 
-def test_an_unavailable_storage_requeues_the_job_with_a_delay(connection: Connection, run: Callable[..., None]) -> None:
+def test_an_unavailable_storage_requeues_the_job_with_a_delay_and_does_not_count(
+    connection: Connection, run: Callable[..., None]
+) -> None:
     job = claimed(connection)
     run(job, storages={"s3_presigned": Unavailable()})
     row = row_of(connection, job.job_id)
-    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 1, "objects_unavailable")
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "objects_unavailable")
     queued = queue_row(connection, job.job_id)
     assert queued
     assert (queued["state"], queued["due_at"] > datetime.now(UTC)) == ("delayed", True)
@@ -200,9 +240,113 @@ def test_all_attempts_belong_to_the_trace_of_the_request(
 
 def test_failure_of_the_last_attempt_fails_the_job(connection: Connection, run: Callable[..., None]) -> None:
     job = claimed(connection, max_attempts=1)
-    run(job, storages={"s3_presigned": Unavailable()})
+    run(job, storages={"s3_presigned": Broken()})
     row = row_of(connection, job.job_id)
     assert (row["status"], row["error"]["code"]) == ("failed", "attempts_exhausted")
+
+
+def test_a_job_waits_for_the_service_at_any_number_of_attempts(
+    connection: Connection, run: Callable[..., None]
+) -> None:
+    job_id = put(connection, max_attempts=1, queued_at=datetime.now(UTC))
+    delays = []
+    for _ in range(4):
+        make_due(connection)
+        job = claim(connection, job_id)
+        assert job
+        run(job, storages={"s3_presigned": Unavailable()})
+        row = row_of(connection, job_id)
+        assert (row["status"], row["attempts"]) == ("queued", 0)
+        queued = queue_row(connection, job_id)
+        assert queued
+        delays.append((queued["due_at"] - datetime.now(UTC)).total_seconds())
+    assert delays == sorted(delays), "growing"
+    assert delays[-1] <= MAX_SERVICE_RETRY_SECONDS
+
+
+def test_a_job_that_waited_too_long_for_the_service_fails(connection: Connection, run: Callable[..., None]) -> None:
+    job = claimed(connection, queued_at=datetime.now(UTC) - timedelta(seconds=LIMITS.max_wait_seconds + 1))
+    run(job, storages={"s3_presigned": Unavailable()})
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"]) == ("failed", "service_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(OSError(errno.ENOSPC, "No space left on device"), Reason.RESOURCES, id="disk full"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), Reason.RESOURCES, id="too many files"),
+        pytest.param(MemoryError(), Reason.RESOURCES, id="no memory"),
+    ],
+)
+def test_a_worker_that_lacks_resources_releases_its_job_uncounted_and_claims_no_more(
+    connection: Connection, run: Callable[..., None], health: WorkerHealth, error: Exception, reason: Reason
+) -> None:
+    job = claimed(connection, max_attempts=1)
+    run(job, storages={"s3_presigned": Broken(error)})
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "worker_unavailable")
+    assert health.reasons == [reason]
+
+
+def test_a_child_that_can_not_start_is_not_the_fault_of_the_job(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], health: WorkerHealth, tmp_path: Path
+) -> None:
+    job = _job(connection, storage, pictures.photo(), max_attempts=1)
+    limits = ChildLimits(memory_bytes=2_000_000_000, seconds=30)
+    broken = Sandbox(slots=1, limits=limits, scratch=tmp_path / "scratch", program=("-c", "raise SystemExit(1)"))
+    run(job, sandbox=broken)
+    broken.close()
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "worker_unavailable")
+    assert health.reasons == [Reason.CHILD_START]
+
+
+class Hanging(Unavailable):
+    """A storage whose transfers hang until they are ended."""
+
+    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
+        ended = threading.Event()
+        with interrupts(ended.set):
+            assert ended.wait(10)
+        return super().fetch(key, file, max_bytes=max_bytes, interrupts=interrupts)
+
+
+def test_a_transfer_that_hangs_ends_when_the_lease_is_interrupted(
+    connection: Connection, run: Callable[..., None], health: WorkerHealth
+) -> None:
+    job = claimed(connection)
+    lease = ActiveLease(job.lease, until=0)
+    threading.Timer(0.1, lease.interrupt, [ShutdownRequestedError()]).start()
+    began = time.monotonic()
+    run(job, lease, storages={"s3_presigned": Hanging()})
+    assert time.monotonic() - began < 1
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]) == ("queued", 0, None)
+    assert health.may_claim(), "the storage did not fail"
+
+
+class Slow:
+    """Object storage where each upload takes a while."""
+
+    def __init__(self, storage: ObjectStorage, seconds: float) -> None:
+        self._storage, self._seconds = storage, seconds
+        self.fetch, self.output_prefix = storage.fetch, storage.output_prefix
+
+    def store(self, file: IO[bytes], key: str, *, media_type: str, sha256: str, interrupts: Interrupts) -> None:
+        time.sleep(self._seconds)
+        self._storage.store(file, key, media_type=media_type, sha256=sha256, interrupts=interrupts)
+
+
+def test_outputs_are_stored_in_parallel(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None]
+) -> None:
+    steps = [{"id": f"s{number}", "action": "resize", "width": 20 + number} for number in range(3)]
+    job = _job(connection, storage, pictures.photo(), pipeline=Jsonb(steps))
+    run(job, storages={"s3_presigned": Slow(storage, 0.5)})
+    (attempt,) = rows(connection, "attempts", job.job_id)
+    assert 500 <= attempt["stages"]["store"] < 1000
+    assert [row["step_id"] for row in rows(connection, "outputs", job.job_id)] == ["s0", "s1", "s2"]
 
 
 def test_a_shutdown_requeues_the_job_at_once_without_counting_the_attempt(
@@ -269,22 +413,22 @@ def test_a_success_counts_the_usage_in_usage_logs(
     assert 2 <= metrics("pixelflow_worker_stage_duration_seconds_sum", stage="queue") < 60
 
 
-class Lost:
+class Lost(Unavailable):
     """As :class:`Unavailable`; meanwhile another worker claims the job."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
+    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
+        del key, file, max_bytes, interrupts
         steal(self._connection)
-        Unavailable().fetch(key, destination, max_bytes=max_bytes)
-        raise NotImplementedError
+        raise ValueError("a bug")
 
 
 @pytest.mark.parametrize(
     ("max_attempts", "lost", "status", "code"),
     [
-        pytest.param(5, False, "retried", "objects_unavailable", id="another attempt follows"),
+        pytest.param(5, False, "retried", "transform_crashed", id="another attempt follows"),
         pytest.param(1, False, "failed", "attempts_exhausted", id="the last attempt"),
         pytest.param(5, True, "lost", None, id="retried, not recorded"),
         pytest.param(1, True, "lost", None, id="failed, not recorded"),
@@ -300,7 +444,7 @@ def test_a_failure_is_counted_by_its_recorded_outcome(  # noqa: PLR0917  # fixtu
     code: str | None,
 ) -> None:
     job = claimed(connection, max_attempts=max_attempts)
-    run(job, storages={"s3_presigned": Lost(connection) if lost else Unavailable()})
+    run(job, storages={"s3_presigned": Lost(connection) if lost else Broken()})
     metrics = scraped(registry)
     assert metrics.by("status", "pixelflow_worker_jobs_total") == {status: 1}
     assert metrics.by("code", "pixelflow_worker_failures_total") == ({code: 1} if code else {})

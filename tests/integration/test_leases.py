@@ -8,9 +8,11 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+import structlog
 from tests.integration.job_rows import claimed, queue_row
 
 from pixelflow.adapters.postgres.database import Connection, Database
+from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.leases import LeaseKeeper, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.store import Lease
 from pixelflow.devstack.ports import LOOPBACK
@@ -161,3 +163,48 @@ def test_renewing_a_newer_lease_of_a_job_does_not_renew_the_older_one(
             newer.check()
             with pytest.raises(LeaseLostError):
                 older.check()
+
+
+@pytest.mark.parametrize("still_tracked", [True, False])
+def test_a_job_that_has_ended_while_its_lease_is_renewed_is_not_reported_as_lost(
+    connection: Connection, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch, still_tracked: bool
+) -> None:
+    job = claimed(connection)
+    with keeper.track(job.lease) as active, structlog.testing.capture_logs() as lines:
+
+        def renew(*_: object, **__: object) -> set[Lease]:
+            if not still_tracked:
+                keeper._active.discard(active)
+            return set()
+
+        monkeypatch.setattr(store, "renew", renew)
+        if still_tracked:
+            with active.recorded():
+                keeper.run_once()
+        else:
+            keeper.run_once()
+        active.check()
+    assert lines == []
+
+
+def test_a_lease_that_is_lost_after_a_failed_recording_is_reported(connection: Connection, keeper: LeaseKeeper) -> None:
+    job = claimed(connection)
+    with keeper.track(job.lease) as active:
+        with pytest.raises(ConnectionError), active.recorded():
+            raise ConnectionError
+        connection.execute("UPDATE jobs SET lease_token = lease_token + 1")
+        keeper.run_once()
+        with pytest.raises(LeaseLostError):
+            active.check()
+
+
+def test_every_hook_is_called_once_the_lease_is_interrupted(connection: Connection, keeper: LeaseKeeper) -> None:
+    called: list[str] = []
+    with keeper.track(claimed(connection).lease) as active:
+        with active.on_interrupt(lambda: called.append("ended before")):
+            pass
+        with active.on_interrupt(lambda: called.append("first")), active.on_interrupt(lambda: called.append("second")):
+            active.interrupt(ShutdownRequestedError())
+        with active.on_interrupt(lambda: called.append("begun after")):
+            pass
+    assert called == ["first", "second", "begun after"]

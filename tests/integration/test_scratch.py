@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from pixelflow.dataplane.worker.scratch import scratch_folder
+import pytest
+
+from pixelflow.dataplane.worker.scratch import remove_tree, scratch_folder
+from pixelflow.settings import SettingsError
 
 WORKER = """
 import sys, time
@@ -52,3 +56,48 @@ def test_other_folders_are_not_removed(tmp_path: Path) -> None:
     with scratch_folder(tmp_path):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"pixelflow-worker-strange", "photos"}
+
+
+DEPTH = 3000
+"""Beyond the recursion limit of Python (1000) and, with such names, the longest path (4096 bytes)."""
+
+
+def test_a_deep_folder_that_a_killed_worker_left_behind_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "pixelflow-worker-left"
+    left.mkdir()
+    (left / ".lock").touch()
+    folder = os.open(left, os.O_RDONLY)
+    for _ in range(DEPTH):
+        os.mkdir("nested", dir_fd=folder)
+        inner = os.open("nested", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    with scratch_folder(tmp_path) as folder_of_worker:
+        assert list(tmp_path.iterdir()) == [folder_of_worker]
+
+
+def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "photo").touch()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(outside)
+    remove_tree(folder)
+    assert not folder.exists()
+    assert (outside / "photo").exists()
+
+
+@pytest.mark.parametrize("path", ["missing", "file", "relative"])
+def test_a_folder_that_can_not_be_used_is_an_error_of_the_setting(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    parent = Path("relative") if path == "relative" else tmp_path / path
+    with pytest.raises(SettingsError, match="PIXELFLOW_WORKER_TEMP_DIR is not valid"), scratch_folder(parent):
+        pytest.fail("no folder")
+
+
+def test_a_folder_that_can_not_be_written_is_an_error_of_the_setting() -> None:
+    with pytest.raises(SettingsError, match="PIXELFLOW_WORKER_TEMP_DIR"), scratch_folder(Path("/proc")):
+        pytest.fail("no folder")

@@ -50,7 +50,7 @@ def jobs(storage: Settings, connection: Connection, async_database: AsyncDatabas
 def _uploaded(quiet: Settings) -> UUID:
     """Upload a source; returns the ID of its job."""
     job_id = new_id()
-    obstore.put(ObjectStorage(quiet)._transfer_store, source_key(job_id), b"source")
+    obstore.put(ObjectStorage(quiet)._metadata_store, source_key(job_id), b"source")
     return job_id
 
 

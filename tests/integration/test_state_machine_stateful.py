@@ -221,7 +221,7 @@ class Life(RuleBasedStateMachine):
             }
         )
         self.world.run(self.world.jobs.create(self.user_id, request, job_id=job_id))
-        obstore.put(self.world.objects._transfer_store, source_key(job_id), b"what a worker would read")
+        obstore.put(self.world.objects._metadata_store, source_key(job_id), b"what a worker would read")
         if started:
             self.world.run(self.world.jobs.start(self.user_id, job_id, traceparent=None))
 

@@ -206,6 +206,7 @@ def job_errors_table() -> str:
         *_leaves(contracts_errors.JobError),
         contracts_errors.StoreUnavailableError,
         contracts_errors.ObjectsUnavailableError,
+        contracts_errors.WorkerUnavailableError,
     ]
     lines += [f"| `{error.code}` | {error.title} | {'yes' if error.retryable else 'no'} |" for error in errors]
     return "\n".join(lines)

@@ -102,4 +102,10 @@ def test_failures_are_distinguished_by_whose_they_are() -> None:
     for record, operator in (("of_sources:increase1h", "=~"), ("of_service:increase15m", "!~")):
         [codes] = re.findall(rf'code{operator}"([^"]+)"', written[f"pixelflow:worker_failures_{record}"])
         assert set(codes.split("|")) == OF_THE_OWNER
-    assert {"transform_timeout", "out_of_memory", "transform_crashed", "attempts_exhausted"} == OF_THE_SERVICE
+    assert {
+        "transform_timeout",
+        "out_of_memory",
+        "transform_crashed",
+        "attempts_exhausted",
+        "service_unavailable",
+    } == OF_THE_SERVICE

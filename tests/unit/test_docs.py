@@ -28,6 +28,7 @@ from pixelflow.contracts.pipeline import (
 )
 from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.dataplane.worker import claims
+from pixelflow.dataplane.worker.resources import DEFAULT_CHILD_MEMORY_BYTES
 from pixelflow.dataplane.worker.sandbox import MAX_TRANSFORMS
 from pixelflow.settings import PREFIX, Settings
 
@@ -143,7 +144,7 @@ def default_of(name: str) -> float:
         ("pipeline.md", "| result of a step | {:g} megapixels |".format(default_of("max_output_pixels") / 1e6)),
         ("pipeline.md", "| all outputs of a job | {:g} MB |".format(default_of("max_output_bytes") / 1e6)),
         ("pipeline.md", "elapsed and CPU | {:g} s |".format(default_of("job_timeout_seconds"))),
-        ("pipeline.md", "| memory of one transform | {:g} GB |".format(default_of("worker_child_memory_bytes") / 1e9)),
+        ("pipeline.md", f"| memory of one transform | {DEFAULT_CHILD_MEMORY_BYTES / 1e9:g} GB |"),
         ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),
         ("queue.md", f"every {claims.WAIT_SECONDS[0]:g} to {claims.WAIT_SECONDS[1]:g} s"),
         ("queue.md", f"every {claims.SIGN_OF_LIFE_SECONDS:g} s"),

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from pixelflow.adapters.telemetry.metrics import MAX_CONNECTIONS, MAX_SECONDS, serve_metrics
+from pixelflow.adapters.telemetry.metrics import MAX_CONNECTIONS, MAX_SECONDS, Readiness, serve_metrics
 from pixelflow.settings import Settings, SettingsError
 
 
@@ -164,3 +164,18 @@ def test_metrics_can_be_disabled(port: int) -> None:
 def test_ipv6_addresses_and_host_names_are_supported(host: str, port: int) -> None:
     with serve_metrics(CollectorRegistry(), settings_of(metrics_port=port, metrics_host=host), role="api"):
         assert httpx.get(f"http://{'[::1]' if host == '::1' else host}:{port}/metrics").status_code == 200
+
+
+def test_a_process_with_health_answers_liveness_and_readiness(port: int) -> None:
+    readiness = Readiness()
+    url = f"http://127.0.0.1:{port}"
+    with serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="worker", readiness=readiness):
+        assert httpx.get(f"{url}/livez").json() == {"status": "ok"}
+        starting = httpx.get(f"{url}/readyz")
+        assert (starting.status_code, starting.json()) == (503, {"status": "unavailable", "reasons": ["starting"]})
+        readiness.reasons = list
+        ready = httpx.get(f"{url}/readyz?verbose")
+        assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+        readiness.reasons = lambda: ["object_storage"]
+        assert httpx.get(f"{url}/readyz").json()["reasons"] == ["object_storage"]
+        assert httpx.get(f"{url}/livez").status_code == 200

@@ -14,6 +14,7 @@ This module must not know HTTP statuses: ``controlplane.api.problems`` maps them
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,12 +31,24 @@ class FieldError(BaseModel):
     message: Annotated[str, Field(description="What is wrong and what to change.")]
 
 
+class Fault(Enum):
+    """What is at fault when an attempt fails; it decides whether the attempt counts."""
+
+    JOB = "job"
+    """The source or the job: it fails at the first attempt, since every other attempt would fail too."""
+    CHILD = "child"
+    """The process that transformed it died: the attempt counts, and the job has ``max_attempts``."""
+    SERVICE = "service"
+    """The worker or a backing service: the attempt does not count, and the job waits until it works."""
+
+
 class PixelflowError(Exception):
     """Root of the tree. ``str(error)`` may be sent to the client: it contains no secret and no internal host name."""
 
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
+    fault: ClassVar[Fault] = Fault.JOB
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -231,11 +244,19 @@ class TransformCrashedError(TransformError):
     code = "transform_crashed"
     title = "The transform process crashed"
     retryable = True
+    fault = Fault.CHILD
 
 
 class AttemptsExhaustedError(JobError):
     code = "attempts_exhausted"
     title = "The job has no attempts left"
+
+
+class ServiceUnavailableError(JobError):
+    """A backing service or the workers' machines failed for longer than a job may wait."""
+
+    code = "service_unavailable"
+    title = "The service was unavailable for too long"
 
 
 # ── Third-party servers ──────────────────────────────────────────────────────────────────────────
@@ -270,6 +291,7 @@ class DependencyError(PixelflowError):
     code = "dependency_unavailable"
     title = "A backing service is unavailable"
     retryable = True
+    fault = Fault.SERVICE
 
 
 class StoreUnavailableError(DependencyError):
@@ -290,3 +312,10 @@ class IssuerUnavailableError(DependencyError):
 
 class LimiterUnavailableError(DependencyError):
     code = "limiter_unavailable"
+
+
+class WorkerUnavailableError(DependencyError):
+    """The worker's machine lacks disk space, memory, descriptors or processes. Only workers raise it."""
+
+    code = "worker_unavailable"
+    title = "The worker lacks resources"

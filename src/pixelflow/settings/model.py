@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -142,6 +143,15 @@ class Settings(DatabaseSettings):
             "limit. Default: no limit",
         ),
     ] = None
+    job_max_wait_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=31_536_000,
+            description="Seconds that a started job waits while the service's storage, database or machines fail; "
+            "then it fails as `service_unavailable`",
+        ),
+    ] = 604_800
     job_timeout_seconds: Annotated[float, Field(gt=0, le=86_400, description="Maximum seconds of one transform")] = 180
 
     # Retention
@@ -187,20 +197,45 @@ class Settings(DatabaseSettings):
 
     # Worker
     worker_concurrency: Annotated[
-        int, Field(ge=1, le=256, description="Jobs that a worker handles concurrently; they overlap their I/O")
-    ] = 4
+        int | None,
+        Field(
+            ge=1,
+            le=256,
+            description="Jobs that a worker handles concurrently; they overlap their I/O. "
+            "Default: four per slot, at least 8",
+        ),
+    ] = None
     worker_max_active_jobs: Annotated[
-        int, Field(ge=1, le=256, description="Transforms that a worker runs concurrently")
-    ] = 2
+        int | None,
+        Field(
+            ge=1,
+            le=256,
+            description="Transforms that a worker runs concurrently (slots). "
+            "Default: the cores that the machine or the container may use",
+        ),
+    ] = None
     worker_child_memory_bytes: Annotated[
-        int, Field(ge=200_000_000, description="Memory limit of one transform in bytes")
-    ] = 2_000_000_000
+        int | None,
+        Field(
+            ge=200_000_000,
+            description="Memory limit of one transform in bytes. "
+            "Default: 2000000000, or less if the container's memory does not suffice for all slots",
+        ),
+    ] = None
     worker_grace_seconds: Annotated[
         float, Field(ge=0, le=600, description="Seconds that a stopping worker waits for its jobs to finish")
     ] = 5
     worker_temp_dir: Annotated[
         Path | None,
         Field(description="Directory for sources and outputs during processing. Default: the system's"),
+    ] = None
+    worker_min_free_bytes: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Free bytes of the directory's file system below which a worker claims no jobs. "
+            "Default: PIXELFLOW_MAX_SOURCE_BYTES",
+        ),
     ] = None
 
     # Metrics
@@ -236,7 +271,7 @@ class Settings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _check_worker_slots(self) -> Settings:
-        if self.worker_concurrency < self.worker_max_active_jobs:
+        if (self.worker_concurrency or math.inf) < (self.worker_max_active_jobs or 0):
             raise PydanticCustomError(
                 "too_few_threads",
                 "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "

@@ -177,7 +177,7 @@ def scene(quiet: Settings, async_database: AsyncDatabase, connection: Connection
     connection.execute("TRUNCATE idempotency_keys")
     update = {"local_roots": (tmp_path,), "retention_source_days": 10.0, "retention_output_days": 20.0}
     settings = quiet.model_copy(update=update)
-    bucket = ObjectStorage(settings)._transfer_store
+    bucket = ObjectStorage(settings)._metadata_store
     obstore.delete(bucket, [meta["path"] for batch in obstore.list(bucket) for meta in batch])
     yield Scene(settings, async_database, connection, bucket, tmp_path)
     connection.execute("TRUNCATE jobs, usage_logs, idempotency_keys CASCADE")

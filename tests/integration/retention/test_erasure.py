@@ -60,7 +60,7 @@ class Scene:
         """Keys of the job's objects."""
         prefixes = (f"uploads/{created.job_id}", f"outputs/{created.job_id}")
         return [
-            each["path"] for prefix in prefixes for each in obstore.list(self.objects._transfer_store, prefix).collect()
+            each["path"] for prefix in prefixes for each in obstore.list(self.objects._metadata_store, prefix).collect()
         ]
 
     def row(self, created: CreatedJob) -> dict[str, Any] | None:
@@ -115,7 +115,7 @@ async def test_files_are_deleted_at_once_and_the_row_when_no_more_can_arrive(sce
     scene.upload(created)
     for attempt in (1, 2):
         key = f"outputs/{created.job_id}/{attempt}/small.webp"
-        await obstore.put_async(scene.objects._transfer_store, key, b"pixels")
+        await obstore.put_async(scene.objects._metadata_store, key, b"pixels")
     await scene.jobs.erase(USER, created.job_id)
     assert len(scene.keys(created)) == 3
     assert [await scene.collector().run_once(), await scene.collector().run_once()] == [1, 0]

@@ -182,3 +182,8 @@ class Database:
         """As :meth:`AsyncDatabase.connection`."""
         with _mapped_errors(), self._pool.connection() as connection:
             yield connection
+
+    def ping(self) -> None:
+        """As :meth:`AsyncDatabase.ping`."""
+        with self.connection() as connection:
+            connection.execute("SELECT 1")

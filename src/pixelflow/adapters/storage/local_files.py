@@ -10,13 +10,20 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 from uuid import UUID
 
-from pixelflow.contracts.errors import LocalFilesDisabledError, SourceGoneError, SourceOverLimitError
+from pixelflow.adapters.storage.interrupts import Interrupts, never
+from pixelflow.contracts.errors import (
+    LocalFilesDisabledError,
+    ObjectsUnavailableError,
+    SourceGoneError,
+    SourceOverLimitError,
+)
 
 OUTPUT_FOLDER = "pixelflow-outputs"
 _CHUNK = 1024 * 1024
@@ -54,19 +61,22 @@ class LocalFiles:
         """Return the folder of an attempt's outputs, under the root of its source."""
         return str(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id) / str(attempt))
 
-    def fetch(self, path: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        """Copy a file to a new file; returns its size in bytes and its SHA-256 (hex).
+    def fetch(self, path: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts = never) -> tuple[int, str]:
+        """Copy a file into an empty, unbuffered file; returns its size in bytes and its SHA-256 (hex).
 
         Raises:
             SourceGoneError: the file does not exist, or is no longer under a root.
             SourceOverLimitError: the file is larger than ``max_bytes``.
+            ObjectsUnavailableError: the transfer was ended.
         """
-        digest, size = hashlib.sha256(), 0
+        digest, size, ended = hashlib.sha256(), 0, threading.Event()
         try:
-            with self._open(path) as source, destination.open("xb") as copy:
+            with self._open(path) as source, interrupts(ended.set):
                 while chunk := source.read(_CHUNK):
-                    size += copy.write(chunk)
+                    size += _write_all(file, chunk)
                     digest.update(chunk)
+                    if ended.is_set():
+                        raise ObjectsUnavailableError("The transfer was ended")
                     if size > max_bytes:
                         raise SourceOverLimitError(f"The source has more than {max_bytes} bytes, which is the limit")
         except LocalFilesDisabledError as error:
@@ -91,7 +101,15 @@ class LocalFiles:
             return entries
         return 0
 
-    def store(self, file: IO[bytes], path: str, *, media_type: str) -> None:  # noqa: ARG002  # part of the common interface
+    def store(
+        self,
+        file: IO[bytes],
+        path: str,
+        *,
+        media_type: str,  # noqa: ARG002  # part of the common interface
+        sha256: str | None = None,  # noqa: ARG002
+        interrupts: Interrupts = never,  # noqa: ARG002  # a file on a disk
+    ) -> None:
         """Write an output atomically; never overwrites.
 
         Raises:
@@ -168,6 +186,13 @@ def _write(file: IO[bytes], name: str, folder: int) -> None:
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     finally:
         os.unlink(partial, dir_fd=folder)
+
+
+def _write_all(file: BinaryIO, chunk: bytes) -> int:
+    part = memoryview(chunk)
+    while part:
+        part = part[file.write(part) :]
+    return len(chunk)
 
 
 def _is_unicode(path: str) -> bool:

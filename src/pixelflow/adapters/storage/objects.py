@@ -5,13 +5,11 @@ Object keys are made here and nowhere else; never uses a name that comes from a 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -22,20 +20,16 @@ from botocore.credentials import Credentials
 from obstore import exceptions
 from obstore.store import S3Store
 
-from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
+from pixelflow.adapters.storage.interrupts import Interrupts, never
+from pixelflow.adapters.storage.transfers import S3Transfers
+from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig  # exist for type checkers only
 
-_CHUNK = 1024 * 1024
 _METADATA_SECONDS = 5
 """Timeout of a request without a body, including its retry: a client waits for the result."""
-_READ_SECONDS = 60
-"""How long a transfer may stall; a part of an upload (5 MiB) must complete within this time."""
-_MIN_BYTES_PER_SECOND = 250_000
-"""Slower transfers are aborted."""
 
 
 def source_key(job_id: UUID) -> str:
@@ -67,17 +61,14 @@ class ObjectStorage:
         self._credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
         self._region = settings.s3_region
         self._public_root = f"{settings.public_endpoint_url}/{settings.s3_bucket}"
-        metadata, read = timedelta(seconds=_METADATA_SECONDS), timedelta(seconds=_READ_SECONDS)
-        whole = read + timedelta(seconds=settings.max_source_bytes / _MIN_BYTES_PER_SECOND)
+        metadata = timedelta(seconds=_METADATA_SECONDS)
         self._metadata_store = _open(
             settings,
             {"connect_timeout": metadata, "timeout": metadata},
             {"max_retries": 1, "retry_timeout": metadata / 2},
         )
-        self._transfer_store = _open(
-            settings,
-            {"connect_timeout": timedelta(seconds=5), "read_timeout": read, "timeout": whole},
-            {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
+        self._transfers = S3Transfers(
+            settings.s3_endpoint_url, bucket=settings.s3_bucket, region=self._region, credentials=self._credentials
         )
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
@@ -178,32 +169,28 @@ class ObjectStorage:
         """Return the key prefix of an attempt's outputs; unique, so that attempts can't overwrite each other's."""
         return _attempt_folder(job_id, attempt)
 
-    def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        """Copy an object to a new file; returns its size in bytes and its SHA-256 (hex).
+    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts = never) -> tuple[int, str]:
+        """Copy an object into an empty file; see :meth:`S3Transfers.get`."""
+        return self._transfers.get(key, file, max_bytes=max_bytes, interrupts=interrupts)
+
+    def store(
+        self, file: IO[bytes], key: str, *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never
+    ) -> None:
+        """Store an open file as the object ``key``, atomically; see :meth:`S3Transfers.put`."""
+        self._transfers.put(key, file, media_type=media_type, sha256=sha256, interrupts=interrupts)
+
+    def close(self) -> None:
+        """Close the idle connections of transfers."""
+        self._transfers.close()
+
+    def check(self) -> None:
+        """Check that the server answers, as :meth:`ping` does, for a thread without an event loop.
 
         Raises:
-            SourceGoneError: the object does not exist.
-            SourceOverLimitError: the object is larger than ``max_bytes``.
-            ObjectsUnavailableError: the server does not answer.
-            OSError: the file can't be written.
+            ObjectsUnavailableError: it does not.
         """
         with _mapped_errors():
-            try:
-                result = obstore.get(self._transfer_store, key)
-            except FileNotFoundError as error:
-                raise SourceGoneError("The source is no longer in object storage; create a new job") from error
-        if result.meta["size"] > max_bytes:
-            raise SourceOverLimitError(f"The source has {result.meta['size']} bytes; the limit is {max_bytes}")
-        return _write_hashed(_chunks(result), destination)
-
-    def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
-        """Store an open file as the object ``key``, atomically.
-
-        Raises:
-            ObjectsUnavailableError: the server does not answer.
-        """
-        with _mapped_errors():
-            obstore.put(self._transfer_store, key, file, attributes={"Content-Type": media_type})
+            next(iter(obstore.list(self._metadata_store, "uploads/ping")), None)
 
 
 def _open(settings: Settings, client: ClientConfig, retries: RetryConfig) -> S3Store:
@@ -217,22 +204,6 @@ def _open(settings: Settings, client: ClientConfig, retries: RetryConfig) -> S3S
         client_options={"allow_http": settings.s3_endpoint_url.startswith("http://"), **client},
         retry_config=retries,
     )
-
-
-def _chunks(result: GetResult) -> Iterator[bytes]:
-    """Yield the body in chunks. Errors of the consumer are not mapped: they are not storage errors."""
-    with _mapped_errors():
-        yield from result.stream(min_chunk_size=_CHUNK)
-
-
-def _write_hashed(chunks: Iterator[bytes], destination: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with destination.open("xb") as file:
-        for chunk in chunks:
-            view = memoryview(chunk)
-            digest.update(view)
-            size += file.write(view)
-    return size, digest.hexdigest()
 
 
 @contextmanager

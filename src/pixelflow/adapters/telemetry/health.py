@@ -61,6 +61,10 @@ class HealthChecks:
                     self._on_status(dependency, up=status == "ok")
             return self._statuses
 
+    def unavailable(self) -> list[str]:
+        """The servers that were unavailable at the latest check; none before the first. Does not check."""
+        return [dependency for dependency, status in self._statuses.items() if status != "ok"]
+
     async def run_until(self, stop: asyncio.Event) -> None:
         """Check in the background too, so that the metrics are current."""
         while not stop.is_set():

@@ -1,4 +1,4 @@
-"""Metrics that processes share, and the HTTP server for ``GET /metrics``.
+"""Metrics that processes share, and the HTTP server for ``GET /metrics``, ``/livez`` and ``/readyz``.
 
 Labels have few values, whatever clients send: route templates, known methods, error codes. No metric contains a secret;
 only one metric of the controller names users, at most as many as a setting allows. The server needs no credentials, so
@@ -7,10 +7,11 @@ it limits the number of connections and the duration of each.
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
@@ -26,6 +27,7 @@ from pixelflow.settings import Settings, SettingsError
 
 DEFAULT_PORTS = {"api": 9090, "worker": 9091, "controller": 9092}
 PATH = "/metrics"
+LIVENESS_PATH, READINESS_PATH = "/livez", "/readyz"
 MAX_CONNECTIONS = 8
 MAX_SECONDS = 5.0
 """Of one connection; a response takes milliseconds."""
@@ -90,11 +92,26 @@ class QueueMetrics:
 # ── Server ───────────────────────────────────────────────────────────────────────────────────────
 
 
+class Readiness:
+    """Whether a process can do its work, for ``/readyz``. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.reasons: Callable[[], Sequence[str]] = lambda: ["starting"]
+        """Returns why it can't; empty if it can. Must not block."""
+
+
 @contextmanager
 def serve_metrics(
-    registry: CollectorRegistry, settings: Settings, *, role: str, max_seconds: float = MAX_SECONDS
+    registry: CollectorRegistry,
+    settings: Settings,
+    *,
+    role: str,
+    readiness: Readiness | None = None,
+    max_seconds: float = MAX_SECONDS,
 ) -> Iterator[None]:
     """Serve the registry on the configured port while the context lasts; a connection lasts ``max_seconds`` at most.
+
+    With ``readiness``, ``/livez`` and ``/readyz`` are served too.
 
     Raises:
         SettingsError: the port is not available. The process must not start, since nothing could monitor it.
@@ -102,7 +119,7 @@ def serve_metrics(
     if not settings.metrics_enabled:
         yield
         return
-    server = _open_server(registry, settings, role, max_seconds)
+    server = _open_server(registry, settings, role, max_seconds, readiness)
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True)
     thread.start()
     host, port = server.server_address[:2]
@@ -114,13 +131,15 @@ def serve_metrics(
         server.server_close()
 
 
-def _open_server(registry: CollectorRegistry, settings: Settings, role: str, max_seconds: float) -> _Server:
+def _open_server(
+    registry: CollectorRegistry, settings: Settings, role: str, max_seconds: float, readiness: Readiness | None
+) -> _Server:
     port = DEFAULT_PORTS[role] if settings.metrics_port is None else settings.metrics_port
     try:
         family, _, _, _, address = socket.getaddrinfo(
             settings.metrics_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return _Server(registry, family, address, max_seconds)
+        return _Server(registry, family, address, max_seconds, readiness)
     except OSError as error:
         raise SettingsError(
             f"PIXELFLOW_METRICS_PORT is not valid: cannot listen on port {port} of {settings.metrics_host} "
@@ -135,11 +154,25 @@ class _Handler(MetricsHandler):
     sys_version = ""
 
     def do_GET(self) -> None:  # noqa: N802  # the library's name
-        if self.path.partition("?")[0] != PATH:
+        path = self.path.partition("?")[0]
+        readiness = self.server.readiness if isinstance(self.server, _Server) else None
+        if readiness is not None and path in {LIVENESS_PATH, READINESS_PATH}:
+            self._send_health(readiness.reasons() if path == READINESS_PATH else [])
+            return
+        if path != PATH:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         self.path = PATH  # without the query, by which the library would filter the metrics
         super().do_GET()
+
+    def _send_health(self, reasons: Sequence[str]) -> None:
+        status = {"status": "unavailable", "reasons": list(reasons)} if reasons else {"status": "ok"}
+        body = json.dumps(status).encode()
+        self.send_response(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 class _Server(ThreadingMixIn, TCPServer):
@@ -154,8 +187,10 @@ class _Server(ThreadingMixIn, TCPServer):
         family: int,
         address: Any,  # noqa: ANN401  # depends on the family
         max_seconds: float,
+        readiness: Readiness | None,
     ) -> None:
         self.address_family = family
+        self.readiness = readiness
         self._max_seconds = max_seconds
         self._deadlines: dict[Any, float] = {}
         """By open connection."""

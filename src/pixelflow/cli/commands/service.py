@@ -20,9 +20,11 @@ def api() -> None:
 def worker() -> None:
     """Run a worker, which processes jobs."""
     with load_settings() as settings:
+        from pixelflow.adapters.termination import exit_now  # noqa: PLC0415
         from pixelflow.dataplane.worker import main  # noqa: PLC0415 - see the module's docstring
 
         main.run(settings)
+        exit_now()
 
 
 def controller() -> None:
@@ -31,9 +33,11 @@ def controller() -> None:
     It requeues lost jobs, reaps expired leases, delivers webhooks, collects garbage and counts jobs for the metrics.
     """
     with load_settings() as settings:
+        from pixelflow.adapters.termination import exit_now  # noqa: PLC0415
         from pixelflow.controlplane.controller import main  # noqa: PLC0415 - see the module's docstring
 
         main.run(settings)
+        exit_now()
 
 
 def migrate() -> None:

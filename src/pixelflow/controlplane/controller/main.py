@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -16,8 +15,9 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.metrics import Readiness, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
+from pixelflow.adapters.termination import SIGNALS
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.encryption import SecretCipher
@@ -51,17 +51,18 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     settings.require_secrets_key()
     configure_logs(settings, role="controller")
-    registry = new_registry()
+    registry, readiness = new_registry(), Readiness()
     metrics = ControllerMetrics(registry)
-    with serve_metrics(registry, settings, role="controller"), open_tracer(role="controller") as tracer:
-        asyncio.run(_run(settings, metrics, tracer))
+    with (
+        serve_metrics(registry, settings, role="controller", readiness=readiness),
+        open_tracer(role="controller") as tracer,
+    ):
+        asyncio.run(_run(settings, metrics, tracer, readiness))
 
 
-async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer) -> None:
+async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, readiness: Readiness) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_ in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_, stop.set)
+    _stop_on_signals(stop, readiness)
     database = AsyncDatabase(
         settings.database_url.get_secret_value(),
         max_connections=MAX_CONNECTIONS,
@@ -71,10 +72,28 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer) -
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
         async with database:
-            await _run_loops(settings, database, outbound, metrics=metrics, tracer=tracer, stop=stop)
+            await _run_loops(
+                settings, database, outbound, metrics=metrics, tracer=tracer, stop=stop, readiness=readiness
+            )
+    except asyncio.CancelledError:
+        _log.info("controller stopping at once: second signal")
     finally:
         outbound.close()
     _log.info("controller stopped")
+
+
+def _stop_on_signals(stop: asyncio.Event, readiness: Readiness) -> None:
+    """Stop after the current ticks at the first signal, and at once at the second."""
+    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+
+    def handle() -> None:
+        readiness.reasons = lambda: ["stopping"]
+        if stop.is_set() and running is not None:
+            running.cancel()
+        stop.set()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, handle)
 
 
 async def _run_loops(
@@ -85,6 +104,7 @@ async def _run_loops(
     metrics: ControllerMetrics,
     tracer: Tracer,
     stop: asyncio.Event,
+    readiness: Readiness,
 ) -> None:
     objects = ObjectStorage(settings)
     periods = RetentionPeriods.of(settings)
@@ -113,6 +133,7 @@ async def _run_loops(
         },
         on_status=metrics.process.set_dependency_up,
     )
+    readiness.reasons = dependencies.unavailable
     _log.info("controller started")
     async with run_health_checks(dependencies):
         await asyncio.gather(*(run_loop(body, pause=pause, stop=stop, metrics=metrics) for body, pause in loops))

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, Protocol
-from uuid import UUID
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -26,21 +24,26 @@ from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_span
 from pixelflow.contracts.errors import (
     AttemptsExhaustedError,
-    DependencyError,
+    Fault,
     JobError,
     PixelflowError,
+    ServiceUnavailableError,
     StoreUnavailableError,
     TransformCrashedError,
+    WorkerUnavailableError,
 )
-from pixelflow.contracts.pipeline import MEDIA_TYPES, Pipeline, Step, output_name
+from pixelflow.contracts.pipeline import Pipeline, Step
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker import store as worker_store
+from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import AttemptOutcome, WorkerMetrics
-from pixelflow.dataplane.worker.retry import retry_seconds
+from pixelflow.dataplane.worker.resources import is_shortage
+from pixelflow.dataplane.worker.retry import MAX_SERVICE_RETRY_SECONDS, retry_seconds
 from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJob
 from pixelflow.dataplane.worker.stages import Stages, traced_attempt
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow, SourceFacts, UsageRow
+from pixelflow.dataplane.worker.transfers import Transfers
 
 _FINISH_RETRY_SECONDS = 0.5
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
@@ -48,25 +51,13 @@ _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 _log = structlog.get_logger(__name__)
 
 
-class Storage(Protocol):
-    """Storage of sources and outputs: object storage, or local folders."""
-
-    def fetch(self, key: str, destination: Path, *, max_bytes: int) -> tuple[int, str]:
-        """Copy a source to ``destination``; return its size in bytes and its SHA-256."""
-
-    def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
-        """Return the folder of an attempt's outputs."""
-
-    def store(self, file: IO[bytes], key: str, *, media_type: str) -> None:
-        """Store an output."""
-
-
 @dataclass(frozen=True)
 class JobLimits:
     """Limits of one job."""
 
-    max_source_bytes: int
     transform: TransformLimits
+    max_wait_seconds: float
+    """How long a job waits for the service, from when it was queued: then it fails."""
 
 
 class AttemptRunner:
@@ -77,7 +68,8 @@ class AttemptRunner:
         *,
         database: Database,
         sandbox: Sandbox,
-        storages: Mapping[str, Storage],
+        transfers: Transfers,
+        health: WorkerHealth,
         limits: JobLimits,
         scratch: Path,
         metrics: WorkerMetrics,
@@ -86,12 +78,18 @@ class AttemptRunner:
     ) -> None:
         self._database = database
         self._sandbox = sandbox
-        self._storages = storages
+        self._transfers = transfers
+        self._health = health
         self._limits = limits
         self._scratch = scratch
         self._metrics = metrics
         self._tracer = tracer
         self._jitter = jitter
+        self._draining = False
+
+    def drain(self) -> None:
+        """Release jobs that do not have a slot yet as soon as they would get one; transforms in progress continue."""
+        self._draining = True
 
     def run(self, job: ClaimedJob, lease: ActiveLease, *, claim_start_ns: int) -> None:
         """Make one attempt and record its outcome.
@@ -122,36 +120,27 @@ class AttemptRunner:
             _log.warning("attempt aborted: lease lost")
             return AttemptOutcome.LOST
         except ShutdownRequestedError:
-            recorded = self._release(job, None, stages, counted=False)
+            with lease.recorded():
+                recorded = self._release(job, None, stages, counted=False)
             _log.info("job released: worker stopping")
             return AttemptOutcome.RELEASED if recorded else AttemptOutcome.LOST
         except PixelflowError as error:
-            _log.warning(
-                "attempt failed",
-                code=error.code,
-                reason=error.detail,
-                stage=stages.latest,
-                retryable=error.retryable,
-            )
-            return self._handle_failure(job, error, stages)
+            return self._handle_failure(job, lease, error, stages)
         except Exception as error:  # noqa: BLE001  # a bug or a full disk must not end the worker's thread
-            _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
-            crash = TransformCrashedError("An internal error occurred while the job was processed")
-            crash.__cause__ = error
-            return self._handle_failure(job, crash, stages)
+            return self._handle_failure(job, lease, self._to_pixelflow_error(error, stages), stages)
         _log.info("succeeded", **{f"{stage}_ms": each for stage, each in stages.milliseconds.items()})
         return AttemptOutcome.SUCCEEDED
 
     def _run_stages(self, job: ClaimedJob, lease: ActiveLease, stages: Stages) -> None:
-        storage = self._storages[job.source_type]
-        with self._private_file() as source:
+        with self._private_file() as path:
             with stages.measured("fetch") as span:
-                source_bytes, sha256 = storage.fetch(job.source_key, source, max_bytes=self._limits.max_source_bytes)
+                source_bytes, sha256 = self._transfers.fetch(job, lease, path)
                 span.set_attributes({"pixelflow.bytes": source_bytes})
-            with closing(self._transform(job, lease, source, stages)) as transformed:
+            with self._transfers.source_held(source_bytes):
+                transformed = self._transform(job, lease, path, stages)
+            with closing(transformed), stages.measured("store"):
                 lease.check()
-                with stages.measured("store"):
-                    outputs = _store(job, lease, transformed, storage)
+                outputs = self._transfers.store(job, lease, transformed)
         found, usage = transformed.source, _usage(source_bytes, outputs, transformed)
         succeed = partial(
             worker_store.succeed,
@@ -181,13 +170,19 @@ class AttemptRunner:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())
             lease.check()
+            if self._draining:
+                raise ShutdownRequestedError
             with stages.measured("transform") as span:
                 start_ns = time.time_ns()
                 try:
                     transformed = transform(transform_job, lease.set_cancel_hook)
+                except WorkerUnavailableError:
+                    self._health.record_failure(Reason.CHILD_START)
+                    raise
                 except JobError:
                     lease.check()  # raises if the child died because the lease was interrupted
                     raise
+                self._health.record_success(Reason.CHILD_START, Reason.RESOURCES)
                 stages.record_step_spans(steps, transformed, start_ns=start_ns)
                 span.set_attributes(_span_attributes(transformed))
                 return transformed
@@ -196,34 +191,71 @@ class AttemptRunner:
         """Record the success; while the database is unavailable, retry until the lease ends: the outputs are stored."""
         while True:
             try:
-                with self._database.connection() as connection:
+                with lease.recorded(), self._database.connection() as connection:
                     recorded = write(connection)
             except StoreUnavailableError:
+                self._health.record_failure(Reason.DATABASE)
                 lease.wait(_FINISH_RETRY_SECONDS)
                 continue
+            self._health.record_success(Reason.DATABASE)
             if not recorded:
                 raise LeaseLostError
             return
 
-    def _handle_failure(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> AttemptOutcome:
-        stages.error_code = error.code
-        if error.retryable and job.attempts < job.max_attempts:
-            outcome, recorded = AttemptOutcome.RETRIED, self._release(job, error, stages, counted=True)
+    def _to_pixelflow_error(self, error: Exception, stages: Stages) -> PixelflowError:
+        """Classify an unexpected exception: the machine lacks something, or a bug."""
+        converted: PixelflowError
+        if is_shortage(error):
+            self._health.record_failure(Reason.RESOURCES)
+            reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+            converted = WorkerUnavailableError(f"The worker lacks resources: {reason}")
         else:
-            if error.retryable:
-                exhausted = AttemptsExhaustedError(
-                    f"Attempt {job.attempts} of {job.max_attempts} failed: {error.detail}"
-                )
-                exhausted.compute_time_ms = _failed_compute_ms(error, stages)
-                error = exhausted
-            outcome, recorded = AttemptOutcome.FAILED, self._fail(job, error, stages)
+            _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
+            converted = TransformCrashedError("An internal error occurred while the job was processed")
+        converted.__cause__ = error
+        return converted
+
+    def _handle_failure(
+        self, job: ClaimedJob, lease: ActiveLease, error: PixelflowError, stages: Stages
+    ) -> AttemptOutcome:
+        stages.error_code = error.code
+        _log.warning(
+            "attempt failed",
+            code=error.code,
+            reason=error.detail,
+            stage=stages.latest,
+            retryable=error.retryable,
+            fault=error.fault.value,
+        )
+        final = self._final_error(job, error, stages)
+        with lease.recorded():
+            if final is None:
+                counted = error.fault is not Fault.SERVICE
+                outcome, recorded = AttemptOutcome.RETRIED, self._release(job, error, stages, counted=counted)
+            else:
+                error = final
+                outcome, recorded = AttemptOutcome.FAILED, self._fail(job, error, stages)
         if not recorded:
             return AttemptOutcome.LOST
         self._metrics.record_failure(error.code)
         return outcome
 
+    def _final_error(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> PixelflowError | None:
+        """The error with which the job fails; ``None``: another attempt follows."""
+        if error.fault is Fault.JOB:
+            return error
+        if error.fault is Fault.CHILD:
+            if job.attempts < job.max_attempts:
+                return None
+            exhausted = AttemptsExhaustedError(f"Attempt {job.attempts} of {job.max_attempts} failed: {error.detail}")
+            exhausted.compute_time_ms = _failed_compute_ms(error, stages)
+            return exhausted
+        if job.waited_seconds < self._limits.max_wait_seconds:
+            return None
+        return ServiceUnavailableError(f"The job waited {job.waited_seconds:.0f} s for the service: {error.detail}")
+
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
-        with _log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
+        with self._log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
             return worker_store.fail(
                 connection,
                 job.lease,
@@ -234,12 +266,11 @@ class AttemptRunner:
         return False
 
     def _release(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
-        delay = timedelta(seconds=retry_seconds(job.attempts, self._jitter()) if counted else 0)
-        with _log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
+        with self._log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
             return worker_store.release(
                 connection,
                 job.lease,
-                delay=delay,
+                delay=timedelta(seconds=self._delay(job, error, counted=counted)),
                 counted=counted,
                 error=_error_fields(error) if error else None,
                 stages=stages.milliseconds,
@@ -247,13 +278,30 @@ class AttemptRunner:
             )
         return False
 
+    def _delay(self, job: ClaimedJob, error: PixelflowError | None, *, counted: bool) -> float:
+        if error is None:
+            return 0.0
+        if counted:
+            return retry_seconds(job.attempts, self._jitter())
+        uncounted = job.lease_token - job.attempts + 1
+        return retry_seconds(uncounted, self._jitter(), longest=MAX_SERVICE_RETRY_SECONDS)
+
+    @contextmanager
+    def _log_if_unrecorded(self) -> Iterator[None]:
+        """Log that an outcome could not be recorded. The lease then expires, and the lease reaper requeues the job."""
+        try:
+            yield
+        except StoreUnavailableError as error:
+            self._health.record_failure(Reason.DATABASE)
+            _log.warning("outcome not recorded: database unavailable", code=error.code)
+
 
 def _failed_compute_ms(error: PixelflowError | None, stages: Stages) -> int:
     """Return the processor time of a failed attempt: that of the child if it is known, else the time that it had.
 
-    0 if the job is not at fault.
+    0 if the service is at fault.
     """
-    if error is None or isinstance(error, DependencyError):
+    if error is None or error.fault is Fault.SERVICE:
         return 0
     known = error.compute_time_ms if isinstance(error, JobError) else None
     return stages.milliseconds.get("transform", 0) if known is None else known
@@ -276,42 +324,9 @@ def _error_fields(error: PixelflowError) -> dict[str, str | None]:
     }
 
 
-@contextmanager
-def _log_if_unrecorded() -> Iterator[None]:
-    """Log that an outcome could not be recorded. The lease then expires, and the lease reaper requeues the job."""
-    try:
-        yield
-    except StoreUnavailableError as error:
-        _log.warning("outcome not recorded: database unavailable", code=error.code)
-
-
 def _usage(source_bytes: int, outputs: list[OutputRow], transformed: Transformed) -> UsageRow:
     return UsageRow(
         pixels_processed=sum(output.width * output.height for output in outputs),
         bytes_saved=max(0, source_bytes - sum(output.bytes for output in outputs)),
         compute_time_ms=transformed.compute_time_ms,
     )
-
-
-def _store(job: ClaimedJob, lease: ActiveLease, transformed: Transformed, storage: Storage) -> list[OutputRow]:
-    prefix = storage.output_prefix(job.source_key, job.job_id, job.lease_token)
-    actions = {step["id"]: step["action"] for step in job.pipeline}
-    rows = []
-    for position, output in enumerate(transformed.outputs):
-        key = f"{prefix}/{output_name(output.step_id, output.format)}"
-        storage.store(output.content, key, media_type=MEDIA_TYPES[output.format])
-        lease.check()  # an output stored after the job was erased would be an orphan
-        rows.append(
-            OutputRow(
-                step_id=output.step_id,
-                position=position,
-                action=actions[output.step_id],
-                format=output.format,
-                object_key=key,
-                bytes=output.bytes,
-                width=output.width,
-                height=output.height,
-                sha256=output.sha256,
-            )
-        )
-    return rows

@@ -126,6 +126,7 @@ class ClaimLoop:
         wakeups: WakeUps,
         may_claim: Callable[[], bool] = lambda: True,
         degraded: Callable[[], str | None] = lambda: None,
+        on_database: Callable[[bool], None] = lambda _available: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Connect the loop to its surroundings.
@@ -139,6 +140,7 @@ class ClaimLoop:
             wakeups: where to wait.
             may_claim: whether the worker claims at present.
             degraded: why it does not, in a few words; registered with the worker.
+            on_database: called after each claim with whether the database was available.
             jitter: returns a random number from 0 to 1.
         """
         self._database = database
@@ -149,6 +151,7 @@ class ClaimLoop:
         self._wakeups = wakeups
         self._may_claim = may_claim
         self._degraded = degraded
+        self._on_database = on_database
         self._jitter = jitter
         self._stop = threading.Event()
         self._freed = threading.Event()
@@ -211,8 +214,10 @@ class ClaimLoop:
             if not self._is_down:
                 _log.warning("no jobs claimed: database unavailable", code=error.code)
             self._is_down = True
+            self._on_database(False)
             return []
         self._is_down = False
+        self._on_database(True)
         return jobs
 
     def look_around(self) -> None:

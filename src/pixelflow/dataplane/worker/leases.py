@@ -45,30 +45,68 @@ class ActiveLease:
         self._lock = threading.Lock()
         self._reason: Exception | None = None
         self._interrupted = threading.Event()
-        self._cancel_hook: Callable[[], None] | None = None
+        self._hooks: dict[object, Callable[[], None]] = {}
+        self.recording = False
+        """Whether the outcome is being written: the job's row may have ended before this is noticed here."""
         # The keeper's threads log with the context of the working thread.
         self.log = _log.bind(
             **{**structlog.contextvars.get_contextvars(), "job_id": str(lease.job_id), "attempt": lease.token}
         )
 
     def interrupt(self, reason: Exception) -> None:
-        """Stop the work: call the cancel hook and raise ``reason`` at the next ``check``. Later reasons are ignored."""
+        """Stop the work: call the hooks and raise ``reason`` at the next ``check``. Later reasons are ignored."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason
             self._interrupted.set()
-            if self._cancel_hook is not None:
-                self._cancel_hook()
+            for hook in self._hooks.values():
+                hook()
 
     def set_cancel_hook(self, hook: Callable[[], None] | None) -> None:
         """Set the function that cancels the running transform, or ``None`` when none runs.
 
         Calls the hook at once if the lease has been interrupted.
         """
+        if hook is None:
+            self._remove_hook(self)
+        else:
+            self._add_hook(self, hook)
+
+    @contextmanager
+    def on_interrupt(self, hook: Callable[[], None]) -> Iterator[None]:
+        """Call ``hook`` when the lease is interrupted while the context lasts; at once if it has been already.
+
+        The hook must not block and may be called several times. Contexts of several threads may overlap.
+        """
+        key = object()
+        self._add_hook(key, hook)
+        try:
+            yield
+        finally:
+            self._remove_hook(key)
+
+    def _add_hook(self, key: object, hook: Callable[[], None]) -> None:
         with self._lock:
-            self._cancel_hook = hook
-            if hook is not None and self._reason is not None:
+            self._hooks[key] = hook
+            if self._reason is not None:
                 hook()
+
+    def _remove_hook(self, key: object) -> None:
+        with self._lock:
+            self._hooks.pop(key, None)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write the outcome of the job within the context.
+
+        A renewal meanwhile may find that the job has ended, which is no loss: the fenced write reports a real one.
+        """
+        self.recording = True
+        try:
+            yield
+        except BaseException:
+            self.recording = False
+            raise
 
     def check(self) -> None:
         """Raise the reason of the interruption, if the lease was interrupted.
@@ -133,6 +171,10 @@ class LeaseKeeper:
         for active in self._snapshot():
             active.interrupt(reason)
 
+    def _is_tracked(self, active: ActiveLease) -> bool:
+        with self._lock:
+            return active in self._active
+
     def _snapshot(self) -> list[ActiveLease]:
         with self._lock:
             return list(self._active)
@@ -159,7 +201,7 @@ class LeaseKeeper:
         for active in leases:
             if active.lease in renewed:
                 active.until = sent_at + self._duration.total_seconds()
-            else:
+            elif self._is_tracked(active) and not active.recording:
                 _interrupt_lost(active)
 
     def expire_once(self) -> None:

@@ -6,13 +6,14 @@ It must never decode an image itself; transform children do.
 from __future__ import annotations
 
 import os
-import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from queue import SimpleQueue
+from pathlib import Path
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -23,8 +24,9 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.metrics import Readiness, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
+from pixelflow.adapters.termination import Termination
 from pixelflow.adapters.wakeup import WakeUpSender, WakeUpWaiter
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import SourceType
@@ -33,98 +35,178 @@ from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.child_process import ChildLimits
 from pixelflow.dataplane.worker.claims import ClaimLoop, Places, RunJob, Worker
+from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
+from pixelflow.dataplane.worker.resources import Capacity, capacity_of
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.dataplane.worker.transfers import Transfers
 from pixelflow.settings import Settings
 
 _RELEASE_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_PATIENCE_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Process jobs until SIGTERM or SIGINT, then finish or release the jobs in progress.
+    """Process jobs until SIGTERM or SIGINT, then finish or release the jobs in progress. A second signal ends the wait.
 
     Raises:
-        SettingsError: the metrics port is in use, or the trace exporter's settings are not valid.
+        SettingsError: the metrics port is in use, the scratch folder can't be used, or the trace exporter's settings
+            are not valid.
     """
     configure_logs(settings, role="worker")
     confinement.disable_dumpable()
-    stop: SimpleQueue[int] = SimpleQueue()  # an Event can deadlock if a signal interrupts a signal handler
-    for signal_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_, lambda number, _: stop.put(number))
-    registry = new_registry()
-    with serve_metrics(registry, settings, role="worker"), open_tracer(role="worker") as tracer, ExitStack() as stack:
-        keeper, claims, places = _build(settings, WorkerMetrics(registry), tracer, stack)
-        places.start(on_free=claims.on_free)
-        claims.start()
-        _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
-        stop.get()
+    termination = Termination()
+    registry, readiness = new_registry(), Readiness()
+    with (
+        serve_metrics(registry, settings, role="worker", readiness=readiness),
+        open_tracer(role="worker") as tracer,
+        ExitStack() as stack,
+    ):
+        capacity = capacity_of(settings)
+        worker = _build(settings, capacity, WorkerMetrics(registry), tracer, stack)
+        readiness.reasons = lambda: worker.health.reasons
+        worker.start()
+        _log.info("worker started", **vars(capacity))
+        termination.wait()
+        readiness.reasons = lambda: ["stopping"]
         _log.info("worker stopping", grace_seconds=settings.worker_grace_seconds)
-        claims.stop()
-        places.close()
-        if not places.join(settings.worker_grace_seconds):
-            keeper.interrupt_all(ShutdownRequestedError())
-            places.join(_RELEASE_SECONDS)
-        claims.unregister()
+        worker.stop(termination, grace_seconds=settings.worker_grace_seconds)
     _log.info("worker stopped")
 
 
+@dataclass(frozen=True)
+class _RunningWorker:
+    """The running parts of a worker."""
+
+    keeper: LeaseKeeper
+    claims: ClaimLoop
+    places: Places
+    runner: AttemptRunner
+    health: WorkerHealth
+
+    def start(self) -> None:
+        """Start to claim jobs."""
+        self.places.start(on_free=self.claims.on_free)
+        self.claims.start()
+
+    def stop(self, termination: Termination, *, grace_seconds: float) -> None:
+        """Claim no more jobs, wait for those in progress until the grace period or another signal, release the rest."""
+        self.runner.drain()
+        self.health.close()
+        self.claims.stop()
+        self.places.close()
+        deadline = time.monotonic() + grace_seconds
+        while not self.places.join(0):
+            if time.monotonic() >= deadline or termination.wait(_POLL_SECONDS):
+                self.keeper.interrupt_all(ShutdownRequestedError())
+                self.places.join(_RELEASE_SECONDS)
+                break
+        self.claims.unregister()
+
+
 def _build(
-    settings: Settings, metrics: WorkerMetrics, tracer: Tracer, stack: ExitStack
-) -> tuple[LeaseKeeper, ClaimLoop, Places]:
+    settings: Settings, capacity: Capacity, metrics: WorkerMetrics, tracer: Tracer, stack: ExitStack
+) -> _RunningWorker:
     scratch = stack.enter_context(scratch_folder(settings.worker_temp_dir))
-    child_limits = ChildLimits(memory_bytes=settings.worker_child_memory_bytes, seconds=settings.job_timeout_seconds)
-    slots = settings.worker_max_active_jobs
-    sandbox = Sandbox(slots=slots, limits=child_limits, scratch=scratch, child_started=metrics.count_child_start)
-    metrics.observe_slots(slots, lambda: sandbox.active)
-    stack.callback(sandbox.close)
-    sandbox.start()
+    health = WorkerHealth(
+        scratch=scratch,
+        min_free_bytes=_min_free_bytes(settings),
+        on_change=metrics.set_degraded,
+    )
+    sandbox = _start_sandbox(settings, capacity, scratch, metrics, stack)
     objects = ObjectStorage(settings)
+    stack.callback(objects.close)
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
-            max_connections=settings.worker_concurrency + 2,
+            max_connections=capacity.places + 2,
             application="pixelflow-worker",
         )
     )
+    health.add_checks({Reason.OBJECT_STORAGE: objects.check, Reason.DATABASE: database.ping})
+    health.start()
+    stack.callback(health.close)
     lease = timedelta(seconds=settings.lease_seconds)
     keeper = LeaseKeeper(database, lease=lease)
     keeper.start()
     stack.callback(keeper.close)
+    transfers = Transfers(
+        {SourceType.S3_PRESIGNED: objects, SourceType.LOCAL_FILE: LocalFiles(settings.local_roots)},
+        health=health,
+        max_source_bytes=settings.max_source_bytes,
+        parallel_uploads=capacity.places,
+    )
+    stack.callback(transfers.close)
     runner = AttemptRunner(
         database=database,
         sandbox=sandbox,
-        storages={
-            SourceType.S3_PRESIGNED: objects,
-            SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
-        },
-        limits=JobLimits(
-            max_source_bytes=settings.max_source_bytes,
-            transform=TransformLimits(
-                max_source_pixels=settings.max_source_pixels,
-                max_output_pixels=settings.max_output_pixels,
-                max_output_bytes=settings.max_output_bytes,
-            ),
-        ),
+        transfers=transfers,
+        health=health,
+        limits=_job_limits(settings),
         scratch=scratch,
         metrics=metrics,
         tracer=tracer,
     )
-    places = Places(settings.worker_concurrency, _job_runner(keeper, runner))
+    places = Places(capacity.places, _job_runner(keeper, runner, health))
     claims = ClaimLoop(
         database,
-        Worker(f"{socket.gethostname()}:{os.getpid()}", worker_capabilities(), settings.worker_concurrency),
+        Worker(f"{socket.gethostname()}:{os.getpid()}", worker_capabilities(), capacity.slots),
         lease=lease,
         submit=places.submit,
-        capacity=places.capacity,
+        capacity=partial(_capacity, places, health),
         wakeups=stack.enter_context(WakeUpWaiter(settings.redis_url.get_secret_value())),
+        may_claim=health.may_claim,
+        degraded=lambda: ", ".join(health.reasons) or None,
+        on_database=partial(_record_database, health),
     )
     stack.enter_context(run_health_checks_in_thread(partial(_health_checks, settings, objects, metrics)))
-    return keeper, claims, places
+    return _RunningWorker(keeper, claims, places, runner, health)
+
+
+def _capacity(places: Places, health: WorkerHealth) -> int:
+    """Free places, or fewer while a dependency that failed is tried with single jobs."""
+    room = health.room()
+    return places.capacity() if room is None else min(places.capacity(), room)
+
+
+def _record_database(health: WorkerHealth, available: bool) -> None:  # a callback
+    if available:
+        health.record_success(Reason.DATABASE)
+    else:
+        health.record_failure(Reason.DATABASE)
+
+
+def _min_free_bytes(settings: Settings) -> int:
+    configured = settings.worker_min_free_bytes
+    return settings.max_source_bytes if configured is None else configured
+
+
+def _start_sandbox(
+    settings: Settings, capacity: Capacity, scratch: Path, metrics: WorkerMetrics, stack: ExitStack
+) -> Sandbox:
+    limits = ChildLimits(memory_bytes=capacity.child_memory_bytes, seconds=settings.job_timeout_seconds)
+    sandbox = Sandbox(slots=capacity.slots, limits=limits, scratch=scratch, child_started=metrics.count_child_start)
+    metrics.observe_slots(capacity.slots, lambda: sandbox.active)
+    stack.callback(sandbox.close)
+    sandbox.start()
+    return sandbox
+
+
+def _job_limits(settings: Settings) -> JobLimits:
+    return JobLimits(
+        transform=TransformLimits(
+            max_source_pixels=settings.max_source_pixels,
+            max_output_pixels=settings.max_output_pixels,
+            max_output_bytes=settings.max_output_bytes,
+        ),
+        max_wait_seconds=settings.job_max_wait_seconds,
+    )
 
 
 @asynccontextmanager
@@ -143,10 +225,11 @@ async def _health_checks(
         )
 
 
-def _job_runner(keeper: LeaseKeeper, runner: AttemptRunner) -> RunJob:
+def _job_runner(keeper: LeaseKeeper, runner: AttemptRunner, health: WorkerHealth) -> RunJob:
     def run(job: ClaimedJob, claim_start_ns: int) -> None:
         with (
             bound_contextvars(job_id=str(job.job_id), user_id=job.user_id, attempt=job.lease_token),
+            health.attempt(),
             keeper.track(job.lease) as active_lease,
         ):
             runner.run(job, active_lease, claim_start_ns=claim_start_ns)

@@ -12,10 +12,13 @@ from pixelflow.contracts.errors import (
     AttemptsExhaustedError,
     ObjectsUnavailableError,
     OutOfMemoryError,
+    ServiceUnavailableError,
     TransformCrashedError,
     TransformTimeoutError,
+    WorkerUnavailableError,
 )
 from pixelflow.contracts.jobs import SourceType
+from pixelflow.dataplane.worker.health import Reason
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300)
 """Histogram buckets. From 5 ms, the length of a stage of a small image and about the overhead of a job, to 300 s,
@@ -28,8 +31,10 @@ SERVICE_ERROR_CODES = tuple(
         AttemptsExhaustedError,
         ObjectsUnavailableError,
         OutOfMemoryError,
+        ServiceUnavailableError,
         TransformCrashedError,
         TransformTimeoutError,
+        WorkerUnavailableError,
     )
 )
 """Codes of errors that indicate a problem of the service even in small numbers. Exported as 0 from the start, because
@@ -128,7 +133,7 @@ class WorkerMetrics:
         )
         self._slots = Gauge(
             "pixelflow_worker_slots",
-            "Maximum number of concurrent transforms in this worker: PIXELFLOW_WORKER_MAX_ACTIVE_JOBS.",
+            "Maximum number of concurrent transforms in this worker: PIXELFLOW_WORKER_MAX_ACTIVE_JOBS, or the cores.",
             registry=registry,
         )
         self._children = Counter(
@@ -137,6 +142,20 @@ class WorkerMetrics:
             "limit of 1000 transforms.",
             registry=registry,
         )
+
+        self._degraded = Gauge(
+            "pixelflow_worker_degraded",
+            "Whether this worker claims no jobs because of this reason: 1 or 0. object_storage, database, child_start, "
+            "resources: they failed repeatedly; scratch_bytes, scratch_inodes: too few are free.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in Reason:
+            self._degraded.labels(reason)
+
+    def set_degraded(self, reason: Reason, degraded: bool) -> None:  # a callback
+        """Record that the worker stopped claiming jobs for a reason, or that the reason ended."""
+        self._degraded.labels(reason).set(degraded)
 
     def observe_slots(self, slots: int, active: Callable[[], int]) -> None:
         """Export the number of slots, and ``active()`` at each scrape as the number of transforms in progress."""

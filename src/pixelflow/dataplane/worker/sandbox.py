@@ -193,7 +193,7 @@ class Sandbox:
             return self._new_child()
         except (ChildDiedError, ChildTimedOutError) as error:
             _log.warning("transform child failed to start", reason=str(error))
-            raise errors.TransformCrashedError("The transform process could not be started") from error
+            raise errors.WorkerUnavailableError("The transform process could not be started") from error
 
     def _pop_idle(self) -> ChildProcess | None:
         with self._lock:

@@ -38,6 +38,7 @@ class ClaimedJob:
     source_key: str
     pipeline: list[dict[str, Any]]
     traceparent: str | None
+    queued_at: datetime | None
     due_at: datetime
     claimed_at: datetime
     """As ``due_at``, by the database's clock."""
@@ -51,6 +52,11 @@ class ClaimedJob:
     def queued_seconds(self) -> float:
         """Seconds between ``due_at`` and the claim."""
         return (self.claimed_at - self.due_at).total_seconds()
+
+    @property
+    def waited_seconds(self) -> float:
+        """Seconds between the start of the job, or its latest retry by its owner, and the claim."""
+        return (self.claimed_at - (self.queued_at or self.due_at)).total_seconds()
 
 
 _MAX_CLAIMS = 5

@@ -313,7 +313,8 @@ $$;
 -- queue are often out of date.
 CREATE FUNCTION claim_jobs(places integer, capabilities text[], worker text, lease interval)
 RETURNS TABLE (job_id uuid, user_id text, lease_token bigint, attempts integer, max_attempts integer, source_type text,
-               source_key text, pipeline jsonb, traceparent text, due_at timestamptz, claimed_at timestamptz)
+               source_key text, pipeline jsonb, traceparent text, queued_at timestamptz, due_at timestamptz,
+               claimed_at timestamptz)
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -362,7 +363,7 @@ BEGIN
                                started_at = now()
         FROM chosen WHERE job.job_id = chosen.job_id
         RETURNING job.job_id, job.user_id, job.lease_token, job.attempts, job.max_attempts, job.source_type,
-                  job.source_key, job.pipeline, job.traceparent, chosen.job_ms
+                  job.source_key, job.pipeline, job.traceparent, job.queued_at, chosen.job_ms
     ), leased AS (
         UPDATE job_queue AS queue SET state = 'active', lease_token = claimed.lease_token, lease_until = now() + lease,
                                       worker_id = worker, charged_ms = claimed.job_ms
@@ -380,7 +381,8 @@ BEGIN
         INSERT INTO attempts (job_id, attempt, worker_id) SELECT job_id, lease_token, worker FROM claimed
     )
     SELECT claimed.job_id, claimed.user_id, claimed.lease_token, claimed.attempts, claimed.max_attempts,
-           claimed.source_type, claimed.source_key, claimed.pipeline, claimed.traceparent, leased.due_at, now()
+           claimed.source_type, claimed.source_key, claimed.pipeline, claimed.traceparent, claimed.queued_at, leased.due_at,
+           now()
     FROM claimed JOIN leased ON leased.job_id = claimed.job_id;
     IF NOT FOUND THEN
         RETURN NEXT;

@@ -1,0 +1,284 @@
+"""Blocking transfers of whole objects over S3's HTTP interface, for the threads of a worker.
+
+A download goes from the socket through one reused buffer into the file, and is hashed on the way; an upload goes from
+its file to the socket. Any transfer can be ended from another thread at any moment, also while it connects or stalls.
+Errors never contain a URL, a header or the server's text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, BinaryIO, TypeVar
+from urllib.parse import quote, urlsplit
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
+from pixelflow.adapters.storage.interrupts import Interrupts, never
+from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
+
+MIN_BYTES_PER_SECOND = 250_000
+"""Slower transfers are aborted."""
+ATTEMPTS = 3
+RETRY_SECONDS = 10.0
+"""No further attempt of a request begins after this time."""
+_FIRST_PAUSE_SECONDS = 0.1
+_BUFFER_BYTES = 256 * 1024
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+_EMPTY_SHA256 = hashlib.sha256().hexdigest()
+_FIRST_SERVER_ERROR = 500
+_RETRYABLE = {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
+
+_T = TypeVar("_T")
+
+
+class _TransferError(Exception):
+    """One attempt failed."""
+
+    def __init__(self, *, status: int | None = None, stale: bool = False) -> None:
+        super().__init__(f"status {status}" if status else "no response")
+        self.status = status
+        self.stale = stale
+        """Whether the server closed the connection, which it may have done before the request."""
+
+    @property
+    def again(self) -> bool:
+        """Whether another attempt may succeed."""
+        return self.status is None or self.status >= _FIRST_SERVER_ERROR or self.status in _RETRYABLE
+
+
+class _FileError(Exception):
+    """The file of a transfer can't be read or written; the cause is the ``OSError``."""
+
+
+class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore is not typed
+    """Signs with the given hash of the body: botocore would read the body once more to compute it."""
+
+    def payload(self, request: AWSRequest) -> str:
+        sha256: str = request.context["sha256"]
+        return sha256
+
+
+class S3Transfers:
+    """Transfers to and from one bucket. Thread-safe; connections are reused."""
+
+    def __init__(self, endpoint: str, *, bucket: str, region: str, credentials: Credentials) -> None:
+        """Does not connect yet."""
+        self._connections = ConnectionPool(endpoint)
+        self._root = f"{endpoint}/{bucket}"
+        self._path = f"{urlsplit(endpoint).path}/{bucket}"
+        self._signer = _Signer(credentials, "s3", region)
+        self._buffers = threading.local()
+
+    def get(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts = never) -> tuple[int, str]:
+        """Copy an object into ``file``, an empty unbuffered one; returns its size in bytes and its SHA-256 (hex).
+
+        Raises:
+            SourceGoneError: the object does not exist.
+            SourceOverLimitError: the object is larger than ``max_bytes``.
+            ObjectsUnavailableError: the server does not answer, or the transfer was ended.
+            OSError: the file can't be written.
+        """
+
+        def receive(connection: Connection) -> tuple[int, str]:
+            with _file_errors():
+                if file.tell():  # written by an attempt that failed
+                    file.seek(0)
+                    file.truncate()
+            with self._send(connection, "GET", key, {}, sha256=_EMPTY_SHA256) as response:
+                size = _content_length(response)
+                if size > max_bytes:
+                    raise SourceOverLimitError(f"The source has {size} bytes; the limit is {max_bytes}")
+                return size, self._receive(response, size, file)
+
+        try:
+            return self._transfer(receive, interrupts)
+        except _TransferError as error:
+            if error.status == http.client.NOT_FOUND:
+                raise SourceGoneError("The source is no longer in object storage; create a new job") from None
+            raise _unavailable() from error
+
+    def put(
+        self, key: str, file: IO[bytes], *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never
+    ) -> None:
+        """Store an open file, from its start, as the object ``key``, atomically.
+
+        Args:
+            key: of the object.
+            file: the content; seekable.
+            media_type: of the object.
+            sha256: of the content, in hex, if known: the server then refuses a content that differs.
+            interrupts: registers what ends the transfer.
+
+        Raises:
+            ObjectsUnavailableError: the server does not answer, or the transfer was ended.
+        """
+        size = file.seek(0, io.SEEK_END)
+        headers = {"Content-Length": str(size), "Content-Type": media_type}
+
+        def send(connection: Connection) -> None:
+            with self._send(connection, "PUT", key, headers, sha256=sha256 or _UNSIGNED, body=(file, size)) as response:
+                if response.length is None or response.length > _BUFFER_BYTES:  # not worth reading to keep a connection
+                    connection.close()
+                else:
+                    response.read()
+
+        try:
+            self._transfer(send, interrupts)
+        except _TransferError as error:
+            raise _unavailable() from error
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._connections.close()
+
+    # ── Attempts ─────────────────────────────────────────────────────────────────────────────────
+
+    def _transfer(self, work: Callable[[Connection], _T], interrupts: Interrupts) -> _T:
+        """Make up to ``ATTEMPTS`` attempts; those on idle connections that the server had closed do not count."""
+        ended, give_up = threading.Event(), time.monotonic() + RETRY_SECONDS
+        failures = 0
+        while True:
+            connection = self._connections.take()
+            try:
+                return self._attempt(work, connection, interrupts, ended)
+            except _FileError as error:
+                raise error.__cause__ or error from None
+            except _TransferError as error:
+                if ended.is_set():
+                    raise
+                if error.stale and connection.used_at is not None:
+                    continue
+                failures += 1
+                pause = _FIRST_PAUSE_SECONDS * 4.0 ** (failures - 1) * random.uniform(0.5, 1)  # noqa: S311
+                if not error.again or failures >= ATTEMPTS or time.monotonic() + pause > give_up:
+                    raise
+                with interrupts(ended.set):
+                    ended.wait(pause)
+
+    def _attempt(
+        self, work: Callable[[Connection], _T], connection: Connection, interrupts: Interrupts, ended: threading.Event
+    ) -> _T:
+        def end() -> None:
+            ended.set()
+            connection.end()
+
+        try:
+            with interrupts(end):
+                result = work(connection)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
+            connection.close()
+            raise _TransferError(stale=True) from error
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise _TransferError from error
+        except BaseException:
+            connection.close()
+            raise
+        if ended.is_set():
+            connection.close()
+        else:
+            self._connections.keep(connection)
+        return result
+
+    def _send(
+        self,
+        connection: Connection,
+        method: str,
+        key: str,
+        headers: Mapping[str, str],
+        *,
+        sha256: str,
+        body: tuple[IO[bytes], int] | None = None,
+    ) -> http.client.HTTPResponse:
+        path = quote(key)
+        request = AWSRequest(method=method, url=f"{self._root}/{path}", headers=headers)
+        request.context["sha256"] = sha256
+        self._signer.add_auth(request)
+        connection.putrequest(method, f"{self._path}/{path}", skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        if body:
+            self._send_body(connection, *body)
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            response.close()
+            raise _TransferError(status=response.status)
+        return response
+
+    def _send_body(self, connection: Connection, file: IO[bytes], size: int) -> None:
+        buffer, deadline, left = self._buffer(), _deadline(size), size
+        with _file_errors():
+            file.seek(0)
+        while left:
+            with _file_errors():
+                count = file.readinto(buffer)  # type: ignore[attr-defined]  # every binary file has it
+            if not count:
+                raise _FileError from OSError("the file became shorter")
+            connection.sock.sendall(buffer[:count])
+            left -= count
+            _check_speed(deadline)
+
+    def _receive(self, response: http.client.HTTPResponse, size: int, file: BinaryIO) -> str:
+        buffer, digest, deadline, left = self._buffer(), hashlib.sha256(), _deadline(size), size
+        while left:
+            count = response.readinto(buffer)
+            if not count:
+                raise http.client.IncompleteRead(b"", left)
+            part = buffer[:count]
+            digest.update(part)
+            with _file_errors():
+                _write_all(file, part)
+            left -= count
+            _check_speed(deadline)
+        response.read()  # ends the response, so that the connection can be used again
+        return digest.hexdigest()
+
+    def _buffer(self) -> memoryview:
+        """The buffer of this thread."""
+        found: memoryview | None = getattr(self._buffers, "buffer", None)
+        if found is None:
+            found = self._buffers.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        return found
+
+
+def _content_length(response: http.client.HTTPResponse) -> int:
+    if response.length is None:
+        raise http.client.HTTPException("no Content-Length")
+    return response.length
+
+
+def _write_all(file: BinaryIO, part: memoryview) -> None:
+    while part:
+        part = part[file.write(part) :]
+
+
+def _deadline(size: int) -> float:
+    return time.monotonic() + STALL_SECONDS + size / MIN_BYTES_PER_SECOND
+
+
+def _check_speed(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError
+
+
+@contextmanager
+def _file_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _FileError from error
+
+
+def _unavailable() -> ObjectsUnavailableError:
+    return ObjectsUnavailableError("Object storage is not available; try again shortly")

@@ -1,0 +1,197 @@
+"""Transfers of an attempt: the source into a private file, ahead of its slot, and the outputs in parallel.
+
+A transfer that fails because the attempt was interrupted raises the reason of the interruption, not a storage error.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, Protocol, TypeVar
+from uuid import UUID
+
+from pixelflow.adapters.storage.interrupts import Interrupts
+from pixelflow.contracts.errors import JobError, ObjectsUnavailableError
+from pixelflow.contracts.jobs import SourceType
+from pixelflow.contracts.pipeline import MEDIA_TYPES, output_name
+from pixelflow.dataplane.worker.exchange import CopiedOutput
+from pixelflow.dataplane.worker.health import Reason, WorkerHealth
+from pixelflow.dataplane.worker.leases import ActiveLease
+from pixelflow.dataplane.worker.sandbox import Transformed
+from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow
+
+_WAIT_SECONDS = 0.2
+"""Between two looks at the lease while sources of other jobs fill the limit."""
+
+_T = TypeVar("_T")
+
+
+class Storage(Protocol):
+    """Storage of sources and outputs: object storage, or local folders."""
+
+    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
+        """Copy a source into an empty file; return its size in bytes and its SHA-256."""
+
+    def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
+        """Return the folder of an attempt's outputs."""
+
+    def store(self, file: IO[bytes], key: str, *, media_type: str, sha256: str, interrupts: Interrupts) -> None:
+        """Store an output."""
+
+
+class _BytesAtHand:
+    """Bounds the bytes of sources that are fetched and not yet transformed."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._changed = threading.Condition()
+
+    def wait(self, lease: ActiveLease) -> None:
+        """Wait until the sources at hand are below the limit. One source may exceed it: the last to be let in."""
+        with self._changed:
+            while self._held >= self._limit:
+                lease.check()
+                self._changed.wait(_WAIT_SECONDS)
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Count a source while the context lasts."""
+        self._add(size)
+        try:
+            yield
+        finally:
+            self._add(-size)
+
+    def _add(self, size: int) -> None:
+        with self._changed:
+            self._held += size
+            self._changed.notify_all()
+
+
+class Transfers:
+    """Moves the files of all attempts of a worker. Thread-safe."""
+
+    def __init__(
+        self, storages: Mapping[str, Storage], *, health: WorkerHealth, max_source_bytes: int, parallel_uploads: int
+    ) -> None:
+        """Start no thread yet.
+
+        Args:
+            storages: by source type.
+            health: receives failures and successes of object storage.
+            max_source_bytes: limit of one source; sources at hand may have twice as many bytes together.
+            parallel_uploads: outputs of all jobs that are stored at a time, besides one per job.
+        """
+        self._storages = storages
+        self._health = health
+        self._max_source_bytes = max_source_bytes
+        self._at_hand = _BytesAtHand(2 * max_source_bytes)
+        self._uploads = ThreadPoolExecutor(parallel_uploads, thread_name_prefix="upload")
+
+    def close(self) -> None:
+        """Start no further upload; those in progress continue."""
+        self._uploads.shutdown(wait=False, cancel_futures=True)
+
+    def fetch(self, job: ClaimedJob, lease: ActiveLease, path: Path) -> tuple[int, str]:
+        """Copy the source of a job to a new file; return its size in bytes and its SHA-256.
+
+        Raises:
+            SourceError: the source can't be used.
+            ObjectsUnavailableError: the storage does not answer.
+            OSError: the file can't be written.
+            LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
+        """
+        self._at_hand.wait(lease)
+        with path.open("xb", buffering=0) as file:
+            return self._reported(
+                job,
+                lease,
+                lambda: self._storages[job.source_type].fetch(
+                    job.source_key, file, max_bytes=self._max_source_bytes, interrupts=lease.on_interrupt
+                ),
+            )
+
+    def source_held(self, size: int) -> AbstractContextManager[None]:
+        """Count a fetched source as at hand while the context lasts."""
+        return self._at_hand.held(size)
+
+    def store(self, job: ClaimedJob, lease: ActiveLease, transformed: Transformed) -> list[OutputRow]:
+        """Store the outputs of a job in parallel; return their rows in pipeline order.
+
+        Raises:
+            ObjectsUnavailableError: an output could not be stored.
+            LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
+        """
+        storage = self._storages[job.source_type]
+        prefix = storage.output_prefix(job.source_key, job.job_id, job.lease_token)
+        rows = _rows(job, prefix, transformed)
+
+        def put(row: OutputRow, output: CopiedOutput) -> None:
+            storage.store(
+                output.content,
+                row.object_key,
+                media_type=MEDIA_TYPES[output.format],
+                sha256=output.sha256,
+                interrupts=lease.on_interrupt,
+            )
+
+        self._reported(job, lease, lambda: self._put_all(put, list(zip(rows, transformed.outputs, strict=True))))
+        lease.check()
+        return rows
+
+    def _put_all(
+        self, put: Callable[[OutputRow, CopiedOutput], None], outputs: list[tuple[OutputRow, CopiedOutput]]
+    ) -> None:
+        others: list[Future[None]] = [self._uploads.submit(put, *each) for each in outputs[1:]]
+        try:
+            for each in outputs[:1]:
+                put(*each)
+        finally:
+            errors = [error for future in others if (error := _error_of(future))]
+        if errors:
+            raise errors[0]
+
+    def _reported(self, job: ClaimedJob, lease: ActiveLease, transfer: Callable[[], _T]) -> _T:
+        """Make a transfer, and report to the worker's health how the storage did."""
+        try:
+            result = transfer()
+        except ObjectsUnavailableError:
+            lease.check()  # raises if the transfer was ended because the lease was interrupted
+            if job.source_type == SourceType.S3_PRESIGNED:
+                self._health.record_failure(Reason.OBJECT_STORAGE)
+            raise
+        except JobError:
+            self._record_success(job)
+            raise
+        self._record_success(job)
+        return result
+
+    def _record_success(self, job: ClaimedJob) -> None:
+        if job.source_type == SourceType.S3_PRESIGNED:
+            self._health.record_success(Reason.OBJECT_STORAGE)
+
+
+def _error_of(future: Future[None]) -> BaseException | None:
+    return None if future.cancelled() else future.exception()
+
+
+def _rows(job: ClaimedJob, prefix: str, transformed: Transformed) -> list[OutputRow]:
+    actions = {step["id"]: step["action"] for step in job.pipeline}
+    return [
+        OutputRow(
+            step_id=output.step_id,
+            position=position,
+            action=actions[output.step_id],
+            format=output.format,
+            object_key=f"{prefix}/{output_name(output.step_id, output.format)}",
+            bytes=output.bytes,
+            width=output.width,
+            height=output.height,
+            sha256=output.sha256,
+        )
+        for position, output in enumerate(transformed.outputs)
+    ]

@@ -1,0 +1,217 @@
+"""Jobs survive trouble of a worker: storage away, a full disk, signals at odd moments."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from tests.acceptance import job_steps as steps
+from tests.acceptance import pictures
+from tests.acceptance.running import PIXELFLOW, client_of, process_of, servers_alone, wait_for
+from tests.support.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.unit.test_metrics_server import free_port
+
+from pixelflow.devstack.stack import Stack
+from pixelflow.devstack.up import pixelflow_roles
+
+JOBS = 12
+OUTAGE_SECONDS = 6.0
+ONE_ATTEMPT = {"PIXELFLOW_MAX_ATTEMPTS": "1"}
+"""If any attempt of an outage counted, its job would fail."""
+EXIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Settings and metrics of one worker."""
+
+    settings: Mapping[str, str]
+    port: int = dataclasses.field(default_factory=free_port)
+
+    def ready(self) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}/readyz")
+
+    def degraded(self) -> list[str]:
+        lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
+        return [
+            line.split('"')[1] for line in lines if line.startswith("pixelflow_worker_degraded{") and line[-3] == "1"
+        ]
+
+
+def _start(stack: Stack, settings: Mapping[str, str], *workers: Worker) -> None:
+    """Start an API, a controller and these workers, named ``worker0`` and so on."""
+    env = shutil.which("env")
+    assert env
+    roles = []
+    api, controller, worker = pixelflow_roles(stack)
+    for role, own in [
+        (api, settings),
+        (controller, settings),
+        *(
+            (
+                dataclasses.replace(worker, name=f"worker{number}"),
+                {**settings, **each.settings, "PIXELFLOW_METRICS_PORT": str(each.port)},
+            )
+            for number, each in enumerate(workers)
+        ),
+    ]:
+        variables = [f"{name}={value}" for name, value in own.items()]
+        roles.append(dataclasses.replace(role, command=[env, *variables, *role.command]))
+    stack.start_processes(roles)
+
+
+def _jobs(client: httpx.Client, count: int) -> list[str]:
+    return [steps.started(client, pictures.photo())["job_id"] for _ in range(count)]
+
+
+@pytest.fixture
+def servers() -> Iterator[Stack]:
+    with servers_alone() as stack:
+        yield stack
+
+
+@pytest.fixture
+def proxy(servers: Stack) -> Iterator[FaultyProxy]:
+    endpoint = urlsplit(servers.environment["PIXELFLOW_S3_ENDPOINT_URL"])
+    assert endpoint.hostname
+    assert endpoint.port
+    with faulty_proxy((endpoint.hostname, endpoint.port)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSE, Fault.RESET, Fault.HANG])
+def test_a_storage_outage_ends_no_job(servers: Stack, proxy: FaultyProxy, fault: Fault) -> None:
+    worker = Worker({"PIXELFLOW_S3_ENDPOINT_URL": f"http://{proxy.address}"})
+    _start(servers, ONE_ATTEMPT, worker)
+    with client_of(servers) as client:
+        steps.done(client, pictures.photo())
+        wait_for(lambda: worker.ready().status_code == 200, 5)
+        proxy.fault = fault
+        job_ids = _jobs(client, JOBS)
+        if fault is not Fault.HANG:  # a transfer that hangs fails after half a minute only
+            wait_for(lambda: worker.ready().status_code == 503, 10)
+            assert worker.ready().json()["reasons"] == ["object_storage"]
+            assert worker.degraded() == ["object_storage"]
+        time.sleep(OUTAGE_SECONDS)
+        proxy.fault = Fault.NONE
+        jobs = [steps.finished(client, job_id, seconds=60) for job_id in job_ids]
+        assert [(job["status"], job["attempts"]) for job in jobs] == [("succeeded", 1)] * JOBS
+        assert worker.ready().status_code == 200
+        assert worker.degraded() == []
+
+
+@contextlib.contextmanager
+def _small_disk(size: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="pixelflow-small-disk-"))
+    mount = shutil.which("mount")
+    if (
+        os.geteuid()
+        or not mount
+        or subprocess.run([mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False).returncode
+    ):
+        folder.rmdir()
+        pytest.skip("mounting a small file system requires root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+        folder.rmdir()
+
+
+def test_a_worker_with_a_full_disk_leaves_the_jobs_to_a_healthy_one_and_comes_back(servers: Stack) -> None:
+    with _small_disk("8m") as folder:
+        sick = Worker({"PIXELFLOW_WORKER_TEMP_DIR": str(folder), "PIXELFLOW_WORKER_MIN_FREE_BYTES": "0"})
+        _start(servers, ONE_ATTEMPT, sick, Worker({}))
+        with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        with client_of(servers) as client:
+            job_ids = _jobs(client, JOBS)
+            while not sick.degraded() and len(job_ids) < 10 * JOBS:  # until it has claimed a job
+                job_ids += _jobs(client, 1)
+            assert sick.ready().json()["reasons"] == ["resources"]
+            jobs = [steps.finished(client, job_id, seconds=60) for job_id in job_ids]
+            assert {(job["status"], job["attempts"]) for job in jobs} == {("succeeded", 1)}
+            (folder / "filler").unlink()
+            wait_for(lambda: sick.ready().status_code == 200, 40)
+
+
+def test_a_worker_with_too_little_space_claims_nothing(servers: Stack) -> None:
+    sick = Worker({"PIXELFLOW_WORKER_MIN_FREE_BYTES": str(10**15)})
+    _start(servers, ONE_ATTEMPT, sick, Worker({}))
+    assert sick.ready().json()["reasons"] == ["scratch_bytes"]
+    with client_of(servers) as client:
+        assert steps.done(client, pictures.photo())["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("name", ["worker0", "controller"])
+def test_a_signal_to_a_stopped_process_is_not_lost(servers: Stack, name: str) -> None:
+    _start(servers, {}, Worker({}))
+    with client_of(servers) as client:
+        steps.done(client, pictures.photo())
+    process = process_of(servers, name)
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):
+        os.kill(process.pid, number)
+        time.sleep(0.1)
+    wait_for(lambda: not process.alive, EXIT_SECONDS)
+
+
+def test_a_second_signal_ends_the_grace_period(servers: Stack) -> None:
+    _start(servers, {"PIXELFLOW_WORKER_GRACE_SECONDS": "60"}, Worker({}))
+    with client_of(servers) as client:
+        slow = [steps.resize(f"s{i}", width=3000, enlarge=True, format="avif") for i in range(30)]
+        job_id = steps.started(client, pictures.noise(800, 600), *slow)["job_id"]
+        wait_for(lambda: steps.show(client, job_id)["status"] == "processing", 10)
+        process = process_of(servers, "worker0")
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(1.5)
+        assert process.alive, "it waits for the job"
+        os.kill(process.pid, signal.SIGTERM)
+        wait_for(lambda: not process.alive, EXIT_SECONDS + 1)
+        assert steps.show(client, job_id)["status"] == "queued"
+
+
+@pytest.mark.parametrize("path", ["missing", "relative"])
+def test_a_scratch_folder_that_can_not_be_used_is_explained(servers: Stack, tmp_path: Path, path: str) -> None:
+    parent = "somewhere" if path == "relative" else str(tmp_path / "missing")
+    environment = {**os.environ, **servers.environment, "PIXELFLOW_WORKER_TEMP_DIR": parent}
+    environment["PIXELFLOW_METRICS_PORT"] = "0"
+    done = subprocess.run(
+        [*PIXELFLOW, "worker"], env=environment, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 78
+    assert "PIXELFLOW_WORKER_TEMP_DIR is not valid" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("role", ["worker", "controller"])
+def test_a_process_answers_readiness_and_ends_within_a_second_of_its_signal(servers: Stack, role: str) -> None:
+    port = free_port()
+    environment = {**os.environ, **servers.environment, "PIXELFLOW_METRICS_PORT": str(port)}
+    with subprocess.Popen([*PIXELFLOW, role], env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: _status(f"http://127.0.0.1:{port}/readyz") == 200, 20)
+            assert _status(f"http://127.0.0.1:{port}/livez") == 200
+            process.terminate()
+            assert process.wait(EXIT_SECONDS + 0.5) == 0
+        finally:
+            process.kill()
+
+
+def _status(url: str) -> int | None:
+    try:
+        return httpx.get(url).status_code
+    except httpx.TransportError:
+        return None
