@@ -199,6 +199,11 @@ class TooManyPixelsError(SourceError):
     title = "The source exceeds the pixel limit"
 
 
+class TooManyScansError(SourceError):
+    code = "too_many_scans"
+    title = "The progressive source exceeds the limit of scans"
+
+
 class TransformError(JobError):
     """The transform of a valid source failed."""
 

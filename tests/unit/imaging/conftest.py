@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pyvips
 from PIL import Image
 from tests.unit.imaging.pictures import Run, four_colors
 
-from pixelflow.dataplane.imaging import prepare, transform
+from pixelflow.dataplane.imaging import Transform, cache_fonts, prepare
+from pixelflow.contracts.pipeline import output_name
 from pixelflow.dataplane.protocol import Rendered, TransformLimits, TransformRequest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def libvips() -> None:
-    prepare()
+def libvips(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = tmp_path_factory.mktemp("fonts")
+    prepare(cache)
+    cache_fonts(cache)
+    for name in ("Jpeg", "Png", "Webp", "Heif"):  # by which tests look at outputs
+        pyvips.operation_block_set(f"VipsForeignLoad{name}File", False)
 
 
 @pytest.fixture
@@ -28,8 +36,17 @@ def run(tmp_path: Path) -> Run:
         limits = TransformLimits(
             max_source_pixels=source_pixels, max_output_pixels=output_pixels, max_output_bytes=10**9
         )
-        raw = {"source": source, "directory": tmp_path, "pipeline": list(steps), "limits": limits}
-        return transform(TransformRequest.model_validate(raw))
+        raw = {"request_id": "0" * 16, "pipeline": list(steps), "limits": limits}
+        descriptor = os.open(source, os.O_RDONLY)
+        try:
+            with tempfile.TemporaryFile() as outputs:
+                rendered = Transform(TransformRequest.model_validate(raw), descriptor).run(outputs.fileno())
+                for each in rendered.outputs:
+                    content = os.pread(outputs.fileno(), each.bytes, each.offset)
+                    (tmp_path / output_name(each.step_id, each.format)).write_bytes(content)
+                return rendered
+        finally:
+            os.close(descriptor)
 
     return transform_source
 
