@@ -165,6 +165,9 @@ class LocalFilesDisabledError(RequestError):
 class JobError(PixelflowError):
     """An attempt failed. ``step_id`` is the step that failed, if a step did."""
 
+    compute_time_ms: int = 0
+    """CPU time of the transform that failed."""
+
     def __init__(self, detail: str, *, step_id: str | None = None) -> None:
         super().__init__(detail)
         self.step_id = step_id

@@ -35,12 +35,12 @@ from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
-from pixelflow.dataplane.worker.child_process import ChildLimits
 from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.settings import Settings
 
 _RELEASE_SECONDS = 2.0
