@@ -161,7 +161,12 @@ def test_setup_with_an_empty_environment_prints_nothing_and_writes_only_the_font
         "print(pyvips.Image.text('日本', font='Noto Sans 32', dpi=72).width)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "fonts")], env={"TMPDIR": str(tmp_path)}, cwd="/", capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "fonts")],
+        env={"TMPDIR": str(tmp_path)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert int(done.stdout) == ink("日本").width
     assert done.stderr == ""

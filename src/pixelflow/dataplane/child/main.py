@@ -36,8 +36,10 @@ def main() -> None:
     worker = socket.socket(fileno=os.dup(0))
     _detach_standard_streams()
     imaging.prepare(options.fonts)
-    _cache_fonts(options.fonts)
-    confined = _confine(options)
+    single_threaded = len(os.listdir("/proc/self/task")) == 1
+    if single_threaded:
+        _cache_fonts(options.fonts)
+    confined = _confine(options) | {"single_threaded": single_threaded}
     gc.collect()
     gc.freeze()
     worker.send(json.dumps(confined).encode())
@@ -82,14 +84,14 @@ def _cache_fonts(folder: Path) -> None:
 
 
 def _confine(options: argparse.Namespace) -> dict[str, bool]:
-    single_threaded = len(os.listdir("/proc/self/task")) == 1
     confinement.limit_threads(options.user if os.getuid() == 0 else os.getuid())
     landlock = confinement.restrict_files([options.fonts])
     package = Path(imaging.__file__)
-    is_other_user = confinement.become_user(options.user, [Path(os.__file__), package, package.with_name("fonts"), options.fonts])
+    is_other_user = confinement.become_user(
+        options.user, [Path(os.__file__), package, package.with_name("fonts"), options.fonts]
+    )
     confinement.set_parent_death_signal(options.parent)  # a change of the user clears it
     return {
-        "single_threaded": single_threaded,
         "user": is_other_user,
         "landlock": landlock,
         "seccomp": seccomp.is_supported(),

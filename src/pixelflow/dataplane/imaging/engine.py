@@ -23,9 +23,7 @@ from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSourc
 class Transform:
     """One transform: opened and planned at once, run later."""
 
-    def __init__(
-        self, request: TransformRequest, source: int, *, clock: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, request: TransformRequest, source: int, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """Read the header of the source and plan; no pixel is decoded yet.
 
         Args:

@@ -11,7 +11,19 @@ from pathlib import Path
 import pyvips
 
 FONTS = Path(__file__).with_name("fonts")
-_LOADERS = ("VipsForeignLoadJpegSource", "VipsForeignLoadPngSource", "VipsForeignLoadWebpSource", "VipsForeignLoadHeifSource")
+_LOADERS = (
+    "VipsForeignLoadJpegSource",
+    "VipsForeignLoadPngSource",
+    "VipsForeignLoadWebpSource",
+    "VipsForeignLoadHeifSource",
+)
+
+_FORMATS = ("jpeg", "png", "webp", "heif")
+_OPERATIONS = (
+    "autorot", "bandjoin", "black", "cast", "colourspace", "composite2", "copy", "embed", "extract_area", "extract_band",
+    "flatten", "gaussblur", "icc_transform", "insert", "linear", "premultiply", "replicate", "resize", "rotate",
+    "shrink", "smartcrop", "text", "thumbnail_image", "unpremultiply", "wrap",
+)  # fmt: skip
 
 
 def prepare(font_cache: Path) -> None:
@@ -30,6 +42,16 @@ def prepare(font_cache: Path) -> None:
     for loader in _LOADERS:
         pyvips.operation_block_set(loader, False)
     set_font_cache(font_cache)
+    _load_operations()
+
+
+def _load_operations() -> None:
+    """Have pyvips look up the operations now: children that are forked afterwards need not. Calling one starts threads."""
+    for format_ in _FORMATS:
+        pyvips.Introspect.get(f"{format_}load_source")
+        pyvips.Introspect.get(f"{format_}save_target")
+    for name in _OPERATIONS:
+        pyvips.Introspect.get(name)
 
 
 def cache_fonts(cache: Path) -> None:

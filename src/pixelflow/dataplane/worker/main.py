@@ -35,13 +35,14 @@ from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
+from pixelflow.dataplane.worker.children import ConfinementMissingError, Isolation
 from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
-from pixelflow.settings import Settings
+from pixelflow.settings import PREFIX, Settings, SettingsError
 
 _RELEASE_SECONDS = 2.0
 
@@ -52,7 +53,7 @@ def run(settings: Settings) -> None:
     """Process jobs until SIGTERM or SIGINT, then finish or release the jobs in progress.
 
     Raises:
-        SettingsError: the metrics port is in use, or the trace exporter's settings are not valid.
+        SettingsError: confinement is required and not available, the metrics port is in use, or the trace exporter's settings are not valid.
     """
     configure_logs(settings, role="worker")
     confinement.disable_dumpable()
@@ -77,12 +78,28 @@ def _build(
     settings: Settings, metrics: WorkerMetrics, tracer: Tracer, stack: ExitStack
 ) -> tuple[LeaseKeeper, Consumer]:
     scratch = stack.enter_context(scratch_folder(settings.worker_temp_dir))
-    child_limits = ChildLimits(memory_bytes=settings.worker_child_memory_bytes, seconds=settings.job_timeout_seconds)
+    child_limits = ChildLimits(
+        memory_bytes=settings.worker_child_memory_bytes,
+        seconds=settings.job_timeout_seconds,
+        file_bytes=settings.max_output_bytes,
+        user=settings.worker_child_uid,
+    )
     slots = settings.worker_max_active_jobs
-    sandbox = Sandbox(slots=slots, limits=child_limits, scratch=scratch, child_started=metrics.count_child_start)
+    sandbox = Sandbox(
+        slots=slots,
+        limits=child_limits,
+        scratch=scratch,
+        isolation=Isolation(settings.worker_isolation),
+        memory_bytes=settings.worker_memory_bytes,
+        child_started=metrics.count_child_start,
+    )
     metrics.observe_slots(slots, lambda: sandbox.active)
     stack.callback(sandbox.close)
-    sandbox.start()
+    try:
+        sandbox.start(require_confinement=settings.worker_require_confinement)
+    except ConfinementMissingError as error:
+        raise SettingsError(f"{PREFIX}WORKER_REQUIRE_CONFINEMENT: {error}") from error
+    metrics.set_confinement(sandbox.children.confinement)
     objects = ObjectStorage(settings)
     database = stack.enter_context(
         Database(
@@ -108,6 +125,8 @@ def _build(
                 max_source_pixels=settings.max_source_pixels,
                 max_output_pixels=settings.max_output_pixels,
                 max_output_bytes=settings.max_output_bytes,
+                max_job_output_pixels=settings.max_job_output_pixels,
+                max_jpeg_scans=settings.max_jpeg_scans,
             ),
         ),
         scratch=scratch,
