@@ -28,7 +28,7 @@ from pixelflow.contracts.pipeline import (
 )
 from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.controlplane.queue.relay import STALE
-from pixelflow.dataplane.worker.sandbox import MAX_TRANSFORMS
+from pixelflow.dataplane.worker.child_process import MAX_TRANSFORMS
 from pixelflow.settings import PREFIX, Settings
 
 ROOT = doc_tables.ROOT

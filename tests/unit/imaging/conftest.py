@@ -12,8 +12,8 @@ import pyvips
 from PIL import Image
 from tests.unit.imaging.pictures import Run, four_colors
 
-from pixelflow.dataplane.imaging import Transform, cache_fonts, prepare
 from pixelflow.contracts.pipeline import output_name
+from pixelflow.dataplane.imaging import Transform, cache_fonts, prepare
 from pixelflow.dataplane.protocol import Rendered, TransformLimits, TransformRequest
 
 

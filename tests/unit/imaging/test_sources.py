@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tempfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ def test_libvips_errors_are_mapped_to_job_errors(error: Exception, mapped: type[
 def test_a_full_disk_is_not_reported_as_a_fault_of_the_source(
     run: Run, tmp_path: Path, quadrants: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("wb"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "wb"))
     with pytest.raises(TransformCrashedError):
         run(saved(quadrants, tmp_path / "in.jpg"), SMALL)
 
@@ -296,7 +297,7 @@ def test_quadrant_colors_distinguish_orientations() -> None:
 
 
 def test_a_step_on_the_result_of_a_cmyk_source_does_not_crash(run: Run, tmp_path: Path) -> None:
-    """libvips gives its own CMYK profile to the converted picture; applying that again read freed memory."""
+    """Libvips gives its own CMYK profile to the converted picture; applying that again read freed memory."""
     source = saved(Image.new("CMYK", (400, 300), (10, 200, 30, 0)), tmp_path / "in.jpg")
     rendered = run(source, SMALL, {"id": "marked", "from": "small", "action": "watermark", "watermark": {"text": "x"}})
     assert len(rendered.outputs) == 2

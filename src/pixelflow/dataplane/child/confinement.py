@@ -76,7 +76,7 @@ def limit_resources(*, memory_bytes: int, file_bytes: int) -> None:
 
 
 def limit_threads(user: int) -> None:
-    """Limit the threads of the user that this process is or becomes, so that one process can't use up the machine's process ids."""
+    """Limit the threads of the user that this process is or becomes: one process can't use up all process ids."""
     limit, hard = 2 * _count_threads(user) + _SPARE_THREADS, resource.getrlimit(resource.RLIMIT_NPROC)[1]
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
@@ -87,7 +87,7 @@ def _count_threads(user: int) -> int:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # ended meanwhile
             if process.stat().st_uid == user:
-                count += len(os.listdir(process / "task"))
+                count += len(list((process / "task").iterdir()))
     return count
 
 

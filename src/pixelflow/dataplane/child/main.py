@@ -36,7 +36,7 @@ def main() -> None:
     worker = socket.socket(fileno=os.dup(0))
     _detach_standard_streams()
     imaging.prepare(options.fonts)
-    single_threaded = len(os.listdir("/proc/self/task")) == 1
+    single_threaded = len(list(Path("/proc/self/task").iterdir())) == 1
     if single_threaded:
         _cache_fonts(options.fonts)
     confined = _confine(options) | {"single_threaded": single_threaded}

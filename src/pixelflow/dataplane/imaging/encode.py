@@ -29,7 +29,7 @@ _ENCODER_OPTIONS: dict[Format, dict[str, Any]] = {
 
 
 def encode(picture: Picture, step: Step, format_: Format, output: int) -> None:
-    """Append the picture to the file ``output``, flattened over the step's background if the format has no transparency.
+    """Append the picture to the file ``output``, flattened over the background if the format has no transparency.
 
     Raises:
         OutputTooLargeError: a side exceeds the limit of the format.

@@ -57,7 +57,7 @@ def estimate(plan: Plan, source: SourceImage) -> Memory:
     return Memory(kept, _BASE + _decoder_bytes(plan, source) + max(kept, step_peak))
 
 
-def _reduced(plan: Plan, source: SourceImage, shrink: int) -> int:
+def _reduced(source: SourceImage, shrink: int) -> int:
     return -(-source.size.width // shrink) * -(-source.size.height // shrink)
 
 
@@ -65,12 +65,12 @@ def _source_bytes(plan: Plan, source: SourceImage) -> int:
     """Bytes of the source in memory; smaller versions of a pyramid have less than 1.5 times its pixels."""
     if not plan.shared(SOURCE):
         return 0
-    return _reduced(plan, source, plan.shrink) * source.bytes_per_pixel
+    return _reduced(source, plan.shrink) * source.bytes_per_pixel
 
 
 def _decoder_bytes(plan: Plan, source: SourceImage) -> int:
     on_load = on_load_shrink(source.format, plan.shrink)
-    pixels = source.size.pixels if source.whole else _reduced(plan, source, on_load)
+    pixels = source.size.pixels if source.whole else _reduced(source, on_load)
     if source.whole or source.format in {Format.WEBP, Format.AVIF}:
         return pixels * _DECODER_BYTES[source.format]
     return source.size.width * _ROWS * source.bytes_per_pixel

@@ -20,8 +20,8 @@ _LOADERS = (
 
 _FORMATS = ("jpeg", "png", "webp", "heif")
 _OPERATIONS = (
-    "autorot", "bandjoin", "black", "cast", "colourspace", "composite2", "copy", "embed", "extract_area", "extract_band",
-    "flatten", "gaussblur", "icc_transform", "insert", "linear", "premultiply", "replicate", "resize", "rotate",
+    "autorot", "bandjoin", "black", "cast", "colourspace", "composite2", "copy", "embed", "extract_area",
+    "extract_band", "flatten", "gaussblur", "icc_transform", "insert", "linear", "premultiply", "replicate", "resize", "rotate",
     "shrink", "smartcrop", "text", "thumbnail_image", "unpremultiply", "wrap",
 )  # fmt: skip
 
@@ -46,7 +46,7 @@ def prepare(font_cache: Path) -> None:
 
 
 def _load_operations() -> None:
-    """Have pyvips look up the operations now: children that are forked afterwards need not. Calling one starts threads."""
+    """Have pyvips look up the operations now, which forked children inherit. Calling one would start threads."""
     for format_ in _FORMATS:
         pyvips.Introspect.get(f"{format_}load_source")
         pyvips.Introspect.get(f"{format_}save_target")

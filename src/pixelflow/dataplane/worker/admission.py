@@ -60,9 +60,8 @@ class MemoryBudget:
 
     def _take(self, size: int, ticket: object) -> bool:
         oldest = next(iter(self._waiting), None)
-        if oldest is not ticket and oldest is not None:
-            if time.monotonic() - self._waiting[oldest] > _PATIENCE_SECONDS:
-                return False
+        if oldest not in {None, ticket} and time.monotonic() - self._waiting[oldest] > _PATIENCE_SECONDS:
+            return False
         if self._used + size > self.total:
             return False
         self._used += size
@@ -88,8 +87,8 @@ class CrashBudget:
     def seconds_to_wait(self, user_id: str) -> float:
         """Return the seconds until the user's pictures are processed again; 0 unless five crashed within a minute."""
         with self._lock:
-            crashes = self._crashes.get(user_id, ())
-            if len(crashes) < _MAX_CRASHES:
+            crashes = self._crashes.get(user_id)
+            if crashes is None or len(crashes) < _MAX_CRASHES:
                 return 0
             return max(0.0, crashes[0] + _CRASH_WINDOW_SECONDS - self._clock())
 

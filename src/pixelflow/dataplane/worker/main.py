@@ -53,7 +53,8 @@ def run(settings: Settings) -> None:
     """Process jobs until SIGTERM or SIGINT, then finish or release the jobs in progress.
 
     Raises:
-        SettingsError: confinement is required and not available, the metrics port is in use, or the trace exporter's settings are not valid.
+        SettingsError: confinement is required and not available, the metrics port is in use, or the trace exporter's
+            settings are not valid.
     """
     configure_logs(settings, role="worker")
     confinement.disable_dumpable()

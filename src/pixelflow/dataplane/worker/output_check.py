@@ -87,6 +87,6 @@ _READERS: dict[Format, Callable[[Ends], tuple[int, int]]] = {
 }
 
 
-def _require(condition: bool) -> None:  # noqa: FBT001
+def _require(condition: bool) -> None:
     if not condition:
         raise ValueError("not a complete file of its format")

@@ -97,9 +97,9 @@ class Template:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(START_TIMEOUT_SECONDS)
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  # fixed program
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603  # fixed program
                 _command(limits, self._fonts, program),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=self._errors.writer,
                 stderr=self._errors.writer,
                 env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
