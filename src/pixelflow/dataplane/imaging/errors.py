@@ -22,6 +22,7 @@ _OUT_OF_MEMORY = (
     "unable to allocate",
     "insufficient memory",
     "cannot allocate",
+    "failed to allocate",
     "memory allocation",
     "security limit exceeded: allocating",
 )

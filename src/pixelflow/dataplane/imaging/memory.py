@@ -19,13 +19,13 @@ from pixelflow.dataplane.imaging.geometry import Fitted, Size
 from pixelflow.dataplane.imaging.plan import Plan
 from pixelflow.dataplane.imaging.source import SourceImage, on_load_shrink
 
-_BASE = 48_000_000
+_BASE = 40_000_000
 """Bytes that a child adds to the template's before it holds any picture: code, heap and tables of libvips."""
-_ROWS = 512
+_ROWS = 320
 """Rows of a streamed picture in memory: caches of libvips between decoder, resize and encoder."""
-_DECODER_BYTES = {Format.JPEG: 6, Format.PNG: 8, Format.WEBP: 8, Format.AVIF: 12}
+_DECODER_BYTES = {Format.JPEG: 6, Format.PNG: 8, Format.WEBP: 11, Format.AVIF: 14}
 """Per pixel, where the decoder keeps the whole picture; the coefficients of a progressive JPEG have 16 bits."""
-_ENCODER_BYTES = {Format.JPEG: 0, Format.PNG: 0, Format.WEBP: 14, Format.AVIF: 40}
+_ENCODER_BYTES = {Format.JPEG: 0, Format.PNG: 0, Format.WEBP: 14, Format.AVIF: 28}
 """Per pixel, of encoders that take the whole picture."""
 _LINEAR_BYTES = 12
 """Per pixel of a row in linear light: three floats."""
@@ -96,7 +96,7 @@ def _working_bytes(step: Step, given: Size, sizes: Fitted, source: SourceImage) 
     row = max(given.width, sizes.scaled.width, sizes.canvas.width)
     working = row * _ROWS * (8 + linear)
     if not isinstance(step, Resize):
-        working += 24 * sizes.canvas.pixels if step.watermark.tile else 12 * sizes.canvas.pixels
+        working += 16 * sizes.canvas.pixels if step.watermark.tile else 6 * sizes.canvas.pixels
     if step.output:
         working += sizes.canvas.pixels * _ENCODER_BYTES[step.format or source.format]
     return working

@@ -21,8 +21,8 @@ _LOADERS = (
 _FORMATS = ("jpeg", "png", "webp", "heif")
 _OPERATIONS = (
     "autorot", "bandjoin", "black", "cast", "colourspace", "composite2", "copy", "embed", "extract_area",
-    "extract_band", "flatten", "gaussblur", "icc_transform", "insert", "linear", "premultiply", "replicate", "resize", "rotate",
-    "shrink", "smartcrop", "text", "thumbnail_image", "unpremultiply", "wrap",
+    "extract_band", "flatten", "gaussblur", "icc_transform", "insert", "linear", "premultiply", "replicate", "resize",
+    "rotate", "shrink", "smartcrop", "text", "thumbnail_image", "unpremultiply", "wrap",
 )  # fmt: skip
 
 
