@@ -42,7 +42,7 @@ def test_fifty_jobs_at_once_all_succeed_and_never_more_than_two_are_transformed(
     assert template.dead_children_faults == ended_before
     forked = children(template)
     assert len(forked) == SLOTS + 1, "those of the user, and one that waits for the next user"
-    assert all("pixelflow.dataplane.child" in child.command for child in forked)
+    assert all("pixelflow.dataplane.child.main" in child.command for child in forked)
     assert sum(child.cpu_ticks > 20 for child in forked) == SLOTS, "both worked"
     assert _longest_queue_in_flight(jobs) > SLOTS, "more were in hand than could be transformed"
 

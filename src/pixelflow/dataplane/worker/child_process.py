@@ -50,13 +50,16 @@ class ChildProcess:
         self._errors = ErrorPipe()
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
-        with theirs:
-            self.pid = template.fork(theirs, self._errors)
-        self._errors.close_writer()
-        try:  # the template has not reaped it, so the process id is still the child's
-            self._pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError as error:
-            raise ChildDiedError("the template is gone") from error
+        try:
+            with theirs:
+                self.pid = template.fork(theirs, self._errors)
+            self._pidfd = os.pidfd_open(self.pid)  # still the child's: the template has not reaped it
+        except (ChildDiedError, ChildTimedOutError, ProcessLookupError) as error:
+            self._socket.close()
+            self._errors.close()
+            raise ChildDiedError(f"no child was forked: {error}") from error
+        finally:
+            self._errors.close_writer()
 
     @property
     def killed(self) -> bool:
