@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from pydantic import TypeAdapter
 
 from bench.cases import PIPELINES
 from bench.contenders.loop import serve
-from pixelflow.contracts.pipeline import Pipeline, Step
+from pixelflow.contracts.pipeline import Pipeline, Step, output_name
 from pixelflow.dataplane import imaging
 from pixelflow.dataplane.protocol import TransformLimits, TransformRequest
 
@@ -24,9 +26,18 @@ def _steps(case: str) -> list[Step]:
 
 def make(case: str, source: Path, folder: Path) -> None:
     """Make the outputs of the case's pipeline."""
-    imaging.transform(TransformRequest(source=source, directory=folder, pipeline=_steps(case), limits=_LIMITS))
+    request = TransformRequest(request_id="0" * 16, pipeline=_steps(case), limits=_LIMITS)
+    descriptor = os.open(source, os.O_RDONLY)
+    with tempfile.TemporaryFile(dir=folder) as outputs:
+        rendered = imaging.Transform(request, descriptor).run(outputs.fileno())
+        for each in rendered.outputs:
+            name = output_name(each.step_id, each.format)
+            (folder / name).write_bytes(os.pread(outputs.fileno(), each.bytes, each.offset))
+    os.close(descriptor)
 
 
 if __name__ == "__main__":
-    imaging.prepare()
-    serve(make)
+    with tempfile.TemporaryDirectory() as fonts:
+        imaging.prepare(Path(fonts))
+        imaging.cache_fonts(Path(fonts))
+        serve(make)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 import redis
 from psycopg import sql
-from tests.acceptance.running import children, database_url, descendants, process_of
+from tests.acceptance.running import database_url, descendants, process_of
 
 from pixelflow.devstack.stack import Stack
 
@@ -79,7 +79,8 @@ def transform_children(stack: Stack) -> Places:
     """The environments of the processes that decode pictures."""
     worker = process_of(stack, "worker")
     return {
-        f"environment of child {each.pid}": Path(f"/proc/{each.pid}/environ").read_bytes() for each in children(worker)
+        f"environment of child {each.pid}": Path(f"/proc/{each.pid}/environ").read_bytes()
+        for each in descendants(worker.pid)
     }
 
 

@@ -33,8 +33,10 @@ CHILD = b"pixelflow.dataplane.child"
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the transform children of a worker, running ones first."""
-    mine = [process for process in Path("/proc").glob("[0-9]*") if _is_child_of(process, pid)]
+    """Return the transform children of a worker, running ones first. Their template is a child of the worker."""
+    everybody = list(Path("/proc").glob("[0-9]*"))
+    templates = [int(process.name) for process in everybody if _is_child_of(process, pid)]
+    mine = [process for process in everybody if any(_is_child_of(process, template) for template in templates)]
     return [int(process.name) for process in sorted(mine, key=_is_idle)]
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pyvips
+from tests.support import rendering
 
-from pixelflow.dataplane.imaging import transform
-from pixelflow.dataplane.protocol import TransformLimits, TransformRequest
+from pixelflow.dataplane.protocol import TransformLimits
 
 FOLDER = Path(__file__).with_name("images")
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
@@ -68,8 +68,7 @@ def compare(folder: Path) -> list[Comparison]:
 def render(folder: Path) -> None:
     """Write ``<name>.png`` of every golden picture into ``folder``."""
     limits = TransformLimits(max_source_pixels=50_000_000, max_output_pixels=50_000_000, max_output_bytes=10**9)
-    request = {"source": PHOTO, "directory": folder, "pipeline": list(STEPS.values()), "limits": limits}
-    transform(TransformRequest.model_validate(request))
+    rendering.render(PHOTO, list(STEPS.values()), limits, folder)
 
 
 def distance(one: Path, other: Path) -> float:

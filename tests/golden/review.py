@@ -8,6 +8,7 @@ import html
 import json
 import math
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
@@ -16,7 +17,7 @@ import pyvips
 from tests.golden import pictures
 from tests.golden.pictures import MAX_DISTANCE, STEPS, Comparison
 
-from pixelflow.dataplane.imaging import prepare
+from pixelflow.dataplane.imaging import cache_fonts, prepare
 
 WHITE_AT = 10.0
 """The ΔE2000 from which the picture of the difference is white."""
@@ -39,8 +40,14 @@ CARD = Template("""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page into a folder; returns 0 if every picture passes, 1 otherwise."""
     options = _options(arguments)
-    prepare()
     options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as font_cache:
+        prepare(Path(font_cache))
+        cache_fonts(Path(font_cache))
+        return _review(options)
+
+
+def _review(options: argparse.Namespace) -> int:
     comparisons = pictures.compare(options.folder)
     if options.accept is not None:
         _accept(each for each in comparisons if each.name in (options.accept or _failing(comparisons)))

@@ -35,9 +35,9 @@ PIPELINE: list[dict[str, Any]] = [
 IMAGES = {"api": "api", "controller": "api", "worker": "worker"}
 """Role → its image."""
 _CONFINED = """
-import os, pathlib
+import pathlib
 from pixelflow.dataplane.child import confinement
-confinement.restrict_files(writable=pathlib.Path(os.environ["PIXELFLOW_WORKER_TEMP_DIR"]))
+confinement.restrict_files()
 for path in ("/usr/lib/os-release", "/etc/passwd"):
     try:
         pathlib.Path(path).read_bytes()

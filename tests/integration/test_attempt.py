@@ -30,13 +30,13 @@ from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
-from pixelflow.dataplane.worker.child_process import ChildLimits
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
 from pixelflow.dataplane.worker.retry import MAX_SERVICE_RETRY_SECONDS
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Storage, Transfers
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings

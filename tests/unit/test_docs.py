@@ -28,8 +28,8 @@ from pixelflow.contracts.pipeline import (
 )
 from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.dataplane.worker import claims
+from pixelflow.dataplane.worker.child_process import MAX_TRANSFORMS
 from pixelflow.dataplane.worker.resources import DEFAULT_CHILD_MEMORY_BYTES
-from pixelflow.dataplane.worker.sandbox import MAX_TRANSFORMS
 from pixelflow.settings import PREFIX, Settings
 
 ROOT = doc_tables.ROOT

@@ -182,7 +182,7 @@ class JobError(PixelflowError):
         super().__init__(detail)
         self.step_id = step_id
         self.compute_time_ms: int | None = None
-        """Processor time of the attempt, if it was measured."""
+        """Processor time of the transform in milliseconds, if it was measured."""
 
 
 class SourceError(JobError):
@@ -212,6 +212,11 @@ class UndecodableError(SourceError):
 class TooManyPixelsError(SourceError):
     code = "too_many_pixels"
     title = "The source exceeds the pixel limit"
+
+
+class TooManyScansError(SourceError):
+    code = "too_many_scans"
+    title = "The progressive source exceeds the limit of scans"
 
 
 class TransformError(JobError):

@@ -1,21 +1,31 @@
-"""The protocol between a worker and its transform children: one JSON line per request and per reply.
+"""The protocol between a worker and its transform children: one JSON line per message, descriptors beside it.
+
+    worker → child   TransformRequest, with two descriptors: the source to read, the file to append outputs to
+    child → worker   Planned, or Refused
+    worker → child   PROCEED, once the memory is free
+    child → worker   Rendered, or Refused
 
 A malicious image may have taken a child over, so the worker trusts nothing in a reply: these models validate every
-reply, the worker derives file names itself, and nothing is unpickled.
+reply, each must carry the request's ID, and nothing is unpickled.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from pixelflow.contracts.pipeline import MAX_STEPS, Format, Pipeline, StepId
 
+PROCEED = b"proceed\n"
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+RequestId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""Random, so that a reply to an earlier request can't pass for the reply to this one."""
 
 
 class TransformLimits(_Message):
@@ -27,14 +37,16 @@ class TransformLimits(_Message):
     """Width × height of any image that a step makes."""
     max_output_bytes: int
     """Size of all outputs together."""
+    max_job_output_pixels: int = 400_000_000
+    """Width × height of the results of all steps together."""
+    max_jpeg_scans: int = 500
+    """Scans of a progressive JPEG. Each costs a pass over the whole picture, whatever its size in the file."""
 
 
 class TransformRequest(_Message):
     """A request to make a pipeline's outputs from a source file."""
 
-    source: Path
-    directory: Path
-    """Where the child writes outputs; private to this attempt."""
+    request_id: RequestId
     pipeline: Pipeline
     limits: TransformLimits
 
@@ -49,12 +61,15 @@ class RenderedSource(_Message):
 
 
 class RenderedOutput(_Message):
-    """An output, written to the directory as ``output_name(step_id, format)``."""
+    """An output. The file of outputs holds them one after another, in the order of ``offset``."""
 
     step_id: StepId
     format: Format
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
+    offset: Annotated[int, Field(ge=0)]
+    """Bytes before it in the file."""
+    bytes: Annotated[int, Field(ge=1)]
 
 
 class StepTime(_Message):
@@ -69,10 +84,20 @@ class StepTime(_Message):
     end_us: Annotated[int, Field(ge=0)]
 
 
+class Planned(_Message):
+    """The reply to a request whose source was opened and whose steps were planned; no pixel is decoded yet."""
+
+    kind: Literal["planned"] = "planned"
+    request_id: RequestId
+    memory_bytes: Annotated[int, Field(ge=0)]
+    """Estimate of the child's peak memory (`imaging.memory`)."""
+
+
 class Rendered(_Message):
     """The reply to a request that succeeded."""
 
     kind: Literal["rendered"] = "rendered"
+    request_id: RequestId
     source: RenderedSource
     outputs: list[RenderedOutput]
     """In pipeline order, without intermediates."""
@@ -84,9 +109,12 @@ class Refused(_Message):
     """The reply to a request that failed, with the code of a :class:`~pixelflow.contracts.errors.JobError`."""
 
     kind: Literal["refused"] = "refused"
+    request_id: RequestId
     code: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
     detail: Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x1f\x7f]*$")]
     step_id: StepId | None = None
 
 
-REPLY: TypeAdapter[Rendered | Refused] = TypeAdapter(Annotated[Rendered | Refused, Field(discriminator="kind")])
+REPLY: TypeAdapter[Planned | Rendered | Refused] = TypeAdapter(
+    Annotated[Planned | Rendered | Refused, Field(discriminator="kind")]
+)

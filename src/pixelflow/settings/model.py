@@ -119,6 +119,10 @@ class Settings(DatabaseSettings):
         int, Field(ge=1, description="Maximum pixels of a source (width × height × frames)")
     ] = 100_000_000
     max_output_pixels: Annotated[int, Field(ge=1, description="Maximum pixels of a step's result")] = 100_000_000
+    max_job_output_pixels: Annotated[
+        int, Field(ge=1, description="Maximum pixels of the results of all steps of a job together")
+    ] = 400_000_000
+    max_jpeg_scans: Annotated[int, Field(ge=1, description="Maximum scans of a progressive JPEG")] = 500
     max_output_bytes: Annotated[int, Field(ge=1, description="Maximum total bytes of a job's outputs")] = 500_000_000
     local_roots: Annotated[
         Directories,
@@ -222,6 +226,28 @@ class Settings(DatabaseSettings):
             "Default: 2000000000, or less if the container's memory does not suffice for all slots",
         ),
     ] = None
+    worker_memory_bytes: Annotated[
+        int | None,
+        Field(
+            ge=200_000_000,
+            description="Memory that a worker's transforms may use together, by their estimates; large images take "
+            "turns. Default: three quarters of the memory of the container or the machine",
+        ),
+    ] = None
+    worker_isolation: Annotated[
+        Literal["user", "job"],
+        Field(description="Whether a transform process serves the jobs of one user, or one job"),
+    ] = "user"
+    worker_child_uid: Annotated[
+        int, Field(ge=1, lt=2**32 - 1, description="User ID of the transform processes of a worker that runs as root")
+    ] = 65_534
+    worker_require_confinement: Annotated[
+        bool,
+        Field(
+            description="Whether a worker refuses to start where transform processes can't be fully confined. "
+            "True in the container images"
+        ),
+    ] = False
     worker_grace_seconds: Annotated[
         float, Field(ge=0, le=600, description="Seconds that a stopping worker waits for its jobs to finish")
     ] = 5

@@ -6,16 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pyvips
 from PIL import Image
+from tests.support.rendering import render
 from tests.unit.imaging.pictures import Run, four_colors
 
-from pixelflow.dataplane.imaging import prepare, transform
-from pixelflow.dataplane.protocol import Rendered, TransformLimits, TransformRequest
+from pixelflow.dataplane.imaging import cache_fonts, prepare
+from pixelflow.dataplane.protocol import Rendered, TransformLimits
 
 
 @pytest.fixture(scope="session", autouse=True)
-def libvips() -> None:
-    prepare()
+def libvips(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = tmp_path_factory.mktemp("fonts")
+    prepare(cache)
+    cache_fonts(cache)
+    for name in ("Jpeg", "Png", "Webp", "Heif"):  # by which tests look at outputs
+        pyvips.operation_block_set(f"VipsForeignLoad{name}File", False)
 
 
 @pytest.fixture
@@ -28,8 +34,7 @@ def run(tmp_path: Path) -> Run:
         limits = TransformLimits(
             max_source_pixels=source_pixels, max_output_pixels=output_pixels, max_output_bytes=10**9
         )
-        raw = {"source": source, "directory": tmp_path, "pipeline": list(steps), "limits": limits}
-        return transform(TransformRequest.model_validate(raw))
+        return render(source, steps, limits, tmp_path)
 
     return transform_source
 

@@ -51,13 +51,13 @@ def test_a_job_decodes_its_source_once(
 ) -> None:
     """One load reads the header; the other streams, and libvips refuses to run a stream twice."""
     loads: list[dict[str, object]] = []
-    load = pyvips.Image.jpegload
+    load = pyvips.Image.jpegload_source
 
-    def recorded(name: str, **options: object) -> pyvips.Image:
+    def recorded(source: object, **options: object) -> pyvips.Image:
         loads.append(options)
-        return load(name, **options)
+        return load(source, **options)
 
-    monkeypatch.setattr(pyvips.Image, "jpegload", recorded)
+    monkeypatch.setattr(pyvips.Image, "jpegload_source", recorded)
     run(photo, *steps)
     assert [options["access"] for options in loads] == ["sequential", "sequential"]
 
@@ -77,8 +77,7 @@ def test_outputs_are_in_pipeline_order_and_no_other_file_is_written(run: Run, tm
 
 def planned(size: Size, *steps: dict[str, Any]) -> planning.Plan:
     request = {
-        "source": "s",
-        "directory": "d",
+        "request_id": "0" * 16,
         "pipeline": steps,
         "limits": {"max_source_pixels": 1, "max_output_pixels": 1, "max_output_bytes": 1},
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, four_colo
 from pixelflow.contracts.errors import (
     JobError,
     OutOfMemoryError,
+    OutputTooLargeError,
     StepFailedError,
     TooManyPixelsError,
+    TooManyScansError,
     TransformCrashedError,
     UndecodableError,
     UnsupportedFormatError,
@@ -261,12 +265,39 @@ def test_libvips_errors_are_mapped_to_job_errors(error: Exception, mapped: type[
     assert raised.value.step_id == "a"
 
 
-def test_a_full_disk_is_not_reported_as_a_fault_of_the_source(run: Run, tmp_path: Path, quadrants: Image.Image) -> None:
-    (tmp_path / "small.png").symlink_to("/dev/full")
+def test_a_full_disk_is_not_reported_as_a_fault_of_the_source(
+    run: Run, tmp_path: Path, quadrants: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "wb"))
     with pytest.raises(TransformCrashedError):
         run(saved(quadrants, tmp_path / "in.jpg"), SMALL)
+
+
+def test_a_jpeg_with_too_many_scans_is_rejected_before_decoding(run: Run, tmp_path: Path) -> None:
+    """Each scan refines one bit of one coefficient and costs a pass over the whole picture."""
+    source = saved(four_colors(64, 48), tmp_path / "in.jpg", progressive=True)
+    content = source.read_bytes()
+    first = content.index(b"\xff\xda")
+    source.write_bytes(content[:first] + content[first:-2] * 60 + content[-2:])
+    with pytest.raises(TooManyScansError, match="500"):
+        run(source, SMALL)
+
+
+def test_enlarging_steps_beyond_the_pixels_of_a_job_are_rejected_before_decoding(run: Run, tmp_path: Path) -> None:
+    source = saved(Image.new("L", (1, 1)), tmp_path / "in.png")
+    steps = [{**SMALL, "id": f"s{i}", "width": 7000, "height": 7000, "enlarge": True} for i in range(32)]
+    with pytest.raises(OutputTooLargeError, match="400000000") as raised:
+        run(source, *steps)
+    assert raised.value.step_id == "s8"
 
 
 def test_quadrant_colors_distinguish_orientations() -> None:
     colors = list(QUADRANTS.values())
     assert not any(near(a, b, 40) for i, a in enumerate(colors) for b in colors[i + 1 :])
+
+
+def test_a_step_on_the_result_of_a_cmyk_source_does_not_crash(run: Run, tmp_path: Path) -> None:
+    """Libvips gives its own CMYK profile to the converted picture; applying that again read freed memory."""
+    source = saved(Image.new("CMYK", (400, 300), (10, 200, 30, 0)), tmp_path / "in.jpg")
+    rendered = run(source, SMALL, {"id": "marked", "from": "small", "action": "watermark", "watermark": {"text": "x"}})
+    assert len(rendered.outputs) == 2

@@ -154,17 +154,23 @@ def test_only_bundled_fonts_are_used() -> None:
     assert ink("Hello", "DejaVu Serif 32").width == ink("Hello", "No Such Font 32").width
 
 
-def test_setup_with_an_empty_environment_prints_nothing_and_leaves_no_file(tmp_path: Path) -> None:
+def test_setup_with_an_empty_environment_prints_nothing_and_writes_only_the_font_cache(tmp_path: Path) -> None:
     code = (
-        "from pixelflow.dataplane.imaging import prepare; import pyvips; prepare();"
+        "import pathlib, sys; from pixelflow.dataplane.imaging import prepare; import pyvips;"
+        "prepare(pathlib.Path(sys.argv[1]));"
         "print(pyvips.Image.text('日本', font='Noto Sans 32', dpi=72).width)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env={"TMPDIR": str(tmp_path)}, cwd="/", capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "fonts")],
+        env={"TMPDIR": str(tmp_path)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert int(done.stdout) == ink("日本").width
     assert done.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "fonts"]
 
 
 def test_every_font_has_a_license() -> None:

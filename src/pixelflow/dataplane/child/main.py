@@ -1,70 +1,130 @@
-"""The transform child process: reads one request per line, transforms, and writes one reply per line.
+"""The template of the transform children: a confined process that has loaded libvips and forks a child on request.
 
-The worker starts it with an almost empty environment and may kill it at any time. It confines itself before it reads
-any image. It must never access a database, a queue, object storage or settings.
+The worker starts it with an almost empty environment. It has a single thread, so that its forks are sound, and never
+sees a byte of an image. Template and children must never access a database, a queue, object storage or settings.
+
+    worker → template   ``fork``, with two descriptors: the child's socket and its stderr
+    template → worker   its process id
+    worker → template   ``reap <process id>``, after it has killed the child
+    template → worker   ``<wait status> <CPU seconds>``
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import json
 import os
-import time
-from collections.abc import Callable
+import socket
+import traceback
 from pathlib import Path
-from typing import BinaryIO
 
-from pixelflow.contracts.errors import JobError, OutOfMemoryError
-from pixelflow.dataplane.child import confinement
-from pixelflow.dataplane.protocol import REPLY, Refused, Rendered, TransformRequest
+from pixelflow.dataplane import imaging
+from pixelflow.dataplane.child import confinement, seccomp, serving
 
-READY = b"ready\n"
+_MAX_REQUEST_BYTES = 64
+_CONTROL = 3
+"""Descriptor of a child's socket."""
+MAX_USES_OF_CPU_LIMIT = 2
+"""CPU time of one child, as a multiple of the limit of one transform. A child is not reused once it has used a half."""
 
 
 def main() -> None:
-    """Serve requests until the worker closes the pipe."""
+    """Serve the worker until it closes the socket."""
     options = _parse_options()
-    confinement.set_parent_death_signal(options.parent)
-    confinement.limit_resources(memory_bytes=options.memory_bytes)
-    requests, replies = _take_pipes()
-    confinement.restrict_files(writable=options.folder)
-    from pixelflow.dataplane import imaging  # noqa: PLC0415  # libvips starts threads, which inherit these restrictions
-
-    imaging.prepare()
-    confinement.restrict_system_calls()
-    replies.write(READY)
-    replies.flush()
-    for line in requests:
-        replies.write(REPLY.dump_json(_reply(imaging.transform, line, options.cpu_seconds)) + b"\n")
-        replies.flush()
+    confinement.limit_resources(memory_bytes=options.memory_bytes, file_bytes=options.file_bytes)
+    worker = socket.socket(fileno=os.dup(0))
+    _detach_standard_streams()
+    imaging.prepare(options.fonts)
+    single_threaded = len(list(Path("/proc/self/task").iterdir())) == 1
+    if single_threaded:
+        _cache_fonts(options.fonts)
+    confined = _confine(options) | {"single_threaded": single_threaded}
+    gc.collect()
+    gc.freeze()
+    worker.send(json.dumps(confined).encode())
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(worker, _MAX_REQUEST_BYTES, 2)
+        match request.split():
+            case [b"fork"]:
+                worker.send(str(_fork(descriptors, worker, options)).encode())
+            case [b"reap", pid]:
+                _, status, usage = os.wait4(int(pid), 0)
+                worker.send(f"{status} {usage.ru_utime + usage.ru_stime}".encode())
+            case _:  # closed
+                return
 
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="process id of the worker")
     parser.add_argument("--memory-bytes", type=int, required=True, help="limit of the address space")
+    parser.add_argument("--file-bytes", type=int, required=True, help="limit of all outputs of a job")
     parser.add_argument("--cpu-seconds", type=int, required=True, help="CPU time limit of one transform")
-    parser.add_argument("--folder", type=Path, required=True, help="the only writable folder")
+    parser.add_argument("--fonts", type=Path, required=True, help="folder of fontconfig's cache")
+    parser.add_argument("--user", type=int, required=True, help="user ID to change to from root")
     return parser.parse_args()
 
 
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Move the pipes off stdin and stdout, so that the worker never reads a library's output as a reply."""
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+def _detach_standard_streams() -> None:
+    """Move the socket off stdin, so that no library reads from it."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
     os.close(null)
-    return requests, replies
 
 
-def _reply(transform: Callable[[TransformRequest], Rendered], line: bytes, cpu_seconds: int) -> Rendered | Refused:
-    confinement.limit_cpu(seconds=time.process_time() + cpu_seconds)
+def _cache_fonts(folder: Path) -> None:
+    """Let a process of its own render a text: that starts threads, and needs the folder to be writable."""
+    pid = os.fork()
+    if pid == 0:
+        imaging.cache_fonts(folder)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _confine(options: argparse.Namespace) -> dict[str, bool]:
+    confinement.limit_threads(options.user if os.getuid() == 0 else os.getuid())
+    landlock = confinement.restrict_files([options.fonts])
+    package = Path(imaging.__file__)
+    is_other_user = confinement.become_user(
+        options.user, [Path(os.__file__), package, package.with_name("fonts"), options.fonts]
+    )
+    confinement.set_parent_death_signal(options.parent)  # a change of the user clears it
+    return {
+        "user": is_other_user,
+        "landlock": landlock,
+        "seccomp": seccomp.is_supported(),
+    }
+
+
+def _fork(descriptors: list[int], worker: socket.socket, options: argparse.Namespace) -> int:
+    template = os.getpid()
+    pid = os.fork()
+    if pid:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return pid
     try:
-        return transform(TransformRequest.model_validate_json(line))
-    except JobError as error:
-        return Refused(code=error.code, detail=error.detail, step_id=error.step_id)
-    except MemoryError:
-        return Refused(code=OutOfMemoryError.code, detail="The transform needed more memory than allowed")
+        worker.detach()
+        _keep_only(*descriptors)
+        confinement.set_parent_death_signal(template)
+        confinement.limit_cpu(seconds=MAX_USES_OF_CPU_LIMIT * options.cpu_seconds)
+        control = socket.socket(fileno=_CONTROL)
+        seccomp.restrict_system_calls(control=_CONTROL)
+        serving.serve(control)
+    except BaseException as error:  # noqa: BLE001  # the template's loop must never run in a child
+        os.write(2, "".join(traceback.format_exception(error)).encode(errors="replace"))
+        os._exit(1)
+    os._exit(0)
+
+
+def _keep_only(control: int, stderr: int) -> None:
+    os.dup2(stderr, 1)
+    os.dup2(stderr, 2)
+    if control != _CONTROL:
+        os.dup2(control, _CONTROL)
+    os.closerange(_CONTROL + 1, confinement.MAX_OPEN_FILES)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Image processing: turns one source into the outputs of a pipeline. The only package that imports libvips.
 
 It runs in a child process without credentials that may be killed at any time. It must never read settings, access a
-database, a queue or the network, or write outside the directory that a request names.
+database, a queue or the network, or open a file of a user: source and outputs are descriptors.
 
     source     detects format and size of a source, checks limits, decodes it
     picture    an image on its way to upright 8-bit sRGB
@@ -10,13 +10,14 @@ database, a queue or the network, or write outside the directory that a request 
     resize · watermark · text   one module per family of operations; text draws the mask of a watermark
     operations the registry from a step's ``action`` to its implementation
     plan       how far the source may be reduced on decoding, and which results stay in memory
+    memory     estimate of the memory that a plan needs
     encode     output formats and encoder options
     engine     one transform from end to end
     runtime    process-wide setup of libvips and fonts
     errors     maps libvips errors to job errors
 """
 
-from pixelflow.dataplane.imaging.engine import transform
-from pixelflow.dataplane.imaging.runtime import prepare
+from pixelflow.dataplane.imaging.engine import Transform
+from pixelflow.dataplane.imaging.runtime import cache_fonts, prepare
 
-__all__ = ["prepare", "transform"]
+__all__ = ["Transform", "cache_fonts", "prepare"]

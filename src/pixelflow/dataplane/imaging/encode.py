@@ -1,12 +1,14 @@
 """Output formats and their encoder options.
 
-Outputs must never contain metadata: no location, no camera, no color profile (sRGB needs none).
+Outputs must never contain metadata: no location, no camera, no color profile (sRGB needs none). They go to a
+descriptor, because the process has no folder that it could write to.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
+
+import pyvips
 
 from pixelflow.contracts.errors import OutputTooLargeError
 from pixelflow.contracts.pipeline import DEFAULT_QUALITY, FORMAT_MAX_DIMENSION, Format, Step
@@ -26,8 +28,8 @@ _ENCODER_OPTIONS: dict[Format, dict[str, Any]] = {
 }
 
 
-def encode(picture: Picture, step: Step, format_: Format, path: Path) -> None:
-    """Write the picture to ``path``, flattened over the step's background if the format has no transparency.
+def encode(picture: Picture, step: Step, format_: Format, output: int) -> None:
+    """Append the picture to the file ``output``, flattened over the background if the format has no transparency.
 
     Raises:
         OutputTooLargeError: a side exceeds the limit of the format.
@@ -43,12 +45,12 @@ def encode(picture: Picture, step: Step, format_: Format, path: Path) -> None:
         image = image.flatten(background=[*rgba(step.background).rgb])
     options = _ENCODER_OPTIONS[format_] | _quality(step, format_)
     save = {
-        Format.JPEG: image.jpegsave,
-        Format.PNG: image.pngsave,
-        Format.WEBP: image.webpsave,
-        Format.AVIF: image.heifsave,
+        Format.JPEG: image.jpegsave_target,
+        Format.PNG: image.pngsave_target,
+        Format.WEBP: image.webpsave_target,
+        Format.AVIF: image.heifsave_target,
     }
-    save[format_](str(path), keep="none", **options)
+    save[format_](pyvips.Target.new_to_descriptor(output), keep="none", **options)
 
 
 def _quality(step: Step, format_: Format) -> dict[str, Any]:

@@ -1,49 +1,75 @@
-"""One transform from source to outputs. It must never write outside the request's directory."""
+"""One transform from source to outputs. It must never open a file of a user: source and outputs are descriptors."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pixelflow.contracts.errors import OutputTooLargeError
-from pixelflow.contracts.pipeline import SOURCE, Format, Step, output_name
+from pixelflow.contracts.pipeline import SOURCE, Format, Step
 from pixelflow.dataplane.imaging.encode import encode
 from pixelflow.dataplane.imaging.errors import map_decode_errors, map_step_errors
+from pixelflow.dataplane.imaging.memory import estimate
 from pixelflow.dataplane.imaging.operations import OPERATIONS
 from pixelflow.dataplane.imaging.picture import Picture
-from pixelflow.dataplane.imaging.plan import Plan, plan
+from pixelflow.dataplane.imaging.plan import Plan, check_work, plan
 from pixelflow.dataplane.imaging.pyramid import Pyramid
 from pixelflow.dataplane.imaging.source import SourceImage, open_source
 from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
 
 
-def transform(request: TransformRequest, *, clock: Callable[[], int] = time.monotonic_ns) -> Rendered:
-    """Make the outputs of the request's pipeline. Idempotent: existing files are overwritten.
+class Transform:
+    """One transform: opened and planned at once, run later."""
 
-    Raises:
-        UnsupportedFormatError: the source is not an image in a supported format.
-        UndecodableError: the source is damaged or truncated.
-        TooManyPixelsError: the source exceeds the pixel limit; raised before any pixel is decoded.
-        OutputTooLargeError: an output exceeds the pixel limit or the dimensions of its format, or all outputs together
-            exceed the byte limit.
-        OutOfMemoryError: the transform ran out of memory.
-        TransformCrashedError: the disk has no space for an output.
-        StepFailedError: a step can't be applied to this image.
-    """
-    timer = _StepTimer(clock)
-    with timer.measure(SOURCE):
-        source = open_source(request.source, request.limits.max_source_pixels)
-        run = _Run(request, source, plan(request.pipeline, source.size))
-    outputs = {}
-    for step in run.plan.steps:
-        with timer.measure(step.id):
-            outputs[step.id] = run.step(step)
-    return Rendered(
-        source=RenderedSource(format=source.format, width=source.size.width, height=source.size.height),
-        outputs=[output for step in request.pipeline if (output := outputs.get(step.id))],
-        times=timer.times,
-    )
+    def __init__(self, request: TransformRequest, source: int, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Read the header of the source and plan; no pixel is decoded yet.
+
+        Args:
+            request: the steps and their limits.
+            source: descriptor of the source file.
+            clock: nanoseconds that only increase.
+
+        Raises:
+            UnsupportedFormatError: the source is not an image in a supported format.
+            UndecodableError: the header of the source is damaged.
+            TooManyPixelsError: the source exceeds the pixel limit.
+            TooManyScansError: the source exceeds the limit of scans.
+            OutputTooLargeError: the results of all steps together exceed the pixel limit of a job.
+        """
+        self._request = request
+        self._timer = _StepTimer(clock)
+        with self._timer.measure(SOURCE):
+            self._source = open_source(source, request.limits)
+            self._plan = plan(request.pipeline, self._source.size)
+            check_work(self._plan, self._source.size, request.limits)
+        self.memory = estimate(self._plan, self._source)
+
+    def run(self, output: int) -> Rendered:
+        """Append the outputs to the file ``output``, a descriptor.
+
+        Raises:
+            UndecodableError: the source is damaged or truncated.
+            OutputTooLargeError: an output exceeds the pixel limit or the dimensions of its format, or all outputs
+                together exceed the byte limit.
+            OutOfMemoryError: the transform ran out of memory.
+            TransformCrashedError: the disk has no space for an output.
+            StepFailedError: a step can't be applied to this image.
+        """
+        source, timer = self._source, self._timer
+        with timer.measure(SOURCE, again=True):
+            run = _Run(self._request, source, self._plan, output)
+        outputs = {}
+        for step in self._plan.steps:
+            with timer.measure(step.id):
+                outputs[step.id] = run.step(step)
+        return Rendered(
+            request_id=self._request.request_id,
+            source=RenderedSource(format=source.format, width=source.size.width, height=source.size.height),
+            outputs=[each for step in self._request.pipeline if (each := outputs.get(step.id))],
+            times=timer.times,
+        )
 
 
 class _StepTimer:
@@ -55,8 +81,8 @@ class _StepTimer:
         self._start = clock()
 
     @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        start_us = self._microseconds()
+    def measure(self, name: str, *, again: bool = False) -> Iterator[None]:
+        start_us = self.times.pop().start_us if again else self._microseconds()
         yield
         self.times.append(StepTime(step_id=name, start_us=start_us, end_us=self._microseconds()))
 
@@ -67,10 +93,11 @@ class _StepTimer:
 class _Run:
     """State of a transform in progress: pictures, formats and bytes written so far."""
 
-    def __init__(self, request: TransformRequest, source: SourceImage, plan_: Plan) -> None:
+    def __init__(self, request: TransformRequest, source: SourceImage, plan_: Plan, output: int) -> None:
         self.plan = plan_
         self._request = request
         self._source = source
+        self._output = output
         with map_decode_errors(source.format):
             self._pictures = {SOURCE: self._decode(source)}
         self._formats = {SOURCE: source.format}
@@ -96,9 +123,16 @@ class _Run:
         return picture.materialized() if self.plan.shared(name) else picture
 
     def _write(self, step: Step, picture: Picture, format_: Format) -> RenderedOutput:
-        path = self._request.directory / output_name(step.id, format_)
-        encode(picture, step, format_, path)
-        self._bytes += path.stat().st_size
+        offset = self._bytes
+        encode(picture, step, format_, self._output)
+        self._bytes = os.fstat(self._output).st_size
         if self._bytes > self._request.limits.max_output_bytes:
             raise OutputTooLargeError("The outputs exceed the byte limit", step_id=step.id)
-        return RenderedOutput(step_id=step.id, format=format_, width=picture.size.width, height=picture.size.height)
+        return RenderedOutput(
+            step_id=step.id,
+            format=format_,
+            width=picture.size.width,
+            height=picture.size.height,
+            offset=offset,
+            bytes=self._bytes - offset,
+        )

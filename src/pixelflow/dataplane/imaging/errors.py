@@ -10,6 +10,7 @@ import pyvips
 from pixelflow.contracts.errors import (
     JobError,
     OutOfMemoryError,
+    OutputTooLargeError,
     StepFailedError,
     TransformCrashedError,
     UndecodableError,
@@ -21,10 +22,12 @@ _OUT_OF_MEMORY = (
     "unable to allocate",
     "insufficient memory",
     "cannot allocate",
+    "failed to allocate",
     "memory allocation",
     "security limit exceeded: allocating",
 )
-_NO_SPACE = ("no space left on device", "file too large", "disk quota exceeded")
+_TOO_LARGE = "file too large"  # RLIMIT_FSIZE
+_NO_SPACE = ("no space left on device", "disk quota exceeded")
 
 
 @contextmanager
@@ -68,6 +71,8 @@ def _resource_error(error: Exception, step_id: str | None = None) -> JobError | 
     message = str(error).lower()
     if isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY):
         return OutOfMemoryError("The transform needed more memory than allowed", step_id=step_id)
+    if _TOO_LARGE in message:
+        return OutputTooLargeError("The outputs exceed the byte limit", step_id=step_id)
     if any(phrase in message for phrase in _NO_SPACE):
         return TransformCrashedError("There was no disk space to write an output", step_id=step_id)
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pixelflow.dataplane.imaging.geometry import Size
+from pixelflow.dataplane.imaging.geometry import Fitted, Size, fit
 from pixelflow.dataplane.imaging.picture import Picture
 from pixelflow.dataplane.imaging.resize import reduction, resize
 from pixelflow.dataplane.imaging.watermark import watermark
@@ -22,13 +22,19 @@ class Operation(NamedTuple):
     """(picture, step, maximum pixels of a picture) → a picture in the output color space."""
     reduction: Callable[[Size, Any], float]
     """(size of the input, step) → factor by which the step reduces it; 1 for operations that need every pixel."""
+    sizes: Callable[[Size, Any], Fitted]
+    """(size of the input, step) → sizes of the scaled picture and of the result."""
 
 
 def _no_reduction(_size: Size, _step: object) -> float:
     return 1
 
 
+def _same_size(size: Size, _step: object) -> Fitted:
+    return Fitted(size, size)
+
+
 OPERATIONS: dict[str, Operation] = {
-    "resize": Operation(resize, reduction),
-    "watermark": Operation(watermark, _no_reduction),
+    "resize": Operation(resize, reduction, fit),
+    "watermark": Operation(watermark, _no_reduction, _same_size),
 }

@@ -75,6 +75,8 @@ def in_srgb(image: pyvips.Image) -> pyvips.Image:
         image = _without_profile(_apply_profile(image))
     if image.interpretation != "srgb":
         image = image.colourspace("srgb")
+        if image.get_typeof(_PROFILE):  # of CMYK, by libvips: converting by it once more crashes the process
+            image = _without_profile(image)
     return image if image.format == "uchar" else image.cast("uchar")
 
 

@@ -11,9 +11,11 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
+from pixelflow.contracts.errors import OutputTooLargeError
 from pixelflow.contracts.pipeline import SOURCE, Step
-from pixelflow.dataplane.imaging.geometry import Size
+from pixelflow.dataplane.imaging.geometry import Fitted, Size
 from pixelflow.dataplane.imaging.operations import OPERATIONS
+from pixelflow.dataplane.protocol import TransformLimits
 
 _MIN_RATIO = 1.75
 """Minimum ratio of the reduced source to the requested size; the Lanczos kernel does the rest of the scaling.
@@ -48,12 +50,41 @@ class Plan:
         """Whether no step after ``step`` uses ``name``."""
         return self._last_use.get(name, step.id) == step.id
 
+    def sizes(self, source: Size) -> dict[str, Fitted]:
+        """Return the sizes that each step makes of a source of this upright size."""
+        sizes = {SOURCE: Fitted(source, source)}
+        for step in self.steps:
+            sizes[step.id] = OPERATIONS[step.action].sizes(sizes[step.from_].canvas, step)
+        return sizes
+
 
 def plan(pipeline: list[Step], size: Size) -> Plan:
     """Plan ``pipeline`` for a source of this upright size."""
     steps = _largest_first(_needed(pipeline), size)
     least = min(OPERATIONS[step.action].reduction(size, step) for step in steps if step.from_ == SOURCE)
     return Plan(tuple(steps), _power_of_two(least / _MIN_RATIO))
+
+
+def check_work(plan_: Plan, source: Size, limits: TransformLimits) -> None:
+    """Check the pixels of all results together, before any pixel is decoded.
+
+    A step whose own result is too large raises its own error when it is applied.
+
+    Raises:
+        OutputTooLargeError: the results exceed the limit; names the step that does.
+    """
+    sizes, total = plan_.sizes(source), 0
+    for step in plan_.steps:
+        pixels = max(size.pixels for size in sizes[step.id])
+        if pixels > limits.max_output_pixels:
+            return
+        total += pixels
+        if total > limits.max_job_output_pixels:
+            raise OutputTooLargeError(
+                f"The results of the steps exceed {limits.max_job_output_pixels} pixels together; "
+                "use fewer steps or smaller sizes",
+                step_id=step.id,
+            )
 
 
 def _needed(pipeline: list[Step]) -> list[Step]:

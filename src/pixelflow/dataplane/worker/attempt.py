@@ -156,7 +156,7 @@ class AttemptRunner:
 
     @contextmanager
     def _private_file(self) -> Iterator[Path]:
-        """A path that no child can access; the file is removed at the end unless it was moved to a child."""
+        """A path that no child can access; the file is removed at the end."""
         path = self._scratch / f"source-{token_hex(8)}"
         try:
             yield path
@@ -165,7 +165,7 @@ class AttemptRunner:
 
     def _transform(self, job: ClaimedJob, lease: ActiveLease, source: Path, stages: Stages) -> Transformed:
         steps = _PIPELINE.validate_python(job.pipeline)
-        transform_job = TransformJob(source, steps, self._limits.transform)
+        transform_job = TransformJob(source, steps, self._limits.transform, job.user_id)
         with ExitStack() as stack:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())

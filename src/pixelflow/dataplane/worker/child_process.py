@@ -1,4 +1,4 @@
-"""One transform child, seen from the worker: started with a bare environment, used over pipes, killed at its deadline.
+"""One transform child, seen from the worker: forked by the template, used over a socket, killed at its deadline.
 
 Nothing that a child sends may be trusted, and nothing that it does may block the worker.
 """
@@ -8,92 +8,96 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
-import sys
-import tempfile
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from pixelflow.dataplane.protocol import REPLY, Refused, Rendered, TransformRequest
-from pixelflow.dataplane.worker.exchange import Exchange
+from pixelflow.dataplane.protocol import PROCEED, REPLY, Planned, Refused, Rendered, TransformRequest
+from pixelflow.dataplane.worker.template import (
+    START_TIMEOUT_SECONDS,
+    ChildDiedError,
+    ChildLimits,
+    ChildTimedOutError,
+    ErrorPipe,
+    Exit,
+    Template,
+)
 
-START_TIMEOUT_SECONDS = 30.0
 MAX_REPLY_BYTES = 256 * 1024
-PROGRAM = ("-m", "pixelflow.dataplane.child.main")
+MAX_TRANSFORMS = 1000
+"""Transforms after which a child is replaced, so that memory leaks of libraries do not accumulate."""
 _READ_BYTES = 64 * 1024
-_STDERR_TAIL_BYTES = 2000
-
-
-class ChildTimedOutError(Exception):
-    """The deadline passed, or the child used up its CPU time."""
-
-
-class ChildDiedError(Exception):
-    """The child exited, or sent an invalid reply."""
-
-
-@dataclass(frozen=True)
-class ChildLimits:
-    """Resource limits of one child."""
-
-    memory_bytes: int
-    seconds: float
-    """Limit of one transform, in wall-clock time and in CPU time."""
+_IDLE_CPU_SECONDS = 0.001
+"""CPU time that a child may use between two transforms: to get back to waiting for a request."""
 
 
 class ChildProcess:
-    """One child process, with its own folder below ``scratch``."""
+    """One child process. It serves one user, from its first transform until it ends."""
 
-    def __init__(self, limits: ChildLimits, scratch: Path, program: Sequence[str] = PROGRAM) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="child-", dir=scratch))
-        self.exchange = Exchange(folder)
+    def __init__(self, template: Template, limits: ChildLimits) -> None:
+        """Fork the child; it is ready after ``wait_ready``."""
+        self.user_id: str | None = None
+        self.idle_since = 0.0
         self.transforms = 0
-        self._seconds = limits.seconds
+        self._template = template
+        self._limits = limits
         self._killed = False
-        self._stderr = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # closed by `close`
-        self._process = subprocess.Popen(  # noqa: S603  # fixed program
-            _command(limits, folder, program),
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "TMPDIR": str(folder)},
-            cwd=folder,
-            start_new_session=True,  # keep Ctrl-C of a terminal from children: the worker decides when they end
-        )
-        assert self._process.stdin is not None  # noqa: S101  # PIPE above
-        assert self._process.stdout is not None  # noqa: S101
-        self._requests, self._replies = self._process.stdin, self._process.stdout
-        os.set_blocking(self._requests.fileno(), False)
+        self._exit: Exit | None = None
+        self._settled_cpu = 0.0
+        self._errors = ErrorPipe()
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        try:
+            with theirs:
+                self.pid = template.fork(theirs, self._errors)
+            self._pidfd = os.pidfd_open(self.pid)  # still the child's: the template has not reaped it
+        except (ChildDiedError, ChildTimedOutError, ProcessLookupError) as error:
+            self._socket.close()
+            self._errors.close()
+            raise ChildDiedError(f"no child was forked: {error}") from error
+        finally:
+            self._errors.close_writer()
 
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+    def killed(self) -> bool:
+        """Whether the worker has killed it, which takes effect a moment later."""
+        return self._killed
 
     @property
     def usable(self) -> bool:
-        """Whether the child is alive, was not killed (which takes effect a moment later), and left no files behind."""
-        return not self._killed and self._process.poll() is None and self.exchange.is_empty
+        """Whether the child can take a request: alive, within its limits, and still since its last transform."""
+        if self._killed or self.transforms >= MAX_TRANSFORMS or self._has_exited(0):
+            return False
+        try:
+            used = self.cpu_seconds()
+        except ChildDiedError:
+            return False
+        return used - self._settled_cpu <= _IDLE_CPU_SECONDS and used < self._limits.cpu_seconds
+
+    def settle(self) -> None:
+        """Note the CPU time from which on the idle child must use no more."""
+        self.idle_since = time.monotonic()
+        with suppress(ChildDiedError):  # `usable` will find out
+            self._settled_cpu = self.cpu_seconds()
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that the child has used so far in all its threads, as accounted by the kernel.
 
         Raises:
-            ChildDiedError: the child has exited.
+            ChildDiedError: the child has exited and was reaped.
         """
+        if self._exit is not None:
+            return self._exit.cpu_seconds
         try:  # the clock id of clock_getcpuclockid(3): the kernel's MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
             return time.clock_gettime((~self.pid << 3) | 2)
         except OSError as error:
             raise self._exit_error() from error
 
     def wait_ready(self) -> None:
-        """Wait until the child has loaded libvips and confined itself.
+        """Wait until the child has confined itself.
 
         Raises:
             ChildTimedOutError: it was not ready in time.
@@ -102,86 +106,112 @@ class ChildProcess:
         line = self._read_line(time.monotonic() + START_TIMEOUT_SECONDS)
         if line != b"ready":
             raise ChildDiedError(f"unexpected first line: {line[:100]!r}")
+        self.settle()
 
-    def transform(self, request: TransformRequest) -> Rendered | Refused:
-        """Send a request and wait for the reply.
+    def transform(
+        self, request: TransformRequest, source: int, output: int, admit: Callable[[int], None]
+    ) -> Rendered | Refused:
+        """Send a request, wait for the plan, then for memory, then for the reply.
+
+        Args:
+            request: what to do.
+            source: descriptor of the source, which the child reads.
+            output: descriptor of an empty file, which the child appends outputs to.
+            admit: waits until the estimated memory, in bytes, is free; its time does not count.
 
         Raises:
             ChildTimedOutError: the time limit passed.
             ChildDiedError: the child exited, or its reply is not valid.
         """
         self.transforms += 1
-        deadline = time.monotonic() + self._seconds
-        self._write(request.model_dump_json(by_alias=True).encode() + b"\n", deadline)
+        deadline = time.monotonic() + self._limits.seconds
+        self._write(request.model_dump_json(by_alias=True).encode() + b"\n", deadline, [source, output])
+        reply = self._read_reply(request, deadline)
+        if isinstance(reply, Refused):
+            return reply
+        if not isinstance(reply, Planned):
+            raise ChildDiedError("sent an invalid reply")
+        planned = time.monotonic()
+        admit(reply.memory_bytes)
+        deadline += time.monotonic() - planned
+        self._write(PROCEED, deadline)
+        reply = self._read_reply(request, deadline)
+        if isinstance(reply, Planned):
+            raise ChildDiedError("sent an invalid reply")
+        return reply
+
+    def _read_reply(self, request: TransformRequest, deadline: float) -> Planned | Rendered | Refused:
         try:
-            return REPLY.validate_json(self._read_line(deadline))
+            reply = REPLY.validate_json(self._read_line(deadline))
         except ValidationError as error:
             raise ChildDiedError("sent an invalid reply") from error
+        if reply.request_id != request.request_id:
+            raise ChildDiedError("sent a reply to another request")
+        return reply
 
-    def _write(self, line: bytes, deadline: float) -> None:
+    def _write(self, line: bytes, deadline: float, descriptors: list[int] | None = None) -> None:
         remaining = memoryview(line)
         while remaining:
-            _wait(self._requests.fileno(), select.POLLOUT, deadline)
+            _wait(self._socket, select.POLLOUT, deadline)
             try:
-                remaining = remaining[os.write(self._requests.fileno(), remaining) :]
-            except BrokenPipeError as error:
+                sent = socket.send_fds(self._socket, [remaining], descriptors or [])
+            except OSError as error:
                 raise self._exit_error() from error
+            remaining, descriptors = remaining[sent:], None
 
     def _read_line(self, deadline: float) -> bytes:
         received = bytearray()
         while not received.endswith(b"\n"):
-            _wait(self._replies.fileno(), select.POLLIN, deadline)
-            chunk = os.read(self._replies.fileno(), _READ_BYTES)
+            _wait(self._socket, select.POLLIN, deadline)
+            try:
+                chunk = self._socket.recv(_READ_BYTES)  # the kernel drops descriptors that a child may have attached
+            except OSError as error:
+                raise self._exit_error() from error
             received += chunk
-            if not chunk or len(received) > MAX_REPLY_BYTES:
+            if not chunk or len(received) > MAX_REPLY_BYTES or b"\n" in chunk[:-1]:
                 raise self._exit_error()
         return bytes(received[:-1])
 
     def kill(self) -> None:
-        """Kill the child. Thread-safe; may be called at any time, repeatedly."""
+        """Kill the child. Thread-safe; may be called at any time before ``close``, repeatedly."""
         self._killed = True
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill the child, wait for it, close its pipes and remove its folder."""
+        """Kill the child, wait for it and close its descriptors."""
         self.kill()
-        self._process.wait()
-        for pipe in (self._requests, self._replies, self._stderr):
-            with suppress(BrokenPipeError):  # data that the child did not read
-                pipe.close()
-        self.exchange.close()
+        with suppress(ChildDiedError, ChildTimedOutError):  # without its template there is no child either
+            self._reap()
+        self._socket.close()
+        self._errors.close()
+        os.close(self._pidfd)
+
+    def _reap(self) -> Exit:
+        if self._exit is None:
+            self._exit = self._template.reap(self.pid)
+        return self._exit
+
+    def _has_exited(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def _exit_error(self) -> ChildDiedError | ChildTimedOutError:
-        try:
-            code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            return ChildDiedError("closed its pipe or sent too much data")
-        if code == -signal.SIGXCPU:
+        if not self._has_exited(1):
+            return ChildDiedError("closed its socket or sent too much data")
+        code = self._reap().code
+        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and not self._killed and self._has_used_up_its_time()):
             return ChildTimedOutError("used up its CPU time")
         reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return ChildDiedError(f"{reason}: {self._stderr_tail()}")
+        return ChildDiedError(f"{reason}: {self._errors.read()}")
 
-    def _stderr_tail(self) -> str:
-        """Return the end of the child's stderr, for logs only: it must never reach a client."""
-        self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, self._stderr.tell() - _STDERR_TAIL_BYTES))
-        return self._stderr.read(_STDERR_TAIL_BYTES).decode(errors="replace").strip()
+    def _has_used_up_its_time(self) -> bool:
+        return self._reap().cpu_seconds >= self._limits.cpu_seconds
 
 
-def _wait(descriptor: int, event: int, deadline: float) -> None:
+def _wait(socket_: socket.socket, event: int, deadline: float) -> None:
     poll = select.poll()
-    poll.register(descriptor, event)
+    poll.register(socket_, event)
     if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
         raise ChildTimedOutError("deadline passed")
-
-
-def _command(limits: ChildLimits, folder: Path, program: Sequence[str]) -> list[str]:
-    return [
-        sys.executable,
-        "-I",
-        *program,
-        f"--parent={os.getpid()}",
-        f"--memory-bytes={limits.memory_bytes}",
-        f"--cpu-seconds={int(limits.seconds) + 1}",
-        f"--folder={folder}",
-    ]

@@ -33,7 +33,7 @@ from pixelflow.contracts.jobs import SourceType
 from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
-from pixelflow.dataplane.worker.child_process import ChildLimits
+from pixelflow.dataplane.worker.children import ConfinementMissingError, Isolation
 from pixelflow.dataplane.worker.claims import ClaimLoop, Places, RunJob, Worker
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
@@ -42,12 +42,12 @@ from pixelflow.dataplane.worker.resources import Capacity, capacity_of
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Transfers
-from pixelflow.settings import Settings
+from pixelflow.settings import PREFIX, Settings, SettingsError
 
 _RELEASE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
-_PATIENCE_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -56,8 +56,8 @@ def run(settings: Settings) -> None:
     """Process jobs until SIGTERM or SIGINT, then finish or release the jobs in progress. A second signal ends the wait.
 
     Raises:
-        SettingsError: the metrics port is in use, the scratch folder can't be used, or the trace exporter's settings
-            are not valid.
+        SettingsError: confinement is required and not available, the metrics port is in use, the scratch folder can't
+            be used, or the trace exporter's settings are not valid.
     """
     configure_logs(settings, role="worker")
     confinement.disable_dumpable()
@@ -190,11 +190,27 @@ def _min_free_bytes(settings: Settings) -> int:
 def _start_sandbox(
     settings: Settings, capacity: Capacity, scratch: Path, metrics: WorkerMetrics, stack: ExitStack
 ) -> Sandbox:
-    limits = ChildLimits(memory_bytes=capacity.child_memory_bytes, seconds=settings.job_timeout_seconds)
-    sandbox = Sandbox(slots=capacity.slots, limits=limits, scratch=scratch, child_started=metrics.count_child_start)
+    limits = ChildLimits(
+        memory_bytes=capacity.child_memory_bytes,
+        seconds=settings.job_timeout_seconds,
+        file_bytes=settings.max_output_bytes,
+        user=settings.worker_child_uid,
+    )
+    sandbox = Sandbox(
+        slots=capacity.slots,
+        limits=limits,
+        scratch=scratch,
+        isolation=Isolation(settings.worker_isolation),
+        memory_bytes=settings.worker_memory_bytes,
+        child_started=metrics.count_child_start,
+    )
     metrics.observe_slots(capacity.slots, lambda: sandbox.active)
     stack.callback(sandbox.close)
-    sandbox.start()
+    try:
+        sandbox.start(require_confinement=settings.worker_require_confinement)
+    except ConfinementMissingError as error:
+        raise SettingsError(f"{PREFIX}WORKER_REQUIRE_CONFINEMENT: {error}") from error
+    metrics.set_confinement(sandbox.children.confinement)
     return sandbox
 
 
@@ -204,6 +220,8 @@ def _job_limits(settings: Settings) -> JobLimits:
             max_source_pixels=settings.max_source_pixels,
             max_output_pixels=settings.max_output_pixels,
             max_output_bytes=settings.max_output_bytes,
+            max_job_output_pixels=settings.max_job_output_pixels,
+            max_jpeg_scans=settings.max_jpeg_scans,
         ),
         max_wait_seconds=settings.job_max_wait_seconds,
     )

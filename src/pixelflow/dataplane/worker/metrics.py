@@ -138,8 +138,15 @@ class WorkerMetrics:
         )
         self._children = Counter(
             "pixelflow_worker_children_started_total",
-            "Transform children started, including replacements for children that exited, were killed or reached their "
-            "limit of 1000 transforms.",
+            "Transform children started: for another user, or to replace children that exited, were killed, were idle "
+            "for long or reached their limit of 1000 transforms.",
+            registry=registry,
+        )
+        self._confinement = Gauge(
+            "pixelflow_worker_confinement",
+            "Whether a part of the transform children's confinement is in force: user (not root), landlock (files), "
+            "seccomp (system calls), single_threaded (sound forks).",
+            ["part"],
             registry=registry,
         )
 
@@ -165,6 +172,11 @@ class WorkerMetrics:
     def count_child_start(self) -> None:
         """Count a started transform child."""
         self._children.inc()
+
+    def set_confinement(self, parts: Mapping[str, bool]) -> None:
+        """Export which parts of the confinement are in force."""
+        for part, available in parts.items():
+            self._confinement.labels(part).set(available)
 
     def record_attempt(
         self,

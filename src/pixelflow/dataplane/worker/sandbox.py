@@ -1,14 +1,14 @@
-"""A worker's pool of transform children, and the slots that limit concurrent transforms.
+"""A worker's transforms: slots that limit concurrent ones, memory that they share, and children that run them.
 
-Each child runs one transform at a time and is replaced when it dies. A caller waits for a slot before it transforms.
+A caller waits for a slot before it transforms. A transform that waits for memory gives its slot away meanwhile.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,23 +17,19 @@ import structlog
 from pixelflow.contracts import errors
 from pixelflow.contracts.pipeline import Step
 from pixelflow.dataplane.protocol import Refused, RenderedSource, StepTime, TransformLimits, TransformRequest
-from pixelflow.dataplane.worker.child_process import (
-    PROGRAM,
-    ChildDiedError,
-    ChildLimits,
-    ChildProcess,
-    ChildTimedOutError,
-)
-from pixelflow.dataplane.worker.exchange import CopiedOutput
+from pixelflow.dataplane.worker.admission import CrashBudget, MemoryBudget, default_memory
+from pixelflow.dataplane.worker.child_process import ChildProcess
+from pixelflow.dataplane.worker.children import Children, Isolation
+from pixelflow.dataplane.worker.exchange import CopiedOutput, Exchange
+from pixelflow.dataplane.worker.template import PROGRAM, ChildDiedError, ChildLimits, ChildTimedOutError
 
-MAX_TRANSFORMS = 1000
-"""Transforms after which a child is replaced, so that memory leaks of libraries do not accumulate."""
 _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
     cls.code: cls
     for cls in (
         errors.UnsupportedFormatError,
         errors.UndecodableError,
         errors.TooManyPixelsError,
+        errors.TooManyScansError,
         errors.OutputTooLargeError,
         errors.StepFailedError,
         errors.OutOfMemoryError,
@@ -48,10 +44,12 @@ _log = structlog.get_logger(__name__)
 class TransformJob:
     """A source and the steps to apply to it."""
 
-    source: Path
-    """Moved into the child's folder by the transform."""
+    source: Path | int
+    """A file, or a descriptor of one that stays the caller's."""
     steps: Sequence[Step]
     limits: TransformLimits
+    user_id: str
+    """The user whom the child may serve."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ SetCancelHook = Callable[[CancelHook | None], None]
 
 
 class Sandbox:
-    """The pool of children and the semaphore that limits them."""
+    """The children and the semaphore and memory that limit them."""
 
     def __init__(
         self,
@@ -87,93 +85,133 @@ class Sandbox:
         slots: int,
         limits: ChildLimits,
         scratch: Path,
+        isolation: Isolation = Isolation.USER,
+        memory_bytes: int | None = None,
         program: Sequence[str] = PROGRAM,
         child_started: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start no child yet; ``child_started`` is called for each child that starts."""
-        self._child_started = child_started
+        """Start no child yet.
+
+        Args:
+            slots: number of concurrent transforms.
+            limits: of each child.
+            scratch: folder for outputs in progress.
+            isolation: what a child serves.
+            memory_bytes: that all transforms may use together; default: by the machine or container.
+            program: arguments of the Python interpreter that starts the template.
+            child_started: called for each child that starts.
+        """
+        self.children = Children(
+            limits, scratch, isolation=isolation, max_idle=slots, program=program, on_start=child_started
+        )
         self._limits = limits
         self._scratch = scratch
-        self._program = program
         self._slots = threading.BoundedSemaphore(slots)
+        self._memory = MemoryBudget(memory_bytes or default_memory())
+        self._crashes = CrashBudget()
         self._active = 0
-        self._idle: list[ChildProcess] = []
         self._lock = threading.Lock()
-        # The kernel kills a child when the thread that started it ends; this thread lives as long as the worker.
-        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
 
-    def start(self) -> None:
+    def start(self, *, require_confinement: bool = False) -> None:
         """Start one child, so that a worker whose children can't start fails at once.
 
         Raises:
             ChildDiedError, ChildTimedOutError: the child did not start.
+            ConfinementMissingError: a part of the confinement is required and not available.
         """
-        self._idle.append(self._new_child())
+        self.children.start(require_confinement=require_confinement)
 
     def close(self) -> None:
-        """Close idle children; all others are killed when the thread that started them ends."""
-        with self._lock:
-            children, self._idle = self._idle, []
-        for child in children:
-            child.close()
-        self._starter.shutdown()
+        """End all children."""
+        self.children.close()
 
     @contextmanager
     def slot(self) -> Iterator[Callable[[TransformJob, SetCancelHook], Transformed]]:
-        """Wait for a slot and yield the function that transforms in it, which raises a ``JobError`` on failure."""
-        with self._slots:
-            self._count_active(1)
-            try:
-                yield self._transform
-            finally:
-                self._count_active(-1)
+        """Wait for a slot and yield the function that transforms in it, which raises a ``JobError`` on failure.
+
+        The error's ``compute_time_ms`` is the CPU time that the failed transform used.
+        """
+        self._take_slot()
+        try:
+            yield self._transform
+        finally:
+            self._leave_slot()
 
     @property
     def active(self) -> int:
         """Number of slots in use."""
         return self._active
 
-    def _count_active(self, change: int) -> None:
+    def _take_slot(self) -> None:
+        self._slots.acquire()
         with self._lock:
-            self._active += change
+            self._active += 1
+
+    def _leave_slot(self) -> None:
+        with self._lock:
+            self._active -= 1
+        self._slots.release()
 
     def _transform(self, job: TransformJob, set_cancel_hook: SetCancelHook) -> Transformed:
-        child = self._acquire_child()
+        if (seconds := self._crashes.seconds_to_wait(job.user_id)) > 0:
+            raise errors.TransformCrashedError(
+                f"Too many of this user's images crashed the transform process; the next can run in {seconds:.0f} s"
+            )
+        child = self.children.take(job.user_id)
+        before = child.cpu_seconds()
         try:
             result = self._transform_in(child, job, set_cancel_hook)
-        except BaseException:
+        except BaseException as error:
             child.close()
+            if isinstance(error, errors.JobError):
+                error.compute_time_ms = _milliseconds(child, before)
             raise
-        self._release_child(child)
+        milliseconds = _milliseconds(child, before)
+        self.children.put_back(child)
         if isinstance(result, Refused):
-            raise _to_job_error(result)
+            raise _to_job_error(result, milliseconds)
         return result
 
     def _transform_in(
         self, child: ChildProcess, job: TransformJob, set_cancel_hook: SetCancelHook
     ) -> Transformed | Refused:
-        exchange = child.exchange
-        exchange.put_source(job.source)
-        request = TransformRequest(
-            source=exchange.source,
-            directory=exchange.outputs,
-            pipeline=list(job.steps),
-            limits=job.limits,
-        )
-        try:
-            with self._map_child_errors(child), _cancel_hook(child, set_cancel_hook):
-                before = child.cpu_seconds()
-                reply = child.transform(request)
-                cpu_seconds = child.cpu_seconds() - before
+        request = TransformRequest(request_id=secrets.token_hex(8), pipeline=list(job.steps), limits=job.limits)
+        before = child.cpu_seconds()
+        with closing(Exchange(job.source, self._scratch)) as exchange, self._admission(child) as admit:
+            with self._map_child_errors(child, job.user_id), self._cancel_hook(child, set_cancel_hook):
+                reply = child.transform(request, exchange.source, exchange.output, admit)
             if isinstance(reply, Refused):
                 return reply
-            outputs = exchange.read_outputs(reply, job.steps, job.limits, self._scratch)
-            return Transformed(reply.source, outputs, reply.times, compute_time_ms=max(1, round(cpu_seconds * 1000)))
-        finally:
-            exchange.reset()
+            outputs = exchange.read_outputs(reply, job.steps, job.limits)
+            return Transformed(reply.source, outputs, reply.times, compute_time_ms=_milliseconds(child, before))
 
     @contextmanager
-    def _map_child_errors(self, child: ChildProcess) -> Iterator[None]:
+    def _admission(self, child: ChildProcess) -> Iterator[Callable[[int], None]]:
+        """Yield the function that waits for memory, which is free again when the context exits."""
+        taken = 0
+
+        def admit(size: int) -> None:
+            nonlocal taken
+            if not self._memory.try_acquire(size):
+                self._wait_for_memory(child, size)
+            taken = size
+
+        try:
+            yield admit
+        finally:
+            if taken:
+                self._memory.release(taken)
+
+    def _wait_for_memory(self, child: ChildProcess, size: int) -> None:
+        self._leave_slot()  # so that smaller pictures can pass
+        try:
+            if not self._memory.acquire(size, canceled=lambda: child.killed):
+                raise ChildDiedError("canceled while it waited for memory")
+        finally:
+            self._take_slot()
+
+    @contextmanager
+    def _map_child_errors(self, child: ChildProcess, user_id: str) -> Iterator[None]:
         try:
             yield
         except ChildTimedOutError as error:
@@ -182,52 +220,34 @@ class Sandbox:
             ) from error
         except ChildDiedError as error:
             _log.warning("transform child died", pid=child.pid, reason=str(error))
+            if not child.killed:
+                self._crashes.count(user_id)
             raise errors.TransformCrashedError("The transform process died") from error
 
-    def _acquire_child(self) -> ChildProcess:
-        while (idle := self._pop_idle()) is not None:
-            if idle.usable:
-                return idle
-            idle.close()
+    @contextmanager
+    def _cancel_hook(self, child: ChildProcess, set_cancel_hook: SetCancelHook) -> Iterator[None]:
+        def cancel() -> None:
+            child.kill()
+            self._memory.wake()
+
+        set_cancel_hook(cancel)
         try:
-            return self._new_child()
-        except (ChildDiedError, ChildTimedOutError) as error:
-            _log.warning("transform child failed to start", reason=str(error))
-            raise errors.WorkerUnavailableError("The transform process could not be started") from error
-
-    def _pop_idle(self) -> ChildProcess | None:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
-
-    def _new_child(self) -> ChildProcess:
-        child = self._starter.submit(ChildProcess, self._limits, self._scratch, self._program).result()
-        self._child_started()
-        try:
-            child.wait_ready()
-        except BaseException:
-            child.close()
-            raise
-        return child
-
-    def _release_child(self, child: ChildProcess) -> None:
-        if child.transforms >= MAX_TRANSFORMS or not child.usable:
-            child.close()
-            return
-        with self._lock:
-            self._idle.append(child)
+            yield
+        finally:
+            set_cancel_hook(None)
 
 
-@contextmanager
-def _cancel_hook(child: ChildProcess, set_cancel_hook: SetCancelHook) -> Iterator[None]:
-    set_cancel_hook(child.kill)
+def _milliseconds(child: ChildProcess, before: float) -> int:
     try:
-        yield
-    finally:
-        set_cancel_hook(None)
+        return max(1, round((child.cpu_seconds() - before) * 1000))
+    except ChildDiedError:
+        return 1
 
 
-def _to_job_error(reply: Refused) -> errors.JobError:
+def _to_job_error(reply: Refused, milliseconds: int) -> errors.JobError:
     error_class = _CHILD_ERRORS.get(reply.code)
     if error_class is None:
         return errors.TransformCrashedError("The transform process sent an invalid reply")
-    return error_class(reply.detail, step_id=reply.step_id)
+    error = error_class(reply.detail, step_id=reply.step_id)
+    error.compute_time_ms = milliseconds
+    return error

@@ -1,0 +1,29 @@
+"""Runs a transform in the test's own process, and writes its outputs into a folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pixelflow.contracts.pipeline import output_name
+from pixelflow.dataplane.imaging import Transform
+from pixelflow.dataplane.protocol import Rendered, TransformLimits, TransformRequest
+
+
+def render(source: Path, steps: Sequence[dict[str, Any]], limits: TransformLimits, folder: Path) -> Rendered:
+    """Write the outputs of the steps as ``output_name(step_id, format)``."""
+    raw = {"request_id": "0" * 16, "pipeline": list(steps), "limits": limits}
+    request = TransformRequest.model_validate(raw)
+    descriptor = os.open(source, os.O_RDONLY)
+    try:
+        with tempfile.TemporaryFile() as outputs:
+            rendered = Transform(request, descriptor).run(outputs.fileno())
+            for each in rendered.outputs:
+                content = os.pread(outputs.fileno(), each.bytes, each.offset)
+                (folder / output_name(each.step_id, each.format)).write_bytes(content)
+            return rendered
+    finally:
+        os.close(descriptor)
