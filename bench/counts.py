@@ -51,7 +51,7 @@ class Counts:
     queue_users: tuple[int, int] = (10, 10_000)
     queue_rounds: int = 3
     """With the short queue, before and after as many with the long one."""
-    peer_rounds: int = 3
+    peer_rounds: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 3, "webp_4": 1, "avif_640": 2})
     peer_scores: int = 5
     """Photos that are scored."""
     fetch_sharp: bool = True
@@ -87,7 +87,7 @@ TINY = Counts(
     queue_waiting=(10, 30),
     queue_users=(2, 5),
     queue_rounds=1,
-    peer_rounds=1,
+    peer_rounds={"jpeg_640": 1, "webp_4": 1, "avif_640": 1},
     peer_scores=1,
     fetch_sharp=False,
     sources=1,

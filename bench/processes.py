@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.acceptance.running import Running, descendants
@@ -49,12 +49,10 @@ def _reaped_cpu(pid: int) -> float:
 def listening_pid(port: int) -> int | None:
     """Return the process that listens on this TCP port; None if it belongs to another user or another machine."""
     inodes = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        try:
-            if inodes & {str(entry.readlink()) for entry in folder.iterdir()}:
-                return int(folder.parent.name)
-        except OSError:
-            continue
+    for entry in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # closed in the meantime
+            if str(entry.readlink()) in inodes:
+                return int(entry.parts[2])
     return None
 
 

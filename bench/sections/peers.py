@@ -28,7 +28,6 @@ from bench.processes import listening_pid, tree_cpu
 from bench.sources import ABOUT, user_photos
 from bench.stack import TestStack, service
 
-_CASES = ("jpeg_640", "webp_4", "avif_640")
 _SCORED = {"jpeg_640": ("small", "small.jpg"), "webp_4": ("w640", "w640.webp"), "avif_640": ("small", "small.avif")}
 """Case → the step and the file whose output is scored, all of them 640 px wide."""
 _BARE = {"jpeg_640": "thumbnail_640_managed"}
@@ -85,7 +84,7 @@ def run(context: Context) -> Result:
             "pyvips": _Bare(bare, photos, context.folder / "bare"),
             **{name: stack.enter_context(_Peer(name, url, sources)) for name, url in context.peers.items()},
         }
-        for case in _CASES:
+        for case in context.counts.peer_rounds:
             context.echo(TITLES[case])
             _measure(context, result, contenders, case, len(photos))
             _add_scores(result, case, contenders, photos[: context.counts.peer_scores], score)
@@ -187,7 +186,7 @@ def _measure(context: Context, result: Result, contenders: dict[str, _Contender]
     alone: dict[str, list[float]] = defaultdict(list)
     rates: dict[str, list[float]] = defaultdict(list)
     cpu: dict[str, list[float]] = defaultdict(list)
-    for round_ in range(context.counts.peer_rounds + 1):
+    for round_ in range(context.counts.peer_rounds[case] + 1):
         context.check_time()
         is_measured = round_ > 0  # the first one warms up
         chosen = range(photos) if is_measured else range(min(photos, 3))
