@@ -17,7 +17,9 @@ import redis
 _PACKAGES = (
     *("pixelflow", "pyvips", "pillow", "fastapi", "starlette", "uvicorn"),
     *("pydantic", "psycopg", "dramatiq", "redis", "obstore"),
+    "ssimulacra2",
 )
+"""Those that are not installed are left out."""
 
 
 @cache

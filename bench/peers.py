@@ -74,15 +74,23 @@ class PeerClient:
             BenchError: the service can't be reached, or did not return a picture.
         """
         path = self._prefix + self._path_of(source, wanted)
+        headers = {"Accept": f"image/{wanted.format}"}
         try:
-            self._connection.request("GET", path, headers={"Accept": f"image/{wanted.format}"})
-            response = self._connection.getresponse()
-            body = response.read()
+            try:
+                status, body = self._exchange(path, headers)
+            except ConnectionError:  # the service has closed a connection that was idle
+                self._connection.close()
+                status, body = self._exchange(path, headers)
         except (OSError, http.client.HTTPException) as error:
             raise BenchError(f"{self._name} could not be reached: {error}") from error
-        if response.status != http.client.OK:
-            raise BenchError(f"{self._name} answered {response.status}: {body[:200]!r}; the request was {path}")
+        if status != http.client.OK:
+            raise BenchError(f"{self._name} answered {status}: {body[:200]!r}")
         return body
+
+    def _exchange(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        self._connection.request("GET", path, headers=headers)
+        response = self._connection.getresponse()
+        return response.status, response.read()
 
     def __enter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ from bench.cases import PIPELINES, TITLES
 from bench.contender import Contender as BareProcess
 from bench.contender import python_contender, start_contender
 from bench.context import Context
-from bench.figures import Result
+from bench.figures import BenchError, Result
 from bench.jobs import Jobs, since
 from bench.peers import PeerClient, Wanted, get_all
 from bench.processes import listening_pid, tree_cpu
@@ -86,9 +86,29 @@ def run(context: Context) -> Result:
         }
         for case in context.counts.peer_rounds:
             context.echo(TITLES[case])
-            _measure(context, result, contenders, case, len(photos))
-            _add_scores(result, case, contenders, photos[: context.counts.peer_scores], score)
+            able = _able(result, contenders, case)
+            _measure(context, result, able, case, len(photos))
+            _add_scores(result, case, able, photos[: context.counts.peer_scores], score)
     return result
+
+
+def _able(result: Result, contenders: dict[str, _Contender], case: str) -> dict[str, _Contender]:
+    """Return the contenders that can make the case's outputs; the others are noted in the result.
+
+    Raises:
+        BenchError: one can't even make JPEG.
+    """
+    able = {}
+    for name, contender in contenders.items():
+        try:
+            contender.output(case, 0)
+        except BenchError as error:
+            if case == "jpeg_640":
+                raise
+            result.about.append(f"{TITLES[case]}: {contender.title} is not measured, because {error}.")
+        else:
+            able[name] = contender
+    return able
 
 
 @dataclass(frozen=True)

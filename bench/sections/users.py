@@ -155,18 +155,18 @@ def _add_pairs(result: Result, pairs: _Pairs) -> None:
 def _add_sizes(result: Result, photos: list[Path], rounds: list[list[float]]) -> None:
     megabytes = [photo.stat().st_size / _MEGABYTE for photo in photos]
     fits = [fit_line(megabytes, each) for each in rounds]
-    title = "CPU of the worker itself per job, by size of the source"
+    title = "CPU of the worker itself"
     result.add("worker.base", f"{title}: for each job", "ms", [base for base, _ in fits], at_most(3))
-    result.add("worker.per_mb", f"{title}: and for each MB", "ms", [slope for _, slope in fits], at_most(1))
+    result.add("worker.per_mb", f"{title}: and for each MB of source", "ms", [slope for _, slope in fits], at_most(1))
     off = [
         abs(base + slope * size - cpu)
         for (base, slope), each in zip(fits, rounds, strict=True)
         for size, cpu in zip(megabytes, each, strict=True)
     ]
-    result.add("worker.off", f"{title}: distance of a photo from that line", "ms", off)
+    result.add("worker.off", f"{title}: distance of a photo from this line", "ms", off)
     for index, (photo, size) in enumerate(zip(photos, megabytes, strict=True)):
         name = f"{photo.stem}, {size:.2f} MB"
-        result.add(f"worker.{photo.stem}", f"CPU of the worker itself: {name}", "ms", [each[index] for each in rounds])
+        result.add(f"worker.{photo.stem}", f"{title}: {name}", "ms", [each[index] for each in rounds])
 
 
 def fit_line(x: list[float], y: list[float]) -> tuple[float, float]:
