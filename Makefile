@@ -64,8 +64,8 @@ chaos: setup ## Kill processes at random under load, then verify that no job was
 	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
 
 .PHONY: bench
-bench: setup ## Run the benchmark, at most 20 minutes (ONLY=pixels,latency for some sections; PUBLISH=1 stores the results)
-	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish,--results .bench)
+bench: setup ## Run the benchmark, at most 40 minutes (ONLY=users,idle: some sections; PEERS=imgproxy=http://…; PUBLISH=1)
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(PUBLISH),--publish,--results .bench)
 
 .PHONY: plans
 plans: setup ## Fill a database with a million jobs and verify that hot statements read no more rows than before

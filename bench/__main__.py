@@ -7,8 +7,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,13 +19,14 @@ from bench import plot, report
 from bench.context import Context
 from bench.counts import TINY, Counts
 from bench.figures import BenchError, Result
-from bench.machine import machine, node_version, versions
+from bench.machine import commit, machine, node_version, versions
+from bench.peers import PEERS
 from bench.photos import write_photos
 from bench.sections import SECTIONS
 
 INTERRUPTED = 130
 FAILED = 1
-MAX_SECONDS = 20 * 60
+MAX_SECONDS = 40 * 60
 WIDTH = 132
 
 
@@ -34,7 +36,8 @@ def main() -> int:
     console = Console(width=WIDTH, highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run(options.only, TINY if options.tiny else Counts(), options.results, console, publish=options.publish)
+        counts = TINY if options.tiny else Counts()
+        return run(options.only, counts, options.results, console, peers=options.peers, publish=options.publish)
     except KeyboardInterrupt:
         console.print("Stopped. No process is left running.")
         return INTERRUPTED
@@ -54,6 +57,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="check that the benchmark works; its figures mean nothing")
     parser.add_argument("--results", type=Path, default=report.FOLDER, help="the folder to store the results in")
     parser.add_argument("--publish", action="store_true", help="write the table into docs/performance.md")
+    parser.add_argument(
+        "--peers",
+        type=_peers,
+        default={},
+        metavar="NAME=URL,…",
+        help=f"running services that the section `peers` is to measure too, of {', '.join(PEERS)}",
+    )
     return parser.parse_args()
 
 
@@ -64,7 +74,25 @@ def _names(text: str) -> list[str]:
     return names or list(SECTIONS)
 
 
-def run(only: Sequence[str], counts: Counts, results: Path, console: Console, *, publish: bool) -> int:
+def _peers(text: str) -> dict[str, str]:
+    found = dict(peer.partition("=")[::2] for peer in text.split(",") if peer)
+    for name, url in found.items():
+        if name not in PEERS:
+            raise argparse.ArgumentTypeError(f"no such service: {name}. Choose from {', '.join(PEERS)}")
+        if not url.startswith("http://"):
+            raise argparse.ArgumentTypeError(f"the URL of {name} must start with http://")
+    return found
+
+
+def run(
+    only: Sequence[str],
+    counts: Counts,
+    results: Path,
+    console: Console,
+    *,
+    peers: Mapping[str, str] = MappingProxyType({}),
+    publish: bool,
+) -> int:
     """Measure these sections, then print and store their results.
 
     Raises:
@@ -81,9 +109,10 @@ def run(only: Sequence[str], counts: Counts, results: Path, console: Console, *,
                 photos=write_photos(Path(folder), counts.sources),
                 echo=lambda text, name=name: console.print(f"[dim]{name}: {escape(text)} …[/]"),  # type: ignore[misc]
                 is_overdue=lambda: time.monotonic() > deadline,
+                peers=peers,
             )
             result = SECTIONS[name](context)
-        report.store(results, result, machine=machine(), versions=_all_versions() | result.versions)
+        report.store(results, result, commit=commit(), machine=machine(), versions=_all_versions() | result.versions)
         _print_figures(console, result, time.monotonic() - began)
     _write_pages(results, console, publish=publish)
     return 0
@@ -95,7 +124,7 @@ def _all_versions() -> dict[str, str]:
 
 
 def _print_environment(console: Console) -> None:
-    for named in (machine(), _all_versions()):
+    for named in ({"commit": commit()}, machine(), _all_versions()):
         console.print(", ".join(f"{name} {value}" for name, value in named.items()))
 
 

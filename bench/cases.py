@@ -13,6 +13,12 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
         {"id": f"w{width}", "action": "resize", "width": width, "format": "webp", "quality": 80}
         for width in WEBP_WIDTHS
     ],
+    "avif_640": [{"id": "small", "action": "resize", "width": 640, "format": "avif", "quality": 50}],
+    "six": [
+        {"id": f"{format_}{width}", "action": "resize", "width": width, "format": format_, "quality": 80}
+        for format_ in ("jpeg", "webp")
+        for width in (320, 640, 960)
+    ],
     "watermark": [
         {"id": "marked", "action": "watermark", "format": "jpeg", "quality": 80, "watermark": {"text": TEXT}}
     ],
@@ -26,6 +32,8 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
 TITLES = {
     "jpeg_640": "one 640 px JPEG",
     "webp_4": "four WebP widths",
+    "avif_640": "one 640 px AVIF, quality 50",
+    "six": "six outputs (JPEG and WebP in three widths)",
     "watermark": "text watermark, JPEG",
     "gradient_jpeg": "1920×1080 gradient PNG → 640 px JPEG, quality 82",
     "gradient_watermark": "1920×1080 gradient PNG → text watermark, PNG",

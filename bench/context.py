@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.counts import Counts
@@ -22,6 +22,8 @@ class Context:
     """Prints progress."""
     is_overdue: Callable[[], bool]
     """Whether the time limit of the whole run is exceeded."""
+    peers: Mapping[str, str] = field(default_factory=dict)
+    """URLs of running services to compare with, by name."""
 
     def check_time(self) -> None:
         """Stop a run that takes too long.

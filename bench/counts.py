@@ -9,7 +9,7 @@ MEGAPIXEL = 1_000_000
 
 @dataclass(frozen=True)
 class Counts:
-    """Repetitions of a run that takes at most 20 minutes on two cores."""
+    """Repetitions of a run that takes at most 40 minutes on two cores."""
 
     rounds: int = 7
     """Rounds in which the contenders alternate."""
@@ -28,6 +28,32 @@ class Counts:
     """Pairs of create and start, per round."""
     memory_megapixels: tuple[int, ...] = (12, 24, 50, 100)
     soak_jobs: int = 2000
+    user_photos: int | None = None
+    """Number of photos in the sizes of users' photos; None for all 16."""
+    users_rounds: int = 5
+    users_jobs: int = 48
+    """Two at a time, per round."""
+    users_size_rounds: int = 3
+    users_size_jobs: int = 8
+    """Per photo and round, for the worker's CPU as a function of the source's size."""
+    idle_windows: int = 4
+    idle_seconds: float = 5.0
+    """Of each window."""
+    storage_jobs: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 40, "six": 16})
+    storage_rounds: int = 3
+    fair_jobs: int = 160
+    """Per user and weight of one: a user with heavy jobs has a quarter of them."""
+    crowd_jobs: int = 2000
+    """Waiting jobs of one user while another one starts a single job."""
+    lone_jobs: int = 10
+    queue_waiting: tuple[int, int] = (100, 100_000)
+    """Waiting jobs of the short and of the long queue."""
+    queue_users: tuple[int, int] = (10, 10_000)
+    queue_rounds: int = 3
+    """With the short queue, before and after as many with the long one."""
+    peer_rounds: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 3, "webp_4": 1, "avif_640": 2})
+    peer_scores: int = 5
+    """Photos that are scored."""
     fetch_sharp: bool = True
     """Whether sharp may be installed into the user's cache folder if it is missing."""
     sources: int | None = None
@@ -46,6 +72,23 @@ TINY = Counts(
     api_pairs=6,
     memory_megapixels=(1,),
     soak_jobs=20,
+    user_photos=3,
+    users_rounds=1,
+    users_jobs=3,
+    users_size_rounds=1,
+    users_size_jobs=1,
+    idle_windows=1,
+    idle_seconds=0.5,
+    storage_jobs={"jpeg_640": 2, "six": 1},
+    storage_rounds=1,
+    fair_jobs=4,
+    crowd_jobs=20,
+    lone_jobs=1,
+    queue_waiting=(10, 30),
+    queue_users=(2, 5),
+    queue_rounds=1,
+    peer_rounds={"jpeg_640": 1, "webp_4": 1, "avif_640": 1},
+    peer_scores=1,
     fetch_sharp=False,
     sources=1,
 )

@@ -40,6 +40,20 @@ def spread(samples: Sequence[float]) -> Spread:
     return Spread(median, low, high, len(samples))
 
 
+def late_spread(samples: Sequence[float]) -> Spread:
+    """Return the 99th percentile, with the 98th and the maximum as its spread.
+
+    Raises:
+        BenchError: ``samples`` is empty.
+    """
+    if not samples:
+        raise BenchError("nothing was measured")
+    ordered = sorted(samples)
+    last = len(ordered) - 1
+    at = [ordered[round(last * share / 100)] for share in (98, 99, 100)]
+    return Spread(at[1], at[0], at[2], len(samples))
+
+
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Return the ratio of each round: a disturbance affects both contenders of the same round."""
     return [one / other for one, other in zip(ours, theirs, strict=True)]

@@ -16,8 +16,9 @@ import redis
 
 _PACKAGES = (
     *("pixelflow", "pyvips", "pillow", "fastapi", "starlette", "uvicorn"),
-    *("pydantic", "psycopg", "redis", "obstore"),
+    *("pydantic", "psycopg", "redis", "obstore", "ssimulacra2"),
 )
+"""Those that are not installed are left out."""
 
 
 @cache
@@ -35,9 +36,26 @@ def machine() -> dict[str, str]:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python, libvips and the installed packages."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    installed = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES if name in installed}
     libvips = ".".join(str(pyvips.version(part)) for part in range(3))
     return {"python": platform.python_version(), "libvips": libvips, **found}
+
+
+@cache
+def commit() -> str:
+    """Return the commit's hash, with ``+changes`` if tracked files differ from it; ``?`` outside of a Git checkout."""
+    found = _git("rev-parse", "HEAD")
+    return found + "+changes" if found and _git("status", "--porcelain", "--untracked-files=no") else found or "?"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def server_versions(database_url: str, redis_url: str) -> dict[str, str]:

@@ -6,13 +6,17 @@ with a Gaussian window on luma. Both are computed in floating point.
 
 from __future__ import annotations
 
+import importlib
+import io
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 Pixels: TypeAlias = npt.NDArray[np.float64]
 
@@ -36,11 +40,14 @@ class Score:
     """Mean SSIM; 1 for identical pictures."""
 
 
-def reference_resize(path: Path, width: int) -> Pixels:
-    """Resize to ``width`` as a reference: every channel in floating point, Lanczos over the whole source."""
+def reference_resize(path: Path, width: int, height: int | None = None) -> Pixels:
+    """Resize to ``width`` as a reference: every channel in floating point, Lanczos over the whole source.
+
+    The aspect is kept unless ``height`` is given. Colors are converted from the embedded profile to sRGB.
+    """
     with Image.open(path) as opened:
-        source = ImageOps.exif_transpose(opened).convert("RGB")
-    size = (width, max(1, round(source.height * width / source.width)))
+        source = _upright_srgb(opened)
+    size = (width, height or max(1, round(source.height * width / source.width)))
     channels = [
         np.asarray(channel.convert("F").resize(size, Image.Resampling.LANCZOS), dtype=np.float64)
         for channel in source.split()
@@ -48,10 +55,38 @@ def reference_resize(path: Path, width: int) -> Pixels:
     return np.clip(np.stack(channels, axis=2), 0, 255)
 
 
-def pixels_of(path: Path) -> Pixels:
-    """Return the pixels of a file, upright."""
-    with Image.open(path) as opened:
-        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), dtype=np.float64)
+def pixels_of(file: Path | IO[bytes]) -> Pixels:
+    """Return the pixels of a file, upright and in sRGB."""
+    with Image.open(file) as opened:
+        return np.asarray(_upright_srgb(opened), dtype=np.float64)
+
+
+def _upright_srgb(opened: Image.Image) -> Image.Image:
+    picture = ImageOps.exif_transpose(opened).convert("RGB")
+    if profile := opened.info.get("icc_profile"):
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        picture = ImageCms.profileToProfile(picture, given, ImageCms.createProfile("sRGB")) or picture
+    return picture
+
+
+def ssimulacra2() -> Callable[[Pixels, Pixels], float] | None:
+    """Return a function that computes SSIMULACRA2 of a picture and its reference; None if it is not installed.
+
+    It needs the packages ``ssimulacra2`` and ``scipy``, which are not among the development tools.
+    """
+    try:
+        module = importlib.import_module("ssimulacra2")
+    except ImportError:
+        return None
+
+    def compute(actual: Pixels, reference: Pixels) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder, f"{name}.png") for name in ("reference", "actual")]
+            for path, pixels in zip(paths, (reference, actual), strict=True):
+                Image.fromarray(pixels.round().astype(np.uint8)).save(path, compress_level=1)
+            return float(module.compute_ssimulacra2(*map(str, paths)))
+
+    return compute
 
 
 def score(actual: Pixels, reference: Pixels) -> Score:

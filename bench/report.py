@@ -23,10 +23,11 @@ _NO_RESULTS = "No results have been stored yet."
 Stored = dict[str, Any]
 
 
-def store(folder: Path, result: Result, *, machine: dict[str, str], versions: dict[str, str]) -> Stored:
+def store(folder: Path, result: Result, *, commit: str, machine: dict[str, str], versions: dict[str, str]) -> Stored:
     """Write the results of one section."""
     stored = {
         "section": result.section,
+        "commit": commit,
         "machine": machine,
         "versions": versions,
         "about": result.about,
@@ -51,23 +52,31 @@ def page(results: Sequence[Stored]) -> str:
     lines += ["![CPU per picture, and each figure against its target](figures.svg)", ""]
     for section in results:
         lines += [f"## {section['section']}", "", *section["about"], "", *_figures_table(section["figures"]), ""]
-        lines += [_listed(section["machine"]) + ".", "", _listed(section["versions"]) + ".", ""]
+        lines += [f"{_origin(section)}.", "", _listed(section["versions"]) + ".", ""]
     return "\n".join(lines)
 
 
 def summary(results: Sequence[Stored]) -> str:
-    """Return the figures that have a target, and the machine that they were measured on, as Markdown."""
-    rows = [figure for section in results for figure in section["figures"] if figure["target"]]
+    """Return the figures that have a target, how each was made, and the origin of each section, as Markdown."""
+    rows = [(section["section"], figure) for section in results for figure in section["figures"] if figure["target"]]
     if not rows:
         return _NO_RESULTS
-    lines = ["| figure | target | measured | met |", "|---|---|---|---|", *map(_summary_row, rows), ""]
-    machines = sorted({_listed(section["machine"]) for section in results})
-    return "\n".join([*lines, *(f"{machine}." for machine in machines)])
+    head = ["| figure | target | measured | met | section, samples |", "|---|---|---|---|---|"]
+    origins: dict[str, list[str]] = {}
+    for section in results:
+        origins.setdefault(_origin(section), []).append(f"`{section['section']}`")
+    lines = [*head, *(_summary_row(name, figure) for name, figure in rows), ""]
+    return "\n".join([*lines, *(f"- {', '.join(names)}: {origin}." for origin, names in origins.items())])
 
 
-def _summary_row(figure: Stored) -> str:
+def _origin(section: Stored) -> str:
+    return f"commit {section.get('commit', '?')[:12]}, {_listed(section['machine'])}"
+
+
+def _summary_row(section: str, figure: Stored) -> str:
     target = f"{figure['target']['kind']} {_with_unit(figure['target']['value'], figure['unit'])}"
-    return f"| {figure['title']} | {target} | {_measured(figure)} | {'yes' if figure['met'] else '**no**'} |"
+    met = "yes" if figure["met"] else "**no**"
+    return f"| {figure['title']} | {target} | {_measured(figure)} | {met} | `{section}`, {figure['samples']} |"
 
 
 def _figures_table(figures: Sequence[Stored]) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
+
+from bench.cache import cache_folder
 
 VERSION = "0.35.5"
 _INSTALL_SECONDS = 180
@@ -16,18 +17,13 @@ def sharp_command(*, fetch: bool, script: Path, font: Path) -> tuple[list[str] |
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None:
         return None, "sharp is not measured: Node is not installed."
-    folder = _cache() / f"sharp-{VERSION}"
+    folder = cache_folder() / f"sharp-{VERSION}"
     if not (folder / "node_modules" / "sharp").exists():
         if npm is None or not fetch:
             return None, "sharp is not measured: it is not installed."
         if not _installed(npm, folder):
             return None, f"sharp is not measured: npm could not install sharp@{VERSION}."
     return [node, str(script), str(folder), str(font)], f"sharp {VERSION}, one thread, no cache."
-
-
-def _cache() -> Path:
-    given = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    return (given if given.is_absolute() else Path.home() / ".cache") / "pixelflow-bench"
 
 
 def _installed(npm: str, folder: Path) -> bool:

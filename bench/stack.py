@@ -19,7 +19,7 @@ from tests.acceptance.running import Running, database_url, descendants, process
 
 from bench.figures import BenchError
 from bench.machine import server_versions
-from bench.processes import tree_cpu
+from bench.processes import children_cpu, cpu_clock, tree_cpu
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.processes import Child, spawn, stop_all
 from pixelflow.devstack.stack import Stack
@@ -32,6 +32,7 @@ SETTINGS = {
     "PIXELFLOW_LOG_FORMAT": "json",
 }
 SERVERS = ("postgres", "valkey", "s3")
+ROLES = ("api", "controller")
 _STOP_SECONDS = 10.0
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -55,11 +56,15 @@ class TestStack:
     @cached_property
     def key(self) -> str:
         """An API key."""
-        return issue_key(self.database_url, user_id="bench", name="bench")
+        return self.key_of("bench")
+
+    def key_of(self, user_id: str) -> str:
+        """Issue an API key of this user."""
+        return issue_key(self.database_url, user_id=user_id, name="bench")
 
     @property
     def database_url(self) -> str:
-        """Where the jobs are report."""
+        """URL of the database."""
         return database_url(self.stack)
 
     @property
@@ -70,6 +75,12 @@ class TestStack:
     def servers_cpu(self) -> dict[str, float]:
         """Return the CPU seconds that each server has used so far."""
         return {name: tree_cpu(process_of(self.stack, name).pid) for name in SERVERS}
+
+    def cpu(self, worker: Running) -> dict[str, float]:
+        """Return the CPU seconds used so far: of the worker, its children, the API, the controller and each server."""
+        of_worker = {"worker": cpu_clock(worker.pid), "children": children_cpu(worker.pid)}
+        roles = {name: tree_cpu(process_of(self.stack, name).pid) for name in ROLES}
+        return {**of_worker, **roles, **self.servers_cpu()}
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the servers."""
@@ -82,11 +93,14 @@ class TestStack:
         self.stack.start_processes([dataclasses.replace(role, command=[*prefix, *role.command]) for role in roles])
 
     @contextmanager
-    def worker(self, *, slots: int, name: str = "worker") -> Iterator[Running]:
+    def worker(
+        self, *, slots: int, name: str = "worker", settings: Mapping[str, str] | None = None
+    ) -> Iterator[Running]:
         """Run a worker with this many slots; stop it on exit."""
         own = {
             "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": str(slots),
             "PIXELFLOW_METRICS_PORT": "0",
+            **(settings or {}),
         }
         with self.spawned(name, [sys.executable, "-m", "pixelflow", "worker"], own) as child:
             yield _wait_for_child(child)
@@ -115,7 +129,7 @@ def servers() -> Iterator[TestStack]:
 def service() -> Iterator[TestStack]:
     """Run the servers, the API and the controller, but no worker."""
     with servers() as test_stack:
-        test_stack.start_roles(["api", "controller"])
+        test_stack.start_roles(ROLES)
         yield test_stack
 
 

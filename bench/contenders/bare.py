@@ -24,8 +24,12 @@ def make(case: str, source: Path, folder: Path) -> None:
     match case:
         case "jpeg_640" | "photo_jpeg" | "gradient_jpeg":
             small(source, 640).jpegsave(str(folder / "small.jpg"), Q=80 if case == "jpeg_640" else 82, keep="none")
-        case "thumbnail_640":
-            pyvips.Image.thumbnail(str(source), 640).jpegsave(str(folder / "small.jpg"), Q=80, keep="none")
+        case "thumbnail_640" | "thumbnail_640_managed":
+            colors = {"output_profile": "srgb"} if case.endswith("managed") else {}
+            image = pyvips.Image.thumbnail(str(source), 640, **colors)
+            image.jpegsave(str(folder / "small.jpg"), Q=80, keep="none")
+        case "avif_640":
+            small(source, 640).heifsave(str(folder / "small.avif"), Q=50, compression="av1", effort=0, keep="none")
         case "webp_4":
             for width in WEBP_WIDTHS:
                 small(source, width).webpsave(str(folder / f"w{width}.webp"), Q=80, effort=2, keep="none")
@@ -47,6 +51,8 @@ def small(source: Path, width: int) -> pyvips.Image:
     image = _load(source, _shrink(across / width)) if source.suffix == ".jpg" else head
     to_width, to_height = (height, width) if lying else (width, height)
     image = image.resize(to_width / image.width, vscale=to_height / image.height)
+    if image.get_typeof("icc-profile-data"):
+        image = image.icc_transform("srgb", embedded=True)
     return image.copy_memory().autorot() if lying else image
 
 

@@ -6,14 +6,33 @@ from collections.abc import Callable
 
 from bench.context import Context
 from bench.figures import Result
-from bench.sections import api, latency, memory, pixels, plan, throughput
+from bench.sections import (
+    api,
+    fairness,
+    idle,
+    latency,
+    memory,
+    peers,
+    pixels,
+    plan,
+    queue,
+    storage,
+    throughput,
+    users,
+)
 
 SECTIONS: dict[str, Callable[[Context], Result]] = {
+    "users": users.run,
+    "peers": peers.run,
     "plan": plan.run,
     "pixels": pixels.run,
     "throughput": throughput.run,
     "latency": latency.run,
     "api": api.run,
     "memory": memory.run,
+    "idle": idle.run,
+    "storage": storage.run,
+    "fairness": fairness.run,
+    "queue": queue.run,
 }
 """By name, in the order of a complete run."""

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from bench.cases import PIPELINES
 from bench.context import Context
-from bench.figures import Result, Spread, at_most, spread
+from bench.figures import Result, at_most, late_spread, spread
 from bench.http_load import post_all, post_request
 from bench.jobs import Jobs, Timing
 from bench.photos import ABOUT
@@ -22,7 +22,6 @@ _LONGEST_PAUSE = 0.05
 """Seconds of the random pause between jobs, so that jobs are not synchronized with polling loops."""
 _POLL_SECONDS = 0.01
 _SEED = 4
-_P99 = 99
 
 
 @dataclass(frozen=True)
@@ -96,24 +95,16 @@ def _one(test_stack: TestStack, jobs: Jobs, job_id: str, pause: float) -> Wait:
 def _add_figures(result: Result, rounds: list[list[Wait]]) -> None:
     everything = [waited for each in rounds for waited in each]
     medians = [statistics.median(waited.by_client for waited in each) for each in rounds]
-    late = _percentiles([waited.by_client for waited in everything])
-    result.add("client.p50", "start → succeeded minus transform, p50", "ms", medians, at_most(20))
-    result.add("client.p99", "start → succeeded minus transform, p99", "ms", late, at_most(60))
+    late = late_spread([waited.by_client for waited in everything])
+    result.add("client.p50", "start → succeeded minus transform, p50", "ms", medians, at_most(12))
+    result.add("client.p99", "start → succeeded minus transform, p99", "ms", late, at_most(30))
     result.add("row.p50", "queued → succeeded minus transform, p50", "ms", spread([each.by_row for each in everything]))
-    result.add("row.p99", "queued → succeeded minus transform, p99", "ms", _percentiles([w.by_row for w in everything]))
+    result.add("row.p99", "queued → succeeded minus transform, p99", "ms", late_spread([w.by_row for w in everything]))
     for part in everything[0].parts:
         result.add(f"part.{part}", f"of it: {part}", "ms", [each.parts[part] for each in everything])
     result.add(
         "transform", "the transform itself", "ms", [float(each.timing.stages["transform"]) for each in everything]
     )
-
-
-def _percentiles(samples: list[float]) -> Spread:
-    """Return the 99th percentile, with the 98th and the maximum as its spread."""
-    ordered = sorted(samples)
-    last = len(ordered) - 1
-    at = [ordered[round(last * share / 100)] for share in (98, _P99, 100)]
-    return Spread(at[1], at[0], at[2], len(samples))
 
 
 def _milliseconds(later: datetime, earlier: datetime) -> float:

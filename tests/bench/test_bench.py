@@ -16,17 +16,23 @@ import pytest
 from bench.figures import BenchError, at_least, at_most, ratios, spread
 from bench.sections import SECTIONS
 from tests.acceptance.running import descendants, wait_for
+from tests.bench.image_service import running_service
 
 from bench import quality, report
 
 TARGETS = {
+    "users": {"alone.p50": 70, "ratio": 1.12, "worker.base": 3, "worker.per_mb": 1},
+    "idle": {"pixelflow": 2, "stores": 1.5},
+    "storage": {"six.ratio": 0.9},
+    "fairness": {"deviation": 10, "lone.before": 1},
+    "queue": {"ratio": 0.97},
     "pixels": {"jpeg_640.around": 4.0, "webp_4.ratio": 0.85},
     "throughput": {
         "jpeg_640.two_against_one": 1.8,
         "jpeg_640.against_bare": 0.65,
         "webp_4.two_against_one": 1.8,
     },
-    "latency": {"client.p50": 20, "client.p99": 60},
+    "latency": {"client.p50": 12, "client.p99": 30},
     "api": {"ratio": 0.45},
     "memory": {f"soak.{name}.growth": 1.05 for name in ("api", "controller", "worker", "child")},
 }
@@ -41,7 +47,9 @@ def bench(*options: str) -> list[str]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The results and the output of a tiny run."""
     results = tmp_path_factory.mktemp("results")
-    done = subprocess.run(bench("--results", str(results)), capture_output=True, text=True, timeout=240, check=False)
+    with running_service() as url:
+        command = bench("--results", str(results), "--peers", f"imgproxy={url}")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return results, done.stdout
 
@@ -58,6 +66,7 @@ def test_a_section_stores_its_figures_with_their_spread_the_machine_and_the_vers
     found = section(run, name)
     assert found["section"] == name
     assert all(found["about"])
+    assert found["commit"]
     assert {"cpu", "cores", "kernel", "date"} <= found["machine"].keys()
     assert {"python", "libvips", "pillow"} <= found["versions"].keys()
     names = [figure["name"] for figure in found["figures"]]
@@ -77,6 +86,23 @@ def test_figures_have_their_targets(run: tuple[Path, str], name: str) -> None:
 
 def test_the_versions_of_the_servers_are_stored_too(run: tuple[Path, str]) -> None:
     assert {"postgres", "valkey", "rclone"} <= section(run, "api")["versions"].keys()
+
+
+@pytest.mark.parametrize("case", ["jpeg_640", "webp_4", "avif_640"])
+def test_another_service_is_measured_and_scored_beside_pixelflow(run: tuple[Path, str], case: str) -> None:
+    found = {figure["name"]: figure["median"] for figure in section(run, "peers")["figures"]}
+    for contender in ("pixelflow", "pyvips", "imgproxy"):
+        kinds = ("alone", "pairs", "cpu", "delta_e", "ssim", "bytes")
+        assert all(found[f"{case}.{contender}.{kind}"] > 0 for kind in kinds)
+        assert found[f"{case}.{contender}.delta_e"] < 4
+        assert found[f"{case}.{contender}.ssim"] > 0.8
+
+
+def test_the_table_of_targets_names_the_commit_and_the_origin_of_each_figure(run: tuple[Path, str]) -> None:
+    results, _ = run
+    page = (results / "README.md").read_text()
+    assert f"commit {section(run, 'idle')['commit'][:12]}" in page
+    assert "| `idle`, 1 |" in page
 
 
 def test_a_run_prints_a_table_of_targets_and_plots_its_figures(run: tuple[Path, str]) -> None:
@@ -146,3 +172,10 @@ def test_an_unknown_section_is_rejected() -> None:
     done = subprocess.run(bench("--only", "nonsense"), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "nonsense" in done.stderr
+
+
+@pytest.mark.parametrize("peers", ["nonsense=http://127.0.0.1:1", "imgproxy=127.0.0.1:1"])
+def test_an_unknown_service_and_an_incomplete_url_are_rejected(peers: str) -> None:
+    done = subprocess.run(bench("--peers", peers), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "--peers" in done.stderr
