@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -60,6 +60,8 @@ class BatchOptions:
     """Where to download outputs; None downloads nothing."""
     timeout: float
     """Seconds to wait for each job."""
+    webhook_url: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_batch(options: BatchOptions, session: Session) -> list[BatchItem]:
@@ -96,7 +98,13 @@ class _Batch:
             self._progress.advance_photos()
 
     async def _process(self, client: AsyncClient, item: BatchItem) -> None:
-        started = await client.submit(item.path, self._options.steps, on_progress=self._progress.upload_callback())
+        started = await client.submit(
+            item.path,
+            self._options.steps,
+            metadata=self._options.metadata,
+            webhook_url=self._options.webhook_url,
+            on_progress=self._progress.upload_callback(),
+        )
         item.job_id, item.status = started.job_id, JobStatus(started.status)
         if not self._options.wait:
             return
