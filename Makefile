@@ -8,7 +8,9 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4
 
 .PHONY: help
 help: ## Show the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
+	@if [ -t 1 ]; then bold=$$(printf '\033[1m') plain=$$(printf '\033[0m'); fi; \
+	grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | \
+	awk -v bold="$$bold" -v plain="$$plain" -F ':.*## ' '{printf "  %s%-18s%s %s\n", bold, $$1, plain, $$2}'
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -107,5 +109,6 @@ lock: setup ## Lock the newest dependencies for development, and the same versio
 UPGRADE = --upgrade
 
 .PHONY: clean
-clean: ## Remove everything that was built
-	rm -rf .venv .tools .goldens .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+clean: ## Remove everything that was built or downloaded, and the outputs of demos, tests and benchmarks
+	rm -rf .venv .tools .goldens .bench demo-output outputs dist src/*.egg-info htmlcov .coverage*
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -46,7 +46,7 @@ def of_role(metric: str) -> str:
 
 FIRING = 'ALERTS{alertname=~"PixelFlow.+",alertstate="firing"}'
 NOTHING_FIRES = f'label_replace(absent({FIRING}) - 1, "alertname", "none", "", "")'
-"""Shows 0 as «none»: an empty panel could also mean that alerts are not evaluated."""
+"""Shows 0 as "none": an empty panel could also mean that alerts are not evaluated."""
 
 # ── Is it healthy? ───────────────────────────────────────────────────────────────────────────────
 
@@ -70,7 +70,7 @@ HEALTHY = Row(
         ),
         Number(
             "Servers",
-            "Whether all processes can reach Postgres, Redis and object storage. «down»: at least one can't.",
+            'Whether all processes can reach Postgres, Redis and object storage. "down": at least one can\'t.',
             [Query("min by (dependency) (pixelflow_dependency_up)", "{{dependency}}")],
             unit="short",
             height=5,
@@ -79,7 +79,7 @@ HEALTHY = Row(
             words={0: "down", 1: "up"},
         ),
         Stacked(
-            "How attempts end",
+            "Attempts by outcome",
             "Ended attempts per second. retried: failed, with another attempt to follow. lost: the lease was lost. "
             "handed_back: released, because the worker was stopping.",
             [Query(growth("pixelflow_worker_jobs_total", "status"), "{{status}}")],
@@ -87,8 +87,8 @@ HEALTHY = Row(
             colors={"succeeded": GREEN, "retried": AMBER, "failed": RED, "lost": PURPLE, "handed_back": BLUE},
         ),
         Panel(
-            "Why attempts fail",
-            "Failed attempts per minute, by error code. docs/pipeline.md explains each code and whether the picture or "
+            "Failures by code",
+            "Failed attempts per minute, by error code. docs/pipeline.md explains each code and whether the image or "
             "the service is the cause.",
             [Query(f"60 * {growth('pixelflow_worker_failures_total', 'code')}", "{{code}}")],
             unit="suffix:/min",
@@ -101,7 +101,7 @@ HEALTHY = Row(
             colors={"delivered": GREEN, "retried": AMBER, "exhausted": RED, "refused": PURPLE},
         ),
         Stacked(
-            "Answers of the API",
+            "API responses",
             "Requests per second by status class, without probes.",
             [
                 Query(
@@ -114,15 +114,15 @@ HEALTHY = Row(
             colors={"2xx": GREEN, "3xx": BLUE, "4xx": AMBER, "5xx": RED},
         ),
         Panel(
-            "How long the API takes",
-            "Response time, without probes and streams. Pictures don't pass through the API, so it should be "
+            "API response time",
+            "Response time, without probes and streams. Image bytes don't pass through the API, so it should be "
             "milliseconds.",
             quantiles("pixelflow_api_request_duration_seconds", PROMPT),
             unit="s",
             thresholds={1: AMBER},
         ),
         Panel(
-            "Loops of the controllers",
+            "Controller loops",
             "Time since the last successful tick of each loop, on any controller.",
             [Query("time() - max by (loop) (pixelflow_controller_last_round_timestamp_seconds)", "{{loop}}")],
             unit="s",
@@ -137,7 +137,7 @@ KEEPING_UP = Row(
     "Is it keeping up?",
     [
         Panel(
-            "How long the oldest waits",
+            "Age of the oldest",
             "How long the oldest due job has waited for a worker, and the oldest due event for its delivery.",
             [
                 Query("max(pixelflow_queue_oldest_seconds)", "job"),
@@ -147,7 +147,7 @@ KEEPING_UP = Row(
             thresholds={120: AMBER, 900: RED},
         ),
         Stacked(
-            "What waits and what is in hand",
+            "Backlog",
             "Jobs that are queued or processing, and events waiting for their first or next delivery attempt.",
             [
                 Query('max by (status) (pixelflow_jobs{status=~"queued|processing"})', "jobs {{status}}"),
@@ -156,7 +156,7 @@ KEEPING_UP = Row(
             unit="short",
         ),
         Panel(
-            "In and out",
+            "Jobs in and out",
             "Messages sent to the queue and finished jobs, per second. If input exceeds output for long, add workers. "
             "A message that was lost and sent again counts twice.",
             [
@@ -174,7 +174,7 @@ KEEPING_UP = Row(
                 Query(
                     growth("pixelflow_worker_stage_duration_seconds_sum", labels='{stage="transform"}'), "on average"
                 ),
-                Query("sum(pixelflow_worker_slots)", "there are"),
+                Query("sum(pixelflow_worker_slots)", "total"),
             ],
             unit="short",
         ),
@@ -191,7 +191,7 @@ KEEPING_UP = Row(
             unit="s",
         ),
         Panel(
-            "How long attempts take",
+            "Attempt duration",
             "From the claim to the end of the attempt, without the time in the queue.",
             quantiles("pixelflow_worker_job_duration_seconds"),
             unit="s",
@@ -219,7 +219,7 @@ USED_BY = Row(
             width=10,
         ),
         Panel(
-            "What they ask",
+            "Requests by route",
             "Requests per second by route, without probes.",
             [Query(growth("pixelflow_api_requests_total", "method, route", CLIENTS), "{{method}} {{route}}")],
             unit="suffix:/s",
@@ -233,7 +233,7 @@ USED_BY = Row(
             width=12,
         ),
         Stacked(
-            "What they get",
+            "Outputs by format",
             "Outputs per second by format.",
             [Query(growth("pixelflow_worker_pipeline_outputs_total", "format"), "{{format}}")],
             unit="suffix:/s",
@@ -259,14 +259,14 @@ COSTS = Row(
     "What does it cost?",
     [
         Number(
-            "1000 jobs",
+            "Cost per 1000 jobs",
             "CPU cost of 1000 successful jobs at the price set above: used, by transforms and all PixelFlow processes; "
             "and provisioned, one core per slot. Postgres, Redis, storage and traffic are not included.",
             [
                 Query(f"1000 * $price / 3600 * ({TRANSFORMS} + {PROCESSES}) {PER_JOB}", "used"),
                 Query(
                     f"1000 * $price / 3600 * {SLOT_SECONDS} {PER_JOB}",
-                    "kept ready",
+                    "provisioned",
                 ),
             ],
             unit="short",
@@ -274,18 +274,18 @@ COSTS = Row(
             height=6,
         ),
         Number(
-            "Processor time of a job",
+            "CPU time per job",
             "Per successful job: of its transform, in the child; and of everything else, in all PixelFlow processes, "
             "including idle time.",
             [
                 Query(f"{TRANSFORMS} {PER_JOB}", "transform"),
-                Query(f"{PROCESSES} {PER_JOB}", "around it"),
+                Query(f"{PROCESSES} {PER_JOB}", "everything else"),
             ],
             unit="s",
             height=6,
         ),
         Number(
-            "What for",
+            "Totals",
             "Successful jobs, processed pixels, and bytes by which outputs are smaller than their sources.",
             [
                 Query(SUCCEEDED, "jobs"),
@@ -296,7 +296,7 @@ COSTS = Row(
             height=6,
         ),
         Stacked(
-            "Processor",
+            "CPU",
             "Cores in use by the processes of each role, and by the transforms of successful jobs.",
             [
                 Query(f"sum by (role) ({of_role(f'rate(process_cpu_seconds_total{RATE})')})", "{{role}}"),
@@ -312,7 +312,7 @@ COSTS = Row(
             unit="bytes",
         ),
         Panel(
-            "Pixels for a second of processor",
+            "Pixels per CPU second",
             "Processed pixels per CPU second of the transforms. It falls with more expensive steps or formats (AVIF, "
             "large sources), not with more jobs.",
             [

@@ -1,4 +1,4 @@
-"""Grafana's «classic» JSON model of a dashboard, which every version since 8 reads, including 12 and 13.
+"""Grafana's "classic" JSON model of a dashboard, which every version since 8 reads, including 12 and 13.
 
 Independent of PixelFlow: the panels and their queries are in ``dashboard.py``.
 """

@@ -63,4 +63,5 @@ def test_it_reports_start_readiness_and_stop_and_reads_its_port_from_the_environ
     assert lines[0].startswith("Starting ")
     # The next free port, if this one is busy.
     assert any(line.startswith("PixelFlow is ready: http://127.0.0.1:184") for line in lines)
+    assert any(line.startswith("Next, in another terminal: ") for line in lines)
     assert lines[-1] == "Stopped."

@@ -192,7 +192,7 @@ def test_a_lease_that_is_lost_after_a_failed_recording_is_reported(connection: C
     with keeper.track(job.lease) as active:
         with pytest.raises(ConnectionError), active.recorded():
             raise ConnectionError
-        connection.execute("UPDATE jobs SET lease_token = lease_token + 1")
+        steal(connection)
         keeper.run_once()
         with pytest.raises(LeaseLostError):
             active.check()

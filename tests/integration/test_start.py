@@ -85,7 +85,7 @@ async def test_another_users_job_gives_the_same_error_as_a_missing_one(
     job_id = _uploaded(quiet) if is_uploaded else new_id()
     if is_another_users:
         put(connection, "created", job_id=job_id, source_key=source_key(job_id))
-    with pytest.raises(NotFoundError, match=r"^You have no job of that id$"):
+    with pytest.raises(NotFoundError, match=r"^You have no job with this ID$"):
         await _start(jobs, job_id, "another")
 
 

@@ -82,9 +82,9 @@ PROCESSES = {
 }  # fmt: skip
 
 CONNECTIONS = {
-    ("api", "redis"): ("both", "M580 150H676", (628, 140, "middle", "job ID, quotas")),
+    ("api", "redis"): ("both", "M580 150H676", (628, 140, "middle", "IDs, quotas")),
     ("api", "postgres"): ("both", "M580 246C640 246 616 370 676 370", None),
-    ("api", "storage"): ("end", "M276 270H264V576", (270, 552, "start", "HEAD")),
+    ("api", "storage"): ("end", "M276 270H64V594H252", (158, 586, "middle", "HEAD")),
     ("controller", "redis"): ("end", "M580 366C640 366 616 190 676 190", None),
     ("controller", "postgres"): ("both", "M580 418H676", (628, 408, "middle", "SQL")),
     ("controller", "storage"): ("end", "M428 504V576", (436, 552, "start", "DELETE")),

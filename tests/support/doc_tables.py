@@ -21,7 +21,17 @@ from tests.support.metric_list import METRICS
 
 from pixelflow.contracts import errors as contracts_errors
 from pixelflow.contracts.jobs import TRANSITIONS
-from pixelflow.contracts.pipeline import EXTENSIONS, FORMAT_MAX_DIMENSION, MEDIA_TYPES, Resize, Watermark, WatermarkText
+from pixelflow.contracts.pipeline import (
+    COLOR_PATTERN,
+    EXTENSIONS,
+    FORMAT_MAX_DIMENSION,
+    MEDIA_TYPES,
+    PERCENT_PATTERN,
+    STEP_ID_PATTERN,
+    Resize,
+    Watermark,
+    WatermarkText,
+)
 from pixelflow.controlplane.api.problems import status_of
 from pixelflow.settings import PREFIX, Settings
 
@@ -44,9 +54,9 @@ _GROUPS = {
 }
 """First setting of each group → the group's title."""
 _PATTERNS = {
-    r"^[A-Za-z0-9_-]{1,64}$": "1 to 64 of `A–Z a–z 0–9 _ -`",
-    r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$": "`#rrggbb` or `#rrggbbaa`",
-    r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$": "a share such as `4%`",
+    STEP_ID_PATTERN: "1 to 64 of `A–Z a–z 0–9 _ -`",
+    COLOR_PATTERN: "`#rrggbb` or `#rrggbbaa`",
+    PERCENT_PATTERN: "a percentage such as `4%`",
 }
 """Pattern → description. New patterns must be added here."""
 
@@ -69,7 +79,14 @@ def settings_table() -> str:
 def _default_cell(field: FieldInfo) -> str:
     if field.is_required():
         return "**must be set**"
-    return f"`{field.default}`" if field.default not in {None, ()} else ""
+    return f"`{_default_text(field)}`" if _default_text(field) else ""
+
+
+def _default_text(field: FieldInfo) -> str:
+    """Return the default as it is written in an environment variable; empty if there is none."""
+    if field.is_required() or field.default in {None, ()}:
+        return ""
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
 
 
 def _range(name: str) -> str:
@@ -89,8 +106,8 @@ def env_example() -> str:
     for name, field in Settings.model_fields.items():
         if name in _GROUPS:
             lines += ["", f"# ── {_GROUPS[name]} " + "─" * (40 - len(_GROUPS[name]))]
-        value = "" if field.is_required() or field.default in {None, ()} else str(field.default)
-        lines += ["", f"# {field.description}", f"{'' if field.is_required() else '# '}{PREFIX}{name.upper()}={value}"]
+        comment = "" if field.is_required() else "# "
+        lines += ["", f"# {field.description}", f"{comment}{PREFIX}{name.upper()}={_default_text(field)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -280,7 +297,7 @@ def renewed(page: str, text: str) -> str:
         )
         text, count = between.subn(lambda found, table=table: found[1] + table() + found[2], text)  # type: ignore[misc]
         if count != 1:
-            raise LookupError(f"docs/{page} has no place for «{name}»")
+            raise LookupError(f'docs/{page} has no place for "{name}"')
     return text
 
 

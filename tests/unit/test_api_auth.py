@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pixelflow.contracts.errors import RateLimitedError
 from pixelflow.controlplane.api.auth import UNKNOWN_NETWORK, network_of, rate_limit_headers
 from pixelflow.controlplane.limits.service import Policy, RateLimitResult
 from pixelflow.controlplane.limits.store import BucketResult, Quota
@@ -30,6 +31,17 @@ def test_headers_are_structured_fields_in_whole_seconds_rounded_up(
     headers = rate_limit_headers(RateLimitResult(policy, Quota(60, 3600), bucket))
     assert headers == {"RateLimit-Policy": f'"{policy}";q=60;w=3600', "RateLimit": f'"{policy}";{parameters}'}
     assert all(re.fullmatch(ITEM, value) for value in headers.values())
+
+
+def test_a_rejected_request_is_described_with_its_limit_and_the_delay() -> None:
+    rejected = RateLimitResult(
+        Policy.CREATE, Quota(60, 3600), BucketResult(allowed=False, remaining=0, refill_seconds=1.5)
+    )
+    with pytest.raises(
+        RateLimitedError, match=r"^The limit for `create` requests is 60 in 3600 s; try again in 2 s$"
+    ) as raised:
+        rejected.raise_if_rejected()
+    assert raised.value.retry_after == 2
 
 
 @pytest.mark.parametrize(

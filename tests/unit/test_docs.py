@@ -26,6 +26,7 @@ from pixelflow.contracts.pipeline import (
     Watermark,
     WatermarkText,
 )
+from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.dataplane.worker import claims
 from pixelflow.dataplane.worker.child_process import MAX_TRANSFORMS
@@ -221,12 +222,17 @@ def test_the_pipelines_shown_are_valid() -> None:
 
 
 def test_the_problem_shown_is_one() -> None:
-    (shown,) = json_blocks(DOCS / "http-api.md")
+    _, shown = json_blocks(DOCS / "http-api.md")
     problem = Problem.model_validate(shown)
     assert (problem.code, problem.title) == (
         errors.ValidationFailedError.code,
         errors.ValidationFailedError.title,
     )
+
+
+def test_the_job_shown_is_the_example_of_the_openapi_document() -> None:
+    shown, _ = json_blocks(DOCS / "http-api.md")
+    assert shown == examples.JOB
 
 
 def test_the_message_shown_is_one() -> None:

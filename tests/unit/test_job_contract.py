@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from pixelflow.contracts.field_errors import field_errors
+from pixelflow.contracts.field_errors import PATTERN_MESSAGES, field_errors
 from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, RequestLimits
-from pixelflow.contracts.pipeline import MAX_STEPS, Format, Resize
+from pixelflow.contracts.keys import CreateKeyRequest
+from pixelflow.contracts.pipeline import MAX_STEPS, PERCENT_PATTERN, Format, Resize
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
 MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}
@@ -43,9 +46,9 @@ def test_the_smallest_request_is_valid_and_has_the_defaults() -> None:
         pytest.param({"pipeline": []}, ["/pipeline"], id="empty pipeline"),
         pytest.param({"pipeline": "a"}, ["/pipeline"], id="pipeline that is not an array"),
         pytest.param({"pipeline": [7]}, ["/pipeline/0"], id="step that is not an object"),
-        pytest.param({"pipeline": [{}]}, ["/pipeline/0"], id="step without anything"),
+        pytest.param({"pipeline": [{}]}, ["/pipeline/0/action"], id="step without anything"),
         pytest.param(step(zoom=1), ["/pipeline/0/zoom"], id="unknown field of a step"),
-        pytest.param(step(action="explode"), ["/pipeline/0"], id="unknown action"),
+        pytest.param(step(action="explode"), ["/pipeline/0/action"], id="unknown action"),
         pytest.param(step(width=0), ["/pipeline/0/width"], id="width 0"),
         pytest.param(step(width=10**9), ["/pipeline/0/width"], id="width 10^9"),
         pytest.param(step(width="10"), ["/pipeline/0/width"], id="width as a string"),
@@ -138,13 +141,38 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
     ("body", "messages"),
     [
         ({}, {"/pipeline": "is required"}),
-        ({"pipeline": []}, {"/pipeline": "has too few entries: at least 1"}),
+        ({"pipeline": []}, {"/pipeline": "must have at least 1 step"}),
         ({"pipeline": [STEP], "color": 1}, {"/color": "unknown field; remove it"}),
         (
-            {"pipeline": [{"id": "a", "action": "hush-hush"}]},
-            {"/pipeline/0": "`action` must be one of `resize`, `watermark`"},
+            {"pipeline": [STEP, {"id": "b", "action": "hush-hush"}]},
+            {"/pipeline/1/action": "must be one of `resize`, `watermark`"},
         ),
-        ({"pipeline": [{"id": "a"}]}, {"/pipeline/0": "`action` is required"}),
+        ({"pipeline": [{"id": "a"}]}, {"/pipeline/0/action": "is required"}),
+        (
+            {"pipeline": [{**STEP, "id": f"s{n}"} for n in range(MAX_STEPS + 1)]},
+            {"/pipeline": "must have at most 32 steps"},
+        ),
+        (step(background="red"), {"/pipeline/0/background": "must be a color such as #ff8800"}),
+        (
+            {"pipeline": [{**MARK, "watermark": {"text": "x", "size": 0, "margin": "wide"}}]},
+            {
+                "/pipeline/0/watermark/size": (
+                    'must be pixels (24) or a percentage ("4%"), over 0 and at most 16384 or "100%"'
+                ),
+                "/pipeline/0/watermark/margin": 'must be pixels (24) or a percentage ("4%"), at most 16384 or "100%"',
+            },
+        ),
+        (
+            step(gravity="up"),
+            {
+                "/pipeline/0/gravity": "must be `center`, `north`, `northeast`, `east`, `southeast`, `south`, "
+                "`southwest`, `west`, `northwest`, `attention` or `entropy`"
+            },
+        ),
+        (
+            {"pipeline": [STEP], "metadata": {"a\0": "b\0"}},
+            {"/metadata/a\0": "must not contain NUL characters"},
+        ),
         (step(width="10"), {"/pipeline/0/width": "must be an integer"}),
         (step(format="gif"), {"/pipeline/0/format": "must be `jpeg`, `png`, `webp` or `avif`"}),
         (step(quality=101), {"/pipeline/0/quality": "must be at most 100"}),
@@ -161,6 +189,15 @@ def test_messages_say_what_to_change_and_do_not_repeat_the_value(body: object, m
         CreateJobRequest.model_validate(body)
     errors = field_errors(raised.value.errors(include_url=False), body)
     assert {error.pointer: error.message for error in errors} == messages
+
+
+@pytest.mark.parametrize("model", [CreateJobRequest, CreateKeyRequest])
+def test_every_pattern_of_a_request_has_a_message(model: type[BaseModel]) -> None:
+    schema = json.dumps(model.model_json_schema())
+    patterns = {json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', schema)}
+    assert patterns
+    # A percentage is one of two kinds of lengths, which have a message for both.
+    assert patterns - {PERCENT_PATTERN} <= set(PATTERN_MESSAGES)
 
 
 def test_errors_are_reported_in_document_order() -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from pixelflow.adapters.telemetry.metrics import MAX_CONNECTIONS, MAX_SECONDS, Readiness, serve_metrics
+from pixelflow.adapters.telemetry.metrics import MAX_CONNECTIONS, MAX_SECONDS, ReadinessProbe, serve_metrics
 from pixelflow.settings import Settings, SettingsError
 
 
@@ -167,7 +167,7 @@ def test_ipv6_addresses_and_host_names_are_supported(host: str, port: int) -> No
 
 
 def test_a_process_with_health_answers_liveness_and_readiness(port: int) -> None:
-    readiness = Readiness()
+    readiness = ReadinessProbe()
     url = f"http://127.0.0.1:{port}"
     with serve_metrics(CollectorRegistry(), settings_of(metrics_port=port), role="worker", readiness=readiness):
         assert httpx.get(f"{url}/livez").json() == {"status": "ok"}

@@ -92,8 +92,8 @@ INVALID = [
     ([{**RESIZE, "output": False}], {"/pipeline"}),
     ([{**RESIZE, "output": "no"}], {"/pipeline/0/output"}),
     # Actions and fields
-    ([without(RESIZE, "action")], {"/pipeline/0"}),
-    ([{**RESIZE, "action": "explode"}], {"/pipeline/0"}),
+    ([without(RESIZE, "action")], {"/pipeline/0/action"}),
+    ([{**RESIZE, "action": "explode"}], {"/pipeline/0/action"}),
     ([{**RESIZE, "widht": 5}], {"/pipeline/0/widht"}),
     ([{**RESIZE, "watermark": {"text": "x"}}], {"/pipeline/0/watermark"}),
     ([{**WATERMARK, "width": 5}], {"/pipeline/0/width"}),

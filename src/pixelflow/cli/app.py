@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from pixelflow import __version__
-from pixelflow.cli import exit_codes
+from pixelflow.cli.exit_codes import MEANINGS, SERVICE_MEANINGS, ExitCode, legend
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -26,6 +28,7 @@ class Entry(NamedTuple):
     panel: str
     summary: str
     """The first line of the command's own help, repeated here so that listing commands imports none of them."""
+    exit_codes: Mapping[ExitCode, str] = MEANINGS
 
 
 COMMANDS = {
@@ -34,14 +37,16 @@ COMMANDS = {
     "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),
     "deliveries": Entry("deliveries:app", _WEBHOOKS, "List and replay webhook deliveries."),
     "webhook": Entry("webhook:app", _WEBHOOKS, "Receive webhooks locally and rotate the signing secret."),
-    "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C."),
+    "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C.", SERVICE_MEANINGS),
     "demo": Entry("demo:demo", _SERVICE, "Run one photo through a temporary service and save five outputs."),
-    "keys": Entry("keys:app", _SERVICE, "Create, list and revoke API keys."),
-    "users": Entry("users:app", _SERVICE, "Show and set the shares of users in the queue."),
-    "api": Entry("service:api", _SERVICE, "Run the API."),
-    "worker": Entry("service:worker", _SERVICE, "Run a worker, which processes jobs."),
-    "controller": Entry("service:controller", _SERVICE, "Run the controller, which does the background work."),
-    "migrate": Entry("service:migrate", _SERVICE, "Migrate the database to the current schema."),
+    "keys": Entry("keys:app", _SERVICE, "Create, list and revoke API keys.", SERVICE_MEANINGS),
+    "users": Entry("users:app", _SERVICE, "Show and set the shares of users in the queue.", SERVICE_MEANINGS),
+    "api": Entry("service:api", _SERVICE, "Run the API.", SERVICE_MEANINGS),
+    "worker": Entry("service:worker", _SERVICE, "Run a worker, which processes jobs.", SERVICE_MEANINGS),
+    "controller": Entry(
+        "service:controller", _SERVICE, "Run the controller, which does the background work.", SERVICE_MEANINGS
+    ),
+    "migrate": Entry("service:migrate", _SERVICE, "Migrate the database to the current schema.", SERVICE_MEANINGS),
 }
 
 
@@ -57,15 +62,28 @@ class _LazyGroup(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else None, rest
 
+    def invoke(self, ctx: Context) -> Any:  # noqa: ANN401 - any result of a command
+        try:
+            return super().invoke(ctx)
+        except BadParameter as error:
+            from pixelflow.cli.invalid_values import message_of  # noqa: PLC0415 - needs Pydantic, which is slow to import
+
+            error.message = message_of(error)
+            raise
+
 
 def load_command(name: str) -> Command:
-    """Import the command ``name`` of :data:`COMMANDS`."""
-    module, _, attribute = COMMANDS[name].target.partition(":")
+    """Import the command ``name`` of :data:`COMMANDS`. Its help, and that of its subcommands, lists the exit codes."""
+    entry = COMMANDS[name]
+    module, _, attribute = entry.target.partition(":")
     target = getattr(import_module(f"pixelflow.cli.commands.{module}"), attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False)
-        target.command(name, epilog=exit_codes.legend())(function)
-    return get_command(target)
+        target.command(name)(function)
+    command = get_command(target)
+    for each in [command, *(command.commands.values() if isinstance(command, TyperGroup) else ())]:
+        each.epilog = legend(entry.exit_codes)
+    return command
 
 
 def build_app() -> typer.Typer:
@@ -73,7 +91,7 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="pixelflow",
         cls=_LazyGroup,
-        epilog=exit_codes.legend(),
+        epilog=legend(),
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

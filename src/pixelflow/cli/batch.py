@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -61,6 +61,8 @@ class BatchOptions:
     timeout: float
     """Seconds to wait for each job."""
     priority: Priority = Priority.NORMAL
+    webhook_url: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_batch(options: BatchOptions, session: Session) -> list[BatchItem]:
@@ -101,6 +103,8 @@ class _Batch:
             item.path,
             self._options.steps,
             priority=self._options.priority,
+            metadata=self._options.metadata,
+            webhook_url=self._options.webhook_url,
             on_progress=self._progress.upload_callback(),
         )
         item.job_id, item.status = started.job_id, JobStatus(started.status)

@@ -18,13 +18,16 @@ def find_session() -> Session:
     """Return the API address and key.
 
     Raises:
-        ConfigurationError: neither the environment nor the home has both, or the home's file is invalid.
+        ConfigurationError: neither the environment nor the home has both, or a value is not valid.
         ConnectionFailedError: the stack of the home is not running.
     """
     url, key = os.environ.get(URL_VARIABLE), os.environ.get(KEY_VARIABLE)
+    if url and key:
+        return open_session(url, key)
     if url or key:
         # Both come from the same source: a key must not be sent to an address that it was not issued for.
-        return open_session(url or "", key or "")
+        found, missing = (URL_VARIABLE, KEY_VARIABLE) if url else (KEY_VARIABLE, URL_VARIABLE)
+        raise ConfigurationError(f"Only {found} is set. Set {missing} too")
     return read_session(_find_home())
 
 

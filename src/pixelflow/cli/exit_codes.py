@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 
@@ -32,6 +32,16 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
+SERVICE_MEANINGS = {
+    ExitCode.SUCCESS: "success",
+    ExitCode.FAILED: "the command failed",
+    ExitCode.USAGE: "invalid command line",
+    ExitCode.UNREACHABLE: "a server is unreachable or failing",
+    ExitCode.MISCONFIGURED: "a setting is missing or invalid",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
+}
+"""For the commands that run or administer the service: they send no requests to the API."""
+
 _WORST_FIRST = (
     ExitCode.MISCONFIGURED,
     ExitCode.USAGE,
@@ -48,6 +58,6 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     return next((code for code in _WORST_FIRST if code in found), ExitCode.SUCCESS)
 
 
-def legend() -> str:
-    """Return one line with all exit codes, for ``--help``."""
-    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+def legend(meanings: Mapping[ExitCode, str] = MEANINGS) -> str:
+    """Return one line with the exit codes of a command, for ``--help``."""
+    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in meanings.items()) + "."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -69,6 +70,11 @@ def format_size(count: int) -> str:
     if units[0] == "B":
         return f"{count} B"
     return f"{amount:.3g} {units[0]}" if amount < _KILO else f"{amount:.0f} {units[0]}"
+
+
+def format_time(time: datetime) -> str:
+    """Return ``time`` in the local time zone, to the second and with its UTC offset."""
+    return time.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def format_change(before: int | None, after: int) -> str:

@@ -6,13 +6,12 @@ A message never repeats the value that is wrong: it may be a secret.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
-from pixelflow.contracts.cross_field import CROSS_FIELD_ERROR
 from pixelflow.contracts.errors import FieldError
-from pixelflow.contracts.pipeline import ACTIONS
+from pixelflow.contracts.jobs import MEDIA_TYPE_PATTERN, NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
+from pixelflow.contracts.keys import KEY_NAME_PATTERN
+from pixelflow.contracts.pipeline import ACTIONS, COLOR_PATTERN, STEP_ID_PATTERN
 
 _INTEGER = "must be an integer"
 _OBJECT = "must be an object"
@@ -21,15 +20,14 @@ _TIME = "must be a time such as 2030-01-31T12:00:00Z"
 _MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "unknown field; remove it",
-    "union_tag_invalid": "{discriminator} must be one of {expected_tags}",
-    "union_tag_not_found": "{discriminator} is required",
+    "union_tag_invalid": "must be one of {expected_tags}",
+    "union_tag_not_found": "is required",
     "enum": "must be {expected}",
     "literal_error": "must be {expected}",
     "string_type": "must be a string",
     "string_unicode": "must be valid Unicode",
     "string_too_short": "has too few characters: at least {min_length}",
     "string_too_long": "has too many characters: at most {max_length}",
-    "string_pattern_mismatch": "must match the pattern {pattern}",
     "int_type": _INTEGER,
     "int_parsing": _INTEGER,
     "int_parsing_size": _INTEGER,
@@ -62,6 +60,15 @@ _MESSAGES = {
     "uuid_parsing": "must be a UUID",
     "uuid_type": "must be a UUID",
 }
+PATTERN_MESSAGES = {
+    COLOR_PATTERN: "must be a color such as #ff8800",
+    KEY_NAME_PATTERN: "must not contain control characters",
+    MEDIA_TYPE_PATTERN: "must be a media type such as image/jpeg",
+    NO_NUL_PATTERN: "must not contain NUL characters",
+    STEP_ID_PATTERN: "must have 1 to 64 characters: letters, digits, `_` or `-`",
+    WEBHOOK_URL_PATTERN: "must be a URL of visible ASCII characters",
+}
+"""Messages for strings that don't match a pattern."""
 
 
 def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
@@ -71,23 +78,26 @@ def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldEr
         rows: ``ValidationError.errors()``, with locations relative to ``raw``.
         raw: the request as it was validated; resolves locations to JSON Pointers.
     """
-    located = [(_pointer(row["loc"], raw), row["type"] == CROSS_FIELD_ERROR, error_message(row)) for row in rows]
-    fields = [FieldError(pointer=pointer, message=message) for pointer, cross_field, message in located if cross_field]
-    # A field with a union type has one row for each member of the union.
-    alternatives = groupby((row for row in located if not row[1]), key=itemgetter(0))
-    fields += [
-        FieldError(pointer=pointer, message="; or: ".join(message for _, _, message in group))
-        for pointer, group in alternatives
-    ]
-    return sorted(fields, key=_document_order)
+    fields = [FieldError(pointer=_pointer(_location(row), raw), message=error_message(row)) for row in rows]
+    # A key of `metadata` and its value have the same pointer, and may have the same error.
+    return sorted(dict.fromkeys(fields), key=_document_order)
 
 
 def error_message(row: Mapping[str, Any]) -> str:
     """The message of one row. PydanticCustomErrors from PixelFlow's models already have their final text."""
+    if row["type"] == "string_pattern_mismatch":
+        return PATTERN_MESSAGES[row["ctx"]["pattern"]]
     template = _MESSAGES.get(row["type"])
     if template is None:
         return str(row["msg"])
     return template.format_map({name: _with_backticks(value) for name, value in row.get("ctx", {}).items()})
+
+
+def _location(row: Mapping[str, Any]) -> tuple[int | str, ...]:
+    """The location of a row. Pydantic reports a discriminator, such as ``action``, at the object that it belongs to."""
+    discriminator = row.get("ctx", {}).get("discriminator")
+    location: tuple[int | str, ...] = row["loc"]
+    return (*location, discriminator.strip("'")) if discriminator else location
 
 
 def _with_backticks(value: object) -> object:

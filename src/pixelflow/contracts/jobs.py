@@ -79,9 +79,11 @@ PRIORITY_RANKS: dict[Priority, int] = {Priority.HIGH: 0, Priority.NORMAL: 1, Pri
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────────
 
 MAX_METADATA_KEYS = 32
-_NO_NUL = r"^[^\x00]*$"
+NO_NUL_PATTERN = r"^[^\x00]*$"
 """Postgres can't store NUL in text."""
-MediaType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[A-Za-z0-9.+-]{1,64}$", max_length=80)]
+MEDIA_TYPE_PATTERN = r"^[a-z]+/[A-Za-z0-9.+-]{1,64}$"
+WEBHOOK_URL_PATTERN = r"^[!-~]+$"
+MediaType = Annotated[str, StringConstraints(pattern=MEDIA_TYPE_PATTERN, max_length=80)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +135,14 @@ def _is_webhook_url(url: str) -> str:
 
 WebhookUrl = Annotated[
     str,
-    StringConstraints(max_length=2048, pattern=r"^[!-~]+$"),
+    StringConstraints(max_length=2048, pattern=WEBHOOK_URL_PATTERN),
     AfterValidator(_is_webhook_url),
     Field(examples=["https://client.example/hooks/pixel-done"]),
 ]
 Metadata = Annotated[
     dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NO_NUL)],
-        Annotated[str, StringConstraints(max_length=512, pattern=_NO_NUL)],
+        Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL_PATTERN)],
+        Annotated[str, StringConstraints(max_length=512, pattern=NO_NUL_PATTERN)],
     ],
     Field(
         max_length=MAX_METADATA_KEYS,
@@ -163,7 +165,7 @@ class CreateJobRequest(_Request):
         Field(
             min_length=1,
             max_length=4096,
-            pattern=_NO_NUL,
+            pattern=NO_NUL_PATTERN,
             description="Absolute path of the source. Only for `local_file`, which requires it.",
         ),
     ] = None

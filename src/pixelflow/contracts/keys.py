@@ -24,9 +24,10 @@ class Scope(StrEnum):
 DEFAULT_SCOPES = frozenset(Scope) - {Scope.ADMIN}
 """The scopes of a key that is created without an explicit list."""
 
+KEY_NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 KeyName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    StringConstraints(min_length=1, max_length=64, pattern=KEY_NAME_PATTERN),
     Field(description="Name that distinguishes the key from your other keys.", examples=["shop backend"]),
 ]
 

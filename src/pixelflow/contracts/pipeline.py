@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     StringConstraints,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
@@ -85,21 +86,46 @@ def _printable(text: str) -> str:
     return text
 
 
-StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+def _with_message(message: str) -> WrapValidator:
+    """Report errors of a union as one ``message``: Pydantic reports one error for each member."""
+
+    def validate_union(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError("union", message) from None
+
+    return WrapValidator(validate_union)
+
+
+STEP_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+COLOR_PATTERN = r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"
+PERCENT_PATTERN = r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$"
+StepId = Annotated[str, StringConstraints(pattern=STEP_ID_PATTERN)]
 Dimension = Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)]
 Flag = Annotated[bool, Field(strict=True)]
-Color = Annotated[str, StringConstraints(pattern=r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$")]
+Color = Annotated[str, StringConstraints(pattern=COLOR_PATTERN)]
 """``#rrggbb`` or ``#rrggbbaa``, sRGB."""
-Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$")]
+Percent = Annotated[str, StringConstraints(pattern=PERCENT_PATTERN)]
 """A percentage of the image's shorter side, such as ``4%`` or ``2.5%``."""
-Length = Annotated[int, Field(strict=True, ge=0, le=MAX_DIMENSION)] | Percent
+Length = Annotated[
+    Annotated[int, Field(strict=True, ge=0, le=MAX_DIMENSION)] | Percent,
+    _with_message(f'must be pixels (24) or a percentage ("4%"), at most {MAX_DIMENSION} or "100%"'),
+]
 """Pixels of the image that is drawn on, or a percentage of its shorter side."""
 
 
-def _positive(length: int | str) -> int | str:
-    if length == 0 or (isinstance(length, str) and float(length.rstrip("%")) == 0):
-        raise PydanticCustomError("not_positive", "must be greater than 0")
-    return length
+def _positive(percent: str) -> str:
+    if float(percent.rstrip("%")) == 0:
+        raise PydanticCustomError("not_positive", "must be over 0%")
+    return percent
+
+
+PositiveLength = Annotated[
+    Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)] | Annotated[Percent, AfterValidator(_positive)],
+    _with_message(f'must be pixels (24) or a percentage ("4%"), over 0 and at most {MAX_DIMENSION} or "100%"'),
+]
+"""A ``Length`` over 0."""
 
 
 class _Step(_Model):
@@ -160,6 +186,7 @@ class Resize(_Step):
     ] = Fit.INSIDE
     gravity: Annotated[
         Gravity | Interest,
+        _with_message(f"must be {', '.join(f'`{name}`' for name in Gravity)}, `attention` or `entropy`"),
         Field(description="The part of the image that `cover` keeps, and where `contain` places the image."),
     ] = Gravity.CENTER
     enlarge: Annotated[
@@ -200,8 +227,7 @@ class WatermarkText(_Model):
     )
     bold: Annotated[Flag, Field(description="Whether the text is bold.")] = False
     size: Annotated[
-        Length,
-        AfterValidator(_positive),
+        PositiveLength,
         Field(
             description="Font size (em): pixels, or a percentage of the image's shorter side. A text that is too large "
             "for the image is reduced until it fits."
@@ -294,11 +320,13 @@ def _node_errors(step: Mapping[str, object], seen: set[str]) -> Iterator[tuple[s
 
 def _check_tree(value: Any, handler: ValidatorFunctionWrapHandler) -> list[Step]:  # noqa: ANN401 - any input
     """Validate the first ``MAX_STEPS`` steps: for a longer list, Pydantic would report its length and nothing else."""
+    if isinstance(value, list) and not value:
+        raise PydanticCustomError("no_steps", "must have at least 1 step")
     too_long = isinstance(value, list) and len(value) > MAX_STEPS
 
     def check(steps: object) -> Iterable[CrossFieldError]:
         if too_long:
-            yield (), f"has too many entries: at most {MAX_STEPS}"
+            yield (), f"must have at most {MAX_STEPS} steps"
         yield from _tree_errors(steps)
 
     return validate(value[:MAX_STEPS] if too_long else value, handler, check)

@@ -61,7 +61,7 @@ def servers_account() -> Account:
         entry = pwd.getpwnam(UNPRIVILEGED)
     except KeyError as missing:
         raise StackError(
-            f"Postgres can't run as root, and this machine has no user «{UNPRIVILEGED}» to run it as. "
+            f"Postgres can't run as root, and this machine has no user `{UNPRIVILEGED}` to run it as. "
             "Run the command as an ordinary user."
         ) from missing
     return Account(name=UNPRIVILEGED, uid=entry.pw_uid, gid=entry.pw_gid, is_other=True)

@@ -62,7 +62,7 @@ def is_running(home: Path) -> bool:
 
 def not_running_message(home: Path) -> str:
     """Return the error message for a command that needs a running stack."""
-    return f"The stack in {home} is not running. Start it with `pixelflow up --home {shlex.quote(str(home))}`"
+    return f"PixelFlow is not running in {home}. Start it with `pixelflow up --home {shlex.quote(str(home))}`"
 
 
 def read_json(home: Path, name: str) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Home:
     def _require_access(self, path: Path) -> None:
         if parent := self.account.first_inaccessible_parent(path):
             raise StackError(
-                f"The servers run as the user «{self.account.name}», who can't enter {parent}. "
+                f"The servers run as the user `{self.account.name}`, who can't enter {parent}. "
                 f"Choose a home outside of it (--home), or allow others to enter it (chmod o+x)."
             )
 
@@ -143,7 +143,7 @@ class Home:
             owner = os.read(descriptor, 20).decode(errors="replace") or "unknown"
             os.close(descriptor)
             raise StackError(
-                f"A stack is already running in {self.path} (process {owner}). Stop it, or choose another --home."
+                f"PixelFlow is already running in {self.path} (process {owner}). Stop it, or choose another --home."
             ) from held
         self.was_killed = os.fstat(descriptor).st_size > 0
         os.ftruncate(descriptor, 0)

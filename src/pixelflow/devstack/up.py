@@ -6,6 +6,7 @@ The caller passes in what runs after the servers' start. This module must never 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -86,14 +87,16 @@ def _start(
 
 def _summary(stack: Stack) -> list[str]:
     home = stack.home.path
+    variable = "" if home == default_home() else f"PIXELFLOW_HOME={shlex.quote(str(home))} "
     return [
         f"PixelFlow is ready: {stack.api_url}",
-        f"  {'API docs':<10} {stack.api_url}/docs (loads scripts from the internet), {stack.api_url}/openapi.json",
-        *(f"  {name:<10} {address}" for name, address in stack.addresses.items()),
-        *(f"  {'metrics':<10} {url} ({role})" for role, url in stack.metrics_urls.items()),
-        f"  {'data':<10} {home}",
-        f"  {'logs':<10} {home / 'logs'}",
-        f"  {'API key':<10} {home / CREDENTIALS}",
+        f"  {'API docs':<11} {stack.api_url}/docs (loads scripts from the internet), {stack.api_url}/openapi.json",
+        *(f"  {name:<11} {address}" for name, address in stack.addresses.items() if name != "api"),
+        *(f"  {'metrics':<11} {url} ({role})" for role, url in stack.metrics_urls.items()),
+        f"  {'data':<11} {home}",
+        f"  {'logs':<11} {home / 'logs'}",
+        f"  {'credentials':<11} {home / CREDENTIALS}",
+        f"Next, in another terminal: {variable}pixelflow submit PHOTO --resize 640 --out outputs",
         "Press Ctrl-C to stop. The data is kept.",
     ]
 

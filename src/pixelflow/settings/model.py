@@ -135,7 +135,7 @@ class Settings(DatabaseSettings):
     # Jobs
     lease_seconds: Annotated[
         float,
-        Field(gt=0, le=3600, description="Seconds without a sign of life from a worker before its jobs are reassigned"),
+        Field(gt=0, le=3600, description="Seconds after a worker's last lease renewal until its jobs are requeued"),
     ] = 30
     max_attempts: Annotated[int, Field(ge=1, le=100, description="Maximum attempts of a job")] = 5
     queue_max_active_per_user: Annotated[

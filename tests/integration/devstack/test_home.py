@@ -81,7 +81,7 @@ def test_a_run_knows_whether_the_previous_one_was_killed(home: Path) -> None:
 def test_the_error_names_the_folder_that_the_servers_can_t_enter(home: Path) -> None:
     closed = home / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(StackError, match=f"«nobody», who can't enter {closed}\\."):
+    with pytest.raises(StackError, match=f"`nobody`, who can't enter {closed}\\."):
         _opened(closed / "inner" / "home")
 
 

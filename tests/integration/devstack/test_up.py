@@ -121,7 +121,7 @@ def _wait_for_worker(home: Path, words: str) -> None:
 
 def test_a_second_stack_in_the_same_home_is_rejected(shared: Up) -> None:
     with up(shared.home) as second:
-        second.wait_for(f"A stack is already running in {shared.home} (process {shared.process.pid})")
+        second.wait_for(f"PixelFlow is already running in {shared.home} (process {shared.process.pid})")
     assert second.process.returncode != 0
     assert shared.process.poll() is None
 

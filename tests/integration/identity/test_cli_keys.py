@@ -112,7 +112,7 @@ def test_the_help_names_every_scope(pixelflow: Run) -> None:
         (["create", "--user", "u", "--rate-limit", "0"], 2, "--rate-limit"),
         (["create", "--user", ""], 1, "printable"),
         (["create", "--user", "u" * 256], 1, "printable"),
-        (["create", "--user", "u", "--name", "\x1b[2J"], 1, "pattern"),
+        (["create", "--user", "u", "--name", "\x1b[2J"], 1, "must not contain control characters"),
         (["revoke", "no-such-key"], 1, "No key has this ID"),
     ],
     ids=str,

@@ -83,6 +83,46 @@ def test_help_lists_every_exit_code(pixelflow: Run) -> None:
     assert set(MEANINGS) == set(ExitCode)
 
 
+@pytest.mark.parametrize(
+    ("command", "present"),
+    [
+        (["jobs", "list"], True),
+        (["submit"], True),
+        (["worker"], False),
+        (["migrate"], False),
+        (["keys", "list"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_help_of_a_command_lists_its_own_exit_codes(pixelflow: Run, command: list[str], present: bool) -> None:
+    text = re.sub(r"\s+", " ", pixelflow(*command, "--help").stdout)
+    assert "Exit codes: 0 success; 1 " in text
+    assert (MEANINGS[ExitCode.REFUSED] in text) is present
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["jobs", "show", "abc"], "must be a UUID"),
+        (["submit", __file__, "--format", "gif"], "must be `jpeg`, `png`, `webp` or `avif`"),
+        (["submit", __file__, "--quality", "900"], "must be at most 100"),
+        (["submit", __file__, "--timeout", "long"], "must be a number"),
+        (["up", "--api-port", "99999"], "must be at most 65535"),
+        (["keys", "create", "--user", "me", "--rate-limit", "all"], "must be an integer"),
+        (["usage", "--from", "yesterday"], "must be a date such as 2030-01-31"),
+        (["usage", "--by", "week"], "must be `day` or `user`"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_invalid_value_is_described_in_the_words_of_the_api(
+    pixelflow: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    result = pixelflow(*arguments)
+    assert (result.exit_code, message in result.stderr) == (2, True)
+    assert not re.search(r"Input|Value error|is not one of", result.stderr)
+
+
 def test_version_prints_the_version(pixelflow: Run) -> None:
     assert pixelflow("--version").stdout == f"pixelflow {__version__}\n"
 

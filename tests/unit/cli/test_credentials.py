@@ -50,7 +50,7 @@ def test_the_key_of_a_stack_that_is_not_running_is_not_sent(
         (home / "lock").write_text(left)
     result = pixelflow("jobs", "list")
     assert (result.exit_code, api.seen) == (3, [])
-    assert f"The stack in {home} is not running: start it by `pixelflow up --home '{home}'`" in result.stderr
+    assert f"PixelFlow is not running in {home}. Start it with `pixelflow up --home '{home}'`" in result.stderr
 
 
 def test_the_environment_takes_precedence_over_the_home(
@@ -70,8 +70,8 @@ def test_a_key_is_never_sent_to_an_address_that_it_was_not_issued_for(
     monkeypatch.setenv(given, {"PIXELFLOW_API_URL": api.url, "PIXELFLOW_API_KEY": KEY}[given])
     result = pixelflow("jobs", "list")
     assert (result.exit_code, api.seen) == (78, [])
-    missing = {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY"} - {given}
-    assert missing.pop() in result.stderr
+    (missing,) = {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY"} - {given}
+    assert f"Only {given} is set. Set {missing} too" in result.stderr
 
 
 @pytest.mark.parametrize(

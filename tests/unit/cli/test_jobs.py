@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -30,6 +31,15 @@ def test_jobs_are_listed_newest_first_up_to_the_limit(pixelflow: Run, photo: Pat
     ids = submitted(photo, 5)
     rows = pixelflow("jobs", "list", "--limit", 3).stdout.splitlines()[1:]
     assert [row.split()[0] for row in rows] == ids[:1:-1]
+
+
+def test_list_and_show_print_times_in_the_same_format(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.SUCCEEDED,)
+    [job_id] = submitted(photo)
+    head, row = pixelflow("jobs", "list").stdout.splitlines()
+    assert re.split(r" {2,}", head.strip())[-2:] == ["Source size", "Output size"]
+    [created] = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d", row)
+    assert created in pixelflow("jobs", "show", job_id).stdout
 
 
 @pytest.mark.usefixtures("api")

@@ -63,6 +63,13 @@ def test_options_make_a_pipeline_of_one_output(
     assert sent_pipeline(api) == steps
 
 
+def test_every_job_gets_the_webhook_url_and_the_metadata(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    options = ["--webhook-url", "https://client.example/", "--metadata", "sku=A-17", "--metadata", "note=a=b"]
+    assert pixelflow("submit", photo, "--resize", "64", *options).exit_code == 0
+    body = json.loads(next(seen.body for seen in api.seen if seen.path == "/v1/jobs"))
+    assert (body["webhook_url"], body["metadata"]) == ("https://client.example/", {"sku": "A-17", "note": "a=b"})
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_pipeline_may_come_from_a_file(
     pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, wrapped: bool
@@ -110,6 +117,8 @@ def test_an_invalid_pipeline_file_exits_with_2_and_sends_nothing(
         ["--resize", "640x"],
         ["--resize", "-1"],
         ["--watermark", ""],
+        ["--resize", "64", "--metadata", "sku"],
+        ["--resize", "64", "--webhook-url", "ftp://client.example/"],
         [],
     ],
     ids=" ".join,

@@ -13,11 +13,17 @@ Run = Callable[..., Result]
 
 
 @pytest.mark.usefixtures("api")
-def test_the_sums_of_days_and_their_total_are_printed(pixelflow: Run) -> None:
+def test_the_sums_of_days_with_jobs_and_their_total_are_printed(pixelflow: Run) -> None:
     head, *rows = pixelflow("usage").stdout.splitlines()
     assert head.split() == ["Day", "Jobs", "Megapixels", "Saved", "Compute"]
-    assert [row.split()[0] for row in rows] == ["2026-11-23", "2026-11-24", "Total"]
+    assert [row.split()[0] for row in rows] == ["2026-11-23", "Total"]
     assert rows[0].split()[1:] == ["2", "9", "007", "199", "254.7", "4.85", "MB", "68.0", "s"]
+
+
+@pytest.mark.usefixtures("api")
+def test_days_without_jobs_are_printed_on_request(pixelflow: Run) -> None:
+    rows = pixelflow("usage", "--all-days").stdout.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["2026-11-23", "2026-11-24", "Total"]
 
 
 def test_days_and_user_are_query_parameters(pixelflow: Run, api: StandIn) -> None:

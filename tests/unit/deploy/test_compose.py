@@ -64,7 +64,7 @@ def test_workers_are_not_given_the_key_of_sealed_secrets() -> None:
 
 
 def test_who_signs_urls_knows_the_name_by_which_clients_reach_storage() -> None:
-    for role in ("api", "controller"):  # the courier's events hold download URLs, too
+    for role in ("api", "controller"):  # the dispatcher's events contain download URLs too
         environment = SERVICES[role]["environment"]
         assert environment[f"{PREFIX}S3_ENDPOINT_URL"] == "http://s3:9000"
         assert environment[f"{PREFIX}S3_PUBLIC_ENDPOINT_URL"].endswith(":-http://localhost:9000}")

@@ -161,6 +161,11 @@ async def test_a_hostile_url_is_refused_over_http_too(url: str) -> None:
         OutboundRule(allow_http=True).check(url.replace("https:", "http:", 1))
 
 
+def test_a_private_address_is_refused_with_what_is_required() -> None:
+    with pytest.raises(TargetRefusedError, match=r"^must have a public address$"):
+        OutboundRule().check("https://10.0.0.1/")
+
+
 @pytest.mark.parametrize("answer", HOSTILE_ANSWERS)
 async def test_a_host_with_an_address_that_is_not_public_is_refused(answer: list[str]) -> None:
     with pytest.raises(TargetRefusedError) as refused:

@@ -89,7 +89,7 @@ class OutboundRule:
         """
         found = usable(addresses, self.networks)
         if not found:
-            raise TargetRefusedError("must not resolve to an address that is not public")
+            raise TargetRefusedError("must have a public address")
         return found
 
 

@@ -23,7 +23,7 @@ _MAX_HEADERS = 100
 _MAX_LINE_BYTES = 64 * 1024
 
 
-class Response(http.client.HTTPResponse):
+class InterruptibleResponse(http.client.HTTPResponse):
     """A response whose headers are read without the parser for e-mail, which takes longer than the rest of a request.
 
     Its body must have a length: S3 sends no other.
@@ -61,7 +61,7 @@ class Response(http.client.HTTPResponse):
 class Connection(http.client.HTTPConnection):
     """A connection that another thread can end at any moment, even while it is being established."""
 
-    response_class = Response
+    response_class = InterruptibleResponse
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         super().__init__(host, port, timeout=CONNECT_SECONDS)

@@ -92,7 +92,7 @@ class QueueMetrics:
 # ── Server ───────────────────────────────────────────────────────────────────────────────────────
 
 
-class Readiness:
+class ReadinessProbe:
     """Whether a process can do its work, for ``/readyz``. Thread-safe."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ def serve_metrics(
     settings: Settings,
     *,
     role: str,
-    readiness: Readiness | None = None,
+    readiness: ReadinessProbe | None = None,
     max_seconds: float = MAX_SECONDS,
 ) -> Iterator[None]:
     """Serve the registry on the configured port while the context lasts; a connection lasts ``max_seconds`` at most.
@@ -132,7 +132,7 @@ def serve_metrics(
 
 
 def _open_server(
-    registry: CollectorRegistry, settings: Settings, role: str, max_seconds: float, readiness: Readiness | None
+    registry: CollectorRegistry, settings: Settings, role: str, max_seconds: float, readiness: ReadinessProbe | None
 ) -> _Server:
     port = DEFAULT_PORTS[role] if settings.metrics_port is None else settings.metrics_port
     try:
@@ -187,7 +187,7 @@ class _Server(ThreadingMixIn, TCPServer):
         family: int,
         address: Any,  # noqa: ANN401  # depends on the family
         max_seconds: float,
-        readiness: Readiness | None,
+        readiness: ReadinessProbe | None,
     ) -> None:
         self.address_family = family
         self.readiness = readiness

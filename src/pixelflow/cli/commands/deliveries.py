@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -10,7 +9,7 @@ import typer
 
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import exit_on_error
-from pixelflow.cli.output import cell, echo, print_json, print_table, table
+from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, table
 from pixelflow.client import Client
 from pixelflow.contracts.webhooks import Delivery, DeliveryOutcome
 
@@ -49,8 +48,8 @@ def list_(
             cell(delivery.outcome, _STYLES[delivery.outcome]),
             cell(_response(delivery)),
             cell(delivery.latency_ms),
-            cell(_format_time(delivery.started_at)),
-            cell(_format_time(delivery.next_attempt_at) if delivery.next_attempt_at else ""),
+            cell(format_time(delivery.started_at)),
+            cell(format_time(delivery.next_attempt_at) if delivery.next_attempt_at else ""),
         )
     print_table(rows)
 
@@ -74,7 +73,3 @@ def replay(
 
 def _response(delivery: Delivery) -> str:
     return str(delivery.status_code) if delivery.error is None else delivery.error.message
-
-
-def _format_time(time: datetime) -> str:
-    return time.astimezone().isoformat(sep=" ", timespec="seconds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,7 +20,7 @@ from pixelflow.cli.errors import (
     is_fatal_for_batch,
 )
 from pixelflow.cli.exit_codes import worst
-from pixelflow.cli.output import cell, echo, format_change, format_size, print_json, print_table, table
+from pixelflow.cli.output import cell, echo, format_change, format_size, format_time, print_json, print_table, table
 from pixelflow.client import Client, ClientError, JobFailedError, WaitTimeoutError
 from pixelflow.contracts.jobs import Job, JobStatus, Priority
 
@@ -77,12 +76,12 @@ def _job_json(job: Job) -> dict[str, Any]:
 
 
 def _jobs_table(jobs: Sequence[Job]) -> Table:
-    rows = table("Job", "Status", "Created", "Source", "Outputs", right=("Source", "Outputs"))
+    rows = table("Job", "Status", "Created", "Source size", "Output size", right=("Source size", "Output size"))
     for job in jobs:
         rows.add_row(
             cell(job.job_id),
             cell(job.status, _STYLES.get(job.status, "")),
-            cell(job.created_at.astimezone().strftime("%m-%d %H:%M")),
+            cell(format_time(job.created_at)),
             cell(format_size(job.source.bytes) if job.source.bytes else ""),
             cell(format_size(sum(output.bytes for output in job.outputs)) if job.outputs else ""),
         )
@@ -115,7 +114,7 @@ def _properties(job: Job) -> Iterator[tuple[str, object]]:
         "Finished": job.finished_at,
         "Expires": job.expires_at,
     }
-    yield from ((name, _format_time(time)) for name, time in times.items() if time)
+    yield from ((name, format_time(time)) for name, time in times.items() if time)
     yield from ((f"Metadata {name}", value) for name, value in job.metadata.items())
     if job.usage:
         yield "Compute time", f"{job.usage.compute_time_ms} ms"
@@ -142,10 +141,6 @@ def _outputs_table(job: Job) -> Table:
             cell(format_change(job.source.bytes, output.bytes)),
         )
     return rows
-
-
-def _format_time(time: datetime) -> str:
-    return time.astimezone().isoformat(sep=" ", timespec="milliseconds")
 
 
 # ── cancel, retry, erase ─────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pixelflow.cli.output import cell, echo, print_json, print_table, table
+from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, table
 from pixelflow.cli.server_settings import load_database_url
 from pixelflow.contracts.keys import DEFAULT_SCOPES, ApiKey, Scope
 from pixelflow.controlplane.keys import admin
@@ -78,7 +78,7 @@ def list_(
     rows = table("Key", "Name", "Scopes", "Limit", "Created", "Last used", "Status")
     for key in keys:
         limit = "" if key.rate_limit is None else str(key.rate_limit)
-        times = _format_time(key.created_at), _format_time(key.last_used_at)
+        times = format_time(key.created_at), format_time(key.last_used_at) if key.last_used_at else ""
         rows.add_row(*map(cell, (key.key_id, key.name, " ".join(key.scopes), limit, *times, _status(key))))
     print_table(rows)
 
@@ -114,13 +114,9 @@ def _parse_duration(text: str | None) -> timedelta | None:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def _format_time(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}" if time else ""
-
-
 def _status(key: ApiKey) -> str:
     if key.revoked_at:
-        return f"revoked {_format_time(key.revoked_at)}"
+        return f"revoked {format_time(key.revoked_at)}"
     if key.expires_at is None:
         return "active"
-    return f"{'expired' if key.expires_at <= datetime.now(UTC) else 'active until'} {_format_time(key.expires_at)}"
+    return f"{'expired' if key.expires_at <= datetime.now(UTC) else 'active until'} {format_time(key.expires_at)}"

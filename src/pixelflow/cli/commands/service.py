@@ -41,7 +41,10 @@ def controller() -> None:
 
 
 def migrate() -> None:
-    """Migrate the database to the current schema."""
+    """Migrate the database to the current schema.
+
+    Uses the database of PIXELFLOW_DATABASE_URL or, if that is not set, of the `pixelflow up` running on this machine.
+    """
     with load_database_url() as url:
         from pixelflow.adapters.postgres import migrate as schema  # noqa: PLC0415 - see the module's docstring
 

@@ -56,6 +56,13 @@ def submit(
         ),
     ] = None,
     priority: Annotated[Priority, typer.Option(help="Order among your own queued jobs.")] = Priority.NORMAL,
+    webhook_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="URL that receives a webhook when a job finishes.")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Metadata of each job. Repeat the option for several keys."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all jobs are finished.")] = False,
     out: Annotated[
         Path | None,
@@ -79,6 +86,7 @@ def submit(
         raise typer.BadParameter(
             "can't be combined with --resize, --format, --quality or --watermark", param_hint="--pipeline"
         )
+    pairs = _parse_metadata(metadata or [])
     _create_folder(out)
     with exit_on_error():
         steps = (
@@ -87,10 +95,25 @@ def submit(
             else steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
         )
         items = _run(
-            BatchOptions(photos, steps, wait=wait or out is not None, folder=out, timeout=timeout, priority=priority)
+            BatchOptions(
+                photos,
+                steps,
+                wait=wait or out is not None,
+                folder=out,
+                timeout=timeout,
+                priority=priority,
+                webhook_url=webhook_url,
+                metadata=pairs,
+            )
         )
     _print_results(items, as_json=as_json)
     raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
+
+
+def _parse_metadata(pairs: Sequence[str]) -> dict[str, str]:
+    if any("=" not in pair for pair in pairs):
+        raise typer.BadParameter("must be KEY=VALUE, such as sku=A-17", param_hint="--metadata")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _create_folder(folder: Path | None) -> None:

@@ -15,25 +15,31 @@ from pixelflow.cli.output import cell, format_size, print_json, print_table, tab
 from pixelflow.client import Client
 from pixelflow.contracts.usage import UsageByDay, UsageByUser, UsageSums, as_csv
 
-_DAY = ["%Y-%m-%d"]
 _SUMS = ("Jobs", "Megapixels", "Saved", "Compute")
+
+
+def _parse_day(text: str) -> date:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no time zone
+    except ValueError:
+        raise typer.BadParameter("must be a date such as 2030-01-31") from None
 
 
 def usage(
     *,
     from_: Annotated[
-        datetime | None,
+        date | None,
         typer.Option(
             "--from",
-            formats=_DAY,
+            parser=_parse_day,
             metavar="YYYY-MM-DD",
             help="First day, in UTC.",
             show_default="30 days before --to",
         ),
     ] = None,
     to: Annotated[
-        datetime | None,
-        typer.Option(formats=_DAY, metavar="YYYY-MM-DD", help="Day after the last one.", show_default="tomorrow"),
+        date | None,
+        typer.Option(parser=_parse_day, metavar="YYYY-MM-DD", help="Day after the last one.", show_default="tomorrow"),
     ] = None,
     by: Annotated[Literal["day", "user"], typer.Option(help="Group the totals by day or by user.")] = "day",
     user: Annotated[
@@ -45,6 +51,7 @@ def usage(
     all_users: Annotated[
         bool, typer.Option("--all-users", help="Show the usage of all users. Requires the scope `admin`.")
     ] = False,
+    all_days: Annotated[bool, typer.Option("--all-days", help="Show days without jobs too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     as_csv_: Annotated[bool, typer.Option("--csv", help="Print CSV with a header and no total to stdout.")] = False,
 ) -> None:
@@ -53,13 +60,13 @@ def usage(
         raise typer.BadParameter("--json and --csv can't be combined")
     with exit_on_error(), Client(session=find_session()) as client:
         get = _get_all_users if by == "user" else Client.get_usage_by_day
-        found = get(client, from_day=from_ and from_.date(), to_day=to and to.date(), user_id=user, all_users=all_users)
+        found = get(client, from_day=from_, to_day=to, user_id=user, all_users=all_users)
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True))
     elif as_csv_:
         sys.stdout.write(as_csv(found))
     else:
-        print_table(_usage_table(found))
+        print_table(_usage_table(found, all_days=all_days))
 
 
 def _get_all_users(
@@ -76,11 +83,12 @@ def _get_all_users(
     return page.model_copy(update={"data": rows})
 
 
-def _usage_table(found: UsageByDay | UsageByUser) -> Table:
+def _usage_table(found: UsageByDay | UsageByUser, *, all_days: bool) -> Table:
     rows = table("Day" if isinstance(found, UsageByDay) else "User", *_SUMS, right=_SUMS)
     if isinstance(found, UsageByDay):
         for day in found.data:
-            _add_row(rows, day.day, day)
+            if day.jobs or all_days:
+                _add_row(rows, day.day, day)
     else:
         for user in found.data:
             _add_row(rows, user.user_id, user)

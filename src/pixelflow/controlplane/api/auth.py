@@ -6,7 +6,6 @@ that is rejected here has no effect, and its body is not read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated, Any
@@ -99,19 +98,17 @@ async def _authenticate(request: Request, services: Services) -> Identity:
 
 
 def _enforce(request: Request, limits: RateLimiter, result: RateLimitResult | None) -> None:
-    """Set the RateLimit headers of the response, whatever it will be, and reject the request if no token was left."""
+    """Set the RateLimit headers of the response, whatever it will be, and reject the request if no token was left.
+
+    Raises:
+        RateLimitedError: no token was left.
+    """
     if result is None:
         return
     request.state.headers = rate_limit_headers(result)
-    if result.bucket.allowed:
-        return
-    limits.metrics.rate_limit_rejected(route_of(request.scope))
-    quota, seconds = result.quota, _refill_seconds(result)
-    raise RateLimitedError(
-        f"The limit for `{result.policy}` requests is {quota.capacity} in {quota.window_seconds} s; "
-        f"try again in {seconds} s",
-        retry_after=seconds,
-    )
+    if not result.bucket.allowed:
+        limits.metrics.rate_limit_rejected(route_of(request.scope))
+    result.raise_if_rejected()
 
 
 def rate_limit_headers(result: RateLimitResult) -> dict[str, str]:
@@ -123,12 +120,8 @@ def rate_limit_headers(result: RateLimitResult) -> dict[str, str]:
     quota, policy = result.quota, f'"{result.policy}"'
     return {
         "RateLimit-Policy": f"{policy};q={quota.capacity};w={quota.window_seconds}",
-        "RateLimit": f"{policy};r={result.bucket.remaining};t={_refill_seconds(result)}",
+        "RateLimit": f"{policy};r={result.bucket.remaining};t={result.refill_seconds}",
     }
-
-
-def _refill_seconds(result: RateLimitResult) -> int:
-    return max(1, math.ceil(result.bucket.refill_seconds))
 
 
 # ── The client's network ─────────────────────────────────────────────────────────────────────────

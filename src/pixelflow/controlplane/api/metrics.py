@@ -22,7 +22,7 @@ class ApiMetrics:
         self._messages = QueueMetrics(registry)
         self._requests = Counter(
             "pixelflow_api_requests_total",
-            "Requests by method, route template («unmatched»: no route) and status (0: the client disconnected before "
+            "Requests by method, route template (`unmatched`: no route) and status (0: the client disconnected before "
             "the response).",
             ["method", "route", "status"],
             registry=registry,

@@ -61,7 +61,7 @@ _log = structlog.get_logger(__name__)
 def bug() -> contracts_errors.PixelflowError:
     """The error that reports an unexpected exception to the client."""
     return contracts_errors.PixelflowError(
-        "An unexpected error occurred and was logged; report the request id to the operator"
+        "An unexpected error occurred and was logged; report the request ID to the operator"
     )
 
 
@@ -155,7 +155,7 @@ def _from_validation(error: RequestValidationError) -> contracts_errors.RequestE
         return contracts_errors.MalformedRequestError("Send valid JSON in UTF-8")
     for row in rows:
         if row["loc"][0] == "path":  # such as `job_id`
-            return contracts_errors.NotFoundError(f"You have no {row['loc'][1].removesuffix('_id')} with this id")
+            return contracts_errors.NotFoundError(f"You have no {row['loc'][1].removesuffix('_id')} with this ID")
     if isinstance(error.body, bytes):
         return contracts_errors.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]

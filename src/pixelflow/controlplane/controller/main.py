@@ -15,7 +15,7 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import Readiness, new_registry, serve_metrics
+from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import SIGNALS
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
@@ -51,7 +51,7 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     settings.require_secrets_key()
     configure_logs(settings, role="controller")
-    registry, readiness = new_registry(), Readiness()
+    registry, readiness = new_registry(), ReadinessProbe()
     metrics = ControllerMetrics(registry)
     with (
         serve_metrics(registry, settings, role="controller", readiness=readiness),
@@ -60,7 +60,7 @@ def run(settings: Settings) -> None:
         asyncio.run(_run(settings, metrics, tracer, readiness))
 
 
-async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, readiness: Readiness) -> None:
+async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, readiness: ReadinessProbe) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop, readiness)
     database = AsyncDatabase(
@@ -82,7 +82,7 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, r
     _log.info("controller stopped")
 
 
-def _stop_on_signals(stop: asyncio.Event, readiness: Readiness) -> None:
+def _stop_on_signals(stop: asyncio.Event, readiness: ReadinessProbe) -> None:
     """Stop after the current ticks at the first signal, and at once at the second."""
     loop, running = asyncio.get_running_loop(), asyncio.current_task()
 
@@ -104,7 +104,7 @@ async def _run_loops(
     metrics: ControllerMetrics,
     tracer: Tracer,
     stop: asyncio.Event,
-    readiness: Readiness,
+    readiness: ReadinessProbe,
 ) -> None:
     objects = ObjectStorage(settings)
     periods = RetentionPeriods.of(settings)

@@ -88,7 +88,7 @@ class JobQueries:
 
 def job_not_found() -> NotFoundError:
     """Return the error for a job that does not exist or belongs to another user: callers can't distinguish them."""
-    return NotFoundError("You have no job of that id")
+    return NotFoundError("You have no job with this ID")
 
 
 # ── Responses ────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from pixelflow.contracts.errors import LimiterUnavailableError
+from pixelflow.contracts.errors import LimiterUnavailableError, RateLimitedError
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.limits.store import BucketResult, Quota, TokenBuckets
 
@@ -55,6 +55,25 @@ class RateLimitResult:
     policy: Policy
     quota: Quota
     bucket: BucketResult
+
+    @property
+    def refill_seconds(self) -> int:
+        """Whole seconds until the next token, at least 1."""
+        return max(1, math.ceil(self.bucket.refill_seconds))
+
+    def raise_if_rejected(self) -> None:
+        """Raise the error of a request for which no token was left.
+
+        Raises:
+            RateLimitedError: no token was left.
+        """
+        if self.bucket.allowed:
+            return
+        raise RateLimitedError(
+            f"The limit for `{self.policy}` requests is {self.quota.capacity} in {self.quota.window_seconds} s; "
+            f"try again in {self.refill_seconds} s",
+            retry_after=self.refill_seconds,
+        )
 
 
 class RateLimiter:

@@ -77,7 +77,7 @@ class WebhookService:
         async with self._database.connection(of_user(user_id)) as connection:
             row = await store.replay_event(connection, delivery_id=delivery_id, user_id=user_id)
         if row is None:
-            raise NotFoundError("You have no delivery of that id")
+            raise NotFoundError("You have no delivery with this ID")
         return ReplayedEvent(
             event_id=row.event_id, job_id=row.job_id, type=row.type, next_attempt_at=row.next_attempt_at
         )

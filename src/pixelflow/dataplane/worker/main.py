@@ -24,7 +24,7 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import Readiness, new_registry, serve_metrics
+from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import Termination
 from pixelflow.adapters.wakeup import WakeUpSender, WakeUpWaiter
@@ -62,7 +62,7 @@ def run(settings: Settings) -> None:
     configure_logs(settings, role="worker")
     confinement.disable_dumpable()
     termination = Termination()
-    registry, readiness = new_registry(), Readiness()
+    registry, readiness = new_registry(), ReadinessProbe()
     with (
         serve_metrics(registry, settings, role="worker", readiness=readiness),
         open_tracer(role="worker") as tracer,
