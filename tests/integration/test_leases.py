@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 import structlog
-from tests.integration.job_rows import claimed, queue_row
+from tests.integration.job_rows import claimed, queue_row, steal
 
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.dataplane.worker import store
