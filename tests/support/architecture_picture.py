@@ -22,7 +22,7 @@ LIBRARIES = {"adapters", "cli", "client", "contracts", "devstack", "settings"}
 """Packages that are no process's own: processes and people's programs share them."""
 SERVERS = {
     "pixelflow.adapters.postgres": "postgres",
-    "pixelflow.adapters.queue": "redis",
+    "pixelflow.adapters.wakeup": "redis",
     "pixelflow.adapters.storage": "storage",
     "pixelflow.controlplane.webhooks.dispatcher": "receiver",
 }
@@ -70,7 +70,7 @@ PROCESSES = {
         Authenticates, validates, signs URLs,
         stores jobs and enqueues them"""),
     "controller": Box("controlplane.controller", "Controller", 276, 324, 304, 180, """
-        Requeues lost and expired jobs,
+        Requeues jobs of expired leases,
         delivers webhooks, deletes expired data"""),
     "worker": Box("dataplane.worker", "Worker", 948, 92, 236, 124, """
         Claims jobs, renews leases,
@@ -82,14 +82,14 @@ PROCESSES = {
 }  # fmt: skip
 
 CONNECTIONS = {
-    ("api", "redis"): ("both", "M580 150H676", (628, 140, "middle", "IDs, quotas")),
+    ("api", "redis"): ("both", "M580 150H676", (628, 140, "middle", "wake-ups, limits")),
     ("api", "postgres"): ("both", "M580 246C640 246 616 370 676 370", None),
     ("api", "storage"): ("end", "M276 270H64V594H252", (158, 586, "middle", "HEAD")),
     ("controller", "redis"): ("end", "M580 366C640 366 616 190 676 190", None),
     ("controller", "postgres"): ("both", "M580 418H676", (628, 408, "middle", "SQL")),
     ("controller", "storage"): ("end", "M428 504V576", (436, 552, "start", "DELETE")),
     ("controller", "receiver"): ("end", "M276 418H200", (229, 408, "middle", "webhook")),
-    ("worker", "redis"): ("start", "M948 150H856", (902, 140, "middle", "job ID")),
+    ("worker", "redis"): ("start", "M948 150H856", (902, 140, "middle", "wake-ups")),
     ("worker", "postgres"): ("both", "M948 194C888 194 916 394 856 394", None),
     ("worker", "storage"): ("bytes", "M1184 150H1200V576", (1190, 552, "end", "image bytes")),
 }
