@@ -18,6 +18,8 @@ TEMPLATE = Template(Path(__file__).with_name("architecture.svg.template").read_t
 CHARACTER = 6.7
 """Width of a character of a package's name, in pixels."""
 CHIP_HEIGHT = 22
+COMMANDS = {"controlplane.queue"}
+"""Packages of the planes that only the command line loads."""
 LIBRARIES = {"adapters", "cli", "client", "contracts", "devstack", "settings"}
 """Packages that are no process's own: processes and people's programs share them."""
 SERVERS = {
@@ -76,7 +78,7 @@ PROCESSES = {
         Claims jobs, renews leases,
         transfers sources and outputs"""),
     "child": Box("dataplane.child", "Transform child", 948, 324, 236, 180, """
-        Decodes and transforms pixels.
+        Decodes images of one user.
         No network, no credentials;
         killed at its deadline"""),
 }  # fmt: skip
