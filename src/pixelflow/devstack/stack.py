@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
-from pixelflow.devstack.home import Home
+from pixelflow.devstack.home import ROLES, Home
 from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
@@ -33,6 +33,7 @@ METRICS_FILE = "metrics.json"
 """URLs of the metrics of PixelFlow's processes."""
 METRICS_ROLES = ("api", "worker", "controller")
 """In the order of their ports."""
+SECRETS_KEY = "PIXELFLOW_SECRETS_KEY"
 _LOCAL_DEFAULTS = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false"}
 """Defaults that differ from production, since only this machine can reach the API. The caller's environment wins."""
 
@@ -112,13 +113,35 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """PixelFlow's settings: the servers' addresses and credentials, and the API's address."""
+        """PixelFlow's settings for migrations, commands and tests: addresses, and credentials that own everything."""
         return {
-            **{name: value for name, value in _LOCAL_DEFAULTS.items() if name not in os.environ},
+            **self._own_settings,
             **self._postgres.environment,
             **self._valkey.environment,
             **self._s3.environment,
-            "PIXELFLOW_SECRETS_KEY": self.home.secrets["secrets_key"],
+            SECRETS_KEY: self.home.secrets["secrets_key"],
+        }
+
+    def environment_of(self, role: str) -> dict[str, str]:
+        """PixelFlow's settings for one of its processes, with the credentials of that process.
+
+        Args:
+            role: one of ``ROLES``. Others get :attr:`environment`.
+        """
+        if role not in ROLES:
+            return self.environment
+        settings = {
+            **self._own_settings,
+            **self._postgres.environment_of(role),
+            **self._valkey.environment_of(role),
+            **self._s3.environment_of(role),
+        }
+        return settings if role == "worker" else {**settings, SECRETS_KEY: self.home.secrets["secrets_key"]}
+
+    @property
+    def _own_settings(self) -> dict[str, str]:
+        return {
+            **{name: value for name, value in _LOCAL_DEFAULTS.items() if name not in os.environ},
             "PIXELFLOW_API_HOST": LOOPBACK,
             "PIXELFLOW_API_PORT": str(self._ports["api"]),
             "PIXELFLOW_METRICS_ENABLED": str(bool(self._metrics_ports)).lower(),
@@ -151,18 +174,18 @@ class Stack:
         self._supervisor.start([self._valkey, self._s3, self._postgres])
 
     def start_processes(self, roles: Sequence[Role]) -> None:
-        """Start PixelFlow's processes in the caller's environment, overridden by :attr:`environment`.
+        """Start PixelFlow's processes in the caller's environment, overridden by :meth:`environment_of`.
 
         Raises:
             StackError: a process exited at once, or its URL does not answer; the message includes the end of its log.
         """
-        environment = {**os.environ, **self.environment}
         self._supervisor.start(
-            [
-                _Process(self.home, role, environment | self._metrics_setting(role), self._listening.fileno())
-                for role in roles
-            ]
+            [_Process(self.home, role, self._process_environment(role), self._listening.fileno()) for role in roles]
         )
+
+    def _process_environment(self, role: Role) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name != SECRETS_KEY}
+        return {**inherited, **self.environment_of(role.name), **self._metrics_setting(role)}
 
     def _metrics_setting(self, role: Role) -> dict[str, str]:
         """Return the role's fixed port, so that its metrics stay at the same URL after a restart."""
