@@ -103,7 +103,7 @@ def _use(trial: Trial, stack: Stack, folder: Path) -> None:
     checks.pictures(inside, folder)
     _disturb(trial, key, folder)
     checks.ended_well("worker", trial.stop("worker"))
-    stack.start_processes([Role("worker", [sys.executable, "-m", "pixelflow", "worker"])])
+    stack.start_processes([Role("worker", [sys.executable, "-m", "pixelflow", "worker"], notifies=True)])
     checks.the_same(inside, _job(trial, key, folder))
     for role in ("api", "controller"):
         checks.ended_well(role, trial.stop(role))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import ROLES, Home
+from pixelflow.devstack.notifications import Notifications
 from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
@@ -45,8 +46,10 @@ class Role:
     name: str
     command: Sequence[str]
     ready_url: str | None = None
-    """URL that answers 200 once the process is ready; None if a running process counts as ready. A process with a URL
-    inherits the API's listening socket, so that no other process can answer in its place."""
+    """URL that answers 200 once the process is ready. A process with a URL inherits the API's listening socket, so that
+    no other process can answer in its place. Without a URL and ``notifies``, a running process counts as ready."""
+    notifies: bool = False
+    """Whether the process reports its readiness itself, by sd_notify(3)."""
 
 
 class Stack:
@@ -69,6 +72,7 @@ class Stack:
         self._listening = listening
         self._ports = {**ports, "api": listening.getsockname()[1]}
         self._supervisor = Supervisor(echo)
+        self._notifications: list[Notifications] = []
         self._postgres = Postgres(home, ports[Postgres.name])
         self._valkey = Valkey(home, ports[Valkey.name])
         self._s3 = S3Server(home, ports[S3Server.name])
@@ -177,11 +181,24 @@ class Stack:
         """Start PixelFlow's processes in the caller's environment, overridden by :meth:`environment_of`.
 
         Raises:
-            StackError: a process exited at once, or its URL does not answer; the message includes the end of its log.
+            StackError: a process exits again and again, or does not become ready; the message includes the end of its
+                log.
         """
-        self._supervisor.start(
-            [_Process(self.home, role, self._process_environment(role), self._listening.fileno()) for role in roles]
-        )
+        self._supervisor.start([self._process(role) for role in roles])
+
+    def _process(self, role: Role) -> _Process:
+        notifications = Notifications()
+        self._notifications.append(notifications)
+        environment = self._process_environment(role)
+        return _Process(self.home, role, environment, self._listening.fileno(), notifications)
+
+    def check(self) -> None:
+        """Check that no process has exited, for callers that don't :meth:`watch`.
+
+        Raises:
+            StackError: one has; the message includes the end of its log.
+        """
+        self._supervisor.check()
 
     def _process_environment(self, role: Role) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != SECRETS_KEY}
@@ -193,13 +210,19 @@ class Stack:
         return {} if port is None else {"PIXELFLOW_METRICS_PORT": str(port)}
 
     def watch(self) -> None:
-        """Restart processes that exit, until an exception (such as a signal handler's) is raised."""
+        """Restart processes that exit, until an exception (such as a signal handler's) is raised.
+
+        Raises:
+            StackError: a process exits again and again; the message includes the end of its log.
+        """
         self._supervisor.watch()
 
     def stop(self) -> None:
         """Stop PixelFlow's processes, then the servers, within 10 s, and release the home."""
         self._supervisor.stop()
         self._listening.close()
+        for notifications in self._notifications:
+            notifications.close()
         self.home.close()
 
     def __enter__(self) -> Self:
@@ -219,18 +242,25 @@ class _Process:
     role: Role
     environment: Mapping[str, str] = field(repr=False)
     api_socket: int
+    notifications: Notifications
 
     @property
     def name(self) -> str:
         return self.role.name
 
     def start(self) -> Child:
+        self.notifications.reset()
+        if self.role.notifies:
+            environment = {**self.environment, "NOTIFY_SOCKET": self.notifications.address}
+            return spawn(self.home, self.name, self.role.command, environment=environment)
         if self.role.ready_url is None:
             return spawn(self.home, self.name, self.role.command, environment=self.environment)
         environment = {**self.environment, "PIXELFLOW_API_SOCKET": str(self.api_socket)}
         return spawn(self.home, self.name, self.role.command, environment=environment, pass_fds=[self.api_socket])
 
     def is_ready(self) -> bool:
+        if self.role.notifies:
+            return self.notifications.received()
         if self.role.ready_url is None:
             return True
         try:

@@ -22,6 +22,7 @@ from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.queue import Consumer, JobQueue
+from pixelflow.adapters.readiness import notify_ready
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
@@ -64,6 +65,7 @@ def run(settings: Settings) -> None:
         keeper, consumer = _build(settings, WorkerMetrics(registry), tracer, stack)
         consumer.start()
         _log.info("worker started", threads=settings.worker_concurrency, slots=settings.worker_max_active_jobs)
+        notify_ready()
         stop.get()
         _log.info("worker stopping", grace_seconds=settings.worker_grace_seconds)
         consumer.leave()
