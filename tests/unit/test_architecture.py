@@ -49,6 +49,7 @@ def test_a_module_can_be_read_in_one_sitting(module: Path) -> None:
 # ── The environment ──────────────────────────────────────────────────────────────────────────────
 
 READERS_OF_THE_ENVIRONMENT = {
+    "adapters/readiness.py": "the supervisor's address",
     "settings/__init__.py": "the service's",
     "settings/model.py": "the service's",
     "client/session.py": "where the API is, for the SDK",
