@@ -89,7 +89,7 @@ def _test(images: dict[str, Built], folder: Path) -> None:
     (folder / "logs").mkdir()
     with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
-        with closing(Trial(images, stack.environment, folder / "logs")) as trial:
+        with closing(Trial(images, stack.environment_of, folder / "logs")) as trial:
             _use(trial, stack, folder)
 
 
