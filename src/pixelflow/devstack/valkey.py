@@ -34,7 +34,7 @@ daemonize no
 """``aof-load-truncated``: after a kill in the middle of a write, the server starts without that write (valkey.conf)."""
 CONNECTION = "resetchannels -@all +auth +hello +ping +select +quit +client|setinfo +client|setname"
 # dramatiq's keys go with dramatiq.
-_DRAMATIQ = "~dramatiq ~dramatiq:* ~pixelflow:witness +@read +@write +@scripting -@dangerous +time"
+_DRAMATIQ = "~dramatiq ~dramatiq:* ~pixelflow:witness +@read +@write +@scripting +@transaction -@dangerous +time"
 RIGHTS = {
     # The rate limits are a script that calls TIME, GET and SET.
     "api": "~pixelflow:limit:* ~pixelflow:wakeups:* +eval +evalsha +script|load +time +get +set +lpush +ltrim +expire "
