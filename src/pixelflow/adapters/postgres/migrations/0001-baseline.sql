@@ -445,7 +445,10 @@ CREATE INDEX events_in_hand ON events (lease_until) WHERE lease_until IS NOT NUL
 
 -- A trigger creates the event in the statement that ends the run, so no code path can omit it. Jobs without a webhook URL have
 -- no events.
-CREATE FUNCTION make_event() RETURNS trigger LANGUAGE plpgsql AS $$
+--
+-- It runs as the owner of the tables, because a worker must not write events: they name the URL that is called. Row-level security
+-- applies to the owner, too. `migrate` sets the search path to the schema of the tables.
+CREATE FUNCTION make_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO events (event_id, job_id, run, user_id, type, url)
     VALUES ('msg_' || replace(gen_random_uuid()::text, '-', ''), NEW.job_id, NEW.run, NEW.user_id,
@@ -524,8 +527,8 @@ CREATE INDEX pending_deletions_due ON pending_deletions (kind, due_at);
 
 -- No output row names the files of an attempt that did not succeed. A trigger records them in the statement that ends the
 -- attempt. They are due when the worker, which may still be running, can store nothing any more: after the longest lease that
--- the settings allow, and the slowest transfer, an hour each.
-CREATE FUNCTION add_orphan_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
+-- the settings allow, and the slowest transfer, an hour each. It runs as the owner of the tables, as `make_event` does.
+CREATE FUNCTION add_orphan_deletion() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
     VALUES (NEW.job_id, 'orphan', NEW.attempt, now() + interval '2 hours')
