@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from pixelflow.contracts.cross_field import MAX_COPIED_ERRORS
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, RequestLimits
 from pixelflow.contracts.pipeline import MAX_STEPS, Format, Resize
+from pixelflow.controlplane.api.problems import MAX_ERRORS
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
 MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}
@@ -180,6 +183,30 @@ def test_a_declared_length_over_the_limit_is_reported_with_the_other_errors(leng
         CreateJobRequest.model_validate(body, context=RequestLimits(max_source_bytes=100))
     errors = field_errors(raised.value.errors(include_url=False), body)
     assert sorted(error.pointer for error in errors) == ["/pipeline", *found]
+
+
+def _seconds_to_reject(body: object) -> float:
+    """Processor seconds to reject ``body``: the fastest of three runs."""
+
+    def run() -> float:
+        begin = time.process_time()
+        with pytest.raises(ValidationError):
+            CreateJobRequest.model_validate(body)
+        return time.process_time() - begin
+
+    return min(run() for _ in range(3))
+
+
+def test_very_many_errors_take_no_longer_with_a_cross_field_error_on_each_level() -> None:
+    unknown = {f"{n:x}": 1 for n in range(2800)}
+    single = {"pipeline": [{**STEP, **unknown, "id": f"s{n}"} for n in range(MAX_STEPS)]}
+    both = {"pipeline": [{**unknown, "id": "source", "action": "resize"} for _ in range(MAX_STEPS)], "object_key": "x"}
+    # Measured: 0.05 s against 0.08 s; 2.1 s if each level copies every error.
+    assert _seconds_to_reject(both) < 4 * _seconds_to_reject(single)
+
+
+def test_more_errors_are_copied_than_the_api_lists() -> None:
+    assert MAX_COPIED_ERRORS > MAX_ERRORS
 
 
 def test_a_single_step_is_validated_across_its_fields() -> None:
