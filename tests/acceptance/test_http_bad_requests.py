@@ -115,6 +115,11 @@ def _mark(**watermark: object) -> dict[str, object]:
             ["/object_key", "/pipeline/0", "/pipeline/0/quality", "/source/content_length"],
             id="cross-field errors and errors of single fields",
         ),
+        pytest.param(
+            _job(webhook_url="https://169.254.169.254/", source={"content_length": 10**12}),
+            ["/source/content_length", "/webhook_url"],
+            id="limits that the operator sets",
+        ),
     ],
 )
 def test_an_invalid_body_is_rejected_with_all_its_errors(

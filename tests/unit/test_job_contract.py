@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pixelflow.adapters.outbound_http import OutboundRule
 from pixelflow.contracts.cross_field import MAX_COPIED_ERRORS
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, RequestLimits
@@ -175,14 +176,31 @@ def test_errors_are_reported_in_document_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "found"), [(100, []), (101, ["/source/content_length"]), ("x", ["/source/content_length"])]
+    ("length", "url", "expected"),
+    [
+        (100, "https://client.example/", []),
+        (101, "https://client.example/", ["/source/content_length"]),
+        ("x", "https://client.example/", ["/source/content_length"]),
+        (100, "https://127.0.0.1/", ["/webhook_url"]),
+        (101, "http://client.example/", ["/source/content_length", "/webhook_url"]),
+    ],
 )
-def test_a_declared_length_over_the_limit_is_reported_with_the_other_errors(length: object, found: list[str]) -> None:
-    body = {"pipeline": [], "source": {"content_length": length}}
+def test_values_beyond_the_operators_limits_are_reported_with_the_other_errors(
+    length: object, url: str, expected: list[str]
+) -> None:
+    body = {"pipeline": [], "source": {"content_length": length}, "webhook_url": url}
     with pytest.raises(ValidationError) as raised:
-        CreateJobRequest.model_validate(body, context=RequestLimits(max_source_bytes=100))
+        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check))
     errors = field_errors(raised.value.errors(include_url=False), body)
-    assert sorted(error.pointer for error in errors) == ["/pipeline", *found]
+    assert sorted(error.pointer for error in errors) == ["/pipeline", *expected]
+
+
+def test_a_webhook_url_that_is_not_allowed_has_the_message_of_the_rule() -> None:
+    body = {"pipeline": [STEP], "webhook_url": "http://client.example/"}
+    with pytest.raises(ValidationError) as raised:
+        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check))
+    [error] = field_errors(raised.value.errors(include_url=False), body)
+    assert error.message == "must be an https URL; http is not allowed here"
 
 
 def _seconds_to_reject(body: object) -> float:

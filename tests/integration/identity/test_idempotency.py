@@ -127,6 +127,7 @@ def test_a_stored_error_is_replayed_with_a_new_request_id(client: httpx.Client) 
 def test_a_request_that_fails_validation_or_authentication_does_not_use_its_key(client: httpx.Client) -> None:
     key = str(uuid4())
     assert create(client, key, {"pipeline": []}).status_code == 422
+    assert create(client, key, JOB | {"webhook_url": "https://169.254.169.254/"}).status_code == 422
     with httpx.Client(base_url=client.base_url) as unauthenticated:
         assert create(unauthenticated, key).status_code == 401
     assert create(client, key).status_code == 202
