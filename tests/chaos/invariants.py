@@ -169,7 +169,7 @@ def wrong_deliveries(evidence: Evidence, deliveries: Sequence[Delivery]) -> Iter
     kept = {event["event_id"]: event for job in evidence.jobs.values() for event in job.events}
     for event_id, event in kept.items():
         if event["status"] != "delivered":
-            yield f"event {event_id} is {event['status']} after {event['tries']} attempts"
+            yield f"event {event_id} is {event['status']} after {event['attempts']} attempts"
         elif event_id not in taken:
             yield f"event {event_id} is marked delivered, but its receiver never accepted it"
     meanings: dict[str, set[tuple[str, str]]] = {}

@@ -56,7 +56,9 @@ def job(**changed: Any) -> JobEvidence:  # noqa: ANN401 - of any column
         attempts=[{"attempt": 1, "outcome": "succeeded", "ended_at": NOON, "started_at": NOON, "worker_id": "host:7"}],
         outputs=[{"step_id": "thumb", "object_key": KEY, "bytes": 10}],
         usage=[{"user_id": "u"}],
-        events=[{"event_id": "e", "run": 1, "type": "job.completed", "status": "delivered", "tries": 1, "job_id": JOB}],
+        events=[
+            {"event_id": "e", "run": 1, "type": "job.completed", "status": "delivered", "attempts": 1, "job_id": JOB}
+        ],
     )
     tables = {name: changed.pop(name) for name in ("attempts", "outputs", "usage", "events") if name in changed}
     return replace(kept, row={**row, **changed}, **tables)

@@ -148,8 +148,8 @@ def test_a_repeated_response_contains_the_secret_which_is_stored_encrypted(
     assert first == second
     row = operator.execute("SELECT * FROM idempotency_keys WHERE key = %s", (headers["Idempotency-Key"],)).fetchone()
     assert row is not None
-    assert first["key"].encode() not in row["sealed"]
-    assert first["key_id"].encode() not in row["sealed"]
+    assert first["key"].encode() not in row["ciphertext"]
+    assert first["key_id"].encode() not in row["ciphertext"]
 
 
 def test_after_a_crash_a_repeated_request_finds_the_job_it_created(
@@ -159,7 +159,8 @@ def test_after_a_crash_a_repeated_request_finds_the_job_it_created(
     key = str(uuid4())
     first = create(client, key)
     operator.execute(
-        "UPDATE idempotency_keys SET status = NULL, sealed = NULL, lease_until = now() + '1 min' WHERE key = %s", (key,)
+        "UPDATE idempotency_keys SET status = NULL, ciphertext = NULL, lease_until = now() + '1 min' WHERE key = %s",
+        (key,),
     )
     waiting = create(client, key)
     assert (waiting.status_code, waiting.json()["code"]) == (409, "idempotency_in_progress")
@@ -178,7 +179,7 @@ def test_after_a_crash_a_repeated_request_replaces_the_secret_of_a_key_that_was_
     body = {"name": "n", "scopes": ["jobs:read"]}
     lost = client.post("/v1/keys", json=body, headers=headers).json()
     operator.execute(
-        "UPDATE idempotency_keys SET status = NULL, sealed = NULL, lease_until = now() WHERE key = %s",
+        "UPDATE idempotency_keys SET status = NULL, ciphertext = NULL, lease_until = now() WHERE key = %s",
         (headers["Idempotency-Key"],),
     )
     again = client.post("/v1/keys", json=body, headers=headers).json()
@@ -203,8 +204,8 @@ def test_erasing_a_job_deletes_its_stored_responses_and_a_repeated_request_has_n
     again = client.post(path, json=sent, headers=keys[replayed])
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
     assert client.get("/v1/jobs").json()["data"] == []
-    [row] = operator.execute("SELECT sealed FROM idempotency_keys WHERE key = %s", (*keys[replayed].values(),))
-    assert row["sealed"] is None
+    [row] = operator.execute("SELECT ciphertext FROM idempotency_keys WHERE key = %s", (*keys[replayed].values(),))
+    assert row["ciphertext"] is None
 
 
 class Result(BaseModel):

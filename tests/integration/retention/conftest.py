@@ -32,7 +32,7 @@ AGES = {
     "jobs": ("created_at", "queued_at", "started_at", "finished_at", "erased_at"),
     "attempts": ("started_at", "ended_at"),
     "pending_deletions": ("due_at",),
-    "events": ("created_at", "next_try_at"),
+    "events": ("created_at", "next_attempt_at"),
 }
 """Columns that ``age`` shifts."""
 
