@@ -19,8 +19,7 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.controlplane.controller.loop import LoopBody
-from pixelflow.controlplane.controller.metrics import RemovedKind
-from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
+from pixelflow.controlplane.retention.gc import FileCollector, RemovedKind, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow, SourceFacts, UsageRow

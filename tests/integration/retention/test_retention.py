@@ -15,8 +15,7 @@ from tests.integration.retention.conftest import Scene
 from pixelflow.adapters.postgres.database import of_user
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.contracts.errors import ObjectsUnavailableError
-from pixelflow.controlplane.controller.metrics import RemovedKind
-from pixelflow.controlplane.retention.gc import FILE_BATCH, LEASE
+from pixelflow.controlplane.retention.gc import FILE_BATCH, LEASE, RemovedKind
 from pixelflow.settings import Settings
 from pixelflow.settings.retention import SLOWEST_TRANSFER
 

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import Protocol
 
 import structlog
@@ -22,12 +23,26 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.contracts.errors import DependencyError
 from pixelflow.contracts.jobs import SourceType
-from pixelflow.controlplane.controller.metrics import RemovedKind
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.controlplane.retention.store import DeletionKind, PendingDeletion
+
+
+class RemovedKind(StrEnum):
+    """What retention deletes."""
+
+    SOURCE = "source"
+    OUTPUT = "output"
+    ORPHAN = "orphan"
+    UPLOAD = "upload"
+    JOB = "job"
+    EVENT = "event"
+    DELIVERY = "delivery"
+    ATTEMPT = "attempt"
+    IDEMPOTENCY_KEY = "idempotency_key"
+
 
 Report = Callable[[RemovedKind, int], None]
 """Called with what was removed, and how many."""
