@@ -14,7 +14,8 @@ from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.postgres.database import of_user
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
-from pixelflow.contracts.errors import ObjectsUnavailableError
+from pixelflow.contracts.errors import ObjectsUnavailableError, StoreUnavailableError
+from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.gc import FILE_BATCH, LEASE, RemovedKind
 from pixelflow.settings import Settings
 from pixelflow.settings.retention import SLOWEST_TRANSFER
@@ -123,6 +124,17 @@ async def test_exactly_what_has_expired_is_deleted_and_a_second_run_does_nothing
     scene.age(never_started, days=1)
     assert await scene.run() == 1
     assert scene.row(never_started) is None
+
+
+async def test_old_rows_are_deleted_even_if_expiring_fails(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> int:
+        raise StoreUnavailableError("Postgres cancels the statement")
+
+    monkeypatch.setattr(store, "expire_sources", fail)
+    add_key(scene, "old", days=1.1)
+    with pytest.raises(StoreUnavailableError, match="cancels"):
+        await scene.rows().run_once()
+    assert scene.removed == {RemovedKind.IDEMPOTENCY_KEY: 1}
 
 
 async def test_files_of_finished_jobs_are_kept_by_default(scene: Scene, quiet: Settings) -> None:

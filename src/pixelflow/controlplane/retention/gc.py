@@ -87,10 +87,20 @@ class RowCollector:
     async def run_once(self) -> int:
         """Run each pass on a batch; returns the number of jobs and rows that it changed or deleted.
 
+        Old rows are deleted even if expiring fails, so that a statement that always fails does not fill the database.
+
         Raises:
             StoreUnavailableError: Postgres did not answer.
         """
-        return await self._expire() + await self._delete_old_rows()
+        total, failures = 0, list[Exception]()
+        for run_passes in (self._expire, self._delete_old_rows):
+            try:
+                total += await run_passes()
+            except Exception as error:  # noqa: BLE001 - raised below
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return total
 
     async def _expire(self) -> int:
         never_started = await self._erase_never_started(self._periods.upload)
