@@ -70,6 +70,12 @@ def test_the_smallest_request_is_valid_and_has_the_defaults() -> None:
         pytest.param({"pipeline": [STEP], "source_type": "ftp"}, ["/source_type"], id="unknown source type"),
         # a union has one error, at the field
         pytest.param(step(gravity="up"), ["/pipeline/0/gravity"], id="unknown gravity"),
+        pytest.param(step(gravity={"x": 1}), ["/pipeline/0/gravity"], id="object instead of a gravity"),
+        pytest.param(
+            {"pipeline": [{**MARK, "watermark": {"text": "x", "size": {}}}]},
+            ["/pipeline/0/watermark/size"],
+            id="object instead of a length",
+        ),
         pytest.param(
             {"pipeline": [{**MARK, "watermark": {"text": "x", "size": "big"}}]},
             ["/pipeline/0/watermark/size"],

@@ -64,6 +64,10 @@ _MESSAGES = {
 }
 
 
+_ABSENT = {"missing", "union_tag_not_found", CROSS_FIELD_ERROR}
+"""Error types whose field may be absent; all others have a value in the request."""
+
+
 def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
     """Everything that is wrong with a request, in document order.
 
@@ -71,7 +75,7 @@ def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldEr
         rows: ``ValidationError.errors()``, with locations relative to ``raw``.
         raw: the request as it was validated; resolves locations to JSON Pointers.
     """
-    located = [(_pointer(row["loc"], raw), row["type"] == CROSS_FIELD_ERROR, error_message(row)) for row in rows]
+    located = [(_pointer(row, raw), row["type"] == CROSS_FIELD_ERROR, error_message(row)) for row in rows]
     fields = [FieldError(pointer=pointer, message=message) for pointer, cross_field, message in located if cross_field]
     # A field with a union type has one row for each member of the union.
     alternatives = groupby((row for row in located if not row[1]), key=itemgetter(0))
@@ -99,8 +103,10 @@ def _document_order(error: FieldError) -> list[tuple[int, str]]:
     return [(len(part) if part.isdecimal() else 0, part) for part in error.pointer.split("/")]
 
 
-def _pointer(location: tuple[int | str, ...], raw: object) -> str:
-    """The JSON Pointer of ``location``, without the parts that Pydantic adds: a step's action, members of a union."""
+def _pointer(row: Mapping[str, Any], raw: object) -> str:
+    """The JSON Pointer of a row, without the parts that Pydantic adds: a step's action, members of a union."""
+    location: tuple[int | str, ...] = row["loc"]
+    absent = location[-1:] if row["type"] in _ABSENT else ()
     parts: list[str] = []
     value: Any = raw
     after_index = False
@@ -109,7 +115,7 @@ def _pointer(location: tuple[int | str, ...], raw: object) -> str:
             after_index = False
             continue
         after_index = isinstance(value, list) and isinstance(part, int)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (part in value or part in absent):
             value = value.get(part)
         elif after_index:
             value = value[part]
