@@ -60,6 +60,7 @@ def new_client(service: Stack) -> Iterator[Callable[[], httpx.Client]]:
     clients: list[httpx.Client] = []
 
     def make() -> httpx.Client:
+        service.check()
         user_id = f"user-{uuid4()}"
         key = issue_key(service.environment["PIXELFLOW_DATABASE_URL"], user_id=user_id, name="test")
         client = httpx.Client(base_url=service.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30)

@@ -39,6 +39,18 @@ def test_an_invalid_setting_is_reported_once_before_anything_is_started(home: Pa
     assert list((home / "logs").iterdir()) == []
 
 
+def test_it_is_not_ready_if_the_worker_can_not_start(home: Path) -> None:
+    done = subprocess.run(
+        [*PIXELFLOW, "up", "--home", str(home), "--api-port", "0", "--metrics-port", "0"],
+        env=environment(PIXELFLOW_WORKER_TEMP_DIR=str(home / "missing")),
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "ready" not in done.stdout
+    assert "Error: worker exited during startup" in done.stderr
+    assert str(home / "missing") in done.stderr
+
+
 def test_it_reports_start_readiness_and_stop_and_reads_its_port_from_the_environment(home: Path) -> None:
     log = home.with_name(f"{home.name}.log")
     with log.open("wb") as output:

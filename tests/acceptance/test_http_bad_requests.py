@@ -115,6 +115,11 @@ def _mark(**watermark: object) -> dict[str, object]:
             ["/object_key", "/pipeline/0", "/pipeline/0/quality", "/source/content_length"],
             id="cross-field errors and errors of single fields",
         ),
+        pytest.param(
+            _job(webhook_url="https://169.254.169.254/", source={"content_length": 10**12}),
+            ["/source/content_length", "/webhook_url"],
+            id="limits that the operator sets",
+        ),
     ],
 )
 def test_an_invalid_body_is_rejected_with_all_its_errors(
@@ -188,12 +193,19 @@ def test_a_body_within_the_limit_is_accepted_without_a_declared_length(somebody:
     assert somebody.post("/v1/jobs", content=iter([body[:1000], body[1000:]]), headers=JSON).status_code == 202
 
 
+CROSS_FIELD_ERROR_ON_EACH_LEVEL = {
+    "object_key": "x",
+    "pipeline": [{"id": "source", "action": "resize", **{f"{i:x}": 1 for i in range(2800)}} for _ in range(32)],
+}
+
+
 @pytest.mark.parametrize(
     "body",
     [
         pytest.param("{" + ",".join(f'"{i:x}":1' for i in range(90_000)) + "}", id="unknown fields"),
         pytest.param('{"metadata":{' + ",".join(f'"{i:x}":1' for i in range(90_000)) + "}}", id="metadata"),
         pytest.param('{"pipeline":[' + ",".join(['{"from":"x"}'] * 75_000) + "]}", id="steps"),
+        pytest.param(json.dumps(CROSS_FIELD_ERROR_ON_EACH_LEVEL), id="cross-field errors and unknown fields"),
     ],
 )
 def test_a_body_with_very_many_errors_gets_a_short_response(somebody: httpx.Client, body: str) -> None:

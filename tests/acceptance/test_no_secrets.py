@@ -263,7 +263,7 @@ def _plant(stack: Stack, secret: str) -> None:
         log.write(json.dumps({"event": "connecting", "url": f"redis://:{secret}@host"}) + "\n")
     with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(
-            "INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (gen_random_uuid(), 'planted', %s)",
+            "INSERT INTO webhook_secrets (secret_id, user_id, ciphertext) VALUES (gen_random_uuid(), 'planted', %s)",
             (secret.encode(),),
         )
     with redis.Redis.from_url(stack.environment["PIXELFLOW_REDIS_URL"]) as client:

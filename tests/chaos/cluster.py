@@ -132,17 +132,17 @@ def create_cluster(
     objects = S3Server(home, ports[S3Server.name])
     scratch = path / "scratch"
     scratch.mkdir()
-    environment = {
-        **postgres.environment,
-        **valkey.environment,
-        **objects.environment,
-        "PIXELFLOW_SECRETS_KEY": home.secrets["secrets_key"],
+    servers = (postgres, valkey, objects)
+    own_settings = {
         "PIXELFLOW_WORKER_TEMP_DIR": str(scratch),
         "PIXELFLOW_METRICS_PORT": "0",  # several processes of each role
         **settings,
     }
+    secrets_key = {"PIXELFLOW_SECRETS_KEY": home.secrets["secrets_key"]}
 
     def role(name: str, command: str, port: int | None = None) -> ManagedProcess:
+        credentials = {key: value for server in servers for key, value in server.environment_of(command).items()}
+        environment = {**own_settings, **credentials, **({} if command == "worker" else secrets_key)}
         if port is None:
             return ManagedProcess(Role(name, command, home, environment))
         own = {**environment, "PIXELFLOW_API_HOST": LOOPBACK, "PIXELFLOW_API_PORT": str(port)}
@@ -150,7 +150,7 @@ def create_cluster(
 
     return Cluster(
         home=home,
-        environment=environment,
+        environment={**own_settings, **secrets_key, **{k: v for each in servers for k, v in each.environment.items()}},
         postgres=ManagedProcess(postgres),
         valkey=ManagedProcess(valkey),
         s3=ManagedProcess(objects),

@@ -17,6 +17,8 @@ from obstore.store import S3Store
 from psycopg.rows import dict_row
 from tests.chaos.cluster import Cluster
 
+from pixelflow.controlplane.retention import gc
+
 TENANT_SCOPE = "-c pixelflow.tenant_scope=everyone"
 """Tenant scope in which row-level security shows the rows of all users."""
 TABLES = {"attempts": "attempt", "outputs": "position", "usage_logs": "created_at", "events": "run"}
@@ -53,14 +55,23 @@ class JobEvidence:
 
 
 @dataclass(frozen=True)
+class StoredObject:
+    """An object in the bucket."""
+
+    bytes: int
+    last_modified: datetime
+    """In whole seconds, rounded down."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All rows and objects."""
 
     jobs: Mapping[str, JobEvidence]
     orphan_usage: int
     """Number of usage rows without a job."""
-    objects: Mapping[str, int]
-    """Bytes by key."""
+    objects: Mapping[str, StoredObject]
+    """By key."""
 
 
 def collect(cluster: Cluster) -> Evidence:
@@ -68,12 +79,17 @@ def collect(cluster: Cluster) -> Evidence:
     with open_database(cluster) as connection:
         tables = {table: _by_job(connection, table, order) for table, order in TABLES.items()}
         rows = connection.execute(
-            "SELECT *, EXISTS (SELECT FROM pending_deletions AS p WHERE p.job_id = jobs.job_id AND kind = 'job')"
-            " AS awaits_deletion FROM jobs ORDER BY created_at"
+            "SELECT *, EXISTS (SELECT FROM pending_deletions AS p WHERE p.job_id = jobs.job_id AND kind = 'job'"
+            " AND due_at <= now() + %s) AS awaits_deletion FROM jobs ORDER BY created_at",
+            (gc.LEASE,),  # a deletion in progress; one that was done once is due again after the upload's grace, hours
         ).fetchall()
     jobs = {str(row["job_id"]): JobEvidence(row, *(tables[name][row["job_id"]] for name in tables)) for row in rows}
     stray = sum(str(job_id) not in jobs for job_id in tables["usage_logs"])
-    objects = {meta["path"]: meta["size"] for batch in bucket(cluster).list() for meta in batch}
+    objects = {
+        meta["path"]: StoredObject(meta["size"], meta["last_modified"].replace(microsecond=0))
+        for batch in bucket(cluster).list()
+        for meta in batch
+    }
     return Evidence(jobs, stray, objects)
 
 
@@ -101,14 +117,14 @@ def bucket(cluster: Cluster) -> S3Store:
 _UNSETTLED = """
     SELECT (SELECT count(*) FROM jobs WHERE status IN ('queued', 'processing')) AS jobs,
            (SELECT count(*) FROM events WHERE status = 'pending') AS events,
-           (SELECT count(*) FROM pending_deletions WHERE kind = 'job' AND due_at <= now()) AS erasures
+           (SELECT count(*) FROM pending_deletions WHERE kind = 'job' AND due_at <= now() + %s) AS erasures
 """
 
 
 def unsettled(cluster: Cluster) -> Mapping[str, int]:
     """Return the number of jobs, events and erasures still to be processed."""
     with open_database(cluster) as connection:
-        row = connection.execute(_UNSETTLED).fetchone()
+        row = connection.execute(_UNSETTLED, (gc.LEASE,)).fetchone()
     return row or {}
 
 

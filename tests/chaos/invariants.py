@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.plan import Picture
@@ -126,8 +127,9 @@ def missing_outputs(all_cases: Sequence[Case], evidence: Evidence) -> Iterator[s
         if [row["step_id"] for row in job.outputs] != [step["id"] for step in steps_of(case.record.plan.picture)]:
             yield f"{case.name} has outputs {[row['step_id'] for row in job.outputs]}"
         for row in job.outputs:
-            if evidence.objects.get(row["object_key"]) != row["bytes"]:
-                yield f"{row['object_key']} has {evidence.objects.get(row['object_key'])} of {row['bytes']} bytes"
+            stored = evidence.objects.get(row["object_key"])
+            if stored is None or stored.bytes != row["bytes"]:
+                yield f"{row['object_key']} should have {row['bytes']} bytes: {stored}"
 
 
 def missing_usage(evidence: Evidence) -> Iterator[str]:
@@ -169,7 +171,7 @@ def wrong_deliveries(evidence: Evidence, deliveries: Sequence[Delivery]) -> Iter
     kept = {event["event_id"]: event for job in evidence.jobs.values() for event in job.events}
     for event_id, event in kept.items():
         if event["status"] != "delivered":
-            yield f"event {event_id} is {event['status']} after {event['tries']} attempts"
+            yield f"event {event_id} is {event['status']} after {event['attempts']} attempts"
         elif event_id not in taken:
             yield f"event {event_id} is marked delivered, but its receiver never accepted it"
     meanings: dict[str, set[tuple[str, str]]] = {}
@@ -196,9 +198,14 @@ def orphan_outputs(evidence: Evidence) -> list[str]:
 
 
 def objects_of_erased(evidence: Evidence) -> Iterator[str]:
-    """No object of an erased job is left, unless its deletion is pending."""
+    """No object is left that an erased job had when it was erased, once its objects have been deleted.
+
+    Objects that arrive later are deleted hours later, when no more can arrive.
+    """
     erased: Mapping[str, JobEvidence] = {job_id: job for job_id, job in evidence.jobs.items() if job.is_erased}
-    for key in evidence.objects:
+    for key, stored in evidence.objects.items():
         job = erased.get(key.split("/")[1])
-        if job is not None and not job.row["awaits_deletion"]:
+        if job is None or job.row["awaits_deletion"]:
+            continue
+        if stored.last_modified + timedelta(seconds=1) <= job.row["erased_at"]:
             yield f"{key} belongs to an erased job"

@@ -38,7 +38,7 @@ class Receivers:
     """All receivers; a context manager."""
 
     deliveries: list[Delivery] = field(default_factory=list)
-    _tries: Counter[str] = field(default_factory=Counter)
+    _attempts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _servers: dict[Behavior, ThreadingHTTPServer] = field(default_factory=dict)
@@ -65,11 +65,11 @@ class Receivers:
     def _answer(self, behavior: Behavior, event_id: str) -> int:
         """Return the status for the next request of this event, 0 for no response."""
         with self._lock:
-            self._tries[event_id] += 1
-            tries = self._tries[event_id]
-        if behavior is Behavior.SHAKY and tries < 3:
-            return 500 if tries == 1 else 0
-        if behavior is Behavior.HANGING and tries == 1:
+            self._attempts[event_id] += 1
+            attempts = self._attempts[event_id]
+        if behavior is Behavior.SHAKY and attempts < 3:
+            return 500 if attempts == 1 else 0
+        if behavior is Behavior.HANGING and attempts == 1:
             self._stop.wait(HANG_SECONDS)
             return 0
         return 200

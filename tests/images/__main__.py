@@ -89,7 +89,7 @@ def _test(images: dict[str, Built], folder: Path) -> None:
     (folder / "logs").mkdir()
     with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
-        with closing(Trial(images, stack.environment, folder / "logs")) as trial:
+        with closing(Trial(images, stack.environment_of, folder / "logs")) as trial:
             _use(trial, stack, folder)
 
 
@@ -103,7 +103,7 @@ def _use(trial: Trial, stack: Stack, folder: Path) -> None:
     checks.pictures(inside, folder)
     _disturb(trial, key, folder)
     checks.ended_well("worker", trial.stop("worker"))
-    stack.start_processes([Role("worker", [sys.executable, "-m", "pixelflow", "worker"])])
+    stack.start_processes([Role("worker", [sys.executable, "-m", "pixelflow", "worker"], notifies=True)])
     checks.the_same(inside, _job(trial, key, folder))
     for role in ("api", "controller"):
         checks.ended_well(role, trial.stop(role))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,11 @@ class Built:
 class Trial:
     """The containers of a test run."""
 
-    def __init__(self, images: Mapping[str, Built], settings: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, images: Mapping[str, Built], settings: Callable[[str], Mapping[str, str]], logs: Path) -> None:
+        """Prepare the containers; ``settings`` returns those of a role, or of a command of the operator for ``""``."""
         self._images = images
         self._logs = logs
-        self._settings = {**settings, "PIXELFLOW_METRICS_HOST": LOOPBACK}
+        self._settings = settings
         self._ports = {name: str(_free_port()) for name in ("API", *IMAGES)}
         self._containers: dict[str, Container] = {}
         self.api_url = f"http://{LOOPBACK}:{self._ports['API']}"
@@ -92,12 +93,12 @@ class Trial:
     def once(self, *arguments: str) -> str:
         """Run a command in the API's image and return its output."""
         built = self._images["api"]
-        return built.root(self._settings).run(built.command(*arguments))
+        return built.root(self._settings("")).run(built.command(*arguments))
 
     def confine(self) -> str:
         """Return which files a confined process in the worker's image can read."""
         built = self._images["worker"]
-        return built.root(self._settings).run(["python", "-c", _CONFINED])
+        return built.root(self._settings("worker")).run(["python", "-c", _CONFINED])
 
     def start(self, role: str) -> None:
         """Start a container, and wait until its health check succeeds.
@@ -106,8 +107,12 @@ class Trial:
             RuntimeError: it did not succeed in time.
         """
         built = self._images[IMAGES[role]]
-        ports = {"PIXELFLOW_API_PORT": self._ports["API"], "PIXELFLOW_METRICS_PORT": self._ports[role]}
-        root = built.root({**self._settings, **ports})
+        own = {
+            "PIXELFLOW_API_PORT": self._ports["API"],
+            "PIXELFLOW_METRICS_HOST": LOOPBACK,
+            "PIXELFLOW_METRICS_PORT": self._ports[role],
+        }
+        root = built.root({**self._settings(role), **own})
         with self._log(role).open("ab") as log:
             self._containers[role] = root.start(built.command(role), log)
         deadline = time.monotonic() + START_SECONDS

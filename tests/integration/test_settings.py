@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import traceback
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.acceptance.running import PIXELFLOW
 
 from pixelflow.adapters.postgres.migrate import migrate
@@ -164,6 +166,28 @@ def test_more_transforms_than_threads_are_refused(environment: pytest.MonkeyPatc
     environment.setenv("PIXELFLOW_WORKER_CONCURRENCY", "2")
     environment.setenv("PIXELFLOW_WORKER_MAX_ACTIVE_JOBS", "3")
     assert "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS" in _error_message()
+
+
+@pytest.mark.parametrize("wrong", ["relative/folder", "/does/not/exist", "/etc/passwd"])
+def test_the_local_root_that_is_not_a_directory_is_named(
+    environment: pytest.MonkeyPatch, tmp_path: Path, wrong: str
+) -> None:
+    environment.setenv("PIXELFLOW_LOCAL_ROOTS", f"{tmp_path}:{wrong}")
+    assert f"must list existing directories by their absolute paths; '{wrong}' is not one." in _error_message()
+    assert str(tmp_path) not in _error_message()
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 31, b"k" * 33, "", base64.urlsafe_b64encode(b"k" * 31).decode(), "§"])
+def test_a_secrets_key_of_another_length_is_refused(key: bytes | str) -> None:
+    with pytest.raises(ValidationError, match="must be 32 bytes in URL-safe base64"):
+        Settings(secrets_key=key)
+
+
+@pytest.mark.parametrize("key", [b"k" * 32, base64.urlsafe_b64encode(b"k" * 32).decode()])
+def test_a_secrets_key_is_accepted_as_bytes_and_in_base64(key: bytes | str) -> None:
+    kept = Settings(secrets_key=key).secrets_key
+    assert kept is not None
+    assert kept.get_secret_value() == b"k" * 32
 
 
 def test_symlinks_in_local_roots_are_resolved(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

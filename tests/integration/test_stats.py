@@ -13,8 +13,8 @@ from tests.support.scraped import Scrape, scraped
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection
 from pixelflow.contracts.errors import StoreUnavailableError
-from pixelflow.controlplane.controller.metrics import ControllerMetrics, ReapOutcome
-from pixelflow.controlplane.jobs.reaper import LeaseReaper
+from pixelflow.controlplane.controller.metrics import ControllerMetrics
+from pixelflow.controlplane.jobs.reaper import LeaseReaper, ReapOutcome
 from pixelflow.controlplane.stats import store
 from pixelflow.controlplane.stats.collector import TOTALS_INTERVAL_SECONDS, StatsCollector
 
@@ -83,7 +83,7 @@ async def test_events_count_until_they_are_delivered_and_leased_ones_are_not_ove
     ):
         connection.execute(
             """
-            INSERT INTO events (event_id, job_id, run, user_id, type, url, status, next_try_at, lease_until)
+            INSERT INTO events (event_id, job_id, run, user_id, type, url, status, next_attempt_at, lease_until)
             VALUES (%s, %s, 1, 'user', 'job.failed', 'https://h/', %s, now() + make_interval(secs => %s),
                     CASE WHEN %s THEN now() + interval '1 min' END)
             """,

@@ -195,9 +195,9 @@ async def _pages(record: Recorder) -> None:
 
 
 async def _webhooks(record: Recorder) -> None:
-    sealed = {"user_id": USER, "sealed": b"secret"}
-    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **sealed)
-    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **sealed, overlap=DAY, keep=2)
+    secret = {"user_id": USER, "ciphertext": b"secret"}
+    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **secret)
+    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **secret, overlap=DAY, keep=2)
     await record.call("webhooks.list_valid_secrets", EVERYONE, USER)
     later = now() + timedelta(hours=1)  # all events are due by then
     event = await _leased_event(record, later)

@@ -64,19 +64,19 @@ _REST = (
        FROM jobs CROSS JOIN LATERAL generate_series(1, 1 + lease_token %% 2) AS n WHERE status = 'succeeded'""",
     """INSERT INTO usage_logs SELECT job_id, user_id, 273280, 2441018, 31, finished_at
        FROM jobs WHERE status = 'succeeded' ORDER BY finished_at""",
-    """INSERT INTO events (event_id, job_id, run, user_id, type, url, created_at, status, tries, next_try_at)
+    """INSERT INTO events (event_id, job_id, run, user_id, type, url, created_at, status, attempts, next_attempt_at)
        SELECT 'msg_' || replace(gen_random_uuid()::text, '-', ''), job_id, 1, user_id,
               CASE status WHEN 'succeeded' THEN 'job.completed' ELSE 'job.' || status END, webhook_url, finished_at,
               'delivered', 1, finished_at
        FROM jobs WHERE webhook_url IS NOT NULL AND finished_at IS NOT NULL""",
-    """INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code)
+    """INSERT INTO deliveries (delivery_id, event_id, user_id, attempt, started_at, latency_ms, outcome, status_code)
        SELECT gen_random_uuid(), event_id, user_id, 1, created_at, 40, 'delivered', 204 FROM events""",
     # Pending events, of the newest finished jobs.
     """WITH newest AS (
            SELECT event_id, row_number() OVER (ORDER BY created_at DESC) AS n FROM events ORDER BY created_at DESC
            LIMIT least(%(pending)s, (SELECT count(*) / 2 FROM events)))
-       UPDATE events SET status = 'pending', tries = 3, url = 'https://gone' || n || '.example/done',
-              next_try_at = CASE WHEN n <= %(due)s THEN now() - interval '1 s' ELSE now() + n * interval '10 s' END
+       UPDATE events SET status = 'pending', attempts = 3, url = 'https://gone' || n || '.example/done',
+              next_attempt_at = CASE WHEN n <= %(due)s THEN now() - interval '1 s' ELSE now() + n * interval '10 s' END
        FROM newest WHERE newest.event_id = events.event_id""",
     """WITH canceled AS (SELECT job_id FROM jobs WHERE status = 'canceled' ORDER BY created_at DESC LIMIT 20),
             erased AS (UPDATE jobs SET erased_at = now() FROM canceled WHERE jobs.job_id = canceled.job_id
@@ -102,7 +102,7 @@ _REST = (
        SELECT 'k' || n, 'user-' || n / 2, 'key', 'hash', '{jobs:read}', now()
        FROM generate_series(0, %(users)s * 2) AS n""",
     """INSERT INTO idempotency_keys (user_id, key, fingerprint, job_id, resource_id, holder, lease_until, status,
-                                     sealed, created_at)
+                                     ciphertext, created_at)
        SELECT user_id, job_id::text, 'x', job_id, job_id, gen_random_uuid(), created_at, 202, 'sealed',
               now() - random() * interval '23 h'
        FROM jobs WHERE created_at > now() - interval '1 day'""",

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.controller.metrics import ControllerMetrics, DatabaseMetrics
+from pixelflow.controlplane.controller.metrics import ControllerMetrics
+from pixelflow.controlplane.stats.metrics import DatabaseMetrics
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
 
 ROLES: dict[str, Callable[[CollectorRegistry], object]] = {

@@ -18,6 +18,8 @@ POLL_SECONDS = 0.02
 PROBE_SECONDS = 0.12
 """What :func:`_probe` takes on an idle core of an AMD EPYC of 2024 with CPython 3.11."""
 MAX_SLOWNESS = 30.0
+MAX_SECONDS = 120.0
+"""Of :func:`eventually`, unless its own limit is longer: one that never holds must not take hours."""
 
 
 def eventually(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS) -> T:
@@ -27,7 +29,7 @@ def eventually(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS) ->
     while not (found := condition()):
         elapsed = time.monotonic() - began
         if elapsed >= limit:
-            limit = time_limit(seconds)
+            limit = max(seconds, min(time_limit(seconds), MAX_SECONDS))
             assert elapsed < limit, f"not within {limit:.0f} s"
         time.sleep(POLL_SECONDS)
     return found

@@ -88,6 +88,7 @@ def test_public_classes_have_different_names() -> None:
 # ── The environment ──────────────────────────────────────────────────────────────────────────────
 
 READERS_OF_THE_ENVIRONMENT = {
+    "adapters/readiness.py": "the supervisor's address",
     "settings/__init__.py": "the service's",
     "settings/model.py": "the service's",
     "client/session.py": "where the API is, for the SDK",

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from pixelflow.adapters.outbound_http import OutboundRule
+from pixelflow.contracts.cross_field import MAX_COPIED_ERRORS
 from pixelflow.contracts.field_errors import PATTERN_MESSAGES, field_errors
 from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, RequestLimits
 from pixelflow.contracts.keys import CreateKeyRequest
 from pixelflow.contracts.pipeline import MAX_STEPS, PERCENT_PATTERN, Format, Resize
+from pixelflow.controlplane.api.problems import MAX_ERRORS
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
 MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}
@@ -69,6 +73,12 @@ def test_the_smallest_request_is_valid_and_has_the_defaults() -> None:
         pytest.param({"pipeline": [STEP], "source_type": "ftp"}, ["/source_type"], id="unknown source type"),
         # a union has one error, at the field
         pytest.param(step(gravity="up"), ["/pipeline/0/gravity"], id="unknown gravity"),
+        pytest.param(step(gravity={"x": 1}), ["/pipeline/0/gravity"], id="object instead of a gravity"),
+        pytest.param(
+            {"pipeline": [{**MARK, "watermark": {"text": "x", "size": {}}}]},
+            ["/pipeline/0/watermark/size"],
+            id="object instead of a length",
+        ),
         pytest.param(
             {"pipeline": [{**MARK, "watermark": {"text": "x", "size": "big"}}]},
             ["/pipeline/0/watermark/size"],
@@ -209,14 +219,55 @@ def test_errors_are_reported_in_document_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "found"), [(100, []), (101, ["/source/content_length"]), ("x", ["/source/content_length"])]
+    ("length", "url", "expected"),
+    [
+        (100, "https://client.example/", []),
+        (101, "https://client.example/", ["/source/content_length"]),
+        ("x", "https://client.example/", ["/source/content_length"]),
+        (100, "https://127.0.0.1/", ["/webhook_url"]),
+        (101, "http://client.example/", ["/source/content_length", "/webhook_url"]),
+    ],
 )
-def test_a_declared_length_over_the_limit_is_reported_with_the_other_errors(length: object, found: list[str]) -> None:
-    body = {"pipeline": [], "source": {"content_length": length}}
+def test_values_beyond_the_operators_limits_are_reported_with_the_other_errors(
+    length: object, url: str, expected: list[str]
+) -> None:
+    body = {"pipeline": [], "source": {"content_length": length}, "webhook_url": url}
     with pytest.raises(ValidationError) as raised:
-        CreateJobRequest.model_validate(body, context=RequestLimits(max_source_bytes=100))
+        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check))
     errors = field_errors(raised.value.errors(include_url=False), body)
-    assert sorted(error.pointer for error in errors) == ["/pipeline", *found]
+    assert sorted(error.pointer for error in errors) == ["/pipeline", *expected]
+
+
+def test_a_webhook_url_that_is_not_allowed_has_the_message_of_the_rule() -> None:
+    body = {"pipeline": [STEP], "webhook_url": "http://client.example/"}
+    with pytest.raises(ValidationError) as raised:
+        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check))
+    [error] = field_errors(raised.value.errors(include_url=False), body)
+    assert error.message == "must be an https URL; http is not allowed here"
+
+
+def _seconds_to_reject(body: object) -> float:
+    """Processor seconds to reject ``body``: the fastest of three runs."""
+
+    def run() -> float:
+        begin = time.process_time()
+        with pytest.raises(ValidationError):
+            CreateJobRequest.model_validate(body)
+        return time.process_time() - begin
+
+    return min(run() for _ in range(3))
+
+
+def test_very_many_errors_take_no_longer_with_a_cross_field_error_on_each_level() -> None:
+    unknown = {f"{n:x}": 1 for n in range(2800)}
+    single = {"pipeline": [{**STEP, **unknown, "id": f"s{n}"} for n in range(MAX_STEPS)]}
+    both = {"pipeline": [{**unknown, "id": "source", "action": "resize"} for _ in range(MAX_STEPS)], "object_key": "x"}
+    # Measured: 0.05 s against 0.08 s; 2.1 s if each level copies every error.
+    assert _seconds_to_reject(both) < 4 * _seconds_to_reject(single)
+
+
+def test_more_errors_are_copied_than_the_api_lists() -> None:
+    assert MAX_COPIED_ERRORS > MAX_ERRORS
 
 
 def test_a_single_step_is_validated_across_its_fields() -> None:

@@ -22,11 +22,11 @@ from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.controller.loop import run_loop
-from pixelflow.controlplane.controller.metrics import (
+from pixelflow.controlplane.controller.metrics import ControllerMetrics
+from pixelflow.controlplane.stats.metrics import (
     BACKLOG_MAX_AGE_SECONDS,
     TOTALS_MAX_AGE_SECONDS,
     Backlog,
-    ControllerMetrics,
     DatabaseMetrics,
     Totals,
 )

@@ -37,6 +37,21 @@ def test_a_machine_ten_times_slower_has_ten_times_as_long(probed: pytest.MonkeyP
     assert_within(1, began - 9)
 
 
+def test_a_very_slow_machine_does_not_wait_beyond_the_maximum(probed: pytest.MonkeyPatch) -> None:
+    probed.setattr(waiting, "_probe", lambda: 1000 * PROBE_SECONDS)
+    probed.setattr(waiting, "MAX_SECONDS", 0.2)
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match="not within"):
+        eventually(lambda: False, 0.1)
+    assert time.monotonic() - began < 2
+
+
+def test_the_maximum_does_not_shorten_a_longer_limit(probed: pytest.MonkeyPatch) -> None:
+    probed.setattr(waiting, "MAX_SECONDS", 0.05)
+    began = time.monotonic()
+    assert eventually(lambda: time.monotonic() - began > 0.1, 0.2)
+
+
 def test_a_machine_that_is_faster_keeps_the_limit(probed: pytest.MonkeyPatch) -> None:
     probed.setattr(waiting, "_probe", lambda: PROBE_SECONDS / 10)
     assert_within(1, time.monotonic() - 0.5)

@@ -22,6 +22,13 @@ CROSS_FIELD_ERROR = "cross_field"
 CrossFieldError = tuple[tuple[int | str, ...], str]
 """Location, relative to the value that is checked, and message."""
 
+MAX_COPIED_ERRORS = 101
+"""Limit of the errors of single fields that are reported together with cross-field errors.
+
+Each nested model copies the errors again. Without the limit, a body of 0.9 MB with 90 000 unknown fields and a
+cross-field error on each level took 7 s. One more than the API lists, so that it still reports that there are more.
+"""
+
 _BUILT_IN = frozenset[str](get_args(ErrorType))
 
 
@@ -34,7 +41,8 @@ def validate(value: object, handler: Callable[[Any], T], check: Callable[[object
         check: called with the result of ``handler``, or with ``value`` itself if the handler rejects it.
 
     Raises:
-        ValidationError: has the errors of both.
+        ValidationError: has the errors of both, at most ``MAX_COPIED_ERRORS`` of them from ``handler`` if ``check``
+            finds any.
     """
     checked: Any = value
     rejected: ValidationError | None = None
@@ -44,7 +52,7 @@ def validate(value: object, handler: Callable[[Any], T], check: Callable[[object
         rejected = error
     found = [_cross_field(*error) for error in check(checked)]
     if found:
-        found += [_copied(row) for row in _rows(rejected)]
+        found += [_copied(row) for row in _rows(rejected)[:MAX_COPIED_ERRORS]]
         raise ValidationError.from_exception_data("request", found, hide_input=True)
     if rejected is not None:
         raise rejected

@@ -5,7 +5,7 @@
     ├── JobError                an attempt failed; stored with the job and shown to its owner
     │   ├── SourceError         the source can't be used: permanent
     │   └── TransformError      the transform of a valid source failed
-    ├── TargetError             a request to a third-party server failed: a webhook receiver, a token issuer
+    ├── TargetError             a request to a webhook receiver failed
     └── DependencyError         a backing service is unavailable: retryable
 
 This module must not know HTTP statuses: ``controlplane.api.problems`` maps them.
@@ -264,11 +264,11 @@ class ServiceUnavailableError(JobError):
     title = "The service was unavailable for too long"
 
 
-# ── Third-party servers ──────────────────────────────────────────────────────────────────────────
+# ── Webhook receivers ────────────────────────────────────────────────────────────────────────────
 
 
 class TargetError(PixelflowError):
-    """A request to a third-party server failed. The message must not contain resolved addresses."""
+    """A request to a webhook receiver failed. The message must not contain resolved addresses."""
 
 
 class TargetRefusedError(TargetError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pixelflow.contracts.cross_field import CROSS_FIELD_ERROR
 from pixelflow.contracts.errors import FieldError
 from pixelflow.contracts.jobs import MEDIA_TYPE_PATTERN, NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
@@ -71,6 +72,10 @@ PATTERN_MESSAGES = {
 """Messages for strings that don't match a pattern."""
 
 
+_ABSENT = {"missing", "union_tag_not_found", CROSS_FIELD_ERROR}
+"""Error types whose field may be absent; all others have a value in the request."""
+
+
 def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
     """Everything that is wrong with a request, in document order.
 
@@ -78,7 +83,7 @@ def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldEr
         rows: ``ValidationError.errors()``, with locations relative to ``raw``.
         raw: the request as it was validated; resolves locations to JSON Pointers.
     """
-    fields = [FieldError(pointer=_pointer(_location(row), raw), message=error_message(row)) for row in rows]
+    fields = [FieldError(pointer=_pointer(row, raw), message=error_message(row)) for row in rows]
     # A key of `metadata` and its value have the same pointer, and may have the same error.
     return sorted(dict.fromkeys(fields), key=_document_order)
 
@@ -109,8 +114,10 @@ def _document_order(error: FieldError) -> list[tuple[int, str]]:
     return [(len(part) if part.isdecimal() else 0, part) for part in error.pointer.split("/")]
 
 
-def _pointer(location: tuple[int | str, ...], raw: object) -> str:
-    """The JSON Pointer of ``location``, without the parts that Pydantic adds: a step's action, members of a union."""
+def _pointer(row: Mapping[str, Any], raw: object) -> str:
+    """The JSON Pointer of a row, without the parts that Pydantic adds: a step's action, members of a union."""
+    location = _location(row)
+    absent = location[-1:] if row["type"] in _ABSENT else ()
     parts: list[str] = []
     value: Any = raw
     after_index = False
@@ -119,7 +126,7 @@ def _pointer(location: tuple[int | str, ...], raw: object) -> str:
             after_index = False
             continue
         after_index = isinstance(value, list) and isinstance(part, int)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (part in value or part in absent):
             value = value.get(part)
         elif after_index:
             value = value[part]

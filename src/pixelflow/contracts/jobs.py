@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.cross_field import CrossFieldError, fields_of, validate
-from pixelflow.contracts.errors import FieldError
+from pixelflow.contracts.errors import FieldError, TargetRefusedError
 from pixelflow.contracts.pipeline import Format, Pipeline, StepId
 
 
@@ -88,9 +88,15 @@ MediaType = Annotated[str, StringConstraints(pattern=MEDIA_TYPE_PATTERN, max_len
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Validation context of ``CreateJobRequest``: the limits that the operator sets."""
+    """Validation context of ``CreateJobRequest``: the limits that the operator sets.
+
+    They are part of validation, so that their errors are reported together with all others, and before the request
+    uses up its ``Idempotency-Key``.
+    """
 
     max_source_bytes: int
+    check_webhook_url: Callable[[str], object]
+    """Raises ``TargetRefusedError`` for a URL that is not allowed."""
 
 
 class _Request(BaseModel):
@@ -133,10 +139,20 @@ def _is_webhook_url(url: str) -> str:
     return url
 
 
+def _is_allowed_target(url: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, RequestLimits):
+        try:
+            info.context.check_webhook_url(url)
+        except TargetRefusedError as error:
+            raise PydanticCustomError(error.code, error.detail) from error
+    return url
+
+
 WebhookUrl = Annotated[
     str,
     StringConstraints(max_length=2048, pattern=WEBHOOK_URL_PATTERN),
     AfterValidator(_is_webhook_url),
+    AfterValidator(_is_allowed_target),
     Field(examples=["https://client.example/hooks/pixel-done"]),
 ]
 Metadata = Annotated[

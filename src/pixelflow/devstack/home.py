@@ -21,10 +21,19 @@ from pixelflow.devstack.lifeline import LifelinePipe
 if TYPE_CHECKING:
     from pixelflow.devstack.account import Account
 
+ROLES = ("api", "controller", "worker")
+"""PixelFlow's processes. Each has credentials of its own for every server."""
 CREDENTIALS = "credentials.json"
 """URL of the API and an API key, for clients on this machine."""
 SECRETS_FILE = "secrets.json"
-SECRET_NAMES = ("postgres_admin", "postgres", "valkey", "s3_access_key_id", "s3_secret_access_key", "secrets_key")
+SECRET_NAMES = (
+    *("postgres_admin", "postgres", "valkey", "s3_access_key_id", "s3_secret_access_key", "secrets_key"),
+    *(
+        f"{name}_{role}"
+        for role in ROLES
+        for name in ("postgres", "valkey", "s3_access_key_id", "s3_secret_access_key")
+    ),
+)
 SECRET_BYTES = 32
 """256 bits, the key size of AES-256: 43 URL-safe characters."""
 LOCK = "lock"

@@ -2,6 +2,9 @@
 
 All connections use TCP on the loopback interface with SCRAM; there is no Unix socket and no trusted user. Data must
 survive a kill at any moment, so ``fsync`` stays on.
+
+The owner of the database migrates it. Each of PixelFlow's processes connects as a role of its own, whose rights the
+migration sets.
 """
 
 from __future__ import annotations
@@ -17,19 +20,21 @@ import psycopg
 
 from pixelflow.devstack.binaries import postgres_programs
 from pixelflow.devstack.errors import StackError
-from pixelflow.devstack.home import SECRETS_FILE, is_running, not_running_message, read_json
+from pixelflow.devstack.home import ROLES, SECRETS_FILE, is_running, not_running_message, read_json
 from pixelflow.devstack.ports import LOOPBACK, PORTS_FILE
 from pixelflow.devstack.processes import Child, run_to_end, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pixelflow.devstack.home import Home
 
+MAJOR_VERSION = "18"
 ADMIN = "postgres"
 ROLE = "pixelflow"
+"""Owner of the database."""
 DATABASE = "pixelflow"
 INIT_SECONDS = 60.0
+UNUSED_PROCESS_ID = 2**22 + 1
+"""Above the largest process ID of Linux (proc_sys_kernel(5), ``pid_max``)."""
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}
 SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -58,14 +63,17 @@ def database_settings(home: Path) -> dict[str, str]:
             return {}
         if not is_running(home):
             raise StackError(not_running_message(home))
-        return _environment(secrets, read_json(home, PORTS_FILE)[Postgres.name])
+        return _environment(ROLE, secrets["postgres"], read_json(home, PORTS_FILE)[Postgres.name])
     except (OSError, KeyError) as error:
         raise StackError(f"The settings of the database in {home} can't be read: {error}") from error
 
 
-def _environment(secrets: Mapping[str, str], port: int) -> dict[str, str]:
-    password = quote(secrets["postgres"], safe="")
-    return {"PIXELFLOW_DATABASE_URL": f"postgresql://{ROLE}:{password}@{LOOPBACK}:{port}/{DATABASE}"}
+def _environment(user: str, password: str, port: int) -> dict[str, str]:
+    return {"PIXELFLOW_DATABASE_URL": f"postgresql://{user}:{quote(password, safe='')}@{LOOPBACK}:{port}/{DATABASE}"}
+
+
+def _database_role(role: str) -> str:
+    return f"{ROLE}_{role}"
 
 
 class Postgres:
@@ -80,8 +88,12 @@ class Postgres:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings of PixelFlow that refer to this server."""
-        return _environment(self._home.secrets, self._port)
+        """The settings of PixelFlow that refer to this server, for the owner of the database."""
+        return _environment(ROLE, self._home.secrets["postgres"], self._port)
+
+    def environment_of(self, role: str) -> dict[str, str]:
+        """The same for one of PixelFlow's processes."""
+        return _environment(_database_role(role), self._home.secrets[f"postgres_{role}"], self._port)
 
     @property
     def is_new(self) -> bool:
@@ -92,11 +104,12 @@ class Postgres:
         """Start it; create a database if none exists.
 
         Raises:
-            StackError: the database could not be created.
+            StackError: the database could not be created, or is that of another major version.
         """
         if self.is_new:
             self._initialize()
-        self._remove_stale_lock_file()
+        self._check_version()
+        self._release_stale_lock_file()
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command: list[str | Path] = [self._programs / "postgres", "-D", self._data, "-p", str(self._port), *options]
         return spawn(
@@ -118,17 +131,38 @@ class Postgres:
             return False
         return True
 
-    def _remove_stale_lock_file(self) -> None:
-        """Remove the lock file of a killed server that is still a zombie.
+    def _check_version(self) -> None:
+        found = (self._data / "PG_VERSION").read_text().strip()
+        if found != MAJOR_VERSION:
+            raise StackError(
+                f"Postgres {found} created the database in {self._home.path}; this PixelFlow has Postgres "
+                f"{MAJOR_VERSION}, which can't read it. Start the release that created it, dump the database "
+                "(docs/operations.md, «Back up and restore»), and restore the dump into a new --home."
+            )
 
-        Postgres mistakes the zombie for a running server and refuses to start. No server can be running: this process
-        holds the home's locks, and the orphan reaper releases them only after all processes of the earlier run ended.
+    def _release_stale_lock_file(self) -> None:
+        """Let Postgres start although a killed server left its lock file.
+
+        Postgres refuses to start while the process ID in the file belongs to a process of its user: after a power
+        failure that can be any process, after a kill it can be a zombie. It also refuses a file that a power failure
+        truncated. The file is changed instead of removed where possible, because Postgres also reads from it whether
+        processes of the killed server still use its shared memory.
         """
         lock = self._data / "postmaster.pid"
-        with contextlib.suppress(OSError):
-            process = int(lock.read_text().splitlines()[0])
-            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+        with contextlib.suppress(FileNotFoundError):
+            process, _, rest = lock.read_text(errors="replace").partition("\n")
+            if not process.strip().isdecimal():
                 lock.unlink()
+            elif not self._is_server(Path("/proc", process.strip())):
+                lock.write_text(f"{UNUSED_PROCESS_ID}\n{rest}")
+
+    def _is_server(self, process: Path) -> bool:
+        """Whether a running process may be the server of this database: its working directory is that of the data."""
+        try:
+            is_zombie = (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            return not is_zombie and (process / "cwd").readlink() == self._data.resolve()
+        except OSError:  # it ended, or belongs to another user
+            return False
 
     @property
     def _data(self) -> Path:
@@ -164,13 +198,18 @@ class Postgres:
             password.unlink()
 
     def _create_role_and_database(self, draft: Path) -> None:
-        """Create PixelFlow's role, which owns its database and is not a superuser, as in production.
+        """Create the role that owns the database, which is not a superuser, and those of PixelFlow's processes.
 
         Uses single-user mode, which reads one statement per line from standard input.
         """
-        password = self._home.secrets["postgres"]
-        statements = f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n"
-        self._run("postgres", ["--single", "-D", str(draft), "-c", "log_min_error_statement=panic", ADMIN], statements)
+        secrets = self._home.secrets
+        passwords = {ROLE: secrets["postgres"]} | {_database_role(role): secrets[f"postgres_{role}"] for role in ROLES}
+        statements = [
+            *(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'" for name, password in passwords.items()),
+            f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
+        ]
+        options = ["--single", "-D", str(draft), "-c", "log_min_error_statement=panic", ADMIN]
+        self._run("postgres", options, "".join(f"{statement}\n" for statement in statements))
 
     def _run(self, program: str, options: list[str], stdin: str = "") -> None:
         command: list[str | Path] = [self._programs / program, *options]

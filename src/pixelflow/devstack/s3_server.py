@@ -2,6 +2,9 @@
 
 Writes are not cached: an object exists as soon as its PUT is answered, and not before. The access keys are never passed
 on a command line.
+
+Each of PixelFlow's processes has a key pair of its own, so that one can be told from another. rclone has no policies:
+every pair grants access to the whole bucket.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from pixelflow.devstack.binaries import rclone_program
+from pixelflow.devstack.home import ROLES
 from pixelflow.devstack.ports import LOOPBACK
 from pixelflow.devstack.processes import Child, spawn
 
@@ -52,15 +56,22 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings of PixelFlow that refer to this server."""
+        """The settings of PixelFlow that refer to this server, for tests and tools."""
+        return self._environment("")
+
+    def environment_of(self, role: str) -> dict[str, str]:
+        """The same for one of PixelFlow's processes."""
+        return self._environment(f"_{role}")
+
+    def _environment(self, suffix: str) -> dict[str, str]:
         endpoint = f"http://{LOOPBACK}:{self._port}"
         return {
             "PIXELFLOW_S3_ENDPOINT_URL": endpoint,
             "PIXELFLOW_S3_PUBLIC_ENDPOINT_URL": endpoint,
             "PIXELFLOW_S3_REGION": REGION,
             "PIXELFLOW_S3_BUCKET": BUCKET,
-            "PIXELFLOW_S3_ACCESS_KEY_ID": self._home.secrets["s3_access_key_id"],
-            "PIXELFLOW_S3_SECRET_ACCESS_KEY": self._home.secrets["s3_secret_access_key"],
+            "PIXELFLOW_S3_ACCESS_KEY_ID": self._home.secrets[f"s3_access_key_id{suffix}"],
+            "PIXELFLOW_S3_SECRET_ACCESS_KEY": self._home.secrets[f"s3_secret_access_key{suffix}"],
         }
 
     def start(self) -> Child:
@@ -71,9 +82,13 @@ class S3Server:
         self._has_partial_uploads = True
         command: list[str | Path] = [self._program, "serve", "s3", f"--addr={LOOPBACK}:{self._port}", *OPTIONS, folder]
         # The variable is a CSV list of pairs that contain a comma (rclone manual, «serve s3»).
-        pair = f"{self._home.secrets['s3_access_key_id']},{self._home.secrets['s3_secret_access_key']}"
+        secrets = self._home.secrets
+        suffixes = ["", *(f"_{role}" for role in ROLES)]
+        pairs = [
+            f'"{secrets[f"s3_access_key_id{each}"]},{secrets[f"s3_secret_access_key{each}"]}"' for each in suffixes
+        ]
         # The user's own rclone configuration is neither read nor written.
-        environment = {"RCLONE_AUTH_KEY": f'"{pair}"', "RCLONE_CONFIG": "", "HOME": str(folder)}
+        environment = {"RCLONE_AUTH_KEY": ",".join(pairs), "RCLONE_CONFIG": "", "HOME": str(folder)}
         return spawn(self._home, self.name, command, environment=environment, account=self._home.account)
 
     def is_ready(self) -> bool:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
-from pixelflow.devstack.home import Home
+from pixelflow.devstack.home import ROLES, Home
+from pixelflow.devstack.notifications import Notifications
 from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
@@ -33,6 +34,7 @@ METRICS_FILE = "metrics.json"
 """URLs of the metrics of PixelFlow's processes."""
 METRICS_ROLES = ("api", "worker", "controller")
 """In the order of their ports."""
+SECRETS_KEY = "PIXELFLOW_SECRETS_KEY"
 _LOCAL_DEFAULTS = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false"}
 """Defaults that differ from production, since only this machine can reach the API. The caller's environment wins."""
 
@@ -44,8 +46,10 @@ class Role:
     name: str
     command: Sequence[str]
     ready_url: str | None = None
-    """URL that answers 200 once the process is ready; None if a running process counts as ready. A process with a URL
-    inherits the API's listening socket, so that no other process can answer in its place."""
+    """URL that answers 200 once the process is ready. A process with a URL inherits the API's listening socket, so that
+    no other process can answer in its place. Without a URL and ``notifies``, a running process counts as ready."""
+    notifies: bool = False
+    """Whether the process reports its readiness itself, by sd_notify(3)."""
 
 
 class Stack:
@@ -68,6 +72,7 @@ class Stack:
         self._listening = listening
         self._ports = {**ports, "api": listening.getsockname()[1]}
         self._supervisor = Supervisor(echo)
+        self._notifications: list[Notifications] = []
         self._postgres = Postgres(home, ports[Postgres.name])
         self._valkey = Valkey(home, ports[Valkey.name])
         self._s3 = S3Server(home, ports[S3Server.name])
@@ -112,13 +117,35 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """PixelFlow's settings: the servers' addresses and credentials, and the API's address."""
+        """PixelFlow's settings for migrations, commands and tests: addresses, and credentials that own everything."""
         return {
-            **{name: value for name, value in _LOCAL_DEFAULTS.items() if name not in os.environ},
+            **self._own_settings,
             **self._postgres.environment,
             **self._valkey.environment,
             **self._s3.environment,
-            "PIXELFLOW_SECRETS_KEY": self.home.secrets["secrets_key"],
+            SECRETS_KEY: self.home.secrets["secrets_key"],
+        }
+
+    def environment_of(self, role: str) -> dict[str, str]:
+        """PixelFlow's settings for one of its processes, with the credentials of that process.
+
+        Args:
+            role: one of ``ROLES``. Others get :attr:`environment`.
+        """
+        if role not in ROLES:
+            return self.environment
+        settings = {
+            **self._own_settings,
+            **self._postgres.environment_of(role),
+            **self._valkey.environment_of(role),
+            **self._s3.environment_of(role),
+        }
+        return settings if role == "worker" else {**settings, SECRETS_KEY: self.home.secrets["secrets_key"]}
+
+    @property
+    def _own_settings(self) -> dict[str, str]:
+        return {
+            **{name: value for name, value in _LOCAL_DEFAULTS.items() if name not in os.environ},
             "PIXELFLOW_API_HOST": LOOPBACK,
             "PIXELFLOW_API_PORT": str(self._ports["api"]),
             "PIXELFLOW_METRICS_ENABLED": str(bool(self._metrics_ports)).lower(),
@@ -151,18 +178,31 @@ class Stack:
         self._supervisor.start([self._valkey, self._s3, self._postgres])
 
     def start_processes(self, roles: Sequence[Role]) -> None:
-        """Start PixelFlow's processes in the caller's environment, overridden by :attr:`environment`.
+        """Start PixelFlow's processes in the caller's environment, overridden by :meth:`environment_of`.
 
         Raises:
-            StackError: a process exited at once, or its URL does not answer; the message includes the end of its log.
+            StackError: a process exits again and again, or does not become ready; the message includes the end of its
+                log.
         """
-        environment = {**os.environ, **self.environment}
-        self._supervisor.start(
-            [
-                _Process(self.home, role, environment | self._metrics_setting(role), self._listening.fileno())
-                for role in roles
-            ]
-        )
+        self._supervisor.start([self._process(role) for role in roles])
+
+    def _process(self, role: Role) -> _Process:
+        notifications = Notifications()
+        self._notifications.append(notifications)
+        environment = self._process_environment(role)
+        return _Process(self.home, role, environment, self._listening.fileno(), notifications)
+
+    def check(self) -> None:
+        """Check that no process has exited, for callers that don't :meth:`watch`.
+
+        Raises:
+            StackError: one has; the message includes the end of its log.
+        """
+        self._supervisor.check()
+
+    def _process_environment(self, role: Role) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name != SECRETS_KEY}
+        return {**inherited, **self.environment_of(role.name), **self._metrics_setting(role)}
 
     def _metrics_setting(self, role: Role) -> dict[str, str]:
         """Return the role's fixed port, so that its metrics stay at the same URL after a restart."""
@@ -170,13 +210,19 @@ class Stack:
         return {} if port is None else {"PIXELFLOW_METRICS_PORT": str(port)}
 
     def watch(self) -> None:
-        """Restart processes that exit, until an exception (such as a signal handler's) is raised."""
+        """Restart processes that exit, until an exception (such as a signal handler's) is raised.
+
+        Raises:
+            StackError: a process exits again and again; the message includes the end of its log.
+        """
         self._supervisor.watch()
 
     def stop(self) -> None:
         """Stop PixelFlow's processes, then the servers, within 10 s, and release the home."""
         self._supervisor.stop()
         self._listening.close()
+        for notifications in self._notifications:
+            notifications.close()
         self.home.close()
 
     def __enter__(self) -> Self:
@@ -196,18 +242,25 @@ class _Process:
     role: Role
     environment: Mapping[str, str] = field(repr=False)
     api_socket: int
+    notifications: Notifications
 
     @property
     def name(self) -> str:
         return self.role.name
 
     def start(self) -> Child:
+        self.notifications.reset()
+        if self.role.notifies:
+            environment = {**self.environment, "NOTIFY_SOCKET": self.notifications.address}
+            return spawn(self.home, self.name, self.role.command, environment=environment)
         if self.role.ready_url is None:
             return spawn(self.home, self.name, self.role.command, environment=self.environment)
         environment = {**self.environment, "PIXELFLOW_API_SOCKET": str(self.api_socket)}
         return spawn(self.home, self.name, self.role.command, environment=environment, pass_fds=[self.api_socket])
 
     def is_ready(self) -> bool:
+        if self.role.notifies:
+            return self.notifications.received()
         if self.role.ready_url is None:
             return True
         try:

@@ -1,7 +1,7 @@
 """Process supervisor: starts processes, waits until they are ready, restarts those that exit, and stops all of them.
 
-It knows nothing about the programs it runs. Stopping never takes longer than ``STOP_SECONDS``, even if processes ignore
-their signals.
+It knows nothing about the programs it runs. A process that exits is restarted a limited number of times. Stopping never
+takes longer than ``STOP_SECONDS``, even if processes ignore their signals.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ RESERVED_SECONDS = 3.0
 READY_POLL_SECONDS = 0.01
 WATCH_POLL_SECONDS = 0.1
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Delays before consecutive restarts; the last value repeats."""
+"""Delays before consecutive restarts; there are no more restarts than delays."""
+START_ATTEMPTS = 3
+"""A process may exit during its start because another one took its port: after a moment, it is free again."""
+CONFIGURATION_ERROR = "exit code 78"
+"""As sysexits.h(3head): another start would fail, too."""
 HEALTHY_SECONDS = 60.0
 """A process that ran this long starts again at the first delay."""
 
@@ -66,7 +70,8 @@ class Supervisor:
         """Start a group concurrently and wait until all its processes are ready.
 
         Raises:
-            StackError: one exited or is not ready within ``START_SECONDS``. Call :meth:`stop` to stop the others.
+            StackError: one exited ``START_ATTEMPTS`` times, or is not ready within ``START_SECONDS``. Call :meth:`stop`
+                to stop the others.
         """
         group: list[_Supervised] = []
         self._groups.append(group)
@@ -74,11 +79,31 @@ class Supervisor:
             group.append(_Supervised(startable, startable.start()))  # noqa: PERF401 - if one fails, stop() must know the others
         deadline = time.monotonic() + START_SECONDS
         waiting = list(group)
-        while waiting := [process for process in waiting if not _is_ready(process, deadline)]:
+        while waiting := [process for process in waiting if not self._is_ready(process, deadline)]:
             time.sleep(READY_POLL_SECONDS)
 
+    def _is_ready(self, process: _Supervised, deadline: float) -> bool:
+        child = process.child
+        if process.restart_at is not None:
+            _restart_if_due(process, process.restart_at)
+            return False
+        if child.has_exited:
+            if process.failures + 1 >= START_ATTEMPTS or child.exit_status == CONFIGURATION_ERROR:
+                raise _failure(process, "exited during startup")
+            self.echo(_plan_restart(process))
+            return False
+        if process.startable.is_ready():
+            return True
+        if time.monotonic() > deadline:
+            raise StackError(f"{child.name} was not ready within {START_SECONDS:.0f} s; {child.describe_log()}")
+        return False
+
     def watch(self) -> None:
-        """Restart processes that exit, until an exception (such as a signal handler's) is raised."""
+        """Restart processes that exit, until an exception (such as a signal handler's) is raised.
+
+        Raises:
+            StackError: a process exited once more after the last delay.
+        """
         while True:
             self.watch_once()
             time.sleep(WATCH_POLL_SECONDS)
@@ -91,6 +116,16 @@ class Supervisor:
             elif process.child.has_exited:
                 self.echo(_plan_restart(process))
 
+    def check(self) -> None:
+        """Check every process once, without restarting any.
+
+        Raises:
+            StackError: one has exited.
+        """
+        for process in itertools.chain.from_iterable(self._groups):
+            if process.child.has_exited:
+                raise _failure(process, "exited")
+
     def stop(self) -> None:
         """Stop all groups in order; kill what does not stop in time. Idempotent."""
         deadline = time.monotonic() + STOP_SECONDS
@@ -101,22 +136,18 @@ class Supervisor:
                 self.echo(f"{name} did not stop in time and was killed.")
 
 
-def _is_ready(process: _Supervised, deadline: float) -> bool:
+def _failure(process: _Supervised, what: str) -> StackError:
     child = process.child
-    if child.has_exited:
-        raise StackError(f"{child.name} exited during startup ({child.exit_status}); {child.describe_log()}")
-    if process.startable.is_ready():
-        return True
-    if time.monotonic() > deadline:
-        raise StackError(f"{child.name} was not ready within {START_SECONDS:.0f} s; {child.describe_log()}")
-    return False
+    return StackError(f"{child.name} {what} ({child.exit_status}); {child.describe_log()}")
 
 
 def _plan_restart(process: _Supervised) -> str:
     now = time.monotonic()
     if now - process.child.started_at > HEALTHY_SECONDS:
         process.failures = 0
-    wait = BACKOFF_SECONDS[min(process.failures, len(BACKOFF_SECONDS) - 1)]
+    if process.failures == len(BACKOFF_SECONDS):
+        raise _failure(process, f"exited {process.failures + 1} times within {HEALTHY_SECONDS:.0f} s of a start")
+    wait = BACKOFF_SECONDS[process.failures]
     process.failures += 1
     process.restart_at = now + wait
     child = process.child

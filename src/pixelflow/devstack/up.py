@@ -26,8 +26,8 @@ def pixelflow_roles(stack: Stack) -> list[Role]:
     python = [sys.executable, "-m", "pixelflow"]
     return [
         Role("api", [*python, "api"], ready_url=f"{stack.api_url}/readyz"),
-        Role("controller", [*python, "controller"]),
-        Role("worker", [*python, "worker"]),
+        Role("controller", [*python, "controller"], notifies=True),
+        Role("worker", [*python, "worker"], notifies=True),
     ]
 
 
@@ -55,7 +55,7 @@ def run(
         roles: the PixelFlow processes to start.
 
     Raises:
-        StackError: a process can't be started; those already started are stopped.
+        StackError: a process can't be started, or exits again and again; all others are stopped.
     """
     with (
         contextlib.suppress(KeyboardInterrupt),

@@ -1,4 +1,4 @@
-"""The error of invalid settings, and its messages. A message never repeats a value: it may be a secret."""
+"""The error of invalid settings, and its messages. A message repeats no value, which may be a secret, except a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pixelflow.contracts.field_errors import error_message
 PREFIX = "PIXELFLOW_"
 _MESSAGES = {
     "ip_any_network": "must list networks such as 10.20.0.0/16 or fd00::/8, with no bits set after the prefix",
-    "path_not_directory": "must list existing directories by their absolute paths",
     "path_not_file": "must be the path of a file",
 }
 """Messages for error types that only settings have."""

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BeforeValidator, DirectoryPath, IPvAnyNetwork, SecretBytes, SecretStr
+from pydantic import AfterValidator, BeforeValidator, IPvAnyNetwork, SecretBytes, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
@@ -113,16 +113,20 @@ def _split_at_colons(value: object) -> object:
     return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
 
-def _resolve_absolute(directory: Path) -> Path:
-    if not directory.is_absolute():
-        raise PydanticCustomError("path_not_directory", "must be absolute")
+def _resolve_directory(directory: Path) -> Path:
+    if not directory.is_absolute() or not directory.is_dir():
+        raise PydanticCustomError(
+            "not_a_directory",
+            "must list existing directories by their absolute paths; {directory} is not one",
+            {"directory": repr(str(directory))},
+        )
     return directory.resolve()
 
 
 Networks: TypeAlias = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split_at_commas)]
 """Networks in CIDR notation, separated by commas."""
 Directories: TypeAlias = Annotated[
-    tuple[Annotated[DirectoryPath, AfterValidator(_resolve_absolute)], ...], NoDecode, BeforeValidator(_split_at_colons)
+    tuple[Annotated[Path, AfterValidator(_resolve_directory)], ...], NoDecode, BeforeValidator(_split_at_colons)
 ]
 """Existing directories by absolute path, separated by colons; symlinks are resolved."""
 
@@ -135,13 +139,16 @@ def _decode_key(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        key = base64.b64decode(value.rstrip("=") + "=", altchars=b"-_", validate=True)
+        return base64.b64decode(value.rstrip("=") + "=", altchars=b"-_", validate=True)
     except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
+        return b""
+
+
+def _check_key(key: SecretBytes) -> SecretBytes:
+    if len(key.get_secret_value()) != KEY_BYTES:
         raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
     return key
 
 
-SecretsKey: TypeAlias = Annotated[SecretBytes, BeforeValidator(_decode_key)]
-"""32 bytes, given as URL-safe base64."""
+SecretsKey: TypeAlias = Annotated[SecretBytes, BeforeValidator(_decode_key), AfterValidator(_check_key)]
+"""32 bytes, given as bytes or in URL-safe base64."""

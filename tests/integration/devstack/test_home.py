@@ -33,7 +33,7 @@ def test_a_new_home_and_its_secrets_are_inaccessible_to_other_users(home: Path) 
     opened.close()
     assert opened.path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IRWXG & ~stat.S_IXGRP) == 0
     assert (opened.path / "secrets.json").stat().st_mode & 0o777 == 0o600
-    assert len(set(opened.secrets.values())) == len(opened.secrets) == 6
+    assert len(set(opened.secrets.values())) == len(opened.secrets) == 18
 
 
 def test_secrets_are_generated_once(home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from tests.integration.devstack.processes_of import processes_of
 from tests.support.signed_requests import Target, send
 
 from pixelflow.devstack.account import servers_account
+from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.home import Home
 from pixelflow.devstack.s3_server import S3Server
 from pixelflow.devstack.stack import Stack
@@ -52,6 +54,37 @@ def test_data_survives_a_restart(home: Path, said: list[str]) -> None:
         with redis.Redis.from_url(second.environment["PIXELFLOW_REDIS_URL"]) as client:
             assert client.get("kept") == b"42"
         assert send("GET", Target.of(second.environment).presign("GET", "kept/object")).body == b"hello"
+    assert processes_of(home) == []
+
+
+@pytest.mark.parametrize("left", ["of another process", "of no process", "truncated", "damaged"])
+def test_a_lock_file_that_a_power_failure_left_does_not_prevent_a_start(home: Path, said: list[str], left: str) -> None:
+    """The ID in it may belong to any process by then, here to one of the user that Postgres runs as."""
+    with Stack.open(home, echo=said.append) as first:
+        first.start_servers()
+        lock = home / "postgres" / "data" / "postmaster.pid"
+        rest = lock.read_text().partition("\n")[2]
+    account = servers_account()
+    with subprocess.Popen(["/bin/sleep", "60"], user=account.uid, group=account.gid) as other:
+        first_line = {"of another process": other.pid, "of no process": 4_194_304, "damaged": "\0\0"}.get(left)
+        lock.write_text("" if left == "truncated" else f"{first_line}\n{rest}")
+        account.chown(lock)
+        try:
+            with Stack.open(home, echo=said.append) as second:
+                second.start_servers()
+        finally:
+            other.kill()
+
+
+def test_a_database_of_another_major_version_is_reported_with_what_to_do(home: Path, said: list[str]) -> None:
+    with Stack.open(home, echo=said.append) as first:
+        first.start_servers()
+    (home / "postgres" / "data" / "PG_VERSION").write_text("17\n")
+    with (
+        Stack.open(home, echo=said.append) as second,
+        pytest.raises(StackError, match=r"^Postgres 17 created the database .* dump the database"),
+    ):
+        second.start_servers()
     assert processes_of(home) == []
 
 

@@ -32,9 +32,9 @@ _ROWS = """
     INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);
     INSERT INTO events (event_id, job_id, run, user_id, type, url, status)  -- nothing for a dispatcher to do
         VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/', 'delivered');
-    INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome)
+    INSERT INTO deliveries (delivery_id, event_id, user_id, attempt, started_at, latency_ms, outcome)
         VALUES (gen_random_uuid(), %(name)s, %(user_id)s, 1, now(), 1, 'delivered');
-    INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (gen_random_uuid(), %(user_id)s, 'x');
+    INSERT INTO webhook_secrets (secret_id, user_id, ciphertext) VALUES (gen_random_uuid(), %(user_id)s, 'x');
     INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes) VALUES (%(name)s, %(user_id)s, 'n', 'x', '{}');
     INSERT INTO idempotency_keys (user_id, key, fingerprint, job_id, resource_id, holder, lease_until)
         VALUES (%(user_id)s, 'k', 'x', %(job_id)s, gen_random_uuid(), gen_random_uuid(), now())

@@ -93,9 +93,9 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "jobs.transitions.find": job,
         "jobs.transitions.queue": {**job, **queued},
         "usage.by_day": {"since": _LONG_AGO, "until": _LONG_AGO + 99_999 * _DAY},
-        "webhooks.insert_first_secret": {"secret_id": uuid4(), "sealed": b"mine"},
+        "webhooks.insert_first_secret": {"secret_id": uuid4(), "ciphertext": b"mine"},
         "webhooks.list_valid_secrets": {},
-        "webhooks.replace_secret": {"secret_id": uuid4(), "sealed": b"mine", "overlap": _DAY, "keep": 1},
+        "webhooks.replace_secret": {"secret_id": uuid4(), "ciphertext": b"mine", "overlap": _DAY, "keep": 1},
     }
 
 

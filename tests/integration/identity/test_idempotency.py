@@ -127,6 +127,7 @@ def test_a_stored_error_is_replayed_with_a_new_request_id(client: httpx.Client) 
 def test_a_request_that_fails_validation_or_authentication_does_not_use_its_key(client: httpx.Client) -> None:
     key = str(uuid4())
     assert create(client, key, {"pipeline": []}).status_code == 422
+    assert create(client, key, JOB | {"webhook_url": "https://169.254.169.254/"}).status_code == 422
     with httpx.Client(base_url=client.base_url) as unauthenticated:
         assert create(unauthenticated, key).status_code == 401
     assert create(client, key).status_code == 202
@@ -147,8 +148,8 @@ def test_a_repeated_response_contains_the_secret_which_is_stored_encrypted(
     assert first == second
     row = operator.execute("SELECT * FROM idempotency_keys WHERE key = %s", (headers["Idempotency-Key"],)).fetchone()
     assert row is not None
-    assert first["key"].encode() not in row["sealed"]
-    assert first["key_id"].encode() not in row["sealed"]
+    assert first["key"].encode() not in row["ciphertext"]
+    assert first["key_id"].encode() not in row["ciphertext"]
 
 
 def test_after_a_crash_a_repeated_request_finds_the_job_it_created(
@@ -158,7 +159,8 @@ def test_after_a_crash_a_repeated_request_finds_the_job_it_created(
     key = str(uuid4())
     first = create(client, key)
     operator.execute(
-        "UPDATE idempotency_keys SET status = NULL, sealed = NULL, lease_until = now() + '1 min' WHERE key = %s", (key,)
+        "UPDATE idempotency_keys SET status = NULL, ciphertext = NULL, lease_until = now() + '1 min' WHERE key = %s",
+        (key,),
     )
     waiting = create(client, key)
     assert (waiting.status_code, waiting.json()["code"]) == (409, "idempotency_in_progress")
@@ -177,7 +179,7 @@ def test_after_a_crash_a_repeated_request_replaces_the_secret_of_a_key_that_was_
     body = {"name": "n", "scopes": ["jobs:read"]}
     lost = client.post("/v1/keys", json=body, headers=headers).json()
     operator.execute(
-        "UPDATE idempotency_keys SET status = NULL, sealed = NULL, lease_until = now() WHERE key = %s",
+        "UPDATE idempotency_keys SET status = NULL, ciphertext = NULL, lease_until = now() WHERE key = %s",
         (headers["Idempotency-Key"],),
     )
     again = client.post("/v1/keys", json=body, headers=headers).json()
@@ -202,8 +204,8 @@ def test_erasing_a_job_deletes_its_stored_responses_and_a_repeated_request_has_n
     again = client.post(path, json=sent, headers=keys[replayed])
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
     assert client.get("/v1/jobs").json()["data"] == []
-    [row] = operator.execute("SELECT sealed FROM idempotency_keys WHERE key = %s", (*keys[replayed].values(),))
-    assert row["sealed"] is None
+    [row] = operator.execute("SELECT ciphertext FROM idempotency_keys WHERE key = %s", (*keys[replayed].values(),))
+    assert row["ciphertext"] is None
 
 
 class Result(BaseModel):

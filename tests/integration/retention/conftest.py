@@ -19,8 +19,7 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.controlplane.controller.loop import LoopBody
-from pixelflow.controlplane.controller.metrics import RemovedKind
-from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
+from pixelflow.controlplane.retention.gc import FileCollector, RemovedKind, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow, SourceFacts, UsageRow
@@ -32,7 +31,7 @@ AGES = {
     "jobs": ("created_at", "queued_at", "started_at", "finished_at", "erased_at"),
     "attempts": ("started_at", "ended_at"),
     "pending_deletions": ("due_at",),
-    "events": ("created_at", "next_try_at"),
+    "events": ("created_at", "next_attempt_at"),
 }
 """Columns that ``age`` shifts."""
 

@@ -14,9 +14,9 @@ from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.postgres.database import of_user
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
-from pixelflow.contracts.errors import ObjectsUnavailableError
-from pixelflow.controlplane.controller.metrics import RemovedKind
-from pixelflow.controlplane.retention.gc import FILE_BATCH, LEASE
+from pixelflow.contracts.errors import ObjectsUnavailableError, StoreUnavailableError
+from pixelflow.controlplane.retention import store
+from pixelflow.controlplane.retention.gc import FILE_BATCH, LEASE, RemovedKind
 from pixelflow.settings import Settings
 from pixelflow.settings.retention import SLOWEST_TRANSFER
 
@@ -34,7 +34,7 @@ def add_event(scene: Scene, job_id: UUID, status: str) -> str:
         (event_id, job_id, status),
     )
     scene.eye.execute(
-        "INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome) "
+        "INSERT INTO deliveries (delivery_id, event_id, user_id, attempt, started_at, latency_ms, outcome) "
         "VALUES (%s, %s, 'user', 1, now(), 1, 'retried')",
         (uuid4(), event_id),
     )
@@ -45,7 +45,7 @@ def add_key(scene: Scene, key: str, *, days: float, job_id: UUID | None = None) 
     """Insert an idempotency key with a stored response."""
     scene.eye.execute(
         "INSERT INTO idempotency_keys (user_id, key, fingerprint, job_id, resource_id, holder, lease_until, status, "
-        "sealed, created_at) VALUES ('user', %s, 'x', %s, %s, %s, now(), 200, 'x', now() - %s)",
+        "ciphertext, created_at) VALUES ('user', %s, 'x', %s, %s, %s, now(), 200, 'x', now() - %s)",
         (key, job_id, uuid4(), uuid4(), timedelta(days=days)),
     )
 
@@ -60,7 +60,7 @@ def add_jobs_that_stay(scene: Scene) -> None:
     scene.age(scene.hand_back(scene.put("queued")), hours=1)
     add_event(scene, scene.put("canceled"), "delivered")
     pending = add_event(scene, scene.put("canceled"), "pending")
-    scene.eye.execute("UPDATE events SET next_try_at = now() - interval '91 days' WHERE event_id = %s", (pending,))
+    scene.eye.execute("UPDATE events SET next_attempt_at = now() - interval '91 days' WHERE event_id = %s", (pending,))
     add_key(scene, "young", days=0.9)
     scene.store("uploads/unknown")
     scene.store(f"outputs/{uuid4()}/1/small.webp")
@@ -79,7 +79,9 @@ async def test_exactly_what_has_expired_is_deleted_and_a_second_run_does_nothing
     at_second_attempt = scene.age(scene.succeed(scene.hand_back(scene.put("queued"))), hours=3)
     expired = scene.age(scene.succeed(scene.put("queued")), days=21)
     old_event = add_event(scene, at_second_attempt, "exhausted")
-    scene.eye.execute("UPDATE events SET next_try_at = now() - interval '91 days' WHERE event_id = %s", (old_event,))
+    scene.eye.execute(
+        "UPDATE events SET next_attempt_at = now() - interval '91 days' WHERE event_id = %s", (old_event,)
+    )
     old = scene.age(scene.succeed(scene.hand_back(scene.put("queued"))), days=91)
     add_key(scene, "old", days=1.1)
     before, keys_before = scene.counts(), scene.keys()
@@ -122,6 +124,17 @@ async def test_exactly_what_has_expired_is_deleted_and_a_second_run_does_nothing
     scene.age(never_started, days=1)
     assert await scene.run() == 1
     assert scene.row(never_started) is None
+
+
+async def test_old_rows_are_deleted_even_if_expiring_fails(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> int:
+        raise StoreUnavailableError("Postgres cancels the statement")
+
+    monkeypatch.setattr(store, "expire_sources", fail)
+    add_key(scene, "old", days=1.1)
+    with pytest.raises(StoreUnavailableError, match="cancels"):
+        await scene.rows().run_once()
+    assert scene.removed == {RemovedKind.IDEMPOTENCY_KEY: 1}
 
 
 async def test_files_of_finished_jobs_are_kept_by_default(scene: Scene, quiet: Settings) -> None:
@@ -175,8 +188,8 @@ async def test_a_never_started_job_is_erased_without_an_event(scene: Scene) -> N
     assert row
     assert (row["status"], row["erased_at"] is None, row["webhook_url"]) == ("canceled", False, None)
     assert scene.counts()["events"] == 0
-    kept = scene.eye.execute("SELECT job_erased, sealed FROM idempotency_keys").fetchall()
-    assert kept == [{"job_erased": True, "sealed": None}]
+    kept = scene.eye.execute("SELECT job_erased, ciphertext FROM idempotency_keys").fetchall()
+    assert kept == [{"job_erased": True, "ciphertext": None}]
 
 
 async def test_deleting_the_files_of_attempt_1_keeps_those_of_attempt_12(scene: Scene) -> None:

@@ -240,9 +240,9 @@ async def test_an_attempt_that_outlives_its_lease_is_recorded_but_does_not_count
             harness.clock.advance(seconds=LEASE.total_seconds())
             await drain(other)
             await slow.finish()
-    [event] = await harness.rows("SELECT status, tries FROM events WHERE job_id = %s", job_id)
+    [event] = await harness.rows("SELECT status, attempts FROM events WHERE job_id = %s", job_id)
     deliveries = (await harness.webhooks.list_deliveries(harness.user_id, job_id)).data
-    assert event == {"status": "delivered", "tries": 1}
+    assert event == {"status": "delivered", "attempts": 1}
     assert sorted(row.outcome for row in deliveries) == ["delivered", "retried"]
 
 

@@ -35,8 +35,8 @@ async def test_a_backlog_of_one_host_does_not_hide_events_that_are_due_later(har
         backlogged = await harness.finished_job(slow.url)
         await harness.finished_job(fast.url)
         await harness.rows(
-            """INSERT INTO events (event_id, job_id, run, user_id, type, url, next_try_at)
-               SELECT 'msg_' || gen_random_uuid(), job_id, n, user_id, type, url, next_try_at - interval '1 h'
+            """INSERT INTO events (event_id, job_id, run, user_id, type, url, next_attempt_at)
+               SELECT 'msg_' || gen_random_uuid(), job_id, n, user_id, type, url, next_attempt_at - interval '1 h'
                FROM events, generate_series(2, %s) AS n WHERE job_id = %s RETURNING 1""",
             DUE_WINDOW + 1,
             backlogged,

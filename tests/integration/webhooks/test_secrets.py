@@ -7,7 +7,7 @@ import base64
 
 from tests.integration.webhooks.conftest import Harness
 
-DUMP = "SELECT user_id, sealed::text, created_at::text FROM webhook_secrets WHERE user_id = %s"
+DUMP = "SELECT user_id, ciphertext::text, created_at::text FROM webhook_secrets WHERE user_id = %s"
 
 
 async def test_concurrent_first_uses_create_one_secret(harness: Harness) -> None:

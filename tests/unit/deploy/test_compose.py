@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pixelflow.adapters.postgres.grants import ROLES as GRANTED
 from pixelflow.dataplane.worker.resources import DEFAULT_CHILD_MEMORY_BYTES, WORKER_MEMORY_BYTES
+from pixelflow.devstack.valkey import CONNECTION, RIGHTS
 from pixelflow.settings import PREFIX, DatabaseSettings, Settings
 
 ROOT = Path(__file__).parents[3]
@@ -106,6 +109,61 @@ def test_the_defaults_documented_in_the_script_are_those_of_the_compose_file() -
     assert "OTEL_TRACES_EXPORTER" in defaults
 
 
+# ── Least privilege ──────────────────────────────────────────────────────────────────────────────
+
+CREDENTIALS = ("DATABASE_URL", "REDIS_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+POLICIES = ROOT / "deploy" / "s3" / "policies"
+
+
+def secrets_of(service: str) -> set[str]:
+    return set(re.findall(r"\$\{(\w+):\?", str(SERVICES[service].get("environment", {}))))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_process_has_only_its_own_credentials(role: str) -> None:
+    own = {f"{server}_{role.upper()}_PASSWORD" for server in ("POSTGRES", "REDIS")}
+    own |= {f"S3_{role.upper()}_{key}" for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")}
+    assert secrets_of(role) - {f"{PREFIX}SECRETS_KEY"} == own
+    assert all(f"{PREFIX}{name}" in SERVICES[role]["environment"] for name in CREDENTIALS)
+    assert f"//pixelflow_{role}:" in SERVICES[role]["environment"][f"{PREFIX}DATABASE_URL"]
+
+
+def test_only_the_migration_is_the_owner_of_the_database() -> None:
+    assert [name for name in OURS if "POSTGRES_PASSWORD" in secrets_of(name)] == ["migrate"]
+    assert [name for name in OURS if "S3_ADMIN_SECRET_ACCESS_KEY" in secrets_of(name)] == ["bucket"]
+    assert [name for name in OURS if "REDIS_PASSWORD" in secrets_of(name)] == []
+
+
+def test_the_administration_of_storage_is_not_published() -> None:
+    assert SERVICES["s3"]["environment"]["VGW_ADMIN_PORT"] == ":9001"
+    assert not [port for port in SERVICES["s3"]["ports"] if "9001" in port]
+
+
+def test_the_users_of_valkey_have_the_rights_that_are_tested_in_the_dev_stack() -> None:
+    users = re.findall(r"^user (\w+) on >\S+ (.*)$", SERVICES["valkey"]["command"][-1], re.MULTILINE)
+    assert dict(users) == {role: f"{CONNECTION} {rights}" for role, rights in RIGHTS.items()}
+
+
+def test_the_roles_of_postgres_are_those_of_the_grants() -> None:
+    script = (ROOT / "deploy" / "postgres" / "make-roles.sh").read_text(encoding="utf-8")
+    assert set(re.findall(r"CREATE ROLE (\w+)", script)) == {"pixelflow", *(path.stem for path in GRANTED.iterdir())}
+
+
+def test_each_process_has_a_policy_of_storage_without_wildcard_actions() -> None:
+    policies = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in POLICIES.iterdir()}
+    assert policies.keys() == set(ROLES)
+    actions = {
+        role: {
+            action
+            for each in policy["Statement"]
+            for action in (each["Action"] if isinstance(each["Action"], list) else [each["Action"]])
+        }
+        for role, policy in policies.items()
+    }
+    assert not any("*" in action for each in actions.values() for action in each)
+    assert [role for role, each in actions.items() if "s3:DeleteObject" in each] == ["controller"]
+
+
 # ── Confinement ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -145,8 +203,8 @@ def test_the_images_of_others_are_pinned_to_a_release(name: str) -> None:
 
 
 def test_minio_is_the_last_image_of_its_community_edition() -> None:
-    (service,) = load("docker-compose.minio.yml")["services"].values()
-    assert service["image"] == "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
+    services = load("docker-compose.minio.yml")["services"].values()
+    assert {service["image"] for service in services} == {"quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"}
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"migrate", "bucket", "otel-collector"}])

@@ -58,12 +58,12 @@ def test_pixelflow_can_use_them(written: Path) -> None:
     found = values(written)
     settings = Settings.model_validate(
         {
-            "database_url": f"postgresql://pixelflow:{found['POSTGRES_PASSWORD']}@postgres:5432/pixelflow",
-            "redis_url": f"redis://:{found['REDIS_PASSWORD']}@valkey:6379/0",
+            "database_url": f"postgresql://pixelflow_api:{found['POSTGRES_API_PASSWORD']}@postgres:5432/pixelflow",
+            "redis_url": f"redis://api:{found['REDIS_API_PASSWORD']}@valkey:6379/0",
             "s3_endpoint_url": "http://s3:9000",
             "s3_bucket": "pixelflow",
-            "s3_access_key_id": found["PIXELFLOW_S3_ACCESS_KEY_ID"],
-            "s3_secret_access_key": found["PIXELFLOW_S3_SECRET_ACCESS_KEY"],
+            "s3_access_key_id": found["S3_API_ACCESS_KEY_ID"],
+            "s3_secret_access_key": found["S3_API_SECRET_ACCESS_KEY"],
             "secrets_key": found["PIXELFLOW_SECRETS_KEY"],
         }
     )

@@ -1,4 +1,4 @@
-"""HTTP requests to URLs that users or operators configure: webhooks, a token issuer's keys.
+"""HTTP requests to URLs that users configure: webhooks.
 
 Protects against server-side request forgery: the URL is checked first (``rule``), then every address that its host
 resolves to (``network``), and the connection goes to a checked address, so that DNS rebinding has no effect. All

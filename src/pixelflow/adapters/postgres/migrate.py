@@ -4,6 +4,8 @@ One connection holds the lock and runs everything, so its end releases all locks
 ``schema_migrations`` are one transaction, unless the file contains the line ``-- transactional: false``; such a file
 must be safe to run again after an interruption. A migration must never block other clients for longer than its
 ``lock_timeout``. docs/database.md lists the statements that a file may contain.
+
+After the migrations, the rights of the processes' roles are set (:mod:`pixelflow.adapters.postgres.grants`).
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import psycopg
 
+from pixelflow.adapters.postgres import grants
 from pixelflow.contracts.errors import StoreUnavailableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -38,6 +41,8 @@ _SETTINGS = {
     # The server detects a killed client and stops. Otherwise it keeps the locks until a long statement ends.
     "client_connection_check_interval": "1s",
 }
+_PIN_SCHEMA = "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false)"
+"""Functions that run as their owner keep this search path, so that no temporary table can replace a table of theirs."""
 _CREATE_RECORD = """
     CREATE TABLE IF NOT EXISTS schema_migrations (
         name       text PRIMARY KEY,
@@ -74,14 +79,21 @@ class _Migration:
 
 
 def migrate(
-    database_url: str, *, migrations: Path = MIGRATIONS, retry_seconds: float = LOCK_RETRY_SECONDS
+    database_url: str,
+    *,
+    migrations: Path = MIGRATIONS,
+    retry_seconds: float = LOCK_RETRY_SECONDS,
+    echo: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """Apply the missing files and return their names. Idempotent; concurrent calls wait for each other.
+    """Apply the missing files, return their names, and set the rights of the processes' roles.
+
+    Idempotent; concurrent calls wait for each other.
 
     Args:
         database_url: URL of the database.
         migrations: folder of the SQL files.
         retry_seconds: how long each file retries to lock a table that other clients use.
+        echo: called with a message if the server lacks some of the roles.
 
     Raises:
         StoreUnavailableError: the database can't be reached, its URL is not valid, a table was in use for too long, or
@@ -90,7 +102,10 @@ def migrate(
     try:
         with _connect(database_url) as connection:
             _acquire_lock(connection)
-            return _apply_missing(connection, migrations, retry_seconds)
+            applied = _apply_missing(connection, migrations, retry_seconds)
+            if migrations == MIGRATIONS:  # the grants name the tables of the newest schema
+                _apply_grants(connection, echo)
+            return applied
     except psycopg.OperationalError as error:
         raise StoreUnavailableError("Postgres can't be reached") from error
 
@@ -115,6 +130,7 @@ def _acquire_lock(connection: psycopg.Connection) -> None:
 def _apply_missing(connection: psycopg.Connection, folder: Path, retry_seconds: float) -> list[str]:
     for name, value in _SETTINGS.items():
         _set(connection, name, value)
+    connection.execute(_PIN_SCHEMA)
     applied = _read_record(connection)
     migrations = [_Migration.read(path) for path in sorted(folder.glob("*.sql"))]
     _check_unchanged(migrations, applied)
@@ -122,6 +138,11 @@ def _apply_missing(connection: psycopg.Connection, folder: Path, retry_seconds: 
     for migration in missing:
         _apply_with_retries(connection, migration, time.monotonic() + retry_seconds)
     return [migration.name for migration in missing]
+
+
+def _apply_grants(connection: psycopg.Connection, echo: Callable[[str], None]) -> None:
+    if missing := grants.apply(connection):
+        echo(f"Skipped the grants of roles that do not exist: {', '.join(missing)}")
 
 
 def _read_record(connection: psycopg.Connection) -> dict[str, str]:

@@ -41,12 +41,12 @@ def controller() -> None:
 
 
 def migrate() -> None:
-    """Migrate the database to the current schema.
+    """Migrate the database to the current schema, and set the rights of the processes' roles.
 
     Uses the database of PIXELFLOW_DATABASE_URL or, if that is not set, of the `pixelflow up` running on this machine.
     """
     with load_database_url() as url:
         from pixelflow.adapters.postgres import migrate as schema  # noqa: PLC0415 - see the module's docstring
 
-        applied = schema.migrate(url)
+        applied = schema.migrate(url, echo=echo)
     echo(f"Applied {', '.join(applied)}" if applied else "The database is up to date")

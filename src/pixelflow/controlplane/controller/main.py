@@ -11,6 +11,7 @@ from opentelemetry.trace import Tracer
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
+from pixelflow.adapters.readiness import notify_ready
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
@@ -135,6 +136,7 @@ async def _run_loops(
     )
     readiness.reasons = dependencies.unavailable
     _log.info("controller started")
+    notify_ready()
     async with run_health_checks(dependencies):
         await asyncio.gather(*(run_loop(body, pause=pause, stop=stop, metrics=metrics) for body, pause in loops))
     await dispatcher.finish()

@@ -54,7 +54,7 @@ async def claim(
             job_id      = CASE WHEN kept.created_at <= now() - %(keep)s THEN excluded.job_id ELSE kept.job_id END,
             created_at  = CASE WHEN kept.created_at <= now() - %(keep)s THEN now() ELSE kept.created_at END,
             fingerprint = excluded.fingerprint, holder = excluded.holder, lease_until = excluded.lease_until,
-            status = NULL, sealed = NULL, job_erased = false
+            status = NULL, ciphertext = NULL, job_erased = false
         WHERE kept.created_at <= now() - %(keep)s
            OR (kept.status IS NULL AND NOT kept.job_erased AND kept.lease_until <= now()
                AND kept.fingerprint = excluded.fingerprint)
@@ -78,8 +78,7 @@ async def claim(
 async def find(connection: AsyncConnection, *, user_id: str, key: str) -> StoredRequest | None:
     """Return what is stored for the user's key."""
     cursor = await connection.execute(
-        "SELECT fingerprint, job_erased, status, sealed AS ciphertext FROM idempotency_keys"
-        " WHERE user_id = %s AND key = %s",
+        "SELECT fingerprint, job_erased, status, ciphertext FROM idempotency_keys WHERE user_id = %s AND key = %s",
         (user_id, key),
     )
     row = await cursor.fetchone()
@@ -92,7 +91,7 @@ async def finish(
     """Store the response, unless another request took the claim over or the job was erased in the meantime."""
     await connection.execute(
         """
-        UPDATE idempotency_keys SET status = %s, sealed = %s
+        UPDATE idempotency_keys SET status = %s, ciphertext = %s
         WHERE user_id = %s AND key = %s AND holder = %s AND status IS NULL AND NOT job_erased
         """,
         (status, ciphertext, user_id, key, holder),
@@ -114,7 +113,7 @@ async def forget_job(connection: AsyncConnection, *, user_id: str, job_id: UUID)
     """Delete the responses that describe the job, and prevent later ones. The keys stay, so nothing runs twice."""
     await connection.execute(
         """
-        UPDATE idempotency_keys SET job_erased = true, status = NULL, sealed = NULL
+        UPDATE idempotency_keys SET job_erased = true, status = NULL, ciphertext = NULL
         WHERE user_id = %s AND job_id = %s
         """,
         (user_id, job_id),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.contracts.jobs import JobStatus
-from pixelflow.controlplane.controller.metrics import ReapOutcome
 from pixelflow.controlplane.jobs import transitions
 
 BATCH = 100
@@ -18,6 +18,13 @@ _EXHAUSTED = (
 )
 
 _log = structlog.get_logger(__name__)
+
+
+class ReapOutcome(StrEnum):
+    """What happened to a job whose lease expired."""
+
+    REQUEUED = "requeued"
+    EXHAUSTED = "exhausted"
 
 
 class LeaseReaper:

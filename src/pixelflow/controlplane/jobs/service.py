@@ -19,14 +19,11 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.errors import (
-    FieldError,
     JobAlreadyFinishedError,
     JobNotFinishedError,
     ObjectsUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
-    TargetRefusedError,
-    ValidationFailedError,
 )
 from pixelflow.contracts.jobs import (
     FINISHED,
@@ -90,8 +87,11 @@ class JobService:
 
     @property
     def request_limits(self) -> RequestLimits:
-        """Validation context of requests to ``create``."""
-        return RequestLimits(self._settings.max_source_bytes)
+        """Validation context of requests to ``create``.
+
+        The webhook URL is checked without resolving its host; each delivery checks the resolved addresses.
+        """
+        return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -99,10 +99,8 @@ class JobService:
         """Create a job and return how to upload its source. Idempotent by ``job_id``.
 
         Raises:
-            ValidationFailedError: the webhook URL is not allowed.
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
         """
-        self._check_webhook(request)
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
         else:
@@ -126,16 +124,6 @@ class JobService:
         if job is None or job.status != JobStatus.CREATED:
             return created
         return created.model_copy(update={"upload": self._sign_upload(request, created.upload.object_key)})
-
-    def _check_webhook(self, request: CreateJobRequest) -> None:
-        """Check the webhook URL without resolving its host; each delivery checks the resolved addresses."""
-        if request.webhook_url is None:
-            return
-        try:
-            self._webhook_rule.check(request.webhook_url)
-        except TargetRefusedError as error:
-            field = FieldError(pointer="/webhook_url", message=error.detail)
-            raise ValidationFailedError("The job is not valid; see `errors`", [field]) from error
 
     def _sign_upload(self, request: CreateJobRequest, key: str) -> Upload:
         if request.source_type is SourceType.LOCAL_FILE:

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import Protocol
 
 import structlog
@@ -22,12 +23,26 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.contracts.errors import DependencyError
 from pixelflow.contracts.jobs import SourceType
-from pixelflow.controlplane.controller.metrics import RemovedKind
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.controlplane.retention.store import DeletionKind, PendingDeletion
+
+
+class RemovedKind(StrEnum):
+    """What retention deletes."""
+
+    SOURCE = "source"
+    OUTPUT = "output"
+    ORPHAN = "orphan"
+    UPLOAD = "upload"
+    JOB = "job"
+    EVENT = "event"
+    DELIVERY = "delivery"
+    ATTEMPT = "attempt"
+    IDEMPOTENCY_KEY = "idempotency_key"
+
 
 Report = Callable[[RemovedKind, int], None]
 """Called with what was removed, and how many."""
@@ -72,10 +87,20 @@ class RowCollector:
     async def run_once(self) -> int:
         """Run each pass on a batch; returns the number of jobs and rows that it changed or deleted.
 
+        Old rows are deleted even if expiring fails, so that a statement that always fails does not fill the database.
+
         Raises:
             StoreUnavailableError: Postgres did not answer.
         """
-        return await self._expire() + await self._delete_old_rows()
+        total, failures = 0, list[Exception]()
+        for run_passes in (self._expire, self._delete_old_rows):
+            try:
+                total += await run_passes()
+            except Exception as error:  # noqa: BLE001 - raised below
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return total
 
     async def _expire(self) -> int:
         never_started = await self._erase_never_started(self._periods.upload)

@@ -124,8 +124,8 @@ async def delete_events(connection: AsyncConnection, *, age: timedelta, limit: i
     cursor = await connection.execute(
         """
         WITH due AS (
-            SELECT event_id FROM events WHERE status <> 'pending' AND next_try_at <= now() - %(age)s
-            ORDER BY next_try_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+            SELECT event_id FROM events WHERE status <> 'pending' AND next_attempt_at <= now() - %(age)s
+            ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         ), deleted_deliveries AS (
             DELETE FROM deliveries USING due WHERE deliveries.event_id = due.event_id RETURNING 1
         ), deleted_events AS (

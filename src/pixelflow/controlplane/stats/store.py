@@ -72,8 +72,8 @@ async def count_pending_events(connection: AsyncConnection) -> BacklogRow:
         connection,
         """
         SELECT count(*) AS count,
-               coalesce(extract(epoch FROM now() - min(next_try_at) FILTER (
-                   WHERE next_try_at <= now() AND (lease_until IS NULL OR lease_until <= now()))), 0)::float8
+               coalesce(extract(epoch FROM now() - min(next_attempt_at) FILTER (
+                   WHERE next_attempt_at <= now() AND (lease_until IS NULL OR lease_until <= now()))), 0)::float8
                    AS oldest_seconds
         FROM events WHERE status = 'pending'
         """,

@@ -91,36 +91,38 @@ class WebhookService:
             DecryptionError: the current secret was encrypted with another PIXELFLOW_SECRETS_KEY.
         """
         async with self._database.connection(of_user(user_id)) as connection:
-            sealed = await store.list_valid_secrets(connection, user_id) or await self._create_first(
+            ciphertexts = await store.list_valid_secrets(connection, user_id) or await self._create_first(
                 connection, user_id
             )
-        current, *previous = sealed
+        current, *previous = ciphertexts
         return [_encode(self._cipher.decrypt(current, owner=user_id)), *self._decryptable(previous, user_id)]
 
     def _decryptable(self, previous: Sequence[bytes], user_id: str) -> Iterator[str]:
         """Skip secrets of an earlier PIXELFLOW_SECRETS_KEY: after that key was changed, the new secret must sign."""
-        for sealed in previous:
+        for ciphertext in previous:
             try:
-                yield _encode(self._cipher.decrypt(sealed, owner=user_id))
+                yield _encode(self._cipher.decrypt(ciphertext, owner=user_id))
             except DecryptionError:
                 _log.warning("previous webhook secret skipped: it can't be decrypted", user_id=user_id)
 
     async def _create_first(self, connection: AsyncConnection, user_id: str) -> list[bytes]:
-        sealed = self._cipher.encrypt(self._random_bytes(SECRET_BYTES), owner=user_id)
+        ciphertext = self._cipher.encrypt(self._random_bytes(SECRET_BYTES), owner=user_id)
         async with connection.transaction():
-            await store.insert_first_secret(connection, secret_id=self._new_id(), user_id=user_id, sealed=sealed)
+            await store.insert_first_secret(
+                connection, secret_id=self._new_id(), user_id=user_id, ciphertext=ciphertext
+            )
         return await store.list_valid_secrets(connection, user_id)
 
     async def rotate_secret(self, user_id: str) -> RotatedSecret:
         """Create a new current secret; the previous one stays valid for ``OVERLAP``."""
         secret = self._random_bytes(SECRET_BYTES)
-        sealed = self._cipher.encrypt(secret, owner=user_id)
+        ciphertext = self._cipher.encrypt(secret, owner=user_id)
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             valid_until = await store.replace_secret(
                 connection,
                 secret_id=self._new_id(),
                 user_id=user_id,
-                sealed=sealed,
+                ciphertext=ciphertext,
                 overlap=OVERLAP,
                 keep=MAX_PREVIOUS,
             )

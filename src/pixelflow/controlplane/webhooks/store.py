@@ -52,8 +52,8 @@ _LEASE_DUE = """
     WITH RECURSIVE
     -- 1. Hosts to look at: those of the events that are due the longest …
     longest_due AS (
-        SELECT host FROM events WHERE status = 'pending' AND next_try_at <= %(now)s
-        ORDER BY next_try_at LIMIT %(window)s
+        SELECT host FROM events WHERE status = 'pending' AND next_attempt_at <= %(now)s
+        ORDER BY next_attempt_at LIMIT %(window)s
     ),
     -- … and, if those fill the window, every host with a pending event, by a loose index scan.
     every_host AS (
@@ -76,14 +76,14 @@ _LEASE_DUE = """
     ),
     -- 3. Of each host, as many due events as its limit leaves room for.
     due AS (
-        SELECT candidate.event_id, candidate.user_id, candidate.next_try_at
+        SELECT candidate.event_id, candidate.user_id, candidate.next_attempt_at
         FROM hosts CROSS JOIN LATERAL (
-            SELECT event_id, user_id, next_try_at FROM events
-            WHERE status = 'pending' AND events.host = hosts.host AND next_try_at <= %(now)s
+            SELECT event_id, user_id, next_attempt_at FROM events
+            WHERE status = 'pending' AND events.host = hosts.host AND next_attempt_at <= %(now)s
               AND (lease_until IS NULL OR lease_until <= %(now)s)
               -- Excluded before the LIMIT, so that users at their limit don't use up the places of a host.
               AND user_id NOT IN (SELECT user_id FROM users_at_limit)
-            ORDER BY next_try_at
+            ORDER BY next_attempt_at
             LIMIT greatest(0, %(per_host)s - (SELECT coalesce(sum(leased.count), 0)
                                               FROM leased WHERE leased.host = hosts.host))
             FOR UPDATE SKIP LOCKED
@@ -91,20 +91,21 @@ _LEASE_DUE = """
     ),
     -- 4. Of those, as many as each user's limit leaves room for; the longest due first.
     ranked AS (
-        SELECT event_id, next_try_at, user_id, row_number() OVER (PARTITION BY user_id ORDER BY next_try_at) AS rank
+        SELECT event_id, next_attempt_at, user_id,
+               row_number() OVER (PARTITION BY user_id ORDER BY next_attempt_at) AS rank
         FROM due
     ),
     chosen AS (
         SELECT event_id FROM ranked
         WHERE rank + (SELECT coalesce(sum(leased.count), 0) FROM leased WHERE leased.user_id = ranked.user_id)
               <= %(per_user)s
-        ORDER BY next_try_at
+        ORDER BY next_attempt_at
         LIMIT %(limit)s
     )
     UPDATE events SET lease_until = %(lease_until)s
     FROM chosen, jobs WHERE events.event_id = chosen.event_id AND jobs.job_id = events.job_id
-    RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at, tries AS attempts,
-              generation, events.lease_until, traceparent
+    RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at,
+              events.attempts, generation, events.lease_until, traceparent
 """
 
 
@@ -160,17 +161,17 @@ async def record_attempt(connection: AsyncConnection, event: LeasedEvent, attemp
         ), moved AS (
             UPDATE events
             SET lease_until = NULL,
-                tries = CASE WHEN generation = %(generation)s THEN tries + 1 ELSE tries END,
+                attempts = CASE WHEN generation = %(generation)s THEN attempts + 1 ELSE attempts END,
                 status = CASE WHEN generation <> %(generation)s OR %(outcome)s = 'retried' THEN 'pending'
                               ELSE %(outcome)s END,
-                next_try_at = CASE WHEN generation = %(generation)s THEN coalesce(%(next_attempt_at)s, next_try_at)
-                                   ELSE next_try_at END
+                next_attempt_at = CASE WHEN generation = %(generation)s
+                                       THEN coalesce(%(next_attempt_at)s, next_attempt_at) ELSE next_attempt_at END
             FROM existing
             WHERE events.event_id = existing.event_id AND lease_until = %(lease_until)s
             RETURNING generation = %(generation)s AS counts
         ), inserted AS (
-            INSERT INTO deliveries (delivery_id, event_id, user_id, try, started_at, latency_ms, outcome, status_code,
-                                    error, response_excerpt)
+            INSERT INTO deliveries (delivery_id, event_id, user_id, attempt, started_at, latency_ms, outcome,
+                                    status_code, error, response_excerpt)
             SELECT %(delivery_id)s, event_id, user_id, %(attempt)s, %(started_at)s, %(latency_ms)s, %(outcome)s,
                    %(status_code)s, %(error)s, %(response_excerpt)s
             FROM existing
@@ -221,9 +222,9 @@ async def list_deliveries(
     """Return the newest attempts for the events of the user's job, newest first; ``None`` if there is no such job."""
     cursor = await connection.execute(
         """
-        SELECT delivery_id, deliveries.event_id, type, try AS attempt, deliveries.started_at, latency_ms, outcome,
+        SELECT delivery_id, deliveries.event_id, type, attempt, deliveries.started_at, latency_ms, outcome,
                status_code, deliveries.error, response_excerpt,
-               CASE events.status WHEN 'pending' THEN next_try_at END AS next_attempt_at
+               CASE events.status WHEN 'pending' THEN next_attempt_at END AS next_attempt_at
         FROM jobs
         LEFT JOIN (events JOIN deliveries ON deliveries.event_id = events.event_id) ON events.job_id = jobs.job_id
         WHERE jobs.job_id = %(job_id)s AND jobs.user_id = %(user_id)s AND jobs.erased_at IS NULL
@@ -257,12 +258,12 @@ async def replay_event(connection: AsyncConnection, *, delivery_id: UUID, user_i
     """
     cursor = await connection.execute(
         """
-        UPDATE events SET status = 'pending', tries = 0, next_try_at = now(), generation = generation + 1
+        UPDATE events SET status = 'pending', attempts = 0, next_attempt_at = now(), generation = generation + 1
         FROM deliveries JOIN jobs ON jobs.user_id = deliveries.user_id
         WHERE deliveries.delivery_id = %(delivery_id)s AND deliveries.user_id = %(user_id)s
           AND events.event_id = deliveries.event_id AND events.user_id = deliveries.user_id
           AND jobs.job_id = events.job_id AND jobs.erased_at IS NULL
-        RETURNING events.event_id, events.job_id, type, events.status, next_try_at AS next_attempt_at
+        RETURNING events.event_id, events.job_id, type, events.status, next_attempt_at
         """,
         {"delivery_id": delivery_id, "user_id": user_id},
     )
@@ -279,36 +280,36 @@ async def list_valid_secrets(connection: AsyncConnection, user_id: str) -> list[
     """Return the user's encrypted secrets that are valid now, the current one first."""
     cursor = await connection.execute(
         """
-        SELECT sealed FROM webhook_secrets WHERE user_id = %s AND (valid_until IS NULL OR valid_until > now())
+        SELECT ciphertext FROM webhook_secrets WHERE user_id = %s AND (valid_until IS NULL OR valid_until > now())
         ORDER BY valid_until DESC NULLS FIRST
         """,
         (user_id,),
     )
-    return [row["sealed"] for row in await cursor.fetchall()]
+    return [row["ciphertext"] for row in await cursor.fetchall()]
 
 
-async def insert_first_secret(connection: AsyncConnection, *, secret_id: UUID, user_id: str, sealed: bytes) -> None:
+async def insert_first_secret(connection: AsyncConnection, *, secret_id: UUID, user_id: str, ciphertext: bytes) -> None:
     """Insert an encrypted secret, unless the user has a current one. Must run in a transaction."""
     await _lock_secrets(connection, user_id)
     await connection.execute(
         """
-        INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (%s, %s, %s)
+        INSERT INTO webhook_secrets (secret_id, user_id, ciphertext) VALUES (%s, %s, %s)
         ON CONFLICT (user_id) WHERE valid_until IS NULL DO NOTHING
         """,
-        (secret_id, user_id, sealed),
+        (secret_id, user_id, ciphertext),
     )
 
 
 async def replace_secret(
-    connection: AsyncConnection, *, secret_id: UUID, user_id: str, sealed: bytes, overlap: timedelta, keep: int
+    connection: AsyncConnection, *, secret_id: UUID, user_id: str, ciphertext: bytes, overlap: timedelta, keep: int
 ) -> datetime | None:
-    """Make ``sealed`` the user's current secret; returns until when the previous one is valid, if there was one.
+    """Make ``ciphertext`` the user's current secret; returns until when the previous one is valid, if there was one.
 
     Args:
         connection: in a transaction.
         secret_id: ID of the new secret.
         user_id: the owner.
-        sealed: the encrypted secret.
+        ciphertext: the encrypted secret.
         overlap: how long the previous secret stays valid.
         keep: how many previous secrets may stay valid; older ones are deleted.
     """
@@ -331,7 +332,8 @@ async def replace_secret(
     )
     row = await cursor.fetchone()
     await connection.execute(
-        "INSERT INTO webhook_secrets (secret_id, user_id, sealed) VALUES (%s, %s, %s)", (secret_id, user_id, sealed)
+        "INSERT INTO webhook_secrets (secret_id, user_id, ciphertext) VALUES (%s, %s, %s)",
+        (secret_id, user_id, ciphertext),
     )
     return row["valid_until"] if row else None
 

@@ -20,6 +20,7 @@ from opentelemetry.trace import Tracer
 from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
+from pixelflow.adapters.readiness import notify_ready
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
@@ -73,6 +74,7 @@ def run(settings: Settings) -> None:
         readiness.reasons = lambda: worker.health.reasons
         worker.start()
         _log.info("worker started", **vars(capacity))
+        notify_ready()
         termination.wait()
         readiness.reasons = lambda: ["stopping"]
         _log.info("worker stopping", grace_seconds=settings.worker_grace_seconds)

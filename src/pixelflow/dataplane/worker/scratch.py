@@ -35,9 +35,8 @@ def scratch_folder(parent: Path | None) -> Iterator[Path]:
         raise _unusable(f"no folder can be created there ({error.strerror})") from error
     lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    folder = new.rename(
-        home / new.name.replace("pixelflow-new-", _PREFIX)
-    )  # other workers look for this name, so it must be locked first
+    # Other workers look for the final name, so the folder must be locked first.
+    folder = new.rename(home / new.name.replace("pixelflow-new-", _PREFIX))
     try:
         yield folder
     finally:

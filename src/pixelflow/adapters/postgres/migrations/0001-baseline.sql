@@ -69,7 +69,7 @@ CREATE TABLE jobs (
 
     CHECK ((status IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)),
     -- No statement of any release can queue a job whose source has expired.
-    CONSTRAINT jobs_on_their_way_have_a_source CHECK (source_expired_at IS NULL OR finished_at IS NOT NULL)
+    CONSTRAINT jobs_in_progress_have_a_source CHECK (source_expired_at IS NULL OR finished_at IS NOT NULL)
 );
 CREATE INDEX jobs_by_user ON jobs (user_id, created_at DESC, job_id DESC);
 CREATE INDEX jobs_by_user_and_status ON jobs (user_id, status, created_at DESC, job_id DESC);
@@ -426,26 +426,29 @@ CREATE TABLE events (
     url        text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
 
-    -- Scheduling. A pending event is due at `next_try_at`; a dispatcher holds it until `lease_until`. Each replay increments
-    -- `generation`: the outcome of an attempt that began before the replay is ignored.
-    status      text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'exhausted', 'refused')),
-    tries       integer NOT NULL DEFAULT 0,
-    next_try_at timestamptz NOT NULL DEFAULT now(),
-    lease_until timestamptz,
+    -- Scheduling. A pending event is due at `next_attempt_at`; a dispatcher holds it until `lease_until`. Each replay
+    -- increments `generation`: the outcome of an attempt that began before the replay is ignored.
+    status          text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'exhausted', 'refused')),
+    attempts        integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL DEFAULT now(),
+    lease_until     timestamptz,
     -- The host of the URL, without its port. Concurrent deliveries are limited per host.
-    host        text NOT NULL
-                GENERATED ALWAYS AS (coalesce(substring(lower(url) FROM '^[a-z]+://(\[[^]]*\]|[^/:?#]*)'), '')) STORED,
-    generation  integer NOT NULL DEFAULT 0,
+    host            text NOT NULL
+                    GENERATED ALWAYS AS (coalesce(substring(lower(url) FROM '^[a-z]+://(\[[^]]*\]|[^/:?#]*)'), '')) STORED,
+    generation      integer NOT NULL DEFAULT 0,
     UNIQUE (job_id, run, type)
 );
-CREATE INDEX events_pending ON events (host, next_try_at) WHERE status = 'pending';
+CREATE INDEX events_pending ON events (host, next_attempt_at) WHERE status = 'pending';
 -- Due events of all hosts: a dispatcher with little to do need not look at each host.
-CREATE INDEX events_due ON events (next_try_at) WHERE status = 'pending';
-CREATE INDEX events_in_hand ON events (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX events_due ON events (next_attempt_at) WHERE status = 'pending';
+CREATE INDEX events_leased ON events (lease_until) WHERE lease_until IS NOT NULL;
 
 -- A trigger creates the event in the statement that ends the run, so no code path can omit it. Jobs without a webhook URL have
 -- no events.
-CREATE FUNCTION make_event() RETURNS trigger LANGUAGE plpgsql AS $$
+--
+-- It runs as the owner of the tables, because a worker must not write events: they name the URL that is called. Row-level security
+-- applies to the owner, too. `migrate` sets the search path to the schema of the tables.
+CREATE FUNCTION make_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO events (event_id, job_id, run, user_id, type, url)
     VALUES ('msg_' || replace(gen_random_uuid()::text, '-', ''), NEW.job_id, NEW.run, NEW.user_id,
@@ -461,7 +464,7 @@ CREATE TABLE deliveries (
     delivery_id uuid PRIMARY KEY,
     event_id    text NOT NULL REFERENCES events ON DELETE CASCADE,
     user_id     text NOT NULL,
-    try         integer NOT NULL CHECK (try > 0),  -- restarts at 1 with a replay
+    attempt     integer NOT NULL CHECK (attempt > 0),  -- restarts at 1 with a replay
     started_at  timestamptz NOT NULL,
     latency_ms  integer NOT NULL CHECK (latency_ms >= 0),
     -- refused: no further attempt, because the receiver answered 410 or PixelFlow does not call the address.
@@ -475,7 +478,7 @@ CREATE INDEX deliveries_by_event ON deliveries (event_id, started_at DESC);
 CREATE TABLE webhook_secrets (
     secret_id   uuid PRIMARY KEY,
     user_id     text NOT NULL,
-    sealed      bytea NOT NULL,  -- encrypted with a key from the settings, bound to the user
+    ciphertext  bytea NOT NULL,  -- encrypted with a key from the settings, bound to the user
     created_at  timestamptz NOT NULL DEFAULT now(),
     valid_until timestamptz      -- null: the current secret
 );
@@ -495,10 +498,10 @@ CREATE TABLE idempotency_keys (
     holder      uuid NOT NULL,   -- the request that holds the lease; only it may store the response
     lease_until timestamptz NOT NULL,
     status      smallint,        -- of the response; null: there is none yet
-    sealed      bytea,           -- body of the response, encrypted with a key from the settings, bound to user and key
+    ciphertext  bytea,           -- body of the response, encrypted with a key from the settings, bound to user and key
     created_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (user_id, key),
-    CHECK ((status IS NULL) = (sealed IS NULL)),
+    CHECK ((status IS NULL) = (ciphertext IS NULL)),
     CHECK (NOT job_erased OR status IS NULL)
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
@@ -524,8 +527,8 @@ CREATE INDEX pending_deletions_due ON pending_deletions (kind, due_at);
 
 -- No output row names the files of an attempt that did not succeed. A trigger records them in the statement that ends the
 -- attempt. They are due when the worker, which may still be running, can store nothing any more: after the longest lease that
--- the settings allow, and the slowest transfer, an hour each.
-CREATE FUNCTION add_orphan_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
+-- the settings allow, and the slowest transfer, an hour each. It runs as the owner of the tables, as `make_event` does.
+CREATE FUNCTION add_orphan_deletion() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
     VALUES (NEW.job_id, 'orphan', NEW.attempt, now() + interval '2 hours')
@@ -544,7 +547,7 @@ CREATE INDEX jobs_with_outputs ON jobs (finished_at)
     WHERE finished_at IS NOT NULL AND outputs_expired_at IS NULL AND erased_at IS NULL AND status = 'succeeded';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL AND erased_at IS NULL;
 -- The age of an event counts from when it was last due; that of an attempt from its start, which never changes.
-CREATE INDEX events_over ON events (next_try_at) WHERE status <> 'pending';
+CREATE INDEX events_finished ON events (next_attempt_at) WHERE status <> 'pending';
 CREATE INDEX attempts_by_age ON attempts (started_at);
 
 

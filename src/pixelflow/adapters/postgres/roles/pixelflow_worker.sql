@@ -1,0 +1,17 @@
+-- Workers decode images from anybody. A worker reads what it needs to process a job, and records the outcome. It can't read keys,
+-- secrets, stored responses or webhook URLs, and can't change what a user requested.
+GRANT SELECT (job_id, user_id, status, source_type, source_key, pipeline, traceparent, attempts, max_attempts, lease_token,
+              queued_at,
+              started_at),
+      UPDATE (status, source_bytes, source_sha256, source_format, source_width, source_height, attempts, lease_token, error,
+              started_at, finished_at)
+                                     ON jobs              TO pixelflow_worker;
+GRANT SELECT                         ON requirement_sets  TO pixelflow_worker;
+GRANT SELECT, UPDATE, DELETE         ON job_queue         TO pixelflow_worker;
+GRANT SELECT, UPDATE                 ON queue_lanes       TO pixelflow_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON workers           TO pixelflow_worker;
+GRANT SELECT, INSERT, UPDATE         ON failed_usage      TO pixelflow_worker;
+GRANT SELECT (job_id, attempt), INSERT, UPDATE (ended_at, outcome, error, stages)
+                                     ON attempts          TO pixelflow_worker;
+GRANT INSERT                         ON outputs           TO pixelflow_worker;
+GRANT INSERT                         ON usage_logs        TO pixelflow_worker;

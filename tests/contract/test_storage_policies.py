@@ -1,0 +1,153 @@
+"""The policies of ``deploy/s3``, on the S3 server of the compose stack, which is on few machines.
+
+``go install github.com/versity/versitygw/cmd/versitygw@v1.8.0`` installs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError
+from pixelflow.settings import Settings
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "s3" / "make-bucket"
+ROLES = ("api", "controller", "worker")
+KEYS = {name: (f"PF{name.upper()}", f"secret-of-{name}") for name in ("admin", *ROLES)}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    program = shutil.which("versitygw")
+    if program is None:
+        pytest.skip("no versitygw on this machine")
+    folder, port, admin_port = tmp_path_factory.mktemp("versitygw"), _free_port(), _free_port()
+    for name in ("data", "users"):
+        (folder / name).mkdir()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "ROOT_ACCESS_KEY_ID": KEYS["admin"][0],
+        "ROOT_SECRET_ACCESS_KEY": KEYS["admin"][1],
+        "VGW_PORT": f"127.0.0.1:{port}",
+        "VGW_ADMIN_PORT": f"127.0.0.1:{admin_port}",
+        "VGW_REGION": "us-east-1",
+        "VGW_IAM_DIR": str(folder / "users"),
+        "VGW_HEALTH": "/health",
+        "VGW_QUIET": "true",
+    }
+    with subprocess.Popen(
+        [program, "posix", str(folder / "data")], env=environment, stdout=subprocess.DEVNULL
+    ) as server:
+        try:
+            _wait_for(f"{url}/health")
+            for _ in range(2):  # idempotent
+                _make_bucket(url, f"http://127.0.0.1:{admin_port}")
+            yield url
+        finally:
+            server.kill()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    pytest.fail("versitygw does not answer")
+
+
+def _make_bucket(url: str, admin_url: str) -> None:
+    environment = {**os.environ, **_settings(url, "admin"), "S3_ADMIN_ENDPOINT_URL": admin_url}
+    for role in ROLES:
+        environment |= dict(
+            zip((f"S3_{role.upper()}_ACCESS_KEY_ID", f"S3_{role.upper()}_SECRET_ACCESS_KEY"), KEYS[role], strict=True)
+        )
+    subprocess.run([sys.executable, str(SCRIPT)], env=environment, check=True)
+
+
+def _settings(url: str, name: str) -> dict[str, str]:
+    return {
+        "PIXELFLOW_S3_ENDPOINT_URL": url,
+        "PIXELFLOW_S3_BUCKET": "pixelflow",
+        "PIXELFLOW_S3_ACCESS_KEY_ID": KEYS[name][0],
+        "PIXELFLOW_S3_SECRET_ACCESS_KEY": KEYS[name][1],
+    }
+
+
+def _storage(url: str, name: str) -> ObjectStorage:
+    values = {**_settings(url, name), "PIXELFLOW_DATABASE_URL": "postgresql://x", "PIXELFLOW_REDIS_URL": "redis://x"}
+    settings = {key.removeprefix("PIXELFLOW_").lower(): value for key, value in values.items()}
+    return ObjectStorage(Settings.model_validate(settings))
+
+
+def _put(storage: ObjectStorage, key: str) -> int:
+    signed = storage.sign_upload(key, content_length=5, content_type=None, seconds=60)
+    return httpx.put(signed.url, content=b"hello", headers=dict(signed.headers)).status_code
+
+
+def _get(storage: ObjectStorage, key: str) -> int:
+    signed = storage.sign_download(key, media_type="image/png", file_name="f", seconds=60)
+    return httpx.get(signed.url).status_code
+
+
+def _output(storage: ObjectStorage, job_id: UUID) -> str:
+    return f"{storage.output_prefix('', job_id, 1)}/small.png"
+
+
+def test_each_process_can_do_its_part(endpoint: str) -> None:
+    api, controller, worker = (_storage(endpoint, role) for role in ROLES)
+    job_id = uuid4()
+    for storage in (api, controller, worker):
+        asyncio.run(storage.ping())
+    assert asyncio.run(api.size_of(source_key(job_id))) is None
+    assert _put(api, source_key(job_id)) == 200
+    assert asyncio.run(api.size_of(source_key(job_id))) == 5
+    assert worker.fetch(source_key(job_id), io.BytesIO(), max_bytes=5)[0] == 5
+    worker.store(io.BytesIO(bytes(12_000_000)), _output(worker, job_id), media_type="image/png")
+    assert _get(api, _output(worker, job_id)) == 200
+    assert _get(controller, _output(worker, job_id)) == 200
+    assert asyncio.run(controller.remove_job(job_id)) == 2
+    with pytest.raises(SourceGoneError):
+        worker.fetch(source_key(job_id), io.BytesIO(), max_bytes=5)
+
+
+def test_no_process_can_do_the_part_of_another(endpoint: str) -> None:
+    admin, api, controller, worker = (_storage(endpoint, name) for name in KEYS)
+    job_id = uuid4()
+    assert _put(admin, source_key(job_id)) == 200
+    assert _put(admin, _output(admin, job_id)) == 200
+    for storage in (api, worker):
+        with pytest.raises(ObjectsUnavailableError):
+            asyncio.run(storage.remove([source_key(job_id)]))
+        with pytest.raises(ObjectsUnavailableError):
+            asyncio.run(storage.remove_job(job_id))
+    assert asyncio.run(admin.size_of(source_key(job_id))) == 5
+    assert _put(api, _output(api, job_id)) == 403
+    assert _put(worker, source_key(job_id)) == 403
+    assert _get(worker, _output(worker, job_id)) == 403
+    assert _put(controller, source_key(job_id)) == 403
+    assert _put(controller, _output(controller, job_id)) == 403
+    assert _get(controller, source_key(job_id)) == 403
+    for storage in (api, controller, worker):
+        assert _put(storage, "elsewhere") == 403
+        assert _get(storage, "?policy") in {403, 404}
