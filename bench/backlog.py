@@ -26,6 +26,7 @@ _QUEUE = """
 INSERT INTO job_queue (job_id, user_id, requirement_id, state, priority, due_at, lease_token)
 SELECT job_id, user_id, requirement_id, 'waiting', priority, queued_at, lease_token
 FROM jobs JOIN requirement_sets USING (requires) WHERE status = 'queued'
+ON CONFLICT DO NOTHING
 """
 _LANES = """
 INSERT INTO queue_lanes (user_id, requirement_id, waiting)

@@ -19,7 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import children, database_url, process_of, wait_for
+from tests.acceptance.running import database_url, process_of, transform_children, wait_for
 from tests.support.prometheus import Labels, labels
 from tests.support.webhook_receiver import Receiver
 
@@ -111,13 +111,13 @@ class Run:
     def crash(self, receiver: Receiver) -> None:
         """A job whose first child is killed and whose second one succeeds. Its receiver fails once."""
         worker = process_of(self.stack, "worker")
-        for child in children(worker):
+        for child in transform_children(worker):
             os.kill(child.pid, signal.SIGSTOP)
         job_id = steps.started(self.client, pictures.photo(), steps.resize(format="png"), webhook_url=receiver.url)[
             "job_id"
         ]
         wait_for(lambda: steps.show(self.client, job_id)["status"] == "processing", 10)
-        for child in children(worker):
+        for child in transform_children(worker):
             os.kill(child.pid, signal.SIGKILL)
         job = steps.finished(self.client, job_id)
         assert (job["status"], job["attempts"]) == ("succeeded", 2), job

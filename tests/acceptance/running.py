@@ -130,6 +130,11 @@ def children(process: Running) -> list[Running]:
     return [each for each in descendants(process.pid) if each.parent == process.pid]
 
 
+def transform_children(worker: Running) -> list[Running]:
+    """The transform children of a worker: those that its template has forked."""
+    return [child for template in children(worker) for child in children(template)]
+
+
 def process_of(stack: Stack, name: str) -> Running:
     """The stack's process of this name: ``api``, ``worker``, ``valkey`` and so on."""
     pid = next(each.child.pid for group in stack._supervisor._groups for each in group if each.child.name == name)

@@ -20,7 +20,7 @@ import pytest
 from psycopg.rows import dict_row
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import Running, children, database_url, process_of, wait_for
+from tests.acceptance.running import Running, database_url, process_of, transform_children, wait_for
 
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.client import ApiError, Client, JobFailedError
@@ -78,9 +78,9 @@ def busy_child(service: Stack) -> Running:
     worker = process_of(service, "worker")
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        before = {child.pid: child.cpu_ticks for child in children(worker)}
+        before = {child.pid: child.cpu_ticks for child in transform_children(worker)}
         time.sleep(0.2)  # what a child has to be seen working for
-        for child in children(worker):
+        for child in transform_children(worker):
             if child.cpu_ticks - before.get(child.pid, child.cpu_ticks) >= 10:
                 return child
     raise AssertionError("no child works")

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import PIXELFLOW, client_of, process_of, servers_alone, wait_for
+from tests.acceptance.running import PIXELFLOW, client_of, process_of, servers_alone, transform_children, wait_for
 from tests.support.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.unit.test_metrics_server import free_port
 
@@ -173,8 +173,8 @@ def test_a_second_signal_ends_the_grace_period(servers: Stack) -> None:
     with client_of(servers) as client:
         slow = [steps.resize(f"s{i}", width=3000, enlarge=True, format="avif") for i in range(30)]
         job_id = steps.started(client, pictures.noise(800, 600), *slow)["job_id"]
-        wait_for(lambda: steps.show(client, job_id)["status"] == "processing", 10)
         process = process_of(servers, "worker0")
+        wait_for(lambda: any(child.cpu_ticks > 20 for child in transform_children(process)), 20)  # it has a slot
         os.kill(process.pid, signal.SIGTERM)
         time.sleep(1.5)
         assert process.alive, "it waits for the job"

@@ -15,7 +15,7 @@ import pytest
 import redis
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import children, client_of, database_url, process_of, service_with, wait_for
+from tests.acceptance.running import client_of, database_url, process_of, service_with, transform_children, wait_for
 from tests.support.webhook_receiver import Reply, receiving
 
 from pixelflow.adapters.wakeup import KEY
@@ -98,9 +98,9 @@ def _kill_a_child(stack: Stack, client: httpx.Client) -> str:
     slow = [steps.resize(f"s{number}", width=3000, format="avif") for number in range(8)]
     job_id: str = steps.started(client, pictures.noise(3000, 2000), *slow)["job_id"]
     worker = process_of(stack, "worker")
-    before = sum(child.cpu_ticks for child in children(worker))
-    wait_for(lambda: sum(child.cpu_ticks for child in children(worker)) > before + 20, 20)
-    for child in children(worker):
+    before = sum(child.cpu_ticks for child in transform_children(worker))
+    wait_for(lambda: sum(child.cpu_ticks for child in transform_children(worker)) > before + 20, 20)
+    for child in transform_children(worker):
         os.kill(child.pid, signal.SIGKILL)
     wait_for(lambda: _has_said(stack, "worker", "transform child died", job_id), 20)
     client.post(f"/v1/jobs/{job_id}/cancel")

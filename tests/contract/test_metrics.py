@@ -31,6 +31,7 @@ GOLDEN: dict[str, dict[str, set[str]]] = {
         "pixelflow_worker_active_jobs": set(),
         "pixelflow_worker_slots": set(),
         "pixelflow_worker_degraded": {"reason"},
+        "pixelflow_worker_confinement": {"part"},
         "pixelflow_worker_pipeline_outputs_total": {"format"},
         "pixelflow_worker_failures_total": {"code"},
         "pixelflow_worker_children_started_total": set(),

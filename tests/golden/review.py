@@ -16,8 +16,7 @@ from string import Template
 import pyvips
 from tests.golden import pictures
 from tests.golden.pictures import MAX_DISTANCE, STEPS, Comparison
-
-from pixelflow.dataplane.imaging import cache_fonts, prepare
+from tests.support.rendering import set_up_libvips
 
 WHITE_AT = 10.0
 """The ΔE2000 from which the picture of the difference is white."""
@@ -42,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as font_cache:
-        prepare(Path(font_cache))
-        cache_fonts(Path(font_cache))
+        set_up_libvips(Path(font_cache))
         return _review(options)
 
 

@@ -8,9 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyvips
+
 from pixelflow.contracts.pipeline import output_name
-from pixelflow.dataplane.imaging import Transform
+from pixelflow.dataplane.imaging import Transform, cache_fonts, prepare
 from pixelflow.dataplane.protocol import Rendered, TransformLimits, TransformRequest
+
+
+def set_up_libvips(font_cache: Path) -> None:
+    """Prepare this process as a child is prepared, but let tests open their outputs by path."""
+    prepare(font_cache)
+    cache_fonts(font_cache)
+    for name in ("Jpeg", "Png", "Webp", "Heif"):
+        pyvips.operation_block_set(f"VipsForeignLoad{name}File", False)
 
 
 def render(source: Path, steps: Sequence[dict[str, Any]], limits: TransformLimits, folder: Path) -> Rendered:

@@ -146,7 +146,7 @@ class WakeUpWaiter:
             return
         with self._recorded_failures():
             if self._is_down:  # it has waited, so this only probes Redis, and for a shorter time
-                self._prober.llen(KEY)
+                self._prober.ping()
             elif self._client.brpop([KEY], timeout=seconds):
                 self._took_any = True
                 self._client.ltrim(KEY, 1, 0)

@@ -46,7 +46,9 @@ COMMANDS = {
     "controller": Entry(
         "service:controller", _SERVICE, "Run the controller, which does the background work.", SERVICE_MEANINGS
     ),
-    "migrate": Entry("service:migrate", _SERVICE, "Migrate the database to the current schema.", SERVICE_MEANINGS),
+    "migrate": Entry(
+        "service:migrate", _SERVICE, "Migrate the database, and set the rights of its roles.", SERVICE_MEANINGS
+    ),
 }
 
 

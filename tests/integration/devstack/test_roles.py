@@ -133,7 +133,7 @@ def test_a_worker_reads_no_secret_and_changes_no_request(stack: Stack, statement
     [
         "SELECT FROM api_keys",
         "SELECT * FROM find_api_key('any')",
-        "SELECT sealed FROM idempotency_keys",
+        "SELECT ciphertext FROM idempotency_keys",
         "DELETE FROM webhook_secrets",
         NEW_JOB,
     ],

@@ -141,7 +141,7 @@ def test_the_administration_of_storage_is_not_published() -> None:
 
 def test_the_users_of_valkey_have_the_rights_that_are_tested_in_the_dev_stack() -> None:
     users = re.findall(r"^user (\w+) on >\S+ (.*)$", SERVICES["valkey"]["command"][-1], re.MULTILINE)
-    assert dict(users) == {role: f"{CONNECTION} {rights}" for role, rights in RIGHTS.items()}
+    assert dict(users) == {role: f"{CONNECTION} {rights}".strip() for role, rights in RIGHTS.items()}
 
 
 def test_the_roles_of_postgres_are_those_of_the_grants() -> None:

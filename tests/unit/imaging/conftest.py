@@ -6,22 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pyvips
 from PIL import Image
-from tests.support.rendering import render
+from tests.support.rendering import render, set_up_libvips
 from tests.unit.imaging.pictures import Run, four_colors
 
-from pixelflow.dataplane.imaging import cache_fonts, prepare
 from pixelflow.dataplane.protocol import Rendered, TransformLimits
 
 
 @pytest.fixture(scope="session", autouse=True)
 def libvips(tmp_path_factory: pytest.TempPathFactory) -> None:
-    cache = tmp_path_factory.mktemp("fonts")
-    prepare(cache)
-    cache_fonts(cache)
-    for name in ("Jpeg", "Png", "Webp", "Heif"):  # by which tests look at outputs
-        pyvips.operation_block_set(f"VipsForeignLoad{name}File", False)
+    set_up_libvips(tmp_path_factory.mktemp("fonts"))
 
 
 @pytest.fixture

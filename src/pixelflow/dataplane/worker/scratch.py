@@ -102,7 +102,7 @@ def _checked(parent: Path) -> Path:
     if not parent.is_absolute():
         raise _unusable("must be an absolute path")
     if not parent.is_dir():
-        raise _unusable("must be an existing folder")
+        raise _unusable(f"{parent} must be an existing folder")
     return parent
 
 
