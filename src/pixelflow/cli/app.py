@@ -47,7 +47,7 @@ COMMANDS = {
         "service:controller", _SERVICE, "Run the controller, which does the background work.", SERVICE_MEANINGS
     ),
     "migrate": Entry(
-        "service:migrate", _SERVICE, "Migrate the database, and set the rights of its roles.", SERVICE_MEANINGS
+        "service:migrate", _SERVICE, "Migrate the database and set the rights of roles.", SERVICE_MEANINGS
     ),
 }
 

@@ -41,7 +41,7 @@ def controller() -> None:
 
 
 def migrate() -> None:
-    """Migrate the database, and set the rights of its roles.
+    """Migrate the database and set the rights of roles.
 
     Uses the database of PIXELFLOW_DATABASE_URL or, if that is not set, of the `pixelflow up` running on this machine.
     """
