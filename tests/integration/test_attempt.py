@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -27,7 +28,7 @@ from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.storage.interrupts import Interrupts
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.contracts.errors import ObjectsUnavailableError
+from pixelflow.contracts.errors import ObjectsUnavailableError, TransformPostponedError
 from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
@@ -300,6 +301,30 @@ def test_a_child_that_can_not_start_is_not_the_fault_of_the_job(
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "worker_unavailable")
     assert health.reasons == [Reason.CHILD_START]
+
+
+class Postponing:
+    """A sandbox that runs nothing of the user for 50 s."""
+
+    @contextmanager
+    def slot(self) -> Iterator[Callable[..., None]]:
+        def transform(*_: object) -> None:
+            raise TransformPostponedError("Too many crashes", retry_after_seconds=50)
+
+        yield transform
+
+
+def test_a_job_of_a_user_whose_pictures_crash_children_waits_uncounted(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], health: WorkerHealth
+) -> None:
+    job = _job(connection, storage, pictures.photo(), max_attempts=1)
+    run(job, sandbox=Postponing())
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "transform_postponed")
+    queued = queue_row(connection, job.job_id)
+    assert queued
+    assert 49 < (queued["due_at"] - datetime.now(UTC)).total_seconds() <= 50
+    assert health.reasons == []
 
 
 class Hanging(Unavailable):

@@ -252,6 +252,19 @@ class TransformCrashedError(TransformError):
     fault = Fault.CHILD
 
 
+class TransformPostponedError(TransformError):
+    """The user's images crashed too many children. The job must not run again within ``retry_after_seconds``."""
+
+    code = "transform_postponed"
+    title = "The user's images crash the transform process too often"
+    retryable = True
+    fault = Fault.SERVICE
+
+    def __init__(self, detail: str, *, retry_after_seconds: float) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class AttemptsExhaustedError(JobError):
     code = "attempts_exhausted"
     title = "The job has no attempts left"

@@ -30,6 +30,7 @@ from pixelflow.contracts.errors import (
     ServiceUnavailableError,
     StoreUnavailableError,
     TransformCrashedError,
+    TransformPostponedError,
     WorkerUnavailableError,
 )
 from pixelflow.contracts.pipeline import Pipeline, Step
@@ -284,7 +285,8 @@ class AttemptRunner:
         if counted:
             return retry_seconds(job.attempts, self._jitter())
         uncounted = job.lease_token - job.attempts + 1
-        return retry_seconds(uncounted, self._jitter(), longest=MAX_SERVICE_RETRY_SECONDS)
+        delay = retry_seconds(uncounted, self._jitter(), longest=MAX_SERVICE_RETRY_SECONDS)
+        return max(delay, error.retry_after_seconds) if isinstance(error, TransformPostponedError) else delay
 
     @contextmanager
     def _log_if_unrecorded(self) -> Iterator[None]:
