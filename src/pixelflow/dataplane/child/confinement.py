@@ -46,7 +46,7 @@ def set_parent_death_signal(parent: int) -> None:
 def disable_dumpable() -> None:
     """Hide this process's memory and environment from other processes of the same user (PR_SET_DUMPABLE).
 
-    The worker calls this for itself before it starts children.
+    The worker calls this for itself before it starts children, and the template after its last change of the user.
     """
     _prctl(_PR_SET_DUMPABLE, 0)
 

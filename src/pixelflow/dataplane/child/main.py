@@ -4,14 +4,15 @@ The worker starts it with an almost empty environment. It has a single thread, s
 sees a byte of an image. Template and children must never access a database, a queue, object storage or settings.
 
     worker → template   ``fork``, with two descriptors: the child's socket and its stderr
-    template → worker   its process id
-    worker → template   ``reap <process id>``, after it has killed the child
+    template → worker   its process id, or minus the errno of a fork that failed
+    worker → template   ``reap <process id>``, after the child has ended
     template → worker   ``<wait status> <CPU seconds>``
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import json
 import os
@@ -90,6 +91,7 @@ def _confine(options: argparse.Namespace) -> dict[str, bool]:
     is_other_user = confinement.become_user(
         options.user, [Path(os.__file__), package, package.with_name("fonts"), options.fonts]
     )
+    confinement.disable_dumpable()  # the exec enabled it; children have the same user, and must not read each other
     confinement.set_parent_death_signal(options.parent)  # a change of the user clears it
     return {
         "user": is_other_user,
@@ -99,8 +101,12 @@ def _confine(options: argparse.Namespace) -> dict[str, bool]:
 
 
 def _fork(descriptors: list[int], worker: socket.socket, options: argparse.Namespace) -> int:
+    """Fork a child and return its process id; if that fails, minus the errno: other users' children must live on."""
     template = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        pid = -(error.errno or errno.EAGAIN)
     if pid:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -6,7 +6,7 @@ import os
 import resource
 import socket
 
-from pixelflow.contracts.errors import JobError, OutOfMemoryError
+from pixelflow.contracts.errors import JobError, OutOfMemoryError, WorkerUnavailableError
 from pixelflow.dataplane.imaging import Transform
 from pixelflow.dataplane.protocol import PROCEED, Planned, Refused, Rendered, TransformRequest
 
@@ -52,6 +52,8 @@ def _reply(worker: socket.socket, request: TransformRequest, source: int, output
         return transform.run(output)
     except JobError as error:
         return Refused(request_id=request.request_id, code=error.code, detail=error.detail, step_id=error.step_id)
+    except WorkerUnavailableError as error:
+        return Refused(request_id=request.request_id, code=error.code, detail=error.detail)
     except MemoryError:
         detail = "The transform needed more memory than allowed"
         return Refused(request_id=request.request_id, code=OutOfMemoryError.code, detail=detail)

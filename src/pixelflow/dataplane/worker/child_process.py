@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from pydantic import ValidationError
 
@@ -24,12 +24,15 @@ from pixelflow.dataplane.worker.template import (
     ErrorPipe,
     Exit,
     Template,
+    TemplateDiedError,
 )
 
 MAX_REPLY_BYTES = 256 * 1024
 MAX_TRANSFORMS = 1000
 """Transforms after which a child is replaced, so that memory leaks of libraries do not accumulate."""
 _READ_BYTES = 64 * 1024
+_END_SECONDS = 30.0
+"""Time that a killed child has to end."""
 _IDLE_CPU_SECONDS = 0.001
 """CPU time that a child may use between two transforms: to get back to waiting for a request."""
 
@@ -38,28 +41,50 @@ class ChildProcess:
     """One child process. It serves one user, from its first transform until it ends."""
 
     def __init__(self, template: Template, limits: ChildLimits) -> None:
-        """Fork the child; it is ready after ``wait_ready``."""
+        """Fork the child; it is ready after ``wait_ready``.
+
+        Raises:
+            ChildDiedError: the template could not fork it.
+            OSError: the worker lacks descriptors.
+        """
         self.user_id: str | None = None
         self.idle_since = 0.0
         self.transforms = 0
         self._template = template
         self._limits = limits
         self._killed = False
+        self._closed = False
         self._exit: Exit | None = None
         self._settled_cpu = 0.0
-        self._errors = ErrorPipe()
-        self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
+        with ExitStack() as undo:
+            self._errors = ErrorPipe()
+            undo.callback(self._errors.close)
+            try:
+                self._socket, theirs = socket.socketpair()
+                undo.callback(self._socket.close)
+                self._socket.setblocking(False)
+                with theirs:
+                    self.pid = template.fork(theirs, self._errors)
+            finally:
+                self._errors.close_writer()
+            self._pidfd = self._open_pidfd()
+            undo.pop_all()
+
+    def _open_pidfd(self) -> int:
         try:
-            with theirs:
-                self.pid = template.fork(theirs, self._errors)
-            self._pidfd = os.pidfd_open(self.pid)  # still the child's: the template has not reaped it
-        except (ChildDiedError, ChildTimedOutError, ProcessLookupError) as error:
-            self._socket.close()
-            self._errors.close()
-            raise ChildDiedError(f"no child was forked: {error}") from error
-        finally:
-            self._errors.close_writer()
+            return os.pidfd_open(self.pid)  # the process id is still the child's: the template has not reaped it
+        except ProcessLookupError as error:
+            raise TemplateDiedError("the child ended with its template") from error
+        except OSError:
+            with suppress(OSError, ChildDiedError):
+                os.kill(self.pid, signal.SIGKILL)
+                self._template.reap(self.pid)  # nothing to wait for: the child has used no memory yet
+            raise
+
+    @property
+    def template_alive(self) -> bool:
+        """Whether the child's template runs. If it does not, the kernel has killed the child."""
+        return self._template.alive
 
     @property
     def killed(self) -> bool:
@@ -73,24 +98,27 @@ class ChildProcess:
             return False
         try:
             used = self.cpu_seconds()
-        except ChildDiedError:
+        except (ChildDiedError, ChildTimedOutError):
             return False
         return used - self._settled_cpu <= _IDLE_CPU_SECONDS and used < self._limits.cpu_seconds
 
     def settle(self) -> None:
         """Note the CPU time from which on the idle child must use no more."""
         self.idle_since = time.monotonic()
-        with suppress(ChildDiedError):  # `usable` will find out
+        with suppress(ChildDiedError, ChildTimedOutError):  # `usable` will find out
             self._settled_cpu = self.cpu_seconds()
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that the child has used so far in all its threads, as accounted by the kernel.
 
         Raises:
-            ChildDiedError: the child has exited and was reaped.
+            ChildDiedError: the child has exited, and how much it used is unknown.
+            ChildTimedOutError: the same, and it used up its CPU time.
         """
         if self._exit is not None:
             return self._exit.cpu_seconds
+        if self._closed:  # its process id may be another process's by now
+            raise ChildDiedError("closed, and not reaped")
         try:  # the clock id of clock_getcpuclockid(3): the kernel's MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
             return time.clock_gettime((~self.pid << 3) | 2)
         except OSError as error:
@@ -179,10 +207,12 @@ class ChildProcess:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill the child, wait for it and close its descriptors."""
+        """Kill the child, wait for it for at most 30 s, and close its descriptors."""
         self.kill()
-        with suppress(ChildDiedError, ChildTimedOutError):  # without its template there is no child either
-            self._reap()
+        with suppress(ChildDiedError):  # without its template there is no child either
+            if self._has_exited(_END_SECONDS):  # the template must not wait while the kernel frees the child's memory
+                self._reap()
+        self._closed = True
         self._socket.close()
         self._errors.close()
         os.close(self._pidfd)

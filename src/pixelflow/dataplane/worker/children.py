@@ -62,6 +62,7 @@ class Children:
             on_start: called for each child that starts.
         """
         self.confinement: dict[str, bool] = {}
+        self._require_confinement = False
         self._limits = limits
         self._scratch = scratch
         self._isolation = isolation
@@ -84,12 +85,8 @@ class Children:
             ChildDiedError, ChildTimedOutError: the template or the child did not start.
             ConfinementMissingError: a part of the confinement is required and not available.
         """
+        self._require_confinement = require_confinement
         self._starter.submit(self._live_template).result()
-        missing = sorted(part for part, available in self.confinement.items() if not available)
-        if missing and require_confinement:
-            raise ConfinementMissingError(f"Transform children can't be confined by: {', '.join(missing)}")
-        if missing:
-            _log.warning("transform children are not fully confined", missing=missing)
         self._fresh = self._new_child()
         self._keeper.start()
 
@@ -98,6 +95,7 @@ class Children:
 
         Raises:
             WorkerUnavailableError: no child could be started.
+            OSError: the worker lacks descriptors or processes.
         """
         while (idle := self._pop_idle(user_id)) is not None:
             if idle.usable:
@@ -109,7 +107,7 @@ class Children:
             child = None
         try:
             child = child or self._new_child()
-        except (ChildDiedError, ChildTimedOutError) as error:
+        except (ChildDiedError, ChildTimedOutError, ConfinementMissingError) as error:
             _log.warning("transform child failed to start", reason=str(error))
             raise WorkerUnavailableError("The transform process could not be started") from error
         child.user_id = user_id
@@ -160,11 +158,19 @@ class Children:
         template = Template(self._limits, self._scratch, self._program)
         try:
             self.confinement = template.wait_ready()
+            self._check_confinement()
         except BaseException:
             template.close()
             raise
         self._template = template
         return template
+
+    def _check_confinement(self) -> None:
+        missing = sorted(part for part, available in self.confinement.items() if not available)
+        if missing and self._require_confinement:
+            raise ConfinementMissingError(f"Transform children can't be confined by: {', '.join(missing)}")
+        if missing:
+            _log.warning("transform children are not fully confined", missing=missing)
 
     def _new_child(self) -> ChildProcess:
         template = self._template
@@ -187,7 +193,7 @@ class Children:
             return
         try:
             child = self._started(self._live_template())
-        except (ChildDiedError, ChildTimedOutError) as error:  # the next job reports it
+        except (ChildDiedError, ChildTimedOutError, ConfinementMissingError, OSError) as error:  # the next job fails
             _log.warning("transform child failed to start", reason=str(error))
             return
         with self._changed:

@@ -31,7 +31,11 @@ class ChildTimedOutError(Exception):
 
 
 class ChildDiedError(Exception):
-    """The child or its template exited, or sent an invalid reply."""
+    """The child exited, or sent an invalid reply."""
+
+
+class TemplateDiedError(ChildDiedError):
+    """The template exited, did not reply or sent an invalid reply: its children die with it, whatever their images."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class ErrorPipe:
     """The stderr of a process: keeps the first 16 KiB; what comes after them is dropped and never blocks."""
 
     def __init__(self) -> None:
+        self._closed = False
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         with suppress(PermissionError):  # the user's pipes exceed the system's limit; the default is 64 KiB
             fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, _ERROR_BYTES)
@@ -73,13 +78,16 @@ class ErrorPipe:
         os.close(self.writer)
 
     def read(self) -> str:
-        """Return what the process wrote, for logs only: it must never reach a client."""
+        """Return what the process wrote, for logs only: it must never reach a client. Empty after ``close``."""
+        if self._closed:
+            return ""
         with suppress(BlockingIOError):
             return os.read(self._reader, _ERROR_BYTES).decode(errors="replace").strip()
         return ""
 
     def close(self) -> None:
         """Close the reading end."""
+        self._closed = True
         os.close(self._reader)
 
 
@@ -123,30 +131,31 @@ class Template:
         """Wait until the template has loaded libvips and confined itself; return which parts of that were possible.
 
         Raises:
-            ChildTimedOutError: it was not ready in time.
-            ChildDiedError: it exited or sent something else.
+            TemplateDiedError: it was not ready in time, exited or sent something else.
         """
         try:
             parts: dict[str, bool] = json.loads(self._receive())
         except ValueError as error:
-            raise ChildDiedError(f"the template sent an invalid reply: {self._errors.read()}") from error
+            raise TemplateDiedError(f"the template sent an invalid reply: {self._errors.read()}") from error
         return parts
 
     def fork(self, control: socket.socket, errors: ErrorPipe) -> int:
         """Fork a child with this socket and stderr; return its process id, which stays its own until it is reaped.
 
         Raises:
-            ChildTimedOutError: no reply in time.
-            ChildDiedError: the template exited.
+            TemplateDiedError: the template exited or did not reply in time.
+            ChildDiedError: the template could not fork: too many processes, or too little memory.
         """
-        return int(self._request(b"fork", [control.fileno(), errors.writer]))
+        pid = int(self._request(b"fork", [control.fileno(), errors.writer]))
+        if pid < 0:
+            raise ChildDiedError(f"the template could not fork: {os.strerror(-pid)}")
+        return pid
 
     def reap(self, pid: int) -> Exit:
-        """Wait for a child that has ended or was killed.
+        """Have the template wait for a child that has ended. While the child is ending, all other requests wait too.
 
         Raises:
-            ChildTimedOutError: no reply in time.
-            ChildDiedError: the template exited.
+            TemplateDiedError: the template exited or did not reply in time.
         """
         status, cpu_seconds = self._request(b"reap %d" % pid).split()
         return Exit(os.waitstatus_to_exitcode(int(status)), float(cpu_seconds))
@@ -156,7 +165,7 @@ class Template:
             try:
                 socket.send_fds(self._socket, [request], descriptors)
             except OSError as error:
-                raise ChildDiedError(f"the template is gone: {self._errors.read()}") from error
+                raise TemplateDiedError(f"the template is gone: {self._errors.read()}") from error
             return self._receive()
 
     def _receive(self) -> bytes:
@@ -164,19 +173,20 @@ class Template:
             reply = self._socket.recv(_REPLY_BYTES)
         except TimeoutError as error:
             self._process.kill()  # a late reply would be taken for the next one
-            raise ChildTimedOutError("the template did not reply") from error
+            raise TemplateDiedError("the template did not reply") from error
         except OSError as error:
-            raise ChildDiedError("the template is gone") from error
+            raise TemplateDiedError("the template is gone") from error
         if not reply:
-            raise ChildDiedError(f"the template exited: {self._errors.read()}")
+            raise TemplateDiedError(f"the template exited: {self._errors.read()}")
         return reply
 
     def close(self) -> None:
         """Kill the template, which kills its children."""
         self._process.kill()
         self._process.wait()
-        self._socket.close()
-        self._errors.close()
+        with self._lock:  # a request in progress ends, because the process did
+            self._socket.close()
+            self._errors.close()
         for folder, _, files in os.walk(self._fonts, topdown=False):
             for name in files:
                 Path(folder, name).unlink(missing_ok=True)
