@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import errno
 import hashlib
 import io
 import os
@@ -20,20 +20,25 @@ from PIL import Image
 from tests.acceptance import pictures
 
 from pixelflow.contracts.errors import (
+    Fault,
     OutOfMemoryError,
     OutputTooLargeError,
     TransformCrashedError,
+    TransformPostponedError,
     TransformTimeoutError,
     UnsupportedFormatError,
+    WorkerUnavailableError,
 )
 from pixelflow.contracts.pipeline import Resize
 from pixelflow.dataplane.protocol import TransformLimits
-from pixelflow.dataplane.worker import children
+from pixelflow.dataplane.worker import children, exchange
+from pixelflow.dataplane.worker.admission import MIN_TRANSFORM_BYTES
+from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.children import Isolation
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError
 from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJob
 from pixelflow.dataplane.worker.store import Lease
-from pixelflow.dataplane.worker.template import ChildLimits
+from pixelflow.dataplane.worker.template import ChildDiedError, ChildLimits, ErrorPipe, Exit, Template
 
 PLENTY = ChildLimits(memory_bytes=2_000_000_000, seconds=30)
 PIXELS = TransformLimits(
@@ -129,6 +134,10 @@ def _below(parent: int) -> list[int]:
 def _template_of(sandbox: Sandbox) -> int:
     assert sandbox.children._template
     return sandbox.children._template.pid
+
+
+def _descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def _used(sandbox: Sandbox) -> list[int]:
@@ -333,7 +342,7 @@ def serve(worker):
         line, (source, output) = serving._receive(worker)
         request = json.loads(line)
         id_ = request["request_id"]
-        worker.sendall(json.dumps({{"kind": "planned", "request_id": id_, "memory_bytes": 1}}).encode() + b"\\n")
+        worker.sendall(json.dumps({{"kind": "planned", "request_id": id_, "memory_bytes": {memory}}}).encode() + b"\\n")
         worker.recv(100)
         content = {content}
         os.write(output, content)
@@ -347,11 +356,19 @@ main.main()
 SMALL = '{"step_id": "small", "format": "jpeg", "width": 60, "height": 40, "offset": 0, "bytes": len(content)}'
 
 
-def _compromised(folder: Path, reply: str = SMALL, content: str = "b''", request_id: str = "id_") -> Sandbox:
+def _compromised(
+    folder: Path, reply: str = SMALL, content: str = "b''", request_id: str = "id_", memory: int = 1
+) -> Sandbox:
     """A started sandbox whose children run code of ours in place of the transform."""
+    code = COMPROMISED_CHILD.format(reply=reply, content=content, request_id=request_id, memory=memory)
+    return _running(code, folder)
+
+
+def _running(code: str, folder: Path, limits: ChildLimits = PLENTY) -> Sandbox:
+    """A started sandbox whose template runs ``code``."""
     program = folder / "child.py"
-    program.write_text(COMPROMISED_CHILD.format(reply=reply, content=content, request_id=request_id))
-    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=folder, program=(str(program),))
+    program.write_text(code)
+    sandbox = Sandbox(slots=1, limits=limits, scratch=folder, program=(str(program),))
     sandbox.start()
     return sandbox
 
@@ -438,8 +455,10 @@ def test_a_user_whose_pictures_crash_children_again_and_again_waits(tmp_path: Pa
     for _ in range(5):
         with pytest.raises(TransformCrashedError, match="died"):
             _run(sandbox, work.quick("one"))
-    with pytest.raises(TransformCrashedError, match="Too many"):
+    with pytest.raises(TransformPostponedError, match="Too many") as raised:
         _run(sandbox, work.quick("one"))
+    assert 50 < raised.value.retry_after_seconds <= 60
+    assert raised.value.fault is Fault.SERVICE, "nothing ran, so the attempt does not count"
     with pytest.raises(TransformCrashedError, match="died"):
         _run(sandbox, work.quick("two"))
     sandbox.close()
@@ -490,15 +509,6 @@ def test_no_path_is_left_after_a_transform(sandbox: Sandbox, work: Work) -> None
     assert set(work._scratch.rglob("*")) == before
 
 
-def test_a_source_can_be_a_descriptor(sandbox: Sandbox, work: Work) -> None:
-    request = work.quick()
-    assert isinstance(request.source, Path)
-    with request.source.open("rb") as file:
-        file.seek(7)
-        assert _run(sandbox, dataclasses.replace(request, source=file.fileno())).outputs
-        assert file.tell() == 7, "the child has a position of its own"
-
-
 def test_a_large_output_is_copied_to_an_unnamed_file(sandbox: Sandbox, work: Work) -> None:
     with _transformed(sandbox, work.request(pictures.noise(800, 800), _step(width=800, format="png"))) as done:
         (output,) = done.outputs
@@ -507,3 +517,199 @@ def test_a_large_output_is_copied_to_an_unnamed_file(sandbox: Sandbox, work: Wor
         content = output.content.read()
     assert (len(content), hashlib.sha256(content).hexdigest()) == (output.bytes, output.sha256)
     assert {path.name.partition("-")[0] for path in work._scratch.iterdir()} == {"source", "fonts"}
+
+
+# ── Failures of the surroundings ─────────────────────────────────────────────────────────────────
+
+NO_PROCESSES = """
+import os
+from pixelflow.dataplane.child import main
+
+fork, calls = os.fork, 0
+
+def limited():
+    global calls
+    calls += 1
+    if calls in (3, 4):  # after the font cache and the first child
+        raise BlockingIOError(11, "no processes")
+    return fork()
+
+os.fork = limited
+main.main()
+"""
+
+
+def test_a_fork_that_fails_ends_no_other_child(tmp_path: Path, work: Work) -> None:
+    with contextlib.closing(_running(NO_PROCESSES, tmp_path)) as sandbox:
+        template = _template_of(sandbox)
+        descriptors = _descriptors(template)
+        _run(sandbox, work.quick("one"))
+        kept = _used(sandbox)
+        sandbox.children._starter.submit(lambda: None).result()  # a child could not be forked ahead
+        with pytest.raises(WorkerUnavailableError):
+            _run(sandbox, work.quick("two"))
+        assert (_template_of(sandbox), _used(sandbox)) == (template, kept)
+        assert _descriptors(template) == descriptors
+        assert _run(sandbox, work.quick("two")).outputs
+
+
+def test_a_child_that_ends_with_its_template_is_not_the_fault_of_its_image(sandbox: Sandbox, work: Work) -> None:
+    def kill_template(hook: Callable[[], None] | None) -> None:
+        if hook:
+            os.kill(_template_of(sandbox), signal.SIGKILL)
+
+    for _ in range(5):
+        with pytest.raises(WorkerUnavailableError):
+            _run(sandbox, work.slow(), kill_template)
+    assert _run(sandbox, work.quick()).outputs, "no crash was counted"
+
+
+FULL_DISK = """
+from pixelflow.contracts.errors import WorkerUnavailableError
+from pixelflow.dataplane.child import main, serving
+
+def transform(*_):
+    raise WorkerUnavailableError("no space")
+
+serving.Transform = transform
+main.main()
+"""
+
+
+def test_a_full_disk_is_a_shortage_only_if_the_worker_finds_it_full(
+    tmp_path: Path, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(_running(FULL_DISK, tmp_path)) as sandbox:
+        with pytest.raises(TransformCrashedError):
+            _run(sandbox, work.quick())
+        monkeypatch.setattr(exchange, "_FULL_BYTES", 1 << 62)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            _run(sandbox, work.quick())
+
+
+DUMPABLE = """
+import ctypes
+from pixelflow.dataplane.child import main, seccomp
+
+def check(**_):
+    assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0  # PR_GET_DUMPABLE
+
+seccomp.restrict_system_calls = check
+main.main()
+"""
+
+
+def test_children_of_the_same_user_can_not_read_each_other(tmp_path: Path) -> None:
+    limits = ChildLimits(memory_bytes=2_000_000_000, seconds=30, user=os.getuid())  # a change of the user would do
+    _running(DUMPABLE, tmp_path, limits).close()
+
+
+def test_the_template_waits_for_no_child_that_still_runs(
+    sandbox: Sandbox, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[str] = []
+    reap = Template.reap
+
+    def recorded(template: Template, pid: int) -> Exit:
+        states.append((_parent_and_state(Path(f"/proc/{pid}/stat")) or (0, "gone"))[1])
+        return reap(template, pid)
+
+    monkeypatch.setattr(Template, "reap", recorded)
+    for number in range(5):
+        _run(sandbox, work.quick(f"user-{number}"))
+    for child in [sandbox.children._idle.pop() for _ in list(sandbox.children._idle)]:
+        child.close()
+    sandbox.children._starter.submit(lambda: None).result()
+    assert states
+    assert set(states) == {"Z"}
+
+
+def test_a_restarted_template_needs_the_required_confinement_too(
+    tmp_path: Path, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    available, wait_ready = True, Template.wait_ready
+    monkeypatch.setattr(Template, "wait_ready", lambda template: wait_ready(template) and {"landlock": available})
+    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path)
+    sandbox.start(require_confinement=True)
+    with contextlib.closing(sandbox):
+        available = False
+        os.kill(_template_of(sandbox), signal.SIGKILL)
+        _wait_for(lambda: not _children())
+        with pytest.raises(WorkerUnavailableError):
+            _run(sandbox, work.quick())
+        available = True
+        assert _run(sandbox, work.quick()).outputs
+
+
+@pytest.mark.parametrize(
+    ("claimed", "admitted"), [(0, MIN_TRANSFORM_BYTES), (50_000_000, 50_000_000), (10**15, PLENTY.memory_bytes)]
+)
+def test_a_child_can_take_neither_too_little_nor_all_of_the_memory(
+    claimed: int, admitted: int, tmp_path: Path, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(_compromised(tmp_path, content=_jpeg(), memory=claimed)) as sandbox:
+        taken: list[int] = []
+
+        def admit(size: int) -> bool:
+            taken.append(size)
+            return True
+
+        monkeypatch.setattr(sandbox._memory, "try_acquire", admit)
+        monkeypatch.setattr(sandbox._memory, "release", taken.append)
+        _run(sandbox, work.quick())
+        assert taken == [admitted, admitted]
+
+
+def test_a_child_without_a_pidfd_leaks_nothing(tmp_path: Path, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _opened(tmp_path) as sandbox:
+        before = _descriptors(os.getpid())
+
+        def too_many(pid: int) -> int:
+            raise OSError(errno.EMFILE, f"too many open files for {pid}")
+
+        assert sandbox.children._template
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pidfd_open", too_many)
+            with pytest.raises(OSError, match="too many"):
+                ChildProcess(sandbox.children._template, PLENTY)
+        assert _descriptors(os.getpid()) == before
+        assert len(_children()) == 1
+        assert _run(sandbox, work.quick()).outputs
+
+
+def test_a_child_that_dies_before_its_transform_is_closed(
+    sandbox: Sandbox, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[ChildProcess] = []
+    take = sandbox.children.take
+
+    def died() -> float:
+        raise ChildDiedError("meanwhile")
+
+    def take_dead(user_id: str) -> ChildProcess:
+        child = take(user_id)
+        monkeypatch.setattr(child, "cpu_seconds", died)
+        taken.append(child)
+        return child
+
+    monkeypatch.setattr(sandbox.children, "take", take_dead)
+    with pytest.raises(TransformCrashedError):
+        _run(sandbox, work.quick())
+    assert taken[0]._socket.fileno() == -1
+
+
+def test_the_processor_time_of_a_closed_child_is_never_that_of_another_process(sandbox: Sandbox) -> None:
+    (child,) = filter(None, [sandbox.children._fresh])
+    os.kill(_template_of(sandbox), signal.SIGKILL)
+    child.close()
+    sandbox.children._fresh = None
+    child.pid = os.getpid()  # as if the number had been assigned anew
+    with pytest.raises(ChildDiedError):
+        child.cpu_seconds()
+
+
+def test_a_closed_error_pipe_is_empty() -> None:
+    pipe = ErrorPipe()
+    pipe.close_writer()
+    pipe.close()
+    assert pipe.read() == ""

@@ -21,9 +21,9 @@ from pixelflow.contracts.errors import (
     StepFailedError,
     TooManyPixelsError,
     TooManyScansError,
-    TransformCrashedError,
     UndecodableError,
     UnsupportedFormatError,
+    WorkerUnavailableError,
 )
 from pixelflow.dataplane.imaging.errors import map_step_errors
 
@@ -255,7 +255,6 @@ def test_all_other_decoders_of_libvips_are_disabled(tmp_path: Path) -> None:
     [
         (pyvips.Error("unable to call", "VipsImage: out of memory -- size == 286MB"), OutOfMemoryError),
         (MemoryError(), OutOfMemoryError),
-        (pyvips.Error("unable to call", "unix error: No space left on device"), TransformCrashedError),
         (pyvips.Error("unable to call", "text: no text to render"), StepFailedError),
     ],
 )
@@ -265,11 +264,17 @@ def test_libvips_errors_are_mapped_to_job_errors(error: Exception, mapped: type[
     assert raised.value.step_id == "a"
 
 
+@pytest.mark.parametrize("reason", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_the_fault_of_the_worker(reason: str) -> None:
+    with pytest.raises(WorkerUnavailableError), map_step_errors("a", lambda: None):
+        raise pyvips.Error("unable to call", f"unix error: {reason}")
+
+
 def test_a_full_disk_is_not_reported_as_a_fault_of_the_source(
     run: Run, tmp_path: Path, quadrants: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "wb"))
-    with pytest.raises(TransformCrashedError):
+    with pytest.raises(WorkerUnavailableError):
         run(saved(quadrants, tmp_path / "in.jpg"), SMALL)
 
 

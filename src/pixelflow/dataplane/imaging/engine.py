@@ -54,7 +54,7 @@ class Transform:
             OutputTooLargeError: an output exceeds the pixel limit or the dimensions of its format, or all outputs
                 together exceed the byte limit.
             OutOfMemoryError: the transform ran out of memory.
-            TransformCrashedError: the disk has no space for an output.
+            WorkerUnavailableError: the disk has no space for an output.
             StepFailedError: a step can't be applied to this image.
         """
         source, timer = self._source, self._timer

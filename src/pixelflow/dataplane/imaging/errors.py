@@ -12,8 +12,8 @@ from pixelflow.contracts.errors import (
     OutOfMemoryError,
     OutputTooLargeError,
     StepFailedError,
-    TransformCrashedError,
     UndecodableError,
+    WorkerUnavailableError,
 )
 
 # Parts of messages from libvips' iofuncs/memory.c and image.c, from libheif, and from strerror(3).
@@ -37,7 +37,7 @@ def map_decode_errors(format_: str) -> Iterator[None]:
     Raises:
         UndecodableError: the file is damaged or truncated.
         OutOfMemoryError: decoding ran out of memory.
-        TransformCrashedError: the disk is full.
+        WorkerUnavailableError: the disk is full.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[
     Raises:
         UndecodableError: the source is damaged or truncated.
         OutOfMemoryError: the step ran out of memory.
-        TransformCrashedError: the disk has no space for the output.
+        WorkerUnavailableError: the disk has no space for the output.
         StepFailedError: any other error.
     """
     try:
@@ -67,12 +67,12 @@ def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[
         raise resource_error or StepFailedError("The step can't be applied to this image", step_id=step_id) from error
 
 
-def _resource_error(error: Exception, step_id: str | None = None) -> JobError | None:
+def _resource_error(error: Exception, step_id: str | None = None) -> JobError | WorkerUnavailableError | None:
     message = str(error).lower()
     if isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY):
         return OutOfMemoryError("The transform needed more memory than allowed", step_id=step_id)
     if _TOO_LARGE in message:
         return OutputTooLargeError("The outputs exceed the byte limit", step_id=step_id)
     if any(phrase in message for phrase in _NO_SPACE):
-        return TransformCrashedError("There was no disk space to write an output", step_id=step_id)
+        return WorkerUnavailableError("There was no disk space to write an output")
     return None

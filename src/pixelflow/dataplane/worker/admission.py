@@ -12,6 +12,8 @@ from pixelflow.dataplane.worker.resources import available_memory
 
 _SHARE_OF_MEMORY = 0.75
 """Of the machine's or the container's memory; the rest is the worker's, the template's and the page cache."""
+MIN_TRANSFORM_BYTES = 40_000_000
+"""Memory of the smallest transform; `imaging.memory` estimates no less. A child that returns less is wrong."""
 _PATIENCE_SECONDS = 5.0
 """Time after which no smaller transform may overtake a waiting one."""
 _MAX_CRASHES = 5

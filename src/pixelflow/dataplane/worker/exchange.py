@@ -24,6 +24,8 @@ from pixelflow.dataplane.worker.output_check import HEAD_BYTES, TAIL_BYTES, Ends
 _CHUNK = 1024 * 1024
 _MAX_IN_MEMORY = 1024 * 1024
 """Bytes; copies of larger outputs are kept in a file."""
+_FULL_BYTES = 16 * 1024 * 1024
+"""Free space below which a disk counts as full: other jobs may have freed some since a write failed."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,26 @@ class CopiedOutput:
 class Exchange:
     """The files of one transform."""
 
-    def __init__(self, source: Path | int, scratch: Path) -> None:
-        """Open them. ``source`` is a path, or a descriptor that stays the caller's.
-
-        The child gets a descriptor of its own, read-only and with its own position.
-        """
+    def __init__(self, source: Path, scratch: Path) -> None:
+        """Open them. The child gets a descriptor of the source that is read-only."""
         self._scratch = scratch
-        path = f"/proc/self/fd/{source}" if isinstance(source, int) else source
-        self.source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._outputs = tempfile.TemporaryFile(dir=scratch, buffering=0)  # noqa: SIM115  # closed by `close`
+        try:
+            self.source = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        except BaseException:
+            self._outputs.close()
+            raise
 
     @property
     def output(self) -> int:
         """Descriptor of the file of outputs."""
         return self._outputs.fileno()
+
+    @property
+    def disk_is_full(self) -> bool:
+        """Whether the file of outputs can't grow. Ask before ``close``, which frees the space of the outputs."""
+        disk = os.fstatvfs(self.output)
+        return disk.f_bavail * disk.f_frsize < _FULL_BYTES
 
     def read_outputs(self, rendered: Rendered, steps: Sequence[Step], limits: TransformLimits) -> list[CopiedOutput]:
         """Copy the outputs: small ones into memory, large ones into unnamed files.

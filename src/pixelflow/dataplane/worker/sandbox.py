@@ -5,6 +5,8 @@ A caller waits for a slot before it transforms. A transform that waits for memor
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +19,17 @@ import structlog
 from pixelflow.contracts import errors
 from pixelflow.contracts.pipeline import Step
 from pixelflow.dataplane.protocol import Refused, RenderedSource, StepTime, TransformLimits, TransformRequest
-from pixelflow.dataplane.worker.admission import CrashBudget, MemoryBudget, default_memory
+from pixelflow.dataplane.worker.admission import MIN_TRANSFORM_BYTES, CrashBudget, MemoryBudget, default_memory
 from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.children import Children, Isolation
 from pixelflow.dataplane.worker.exchange import CopiedOutput, Exchange
-from pixelflow.dataplane.worker.template import PROGRAM, ChildDiedError, ChildLimits, ChildTimedOutError
+from pixelflow.dataplane.worker.template import (
+    PROGRAM,
+    ChildDiedError,
+    ChildLimits,
+    ChildTimedOutError,
+    TemplateDiedError,
+)
 
 _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
     cls.code: cls
@@ -44,8 +52,7 @@ _log = structlog.get_logger(__name__)
 class TransformJob:
     """A source and the steps to apply to it."""
 
-    source: Path | int
-    """A file, or a descriptor of one that stays the caller's."""
+    source: Path
     steps: Sequence[Step]
     limits: TransformLimits
     user_id: str
@@ -129,7 +136,8 @@ class Sandbox:
     def slot(self) -> Iterator[Callable[[TransformJob, SetCancelHook], Transformed]]:
         """Wait for a slot and yield the function that transforms in it, which raises a ``JobError`` on failure.
 
-        The error's ``compute_time_ms`` is the CPU time that the failed transform used.
+        The error's ``compute_time_ms`` is the CPU time that the failed transform used. The function raises a
+        ``WorkerUnavailableError`` or an ``OSError`` if the worker lacks something, such as disk space.
         """
         self._take_slot()
         try:
@@ -154,13 +162,16 @@ class Sandbox:
 
     def _transform(self, job: TransformJob, set_cancel_hook: SetCancelHook) -> Transformed:
         if (seconds := self._crashes.seconds_to_wait(job.user_id)) > 0:
-            raise errors.TransformCrashedError(
-                f"Too many of this user's images crashed the transform process; the next can run in {seconds:.0f} s"
+            raise errors.TransformPostponedError(
+                f"Too many of this user's images crashed the transform process; the next can run in {seconds:.0f} s",
+                retry_after_seconds=seconds,
             )
         child = self.children.take(job.user_id)
-        before = child.cpu_seconds()
+        before = 0.0
         try:
-            result = self._transform_in(child, job, set_cancel_hook)
+            with self._map_child_errors(child, job.user_id):
+                before = child.cpu_seconds()
+            result = self._transform_in(child, before, job, set_cancel_hook)
         except BaseException as error:
             child.close()
             if isinstance(error, errors.JobError):
@@ -173,14 +184,15 @@ class Sandbox:
         return result
 
     def _transform_in(
-        self, child: ChildProcess, job: TransformJob, set_cancel_hook: SetCancelHook
+        self, child: ChildProcess, before: float, job: TransformJob, set_cancel_hook: SetCancelHook
     ) -> Transformed | Refused:
         request = TransformRequest(request_id=secrets.token_hex(8), pipeline=list(job.steps), limits=job.limits)
-        before = child.cpu_seconds()
         with closing(Exchange(job.source, self._scratch)) as exchange, self._admission(child) as admit:
             with self._map_child_errors(child, job.user_id), self._cancel_hook(child, set_cancel_hook):
                 reply = child.transform(request, exchange.source, exchange.output, admit)
             if isinstance(reply, Refused):
+                if reply.code == errors.WorkerUnavailableError.code and exchange.disk_is_full:  # the child may lie
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 return reply
             outputs = exchange.read_outputs(reply, job.steps, job.limits)
             return Transformed(reply.source, outputs, reply.times, compute_time_ms=_milliseconds(child, before))
@@ -192,6 +204,7 @@ class Sandbox:
 
         def admit(size: int) -> None:
             nonlocal taken
+            size = max(MIN_TRANSFORM_BYTES, min(size, self._limits.memory_bytes))  # the child may lie
             if not self._memory.try_acquire(size):
                 self._wait_for_memory(child, size)
             taken = size
@@ -221,6 +234,8 @@ class Sandbox:
         except ChildDiedError as error:
             _log.warning("transform child died", pid=child.pid, reason=str(error))
             if not child.killed:
+                if isinstance(error, TemplateDiedError) or not child.template_alive:
+                    raise errors.WorkerUnavailableError("The transform process ended with its template") from error
                 self._crashes.count(user_id)
             raise errors.TransformCrashedError("The transform process died") from error
 
@@ -240,7 +255,7 @@ class Sandbox:
 def _milliseconds(child: ChildProcess, before: float) -> int:
     try:
         return max(1, round((child.cpu_seconds() - before) * 1000))
-    except ChildDiedError:
+    except (ChildDiedError, ChildTimedOutError):
         return 1
 
 
