@@ -282,6 +282,14 @@ def test_fetching_a_missing_source_fails(storage: ObjectStorage, key: str, tmp_p
         _fetch(storage, key, tmp_path / "copy", max_bytes=1)
 
 
+def test_fetching_from_a_missing_bucket_is_not_the_fault_of_the_job(
+    settings: Settings, key: str, tmp_path: Path
+) -> None:
+    changed = {**settings.model_dump(), "s3_bucket": "no-such-bucket"}
+    with pytest.raises(ObjectsUnavailableError):
+        _fetch(ObjectStorage(Settings.model_validate(changed)), key, tmp_path / "copy", max_bytes=1)
+
+
 def test_ping_succeeds(storage: ObjectStorage) -> None:
     asyncio.run(storage.ping())
 

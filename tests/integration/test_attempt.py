@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,8 @@ from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
 
 from pixelflow.adapters.postgres.database import Connection, Database
-from pixelflow.adapters.storage.interrupts import Interrupts
+from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
+from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.contracts.errors import ObjectsUnavailableError, TransformPostponedError
@@ -77,8 +79,10 @@ def storage(quiet_stack: Stack) -> ObjectStorage:
 class Unavailable:
     """A storage that is unavailable."""
 
-    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
-        del key, file, max_bytes, interrupts
+    def fetch(
+        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+    ) -> tuple[int, str]:
+        del key, file, max_bytes, reserve, interrupts
         raise ObjectsUnavailableError("Object storage is not available; try again shortly")
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
@@ -94,8 +98,10 @@ class Broken(Unavailable):
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error or ValueError("a bug")
 
-    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
-        del key, file, max_bytes, interrupts
+    def fetch(
+        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+    ) -> tuple[int, str]:
+        del key, file, max_bytes, reserve, interrupts
         raise self._error
 
 
@@ -290,6 +296,18 @@ def test_a_worker_that_lacks_resources_releases_its_job_uncounted_and_claims_no_
     assert health.reasons == [reason]
 
 
+def test_a_local_file_that_can_not_be_read_takes_no_worker_out(
+    connection: Connection, run: Callable[..., None], health: WorkerHealth
+) -> None:
+    """Reading the memory of a process gives EIO."""
+    memory = Path(f"/proc/{os.getpid()}/mem")
+    job = claimed(connection, source_type="local_file", source_key=str(memory), max_attempts=1)
+    run(job, storages={"local_file": LocalFiles((memory.parent,))})
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "objects_unavailable")
+    assert health.reasons == []
+
+
 def test_a_child_that_can_not_start_is_not_the_fault_of_the_job(
     connection: Connection, storage: ObjectStorage, run: Callable[..., None], health: WorkerHealth, tmp_path: Path
 ) -> None:
@@ -330,11 +348,13 @@ def test_a_job_of_a_user_whose_pictures_crash_children_waits_uncounted(
 class Hanging(Unavailable):
     """A storage whose transfers hang until they are ended."""
 
-    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
+    def fetch(
+        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+    ) -> tuple[int, str]:
         ended = threading.Event()
         with interrupts(ended.set):
             assert ended.wait(10)
-        return super().fetch(key, file, max_bytes=max_bytes, interrupts=interrupts)
+        return super().fetch(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
 
 
 def test_a_transfer_that_hangs_ends_when_the_lease_is_interrupted(
@@ -444,8 +464,10 @@ class Lost(Unavailable):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
-        del key, file, max_bytes, interrupts
+    def fetch(
+        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+    ) -> tuple[int, str]:
+        del key, file, max_bytes, reserve, interrupts
         steal(self._connection)
         raise ValueError("a bug")
 

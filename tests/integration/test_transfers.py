@@ -137,8 +137,37 @@ def test_a_refusal_is_not_retried(tmp_path: Path) -> None:
 
 
 def test_a_missing_source_is_not_a_storage_error(tmp_path: Path) -> None:
-    with _served([_response("404 Not Found", b"")]) as (_, transfers), pytest.raises(SourceGoneError):
+    body = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Key>x</Key></Error>"
+    with _served([_response("404 Not Found", body)]) as (_, transfers), pytest.raises(SourceGoneError):
         _get(transfers, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"<Error><Code>NoSuchBucket</Code></Error>", id="no bucket"),
+        pytest.param(b"<html>Not Found</html>", id="a proxy"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_another_404_is_an_error_of_the_storage(tmp_path: Path, body: bytes) -> None:
+    with _served([_response("404 Not Found", body)]) as (_, transfers), pytest.raises(ObjectsUnavailableError):
+        _get(transfers, tmp_path / "copy")
+
+
+def test_room_is_reserved_before_a_source_is_received(tmp_path: Path) -> None:
+    class NoRoomError(Exception):
+        pass
+
+    def refuse(size: int) -> None:
+        assert size == len(BODY)
+        raise NoRoomError
+
+    with _served([_response()] * 2) as (server, transfers), (tmp_path / "copy").open("wb", buffering=0) as file:
+        with pytest.raises(NoRoomError):
+            transfers.get("uploads/x/source", file, max_bytes=10**9, reserve=refuse)
+        assert (file.tell(), len(server.requests)) == (0, 1)
+        assert transfers.get("uploads/x/source", file, max_bytes=10**9)[0] == len(BODY)
 
 
 def test_an_upload_is_repeated_from_the_start(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from uuid import UUID
 
 import pytest
 import redis
-from tests.acceptance.running import process_of
+from tests.acceptance.running import new_home, process_of
 from tests.integration.job_rows import CAPABILITIES, put
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import Connection, Database
@@ -26,7 +27,12 @@ from pixelflow.contracts.messages import ProcessImage
 from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.claims import ClaimLoop, Places, Worker
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.devstack.account import servers_account
+from pixelflow.devstack.home import Home
+from pixelflow.devstack.ports import choose_ports
+from pixelflow.devstack.processes import stop_all
 from pixelflow.devstack.stack import Stack
+from pixelflow.devstack.valkey import Valkey
 from pixelflow.settings import Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages" / "process_image.v1.json"
@@ -210,6 +216,59 @@ def test_a_redis_that_is_emptied_or_hangs_delays_a_job_by_two_seconds_at_most(
             assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
     began = time.monotonic()
     assert loop.until_claimed(put(connection)) - began < LATEST_SECONDS
+
+
+def test_a_worker_with_its_own_rights_recovers_its_wake_ups_after_a_restart() -> None:
+    """The user of the dev stack's workers may run few commands; the probe must be one of them."""
+    with new_home() as path:
+        home = Home(path, servers_account())
+        valkey = Valkey(home, choose_ports(home, [Valkey.name], echo=lambda _: None)[Valkey.name])
+        child = valkey.start()
+        eventually(valkey.is_ready)
+        try:
+            with (
+                WakeUpWaiter(valkey.environment_of("worker")["PIXELFLOW_REDIS_URL"], pause=0.05) as waiter,
+                redis.Redis.from_url(valkey.environment["PIXELFLOW_REDIS_URL"]) as client,
+            ):
+                waiter.wait(0.1, threading.Event())
+                assert not waiter._is_down
+                stop_all([child], time.monotonic() + 10)
+                waiter.wait(0.1, threading.Event())
+                assert waiter._is_down
+                child = valkey.start()
+                eventually(valkey.is_ready)
+                waiter.wait(0.1, threading.Event())
+                assert not waiter._is_down
+                client.lpush(KEY, "x")
+                waiter.wait(1, threading.Event())
+                assert client.llen(KEY) == 0
+                waiter.pass_on()
+                assert client.llen(KEY) == 1
+        finally:
+            stop_all([child], time.monotonic() + 10)
+            home.close()
+
+
+def test_a_wake_up_that_can_not_be_passed_on_does_not_end_the_wait_of_another_thread(
+    url: str, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WakeUpWaiter(url) as waiter:
+        server.lpush(KEY, "first")
+        waiter.wait(1, threading.Event())
+        monkeypatch.setattr(waiter._prober, "lpush", _refused)
+        thread = threading.Thread(target=waiter.wait, args=(1, threading.Event()))
+        thread.start()
+        eventually(lambda: any(each["cmd"] == "brpop" for each in server.client_list()))
+        waiter.pass_on()
+        assert waiter._is_down
+        server.lpush(KEY, "second")
+        thread.join(5)
+        assert not waiter._is_down, "the wait got its reply"
+        assert server.llen(KEY) == 0
+
+
+def _refused(*_: object) -> None:
+    raise redis.ConnectionError
 
 
 def test_all_jobs_are_claimed_once_by_several_workers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from pixelflow.adapters.storage.local_files import OUTPUT_FOLDER, LocalFiles
-from pixelflow.contracts.errors import LocalFilesDisabledError
+from pixelflow.contracts.errors import LocalFilesDisabledError, ObjectsUnavailableError, SourceGoneError
 
 JOB = UUID(int=7)
 BODY = b"a picture"
@@ -112,6 +113,87 @@ def test_a_file_name_that_is_not_unicode_is_refused(files: LocalFiles, root: Pat
     (root / "link.jpg").symlink_to(os.fsdecode(unspeakable))
     with pytest.raises(LocalFilesDisabledError):
         files.resolve(str(root / "link.jpg"))
+
+
+# ── Errors of the disk ───────────────────────────────────────────────────────────────────────────
+
+
+def _fetch(files: LocalFiles, path: Path, copy: Path) -> tuple[int, str]:
+    with copy.open("wb", buffering=0) as file:
+        return files.fetch(str(path), file, max_bytes=100)
+
+
+def _failing(number: int) -> Callable[..., int]:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM])
+def test_an_error_of_the_disk_is_not_the_fault_of_the_job(
+    files: LocalFiles, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    photo = root / "photo.jpg"
+    photo.write_bytes(BODY)
+    monkeypatch.setattr(os, "open", _failing(number))
+    with pytest.raises(ObjectsUnavailableError):
+        _fetch(files, photo, tmp_path / "copy")
+    with pytest.raises(ObjectsUnavailableError):
+        files.size_of(str(photo))
+
+
+def test_a_file_that_can_not_be_read_is_not_a_fault_of_the_worker(tmp_path: Path) -> None:
+    """Reading the memory of a process gives EIO."""
+    memory = Path(f"/proc/{os.getpid()}/mem")
+    with pytest.raises(ObjectsUnavailableError):
+        _fetch(LocalFiles((memory.parent,)), memory, tmp_path / "copy")
+
+
+def test_a_copy_that_can_not_be_written_is_a_fault_of_the_worker(files: LocalFiles, root: Path) -> None:
+    (root / "photo.jpg").write_bytes(BODY)
+    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        files.fetch(str(root / "photo.jpg"), full, max_bytes=100)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES])
+def test_a_file_that_is_gone_is_the_fault_of_the_job(
+    files: LocalFiles, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    photo = root / "photo.jpg"
+    photo.write_bytes(BODY)
+    monkeypatch.setattr(os, "open", _failing(number))
+    with pytest.raises(SourceGoneError):
+        _fetch(files, photo, tmp_path / "copy")
+
+
+def test_a_root_that_is_not_mounted_is_not_the_fault_of_the_job(files: LocalFiles, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ObjectsUnavailableError):
+        _fetch(files, root / "photo.jpg", tmp_path / "copy")
+    root.rmdir()
+    with pytest.raises(ObjectsUnavailableError):
+        _fetch(files, root / "photo.jpg", tmp_path / "copy")
+    (root / "other").mkdir(parents=True)
+    with pytest.raises(SourceGoneError):
+        _fetch(files, root / "photo.jpg", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
+def test_an_output_that_can_not_be_written_waits_for_the_disk(
+    files: LocalFiles, output: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", _failing(number))
+    with pytest.raises(ObjectsUnavailableError):
+        _store(files, output)
+    assert _everything_in(output.parent) == []
+
+
+def test_room_is_reserved_before_a_file_is_copied(files: LocalFiles, root: Path, tmp_path: Path) -> None:
+    (root / "photo.jpg").write_bytes(BODY)
+    reserved: list[int] = []
+    with (tmp_path / "copy").open("wb", buffering=0) as file:
+        files.fetch(str(root / "photo.jpg"), file, max_bytes=100, reserve=reserved.append)
+    assert reserved == [len(BODY)]
 
 
 # ── Removing ─────────────────────────────────────────────────────────────────────────────────────

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import structlog
+from tests.support.waiting import eventually
 from tests.unit.test_breaker import Clock
 
 from pixelflow.contracts.errors import ObjectsUnavailableError
+from pixelflow.dataplane.worker import health as health_module
 from pixelflow.dataplane.worker.breaker import FAILURES, MAX_DELAY_SECONDS, Breaker
 from pixelflow.dataplane.worker.health import MIN_FREE_INODES, Reason, WorkerHealth
 
@@ -61,7 +65,7 @@ def _fail(health: WorkerHealth, reason: Reason, times: int = FAILURES) -> None:
 
 
 def test_a_healthy_worker_claims_any_number_of_jobs(health: WorkerHealth) -> None:
-    assert (health.may_claim(), health.room(), health.reasons) == (True, None, [])
+    assert (health.may_claim(), health.room(5), health.reasons) == (True, None, [])
 
 
 def test_a_worker_whose_storage_is_away_claims_nothing_until_it_is_back(
@@ -77,11 +81,10 @@ def test_a_worker_whose_storage_is_away_claims_nothing_until_it_is_back(
     storage.away = False
     clock.now += MAX_DELAY_SECONDS
     health.check_once()
-    assert health.room() == 1, "a trial"
-    with health.attempt():
-        assert health.room() == 0
-        health.record_success(Reason.OBJECT_STORAGE)
-    assert health.room() is None
+    assert health.room(0) == 1, "a trial"
+    assert health.room(1) == 0
+    health.record_success(Reason.OBJECT_STORAGE)
+    assert health.room(1) is None
     assert changes == [("object_storage", True), ("object_storage", False)], "once each"
 
 
@@ -92,9 +95,8 @@ def test_a_check_that_succeeds_while_jobs_fail_lets_one_job_through_at_a_time(
     for _ in range(4):
         clock.now += MAX_DELAY_SECONDS
         health.check_once()
-        with health.attempt():
-            assert not health.may_claim()
-            health.record_failure(Reason.OBJECT_STORAGE)
+        assert health.room(1) == 0
+        health.record_failure(Reason.OBJECT_STORAGE)
         assert not health.may_claim()
 
 
@@ -149,7 +151,7 @@ def test_a_worker_that_can_not_write_stays_out(
         assert not health.may_claim()
     clock.now += MAX_DELAY_SECONDS
     health.check_once()
-    assert health.room() == 1
+    assert health.room(0) == 1
 
 
 def _raising(error: Exception) -> Callable[..., None]:
@@ -163,3 +165,37 @@ def test_a_reason_is_logged_once(health: WorkerHealth) -> None:
     with structlog.testing.capture_logs() as lines:
         _fail(health, Reason.DATABASE, 10)
     assert [(line["event"], line["reason"]) for line in lines] == [("worker degraded: it claims no jobs", "database")]
+
+
+def test_a_check_that_hangs_does_not_stop_the_others(
+    health: WorkerHealth, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "CHECK_SECONDS", 0.05)
+    hanging, calls = threading.Event(), []
+
+    def hang() -> None:
+        calls.append(1)
+        hanging.wait(10)
+
+    health.add_checks({Reason.DATABASE: hang, Reason.OBJECT_STORAGE: hang})
+    for reason in (Reason.OBJECT_STORAGE, Reason.DATABASE, Reason.CHILD_START):
+        _fail(health, reason)
+    began = time.monotonic()
+    for _ in range(3):
+        clock.now += MAX_DELAY_SECONDS
+        health.check_once()
+    assert time.monotonic() - began < 5
+    assert health.reasons == [Reason.DATABASE, Reason.OBJECT_STORAGE], "children are tried"
+    assert len(calls) == 2, "one thread for each"
+    hanging.set()
+    eventually(lambda: not health.reasons)
+
+
+def test_a_check_with_a_bug_keeps_the_worker_out(health: WorkerHealth, clock: Clock) -> None:
+    health.add_checks({Reason.DATABASE: _raising(ValueError("a bug"))})
+    _fail(health, Reason.DATABASE)
+    clock.now += MAX_DELAY_SECONDS
+    with structlog.testing.capture_logs() as lines:
+        health.check_once()
+    assert [line["event"] for line in lines] == ["worker health check failed"]
+    assert health.reasons == [Reason.DATABASE]

@@ -117,7 +117,7 @@ class WakeUpSender:
 
 
 class WakeUpWaiter:
-    """Waits for wake-ups, in one thread of a worker; a context manager."""
+    """Waits for wake-ups in one thread of a worker, passes them on from any thread; a context manager."""
 
     def __init__(self, redis_url: str, *, pause: float = PAUSE_SECONDS) -> None:
         """Create the client without connecting; ``pause`` is the time without calls to Redis after a failure."""
@@ -166,8 +166,8 @@ class WakeUpWaiter:
             if not self._is_down:
                 _log.warning("wake-ups unavailable", reason=type(error).__name__)
             self._is_down = True
-            self._client.close()
-            self._prober.close()
+            for client in (self._client, self._prober):  # another thread may be waiting on a connection in use
+                client.connection_pool.disconnect(inuse_connections=False)
         else:
             if self._is_down:
                 _log.info("wake-ups available again")

@@ -6,6 +6,7 @@ in between has no effect. Reads only regular files, and never overwrites a file.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 from uuid import UUID
 
-from pixelflow.adapters.storage.interrupts import Interrupts, never
+from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
 from pixelflow.contracts.errors import (
     LocalFilesDisabledError,
     ObjectsUnavailableError,
@@ -27,6 +28,19 @@ from pixelflow.contracts.errors import (
 
 OUTPUT_FOLDER = "pixelflow-outputs"
 _CHUNK = 1024 * 1024
+_REFUSALS = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,  # a socket, or a device without a driver
+    errno.ENODEV,
+}
+"""Errors because of the path. All others, such as EIO, ESTALE and EMFILE, are because of the disk or the process."""
+_CONFLICTS = {errno.EEXIST, errno.ENOTDIR, errno.ELOOP}
+"""Errors of a write because of what is at the path: a file, or a symbolic link."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -42,6 +56,7 @@ class LocalFiles:
         Raises:
             LocalFilesDisabledError: the path is not a readable regular file under a root. The error does not say why,
                 so that callers can't probe the file system outside of the roots.
+            ObjectsUnavailableError: the disk can't be read.
         """
         with self._open(path) as file:
             real = _real_path(file)
@@ -50,7 +65,11 @@ class LocalFiles:
         return real
 
     def size_of(self, path: str) -> int | None:
-        """Return the size of the file in bytes, or ``None`` if it does not exist or is no longer under a root."""
+        """Return the size of the file in bytes, or ``None`` if it does not exist or is no longer under a root.
+
+        Raises:
+            ObjectsUnavailableError: the disk can't be read.
+        """
         try:
             with self._open(path) as file:
                 return os.fstat(file.fileno()).st_size
@@ -61,25 +80,44 @@ class LocalFiles:
         """Return the folder of an attempt's outputs, under the root of its source."""
         return str(self._root_of(Path(source)) / OUTPUT_FOLDER / str(job_id) / str(attempt))
 
-    def fetch(self, path: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts = never) -> tuple[int, str]:
+    def fetch(
+        self,
+        path: str,
+        file: BinaryIO,
+        *,
+        max_bytes: int,
+        reserve: Reserve = unlimited,
+        interrupts: Interrupts = never,
+    ) -> tuple[int, str]:
         """Copy a file into an empty, unbuffered file; returns its size in bytes and its SHA-256 (hex).
+
+        Calls ``reserve`` with the size before it copies, and again if the file has grown; an error that it raises ends
+        the transfer.
 
         Raises:
             SourceGoneError: the file does not exist, or is no longer under a root.
             SourceOverLimitError: the file is larger than ``max_bytes``.
-            ObjectsUnavailableError: the transfer was ended.
+            ObjectsUnavailableError: the disk can't be read, the root is not mounted, or the transfer was ended.
+            OSError: ``file`` can't be written.
         """
         digest, size, ended = hashlib.sha256(), 0, threading.Event()
         try:
             with self._open(path) as source, interrupts(ended.set):
-                while chunk := source.read(_CHUNK):
-                    size += _write_all(file, chunk)
-                    digest.update(chunk)
+                reserved = min(os.fstat(source.fileno()).st_size, max_bytes)
+                reserve(reserved)
+                while chunk := _read(source):
+                    size += len(chunk)
                     if ended.is_set():
                         raise ObjectsUnavailableError("The transfer was ended")
                     if size > max_bytes:
                         raise SourceOverLimitError(f"The source has more than {max_bytes} bytes, which is the limit")
+                    if size > reserved:
+                        reserved = size
+                        reserve(reserved)
+                    _write_all(file, chunk)
+                    digest.update(chunk)
         except LocalFilesDisabledError as error:
+            self._require_mounted(Path(path))
             raise SourceGoneError(
                 "The source file does not exist any more, or is no longer under an allowed folder"
             ) from error
@@ -114,15 +152,21 @@ class LocalFiles:
 
         Raises:
             LocalFilesDisabledError: the path is not under a root.
-            OSError: the file can't be written or exists, or a folder of the path is a symbolic link.
+            ObjectsUnavailableError: the disk can't be written, or is full.
+            OSError: the file exists, or a folder of the path is a symbolic link.
         """
         target = Path(path)
         root = self._root_of(target)
         names = target.relative_to(root).parts
         if ".." in names:
             raise _refused()
-        with _open_folder(root, names[:-1]) as folder:
-            _write(file, names[-1], folder)
+        try:
+            with _open_folder(root, names[:-1]) as folder:
+                _write(file, names[-1], folder)
+        except OSError as error:
+            if error.errno is None or error.errno in _CONFLICTS:
+                raise
+            raise _unavailable() from error
 
     @contextmanager
     def _open(self, path: str) -> Iterator[BinaryIO]:
@@ -131,7 +175,9 @@ class LocalFiles:
             self._root_of(resolved)
             # O_NONBLOCK: a pipe or device that replaced the file must not block the caller.
             descriptor = os.open(resolved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (OSError, ValueError, RuntimeError) as error:
+        except OSError as error:
+            raise (_refused() if error.errno in _REFUSALS else _unavailable()) from error
+        except (ValueError, RuntimeError) as error:  # a null character, or a loop of links
             raise _refused() from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -139,6 +185,22 @@ class LocalFiles:
         with open(descriptor, "rb") as file:  # noqa: PTH123  # from a descriptor
             self._root_of(Path(_real_path(file)))
             yield file
+
+    def _require_mounted(self, path: Path) -> None:
+        """Check that the root of a path is there: if it is not mounted, it is missing or an empty folder.
+
+        Raises:
+            ObjectsUnavailableError: it is not.
+        """
+        for root in self._roots:
+            if path.is_relative_to(root):
+                try:
+                    mounted = any(root.iterdir())
+                except OSError as error:
+                    raise _unavailable() from error
+                if not mounted:
+                    raise _unavailable()
+                return
 
     def _root_of(self, path: Path) -> Path:
         for root in self._roots:
@@ -188,11 +250,17 @@ def _write(file: IO[bytes], name: str, folder: int) -> None:
         os.unlink(partial, dir_fd=folder)
 
 
-def _write_all(file: BinaryIO, chunk: bytes) -> int:
+def _read(source: BinaryIO) -> bytes:
+    try:
+        return source.read(_CHUNK)
+    except OSError as error:
+        raise _unavailable() from error
+
+
+def _write_all(file: BinaryIO, chunk: bytes) -> None:
     part = memoryview(chunk)
     while part:
         part = part[file.write(part) :]
-    return len(chunk)
 
 
 def _is_unicode(path: str) -> bool:
@@ -206,6 +274,10 @@ def _is_unicode(path: str) -> bool:
 
 def _real_path(file: BinaryIO) -> str:
     return str(Path(f"/proc/self/fd/{file.fileno()}").readlink())
+
+
+def _unavailable() -> ObjectsUnavailableError:
+    return ObjectsUnavailableError("The folder of local files is not available; try again shortly")
 
 
 def _refused() -> LocalFilesDisabledError:

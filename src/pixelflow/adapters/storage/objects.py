@@ -20,7 +20,7 @@ from botocore.credentials import Credentials
 from obstore import exceptions
 from obstore.store import S3Store
 
-from pixelflow.adapters.storage.interrupts import Interrupts, never
+from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
 from pixelflow.adapters.storage.transfers import S3Transfers
 from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.settings import Settings
@@ -169,9 +169,17 @@ class ObjectStorage:
         """Return the key prefix of an attempt's outputs; unique, so that attempts can't overwrite each other's."""
         return _attempt_folder(job_id, attempt)
 
-    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts = never) -> tuple[int, str]:
+    def fetch(
+        self,
+        key: str,
+        file: BinaryIO,
+        *,
+        max_bytes: int,
+        reserve: Reserve = unlimited,
+        interrupts: Interrupts = never,
+    ) -> tuple[int, str]:
         """Copy an object into an empty file; see :meth:`S3Transfers.get`."""
-        return self._transfers.get(key, file, max_bytes=max_bytes, interrupts=interrupts)
+        return self._transfers.get(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
 
     def store(
         self, file: IO[bytes], key: str, *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never

@@ -23,7 +23,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
-from pixelflow.adapters.storage.interrupts import Interrupts, never
+from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
 from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 
 MIN_BYTES_PER_SECOND = 250_000
@@ -36,6 +36,8 @@ _BUFFER_BYTES = 256 * 1024
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 _EMPTY_SHA256 = hashlib.sha256().hexdigest()
 _FIRST_SERVER_ERROR = 500
+_NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+_MAX_ERROR_BYTES = 64 * 1024
 _RETRYABLE = {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
 
 _T = TypeVar("_T")
@@ -44,9 +46,11 @@ _T = TypeVar("_T")
 class _TransferError(Exception):
     """One attempt failed."""
 
-    def __init__(self, *, status: int | None = None, stale: bool = False) -> None:
+    def __init__(self, *, status: int | None = None, no_such_key: bool = False, stale: bool = False) -> None:
         super().__init__(f"status {status}" if status else "no response")
         self.status = status
+        self.no_such_key = no_such_key
+        """Whether the server said that the object does not exist. A missing bucket or a proxy gives 404, too."""
         self.stale = stale
         """Whether the server closed the connection, which it may have done before the request."""
 
@@ -79,8 +83,18 @@ class S3Transfers:
         self._signer = _Signer(credentials, "s3", region)
         self._buffers = threading.local()
 
-    def get(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts = never) -> tuple[int, str]:
+    def get(
+        self,
+        key: str,
+        file: BinaryIO,
+        *,
+        max_bytes: int,
+        reserve: Reserve = unlimited,
+        interrupts: Interrupts = never,
+    ) -> tuple[int, str]:
         """Copy an object into ``file``, an empty unbuffered one; returns its size in bytes and its SHA-256 (hex).
+
+        Calls ``reserve`` with the size before it receives the content; an error that it raises ends the transfer.
 
         Raises:
             SourceGoneError: the object does not exist.
@@ -98,12 +112,13 @@ class S3Transfers:
                 size = _content_length(response)
                 if size > max_bytes:
                     raise SourceOverLimitError(f"The source has {size} bytes; the limit is {max_bytes}")
+                reserve(size)
                 return size, self._receive(response, size, file)
 
         try:
             return self._transfer(receive, interrupts)
         except _TransferError as error:
-            if error.status == http.client.NOT_FOUND:
+            if error.no_such_key:
                 raise SourceGoneError("The source is no longer in object storage; create a new job") from None
             raise _unavailable() from error
 
@@ -212,8 +227,9 @@ class S3Transfers:
             self._send_body(connection, *body)
         response = connection.getresponse()
         if response.status != http.client.OK:
+            missing = response.status == http.client.NOT_FOUND and _NO_SUCH_KEY in response.read(_MAX_ERROR_BYTES)
             response.close()
-            raise _TransferError(status=response.status)
+            raise _TransferError(status=response.status, no_such_key=missing)
         return response
 
     def _send_body(self, connection: Connection, file: IO[bytes], size: int) -> None:

@@ -133,15 +133,14 @@ class AttemptRunner:
         return AttemptOutcome.SUCCEEDED
 
     def _run_stages(self, job: ClaimedJob, lease: ActiveLease, stages: Stages) -> None:
-        with self._private_file() as path:
+        with self._transfers.room() as room, self._private_file() as path:
             with stages.measured("fetch") as span:
-                source_bytes, sha256 = self._transfers.fetch(job, lease, path)
+                source_bytes, sha256 = self._transfers.fetch(job, lease, path, room)
                 span.set_attributes({"pixelflow.bytes": source_bytes})
-            with self._transfers.source_held(source_bytes):
-                transformed = self._transform(job, lease, path, stages)
-            with closing(transformed), stages.measured("store"):
-                lease.check()
-                outputs = self._transfers.store(job, lease, transformed)
+            transformed = self._transform(job, lease, path, stages)
+        with closing(transformed), stages.measured("store"):
+            lease.check()
+            outputs = self._transfers.store(job, lease, transformed)
         found, usage = transformed.source, _usage(source_bytes, outputs, transformed)
         succeed = partial(
             worker_store.succeed,

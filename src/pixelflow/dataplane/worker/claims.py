@@ -27,6 +27,8 @@ WAIT_SECONDS = 0.7, 1.0
 """Shortest and longest wait of an idle worker between two claims, chosen at random."""
 SIGN_OF_LIFE_SECONDS = 5.0
 PROMOTE_SECONDS = 1.0
+UNREGISTER_SECONDS = 2.0
+"""Longest wait for the database at the end; without an answer, the sign of life expires."""
 MAX_PROMOTED = 100
 
 RunJob = Callable[[ClaimedJob, int], None]
@@ -76,6 +78,10 @@ class Places:
     def capacity(self) -> int:
         """Return the number of free places."""
         return self._free
+
+    def in_hand(self) -> int:
+        """Return the number of jobs that were submitted and have not ended."""
+        return len(self._threads) - self._free
 
     def submit(self, job: ClaimedJob, claim_start_ns: int) -> None:
         """Process the job in one of the free places."""
@@ -166,14 +172,29 @@ class ClaimLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Claim nothing more. Does not wait for the thread, which may be waiting for Redis."""
+        """Claim nothing more. A claim in progress still starts its jobs; does not wait for it."""
         self._stop.set()
         self._freed.set()
-        with self._claiming:  # a claim that is under way still starts its jobs
-            pass
 
-    def unregister(self) -> None:
-        """Remove the worker from the live ones."""
+    def join(self, seconds: float) -> bool:
+        """Wait for a claim in progress after :meth:`stop`, at most ``seconds``; returns whether it ended.
+
+        Does not wait for the thread, which may be waiting for Redis.
+        """
+        if not self._claiming.acquire(timeout=seconds):
+            return False
+        self._claiming.release()
+        return True
+
+    def unregister(self, seconds: float = UNREGISTER_SECONDS) -> None:
+        """Remove the worker from the live ones. Waits at most ``seconds`` for the database."""
+        thread = threading.Thread(target=self._unregister, name="unregister", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if thread.is_alive():
+            _log.warning("worker not unregistered: database unavailable")
+
+    def _unregister(self) -> None:
         try:
             with self._database.connection() as connection:
                 store.unregister(connection, worker_id=self._worker.worker_id)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -78,7 +77,7 @@ class WorkerHealth:
         self._checks: dict[Reason, Check] = {Reason.RESOURCES: self._probe_scratch}
         self._space: frozenset[Reason] = frozenset()
         self._known: frozenset[Reason] = frozenset()
-        self._in_hand = 0
+        self._running: dict[Reason, threading.Thread] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker-health", daemon=True)
@@ -106,28 +105,17 @@ class WorkerHealth:
         found = {reason for reason, breaker in self._breakers.items() if breaker.state is State.OPEN}
         return sorted(found | self._space)
 
-    def room(self) -> int | None:
-        """Return how many more jobs the worker may claim now; ``None``: any number."""
+    def room(self, in_hand: int) -> int | None:
+        """Return how many more jobs the worker may claim now, ``in_hand`` being those it has; ``None``: any number."""
         if self.reasons:
             return 0
         if any(breaker.state is State.TRIAL for breaker in self._breakers.values()):
-            return max(0, 1 - self._in_hand)
+            return max(0, 1 - in_hand)
         return None
 
     def may_claim(self) -> bool:
-        """Return whether the worker may claim a job now."""
-        return self.room() != 0
-
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Count a job that the worker has at hand, from its claim to its outcome."""
-        with self._lock:
-            self._in_hand += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._in_hand -= 1
+        """Return whether the worker may claim jobs now, if only one at a time."""
+        return not self.reasons
 
     # ── For attempts ─────────────────────────────────────────────────────────────────────────────
 
@@ -161,13 +149,31 @@ class WorkerHealth:
         self._publish()
 
     def _try(self, reason: Reason, breaker: Breaker) -> None:
+        """Check a dependency in a thread of its own, because a check that hangs must not stop the others."""
+        running = self._running.get(reason)
+        if running is not None and running.is_alive():
+            return
+        thread = threading.Thread(target=self._check, args=(reason, breaker), name=f"check-{reason.value}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads
+            breaker.record_failure()
+            return
+        self._running[reason] = thread
+        thread.join(CHECK_SECONDS)
+
+    def _check(self, reason: Reason, breaker: Breaker) -> None:
         try:
             self._checks.get(reason, lambda: None)()
         except (PixelflowError, OSError) as error:
             _log.debug("still unavailable", dependency=reason.value, error=type(error).__name__)
             breaker.record_failure()
+        except Exception:  # noqa: BLE001  # a bug
+            _log.exception("worker health check failed")
+            breaker.record_failure()
         else:
             breaker.allow_trial()
+        self._publish()
 
     def _measure_space(self) -> frozenset[Reason]:
         try:

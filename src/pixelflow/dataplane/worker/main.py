@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,14 +102,21 @@ class _RunningWorker:
         self.runner.drain()
         self.health.close()
         self.claims.stop()
-        self.places.close()
         deadline = time.monotonic() + grace_seconds
-        while not self.places.join(0):
-            if time.monotonic() >= deadline or termination.wait(_POLL_SECONDS):
-                self.keeper.interrupt_all(ShutdownRequestedError())
-                self.places.join(_RELEASE_SECONDS)
-                break
+        in_time = _ends(self.claims.join, termination, deadline)
+        self.places.close()  # not earlier: a claim in progress still submits its jobs
+        if not in_time or not _ends(self.places.join, termination, deadline):
+            self.keeper.interrupt_all(ShutdownRequestedError())
+            self.places.join(_RELEASE_SECONDS)
         self.claims.unregister()
+
+
+def _ends(join: Callable[[float], bool], termination: Termination, deadline: float) -> bool:
+    """Wait until ``join`` returns true; returns false at the deadline or at another signal."""
+    while not join(0):
+        if time.monotonic() >= deadline or termination.wait(_POLL_SECONDS):
+            return False
+    return True
 
 
 def _build(
@@ -155,7 +162,7 @@ def _build(
         metrics=metrics,
         tracer=tracer,
     )
-    places = Places(capacity.places, _job_runner(keeper, runner, health))
+    places = Places(capacity.places, _job_runner(keeper, runner))
     claims = ClaimLoop(
         database,
         Worker(f"{socket.gethostname()}:{os.getpid()}", worker_capabilities(), capacity.slots),
@@ -173,7 +180,7 @@ def _build(
 
 def _capacity(places: Places, health: WorkerHealth) -> int:
     """Free places, or fewer while a dependency that failed is tried with single jobs."""
-    room = health.room()
+    room = health.room(places.in_hand())
     return places.capacity() if room is None else min(places.capacity(), room)
 
 
@@ -245,11 +252,10 @@ async def _health_checks(
         )
 
 
-def _job_runner(keeper: LeaseKeeper, runner: AttemptRunner, health: WorkerHealth) -> RunJob:
+def _job_runner(keeper: LeaseKeeper, runner: AttemptRunner) -> RunJob:
     def run(job: ClaimedJob, claim_start_ns: int) -> None:
         with (
             bound_contextvars(job_id=str(job.job_id), user_id=job.user_id, attempt=job.lease_token),
-            health.attempt(),
             keeper.track(job.lease) as active_lease,
         ):
             runner.run(job, active_lease, claim_start_ns=claim_start_ns)

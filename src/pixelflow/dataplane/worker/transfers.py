@@ -6,20 +6,22 @@ A transfer that fails because the attempt was interrupted raises the reason of t
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, TypeVar
 from uuid import UUID
 
-from pixelflow.adapters.storage.interrupts import Interrupts
+from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.contracts.errors import JobError, ObjectsUnavailableError
 from pixelflow.contracts.jobs import SourceType
 from pixelflow.contracts.pipeline import MEDIA_TYPES, output_name
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
-from pixelflow.dataplane.worker.leases import ActiveLease
+from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow
 
@@ -32,8 +34,10 @@ _T = TypeVar("_T")
 class Storage(Protocol):
     """Storage of sources and outputs: object storage, or local folders."""
 
-    def fetch(self, key: str, file: BinaryIO, *, max_bytes: int, interrupts: Interrupts) -> tuple[int, str]:
-        """Copy a source into an empty file; return its size in bytes and its SHA-256."""
+    def fetch(
+        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+    ) -> tuple[int, str]:
+        """Copy a source into an empty file, for which it reserves room; return its size in bytes and its SHA-256."""
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
         """Return the folder of an attempt's outputs."""
@@ -42,34 +46,84 @@ class Storage(Protocol):
         """Store an output."""
 
 
-class _BytesAtHand:
-    """Bounds the bytes of sources that are fetched and not yet transformed."""
+class NoRoomError(Exception):
+    """The sources at hand leave no room for a source at present."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"no room for {size} bytes")
+        self.size = size
+
+
+class BytesAtHand:
+    """Bounds the bytes of source files. Thread-safe; those who wait get room in the order of their arrival."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held = 0
+        self._waiting: deque[Room] = deque()
         self._changed = threading.Condition()
 
-    def wait(self, lease: ActiveLease) -> None:
-        """Wait until the sources at hand are below the limit. One source may exceed it: the last to be let in."""
-        with self._changed:
-            while self._held >= self._limit:
-                lease.check()
-                self._changed.wait(_WAIT_SECONDS)
-
     @contextmanager
-    def held(self, size: int) -> Iterator[None]:
-        """Count a source while the context lasts."""
-        self._add(size)
+    def room(self) -> Iterator[Room]:
+        """Room for one source, empty at first; given back at the end."""
+        room = Room(self)
         try:
-            yield
+            yield room
         finally:
-            self._add(-size)
+            self.change(room, 0)
 
-    def _add(self, size: int) -> None:
+    def change(self, room: Room, size: int) -> bool:
+        """Make a room as large as ``size`` bytes, if nobody waits before it; returns whether that was possible."""
         with self._changed:
-            self._held += size
+            if size > room.size and not self._fits(room, size):
+                return False
+            self._held += size - room.size
+            room.size = size
             self._changed.notify_all()
+            return True
+
+    def _fits(self, room: Room, size: int) -> bool:
+        is_next = not self._waiting or self._waiting[0] is room
+        others = self._held - room.size
+        return is_next and (others + size <= self._limit or not others)
+
+    def wait(self, room: Room, size: int, lease: ActiveLease) -> None:
+        """Wait until the room has ``size`` bytes; it must be empty, so that two rooms can't wait for each other."""
+        with self._changed:
+            self._waiting.append(room)
+            try:
+                while not self.change(room, size):
+                    lease.check()
+                    self._changed.wait(_WAIT_SECONDS)
+            finally:
+                self._waiting.remove(room)
+                self._changed.notify_all()
+
+
+class Room:
+    """Room for the bytes of one source."""
+
+    def __init__(self, at_hand: BytesAtHand) -> None:
+        self._at_hand = at_hand
+        self.size = 0
+
+    def reserve(self, size: int) -> None:
+        """Make room for ``size`` bytes.
+
+        Raises:
+            NoRoomError: there is not enough at present.
+        """
+        if size > self.size and not self._at_hand.change(self, size):
+            raise NoRoomError(size)
+
+    def wait(self, size: int, lease: ActiveLease) -> None:
+        """Give the room back, and wait until there are ``size`` bytes.
+
+        Raises:
+            LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
+        """
+        self._at_hand.change(self, 0)
+        self._at_hand.wait(self, size, lease)
 
 
 class Transfers:
@@ -89,15 +143,21 @@ class Transfers:
         self._storages = storages
         self._health = health
         self._max_source_bytes = max_source_bytes
-        self._at_hand = _BytesAtHand(2 * max_source_bytes)
+        self._at_hand = BytesAtHand(2 * max_source_bytes)
         self._uploads = ThreadPoolExecutor(parallel_uploads, thread_name_prefix="upload")
 
     def close(self) -> None:
         """Start no further upload; those in progress continue."""
         self._uploads.shutdown(wait=False, cancel_futures=True)
 
-    def fetch(self, job: ClaimedJob, lease: ActiveLease, path: Path) -> tuple[int, str]:
+    def room(self) -> AbstractContextManager[Room]:
+        """Room for the file of a source: leave the context after the file was removed."""
+        return self._at_hand.room()
+
+    def fetch(self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room) -> tuple[int, str]:
         """Copy the source of a job to a new file; return its size in bytes and its SHA-256.
+
+        While there is no room for it, wait without a connection to the storage, and fetch it afterwards.
 
         Raises:
             SourceError: the source can't be used.
@@ -105,19 +165,22 @@ class Transfers:
             OSError: the file can't be written.
             LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
         """
-        self._at_hand.wait(lease)
-        with path.open("xb", buffering=0) as file:
-            return self._reported(
-                job,
-                lease,
-                lambda: self._storages[job.source_type].fetch(
-                    job.source_key, file, max_bytes=self._max_source_bytes, interrupts=lease.on_interrupt
-                ),
-            )
+        while True:
+            try:
+                with path.open("xb", buffering=0) as file:
+                    return self._reported(job, lease, partial(self._fetch, job, lease, file, room))
+            except NoRoomError as error:
+                path.unlink()
+                room.wait(error.size, lease)
 
-    def source_held(self, size: int) -> AbstractContextManager[None]:
-        """Count a fetched source as at hand while the context lasts."""
-        return self._at_hand.held(size)
+    def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, room: Room) -> tuple[int, str]:
+        return self._storages[job.source_type].fetch(
+            job.source_key,
+            file,
+            max_bytes=self._max_source_bytes,
+            reserve=room.reserve,
+            interrupts=lease.on_interrupt,
+        )
 
     def store(self, job: ClaimedJob, lease: ActiveLease, transformed: Transformed) -> list[OutputRow]:
         """Store the outputs of a job in parallel; return their rows in pipeline order.
@@ -176,7 +239,10 @@ class Transfers:
 
 
 def _error_of(future: Future[None]) -> BaseException | None:
-    return None if future.cancelled() else future.exception()
+    try:
+        return future.exception()
+    except CancelledError:  # by `close`: the worker stops
+        return ShutdownRequestedError()
 
 
 def _rows(job: ClaimedJob, prefix: str, transformed: Transformed) -> list[OutputRow]:

@@ -1,0 +1,110 @@
+"""A worker that stops while its database hangs: it ends at the grace period, or at a second signal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from tests.support.waiting import eventually
+
+from pixelflow.dataplane.worker import main, store
+from pixelflow.dataplane.worker.claims import UNREGISTER_SECONDS, ClaimLoop, Places, Worker
+from pixelflow.dataplane.worker.main import _RunningWorker
+
+PROMPT_SECONDS = 3 + UNREGISTER_SECONDS + main._RELEASE_SECONDS
+
+
+class Database:
+    """A database that hangs until it is released."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.released = threading.Event()
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        self.asked.set()
+        self.released.wait(10)
+        yield
+
+
+class Signals:
+    """A second signal that arrives after ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def wait(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        return time.monotonic() >= self._at
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    database = Database()
+    yield database
+    database.released.set()
+
+
+@pytest.fixture
+def ran() -> list[object]:
+    return []
+
+
+@pytest.fixture
+def worker(database: Database, ran: list[object], monkeypatch: pytest.MonkeyPatch) -> Iterator[_RunningWorker]:
+    monkeypatch.setattr(store, "claim", lambda *_, **__: [SimpleNamespace(job_id="a job")])
+    monkeypatch.setattr(store, "unregister", lambda *_, **__: None)
+    places = Places(2, lambda job, _: ran.append(job.job_id))
+    arguments: dict[str, Any] = {"database": database, "worker": Worker("test", (), 2), "wakeups": MagicMock()}
+    claims = ClaimLoop(**arguments, lease=timedelta(seconds=30), submit=places.submit, capacity=places.capacity)
+    places.start()
+    claiming = threading.Thread(target=claims.run_once, daemon=True)
+    claiming.start()
+    assert database.asked.wait(5)
+    worker = _RunningWorker(MagicMock(), claims, places, MagicMock(), MagicMock())
+    yield worker
+    database.released.set()
+    claiming.join(5)
+    places.close()
+    assert places.join(5)
+    eventually(lambda: not any(thread.name == "unregister" for thread in threading.enumerate()))
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def test_a_second_signal_ends_a_worker_whose_claim_hangs(worker: _RunningWorker) -> None:
+    signals: Any = Signals(0.2)
+    assert 0.2 < _seconds(lambda: worker.stop(signals, grace_seconds=60)) < PROMPT_SECONDS
+
+
+def test_the_grace_period_ends_a_worker_whose_claim_hangs(worker: _RunningWorker) -> None:
+    signals: Any = Signals(60)
+    assert 0.2 < _seconds(lambda: worker.stop(signals, grace_seconds=0.2)) < PROMPT_SECONDS
+
+
+def test_jobs_of_a_claim_in_progress_are_still_run(
+    worker: _RunningWorker, database: Database, ran: list[object]
+) -> None:
+    threading.Timer(0.3, database.released.set).start()
+    signals: Any = Signals(60)
+    worker.stop(signals, grace_seconds=60)
+    assert ran == ["a job"]
+
+
+def test_a_submitted_job_is_in_hand_before_it_starts() -> None:
+    places = Places(3, lambda *_: None)
+    job: Any = SimpleNamespace(job_id="a job")
+    places.submit(job, 0)
+    assert (places.in_hand(), places.capacity()) == (1, 2)

@@ -1,0 +1,134 @@
+"""Sources at hand have a bound, whatever the number of places; a canceled upload is no success."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+from unittest.mock import MagicMock
+from uuid import UUID
+
+import pytest
+from tests.support.waiting import eventually
+
+from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
+from pixelflow.contracts.errors import SourceGoneError
+from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
+from pixelflow.dataplane.worker.store import Lease
+from pixelflow.dataplane.worker.transfers import BytesAtHand, NoRoomError, Transfers
+
+SOURCE = b"x" * 100
+LIMIT = 2 * len(SOURCE)
+
+
+class Storage:
+    """Counts the bytes that are received and not removed."""
+
+    def __init__(self) -> None:
+        self.fetches = self.bytes = self.most = 0
+        self._lock = threading.Lock()
+        self.error: Exception | None = None
+
+    def fetch(
+        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+    ) -> tuple[int, str]:
+        del key, max_bytes, interrupts
+        self.fetches += 1
+        reserve(len(SOURCE))
+        if self.error:
+            raise self.error
+        self.count(len(SOURCE))
+        file.write(SOURCE)
+        return len(SOURCE), ""
+
+    def count(self, size: int) -> None:
+        with self._lock:
+            self.bytes += size
+            self.most = max(self.most, self.bytes)
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return Storage()
+
+
+@pytest.fixture
+def transfers(storage: Storage) -> Iterator[Transfers]:
+    storages: Any = {"s3_presigned": storage}
+    made = Transfers(storages, health=MagicMock(), max_source_bytes=len(SOURCE), parallel_uploads=1)
+    yield made
+    made.close()
+
+
+def _lease() -> ActiveLease:
+    return ActiveLease(Lease(UUID(int=1), 1), until=0)
+
+
+def _job() -> Any:  # noqa: ANN401
+    return MagicMock(source_type="s3_presigned", source_key="key")
+
+
+def test_sources_of_many_places_stay_below_the_limit(transfers: Transfers, storage: Storage, tmp_path: Path) -> None:
+    def process(number: int) -> None:
+        path = tmp_path / str(number)
+        with transfers.room() as room:
+            transfers.fetch(_job(), _lease(), path, room)
+            time.sleep(0.02)
+            path.unlink()
+            storage.count(-len(SOURCE))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(process, range(16)))
+    assert storage.most == LIMIT
+
+
+def test_room_is_given_back_after_an_error(transfers: Transfers, storage: Storage, tmp_path: Path) -> None:
+    storage.error = SourceGoneError("gone")
+    for number in range(5):
+        with transfers.room() as room, pytest.raises(SourceGoneError):
+            transfers.fetch(_job(), _lease(), tmp_path / str(number), room)
+    assert storage.fetches == 5, "nobody waited"
+
+
+def test_a_large_source_is_not_overtaken_by_small_ones() -> None:
+    at_hand = BytesAtHand(10)
+    with at_hand.room() as first, at_hand.room() as large, at_hand.room() as small:
+        first.reserve(5)
+        thread = threading.Thread(target=large.wait, args=(8, _lease()))
+        thread.start()
+        eventually(lambda: at_hand._waiting)
+        with pytest.raises(NoRoomError):
+            small.reserve(1)
+        first.reserve(5)
+        at_hand.change(first, 0)
+        thread.join(5)
+        assert large.size == 8
+        small.reserve(1)
+
+
+def test_an_interrupted_lease_ends_the_wait_for_room() -> None:
+    at_hand, lease = BytesAtHand(10), _lease()
+    lease.interrupt(ShutdownRequestedError())
+    with at_hand.room() as first, at_hand.room() as second, at_hand.room() as third:
+        first.reserve(10)
+        with pytest.raises(ShutdownRequestedError):
+            second.wait(1, lease)
+        at_hand.change(first, 0)
+        third.reserve(10)
+
+
+def test_a_canceled_upload_is_no_success(transfers: Transfers) -> None:
+    blocked = threading.Event()
+    transfers._uploads.submit(blocked.wait, 10)
+    outputs: Any = [("first", None), ("second", None)]
+    put: Callable[..., None] = lambda *_: None  # noqa: E731
+    with ThreadPoolExecutor(1) as pool:
+        stored: Future[None] = pool.submit(transfers._put_all, put, outputs)
+        eventually(transfers._uploads._work_queue.qsize)
+        transfers.close()
+        blocked.set()
+        with pytest.raises(ShutdownRequestedError):
+            stored.result(5)
