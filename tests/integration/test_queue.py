@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -16,9 +18,11 @@ from psycopg.rows import dict_row
 from tests.integration.conftest import FOR_ALL_USERS
 from tests.integration.job_rows import CAPABILITIES, LEASE, assert_lanes_match, claimed, put, queue_row, row_of
 
-from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, Connection
+from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, Connection, Database
+from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.reaper import LeaseReaper
 from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.stats import store as stats_store
 from pixelflow.dataplane.worker import store
@@ -312,6 +316,229 @@ def _end_somehow(connection: Connection, job: ClaimedJob, choose: random.Random)
             assert store.release(connection, job.lease, delay=timedelta(0), counted=False, **lease)
         case _:
             assert store.release(connection, job.lease, delay=timedelta(milliseconds=5), counted=False, **lease)
+
+
+# ── Locks, races, outages ────────────────────────────────────────────────────────────────────────
+
+
+def open_connection(database_url: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS)
+
+
+def set_time(connection: Connection, user_id: str, virtual_ms: float) -> None:
+    connection.execute("UPDATE queue_lanes SET virtual_ms = %s WHERE user_id = %s", (virtual_ms, user_id))
+
+
+def share_of_newcomer(connection: Connection) -> Counter[str]:
+    """Let a newcomer start jobs while `busy` has used much time; who gets the next 40 places."""
+    put_many(connection, "busy", 100)
+    set_time(connection, "busy", 800_000)
+    assert Counter(job.user_id for job in take(connection, 4))["busy"] >= 3
+    put_many(connection, "new", 100)
+    served: Counter[str] = Counter()
+    for _ in range(40):
+        (job,) = take(connection)
+        served[job.user_id] += 1
+        end(connection, job, 100)
+    return served
+
+
+def test_a_job_that_no_worker_can_process_does_not_let_a_newcomer_starve_others(connection: Connection) -> None:
+    put(connection, user_id="stuck", requires=["contract/99"])
+    served = share_of_newcomer(connection)
+    assert 15 <= served["new"] <= 25, served
+
+
+async def test_a_user_at_their_limit_does_not_let_a_newcomer_starve_others(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    await queue_store.set_share(async_connection, user_id="held", weight=1, max_active=1)
+    put_many(connection, "held", 10)
+    (job,) = take(connection)
+    assert job.user_id == "held"
+    served = share_of_newcomer(connection)
+    assert 15 <= served["new"] <= 25, served
+
+
+def test_a_user_whose_delayed_job_comes_due_has_no_credit(connection: Connection) -> None:
+    late = put(connection, user_id="late", due_in=0.01)
+    put_many(connection, "busy", 10)
+    set_time(connection, "busy", 800_000)
+    take(connection)
+    time.sleep(0.02)
+    assert store.promote_due(connection, limit=10) == 1
+    row = connection.execute("SELECT virtual_ms FROM queue_lanes WHERE user_id = 'late'").fetchone()
+    assert row == {"virtual_ms": 800_000}
+    assert late in {job.job_id for job in take(connection, 2)}
+
+
+def test_a_user_with_eight_lanes_gets_no_more_places_than_others(connection: Connection) -> None:
+    able = [*CAPABILITIES, *(f"x/{number}" for number in range(8))]
+    for number in range(8):
+        for _ in range(8):
+            put(connection, user_id="wide", requires=[f"x/{number}"])
+    put_many(connection, "other", 8)
+    set_time(connection, "other", 1)
+    assert Counter(job.user_id for job in take(connection, 8, able)) == {"wide": 4, "other": 4}
+
+
+async def test_canceled_jobs_are_charged_for_the_time_that_they_ran(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    job = claimed(connection)
+    connection.execute("UPDATE jobs SET started_at = now() - interval '10 s'")
+    async with async_connection.transaction():
+        assert await transitions.cancel(async_connection, job_id=job.job_id, user_id="user")
+    row = connection.execute("SELECT virtual_ms, job_ms FROM queue_lanes").fetchone()
+    assert row
+    assert 10_000 <= row["virtual_ms"] < 15_000
+    assert row["job_ms"] == 100
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_claim_does_not_wait_for_a_user_whose_lane_is_locked(
+    connection: Connection, database_url: str, lanes: int
+) -> None:
+    for number in range(lanes):
+        put(connection, user_id="frozen", requires=[f"contract/{1 + number}"])
+    put_many(connection, "other", 1)
+    set_time(connection, "other", 1000)
+    with open_connection(database_url) as api, api.transaction():
+        api.execute(
+            "SELECT FROM queue_lanes WHERE user_id = 'frozen' ORDER BY requirement_id DESC LIMIT 1 FOR NO KEY UPDATE"
+        )
+        begin = time.monotonic()
+        assert [job.user_id for job in take(connection)] == ["other"]
+        assert take(connection) == []
+        assert time.monotonic() - begin < 2
+    assert [job.user_id for job in take(connection)] == ["frozen"]
+    assert_lanes_match(connection)
+
+
+async def test_a_transaction_of_a_frozen_process_ends(async_database: AsyncDatabase, database: Database) -> None:
+    statement = "SHOW idle_in_transaction_session_timeout"
+    async with async_database.connection() as opened:
+        assert await (await opened.execute(statement)).fetchone() == {"idle_in_transaction_session_timeout": "10s"}
+    with database.connection() as worker:
+        assert worker.execute(statement).fetchone() == {"idle_in_transaction_session_timeout": "10s"}
+
+    async def freeze() -> None:
+        async with async_database.connection() as opened, opened.transaction():
+            await opened.execute("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
+            await asyncio.sleep(0.2)
+            await opened.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailableError):
+        await freeze()
+
+
+def put_unqueued(connection: Connection, requires: str) -> UUID:
+    job_id = put(connection, "created", requires=[requires])
+    connection.execute("UPDATE jobs SET status = 'queued' WHERE job_id = %s", (job_id,))
+    return job_id
+
+
+def enqueue_in_thread(database_url: str, job_id: UUID) -> threading.Thread:
+    def enqueue() -> None:
+        with open_connection(database_url) as own:
+            own.execute("SELECT enqueue_job(%s, NULL)", (job_id,))
+
+    thread = threading.Thread(target=enqueue)
+    thread.start()
+    time.sleep(0.2)
+    return thread
+
+
+def test_concurrent_first_starts_with_different_requirements_lose_no_count(
+    connection: Connection, database_url: str
+) -> None:
+    one, two = put_unqueued(connection, "contract/1"), put_unqueued(connection, "contract/99")
+    with open_connection(database_url) as first, open_connection(database_url) as claims:
+        with first.transaction():
+            first.execute("SELECT enqueue_job(%s, NULL)", (two,))
+            thread = enqueue_in_thread(database_url, one)
+            take(claims)
+        thread.join()
+        take(claims)
+    assert_lanes_match(connection)
+    active = connection.execute("SELECT DISTINCT active FROM queue_lanes").fetchall()
+    assert active == [{"active": 1}]
+
+
+async def test_a_share_that_is_set_while_a_job_starts_is_kept(
+    connection: Connection, async_connection: AsyncConnection, database_url: str
+) -> None:
+    job_id = put_unqueued(connection, "contract/1")
+    async with async_connection.transaction():
+        await queue_store.set_share(async_connection, user_id="user", weight=7, max_active=3)
+        thread = enqueue_in_thread(database_url, job_id)
+    thread.join()
+    lanes = connection.execute("SELECT weight, max_active FROM queue_lanes").fetchall()
+    assert lanes == [{"weight": 7, "max_active": 3}]
+
+
+async def test_a_job_that_cannot_be_reaped_stops_no_others(
+    connection: Connection, async_database: AsyncDatabase
+) -> None:
+    broken, good = claimed(connection, user_id="broken"), claimed(connection, user_id="good")
+    connection.execute("UPDATE queue_lanes SET active = 0 WHERE user_id = 'broken'")
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s'")
+    assert await LeaseReaper(async_database, lease=timedelta(0)).run_once() == 1
+    assert row_of(connection, good.job_id)["status"] == "queued"
+    assert row_of(connection, broken.job_id)["status"] == "processing"
+
+
+async def test_leases_are_reaped_only_after_the_database_was_available_for_the_length_of_a_lease(
+    connection: Connection, async_database: AsyncDatabase
+) -> None:
+    now = 0.0
+    reaper = LeaseReaper(async_database, lease=timedelta(seconds=30), clock=lambda: now)
+    claimed(connection)
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s'")
+    assert await reaper.run_once() == 0
+    now = 29
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(async_database, "connection", _unavailable)
+        with pytest.raises(StoreUnavailableError):
+            await reaper.run_once()
+    now = 31
+    assert await reaper.run_once() == 0
+    now = 60
+    assert await reaper.run_once() == 0
+    now = 61
+    assert await reaper.run_once() == 1
+
+
+def _unavailable() -> None:
+    raise StoreUnavailableError("away")
+
+
+@pytest.mark.parametrize(("seen", "status", "attempts"), [("after", "queued", 0), ("before", "failed", 1)])
+async def test_an_attempt_is_counted_only_if_its_worker_died(
+    connection: Connection, async_connection: AsyncConnection, seen: str, status: str, attempts: int
+) -> None:
+    job = claimed(connection, max_attempts=1)
+    store.register(connection, worker_id="worker", capabilities=CAPABILITIES, slots=1, degraded=None)
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '10 s'")
+    ago = timedelta(seconds=5 if seen == "after" else 12)
+    connection.execute("UPDATE workers SET seen_at = now() - %s", (ago,))
+    await transitions.reap_expired(async_connection, limit=10, exhausted="exhausted")
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"]) == (status, attempts)
+    assert_lanes_match(connection)
+
+
+def test_the_functions_of_triggers_are_called_by_nobody_else(connection: Connection) -> None:
+    for name in ("make_event()", "add_orphan_deletion()"):
+        row = connection.execute(
+            "SELECT count(*) AS granted FROM aclexplode((SELECT proacl FROM pg_proc WHERE oid = %s::regprocedure)) "
+            "WHERE grantee = 0",
+            (name,),
+        ).fetchone()
+        assert row == {"granted": 0}
+        acl = connection.execute("SELECT proacl FROM pg_proc WHERE oid = %s::regprocedure", (name,)).fetchone()
+        assert acl
+        assert acl["proacl"] is not None, "null: everybody may"
 
 
 # ── Cost ─────────────────────────────────────────────────────────────────────────────────────────

@@ -177,5 +177,5 @@ async def test_the_lease_reaper_reports_what_happened_to_each_job(
     put(connection, "processing", attempts=5, max_attempts=5)
     connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s'")
     outcomes: list[ReapOutcome] = []
-    assert await LeaseReaper(async_database, on_reaped=outcomes.append).run_once() == 2
+    assert await LeaseReaper(async_database, lease=timedelta(0), on_reaped=outcomes.append).run_once() == 2
     assert sorted(outcomes) == ["exhausted", "requeued"]

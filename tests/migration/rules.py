@@ -13,8 +13,10 @@ from itertools import takewhile
 import sqlparse
 
 _NAME = r"(?:IF NOT EXISTS )?(\w+)"
+# Functions of triggers have no parameters. Postgres checks the right to execute them only when a trigger is created.
 _ALWAYS_SAFE = re.compile(
-    r"CREATE (OR REPLACE )?(FUNCTION|TRIGGER|POLICY|TYPE|STATISTICS) |COMMENT ON |GRANT |CREATE TABLE |LOCK TABLE ",
+    r"CREATE (OR REPLACE )?(FUNCTION|TRIGGER|POLICY|TYPE|STATISTICS) |COMMENT ON |GRANT |CREATE TABLE |LOCK TABLE "
+    r"|REVOKE EXECUTE ON FUNCTION \w+\(\) FROM PUBLIC$",
     re.IGNORECASE,
 )
 _SAFE_ACTIONS = re.compile(

@@ -182,6 +182,7 @@ async def _jobs_that_fail(record: Recorder) -> None:
     await _queue(record, job_id, new_run=True)
     for _ in range(2):
         await _claimed(record, job_id, OVER)
+        await record.call("jobs.transitions.find_expired", EVERYONE, limit=9)
         await record.call("jobs.transitions.reap_expired", EVERYONE, limit=9, exhausted="tried too often")
     await _pages(record)
 

@@ -40,6 +40,8 @@ def of_key(key_id: str) -> TenantScope:
     return TenantScope(f"key:{key_id}")
 
 
+_LIMIT_TRANSACTIONS = "SET idle_in_transaction_session_timeout = '10s'"
+"""The server ends a transaction of a process that is frozen or cut off, whose locks would stop other processes."""
 _SET_SCOPE = "SELECT set_config('pixelflow.tenant_scope', %s, false)"
 _requested_scope: ContextVar[TenantScope] = ContextVar("_requested_scope")
 """For the pool's check, which runs in the task that requests a connection but has no parameter for it."""
@@ -61,7 +63,7 @@ def _mapped_errors() -> Iterator[None]:
     """Map psycopg's connection errors to StoreUnavailableError; errors of statements are bugs and pass through."""
     try:
         yield
-    except (psycopg.OperationalError, PoolTimeout) as error:
+    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout) as error:
         raise StoreUnavailableError("The database is not available; try again shortly") from error
 
 
@@ -91,7 +93,12 @@ async def _set_scope(connection: _ScopedConnection) -> None:
     connection.scope = requested
 
 
-def _set_scope_of_worker(connection: Connection) -> None:
+async def _limit_transactions(connection: _ScopedConnection) -> None:
+    await connection.execute(_LIMIT_TRANSACTIONS)
+
+
+def _configure_worker(connection: Connection) -> None:
+    connection.execute(_LIMIT_TRANSACTIONS)
     connection.execute(_SET_SCOPE, (EVERYONE,))
 
 
@@ -122,6 +129,7 @@ class AsyncDatabase:
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
+            configure=_limit_transactions,
             check=_set_scope,
             open=False,
         )
@@ -165,7 +173,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             timeout=_ACQUIRE_SECONDS,
-            configure=_set_scope_of_worker,
+            configure=_configure_worker,
             check=_check,
             open=False,
         )

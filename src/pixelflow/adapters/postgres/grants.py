@@ -31,6 +31,7 @@ def apply(connection: psycopg.Connection) -> list[str]:
         existing = {name for (name,) in connection.execute(_EXISTING, (list(files),))}
         for role in sorted(existing):
             _replace_rights(connection, role, files[role].read_bytes())
+        connection.execute(_format(connection, "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"))
         if existing:
             _revoke_temporary_tables(connection)
     return [role for role in files if role not in existing]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -120,8 +121,9 @@ async def _run_loops(
         upload_grace=settings.upload_grace,
         on_removed=metrics.record_removed,
     )
+    lease = timedelta(seconds=settings.lease_seconds)
     loops: list[tuple[LoopBody, float]] = [
-        (LeaseReaper(database, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
+        (LeaseReaper(database, lease=lease, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
         (files, PAUSE_SECONDS),
         (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
         (dispatcher, WEBHOOK_PAUSE_SECONDS),

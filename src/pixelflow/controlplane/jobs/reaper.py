@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
 
+import psycopg
 import structlog
 
-from pixelflow.adapters.postgres.database import AsyncDatabase
+from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
+from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.transitions import ReapedRow
 
 BATCH = 100
 _EXHAUSTED = (
@@ -28,19 +33,45 @@ class ReapOutcome(StrEnum):
 
 
 class LeaseReaper:
-    """A controller loop: takes jobs back from workers that stopped renewing their leases."""
+    """A controller loop: takes jobs back from workers that stopped renewing their leases.
+
+    It reaps only after the database was available to it for the length of a lease. Before that, a lease may have
+    expired because the worker could not renew it. Within that time, live workers renew what they still process and
+    register again, so their lost attempts are not counted.
+    """
 
     name = "lease_reaper"
 
-    def __init__(self, database: AsyncDatabase, *, on_reaped: Callable[[ReapOutcome], None] = lambda _: None) -> None:
-        """``on_reaped`` is called once for each reaped job."""
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        *,
+        lease: timedelta,
+        on_reaped: Callable[[ReapOutcome], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create the loop.
+
+        Args:
+            database: connections for all users.
+            lease: length of a lease.
+            on_reaped: called once for each reaped job.
+            clock: returns seconds.
+        """
         self._database = database
+        self._lease = lease
         self._on_reaped = on_reaped
+        self._clock = clock
+        self._available_since: float | None = None
 
     async def run_once(self) -> int:
         """Reap at most ``BATCH`` expired leases; returns how many."""
-        async with self._database.connection() as connection:
-            rows = await transitions.reap_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
+        try:
+            async with self._database.connection() as connection:
+                rows = await self._reap(connection)
+        except StoreUnavailableError:
+            self._available_since = None
+            raise
         for row in rows:
             self._on_reaped(ReapOutcome.REQUEUED if row.status == JobStatus.QUEUED else ReapOutcome.EXHAUSTED)
             _log.warning(
@@ -52,3 +83,30 @@ class LeaseReaper:
                 status=row.status,
             )
         return len(rows)
+
+    async def _reap(self, connection: AsyncConnection) -> list[ReapedRow]:
+        now = self._clock()
+        if self._available_since is None:
+            self._available_since = now
+        if now - self._available_since < self._lease.total_seconds():
+            await connection.execute("SELECT 1")  # raises if the database is unavailable
+            return []
+        try:
+            return await transitions.reap_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:
+            _log.exception("expired leases not reaped together")
+        return await self._reap_one_by_one(connection)
+
+    async def _reap_one_by_one(self, connection: AsyncConnection) -> list[ReapedRow]:
+        """Reap each lease in a statement of its own, so that a job that can't be reaped stops no others."""
+        rows: list[ReapedRow] = []
+        for job_id in await transitions.find_expired(connection, limit=BATCH):
+            try:
+                rows += await transitions.reap_expired(connection, limit=1, exhausted=_EXHAUSTED, only=job_id)
+            except psycopg.OperationalError:
+                raise
+            except psycopg.Error:
+                _log.exception("expired lease not reaped", job_id=str(job_id))
+        return rows

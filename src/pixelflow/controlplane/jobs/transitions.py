@@ -183,8 +183,22 @@ class ReapedRow:
     status: str
 
 
-async def reap_expired(connection: AsyncConnection, *, limit: int, exhausted: str) -> list[ReapedRow]:
+async def find_expired(connection: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return jobs whose lease expired, longest ago first; ``connection`` has a tenant scope of all users."""
+    cursor = await connection.execute(
+        "SELECT job_id FROM job_queue WHERE state = 'active' AND lease_until < now() ORDER BY lease_until LIMIT %s",
+        (limit,),
+    )
+    return [row["job_id"] for row in await cursor.fetchall()]
+
+
+async def reap_expired(
+    connection: AsyncConnection, *, limit: int, exhausted: str, only: UUID | None = None
+) -> list[ReapedRow]:
     """Requeue jobs whose lease expired, or fail those without attempts left, in one statement.
+
+    The attempt is not counted if its worker sent a sign of life after the lease expired: the worker did not crash, but
+    could not reach the database in time.
 
     The worker that held the lease can't write to the job afterwards: each of its writes requires the status and the
     lease token of its claim.
@@ -193,20 +207,26 @@ async def reap_expired(connection: AsyncConnection, *, limit: int, exhausted: st
         connection: with a tenant scope of all users.
         limit: maximum number of jobs.
         exhausted: error message of jobs that fail.
+        only: the only job to reap; ``None``: all.
     """
     cursor = await connection.execute(
         """
         WITH expired AS (
-            SELECT queue.job_id FROM job_queue AS queue JOIN jobs USING (job_id)
+            SELECT queue.job_id,
+                   EXISTS (SELECT FROM workers WHERE workers.worker_id = queue.worker_id
+                                                 AND workers.seen_at > queue.lease_until) AS is_free
+            FROM job_queue AS queue JOIN jobs USING (job_id)
             WHERE queue.state = 'active' AND queue.lease_until < now()
+              AND queue.job_id = coalesce(%(only)s::uuid, queue.job_id)
             ORDER BY queue.lease_until
             LIMIT %(limit)s
             FOR NO KEY UPDATE OF queue, jobs SKIP LOCKED
         ), moved AS (
             UPDATE jobs SET
-                status      = CASE WHEN attempts < max_attempts THEN 'queued' ELSE 'failed' END,
-                finished_at = CASE WHEN attempts < max_attempts THEN NULL ELSE now() END,
-                error       = CASE WHEN attempts < max_attempts THEN error
+                attempts    = CASE WHEN is_free THEN greatest(attempts - 1, 0) ELSE attempts END,
+                status      = CASE WHEN is_free OR attempts < max_attempts THEN 'queued' ELSE 'failed' END,
+                finished_at = CASE WHEN is_free OR attempts < max_attempts THEN NULL ELSE now() END,
+                error       = CASE WHEN is_free OR attempts < max_attempts THEN error
                                    ELSE jsonb_build_object('code', 'attempts_exhausted', 'message', %(exhausted)s::text,
                                                            'step_id', NULL)
                               END
@@ -223,7 +243,7 @@ async def reap_expired(connection: AsyncConnection, *, limit: int, exhausted: st
                     ELSE dequeue_job(job_id, NULL) END AS moved
         FROM in_lock_order
         """,
-        {"limit": limit, "exhausted": exhausted},
+        {"limit": limit, "exhausted": exhausted, "only": only},
     )
     names = ReapedRow.__dataclass_fields__
     return [ReapedRow(**{name: row[name] for name in names}) for row in await cursor.fetchall()]

@@ -40,6 +40,7 @@ def _run(database_url: str, action: Callable[[AsyncConnection], Awaitable[_T]]) 
         async with (
             AsyncDatabase(database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE) as database,
             database.connection() as connection,
+            connection.transaction(),
         ):
             return await action(connection)
 

@@ -20,7 +20,7 @@ class UserShare:
 
 
 async def set_share(connection: AsyncConnection, *, user_id: str, weight: float, max_active: int | None) -> None:
-    """Set the user's share, for new jobs and for those in the queue.
+    """Set the user's share, for new jobs and for those in the queue. Must run in a transaction.
 
     Args:
         connection: scoped to the user or to all users.
@@ -28,6 +28,8 @@ async def set_share(connection: AsyncConnection, *, user_id: str, weight: float,
         weight: relative to that of other users.
         max_active: limit of active jobs; ``None``: that of the settings, from the user's next start on.
     """
+    # A statement of its own, so that the next one sees the lanes that a concurrent `enqueue_job` added.
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (user_id,))
     await connection.execute(
         """
         WITH kept AS (

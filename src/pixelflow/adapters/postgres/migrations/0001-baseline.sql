@@ -156,7 +156,7 @@ CREATE TABLE queue_lanes (
     PRIMARY KEY (user_id, requirement_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX queue_lanes_next ON queue_lanes (requirement_id, virtual_ms) WHERE claimable;
-CREATE INDEX queue_lanes_busy ON queue_lanes (virtual_ms) WHERE busy;
+CREATE INDEX queue_lanes_in_service ON queue_lanes ((virtual_ms - job_ms / weight)) WHERE active > 0;
 CREATE INDEX queue_lanes_by_time ON queue_lanes (virtual_ms);
 
 -- Workers that sent a sign of life recently. Each worker deletes those that did not.
@@ -180,34 +180,43 @@ CREATE FUNCTION missing_capabilities(requires text[]) RETURNS text[] LANGUAGE sq
             SELECT CASE WHEN requires = '{}' THEN '{any worker}' ELSE requires END
         ) AS gaps ORDER BY cardinality(gap) LIMIT 1);
 
--- Returns the virtual time at which a user who was idle joins: the start of the latest job of the busy user who had least. So no
--- credit is hoarded, nobody is starved, and a single job gets the next free place. It depends on the lanes of all users, so the function widens the tenant scope while it reads them; it
--- returns nothing but this number.
+-- Returns the virtual time of the queue: the largest start tag of the users in service (Goyal, Vin, Cheng, 1996); if none is, that
+-- of the user who had most. Jobs that nobody can claim, or whose users are at their limits, do not hold it back. It depends on the
+-- lanes of all users, so the function widens the tenant scope while it reads them; it returns nothing but this number.
 CREATE FUNCTION queue_virtual_ms() RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE
     former_scope text := coalesce(current_setting('pixelflow.tenant_scope', true), '');
     now_ms       double precision;
 BEGIN
     PERFORM set_config('pixelflow.tenant_scope', 'everyone', true);
-    SELECT virtual_ms - job_ms / weight INTO now_ms FROM queue_lanes WHERE busy ORDER BY virtual_ms LIMIT 1;
+    SELECT virtual_ms - job_ms / weight INTO now_ms FROM queue_lanes WHERE active > 0
+    ORDER BY virtual_ms - job_ms / weight DESC LIMIT 1;
     IF now_ms IS NULL THEN
-        SELECT virtual_ms INTO now_ms FROM queue_lanes ORDER BY virtual_ms DESC LIMIT 1;
+        SELECT virtual_ms - CASE WHEN claimable THEN job_ms / weight ELSE 0 END INTO now_ms FROM queue_lanes
+        ORDER BY virtual_ms DESC LIMIT 1;
     END IF;
     PERFORM set_config('pixelflow.tenant_scope', former_scope, true);
     RETURN coalesce(now_ms, 0);
 END $$;
 
--- Adds to the counts of a user's lane, and to the time of all lanes of the user.
+-- Adds to the counts of a user's lane, and to the time of all lanes of the user. A user whose lane was empty joins at the virtual
+-- time of the queue.
 --   charge_ms  processor time to add
 --   spent_ms   processor time of an attempt that ended, for the average; null or 0: there was none
 CREATE FUNCTION move_lane(of_user text, of_requirement integer, more_waiting integer, more_active integer,
                           charge_ms double precision, spent_ms double precision) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    joined_ms double precision := '-infinity';
 BEGIN
     PERFORM FROM queue_lanes WHERE user_id = of_user ORDER BY requirement_id FOR NO KEY UPDATE;
+    PERFORM FROM queue_lanes WHERE user_id = of_user AND requirement_id = of_requirement AND waiting = 0 AND more_waiting > 0;
+    IF FOUND THEN
+        joined_ms := queue_virtual_ms();
+    END IF;
     UPDATE queue_lanes SET
         waiting    = waiting + CASE WHEN requirement_id = of_requirement THEN more_waiting ELSE 0 END,
         active     = active + more_active,
-        virtual_ms = virtual_ms + charge_ms / weight,
+        virtual_ms = greatest(virtual_ms + charge_ms / weight, joined_ms),
         job_ms     = CASE WHEN coalesce(spent_ms, 0) = 0 THEN job_ms ELSE greatest(1, 0.8 * job_ms + 0.2 * spent_ms) END
     WHERE user_id = of_user;
 END $$;
@@ -232,18 +241,23 @@ BEGIN
     INTO share FROM queue_shares WHERE user_id = job.user_id;
 
     UPDATE queue_lanes SET waiting = waiting + 1
-    WHERE user_id = job.user_id AND requirement_id = set_id AND busy
+    WHERE user_id = job.user_id AND requirement_id = set_id AND waiting > 0
       AND weight = share.weight AND max_active IS NOT DISTINCT FROM share.max_active;
     IF FOUND THEN
         RETURN;
     END IF;
-    -- The user was idle, or has no such lane, or another share now.
+    -- The lane is empty or missing, or the user has another share now. The lock keeps two statements from adding lanes of one user
+    -- that neither of them sees, and `set_share` from missing a new one. What was read before it may be out of date.
+    PERFORM pg_advisory_xact_lock(hashtextextended(job.user_id, 0));
     INSERT INTO queue_lanes (user_id, requirement_id) VALUES (job.user_id, set_id) ON CONFLICT DO NOTHING;
     PERFORM FROM queue_lanes WHERE user_id = job.user_id ORDER BY requirement_id FOR NO KEY UPDATE;
-    SELECT max(active) AS active, max(virtual_ms) AS virtual_ms, bool_or(busy) AS busy,
+    SELECT coalesce(max(weight), 1) AS weight, coalesce(max(max_active), default_max_active) AS max_active
+    INTO share FROM queue_shares WHERE user_id = job.user_id;
+    SELECT max(active) AS active, max(virtual_ms) AS virtual_ms,
+           bool_or(waiting > 0 AND requirement_id = set_id) AS is_backlogged,
            coalesce(max(job_ms) FILTER (WHERE virtual_ms > 0), 100) AS job_ms
     INTO lane FROM queue_lanes WHERE user_id = job.user_id;
-    IF NOT lane.busy THEN
+    IF NOT lane.is_backlogged THEN
         lane.virtual_ms := greatest(lane.virtual_ms, queue_virtual_ms());
     END IF;
     UPDATE queue_lanes SET
@@ -254,21 +268,25 @@ BEGIN
 END $$;
 
 -- Removes a job from the queue. Does nothing if the job is not in it.
---   spent_ms  processor time of the attempt; null: unknown, what the claim charged stands
+--   spent_ms  processor time of the attempt; null: unknown. Then the time since the claim is charged, if it is more than what the
+--             claim charged: otherwise a user who cancels long jobs gets a larger share.
 CREATE FUNCTION dequeue_job(finished_job uuid, spent_ms double precision) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    gone record;
+    gone       record;
+    elapsed_ms double precision;
 BEGIN
     DELETE FROM job_queue WHERE job_id = finished_job RETURNING user_id, requirement_id, state, charged_ms INTO gone;
     IF gone.state = 'active' THEN
+        SELECT 1000 * extract(epoch FROM now() - started_at) INTO elapsed_ms FROM jobs WHERE job_id = finished_job;
         PERFORM move_lane(gone.user_id, gone.requirement_id, 0, -1,
-                          coalesce(spent_ms, gone.charged_ms) - gone.charged_ms, spent_ms);
+                          coalesce(spent_ms, greatest(gone.charged_ms, elapsed_ms)) - gone.charged_ms, spent_ms);
     ELSIF gone.state = 'waiting' THEN
         PERFORM move_lane(gone.user_id, gone.requirement_id, -1, 0, 0, NULL);
     END IF;
 END $$;
 
--- Puts an active job back into the queue, due after `delay`; `spent_ms` as above.
+-- Puts an active job back into the queue, due after `delay`.
+--   spent_ms  processor time of the attempt; null: unknown, what the claim charged stands
 CREATE FUNCTION requeue_job(released_job uuid, delay interval, spent_ms double precision)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -303,37 +321,70 @@ CREATE FUNCTION promote_due_jobs(max_jobs integer) RETURNS bigint LANGUAGE sql A
     SELECT coalesce(sum(jobs), 0)::bigint FROM moved;
 $$;
 
+-- Locks the lanes of these users without waiting; returns the users of whom it locked all lanes, or null.
+CREATE FUNCTION lock_lanes(of_users text[]) RETURNS text[] LANGUAGE sql SET enable_seqscan = off AS $$
+    WITH locked AS MATERIALIZED (
+        SELECT user_id FROM queue_lanes WHERE user_id = ANY (of_users)
+        ORDER BY user_id, requirement_id FOR NO KEY UPDATE SKIP LOCKED
+    ), by_user AS (
+        SELECT user_id, count(*) AS lanes FROM locked GROUP BY user_id
+    )
+    SELECT array_agg(user_id) FROM by_user
+    WHERE lanes = (SELECT count(*) FROM queue_lanes WHERE queue_lanes.user_id = by_user.user_id);
+$$;
+
 -- Claims jobs for `places` free places of a worker: those of the users who have had least processor time, by weight (start-time
 -- fair queueing: Goyal, Vin, Cheng, 1996), and of each user by priority and age. A claim charges the average of the user's
 -- jobs in advance; the end of the attempt corrects it.
 --
 -- Reads as many lanes and jobs as there are places, however many wait. The lanes are locked before the jobs are chosen, so that
--- concurrent claims can't exceed a user's limit of active jobs. A single row of nulls: concurrent claims took all jobs of the
--- locked lanes; call it again. Sequential scans are disabled, because the statistics of a
--- queue are often out of date.
+-- concurrent claims can't exceed a user's limit of active jobs. A claim never waits for a lock: if all lanes that are next are
+-- locked, it tries again for 50 ms, which is longer than most statements hold them, and then serves users whose lanes are free.
+-- A single row of nulls: there were jobs, but it got none; call it again. Sequential scans are disabled, because the statistics
+-- of a queue are often out of date.
 CREATE FUNCTION claim_jobs(places integer, capabilities text[], worker text, lease interval)
 RETURNS TABLE (job_id uuid, user_id text, lease_token bigint, attempts integer, max_attempts integer, source_type text,
                source_key text, pipeline jsonb, traceparent text, queued_at timestamptz, due_at timestamptz,
                claimed_at timestamptz)
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
+    next  text[];
     users text[];
 BEGIN
-    SELECT array_agg(DISTINCT user_id) INTO users FROM (
-        SELECT lane.user_id
-        FROM requirement_sets AS sets CROSS JOIN LATERAL (
-            SELECT user_id, virtual_ms FROM queue_lanes
-            WHERE requirement_id = sets.requirement_id AND claimable
-            ORDER BY virtual_ms LIMIT places
-        ) AS lane
-        WHERE sets.requires <@ capabilities
-        ORDER BY lane.virtual_ms LIMIT places
-    ) AS next;
+    FOR try IN 1..25 LOOP
+        -- One lane per user and set of requirements, so as many lanes of each set are enough.
+        SELECT array_agg(user_id) INTO next FROM (
+            SELECT lane.user_id
+            FROM requirement_sets AS sets CROSS JOIN LATERAL (
+                SELECT user_id, virtual_ms FROM queue_lanes
+                WHERE requirement_id = sets.requirement_id AND claimable
+                ORDER BY virtual_ms LIMIT places
+            ) AS lane
+            WHERE sets.requires <@ capabilities
+            GROUP BY lane.user_id ORDER BY min(lane.virtual_ms) LIMIT places
+        ) AS least;
+        IF next IS NULL THEN
+            RETURN;
+        END IF;
+        users := lock_lanes(next);
+        EXIT WHEN users IS NOT NULL;
+        PERFORM pg_sleep(0.002);
+    END LOOP;
     IF users IS NULL THEN
-        RETURN;
+        SELECT array_agg(DISTINCT lane.user_id) INTO next
+        FROM requirement_sets AS sets CROSS JOIN LATERAL (
+            SELECT user_id FROM queue_lanes
+            WHERE requirement_id = sets.requirement_id AND claimable
+            ORDER BY virtual_ms LIMIT places FOR NO KEY UPDATE SKIP LOCKED
+        ) AS lane
+        WHERE sets.requires <@ capabilities;
+        users := lock_lanes(next);
+        IF users IS NULL THEN
+            RETURN NEXT;
+            RETURN;
+        END IF;
     END IF;
-    PERFORM FROM queue_lanes WHERE user_id = ANY (users) ORDER BY user_id, requirement_id FOR NO KEY UPDATE;
     RETURN QUERY
     WITH lanes AS (
         -- A few more than there are places, because a job may be locked by its owner.
@@ -459,6 +510,7 @@ CREATE TRIGGER jobs_make_event AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (NEW.status IN ('succeeded', 'failed', 'canceled') AND OLD.status <> NEW.status
           AND NEW.webhook_url IS NOT NULL AND NEW.erased_at IS NULL)
     EXECUTE FUNCTION make_event();
+REVOKE EXECUTE ON FUNCTION make_event() FROM PUBLIC;
 
 CREATE TABLE deliveries (
     delivery_id uuid PRIMARY KEY,
@@ -538,6 +590,7 @@ END $$;
 CREATE TRIGGER attempts_add_orphan_deletion AFTER UPDATE OF outcome ON attempts FOR EACH ROW
     WHEN (NEW.outcome <> 'succeeded' AND NEW.outcome IS DISTINCT FROM OLD.outcome)
     EXECUTE FUNCTION add_orphan_deletion();
+REVOKE EXECUTE ON FUNCTION add_orphan_deletion() FROM PUBLIC;
 
 -- Each of these contains the rows that have yet to expire, oldest first; expired rows leave the index.
 CREATE INDEX jobs_never_started ON jobs (created_at) WHERE status = 'created';
