@@ -26,7 +26,7 @@ _MAX_LINE_BYTES = 64 * 1024
 class InterruptibleResponse(http.client.HTTPResponse):
     """A response whose headers are read without the parser for e-mail, which takes longer than the rest of a request.
 
-    Its body must have a length: S3 sends no other.
+    A body ends by its length or, as those of S3's errors, by its chunks; else with the connection.
     """
 
     def begin(self) -> None:
@@ -39,11 +39,12 @@ class InterruptibleResponse(http.client.HTTPResponse):
         self.code = self.status = status
         self.reason = reason.strip()
         self.headers = self.msg = email.message.Message()  # type: ignore[assignment]  # nothing reads them
-        self.chunked = False
+        self.chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked"
+        self.chunk_left = None
         length = headers.get(b"content-length", b"")
         self.length = int(length) if length.isdigit() and b"transfer-encoding" not in headers else None
         persists = self.version == 11 and headers.get(b"connection", b"").lower() != b"close"  # noqa: PLR2004
-        self.will_close = not persists or self.length is None
+        self.will_close = not persists or (self.length is None and not self.chunked)
 
     def _read_headers(self) -> dict[bytes, bytes]:
         headers: dict[bytes, bytes] = {}

@@ -6,6 +6,7 @@ It must never decode an image itself; transform children do.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -111,6 +112,11 @@ class _RunningWorker:
         self.claims.unregister()
 
 
+def _worker_id() -> str:
+    """Return a name of this process alone: restarted in a container, a process keeps host name and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
 def _ends(join: Callable[[float], bool], termination: Termination, deadline: float) -> bool:
     """Wait until ``join`` returns true; returns false at the deadline or at another signal."""
     while not join(0):
@@ -165,7 +171,7 @@ def _build(
     places = Places(capacity.places, _job_runner(keeper, runner))
     claims = ClaimLoop(
         database,
-        Worker(f"{socket.gethostname()}:{os.getpid()}", worker_capabilities(), capacity.slots),
+        Worker(_worker_id(), worker_capabilities(), capacity.slots),
         lease=lease,
         submit=places.submit,
         capacity=partial(_capacity, places, health),
