@@ -465,6 +465,21 @@ def test_concurrent_first_starts_with_different_requirements_lose_no_count(
     assert active == [{"active": 1}]
 
 
+def test_starts_of_a_user_whose_last_job_is_being_claimed_do_not_deadlock(
+    connection: Connection, database_url: str
+) -> None:
+    put(connection, requires=["contract/1"])
+    same, other = put_unqueued(connection, "contract/1"), put_unqueued(connection, "contract/99")
+    with open_connection(database_url) as claims, claims.transaction():
+        assert len(take(claims)) == 1
+        threads = [enqueue_in_thread(database_url, job_id) for job_id in (same, other)]
+    for thread in threads:
+        thread.join()
+    assert queue_row(connection, same)
+    assert queue_row(connection, other)
+    assert_lanes_match(connection)
+
+
 async def test_a_share_that_is_set_while_a_job_starts_is_kept(
     connection: Connection, async_connection: AsyncConnection, database_url: str
 ) -> None:

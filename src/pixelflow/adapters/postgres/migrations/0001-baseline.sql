@@ -103,8 +103,10 @@ CREATE TABLE outputs (
 
 -- ── Queue ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- Locks are taken in this order: the job's row, its row of `job_queue`, then lanes in the order of their primary key. A claim
--- takes lanes first, and skips locked rows of jobs. So no two statements can deadlock.
+-- Locks are waited for in this order: the job's row, its row of `job_queue`, the advisory lock of the user (only if a lane may be
+-- added, or the share changes), then lanes in the order of their primary key. Statements that take a lock out of this order do not
+-- wait for it: a claim takes lanes first and skips locked rows of jobs, and a start of a user who has jobs waiting skips a locked
+-- lane and then takes the advisory lock.
 
 -- Sets of capabilities that jobs require. Few rows, which are never deleted: other tables refer to them without a foreign key,
 -- whose check would lock the same row in every start.
@@ -240,13 +242,18 @@ BEGIN
     SELECT coalesce(max(weight), 1) AS weight, coalesce(max(max_active), default_max_active) AS max_active
     INTO share FROM queue_shares WHERE user_id = job.user_id;
 
+    -- Never waits: an UPDATE that waited for a claim which empties the lane would keep its lock and change nothing.
     UPDATE queue_lanes SET waiting = waiting + 1
-    WHERE user_id = job.user_id AND requirement_id = set_id AND waiting > 0
-      AND weight = share.weight AND max_active IS NOT DISTINCT FROM share.max_active;
+    WHERE (user_id, requirement_id) IN (
+        SELECT user_id, requirement_id FROM queue_lanes
+        WHERE user_id = job.user_id AND requirement_id = set_id AND waiting > 0
+          AND weight = share.weight AND max_active IS NOT DISTINCT FROM share.max_active
+        FOR NO KEY UPDATE SKIP LOCKED
+    );
     IF FOUND THEN
         RETURN;
     END IF;
-    -- The lane is empty or missing, or the user has another share now. The lock keeps two statements from adding lanes of one user
+    -- The lane is empty, missing or locked, or the user has another share now. The lock keeps two statements from adding lanes of one user
     -- that neither of them sees, and `set_share` from missing a new one. What was read before it may be out of date.
     PERFORM pg_advisory_xact_lock(hashtextextended(job.user_id, 0));
     INSERT INTO queue_lanes (user_id, requirement_id) VALUES (job.user_id, set_id) ON CONFLICT DO NOTHING;
