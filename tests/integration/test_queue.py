@@ -360,6 +360,24 @@ async def test_a_user_at_their_limit_does_not_let_a_newcomer_starve_others(
     assert 15 <= served["new"] <= 25, served
 
 
+@pytest.mark.parametrize("how", ["start", "promotion"])
+def test_a_newcomer_does_not_wait_behind_the_backlog_after_a_costly_job_of_another_user(
+    connection: Connection, how: str
+) -> None:
+    put_many(connection, "costly", 2)
+    costly, _ = take(connection, 2)
+    put_many(connection, "backlogged", 100)
+    end(connection, costly, 60_000)
+    backlogged = connection.execute("SELECT virtual_ms FROM queue_lanes WHERE user_id = 'backlogged'").fetchone()
+    put(connection, user_id="new", due_in=0 if how == "start" else 0.01)
+    if how == "promotion":
+        set_time(connection, "new", 0)
+        time.sleep(0.02)
+        assert store.promote_due(connection, limit=10) == 1
+    assert connection.execute("SELECT virtual_ms FROM queue_lanes WHERE user_id = 'new'").fetchone() == backlogged
+    assert "new" in {job.user_id for job in take(connection, 2)}
+
+
 def test_a_user_whose_delayed_job_comes_due_has_no_credit(connection: Connection) -> None:
     late = put(connection, user_id="late", due_in=0.01)
     put_many(connection, "busy", 10)

@@ -182,13 +182,17 @@ CREATE FUNCTION missing_capabilities(requires text[]) RETURNS text[] LANGUAGE sq
             SELECT CASE WHEN requires = '{}' THEN '{any worker}' ELSE requires END
         ) AS gaps ORDER BY cardinality(gap) LIMIT 1);
 
--- Returns the virtual time of the queue: the largest start tag of the users in service (Goyal, Vin, Cheng, 1996); if none is, that
--- of the user who had most. Jobs that nobody can claim, or whose users are at their limits, do not hold it back. It depends on the
--- lanes of all users, so the function widens the tenant scope while it reads them; it returns nothing but this number.
-CREATE FUNCTION queue_virtual_ms() RETURNS double precision LANGUAGE plpgsql AS $$
+-- Returns the virtual time at which a user joins whose lane of this set of requirements was empty: the largest start tag of the
+-- users in service (Goyal, Vin, Cheng, 1996); if none is, that of the user who had most. Jobs that nobody can claim, or whose users
+-- are at their limits, do not hold it back. A correction at the end of an attempt may raise a start tag far above those of the users
+-- who wait, so a user joins no later than the first who waits in the same set. The lane that joins is empty, so it is not that one.
+-- The time depends on the lanes of all users, so the function widens the tenant scope while it reads them; it returns nothing but
+-- this number.
+CREATE FUNCTION queue_joining_ms(of_requirement integer) RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE
     former_scope text := coalesce(current_setting('pixelflow.tenant_scope', true), '');
     now_ms       double precision;
+    next_ms      double precision;
 BEGIN
     PERFORM set_config('pixelflow.tenant_scope', 'everyone', true);
     SELECT virtual_ms - job_ms / weight INTO now_ms FROM queue_lanes WHERE active > 0
@@ -197,8 +201,10 @@ BEGIN
         SELECT virtual_ms - CASE WHEN claimable THEN job_ms / weight ELSE 0 END INTO now_ms FROM queue_lanes
         ORDER BY virtual_ms DESC LIMIT 1;
     END IF;
+    SELECT virtual_ms INTO next_ms FROM queue_lanes WHERE requirement_id = of_requirement AND claimable
+    ORDER BY virtual_ms LIMIT 1;
     PERFORM set_config('pixelflow.tenant_scope', former_scope, true);
-    RETURN coalesce(now_ms, 0);
+    RETURN least(coalesce(now_ms, 0), next_ms);
 END $$;
 
 -- Adds to the counts of a user's lane, and to the time of all lanes of the user. A user whose lane was empty joins at the virtual
@@ -213,7 +219,7 @@ BEGIN
     PERFORM FROM queue_lanes WHERE user_id = of_user ORDER BY requirement_id FOR NO KEY UPDATE;
     PERFORM FROM queue_lanes WHERE user_id = of_user AND requirement_id = of_requirement AND waiting = 0 AND more_waiting > 0;
     IF FOUND THEN
-        joined_ms := queue_virtual_ms();
+        joined_ms := queue_joining_ms(of_requirement);
     END IF;
     UPDATE queue_lanes SET
         waiting    = waiting + CASE WHEN requirement_id = of_requirement THEN more_waiting ELSE 0 END,
@@ -265,7 +271,7 @@ BEGIN
            coalesce(max(job_ms) FILTER (WHERE virtual_ms > 0), 100) AS job_ms
     INTO lane FROM queue_lanes WHERE user_id = job.user_id;
     IF NOT lane.is_backlogged THEN
-        lane.virtual_ms := greatest(lane.virtual_ms, queue_virtual_ms());
+        lane.virtual_ms := greatest(lane.virtual_ms, queue_joining_ms(set_id));
     END IF;
     UPDATE queue_lanes SET
         waiting = waiting + CASE WHEN requirement_id = set_id THEN 1 ELSE 0 END,
