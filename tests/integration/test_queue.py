@@ -542,6 +542,56 @@ async def test_leases_are_reaped_only_after_the_database_was_available_for_the_l
     assert await reaper.run_once() == 1
 
 
+async def test_leases_are_reaped_at_once_that_expired_two_leases_ago(
+    connection: Connection, async_database: AsyncDatabase
+) -> None:
+    claimed(connection)
+    for expired_s, reaped in ((59, 0), (61, 1)):
+        connection.execute("UPDATE job_queue SET lease_until = now() - make_interval(secs => %s)", (expired_s,))
+        assert await LeaseReaper(async_database, lease=timedelta(seconds=30)).run_once() == reaped
+
+
+@pytest.mark.parametrize(
+    "error", [psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled]
+)
+async def test_a_canceled_statement_is_no_outage(
+    connection: Connection, async_database: AsyncDatabase, monkeypatch: pytest.MonkeyPatch, error: type[psycopg.Error]
+) -> None:
+    job = claimed(connection)
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s'")
+    reap = transitions.reap_expired
+
+    async def fail_together(opened: AsyncConnection, **options: Any) -> list[transitions.ReapedRow]:  # noqa: ANN401
+        if options.get("only") is None:
+            raise error
+        return await reap(opened, **options)
+
+    monkeypatch.setattr(transitions, "reap_expired", fail_together)
+    assert await LeaseReaper(async_database, lease=timedelta(0)).run_once() == 1
+    assert row_of(connection, job.job_id)["status"] == "queued"
+
+
+async def test_a_reaper_whose_statements_are_canceled_stays_patient_no_longer(
+    connection: Connection, async_database: AsyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    reaper = LeaseReaper(async_database, lease=timedelta(seconds=30), clock=lambda: now)
+    claimed(connection)
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s'")
+    assert await reaper.run_once() == 0
+    now = 31
+
+    async def cancel(*_: object, **__: object) -> None:
+        raise psycopg.errors.QueryCanceled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transitions, "reap_expired", cancel)
+        patch.setattr(transitions, "find_expired", cancel)
+        with pytest.raises(StoreUnavailableError):
+            await reaper.run_once()
+    assert await reaper.run_once() == 1
+
+
 def _unavailable() -> None:
     raise StoreUnavailableError("away")
 
