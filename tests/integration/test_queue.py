@@ -360,6 +360,24 @@ async def test_a_user_at_their_limit_does_not_let_a_newcomer_starve_others(
     assert 15 <= served["new"] <= 25, served
 
 
+@pytest.mark.parametrize("how", ["start", "promotion"])
+def test_a_newcomer_does_not_wait_behind_the_backlog_after_a_costly_job_of_another_user(
+    connection: Connection, how: str
+) -> None:
+    put_many(connection, "costly", 2)
+    costly, _ = take(connection, 2)
+    put_many(connection, "backlogged", 100)
+    end(connection, costly, 60_000)
+    backlogged = connection.execute("SELECT virtual_ms FROM queue_lanes WHERE user_id = 'backlogged'").fetchone()
+    put(connection, user_id="new", due_in=0 if how == "start" else 0.01)
+    if how == "promotion":
+        set_time(connection, "new", 0)
+        time.sleep(0.02)
+        assert store.promote_due(connection, limit=10) == 1
+    assert connection.execute("SELECT virtual_ms FROM queue_lanes WHERE user_id = 'new'").fetchone() == backlogged
+    assert "new" in {job.user_id for job in take(connection, 2)}
+
+
 def test_a_user_whose_delayed_job_comes_due_has_no_credit(connection: Connection) -> None:
     late = put(connection, user_id="late", due_in=0.01)
     put_many(connection, "busy", 10)
@@ -465,6 +483,21 @@ def test_concurrent_first_starts_with_different_requirements_lose_no_count(
     assert active == [{"active": 1}]
 
 
+def test_starts_of_a_user_whose_last_job_is_being_claimed_do_not_deadlock(
+    connection: Connection, database_url: str
+) -> None:
+    put(connection, requires=["contract/1"])
+    same, other = put_unqueued(connection, "contract/1"), put_unqueued(connection, "contract/99")
+    with open_connection(database_url) as claims, claims.transaction():
+        assert len(take(claims)) == 1
+        threads = [enqueue_in_thread(database_url, job_id) for job_id in (same, other)]
+    for thread in threads:
+        thread.join()
+    assert queue_row(connection, same)
+    assert queue_row(connection, other)
+    assert_lanes_match(connection)
+
+
 async def test_a_share_that_is_set_while_a_job_starts_is_kept(
     connection: Connection, async_connection: AsyncConnection, database_url: str
 ) -> None:
@@ -506,6 +539,56 @@ async def test_leases_are_reaped_only_after_the_database_was_available_for_the_l
     now = 60
     assert await reaper.run_once() == 0
     now = 61
+    assert await reaper.run_once() == 1
+
+
+async def test_leases_are_reaped_at_once_that_expired_two_leases_ago(
+    connection: Connection, async_database: AsyncDatabase
+) -> None:
+    claimed(connection)
+    for expired_s, reaped in ((59, 0), (61, 1)):
+        connection.execute("UPDATE job_queue SET lease_until = now() - make_interval(secs => %s)", (expired_s,))
+        assert await LeaseReaper(async_database, lease=timedelta(seconds=30)).run_once() == reaped
+
+
+@pytest.mark.parametrize(
+    "error", [psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled]
+)
+async def test_a_canceled_statement_is_no_outage(
+    connection: Connection, async_database: AsyncDatabase, monkeypatch: pytest.MonkeyPatch, error: type[psycopg.Error]
+) -> None:
+    job = claimed(connection)
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s'")
+    reap = transitions.reap_expired
+
+    async def fail_together(opened: AsyncConnection, **options: Any) -> list[transitions.ReapedRow]:  # noqa: ANN401
+        if options.get("only") is None:
+            raise error
+        return await reap(opened, **options)
+
+    monkeypatch.setattr(transitions, "reap_expired", fail_together)
+    assert await LeaseReaper(async_database, lease=timedelta(0)).run_once() == 1
+    assert row_of(connection, job.job_id)["status"] == "queued"
+
+
+async def test_a_reaper_whose_statements_are_canceled_stays_patient_no_longer(
+    connection: Connection, async_database: AsyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    reaper = LeaseReaper(async_database, lease=timedelta(seconds=30), clock=lambda: now)
+    claimed(connection)
+    connection.execute("UPDATE job_queue SET lease_until = now() - interval '1 s'")
+    assert await reaper.run_once() == 0
+    now = 31
+
+    async def cancel(*_: object, **__: object) -> None:
+        raise psycopg.errors.QueryCanceled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transitions, "reap_expired", cancel)
+        patch.setattr(transitions, "find_expired", cancel)
+        with pytest.raises(StoreUnavailableError):
+            await reaper.run_once()
     assert await reaper.run_once() == 1
 
 

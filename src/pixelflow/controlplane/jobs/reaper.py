@@ -38,6 +38,9 @@ class LeaseReaper:
     It reaps only after the database was available to it for the length of a lease. Before that, a lease may have
     expired because the worker could not renew it. Within that time, live workers renew what they still process and
     register again, so their lost attempts are not counted.
+
+    Leases that expired two leases ago are reaped without this wait, unless this process saw an outage: otherwise a
+    controller that restarts more often than once per lease would never reap any.
     """
 
     name = "lease_reaper"
@@ -63,14 +66,17 @@ class LeaseReaper:
         self._on_reaped = on_reaped
         self._clock = clock
         self._available_since: float | None = None
+        self._saw_outage = False
 
     async def run_once(self) -> int:
         """Reap at most ``BATCH`` expired leases; returns how many."""
         try:
             async with self._database.connection() as connection:
                 rows = await self._reap(connection)
-        except StoreUnavailableError:
-            self._available_since = None
+        except StoreUnavailableError as error:
+            if not _is_of_statement(error.__cause__):
+                self._available_since = None
+                self._saw_outage = True
             raise
         for row in rows:
             self._on_reaped(ReapOutcome.REQUEUED if row.status == JobStatus.QUEUED else ReapOutcome.EXHAUSTED)
@@ -88,25 +94,40 @@ class LeaseReaper:
         now = self._clock()
         if self._available_since is None:
             self._available_since = now
+        overdue = timedelta(0)
         if now - self._available_since < self._lease.total_seconds():
-            await connection.execute("SELECT 1")  # raises if the database is unavailable
-            return []
+            if self._saw_outage:
+                await connection.execute("SELECT 1")  # raises if the database is unavailable
+                return []
+            overdue = 2 * self._lease
         try:
-            return await transitions.reap_expired(connection, limit=BATCH, exhausted=_EXHAUSTED)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:
+            return await transitions.reap_expired(connection, limit=BATCH, exhausted=_EXHAUSTED, overdue=overdue)
+        except psycopg.Error as error:
+            if _is_outage(error):
+                raise
             _log.exception("expired leases not reaped together")
-        return await self._reap_one_by_one(connection)
+        return await self._reap_one_by_one(connection, overdue)
 
-    async def _reap_one_by_one(self, connection: AsyncConnection) -> list[ReapedRow]:
+    async def _reap_one_by_one(self, connection: AsyncConnection, overdue: timedelta) -> list[ReapedRow]:
         """Reap each lease in a statement of its own, so that a job that can't be reaped stops no others."""
         rows: list[ReapedRow] = []
-        for job_id in await transitions.find_expired(connection, limit=BATCH):
+        for job_id in await transitions.find_expired(connection, limit=BATCH, overdue=overdue):
             try:
-                rows += await transitions.reap_expired(connection, limit=1, exhausted=_EXHAUSTED, only=job_id)
-            except psycopg.OperationalError:
-                raise
-            except psycopg.Error:
+                rows += await transitions.reap_expired(
+                    connection, limit=1, exhausted=_EXHAUSTED, only=job_id, overdue=overdue
+                )
+            except psycopg.Error as error:
+                if _is_outage(error):
+                    raise
                 _log.exception("expired lease not reaped", job_id=str(job_id))
         return rows
+
+
+def _is_outage(error: psycopg.Error) -> bool:
+    return isinstance(error, psycopg.OperationalError) and not _is_of_statement(error)
+
+
+def _is_of_statement(error: BaseException | None) -> bool:
+    """Whether a server that is available ended the statement: a deadlock, a timeout of a lock or of the statement."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state is not None and (state[:2] in {"40", "55"} or state == "57014")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
@@ -183,17 +183,25 @@ class ReapedRow:
     status: str
 
 
-async def find_expired(connection: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return jobs whose lease expired, longest ago first; ``connection`` has a tenant scope of all users."""
+async def find_expired(connection: AsyncConnection, *, limit: int, overdue: timedelta = timedelta(0)) -> list[UUID]:
+    """Return jobs whose lease expired that long ago, longest first; ``connection`` has a tenant scope of all users."""
     cursor = await connection.execute(
-        "SELECT job_id FROM job_queue WHERE state = 'active' AND lease_until < now() ORDER BY lease_until LIMIT %s",
-        (limit,),
+        """
+        SELECT job_id FROM job_queue WHERE state = 'active' AND lease_until < now() - %s::interval
+        ORDER BY lease_until LIMIT %s
+        """,
+        (overdue, limit),
     )
     return [row["job_id"] for row in await cursor.fetchall()]
 
 
 async def reap_expired(
-    connection: AsyncConnection, *, limit: int, exhausted: str, only: UUID | None = None
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    exhausted: str,
+    only: UUID | None = None,
+    overdue: timedelta = timedelta(0),
 ) -> list[ReapedRow]:
     """Requeue jobs whose lease expired, or fail those without attempts left, in one statement.
 
@@ -208,6 +216,7 @@ async def reap_expired(
         limit: maximum number of jobs.
         exhausted: error message of jobs that fail.
         only: the only job to reap; ``None``: all.
+        overdue: how long ago the lease must have expired.
     """
     cursor = await connection.execute(
         """
@@ -216,7 +225,7 @@ async def reap_expired(
                    EXISTS (SELECT FROM workers WHERE workers.worker_id = queue.worker_id
                                                  AND workers.seen_at > queue.lease_until) AS is_free
             FROM job_queue AS queue JOIN jobs USING (job_id)
-            WHERE queue.state = 'active' AND queue.lease_until < now()
+            WHERE queue.state = 'active' AND queue.lease_until < now() - %(overdue)s::interval
               AND queue.job_id = coalesce(%(only)s::uuid, queue.job_id)
             ORDER BY queue.lease_until
             LIMIT %(limit)s
@@ -243,7 +252,7 @@ async def reap_expired(
                     ELSE dequeue_job(job_id, NULL) END AS moved
         FROM in_lock_order
         """,
-        {"limit": limit, "exhausted": exhausted, "only": only},
+        {"limit": limit, "exhausted": exhausted, "overdue": overdue, "only": only},
     )
     names = ReapedRow.__dataclass_fields__
     return [ReapedRow(**{name: row[name] for name in names}) for row in await cursor.fetchall()]

@@ -103,8 +103,10 @@ CREATE TABLE outputs (
 
 -- ── Queue ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- Locks are taken in this order: the job's row, its row of `job_queue`, then lanes in the order of their primary key. A claim
--- takes lanes first, and skips locked rows of jobs. So no two statements can deadlock.
+-- Locks are waited for in this order: the job's row, its row of `job_queue`, the advisory lock of the user (only if a lane may be
+-- added, or the share changes), then lanes in the order of their primary key. Statements that take a lock out of this order do not
+-- wait for it: a claim takes lanes first and skips locked rows of jobs, and a start of a user who has jobs waiting skips a locked
+-- lane and then takes the advisory lock.
 
 -- Sets of capabilities that jobs require. Few rows, which are never deleted: other tables refer to them without a foreign key,
 -- whose check would lock the same row in every start.
@@ -180,13 +182,17 @@ CREATE FUNCTION missing_capabilities(requires text[]) RETURNS text[] LANGUAGE sq
             SELECT CASE WHEN requires = '{}' THEN '{any worker}' ELSE requires END
         ) AS gaps ORDER BY cardinality(gap) LIMIT 1);
 
--- Returns the virtual time of the queue: the largest start tag of the users in service (Goyal, Vin, Cheng, 1996); if none is, that
--- of the user who had most. Jobs that nobody can claim, or whose users are at their limits, do not hold it back. It depends on the
--- lanes of all users, so the function widens the tenant scope while it reads them; it returns nothing but this number.
-CREATE FUNCTION queue_virtual_ms() RETURNS double precision LANGUAGE plpgsql AS $$
+-- Returns the virtual time at which a user joins whose lane of this set of requirements was empty: the largest start tag of the
+-- users in service (Goyal, Vin, Cheng, 1996); if none is, that of the user who had most. Jobs that nobody can claim, or whose users
+-- are at their limits, do not hold it back. A correction at the end of an attempt may raise a start tag far above those of the users
+-- who wait, so a user joins no later than the first who waits in the same set. The lane that joins is empty, so it is not that one.
+-- The time depends on the lanes of all users, so the function widens the tenant scope while it reads them; it returns nothing but
+-- this number.
+CREATE FUNCTION queue_joining_ms(of_requirement integer) RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE
     former_scope text := coalesce(current_setting('pixelflow.tenant_scope', true), '');
     now_ms       double precision;
+    next_ms      double precision;
 BEGIN
     PERFORM set_config('pixelflow.tenant_scope', 'everyone', true);
     SELECT virtual_ms - job_ms / weight INTO now_ms FROM queue_lanes WHERE active > 0
@@ -195,8 +201,10 @@ BEGIN
         SELECT virtual_ms - CASE WHEN claimable THEN job_ms / weight ELSE 0 END INTO now_ms FROM queue_lanes
         ORDER BY virtual_ms DESC LIMIT 1;
     END IF;
+    SELECT virtual_ms INTO next_ms FROM queue_lanes WHERE requirement_id = of_requirement AND claimable
+    ORDER BY virtual_ms LIMIT 1;
     PERFORM set_config('pixelflow.tenant_scope', former_scope, true);
-    RETURN coalesce(now_ms, 0);
+    RETURN least(coalesce(now_ms, 0), next_ms);
 END $$;
 
 -- Adds to the counts of a user's lane, and to the time of all lanes of the user. A user whose lane was empty joins at the virtual
@@ -211,7 +219,7 @@ BEGIN
     PERFORM FROM queue_lanes WHERE user_id = of_user ORDER BY requirement_id FOR NO KEY UPDATE;
     PERFORM FROM queue_lanes WHERE user_id = of_user AND requirement_id = of_requirement AND waiting = 0 AND more_waiting > 0;
     IF FOUND THEN
-        joined_ms := queue_virtual_ms();
+        joined_ms := queue_joining_ms(of_requirement);
     END IF;
     UPDATE queue_lanes SET
         waiting    = waiting + CASE WHEN requirement_id = of_requirement THEN more_waiting ELSE 0 END,
@@ -240,13 +248,18 @@ BEGIN
     SELECT coalesce(max(weight), 1) AS weight, coalesce(max(max_active), default_max_active) AS max_active
     INTO share FROM queue_shares WHERE user_id = job.user_id;
 
+    -- Never waits: an UPDATE that waited for a claim which empties the lane would keep its lock and change nothing.
     UPDATE queue_lanes SET waiting = waiting + 1
-    WHERE user_id = job.user_id AND requirement_id = set_id AND waiting > 0
-      AND weight = share.weight AND max_active IS NOT DISTINCT FROM share.max_active;
+    WHERE (user_id, requirement_id) IN (
+        SELECT user_id, requirement_id FROM queue_lanes
+        WHERE user_id = job.user_id AND requirement_id = set_id AND waiting > 0
+          AND weight = share.weight AND max_active IS NOT DISTINCT FROM share.max_active
+        FOR NO KEY UPDATE SKIP LOCKED
+    );
     IF FOUND THEN
         RETURN;
     END IF;
-    -- The lane is empty or missing, or the user has another share now. The lock keeps two statements from adding lanes of one user
+    -- The lane is empty, missing or locked, or the user has another share now. The lock keeps two statements from adding lanes of one user
     -- that neither of them sees, and `set_share` from missing a new one. What was read before it may be out of date.
     PERFORM pg_advisory_xact_lock(hashtextextended(job.user_id, 0));
     INSERT INTO queue_lanes (user_id, requirement_id) VALUES (job.user_id, set_id) ON CONFLICT DO NOTHING;
@@ -258,7 +271,7 @@ BEGIN
            coalesce(max(job_ms) FILTER (WHERE virtual_ms > 0), 100) AS job_ms
     INTO lane FROM queue_lanes WHERE user_id = job.user_id;
     IF NOT lane.is_backlogged THEN
-        lane.virtual_ms := greatest(lane.virtual_ms, queue_virtual_ms());
+        lane.virtual_ms := greatest(lane.virtual_ms, queue_joining_ms(set_id));
     END IF;
     UPDATE queue_lanes SET
         waiting = waiting + CASE WHEN requirement_id = set_id THEN 1 ELSE 0 END,
