@@ -106,6 +106,7 @@ def test_failures_are_distinguished_by_whose_they_are() -> None:
         "transform_timeout",
         "out_of_memory",
         "transform_crashed",
+        "transform_postponed",
         "attempts_exhausted",
         "service_unavailable",
     } == OF_THE_SERVICE

@@ -62,9 +62,9 @@ def test_source_errors_are_not_retryable(error: type[errors.PixelflowError]) -> 
     assert not error.retryable
 
 
-def test_only_a_crash_of_the_transform_is_retryable() -> None:
+def test_only_crashes_of_the_transform_are_retryable() -> None:
     transforms = {error.code for error in ERRORS if issubclass(error, errors.TransformError) and error.retryable}
-    assert transforms == {"transform_crashed"}
+    assert transforms == {"transform_crashed", "transform_postponed"}
 
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if issubclass(error, errors.DependencyError)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pyvips
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 from tests.golden.pictures import distance
@@ -145,7 +145,10 @@ def test_files_have_the_reported_size(  # noqa: PLR0917 - Hypothesis passes them
     exif[0x0112] = orientation
     Image.new("RGB", source, (9, 9, 9)).save(tmp_path / "source", format=format_, exif=exif)
     step = resize("a", width=box[0], height=box[1], fit=fit, enlarge=enlarge)
-    (output,) = run(tmp_path / "source", step).outputs
+    try:
+        (output,) = run(tmp_path / "source", step).outputs
+    except OutputTooLargeError:  # a thin picture that covers the box is too long
+        assume(False)
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (output.width, output.height)
     if fit == "contain" or (fit in {"cover", "fill"} and enlarge):
