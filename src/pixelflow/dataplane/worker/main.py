@@ -114,7 +114,7 @@ class _RunningWorker:
 
 def _worker_id() -> str:
     """Return a name of this process alone: restarted in a container, a process keeps host name and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    return f"{socket.gethostname()}:{secrets.token_hex(4)}:{os.getpid()}"
 
 
 def _ends(join: Callable[[float], bool], termination: Termination, deadline: float) -> bool:
