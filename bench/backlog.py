@@ -5,6 +5,8 @@ The jobs are real: they share one uploaded source, and a worker can process them
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -12,9 +14,11 @@ from uuid import uuid4
 import psycopg
 from psycopg.types.json import Jsonb
 
+from bench.figures import BenchError
 from bench.jobs import Jobs, Pipeline
 from pixelflow.contracts.capabilities import worker_capabilities
 
+_CLEAR_ATTEMPTS = 100
 _JOBS = """
 INSERT INTO jobs (job_id, user_id, status, source_type, source_key, pipeline, requires, max_attempts, queued_at)
 SELECT gen_random_uuid(), (%(users)s::text[])[1 + n %% cardinality(%(users)s::text[])], 'queued', 's3_presigned',
@@ -59,8 +63,19 @@ def fill(connection: psycopg.Connection, users: Sequence[str], count: int, pipel
 
 
 def clear(connection: psycopg.Connection) -> None:
-    """Delete all jobs and what depends on them. Jobs that are being processed lose their leases."""
-    connection.execute("TRUNCATE jobs, usage_logs, queue_lanes CASCADE")
+    """Delete all jobs and what depends on them. Jobs that are being processed lose their leases.
+
+    It gives way to transactions of a running worker, which lock the same tables in other orders.
+    """
+    for _ in range(_CLEAR_ATTEMPTS):
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '100ms'")
+                connection.execute("TRUNCATE jobs, usage_logs, queue_lanes CASCADE")
+                return
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(random.uniform(0, 0.1))  # noqa: S311
+    raise BenchError("the jobs could not be deleted: another transaction held their tables for too long")
 
 
 def waiting(connection: psycopg.Connection) -> dict[str, int]:

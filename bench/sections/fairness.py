@@ -73,12 +73,13 @@ class _Fairness:
             fill(connection, _LIGHT, count * len(_LIGHT), PIPELINES["jpeg_640"], source)
             fill(connection, _HEAVY, max(1, count // _HEAVIER) * len(_HEAVY), PIPELINES["webp_4"], source)
         deadline = time.monotonic() + _LONGEST_SECONDS
-        while len(waiting(connection)) == len(_USERS) and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            all_wait, charged = len(waiting(connection)) == len(_USERS), _charged(connection)
+            if not all_wait and charged:  # a tiny run's first user has nothing left before any job has ended
+                break
             time.sleep(_POLL_SECONDS)
-        with paused(self._worker.pid):
-            charged = dict.fromkeys(_USERS, 0.0) | _charged(connection)
-        clear(connection)  # not while a paused worker may hold a lock
-        return charged
+        clear(connection)
+        return dict.fromkeys(_USERS, 0.0) | charged
 
     def lone_jobs(self, connection: psycopg.Connection) -> list[_Wait]:
         """Start one job after the other while a crowd of jobs waits."""

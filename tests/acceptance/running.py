@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -141,6 +143,17 @@ def process_of(stack: Stack, name: str) -> Running:
     found = _process(Path(f"/proc/{pid}"))
     assert found
     return found
+
+
+@contextlib.contextmanager
+def worker_paused(stack: Stack) -> Iterator[None]:
+    """Stop the stack's worker: started jobs stay queued."""
+    pid = process_of(stack, "worker").pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +18,7 @@ import pytest
 from psycopg.rows import dict_row
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import Running, database_url, process_of, transform_children, wait_for
+from tests.acceptance.running import Running, database_url, process_of, transform_children, wait_for, worker_paused
 
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.client import ApiError, Client, JobFailedError
@@ -35,17 +33,6 @@ SLOW = [steps.resize(f"s{number}", width=4000, enlarge=True, format="avif", qual
 """Some ten seconds for one child."""
 TEXT = b"not a picture"
 MARK = "mark-of-something-personal"
-
-
-@contextmanager
-def worker_paused(service: Stack) -> Iterator[None]:
-    """Stop the worker: started jobs stay queued."""
-    pid = process_of(service, "worker").pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def rows(service: Stack, query: str, job_id: str) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ class ChildProcess:
     @property
     def usable(self) -> bool:
         """Whether the child can take a request: alive, within its limits, and still since its last transform."""
-        if self._killed or self.transforms >= MAX_TRANSFORMS or self._has_exited(0):
+        if self._killed or self.transforms >= MAX_TRANSFORMS or not self.template_alive or self._has_exited(0):
             return False
         try:
             used = self.cpu_seconds()
