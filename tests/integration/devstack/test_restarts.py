@@ -15,6 +15,8 @@ from pixelflow.devstack.stack import Role, Stack
 
 NOTIFY = "from pixelflow.adapters.readiness import notify_ready; notify_ready()"
 RUN = "import time; time.sleep(1000)"
+EXITS_WHEN_READY = (NOTIFY, "import time; time.sleep(0.3)", "print('out of luck')", "raise SystemExit(3)")
+"""The pause is for the supervisor to read the notification first."""
 
 
 @pytest.fixture
@@ -81,13 +83,13 @@ def test_a_wrong_setting_is_reported_at_once(opened: Stack) -> None:
 
 
 def test_a_process_that_exits_later_is_noticed(opened: Stack) -> None:
-    opened.start_processes([role(NOTIFY, "print('out of luck')", "raise SystemExit(3)", notifies=True)])
+    opened.start_processes([role(*EXITS_WHEN_READY, notifies=True)])
     with pytest.raises(StackError, match=r"(?s)^worker exited \(exit code 3\); .*out of luck"):
         _check_for(5, opened)
 
 
 def test_a_process_that_exits_again_and_again_ends_the_watch(opened: Stack, said: list[str]) -> None:
-    opened.start_processes([role(NOTIFY, "print('out of luck')", "raise SystemExit(3)", notifies=True)])
+    opened.start_processes([role(*EXITS_WHEN_READY, notifies=True)])
     with pytest.raises(StackError, match=r"(?s)^worker exited 5 times .*out of luck"):
         opened.watch()
     assert len(said) == 4
