@@ -582,6 +582,7 @@ def test_a_full_disk_is_a_shortage_only_if_the_worker_finds_it_full(
     with contextlib.closing(_running(FULL_DISK, tmp_path)) as sandbox:
         with pytest.raises(TransformCrashedError):
             _run(sandbox, work.quick())
+        assert _used(sandbox) == [], "a child that sends an invalid reply is not used again"
         monkeypatch.setattr(exchange, "_FULL_BYTES", 1 << 62)
         with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
             _run(sandbox, work.quick())

@@ -193,6 +193,8 @@ class Sandbox:
             if isinstance(reply, Refused):
                 if reply.code == errors.WorkerUnavailableError.code and exchange.disk_is_full:  # the child may lie
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if reply.code not in _CHILD_ERRORS:
+                    raise errors.TransformCrashedError("The transform process sent an invalid reply")
                 return reply
             outputs = exchange.read_outputs(reply, job.steps, job.limits)
             return Transformed(reply.source, outputs, reply.times, compute_time_ms=_milliseconds(child, before))
@@ -260,9 +262,6 @@ def _milliseconds(child: ChildProcess, before: float) -> int:
 
 
 def _to_job_error(reply: Refused, milliseconds: int) -> errors.JobError:
-    error_class = _CHILD_ERRORS.get(reply.code)
-    if error_class is None:
-        return errors.TransformCrashedError("The transform process sent an invalid reply")
-    error = error_class(reply.detail, step_id=reply.step_id)
+    error = _CHILD_ERRORS[reply.code](reply.detail, step_id=reply.step_id)
     error.compute_time_ms = milliseconds
     return error
