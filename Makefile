@@ -65,6 +65,10 @@ KILLS ?= 30
 chaos: setup ## Kill processes at random under load, then verify that no job was lost (SEED, JOBS, KILLS)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
 
+.PHONY: takeover
+takeover: setup ## Run hostile code in confined transform children, as root's and as a user's, and list what refused it
+	$(BIN)/python -m tests.takeover
+
 .PHONY: bench
 bench: setup ## Run the benchmark, at most 40 minutes (ONLY=users,idle: some sections; PEERS=imgproxy=http://…; PUBLISH=1)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(PUBLISH),--publish,--results .bench)
