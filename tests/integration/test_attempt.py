@@ -394,6 +394,32 @@ def test_outputs_are_stored_in_parallel(
     assert [row["step_id"] for row in rows(connection, "outputs", job.job_id)] == ["s0", "s1", "s2"]
 
 
+class Kept:
+    """Object storage whose files stay open, as in a child that was taken over."""
+
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
+        self.descriptors: list[int] = []
+        self.output_prefix, self.store = storage.output_prefix, storage.store
+
+    def fetch(
+        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+    ) -> tuple[int, str]:
+        self.descriptors.append(os.dup(file.fileno()))
+        return self._storage.fetch(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
+
+
+def test_a_source_that_a_child_keeps_open_takes_no_disk(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None]
+) -> None:
+    job, kept = _job(connection, storage, pictures.photo()), Kept(storage)
+    run(job, storages={"s3_presigned": kept})
+    assert row_of(connection, job.job_id)["status"] == "succeeded"
+    (source,) = kept.descriptors
+    assert os.fstat(source).st_size == 0
+    os.close(source)
+
+
 def test_a_shutdown_requeues_the_job_at_once_without_counting_the_attempt(
     connection: Connection, storage: ObjectStorage, run: Callable[..., None]
 ) -> None:

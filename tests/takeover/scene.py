@@ -236,6 +236,7 @@ def _conduct(scene: Scene) -> Iterator[Result]:
     yield _attach_descriptors(scene)
     yield _compute_while_idle(scene)
     yield _stay_for_the_next_user(scene)
+    yield _keep_outputs(scene)
 
 
 def _max_memory() -> int:
@@ -281,6 +282,21 @@ def _stay_for_the_next_user(scene: Scene) -> Result:
     prevented = (first, kept, second, same) == ("succeeded", "done", "done", True)
     prevented = prevented and scene.last_child.pid != child.pid
     return _conclude("users", "stay, with code of its own, for the next user", "replaced", prevented)
+
+
+def _keep_outputs(scene: Scene) -> Result:
+    """Keep the file of each job, and fill them all to the bound afterwards."""
+    keep = "serving.kept = getattr(serving, 'kept', []) + [os.dup(output)]; "
+    jobs = [scene.transform("keeper", script=keep + _RENDER) for _ in range(4)]
+    child = scene.last_child
+    fill = (
+        "[(os.lseek(fd, bound - 1, 0), os.write(fd, b'x')) for fd in serving.kept]; held = map(os.fstat, serving.kept)"
+    )
+    result = scene.transform(
+        "keeper", attempt=f"{fill}; assert sum({{each.st_ino: each.st_size for each in held}}.values()) <= bound"
+    )
+    prevented = [*jobs, result] == ["succeeded"] * 4 + ["done"] and scene.last_child is child
+    return _conclude("its own files", "fill the outputs of earlier jobs", "bounded" if prevented else result, prevented)
 
 
 def results(*, confined: bool) -> Iterator[Result]:

@@ -6,10 +6,11 @@ expires and the lease reaper requeues the job.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -161,7 +162,9 @@ class AttemptRunner:
         try:
             yield path
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.truncate(path, 0)  # frees its space, even if a child keeps the file open
+                path.unlink()
 
     def _transform(self, job: ClaimedJob, lease: ActiveLease, source: Path, stages: Stages) -> Transformed:
         steps = _PIPELINE.validate_python(job.pipeline)

@@ -9,9 +9,12 @@ import os
 import select
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO
 
 from pydantic import ValidationError
 
@@ -56,6 +59,7 @@ class ChildProcess:
         self._closed = False
         self._exit: Exit | None = None
         self._settled_cpu = 0.0
+        self._output: IO[bytes] | None = None
         with ExitStack() as undo:
             self._errors = ErrorPipe()
             undo.callback(self._errors.close)
@@ -80,6 +84,16 @@ class ChildProcess:
                 os.kill(self.pid, signal.SIGKILL)
                 self._template.reap(self.pid)  # nothing to wait for: the child has used no memory yet
             raise
+
+    def output(self, scratch: Path) -> int:
+        """Return the descriptor of the unnamed file in ``scratch`` that takes the outputs of each job of this child.
+
+        Raises:
+            OSError: it can't be created.
+        """
+        if self._output is None:
+            self._output = tempfile.TemporaryFile(dir=scratch, buffering=0)  # noqa: SIM115  # closed by `close`
+        return self._output.fileno()
 
     @property
     def template_alive(self) -> bool:
@@ -215,6 +229,8 @@ class ChildProcess:
         self._closed = True
         self._socket.close()
         self._errors.close()
+        if self._output is not None:
+            self._output.close()
         os.close(self._pidfd)
 
     def _reap(self) -> Exit:

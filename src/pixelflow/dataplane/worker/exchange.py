@@ -1,14 +1,14 @@
 """The files of one transform: the source to read, and one unnamed file that takes all outputs.
 
 A child that a malicious image has taken over has both descriptors until it ends. So the worker reads each output once,
-into a copy that no child can access: it checks, hashes and stores that copy.
+into a copy that no child can access: it checks, hashes and stores that copy. All jobs of a child use the same file of
+outputs: with a file per job, a child could keep and fill those of its earlier jobs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,20 +45,19 @@ class CopiedOutput:
 class Exchange:
     """The files of one transform."""
 
-    def __init__(self, source: Path, scratch: Path) -> None:
-        """Open them. The child gets a descriptor of the source that is read-only."""
-        self._scratch = scratch
-        self._outputs = tempfile.TemporaryFile(dir=scratch, buffering=0)  # noqa: SIM115  # closed by `close`
-        try:
-            self.source = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-        except BaseException:
-            self._outputs.close()
-            raise
+    def __init__(self, source: Path, output: int, scratch: Path) -> None:
+        """Open the source and empty the file of outputs.
 
-    @property
-    def output(self) -> int:
-        """Descriptor of the file of outputs."""
-        return self._outputs.fileno()
+        Args:
+            source: path; the child gets a descriptor that is read-only.
+            output: descriptor of the file of outputs.
+            scratch: folder for large copies.
+        """
+        self._scratch = scratch
+        self.output = output
+        os.ftruncate(output, 0)
+        os.lseek(output, 0, os.SEEK_SET)  # the child shares the position
+        self.source = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
 
     @property
     def disk_is_full(self) -> bool:
@@ -114,9 +113,9 @@ class Exchange:
         return CopiedOutput(output.step_id, output.format, *size, copy, output.bytes, digest.hexdigest())
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the source, and free the space of the outputs."""
         os.close(self.source)
-        self._outputs.close()
+        os.ftruncate(self.output, 0)
 
 
 def _check_reply(rendered: Rendered, steps: Sequence[Step], limits: TransformLimits) -> None:

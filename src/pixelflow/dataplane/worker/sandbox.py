@@ -187,7 +187,8 @@ class Sandbox:
         self, child: ChildProcess, before: float, job: TransformJob, set_cancel_hook: SetCancelHook
     ) -> Transformed | Refused:
         request = TransformRequest(request_id=secrets.token_hex(8), pipeline=list(job.steps), limits=job.limits)
-        with closing(Exchange(job.source, self._scratch)) as exchange, self._admission(child) as admit:
+        files = Exchange(job.source, child.output(self._scratch), self._scratch)
+        with closing(files) as exchange, self._admission(child) as admit:
             with self._map_child_errors(child, job.user_id), self._cancel_hook(child, set_cancel_hook):
                 reply = child.transform(request, exchange.source, exchange.output, admit)
             if isinstance(reply, Refused):
