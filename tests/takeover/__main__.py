@@ -39,8 +39,12 @@ def main() -> int:
     confined = [ORDINARY_USER] if os.getuid() else [ROOT_USER, ORDINARY_USER]
     if os.getuid():
         console.print("Not root: children of root, which become another user, are not tried.")
-    with ThreadPoolExecutor() as pool:
-        results = dict(zip((UNCONFINED, *confined), pool.map(run_as, (UNCONFINED, *confined)), strict=True))
+    try:
+        with ThreadPoolExecutor() as pool:
+            results = dict(zip((UNCONFINED, *confined), pool.map(run_as, (UNCONFINED, *confined)), strict=True))
+    except UnavailableError as error:
+        console.print(f"An ordinary user can't run this Python with these packages: {error}")
+        return 1
     console.print(_table(results))
     console.print(_reasons(results))
     through = [(user, each) for user in confined for each in results[user] if not each.prevented]
