@@ -8,9 +8,10 @@ second later; any other costs a claim that finds nothing. Their content is a mes
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from threading import Event
 from types import TracebackType
 from typing import Self
@@ -31,74 +32,75 @@ MAX_WAKEUPS = 1000
 """Wake-ups in the list; older ones are dropped."""
 EXPIRY_SECONDS = 60
 SEND_TIMEOUT_SECONDS = 0.05
-"""Maximum time that a request waits for Redis."""
+"""Maximum time of a round trip. No request waits for it."""
 PAUSE_SECONDS = 1.0
 """Time without calls to Redis after a failure."""
 _SLACK_SECONDS = 0.3
 """Time for Redis to respond, beyond the time that it was asked to wait."""
-_MAX_CONNECTIONS = 10
 
 _log = structlog.get_logger(__name__)
 
 
 class WakeUpSender:
-    """Sends wake-ups; an asynchronous context manager. After a failure it sends none for a short pause."""
+    """Sends wake-ups in the background of the event loop; an asynchronous context manager, which sends the last ones.
 
-    def __init__(
-        self,
-        redis_url: str,
-        *,
-        timeout: float = SEND_TIMEOUT_SECONDS,
-        pause: float = PAUSE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    Wake-ups that are requested at the same time share a round trip. After a failure none is sent for a short pause.
+    """
+
+    def __init__(self, redis_url: str, *, timeout: float = SEND_TIMEOUT_SECONDS, pause: float = PAUSE_SECONDS) -> None:
         """Create the client without connecting.
 
         Args:
             redis_url: the Redis with the list.
-            timeout: seconds for one wake-up, including the connect.
+            timeout: seconds for one round trip, including the connect.
             pause: seconds without wake-ups after a failure.
-            clock: a monotonic clock in seconds.
         """
         # One retry, for connections that broke while idle.
-        pool: redis.asyncio.BlockingConnectionPool = redis.asyncio.BlockingConnectionPool.from_url(
-            redis_url, max_connections=_MAX_CONNECTIONS, timeout=None, retry=AsyncRetry(NoBackoff(), 1)
+        self._client = redis.asyncio.Redis.from_url(
+            redis_url, retry=AsyncRetry(NoBackoff(), 1), socket_timeout=PAUSE_SECONDS
         )
-        self._client = redis.asyncio.Redis.from_pool(pool)
         self._timeout = timeout
         self._pause = pause
-        self._clock = clock
-        self._retry_at: float | None = None
-        """``None``: the last wake-up was sent, or there was none."""
+        self._pending: deque[str] = deque(maxlen=MAX_WAKEUPS)
+        self._sending: asyncio.Task[None] | None = None
+        self._is_down = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._sending is not None:
+            await asyncio.wait({self._sending}, timeout=self._timeout)
+            self._sending.cancel()
         await self._client.aclose()
 
-    async def send(self, message: ProcessImage) -> bool:
-        """Wake an idle worker; returns whether the wake-up was sent. Never raises, never waits beyond the timeout."""
-        if self._retry_at is not None:
-            if self._clock() < self._retry_at:
-                return False
-            self._retry_at = self._clock() + self._pause  # for all requests but this one, which probes Redis
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._push(message.model_dump_json(by_alias=True))
-        except (redis.RedisError, OSError, TimeoutError) as error:
-            if self._retry_at is None:
-                _log.warning("wake-ups unavailable", reason=type(error).__name__)
-            self._retry_at = self._clock() + self._pause
-            return False
-        if self._retry_at is not None:
-            _log.info("wake-ups available again")
-        self._retry_at = None
-        return True
+    def send(self, message: ProcessImage) -> None:
+        """Wake an idle worker soon. Never raises and never waits: requires a running event loop."""
+        self._pending.append(message.model_dump_json(by_alias=True))
+        if self._sending is None or self._sending.done():
+            # In a context of its own, so that log events don't name the request that happened to start the task.
+            self._sending = asyncio.create_task(self._send_pending(), context=Context())
 
-    async def _push(self, content: str) -> None:
+    async def _send_pending(self) -> None:
+        while self._pending:
+            contents = list(self._pending)
+            self._pending.clear()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._push(contents)
+            except (redis.RedisError, OSError, TimeoutError) as error:
+                if not self._is_down:
+                    _log.warning("wake-ups unavailable", reason=type(error).__name__)
+                self._is_down = True
+                await asyncio.sleep(self._pause)
+            else:
+                if self._is_down:
+                    _log.info("wake-ups available again")
+                self._is_down = False
+
+    async def _push(self, contents: list[str]) -> None:
         async with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.lpush(KEY, content)
+            pipeline.lpush(KEY, *contents)
             pipeline.ltrim(KEY, 0, MAX_WAKEUPS - 1)
             pipeline.expire(KEY, EXPIRY_SECONDS)
             await pipeline.execute()

@@ -279,7 +279,7 @@ class JobService:
         if queued is None:
             return None
         self._on_enqueued()
-        await self._wakeups.send(ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent))
+        self._wakeups.send(ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent))
         return StartedJob(
             job_id=job_id,
             status=JobStatus.QUEUED,
