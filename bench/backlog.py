@@ -59,7 +59,7 @@ def fill(connection: psycopg.Connection, users: Sequence[str], count: int, pipel
     with connection.transaction():
         for statement in (_REQUIREMENTS, _JOBS, _QUEUE, _LANES):
             connection.execute(statement, values)
-    connection.execute("ANALYZE")  # as autovacuum does soon afterwards
+    connection.execute("VACUUM ANALYZE")  # as autovacuum does soon afterwards
 
 
 def clear(connection: psycopg.Connection) -> None:

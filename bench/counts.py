@@ -39,7 +39,8 @@ class Counts:
     idle_windows: int = 4
     idle_seconds: float = 5.0
     """Of each window."""
-    storage_jobs: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 40, "six": 16})
+    storage_jobs: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 160, "six": 64})
+    """So many that the start and the end of a round, when not all slots are busy, weigh little."""
     storage_rounds: int = 3
     fair_jobs: int = 160
     """Per user and weight of one: a user with heavy jobs has a quarter of them."""
@@ -48,7 +49,8 @@ class Counts:
     lone_jobs: int = 10
     queue_waiting: tuple[int, int] = (100, 100_000)
     """Waiting jobs of the short and of the long queue."""
-    queue_users: tuple[int, int] = (10, 10_000)
+    queue_users: tuple[int, int] = (100, 10_000)
+    """In both, each job is that of another user, and needs a child of its own."""
     queue_rounds: int = 3
     """With the short queue, before and after as many with the long one."""
     peer_rounds: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 3, "webp_4": 1, "avif_640": 2})
@@ -85,7 +87,7 @@ TINY = Counts(
     crowd_jobs=20,
     lone_jobs=1,
     queue_waiting=(10, 30),
-    queue_users=(2, 5),
+    queue_users=(10, 15),
     queue_rounds=1,
     peer_rounds={"jpeg_640": 1, "webp_4": 1, "avif_640": 1},
     peer_scores=1,

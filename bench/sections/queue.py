@@ -23,7 +23,7 @@ _SHARE = 0.9
 _LONGEST_SECONDS = 60
 _POLL_SECONDS = 0.05
 _DESCRIPTION = (
-    "Jobs (one 640 px JPEG of a 1 MP photo) that wait, processed by a worker with two slots: 100 jobs of 10 users, "
+    "Jobs (one 640 px JPEG of a 1 MP photo) that wait, processed by a worker with two slots: 100 jobs of 100 users, "
     "against as many of 100,000 jobs of 10,000 users. Jobs per second between the first and the 90th end of a round. "
     "Waiting jobs are written into the database directly. Rounds with the short queue come before and after those with "
     "the long one."
