@@ -62,8 +62,8 @@ images-check: setup ## Build the container images in a clean Debian and run jobs
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 JOBS ?= 400
 KILLS ?= 30
-chaos: setup ## Kill processes at random under load, then verify that no job was lost (SEED, JOBS, KILLS)
-	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS)
+chaos: setup ## Kill processes at random under load, then verify that no job was lost (SEED, JOBS, KILLS, ONLY=storage,…)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) --kills $(KILLS) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: takeover
 takeover: setup ## Run hostile code in confined transform children, as root's and as a user's, and list what refused it

@@ -1,4 +1,4 @@
-"""Run a chaos plan against a new cluster, wait until it has settled, and check the invariants.
+"""Run a chaos plan against a new cluster, wait until it has settled, and check the invariants; then run the scenarios.
 
 Nothing is left behind except the logs of a run that violated an invariant.
 """
@@ -12,6 +12,8 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -23,9 +25,14 @@ from tests.chaos.pictures import make_pictures
 from tests.chaos.plan import Plan, make_plan
 from tests.chaos.receivers import Receivers
 from tests.chaos.recovery import ALLOWED_BEYOND_LEASE, recoveries
-from tests.chaos.report import Report, format_counts
+from tests.chaos.report import Part, Report, format_counts
+from tests.chaos.scenarios.disk import DISK
+from tests.chaos.scenarios.fairness import FAIRNESS
+from tests.chaos.scenarios.redis_away import REDIS
+from tests.chaos.scenarios.scenario import check_leftovers, run_scenario
+from tests.chaos.scenarios.signals import SIGNALS
+from tests.chaos.scenarios.storage import STORAGE
 from tests.chaos.traffic import Traffic
-from tests.integration.devstack.processes_of import wait_until_none
 
 from pixelflow.controlplane.keys.admin import issue_key
 
@@ -34,8 +41,10 @@ INTERRUPTED = 130
 TICK_SECONDS = 0.05
 SAY_SECONDS = 10.0
 SETTLE_SECONDS = 150.0
-ORPHAN_SECONDS = 5.0
 LEASE_SECONDS = 5.0
+PLAN = "plan"
+"""Name of the part that runs the plan."""
+SCENARIOS = (STORAGE, DISK, SIGNALS, REDIS, FAIRNESS)
 SETTINGS = {
     "PIXELFLOW_LEASE_SECONDS": str(LEASE_SECONDS),
     "PIXELFLOW_WORKER_GRACE_SECONDS": "2",
@@ -56,19 +65,37 @@ def main() -> int:
         f"seed {plan.seed}: {options.jobs} jobs, {len(plan.faults)} faults in {plan.seconds:.0f} s. Repeat: {again}"
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    report = Report()
+    try:
+        if PLAN in options.only:
+            _run_part(partial(_run, plan, console), report.begin("Random faults under load"), console)
+        for scenario in SCENARIOS:
+            if scenario.name in options.only:
+                _run_part(partial(run_scenario, scenario), report.begin(scenario.title), console)
+    except KeyboardInterrupt:
+        console.print("Stopped. No process is left running.")
+        return INTERRUPTED
+    report.print(console)
+    if not report.is_clean:
+        console.print(again)
+    return 0 if report.is_clean else 1
+
+
+def _run_part(run: Callable[[Path, Part], None], part: Part, console: Console) -> None:
+    """Run a part of the run in a home of its own; keep the logs if it failed."""
+    began = time.monotonic()
     with new_home() as path:
         try:
-            report = _run(plan, path, console)
+            run(path, part)
         except KeyboardInterrupt:
-            console.print("Stopped. No process is left running.")
-            return INTERRUPTED
+            raise
         except BaseException:
             console.print(f"Logs: {_keep_logs(path)}.")
             raise
-        report.print(console)
-        if not report.is_clean:
-            console.print(f"Logs: {_keep_logs(path)}.\n{again}")
-    return 0 if report.is_clean else 1
+        if not part.is_clean:
+            console.print(f"Logs: {_keep_logs(path)}.")
+    part.count("seconds of this part", f"{time.monotonic() - began:.0f}")
+    console.print(f"{part.title}: {'held' if part.is_clean else 'broken'} ({time.monotonic() - began:.0f} s)")
 
 
 def _options() -> argparse.Namespace:
@@ -76,25 +103,26 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True, help="seed of the plan")
     parser.add_argument("--jobs", type=int, default=400)
     parser.add_argument("--kills", type=int, default=30)
-    return parser.parse_args()
+    parts = [PLAN, *(scenario.name for scenario in SCENARIOS)]
+    parser.add_argument("--only", type=lambda text: text.split(","), default=parts, help=f"some of {','.join(parts)}")
+    options = parser.parse_args()
+    if unknown := set(options.only) - set(parts):
+        parser.error(f"--only: {', '.join(sorted(unknown))} is not one of {', '.join(parts)}")
+    return options
 
 
-def _run(plan: Plan, path: Path, console: Console) -> Report:
-    report = Report()
+def _run(plan: Plan, console: Console, path: Path, part: Part) -> None:
     cluster = create_cluster(path, settings=SETTINGS, apis=2, controllers=2, workers=2)
     try:
         cluster.start()
         with Receivers() as receivers:
             traffic, injector = _run_plan(plan, cluster, receivers, console)
-            _settle(cluster, report, console)
-            _check(cluster, traffic, receivers, injector, report)
+            _settle(cluster, part, console)
+            _check(cluster, traffic, receivers, injector, part)
     finally:
         cluster.stop()
-    report.check("orphan processes", wait_until_none(path, ORPHAN_SECONDS))
-    report.check("scratch files left", [str(found) for found in (path / "scratch").iterdir()])
-    report.check("unexpected errors logged", evidence.unexpected_lines(path / "logs"))
-    report.count("writes rejected by the lease fence", evidence.fenced_writes(path / "logs"))
-    return report
+    check_leftovers(path, part)
+    part.count("writes rejected by the lease fence", evidence.fenced_writes(path / "logs"))
 
 
 def _run_plan(plan: Plan, cluster: Cluster, receivers: Receivers, console: Console) -> tuple[Traffic, FaultInjector]:
@@ -127,7 +155,7 @@ def _run_plan(plan: Plan, cluster: Cluster, receivers: Receivers, console: Conso
     return traffic, injector
 
 
-def _settle(cluster: Cluster, report: Report, console: Console) -> None:
+def _settle(cluster: Cluster, part: Part, console: Console) -> None:
     """Wait until the system has no work left, up to a time limit."""
     began = time.monotonic()
     left: dict[str, int] = {"unknown": 1}
@@ -139,55 +167,55 @@ def _settle(cluster: Cluster, report: Report, console: Console) -> None:
         except psycopg.OperationalError:
             left = {"unknown": 1}
     console.print(f"settled after {time.monotonic() - began:.0f} s; left: {left}")
-    report.count("seconds until settled", f"{time.monotonic() - began:.0f}")
+    part.count("seconds until settled", f"{time.monotonic() - began:.0f}")
 
 
-def _check(cluster: Cluster, traffic: Traffic, receivers: Receivers, injector: FaultInjector, report: Report) -> None:
+def _check(cluster: Cluster, traffic: Traffic, receivers: Receivers, injector: FaultInjector, part: Part) -> None:
     kept = evidence.collect(cluster)
     cases = invariants.cases(traffic.records, kept)
-    _count(traffic, injector, receivers, kept, report)
-    report.check("lost", invariants.lost(cases))
-    report.check("stuck", invariants.stuck(kept))
-    report.check("promises not kept", invariants.broken_promises(cases))
-    report.check("unexplained ends", invariants.unexplained_ends(cases))
-    report.check("wrong attempts", invariants.wrong_attempts(kept))
-    report.check("outputs missing", invariants.missing_outputs(cases, kept))
-    report.check("usage rows missing", invariants.missing_usage(kept))
-    report.check("usage rows duplicated or unjustified", invariants.extra_usage(kept))
-    report.check("events missing or duplicated", invariants.wrong_events(kept))
-    report.check("deliveries missing, event IDs reused", invariants.wrong_deliveries(kept, receivers.deliveries))
-    report.check("jobs created twice", invariants.doubled_creates(kept))
-    report.check("objects of erased jobs", invariants.objects_of_erased(kept))
+    _count(traffic, injector, receivers, kept, part)
+    part.check("lost", invariants.lost(cases))
+    part.check("stuck", invariants.stuck(kept))
+    part.check("promises not kept", invariants.broken_promises(cases))
+    part.check("unexplained ends", invariants.unexplained_ends(cases))
+    part.check("wrong attempts", invariants.wrong_attempts(kept))
+    part.check("outputs missing", invariants.missing_outputs(cases, kept))
+    part.check("usage rows missing", invariants.missing_usage(kept))
+    part.check("usage rows duplicated or unjustified", invariants.extra_usage(kept))
+    part.check("events missing or duplicated", invariants.wrong_events(kept))
+    part.check("deliveries missing, event IDs reused", invariants.wrong_deliveries(kept, receivers.deliveries))
+    part.check("jobs created twice", invariants.doubled_creates(kept))
+    part.check("objects of erased jobs", invariants.objects_of_erased(kept))
     found = recoveries(cluster, kept, clock_ahead=evidence.database_clock_ahead(cluster))
     if found:
-        report.count("jobs whose worker was killed", len(found))
-        report.count(
+        part.count("jobs whose worker was killed", len(found))
+        part.count(
             "longest time from a worker's death to the next attempt", f"{max(each.seconds for each in found):.1f} s"
         )
-        report.count("  excluding outages and saturation", f"{found[0].own_seconds:.1f} s")
+        part.count("  excluding outages and saturation", f"{found[0].own_seconds:.1f} s")
     limit = LEASE_SECONDS + ALLOWED_BEYOND_LEASE
     slow = [f"job {each.job_id}: {each.own_seconds:.1f} s" for each in found if each.own_seconds > limit]
-    report.check(f"next attempt later than {limit:.0f} s after a death", slow)
+    part.check(f"next attempt later than {limit:.0f} s after a death", slow)
 
 
 def _count(
-    traffic: Traffic, injector: FaultInjector, receivers: Receivers, kept: evidence.Evidence, report: Report
+    traffic: Traffic, injector: FaultInjector, receivers: Receivers, kept: evidence.Evidence, part: Part
 ) -> None:
     jobs = list(kept.jobs.values())
-    report.count("faults", format_counts(Counter({kind.value: count for kind, count in injector.done.items()})))
-    report.count("kills", injector.kills)
-    report.count("started", sum(record.started for record in traffic.records))
+    part.count("faults", format_counts(Counter({kind.value: count for kind, count in injector.done.items()})))
+    part.count("kills", injector.kills)
+    part.count("started", sum(record.started for record in traffic.records))
     for status in ("created", "succeeded", "failed", "canceled"):
-        report.count(status, sum(job.status == status and not job.is_erased for job in jobs))
-    report.count("  failed because every attempt was disturbed", sum(invariants.is_exhausted(job) for job in jobs))
-    report.count("erased", sum(job.is_erased for job in jobs))
-    report.count("attempts", format_counts(Counter(a["outcome"] or "open" for job in jobs for a in job.attempts)))
-    report.count("client calls, retries", f"{_sum(traffic, 'calls')}, {_sum(traffic, 'retries')}")
-    report.count("events", sum(len(job.events) for job in jobs))
-    report.count(
+        part.count(status, sum(job.status == status and not job.is_erased for job in jobs))
+    part.count("  failed because every attempt was disturbed", sum(invariants.is_exhausted(job) for job in jobs))
+    part.count("erased", sum(job.is_erased for job in jobs))
+    part.count("attempts", format_counts(Counter(a["outcome"] or "open" for job in jobs for a in job.attempts)))
+    part.count("client calls, retries", f"{_sum(traffic, 'calls')}, {_sum(traffic, 'retries')}")
+    part.count("events", sum(len(job.events) for job in jobs))
+    part.count(
         "receiver calls", format_counts(Counter(str(call.status or "no answer") for call in receivers.deliveries))
     )
-    report.count("outputs of dead attempts", len(invariants.orphan_outputs(kept)))
+    part.count("outputs of dead attempts", len(invariants.orphan_outputs(kept)))
 
 
 def _sum(traffic: Traffic, what: str) -> int:
@@ -196,7 +224,8 @@ def _sum(traffic: Traffic, what: str) -> int:
 
 def _keep_logs(home: Path) -> Path:
     kept = home.with_name(f"{home.name}-logs")
-    shutil.copytree(home / "logs", kept)
+    if (home / "logs").exists():
+        shutil.copytree(home / "logs", kept)
     return kept
 
 

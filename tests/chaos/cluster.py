@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,13 +52,7 @@ class Role:
 
     def is_ready(self) -> bool:
         """Return whether its URL answers 200; True without a URL."""
-        if self.ready_url is None:
-            return True
-        try:
-            with urllib.request.urlopen(self.ready_url, timeout=2) as answer:  # noqa: S310 - our own http URL
-                return bool(answer.status == http.client.OK)
-        except (OSError, http.client.HTTPException):
-            return False
+        return self.ready_url is None or _answers(self.ready_url)
 
 
 @dataclass
@@ -93,11 +87,41 @@ class Cluster:
         """The PixelFlow processes."""
         return [*self.apis, *self.controllers, *self.workers]
 
-    def start(self) -> None:
-        """Start the servers, then the PixelFlow processes, and wait until all are ready."""
-        _start(self.servers)
+    def start(self, *, without: Sequence[ManagedProcess] = ()) -> None:
+        """Start the servers, then the PixelFlow processes, and wait until all are ready.
+
+        Those in ``without`` are left out. Without a server, wait only until the APIs answer.
+        """
+        left_out = {process.name for process in without}
+        servers = [process for process in self.servers if process.name not in left_out]
+        roles = [process for process in self.roles if process.name not in left_out]
+        _start(servers)
         migrate(self.environment["PIXELFLOW_DATABASE_URL"])
-        _start(self.roles)
+        if len(servers) == len(self.servers):
+            _start(roles)
+            return
+        for process in roles:
+            process.start()
+        self.run_until(lambda: all(_answers(f"{url}/healthz") for url in self.api_urls), READY_SECONDS)
+
+    def run_until(self, condition: Callable[[], object], seconds: float) -> float:
+        """Restart the processes that are due, until the condition holds; return the seconds it took.
+
+        Raises:
+            TimeoutError: it does not hold within ``seconds``.
+        """
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() - began > seconds:
+                raise TimeoutError(f"not within {seconds:g} s")
+            self.tick()
+            time.sleep(POLL_SECONDS)
+        return time.monotonic() - began
+
+    def run_for(self, seconds: float) -> None:
+        """Restart the processes that are due, for so many seconds."""
+        end = time.monotonic() + seconds
+        self.run_until(lambda: time.monotonic() >= end, seconds * 2 + 1)
 
     def tick(self) -> None:
         """Restart the processes that are due."""
@@ -113,7 +137,13 @@ class Cluster:
 
 
 def create_cluster(
-    path: Path, *, settings: Mapping[str, str], apis: int = 1, controllers: int = 1, workers: int = 1
+    path: Path,
+    *,
+    settings: Mapping[str, str],
+    apis: int = 1,
+    controllers: int = 1,
+    workers: int = 1,
+    settings_of: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Cluster:
     """Prepare a cluster in an empty directory. Starts no process.
 
@@ -123,6 +153,7 @@ def create_cluster(
         apis: how many.
         controllers: how many.
         workers: how many.
+        settings_of: further settings of single processes, by name.
     """
     home = Home(path, servers_account())
     api_names = [f"api-{number}" for number in range(apis)]
@@ -143,6 +174,7 @@ def create_cluster(
     def role(name: str, command: str, port: int | None = None) -> ManagedProcess:
         credentials = {key: value for server in servers for key, value in server.environment_of(command).items()}
         environment = {**own_settings, **credentials, **({} if command == "worker" else secrets_key)}
+        environment |= (settings_of or {}).get(name, {})
         if port is None:
             return ManagedProcess(Role(name, command, home, environment))
         own = {**environment, "PIXELFLOW_API_HOST": LOOPBACK, "PIXELFLOW_API_PORT": str(port)}
@@ -159,6 +191,14 @@ def create_cluster(
         workers=[role(f"worker-{number}", "worker") for number in range(workers)],
         api_urls=[f"http://{LOOPBACK}:{ports[name]}" for name in api_names],
     )
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own http URL
+            return bool(answer.status == http.client.OK)
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _start(processes: Iterable[ManagedProcess]) -> None:

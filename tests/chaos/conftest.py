@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,17 +66,7 @@ class Owner:
 
     def wait_until(self, condition: Callable[[], object], seconds: float) -> float:
         """Run the cluster until the condition holds; return the seconds it took."""
-        return until(self.cluster, condition, seconds)
-
-
-def until(cluster: Cluster, condition: Callable[[], object], seconds: float) -> float:
-    """Run the cluster until the condition holds; return the seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds:g} s"
-        cluster.tick()
-        time.sleep(0.02)
-    return time.monotonic() - began
+        return self.cluster.run_until(condition, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +82,7 @@ def shared_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: Cluster) -> Cluster:
-    until(shared_cluster, lambda: all(process.pid for process in shared_cluster.roles), 20)
+    shared_cluster.run_until(lambda: all(process.pid for process in shared_cluster.roles), 20)
     return shared_cluster
 
 

@@ -5,10 +5,12 @@ It signals only the process that it started itself.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from pixelflow.devstack.processes import Child
 from pixelflow.devstack.supervisor import Startable
@@ -49,6 +51,13 @@ class ManagedProcess:
         """Start it."""
         self.child = self.startable.start()
         self._log_offset = self.child.log.stat().st_size
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Return the JSON lines that it has logged since its last start."""
+        if self.child is None:
+            return []
+        lines = self.child.log.read_bytes()[self._log_offset :].splitlines()
+        return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
 
     def has_logged(self, words: bytes) -> bool:
         """Return whether it has logged ``words`` since its last start."""

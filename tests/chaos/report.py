@@ -1,4 +1,4 @@
-"""The final report of a run: counts, and which invariants held."""
+"""The final report of a run: counts, and which invariants held, by part of the run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ MAX_SENTENCES = 12
 
 
 @dataclass
-class Report:
-    """The results of a run."""
+class Part:
+    """The results of one part of a run."""
 
+    title: str
     figures: dict[str, str] = field(default_factory=dict)
     invariants: dict[str, list[str]] = field(default_factory=dict)
     """Name of the invariant → its violations."""
@@ -33,18 +34,38 @@ class Report:
         """Whether every invariant holds."""
         return not any(self.invariants.values())
 
+
+@dataclass
+class Report:
+    """The results of a run."""
+
+    parts: list[Part] = field(default_factory=list)
+
+    def begin(self, title: str) -> Part:
+        """Add a part."""
+        self.parts.append(Part(title))
+        return self.parts[-1]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every invariant holds."""
+        return all(part.is_clean for part in self.parts)
+
     def print(self, console: Console) -> None:
         """Print the report."""
         table = Table("", "", "invariant", title="Results")
-        for what, value in self.figures.items():
-            table.add_row(what, value, "")
-        table.add_section()
-        for what, broken in self.invariants.items():
-            table.add_row(what, str(len(broken)), "[red]broken[/]" if broken else "[green]held[/]")
+        for part in self.parts:
+            table.add_section()
+            table.add_row(f"[bold]{part.title}[/]", "", "")
+            for what, value in part.figures.items():
+                table.add_row(what, value, "")
+            for what, broken in part.invariants.items():
+                table.add_row(what, str(len(broken)), "[red]broken[/]" if broken else "[green]held[/]")
         console.print(table)
-        for what, broken in self.invariants.items():
-            for sentence in broken[:MAX_SENTENCES]:
-                console.print(f"{what}: {sentence}", markup=False, highlight=False)
+        for part in self.parts:
+            for what, broken in part.invariants.items():
+                for sentence in broken[:MAX_SENTENCES]:
+                    console.print(f"{part.title}: {what}: {sentence}", markup=False, highlight=False)
 
 
 def format_counts(counts: Mapping[str, int] | Counter[str]) -> str:

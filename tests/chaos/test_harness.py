@@ -14,6 +14,9 @@ from tests.chaos.managed_process import Outage
 from tests.chaos.plan import DISTURBANCES, KILLS, Behavior, ClientAction, Picture, PlannedJob, make_plan
 from tests.chaos.receivers import Delivery
 from tests.chaos.recovery import Recovery, recoveries_of, saturated_spans, unavailable_spans
+from tests.chaos.report import Part
+from tests.chaos.scenarios.fairness import longest_gap
+from tests.chaos.scenarios.observed import check_succeeded, claim_delays
 from tests.chaos.traffic import JobRecord
 
 JOB = "0190a000-0000-7000-8000-000000000001"
@@ -197,3 +200,36 @@ def test_workers_are_saturated_when_each_running_worker_has_as_many_jobs_as_thre
     assert saturated_spans(other, evidence, threads=1, workers=2, clock_ahead=0) == [(began, began + 9)]
     assert saturated_spans([], evidence, threads=1, workers=2, clock_ahead=0) == [(began + 4, began + 9)]
     assert saturated_spans([], evidence, threads=2, workers=2, clock_ahead=0) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "broken"),
+    [
+        ({}, set()),
+        ({"status": "failed", "usage": []}, {"jobs that did not succeed"}),
+        ({"usage": []}, {"jobs that did not succeed"}),
+        ({"attempts_used": 2}, {"jobs with attempts used up"}),
+    ],
+)
+def test_a_scenario_detects_failed_jobs_and_counted_attempts(changed: dict[str, Any], broken: set[str]) -> None:
+    part, used = Part("scenario"), changed.pop("attempts_used", 1)
+    succeeded = job(**changed)
+    check_succeeded(part, {JOB: replace(succeeded, row={**succeeded.row, "attempts": used})})
+    assert {what for what, found in part.invariants.items() if found} == broken
+    assert part.is_clean == (not broken)
+
+
+def test_a_claim_delay_ends_with_the_first_attempt() -> None:
+    retried = job(
+        attempts=[{**LOST_ATTEMPT, "started_at": NOON + timedelta(seconds=seconds)} for seconds in (3, 9)],
+        queued_at=NOON,
+    )
+    assert claim_delays({JOB: retried}) == {JOB: 3.0}
+
+
+def test_a_gap_between_claims_of_a_user_excludes_time_in_which_nobody_claims() -> None:
+    others = [(second / 4, "other") for second in range(40)]
+    claims = sorted([*others, (1.0, "user"), (7.0, "user")])
+    without_workers = [(at, user) for at, user in claims if not 3 < at < 5]
+    assert longest_gap(claims, "user") == 6.0
+    assert longest_gap(without_workers, "user") == 4.0

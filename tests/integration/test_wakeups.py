@@ -350,6 +350,18 @@ def test_a_waiter_is_stopped_at_once_while_redis_is_away() -> None:
         assert time.monotonic() - began < 0.2
 
 
+def test_a_waiter_that_is_closed_while_it_waits_logs_nothing(url: str, server: redis.Redis) -> None:
+    del server
+    with capture_logs() as logs:
+        with WakeUpWaiter(url) as waiter:
+            thread = threading.Thread(target=waiter.wait, args=(1, threading.Event()))
+            thread.start()
+            time.sleep(0.1)
+        thread.join(5)
+    assert not thread.is_alive()
+    assert logs == []
+
+
 def test_a_worker_without_free_places_passes_a_wake_up_on_once(url: str, server: redis.Redis) -> None:
     with WakeUpWaiter(url) as waiter:
         waiter.pass_on()

@@ -128,6 +128,7 @@ class WakeUpWaiter:
         self._pause = pause
         self._is_down = False
         self._took_any = False
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +136,7 @@ class WakeUpWaiter:
     def __exit__(
         self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_closed = True  # a thread may still be waiting: closing its connection is no failure of Redis
         self._client.close()
         self._prober.close()
 
@@ -165,7 +167,7 @@ class WakeUpWaiter:
         try:
             yield
         except (redis.RedisError, OSError, ValueError) as error:
-            if not self._is_down:
+            if not (self._is_down or self._is_closed):
                 _log.warning("wake-ups unavailable", reason=type(error).__name__)
             self._is_down = True
             for client in (self._client, self._prober):  # another thread may be waiting on a connection in use
