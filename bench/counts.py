@@ -51,7 +51,7 @@ class Counts:
     """Waiting jobs of the short and of the long queue."""
     queue_users: tuple[int, int] = (100, 10_000)
     """In both, each job is that of another user, and needs a child of its own."""
-    queue_rounds: int = 3
+    queue_rounds: int = 6
     """With the short queue, before and after as many with the long one."""
     peer_rounds: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 3, "webp_4": 1, "avif_640": 2})
     peer_scores: int = 5
