@@ -149,7 +149,7 @@ def default_of(name: str) -> float:
         ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),
         ("queue.md", f"every {claims.WAIT_SECONDS[0]:g} to {claims.WAIT_SECONDS[1]:g} s"),
         ("queue.md", f"every {claims.SIGN_OF_LIFE_SECONDS:g} s"),
-        ("queue.md", f"at most {wakeup.SEND_TIMEOUT_SECONDS * 1000:g} ms"),
+        ("queue.md", f"{wakeup.SEND_TIMEOUT_SECONDS * 1000:g} ms without an answer"),
         ("architecture.md", f"replaced after {MAX_TRANSFORMS}"),
         ("security.md", f"after {MAX_TRANSFORMS} transforms"),
         ("security.md", "{} steps, {} pixels a side".format(MAX_STEPS, f"{MAX_DIMENSION:,}".replace(",", " "))),
