@@ -426,7 +426,7 @@ def test_a_shutdown_requeues_the_job_at_once_without_counting_the_attempt(
     job = _job(connection, storage, pictures.photo())
     lease = ActiveLease(job.lease, until=0)
     lease.interrupt(ShutdownRequestedError())
-    run(job, lease)
+    run(job, lease, storages={"s3_presigned": Broken()})  # which would fail a fetch
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["error"]) == ("queued", 0, None)
     assert claim(connection, job.job_id)

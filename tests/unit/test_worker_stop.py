@@ -10,12 +10,14 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
+from uuid import UUID
 
 import pytest
 from tests.support.waiting import eventually
 
 from pixelflow.dataplane.worker import main, store
 from pixelflow.dataplane.worker.claims import UNREGISTER_SECONDS, ClaimLoop, Places, Worker
+from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
 from pixelflow.dataplane.worker.main import _RunningWorker
 
 PROMPT_SECONDS = 3 + UNREGISTER_SECONDS + main._RELEASE_SECONDS
@@ -101,6 +103,27 @@ def test_jobs_of_a_claim_in_progress_are_still_run(
     signals: Any = Signals(60)
     worker.stop(signals, grace_seconds=60)
     assert ran == ["a job"]
+
+
+def test_jobs_of_a_claim_that_returns_after_the_deadline_are_run_before_the_worker_ends(
+    worker: _RunningWorker, database: Database, ran: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def release(job: Any, _claim_start_ns: int) -> None:  # noqa: ANN401
+        time.sleep(0.3)
+        ran.append(job.job_id)
+
+    monkeypatch.setattr(worker.places, "_run", release)
+    threading.Timer(0.5, database.released.set).start()
+    signals: Any = Signals(60)
+    worker.stop(signals, grace_seconds=0.1)
+    assert ran == ["a job"]
+
+
+def test_a_lease_that_is_tracked_after_the_shutdown_is_interrupted_at_once() -> None:
+    keeper = LeaseKeeper(MagicMock(), lease=timedelta(seconds=30))
+    keeper.interrupt_all(ShutdownRequestedError())
+    with keeper.track(store.Lease(UUID(int=1), 1)) as lease, pytest.raises(ShutdownRequestedError):
+        lease.check()
 
 
 def test_a_submitted_job_is_in_hand_before_it_starts() -> None:

@@ -134,6 +134,7 @@ class AttemptRunner:
         return AttemptOutcome.SUCCEEDED
 
     def _run_stages(self, job: ClaimedJob, lease: ActiveLease, stages: Stages) -> None:
+        lease.check()
         with self._transfers.room() as room, self._private_file() as path:
             with stages.measured("fetch") as span:
                 source_bytes, sha256 = self._transfers.fetch(job, lease, path, room)

@@ -64,6 +64,7 @@ class Places:
         self._on_free: Callable[[], None] = lambda: None
         self._jobs: SimpleQueue[tuple[ClaimedJob, int] | None] = SimpleQueue()
         self._free = places
+        self._closed = False
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._work, name=f"job-{number}", daemon=True) for number in range(places)
@@ -84,13 +85,22 @@ class Places:
         return len(self._threads) - self._free
 
     def submit(self, job: ClaimedJob, claim_start_ns: int) -> None:
-        """Process the job in one of the free places."""
+        """Process the job in one of the free places; after :meth:`close`, run it in the calling thread instead.
+
+        A job of a claim that returned too late has a lease that is interrupted, so running it releases it.
+        """
         with self._lock:
-            self._free -= 1
-        self._jobs.put((job, claim_start_ns))
+            if not self._closed:
+                self._free -= 1
+                self._jobs.put((job, claim_start_ns))
+                return
+        with self._no_errors(job):
+            self._run(job, claim_start_ns)
 
     def close(self) -> None:
         """End each thread after its job, without waiting."""
+        with self._lock:
+            self._closed = True
         for _ in self._threads:
             self._jobs.put(None)
 

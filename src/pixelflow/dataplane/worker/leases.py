@@ -135,6 +135,7 @@ class LeaseKeeper:
         self._duration = lease
         self._clock = clock
         self._active: set[ActiveLease] = set()
+        self._reason: Exception | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._interval = min(MAX_INTERVAL_SECONDS, lease.total_seconds() / 3)
@@ -160,6 +161,9 @@ class LeaseKeeper:
         active = ActiveLease(lease, until=self._clock() + self._duration.total_seconds())
         with self._lock:
             self._active.add(active)
+            reason = self._reason
+        if reason is not None:
+            active.interrupt(reason)
         try:
             yield active
         finally:
@@ -167,7 +171,9 @@ class LeaseKeeper:
                 self._active.discard(active)
 
     def interrupt_all(self, reason: Exception) -> None:
-        """Interrupt every tracked lease."""
+        """Interrupt every tracked lease, and at once those that are tracked later."""
+        with self._lock:
+            self._reason = reason
         for active in self._snapshot():
             active.interrupt(reason)
 

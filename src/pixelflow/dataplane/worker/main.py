@@ -108,7 +108,9 @@ class _RunningWorker:
         self.places.close()  # not earlier: a claim in progress still submits its jobs
         if not in_time or not _ends(self.places.join, termination, deadline):
             self.keeper.interrupt_all(ShutdownRequestedError())
-            self.places.join(_RELEASE_SECONDS)
+            deadline = time.monotonic() + _RELEASE_SECONDS
+            self.claims.join(_RELEASE_SECONDS)  # releases the jobs of a claim that returns only now
+            self.places.join(max(0.0, deadline - time.monotonic()))
         self.claims.unregister()
 
 
