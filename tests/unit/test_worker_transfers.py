@@ -132,3 +132,32 @@ def test_a_canceled_upload_is_no_success(transfers: Transfers) -> None:
         blocked.set()
         with pytest.raises(ShutdownRequestedError):
             stored.result(5)
+
+
+def test_a_job_that_stores_its_outputs_after_the_end_is_released(transfers: Transfers) -> None:
+    transfers.close()
+    outputs: Any = [("first", None), ("second", None)]
+    with pytest.raises(ShutdownRequestedError):
+        transfers._put_all(lambda *_: None, outputs)
+
+
+def test_a_thread_that_can_not_start_ends_no_upload_before_it_read_its_output(
+    transfers: Transfers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[str] = []
+    submit = transfers._uploads.submit
+
+    def second_fails(put: Callable[..., None], output: str, content: None) -> Future[None]:
+        if output == "third":
+            raise RuntimeError("can't start new thread")
+        return submit(put, output, content)
+
+    def put(output: str, _content: None) -> None:
+        time.sleep(0.1)
+        stored.append(output)
+
+    monkeypatch.setattr(transfers._uploads, "submit", second_fails)
+    outputs: Any = [("first", None), ("second", None), ("third", None)]
+    with pytest.raises(RuntimeError, match="new thread"):
+        transfers._put_all(put, outputs)  # type: ignore[arg-type]  # of strings
+    assert stored == ["second"]

@@ -145,9 +145,11 @@ class Transfers:
         self._max_source_bytes = max_source_bytes
         self._at_hand = BytesAtHand(2 * max_source_bytes)
         self._uploads = ThreadPoolExecutor(parallel_uploads, thread_name_prefix="upload")
+        self._closed = False
 
     def close(self) -> None:
-        """Start no further upload; those in progress continue."""
+        """Start no further upload in parallel; those in progress continue."""
+        self._closed = True
         self._uploads.shutdown(wait=False, cancel_futures=True)
 
     def room(self) -> AbstractContextManager[Room]:
@@ -209,12 +211,17 @@ class Transfers:
     def _put_all(
         self, put: Callable[[OutputRow, CopiedOutput], None], outputs: list[tuple[OutputRow, CopiedOutput]]
     ) -> None:
-        others: list[Future[None]] = [self._uploads.submit(put, *each) for each in outputs[1:]]
+        others: list[Future[None]] = []
         try:
+            others.extend(self._uploads.submit(put, *each) for each in outputs[1:])
             for each in outputs[:1]:
                 put(*each)
-        finally:
-            errors = [error for future in others if (error := _error_of(future))]
+        except RuntimeError as error:
+            if self._closed:
+                raise ShutdownRequestedError from error
+            raise
+        finally:  # not earlier: an upload reads the content, which the caller closes
+            errors = [failure for future in others if (failure := _error_of(future))]
         if errors:
             raise errors[0]
 
