@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -630,7 +630,8 @@ def test_a_restarted_template_needs_the_required_confinement_too(
 ) -> None:
     available, wait_ready = True, Template.wait_ready
     monkeypatch.setattr(Template, "wait_ready", lambda template: wait_ready(template) and {"landlock": available})
-    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path)
+    reported: list[Mapping[str, bool]] = []
+    sandbox = Sandbox(slots=1, limits=PLENTY, scratch=tmp_path, on_confinement=reported.append)
     sandbox.start(require_confinement=True)
     with contextlib.closing(sandbox):
         available = False
@@ -640,6 +641,8 @@ def test_a_restarted_template_needs_the_required_confinement_too(
             _run(sandbox, work.quick())
         available = True
         assert _run(sandbox, work.quick()).outputs
+    assert reported[0] == reported[-1] == {"landlock": True}
+    assert {"landlock": False} in reported
 
 
 @pytest.mark.parametrize(
@@ -714,3 +717,15 @@ def test_a_closed_error_pipe_is_empty() -> None:
     pipe.close_writer()
     pipe.close()
     assert pipe.read() == ""
+
+
+def test_a_template_that_can_not_start_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_processes(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no processes")
+
+    monkeypatch.setattr(subprocess, "Popen", no_processes)
+    before = _descriptors(os.getpid())
+    with pytest.raises(BlockingIOError, match="no processes"):
+        Template(PLENTY, tmp_path)
+    assert _descriptors(os.getpid()) == before
+    assert list(tmp_path.iterdir()) == []

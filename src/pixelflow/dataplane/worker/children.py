@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
@@ -50,6 +50,7 @@ class Children:
         max_idle: int = 1,
         program: Sequence[str] = PROGRAM,
         on_start: Callable[[], None] = lambda: None,
+        on_confinement: Callable[[Mapping[str, bool]], None] = lambda _: None,
     ) -> None:
         """Start no process yet.
 
@@ -60,8 +61,8 @@ class Children:
             max_idle: number of idle children that are kept.
             program: arguments of the Python interpreter that starts the template.
             on_start: called for each child that starts.
+            on_confinement: called for each template that starts, with the parts of the confinement that are in force.
         """
-        self.confinement: dict[str, bool] = {}
         self._require_confinement = False
         self._limits = limits
         self._scratch = scratch
@@ -69,6 +70,7 @@ class Children:
         self._max_idle = max_idle
         self._program = program
         self._on_start = on_start
+        self._on_confinement = on_confinement
         self._template: Template | None = None
         self._fresh: ChildProcess | None = None
         self._idle: list[ChildProcess] = []
@@ -157,16 +159,17 @@ class Children:
             self._template = None
         template = Template(self._limits, self._scratch, self._program)
         try:
-            self.confinement = template.wait_ready()
-            self._check_confinement()
+            confinement = template.wait_ready()
+            self._on_confinement(confinement)
+            self._check_confinement(confinement)
         except BaseException:
             template.close()
             raise
         self._template = template
         return template
 
-    def _check_confinement(self) -> None:
-        missing = sorted(part for part, available in self.confinement.items() if not available)
+    def _check_confinement(self, parts: Mapping[str, bool]) -> None:
+        missing = sorted(part for part, available in parts.items() if not available)
         if missing and self._require_confinement:
             raise ConfinementMissingError(f"Transform children can't be confined by: {', '.join(missing)}")
         if missing:

@@ -220,6 +220,7 @@ def _start_sandbox(
         isolation=Isolation(settings.worker_isolation),
         memory_bytes=settings.worker_memory_bytes,
         child_started=metrics.count_child_start,
+        on_confinement=metrics.set_confinement,
     )
     metrics.observe_slots(capacity.slots, lambda: sandbox.active)
     stack.callback(sandbox.close)
@@ -227,7 +228,6 @@ def _start_sandbox(
         sandbox.start(require_confinement=settings.worker_require_confinement)
     except ConfinementMissingError as error:
         raise SettingsError(f"{PREFIX}WORKER_REQUIRE_CONFINEMENT: {error}") from error
-    metrics.set_confinement(sandbox.children.confinement)
     return sandbox
 
 

@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,7 @@ class Sandbox:
         memory_bytes: int | None = None,
         program: Sequence[str] = PROGRAM,
         child_started: Callable[[], None] = lambda: None,
+        on_confinement: Callable[[Mapping[str, bool]], None] = lambda _: None,
     ) -> None:
         """Start no child yet.
 
@@ -107,9 +108,16 @@ class Sandbox:
             memory_bytes: that all transforms may use together; default: by the machine or container.
             program: arguments of the Python interpreter that starts the template.
             child_started: called for each child that starts.
+            on_confinement: called with the parts of the confinement that are in force, again after a restart.
         """
         self.children = Children(
-            limits, scratch, isolation=isolation, max_idle=slots, program=program, on_start=child_started
+            limits,
+            scratch,
+            isolation=isolation,
+            max_idle=slots,
+            program=program,
+            on_start=child_started,
+            on_confinement=on_confinement,
         )
         self._limits = limits
         self._scratch = scratch

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -95,16 +95,25 @@ class Template:
     """The template process. Thread-safe. The kernel kills it when the thread that started it ends."""
 
     def __init__(self, limits: ChildLimits, scratch: Path, program: Sequence[str] = PROGRAM) -> None:
-        """Start the process; it is ready after ``wait_ready``."""
+        """Start the process; it is ready after ``wait_ready``.
+
+        Raises:
+            OSError: the worker lacks descriptors, processes or disk space.
+        """
         self._lock = threading.Lock()
-        self._errors = ErrorPipe()
-        self._fonts = Path(tempfile.mkdtemp(prefix="fonts-", dir=scratch))
-        if os.geteuid() == 0:  # for the children's other user: to pass through, and to read fonts
-            scratch.chmod(0o711)
-            self._fonts.chmod(0o755)
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(START_TIMEOUT_SECONDS)
-        with theirs:
+        with ExitStack() as undo, ExitStack() as inherited:
+            self._errors = ErrorPipe()
+            undo.callback(self._errors.close)
+            inherited.callback(self._errors.close_writer)
+            self._fonts = Path(tempfile.mkdtemp(prefix="fonts-", dir=scratch))
+            undo.callback(_remove, self._fonts)
+            if os.geteuid() == 0:  # for the children's other user: to pass through, and to read fonts
+                scratch.chmod(0o711)
+                self._fonts.chmod(0o755)
+            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self._socket.close)
+            inherited.enter_context(theirs)
+            self._socket.settimeout(START_TIMEOUT_SECONDS)
             self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603  # fixed program
                 _command(limits, self._fonts, program),
                 stdin=theirs.fileno(),
@@ -115,7 +124,7 @@ class Template:
                 umask=0o022,
                 start_new_session=True,  # keep Ctrl-C of a terminal from children: the worker decides when they end
             )
-        self._errors.close_writer()
+            undo.pop_all()
 
     @property
     def pid(self) -> int:
@@ -187,10 +196,14 @@ class Template:
         with self._lock:  # a request in progress ends, because the process did
             self._socket.close()
             self._errors.close()
-        for folder, _, files in os.walk(self._fonts, topdown=False):
-            for name in files:
-                Path(folder, name).unlink(missing_ok=True)
-            Path(folder).rmdir()
+        _remove(self._fonts)
+
+
+def _remove(fonts: Path) -> None:
+    for folder, _, files in os.walk(fonts, topdown=False):
+        for name in files:
+            Path(folder, name).unlink(missing_ok=True)
+        Path(folder).rmdir()
 
 
 def _command(limits: ChildLimits, fonts: Path, program: Sequence[str]) -> list[str]:
