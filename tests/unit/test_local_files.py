@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -143,8 +144,11 @@ def test_an_error_of_the_disk_is_not_the_fault_of_the_job(
         files.size_of(str(photo))
 
 
-def test_a_file_that_can_not_be_read_is_not_a_fault_of_the_worker(tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_read_is_not_a_fault_of_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reading the memory of a process gives EIO."""
+    monkeypatch.setattr(LocalFiles, "_require_outputs", lambda *_: None)  # nobody can write beside it
     memory = Path(f"/proc/{os.getpid()}/mem")
     with pytest.raises(ObjectsUnavailableError):
         _fetch(LocalFiles((memory.parent,)), memory, tmp_path / "copy")
@@ -186,6 +190,36 @@ def test_an_output_that_can_not_be_written_waits_for_the_disk(
     with pytest.raises(ObjectsUnavailableError):
         _store(files, output)
     assert _everything_in(output.parent) == []
+
+
+def test_an_emptied_root_is_still_mounted_after_a_worker_read_from_it(
+    files: LocalFiles, root: Path, tmp_path: Path
+) -> None:
+    photo = root / "photo.jpg"
+    photo.write_bytes(BODY)
+    assert _fetch(files, photo, tmp_path / "copy")[0] == len(BODY)
+    photo.unlink()
+    with pytest.raises(SourceGoneError):
+        _fetch(files, photo, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        pytest.param("mkdir", _failing(errno.EROFS), id="a read-only disk without the folder"),
+        pytest.param("access", lambda *_, **__: False, id="a folder that is not writable"),
+        pytest.param("fstatvfs", lambda _: SimpleNamespace(f_bavail=0, f_files=9, f_favail=9), id="no space"),
+        pytest.param("fstatvfs", lambda _: SimpleNamespace(f_bavail=9, f_files=9, f_favail=0), id="no inodes"),
+    ],
+)
+def test_a_source_is_not_read_while_its_outputs_can_not_be_stored(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, result: Callable[..., object]
+) -> None:
+    (root / "photo.jpg").write_bytes(BODY)
+    monkeypatch.setattr(os, name, result)
+    with pytest.raises(ObjectsUnavailableError):
+        _fetch(LocalFiles((root,)), root / "photo.jpg", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b""
 
 
 def test_room_is_reserved_before_a_file_is_copied(files: LocalFiles, root: Path, tmp_path: Path) -> None:

@@ -97,12 +97,14 @@ class LocalFiles:
         Raises:
             SourceGoneError: the file does not exist, or is no longer under a root.
             SourceOverLimitError: the file is larger than ``max_bytes``.
-            ObjectsUnavailableError: the disk can't be read, the root is not mounted, or the transfer was ended.
-            OSError: ``file`` can't be written.
+            ObjectsUnavailableError: the disk can't be read, outputs can't be stored, the root is not mounted, or the
+                transfer was ended.
+            OSError: ``file`` can't be written, or the folder of outputs is a file or a symbolic link.
         """
         digest, size, ended = hashlib.sha256(), 0, threading.Event()
         try:
             with self._open(path) as source, interrupts(ended.set):
+                self._require_outputs(Path(path))
                 reserved = min(os.fstat(source.fileno()).st_size, max_bytes)
                 reserve(reserved)
                 while chunk := _read(source):
@@ -160,13 +162,8 @@ class LocalFiles:
         names = target.relative_to(root).parts
         if ".." in names:
             raise _refused()
-        try:
-            with _open_folder(root, names[:-1]) as folder:
-                _write(file, names[-1], folder)
-        except OSError as error:
-            if error.errno is None or error.errno in _CONFLICTS:
-                raise
-            raise _unavailable() from error
+        with _unavailable_on_error(), _open_folder(root, names[:-1]) as folder:
+            _write(file, names[-1], folder)
 
     @contextmanager
     def _open(self, path: str) -> Iterator[BinaryIO]:
@@ -185,6 +182,20 @@ class LocalFiles:
         with open(descriptor, "rb") as file:  # noqa: PTH123  # from a descriptor
             self._root_of(Path(_real_path(file)))
             yield file
+
+    def _require_outputs(self, path: Path) -> None:
+        """Check that outputs can be stored beside a source, so that no attempt transforms it in vain.
+
+        Creates the folder of outputs. A root that a worker has read from is therefore never empty while it is mounted.
+
+        Raises:
+            ObjectsUnavailableError: the folder is read-only, or its file system is full.
+        """
+        with _unavailable_on_error(), _open_folder(self._root_of(path), (OUTPUT_FOLDER,)) as folder:
+            disk = os.fstatvfs(folder)
+            is_full = disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)  # some report no inodes at all
+            if is_full or not os.access(".", os.W_OK | os.X_OK, dir_fd=folder):
+                raise _unavailable()
 
     def _require_mounted(self, path: Path) -> None:
         """Check that the root of a path is there: if it is not mounted, it is missing or an empty folder.
@@ -274,6 +285,17 @@ def _is_unicode(path: str) -> bool:
 
 def _real_path(file: BinaryIO) -> str:
     return str(Path(f"/proc/self/fd/{file.fileno()}").readlink())
+
+
+@contextmanager
+def _unavailable_on_error() -> Iterator[None]:
+    """Raise ``ObjectsUnavailableError`` for errors of a write, except those because of what is at the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno in _CONFLICTS:
+            raise
+        raise _unavailable() from error
 
 
 def _unavailable() -> ObjectsUnavailableError:
