@@ -104,7 +104,7 @@ def steal(connection: Connection) -> None:
 
 
 def assert_lanes_match(connection: Connection) -> None:
-    """The counts of the lanes are those of the rows of the queue."""
+    """The counts of the lanes are those of the rows of the queue, and each row has a lane."""
     wrong = connection.execute(
         """
         WITH counted AS (
@@ -119,6 +119,10 @@ def assert_lanes_match(connection: Connection) -> None:
         """
     ).fetchall()
     assert wrong == []
+    lost = connection.execute(
+        "SELECT * FROM job_queue LEFT JOIN queue_lanes AS lane USING (user_id, requirement_id) WHERE lane IS NULL"
+    ).fetchall()
+    assert lost == []
 
 
 def row_of(connection: Connection, job_id: UUID) -> dict[str, Any]:

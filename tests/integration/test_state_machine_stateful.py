@@ -41,6 +41,7 @@ from pixelflow.contracts.errors import PixelflowError, SourceMissingError
 from pixelflow.contracts.jobs import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.dataplane.worker import store as worker_store
@@ -188,7 +189,7 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.world.eye.execute("DELETE FROM jobs WHERE user_id = %s", (self.user_id,))
         for table in ("usage_logs", "queue_lanes", "failed_usage"):
-            self.world.eye.execute(f"DELETE FROM {table} WHERE user_id = %s", (self.user_id,))  # noqa: S608 - our own names
+            self.world.eye.execute(f"DELETE FROM {table} WHERE starts_with(user_id, %s)", (self.user_id,))  # noqa: S608 - our own names
 
     def jobs_in(self, *wanted: JobStatus) -> list[UUID]:
         """Those that are not erased."""
@@ -331,6 +332,23 @@ class Life(RuleBasedStateMachine):
         statement = "UPDATE job_queue SET due_at = now() WHERE user_id = %s AND state = 'delayed'"
         self.world.eye.execute(statement, (self.user_id,))
         self.write(lambda connection: worker_store.promote_due(connection, limit=100))
+
+    @rule()
+    def idle_lanes_are_deleted(self) -> None:
+        """Another user, who has more time, lets those of this user be deleted; a promotion may be next."""
+        self.world.eye.execute(
+            "INSERT INTO queue_lanes (user_id, requirement_id, virtual_ms) VALUES (%s, 1, 1e9) "
+            "ON CONFLICT (user_id, requirement_id) DO UPDATE SET virtual_ms = queue_lanes.virtual_ms + 1e9",
+            (f"{self.user_id}-other",),
+        )
+
+        async def delete() -> None:
+            async with self.world.control.connection() as connection:
+                await queue_store.delete_idle_lanes(connection, limit=10)
+
+        self.world.run(delete())
+        lanes = self.world.eye.execute("SELECT FROM queue_lanes WHERE user_id = %s", (self.user_id,)).fetchall()
+        assert bool(lanes) == any(row["state"] for row in self.before.jobs.values())
 
     @_any(*FINISHED)
     @rule()

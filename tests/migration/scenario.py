@@ -42,6 +42,7 @@ async def run(record: Recorder) -> None:
     await _stats(record)
     await _erasure(record, done)
     await record.call("retention.delete_attempts", EVERYONE, age=timedelta(0), limit=9)
+    await record.call("queue.delete_idle_lanes", EVERYONE, limit=9)
 
 
 async def _workers(record: Recorder) -> None:

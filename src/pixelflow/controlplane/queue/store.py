@@ -1,4 +1,4 @@
-"""SQL of the shares of users in the queue."""
+"""SQL of the lanes and shares of users in the queue."""
 
 from __future__ import annotations
 
@@ -47,6 +47,18 @@ async def set_share(connection: AsyncConnection, *, user_id: str, weight: float,
         """,
         {"user_id": user_id, "weight": weight, "max_active": max_active},
     )
+
+
+async def delete_idle_lanes(connection: AsyncConnection, *, limit: int) -> int:
+    """Delete lanes of users who have no job in the queue and would lose nothing; returns how many.
+
+    Args:
+        connection: with a tenant scope of all users.
+        limit: maximum number of lanes.
+    """
+    cursor = await connection.execute("SELECT delete_idle_lanes(%s::integer) AS lanes", (limit,))
+    row = await cursor.fetchone()
+    return row["lanes"] if row else 0
 
 
 async def list_shares(connection: AsyncConnection) -> list[UserShare]:

@@ -25,6 +25,7 @@ from pixelflow.contracts.errors import DependencyError
 from pixelflow.contracts.jobs import SourceType
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.controlplane.retention.store import DeletionKind, PendingDeletion
@@ -42,6 +43,7 @@ class RemovedKind(StrEnum):
     DELIVERY = "delivery"
     ATTEMPT = "attempt"
     IDEMPOTENCY_KEY = "idempotency_key"
+    QUEUE_LANE = "queue_lane"
 
 
 Report = Callable[[RemovedKind, int], None]
@@ -51,6 +53,8 @@ EXPIRY_BATCH = 500
 ERASE_BATCH = 50
 """Never-started jobs are erased one by one, in one transaction."""
 ROW_BATCH = 1000
+LANE_BATCH = 200
+"""Each user whose lanes are deleted needs a lock in the lock table of Postgres, whose size is fixed."""
 FILE_BATCH = 200
 """Deletions of one pass whose objects are deleted by a single request."""
 LIST_BATCH = 20
@@ -134,11 +138,13 @@ class RowCollector:
             keys = await idempotency_store.delete_expired(connection, keep=idempotency_store.KEEP, limit=ROW_BATCH)
             events = await store.delete_events(connection, age=history, limit=ROW_BATCH)
             attempts = await store.delete_attempts(connection, age=history, limit=ROW_BATCH)
+            lanes = await queue_store.delete_idle_lanes(connection, limit=LANE_BATCH)
         counts = {
             RemovedKind.IDEMPOTENCY_KEY: keys,
             RemovedKind.EVENT: events.events,
             RemovedKind.DELIVERY: events.deliveries,
             RemovedKind.ATTEMPT: attempts,
+            RemovedKind.QUEUE_LANE: lanes,
         }
         self._report(counts)
         if any(counts.values()):

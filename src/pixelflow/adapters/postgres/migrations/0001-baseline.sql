@@ -346,6 +346,38 @@ CREATE FUNCTION lock_lanes(of_users text[]) RETURNS text[] LANGUAGE sql SET enab
     WHERE lanes = (SELECT count(*) FROM queue_lanes WHERE queue_lanes.user_id = by_user.user_id);
 $$;
 
+-- Deletes lanes of users who have no job in the queue and no share of their own; returns how many. A deleted lane must not change when
+-- its user would be served after returning: users return at the time at which they join, if they are not ahead of it. It is at least
+-- the start tag of each busy user, or that of the user who had most if nobody is busy, so lanes behind these can go. Only the
+-- average of the processor time is lost.
+--
+-- A user's advisory lock keeps `enqueue_job` from adding to a lane that is being deleted, and the locks of the lanes keep
+-- `promote_due_jobs` from it. The function waits for none of them. The last statement sees what their former holders committed.
+CREATE FUNCTION delete_idle_lanes(max_lanes integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    least_ms double precision;
+    users    text[];
+    deleted  bigint;
+BEGIN
+    SELECT coalesce(min(virtual_ms - greatest(active, 1) * job_ms / weight) FILTER (WHERE busy), max(virtual_ms))
+    INTO least_ms FROM queue_lanes;
+    WITH behind AS MATERIALIZED (
+        SELECT user_id FROM queue_lanes
+        WHERE virtual_ms < least_ms AND user_id NOT IN (SELECT user_id FROM queue_shares)
+          AND user_id NOT IN (SELECT user_id FROM job_queue WHERE state = 'delayed')
+        ORDER BY virtual_ms LIMIT max_lanes
+    ), by_user AS MATERIALIZED (
+        SELECT DISTINCT user_id FROM behind
+    )
+    SELECT array_agg(user_id) INTO users FROM by_user WHERE pg_try_advisory_xact_lock(hashtextextended(user_id, 0));
+    users := lock_lanes(users);
+    DELETE FROM queue_lanes
+    WHERE user_id = ANY (users) AND NOT busy AND virtual_ms < least_ms
+      AND user_id NOT IN (SELECT user_id FROM job_queue WHERE state = 'delayed');
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END $$;
+
 -- Claims jobs for `places` free places of a worker: those of the users who have had least processor time, by weight (start-time
 -- fair queueing: Goyal, Vin, Cheng, 1996), and of each user by priority and age. A claim charges the average of the user's
 -- jobs in advance; the end of the attempt corrects it.

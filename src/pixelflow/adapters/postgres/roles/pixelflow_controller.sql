@@ -11,5 +11,6 @@ GRANT SELECT (user_id, key, created_at), UPDATE (created_at), DELETE
 GRANT SELECT, INSERT, UPDATE, DELETE ON pending_deletions TO pixelflow_controller;
 GRANT SELECT                         ON requirement_sets  TO pixelflow_controller;
 GRANT SELECT, UPDATE, DELETE         ON job_queue         TO pixelflow_controller;
-GRANT SELECT, UPDATE                 ON queue_lanes       TO pixelflow_controller;
+GRANT SELECT, UPDATE, DELETE         ON queue_lanes       TO pixelflow_controller;
+GRANT SELECT                         ON queue_shares      TO pixelflow_controller;
 GRANT SELECT, DELETE                 ON workers           TO pixelflow_controller;
