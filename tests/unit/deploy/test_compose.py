@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.images.dockerfile import read
 
 from pixelflow.adapters.postgres.grants import ROLES as GRANTED
 from pixelflow.dataplane.worker.resources import DEFAULT_CHILD_MEMORY_BYTES, WORKER_MEMORY_BYTES
@@ -211,6 +212,15 @@ def test_minio_is_the_last_image_of_its_community_edition() -> None:
 def test_everything_that_goes_on_has_a_health_check(name: str) -> None:
     image_has_one = name in {"api", "worker"}
     assert image_has_one or "test" in SERVICES[name]["healthcheck"]
+
+
+@pytest.mark.parametrize(("role", "path"), [("api", "/healthz"), ("controller", "/livez"), ("worker", "/livez")])
+def test_a_health_check_is_one_of_liveness(role: str, path: str) -> None:
+    """A container that is restarted because a dependency is unavailable gains nothing."""
+    service = SERVICES[role]
+    image = read(ROOT / service["build"]["dockerfile"])[-1]
+    check = service.get("healthcheck", {}).get("test", image.health_check)
+    assert check[-1] == path
 
 
 @pytest.mark.parametrize("role", ROLES)
