@@ -18,8 +18,6 @@ TEMPLATE = Template(Path(__file__).with_name("architecture.svg.template").read_t
 CHARACTER = 6.7
 """Width of a character of a package's name, in pixels."""
 CHIP_HEIGHT = 22
-COMMANDS = {"controlplane.queue"}
-"""Packages of the planes that only the command line loads."""
 LIBRARIES = {"adapters", "cli", "client", "contracts", "devstack", "settings"}
 """Packages that are no process's own: processes and people's programs share them."""
 SERVERS = {
