@@ -28,7 +28,7 @@ _TRANSIENT = frozenset({_TOO_MANY_REQUESTS, 502, 503, 504})
 
 
 def send(session: Session, request: Request, *, deadline: float | None = None) -> Operation[Response]:
-    """Send ``request``, retry it if needed, and return the last response, whatever its status.
+    """Send ``request``, retry it if needed, and return the last response, with any status.
 
     Args:
         session: of the client.

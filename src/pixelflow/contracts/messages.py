@@ -1,4 +1,4 @@
-"""Messages that wake workers. They carry no authority: a worker claims from the database, whatever it received."""
+"""Messages that wake workers. They carry no authority: a worker claims from the database and ignores their content."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class TransformLimits(_Message):
     max_job_output_pixels: int = 400_000_000
     """Width × height of the results of all steps together."""
     max_jpeg_scans: int = 500
-    """Scans of a progressive JPEG. Each costs a pass over the whole picture, whatever its size in the file."""
+    """Scans of a progressive JPEG. Each costs a pass over the whole picture, even if it has few bytes."""
 
 
 class TransformRequest(_Message):

@@ -3,7 +3,7 @@
 It is run by path in a bare interpreter by ``lifeline.LifelinePipe`` and must never import anything of PixelFlow.
 
 Every process of the stack inherits the read end of one pipe; only the supervisor has the write end. When the write end
-closes, for whatever reason, the script kills two kinds of processes: those that still have this pipe open, such as a
+closes, for any reason, the script kills two kinds of processes: those that still have this pipe open, such as a
 database process that is busy and has not noticed, and those in a session that the supervisor registered, such as a
 worker's children.
 

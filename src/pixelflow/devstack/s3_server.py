@@ -3,7 +3,7 @@
 Writes are not cached: an object exists as soon as its PUT is answered, and not before. The access keys are never passed
 on a command line.
 
-Each of PixelFlow's processes has a key pair of its own, so that one can be told from another. rclone has no policies:
+Each of PixelFlow's processes has a key pair of its own, so that requests can be attributed. rclone has no policies:
 every pair grants access to the whole bucket.
 """
 

@@ -3,9 +3,9 @@
 Connections are in autocommit, so that one statement is one round trip. A use case with several dependent statements
 opens ``connection.transaction()``.
 
-Each connection has a tenant scope: its statements can see and write the rows in that scope and no others, whatever they
-ask for. Row-level security in the database enforces it (``0001-baseline.sql``). A pool must never return a connection
-with another scope than the requested one.
+Each connection has a tenant scope: its statements can see and write the rows in that scope and no others, even
+without a condition. Row-level security in the database enforces it (``0001-baseline.sql``). A pool must never return a
+connection with another scope than the requested one.
 """
 
 from __future__ import annotations

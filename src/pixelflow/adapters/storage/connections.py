@@ -113,7 +113,7 @@ class Connection(http.client.HTTPConnection):
                 raise ConnectionAbortedError
 
     def end(self) -> None:
-        """End whatever the connection is doing. Thread-safe."""
+        """End the request in progress, if any. Thread-safe."""
         with self._lock:
             self._ended = True
             if self._current is not None:

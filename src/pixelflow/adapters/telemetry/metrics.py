@@ -1,8 +1,8 @@
 """Metrics that processes share, and the HTTP server for ``GET /metrics``, ``/livez`` and ``/readyz``.
 
-Labels have few values, whatever clients send: route templates, known methods, error codes. No metric contains a secret;
-only one metric of the controller names users, at most as many as a setting allows. The server needs no credentials, so
-it limits the number of connections and the duration of each.
+Labels have few values, which clients can't add to: route templates, known methods, error codes. No metric contains a
+secret; only one metric of the controller names users, at most as many as a setting allows. The server needs no
+credentials, so it limits the number of connections and the duration of each.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ async def _authenticate(request: Request, services: Services) -> Identity:
 
 
 def _enforce(request: Request, limits: RateLimiter, result: RateLimitResult | None) -> None:
-    """Set the RateLimit headers of the response, whatever it will be, and reject the request if no token was left.
+    """Set the RateLimit headers of any response to this request, and reject the request if no token was left.
 
     Raises:
         RateLimitedError: no token was left.

@@ -206,7 +206,7 @@ class JobService:
         return job
 
     async def _find_uploaded(self, job_id: UUID) -> UploadedSource | None:
-        """Return the upload for a job ID, whoever owns it, or ``None`` if no job can run with it."""
+        """Return the upload for a job ID of any user, or ``None`` if no job can run with it."""
         key = source_key(job_id)
         size = await self._objects.size_of(key)
         return None if size is None or size > self._settings.max_source_bytes else UploadedSource(key, size)

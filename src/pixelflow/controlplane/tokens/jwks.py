@@ -1,7 +1,7 @@
 """Fetches and caches the keys that a token issuer publishes (JWKS, RFC 7517).
 
-Must never fetch more often than every few seconds, whatever clients send; read more bytes or wait longer than a key set
-needs; follow a redirect; or keep a key that is not for verifying public-key signatures.
+Must never fetch more often than every few seconds, for any number of requests; read more bytes or wait longer than a
+key set needs; follow a redirect; or keep a key that is not for verifying public-key signatures.
 """
 
 from __future__ import annotations

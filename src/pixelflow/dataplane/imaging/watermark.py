@@ -49,7 +49,7 @@ def _layer(mask: pyvips.Image, rgb: tuple[int, ...]) -> pyvips.Image:
 def _tile(overlay: pyvips.Image, gap: int, size: Size) -> pyvips.Image:
     """Repeat the overlay over ``size``, with every other row shifted by half.
 
-    The pattern in memory is never larger than the picture, whatever the gap.
+    The pattern in memory is never larger than the picture, for any gap.
     """
     gap = min(gap, max(size))  # a wider gap would show no more of the second text
     row = overlay.embed(0, 0, overlay.width + gap, overlay.height + gap)

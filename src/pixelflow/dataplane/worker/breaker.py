@@ -80,7 +80,7 @@ class Breaker:
                 self._state = State.TRIAL
 
     def open(self) -> None:
-        """Open the breaker, whatever the number of failures; a breaker that is open stays as it is."""
+        """Open the breaker after any number of failures; a breaker that is open stays as it is."""
         with self._lock:
             if self._state is not State.OPEN:
                 self._open()

@@ -35,7 +35,7 @@ class ChildDiedError(Exception):
 
 
 class TemplateDiedError(ChildDiedError):
-    """The template exited, did not reply or sent an invalid reply: its children die with it, whatever their images."""
+    """The template exited, did not reply or sent an invalid reply: its children die with it."""
 
 
 @dataclass(frozen=True)

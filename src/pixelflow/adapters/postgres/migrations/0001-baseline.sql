@@ -651,7 +651,7 @@ CREATE INDEX attempts_by_age ON attempts (started_at);
 
 -- ── Row-level security ────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- The setting `pixelflow.tenant_scope` limits the rows that a connection can read and write, whatever its statements ask for:
+-- The setting `pixelflow.tenant_scope` limits the rows that a connection can read and write, in addition to the conditions of its statements:
 -- `everyone`, `user:<user_id>`, `key:<key_id>`, or empty for none (docs/adr/0011-row-level-security.md).
 --
 -- CASE, not OR: the planner estimates that an OR of comparisons with the owner's column matches hardly any row, and then

@@ -1,4 +1,4 @@
--- Workers decode images from anybody. A worker reads what it needs to process a job, and records the outcome. It can't read keys,
+-- Workers decode images from untrusted users. A worker reads what it needs to process a job, and records the outcome. It can't read keys,
 -- secrets, stored responses or webhook URLs, and can't change what a user requested.
 GRANT SELECT (job_id, user_id, status, source_type, source_key, pipeline, traceparent, attempts, max_attempts, lease_token,
               queued_at,
