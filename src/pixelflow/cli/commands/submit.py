@@ -29,53 +29,62 @@ from pixelflow.contracts.pipeline import Format
 TIMEOUT_SECONDS = 600.0
 
 
+_Photos = Annotated[
+    list[Path],
+    typer.Argument(metavar="PHOTO…", exists=True, dir_okay=False, readable=True, help="Photos to process."),
+]
+_Size = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Width (640) or bounding box (640x480) in pixels. Photos are never enlarged."),
+]
+_Format = Annotated[Format | None, typer.Option("--format", help="Output format. Default: the format of the photo.")]
+_Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Quality of the encoder.")]
+_Watermark = Annotated[str | None, typer.Option(metavar="TEXT", help="Draw this text over the photo.")]
+_PipelineFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="JSON file with a list of pipeline steps, instead of the four options above.",
+    ),
+]
+_Priority = Annotated[Priority, typer.Option(help="Order among your own queued jobs.")]
+_WebhookUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="URL that receives a webhook when a job finishes.")
+]
+_Metadata = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Metadata of each job. Repeat the option for several keys."),
+]
+_Wait = Annotated[bool, typer.Option("--wait", help="Wait until all jobs are finished.")]
+_OutputFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        file_okay=False,
+        help="Download outputs to this directory as PHOTO-STEP.EXT, replacing existing files. Implies --wait.",
+    ),
+]
+_Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait for each job.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
+
+
 def submit(
     *,
-    photos: Annotated[
-        list[Path],
-        typer.Argument(metavar="PHOTO…", exists=True, dir_okay=False, readable=True, help="Photos to process."),
-    ],
-    resize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="Width (640) or bounding box (640x480) in pixels. Photos are never enlarged."
-        ),
-    ] = None,
-    format_: Annotated[
-        Format | None, typer.Option("--format", help="Output format. Default: the format of the photo.")
-    ] = None,
-    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Quality of the encoder.")] = None,
-    watermark: Annotated[str | None, typer.Option(metavar="TEXT", help="Draw this text over the photo.")] = None,
-    pipeline: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="JSON file with a list of pipeline steps, instead of the four options above.",
-        ),
-    ] = None,
-    priority: Annotated[Priority, typer.Option(help="Order among your own queued jobs.")] = Priority.NORMAL,
-    webhook_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="URL that receives a webhook when a job finishes.")
-    ] = None,
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Metadata of each job. Repeat the option for several keys."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all jobs are finished.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            file_okay=False,
-            help="Download outputs to this directory as PHOTO-STEP.EXT, replacing existing files. Implies --wait.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait for each job.")
-    ] = TIMEOUT_SECONDS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
+    photos: _Photos,
+    resize: _Size = None,
+    format_: _Format = None,
+    quality: _Quality = None,
+    watermark: _Watermark = None,
+    pipeline: _PipelineFile = None,
+    priority: _Priority = Priority.NORMAL,
+    webhook_url: _WebhookUrl = None,
+    metadata: _Metadata = None,
+    wait: _Wait = False,
+    out: _OutputFolder = None,
+    timeout: _Timeout = TIMEOUT_SECONDS,
+    as_json: _Json = False,
 ) -> None:
     """Create a job for each photo, upload the photo and start the job.
 

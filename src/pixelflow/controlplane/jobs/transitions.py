@@ -49,6 +49,18 @@ class QueuedRun:
     queued_at: datetime
 
 
+_QUEUE = """
+WITH moved AS (
+    UPDATE jobs SET status = 'queued', queued_at = now(), finished_at = NULL, error = NULL, attempts = 0,
+                    run = run + %(new_run)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
+    WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
+      AND source_key = %(source_key)s AND source_expired_at IS NULL
+    RETURNING job_id, run, queued_at
+)
+SELECT run, queued_at, enqueue_job(job_id, %(max_active)s::integer) FROM moved
+"""
+
+
 async def queue(
     connection: AsyncConnection,
     *,
@@ -78,16 +90,7 @@ async def queue(
         max_active: the user's limit of active jobs, unless an operator set another.
     """
     cursor = await connection.execute(
-        """
-        WITH moved AS (
-            UPDATE jobs SET status = 'queued', queued_at = now(), finished_at = NULL, error = NULL, attempts = 0,
-                            run = run + %(new_run)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
-            WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
-              AND source_key = %(source_key)s AND source_expired_at IS NULL
-            RETURNING job_id, run, queued_at
-        )
-        SELECT run, queued_at, enqueue_job(job_id, %(max_active)s::integer) FROM moved
-        """,
+        _QUEUE,
         {
             "job_id": job_id,
             "user_id": user_id,
@@ -195,6 +198,41 @@ async def find_expired(connection: AsyncConnection, *, limit: int, overdue: time
     return [row["job_id"] for row in await cursor.fetchall()]
 
 
+_REAP_EXPIRED = """
+WITH expired AS (
+    SELECT queue.job_id,
+           EXISTS (SELECT FROM workers WHERE workers.worker_id = queue.worker_id
+                                         AND workers.seen_at > queue.lease_until) AS is_free
+    FROM job_queue AS queue JOIN jobs USING (job_id)
+    WHERE queue.state = 'active' AND queue.lease_until < now() - %(overdue)s::interval
+      AND queue.job_id = coalesce(%(only)s::uuid, queue.job_id)
+    ORDER BY queue.lease_until
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE OF queue, jobs SKIP LOCKED
+), moved AS (
+    UPDATE jobs SET
+        attempts    = CASE WHEN is_free THEN greatest(attempts - 1, 0) ELSE attempts END,
+        status      = CASE WHEN is_free OR attempts < max_attempts THEN 'queued' ELSE 'failed' END,
+        finished_at = CASE WHEN is_free OR attempts < max_attempts THEN NULL ELSE now() END,
+        error       = CASE WHEN is_free OR attempts < max_attempts THEN error
+                           ELSE jsonb_build_object('code', 'attempts_exhausted', 'message', %(exhausted)s::text,
+                                                   'step_id', NULL)
+                      END
+    FROM expired WHERE jobs.job_id = expired.job_id
+    RETURNING jobs.job_id, jobs.user_id, jobs.attempts, jobs.status, jobs.lease_token
+), closed AS (
+    UPDATE attempts SET ended_at = now(), outcome = 'lost'
+    FROM moved WHERE attempts.job_id = moved.job_id AND attempts.attempt = moved.lease_token
+), in_lock_order AS (
+    SELECT * FROM moved ORDER BY user_id
+)
+SELECT job_id, user_id, lease_token, attempts, status,
+       CASE WHEN status = 'queued' THEN requeue_job(job_id, interval '0', NULL)
+            ELSE dequeue_job(job_id, NULL) END AS moved
+FROM in_lock_order
+"""
+
+
 async def reap_expired(
     connection: AsyncConnection,
     *,
@@ -219,39 +257,7 @@ async def reap_expired(
         overdue: how long ago the lease must have expired.
     """
     cursor = await connection.execute(
-        """
-        WITH expired AS (
-            SELECT queue.job_id,
-                   EXISTS (SELECT FROM workers WHERE workers.worker_id = queue.worker_id
-                                                 AND workers.seen_at > queue.lease_until) AS is_free
-            FROM job_queue AS queue JOIN jobs USING (job_id)
-            WHERE queue.state = 'active' AND queue.lease_until < now() - %(overdue)s::interval
-              AND queue.job_id = coalesce(%(only)s::uuid, queue.job_id)
-            ORDER BY queue.lease_until
-            LIMIT %(limit)s
-            FOR NO KEY UPDATE OF queue, jobs SKIP LOCKED
-        ), moved AS (
-            UPDATE jobs SET
-                attempts    = CASE WHEN is_free THEN greatest(attempts - 1, 0) ELSE attempts END,
-                status      = CASE WHEN is_free OR attempts < max_attempts THEN 'queued' ELSE 'failed' END,
-                finished_at = CASE WHEN is_free OR attempts < max_attempts THEN NULL ELSE now() END,
-                error       = CASE WHEN is_free OR attempts < max_attempts THEN error
-                                   ELSE jsonb_build_object('code', 'attempts_exhausted', 'message', %(exhausted)s::text,
-                                                           'step_id', NULL)
-                              END
-            FROM expired WHERE jobs.job_id = expired.job_id
-            RETURNING jobs.job_id, jobs.user_id, jobs.attempts, jobs.status, jobs.lease_token
-        ), closed AS (
-            UPDATE attempts SET ended_at = now(), outcome = 'lost'
-            FROM moved WHERE attempts.job_id = moved.job_id AND attempts.attempt = moved.lease_token
-        ), in_lock_order AS (
-            SELECT * FROM moved ORDER BY user_id
-        )
-        SELECT job_id, user_id, lease_token, attempts, status,
-               CASE WHEN status = 'queued' THEN requeue_job(job_id, interval '0', NULL)
-                    ELSE dequeue_job(job_id, NULL) END AS moved
-        FROM in_lock_order
-        """,
+        _REAP_EXPIRED,
         {"limit": limit, "exhausted": exhausted, "overdue": overdue, "only": only},
     )
     names = ReapedRow.__dataclass_fields__

@@ -153,17 +153,10 @@ def _build(
     keeper = LeaseKeeper(database, lease=lease)
     keeper.start()
     stack.callback(keeper.close)
-    transfers = Transfers(
-        {SourceType.S3_PRESIGNED: objects, SourceType.LOCAL_FILE: LocalFiles(settings.local_roots)},
-        health=health,
-        max_source_bytes=settings.max_source_bytes,
-        parallel_uploads=capacity.places,
-    )
-    stack.callback(transfers.close)
     runner = AttemptRunner(
         database=database,
         sandbox=sandbox,
-        transfers=transfers,
+        transfers=_open_transfers(settings, capacity, objects, health, stack),
         health=health,
         limits=_job_limits(settings),
         scratch=scratch,
@@ -184,6 +177,19 @@ def _build(
     )
     stack.enter_context(run_health_checks_in_thread(partial(_health_checks, settings, objects, metrics)))
     return _RunningWorker(keeper, claims, places, runner, health)
+
+
+def _open_transfers(
+    settings: Settings, capacity: Capacity, objects: ObjectStorage, health: WorkerHealth, stack: ExitStack
+) -> Transfers:
+    transfers = Transfers(
+        {SourceType.S3_PRESIGNED: objects, SourceType.LOCAL_FILE: LocalFiles(settings.local_roots)},
+        health=health,
+        max_source_bytes=settings.max_source_bytes,
+        parallel_uploads=capacity.places,
+    )
+    stack.callback(transfers.close)
+    return transfers
 
 
 def _capacity(places: Places, health: WorkerHealth) -> int:
