@@ -151,9 +151,16 @@ class WakeUpWaiter:
         with self._recorded_failures():
             if self._is_down:  # it has waited, so this only probes Redis, and for a shorter time
                 self._prober.ping()
-            elif self._client.brpop([KEY], timeout=seconds):
+            elif self._pop_all(seconds):
                 self._took_any = True
-                self._client.ltrim(KEY, 1, 0)
+
+    def _pop_all(self, seconds: float) -> bool:
+        """Wait for a wake-up and empty the list in one round trip: Redis runs the second command after the wait."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.brpop([KEY], timeout=seconds)
+            pipeline.ltrim(KEY, 1, 0)
+            popped, _ = pipeline.execute()
+        return popped is not None
 
     def pass_on(self) -> None:
         """Wake another worker, if this one took wake-ups and now has no free place: it may have left jobs behind."""
