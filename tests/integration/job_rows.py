@@ -39,15 +39,16 @@ def put(
         **columns,
     }
     finished = status in {"succeeded", "failed", "canceled"}
-    connection.execute(
-        f"""
-        INSERT INTO jobs ({", ".join(row)}, finished_at)
-        VALUES ({", ".join(f"%({name})s" for name in row)}, CASE WHEN %(finished)s THEN now() END)
-        """,  # noqa: S608  # column names of this file
-        {**row, "finished": finished},
-    )
-    if status in {"queued", "processing"}:
-        _enqueue(connection, row["job_id"], active=status == "processing", due_in=due_in)
+    with connection.transaction():  # a worker must not claim the job before it is in its state
+        connection.execute(
+            f"""
+            INSERT INTO jobs ({", ".join(row)}, finished_at)
+            VALUES ({", ".join(f"%({name})s" for name in row)}, CASE WHEN %(finished)s THEN now() END)
+            """,  # noqa: S608  # column names of this file
+            {**row, "finished": finished},
+        )
+        if status in {"queued", "processing"}:
+            _enqueue(connection, row["job_id"], active=status == "processing", due_in=due_in)
     job_id: UUID = row["job_id"]
     return job_id
 
