@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from uuid import UUID
 import pytest
 import redis
 from structlog.testing import capture_logs
-from tests.acceptance.running import new_home, process_of
+from tests.acceptance.running import new_home, paused, process_of
 from tests.integration.job_rows import CAPABILITIES, put
 from tests.support.waiting import eventually
 
@@ -57,12 +55,8 @@ def server(url: str) -> Iterator[redis.Redis]:
 @contextmanager
 def hanging(stack: Stack) -> Iterator[None]:
     """Redis accepts connections and answers nothing."""
-    pid = process_of(stack, "valkey").pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with paused(process_of(stack, "valkey").pid):
         yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 class Loop:
