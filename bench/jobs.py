@@ -17,11 +17,10 @@ from typing import Any
 import httpx
 import psycopg
 from psycopg.rows import class_row
-from tests.acceptance.running import Running
+from tests.acceptance.running import Running, paused
 
 from bench.figures import BenchError
 from bench.http_load import CONNECTIONS, Responses, post_all, post_request
-from bench.processes import paused
 from bench.stack import SERVERS, TestStack
 from pixelflow.adapters.storage.objects import ObjectStorage
 

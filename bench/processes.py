@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from tests.acceptance.running import Running, descendants
@@ -68,13 +67,3 @@ def peak_bytes(process: Running) -> int:
     """Return the peak resident memory (proc(5), VmHWM)."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024
-
-
-@contextmanager
-def paused(pid: int) -> Iterator[None]:
-    """Pause a process; it is always resumed on exit."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)

@@ -8,14 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import psycopg
-from tests.acceptance.running import Running
+from tests.acceptance.running import Running, paused
 
 from bench.backlog import clear, fill, upload_source, waiting
 from bench.cases import PIPELINES
 from bench.context import Context
 from bench.figures import BenchError, Result, at_most
 from bench.jobs import Jobs, Timing
-from bench.processes import paused
 from bench.sources import ABOUT, user_photos
 from bench.stack import TestStack, service
 

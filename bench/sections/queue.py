@@ -7,14 +7,13 @@ from contextlib import ExitStack
 from datetime import datetime
 
 import psycopg
-from tests.acceptance.running import Running
+from tests.acceptance.running import Running, paused
 
 from bench.backlog import clear, fill, upload_source
 from bench.cases import PIPELINES
 from bench.context import Context
 from bench.figures import BenchError, Result, at_least, ratios
 from bench.jobs import Jobs
-from bench.processes import paused
 from bench.sources import user_photos
 from bench.stack import service
 

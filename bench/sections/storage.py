@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
-from tests.acceptance.running import Running
+from tests.acceptance.running import Running, paused
 
 from bench.cases import PIPELINES, TITLES
 from bench.context import Context
 from bench.figures import Result, Target, at_least, ratios
 from bench.jobs import Jobs
 from bench.photos import ABOUT, ROOT
-from bench.processes import paused
 from bench.stack import TestStack, service
 from pixelflow.devstack.ports import listen
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.acceptance.running import Running
+from tests.acceptance.running import Running, paused
 
 from bench.cases import PIPELINES, TITLES
 from bench.contender import Contender, python_contender, start_contender
@@ -15,7 +15,6 @@ from bench.context import Context
 from bench.figures import Result, at_least, ratios
 from bench.jobs import Batch, Jobs
 from bench.photos import ABOUT
-from bench.processes import paused
 from bench.stack import SERVERS, service
 
 _DESCRIPTION = (

@@ -19,7 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import database_url, process_of, transform_children, wait_for
+from tests.acceptance.running import database_url, process_of, transform_children, wait_for, worker_paused
 from tests.support.prometheus import Labels, labels
 from tests.support.webhook_receiver import Receiver
 
@@ -146,13 +146,9 @@ class Run:
 
     def waiting(self, is_seen: Callable[[], bool]) -> None:
         """A job that stays queued until ``is_seen`` holds."""
-        worker = process_of(self.stack, "worker")
-        os.kill(worker.pid, signal.SIGSTOP)
-        try:
+        with worker_paused(self.stack):
             created = steps.started(self.client, pictures.photo(), steps.resize(format="webp"))
             wait_for(is_seen, 20)
-        finally:
-            os.kill(worker.pid, signal.SIGCONT)
         assert steps.finished(self.client, created["job_id"])["status"] == "succeeded"
         self.counted.succeeded("webp")
         self.counted.enqueued += 1

@@ -146,14 +146,28 @@ def process_of(stack: Stack, name: str) -> Running:
 
 
 @contextlib.contextmanager
-def worker_paused(stack: Stack) -> Iterator[None]:
-    """Stop the stack's worker: started jobs stay queued."""
-    pid = process_of(stack, "worker").pid
+def paused(pid: int) -> Iterator[None]:
+    """Pause a process with all its threads, which do not stop at once; it is always resumed on exit."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        eventually(lambda: _is_stopped(pid))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return all(_stat(thread)[0] == "T" for thread in Path(f"/proc/{pid}/task").iterdir())
+    except OSError:  # a thread has just ended
+        return False
+
+
+@contextlib.contextmanager
+def worker_paused(stack: Stack) -> Iterator[None]:
+    """Pause the stack's worker: started jobs stay queued."""
+    with paused(process_of(stack, "worker").pid):
+        yield
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:

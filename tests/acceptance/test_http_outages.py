@@ -20,6 +20,7 @@ from tests.acceptance.running import (
     client_of,
     descendants,
     new_home,
+    paused,
     process_of,
     service_with,
     usage_rows,
@@ -59,14 +60,10 @@ def test_thirty_jobs_started_while_redis_hangs_are_run_meanwhile(fragile_service
         jobs = [steps.create(client) for _ in range(30)]
         for created in jobs:
             steps.upload(created, pictures.photo())
-        valkey = process_of(fragile_service, "valkey")
-        os.kill(valkey.pid, signal.SIGSTOP)
-        try:
+        with paused(process_of(fragile_service, "valkey").pid):
             for created in jobs:
                 _start_in_time(client, created)
             ends = [steps.finished(client, created["job_id"])["status"] for created in jobs]
-        finally:
-            os.kill(valkey.pid, signal.SIGCONT)
     assert ends == ["succeeded"] * 30
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ import pytest
 import redis
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures, places
-from tests.acceptance.running import client_of, database_url, process_of, service_with, wait_for
+from tests.acceptance.running import client_of, database_url, paused, process_of, service_with, wait_for
 from tests.support.webhook_receiver import Receiver, Reply, receiving
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
@@ -146,12 +144,8 @@ def _refused_by_storage(traffic: Traffic) -> None:
 
 @contextmanager
 def _hanging(stack: Stack, name: str) -> Iterator[None]:
-    process = process_of(stack, name)
-    os.kill(process.pid, signal.SIGSTOP)
-    try:
+    with paused(process_of(stack, name).pid):
         yield
-    finally:
-        os.kill(process.pid, signal.SIGCONT)
 
 
 def _outages(traffic: Traffic) -> None:

@@ -22,10 +22,13 @@ from tests.integration.test_queue import (
     set_time,
     take,
 )
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.database import AsyncConnection, Connection
 from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.dataplane.worker import store
+
+_DELETING = "SELECT 1 AS found FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
 
 def put_idle(connection: Connection, *user_ids: str) -> None:
@@ -89,6 +92,19 @@ def test_a_user_who_returns_is_served_as_if_the_lane_had_been_kept(connection: C
     assert used["busy"] == used["returning"] == 1000
 
 
+def test_charges_that_the_ends_of_attempts_may_correct_delete_no_lane(connection: Connection) -> None:
+    put_idle(connection, "idle")
+    put_many(connection, "busy", 4)
+    connection.execute("UPDATE queue_lanes SET virtual_ms = 0, job_ms = 10_000 WHERE user_id = 'busy'")
+    set_time(connection, "idle", 5000)
+    first, *others = take(connection, 4)
+    end(connection, first, 10)
+    assert delete_lanes(connection) == 0
+    for job in others:
+        end(connection, job, 10)
+    assert users_of_lanes(connection) == ["busy", "idle"]
+
+
 # ── Races ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -131,7 +147,7 @@ def test_a_job_that_starts_while_its_lane_is_being_deleted_gets_a_new_one(
     try:
         with ThreadPoolExecutor(1) as pool, open_connection(database_url) as deletes:
             deleting = pool.submit(delete_lanes, deletes)
-            time.sleep(0.1)
+            eventually(lambda: connection.execute(_DELETING).fetchone())
             enqueue_in_thread(database_url, job_id).join()
             assert deleting.result() == 1
     finally:

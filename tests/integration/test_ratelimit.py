@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -13,7 +11,7 @@ from uuid import uuid4
 import pytest
 import redis
 from structlog.testing import capture_logs
-from tests.acceptance.running import process_of, wait_for
+from tests.acceptance.running import paused, process_of, wait_for
 
 from pixelflow.contracts.errors import LimiterUnavailableError
 from pixelflow.controlplane.limits.store import MAX_CONNECTIONS, TIMEOUT_SECONDS, Quota, TokenBuckets
@@ -43,12 +41,8 @@ def owner() -> str:
 @contextmanager
 def hanging(stack: Stack) -> Iterator[None]:
     """Redis accepts connections and does not answer."""
-    valkey = process_of(stack, "valkey")
-    os.kill(valkey.pid, signal.SIGSTOP)
-    try:
+    with paused(process_of(stack, "valkey").pid):
         yield
-    finally:
-        os.kill(valkey.pid, signal.SIGCONT)
 
 
 async def until_it_answers(buckets: TokenBuckets) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,13 +14,13 @@ from uuid import UUID
 import pytest
 import redis
 from structlog.testing import capture_logs
-from tests.acceptance.running import new_home, process_of
+from tests.acceptance.running import new_home, paused, process_of
 from tests.integration.job_rows import CAPABILITIES, put
 from tests.support.waiting import eventually
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import Connection, Database
-from pixelflow.adapters.wakeup import KEY, MAX_WAKEUPS, SEND_TIMEOUT_SECONDS, WakeUpSender, WakeUpWaiter
+from pixelflow.adapters.wakeup import KEY, MAX_WAKEUPS, WakeUpSender, WakeUpWaiter
 from pixelflow.contracts.errors import QueueUnavailableError
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.dataplane.worker import store
@@ -38,6 +36,8 @@ from pixelflow.settings import Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages" / "process_image.v1.json"
 LATEST_SECONDS = 2.0
+PATIENT_SECONDS = 10.0
+"""Timeout of a sender that is not to give up on a busy machine."""
 GARBAGE = [b"", b"\xff\xfe garbage", b"[" * 10_000, b"x" * 1_000_000, GOLDEN.read_bytes()]
 
 
@@ -57,12 +57,8 @@ def server(url: str) -> Iterator[redis.Redis]:
 @contextmanager
 def hanging(stack: Stack) -> Iterator[None]:
     """Redis accepts connections and answers nothing."""
-    pid = process_of(stack, "valkey").pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with paused(process_of(stack, "valkey").pid):
         yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 class Loop:
@@ -123,7 +119,7 @@ def message() -> ProcessImage:
 
 
 async def test_a_sent_wake_up_is_the_golden_message(url: str, server: redis.Redis) -> None:
-    async with WakeUpSender(url) as sender:
+    async with WakeUpSender(url, timeout=PATIENT_SECONDS) as sender:
         sender.send(ProcessImage.model_validate_json(GOLDEN.read_bytes()))
     assert server.lrange(KEY, 0, -1) == [GOLDEN.read_bytes().strip()]
     assert 0 < int(str(server.ttl(KEY))) <= 60
@@ -131,7 +127,7 @@ async def test_a_sent_wake_up_is_the_golden_message(url: str, server: redis.Redi
 
 async def test_wake_ups_of_concurrent_requests_share_a_round_trip(url: str, server: redis.Redis) -> None:
     calls_before = _calls(server, "lpush")
-    async with WakeUpSender(url) as sender:
+    async with WakeUpSender(url, timeout=PATIENT_SECONDS) as sender:
         for _ in range(50):
             sender.send(message())
     assert server.llen(KEY) == 50
@@ -144,7 +140,7 @@ def _calls(server: redis.Redis, command: str) -> int:
 
 async def test_the_list_does_not_grow_without_end(url: str, server: redis.Redis) -> None:
     server.lpush(KEY, *["x"] * (MAX_WAKEUPS + 500))
-    async with WakeUpSender(url) as sender:
+    async with WakeUpSender(url, timeout=PATIENT_SECONDS) as sender:
         sender.send(message())
     assert server.llen(KEY) == MAX_WAKEUPS
 
@@ -157,32 +153,26 @@ async def test_starts_never_wait_while_redis_hangs(url: str, server: redis.Redis
             began = time.monotonic()
             for _ in range(2 * MAX_WAKEUPS):
                 sender.send(message())
+            assert len(sender._pending) == MAX_WAKEUPS, "memory is bounded"
             await asyncio.sleep(0)
             assert time.monotonic() - began < 0.5
             with pytest.raises(QueueUnavailableError):
                 await sender.ping()
-            assert len(sender._pending) <= MAX_WAKEUPS, "memory is bounded"
             began = time.monotonic()
     assert time.monotonic() - began < 0.5, "nor does the process's exit"
 
 
 async def test_the_sender_recovers_after_its_pause(url: str, server: redis.Redis, quiet_stack: Stack) -> None:
     with capture_logs() as logs:
-        await _send_around_a_hang(url, server, quiet_stack)
+        async with WakeUpSender(url, pause=0.2) as sender:
+            with hanging(quiet_stack):
+                sender.send(message())
+                await asyncio.to_thread(eventually, lambda: len(logs) == 1)
+            while len(logs) == 1:  # a busy machine may miss the timeout again
+                sender.send(message())
+                await asyncio.sleep(0.01)
     assert [entry["event"] for entry in logs] == ["wake-ups unavailable", "wake-ups available again"]
-
-
-async def _send_around_a_hang(url: str, server: redis.Redis, quiet_stack: Stack) -> None:
-    async with WakeUpSender(url, pause=0.2) as sender:
-        with hanging(quiet_stack):
-            sender.send(message())
-            await asyncio.sleep(2 * SEND_TIMEOUT_SECONDS)
-            sender.send(message())
-            await asyncio.sleep(0.3)
-        server.delete(KEY)
-        sender.send(message())
-        await asyncio.sleep(0.4)
-        assert server.llen(KEY) >= 1
+    assert server.llen(KEY) >= 1
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ not PixelFlow's) are process ids; ``victim`` and ``others_source`` are files who
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -183,7 +184,7 @@ _TRIES: dict[str, dict[str, str]] = {
         "change its own I/O priority": "system_call(nr['ioprio_set'], 1, 0, (2 << 13) + 5)",
         "change its own processors": "os.sched_setaffinity(0, {0})",
         "change its score of the memory killer": "open('/proc/self/oom_score_adj', 'w').write('0')",
-        "call by the 32-bit interface": "gate32()",
+        **({"call by the 32-bit interface": "gate32()"} if platform.machine() == "x86_64" else {}),
     },
     "the kernel": {
         "io_uring": "system_call(nr['io_uring_setup'], 1, ctypes.create_string_buffer(120))",

@@ -182,7 +182,7 @@ def opened(*, confined: bool = True) -> Iterator[Scene]:
         listeners = [stack.enter_context(each) for each in _listeners(folder)]
         code = f"import sys; sys.path[:0] = {[path for path in sys.path if path]}; "
         code += f"from tests.takeover import hostile; hostile.run(confined={confined})"
-        limits = ChildLimits(memory_bytes=MEMORY_BYTES, seconds=2, file_bytes=FILE_BYTES, user=child_user)
+        limits = ChildLimits(memory_bytes=MEMORY_BYTES, seconds=5, file_bytes=FILE_BYTES, user=child_user)
         sandbox = Sandbox(slots=1, limits=limits, scratch=folder, program=("-c", code))
         stack.callback(sandbox.close)
         sandbox.start(require_confinement=confined)

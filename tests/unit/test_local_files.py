@@ -124,6 +124,10 @@ def _fetch(files: LocalFiles, path: Path, copy: Path) -> tuple[int, str]:
         return files.fetch(str(path), file, max_bytes=100)
 
 
+def _disk(*, free_blocks: int, free_inodes: int) -> Callable[[int], SimpleNamespace]:
+    return lambda _: SimpleNamespace(f_blocks=9, f_bavail=free_blocks, f_files=9, f_favail=free_inodes)
+
+
 def _failing(number: int) -> Callable[..., int]:
     def fail(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -208,8 +212,8 @@ def test_an_emptied_root_is_still_mounted_after_a_worker_read_from_it(
     [
         pytest.param("mkdir", _failing(errno.EROFS), id="a read-only disk without the folder"),
         pytest.param("access", lambda *_, **__: False, id="a folder that is not writable"),
-        pytest.param("fstatvfs", lambda _: SimpleNamespace(f_bavail=0, f_files=9, f_favail=9), id="no space"),
-        pytest.param("fstatvfs", lambda _: SimpleNamespace(f_bavail=9, f_files=9, f_favail=0), id="no inodes"),
+        pytest.param("fstatvfs", _disk(free_blocks=0, free_inodes=9), id="no space"),
+        pytest.param("fstatvfs", _disk(free_blocks=9, free_inodes=0), id="no inodes"),
     ],
 )
 def test_a_source_is_not_read_while_its_outputs_can_not_be_stored(

@@ -184,7 +184,7 @@ class LocalFiles:
             yield file
 
     def _require_outputs(self, path: Path) -> None:
-        """Check that outputs can be stored beside a source, so that no attempt transforms it in vain.
+        """Check that outputs can be stored beside a source, so that few attempts transform it in vain.
 
         Creates the folder of outputs. A root that a worker has read from is therefore never empty while it is mounted.
 
@@ -193,7 +193,8 @@ class LocalFiles:
         """
         with _unavailable_on_error(), _open_folder(self._root_of(path), (OUTPUT_FOLDER,)) as folder:
             disk = os.fstatvfs(folder)
-            is_full = disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)  # some report no inodes at all
+            # Some file systems report no sizes, or no inodes.
+            is_full = (disk.f_blocks > 0 and disk.f_bavail == 0) or (disk.f_files > 0 and disk.f_favail == 0)
             if is_full or not os.access(".", os.W_OK | os.X_OK, dir_fd=folder):
                 raise _unavailable()
 

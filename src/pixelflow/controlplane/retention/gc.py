@@ -149,6 +149,8 @@ class RowCollector:
         self._report(counts)
         if any(counts.values()):
             _log.info("old rows deleted", **{f"{kind}s": count for kind, count in counts.items()})
+        if lanes < LANE_BATCH:  # users become idle all the time: what is left waits for the next minute
+            counts.pop(RemovedKind.QUEUE_LANE)
         return sum(counts.values())
 
     def _report(self, counts: dict[RemovedKind, int]) -> None:

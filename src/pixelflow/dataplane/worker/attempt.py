@@ -163,9 +163,9 @@ class AttemptRunner:
         try:
             yield path
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 os.truncate(path, 0)  # frees its space, even if a child keeps the file open
-                path.unlink()
+            path.unlink(missing_ok=True)
 
     def _transform(self, job: ClaimedJob, lease: ActiveLease, source: Path, stages: Stages) -> Transformed:
         steps = _PIPELINE.validate_python(job.pipeline)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -115,7 +115,8 @@ class Exchange:
     def close(self) -> None:
         """Close the source, and free the space of the outputs."""
         os.close(self.source)
-        os.ftruncate(self.output, 0)
+        with suppress(OSError):  # the next job empties it before it begins
+            os.ftruncate(self.output, 0)
 
 
 def _check_reply(rendered: Rendered, steps: Sequence[Step], limits: TransformLimits) -> None:

@@ -348,8 +348,9 @@ $$;
 
 -- Deletes lanes of users who have no job in the queue and no share of their own; returns how many. A deleted lane must not change when
 -- its user would be served after returning: users return at the time at which they join, if they are not ahead of it. It is at least
--- the start tag of each busy user, or that of the user who had most if nobody is busy, so lanes behind these can go. Only the
--- average of the processor time is lost.
+-- the start tag of each busy user, or that of the user who had most if nobody is busy, so lanes behind these can go. The start tag is
+-- what a user has without the charges of the jobs in progress, which may be corrected to nothing. Only the average of the processor
+-- time is lost.
 --
 -- A user's advisory lock keeps `enqueue_job` from adding to a lane that is being deleted, and the locks of the lanes keep
 -- `promote_due_jobs` from it. The function waits for none of them. The last statement sees what their former holders committed.
@@ -359,8 +360,11 @@ DECLARE
     users    text[];
     deleted  bigint;
 BEGIN
-    SELECT coalesce(min(virtual_ms - greatest(active, 1) * job_ms / weight) FILTER (WHERE busy), max(virtual_ms))
-    INTO least_ms FROM queue_lanes;
+    SELECT coalesce(min(virtual_ms - greatest(job_ms, active * job_ms, charged_ms) / weight) FILTER (WHERE busy), max(virtual_ms))
+    INTO least_ms
+    FROM queue_lanes LEFT JOIN (
+        SELECT user_id, sum(charged_ms) AS charged_ms FROM job_queue WHERE state = 'active' GROUP BY user_id
+    ) AS in_progress USING (user_id);
     WITH behind AS MATERIALIZED (
         SELECT user_id FROM queue_lanes
         WHERE virtual_ms < least_ms AND user_id NOT IN (SELECT user_id FROM queue_shares)
