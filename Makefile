@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PHOTO ?= examples/photo.jpg
-# Processes that run tests, each with servers of its own: one more than processors, since a third of a test's time is waiting.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Processes that run tests, each with servers of its own: two more than processors, since tests wait for much of their time.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4
 
 .PHONY: help

@@ -337,8 +337,9 @@ class Life(RuleBasedStateMachine):
     def idle_lanes_are_deleted(self) -> None:
         """Another user, who has more time, lets those of this user be deleted; a promotion may be next."""
         self.world.eye.execute(
-            "INSERT INTO queue_lanes (user_id, requirement_id, virtual_ms) VALUES (%s, 1, 1e9) "
-            "ON CONFLICT (user_id, requirement_id) DO UPDATE SET virtual_ms = queue_lanes.virtual_ms + 1e9",
+            "INSERT INTO queue_lanes (user_id, requirement_id, virtual_ms) "
+            "SELECT %s, 1, coalesce(max(virtual_ms), 0) + 1e9 FROM queue_lanes "
+            "ON CONFLICT (user_id, requirement_id) DO UPDATE SET virtual_ms = excluded.virtual_ms",
             (f"{self.user_id}-other",),
         )
 
