@@ -107,8 +107,9 @@ def test_a_silent_collector_slows_neither_work_nor_shutdown(monkeypatch: pytest.
             with tracer.start_as_current_span("work"):
                 pass
         worked = time.monotonic()
-    assert worked - started < 1
-    assert time.monotonic() - worked < 4
+    # Far below the collector's timeout, and above what a busy machine takes.
+    assert worked - started < 10
+    assert time.monotonic() - worked < 20
 
 
 def test_unsent_spans_are_sent_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
