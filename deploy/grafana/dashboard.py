@@ -48,6 +48,9 @@ FIRING = 'ALERTS{alertname=~"PixelFlow.+",alertstate="firing"}'
 NOTHING_FIRES = f'label_replace(absent({FIRING}) - 1, "alertname", "none", "", "")'
 """Shows 0 as "none": an empty panel could also mean that alerts are not evaluated."""
 
+NOTHING_WAITS = 'label_replace(vector(0), "requirement", "none", "", "") unless on () pixelflow_queue_unclaimable_jobs'
+"""Shows 0 as "none" while no job lacks a worker."""
+
 # ── Is it healthy? ───────────────────────────────────────────────────────────────────────────────
 
 HEALTHY = Row(
@@ -77,6 +80,34 @@ HEALTHY = Row(
             base=RED,
             thresholds={1: GREEN},
             words={0: "down", 1: "up"},
+        ),
+        Number(
+            "Degraded workers",
+            "Workers that claim no jobs at present, by reason. The /readyz of a worker has its reasons.",
+            [Query("sum by (reason) (pixelflow_worker_degraded)", "{{reason}}")],
+            unit="short",
+            height=5,
+            base=GREEN,
+            thresholds={1: RED},
+        ),
+        Number(
+            "Jobs without a worker",
+            "Queued jobs that no live worker can process, by a capability that they require.",
+            [Query(f"max by (requirement) (pixelflow_queue_unclaimable_jobs) or {NOTHING_WAITS}", "{{requirement}}")],
+            unit="short",
+            height=5,
+            base=GREEN,
+            thresholds={1: RED},
+        ),
+        Number(
+            "Confinement",
+            "Whether each part of the confinement of transform children is in force on all workers. docs/security.md.",
+            [Query("min by (part) (pixelflow_worker_confinement)", "{{part}}")],
+            unit="short",
+            height=5,
+            base=RED,
+            thresholds={1: GREEN},
+            words={0: "missing", 1: "in force"},
         ),
         Stacked(
             "Attempts by outcome",
