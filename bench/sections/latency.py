@@ -55,7 +55,7 @@ _DESCRIPTION = (
     "One 640 px JPEG job after the other on an otherwise idle stack. Measured from just before the start request is "
     "sent until the job's `finished_at`, which the finishing statement sets, minus the stage «transform» as measured "
     "by the worker. Both clocks are of the same machine. The figure includes the start request (key, HEAD of the "
-    "source, two statements, one message), and excludes the commit of the last statement."
+    "source, one statement), and excludes the commit of the last statement."
 )
 
 

@@ -60,10 +60,14 @@ def main() -> int:
     options = _options()
     console = Console(width=WIDTH)
     plan = make_plan(options.seed, jobs=options.jobs, kills=options.kills)
-    again = f"make chaos SEED={plan.seed} JOBS={options.jobs} KILLS={options.kills}"
-    console.print(
-        f"seed {plan.seed}: {options.jobs} jobs, {len(plan.faults)} faults in {plan.seconds:.0f} s. Repeat: {again}"
-    )
+    if PLAN not in options.only:
+        again = f"make chaos SEED={plan.seed} ONLY={','.join(options.only)}"
+        console.print(f"seed {plan.seed}: the scenarios {', '.join(options.only)} alone. Repeat: {again}")
+    else:
+        again = f"make chaos SEED={plan.seed} JOBS={options.jobs} KILLS={options.kills}"
+        console.print(
+            f"seed {plan.seed}: {options.jobs} jobs, {len(plan.faults)} faults in {plan.seconds:.0f} s. Repeat: {again}"
+        )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = Report()
     try:
