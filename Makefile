@@ -13,6 +13,7 @@ help: ## Show the targets
 	awk -v bold="$$bold" -v plain="$$plain" -F ':.*## ' '{printf "  %s%-18s%s %s\n", bold, $$1, plain, $$2}'
 
 .venv/ready: requirements/dev.txt pyproject.toml
+	@echo "Creating .venv: about a minute, most of it downloads"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
