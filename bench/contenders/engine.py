@@ -11,9 +11,10 @@ from pydantic import TypeAdapter
 
 from bench.cases import PIPELINES
 from bench.contenders.loop import serve
-from pixelflow.contracts.pipeline import Pipeline, Step, output_name
-from pixelflow.dataplane import imaging
-from pixelflow.dataplane.protocol import TransformLimits, TransformRequest
+from pixelflow.imaging.engine import Transform
+from pixelflow.imaging.pipeline import Pipeline, Step, output_name
+from pixelflow.imaging.protocol import TransformLimits, TransformRequest
+from pixelflow.imaging.runtime import cache_fonts, prepare
 
 _LIMITS = TransformLimits(max_source_pixels=10**8, max_output_pixels=10**8, max_output_bytes=10**9)
 
@@ -29,7 +30,7 @@ def make(case: str, source: Path, folder: Path) -> None:
     request = TransformRequest(request_id="0" * 16, pipeline=_steps(case), limits=_LIMITS)
     descriptor = os.open(source, os.O_RDONLY)
     with tempfile.TemporaryFile(dir=folder) as outputs:
-        rendered = imaging.Transform(request, descriptor).run(outputs.fileno())
+        rendered = Transform(request, descriptor).run(outputs.fileno())
         for each in rendered.outputs:
             name = output_name(each.step_id, each.format)
             (folder / name).write_bytes(os.pread(outputs.fileno(), each.bytes, each.offset))
@@ -38,6 +39,6 @@ def make(case: str, source: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as fonts:
-        imaging.prepare(Path(fonts))
-        imaging.cache_fonts(Path(fonts))
+        prepare(Path(fonts))
+        cache_fonts(Path(fonts))
         serve(make)

@@ -22,9 +22,9 @@ import pytest
 from tests.support.strict_s3 import start_strict_s3
 
 from pixelflow.adapters.storage.objects import ObjectStorage, SignedUrl, source_key
-from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 from pixelflow.devstack.ports import LOOPBACK
 from pixelflow.devstack.stack import Stack
+from pixelflow.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 from pixelflow.settings import Settings
 
 BODY = b"five!"

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
-from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError
+from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
 from pixelflow.settings import Settings
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "s3" / "make-bucket"

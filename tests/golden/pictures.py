@@ -13,7 +13,7 @@ from typing import Any
 import pyvips
 from tests.support import rendering
 
-from pixelflow.dataplane.protocol import TransformLimits
+from pixelflow.imaging.protocol import TransformLimits
 
 FOLDER = Path(__file__).with_name("images")
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"

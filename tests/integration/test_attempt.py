@@ -30,8 +30,6 @@ from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.contracts.errors import ObjectsUnavailableError, TransformPostponedError
-from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
@@ -42,6 +40,8 @@ from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Storage, Transfers
 from pixelflow.devstack.stack import Stack
+from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError
+from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import Settings
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

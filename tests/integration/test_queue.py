@@ -19,7 +19,6 @@ from tests.integration.conftest import FOR_ALL_USERS
 from tests.integration.job_rows import CAPABILITIES, LEASE, assert_lanes_match, claimed, put, queue_row, row_of
 
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, Connection, Database
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
@@ -27,6 +26,7 @@ from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.stats import store as stats_store
 from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.errors import StoreUnavailableError
 
 ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
 

@@ -13,9 +13,9 @@ import redis
 from structlog.testing import capture_logs
 from tests.acceptance.running import paused, process_of, wait_for
 
-from pixelflow.contracts.errors import LimiterUnavailableError
 from pixelflow.controlplane.limits.store import MAX_CONNECTIONS, TIMEOUT_SECONDS, Quota, TokenBuckets
 from pixelflow.devstack.stack import Stack
+from pixelflow.errors import LimiterUnavailableError
 
 HOUR = 3600
 IN_TIME = TIMEOUT_SECONDS + 0.5

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tests.acceptance.running import PIXELFLOW
 
 from pixelflow.adapters.postgres.migrate import migrate
-from pixelflow.contracts.errors import StoreUnavailableError
+from pixelflow.errors import StoreUnavailableError
 from pixelflow.settings import Settings, SettingsError, load
 
 SECRET = "hush-hush-hush"

@@ -14,13 +14,13 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.errors import (
+from pixelflow.controlplane.jobs.service import JobService
+from pixelflow.errors import (
     JobAlreadyFinishedError,
     NotFoundError,
     ObjectsUnavailableError,
     SourceMissingError,
 )
-from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.settings import Settings
 
 

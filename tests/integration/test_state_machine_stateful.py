@@ -37,7 +37,6 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.capabilities import worker_capabilities
-from pixelflow.contracts.errors import PixelflowError, SourceMissingError
 from pixelflow.contracts.jobs import FINISHED, TRANSITIONS, CreateJobRequest, JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.service import JobService
@@ -47,6 +46,7 @@ from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 from pixelflow.devstack.stack import Stack
+from pixelflow.errors import PixelflowError, SourceMissingError
 from pixelflow.settings import Settings
 
 MAX_ATTEMPTS = 2

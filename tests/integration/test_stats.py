@@ -12,11 +12,11 @@ from tests.integration.job_rows import put
 from tests.support.scraped import Scrape, scraped
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, Connection
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.jobs.reaper import LeaseReaper, ReapOutcome
 from pixelflow.controlplane.stats import store
 from pixelflow.controlplane.stats.collector import TOTALS_INTERVAL_SECONDS, StatsCollector
+from pixelflow.errors import StoreUnavailableError
 
 
 class Harness:

@@ -20,7 +20,7 @@ from botocore.credentials import Credentials
 from tests.integration.webhooks.test_outbound import Authority
 
 from pixelflow.adapters.storage.transfers import ATTEMPTS, S3Transfers
-from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError
+from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
 
 BODY = os.urandom(600_000)
 PROMPT_SECONDS = 1.0

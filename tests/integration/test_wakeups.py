@@ -21,7 +21,6 @@ from tests.support.waiting import eventually
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.wakeup import KEY, MAX_WAKEUPS, WakeUpSender, WakeUpWaiter
-from pixelflow.contracts.errors import QueueUnavailableError
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.claims import ClaimLoop, Places, Worker
@@ -32,6 +31,7 @@ from pixelflow.devstack.ports import choose_ports
 from pixelflow.devstack.processes import stop_all
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.valkey import Valkey
+from pixelflow.errors import QueueUnavailableError
 from pixelflow.settings import Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages" / "process_image.v1.json"

@@ -14,7 +14,7 @@ from tests.acceptance.running import wait_for
 from tests.migration.conftest import ALL, MakeFolder
 
 from pixelflow.adapters.postgres.migrate import migrate
-from pixelflow.contracts.errors import StoreUnavailableError
+from pixelflow.errors import StoreUnavailableError
 
 MigratedTo = Callable[[Iterable[str]], str]
 CREATE_TABLE = "CREATE TABLE tags (job_id uuid PRIMARY KEY);"

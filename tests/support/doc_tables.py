@@ -19,9 +19,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from tests.support.metric_list import METRICS
 
-from pixelflow.contracts import errors as contracts_errors
+from pixelflow import errors as contracts_errors
 from pixelflow.contracts.jobs import TRANSITIONS
-from pixelflow.contracts.pipeline import (
+from pixelflow.controlplane.api.problems import status_of
+from pixelflow.imaging.pipeline import (
     COLOR_PATTERN,
     EXTENSIONS,
     FORMAT_MAX_DIMENSION,
@@ -32,7 +33,6 @@ from pixelflow.contracts.pipeline import (
     Watermark,
     WatermarkText,
 )
-from pixelflow.controlplane.api.problems import status_of
 from pixelflow.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

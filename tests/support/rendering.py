@@ -10,9 +10,10 @@ from typing import Any
 
 import pyvips
 
-from pixelflow.contracts.pipeline import output_name
-from pixelflow.dataplane.imaging import Transform, cache_fonts, prepare
-from pixelflow.dataplane.protocol import Rendered, TransformLimits, TransformRequest
+from pixelflow.imaging.engine import Transform
+from pixelflow.imaging.pipeline import output_name
+from pixelflow.imaging.protocol import Rendered, TransformLimits, TransformRequest
+from pixelflow.imaging.runtime import cache_fonts, prepare
 
 
 def set_up_libvips(font_cache: Path) -> None:

@@ -25,13 +25,13 @@ from tests.acceptance import pictures
 from tests.support.system_calls import numbers_here
 from tests.takeover.attempts import Attempt, attempts
 
-from pixelflow.contracts.errors import JobError, StepFailedError, TransformCrashedError, TransformTimeoutError
-from pixelflow.contracts.pipeline import Resize
 from pixelflow.dataplane.child import confinement
-from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.sandbox import Sandbox, TransformJob
 from pixelflow.dataplane.worker.template import ChildLimits
+from pixelflow.errors import JobError, StepFailedError, TransformCrashedError, TransformTimeoutError
+from pixelflow.imaging.pipeline import Resize
+from pixelflow.imaging.protocol import TransformLimits
 
 MEMORY_BYTES = 1_000_000_000
 FILE_BYTES = 4_000_000

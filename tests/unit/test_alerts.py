@@ -12,9 +12,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 from tests.support.prometheus import program
 
-from pixelflow.contracts import errors
-from pixelflow.contracts.errors import JobError
+from pixelflow import errors
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
+from pixelflow.errors import JobError
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from pixelflow.contracts.errors import RateLimitedError
 from pixelflow.controlplane.api.auth import UNKNOWN_NETWORK, network_of, rate_limit_headers
 from pixelflow.controlplane.limits.service import Policy, RateLimitResult
 from pixelflow.controlplane.limits.store import BucketResult, Quota
+from pixelflow.errors import RateLimitedError
 
 ITEM = r'"[a-z]+"(;[a-z]+=\d+)+'
 """A structured field (RFC 9651): a list of one string with integers for parameters."""

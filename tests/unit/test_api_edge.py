@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from pixelflow.adapters.telemetry.health import HealthChecks
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
+from pixelflow.errors import StoreUnavailableError
 
 
 def _no_services() -> AbstractAsyncContextManager[Services]:

@@ -99,7 +99,7 @@ READERS_OF_THE_ENVIRONMENT = {
     "adapters/telemetry/trace_settings.py": "libraries' own: OpenTelemetry's standard variables",
     "adapters/telemetry/span_export.py": "libraries' own: OpenTelemetry's standard variables",
     "controlplane/controller/main.py": "libraries' own: the C library's resolver",
-    "dataplane/imaging/runtime.py": "libraries' own: fontconfig, libvips",
+    "imaging/runtime.py": "libraries' own: fontconfig, libvips",
 }
 
 
@@ -142,7 +142,7 @@ def test_the_worker_itself_never_loads_libvips() -> None:
 
 
 def test_the_process_that_decodes_pictures_loads_nothing_that_reaches_a_server() -> None:
-    loaded = loaded_by("pixelflow.dataplane.child.main, pixelflow.dataplane.imaging")
+    loaded = loaded_by("pixelflow.dataplane.child.main, pixelflow.imaging.engine")
     assert "pyvips" in loaded
     servers = {"psycopg", "psycopg_pool", "redis", "obstore", "botocore", "httpx", "pydantic_settings"}
     assert not loaded & servers

@@ -42,7 +42,7 @@ def test_a_connection_is_found_by_a_module_that_exists(module: str) -> None:
 
 
 def test_imports_are_followed_to_the_packages_that_they_load() -> None:
-    assert {"pixelflow", "pixelflow.dataplane", "pixelflow.dataplane.imaging.engine", "pixelflow.contracts"} <= (
+    assert {"pixelflow", "pixelflow.dataplane", "pixelflow.imaging.engine", "pixelflow.imaging"} <= (
         loaded_with("pixelflow.dataplane.child.main")
     )
 

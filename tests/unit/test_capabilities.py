@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import TypeAdapter
 
 from pixelflow.contracts.capabilities import CONTRACT, required_capabilities, worker_capabilities
-from pixelflow.contracts.pipeline import Pipeline, Step
+from pixelflow.imaging.pipeline import Pipeline, Step
 
 STEPS: list[Step] = TypeAdapter(Pipeline).validate_python(
     [

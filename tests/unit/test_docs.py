@@ -11,12 +11,17 @@ import pytest
 from pydantic import TypeAdapter
 from tests.support import doc_tables
 
+from pixelflow import errors
 from pixelflow.adapters import wakeup
-from pixelflow.contracts import errors
-from pixelflow.contracts.gravity import Fit, Gravity, Interest
 from pixelflow.contracts.jobs import TRANSITIONS, CreateJobRequest, JobStatus, Problem
 from pixelflow.contracts.messages import ProcessImage
-from pixelflow.contracts.pipeline import (
+from pixelflow.controlplane.api import examples
+from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
+from pixelflow.dataplane.worker import claims
+from pixelflow.dataplane.worker.child_process import MAX_TRANSFORMS
+from pixelflow.dataplane.worker.resources import DEFAULT_CHILD_MEMORY_BYTES
+from pixelflow.imaging.gravity import Fit, Gravity, Interest
+from pixelflow.imaging.pipeline import (
     MAX_DIMENSION,
     MAX_STEPS,
     Font,
@@ -26,11 +31,6 @@ from pixelflow.contracts.pipeline import (
     Watermark,
     WatermarkText,
 )
-from pixelflow.controlplane.api import examples
-from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
-from pixelflow.dataplane.worker import claims
-from pixelflow.dataplane.worker.child_process import MAX_TRANSFORMS
-from pixelflow.dataplane.worker.resources import DEFAULT_CHILD_MEMORY_BYTES
 from pixelflow.settings import PREFIX, Settings
 
 ROOT = doc_tables.ROOT

@@ -11,12 +11,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from pixelflow.adapters.outbound_http import OutboundRule
-from pixelflow.contracts.cross_field import MAX_COPIED_ERRORS
 from pixelflow.contracts.field_errors import PATTERN_MESSAGES, field_errors
 from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, RequestLimits
 from pixelflow.contracts.keys import CreateKeyRequest
-from pixelflow.contracts.pipeline import MAX_STEPS, PERCENT_PATTERN, Format, Resize
 from pixelflow.controlplane.api.problems import MAX_ERRORS
+from pixelflow.cross_field import MAX_COPIED_ERRORS
+from pixelflow.imaging.pipeline import MAX_STEPS, PERCENT_PATTERN, Format, Resize
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
 MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}

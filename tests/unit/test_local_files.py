@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from pixelflow.adapters.storage.local_files import OUTPUT_FOLDER, LocalFiles
-from pixelflow.contracts.errors import LocalFilesDisabledError, ObjectsUnavailableError, SourceGoneError
+from pixelflow.errors import LocalFilesDisabledError, ObjectsUnavailableError, SourceGoneError
 
 JOB = UUID(int=7)
 BODY = b"a picture"

@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from tests.support.scraped import scraped
 
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.services import Services
@@ -30,6 +29,7 @@ from pixelflow.controlplane.stats.metrics import (
     DatabaseMetrics,
     Totals,
 )
+from pixelflow.errors import StoreUnavailableError
 
 BACKLOG = Backlog(
     {"queued": 3, "processing": 2},

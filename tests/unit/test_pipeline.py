@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import CreateJobRequest
-from pixelflow.contracts.pipeline import (
+from pixelflow.imaging.operations import OPERATIONS
+from pixelflow.imaging.pipeline import (
     ACTIONS,
     EXTENSIONS,
     FORMAT_MAX_DIMENSION,
@@ -24,7 +25,6 @@ from pixelflow.contracts.pipeline import (
     Watermark,
     output_name,
 )
-from pixelflow.dataplane.imaging.operations import OPERATIONS
 
 RESIZE: dict[str, Any] = {"id": "a", "action": "resize", "width": 100}
 WIDE: dict[str, Any] = {**RESIZE, "width": 16_384, "height": 16_384, "format": "webp"}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pixelflow.contracts import errors
+from pixelflow import errors
 from pixelflow.controlplane.api.problems import STATUSES, status_of
 
 

@@ -15,10 +15,10 @@ import structlog
 from tests.support.waiting import eventually
 from tests.unit.test_breaker import Clock
 
-from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.dataplane.worker import health as health_module
 from pixelflow.dataplane.worker.breaker import FAILURES, MAX_DELAY_SECONDS, Breaker
 from pixelflow.dataplane.worker.health import MIN_FREE_INODES, Reason, WorkerHealth
+from pixelflow.errors import ObjectsUnavailableError
 
 
 class Storage:

@@ -15,10 +15,10 @@ import pytest
 from tests.support.waiting import eventually
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
-from pixelflow.contracts.errors import SourceGoneError
 from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
 from pixelflow.dataplane.worker.store import Lease
 from pixelflow.dataplane.worker.transfers import BytesAtHand, NoRoomError, Transfers
+from pixelflow.errors import SourceGoneError
 
 SOURCE = b"x" * 100
 LIMIT = 2 * len(SOURCE)

@@ -23,8 +23,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pixelflow.contracts.errors import QueueUnavailableError
 from pixelflow.contracts.messages import QUEUE, ProcessImage
+from pixelflow.errors import QueueUnavailableError
 
 KEY = f"pixelflow:wakeups:{QUEUE}"
 """The list: newest first."""

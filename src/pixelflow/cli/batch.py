@@ -23,7 +23,7 @@ from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs import Job, JobStatus, Output, Priority
-from pixelflow.contracts.pipeline import EXTENSIONS
+from pixelflow.imaging.pipeline import EXTENSIONS
 
 CONCURRENCY = 8
 """Photos in progress at a time: enough to overlap one photo's upload with another's transform."""

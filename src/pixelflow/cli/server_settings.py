@@ -12,8 +12,8 @@ from pixelflow.adapters.telemetry import trace_settings
 from pixelflow.cli.credentials import find_database
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import echo_error
-from pixelflow.contracts.errors import DependencyError, PixelflowError
 from pixelflow.devstack.errors import StackError
+from pixelflow.errors import DependencyError, PixelflowError
 
 
 @contextmanager

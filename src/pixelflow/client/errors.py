@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import httpx
 
-from pixelflow.contracts.errors import FieldError
 from pixelflow.contracts.jobs import Job
+from pixelflow.errors import FieldError
 
 _MAX_SHOWN = 5
 """Field errors in a message; ``errors`` has all of them."""

@@ -28,7 +28,7 @@ from pixelflow.contracts.jobs import (
     Priority,
     StartedJob,
 )
-from pixelflow.contracts.pipeline import Resize, Watermark
+from pixelflow.imaging.pipeline import Resize, Watermark
 
 POLL_INTERVAL = 0.05
 """Seconds before the second poll of a job; a small image takes less."""

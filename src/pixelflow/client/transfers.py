@@ -19,7 +19,7 @@ from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
 from pixelflow.contracts.jobs import Output, Upload
-from pixelflow.contracts.pipeline import EXTENSIONS, MEDIA_TYPES
+from pixelflow.imaging.pipeline import EXTENSIONS, MEDIA_TYPES
 
 CHUNK_BYTES = 256 * 1024
 _OK = 200

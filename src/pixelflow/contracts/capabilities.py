@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pixelflow.contracts.pipeline import Step
+from pixelflow.imaging.pipeline import Step
 
 CONTRACT = 1
 """The newest contract that workers of this release support; they support all earlier ones too."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pixelflow.contracts.cross_field import CROSS_FIELD_ERROR
-from pixelflow.contracts.errors import FieldError
 from pixelflow.contracts.jobs import MEDIA_TYPE_PATTERN, NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
-from pixelflow.contracts.pipeline import ACTIONS, COLOR_PATTERN, STEP_ID_PATTERN
+from pixelflow.cross_field import CROSS_FIELD_ERROR
+from pixelflow.errors import FieldError
+from pixelflow.imaging.pipeline import ACTIONS, COLOR_PATTERN, STEP_ID_PATTERN
 
 _INTEGER = "must be an integer"
 _OBJECT = "must be an object"

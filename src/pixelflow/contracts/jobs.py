@@ -23,9 +23,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.cross_field import CrossFieldError, fields_of, validate
-from pixelflow.contracts.errors import FieldError, TargetRefusedError
-from pixelflow.contracts.pipeline import Format, Pipeline, StepId
+from pixelflow.cross_field import CrossFieldError, fields_of, validate
+from pixelflow.errors import FieldError, TargetRefusedError
+from pixelflow.imaging.pipeline import Format, Pipeline, StepId
 
 
 class JobStatus(StrEnum):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from pixelflow.contracts.errors import InsufficientScopeError
 from pixelflow.contracts.keys import Scope
+from pixelflow.errors import InsufficientScopeError
 
 MAX_USER_ID = 255
 

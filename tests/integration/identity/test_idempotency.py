@@ -20,7 +20,6 @@ from tests.integration.identity.conftest import AddRows
 from tests.integration.identity.http import JOB, POSTS, Route
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, of_user
-from pixelflow.contracts.errors import IdempotencyInProgressError, NotFoundError, StoreUnavailableError
 from pixelflow.contracts.keys import DEFAULT_SCOPES
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.idempotency import store
@@ -28,6 +27,7 @@ from pixelflow.controlplane.idempotency.calls import IdempotentCall
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.retention.gc import RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
+from pixelflow.errors import IdempotencyInProgressError, NotFoundError, StoreUnavailableError
 from pixelflow.settings import Settings
 
 NewClient = Callable[[], httpx.Client]

@@ -17,13 +17,13 @@ from tests.acceptance.running import wait_for
 from tests.integration.identity.conftest import serving
 from tests.integration.identity.http import JOB, ROUTES, Route
 
-from pixelflow.contracts.errors import LimiterUnavailableError
 from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys import admin
 from pixelflow.controlplane.limits.service import MAX_BLOCKED, Policy, RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
+from pixelflow.errors import LimiterUnavailableError
 from pixelflow.settings import Settings
 
 HOUR = 3600

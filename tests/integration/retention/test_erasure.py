@@ -19,11 +19,11 @@ from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.errors import ObjectsUnavailableError
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.gc import LEASE, FileCollector
+from pixelflow.errors import ObjectsUnavailableError
 from pixelflow.settings import Settings
 
 USER = "user"

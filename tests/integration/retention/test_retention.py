@@ -14,9 +14,9 @@ from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.postgres.database import of_user
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
-from pixelflow.contracts.errors import ObjectsUnavailableError, StoreUnavailableError
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.gc import FILE_BATCH, LEASE, RemovedKind
+from pixelflow.errors import ObjectsUnavailableError, StoreUnavailableError
 from pixelflow.settings import Settings
 from pixelflow.settings.retention import SLOWEST_TRANSFER
 

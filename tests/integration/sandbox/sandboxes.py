@@ -11,11 +11,11 @@ from pathlib import Path
 from PIL import Image
 from tests.acceptance import pictures
 
-from pixelflow.contracts.pipeline import Resize
-from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.children import Isolation
 from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJob
 from pixelflow.dataplane.worker.template import ChildLimits
+from pixelflow.imaging.pipeline import Resize
+from pixelflow.imaging.protocol import TransformLimits
 
 PLENTY = ChildLimits(memory_bytes=2_000_000_000, seconds=30)
 

@@ -26,13 +26,13 @@ from tests.integration.sandbox.sandboxes import (
 )
 from tests.support.waiting import eventually
 
-from pixelflow.contracts.errors import (
-    TransformCrashedError,
-    WorkerUnavailableError,
-)
 from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.template import ChildDiedError, ErrorPipe, Exit, Template
+from pixelflow.errors import (
+    TransformCrashedError,
+    WorkerUnavailableError,
+)
 
 
 def test_a_dying_child_fails_its_transform_and_is_replaced(sandbox: Sandbox, work: Work) -> None:

@@ -21,18 +21,18 @@ from tests.integration.sandbox.sandboxes import (
 )
 from tests.support.waiting import eventually
 
-from pixelflow.contracts.errors import (
+from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError
+from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJob
+from pixelflow.dataplane.worker.store import Lease
+from pixelflow.dataplane.worker.template import ChildLimits
+from pixelflow.errors import (
     OutOfMemoryError,
     OutputTooLargeError,
     TransformCrashedError,
     TransformTimeoutError,
     UnsupportedFormatError,
 )
-from pixelflow.dataplane.protocol import TransformLimits
-from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError
-from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJob
-from pixelflow.dataplane.worker.store import Lease
-from pixelflow.dataplane.worker.template import ChildLimits
+from pixelflow.imaging.protocol import TransformLimits
 
 
 def test_a_child_transforms(sandbox: Sandbox, work: Work) -> None:

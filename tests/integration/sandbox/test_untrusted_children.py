@@ -21,15 +21,15 @@ from tests.integration.sandbox.sandboxes import (
     template_of,
 )
 
-from pixelflow.contracts.errors import (
-    Fault,
-    TransformCrashedError,
-    TransformPostponedError,
-)
 from pixelflow.dataplane.worker import exchange
 from pixelflow.dataplane.worker.admission import MIN_TRANSFORM_BYTES
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.template import ChildDiedError
+from pixelflow.errors import (
+    Fault,
+    TransformCrashedError,
+    TransformPostponedError,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_stderr_without_end_neither_blocks_a_child_nor_fills_a_disk(tmp_path: Pa
 
 
 FULL_DISK = """
-from pixelflow.contracts.errors import WorkerUnavailableError
+from pixelflow.errors import WorkerUnavailableError
 from pixelflow.dataplane.child import main, serving
 
 def transform(*_):

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from tests.support.otlp_collector import CollectedSpan, collecting
 
 from pixelflow.adapters.telemetry.tracing import open_tracer, start_span
-from pixelflow.contracts.pipeline import MAX_STEPS, Resize
-from pixelflow.dataplane.protocol import REPLY, RenderedSource, StepTime
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.stages import Stages
+from pixelflow.imaging.pipeline import MAX_STEPS, Resize
+from pixelflow.imaging.protocol import REPLY, RenderedSource, StepTime
 
 STEP = Resize.model_validate({"id": "small", "action": "resize", "width": 60})
 A_YEAR = 365 * 24 * 3600 * 1_000_000

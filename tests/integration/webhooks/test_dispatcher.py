@@ -14,8 +14,8 @@ from tests.support.otlp_collector import collecting
 from tests.support.webhook_receiver import Received, Reply, receiving
 
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.contracts.errors import NotFoundError
 from pixelflow.controlplane.webhooks.dispatcher import LEASE
+from pixelflow.errors import NotFoundError
 
 
 def verified(received: Received, secret: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tests.support.webhook_receiver import Reply, receiving
 
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp, OutboundRule
 from pixelflow.adapters.outbound_http.addresses import Address
-from pixelflow.contracts.errors import TargetRefusedError, TargetTimeoutError, TargetUnreachableError
+from pixelflow.errors import TargetRefusedError, TargetTimeoutError, TargetUnreachableError
 
 RULE = OutboundRule(networks=(ip_network("127.0.0.0/8"),), allow_http=True)
 

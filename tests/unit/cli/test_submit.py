@@ -18,7 +18,7 @@ from typer.testing import Result
 
 from pixelflow.client.retries import MAX_ATTEMPTS
 from pixelflow.contracts.jobs import JobStatus
-from pixelflow.contracts.pipeline import Format
+from pixelflow.imaging.pipeline import Format
 
 Run = Callable[..., Result]
 

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
-from pixelflow.contracts.pipeline import EXTENSIONS, Format
+from pixelflow.imaging.pipeline import EXTENSIONS, Format
 
 KEY = "pf_stand_in_0123456789abcdef"
 SIGNATURE = "X-Amz-Signature=5ecre7"

@@ -23,7 +23,7 @@ from pixelflow.client import (
     InvalidRequestError,
 )
 from pixelflow.client.errors import map_httpx_errors
-from pixelflow.contracts.errors import FieldError
+from pixelflow.errors import FieldError
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 HTTPX_ERRORS = sorted(

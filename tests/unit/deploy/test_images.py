@@ -90,7 +90,7 @@ def test_an_image_says_what_it_is(path: Path) -> None:
     ("name", "included"),
     [
         ("src/pixelflow/settings/model.py", True),
-        ("src/pixelflow/dataplane/imaging/fonts/fonts.conf", True),
+        ("src/pixelflow/imaging/fonts/fonts.conf", True),
         ("requirements/api.txt", True),
         ("pyproject.toml", True),
         ("deploy/docker/answers", True),

@@ -9,8 +9,8 @@ import pytest
 from tests.support.token_issuer import Issuer, SigningKey, rsa_key
 from tests.unit.identity.conftest import Clock
 
-from pixelflow.contracts.errors import IssuerUnavailableError
 from pixelflow.controlplane.tokens.jwks import FRESH_SECONDS, MAX_BYTES, MAX_KEYS, PAUSE_SECONDS, Jwks
+from pixelflow.errors import IssuerUnavailableError
 
 Signers = dict[str, SigningKey]
 

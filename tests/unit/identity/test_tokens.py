@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from tests.support.token_issuer import AUDIENCE, ISSUER, Issuer, SigningKey, rsa_key, running_issuer
 
-from pixelflow.contracts.errors import UnauthenticatedError
 from pixelflow.contracts.keys import Scope
 from pixelflow.controlplane.tokens.jwks import Jwks
 from pixelflow.controlplane.tokens.service import LEEWAY_SECONDS, MAX_BYTES, Tokens
+from pixelflow.errors import UnauthenticatedError
 
 Signers = dict[str, SigningKey]
 ALGORITHMS = dict.fromkeys(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"], "RSA") | {

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.support.rendering import render, set_up_libvips
 from tests.unit.imaging.pictures import Run, four_colors
 
-from pixelflow.dataplane.protocol import Rendered, TransformLimits
+from pixelflow.imaging.protocol import Rendered, TransformLimits
 
 
 @pytest.fixture(scope="session", autouse=True)

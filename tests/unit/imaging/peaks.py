@@ -15,8 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from pixelflow.dataplane.imaging import Transform, prepare
-from pixelflow.dataplane.protocol import TransformLimits, TransformRequest
+from pixelflow.imaging.engine import Transform
+from pixelflow.imaging.protocol import TransformLimits, TransformRequest
+from pixelflow.imaging.runtime import prepare
 
 LIMITS = TransformLimits(max_source_pixels=10**8, max_output_pixels=10**8, max_output_bytes=10**9)
 FORMATS = ["jpeg", "png", "webp", "avif"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from pixelflow.dataplane.protocol import Rendered
+from pixelflow.imaging.protocol import Rendered
 
 Run = Callable[..., Rendered]
 QUADRANTS = {

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelflow.contracts.gravity import Fit, Gravity
-from pixelflow.contracts.pipeline import Resize
-from pixelflow.dataplane.imaging.geometry import Size, fit, length, place
+from pixelflow.imaging.geometry import Size, fit, length, place
+from pixelflow.imaging.gravity import Fit, Gravity
+from pixelflow.imaging.pipeline import Resize
 
 LANDSCAPE = Size(1200, 800)
 SMALL = Size(90, 60)

@@ -13,11 +13,11 @@ from PIL import Image, ImageChops, ImageStat
 from tests.golden.pictures import distance
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, four_colors, near, upright
 
-from pixelflow.contracts.errors import OutputTooLargeError, StepFailedError
-from pixelflow.contracts.pipeline import Pipeline
-from pixelflow.dataplane.imaging import plan as planning
-from pixelflow.dataplane.imaging.geometry import Size
-from pixelflow.dataplane.protocol import TransformRequest
+from pixelflow.errors import OutputTooLargeError, StepFailedError
+from pixelflow.imaging import plan as planning
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.pipeline import Pipeline
+from pixelflow.imaging.protocol import TransformRequest
 
 LOADERS = ("jpegload", "pngload", "webpload", "heifload")
 

@@ -12,9 +12,9 @@ from bench.quality import pixels_of, reference_resize, score
 from PIL import Image
 from tests.unit.imaging.pictures import Run
 
-from pixelflow.dataplane.imaging.geometry import Size
-from pixelflow.dataplane.imaging.picture import Picture
-from pixelflow.dataplane.imaging.pyramid import Pyramid
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.pyramid import Pyramid
 
 WIDTHS = (150, 320, 640, 960, 1280)
 REAL = Path(__file__).parents[3] / "examples" / "photo.jpg"

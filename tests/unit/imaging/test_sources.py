@@ -14,7 +14,7 @@ import pyvips
 from PIL import Image, ImageCms
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, four_colors, near, upright
 
-from pixelflow.contracts.errors import (
+from pixelflow.errors import (
     JobError,
     OutOfMemoryError,
     OutputTooLargeError,
@@ -25,7 +25,7 @@ from pixelflow.contracts.errors import (
     UnsupportedFormatError,
     WorkerUnavailableError,
 )
-from pixelflow.dataplane.imaging.errors import map_step_errors
+from pixelflow.imaging.errors import map_step_errors
 
 FORMATS = ["jpeg", "png", "webp", "avif"]
 SMALL = {"id": "small", "action": "resize", "width": 60, "format": "png"}

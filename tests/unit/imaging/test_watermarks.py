@@ -16,7 +16,7 @@ import pyvips
 from PIL import Image, ImageChops
 from tests.unit.imaging.pictures import Run
 
-from pixelflow.dataplane.imaging.runtime import FONTS
+from pixelflow.imaging.runtime import FONTS
 
 Drawn = tuple[Image.Image, Image.Image]
 Draw = Callable[..., Drawn]
@@ -156,7 +156,7 @@ def test_only_bundled_fonts_are_used() -> None:
 
 def test_setup_with_an_empty_environment_prints_nothing_and_writes_only_the_font_cache(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys; from pixelflow.dataplane.imaging import prepare; import pyvips;"
+        "import pathlib, sys; from pixelflow.imaging.runtime import prepare; import pyvips;"
         "prepare(pathlib.Path(sys.argv[1]));"
         "print(pyvips.Image.text('日本', font='Noto Sans 32', dpi=72).width)"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule
 from pixelflow.adapters.outbound_http.addresses import Address, is_public
-from pixelflow.contracts.errors import TargetRefusedError, TargetUnreachableError
+from pixelflow.errors import TargetRefusedError, TargetUnreachableError
 
 HOSTILE_URLS = [
     # loopback, in all notations

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pixelflow.adapters.outbound_http import OutboundHttp, OutboundRule, SystemResolver
-from pixelflow.contracts.errors import DependencyError, TargetUnreachableError
 from pixelflow.controlplane.webhooks.dispatcher import MAX_CONCURRENT
+from pixelflow.errors import DependencyError, TargetUnreachableError
 
 
 class Servers:

@@ -8,8 +8,8 @@ from email.utils import format_datetime
 import pytest
 
 from pixelflow.adapters.outbound_http import HttpResponse
-from pixelflow.contracts.errors import TargetError, TargetRefusedError, TargetTimeoutError, TargetUnreachableError
 from pixelflow.controlplane.webhooks.schedule import DELAYS, JITTER, decide
+from pixelflow.errors import TargetError, TargetRefusedError, TargetTimeoutError, TargetUnreachableError
 
 NOW = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
 

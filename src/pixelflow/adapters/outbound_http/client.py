@@ -14,7 +14,7 @@ import httpcore
 
 from pixelflow.adapters.outbound_http.network import CheckedNetwork, Resolve, SystemResolver
 from pixelflow.adapters.outbound_http.rule import OutboundRule, Target
-from pixelflow.contracts.errors import TargetTimeoutError, TargetUnreachableError
+from pixelflow.errors import TargetTimeoutError, TargetUnreachableError
 
 
 @dataclass(frozen=True)

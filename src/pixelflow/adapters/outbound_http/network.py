@@ -13,7 +13,7 @@ import httpcore
 
 from pixelflow.adapters.outbound_http.addresses import Address
 from pixelflow.adapters.outbound_http.rule import OutboundRule
-from pixelflow.contracts.errors import DependencyError, TargetUnreachableError
+from pixelflow.errors import DependencyError, TargetUnreachableError
 
 Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[Address]]]
 """Returns all addresses of a name; raises ``OSError`` if there are none, ``DependencyError`` if it could not start."""

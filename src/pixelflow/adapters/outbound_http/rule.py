@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from pixelflow.adapters.outbound_http.addresses import Address, Network, usable
-from pixelflow.contracts.errors import TargetRefusedError
+from pixelflow.errors import TargetRefusedError
 from pixelflow.settings import Settings
 
 MAX_URL_LENGTH = 2048

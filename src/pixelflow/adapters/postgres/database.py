@@ -20,7 +20,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from pixelflow.contracts.errors import StoreUnavailableError
+from pixelflow.errors import StoreUnavailableError
 
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Connection: TypeAlias = psycopg.Connection[DictRow]

@@ -21,7 +21,7 @@ from typing import Self
 import psycopg
 
 from pixelflow.adapters.postgres import grants
-from pixelflow.contracts.errors import StoreUnavailableError
+from pixelflow.errors import StoreUnavailableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_RETRY_SECONDS = 120.0

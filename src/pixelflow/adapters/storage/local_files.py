@@ -19,7 +19,7 @@ from typing import IO, BinaryIO
 from uuid import UUID
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.contracts.errors import (
+from pixelflow.errors import (
     LocalFilesDisabledError,
     ObjectsUnavailableError,
     SourceGoneError,

@@ -22,7 +22,7 @@ from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
 from pixelflow.adapters.storage.transfers import S3Transfers
-from pixelflow.contracts.errors import ObjectsUnavailableError
+from pixelflow.errors import ObjectsUnavailableError
 from pixelflow.settings import Settings
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from botocore.credentials import Credentials
 
 from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.contracts.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
+from pixelflow.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 
 MIN_BYTES_PER_SECOND = 250_000
 """Slower transfers are aborted."""

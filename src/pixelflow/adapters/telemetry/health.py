@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 import structlog
 
-from pixelflow.contracts.errors import DependencyError
+from pixelflow.errors import DependencyError
 
 _TIMEOUT_SECONDS = 2.0
 _CACHE_SECONDS = 1.0

@@ -24,7 +24,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pixelflow.adapters.telemetry import trace_settings
-from pixelflow.contracts.errors import PixelflowError
+from pixelflow.errors import PixelflowError
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
 

@@ -16,7 +16,7 @@ from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import declared_source
 from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
-from pixelflow.contracts.pipeline import EXTENSIONS
+from pixelflow.imaging.pipeline import EXTENSIONS
 
 PIPELINE: list[dict[str, Any]] = [
     {"id": "thumb", "action": "resize", "width": 150, "format": "webp", "quality": 80},

@@ -24,7 +24,7 @@ from pixelflow.cli.output import (
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.contracts.jobs import Output, Priority
-from pixelflow.contracts.pipeline import Format
+from pixelflow.imaging.pipeline import Format
 
 TIMEOUT_SECONDS = 600.0
 

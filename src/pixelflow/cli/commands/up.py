@@ -18,10 +18,10 @@ from pixelflow.cli.credentials import DATABASE_VARIABLE
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import echo, echo_error, printable
 from pixelflow.cli.server_settings import echo_settings_error
-from pixelflow.contracts.errors import PixelflowError
 from pixelflow.controlplane.keys import admin
 from pixelflow.devstack import up as stack
 from pixelflow.devstack.errors import StackError
+from pixelflow.errors import PixelflowError
 
 USER = "local"
 """The user whom the stack's own API key belongs to."""

@@ -16,14 +16,14 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection
 
-from pixelflow.contracts import errors
-from pixelflow.contracts.errors import RateLimitedError, UnauthenticatedError
+from pixelflow import errors
 from pixelflow.contracts.keys import Scope
 from pixelflow.controlplane.api.middleware import route_of
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys.service import PREFIX, unauthenticated
 from pixelflow.controlplane.limits.service import Policy, RateLimiter, RateLimitResult
+from pixelflow.errors import RateLimitedError, UnauthenticatedError
 
 COMMON_ERRORS = (
     UnauthenticatedError,

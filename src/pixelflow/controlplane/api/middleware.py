@@ -20,9 +20,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixelflow.adapters.telemetry.tracing import log_keys, set_error, start_span, traceparent_of
-from pixelflow.contracts.errors import BodyTooLargeError
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.metrics import METHODS, ApiMetrics
+from pixelflow.errors import BodyTooLargeError
 
 MAX_BODY_BYTES = 1024 * 1024
 UNMATCHED = "unmatched"

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from pixelflow.contracts import errors as contracts_errors
+from pixelflow import errors as contracts_errors
 from pixelflow.contracts.field_errors import error_message, field_errors
 from pixelflow.contracts.jobs import Problem
 from pixelflow.controlplane.api import examples

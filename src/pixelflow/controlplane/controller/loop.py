@@ -7,8 +7,8 @@ from typing import Protocol
 
 import structlog
 
-from pixelflow.contracts.errors import DependencyError
 from pixelflow.controlplane.controller.metrics import ControllerMetrics, TickOutcome
+from pixelflow.errors import DependencyError
 
 MAX_BACKOFF_SECONDS = 5.0
 

@@ -25,7 +25,12 @@ from pydantic import BaseModel
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
-from pixelflow.contracts.errors import (
+from pixelflow.controlplane.api import problems
+from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
+from pixelflow.controlplane.idempotency import store
+from pixelflow.controlplane.identity import Identity
+from pixelflow.errors import (
     DependencyError,
     IdempotencyAnswerLostError,
     IdempotencyInProgressError,
@@ -34,11 +39,6 @@ from pixelflow.contracts.errors import (
     NotFoundError,
     PixelflowError,
 )
-from pixelflow.controlplane.api import problems
-from pixelflow.controlplane.api.services import ServicesOf
-from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
-from pixelflow.controlplane.idempotency import store
-from pixelflow.controlplane.identity import Identity
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.contracts.errors import FieldError, NotFoundError, ValidationFailedError
 from pixelflow.contracts.jobs import (
     PRIORITY_RANKS,
     Job,
@@ -23,10 +22,11 @@ from pixelflow.contracts.jobs import (
     SourceType,
     Usage,
 )
-from pixelflow.contracts.pipeline import MEDIA_TYPES, Format, output_name
 from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
+from pixelflow.errors import FieldError, NotFoundError, ValidationFailedError
+from pixelflow.imaging.pipeline import MEDIA_TYPES, Format, output_name
 from pixelflow.settings import Settings
 
 _PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}

@@ -11,10 +11,10 @@ import psycopg
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.transitions import ReapedRow
+from pixelflow.errors import StoreUnavailableError
 
 BATCH = 100
 _EXHAUSTED = (

@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import WrapValidator
 
-from pixelflow.contracts import errors
+from pixelflow import errors
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs

@@ -18,13 +18,6 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.errors import (
-    JobAlreadyFinishedError,
-    JobNotFinishedError,
-    ObjectsUnavailableError,
-    SourceMissingError,
-    SourceTooLargeError,
-)
 from pixelflow.contracts.jobs import (
     FINISHED,
     CreatedJob,
@@ -42,6 +35,13 @@ from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.transitions import JobState
+from pixelflow.errors import (
+    JobAlreadyFinishedError,
+    JobNotFinishedError,
+    ObjectsUnavailableError,
+    SourceMissingError,
+    SourceTooLargeError,
+)
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
-from pixelflow.contracts.errors import FieldError, NotFoundError, ValidationFailedError
 from pixelflow.contracts.field_errors import error_message
 from pixelflow.contracts.keys import DEFAULT_SCOPES, ApiKey, CreateKeyRequest, Scope
 from pixelflow.controlplane.identity import MAX_USER_ID, KeyRateLimit, is_user_id
 from pixelflow.controlplane.keys import store
 from pixelflow.controlplane.keys.service import ApiKeys, key_id_of
+from pixelflow.errors import FieldError, NotFoundError, ValidationFailedError
 
 _T = TypeVar("_T")
 

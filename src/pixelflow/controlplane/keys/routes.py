@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from pixelflow.contracts import errors
+from pixelflow import errors
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, WritesKeys
 from pixelflow.controlplane.api.problems import documented

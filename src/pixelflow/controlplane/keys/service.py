@@ -17,16 +17,16 @@ from typing import Any
 from uuid import UUID
 
 from pixelflow.adapters.postgres.database import NOBODY, AsyncDatabase, of_key, of_user
-from pixelflow.contracts.errors import (
+from pixelflow.contracts.keys import ApiKey, CreatedKey, CreateKeyRequest, KeyList
+from pixelflow.controlplane.identity import Identity, KeyRateLimit, parse_scopes
+from pixelflow.controlplane.keys import store
+from pixelflow.errors import (
     FieldError,
     NotFoundError,
     TooManyKeysError,
     UnauthenticatedError,
     ValidationFailedError,
 )
-from pixelflow.contracts.keys import ApiKey, CreatedKey, CreateKeyRequest, KeyList
-from pixelflow.controlplane.identity import Identity, KeyRateLimit, parse_scopes
-from pixelflow.controlplane.keys import store
 
 PREFIX = "pf_"
 MAX_KEYS = 100

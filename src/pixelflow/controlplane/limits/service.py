@@ -16,9 +16,9 @@ from typing import Protocol
 
 import structlog
 
-from pixelflow.contracts.errors import LimiterUnavailableError, RateLimitedError
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.limits.store import BucketResult, Quota, TokenBuckets
+from pixelflow.errors import LimiterUnavailableError, RateLimitedError
 
 MAX_BLOCKED = 10_000
 """Blocked networks that one process remembers. When the oldest is evicted, its next credential is checked again."""

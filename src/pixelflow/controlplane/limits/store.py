@@ -22,7 +22,7 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from pixelflow.contracts.errors import LimiterUnavailableError
+from pixelflow.errors import LimiterUnavailableError
 
 TIMEOUT_SECONDS = 0.5
 """Timeout of one call, including the connect."""

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase
-from pixelflow.contracts.errors import FieldError, ValidationFailedError
 from pixelflow.controlplane.identity import MAX_USER_ID, is_user_id
 from pixelflow.controlplane.queue import store
 from pixelflow.controlplane.queue.store import UserShare
+from pixelflow.errors import FieldError, ValidationFailedError
 
 _T = TypeVar("_T")
 

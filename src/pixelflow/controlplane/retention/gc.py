@@ -21,7 +21,6 @@ import structlog
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
-from pixelflow.contracts.errors import DependencyError
 from pixelflow.contracts.jobs import SourceType
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import transitions
@@ -29,6 +28,7 @@ from pixelflow.controlplane.queue import store as queue_store
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.controlplane.retention.store import DeletionKind, PendingDeletion
+from pixelflow.errors import DependencyError
 
 
 class RemovedKind(StrEnum):

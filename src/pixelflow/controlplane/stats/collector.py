@@ -12,10 +12,10 @@ from collections.abc import Callable
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncDatabase
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.controlplane.stats import store
 from pixelflow.controlplane.stats.metrics import BACKLOG_STATUSES, Backlog, DatabaseMetrics, Totals
+from pixelflow.errors import StoreUnavailableError
 
 PAUSE_SECONDS = 5.0
 TOTALS_INTERVAL_SECONDS = 60.0

@@ -17,7 +17,7 @@ import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from pixelflow.contracts.errors import IssuerUnavailableError
+from pixelflow.errors import IssuerUnavailableError
 
 ALGORITHMS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),

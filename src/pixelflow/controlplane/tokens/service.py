@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import jwt
 import structlog
 
-from pixelflow.contracts.errors import UnauthenticatedError
 from pixelflow.controlplane.identity import Identity, is_user_id, parse_scopes
 from pixelflow.controlplane.keys.service import unauthenticated
 from pixelflow.controlplane.tokens.jwks import Jwks
+from pixelflow.errors import UnauthenticatedError
 from pixelflow.settings import Settings
 
 MAX_BYTES = 8192

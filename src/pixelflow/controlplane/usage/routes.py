@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts import errors
+from pixelflow import errors
 from pixelflow.contracts.usage import MAX_DAYS, MAX_USERS, UsageByDay, UsageByUser, as_csv, period_error
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsUsage

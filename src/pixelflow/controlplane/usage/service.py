@@ -10,7 +10,6 @@ from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, of_user
-from pixelflow.contracts.errors import FieldError, ValidationFailedError
 from pixelflow.contracts.keys import Scope
 from pixelflow.contracts.usage import (
     DEFAULT_DAYS,
@@ -24,6 +23,7 @@ from pixelflow.contracts.usage import (
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.usage import store
 from pixelflow.controlplane.usage.store import SumsRow
+from pixelflow.errors import FieldError, ValidationFailedError
 
 _ONE_DAY = timedelta(days=1)
 _ZERO = SumsRow(0, 0, 0, 0, 0)

@@ -25,13 +25,13 @@ from pixelflow import __version__
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error, start_span, traceparent_of
-from pixelflow.contracts.errors import DependencyError, NotFoundError, PixelflowError, TargetError
 from pixelflow.contracts.jobs import Job
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
 from pixelflow.controlplane.encryption import DecryptionError
 from pixelflow.controlplane.webhooks import store
 from pixelflow.controlplane.webhooks.schedule import decide
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
+from pixelflow.errors import DependencyError, NotFoundError, PixelflowError, TargetError
 
 TIMEOUT_SECONDS = 10.0
 LEASE = timedelta(seconds=30)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from pixelflow.contracts import errors
+from pixelflow import errors
 from pixelflow.contracts.webhooks import DeliveryList, ReplayedEvent, RotatedSecret
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesWebhooks
 from pixelflow.controlplane.api.problems import documented

@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from pixelflow.adapters.outbound_http import HttpResponse
-from pixelflow.contracts.errors import PixelflowError, TargetError
 from pixelflow.contracts.webhooks import DeliveryOutcome
+from pixelflow.errors import PixelflowError, TargetError
 
 DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Seconds before the second, third … attempt."""

@@ -14,7 +14,6 @@ from uuid import UUID
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, of_user
-from pixelflow.contracts.errors import NotFoundError
 from pixelflow.contracts.webhooks import (
     SECRET_PREFIX,
     Delivery,
@@ -26,6 +25,7 @@ from pixelflow.contracts.webhooks import (
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.webhooks import store
+from pixelflow.errors import NotFoundError
 
 MAX_LISTED = 100
 SECRET_BYTES = 32

@@ -20,8 +20,9 @@ import socket
 import traceback
 from pathlib import Path
 
-from pixelflow.dataplane import imaging
+from pixelflow import imaging
 from pixelflow.dataplane.child import confinement, seccomp, serving
+from pixelflow.imaging.runtime import cache_fonts, prepare
 
 _MAX_REQUEST_BYTES = 64
 _CONTROL = 3
@@ -36,7 +37,7 @@ def main() -> None:
     confinement.limit_resources(memory_bytes=options.memory_bytes, file_bytes=options.file_bytes)
     worker = socket.socket(fileno=os.dup(0))
     _detach_standard_streams()
-    imaging.prepare(options.fonts)
+    prepare(options.fonts)
     single_threaded = len(list(Path("/proc/self/task").iterdir())) == 1
     if single_threaded:
         _cache_fonts(options.fonts)
@@ -79,7 +80,7 @@ def _cache_fonts(folder: Path) -> None:
     """Let a process of its own render a text: that starts threads, and needs the folder to be writable."""
     pid = os.fork()
     if pid == 0:
-        imaging.cache_fonts(folder)
+        cache_fonts(folder)
         os._exit(0)
     os.waitpid(pid, 0)
 

@@ -6,9 +6,9 @@ import os
 import resource
 import socket
 
-from pixelflow.contracts.errors import JobError, OutOfMemoryError, WorkerUnavailableError
-from pixelflow.dataplane.imaging import Transform
-from pixelflow.dataplane.protocol import PROCEED, Planned, Refused, Rendered, TransformRequest
+from pixelflow.errors import JobError, OutOfMemoryError, WorkerUnavailableError
+from pixelflow.imaging.engine import Transform
+from pixelflow.imaging.protocol import PROCEED, Planned, Refused, Rendered, TransformRequest
 
 READY = b"ready\n"
 _READ_BYTES = 256 * 1024

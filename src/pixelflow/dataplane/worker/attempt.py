@@ -23,19 +23,6 @@ from pydantic import TypeAdapter
 
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_span
-from pixelflow.contracts.errors import (
-    AttemptsExhaustedError,
-    Fault,
-    JobError,
-    PixelflowError,
-    ServiceUnavailableError,
-    StoreUnavailableError,
-    TransformCrashedError,
-    TransformPostponedError,
-    WorkerUnavailableError,
-)
-from pixelflow.contracts.pipeline import Pipeline, Step
-from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
@@ -46,6 +33,19 @@ from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJo
 from pixelflow.dataplane.worker.stages import Stages, traced_attempt
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow, SourceFacts, UsageRow
 from pixelflow.dataplane.worker.transfers import Transfers
+from pixelflow.errors import (
+    AttemptsExhaustedError,
+    Fault,
+    JobError,
+    PixelflowError,
+    ServiceUnavailableError,
+    StoreUnavailableError,
+    TransformCrashedError,
+    TransformPostponedError,
+    WorkerUnavailableError,
+)
+from pixelflow.imaging.pipeline import Pipeline, Step
+from pixelflow.imaging.protocol import TransformLimits
 
 _FINISH_RETRY_SECONDS = 0.5
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)

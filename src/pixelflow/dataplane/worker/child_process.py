@@ -18,7 +18,6 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from pixelflow.dataplane.protocol import PROCEED, REPLY, Planned, Refused, Rendered, TransformRequest
 from pixelflow.dataplane.worker.template import (
     START_TIMEOUT_SECONDS,
     ChildDiedError,
@@ -29,6 +28,7 @@ from pixelflow.dataplane.worker.template import (
     Template,
     TemplateDiedError,
 )
+from pixelflow.imaging.protocol import PROCEED, REPLY, Planned, Refused, Rendered, TransformRequest
 
 MAX_REPLY_BYTES = 256 * 1024
 MAX_TRANSFORMS = 1000

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import structlog
 
-from pixelflow.contracts.errors import WorkerUnavailableError
 from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.template import PROGRAM, ChildDiedError, ChildLimits, ChildTimedOutError, Template
+from pixelflow.errors import WorkerUnavailableError
 
 IDLE_SECONDS = 5.0
 """Time that an idle child is kept for its user. libvips' own idle threads end later: they would move it."""

@@ -19,9 +19,9 @@ from typing import Protocol
 import structlog
 
 from pixelflow.adapters.postgres.database import Database
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.errors import StoreUnavailableError
 
 WAIT_SECONDS = 0.7, 1.0
 """Shortest and longest wait of an idle worker between two claims, chosen at random."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from pixelflow.contracts.errors import OutputTooLargeError, TransformCrashedError
-from pixelflow.contracts.pipeline import Format, Step
-from pixelflow.dataplane.protocol import Rendered, RenderedOutput, TransformLimits
 from pixelflow.dataplane.worker.output_check import HEAD_BYTES, TAIL_BYTES, Ends, size_in_pixels
+from pixelflow.errors import OutputTooLargeError, TransformCrashedError
+from pixelflow.imaging.pipeline import Format, Step
+from pixelflow.imaging.protocol import Rendered, RenderedOutput, TransformLimits
 
 _CHUNK = 1024 * 1024
 _MAX_IN_MEMORY = 1024 * 1024

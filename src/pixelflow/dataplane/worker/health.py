@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from pixelflow.contracts.errors import PixelflowError
 from pixelflow.dataplane.worker.breaker import FAILURES, Breaker, State
+from pixelflow.errors import PixelflowError
 
 CHECK_SECONDS = 1.0
 """Between two looks at the scratch folder and at open breakers."""

@@ -15,9 +15,9 @@ from datetime import timedelta
 import structlog
 
 from pixelflow.adapters.postgres.database import Database
-from pixelflow.contracts.errors import StoreUnavailableError
 from pixelflow.dataplane.worker import store
 from pixelflow.dataplane.worker.store import Lease
+from pixelflow.errors import StoreUnavailableError
 
 MAX_INTERVAL_SECONDS = 1.0
 """Longest interval between renewals, and so until a cancellation is noticed."""

@@ -33,7 +33,6 @@ from pixelflow.adapters.wakeup import WakeUpSender, WakeUpWaiter
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import SourceType
 from pixelflow.dataplane.child import confinement
-from pixelflow.dataplane.protocol import TransformLimits
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.children import ConfinementMissingError, Isolation
 from pixelflow.dataplane.worker.claims import ClaimLoop, Places, RunJob, Worker
@@ -46,6 +45,7 @@ from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Transfers
+from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import PREFIX, Settings, SettingsError
 
 _RELEASE_SECONDS = 2.0

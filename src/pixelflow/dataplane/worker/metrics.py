@@ -8,7 +8,9 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pixelflow.adapters.telemetry.metrics import ProcessMetrics
-from pixelflow.contracts.errors import (
+from pixelflow.contracts.jobs import SourceType
+from pixelflow.dataplane.worker.health import Reason
+from pixelflow.errors import (
     AttemptsExhaustedError,
     ObjectsUnavailableError,
     OutOfMemoryError,
@@ -17,8 +19,6 @@ from pixelflow.contracts.errors import (
     TransformTimeoutError,
     WorkerUnavailableError,
 )
-from pixelflow.contracts.jobs import SourceType
-from pixelflow.dataplane.worker.health import Reason
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300)
 """Histogram buckets. From 5 ms, the length of a stage of a small image and about the overhead of a job, to 300 s,

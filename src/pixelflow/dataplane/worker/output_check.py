@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pixelflow.contracts.pipeline import Format
+from pixelflow.imaging.pipeline import Format
 
 HEAD_BYTES = 4096
 """Outputs have no metadata, so their headers are within these bytes."""

@@ -16,9 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from pixelflow.contracts import errors
-from pixelflow.contracts.pipeline import Step
-from pixelflow.dataplane.protocol import Refused, RenderedSource, StepTime, TransformLimits, TransformRequest
+from pixelflow import errors
 from pixelflow.dataplane.worker.admission import MIN_TRANSFORM_BYTES, CrashBudget, MemoryBudget, default_memory
 from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.children import Children, Isolation
@@ -30,6 +28,8 @@ from pixelflow.dataplane.worker.template import (
     ChildTimedOutError,
     TemplateDiedError,
 )
+from pixelflow.imaging.pipeline import Step
+from pixelflow.imaging.protocol import Refused, RenderedSource, StepTime, TransformLimits, TransformRequest
 
 _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
     cls.code: cls

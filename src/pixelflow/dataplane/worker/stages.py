@@ -14,10 +14,10 @@ import structlog
 from opentelemetry.trace import Span, SpanKind, Tracer
 
 from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, record_span, start_span
-from pixelflow.contracts.pipeline import SOURCE, Step
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.imaging.pipeline import SOURCE, Step
 
 
 @dataclass

@@ -16,14 +16,14 @@ from typing import IO, BinaryIO, Protocol, TypeVar
 from uuid import UUID
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
-from pixelflow.contracts.errors import JobError, ObjectsUnavailableError
 from pixelflow.contracts.jobs import SourceType
-from pixelflow.contracts.pipeline import MEDIA_TYPES, output_name
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow
+from pixelflow.errors import JobError, ObjectsUnavailableError
+from pixelflow.imaging.pipeline import MEDIA_TYPES, output_name
 
 _WAIT_SECONDS = 0.2
 """Between two looks at the lease while sources of other jobs fill the limit."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyvips
 
-from pixelflow.contracts.errors import OutputTooLargeError
-from pixelflow.contracts.pipeline import DEFAULT_QUALITY, FORMAT_MAX_DIMENSION, Format, Step
-from pixelflow.dataplane.imaging.colors import rgba
-from pixelflow.dataplane.imaging.picture import Picture
+from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.pipeline import DEFAULT_QUALITY, FORMAT_MAX_DIMENSION, Format, Step
 
 # Measured on a 640 × 360 photo, on one core of a small server: CPU time and file size, compared with libvips' defaults.
 _ENCODER_OPTIONS: dict[Format, dict[str, Any]] = {

@@ -16,8 +16,3 @@ database, a queue or the network, or open a file of a user: source and outputs a
     runtime    process-wide setup of libvips and fonts
     errors     maps libvips errors to job errors
 """
-
-from pixelflow.dataplane.imaging.engine import Transform
-from pixelflow.dataplane.imaging.runtime import cache_fonts, prepare
-
-__all__ = ["Transform", "cache_fonts", "prepare"]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pixelflow.contracts.gravity import Gravity
-from pixelflow.contracts.pipeline import SOURCE, Format, Resize, Step
-from pixelflow.dataplane.imaging.geometry import Fitted, Size
-from pixelflow.dataplane.imaging.plan import Plan
-from pixelflow.dataplane.imaging.source import SourceImage, on_load_shrink
+from pixelflow.imaging.geometry import Fitted, Size
+from pixelflow.imaging.gravity import Gravity
+from pixelflow.imaging.pipeline import SOURCE, Format, Resize, Step
+from pixelflow.imaging.plan import Plan
+from pixelflow.imaging.source import SourceImage, on_load_shrink
 
 _BASE = 40_000_000
 """Bytes that a child adds to the template's before it holds any picture: code, heap and tables of libvips."""

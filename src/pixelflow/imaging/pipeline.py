@@ -24,8 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.cross_field import CrossFieldError, fields_of, validate
-from pixelflow.contracts.gravity import Fit, Gravity, Interest
+from pixelflow.cross_field import CrossFieldError, fields_of, validate
+from pixelflow.imaging.gravity import Fit, Gravity, Interest
 
 MAX_STEPS = 32
 """Steps in one pipeline."""

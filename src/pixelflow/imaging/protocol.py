@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from pixelflow.contracts.pipeline import MAX_STEPS, Format, Pipeline, StepId
+from pixelflow.imaging.pipeline import MAX_STEPS, Format, Pipeline, StepId
 
 PROCEED = b"proceed\n"
 
@@ -106,7 +106,7 @@ class Rendered(_Message):
 
 
 class Refused(_Message):
-    """The reply to a request that failed, with the code of a :class:`~pixelflow.contracts.errors.JobError`."""
+    """The reply to a request that failed, with the code of a :class:`~pixelflow.errors.JobError`."""
 
     kind: Literal["refused"] = "refused"
     request_id: RequestId

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pyvips
 
-from pixelflow.dataplane.imaging.geometry import Size
+from pixelflow.imaging.geometry import Size
 
 _PROFILE = "icc-profile-data"
 _QUARTER_TURNED = 5

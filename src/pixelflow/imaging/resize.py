@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.contracts.errors import OutputTooLargeError
-from pixelflow.contracts.gravity import Gravity
-from pixelflow.contracts.pipeline import Resize
-from pixelflow.dataplane.imaging.colors import rgba
-from pixelflow.dataplane.imaging.geometry import Size, fit, place
-from pixelflow.dataplane.imaging.picture import Picture
+from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.geometry import Size, fit, place
+from pixelflow.imaging.gravity import Gravity
+from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.pipeline import Resize
 
 
 def resize(picture: Picture, step: Resize, max_pixels: int) -> Picture:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pyvips
 
-from pixelflow.contracts.errors import TooManyPixelsError, TooManyScansError, UnsupportedFormatError
-from pixelflow.contracts.pipeline import Format
-from pixelflow.dataplane.imaging.errors import map_decode_errors
-from pixelflow.dataplane.imaging.geometry import Size
-from pixelflow.dataplane.imaging.picture import Picture, orientation, upright_size
-from pixelflow.dataplane.protocol import TransformLimits
+from pixelflow.errors import TooManyPixelsError, TooManyScansError, UnsupportedFormatError
+from pixelflow.imaging.errors import map_decode_errors
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.picture import Picture, orientation, upright_size
+from pixelflow.imaging.pipeline import Format
+from pixelflow.imaging.protocol import TransformLimits
 
 _SIGNATURE_BYTES = 64
 """Enough for every signature, including the list of brands in the `ftyp` box of AVIF."""

@@ -11,11 +11,11 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-from pixelflow.contracts.errors import OutputTooLargeError
-from pixelflow.contracts.pipeline import SOURCE, Step
-from pixelflow.dataplane.imaging.geometry import Fitted, Size
-from pixelflow.dataplane.imaging.operations import OPERATIONS
-from pixelflow.dataplane.protocol import TransformLimits
+from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.geometry import Fitted, Size
+from pixelflow.imaging.operations import OPERATIONS
+from pixelflow.imaging.pipeline import SOURCE, Step
+from pixelflow.imaging.protocol import TransformLimits
 
 _MIN_RATIO = 1.75
 """Minimum ratio of the reduced source to the requested size; the Lanczos kernel does the rest of the scaling.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.contracts.pipeline import Watermark, WatermarkText
-from pixelflow.dataplane.imaging.colors import rgba
-from pixelflow.dataplane.imaging.geometry import Size, length, place
-from pixelflow.dataplane.imaging.picture import Picture
-from pixelflow.dataplane.imaging.text import TextMask, render_text
+from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.geometry import Size, length, place
+from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.pipeline import Watermark, WatermarkText
+from pixelflow.imaging.text import TextMask, render_text
 
 _OUTLINE_OPACITY = 0.9
 """Opacity of the outline relative to the text: readable on a picture of similar tone, weaker than the text itself."""

@@ -11,9 +11,9 @@ from xml.sax.saxutils import escape
 
 import pyvips
 
-from pixelflow.contracts.gravity import Gravity
-from pixelflow.contracts.pipeline import Font, WatermarkText
-from pixelflow.dataplane.imaging.geometry import Size
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.gravity import Gravity
+from pixelflow.imaging.pipeline import Font, WatermarkText
 
 _FAMILIES = {Font.SANS: "Noto Sans", Font.SERIF: "Noto Serif", Font.MONO: "Noto Sans Mono"}
 _SAMPLE_SIZE = 16.0

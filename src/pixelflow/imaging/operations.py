@@ -1,6 +1,6 @@
 """The registry of operations by a step's ``action``.
 
-To add an operation, write its module, add an entry here, and add its model to ``contracts.pipeline``. No other module
+To add an operation, write its module, add an entry here, and add its model to ``imaging.pipeline``. No other module
 of the engine may refer to an action by name.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pixelflow.dataplane.imaging.geometry import Fitted, Size, fit
-from pixelflow.dataplane.imaging.picture import Picture
-from pixelflow.dataplane.imaging.resize import reduction, resize
-from pixelflow.dataplane.imaging.watermark import watermark
+from pixelflow.imaging.geometry import Fitted, Size, fit
+from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.resize import reduction, resize
+from pixelflow.imaging.watermark import watermark
 
 
 class Operation(NamedTuple):

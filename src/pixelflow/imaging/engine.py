@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pixelflow.contracts.errors import OutputTooLargeError
-from pixelflow.contracts.pipeline import SOURCE, Format, Step
-from pixelflow.dataplane.imaging.encode import encode
-from pixelflow.dataplane.imaging.errors import map_decode_errors, map_step_errors
-from pixelflow.dataplane.imaging.memory import estimate
-from pixelflow.dataplane.imaging.operations import OPERATIONS
-from pixelflow.dataplane.imaging.picture import Picture
-from pixelflow.dataplane.imaging.plan import Plan, check_work, plan
-from pixelflow.dataplane.imaging.pyramid import Pyramid
-from pixelflow.dataplane.imaging.source import SourceImage, open_source
-from pixelflow.dataplane.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
+from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.encode import encode
+from pixelflow.imaging.errors import map_decode_errors, map_step_errors
+from pixelflow.imaging.memory import estimate
+from pixelflow.imaging.operations import OPERATIONS
+from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.pipeline import SOURCE, Format, Step
+from pixelflow.imaging.plan import Plan, check_work, plan
+from pixelflow.imaging.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
+from pixelflow.imaging.pyramid import Pyramid
+from pixelflow.imaging.source import SourceImage, open_source
 
 
 class Transform:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pyvips
 
-from pixelflow.contracts.errors import (
+from pixelflow.errors import (
     JobError,
     OutOfMemoryError,
     OutputTooLargeError,

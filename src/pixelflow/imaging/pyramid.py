@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from pixelflow.dataplane.imaging.geometry import Size
-from pixelflow.dataplane.imaging.picture import Picture, stored_size
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.picture import Picture, stored_size
 
 _MIN_RATIO = 1.3
 """Minimum ratio of an earlier result to the requested size for it to serve as input.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pixelflow.contracts.gravity import Fit, Gravity
-from pixelflow.contracts.pipeline import Resize
+from pixelflow.imaging.gravity import Fit, Gravity
+from pixelflow.imaging.pipeline import Resize
 
 
 class Size(NamedTuple):
@@ -60,7 +60,7 @@ def place(gravity: Gravity, outer: Size, inner: Size, margin: int = 0) -> tuple[
 
 
 def length(value: int | str, shorter: int) -> float:
-    """Convert a length of ``contracts.pipeline`` (pixels, or percent of the shorter side) to pixels."""
+    """Convert a length of ``imaging.pipeline`` (pixels, or percent of the shorter side) to pixels."""
     return float(value) if isinstance(value, int) else float(value.rstrip("%")) / 100 * shorter
 
 
