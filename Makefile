@@ -100,6 +100,7 @@ schemas: setup ## Regenerate JSON Schemas, the OpenAPI document, the documentati
 	$(BIN)/python -m pixelflow.contracts.schemas docs/schemas
 	$(BIN)/python -m pixelflow.controlplane.api.export_openapi docs/openapi.json
 	$(BIN)/python -m tests.support.doc_tables
+	$(BIN)/python -m tests.support.operation_pages
 	$(BIN)/python -m tests.support.architecture_picture
 	$(BIN)/python -m deploy.grafana.dashboard
 

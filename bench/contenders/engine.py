@@ -12,9 +12,11 @@ from pydantic import TypeAdapter
 from bench.cases import PIPELINES
 from bench.contenders.loop import serve
 from pixelflow.imaging.engine import Transform
-from pixelflow.imaging.pipeline import Pipeline, Step, output_name
+from pixelflow.imaging.formats.registry import output_name
+from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.protocol import TransformLimits, TransformRequest
 from pixelflow.imaging.runtime import cache_fonts, prepare
+from pixelflow.imaging.step import Step
 
 _LIMITS = TransformLimits(max_source_pixels=10**8, max_output_pixels=10**8, max_output_bytes=10**9)
 

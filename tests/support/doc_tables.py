@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -22,17 +22,11 @@ from tests.support.metric_list import METRICS
 from pixelflow import errors as contracts_errors
 from pixelflow.contracts.jobs import TRANSITIONS
 from pixelflow.controlplane.api.problems import status_of
-from pixelflow.imaging.pipeline import (
-    COLOR_PATTERN,
-    EXTENSIONS,
-    FORMAT_MAX_DIMENSION,
-    MEDIA_TYPES,
-    PERCENT_PATTERN,
-    STEP_ID_PATTERN,
-    Resize,
-    Watermark,
-    WatermarkText,
-)
+from pixelflow.imaging.fields import COLOR_PATTERN, PERCENT_PATTERN, STEP_ID_PATTERN
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
+from pixelflow.imaging.operation import Operation
+from pixelflow.imaging.operations.registry import OPERATIONS
+from pixelflow.imaging.step import Step
 from pixelflow.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -163,31 +157,45 @@ def _field_default(name: str, field: dict[str, Any], schema: dict[str, Any]) -> 
     return f"`{json.dumps(field['default'])}`" if field.get("default") is not None else ""
 
 
-_COMMON = set(Resize.model_fields) & set(Watermark.model_fields) - {"action"}
-_COMMON_ALIASES = {Resize.model_fields[name].alias or name for name in _COMMON}
+_COMMON = {field.alias or name for name, field in Step.model_fields.items()} - {"action"}
 
 
 def step_table() -> str:
     """Return a table of the fields of every step."""
-    return _fields_table(Resize, lambda name: name in _COMMON_ALIASES)
+    return _fields_table(Step, lambda name: name in _COMMON)
 
 
-def resize_table() -> str:
-    """Return a table of the additional fields of a resize."""
-    return _fields_table(Resize, lambda name: name not in _COMMON_ALIASES)
+def operations_table() -> str:
+    """Return a table of all operations, with links to their pages."""
+    lines = ["| `action` | what it does |", "|---|---|"]
+    lines += [f"| [`{action}`](operations/{action}.md) | {each.summary} |" for action, each in OPERATIONS.items()]
+    return "\n".join(lines)
 
 
-def watermark_table() -> str:
-    """Return a table of the fields of a watermark's text."""
-    return _fields_table(WatermarkText, lambda _: True)
+def operation_tables(operation: Operation[Any]) -> str:
+    """Return a table of the fields that an operation adds to those of every step, and one for each object in them."""
+    tables = [_fields_table(operation.model, lambda name: name not in _COMMON)]
+    for name, model in _objects(operation.model):
+        tables.append(f"### `{name}`\n\n{_fields_table(model, lambda _: True)}")
+    return "\n\n".join(tables)
+
+
+def _objects(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the models of nested objects by the name of their field."""
+    for name, field in model.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and (field.alias or name) not in _COMMON:
+                yield name, kind
+                yield from _objects(kind)
 
 
 def formats_table() -> str:
     """Return a table of the formats and their limits."""
     lines = ["| format | file name | media type | longest side |", "|---|---|---|---|"]
-    for format_, extension in EXTENSIONS.items():
-        longest = _number(FORMAT_MAX_DIMENSION[format_])
-        lines.append(f"| `{format_.value}` | `STEP.{extension}` | `{MEDIA_TYPES[format_]}` | {longest} px |")
+    lines += [
+        f"| `{each.name}` | `STEP.{each.extension}` | `{each.media_type}` | {_number(each.max_side)} px |"
+        for each in OUTPUT_FORMATS.values()
+    ]
     return "\n".join(lines)
 
 
@@ -272,8 +280,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {"settings": settings_table},
     "pipeline.md": {
         "step": step_table,
-        "resize": resize_table,
-        "watermark": watermark_table,
+        "operations": operations_table,
         "formats": formats_table,
         "job errors": job_errors_table,
     },

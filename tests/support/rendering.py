@@ -11,7 +11,7 @@ from typing import Any
 import pyvips
 
 from pixelflow.imaging.engine import Transform
-from pixelflow.imaging.pipeline import output_name
+from pixelflow.imaging.formats.registry import output_name
 from pixelflow.imaging.protocol import Rendered, TransformLimits, TransformRequest
 from pixelflow.imaging.runtime import cache_fonts, prepare
 

@@ -30,7 +30,7 @@ from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.sandbox import Sandbox, TransformJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.errors import JobError, StepFailedError, TransformCrashedError, TransformTimeoutError
-from pixelflow.imaging.pipeline import Resize
+from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.protocol import TransformLimits
 
 MEMORY_BYTES = 1_000_000_000

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import TypeAdapter
 
 from pixelflow.contracts.capabilities import CONTRACT, required_capabilities, worker_capabilities
-from pixelflow.imaging.pipeline import Pipeline, Step
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
+from pixelflow.imaging.operations.registry import OPERATIONS
+from pixelflow.imaging.pipeline import Pipeline
+from pixelflow.imaging.step import Step
 
 STEPS: list[Step] = TypeAdapter(Pipeline).validate_python(
     [
@@ -20,13 +25,25 @@ def test_a_worker_of_this_release_is_capable_of_every_pipeline_of_this_release()
 
 
 def test_the_newest_contract_among_the_steps_is_required() -> None:
-    assert required_capabilities(STEPS, introduced={"watermark": 3, "avif": 2}) == ("contract/3",)
-    assert required_capabilities(STEPS, introduced={"crop": 3}) == ("contract/1",)
+    assert required_capabilities(STEPS) == ("contract/1",)
+    newer = {**OPERATIONS, "watermark": replace(OPERATIONS["watermark"], since=3)}
+    assert required_capabilities(STEPS, operations=newer) == ("contract/3",)
+    newer_format = {**OUTPUT_FORMATS, "avif": replace(OUTPUT_FORMATS["avif"], since=2)}
+    assert required_capabilities(STEPS, formats=newer_format) == ("contract/2",)
+
+
+def test_a_newer_field_is_required_only_where_it_is_used() -> None:
+    plain = {"id": "a", "action": "resize", "width": 10, "format": "jpeg"}
+    steps = TypeAdapter(Pipeline).validate_python([{**plain, "encoder": {}}])
+    assert required_capabilities(steps) == ("contract/2",)
+    assert required_capabilities(TypeAdapter(Pipeline).validate_python([{**plain, "encoder": None}])) == ("contract/1",)
 
 
 def test_optional_capabilities_are_required_by_name_and_once() -> None:
-    optional = {"avif": "heif", "resize": "fast", "jxl": "jxl"}
-    assert required_capabilities(STEPS, optional=optional) == ("contract/1", "fast", "heif")
+    operations = {**OPERATIONS, "resize": replace(OPERATIONS["resize"], requires=lambda _: ("fast", "heif"))}
+    formats = {**OUTPUT_FORMATS, "avif": replace(OUTPUT_FORMATS["avif"], extra="heif")}
+    found = required_capabilities(STEPS, operations=operations, formats=formats)
+    assert found == ("contract/1", "fast", "heif")
 
 
 def test_a_worker_supports_all_contracts_and_its_extras() -> None:

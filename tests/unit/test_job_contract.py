@@ -16,7 +16,9 @@ from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, Reques
 from pixelflow.contracts.keys import CreateKeyRequest
 from pixelflow.controlplane.api.problems import MAX_ERRORS
 from pixelflow.cross_field import MAX_COPIED_ERRORS
-from pixelflow.imaging.pipeline import MAX_STEPS, PERCENT_PATTERN, Format, Resize
+from pixelflow.imaging.fields import PERCENT_PATTERN
+from pixelflow.imaging.operations.resize.model import Resize
+from pixelflow.imaging.pipeline import MAX_STEPS
 
 STEP: dict[str, Any] = {"id": "a", "action": "resize", "width": 10}
 MARK: dict[str, Any] = {"id": "m", "action": "watermark", "watermark": {"text": "x"}}
@@ -184,7 +186,7 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
             {"/metadata/a\0": "must not contain NUL characters"},
         ),
         (step(width="10"), {"/pipeline/0/width": "must be an integer"}),
-        (step(format="gif"), {"/pipeline/0/format": "must be `jpeg`, `png`, `webp` or `avif`"}),
+        (step(format="gif"), {"/pipeline/0/format": "must be `avif`, `jpeg`, `png` or `webp`"}),
         (step(quality=101), {"/pipeline/0/quality": "must be at most 100"}),
         ({"pipeline": [STEP], "metadata": {"a": 1}}, {"/metadata/a": "must be a string"}),
         (
@@ -274,7 +276,7 @@ def test_a_single_step_is_validated_across_its_fields() -> None:
     with pytest.raises(ValidationError, match="needs a width, a height or both"):
         Resize(id="a", action="resize")
     with pytest.raises(ValidationError, match=r"must be at most 16383 \(the limit of WebP\)"):
-        Resize(id="a", action="resize", width=16_384, enlarge=True, format=Format.WEBP)
+        Resize(id="a", action="resize", width=16_384, enlarge=True, format="webp")
 
 
 def metadata(**changes: object) -> dict[str, Any]:

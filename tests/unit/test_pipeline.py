@@ -13,18 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import CreateJobRequest
-from pixelflow.imaging.operations import OPERATIONS
-from pixelflow.imaging.pipeline import (
-    ACTIONS,
-    EXTENSIONS,
-    FORMAT_MAX_DIMENSION,
-    MEDIA_TYPES,
-    Format,
-    Pipeline,
-    Resize,
-    Watermark,
-    output_name,
-)
+from pixelflow.imaging.operations.resize.model import Resize
+from pixelflow.imaging.operations.watermark.model import Watermark
+from pixelflow.imaging.pipeline import Pipeline
 
 RESIZE: dict[str, Any] = {"id": "a", "action": "resize", "width": 100}
 WIDE: dict[str, Any] = {**RESIZE, "width": 16_384, "height": 16_384, "format": "webp"}
@@ -238,12 +229,3 @@ def test_steps_have_the_documented_defaults() -> None:
         False,
     )
     assert (watermark.watermark.opacity, watermark.watermark.gravity) == (0.65, "southeast")
-
-
-def test_every_action_has_exactly_one_operation() -> None:
-    assert set(OPERATIONS) == ACTIONS
-
-
-def test_every_format_has_an_extension_a_media_type_and_a_largest_dimension() -> None:
-    assert set(EXTENSIONS) == set(MEDIA_TYPES) == set(FORMAT_MAX_DIMENSION) == set(Format)
-    assert output_name("thumb", Format.JPEG) == "thumb.jpg"

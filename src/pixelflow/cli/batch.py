@@ -23,7 +23,7 @@ from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs import Job, JobStatus, Output, Priority
-from pixelflow.imaging.pipeline import EXTENSIONS
+from pixelflow.imaging.formats.registry import output_name
 
 CONCURRENCY = 8
 """Photos in progress at a time: enough to overlap one photo's upload with another's transform."""
@@ -121,7 +121,7 @@ class _Batch:
         if output.step_id not in self._step_ids:
             # The ID becomes part of a path: a server must not choose where a file is written.
             raise TransferError("The job has an output that no step asked for")
-        return f"{item.prefix}-{output.step_id}.{EXTENSIONS[output.format]}"
+        return f"{item.prefix}-{output_name(output.step_id, output.format)}"
 
     def _record_error(self, item: BatchItem, error: ClientError) -> None:
         item.error = error

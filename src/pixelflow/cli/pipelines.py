@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelflow.client import InvalidRequestError
-from pixelflow.imaging.pipeline import MAX_DIMENSION
+from pixelflow.imaging.fields import MAX_DIMENSION
 
 MAX_FILE_BYTES = 1024 * 1024
 """The API's limit for a request body."""

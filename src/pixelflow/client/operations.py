@@ -28,7 +28,7 @@ from pixelflow.contracts.jobs import (
     Priority,
     StartedJob,
 )
-from pixelflow.imaging.pipeline import Resize, Watermark
+from pixelflow.imaging.step import Step
 
 POLL_INTERVAL = 0.05
 """Seconds before the second poll of a job; a small image takes less."""
@@ -36,7 +36,7 @@ POLL_GROWTH = 1.5
 MAX_POLL_INTERVAL = 2.0
 """Seconds."""
 
-Steps = Sequence[Resize | Watermark | Mapping[str, Any]]
+Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
 
 

@@ -19,7 +19,7 @@ from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
 from pixelflow.contracts.jobs import Output, Upload
-from pixelflow.imaging.pipeline import EXTENSIONS, MEDIA_TYPES
+from pixelflow.imaging.formats.registry import FORMATS
 
 CHUNK_BYTES = 256 * 1024
 _OK = 200
@@ -99,8 +99,8 @@ def declared_source(path: Path) -> dict[str, int | str]:
 def _media_types() -> mimetypes.MimeTypes:
     # The system's tables differ between machines, and those of older Pythons lack WebP and AVIF.
     types = mimetypes.MimeTypes()
-    for format_, extension in EXTENSIONS.items():
-        types.add_type(MEDIA_TYPES[format_], f".{extension}")
+    for format_ in FORMATS.values():
+        types.add_type(format_.media_type, f".{format_.extension}")
     return types
 
 

@@ -1,43 +1,57 @@
 """What a job requires of a worker, and what a worker of this release is capable of.
 
-A release that adds an operation, a format or an option raises ``CONTRACT`` and enters it in ``_INTRODUCED``: older
-workers then leave such jobs to newer ones. What depends on the installation of a worker has a name of its own, such as
-``heic``, in ``_OPTIONAL``.
+A release that adds an operation, a format or an option raises ``CONTRACT`` and declares it in ``since``: older workers
+then leave such jobs to newer ones. What depends on the installation of a worker has a name of its own, such as
+``heic``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from pixelflow.imaging.pipeline import Step
+from pixelflow.imaging.format import Format
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
+from pixelflow.imaging.operation import Operation
+from pixelflow.imaging.operations.registry import OPERATIONS
+from pixelflow.imaging.step import FIELDS_SINCE, Step
 
-CONTRACT = 1
+CONTRACT = 2
 """The newest contract that workers of this release support; they support all earlier ones too."""
-
-_INTRODUCED: Mapping[str, int] = {}
-"""The contract that introduced an action or a format, if it was not the first."""
-_OPTIONAL: Mapping[str, str] = {}
-"""The capability that an action or a format needs beyond its contract, by action or format."""
 
 
 def required_capabilities(
     pipeline: Iterable[Step],
     *,
-    introduced: Mapping[str, int] = _INTRODUCED,
-    optional: Mapping[str, str] = _OPTIONAL,
+    operations: Mapping[str, Operation[Any]] = OPERATIONS,
+    formats: Mapping[str, Format] = OUTPUT_FORMATS,
 ) -> tuple[str, ...]:
     """Return what a worker must be capable of to process this pipeline, in a fixed order.
 
     Args:
         pipeline: the steps of the job.
-        introduced: contracts by action or format.
-        optional: named capabilities by action or format.
+        operations: all operations by action.
+        formats: all output formats by name.
     """
-    used = {str(name) for step in pipeline for name in (step.action, getattr(step, "format", None)) if name}
-    contract = max((introduced.get(name, 1) for name in used), default=1)
-    return f"contract/{contract}", *sorted({optional[name] for name in used if name in optional})
+    contracts, extras = {1}, set[str]()
+    for step in pipeline:
+        operation = operations[step.action]
+        contracts |= {operation.since, *_contracts_of_fields(step)}
+        extras.update(operation.requires(step))
+        if step.format is not None:
+            format_ = formats[step.format]
+            contracts.add(format_.since)
+            extras.update([format_.extra] if format_.extra else [])
+    return f"contract/{max(contracts)}", *sorted(extras)
 
 
 def worker_capabilities(extras: Iterable[str] = ()) -> tuple[str, ...]:
     """Return what a worker of this release is capable of; ``extras`` are the optional capabilities it has."""
     return *(f"contract/{number}" for number in range(1, CONTRACT + 1)), *sorted(extras)
+
+
+def _contracts_of_fields(step: Step) -> Iterator[int]:
+    """Yield the contracts that introduced fields of a step, for those that are not at their default."""
+    for name, contract in {**FIELDS_SINCE, **type(step).fields_since}.items():
+        if getattr(step, name) != type(step).model_fields[name].default:
+            yield contract

@@ -12,7 +12,8 @@ from pixelflow.contracts.jobs import MEDIA_TYPE_PATTERN, NO_NUL_PATTERN, WEBHOOK
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
 from pixelflow.cross_field import CROSS_FIELD_ERROR
 from pixelflow.errors import FieldError
-from pixelflow.imaging.pipeline import ACTIONS, COLOR_PATTERN, STEP_ID_PATTERN
+from pixelflow.imaging.fields import COLOR_PATTERN, STEP_ID_PATTERN
+from pixelflow.imaging.operations.registry import OPERATIONS
 
 _INTEGER = "must be an integer"
 _OBJECT = "must be an object"
@@ -122,7 +123,7 @@ def _pointer(row: Mapping[str, Any], raw: object) -> str:
     value: Any = raw
     after_index = False
     for part in location:
-        if after_index and part in ACTIONS:
+        if after_index and part in OPERATIONS:
             after_index = False
             continue
         after_index = isinstance(value, list) and isinstance(part, int)

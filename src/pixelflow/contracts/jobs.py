@@ -25,7 +25,9 @@ from pydantic_core import PydanticCustomError
 
 from pixelflow.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.errors import FieldError, TargetRefusedError
-from pixelflow.imaging.pipeline import Format, Pipeline, StepId
+from pixelflow.imaging.fields import StepId
+from pixelflow.imaging.formats.registry import OutputFormat
+from pixelflow.imaging.pipeline import Pipeline
 
 
 class JobStatus(StrEnum):
@@ -276,7 +278,7 @@ class Output(_Response):
 
     step_id: str
     action: str
-    format: Format
+    format: OutputFormat
     object_key: str
     bytes: Annotated[int, Field(description="Size in bytes.")]
     width: Annotated[int, Field(description="Width in pixels.")]

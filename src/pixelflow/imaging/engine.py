@@ -6,18 +6,23 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
 
 from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.context import Context
 from pixelflow.imaging.encode import encode
 from pixelflow.imaging.errors import map_decode_errors, map_step_errors
+from pixelflow.imaging.formats.registry import FORMATS
+from pixelflow.imaging.frames import Frames
 from pixelflow.imaging.memory import estimate
-from pixelflow.imaging.operations import OPERATIONS
+from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.picture import Picture
-from pixelflow.imaging.pipeline import SOURCE, Format, Step
-from pixelflow.imaging.plan import Plan, check_work, plan
+from pixelflow.imaging.plan import Plan, check_work, needs_animation, plan
 from pixelflow.imaging.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
 from pixelflow.imaging.pyramid import Pyramid
 from pixelflow.imaging.source import SourceImage, open_source
+from pixelflow.imaging.step import SOURCE, Step
 
 
 class Transform:
@@ -41,9 +46,11 @@ class Transform:
         self._request = request
         self._timer = _StepTimer(clock)
         with self._timer.measure(SOURCE):
-            self._source = open_source(source, request.limits)
-            self._plan = plan(request.pipeline, self._source.size)
-            check_work(self._plan, self._source.size, request.limits)
+            self._source = open_source(
+                source, request.limits, animated=lambda format_: needs_animation(request.pipeline, format_)
+            )
+            self._plan = plan(request.pipeline, self._source.size, self._source.format.name)
+            check_work(self._plan, request.limits, self._source.frames)
         self.memory = estimate(self._plan, self._source)
 
     def run(self, output: int) -> Rendered:
@@ -66,7 +73,7 @@ class Transform:
                 outputs[step.id] = run.step(step)
         return Rendered(
             request_id=self._request.request_id,
-            source=RenderedSource(format=source.format, width=source.size.width, height=source.size.height),
+            source=RenderedSource(format=source.format.name, width=source.size.width, height=source.size.height),
             outputs=[each for step in self._request.pipeline if (each := outputs.get(step.id))],
             times=timer.times,
         )
@@ -91,48 +98,63 @@ class _StepTimer:
 
 
 class _Run:
-    """State of a transform in progress: pictures, formats and bytes written so far."""
+    """State of a transform in progress: results and bytes written so far."""
 
     def __init__(self, request: TransformRequest, source: SourceImage, plan_: Plan, output: int) -> None:
         self.plan = plan_
-        self._request = request
+        self._limits = request.limits
         self._source = source
         self._output = output
-        with map_decode_errors(source.format):
-            self._pictures = {SOURCE: self._decode(source)}
-        self._formats = {SOURCE: source.format}
+        with map_decode_errors(source.format.label):
+            self._results = {SOURCE: self._decode(source)}
         self._bytes = 0
 
     def step(self, step: Step) -> RenderedOutput | None:
         """Apply a step and write its output, if it has one."""
         with map_step_errors(step.id, self._source.check):
-            result = OPERATIONS[step.action].apply(self._input(step), step, self._request.limits.max_output_pixels)
-            self._pictures[step.id] = result = self._materialize_shared(step.id, result)
-            self._formats[step.id] = format_ = step.format or self._formats[step.from_]
-            return self._write(step, result, format_) if step.output else None
+            result = self._keep_shared(step.id, self._apply(step))
+            self._results[step.id] = result
+            return self._write(step, result) if step.output else None
 
-    def _input(self, step: Step) -> Picture:
-        """Return the picture that the step works on, and drop it after its last use."""
-        return self._pictures.pop(step.from_) if self.plan.is_last_use(step.from_, step) else self._pictures[step.from_]
+    def _apply(self, step: Step) -> Frames:
+        operation = operation_of(step)
+        inputs = {name: self._input(name, step) for name in operation.inputs(step)}
+        frames = inputs.pop(step.from_)
+        pixels = import_module(f"{operation.package}.pixels")
+        decision = pixels.decide(frames.first, step) if hasattr(pixels, "decide") else None
+        results = []
+        for place, picture in enumerate(frames):
+            others = {name: other.at(place) for name, other in inputs.items()}
+            context = Context(self._limits.max_output_pixels, others=others, decision=decision)
+            results.append(pixels.apply(picture, step, context))
+        return replace(frames, pictures=tuple(results))
 
-    def _decode(self, source: SourceImage) -> Picture:
-        decoded = self._materialize_shared(SOURCE, source.decode(self.plan.shrink))
-        return Pyramid(decoded.image, decoded.size) if self.plan.shared(SOURCE) else decoded
+    def _input(self, name: str, step: Step) -> Frames:
+        """Return a result that the step reads, and drop it after its last use."""
+        return self._results.pop(name) if self.plan.is_last_use(name, step) else self._results[name]
 
-    def _materialize_shared(self, name: str, picture: Picture) -> Picture:
-        return picture.materialized() if self.plan.shared(name) else picture
+    def _decode(self, source: SourceImage) -> Frames:
+        decoded = self._keep_shared(SOURCE, source.decode(self.plan.shrink))
+        if not self.plan.shared(SOURCE):
+            return decoded
+        return decoded.map(lambda picture: Pyramid(picture.image, picture.size))
 
-    def _write(self, step: Step, picture: Picture, format_: Format) -> RenderedOutput:
-        offset = self._bytes
-        encode(picture, step, format_, self._output)
+    def _keep_shared(self, name: str, frames: Frames) -> Frames:
+        return frames.map(Picture.materialized) if self.plan.shared(name) else frames
+
+    def _write(self, step: Step, frames: Frames) -> RenderedOutput:
+        offset, format_ = self._bytes, FORMATS[self.plan.formats[step.id]]
+        shown = frames if format_.animation else frames.poster()
+        encode(shown, step, format_, self._output)
         self._bytes = os.fstat(self._output).st_size
-        if self._bytes > self._request.limits.max_output_bytes:
+        if self._bytes > self._limits.max_output_bytes:
             raise OutputTooLargeError("The outputs exceed the byte limit", step_id=step.id)
+        size = frames.first.size
         return RenderedOutput(
             step_id=step.id,
-            format=format_,
-            width=picture.size.width,
-            height=picture.size.height,
+            format=format_.name,
+            width=size.width,
+            height=size.height,
             offset=offset,
             bytes=self._bytes - offset,
         )

@@ -1,21 +1,25 @@
 """The execution plan of a pipeline: one decode, no result computed twice, no more pixels than needed.
 
-The source is reduced on decoding by ``shrink``, as far as every step that uses it allows. A result used once is
-streamed from decoder to encoder; a result used repeatedly stays in memory until its last use. Large outputs are made
-first, so that small ones can be made from them (`pyramid`). Planning never processes an image.
+The source is reduced on decoding by ``shrink``, as far as every step that uses it allows, through chains of steps that
+work at any scale. A result used once is streamed from decoder to encoder; a result used repeatedly stays in memory
+until its last use. Large outputs are made first, so that small ones can be made from them (`pyramid`). Planning never
+processes an image.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from pixelflow.errors import OutputTooLargeError
-from pixelflow.imaging.geometry import Fitted, Size
-from pixelflow.imaging.operations import OPERATIONS
-from pixelflow.imaging.pipeline import SOURCE, Step
+from pixelflow.imaging.formats.registry import FORMATS
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.operation import Sizes
+from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.step import SOURCE, Step
 
 _MIN_RATIO = 1.75
 """Minimum ratio of the reduced source to the requested size; the Lanczos kernel does the rest of the scaling.
@@ -31,16 +35,21 @@ class Plan:
 
     steps: tuple[Step, ...]
     """In execution order."""
+    sizes: Mapping[str, Sizes]
+    """The sizes that each step makes; of `source`, its own."""
+    formats: Mapping[str, str]
+    """The format of each result, if it is written; of `source`, its own."""
     shrink: int
     """Factor by which the source is reduced on decoding, a power of two."""
 
     @cached_property
     def _uses(self) -> Counter[str]:
-        return Counter([step.from_ for step in self.steps] + [step.id for step in self.steps if step.output])
+        reads = [name for step in self.steps for name in operation_of(step).inputs(step)]
+        return Counter(reads + [step.id for step in self.steps if step.output])
 
     @cached_property
     def _last_use(self) -> dict[str, str]:
-        return {step.from_: step.id for step in self.steps}
+        return {name: step.id for step in self.steps for name in operation_of(step).inputs(step)}
 
     def shared(self, name: str) -> bool:
         """Whether the result of the step (or `source`) is used more than once."""
@@ -50,35 +59,47 @@ class Plan:
         """Whether no step after ``step`` uses ``name``."""
         return self._last_use.get(name, step.id) == step.id
 
-    def sizes(self, source: Size) -> dict[str, Fitted]:
-        """Return the sizes that each step makes of a source of this upright size."""
-        sizes = {SOURCE: Fitted(source, source)}
-        for step in self.steps:
-            sizes[step.id] = OPERATIONS[step.action].sizes(sizes[step.from_].canvas, step)
-        return sizes
+
+def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
+    """Plan ``pipeline`` for a source of this upright size and format."""
+    needed = _needed(pipeline)
+    sizes = _sizes(needed, size)
+    reductions = _reductions(needed, sizes)
+    steps = _largest_first(needed, sizes)
+    shrink = _power_of_two(reductions.get(SOURCE, 1) / _MIN_RATIO)
+    return Plan(tuple(steps), sizes, output_formats(pipeline, source_format), shrink)
 
 
-def plan(pipeline: list[Step], size: Size) -> Plan:
-    """Plan ``pipeline`` for a source of this upright size."""
-    steps = _largest_first(_needed(pipeline), size)
-    least = min(OPERATIONS[step.action].reduction(size, step) for step in steps if step.from_ == SOURCE)
-    return Plan(tuple(steps), _power_of_two(least / _MIN_RATIO))
+def output_formats(pipeline: Sequence[Step], source_format: str) -> dict[str, str]:
+    """Return the format of each step's result: its own ``format``, or that of its input."""
+    formats = {SOURCE: FORMATS[source_format].default_output or source_format}
+    for step in pipeline:
+        formats[step.id] = step.format or formats[step.from_]
+    return formats
 
 
-def check_work(plan_: Plan, source: Size, limits: TransformLimits) -> None:
-    """Check the pixels of all results together, before any pixel is decoded.
+def needs_animation(pipeline: Sequence[Step], source_format: str) -> bool:
+    """Whether an output can show all frames of an animated source."""
+    formats = output_formats(pipeline, source_format)
+    return any(FORMATS[formats[step.id]].animation for step in pipeline if step.output)
 
-    A step whose own result is too large raises its own error when it is applied.
+
+def check_work(plan_: Plan, limits: TransformLimits, frames: int) -> None:
+    """Check the pixels of each result and of all together, before any pixel is decoded.
 
     Raises:
-        OutputTooLargeError: the results exceed the limit; names the step that does.
+        OutputTooLargeError: a result, or all of them, exceed the limit; names the step that does.
     """
-    sizes, total = plan_.sizes(source), 0
+    total = 0
     for step in plan_.steps:
-        pixels = max(size.pixels for size in sizes[step.id])
-        if pixels > limits.max_output_pixels:
-            return
-        total += pixels
+        largest = max(plan_.sizes[step.id], key=lambda size: size.pixels)
+        if largest.pixels > limits.max_output_pixels:
+            raise OutputTooLargeError(
+                f"The step needs {largest.width} × {largest.height} pixels; "
+                f"the limit is {limits.max_output_pixels} pixels",
+                step_id=step.id,
+            )
+        total += largest.pixels * frames
         if total > limits.max_job_output_pixels:
             raise OutputTooLargeError(
                 f"The results of the steps exceed {limits.max_job_output_pixels} pixels together; "
@@ -87,22 +108,49 @@ def check_work(plan_: Plan, source: Size, limits: TransformLimits) -> None:
             )
 
 
-def _needed(pipeline: list[Step]) -> list[Step]:
+def _needed(pipeline: Sequence[Step]) -> list[Step]:
     """Return the steps that lead to an output."""
     needed: list[Step] = []
     parents: set[str] = set()
     for step in reversed(pipeline):
         if step.output or step.id in parents:
             needed.insert(0, step)
-            parents.add(step.from_)
+            parents.update(operation_of(step).inputs(step))
     return needed
 
 
-def _largest_first(steps: list[Step], size: Size) -> list[Step]:
+def _sizes(steps: Sequence[Step], source: Size) -> dict[str, Sizes]:
+    sizes = {SOURCE: Sizes(source, source)}
+    for step in steps:
+        sizes[step.id] = operation_of(step).sizes(sizes[step.from_].result, step)
+    return sizes
+
+
+def _reductions(steps: Sequence[Step], sizes: Mapping[str, Sizes]) -> dict[str, float]:
+    """Return the factor by which `source` and each result may be reduced, as their users allow.
+
+    An output has its exact size, and a picture that a step reads beside ``from`` is needed in full.
+    """
+    allowed: dict[str, float] = {step.id: 1 for step in steps if step.output}
+    for step in reversed(steps):
+        operation = operation_of(step)
+        own = operation.reduction(sizes[step.from_].result, step, allowed.get(step.id, 1))
+        for name in operation.inputs(step):
+            factor = own if name == step.from_ else 1
+            allowed[name] = min(factor, allowed.get(name, factor))
+    return allowed
+
+
+def _largest_first(steps: list[Step], sizes: Mapping[str, Sizes]) -> list[Step]:
     """Reorder the source's steps without dependents, largest output first: no other result stays in memory longer."""
-    parents = {step.from_ for step in steps}
-    free = [place for place, step in enumerate(steps) if step.from_ == SOURCE and step.id not in parents]
-    by_size = sorted((steps[place] for place in free), key=lambda step: OPERATIONS[step.action].reduction(size, step))
+    parents = {name for step in steps for name in operation_of(step).inputs(step)}
+    free = [
+        place
+        for place, step in enumerate(steps)
+        if operation_of(step).inputs(step) == (SOURCE,) and step.id not in parents
+    ]
+    source = sizes[SOURCE].result
+    by_size = sorted((steps[place] for place in free), key=lambda step: operation_of(step).reduction(source, step, 1))
     ordered = list(steps)
     for place, step in zip(free, by_size, strict=True):
         ordered[place] = step

@@ -15,7 +15,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from pixelflow.imaging.pipeline import MAX_STEPS, Format, Pipeline, StepId
+from pixelflow.imaging.fields import StepId
+from pixelflow.imaging.formats.registry import OutputFormat
+from pixelflow.imaging.pipeline import MAX_STEPS, Pipeline
 
 PROCEED = b"proceed\n"
 
@@ -64,7 +66,7 @@ class RenderedOutput(_Message):
     """An output. The file of outputs holds them one after another, in the order of ``offset``."""
 
     step_id: StepId
-    format: Format
+    format: OutputFormat
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
     offset: Annotated[int, Field(ge=0)]

@@ -1,30 +1,29 @@
 """The source image: format detection, limits and decoding.
 
-Formats are detected by their first bytes, never by a file name, and only the four supported decoders may be used. Of an
-image with several frames the first is used; the pixel limit counts all frames. The source is a descriptor: the process
-that decodes can open no file of a user.
+Formats are detected by their first bytes, never by a file name, and only registered decoders may be used. The source is
+a descriptor: the process that decodes can open no file of a user.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import pyvips
+from importlib import import_module
+from types import ModuleType
 
 from pixelflow.errors import TooManyPixelsError, TooManyScansError, UnsupportedFormatError
 from pixelflow.imaging.errors import map_decode_errors
+from pixelflow.imaging.format import SIGNATURE_BYTES, Format
+from pixelflow.imaging.formats.registry import INPUT_FORMATS
+from pixelflow.imaging.frames import Frames
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.picture import Picture, orientation, upright_size
-from pixelflow.imaging.pipeline import Format
+from pixelflow.imaging.loading import Header, LoadOptions, header_of
+from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.source_options import SourceOptions
 
-_SIGNATURE_BYTES = 64
-"""Enough for every signature, including the list of brands in the `ftyp` box of AVIF."""
-_MAX_SHRINK_ON_LOAD = {Format.JPEG: 8, Format.PNG: 1, Format.WEBP: 8, Format.AVIF: 1}
-"""Largest reduction by the decoder itself: up to 8 by libjpeg's inverse DCT; libwebp rescales while decoding."""
 _START_OF_SCAN = b"\xff\xda"
 
 
@@ -34,27 +33,29 @@ class SourceImage:
 
     descriptor: int
     format: Format
-    size: Size
-    """Pixels, upright."""
-    bytes_per_pixel: int
-    """Of the decoded image."""
-    whole: bool
-    """Whether the decoder keeps the whole picture, as for a progressive JPEG or an interlaced PNG."""
-    turned: bool
-    """Whether the picture is stored in another orientation than upright."""
+    header: Header
+    options: SourceOptions
+    frames: int
+    """Frames that are decoded."""
 
-    def decode(self, shrink: int = 1) -> Picture:
+    @property
+    def size(self) -> Size:
+        """Size of a frame in pixels, upright."""
+        return self.header.size
+
+    def decode(self, shrink: int = 1) -> Frames:
         """Decode as a stream, reduced by ``shrink`` (a power of two), as far as possible by the decoder itself.
 
-        The image made before must be used no more: all share the position in the file.
+        What was decoded before must be used no more: all share the position in the file.
 
         Raises:
             UndecodableError: the file is damaged. Damage beyond the header is detected when pixels are computed.
         """
-        on_load = on_load_shrink(self.format, shrink)
-        with map_decode_errors(self.format):
-            image = _load(self.descriptor, self.format, **_shrink_options(self.format, on_load))
-        return Picture(image, self.size).box_shrink(shrink // on_load)
+        on_load = min(shrink, self.format.max_shrink)
+        with map_decode_errors(self.format.label):
+            image = _codec(self.format).load(self.descriptor, LoadOptions(self.options, on_load, self.frames))
+        frames = Frames.split(image, self.size) if self.frames > 1 else Frames((Picture(image, self.size),))
+        return frames.map(lambda picture: picture.box_shrink(shrink // on_load))
 
     def check(self) -> None:
         """Decode all pixels and discard them.
@@ -62,40 +63,62 @@ class SourceImage:
         Raises:
             UndecodableError: the file is damaged.
         """
-        with map_decode_errors(self.format):
-            self.decode().image.avg()
+        with map_decode_errors(self.format.label):
+            for picture in self.decode():
+                picture.image.avg()
 
 
-def on_load_shrink(format_: Format, shrink: int) -> int:
-    """Return the part of ``shrink`` that the decoder of the format does itself."""
-    return min(shrink, _MAX_SHRINK_ON_LOAD[format_])
-
-
-def open_source(descriptor: int, limits: TransformLimits) -> SourceImage:
+def open_source(
+    descriptor: int,
+    limits: TransformLimits,
+    options: SourceOptions | None = None,
+    *,
+    animated: Callable[[str], bool] = lambda _format: False,
+) -> SourceImage:
     """Read the header of the file.
+
+    Args:
+        descriptor: of the file.
+        limits: on pixels and scans.
+        options: how the job wants the source to be read.
+        animated: whether all frames of a source in this format are needed, unless the options choose one.
 
     Raises:
         UnsupportedFormatError: the file is not an image in a supported format.
-        UndecodableError: the header is damaged.
-        TooManyPixelsError: width × height × frames is more than ``max_source_pixels``.
+        UndecodableError: the header is damaged, or there is no such frame.
+        TooManyPixelsError: the frames that are decoded have more than ``max_source_pixels`` pixels together.
         TooManyScansError: a progressive JPEG has more than ``max_jpeg_scans`` scans.
     """
+    options = options or SourceOptions()
     format_ = _detect_format(descriptor)
-    with map_decode_errors(format_):
-        image = _load(descriptor, format_)
-    size = upright_size(image)
-    frames = int(image.get("n-pages")) if image.get_typeof("n-pages") else 1
-    if size.pixels * frames > limits.max_source_pixels:
+    with map_decode_errors(format_.label):
+        header = _read_header(format_, descriptor, options)
+    frames = header.frames if options.frame is None and header.frames > 1 and animated(format_.name) else 1
+    _check_pixels(header.size, frames, limits.max_source_pixels)
+    if header.whole and format_.limits_scans:
+        _check_scans(descriptor, limits.max_jpeg_scans)
+    return SourceImage(descriptor, format_, header, options, frames)
+
+
+def _codec(format_: Format) -> ModuleType:
+    return import_module(f"pixelflow.imaging.formats.{format_.name}.load")
+
+
+def _read_header(format_: Format, descriptor: int, options: SourceOptions) -> Header:
+    """Read the header by the format's own ``header``, if it has one, and otherwise from the image that it loads."""
+    codec = _codec(format_)
+    if hasattr(codec, "header"):
+        header: Header = codec.header(descriptor, LoadOptions(options))
+        return header
+    return header_of(codec.load(descriptor, LoadOptions(options)))
+
+
+def _check_pixels(size: Size, frames: int, limit: int) -> None:
+    if size.pixels * frames > limit:
         per_frame = f" in each of {frames} frames" if frames > 1 else ""
         raise TooManyPixelsError(
-            f"The source has {size.width} × {size.height} pixels{per_frame}; "
-            f"the limit is {limits.max_source_pixels} pixels"
+            f"The source has {size.width} × {size.height} pixels{per_frame}; the limit is {limit} pixels"
         )
-    whole = bool(image.get_typeof("interlaced") and image.get("interlaced"))
-    if whole and format_ is Format.JPEG:
-        _check_scans(descriptor, limits.max_jpeg_scans)
-    pixel_bytes = image.bands * (2 if image.format == "ushort" else 1)
-    return SourceImage(descriptor, format_, size, pixel_bytes, whole, orientation(image) != 1)
 
 
 def _check_scans(descriptor: int, limit: int) -> None:
@@ -110,39 +133,9 @@ def _check_scans(descriptor: int, limit: int) -> None:
 
 
 def _detect_format(descriptor: int) -> Format:
-    head = os.pread(descriptor, _SIGNATURE_BYTES, 0)
-    if head.startswith(b"\xff\xd8\xff"):
-        return Format.JPEG
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Format.PNG
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return Format.WEBP
-    if head[4:8] == b"ftyp" and _is_avif(head):
-        return Format.AVIF
-    raise UnsupportedFormatError("The source is not a JPEG, PNG, WebP or AVIF image")
-
-
-def _is_avif(head: bytes) -> bool:
-    """Whether the major or a compatible brand of the `ftyp` box (ISO/IEC 14496-12) is one of AVIF's."""
-    end = min(int.from_bytes(head[:4], "big"), len(head))
-    brands = {head[start : start + 4] for start in range(8, end, 4)}
-    return bool(brands & {b"avif", b"avis"})
-
-
-def _load(descriptor: int, format_: Format, **options: Any) -> pyvips.Image:  # noqa: ANN401 - libvips' own options
-    load = {
-        Format.JPEG: pyvips.Image.jpegload_source,
-        Format.PNG: pyvips.Image.pngload_source,
-        Format.WEBP: pyvips.Image.webpload_source,
-        Format.AVIF: pyvips.Image.heifload_source,
-    }[format_]
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    source = pyvips.Source.new_from_descriptor(descriptor)
-    # Truncated and corrupt data are errors. Warnings, such as stray bytes between JPEG markers, are common and ignored.
-    return load(source, access="sequential", fail_on="error", **options)
-
-
-def _shrink_options(format_: Format, factor: int) -> dict[str, Any]:
-    if factor == 1:
-        return {}
-    return {"shrink": factor} if format_ is Format.JPEG else {"scale": 1 / factor}
+    head = os.pread(descriptor, SIGNATURE_BYTES, 0)
+    found = next((each for each in INPUT_FORMATS.values() if each.matches and each.matches(head)), None)
+    if found is None:
+        *others, last = [each.label for each in INPUT_FORMATS.values()]
+        raise UnsupportedFormatError(f"The source is not an image in one of the formats {', '.join(others)} and {last}")
+    return found

@@ -14,7 +14,7 @@ from tests.acceptance import pictures
 from pixelflow.dataplane.worker.children import Isolation
 from pixelflow.dataplane.worker.sandbox import Sandbox, Transformed, TransformJob
 from pixelflow.dataplane.worker.template import ChildLimits
-from pixelflow.imaging.pipeline import Resize
+from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.protocol import TransformLimits
 
 PLENTY = ChildLimits(memory_bytes=2_000_000_000, seconds=30)

@@ -11,7 +11,8 @@ from tests.support.otlp_collector import CollectedSpan, collecting
 from pixelflow.adapters.telemetry.tracing import open_tracer, start_span
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.stages import Stages
-from pixelflow.imaging.pipeline import MAX_STEPS, Resize
+from pixelflow.imaging.operations.resize.model import Resize
+from pixelflow.imaging.pipeline import MAX_STEPS
 from pixelflow.imaging.protocol import REPLY, RenderedSource, StepTime
 
 STEP = Resize.model_validate({"id": "small", "action": "resize", "width": 60})

@@ -18,7 +18,7 @@ from typer.testing import Result
 
 from pixelflow.client.retries import MAX_ATTEMPTS
 from pixelflow.contracts.jobs import JobStatus
-from pixelflow.imaging.pipeline import Format
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
 
 Run = Callable[..., Result]
 
@@ -135,7 +135,7 @@ def test_an_invalid_command_line_exits_with_2_and_sends_nothing(
 
 def test_help_lists_every_format(pixelflow: Run) -> None:
     text = pixelflow("submit", "--help").stdout
-    assert [format_ for format_ in Format if format_ not in text] == []
+    assert [format_ for format_ in OUTPUT_FORMATS if format_ not in text] == []
 
 
 def test_without_waiting_the_started_jobs_are_listed(pixelflow: Run, api: StandIn, photo: Path) -> None:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
-from pixelflow.imaging.pipeline import EXTENSIONS, Format
+from pixelflow.imaging.formats.registry import output_name
 
 KEY = "pf_stand_in_0123456789abcdef"
 SIGNATURE = "X-Amz-Signature=5ecre7"
@@ -151,8 +151,8 @@ class StandIn(ThreadingHTTPServer):
         for step in kept.request.pipeline:
             if not step.output:
                 continue
-            content, form = self.output_bytes(step.id), step.format or Format.JPEG
-            key = f"outputs/{job_id}/1/{step.id}.{EXTENSIONS[form]}"
+            content, form = self.output_bytes(step.id), step.format or "jpeg"
+            key = f"outputs/{job_id}/1/{output_name(step.id, form)}"
             outputs.append(
                 {
                     "step_id": self.rename_output or step.id, "action": step.action, "format": form, "object_key": key,

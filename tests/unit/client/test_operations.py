@@ -14,7 +14,7 @@ from tests.unit.client.stand_in import Fault, StandIn
 
 from pixelflow.client import ApiError, AsyncClient, Client, InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.contracts.jobs import Job, JobStatus
-from pixelflow.imaging.pipeline import Resize
+from pixelflow.imaging.operations.resize.model import Resize
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 

@@ -82,7 +82,7 @@ def planned(size: Size, *steps: dict[str, Any]) -> planning.Plan:
         "limits": {"max_source_pixels": 1, "max_output_pixels": 1, "max_output_bytes": 1},
     }
     pipeline: Pipeline = TransformRequest.model_validate(request).pipeline
-    return planning.plan(pipeline, size)
+    return planning.plan(pipeline, size, "jpeg")
 
 
 SHRINKS = [
@@ -247,7 +247,7 @@ def test_a_step_over_the_limit_is_rejected_with_its_id(
 
 def test_a_side_over_the_limit_of_the_format_is_rejected_with_the_step_id(run: Run, tmp_path: Path) -> None:
     Image.new("RGB", (16_384, 1)).save(tmp_path / "in.png")
-    with pytest.raises(OutputTooLargeError, match="limit of webp is 16383") as raised:
+    with pytest.raises(OutputTooLargeError, match="limit of WebP is 16383") as raised:
         run(tmp_path / "in.png", resize("wide", width=16_384, format="webp"))
     assert raised.value.step_id == "wide"
     run(tmp_path / "in.png", *(resize(f, width=16_384, format=f) for f in ("jpeg", "png", "avif")))

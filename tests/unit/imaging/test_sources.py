@@ -231,12 +231,14 @@ def test_too_many_pixels_are_rejected_before_decoding(run: Run, tmp_path: Path) 
         run(source, SMALL, source_pixels=12_000_000)
 
 
-def test_the_pixel_limit_counts_all_frames_and_the_first_frame_is_used(run: Run, tmp_path: Path) -> None:
+def test_only_frames_that_are_decoded_count_against_the_pixel_limit(run: Run, tmp_path: Path) -> None:
     frames = [four_colors(120, 80), *(Image.new("RGB", (120, 80), (9 * i, 0, 0)) for i in range(4))]
     source = saved(frames[0], tmp_path / "in.webp", save_all=True, append_images=frames[1:], lossless=True)
+    animated = {**SMALL, "format": "webp"}
     with pytest.raises(TooManyPixelsError, match="5 frames"):
-        run(source, SMALL, source_pixels=5 * 120 * 80 - 1)
-    run(source, SMALL, source_pixels=5 * 120 * 80)
+        run(source, animated, source_pixels=5 * 120 * 80 - 1)
+    run(source, animated, source_pixels=5 * 120 * 80)
+    run(source, SMALL, source_pixels=120 * 80)
     assert upright(Image.open(tmp_path / "small.png"))
 
 

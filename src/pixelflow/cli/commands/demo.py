@@ -16,7 +16,7 @@ from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import declared_source
 from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
-from pixelflow.imaging.pipeline import EXTENSIONS
+from pixelflow.imaging.formats.registry import output_name
 
 PIPELINE: list[dict[str, Any]] = [
     {"id": "thumb", "action": "resize", "width": 150, "format": "webp", "quality": 80},
@@ -113,9 +113,7 @@ def _process(session: Session, photo: Path, folder: Path, log: _StageLog) -> tup
         log.print(client.start_job(created.job_id).status, "waiting for a worker")
         job = client.wait(created.job_id, timeout=WAIT_SECONDS, poll_interval=POLL_SECONDS, on_change=log.print_status)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [
-            client.download(output, folder / f"{output.step_id}.{EXTENSIONS[output.format]}") for output in job.outputs
-        ]
+        paths = [client.download(output, folder / output_name(output.step_id, output.format)) for output in job.outputs]
         log.print("downloaded", f"{len(paths)} outputs, checksums verified")
     return job, paths
 

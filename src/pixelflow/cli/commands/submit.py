@@ -24,7 +24,7 @@ from pixelflow.cli.output import (
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.contracts.jobs import Output, Priority
-from pixelflow.imaging.pipeline import Format
+from pixelflow.imaging.formats.registry import OutputFormat
 
 TIMEOUT_SECONDS = 600.0
 
@@ -37,7 +37,9 @@ _Size = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Width (640) or bounding box (640x480) in pixels. Photos are never enlarged."),
 ]
-_Format = Annotated[Format | None, typer.Option("--format", help="Output format. Default: the format of the photo.")]
+_Format = Annotated[
+    OutputFormat | None, typer.Option("--format", help="Output format. Default: the format of the photo.")
+]
 _Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Quality of the encoder.")]
 _Watermark = Annotated[str | None, typer.Option(metavar="TEXT", help="Draw this text over the photo.")]
 _PipelineFile = Annotated[
@@ -169,7 +171,7 @@ def _print_outputs(items: Sequence[BatchItem]) -> None:
         for output in item.job.outputs if item.job else ():
             rows.add_row(
                 cell(item.path),
-                cell(item.files.get(output.step_id, f"{output.step_id} ({output.format.value})")),
+                cell(item.files.get(output.step_id, f"{output.step_id} ({output.format})")),
                 cell(f"{output.width}×{output.height}"),
                 cell(format_size(before) if before else ""),
                 cell(format_size(output.bytes)),

@@ -26,7 +26,7 @@ from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.errors import FieldError, NotFoundError, ValidationFailedError
-from pixelflow.imaging.pipeline import MEDIA_TYPES, Format, output_name
+from pixelflow.imaging.formats.registry import media_type, output_name
 from pixelflow.settings import Settings
 
 _PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
@@ -77,10 +77,10 @@ class JobQueries:
     def _sign_output(self, row: JobRow, output: dict[str, Any]) -> str | None:
         if row.source_type == SourceType.LOCAL_FILE:
             return None
-        format_ = Format(output["format"])
+        format_ = str(output["format"])
         return self._objects.sign_download(
             output["object_key"],
-            media_type=MEDIA_TYPES[format_],
+            media_type=media_type(format_),
             file_name=output_name(output["step_id"], format_),
             seconds=self._settings.download_url_seconds,
         ).url

@@ -44,8 +44,9 @@ from pixelflow.errors import (
     TransformPostponedError,
     WorkerUnavailableError,
 )
-from pixelflow.imaging.pipeline import Pipeline, Step
+from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.step import Step
 
 _FINISH_RETRY_SECONDS = 0.5
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)

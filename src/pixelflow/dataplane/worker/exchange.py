@@ -16,10 +16,11 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from pixelflow.dataplane.worker.output_check import HEAD_BYTES, TAIL_BYTES, Ends, size_in_pixels
+from pixelflow.dataplane.worker.output_check import size_in_pixels
 from pixelflow.errors import OutputTooLargeError, TransformCrashedError
-from pixelflow.imaging.pipeline import Format, Step
+from pixelflow.imaging.format import OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES, OutputEnds
 from pixelflow.imaging.protocol import Rendered, RenderedOutput, TransformLimits
+from pixelflow.imaging.step import Step
 
 _CHUNK = 1024 * 1024
 _MAX_IN_MEMORY = 1024 * 1024
@@ -33,7 +34,7 @@ class CopiedOutput:
     """A copy of an output that the child can't access."""
 
     step_id: str
-    format: Format
+    format: str
     width: int
     height: int
     content: IO[bytes]
@@ -100,11 +101,11 @@ class Exchange:
             chunk = os.pread(self.output, min(_CHUNK, end - position), position)
             if not chunk:  # the child truncated the file meanwhile
                 raise _invalid_reply()
-            head, tail = head or chunk[:HEAD_BYTES], (tail + chunk[-TAIL_BYTES:])[-TAIL_BYTES:]
+            head, tail = head or chunk[:OUTPUT_HEAD_BYTES], (tail + chunk[-OUTPUT_TAIL_BYTES:])[-OUTPUT_TAIL_BYTES:]
             position += copy.write(chunk)
             digest.update(chunk)
         try:
-            size = size_in_pixels(output.format, Ends(head, tail, output.bytes))
+            size = size_in_pixels(output.format, OutputEnds(head, tail, output.bytes))
         except ValueError as error:
             raise _invalid_reply() from error
         if size != (output.width, output.height):

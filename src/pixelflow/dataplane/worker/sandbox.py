@@ -28,8 +28,8 @@ from pixelflow.dataplane.worker.template import (
     ChildTimedOutError,
     TemplateDiedError,
 )
-from pixelflow.imaging.pipeline import Step
 from pixelflow.imaging.protocol import Refused, RenderedSource, StepTime, TransformLimits, TransformRequest
+from pixelflow.imaging.step import Step
 
 _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
     cls.code: cls

@@ -17,7 +17,7 @@ from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, record_sp
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob
-from pixelflow.imaging.pipeline import SOURCE, Step
+from pixelflow.imaging.step import SOURCE, Step
 
 
 @dataclass

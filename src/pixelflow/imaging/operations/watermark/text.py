@@ -13,7 +13,7 @@ import pyvips
 
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.gravity import Gravity
-from pixelflow.imaging.pipeline import Font, WatermarkText
+from pixelflow.imaging.operations.watermark.model import Font, WatermarkText
 
 _FAMILIES = {Font.SANS: "Noto Sans", Font.SERIF: "Noto Serif", Font.MONO: "Noto Sans Mono"}
 _SAMPLE_SIZE = 16.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pyvips
 
 from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size, length, place
+from pixelflow.imaging.operations.watermark.model import Watermark, WatermarkText
+from pixelflow.imaging.operations.watermark.text import TextMask, render_text
 from pixelflow.imaging.picture import Picture
-from pixelflow.imaging.pipeline import Watermark, WatermarkText
-from pixelflow.imaging.text import TextMask, render_text
 
 _OUTLINE_OPACITY = 0.9
 """Opacity of the outline relative to the text: readable on a picture of similar tone, weaker than the text itself."""
@@ -18,7 +19,7 @@ _MIN_TILE = 256
 """Minimum side of the repeated pattern in pixels: many small tiles cost more than a few large ones."""
 
 
-def watermark(picture: Picture, step: Watermark, _max_pixels: int) -> Picture:
+def apply(picture: Picture, step: Watermark, _context: Context) -> Picture:
     """Draw the text over the picture; a text too large for the picture is reduced until it fits."""
     picture, mark = picture.to_output_colorspace(), step.watermark
     margin = round(length(mark.margin, picture.size.shorter))

@@ -1,45 +1,26 @@
-"""Resize: scale, then crop or pad to the box.
-
-No result, including intermediate ones, may exceed the pixel limit.
-"""
+"""Scales, then crops or pads to the box. No result, including intermediate ones, may exceed the pixel limit."""
 
 from __future__ import annotations
 
 import pyvips
 
-from pixelflow.errors import OutputTooLargeError
 from pixelflow.imaging.colors import rgba
-from pixelflow.imaging.geometry import Size, fit, place
+from pixelflow.imaging.context import Context
+from pixelflow.imaging.geometry import Size, place
 from pixelflow.imaging.gravity import Gravity
+from pixelflow.imaging.operations.resize.geometry import fit
+from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.picture import Picture
-from pixelflow.imaging.pipeline import Resize
 
 
-def resize(picture: Picture, step: Resize, max_pixels: int) -> Picture:
-    """Apply the step to the picture.
-
-    Raises:
-        OutputTooLargeError: the result, or the scaled picture before cropping, has more than ``max_pixels`` pixels.
-    """
+def apply(picture: Picture, step: Resize, _context: Context) -> Picture:
+    """Resize the picture."""
     scaled, canvas = fit(picture.size, step)
-    for size in (scaled, canvas):
-        if size.pixels > max_pixels:
-            raise OutputTooLargeError(
-                f"The step needs {size.width} × {size.height} pixels; the limit is {max_pixels} pixels", step_id=step.id
-            )
     result = picture.scaled(scaled, linear=step.linear).to_output_colorspace()
     if canvas == scaled:
         return result
     fits_within = canvas.width >= scaled.width and canvas.height >= scaled.height
     return _pad(result, canvas, step) if fits_within else _crop(result, canvas, step.gravity)
-
-
-def reduction(size: Size, step: Resize) -> float:
-    """Return the factor by which the step reduces a picture of this size, along the side that shrinks least."""
-    if step.linear:
-        return 1  # decoders reduce in stored values, not in linear light
-    scaled, _ = fit(size, step)
-    return min(size.width / scaled.width, size.height / scaled.height)
 
 
 def _crop(picture: Picture, canvas: Size, gravity: object) -> Picture:

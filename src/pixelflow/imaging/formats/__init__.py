@@ -1,0 +1,1 @@
+"""Image formats, one folder each: ``FORMAT`` in its package, ``load`` to read it, ``save`` to write it."""

@@ -1,0 +1,32 @@
+"""All formats, by name. Loads no codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from pixelflow.imaging.discovery import declared
+from pixelflow.imaging.format import Format
+
+FORMATS: Mapping[str, Format] = {format_.name: format_ for format_ in declared("pixelflow.imaging.formats", "FORMAT")}
+INPUT_FORMATS: Mapping[str, Format] = {name: format_ for name, format_ in FORMATS.items() if format_.reads}
+OUTPUT_FORMATS: Mapping[str, Format] = {name: format_ for name, format_ in FORMATS.items() if format_.writes}
+
+if TYPE_CHECKING:
+    OutputFormat = str
+else:
+    OutputFormat = Literal[tuple(OUTPUT_FORMATS)]
+    """The name of a format that PixelFlow writes."""
+
+
+def output_name(step_id: str, format_: str) -> str:
+    """The file name of an output in object storage and as a download.
+
+    A format of a later release, in the answer of a newer service, is its own extension.
+    """
+    return f"{step_id}.{FORMATS[format_].extension if format_ in FORMATS else format_}"
+
+
+def media_type(format_: str) -> str:
+    """The media type of an output."""
+    return FORMATS[format_].media_type if format_ in FORMATS else "application/octet-stream"

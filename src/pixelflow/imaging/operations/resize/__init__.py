@@ -1,0 +1,20 @@
+"""Resize: change the size of an image."""
+
+from pixelflow.imaging.operation import Operation
+from pixelflow.imaging.operations.resize.geometry import kept, memory, reduction, sizes
+from pixelflow.imaging.operations.resize.model import Resize
+
+OPERATION = Operation(
+    model=Resize,
+    summary="Change the size",
+    examples=(
+        {"action": "resize", "width": 320},
+        {"action": "resize", "width": 200, "height": 200, "fit": "cover", "gravity": "attention"},
+        {"action": "resize", "width": 200, "height": 200, "fit": "contain", "background": "#204060"},
+        {"action": "resize", "width": 120, "linear": True},
+    ),
+    sizes=sizes,
+    reduction=reduction,
+    memory=memory,
+    kept=kept,
+)

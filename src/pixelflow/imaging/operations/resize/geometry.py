@@ -1,0 +1,101 @@
+"""Sizes of a resize: integer arithmetic on pixels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.gravity import Fit, Gravity
+from pixelflow.imaging.operation import ROWS, Sizes
+from pixelflow.imaging.operations.resize.model import Resize
+
+_LINEAR_BYTES = 12
+"""Per pixel of a row in linear light: three floats."""
+
+
+class Fitted(NamedTuple):
+    """The two stages of a resize: scale to ``scaled``, then crop or pad to ``canvas``."""
+
+    scaled: Size
+    canvas: Size
+
+
+def fit(picture: Size, step: Resize) -> Fitted:
+    """Compute the sizes that ``step`` makes of a picture.
+
+    Without ``enlarge`` no side grows: `inside` and `outside` keep a smaller picture unchanged, `fill` keeps a side that
+    is too short, `cover` crops only what exceeds the box, `contain` pads to the box. If only width or height is given,
+    the other side follows the aspect ratio and all fits are equivalent.
+    """
+    if step.width is None or step.height is None:
+        scaled = _with_one_side(picture, step.width, step.height)
+        scaled = scaled if step.enlarge else _no_larger(scaled, picture)
+        return Fitted(scaled, scaled)
+    box = Size(step.width, step.height)
+    scaled = _scaled(picture, box, step.fit)
+    if not step.enlarge:
+        scaled = _no_larger(scaled, picture) if step.fit is not Fit.FILL else _smaller_sides(scaled, picture)
+    return Fitted(scaled, _canvas(scaled, box, step.fit))
+
+
+def sizes(size: Size, step: Resize) -> Sizes:
+    """Return the sizes that the step makes of a picture of this size."""
+    return Sizes(*fit(size, step))
+
+
+def reduction(size: Size, step: Resize, _allowed: float) -> float:
+    """Return the factor by which the step reduces a picture of this size, along the side that shrinks least."""
+    if step.linear:
+        return 1  # decoders reduce in stored values, not in linear light
+    scaled, _ = fit(size, step)
+    return min(size.width / scaled.width, size.height / scaled.height)
+
+
+def kept(size: Size, step: Resize) -> int:
+    """Return the bytes of the scaled picture, which is in memory to be cropped; `smartcrop` needs it three times."""
+    scaled, canvas = fit(size, step)
+    if scaled == canvas:
+        return 0
+    return scaled.pixels * 4 * (1 if isinstance(step.gravity, Gravity) else 3)
+
+
+def memory(size: Size, step: Resize) -> int:
+    """Return the bytes of the rows that the step needs in linear light, and of what it keeps."""
+    return kept(size, step) + (size.width * ROWS * _LINEAR_BYTES if step.linear else 0)
+
+
+def _with_one_side(picture: Size, width: int | None, height: int | None) -> Size:
+    """Scale ``picture`` to the given side, keeping the aspect ratio."""
+    if width is not None:
+        return Size(width, _proportion(picture.height, width, picture.width))
+    assert height is not None  # noqa: S101 - the model requires width or height
+    return Size(_proportion(picture.width, height, picture.height), height)
+
+
+def _scaled(picture: Size, box: Size, fit_: Fit) -> Size:
+    if fit_ is Fit.FILL:
+        return box
+    by_width = _with_one_side(picture, box.width, None)
+    by_height = _with_one_side(picture, None, box.height)
+    wider = picture.width * box.height >= box.width * picture.height
+    within = fit_ in {Fit.INSIDE, Fit.CONTAIN}
+    return by_width if wider is within else by_height
+
+
+def _canvas(scaled: Size, box: Size, fit_: Fit) -> Size:
+    if fit_ is Fit.CONTAIN:
+        return box
+    return _smaller_sides(scaled, box) if fit_ is Fit.COVER else scaled
+
+
+def _no_larger(scaled: Size, picture: Size) -> Size:
+    return picture if scaled.width > picture.width or scaled.height > picture.height else scaled
+
+
+def _smaller_sides(one: Size, other: Size) -> Size:
+    return Size(min(one.width, other.width), min(one.height, other.height))
+
+
+def _proportion(side: int, numerator: int, denominator: int) -> int:
+    """Return ``side`` × numerator ÷ denominator, rounded half up in integers, at least 1."""
+    return max(1, (2 * side * numerator + denominator) // (2 * denominator))

@@ -1,0 +1,51 @@
+"""How a job wants its source to be read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from pixelflow.imaging.fields import StrictModel
+
+MAX_FRAME = 9_999
+MAX_DENSITY = 1_200
+
+
+class OnDamage(StrEnum):
+    """What to do with a source whose pixels are damaged or incomplete."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
+class SourceOptions(StrictModel):
+    """Options for reading the source."""
+
+    frame: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=0,
+            le=MAX_FRAME,
+            description="The frame of an animation, or the page of a document, to use; 0 is the first. Default: all "
+            "frames for output formats with animation, otherwise the first.",
+        ),
+    ] = None
+    density: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            le=MAX_DENSITY,
+            description="Pixels per inch at which a document or a vector image is drawn.",
+        ),
+    ] = None
+    on_damage: Annotated[
+        OnDamage,
+        Field(
+            description="`refuse`: the job fails if pixels are missing or damaged. `accept`: the outputs have what "
+            "could be decoded."
+        ),
+    ] = OnDamage.REFUSE

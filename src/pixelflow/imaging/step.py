@@ -1,0 +1,93 @@
+"""The fields that all steps have. Each operation extends ``Step`` in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
+
+from pixelflow.imaging.fields import Color, Flag, StepId, StrictModel
+from pixelflow.imaging.format import EncoderOptions
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat
+
+SOURCE = "source"
+"""The value of ``from`` for a step that reads the source."""
+FIELDS_SINCE = {"encoder": 2}
+"""The contract that introduced a field of every step, if it was not the first (``contracts.capabilities``)."""
+
+
+def _options_of_format(
+    value: Any,  # noqa: ANN401 - any input
+    _handler: ValidatorFunctionWrapHandler,
+    info: ValidationInfo,
+) -> EncoderOptions | None:
+    """Validate ``encoder`` with the options of the step's ``format``."""
+    format_ = OUTPUT_FORMATS.get(str(info.data.get("format")))
+    if value is None or (format_ is None and "format" not in info.data):  # `format` itself is invalid
+        return None
+    if format_ is None or format_.options is None:
+        raise PydanticCustomError("encoder", "needs `format`: the options differ between formats")
+    return format_.options.model_validate(value)
+
+
+if TYPE_CHECKING:
+    AnyEncoderOptions = EncoderOptions
+else:
+    AnyEncoderOptions = reduce(or_, [format_.options for format_ in OUTPUT_FORMATS.values()])
+    """The options of one of the formats."""
+
+_QUALITIES = ", ".join(
+    f"{format_.default_quality} for {format_.label}" for format_ in OUTPUT_FORMATS.values() if format_.default_quality
+)
+
+
+class Step(StrictModel):
+    """Fields of every step."""
+
+    fields_since: ClassVar[Mapping[str, int]] = {}
+    """The contract that introduced a field of an operation, if it is newer than the operation."""
+
+    id: Annotated[
+        StepId,
+        Field(description="Name of the step and of its output. Unique in the pipeline.", examples=["thumb"]),
+    ]
+    action: str
+    from_: Annotated[
+        StepId,
+        Field(
+            alias="from",
+            description="Input of the step: `source`, or the id of an earlier step.",
+            examples=["source"],
+        ),
+    ] = SOURCE
+    output: Annotated[
+        Flag, Field(description="Whether the job returns the output. `false` for an intermediate step.")
+    ] = True
+    format: Annotated[
+        OutputFormat | None, Field(description="Format of the output. Default: the format of the step's input.")
+    ] = None
+    quality: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            le=100,
+            description=f"Encoder quality. Default: {_QUALITIES}. PNG is lossless and ignores it.",
+        ),
+    ] = None
+    encoder: Annotated[
+        AnyEncoderOptions | None,
+        WrapValidator(_options_of_format),
+        Field(description="Further options of the encoder. Needs `format`."),
+    ] = None
+    background: Annotated[
+        Color,
+        Field(
+            description="Color behind transparent pixels if the format has no transparency, and of the padding of "
+            "`contain`. `#rrggbb` or `#rrggbbaa`."
+        ),
+    ] = "#ffffff"
