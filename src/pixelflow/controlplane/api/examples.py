@@ -54,6 +54,37 @@ CREATED: dict[str, Any] = {
     "start_url": f"/v1/jobs/{_JOB_ID}/start",
 }
 
+EXPLANATION: dict[str, Any] = {
+    "source": {
+        "format": "jpeg",
+        "width": 4032,
+        "height": 3024,
+        "frames": 1,
+        "shrink": 2,
+        "decoded_width": 2016,
+        "decoded_height": 1512,
+    },
+    "source_shared": False,
+    "steps": [
+        {
+            "id": "small",
+            "action": "resize",
+            "reads": ["source"],
+            "width": 640,
+            "height": 480,
+            "output": True,
+            "format": "webp",
+            "frames": 1,
+            "shared": False,
+        }
+    ],
+    "unused": [],
+    "decoded_pixels": 3048192,
+    "result_pixels": 307200,
+    "memory_bytes": 59783680,
+    "requires": ["contract/1"],
+}
+
 STARTED: dict[str, Any] = {
     "job_id": _JOB_ID,
     "status": "queued",
@@ -176,6 +207,7 @@ ERRORS = [{"pointer": "/pipeline/0/width", "message": "must be at least 1"}]
 
 RESPONSES: dict[str, dict[str, Any]] = {
     "create_job": CREATED,
+    "create_job 200": EXPLANATION,
     "start_job": STARTED,
     "retry_job": STARTED,
     "cancel_job": CANCELED,
@@ -190,4 +222,4 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "healthz": HEALTHY,
     "readyz": READY,
 }
-"""Responses of successful requests by route name."""
+"""Responses of successful requests by route name; with the status, if it is not the route's own."""

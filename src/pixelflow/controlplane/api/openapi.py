@@ -67,9 +67,10 @@ def _correct(document: dict[str, Any]) -> dict[str, Any]:
 
 def _add_example(operation: dict[str, Any]) -> None:
     """Add an example of the success response; FastAPI's own mechanism would remove its null values."""
+    name = operation["operationId"]
     for status, response in operation["responses"].items():
         if status.startswith("2") and "content" in response:
-            response["content"]["application/json"]["example"] = RESPONSES[operation["operationId"]]
+            response["content"]["application/json"]["example"] = RESPONSES.get(f"{name} {status}", RESPONSES[name])
 
 
 def _add_rate_limit_headers(operation: dict[str, Any]) -> None:
