@@ -74,6 +74,12 @@ chaos: setup ## Kill processes at random under load, then verify that no job was
 takeover: setup ## Run hostile code in confined transform children, as root's and as a user's, and list what refused it
 	$(BIN)/python -m tests.takeover
 
+.PHONY: fuzz
+SECONDS ?= 600
+fuzz: setup ## Fuzz the transform of images and send what was found through confined children (SECONDS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 .PHONY: bench
 bench: setup ## Run the benchmark, at most 40 minutes (ONLY=users,idle: some sections; PEERS=imgproxy=http://…; PUBLISH=1)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(PUBLISH),--publish,--results .bench)
@@ -116,9 +122,10 @@ lock: setup ## Lock the newest dependencies for development, and the same versio
 	$(LOCK) --constraint requirements/dev.txt --extra api --output-file requirements/api.txt
 	$(LOCK) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
 	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group build --output-file requirements/build.txt
+	$(LOCK:pyproject.toml=) --group fuzz --output-file requirements/fuzz.txt
 UPGRADE = --upgrade
 
 .PHONY: clean
 clean: ## Remove everything that was built or downloaded, and the outputs of demos, tests and benchmarks
-	rm -rf .venv .tools .goldens .bench demo-output outputs dist src/*.egg-info htmlcov .coverage*
+	rm -rf .venv .tools .goldens .bench .fuzz demo-output outputs dist src/*.egg-info htmlcov .coverage*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
