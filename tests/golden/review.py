@@ -15,12 +15,12 @@ from string import Template
 
 import pyvips
 from tests.golden import pictures
-from tests.golden.pictures import MAX_DISTANCE, STEPS, Comparison
+from tests.golden.pictures import LIMIT, Comparison
 from tests.support.rendering import set_up_libvips
 
 WHITE_AT = 10.0
 """The ΔE2000 from which the picture of the difference is white."""
-BAR_END = 2 * MAX_DISTANCE
+BAR_END = 2 * LIMIT.mean
 """The distance at which the bar of a card is full."""
 PAGE = Template(Path(__file__).with_name("review.html").read_text(encoding="utf-8"))
 CARD = Template("""
@@ -53,7 +53,7 @@ def _review(options: argparse.Namespace) -> int:
     page = options.folder / "index.html"
     page.write_text(to_page(comparisons, options.folder), encoding="utf-8")
     for each in comparisons:
-        print(f"{each.name:12} {_figure(each)}{'' if each.passes else '  <-- differs'}")  # noqa: T201  # a command
+        print(f"{each.name:14} {_figure(each)}{'' if each.passes else '  <-- differs'}")  # noqa: T201  # a command
     print(page)  # noqa: T201  # a command
     return int(bool(_failing(comparisons)))
 
@@ -62,7 +62,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.golden.review", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the page and the new renderings are written")
     parser.add_argument(
-        "--accept", nargs="*", choices=[*STEPS], metavar="NAME",
+        "--accept", nargs="*", choices=[*pictures.cases()], metavar="NAME",
         help="replace these golden pictures by their new rendering; without names, all that differ",
     )  # fmt: skip
     return parser.parse_args(arguments)
@@ -74,7 +74,8 @@ def _failing(comparisons: Iterable[Comparison]) -> set[str]:
 
 def _accept(comparisons: Iterable[Comparison]) -> None:
     for each in comparisons:
-        shutil.copyfile(each.actual, each.expected)
+        each.case.expected.parent.mkdir(exist_ok=True)
+        shutil.copyfile(each.actual, each.case.expected)
         print(f"{each.name} is replaced")  # noqa: T201  # a command
 
 
@@ -86,7 +87,7 @@ def to_page(comparisons: Sequence[Comparison], folder: Path) -> str:
     return PAGE.substitute(
         summary=summary,
         verdict="differs" if failing else "matches",
-        threshold=f"{MAX_DISTANCE:g}",
+        threshold=f"{LIMIT.mean:g}",
         white_at=f"{WHITE_AT:g}",
         versions=f"libvips {pyvips.version(0)}.{pyvips.version(1)}.{pyvips.version(2)}",
         cards="".join(_card(each, folder) for each in ordered),
@@ -99,25 +100,29 @@ def _card(each: Comparison, folder: Path) -> str:
         name=html.escape(each.name),
         said="matches" if each.passes else "differs",
         figure=_figure(each),
-        filled=f"{100 * min(each.distance / BAR_END, 1):.1f}",
+        filled=f"{100 * min(each.distance.mean / BAR_END, 1):.1f}",
         pictures="".join(_figures(each, folder)),
-        step=html.escape(json.dumps(STEPS[each.name], ensure_ascii=False)),
+        step=html.escape(json.dumps(each.case.step, ensure_ascii=False)),
     )
 
 
 def _figure(each: Comparison) -> str:
-    if not each.expected.exists():
+    if not each.case.expected.exists():
         return "no golden picture yet"
-    if math.isinf(each.distance):
-        actual, expected = ("{} × {}".format(*pictures.size(path)) for path in (each.actual, each.expected))
+    if math.isinf(each.distance.mean):
+        actual, expected = ("{} × {}".format(*pictures.size(path)) for path in (each.actual, each.case.expected))
         return f"another size: {actual} instead of {expected}"
-    return f"ΔE {each.distance:.3f}, at most {MAX_DISTANCE:g}"
+    found = each.distance
+    return (
+        f"ΔE {found.mean:.3f}, at most {LIMIT.mean:g}; in a region {found.regional:.2f}, at most {LIMIT.regional:g}; "
+        f"of a pixel {found.maximum:.1f}, at most {LIMIT.maximum:g}"
+    )
 
 
 def _figures(each: Comparison, folder: Path) -> Iterable[str]:
-    yield _image("Expected", each.expected if each.expected.exists() else None)
+    yield _image("Expected", each.case.expected if each.case.expected.exists() else None)
     yield _image("Actual", each.actual)
-    yield _image("Difference", None if math.isinf(each.distance) else _difference(each, folder))
+    yield _image("Difference", None if math.isinf(each.distance.mean) else _difference(each, folder))
 
 
 def _image(caption: str, path: Path | None) -> str:
@@ -134,7 +139,7 @@ def _image(caption: str, path: Path | None) -> str:
 def _difference(each: Comparison, folder: Path) -> Path:
     """Black where the pictures are the same, white where ΔE2000 is ``WHITE_AT`` or more."""
     path = folder / f"{each.name}.difference.png"
-    (pictures.difference(each.expected, each.actual) * (255 / WHITE_AT)).cast("uchar").write_to_file(str(path))
+    (pictures.difference(each.case.expected, each.actual) * (255 / WHITE_AT)).cast("uchar").write_to_file(str(path))
     return path
 
 

@@ -114,7 +114,7 @@ def test_a_small_output_beside_a_large_one_has_the_same_quality_as_alone(
     gradient(1200, 900).save(source, format=format_)
     run(source, resize("alone", width=150))
     run(source, resize("large", width=1000), resize("beside", width=150))
-    assert distance(tmp_path / "alone.png", tmp_path / "beside.png") < 1
+    assert distance(tmp_path / "alone.png", tmp_path / "beside.png").mean < 1
 
 
 def gradient(width: int, height: int) -> Image.Image:
