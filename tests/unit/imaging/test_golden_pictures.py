@@ -30,9 +30,9 @@ def test_the_distance_sees_a_watermark_and_a_single_pixel(tmp_path: Path) -> Non
     pyvips.Image.thumbnail(str(pictures.PHOTO), pictures.WIDTH).pngsave(str(plain))
     marked = pictures.distance(plain, tmp_path / "watermark-0.png")
     assert marked.regional > pictures.LIMIT.regional
-    dot = pyvips.Image.black(1, 1, bands=3) + [255, 0, 255]
     image = pyvips.Image.new_from_file(str(plain)).copy_memory()
-    image.insert(dot.cast("uchar"), 9, 9).pngsave(str(tmp_path / "dotted.png"))
+    dot = image.new_from_image([255, 0, 255]).crop(0, 0, 1, 1)
+    image.insert(dot, 9, 9).pngsave(str(tmp_path / "dotted.png"))
     found = pictures.distance(plain, tmp_path / "dotted.png")
     assert found.mean < pictures.LIMIT.mean
     assert found.maximum > pictures.LIMIT.maximum
