@@ -77,7 +77,7 @@ def stored_size(image: pyvips.Image, upright: Size) -> Size:
 def in_srgb(image: pyvips.Image) -> pyvips.Image:
     """Convert to 8-bit sRGB with optional alpha."""
     image = convert.to_target(image, convert.SRGB)
-    return image if image.bands >= 3 else image.colourspace("srgb")
+    return image if image.interpretation == "srgb" else image.colourspace("srgb")
 
 
 def _with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:

@@ -53,7 +53,7 @@ _PRIMARIES = {
 }
 """Table 2. Primaries that are not here are taken as sRGB's: 1 is, and 2 means unspecified."""
 _CURVES = {4: Parametric(2.2), 5: Parametric(2.8), 8: curves.LINEAR}
-"""Table 3. A transfer that is not here is taken as sRGB's. The standard gives for 1, 6, 14 and 15 the curve of a camera,
+"""Table 3. A transfer that is not here is taken as sRGB's. The standard gives 1, 6, 14 and 15 the curve of a camera,
 not of a display; still pictures with these codes are made for, and viewers show them by, the curve of sRGB."""
 _HDR = {16: Hdr.PQ, 18: Hdr.HLG}
 

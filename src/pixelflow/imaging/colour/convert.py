@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyvips
 
-from pixelflow.imaging.colour import gamut, icc, tables, tone
+from pixelflow.imaging.colour import curves, gamut, icc, tables, tone
 from pixelflow.imaging.colour.cicp import Hdr
 from pixelflow.imaging.colour.icc import Space
 
@@ -33,7 +33,7 @@ class Target:
 
 
 SRGB = Target(icc.SRGB, None, "srgb")
-DISPLAY_P3 = Target(icc.DISPLAY_P3, icc.write(gamut.DISPLAY_P3, icc.curves.SRGB, "Display P3"), "p3")
+DISPLAY_P3 = Target(icc.DISPLAY_P3, icc.write(gamut.DISPLAY_P3, curves.SRGB, "Display P3"), "p3")
 
 
 def to_target(image: pyvips.Image, target: Target) -> pyvips.Image:
@@ -115,7 +115,7 @@ def _to_light(image: pyvips.Image, source: Space, target: Space) -> pyvips.Image
 
 
 def _interpreted(image: pyvips.Image) -> pyvips.Image:
-    return image.copy(interpretation="srgb" if image.bands >= 3 else "b-w")  # noqa: PLR2004 - gray has 1, and alpha
+    return image.copy(interpretation="srgb" if image.bands >= tables.CHANNELS else "b-w")
 
 
 def _described(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:

@@ -6,6 +6,7 @@ Stored values and linear light are from 0 to 1; light of HDR is in nits (cd/m²)
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,10 +17,11 @@ HDR_PEAK = 1000.0
 and what most PQ pictures are mastered for."""
 
 
-class Curve(Protocol):
+class Curve(Hashable, Protocol):
     """A curve from a stored value to linear light."""
 
-    def __call__(self, value: float) -> float: ...
+    def __call__(self, value: float) -> float:
+        """Return the light of a stored value, both from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Parametric:
     f: float = 0
 
     def __call__(self, value: float) -> float:
+        """Return the light of a stored value."""
         if value < self.d:
             return self.c * value + self.f
         return float(max(self.a * value + self.b, 0) ** self.g) + self.e
@@ -47,6 +50,7 @@ class Sampled:
     samples: tuple[float, ...]
 
     def __call__(self, value: float) -> float:
+        """Return the light of a stored value."""
         position = min(max(value, 0), 1) * (len(self.samples) - 1)
         low = min(int(position), len(self.samples) - 2)
         return self.samples[low] + (position - low) * (self.samples[low + 1] - self.samples[low])
@@ -98,7 +102,5 @@ def tone_map(nits: float) -> float:
     knee = 1.5 * white - 0.5
     if value > knee:
         t = (value - knee) / (1 - knee)
-        value = (
-            (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * white
-        )
+        value = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * white
     return min(pq_to_nits(value * peak) / SDR_WHITE, 1)

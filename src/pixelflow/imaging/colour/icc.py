@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import chain
 
 from pixelflow.imaging.colour import curves, gamut
+from pixelflow.imaging.colour.cicp import CodePoints
 from pixelflow.imaging.colour.curves import Curve, Parametric, Sampled
 from pixelflow.imaging.colour.gamut import Matrix, Primaries, Vector
 
@@ -22,10 +23,11 @@ _TABLES = (b"A2B0", b"A2B1", b"D2B0", b"D2B1")
 """A profile with one of these converts by it, whatever else it holds."""
 _PARAMETERS = (0, 3, 4, 5, 7)
 """Number of parameters of `para`, by its function type (10.18)."""
+_CICP_BYTES = 12
 _MATRIX_TOLERANCE = 0.0015
 _CURVE_TOLERANCE = 0.6 / 255
-"""Profiles of the same space differ by rounding, and by the number of samples of their curve. Within both tolerances, an
-8-bit value of a picture changes by at most 1."""
+"""Profiles of a space differ by rounding, and by the number of samples of their curve. Within both tolerances, an 8-bit
+value of a picture changes by at most 1."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class Profile:
 
     space: Space | None
     """`None` if only libvips can convert by the profile."""
-    code_points: tuple[int, int, int, int] | None
-    """Primaries, transfer, matrix, range by the tag `cicp` (ICC.1:2022, 9.2.17)."""
+    code_points: CodePoints | None
+    """Of the tag `cicp` (ICC.1:2022, 9.2.17), by which profiles of HDR state their transfer."""
 
 
 @lru_cache(maxsize=8)
@@ -153,9 +155,10 @@ def _parametric(tag: bytes) -> Curve:
             return Parametric(g, *rest)
 
 
-def _code_points(tags: dict[bytes, bytes]) -> tuple[int, int, int, int] | None:
+def _code_points(tags: dict[bytes, bytes]) -> CodePoints | None:
     tag = tags.get(b"cicp", b"")
-    return (tag[8], tag[9], tag[10], tag[11]) if tag[:4] == b"cicp" and len(tag) >= 12 else None  # noqa: PLR2004
+    known = tag[:4] == b"cicp" and len(tag) >= _CICP_BYTES
+    return CodePoints(tag[8], tag[9], tag[10], bool(tag[11])) if known else None
 
 
 @lru_cache(maxsize=8)

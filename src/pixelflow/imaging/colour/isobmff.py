@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pixelflow.imaging.colour.cicp import CodePoints
 
@@ -12,20 +13,36 @@ _MAX_BOXES = 64
 _MAX_META_BYTES = 1 << 20
 """Of the box `meta`. That of a panorama of 1000 tiles has 100 KB."""
 _NCLX_BYTES = 11
+_MONOCHROME = 0x10
+"""In the third byte of `av1C` (AV1-ISOBMFF, 2.3.3)."""
 
 
-def code_points_of(descriptor: int) -> CodePoints | None:
-    """Return the code points (`colr` of type `nclx`) of the primary picture."""
+@dataclass(frozen=True)
+class HeifColor:
+    """What the properties of the primary picture say of its color."""
+
+    code_points: CodePoints | None = None
+    """Of the box `colr` of type `nclx`. The range is that of the coded values, which decoders stretch."""
+    monochrome: bool = False
+    """Whether an AV1 picture has no channels of color."""
+
+
+def read_color(descriptor: int) -> HeifColor:
+    """Read the properties of the primary picture; a damaged file states nothing."""
     try:
-        meta = _meta(descriptor)
-        primary = _primary_item(meta)
-        properties = _child(meta, b"iprp")
-        container, associations = _child(properties, b"ipco"), _child(properties, b"ipma")
-        boxes = list(_boxes(container))
-        found = [boxes[index - 1] for index in _properties_of(associations, primary) if 0 < index <= len(boxes)]
+        properties = _properties_of_primary(_meta(descriptor))
     except (struct.error, LookupError):
-        return None
-    return next((points for kind, body in found if kind == b"colr" and (points := _nclx(body))), None)
+        return HeifColor()
+    points = next((found for kind, body in properties if kind == b"colr" and (found := _nclx(body))), None)
+    monochrome = any(kind == b"av1C" and body[2:3] and body[2] & _MONOCHROME for kind, body in properties)
+    return HeifColor(points, monochrome)
+
+
+def _properties_of_primary(meta: bytes) -> list[tuple[bytes, bytes]]:
+    properties = _child(meta, b"iprp")
+    boxes = list(_boxes(_child(properties, b"ipco")))
+    indexes = _properties_of(_child(properties, b"ipma"), _primary_item(meta))
+    return [boxes[index - 1] for index in indexes if 0 < index <= len(boxes)]
 
 
 def _nclx(body: bytes) -> CodePoints | None:

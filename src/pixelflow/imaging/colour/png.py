@@ -61,7 +61,7 @@ def _primaries(chunks: Mapping[bytes, bytes]) -> Primaries:
 
 
 def _chunks(descriptor: int) -> dict[bytes, bytes]:
-    """Return the color chunks before the pixels; the first of a kind counts. Others are skipped without reading them."""
+    """Return the color chunks before the pixels, the first of each kind. Others are skipped unread."""
     found: dict[bytes, bytes] = {}
     position = 8
     for _ in range(_MAX_CHUNKS):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.colour import icc
-from pixelflow.imaging.colour.cicp import CodePoints, StatedColor, stated_color
+from pixelflow.imaging.colour import icc, tables
+from pixelflow.imaging.colour.cicp import StatedColor, stated_color
 from pixelflow.imaging.colour.convert import PROFILE, TRANSFER
-from pixelflow.imaging.colour.isobmff import code_points_of
+from pixelflow.imaging.colour.isobmff import read_color
 from pixelflow.imaging.colour.png import color_of_png
 
 _BLACK, _SPAN = 16, 219
@@ -21,10 +21,19 @@ def with_color_of_png(image: pyvips.Image, descriptor: int) -> pyvips.Image:
 
 
 def with_color_of_heif(image: pyvips.Image, descriptor: int) -> pyvips.Image:
-    """Describe an image of an AVIF or HEIF file by its color properties; a profile has precedence over code points."""
-    if image.get_typeof(PROFILE) or not (points := code_points_of(descriptor)):
+    """Describe an image of an AVIF or HEIF file by its color properties; a profile has precedence over code points.
+
+    libheif stretches values of narrow range, except those of a monochrome picture, which it decodes to three channels.
+    """
+    color = read_color(descriptor)
+    image = _gray(image) if color.monochrome and image.bands >= tables.CHANNELS else image
+    if color.code_points is None:
         return image
-    return _stated(image, stated_color(points._replace(full_range=True)))  # the decoder has stretched the values
+    full_range = color.code_points.full_range or not color.monochrome
+    stated = stated_color(color.code_points._replace(full_range=full_range))
+    if not image.get_typeof(PROFILE):
+        return _stated(image, stated)
+    return image if full_range else _stretched(image)
 
 
 def with_color_of_profile(image: pyvips.Image) -> pyvips.Image:
@@ -32,7 +41,7 @@ def with_color_of_profile(image: pyvips.Image) -> pyvips.Image:
     if not image.get_typeof(PROFILE):
         return image
     profile = icc.read(image.get(PROFILE))
-    if profile.code_points and (stated := stated_color(CodePoints(*profile.code_points))).hdr:
+    if profile.code_points and (stated := stated_color(profile.code_points)).hdr:
         return _stated(image, stated)
     return _described(image, None) if profile.space and profile.space.is_srgb else image
 
@@ -57,6 +66,11 @@ def _described(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     if profile:
         image.set_type(pyvips.GValue.blob_type, PROFILE, profile)
     return image
+
+
+def _gray(image: pyvips.Image) -> pyvips.Image:
+    gray = image[0].bandjoin(image[image.bands - 1]) if image.hasalpha() else image[0]
+    return gray.copy(interpretation="grey16" if image.format == "ushort" else "b-w")
 
 
 def _stretched(image: pyvips.Image) -> pyvips.Image:

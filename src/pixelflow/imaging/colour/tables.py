@@ -20,7 +20,15 @@ WHITE = 16_383
 _INDEX_BITS = 12
 """Of 16-bit values that index a table: more than 8 bits need on any curve, and all that AVIF and HEIF have."""
 _SHORT_STEPS = (1 << _INDEX_BITS) + 1
-_CHANNELS = 3
+CHANNELS = 3
+"""Bands of a color image without alpha; a gray one has 1, or 2 with alpha."""
+
+
+def prepare() -> None:
+    """Compute the tables that most pictures need, about 30 ms."""
+    for bands in range(1, 5):
+        _encoded(bands)
+    _rounded()
 
 
 def index(image: pyvips.Image) -> pyvips.Image:
@@ -38,13 +46,13 @@ def steps(positions: pyvips.Image) -> int:
 
 def decoder(of_channels: Sequence[Curve], positions: pyvips.Image, *, alpha: bool) -> pyvips.Image:
     """Return the table from positions to linear light, 0 to `WHITE`, with a band for each of the image."""
-    gray = positions.bands < _CHANNELS
+    gray = positions.bands < CHANNELS
     bands = _decoded(tuple(of_channels[:1] if gray else of_channels), steps(positions), alpha)
     return table(bands, "f", positions.bands, "float")
 
 
 @lru_cache(maxsize=4)
-def _decoded(of_channels: tuple[Curve, ...], entries: int, alpha: bool) -> bytes:  # noqa: FBT001 - part of a cache's key
+def _decoded(of_channels: tuple[Curve, ...], entries: int, alpha: bool) -> bytes:
     positions = [index_ / (entries - 1) for index_ in range(entries)]
     of_curve = {curve: [curve(position) * WHITE for position in positions] for curve in set(of_channels)}
     bands = [of_curve[curve] for curve in of_channels]
@@ -62,7 +70,7 @@ def encoder(bands: int) -> pyvips.Image:
 def _encoded(bands: int) -> bytes:
     # Half a step higher, because casting light to an integer rounds down.
     light = bytes(round(255 * curves.encode_srgb((index_ + 0.5) / WHITE)) for index_ in range(WHITE + 1))
-    if bands in (1, _CHANNELS):
+    if bands in (1, CHANNELS):
         return bytes(value for value in light for _ in range(bands))
     alpha = bytes(min(round(255 * (index_ + 0.5) / WHITE), 255) for index_ in range(WHITE + 1))
     return bytes(value for entry in zip(*[light] * (bands - 1), alpha, strict=True) for value in entry)
@@ -81,7 +89,7 @@ def _rounded() -> bytes:
 
 def channel_mixer(matrix: Matrix, bands: int) -> pyvips.Image:
     """Return the matrix for `recomb`; a fourth band stays as it is."""
-    if bands == _CHANNELS:
+    if bands == CHANNELS:
         return pyvips.Image.new_from_array([list(row) for row in matrix])
     return pyvips.Image.new_from_array([*([*row, 0] for row in matrix), [0, 0, 0, 1]])
 
