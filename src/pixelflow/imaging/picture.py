@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import pyvips
 
+from pixelflow.imaging.colour import convert
+from pixelflow.imaging.colour.tables import WHITE
 from pixelflow.imaging.geometry import Size
 
-_PROFILE = "icc-profile-data"
 _QUARTER_TURNED = 5
 """EXIF orientations from here on swap width and height (CIPA DC-008, tag 274)."""
 
@@ -42,10 +43,14 @@ class Picture:
         width, height = stored_size(self.image, size)
         if (width, height) == (self.image.width, self.image.height):
             return replace(self, size=size)
-        image = in_srgb(self.image).colourspace("scrgb") if linear else self.image
-        scale, vscale = width / image.width, height / image.height
-        image = _with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
-        return Picture(image.colourspace("srgb") if linear else image, size)
+        image, scale, vscale = self.image, width / self.image.width, height / self.image.height
+        if not linear:
+            image = _with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
+            return Picture(image, size)
+        light = convert.to_light(image, convert.SRGB)
+        premultiplied = light.premultiply(max_alpha=WHITE) if light.hasalpha() else light
+        scaled = premultiplied.resize(scale, vscale=vscale)
+        return Picture(convert.to_stored(scaled.unpremultiply(max_alpha=WHITE) if light.hasalpha() else scaled), size)
 
     def to_output_colorspace(self) -> Picture:
         """Convert to sRGB with 8 bits per channel and optional alpha, and rotate upright."""
@@ -70,32 +75,18 @@ def stored_size(image: pyvips.Image, upright: Size) -> Size:
 
 
 def in_srgb(image: pyvips.Image) -> pyvips.Image:
-    """Convert to 8-bit sRGB with optional alpha; CMYK without a profile uses libvips' built-in profile."""
-    if image.get_typeof(_PROFILE):
-        image = _without_profile(_apply_profile(image))
-    if image.interpretation != "srgb":
-        image = image.colourspace("srgb")
-        if image.get_typeof(_PROFILE):  # of CMYK, by libvips: converting by it once more crashes the process
-            image = _without_profile(image)
-    return image if image.format == "uchar" else image.cast("uchar")
-
-
-def _apply_profile(image: pyvips.Image) -> pyvips.Image:
-    """Convert by the embedded profile; a profile that can't be read is ignored."""
-    try:
-        return image.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True, depth=8)
-    except pyvips.Error:
-        return image
-
-
-def _without_profile(image: pyvips.Image) -> pyvips.Image:
-    image = image.copy()
-    image.remove(_PROFILE)
-    return image
+    """Convert to 8-bit sRGB with optional alpha."""
+    image = convert.to_target(image, convert.SRGB)
+    return image if image.interpretation == "srgb" else image.colourspace("srgb")
 
 
 def _with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
     """Apply ``operation`` with premultiplied alpha, so that colors of transparent pixels do not bleed into edges."""
     if not image.hasalpha():
         return operation(image)
-    return operation(image.premultiply().cast(image.format)).unpremultiply().cast(image.format)
+    return rounded(operation(image.premultiply()).unpremultiply(), image.format)
+
+
+def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
+    """Round floats to integers of the format. A cast alone would make every picture darker by half a level."""
+    return image.linear(1, 0.5, uchar=True) if format_ == "uchar" else image.rint().cast(format_)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyvips
 
+from pixelflow.imaging.colour import tables
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 
@@ -27,6 +28,7 @@ def prepare(font_cache: Path) -> None:
     - One thread, unless ``VIPS_CONCURRENCY`` is set: parallelism comes from jobs.
     - Only the decoders that the formats name in ``LOADERS`` are enabled, and none that libvips marks as untrusted.
     - Only the bundled fonts are available.
+    - The tables of color conversion are computed.
     - All code of formats and operations is loaded, since a confined child can open no file.
     """
     pyvips.cache_set_max(0)
@@ -37,6 +39,7 @@ def prepare(font_cache: Path) -> None:
     for codec in _load_code():
         for loader in getattr(codec, "LOADERS", ()):
             pyvips.operation_block_set(loader, False)
+    tables.prepare()
     set_font_cache(font_cache)
 
 

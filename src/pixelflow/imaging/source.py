@@ -14,6 +14,7 @@ from importlib import import_module
 from types import ModuleType
 
 from pixelflow.errors import TooManyPixelsError, TooManyScansError, UnsupportedFormatError
+from pixelflow.imaging.colour.source import with_color_of_profile
 from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.format import SIGNATURE_BYTES, Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
@@ -54,7 +55,8 @@ class SourceImage:
         """
         on_load = min(shrink, self.format.max_shrink)
         with map_decode_errors(self.format.label):
-            image = _codec(self.format).load(self.descriptor, LoadOptions(self.options, on_load, self.frames))
+            loaded = _codec(self.format).load(self.descriptor, LoadOptions(self.options, on_load, self.frames))
+            image = with_color_of_profile(loaded)
         frames = Frames.split(image, self.size) if self.frames > 1 else Frames((Picture(image, self.size),))
         return frames.map(lambda picture: picture.box_shrink(shrink // on_load))
 

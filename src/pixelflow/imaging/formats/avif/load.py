@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.colour.source import with_color_of_heif
 from pixelflow.imaging.loading import LoadOptions, load_stream
 
 LOADERS = ("VipsForeignLoadHeifSource",)
@@ -11,4 +12,4 @@ LOADERS = ("VipsForeignLoadHeifSource",)
 
 def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
     """Decode as a stream."""
-    return load_stream("heifload_source", descriptor)
+    return with_color_of_heif(load_stream("heifload_source", descriptor), descriptor)

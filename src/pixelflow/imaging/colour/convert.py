@@ -1,0 +1,129 @@
+"""Conversion of pixels to the color space of an output, with 8 bits per channel.
+
+Spaces of matrix and curves are converted by table, matrix and table. Profiles with lookup tables, CMYK and Lab are left
+to libvips. Gray stays gray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyvips
+
+from pixelflow.imaging.colour import curves, gamut, icc, tables, tone
+from pixelflow.imaging.colour.cicp import Hdr
+from pixelflow.imaging.colour.icc import Space
+
+PROFILE = "icc-profile-data"
+TRANSFER = "pixelflow-transfer"
+"""Metadata of HDR pictures, a value of `Hdr`. Their profile has the primaries, and the curve after tone mapping."""
+_GRAY, _RGB = {"b-w", "grey16"}, {"srgb", "rgb16"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The color space of an output."""
+
+    space: Space
+    """Its curves are those of sRGB."""
+    profile: bytes | None
+    """Describes the picture; `None` for sRGB."""
+    builtin: str
+    """The name of the same space in libvips."""
+
+
+SRGB = Target(icc.SRGB, None, "srgb")
+DISPLAY_P3 = Target(icc.DISPLAY_P3, icc.write(gamut.DISPLAY_P3, curves.SRGB, "Display P3"), "p3")
+
+
+def to_target(image: pyvips.Image, target: Target) -> pyvips.Image:
+    """Convert to 8-bit RGB or gray of the target's space, with optional alpha."""
+    image, source = _with_space(image, target)
+    if not _has_values_of(image, source, target):
+        image = to_stored(_to_light(image, source, target.space))
+    return _described(to_8_bits(image), target.profile)
+
+
+def to_light(image: pyvips.Image, target: Target) -> pyvips.Image:
+    """Convert to linear light of the target's primaries: floats from 0 to `tables.WHITE`, also of alpha."""
+    image, source = _with_space(image, target)
+    return _described(_to_light(image, source, target.space), target.profile)
+
+
+def to_stored(light: pyvips.Image) -> pyvips.Image:
+    """Convert linear light to 8-bit values on the curve of sRGB."""
+    return _interpreted(light.cast("ushort").maplut(tables.encoder(light.bands)))
+
+
+def to_8_bits(image: pyvips.Image) -> pyvips.Image:
+    """Round 16-bit values to 8 bits."""
+    return _interpreted(image.maplut(tables.rounding())) if image.format == "ushort" else image
+
+
+def space_of(image: pyvips.Image) -> Space | None:
+    """Return the space of the image's values, or `None` if matrix and curves do not describe it."""
+    if image.format not in ("uchar", "ushort") or image.interpretation not in _GRAY | _RGB:
+        return None
+    if not image.get_typeof(PROFILE):
+        return icc.SRGB
+    space = icc.read(image.get(PROFILE)).space
+    return None if space and space.gray and image.interpretation not in _GRAY else space
+
+
+def _with_space(image: pyvips.Image, target: Target) -> tuple[pyvips.Image, Space]:
+    """Convert an image that only libvips can convert; return others as they are."""
+    if source := space_of(image):
+        return image, source
+    gray = image.interpretation in _GRAY
+    image, source = _by_profile(image, target)
+    wanted = "b-w" if gray else "srgb"
+    if image.interpretation != wanted:
+        image = image.colourspace(wanted)
+    # Of CMYK without a profile, libvips attaches its own; converting by it once more crashes the process.
+    image = _described(image, None)
+    return image if image.format == "uchar" else image.rint().cast("uchar"), source
+
+
+def _by_profile(image: pyvips.Image, target: Target) -> tuple[pyvips.Image, Space]:
+    """Convert by the embedded profile; a profile that can't be read is ignored."""
+    if not image.get_typeof(PROFILE):
+        return image, icc.SRGB
+    options = {"embedded": True, "intent": "relative", "black_point_compensation": True, "depth": 8}
+    try:
+        return image.icc_transform(target.builtin, **options), target.space
+    except pyvips.Error:
+        return _described(image, None), icc.SRGB
+
+
+def _has_values_of(image: pyvips.Image, source: Space, target: Target) -> bool:
+    if image.get_typeof(TRANSFER) or not source.has_srgb_curve:
+        return False
+    return image.interpretation in _GRAY or source.has_gamut(target.space)
+
+
+def _to_light(image: pyvips.Image, source: Space, target: Space) -> pyvips.Image:
+    index = tables.index(image)
+    if image.get_typeof(TRANSFER):
+        light = tone.mapped(index, source, Hdr(image.get(TRANSFER)), alpha=image.hasalpha())
+    else:
+        light = index.maplut(tables.decoder(source.curves, index, alpha=image.hasalpha()))
+    light = light.copy(interpretation=image.interpretation)
+    if image.interpretation in _GRAY or source.has_gamut(target):
+        return light
+    matrix = gamut.product(gamut.inverse(target.matrix), source.matrix)
+    return light.recomb(tables.channel_mixer(matrix, light.bands))
+
+
+def _interpreted(image: pyvips.Image) -> pyvips.Image:
+    return image.copy(interpretation="srgb" if image.bands >= tables.CHANNELS else "b-w")
+
+
+def _described(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
+    """Describe the image by the profile, and not as HDR. A gray one needs none: the targets share sRGB's curve."""
+    image = image.copy()
+    for name in (PROFILE, TRANSFER):
+        if image.get_typeof(name):
+            image.remove(name)
+    if profile and image.interpretation not in _GRAY:
+        image.set_type(pyvips.GValue.blob_type, PROFILE, profile)
+    return image

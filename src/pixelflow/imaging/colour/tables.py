@@ -1,0 +1,99 @@
+"""Lookup tables and matrices as libvips takes them.
+
+Tables are plain memory, so that a process that will fork can make them: operations of libvips would start threads.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from functools import cache, lru_cache
+
+import pyvips
+
+from pixelflow.imaging.colour import curves
+from pixelflow.imaging.colour.curves import Curve
+from pixelflow.imaging.colour.gamut import Matrix
+
+WHITE = 16_383
+"""White in linear light, and opaque alpha beside it: 14 bits keep the darkest values of 8-bit sRGB apart."""
+_INDEX_BITS = 12
+"""Of 16-bit values that index a table: more than 8 bits need on any curve, and all that AVIF and HEIF have."""
+_SHORT_STEPS = (1 << _INDEX_BITS) + 1
+CHANNELS = 3
+"""Bands of a color image without alpha; a gray one has 1, or 2 with alpha."""
+
+
+def prepare() -> None:
+    """Compute the tables that most pictures need, about 30 ms."""
+    for bands in range(1, 5):
+        _encoded(bands)
+    _rounded()
+
+
+def index(image: pyvips.Image) -> pyvips.Image:
+    """Return the positions of the image's values in a table of `steps`."""
+    if image.format == "uchar":
+        return image
+    shift = 1 << (16 - _INDEX_BITS)
+    return image.linear(1 / shift, 0.5).cast("ushort")
+
+
+def steps(positions: pyvips.Image) -> int:
+    """Return the number of entries of a table for these positions."""
+    return 256 if positions.format == "uchar" else _SHORT_STEPS
+
+
+def decoder(of_channels: Sequence[Curve], positions: pyvips.Image, *, alpha: bool) -> pyvips.Image:
+    """Return the table from positions to linear light, 0 to `WHITE`, with a band for each of the image."""
+    gray = positions.bands < CHANNELS
+    bands = _decoded(tuple(of_channels[:1] if gray else of_channels), steps(positions), alpha)
+    return table(bands, "f", positions.bands, "float")
+
+
+@lru_cache(maxsize=4)
+def _decoded(of_channels: tuple[Curve, ...], entries: int, alpha: bool) -> bytes:
+    positions = [index_ / (entries - 1) for index_ in range(entries)]
+    of_curve = {curve: [curve(position) * WHITE for position in positions] for curve in set(of_channels)}
+    bands = [of_curve[curve] for curve in of_channels]
+    if alpha:
+        bands.append([position * WHITE for position in positions])
+    return array("f", [value for entry in zip(*bands, strict=True) for value in entry]).tobytes()
+
+
+def encoder(bands: int) -> pyvips.Image:
+    """Return the table from linear light to 8-bit values on the curve of sRGB; the last of 2 or 4 bands is alpha."""
+    return table(_encoded(bands), "B", bands, "uchar")
+
+
+@cache
+def _encoded(bands: int) -> bytes:
+    # Half a step higher, because casting light to an integer rounds down.
+    light = bytes(round(255 * curves.encode_srgb((index_ + 0.5) / WHITE)) for index_ in range(WHITE + 1))
+    if bands in (1, CHANNELS):
+        return bytes(value for value in light for _ in range(bands))
+    alpha = bytes(min(round(255 * (index_ + 0.5) / WHITE), 255) for index_ in range(WHITE + 1))
+    return bytes(value for entry in zip(*[light] * (bands - 1), alpha, strict=True) for value in entry)
+
+
+def rounding() -> pyvips.Image:
+    """Return the table from 16 bits to 8."""
+    return table(_rounded(), "B", 1, "uchar")
+
+
+@cache
+def _rounded() -> bytes:
+    """Return the nearest of 256 values, which are 257 apart, for each of 65 536."""
+    return bytes(129) + b"".join(bytes((value,)) * 257 for value in range(1, 255)) + b"\xff" * 129
+
+
+def channel_mixer(matrix: Matrix, bands: int) -> pyvips.Image:
+    """Return the matrix for `recomb`; a fourth band stays as it is."""
+    if bands == CHANNELS:
+        return pyvips.Image.new_from_array([list(row) for row in matrix])
+    return pyvips.Image.new_from_array([*([*row, 0] for row in matrix), [0, 0, 0, 1]])
+
+
+def table(entries: bytes, typecode: str, bands: int, format_: str) -> pyvips.Image:
+    """Return the entries as an image of one row."""
+    return pyvips.Image.new_from_memory(entries, len(entries) // array(typecode).itemsize // bands, 1, bands, format_)
