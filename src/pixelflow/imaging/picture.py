@@ -35,7 +35,7 @@ class Picture:
         """Reduce by averaging squares of ``factor`` × ``factor`` pixels; the nominal size stays."""
         if factor == 1:
             return self
-        return replace(self, image=_with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
+        return replace(self, image=with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
 
     def scaled(self, size: Size, *, linear: bool) -> Picture:
         """Scale to exactly ``size`` with a Lanczos kernel, in linear light or in stored values."""
@@ -44,7 +44,7 @@ class Picture:
             return replace(self, size=size)
         image = in_srgb(self.image).colourspace("scrgb") if linear else self.image
         scale, vscale = width / image.width, height / image.height
-        image = _with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
+        image = with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
         return Picture(image.colourspace("srgb") if linear else image, size)
 
     def to_output_colorspace(self) -> Picture:
@@ -94,8 +94,13 @@ def _without_profile(image: pyvips.Image) -> pyvips.Image:
     return image
 
 
-def _with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+def with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
     """Apply ``operation`` with premultiplied alpha, so that colors of transparent pixels do not bleed into edges."""
     if not image.hasalpha():
         return operation(image)
-    return operation(image.premultiply().cast(image.format)).unpremultiply().cast(image.format)
+    return rounded(operation(image.premultiply()).unpremultiply(), image.format)
+
+
+def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
+    """Round floats to integers of the format. A cast alone would make every picture darker by half a level."""
+    return image.linear(1, 0.5, uchar=True) if format_ == "uchar" else image.rint().cast(format_)
