@@ -103,4 +103,6 @@ def with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Im
 
 def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
     """Round floats to integers of the format. A cast alone would make every picture darker by half a level."""
-    return image.linear(1, 0.5, uchar=True) if format_ == "uchar" else image.rint().cast(format_)
+    if format_ == "uchar":
+        return image.linear(1, 0.5, uchar=True)
+    return image.cast(format_) if format_ in {"float", "double"} else image.rint().cast(format_)
