@@ -22,7 +22,7 @@ from tests.support.metric_list import METRICS
 from pixelflow import errors as contracts_errors
 from pixelflow.contracts.jobs import TRANSITIONS
 from pixelflow.controlplane.api.problems import status_of
-from pixelflow.imaging.fields import COLOR_PATTERN, PERCENT_PATTERN, STEP_ID_PATTERN
+from pixelflow.imaging.fields import COLOR_PATTERN, OPAQUE_COLOR_PATTERN, PERCENT_PATTERN, STEP_ID_PATTERN
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.registry import OPERATIONS
@@ -49,6 +49,7 @@ _GROUPS = {
 """First setting of each group → the group's title."""
 _PATTERNS = {
     STEP_ID_PATTERN: "1 to 64 of `A–Z a–z 0–9 _ -`",
+    OPAQUE_COLOR_PATTERN: "`#rrggbb`",
     COLOR_PATTERN: "`#rrggbb` or `#rrggbbaa`",
     PERCENT_PATTERN: "a percentage such as `4%`",
 }

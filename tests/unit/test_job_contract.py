@@ -17,6 +17,7 @@ from pixelflow.contracts.keys import CreateKeyRequest
 from pixelflow.controlplane.api.problems import MAX_ERRORS
 from pixelflow.cross_field import MAX_COPIED_ERRORS
 from pixelflow.imaging.fields import PERCENT_PATTERN
+from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.pipeline import MAX_STEPS
 
@@ -157,7 +158,7 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
         ({"pipeline": [STEP], "color": 1}, {"/color": "unknown field; remove it"}),
         (
             {"pipeline": [STEP, {"id": "b", "action": "hush-hush"}]},
-            {"/pipeline/1/action": "must be one of `resize`, `watermark`"},
+            {"/pipeline/1/action": "must be one of " + ", ".join(f"`{action}`" for action in OPERATIONS)},
         ),
         ({"pipeline": [{"id": "a"}]}, {"/pipeline/0/action": "is required"}),
         (

@@ -12,7 +12,7 @@ from pixelflow.contracts.jobs import MEDIA_TYPE_PATTERN, NO_NUL_PATTERN, WEBHOOK
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
 from pixelflow.cross_field import CROSS_FIELD_ERROR
 from pixelflow.errors import FieldError
-from pixelflow.imaging.fields import COLOR_PATTERN, STEP_ID_PATTERN
+from pixelflow.imaging.fields import COLOR_PATTERN, OPAQUE_COLOR_PATTERN, STEP_ID_PATTERN
 from pixelflow.imaging.operations.registry import OPERATIONS
 
 _INTEGER = "must be an integer"
@@ -67,6 +67,7 @@ PATTERN_MESSAGES = {
     KEY_NAME_PATTERN: "must not contain control characters",
     MEDIA_TYPE_PATTERN: "must be a media type such as image/jpeg",
     NO_NUL_PATTERN: "must not contain NUL characters",
+    OPAQUE_COLOR_PATTERN: "must be a color without transparency, such as #ff8800",
     STEP_ID_PATTERN: "must have 1 to 64 characters: letters, digits, `_` or `-`",
     WEBHOOK_URL_PATTERN: "must be a URL of visible ASCII characters",
 }

@@ -22,6 +22,7 @@ MAX_DIMENSION = 16_384
 
 STEP_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 COLOR_PATTERN = r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"
+OPAQUE_COLOR_PATTERN = r"^#[0-9a-fA-F]{6}$"
 PERCENT_PATTERN = r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$"
 
 
@@ -48,6 +49,8 @@ Dimension = Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)]
 Flag = Annotated[bool, Field(strict=True)]
 Color = Annotated[str, StringConstraints(pattern=COLOR_PATTERN)]
 """``#rrggbb`` or ``#rrggbbaa``, sRGB."""
+OpaqueColor = Annotated[str, StringConstraints(pattern=OPAQUE_COLOR_PATTERN)]
+"""``#rrggbb``, sRGB."""
 Opacity = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 """1 is opaque."""
 Degrees = Annotated[float, Field(strict=True, ge=-360, le=360, allow_inf_nan=False)]
@@ -72,6 +75,13 @@ PositiveLength = Annotated[
     with_message(f'must be pixels (24) or a percentage ("4%"), over 0 and at most {MAX_DIMENSION} or "100%"'),
 ]
 """A ``Length`` over 0."""
+MAX_SIGMA = 1000
+Sigma = Annotated[
+    Annotated[float, Field(strict=True, gt=0, le=MAX_SIGMA, allow_inf_nan=False)]
+    | Annotated[Percent, AfterValidator(_positive)],
+    with_message(f'must be pixels (1.5) or a percentage ("1%"), over 0 and at most {MAX_SIGMA} or "100%"'),
+]
+"""Standard deviation of a Gaussian: pixels, or a percentage of the image's shorter side."""
 
 
 def _printable(text: str) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 from pixelflow.imaging.gravity import Gravity
+
+FULL_SIGMA = 8.0
+"""Largest standard deviation, in pixels, of a blur at full size. A wider one works on a reduced image, where it has
+between half of this and this: the details that reduction loses are below what such a blur leaves."""
 
 
 class Size(NamedTuple):
@@ -33,9 +38,14 @@ def place(gravity: Gravity, outer: Size, inner: Size, margin: int = 0) -> tuple[
     )
 
 
-def length(value: int | str, shorter: int) -> float:
+def length(value: float | str, shorter: int) -> float:
     """Convert a length of ``imaging.pipeline`` (pixels, or percent of the shorter side) to pixels."""
-    return float(value) if isinstance(value, int) else float(value.rstrip("%")) / 100 * shorter
+    return float(value.rstrip("%")) / 100 * shorter if isinstance(value, str) else float(value)
+
+
+def blur_reduction(sigma: float) -> int:
+    """Return the factor by which an image is reduced for a blur of ``sigma`` pixels."""
+    return max(1, ceil(sigma / FULL_SIGMA))
 
 
 def _offset(free: int, margin: int, *, near: bool, far: bool) -> int:

@@ -36,7 +36,7 @@ class Picture:
         """Reduce by averaging squares of ``factor`` × ``factor`` pixels; the nominal size stays."""
         if factor == 1:
             return self
-        return replace(self, image=_with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
+        return replace(self, image=with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
 
     def scaled(self, size: Size, *, linear: bool) -> Picture:
         """Scale to exactly ``size`` with a Lanczos kernel, in linear light or in stored values."""
@@ -45,7 +45,7 @@ class Picture:
             return replace(self, size=size)
         image, scale, vscale = self.image, width / self.image.width, height / self.image.height
         if not linear:
-            image = _with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
+            image = with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
             return Picture(image, size)
         light = convert.to_light(image, convert.SRGB)
         premultiplied = light.premultiply(max_alpha=WHITE) if light.hasalpha() else light
@@ -80,7 +80,7 @@ def in_srgb(image: pyvips.Image) -> pyvips.Image:
     return image if image.interpretation == "srgb" else image.colourspace("srgb")
 
 
-def _with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+def with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
     """Apply ``operation`` with premultiplied alpha, so that colors of transparent pixels do not bleed into edges."""
     if not image.hasalpha():
         return operation(image)
@@ -89,4 +89,6 @@ def _with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.I
 
 def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
     """Round floats to integers of the format. A cast alone would make every picture darker by half a level."""
-    return image.linear(1, 0.5, uchar=True) if format_ == "uchar" else image.rint().cast(format_)
+    if format_ == "uchar":
+        return image.linear(1, 0.5, uchar=True)
+    return image.cast(format_) if format_ in {"float", "double"} else image.rint().cast(format_)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.support.rendering import render, set_up_libvips
-from tests.unit.imaging.pictures import Run, four_colors
+from tests.unit.imaging.pictures import Draw, Flat, Pixels, Run, four_colors
 
 from pixelflow.imaging.protocol import Rendered, TransformLimits
 
@@ -31,6 +32,32 @@ def run(tmp_path: Path) -> Run:
         return render(source, steps, limits, tmp_path)
 
     return transform_source
+
+
+@pytest.fixture
+def draw(run: Run, tmp_path: Path) -> Draw:
+    """``draw(pixels, *earlier, **step)`` applies earlier steps and then one to pixels, and returns its result."""
+
+    def apply(pixels: Pixels, *earlier: dict[str, Any], **step: object) -> Pixels:
+        Image.fromarray(pixels).save(tmp_path / "drawn.png")
+        before = [{"output": False, **each} for each in earlier]
+        run(tmp_path / "drawn.png", *before, {"id": "drawn-result", "format": "png", **step})
+        with Image.open(tmp_path / "drawn-result.png") as image:
+            return np.asarray(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
+
+    return apply
+
+
+@pytest.fixture
+def flat(draw: Draw) -> Flat:
+    """``flat(color, **step)`` applies a step to an image of one color, and returns the color of the result."""
+
+    def apply(color: tuple[int, ...], **step: object) -> tuple[int, ...]:
+        result = draw(np.full((6, 7, len(color)), color, "u1"), **step)
+        assert (result == result[0, 0]).all(), "the result has several colors"
+        return tuple(int(channel) for channel in result[0, 0])
+
+    return apply
 
 
 @pytest.fixture

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pixelflow.imaging.protocol import Rendered
 
 Run = Callable[..., Rendered]
+Pixels = NDArray[np.uint8]
+"""Height × width × 3 or 4 channels."""
+Draw = Callable[..., Pixels]
+Flat = Callable[..., tuple[int, ...]]
 QUADRANTS = {
     "northwest": (220, 30, 30),
     "northeast": (30, 200, 30),

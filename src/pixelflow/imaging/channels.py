@@ -1,0 +1,30 @@
+"""The color and alpha channels of a picture in the color space of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyvips
+
+
+def split_alpha(image: pyvips.Image) -> tuple[pyvips.Image, pyvips.Image | None]:
+    """Return the color channels, and the alpha channel if there is one."""
+    if not image.hasalpha():
+        return image, None
+    return image.extract_band(0, n=image.bands - 1), image.extract_band(image.bands - 1)
+
+
+def join_alpha(colors: pyvips.Image, alpha: pyvips.Image | None) -> pyvips.Image:
+    """Return an image with these channels."""
+    return colors if alpha is None else colors.bandjoin(alpha)
+
+
+def on_colors(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+    """Apply an operation to the color channels and keep the alpha channel: right if each pixel stands for itself."""
+    colors, alpha = split_alpha(image)
+    return join_alpha(operation(colors), alpha)
+
+
+def luminance(colors: pyvips.Image) -> pyvips.Image:
+    """Return the relative luminance of ITU-R BT.709, computed in linear light, as one 8-bit channel of sRGB."""
+    return colors.colourspace("b-w")
