@@ -37,14 +37,14 @@ class Picture:
             return self
         return replace(self, image=_with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
 
-    def scaled(self, size: Size, *, linear: bool) -> Picture:
-        """Scale to exactly ``size`` with a Lanczos kernel, in linear light or in stored values."""
+    def scaled(self, size: Size, *, linear: bool, kernel: str = "lanczos3") -> Picture:
+        """Scale to exactly ``size`` with a kernel of libvips, in linear light or in stored values."""
         width, height = stored_size(self.image, size)
         if (width, height) == (self.image.width, self.image.height):
             return replace(self, size=size)
         image = in_srgb(self.image).colourspace("scrgb") if linear else self.image
         scale, vscale = width / image.width, height / image.height
-        image = _with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
+        image = _with_premultiplied_alpha(image, lambda each: each.resize(scale, vscale=vscale, kernel=kernel))
         return Picture(image.colourspace("srgb") if linear else image, size)
 
     def to_output_colorspace(self) -> Picture:
