@@ -22,7 +22,13 @@ from tests.support.metric_list import METRICS
 from pixelflow import errors as contracts_errors
 from pixelflow.contracts.jobs import TRANSITIONS
 from pixelflow.controlplane.api.problems import status_of
-from pixelflow.imaging.fields import COLOR_PATTERN, OPAQUE_COLOR_PATTERN, PERCENT_PATTERN, STEP_ID_PATTERN
+from pixelflow.imaging.fields import (
+    COLOR_PATTERN,
+    OPAQUE_COLOR_PATTERN,
+    PERCENT_PATTERN,
+    RATIO_PATTERN,
+    STEP_ID_PATTERN,
+)
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.registry import OPERATIONS
@@ -52,6 +58,7 @@ _PATTERNS = {
     OPAQUE_COLOR_PATTERN: "`#rrggbb`",
     COLOR_PATTERN: "`#rrggbb` or `#rrggbbaa`",
     PERCENT_PATTERN: "a percentage such as `4%`",
+    RATIO_PATTERN: "a ratio such as `16:9`",
 }
 """Pattern → description. New patterns must be added here."""
 
@@ -115,7 +122,7 @@ def _fields_table(model: type[BaseModel], names: Callable[[str], bool]) -> str:
     for name, field in schema["properties"].items():
         if names(name):
             lines.append(
-                f"| `{name}` | {_kind(field, schema['$defs'])} | {_field_default(name, field, schema)} "
+                f"| `{name}` | {_kind(field, schema.get('$defs', {}))} | {_field_default(name, field, schema)} "
                 f"| {_cell(field.get('description', ''))} |"
             )
     return "\n".join(lines)

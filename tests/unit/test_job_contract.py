@@ -16,7 +16,7 @@ from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, Reques
 from pixelflow.contracts.keys import CreateKeyRequest
 from pixelflow.controlplane.api.problems import MAX_ERRORS
 from pixelflow.cross_field import MAX_COPIED_ERRORS
-from pixelflow.imaging.fields import PERCENT_PATTERN
+from pixelflow.imaging.fields import PERCENT_PATTERN, RATIO_PATTERN
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.pipeline import MAX_STEPS
@@ -209,8 +209,8 @@ def test_every_pattern_of_a_request_has_a_message(model: type[BaseModel]) -> Non
     schema = json.dumps(model.model_json_schema())
     patterns = {json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', schema)}
     assert patterns
-    # A percentage is one of two kinds of lengths, which have a message for both.
-    assert patterns - {PERCENT_PATTERN} <= set(PATTERN_MESSAGES)
+    # Percentages and ratios are one of two kinds of values, which have a message for both.
+    assert patterns - {PERCENT_PATTERN, RATIO_PATTERN} <= set(PATTERN_MESSAGES)
 
 
 def test_errors_are_reported_in_document_order() -> None:

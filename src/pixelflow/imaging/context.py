@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pixelflow.imaging.picture import Picture
 
@@ -18,5 +19,5 @@ class Context:
     """Results of the other steps that it reads, by step id; of an animation, the frame at the same place."""
     assets: Mapping[str, Picture] = field(default_factory=dict)
     """Pictures of the assets that it reads, by name."""
-    decision: object = None
-    """What the operation's ``decide`` returned for the first frame."""
+    decision: Any = None
+    """What the operation's ``decide`` returned for the first frame of an animation; None for a single picture."""

@@ -121,7 +121,8 @@ class _Run:
         inputs = {name: self._input(name, step) for name in operation.inputs(step)}
         frames = inputs.pop(step.from_)
         pixels = import_module(f"{operation.package}.pixels")
-        decision = pixels.decide(frames.first, step) if hasattr(pixels, "decide") else None
+        animated = len(frames) > 1 and hasattr(pixels, "decide")
+        decision = pixels.decide(frames.first, step) if animated else None
         results = []
         for place, picture in enumerate(frames):
             others = {name: other.at(place) for name, other in inputs.items()}

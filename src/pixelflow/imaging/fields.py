@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import (
@@ -20,9 +21,13 @@ from pydantic_core import PydanticCustomError
 MAX_DIMENSION = 16_384
 """Largest width or height that a step may request, in pixels. Formats with a lower limit are checked separately."""
 
+MAX_COORDINATE = 65_535
+"""Largest position in an image that a step may name, in pixels."""
+
 STEP_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 COLOR_PATTERN = r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"
 OPAQUE_COLOR_PATTERN = r"^#[0-9a-fA-F]{6}$"
+RATIO_PATTERN = r"^[0-9]{1,5}(\.[0-9]{1,3})?:[0-9]{1,5}(\.[0-9]{1,3})?$"
 PERCENT_PATTERN = r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$"
 
 
@@ -82,6 +87,43 @@ Sigma = Annotated[
     with_message(f'must be pixels (1.5) or a percentage ("1%"), over 0 and at most {MAX_SIGMA} or "100%"'),
 ]
 """Standard deviation of a Gaussian: pixels, or a percentage of the image's shorter side."""
+Extent = Annotated[
+    Dimension | Annotated[Percent, AfterValidator(_positive)],
+    with_message(f'must be pixels (240) or a percentage ("50%"), over 0 and at most {MAX_DIMENSION} or "100%"'),
+]
+"""Pixels of a side of the image, or a percentage of that side."""
+Coordinate = Annotated[
+    Annotated[int, Field(strict=True, ge=0, le=MAX_COORDINATE)] | Percent,
+    with_message(f'must be pixels (24) or a percentage ("10%"), at most {MAX_COORDINATE} or "100%"'),
+]
+"""Distance from the left or top edge of the image: pixels, or a percentage of its width or height."""
+MAX_RATIO = 1000
+"""Largest ratio of one side to the other that a step may request."""
+
+
+def _in_range(ratio: str | float) -> str | float:
+    width, height = map(Fraction, ratio.split(":")) if isinstance(ratio, str) else (Fraction(ratio), Fraction(1))
+    if not (width and height and Fraction(1, MAX_RATIO) <= width / height <= MAX_RATIO):
+        raise PydanticCustomError("ratio", "outside the range")
+    return ratio
+
+
+Ratio = Annotated[
+    Annotated[str, StringConstraints(pattern=RATIO_PATTERN)]
+    | Annotated[float, Field(strict=True, gt=0, le=MAX_RATIO, allow_inf_nan=False)],
+    AfterValidator(_in_range),
+    with_message(f'must be two numbers ("16:9") or one number (1.5), from "1:{MAX_RATIO}" to "{MAX_RATIO}:1"'),
+]
+"""Width to height, as two numbers or as one."""
+
+Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+
+
+class FocalPoint(StrictModel):
+    """The point of an image that must stay visible, as shares of its width and height."""
+
+    x: Annotated[Share, Field(description="From the left edge: 0 is the left edge, 1 the right one.", examples=[0.3])]
+    y: Annotated[Share, Field(description="From the top: 0 is the top edge, 1 the bottom one.", examples=[0.7])]
 
 
 def _printable(text: str) -> str:

@@ -38,18 +38,18 @@ class Picture:
             return self
         return replace(self, image=with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
 
-    def scaled(self, size: Size, *, linear: bool) -> Picture:
-        """Scale to exactly ``size`` with a Lanczos kernel, in linear light or in stored values."""
+    def scaled(self, size: Size, *, linear: bool, kernel: str = "lanczos3") -> Picture:
+        """Scale to exactly ``size`` with a kernel of libvips, in linear light or in stored values."""
         width, height = stored_size(self.image, size)
         if (width, height) == (self.image.width, self.image.height):
             return replace(self, size=size)
         image, scale, vscale = self.image, width / self.image.width, height / self.image.height
         if not linear:
-            image = with_premultiplied_alpha(image, lambda premultiplied: premultiplied.resize(scale, vscale=vscale))
+            image = with_premultiplied_alpha(image, lambda each: each.resize(scale, vscale=vscale, kernel=kernel))
             return Picture(image, size)
         light = convert.to_light(image, convert.SRGB)
         premultiplied = light.premultiply(max_alpha=WHITE) if light.hasalpha() else light
-        scaled = premultiplied.resize(scale, vscale=vscale)
+        scaled = premultiplied.resize(scale, vscale=vscale, kernel=kernel)
         return Picture(convert.to_stored(scaled.unpremultiply(max_alpha=WHITE) if light.hasalpha() else scaled), size)
 
     def to_output_colorspace(self) -> Picture:

@@ -12,6 +12,8 @@ OPERATION = Operation(
         {"action": "resize", "width": 200, "height": 200, "fit": "cover", "gravity": "attention"},
         {"action": "resize", "width": 200, "height": 200, "fit": "contain", "background": "#204060"},
         {"action": "resize", "width": 120, "linear": True},
+        {"action": "resize", "width": 200, "height": 300, "fit": "cover", "focus": {"x": 0.3, "y": 0.7}},
+        {"action": "resize", "width": 60, "dpr": 2, "max_height": 100, "kernel": "mitchell"},
     ),
     sizes=sizes,
     reduction=reduction,

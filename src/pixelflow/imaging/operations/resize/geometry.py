@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.gravity import Fit, Gravity
 from pixelflow.imaging.operation import ROWS, Sizes
-from pixelflow.imaging.operations.resize.model import Resize
+from pixelflow.imaging.operations.resize.model import Kernel, Resize, times
 
 _LINEAR_BYTES = 12
 """Per pixel of a row in linear light: three floats."""
@@ -24,18 +24,55 @@ def fit(picture: Size, step: Resize) -> Fitted:
     """Compute the sizes that ``step`` makes of a picture.
 
     Without ``enlarge`` no side grows: `inside` and `outside` keep a smaller picture unchanged, `fill` keeps a side that
-    is too short, `cover` crops only what exceeds the box, `contain` pads to the box. If only width or height is given,
-    the other side follows the aspect ratio and all fits are equivalent.
+    is too short, `cover` crops to the largest box of the same ratio, `contain` pads to the box. If only width or height
+    is given, the other side follows the aspect ratio and all fits are equivalent.
     """
-    if step.width is None or step.height is None:
-        scaled = _with_one_side(picture, step.width, step.height)
-        scaled = scaled if step.enlarge else _no_larger(scaled, picture)
-        return Fitted(scaled, scaled)
-    box = Size(step.width, step.height)
+    width, height = _times(step.width, step), _times(step.height, step)
+    if width is not None and height is not None and step.fit not in {Fit.INSIDE, Fit.OUTSIDE}:
+        return _fit_box(picture, Size(width, height), step)
+    if width is not None and height is not None:
+        scaled = _scaled(picture, Size(width, height), step.fit)
+    else:
+        scaled = picture if width == height else _with_one_side(picture, width, height)  # equal: neither is given
+    scaled = _within_bounds(scaled, picture, step)
+    scaled = scaled if step.enlarge else _no_larger(scaled, picture)
+    return Fitted(scaled, scaled)
+
+
+def _fit_box(picture: Size, box: Size, step: Resize) -> Fitted:
+    if step.fit is Fit.COVER:
+        box = box if step.enlarge else _of_same_ratio(box, picture)
+        return Fitted(_scaled(picture, box, step.fit), box)
     scaled = _scaled(picture, box, step.fit)
     if not step.enlarge:
-        scaled = _no_larger(scaled, picture) if step.fit is not Fit.FILL else _smaller_sides(scaled, picture)
-    return Fitted(scaled, _canvas(scaled, box, step.fit))
+        scaled = _no_larger(scaled, picture) if step.fit is Fit.CONTAIN else _smaller_sides(scaled, picture)
+    return Fitted(scaled, box if step.fit is Fit.CONTAIN else scaled)
+
+
+def _of_same_ratio(box: Size, picture: Size) -> Size:
+    """Reduce the box until the picture covers it."""
+    if box.width <= picture.width and box.height <= picture.height:
+        return box
+    if box.width * picture.height > box.height * picture.width:
+        return Size(picture.width, _proportion(box.height, picture.width, box.width))
+    return Size(_proportion(box.width, picture.height, box.height), picture.height)
+
+
+def _within_bounds(scaled: Size, picture: Size, step: Resize) -> Size:
+    """Scale up to the least and then down to the largest sides, in the picture's aspect ratio."""
+    for least, is_width in ((step.min_width, True), (step.min_height, False)):
+        side = _times(least, step)
+        if side is not None and (scaled.width if is_width else scaled.height) < side:
+            scaled = _with_one_side(picture, *((side, None) if is_width else (None, side)))
+    for largest, is_width in ((step.max_width, True), (step.max_height, False)):
+        side = _times(largest, step)
+        if side is not None and (scaled.width if is_width else scaled.height) > side:
+            scaled = _with_one_side(picture, *((side, None) if is_width else (None, side)))
+    return scaled
+
+
+def _times(side: int | None, step: Resize) -> int | None:
+    return None if side is None else times(side, step.dpr)
 
 
 def sizes(size: Size, step: Resize) -> Sizes:
@@ -45,8 +82,8 @@ def sizes(size: Size, step: Resize) -> Sizes:
 
 def reduction(size: Size, step: Resize, _allowed: float) -> float:
     """Return the factor by which the step reduces a picture of this size, along the side that shrinks least."""
-    if step.linear:
-        return 1  # decoders reduce in stored values, not in linear light
+    if step.linear or step.kernel is Kernel.NEAREST:
+        return 1  # decoders average pixels, in stored values and not in linear light
     scaled, _ = fit(size, step)
     return min(size.width / scaled.width, size.height / scaled.height)
 
@@ -56,7 +93,7 @@ def kept(size: Size, step: Resize) -> int:
     scaled, canvas = fit(size, step)
     if scaled == canvas:
         return 0
-    return scaled.pixels * 4 * (1 if isinstance(step.gravity, Gravity) else 3)
+    return scaled.pixels * 4 * (1 if step.focus or isinstance(step.gravity, Gravity) else 3)
 
 
 def memory(size: Size, step: Resize) -> int:
@@ -80,12 +117,6 @@ def _scaled(picture: Size, box: Size, fit_: Fit) -> Size:
     wider = picture.width * box.height >= box.width * picture.height
     within = fit_ in {Fit.INSIDE, Fit.CONTAIN}
     return by_width if wider is within else by_height
-
-
-def _canvas(scaled: Size, box: Size, fit_: Fit) -> Size:
-    if fit_ is Fit.CONTAIN:
-        return box
-    return _smaller_sides(scaled, box) if fit_ is Fit.COVER else scaled
 
 
 def _no_larger(scaled: Size, picture: Size) -> Size:

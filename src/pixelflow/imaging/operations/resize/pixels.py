@@ -6,29 +6,38 @@ import pyvips
 
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
+from pixelflow.imaging.cropping import Corner, by_content, corner_of
 from pixelflow.imaging.geometry import Size, place
-from pixelflow.imaging.gravity import Gravity
+from pixelflow.imaging.gravity import Fit, Gravity
 from pixelflow.imaging.operations.resize.geometry import fit
 from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.picture import Picture
 
 
-def apply(picture: Picture, step: Resize, _context: Context) -> Picture:
+def decide(picture: Picture, step: Resize) -> Corner | None:
+    """Return where `cover` crops all frames of an animation."""
+    scaled, canvas = fit(picture.size, step)
+    if step.fit is not Fit.COVER or scaled == canvas or not by_content(step.gravity, step.focus):
+        return None
+    return corner_of(_scaled(picture, scaled, step).materialized().image, canvas, step.gravity, step.focus)
+
+
+def apply(picture: Picture, step: Resize, context: Context) -> Picture:
     """Resize the picture."""
     scaled, canvas = fit(picture.size, step)
-    result = picture.scaled(scaled, linear=step.linear).to_output_colorspace()
+    result = _scaled(picture, scaled, step)
     if canvas == scaled:
         return result
-    fits_within = canvas.width >= scaled.width and canvas.height >= scaled.height
-    return _pad(result, canvas, step) if fits_within else _crop(result, canvas, step.gravity)
+    if step.fit is Fit.CONTAIN:
+        return _pad(result, canvas, step)
+    # In memory, so that damage outside the crop is detected too, and the content can be read twice.
+    image = result.materialized().image
+    left, top = context.decision or corner_of(image, canvas, step.gravity, step.focus)
+    return Picture(image.crop(left, top, *canvas), canvas)
 
 
-def _crop(picture: Picture, canvas: Size, gravity: object) -> Picture:
-    # In memory, so that damage outside the crop is detected too, and `smartcrop` can read the pixels twice.
-    image = picture.materialized().image
-    if isinstance(gravity, Gravity):
-        return Picture(image.crop(*place(gravity, picture.size, canvas), *canvas), canvas)
-    return Picture(image.smartcrop(*canvas, interesting=str(gravity)), canvas)
+def _scaled(picture: Picture, size: Size, step: Resize) -> Picture:
+    return picture.scaled(size, linear=step.linear, kernel=step.kernel.value).to_output_colorspace()
 
 
 def _pad(picture: Picture, canvas: Size, step: Resize) -> Picture:

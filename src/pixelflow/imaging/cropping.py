@@ -1,0 +1,69 @@
+"""Crops to a size: where the part to keep is, and the part itself."""
+
+from __future__ import annotations
+
+import pyvips
+
+from pixelflow.imaging.fields import FocalPoint
+from pixelflow.imaging.geometry import Size, place, place_at
+from pixelflow.imaging.gravity import Gravity, Interest
+from pixelflow.imaging.picture import Picture, in_srgb, orientation, upright_size
+
+_MIRRORED_ACROSS = {2, 3, 6, 7}
+_MIRRORED_DOWN = {3, 4, 7, 8}
+_TRANSPOSED = {5, 6, 7, 8}
+"""EXIF orientations (CIPA DC-008, tag 274) as mirrors of the upright picture, followed by an exchange of x and y."""
+
+Corner = tuple[int, int]
+"""Left and top, in pixels."""
+
+
+def corner_of(image: pyvips.Image, size: Size, gravity: Gravity | Interest, focus: FocalPoint | None) -> Corner:
+    """Return left and top of the part of this size to keep. By content, it reads the pixels twice."""
+    outer = Size(image.width, image.height)
+    if focus is not None:
+        return place_at(focus, outer, size)
+    if isinstance(gravity, Gravity):
+        return place(gravity, outer, size)
+    found = image.smartcrop(*size, interesting=gravity.value)
+    return -int(found.xoffset), -int(found.yoffset)
+
+
+def by_content(gravity: Gravity | Interest, focus: FocalPoint | None) -> bool:
+    """Whether the position depends on the pixels."""
+    return focus is None and isinstance(gravity, Interest)
+
+
+def reduced(picture: Picture, size: Size) -> Size:
+    """Convert a size in nominal pixels to the scale of an upright picture, which may be reduced."""
+    across, down = picture.image.width / picture.size.width, picture.image.height / picture.size.height
+    return Size(max(1, round(size.width * across)), max(1, round(size.height * down)))
+
+
+def cut(picture: Picture, corner: Corner, size: Size) -> Picture:
+    """Crop to a part given in nominal, upright pixels. The picture may be reduced and stored turned.
+
+    The edges of a reduced part are off by at most half of its pixels. The rows from its top down are kept in memory.
+    """
+    outer = upright_size(picture.image)
+    left, right = _edges(corner[0], size.width, outer.width / picture.size.width, outer.width)
+    top, bottom = _edges(corner[1], size.height, outer.height / picture.size.height, outer.height)
+    turned = orientation(picture.image)
+    if turned in _MIRRORED_ACROSS:
+        left, right = outer.width - right, outer.width - left
+    if turned in _MIRRORED_DOWN:
+        top, bottom = outer.height - bottom, outer.height - top
+    if turned in _TRANSPOSED:
+        left, top, right, bottom = top, left, bottom, right
+    return Picture(_read_to_the_end(picture.image, left, top, Size(right - left, bottom - top)), size)
+
+
+def _read_to_the_end(image: pyvips.Image, left: int, top: int, size: Size) -> pyvips.Image:
+    """Crop after reading all rows below: a damaged source is refused wherever the damage is."""
+    below = image.crop(left, top, size.width, image.height - top)
+    return in_srgb(below).copy_memory().crop(0, 0, *size)
+
+
+def _edges(near: int, extent: int, scale: float, outer: int) -> tuple[int, int]:
+    start = min(round(near * scale), outer - 1)
+    return start, min(max(start + 1, round((near + extent) * scale)), outer)
