@@ -16,6 +16,7 @@ from pixelflow.cli.output import (
     cell,
     echo,
     format_change,
+    format_pixels,
     format_size,
     print_json,
     print_table,
@@ -172,7 +173,7 @@ def _print_outputs(items: Sequence[BatchItem]) -> None:
             rows.add_row(
                 cell(item.path),
                 cell(item.files.get(output.step_id, f"{output.step_id} ({output.format})")),
-                cell(f"{output.width}×{output.height}"),
+                cell(format_pixels(output.width, output.height)),
                 cell(format_size(before) if before else ""),
                 cell(format_size(output.bytes)),
                 cell(format_change(before, output.bytes)),
@@ -204,7 +205,7 @@ def _item_json(item: BatchItem) -> dict[str, Any]:
     return {
         "photo": printable(item.path),
         "job_id": str(item.job_id) if item.job_id else None,
-        "status": item.status.value if item.status else "not_sent",
+        "status": str(item.status) if item.status else "not_sent",
         "source_bytes": item.job.source.bytes if item.job else None,
         "outputs": [_output_json(item, output) for output in (item.job.outputs if item.job else ())],
         "error": error_json(item.error) if item.error else None,

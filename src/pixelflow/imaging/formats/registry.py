@@ -20,13 +20,5 @@ else:
 
 
 def output_name(step_id: str, format_: str) -> str:
-    """The file name of an output in object storage and as a download.
-
-    A format of a later release, in the answer of a newer service, is its own extension.
-    """
-    return f"{step_id}.{FORMATS[format_].extension if format_ in FORMATS else format_}"
-
-
-def media_type(format_: str) -> str:
-    """The media type of an output."""
-    return FORMATS[format_].media_type if format_ in FORMATS else "application/octet-stream"
+    """The file name of an output in object storage and as a download."""
+    return f"{step_id}.{FORMATS[format_].extension}"
