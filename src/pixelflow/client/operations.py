@@ -299,5 +299,6 @@ def _validated(raw: dict[str, Any]) -> CreateJobRequest:
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequestError(
-            "The request is not valid", field_errors(error.errors(include_url=False, include_input=False), raw)
+            "The request is not valid",
+            field_errors(error.errors(include_url=False, include_input=False), raw, CreateJobRequest),
         ) from None
