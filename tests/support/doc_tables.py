@@ -49,7 +49,7 @@ _GROUPS = {
 """First setting of each group → the group's title."""
 _PATTERNS = {
     STEP_ID_PATTERN: "1 to 64 of `A–Z a–z 0–9 _ -`",
-    COLOR_PATTERN: "`#rrggbb` or `#rrggbbaa`",
+    COLOR_PATTERN: "`#rrggbb`, `#rrggbbaa`, `#rgb`, `#rgba` or a CSS name such as `orange`",
     PERCENT_PATTERN: "a percentage such as `4%`",
 }
 """Pattern → description. New patterns must be added here."""

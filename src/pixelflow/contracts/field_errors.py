@@ -16,6 +16,7 @@ from pixelflow.contracts.keys import KEY_NAME_PATTERN
 from pixelflow.contracts.suggestions import FIELDS, VALUES, fields_at, misnamed, similar
 from pixelflow.cross_field import CROSS_FIELD_ERROR
 from pixelflow.errors import FieldError
+from pixelflow.imaging.color_names import COLOR_NAMES
 from pixelflow.imaging.fields import COLOR_PATTERN, STEP_ID_PATTERN
 from pixelflow.imaging.operations.registry import OPERATIONS
 
@@ -67,7 +68,7 @@ _MESSAGES = {
     "uuid_type": "must be a UUID",
 }
 PATTERN_MESSAGES = {
-    COLOR_PATTERN: "must be a color such as #ff8800",
+    COLOR_PATTERN: "must be a color such as #ff8800, or a CSS name such as `orange`",
     KEY_NAME_PATTERN: "must not contain control characters",
     MEDIA_TYPE_PATTERN: "must be a media type such as image/jpeg",
     NO_NUL_PATTERN: "must not contain NUL characters",
@@ -118,8 +119,8 @@ def error_message(row: Mapping[str, Any]) -> str:
 
 # ── Suggestions ──────────────────────────────────────────────────────────────────────────────────
 
-_INVALID_VALUES = {"enum", "literal_error", "union_tag_invalid", "union"}
-"""Error types whose message lists the valid values, each in backticks."""
+_INVALID_VALUES = {"color_name", "enum", "literal_error", "union_tag_invalid", "union"}
+"""Error types of names. The message of all but `color_name` lists the valid ones in backticks."""
 
 
 def _with_suggestion(row: Mapping[str, Any], raw: object, model: type[BaseModel] | None) -> str:
@@ -132,7 +133,8 @@ def _with_suggestion(row: Mapping[str, Any], raw: object, model: type[BaseModel]
         return f"{message}; rename `{used}` to `{field}`" if used else message
     if row["type"] in _INVALID_VALUES:
         value = _value_at(raw, [*parents, field])
-        meant = similar(value, re.findall(r"`([^`]+)`", message), VALUES.get(str(field), {}))
+        valid = COLOR_NAMES if row["type"] == "color_name" else re.findall(r"`([^`]+)`", message)
+        meant = similar(value, valid, VALUES.get(str(field), {}))
         return f"{message}; did you mean `{meant}`?" if meant else message
     return message
 

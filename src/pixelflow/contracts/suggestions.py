@@ -122,7 +122,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "exact": "fill",
     },
     "gravity": _PLACES,
-    "format": {"jpe": "jpeg", "jfif": "jpeg", "pjpeg": "jpeg", "jxl": "jxl", "jpegxl": "jxl", "heif": "heic"},
+    "format": {"jpe": "jpeg", "jfif": "jpeg", "pjpeg": "jpeg", "jpegxl": "jxl", "heif": "heic"},
     "action": {
         "thumbnail": "resize",
         "thumb": "resize",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BeforeValidator
 
 from pixelflow.cli.batch import BatchItem, BatchOptions, run_batch
 from pixelflow.cli.credentials import find_session
@@ -25,7 +26,7 @@ from pixelflow.cli.output import (
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.contracts.jobs import Output, Priority
-from pixelflow.imaging.formats.registry import OutputFormat
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
 
 TIMEOUT_SECONDS = 600.0
 
@@ -39,7 +40,10 @@ _Size = Annotated[
     typer.Option(metavar="SIZE", help="Width (640) or bounding box (640x480) in pixels. Photos are never enlarged."),
 ]
 _Format = Annotated[
-    OutputFormat | None, typer.Option("--format", help="Output format. Default: the format of the photo.")
+    Annotated[OutputFormat, BeforeValidator(canonical_format)] | None,
+    typer.Option(
+        "--format", metavar=f"[{'|'.join(OUTPUT_FORMATS)}]", help="Output format. Default: the format of the photo."
+    ),
 ]
 _Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Quality of the encoder.")]
 _Watermark = Annotated[str | None, typer.Option(metavar="TEXT", help="Draw this text over the photo.")]
