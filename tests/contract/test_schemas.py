@@ -69,7 +69,7 @@ def test_the_documented_examples_are_valid(name: str, document: object) -> None:
         pytest.param({"pipeline": [{**STEP, "quality": 101}]}, id="quality over 100"),
         pytest.param({"pipeline": [{**STEP, "format": "bmp"}]}, id="unsupported format"),
         pytest.param({"pipeline": [{**STEP, "id": "../a"}]}, id="id with a path"),
-        pytest.param({"pipeline": [{**STEP, "background": "white"}]}, id="color by name"),
+        pytest.param({"pipeline": [{**STEP, "background": "rgb(0, 0, 0)"}]}, id="color function"),
         pytest.param({"pipeline": [STEP], "webhook_url": "https://a.example/ x"}, id="space in a URL"),
         pytest.param({"pipeline": [STEP], "metadata": {"k": "v" * 513}}, id="long metadata"),
         pytest.param({"pipeline": [STEP], "metadata": {"": "v"}}, id="metadata without a key"),

@@ -55,8 +55,8 @@ _GROUPS = {
 """First setting of each group → the group's title."""
 _PATTERNS = {
     STEP_ID_PATTERN: "1 to 64 of `A–Z a–z 0–9 _ -`",
-    OPAQUE_COLOR_PATTERN: "`#rrggbb`",
-    COLOR_PATTERN: "`#rrggbb` or `#rrggbbaa`",
+    COLOR_PATTERN: "`#rrggbb`, `#rrggbbaa`, `#rgb`, `#rgba` or a CSS name such as `orange`",
+    OPAQUE_COLOR_PATTERN: "`#rrggbb`, `#rgb` or a CSS name such as `orange`",
     PERCENT_PATTERN: "a percentage such as `4%`",
     RATIO_PATTERN: "a ratio such as `16:9`",
 }

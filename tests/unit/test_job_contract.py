@@ -67,7 +67,7 @@ def test_the_smallest_request_is_valid_and_has_the_defaults() -> None:
         pytest.param(step(id="../up"), ["/pipeline/0/id"], id="id with a path"),
         pytest.param(step(id="a" * 65), ["/pipeline/0/id"], id="long id"),
         pytest.param(step(id="a\n"), ["/pipeline/0/id"], id="id with a line break"),
-        pytest.param(step(background="red"), ["/pipeline/0/background"], id="color by name"),
+        pytest.param(step(background="reddish"), ["/pipeline/0/background"], id="unknown color"),
         pytest.param({"pipeline": [STEP], "user_id": "me"}, ["/user_id"], id="unknown field"),
         pytest.param({"pipeline": [STEP], "a/b~c": 1}, ["/a~1b~0c"], id="unknown field, escaped"),
         pytest.param({"pipeline": [STEP], "source": {"content_length": 0}}, ["/source/content_length"], id="no bytes"),
@@ -165,7 +165,10 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
             {"pipeline": [{**STEP, "id": f"s{n}"} for n in range(MAX_STEPS + 1)]},
             {"/pipeline": "must have at most 32 steps"},
         ),
-        (step(background="red"), {"/pipeline/0/background": "must be a color such as #ff8800"}),
+        (
+            step(background="#f"),
+            {"/pipeline/0/background": "must be a color such as #ff8800, or a CSS name such as `orange`"},
+        ),
         (
             {"pipeline": [{**MARK, "watermark": {"text": "x", "size": 0, "margin": "wide"}}]},
             {

@@ -110,7 +110,7 @@ INVALID = [
     ([{**RESIZE, "format": "JPEG"}], {"/pipeline/0/format"}),
     ([{**RESIZE, "quality": 0}], {"/pipeline/0/quality"}),
     ([{**RESIZE, "quality": 101}], {"/pipeline/0/quality"}),
-    ([{**RESIZE, "background": "red"}], {"/pipeline/0/background"}),
+    ([{**RESIZE, "background": "reddish"}], {"/pipeline/0/background"}),
     ([{**RESIZE, "background": "#12345"}], {"/pipeline/0/background"}),
     ([{**RESIZE, "background": "#1234567g"}], {"/pipeline/0/background"}),
     # Texts
@@ -130,7 +130,7 @@ INVALID = [
     ([text(size="-5%")], {"/pipeline/0/watermark/size"}),
     ([text(margin=-1)], {"/pipeline/0/watermark/margin"}),
     ([text(margin="wide")], {"/pipeline/0/watermark/margin"}),
-    ([text(color="white")], {"/pipeline/0/watermark/color"}),
+    ([text(color="#fffff")], {"/pipeline/0/watermark/color"}),
     ([text(opacity=0)], {"/pipeline/0/watermark/opacity"}),
     ([text(opacity=1.01)], {"/pipeline/0/watermark/opacity"}),
     ([text(opacity=float("nan"))], {"/pipeline/0/watermark/opacity"}),

@@ -22,8 +22,7 @@ from pixelflow.cli.errors import is_fatal_for_batch
 from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
-from pixelflow.contracts.jobs import Job, JobStatus, Output, Priority
-from pixelflow.imaging.formats.registry import output_name
+from pixelflow.contracts.jobs import Job, Output, Priority
 
 CONCURRENCY = 8
 """Photos in progress at a time: enough to overlap one photo's upload with another's transform."""
@@ -37,7 +36,7 @@ class BatchItem:
     prefix: str
     """What the names of its downloaded outputs begin with."""
     job_id: UUID | None = None
-    status: JobStatus | None = None
+    status: str | None = None
     job: Job | None = None
     files: dict[str, Path] = field(default_factory=dict)
     """The downloaded file of each step."""
@@ -107,7 +106,7 @@ class _Batch:
             webhook_url=self._options.webhook_url,
             on_progress=self._progress.upload_callback(),
         )
-        item.job_id, item.status = started.job_id, JobStatus(started.status)
+        item.job_id, item.status = started.job_id, started.status
         if not self._options.wait:
             return
         item.job = await client.wait(started.job_id, timeout=self._options.timeout)
@@ -121,7 +120,7 @@ class _Batch:
         if output.step_id not in self._step_ids:
             # The ID becomes part of a path: a server must not choose where a file is written.
             raise TransferError("The job has an output that no step asked for")
-        return f"{item.prefix}-{output_name(output.step_id, output.format)}"
+        return f"{item.prefix}-{output.step_id}.{output.extension}"
 
     def _record_error(self, item: BatchItem, error: ClientError) -> None:
         item.error = error

@@ -72,6 +72,11 @@ def format_size(count: int) -> str:
     return f"{amount:.3g} {units[0]}" if amount < _KILO else f"{amount:.0f} {units[0]}"
 
 
+def format_pixels(width: int | None, height: int | None) -> str:
+    """Return a size such as ``640×480``; empty if it is unknown."""
+    return f"{width}×{height}" if width and height else ""
+
+
 def format_time(time: datetime) -> str:
     """Return ``time`` in the local time zone, to the second and with its UTC offset."""
     return time.astimezone().isoformat(sep=" ", timespec="seconds")

@@ -120,7 +120,7 @@ class TransferError(ClientError):
 
 
 class JobFailedError(ClientError):
-    """The job failed or was canceled.
+    """The job failed or was canceled, or ended with a status that this version does not know.
 
     Attributes:
         code: the error code of the job, or its status if it has none.
@@ -129,8 +129,8 @@ class JobFailedError(ClientError):
 
     def __init__(self, job: Job) -> None:
         reason = f": {job.error.message} ({job.error.code})" if job.error else ""
-        super().__init__(f"Job {job.job_id} {job.status.value}{reason}")
-        self.code = job.error.code if job.error else job.status.value
+        super().__init__(f"Job {job.job_id} {job.status}{reason}")
+        self.code = job.error.code if job.error else str(job.status)
         self.job = job
 
 
@@ -140,7 +140,7 @@ class WaitTimeoutError(ClientError):
     code = "wait_timeout"
 
     def __init__(self, job: Job, timeout: float) -> None:
-        super().__init__(f"Job {job.job_id} is still {job.status.value} after {timeout:g} s")
+        super().__init__(f"Job {job.job_id} is still {job.status} after {timeout:g} s")
         self.job = job
 
 

@@ -165,6 +165,8 @@ def wait(
 ) -> Operation[Job]:
     """Poll a job at growing intervals until it succeeds, and return it.
 
+    A status that this version does not know counts as not finished while ``finished_at`` is not set.
+
     Args:
         session: of the client.
         job_id: ID of a started job.
@@ -173,7 +175,7 @@ def wait(
         on_change: called with the job whenever its status or its number of attempts changes.
 
     Raises:
-        JobFailedError: the job failed or was canceled.
+        JobFailedError: the job failed or was canceled, or it has finished with an unknown status.
         WaitTimeoutError: the job did not finish in time; it continues.
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
@@ -184,14 +186,19 @@ def wait(
         job = yield from get(session, _path(job_id), Job, deadline=deadline)
         if on_change and last != (last := (job.status, job.attempts)):
             on_change(job)
-        if job.status is JobStatus.SUCCEEDED:
+        if job.status == JobStatus.SUCCEEDED:
             return job
-        if job.status in FINISHED:
+        if _has_ended(job):
             raise JobFailedError(job)
         if timeout is not None and deadline is not None and session.clock() >= deadline:
             raise WaitTimeoutError(job, timeout)
         yield Sleep(poll_interval if deadline is None else max(0.0, min(poll_interval, deadline - session.clock())))
         poll_interval = min(poll_interval * POLL_GROWTH, MAX_POLL_INTERVAL)
+
+
+def _has_ended(job: Job) -> bool:
+    is_known = isinstance(job.status, JobStatus)
+    return job.status in FINISHED if is_known else job.finished_at is not None
 
 
 def submit(
@@ -292,5 +299,6 @@ def _validated(raw: dict[str, Any]) -> CreateJobRequest:
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequestError(
-            "The request is not valid", field_errors(error.errors(include_url=False, include_input=False), raw)
+            "The request is not valid",
+            field_errors(error.errors(include_url=False, include_input=False), raw, CreateJobRequest),
         ) from None

@@ -5,13 +5,18 @@ A message never repeats the value that is wrong: it may be a secret.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from pydantic import BaseModel
 
 from pixelflow.contracts.jobs import MEDIA_TYPE_PATTERN, NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
+from pixelflow.contracts.suggestions import FIELDS, VALUES, fields_at, misnamed, similar
 from pixelflow.cross_field import CROSS_FIELD_ERROR
 from pixelflow.errors import FieldError
+from pixelflow.imaging.color_names import COLOR_NAMES
 from pixelflow.imaging.fields import COLOR_PATTERN, OPAQUE_COLOR_PATTERN, STEP_ID_PATTERN
 from pixelflow.imaging.operations.registry import OPERATIONS
 
@@ -63,7 +68,7 @@ _MESSAGES = {
     "uuid_type": "must be a UUID",
 }
 PATTERN_MESSAGES = {
-    COLOR_PATTERN: "must be a color such as #ff8800",
+    COLOR_PATTERN: "must be a color such as #ff8800, or a CSS name such as `orange`",
     KEY_NAME_PATTERN: "must not contain control characters",
     MEDIA_TYPE_PATTERN: "must be a media type such as image/jpeg",
     NO_NUL_PATTERN: "must not contain NUL characters",
@@ -78,14 +83,27 @@ _ABSENT = {"missing", "union_tag_not_found", CROSS_FIELD_ERROR}
 """Error types whose field may be absent; all others have a value in the request."""
 
 
-def field_errors(rows: Sequence[Mapping[str, Any]], raw: object) -> list[FieldError]:
+MAX_SUGGESTIONS = 100
+"""Errors with a suggestion. One takes up to 0.1 ms, and a request may have a hundred thousand errors."""
+
+
+def field_errors(
+    rows: Sequence[Mapping[str, Any]], raw: object, model: type[BaseModel] | None = None
+) -> list[FieldError]:
     """Everything that is wrong with a request, in document order.
 
     Args:
         rows: ``ValidationError.errors()``, with locations relative to ``raw``.
         raw: the request as it was validated; resolves locations to JSON Pointers.
+        model: the model of the request; without it, unknown fields get no suggestion.
     """
-    fields = [FieldError(pointer=_pointer(row, raw), message=error_message(row)) for row in rows]
+    fields = [
+        FieldError(
+            pointer=_pointer(row, raw),
+            message=_with_suggestion(row, raw, model) if index < MAX_SUGGESTIONS else error_message(row),
+        )
+        for index, row in enumerate(rows)
+    ]
     # A key of `metadata` and its value have the same pointer, and may have the same error.
     return sorted(dict.fromkeys(fields), key=_document_order)
 
@@ -98,6 +116,39 @@ def error_message(row: Mapping[str, Any]) -> str:
     if template is None:
         return str(row["msg"])
     return template.format_map({name: _with_backticks(value) for name, value in row.get("ctx", {}).items()})
+
+
+# ── Suggestions ──────────────────────────────────────────────────────────────────────────────────
+
+_INVALID_VALUES = {"color_name", "enum", "literal_error", "union_tag_invalid", "union"}
+"""Error types of names. The message of all but `color_name` lists the valid ones in backticks."""
+
+
+def _with_suggestion(row: Mapping[str, Any], raw: object, model: type[BaseModel] | None) -> str:
+    message, (*parents, field) = error_message(row), _location(row) or ("",)
+    if row["type"] == "extra_forbidden" and model is not None:
+        meant = similar(field, fields_at(model, parents), FIELDS)
+        return f"unknown field; did you mean `{meant}`?" if meant else message
+    if row["type"] in {"missing", "union_tag_not_found"}:
+        used = misnamed(str(field), _value_at(raw, parents) or ())
+        return f"{message}; rename `{used}` to `{field}`" if used else message
+    if row["type"] in _INVALID_VALUES:
+        value = _value_at(raw, [*parents, field])
+        valid = COLOR_NAMES if row["type"] == "color_name" else re.findall(r"`([^`]+)`", message)
+        meant = similar(value, valid, VALUES.get(str(field), {}))
+        return f"{message}; did you mean `{meant}`?" if meant else message
+    return message
+
+
+def _value_at(raw: object, location: Iterable[int | str]) -> Any:  # noqa: ANN401 - JSON
+    """The value at a location, whose parts that Pydantic adds are skipped."""
+    value: Any = raw
+    for part in location:
+        if isinstance(value, dict):
+            value = value.get(part, value)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+    return value
 
 
 def _location(row: Mapping[str, Any]) -> tuple[int | str, ...]:

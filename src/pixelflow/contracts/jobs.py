@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -23,11 +24,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pixelflow.contracts.responses import Open, ResponseModel
 from pixelflow.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.errors import FieldError, TargetRefusedError
-from pixelflow.imaging.fields import StepId
-from pixelflow.imaging.formats.registry import OutputFormat
 from pixelflow.imaging.pipeline import Pipeline
+from pixelflow.imaging.step import SOURCE
 
 
 class JobStatus(StrEnum):
@@ -230,19 +231,15 @@ def _source_errors(request: object) -> Iterator[CrossFieldError]:
 # ── Responses ────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Response(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Upload(_Response):
+class Upload(ResponseModel):
     """How to upload the source directly to object storage."""
 
     object_key: str
     presigned_put_url: Annotated[
         str | None, Field(repr=False, description="URL to upload the source to. Null for `local_file`.")
     ]
-    presigned_url_state: Literal["ready", "not_required"]
-    method: Literal["PUT"] = "PUT"
+    presigned_url_state: Annotated[str, Field(examples=["ready", "not_required"])]
+    method: Annotated[str, Field(examples=["PUT"])] = "PUT"
     headers: Annotated[
         dict[str, str], Field(description="Headers to send with the upload, unchanged: they are signed.")
     ]
@@ -250,51 +247,56 @@ class Upload(_Response):
     max_bytes: Annotated[int, Field(description="Largest source, in bytes.")]
 
 
-class CreatedJob(_Response):
+class CreatedJob(ResponseModel):
     """The response to ``POST /v1/jobs``."""
 
     job_id: UUID
-    status: Literal[JobStatus.CREATED] = JobStatus.CREATED
+    status: Open[JobStatus] = JobStatus.CREATED
     upload: Upload
     start_url: Annotated[str, Field(description="Path to POST to once the source is uploaded.")]
 
 
-class StartedJob(_Response):
+class StartedJob(ResponseModel):
     """The response to ``POST /v1/jobs/{id}/start``."""
 
     job_id: UUID
-    status: Literal[JobStatus.QUEUED, JobStatus.PROCESSING]
+    status: Open[JobStatus]
     queue: str
     task_id: UUID
     enqueued_at: datetime
 
 
-class Source(_Response):
+class Source(ResponseModel):
     """The source of a job: the declared properties, and those that the worker measured."""
 
-    type: SourceType
+    type: Open[SourceType]
     object_key: str
     bytes: Annotated[int | None, Field(description="Size in bytes.")] = None
     content_type: Annotated[str | None, Field(description="Declared media type.")] = None
     sha256: Annotated[
         str | None, Field(description="SHA-256 of the file, in hex. Null until a worker has read the file.")
     ] = None
-    format: Annotated[str | None, Field(description="Format detected in the file.")] = None
+    format: Annotated[str | None, Field(description="Format detected in the file.", examples=["jpeg"])] = None
     width: Annotated[int | None, Field(description="Width in pixels, in display orientation.")] = None
     height: Annotated[int | None, Field(description="Height in pixels, in display orientation.")] = None
     expired_at: Annotated[datetime | None, Field(description="When the file was deleted. Null while it exists.")] = None
 
 
-class Output(_Response):
+_EXTENSION = re.compile(r"\.([a-z0-9]{1,8})\Z")
+
+
+class Output(ResponseModel):
     """One output file of a job."""
 
     step_id: str
     action: str
-    format: OutputFormat
+    format: Annotated[str, Field(description="Format of the file.", examples=["webp"])]
     object_key: str
     bytes: Annotated[int, Field(description="Size in bytes.")]
-    width: Annotated[int, Field(description="Width in pixels.")]
-    height: Annotated[int, Field(description="Height in pixels.")]
+    width: Annotated[int | None, Field(description="Width in pixels. Null for an output that is not an image.")] = None
+    height: Annotated[int | None, Field(description="Height in pixels. Null for an output that is not an image.")] = (
+        None
+    )
     sha256: Annotated[str, Field(description="SHA-256 of the file, in hex.")]
     download_url: Annotated[
         str | None,
@@ -305,16 +307,22 @@ class Output(_Response):
     ]
     expired_at: Annotated[datetime | None, Field(description="When the file was deleted. Null while it exists.")] = None
 
+    @property
+    def extension(self) -> str:
+        """The file name extension of the output, without the dot: at most eight letters and digits."""
+        found = _EXTENSION.search(self.object_key)
+        return found[1] if found else "bin"
 
-class JobFailure(_Response):
+
+class JobFailure(ResponseModel):
     """Why a job, or its latest attempt, failed."""
 
     code: Annotated[str, Field(description="Stable error code.")]
     message: str
-    step_id: Annotated[StepId | None, Field(description="The step that failed, if a step did.")] = None
+    step_id: Annotated[str | None, Field(description="The step that failed, if a step did.")] = None
 
 
-class Usage(_Response):
+class Usage(ResponseModel):
     """The usage that a job is billed for."""
 
     pixels_processed: Annotated[int, Field(description="Sum of width × height over all outputs.")]
@@ -322,16 +330,28 @@ class Usage(_Response):
     compute_time_ms: Annotated[int, Field(description="CPU time of the transform in milliseconds, at least 1.")]
 
 
-class Job(_Response):
+class JobStep(ResponseModel):
+    """A step of a job's pipeline, as the client sent it. ``model_extra`` has the other fields of its action."""
+
+    id: str
+    action: Annotated[str, Field(examples=["resize"])]
+    from_: Annotated[str, Field(alias="from", description="Input of the step: `source`, or the id of a step.")] = SOURCE
+    output: Annotated[bool, Field(description="Whether the job returns the output.")] = True
+    format: Annotated[
+        str | None, Field(description="Format of the output. Default: the format of the step's input.")
+    ] = None
+
+
+class Job(ResponseModel):
     """The response to ``GET /v1/jobs/{id}``."""
 
     job_id: UUID
-    status: JobStatus
+    status: Open[JobStatus]
     source: Source
-    pipeline: Pipeline
+    pipeline: Annotated[list[JobStep], Field(description="The steps, with the fields that the client set.")]
     webhook_url: str | None
     metadata: dict[str, str]
-    priority: Annotated[Priority, Field(description="Order among the user's queued jobs.")] = Priority.NORMAL
+    priority: Annotated[Open[Priority], Field(description="Order among the user's queued jobs.")] = Priority.NORMAL
     waiting_for: Annotated[
         list[str] | None,
         Field(
@@ -357,14 +377,14 @@ class Job(_Response):
     ] = None
 
 
-class JobPage(_Response):
+class JobPage(ResponseModel):
     """The response to ``GET /v1/jobs``, newest first."""
 
     data: list[Job]
     next_cursor: Annotated[str | None, Field(description="Value of `cursor` for the next page. Null on the last page.")]
 
 
-class Problem(_Response):
+class Problem(ResponseModel):
     """The body of every error: ``application/problem+json`` (RFC 9457)."""
 
     type: Annotated[str, Field(description="URN of the error type.")]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from pixelflow.contracts.responses import Open, ResponseModel
+
 
 class Scope(StrEnum):
     """A permission of an API key or token."""
@@ -56,16 +58,14 @@ class CreateKeyRequest(BaseModel):
     ] = None
 
 
-class ApiKey(BaseModel):
+class ApiKey(ResponseModel):
     """An API key, without its secret."""
-
-    model_config = ConfigDict(frozen=True)
 
     key_id: Annotated[
         str, Field(description="ID of the key. The key itself starts with `pf_<key_id>_`.", examples=["3f9c1b7a20de"])
     ]
     name: str
-    scopes: list[Scope]
+    scopes: list[Open[Scope]]
     created_at: datetime
     last_used_at: Annotated[datetime | None, Field(description="When the key was last used, to the minute.")]
     expires_at: datetime | None
@@ -87,9 +87,7 @@ class CreatedKey(ApiKey):
     ]
 
 
-class KeyList(BaseModel):
+class KeyList(ResponseModel):
     """The response to ``GET /v1/keys``: active keys first, then newest first."""
-
-    model_config = ConfigDict(frozen=True)
 
     data: list[ApiKey]

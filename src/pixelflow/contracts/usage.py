@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from pixelflow.contracts.responses import ResponseModel
 
 MAX_DAYS = 366
 """Days in one response: a leap year."""
@@ -21,10 +23,8 @@ _ESCAPE = "'"
 """Prefix of a text that a spreadsheet would interpret as a formula, and of one that starts with this character."""
 
 
-class UsageSums(BaseModel):
+class UsageSums(ResponseModel):
     """Sums of the usage of succeeded jobs. They may exceed 2^53, above which doubles are not exact."""
-
-    model_config = ConfigDict(frozen=True)
 
     jobs: Annotated[int, Field(ge=0, description="Number of jobs that succeeded.")]
     pixels_processed: Annotated[
@@ -51,8 +51,8 @@ class UsageOfUser(UsageSums):
     user_id: str
 
 
-class _Usage(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+class _Usage(ResponseModel):
+    model_config = ConfigDict(populate_by_name=True)
 
     from_day: Annotated[date, Field(alias="from", description="First day.")]
     to_day: Annotated[date, Field(alias="to", description="Day after the last day.")]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.responses import Open, ResponseModel
 
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
@@ -41,33 +42,29 @@ class DeliveryOutcome(StrEnum):
     """No attempt follows: the receiver responded with 410, or requests to the address are not allowed."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Event(_Model):
+class Event(ResponseModel):
     """The body of a webhook."""
 
-    type: EventType
+    type: Open[EventType]
     timestamp: Annotated[datetime, Field(description="When the event occurred.")]
     data: Annotated[Job, Field(description="The job as `GET /v1/jobs/{id}` returns it at the time of the attempt.")]
 
 
-class DeliveryError(_Model):
+class DeliveryError(ResponseModel):
     """Why an attempt got no response."""
 
     code: Annotated[str, Field(examples=["target_timeout"])]
     message: str
 
 
-class Delivery(_Model):
+class Delivery(ResponseModel):
     """One attempt to deliver an event."""
 
     delivery_id: UUID
     event_id: Annotated[str, Field(description="The `webhook-id`: the same for every attempt and replay.")]
-    type: EventType
+    type: Open[EventType]
     attempt: Annotated[int, Field(description="Number of the attempt, from 1. A replay starts again at 1.")]
-    outcome: DeliveryOutcome
+    outcome: Open[DeliveryOutcome]
     status_code: Annotated[
         int | None, Field(description="HTTP status of the receiver's response. Null without a response.")
     ]
@@ -80,23 +77,23 @@ class Delivery(_Model):
     ]
 
 
-class DeliveryList(_Model):
+class DeliveryList(ResponseModel):
     """The response to ``GET /v1/jobs/{id}/deliveries``, newest first."""
 
     data: list[Delivery]
 
 
-class ReplayedEvent(_Model):
+class ReplayedEvent(ResponseModel):
     """The response to ``POST /v1/deliveries/{id}/replay``."""
 
     event_id: Annotated[str, Field(description="The `webhook-id`, unchanged.")]
     job_id: UUID
-    type: EventType
-    status: Literal["pending"] = "pending"
+    type: Open[EventType]
+    status: Annotated[str, Field(examples=["pending"])] = "pending"
     next_attempt_at: datetime
 
 
-class RotatedSecret(_Model):
+class RotatedSecret(ResponseModel):
     """The response to ``POST /v1/webhook-secret/rotate``."""
 
     secret: Annotated[

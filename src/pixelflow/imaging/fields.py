@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pixelflow.imaging.color_names import COLOR_NAMES
+
 MAX_DIMENSION = 16_384
 """Largest width or height that a step may request, in pixels. Formats with a lower limit are checked separately."""
 
@@ -25,8 +27,8 @@ MAX_COORDINATE = 65_535
 """Largest position in an image that a step may name, in pixels."""
 
 STEP_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-COLOR_PATTERN = r"^#([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"
-OPAQUE_COLOR_PATTERN = r"^#[0-9a-fA-F]{6}$"
+COLOR_PATTERN = r"^(#[0-9a-fA-F]{3,4}|#[0-9a-fA-F]{6}|#[0-9a-fA-F]{8}|[a-zA-Z]{3,20})$"
+OPAQUE_COLOR_PATTERN = r"^(#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6}|[a-zA-Z]{3,20})$"
 RATIO_PATTERN = r"^[0-9]{1,5}(\.[0-9]{1,3})?:[0-9]{1,5}(\.[0-9]{1,3})?$"
 PERCENT_PATTERN = r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$"
 
@@ -52,10 +54,32 @@ def with_message(message: str) -> WrapValidator:
 StepId = Annotated[str, StringConstraints(pattern=STEP_ID_PATTERN)]
 Dimension = Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)]
 Flag = Annotated[bool, Field(strict=True)]
-Color = Annotated[str, StringConstraints(pattern=COLOR_PATTERN)]
-"""``#rrggbb`` or ``#rrggbbaa``, sRGB."""
-OpaqueColor = Annotated[str, StringConstraints(pattern=OPAQUE_COLOR_PATTERN)]
-"""``#rrggbb``, sRGB."""
+
+
+def _long_color(text: str) -> str:
+    """Return a color in the form that operations read: ``#rrggbb`` or ``#rrggbbaa``."""
+    if not text.startswith("#"):
+        if (named := COLOR_NAMES.get(text.lower())) is None:
+            raise PydanticCustomError("color_name", "must be a color such as #ff8800, or a CSS name such as `orange`")
+        return named
+    return text if len(text) > _SHORT_COLOR else "#" + "".join(digit * 2 for digit in text[1:])
+
+
+_SHORT_COLOR = len("#rgba")
+Color = Annotated[str, StringConstraints(pattern=COLOR_PATTERN), AfterValidator(_long_color)]
+"""An sRGB color. Requests may write ``#rgb``, ``#rgba``, ``#rrggbb``, ``#rrggbbaa`` or a name of CSS."""
+
+
+def _opaque(color: str) -> str:
+    if len(color) > len("#rrggbb"):
+        raise PydanticCustomError("color_alpha", "must be an opaque color such as #ff8800")
+    return color
+
+
+OpaqueColor = Annotated[
+    str, StringConstraints(pattern=OPAQUE_COLOR_PATTERN), AfterValidator(_long_color), AfterValidator(_opaque)
+]
+"""An sRGB color without alpha."""
 Opacity = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 """1 is opaque."""
 Degrees = Annotated[float, Field(strict=True, ge=-360, le=360, allow_inf_nan=False)]

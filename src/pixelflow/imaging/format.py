@@ -37,6 +37,8 @@ class Format:
     """The name for people, such as ``JPEG``."""
     extension: str
     """Of file names, without a dot."""
+    aliases: tuple[str, ...] = ()
+    """Other values of ``format`` that requests may have, such as ``jpg``."""
     media_type: str
     since: int = 1
     """The worker contract that introduced it as an output format (``contracts.capabilities``)."""

@@ -7,12 +7,12 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from pixelflow.imaging.fields import Color, Flag, StepId, StrictModel
 from pixelflow.imaging.format import EncoderOptions
-from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
 
 SOURCE = "source"
 """The value of ``from`` for a step that reads the source."""
@@ -68,7 +68,9 @@ class Step(StrictModel):
         Flag, Field(description="Whether the job returns the output. `false` for an intermediate step.")
     ] = True
     format: Annotated[
-        OutputFormat | None, Field(description="Format of the output. Default: the format of the step's input.")
+        OutputFormat | None,
+        BeforeValidator(canonical_format),
+        Field(description="Format of the output. Default: the format of the step's input."),
     ] = None
     quality: Annotated[
         int | None,
@@ -88,6 +90,6 @@ class Step(StrictModel):
         Color,
         Field(
             description="Color behind transparent pixels if the format has no transparency, and of the padding of "
-            "`contain`. `#rrggbb` or `#rrggbbaa`."
+            "`contain`."
         ),
     ] = "#ffffff"

@@ -85,12 +85,11 @@ class ObjectStorage:
         }
         return self._sign("PUT", key, headers=headers, query={}, seconds=seconds)
 
-    def sign_download(self, key: str, *, media_type: str, file_name: str, seconds: int) -> SignedUrl:
-        """Return a URL for a GET of ``key``; the response has the given type and file name, not the stored ones."""
-        query = {
-            "response-content-disposition": f'inline; filename="{file_name}"',
-            "response-content-type": media_type,
-        }
+    def sign_download(self, key: str, *, media_type: str | None, file_name: str, seconds: int) -> SignedUrl:
+        """Return a URL for a GET of ``key``; the response has this file name, and this type or else the stored one."""
+        query = {"response-content-disposition": f'inline; filename="{file_name}"'}
+        if media_type is not None:
+            query["response-content-type"] = media_type
         return self._sign("GET", key, headers={}, query=query, seconds=seconds)
 
     def _sign(

@@ -13,7 +13,7 @@ from pixelflow.cli.output import cell, echo, format_time, print_json, print_tabl
 from pixelflow.client import Client
 from pixelflow.contracts.webhooks import Delivery, DeliveryOutcome
 
-_STYLES = {
+_STYLES: dict[str, str] = {
     DeliveryOutcome.DELIVERED: "green",
     DeliveryOutcome.RETRIED: "yellow",
     DeliveryOutcome.EXHAUSTED: "red",
@@ -45,7 +45,7 @@ def list_(
             cell(delivery.delivery_id),
             cell(delivery.type),
             cell(delivery.attempt),
-            cell(delivery.outcome, _STYLES[delivery.outcome]),
+            cell(delivery.outcome, _STYLES.get(delivery.outcome, "")),
             cell(_response(delivery)),
             cell(delivery.latency_ms),
             cell(format_time(delivery.started_at)),

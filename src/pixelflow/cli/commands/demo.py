@@ -10,13 +10,22 @@ import typer
 
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
-from pixelflow.cli.output import cell, echo, echo_error, format_change, format_size, print_table, printable, table
+from pixelflow.cli.output import (
+    cell,
+    echo,
+    echo_error,
+    format_change,
+    format_pixels,
+    format_size,
+    print_table,
+    printable,
+    table,
+)
 from pixelflow.cli.temporary_stack import StartFailedError, run_temporary_stack
 from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import declared_source
 from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
-from pixelflow.imaging.formats.registry import output_name
 
 PIPELINE: list[dict[str, Any]] = [
     {"id": "thumb", "action": "resize", "width": 150, "format": "webp", "quality": 80},
@@ -39,7 +48,7 @@ WAIT_SECONDS = 120.0
 POLL_SECONDS = 0.02
 _SIGNATURE_BYTES = 12
 """Length of the longest file signature."""
-_STATUS_NOTES = {
+_STATUS_NOTES: dict[str, str] = {
     JobStatus.PROCESSING: "in a child process that holds no credentials",
     JobStatus.SUCCEEDED: "the source was decoded once for all five outputs",
 }
@@ -113,7 +122,7 @@ def _process(session: Session, photo: Path, folder: Path, log: _StageLog) -> tup
         log.print(client.start_job(created.job_id).status, "waiting for a worker")
         job = client.wait(created.job_id, timeout=WAIT_SECONDS, poll_interval=POLL_SECONDS, on_change=log.print_status)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [client.download(output, folder / output_name(output.step_id, output.format)) for output in job.outputs]
+        paths = [client.download(output, folder / f"{output.step_id}.{output.extension}") for output in job.outputs]
         log.print("downloaded", f"{len(paths)} outputs, checksums verified")
     return job, paths
 
@@ -124,7 +133,7 @@ def _print_outputs(job: Job, paths: list[Path]) -> None:
         rows.add_row(
             cell(output.step_id, "bold"),
             cell(output.format),
-            cell(f"{output.width}×{output.height}"),
+            cell(format_pixels(output.width, output.height)),
             cell(format_size(output.bytes)),
             cell(format_change(job.source.bytes, output.bytes), "green"),
             cell(path),

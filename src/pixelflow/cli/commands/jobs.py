@@ -20,14 +20,24 @@ from pixelflow.cli.errors import (
     is_fatal_for_batch,
 )
 from pixelflow.cli.exit_codes import worst
-from pixelflow.cli.output import cell, echo, format_change, format_size, format_time, print_json, print_table, table
+from pixelflow.cli.output import (
+    cell,
+    echo,
+    format_change,
+    format_pixels,
+    format_size,
+    format_time,
+    print_json,
+    print_table,
+    table,
+)
 from pixelflow.client import Client, ClientError, JobFailedError, WaitTimeoutError
 from pixelflow.contracts.jobs import Job, JobStatus, Priority
 
 PAGE_SIZE = 100
 """Jobs per request of ``jobs list``."""
 WAIT_SECONDS = 600.0
-_STYLES = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.PROCESSING: "yellow"}
+_STYLES: dict[str, str] = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.PROCESSING: "yellow"}
 
 JobId = Annotated[UUID, typer.Argument(metavar="JOB_ID", help="Job ID, as printed by `submit` and `jobs list`.")]
 JobIds = Annotated[
@@ -124,7 +134,7 @@ def _source(job: Job) -> str:
     source = job.source
     known = [
         source.format,
-        f"{source.width}×{source.height}" if source.width else None,
+        format_pixels(source.width, source.height),
         format_size(source.bytes) if source.bytes else None,
     ]
     return ", ".join(filter(None, known)) or "unknown"
@@ -136,7 +146,7 @@ def _outputs_table(job: Job) -> Table:
         rows.add_row(
             cell(output.step_id),
             cell(output.format),
-            cell(f"{output.width}×{output.height}"),
+            cell(format_pixels(output.width, output.height)),
             cell(format_size(output.bytes)),
             cell(format_change(job.source.bytes, output.bytes)),
         )
@@ -164,7 +174,7 @@ class _Result:
 @app.command()
 def cancel(*, job_ids: JobIds, as_json: AsJson = False) -> None:
     """Cancel jobs that are not finished."""
-    _run(job_ids, lambda client, job_id: client.cancel_job(job_id).status.value, as_json=as_json)
+    _run(job_ids, lambda client, job_id: str(client.cancel_job(job_id).status), as_json=as_json)
 
 
 @app.command()
@@ -180,10 +190,10 @@ def retry(
     """Run failed or canceled jobs again, with a new set of attempts."""
 
     def start(client: Client, job_id: UUID) -> str:
-        return client.retry_job(job_id).status.value
+        return str(client.retry_job(job_id).status)
 
     def wait_for(client: Client, job_id: UUID) -> str:
-        return client.wait(job_id, timeout=timeout).status.value
+        return str(client.wait(job_id, timeout=timeout).status)
 
     # All jobs are started before the first is waited for.
     _run(job_ids, start, *([wait_for] if wait else []), as_json=as_json)
@@ -228,7 +238,7 @@ def _apply(action: Action, client: Client, results: Sequence[_Result]) -> None:
         except ClientError as error:
             result.error = error
             if isinstance(error, (JobFailedError, WaitTimeoutError)):
-                result.status = error.job.status.value
+                result.status = str(error.job.status)
             if is_fatal_for_batch(error):
                 return
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BeforeValidator
 
 from pixelflow.cli.batch import BatchItem, BatchOptions, run_batch
 from pixelflow.cli.credentials import find_session
@@ -16,6 +17,7 @@ from pixelflow.cli.output import (
     cell,
     echo,
     format_change,
+    format_pixels,
     format_size,
     print_json,
     print_table,
@@ -24,7 +26,7 @@ from pixelflow.cli.output import (
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.contracts.jobs import Output, Priority
-from pixelflow.imaging.formats.registry import OutputFormat
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
 
 TIMEOUT_SECONDS = 600.0
 
@@ -38,7 +40,10 @@ _Size = Annotated[
     typer.Option(metavar="SIZE", help="Width (640) or bounding box (640x480) in pixels. Photos are never enlarged."),
 ]
 _Format = Annotated[
-    OutputFormat | None, typer.Option("--format", help="Output format. Default: the format of the photo.")
+    Annotated[OutputFormat, BeforeValidator(canonical_format)] | None,
+    typer.Option(
+        "--format", metavar=f"[{'|'.join(OUTPUT_FORMATS)}]", help="Output format. Default: the format of the photo."
+    ),
 ]
 _Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Quality of the encoder.")]
 _Watermark = Annotated[str | None, typer.Option(metavar="TEXT", help="Draw this text over the photo.")]
@@ -172,7 +177,7 @@ def _print_outputs(items: Sequence[BatchItem]) -> None:
             rows.add_row(
                 cell(item.path),
                 cell(item.files.get(output.step_id, f"{output.step_id} ({output.format})")),
-                cell(f"{output.width}×{output.height}"),
+                cell(format_pixels(output.width, output.height)),
                 cell(format_size(before) if before else ""),
                 cell(format_size(output.bytes)),
                 cell(format_change(before, output.bytes)),
@@ -204,7 +209,7 @@ def _item_json(item: BatchItem) -> dict[str, Any]:
     return {
         "photo": printable(item.path),
         "job_id": str(item.job_id) if item.job_id else None,
-        "status": item.status.value if item.status else "not_sent",
+        "status": str(item.status) if item.status else "not_sent",
         "source_bytes": item.job.source.bytes if item.job else None,
         "outputs": [_output_json(item, output) for output in (item.job.outputs if item.job else ())],
         "error": error_json(item.error) if item.error else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -66,17 +66,25 @@ def bug() -> contracts_errors.PixelflowError:
     )
 
 
+class InvalidBodyError(RequestValidationError):
+    """A body that is not valid for ``model``."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], body: object, model: type[BaseModel]) -> None:
+        super().__init__(rows, body=body)
+        self.model = model
+
+
 def validate_body(model: type[M], body: object, *, context: object) -> M:
     """Validate a request body as FastAPI does, and with a validation context, which FastAPI can't pass.
 
     Raises:
-        RequestValidationError: handled like FastAPI's own.
+        InvalidBodyError: handled like FastAPI's own error.
     """
     try:
         return model.model_validate(body, context=context)
     except ValidationError as error:
         rows = [{**row, "loc": ("body", *row["loc"])} for row in error.errors(include_url=False, include_input=False)]
-    raise RequestValidationError(rows, body=body)
+    raise InvalidBodyError(rows, body, model)
 
 
 def install(app: FastAPI) -> None:
@@ -160,7 +168,8 @@ def _from_validation(error: RequestValidationError) -> contracts_errors.RequestE
     if isinstance(error.body, bytes):
         return contracts_errors.UnsupportedMediaTypeError("Send JSON with `Content-Type: application/json`")
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
-    fields = field_errors(body[:MAX_ERRORS], error.body)
+    model = error.model if isinstance(error, InvalidBodyError) else None
+    fields = field_errors(body[:MAX_ERRORS], error.body, model)
     fields += [
         contracts_errors.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=error_message(row))
         for row in rows

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.jobs import (
@@ -26,7 +28,7 @@ from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.errors import FieldError, NotFoundError, ValidationFailedError
-from pixelflow.imaging.formats.registry import media_type, output_name
+from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.settings import Settings
 
 _PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
@@ -77,11 +79,12 @@ class JobQueries:
     def _sign_output(self, row: JobRow, output: dict[str, Any]) -> str | None:
         if row.source_type == SourceType.LOCAL_FILE:
             return None
-        format_ = str(output["format"])
+        key: str = output["object_key"]
+        format_ = FORMATS.get(output["format"])  # None: of a newer release, whose worker stored the type
         return self._objects.sign_download(
-            output["object_key"],
-            media_type=media_type(format_),
-            file_name=output_name(output["step_id"], format_),
+            key,
+            media_type=format_.media_type if format_ else None,
+            file_name=key.rpartition("/")[2],
             seconds=self._settings.download_url_seconds,
         ).url
 
@@ -112,7 +115,7 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
         started_at=row.started_at,
         finished_at=row.finished_at,
         outputs=[_output(row, output, sign_output) for output in row.outputs],
-        error=JobFailure(**row.error) if row.error else None,
+        error=JobFailure(**_known(JobFailure, row.error)) if row.error else None,
         usage=Usage(**row.usage) if row.usage else None,
         expires_at=expires_at,
     )
@@ -120,7 +123,14 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
 
 def _output(row: JobRow, output: dict[str, Any], sign_output: SignOutput) -> Output:
     expired_at = row.outputs_expired_at
-    return Output(**output, download_url=None if expired_at else sign_output(row, output), expired_at=expired_at)
+    return Output(
+        **_known(Output, output), download_url=None if expired_at else sign_output(row, output), expired_at=expired_at
+    )
+
+
+def _known(model: type[BaseModel], stored: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the API among those that were stored, possibly by a newer release."""
+    return {name: value for name, value in stored.items() if name in model.model_fields}
 
 
 def _source(row: JobRow) -> Source:

@@ -23,7 +23,7 @@ from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedErro
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow
 from pixelflow.errors import JobError, ObjectsUnavailableError
-from pixelflow.imaging.formats.registry import media_type, output_name
+from pixelflow.imaging.formats.registry import FORMATS, output_name
 
 _WAIT_SECONDS = 0.2
 """Between two looks at the lease while sources of other jobs fill the limit."""
@@ -199,7 +199,7 @@ class Transfers:
             storage.store(
                 output.content,
                 row.object_key,
-                media_type=media_type(output.format),
+                media_type=FORMATS[output.format].media_type,
                 sha256=output.sha256,
                 interrupts=lease.on_interrupt,
             )

@@ -19,14 +19,14 @@ else:
     """The name of a format that PixelFlow writes."""
 
 
+_ALIASES = {alias: format_.name for format_ in FORMATS.values() for alias in format_.aliases}
+
+
+def canonical_format(name: object) -> object:
+    """Return the name of the format that has this alias; anything else unchanged."""
+    return _ALIASES.get(name, name) if isinstance(name, str) else name
+
+
 def output_name(step_id: str, format_: str) -> str:
-    """The file name of an output in object storage and as a download.
-
-    A format of a later release, in the answer of a newer service, is its own extension.
-    """
-    return f"{step_id}.{FORMATS[format_].extension if format_ in FORMATS else format_}"
-
-
-def media_type(format_: str) -> str:
-    """The media type of an output."""
-    return FORMATS[format_].media_type if format_ in FORMATS else "application/octet-stream"
+    """The file name of an output in object storage and as a download."""
+    return f"{step_id}.{FORMATS[format_].extension}"

@@ -27,6 +27,7 @@ FORMAT = Format(
     name="jpeg",
     label="JPEG",
     extension="jpg",
+    aliases=("jpg",),
     media_type="image/jpeg",
     matches=lambda head: head.startswith(b"\xff\xd8\xff"),
     max_shrink=8,  # libjpeg's inverse DCT

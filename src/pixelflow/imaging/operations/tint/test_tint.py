@@ -36,7 +36,7 @@ def test_transparency_is_kept(flat: Flat) -> None:
     assert flat((255, 255, 255, 17), action="tint", **DUOTONE) == (240, 224, 208, 17)
 
 
-@pytest.mark.parametrize("fields", [{}, {"amount": 0.5}, {"shadows": "#11223344"}, {"midtones": "red"}])
+@pytest.mark.parametrize("fields", [{}, {"amount": 0.5}, {"shadows": "#11223344"}, {"midtones": "rot"}])
 def test_a_tint_needs_an_opaque_color(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Tint.model_validate({"id": "a", "action": "tint", **fields})

@@ -1,0 +1,28 @@
+"""What clients read: models that accept answers of newer releases.
+
+A newer release may add fields, and values to every field of type ``Open``. Neither makes an older client fail. Requests
+stay strict: a service that ignored a field would do something else than it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+Open = Annotated[T | str, Field(union_mode="left_to_right")]
+"""One of the known values ``T``, or any other string: a later release may add values."""
+
+
+class ResponseModel(BaseModel):
+    """A document that PixelFlow writes. Fields of a newer release are in ``model_extra``, and are written again."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Return the known fields only: an unknown one may be a secret, such as a presigned URL."""
+        known = type(self).model_fields
+        return ((name, value) for name, value in super().__repr_args__() if name in known)
