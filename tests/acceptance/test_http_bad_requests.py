@@ -263,3 +263,26 @@ def test_endless_headers_are_rejected(service: Stack) -> None:
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: " + b"a" * 20_000)
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+# ── Dry runs ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_dry_run_returns_the_plan_and_creates_nothing(client: httpx.Client) -> None:
+    before = client.get("/v1/jobs").json()["data"]
+    body = _job({**STEP, "width": 60}, source={"width": 4000, "height": 3000, "content_type": "image/jpeg"})
+    plan = client.post("/v1/jobs?dry_run=true", json=body)
+    assert plan.status_code == 200
+    assert plan.json()["source"] == {
+        "format": "jpeg", "width": 4000, "height": 3000, "frames": 1,
+        "shrink": 32, "decoded_width": 125, "decoded_height": 94,
+    }  # fmt: skip
+    assert [(step["id"], step["width"], step["height"]) for step in plan.json()["steps"]] == [("a", 60, 45)]
+    assert client.get("/v1/jobs").json()["data"] == before
+
+
+def test_a_dry_run_needs_a_size_and_reports_a_result_over_the_limit(client: httpx.Client) -> None:
+    missing = client.post("/v1/jobs?dry_run=true", json=_job(source={"width": 10}))
+    assert [error["pointer"] for error in _problem(missing)["errors"]] == ["/source/height"]
+    large = _job({**STEP, "width": 16_384, "enlarge": True}, source={"width": 100, "height": 100})
+    assert _problem(client.post("/v1/jobs?dry_run=true", json=large))["code"] == "output_too_large"

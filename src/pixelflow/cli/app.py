@@ -33,6 +33,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "submit": Entry("submit:submit", _PHOTOS, "Create a job for each photo, upload the photo and start the job."),
+    "explain": Entry("explain:explain", _PHOTOS, "Show what a pipeline would do with a photo, without running it."),
     "jobs": Entry("jobs:app", _PHOTOS, "List, show, cancel, retry and erase jobs."),
     "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),
     "deliveries": Entry("deliveries:app", _WEBHOOKS, "List and replay webhook deliveries."),

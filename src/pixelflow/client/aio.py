@@ -76,6 +76,7 @@ class AsyncClient:
         )
 
     create_job = _method(operations.create_job)
+    explain = _method(operations.explain)
     upload = _method(transfers.upload)
     start_job = _method(operations.start_job)
     cancel_job = _method(operations.cancel_job)

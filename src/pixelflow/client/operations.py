@@ -17,6 +17,7 @@ from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTim
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import Progress, declared_source, upload
+from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import (
     FINISHED,
@@ -50,6 +51,23 @@ def create_job(session: Session, request: CreateJobRequest) -> Operation[Created
     # Only fields that were set: an older API rejects fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/jobs", CreatedJob, body))
+
+
+def explain(
+    session: Session, pipeline: Steps, *, width: int, height: int, content_type: str | None = None, frames: int = 1
+) -> Operation[Explanation]:
+    """Return what a pipeline would do with a source of this size in pixels; nothing is created.
+
+    Raises:
+        InvalidRequestError: the request is not valid; nothing was sent.
+        ApiError: the API rejected the request; ``output_too_large`` if a result exceeds the pixel limit.
+        ConnectionFailedError: no response.
+    """
+    declared = {"width": width, "height": height, "frames": frames, "content_type": content_type}
+    source = {name: value for name, value in declared.items() if value is not None}
+    request = _validated({"source": source, "pipeline": _as_objects(pipeline)})
+    body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
+    return (yield from post(session, "/v1/jobs?dry_run=true", Explanation, body))
 
 
 def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
@@ -250,15 +268,26 @@ def _path(job_id: UUID | str) -> str:
 def _job_request(
     path: Path, pipeline: Steps, metadata: Mapping[str, str] | None, webhook_url: str | None, priority: Priority
 ) -> CreateJobRequest:
-    steps = [
-        step.model_dump(by_alias=True, exclude_unset=True) if isinstance(step, BaseModel) else dict(step)
-        for step in pipeline
-    ]
-    raw: dict[str, Any] = {"source": declared_source(path), "pipeline": steps, "metadata": dict(metadata or {})}
+    raw: dict[str, Any] = {
+        "source": declared_source(path),
+        "pipeline": _as_objects(pipeline),
+        "metadata": dict(metadata or {}),
+    }
     if webhook_url is not None:
         raw["webhook_url"] = webhook_url
     if priority != Priority.NORMAL:
         raw["priority"] = priority
+    return _validated(raw)
+
+
+def _as_objects(pipeline: Steps) -> list[dict[str, Any]]:
+    return [
+        step.model_dump(by_alias=True, exclude_unset=True) if isinstance(step, BaseModel) else dict(step)
+        for step in pipeline
+    ]
+
+
+def _validated(raw: dict[str, Any]) -> CreateJobRequest:
     try:
         return CreateJobRequest.model_validate(raw)
     except ValidationError as error:

@@ -70,6 +70,7 @@ class Client:
         )
 
     create_job = _method(operations.create_job)
+    explain = _method(operations.explain)
     upload = _method(transfers.upload)
     start_job = _method(operations.start_job)
     cancel_job = _method(operations.cancel_job)

@@ -81,6 +81,9 @@ PRIORITY_RANKS: dict[Priority, int] = {Priority.HIGH: 0, Priority.NORMAL: 1, Pri
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────────
 
 MAX_METADATA_KEYS = 32
+MAX_SIDE = 1_000_000
+"""Pixels of a declared side."""
+MAX_FRAMES = 100_000
 NO_NUL_PATTERN = r"^[^\x00]*$"
 """Postgres can't store NUL in text."""
 MEDIA_TYPE_PATTERN = r"^[a-z]+/[A-Za-z0-9.+-]{1,64}$"
@@ -123,6 +126,15 @@ class DeclaredSource(_Request):
     content_type: Annotated[MediaType | None, Field(description="Media type of the file.", examples=["image/jpeg"])] = (
         None
     )
+    width: Annotated[
+        StrictInt | None, Field(ge=1, le=MAX_SIDE, description="Width in pixels, upright. Only for `dry_run`.")
+    ] = None
+    height: Annotated[
+        StrictInt | None, Field(ge=1, le=MAX_SIDE, description="Height in pixels, upright. Only for `dry_run`.")
+    ] = None
+    frames: Annotated[
+        StrictInt | None, Field(ge=1, le=MAX_FRAMES, description="Frames of an animation. Only for `dry_run`.")
+    ] = None
 
 
 def _is_webhook_url(url: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
@@ -25,6 +26,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serialization"]]] = {
     "create_job_request": (CreateJobRequest, "validation"),
     "created_job": (CreatedJob, "serialization"),
+    "explanation": (Explanation, "serialization"),
     "started_job": (StartedJob, "serialization"),
     "job": (Job, "serialization"),
     "job_page": (JobPage, "serialization"),

@@ -51,7 +51,7 @@ class Transform:
             )
             self._plan = plan(request.pipeline, self._source.size, self._source.format.name)
             check_work(self._plan, request.limits, self._source.frames)
-        self.memory = estimate(self._plan, self._source)
+        self.memory = estimate(self._plan, self._source.format, self._source.header, self._source.frames)
 
     def run(self, output: int) -> Rendered:
         """Append the outputs to the file ``output``, a descriptor.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyvips
 
-from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.header import Header
 from pixelflow.imaging.picture import orientation, upright_size
 from pixelflow.imaging.source_options import SourceOptions
 
@@ -28,22 +28,6 @@ class LoadOptions:
     def first(self) -> int:
         """The first frame to decode."""
         return self.source.frame or 0
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the header of a file says. No pixel is decoded for it."""
-
-    size: Size
-    """Of a frame in pixels, upright."""
-    frames: int
-    """Frames or pages in the file."""
-    bytes_per_pixel: int
-    """Of the decoded image."""
-    whole: bool
-    """Whether the decoder keeps the whole picture, as for a progressive JPEG or an interlaced PNG."""
-    turned: bool
-    """Whether the picture is stored in another orientation than upright."""
 
 
 def load_stream(loader: str, descriptor: int, **options: Any) -> pyvips.Image:  # noqa: ANN401 - libvips' own options

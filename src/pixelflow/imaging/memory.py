@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import FORMATS
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.header import Header
 from pixelflow.imaging.operation import ROWS
 from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.plan import Plan
-from pixelflow.imaging.source import SourceImage
 from pixelflow.imaging.step import SOURCE, Step
 
 _BASE = 40_000_000
@@ -37,13 +39,20 @@ class Memory(NamedTuple):
     """Upper estimate of all."""
 
 
-def estimate(plan: Plan, source: SourceImage) -> Memory:
-    """Estimate the memory of a plan for a source."""
-    alive = {SOURCE: _source_bytes(plan, source)}
+def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Memory:
+    """Estimate the memory of a plan.
+
+    Args:
+        plan: of the pipeline for this source.
+        format_: of the source.
+        header: of the source.
+        frames: frames that are decoded.
+    """
+    alive = {SOURCE: _source_bytes(plan, header, frames)}
     kept, step_peak = alive[SOURCE], 0
     for step in plan.steps:
         operation, given = operation_of(step), plan.sizes[step.from_].result
-        result = _kept_bytes(plan, step, source)
+        result = _kept_bytes(plan, step, header, frames)
         now = sum(alive.values()) + result
         kept = max(kept, now + operation.kept(given, step))
         step_peak = max(step_peak, now + operation.memory(given, step) + _working_bytes(plan, step))
@@ -52,35 +61,35 @@ def estimate(plan: Plan, source: SourceImage) -> Memory:
         for name in operation.inputs(step):
             if plan.is_last_use(name, step):
                 alive.pop(name, None)
-    return Memory(kept, _BASE + _decoder_bytes(plan, source) + max(kept, step_peak))
+    return Memory(kept, _BASE + _decoder_bytes(plan, format_, header) + max(kept, step_peak))
 
 
-def _reduced(source: SourceImage, shrink: int) -> int:
-    return -(-source.size.width // shrink) * -(-source.size.height // shrink)
+def _reduced(size: Size, shrink: int) -> int:
+    return -(-size.width // shrink) * -(-size.height // shrink)
 
 
-def _source_bytes(plan: Plan, source: SourceImage) -> int:
+def _source_bytes(plan: Plan, header: Header, frames: int) -> int:
     """Bytes of the source in memory; smaller versions of a pyramid have less than 1.5 times its pixels."""
-    if not plan.shared(SOURCE) and source.frames == 1:
+    if not plan.shared(SOURCE) and frames == 1:
         return 0
-    return _reduced(source, plan.shrink) * source.header.bytes_per_pixel * source.frames
+    return _reduced(header.size, plan.shrink) * header.bytes_per_pixel * frames
 
 
-def _decoder_bytes(plan: Plan, source: SourceImage) -> int:
-    format_ = source.format
-    pixels = source.size.pixels if source.header.whole else _reduced(source, min(plan.shrink, format_.max_shrink))
-    if source.header.whole or format_.decodes_whole:
+def _decoder_bytes(plan: Plan, format_: Format, header: Header) -> int:
+    on_load = min(plan.shrink, format_.max_shrink)
+    pixels = header.size.pixels if header.whole else _reduced(header.size, on_load)
+    if header.whole or format_.decodes_whole:
         return pixels * format_.decoder_bytes
-    return source.size.width * ROWS * source.header.bytes_per_pixel
+    return header.size.width * ROWS * header.bytes_per_pixel
 
 
-def _kept_bytes(plan: Plan, step: Step, source: SourceImage) -> int:
+def _kept_bytes(plan: Plan, step: Step, header: Header, frames: int) -> int:
     """Bytes of the pictures that are kept for the step: its result if it is used again, versions of the source."""
     working, result = plan.sizes[step.id]
-    kept = result.pixels * _CHANNELS * source.frames if plan.shared(step.id) or source.frames > 1 else 0
-    if source.header.turned:  # rotation keeps a copy
-        kept += 2 * working.pixels * max(_CHANNELS, source.header.bytes_per_pixel)
-    if plan.shared(SOURCE) and step.from_ == SOURCE and working != source.size:
+    kept = result.pixels * _CHANNELS * frames if plan.shared(step.id) or frames > 1 else 0
+    if header.turned:  # rotation keeps a copy
+        kept += 2 * working.pixels * max(_CHANNELS, header.bytes_per_pixel)
+    if plan.shared(SOURCE) and step.from_ == SOURCE and working != header.size:
         kept += working.pixels * _CHANNELS  # a version of the pyramid
     return kept
 

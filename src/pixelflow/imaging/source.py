@@ -19,7 +19,8 @@ from pixelflow.imaging.format import SIGNATURE_BYTES, Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
 from pixelflow.imaging.frames import Frames
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.loading import Header, LoadOptions, header_of
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.loading import LoadOptions, header_of
 from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.imaging.source_options import SourceOptions
@@ -93,7 +94,7 @@ def open_source(
     format_ = _detect_format(descriptor)
     with map_decode_errors(format_.label):
         header = _read_header(format_, descriptor, options)
-    frames = header.frames if options.frame is None and header.frames > 1 and animated(format_.name) else 1
+    frames = header.frames if options.frame is None and animated(format_.name) else 1
     _check_pixels(header.size, frames, limits.max_source_pixels)
     if header.whole and format_.limits_scans:
         _check_scans(descriptor, limits.max_jpeg_scans)

@@ -41,6 +41,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.UnsupportedMediaTypeError: 415,
     contracts_errors.IdempotencyKeyReusedError: 422,
     contracts_errors.ValidationFailedError: 422,
+    contracts_errors.OutputTooLargeError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
     contracts_errors.DependencyError: 503,
     contracts_errors.PixelflowError: 500,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Body, Depends, Query
+from fastapi.responses import JSONResponse
 from pydantic import WrapValidator
 
 from pixelflow import errors
+from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
@@ -21,6 +23,11 @@ from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, Idempot
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
 
 _EVERY_POST = (*COMMON_ERRORS, *IDEMPOTENCY_ERRORS)
+
+
+_DRY_RUN: dict[int | str, dict[str, Any]] = {
+    200: {"model": Explanation, "description": "The plan of the job, for `dry_run`"}
+}
 
 
 # The annotation documents the body; the dependency validates it, because FastAPI can't pass a validation context.
@@ -36,10 +43,14 @@ async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobR
 @router.post(
     "",
     status_code=202,
+    response_model=CreatedJob,
     summary="Create a job",
-    responses=documented(
+    response_description="The created job",
+    responses=_DRY_RUN
+    | documented(
         *_EVERY_POST,
         errors.MalformedRequestError,
+        errors.OutputTooLargeError,
         errors.BodyTooLargeError,
         errors.LocalFilesDisabledError,
         errors.NotFoundError,
@@ -52,8 +63,14 @@ async def create_job(
     services: ServicesOf,
     call: IdempotentCallOf,
     job: Annotated[CreateJobRequest, Depends(_job_request)],
-) -> CreatedJob:
+    *,
+    dry_run: Annotated[
+        bool, Query(description="Return the plan of the job, for a source of the declared size, and create nothing.")
+    ] = False,
+) -> CreatedJob | JSONResponse:
     """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
+    if dry_run:
+        return JSONResponse(services.jobs.explain(job).model_dump(mode="json"))
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))

@@ -18,6 +18,7 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
+from pixelflow.contracts.explanation import Explanation, explain, format_of
 from pixelflow.contracts.jobs import (
     FINISHED,
     CreatedJob,
@@ -36,12 +37,17 @@ from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.transitions import JobState
 from pixelflow.errors import (
+    FieldError,
     JobAlreadyFinishedError,
     JobNotFinishedError,
     ObjectsUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
+    ValidationFailedError,
 )
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
@@ -116,6 +122,30 @@ class JobService:
                 max_attempts=self._settings.max_attempts,
             )
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
+
+    def explain(self, request: CreateJobRequest) -> Explanation:
+        """Return the plan of the job for a source with the declared properties, without creating the job.
+
+        Raises:
+            ValidationFailedError: the request declares no size.
+            OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
+        """
+        source = request.source
+        if source is None or source.width is None or source.height is None:
+            message = "is required for `dry_run`: the size in pixels that the plan is made for"
+            missing = [name for name in ("width", "height") if getattr(source, name, None) is None]
+            raise ValidationFailedError(
+                "A dry run needs the size of a source; see `errors`",
+                [FieldError(pointer=f"/source/{name}", message=message) for name in missing],
+            )
+        header = Header(Size(source.width, source.height), frames=source.frames or 1)
+        limits = TransformLimits(
+            max_source_pixels=self._settings.max_source_pixels,
+            max_output_pixels=self._settings.max_output_pixels,
+            max_output_bytes=self._settings.max_output_bytes,
+            max_job_output_pixels=self._settings.max_job_output_pixels,
+        )
+        return explain(request.pipeline, format_of(source.content_type), header, limits)
 
     async def renew_upload(self, user_id: str, request: CreateJobRequest, created: CreatedJob) -> CreatedJob:
         """Return a stored response of ``create`` with a fresh upload URL, if the job still awaits its source."""

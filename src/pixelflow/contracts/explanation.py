@@ -1,0 +1,130 @@
+"""What a pipeline would do: the plan of a job, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixelflow.contracts.capabilities import required_capabilities
+from pixelflow.imaging.formats.registry import FORMATS, INPUT_FORMATS
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.memory import estimate
+from pixelflow.imaging.operations.registry import operation_of
+from pixelflow.imaging.plan import Plan, check_work, needs_animation, plan
+from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.step import SOURCE, Step
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ExplainedSource(_Response):
+    """How the source would be decoded."""
+
+    format: str
+    width: Annotated[int, Field(description="Width in pixels, upright.")]
+    height: Annotated[int, Field(description="Height in pixels, upright.")]
+    frames: Annotated[int, Field(description="Frames that would be decoded.")]
+    shrink: Annotated[
+        int, Field(description="Factor by which the source is reduced while it is decoded, as all steps allow.")
+    ]
+    decoded_width: Annotated[int, Field(description="Width in pixels after the reduction.")]
+    decoded_height: Annotated[int, Field(description="Height in pixels after the reduction.")]
+
+
+class ExplainedStep(_Response):
+    """What a step would make."""
+
+    id: str
+    action: str
+    reads: Annotated[list[str], Field(description="The source, or the steps, whose pictures it reads.")]
+    width: Annotated[int, Field(description="Width in pixels; the largest, where it depends on the content.")]
+    height: Annotated[int, Field(description="Height in pixels; the largest, where it depends on the content.")]
+    output: Annotated[bool, Field(description="Whether the job returns its result.")]
+    format: Annotated[str | None, Field(description="Format of the output. Null for an intermediate step.")]
+    frames: Annotated[int, Field(description="Frames of the output.")]
+    shared: Annotated[bool, Field(description="Whether its result is used more than once, so kept in memory.")]
+
+
+class Explanation(_Response):
+    """The plan of a job: ``POST /v1/jobs?dry_run=true`` and ``pixelflow explain``."""
+
+    source: ExplainedSource
+    source_shared: Annotated[bool, Field(description="Whether the decoded source is used more than once.")]
+    steps: Annotated[list[ExplainedStep], Field(description="In the order in which they run.")]
+    unused: Annotated[list[str], Field(description="Steps that lead to no output; they don't run.")]
+    decoded_pixels: Annotated[int, Field(description="Pixels to decode, after the reduction by the decoder.")]
+    result_pixels: Annotated[int, Field(description="Width × height × frames over the results of all steps.")]
+    memory_bytes: Annotated[int, Field(description="Upper estimate of the memory of the transform.")]
+    requires: Annotated[list[str], Field(description="Capabilities that a worker needs for the job.")]
+
+
+def explain(pipeline: Sequence[Step], source_format: str, header: Header, limits: TransformLimits) -> Explanation:
+    """Return what the pipeline would do with such a source.
+
+    Args:
+        pipeline: the steps.
+        source_format: name of an input format.
+        header: of the source.
+        limits: as a worker has them.
+
+    Raises:
+        OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
+    """
+    made = plan(pipeline, header.size, source_format)
+    frames = header.frames if needs_animation(pipeline, source_format) else 1
+    check_work(made, limits, frames)
+    format_ = FORMATS[source_format]
+    decoded = _reduced(header.size, min(made.shrink, format_.max_shrink))
+    steps = [_explained(made, step, frames) for step in made.steps]
+    return Explanation(
+        source=_explained_source(made, source_format, header.size, frames),
+        source_shared=made.shared(SOURCE),
+        steps=steps,
+        unused=sorted({step.id for step in pipeline} - {step.id for step in made.steps}),
+        decoded_pixels=decoded.pixels * frames,
+        result_pixels=sum(step.width * step.height * frames for step in steps),
+        memory_bytes=estimate(made, format_, header, frames).peak,
+        requires=list(required_capabilities(pipeline)),
+    )
+
+
+def format_of(media_type: str | None) -> str:
+    """Return the name of the input format with this media type; JPEG if there is none."""
+    return next((name for name, format_ in INPUT_FORMATS.items() if format_.media_type == media_type), "jpeg")
+
+
+def _explained_source(made: Plan, source_format: str, size: Size, frames: int) -> ExplainedSource:
+    decoded = _reduced(size, made.shrink)
+    return ExplainedSource(
+        format=source_format,
+        width=size.width,
+        height=size.height,
+        frames=frames,
+        shrink=made.shrink,
+        decoded_width=decoded.width,
+        decoded_height=decoded.height,
+    )
+
+
+def _explained(made: Plan, step: Step, frames: int) -> ExplainedStep:
+    size, format_ = made.sizes[step.id].result, made.formats[step.id]
+    return ExplainedStep(
+        id=step.id,
+        action=step.action,
+        reads=list(operation_of(step).inputs(step)),
+        width=size.width,
+        height=size.height,
+        output=step.output,
+        format=format_ if step.output else None,
+        frames=frames if FORMATS[format_].animation else 1,
+        shared=made.shared(step.id),
+    )
+
+
+def _reduced(size: Size, shrink: int) -> Size:
+    return Size(-(-size.width // shrink), -(-size.height // shrink))

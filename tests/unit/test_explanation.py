@@ -1,0 +1,106 @@
+"""The plan of a job, without running it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from tests.unit.imaging.pictures import four_colors
+from typer.testing import CliRunner
+
+from pixelflow.cli.app import build_app
+from pixelflow.contracts.explanation import Explanation, explain, format_of
+from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.pipeline import Pipeline
+from pixelflow.imaging.protocol import TransformLimits
+
+LIMITS = TransformLimits(max_source_pixels=10**9, max_output_pixels=10**8, max_output_bytes=10**9)
+MIDDLE = {"id": "middle", "action": "resize", "width": 1600, "output": False}
+CARD = {"id": "card", "from": "middle", "action": "resize", "width": 320, "format": "webp"}
+MARKED = {"id": "marked", "from": "middle", "action": "watermark", "watermark": {"text": "x"}, "format": "jpeg"}
+
+
+def explained(*steps: dict[str, Any], size: tuple[int, int] = (8000, 6000), frames: int = 1) -> Explanation:
+    pipeline = TypeAdapter(Pipeline).validate_python(list(steps))
+    return explain(pipeline, "jpeg", Header(Size(*size), frames=frames), LIMITS)
+
+
+def test_the_plan_shows_sizes_and_what_is_shared() -> None:
+    plan = explained(MIDDLE, CARD, MARKED, {**MIDDLE, "id": "idle"})
+    assert [(step.id, step.width, step.height, step.shared, step.format) for step in plan.steps] == [
+        ("middle", 1600, 1200, True, None),
+        ("card", 320, 240, False, "webp"),
+        ("marked", 1600, 1200, False, "jpeg"),
+    ]
+    assert plan.unused == ["idle"]
+    assert (plan.source.shrink, plan.source.decoded_width, plan.decoded_pixels) == (2, 4000, 4000 * 3000)
+    assert plan.result_pixels == 2 * 1600 * 1200 + 320 * 240
+    assert not plan.source_shared
+
+
+def test_a_shared_source_and_the_memory_it_needs_are_shown() -> None:
+    alone = explained({**CARD, "from": "source"})
+    shared = explained({**CARD, "from": "source"}, {**MARKED, "from": "source"})
+    assert shared.source_shared
+    assert shared.memory_bytes > alone.memory_bytes + 8000 * 6000 * 3
+
+
+def test_all_frames_count_if_an_output_shows_them() -> None:
+    assert explained({**CARD, "from": "source"}, frames=10).steps[0].frames == 10
+    still = explained({**CARD, "from": "source", "format": "png"}, frames=10)
+    assert (still.source.frames, still.steps[0].frames) == (1, 1)
+
+
+def test_a_result_over_the_limit_is_an_error() -> None:
+    with pytest.raises(OutputTooLargeError, match="16384 × 12288"):
+        explained({**MIDDLE, "width": 16_384, "enlarge": True, "output": True})
+
+
+@pytest.mark.parametrize(("media_type", "name"), [("image/png", "png"), (None, "jpeg"), ("image/unheard-of", "jpeg")])
+def test_the_format_follows_from_the_media_type(media_type: str | None, name: str) -> None:
+    assert format_of(media_type) == name
+
+
+# ── pixelflow explain ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def pipeline_file(tmp_path: Path) -> Path:
+    path = tmp_path / "pipeline.json"
+    path.write_text(json.dumps([MIDDLE, CARD]))
+    return path
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(build_app(), ["explain", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_the_command_shows_the_plan_of_a_photo(tmp_path: Path, pipeline_file: Path) -> None:
+    four_colors(2000, 1000).save(tmp_path / "photo.png")
+    code, text = run("--pipeline", pipeline_file, tmp_path / "photo.png")
+    assert code == 0
+    assert "png 2000×1000" in text
+    assert "320×160" in text
+
+
+def test_the_command_prints_json(tmp_path: Path, pipeline_file: Path) -> None:
+    four_colors(2000, 1000).save(tmp_path / "photo.png")
+    code, text = run("--pipeline", pipeline_file, "--json", tmp_path / "photo.png")
+    assert (code, Explanation.model_validate_json(text).source.width) == (0, 2000)
+
+
+def test_the_command_names_what_is_wrong(tmp_path: Path, pipeline_file: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    code, text = run("--pipeline", pipeline_file, tmp_path / "text")
+    assert code == 1
+    assert "not an image" in text
+    pipeline_file.write_text('[{"id": "a", "action": "explode"}]')
+    code, text = run("--pipeline", pipeline_file, tmp_path / "text")
+    assert code == 2
+    assert "/pipeline/0/action" in text
