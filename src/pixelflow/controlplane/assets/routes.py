@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Path
 from pydantic import WrapValidator
 
 from pixelflow import errors
@@ -89,10 +89,12 @@ async def list_assets(identity: ReadsJobs, services: ServicesOf) -> AssetList:
     return await services.assets.list_all(identity.user_id)
 
 
-@router.get("/{asset}", summary="Show an asset", responses=documented(errors.NotFoundError))
-async def get_asset(identity: ReadsJobs, services: ServicesOf, asset: str) -> Asset:
-    """Return the asset with this name or ID, with a fresh download URL."""
-    return await services.assets.get(identity.user_id, asset)
+@router.get("/{asset_id}", summary="Show an asset", responses=documented(errors.NotFoundError))
+async def get_asset(
+    identity: ReadsJobs, services: ServicesOf, asset_id: Annotated[str, Path(description="ID or name of the asset.")]
+) -> Asset:
+    """Return the asset with this ID or name, with a fresh download URL."""
+    return await services.assets.get(identity.user_id, asset_id)
 
 
 @router.delete("/{asset_id}", status_code=204, summary="Delete an asset", responses=documented(errors.NotFoundError))
