@@ -117,6 +117,16 @@ class TooManyKeysError(RequestError):
     title = "The limit of API keys is reached"
 
 
+class AssetExistsError(RequestError):
+    code = "asset_exists"
+    title = "An asset with this name exists"
+
+
+class TooManyAssetsError(RequestError):
+    code = "too_many_assets"
+    title = "The limit of assets is reached"
+
+
 class IdempotencyKeyInvalidError(RequestError):
     code = "idempotency_key_invalid"
     title = "The Idempotency-Key is not valid"
@@ -217,6 +227,11 @@ class TooManyPixelsError(SourceError):
 class TooManyScansError(SourceError):
     code = "too_many_scans"
     title = "The progressive source exceeds the limit of scans"
+
+
+class AssetGoneError(SourceError):
+    code = "asset_gone"
+    title = "An asset of the job no longer exists"
 
 
 class TransformError(JobError):

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.storage.objects import ObjectStorage, asset_key, source_key
 from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
 from pixelflow.settings import Settings
 
@@ -126,6 +126,10 @@ def test_each_process_can_do_its_part(endpoint: str) -> None:
     worker.store(io.BytesIO(bytes(12_000_000)), _output(worker, job_id), media_type="image/png")
     assert _get(api, _output(worker, job_id)) == 200
     assert _get(controller, _output(worker, job_id)) == 200
+    assert _put(api, asset_key(job_id)) == 200
+    assert _get(api, asset_key(job_id)) == 200
+    worker.fetch_asset(job_id, io.BytesIO(), size=5, etag="")
+    asyncio.run(controller.remove([asset_key(job_id)]))
     assert asyncio.run(controller.remove_job(job_id)) == 2
     with pytest.raises(SourceGoneError):
         worker.fetch(source_key(job_id), io.BytesIO(), max_bytes=5)
@@ -144,6 +148,8 @@ def test_no_process_can_do_the_part_of_another(endpoint: str) -> None:
     assert asyncio.run(admin.size_of(source_key(job_id))) == 5
     assert _put(api, _output(api, job_id)) == 403
     assert _put(worker, source_key(job_id)) == 403
+    assert _put(worker, asset_key(job_id)) == 403
+    assert _get(controller, asset_key(job_id)) == 403
     assert _get(worker, _output(worker, job_id)) == 403
     assert _put(controller, source_key(job_id)) == 403
     assert _put(controller, _output(controller, job_id)) == 403

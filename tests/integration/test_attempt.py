@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+from unittest.mock import MagicMock
 from uuid import UUID
 
 import obstore
@@ -25,11 +26,13 @@ from tests.integration.job_rows import claim, claimed, make_due, put, queue_row,
 from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
 
+from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.adapters.storage.local_files import LocalFiles
-from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.storage.objects import ObjectStorage, asset_key, source_key
 from pixelflow.adapters.telemetry.tracing import open_tracer
+from pixelflow.dataplane.worker import inputs
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
@@ -38,7 +41,7 @@ from pixelflow.dataplane.worker.retry import MAX_SERVICE_RETRY_SECONDS
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
-from pixelflow.dataplane.worker.transfers import Storage, Transfers
+from pixelflow.dataplane.worker.transfers import AssetStorage, Storage, Transfers
 from pixelflow.devstack.stack import Stack
 from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError
 from pixelflow.imaging.protocol import TransformLimits
@@ -126,10 +129,15 @@ def run(  # noqa: PLR0917  # fixtures
         job: ClaimedJob,
         lease: ActiveLease | None = None,
         storages: Mapping[str, Storage] | None = None,
+        assets: AssetStorage | None = None,
         **replaced: Any,  # noqa: ANN401  # constructor arguments
     ) -> None:
         transfers = Transfers(
-            storages or {"s3_presigned": storage}, health=health, max_source_bytes=1_000_000, parallel_uploads=2
+            storages or {"s3_presigned": storage},
+            assets=assets or storage,
+            health=health,
+            max_source_bytes=1_000_000,
+            parallel_uploads=2,
         )
         arguments: dict[str, Any] = {
             "sandbox": sandbox,
@@ -543,3 +551,92 @@ def test_an_aborted_attempt_is_not_counted_as_a_failure(
     assert metrics.by("status", "pixelflow_worker_jobs_total") == {status: 1}
     assert metrics.by("code", "pixelflow_worker_failures_total") == {}
     assert metrics("pixelflow_usage_pixels_processed_total") == 0
+
+
+# ── Assets ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def logo(
+    connection: Connection, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[ClaimedJob, UUID]]:
+    """Claims a job that uses an asset with that content."""
+    connection.execute("TRUNCATE assets")
+    monkeypatch.setattr(inputs, "pipeline_assets", lambda _: ("logo",))
+
+    def make(content: bytes) -> tuple[ClaimedJob, UUID]:
+        job, asset_id = _job(connection, storage, pictures.photo()), new_id()
+        obstore.put(storage._metadata_store, asset_key(asset_id), content)
+        connection.execute(
+            """INSERT INTO assets (asset_id, user_id, name, bytes, etag, ready_at)
+               VALUES (%s, %s, 'logo', %s, '', now())""",
+            (asset_id, job.user_id, len(content)),
+        )
+        connection.execute("INSERT INTO job_assets VALUES (%s, 'logo', %s)", (job.job_id, asset_id))
+        return job, asset_id
+
+    return make
+
+
+def test_a_job_gets_its_asset(
+    connection: Connection, run: Callable[..., None], logo: Callable[..., tuple[ClaimedJob, UUID]]
+) -> None:
+    """The child opens each asset, so a bad one shows that it arrived."""
+    for content, expected in ((pictures.photo(), None), (b"text", "unsupported_format")):
+        job, _ = logo(content)
+        run(job)
+        row = row_of(connection, job.job_id)
+        assert (row["error"] or {}).get("code") == expected
+        connection.execute("TRUNCATE assets")
+    assert "asset `logo`" in row["error"]["message"]
+
+
+def test_an_asset_that_was_deleted_meanwhile_is_used_while_its_bytes_exist(
+    connection: Connection, run: Callable[..., None], logo: Callable[..., tuple[ClaimedJob, UUID]]
+) -> None:
+    job, _ = logo(pictures.photo())
+    connection.execute("UPDATE assets SET deleted_at = now(), deletion_due_at = now(), name = ''")
+    run(job)
+    assert row_of(connection, job.job_id)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("lost", ["row", "object", "smaller", "larger"])
+def test_a_job_whose_asset_is_gone_fails_at_once(
+    connection: Connection,
+    storage: ObjectStorage,
+    run: Callable[..., None],
+    logo: Callable[..., tuple[ClaimedJob, UUID]],
+    lost: str,
+) -> None:
+    job, asset_id = logo(pictures.photo())
+    key, other = asset_key(asset_id), pictures.photo(60, 40)
+    if lost == "row":
+        connection.execute("DELETE FROM assets")
+    elif lost == "object":
+        obstore.delete(storage._metadata_store, key)
+    else:
+        obstore.put(storage._metadata_store, key, other if lost == "smaller" else other + bytes(10**6))
+    run(job)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"]) == ("failed", "asset_gone")
+    assert "`logo`" in row["error"]["message"]
+
+
+def test_a_storage_that_is_away_while_an_asset_is_fetched_does_not_count(
+    connection: Connection,
+    run: Callable[..., None],
+    health: WorkerHealth,
+    logo: Callable[..., tuple[ClaimedJob, UUID]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Away:
+        def fetch_asset(self, *_: object, **__: object) -> None:
+            raise ObjectsUnavailableError("Object storage is not available; try again shortly")
+
+    job, _ = logo(pictures.photo())
+    failed = MagicMock()
+    monkeypatch.setattr(health, "record_failure", failed)
+    run(job, assets=Away())
+    failed.assert_called_once_with(Reason.OBJECT_STORAGE)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "objects_unavailable")

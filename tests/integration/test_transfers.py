@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -120,6 +120,21 @@ def test_a_failure_is_retried_and_the_file_has_no_trace_of_it(tmp_path: Path, fa
         assert _get(transfers, tmp_path / "copy")[0] == len(BODY)
         assert (tmp_path / "copy").read_bytes() == BODY
         assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected", "accepted"),
+    [('"a"', "a", True), ('"b"', "a", False), ('"b"', "", True), ('""', "a", True), (None, "a", True)],
+)
+def test_an_object_with_another_etag_is_not_received(
+    tmp_path: Path, sent: str | None, expected: str, accepted: bool
+) -> None:
+    """Not every server sends ETags."""
+    headers = "" if sent is None else f"ETag: {sent}\r\n"
+    with _served([_response(headers=headers)]) as (_, transfers), (tmp_path / "copy").open("wb", buffering=0) as file:
+        with pytest.raises(SourceGoneError) if not accepted else nullcontext():
+            transfers.get("assets/x", file, max_bytes=10**9, etag=expected)
+        assert file.tell() == (len(BODY) if accepted else 0)
 
 
 def test_retries_end(tmp_path: Path) -> None:

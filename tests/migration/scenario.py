@@ -36,6 +36,7 @@ async def run(record: Recorder) -> None:
     await _idempotency(record)
     await _job_that_expires(record)
     done = await _job_that_succeeds(record)
+    await _assets(record)
     await _jobs_that_fail(record)
     await _webhooks(record)
     await _usage(record)
@@ -170,6 +171,29 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await _succeed(record, lease)  # again: the lease is no longer valid
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     return job_id
+
+
+async def _assets(record: Recorder) -> None:
+    mine: dict[str, Any] = {"asset_id": uuid4(), "user_id": USER}
+    new = {"size": 9, "content_type": "image/png", "max_assets": 9, "max_total_bytes": 99}
+    await record.call("assets.insert", MINE, **mine, name="logo", **new)
+    await record.call("assets.complete", MINE, **mine, etag="etag")
+    await record.call("assets.find", MINE, **mine)
+    await record.call("assets.find_by_name", MINE, name="logo", user_id=USER)
+    await record.call("assets.list_all", MINE, user_id=USER)
+    await record.call("assets.resolve", MINE, user_id=USER, names=["logo"], asset_ids=[])
+    job_id = await _created(record)
+    await record.call("assets.attach", MINE, job_id=job_id, assets={"logo": mine["asset_id"]})
+    await record.call("worker.find_assets", EVERYONE, job_id)
+    await record.call("assets.delete", MINE, **mine)
+    await record.call("assets.insert", MINE, asset_id=uuid4(), user_id=USER, name="pending", **new)
+    await record.call("assets.delete_never_completed", EVERYONE, age=-MINUTE, limit=9)
+    await record.call("jobs.transitions.erase", MINE, job_id=job_id, user_id=USER)
+    collected = {"lease": MINUTE, "limit": 1}
+    for _ in range(2):
+        [asset_id] = await record.call("assets.lease_deletions", EVERYONE, **collected)
+        done = [asset_id], {"lease": MINUTE, "upload_grace": timedelta(0)}
+        await record.call("assets.complete_deletions", EVERYONE, done[0], **done[1])
 
 
 async def _jobs_that_fail(record: Recorder) -> None:

@@ -1,7 +1,8 @@
 """What a child that was taken over tries, with the names that :mod:`tests.takeover.scene` and the program give it.
 
 ``worker``, ``template``, ``sibling`` (another user's child) and ``bystander`` (a process of the child's user that is
-not PixelFlow's) are process ids; ``victim`` and ``others_source`` are files whose modes let everyone read them.
+not PixelFlow's) are process ids; ``victim``, ``others_source`` and ``others_asset`` are files whose modes
+let everyone read them.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _TRIES: dict[str, dict[str, str]] = {
     "files": {
         "read a file of the system": "open('/etc/passwd').read()",
         "read another job's source": "open(others_source).read()",
+        "read another user's asset": "open(others_asset).read()",
         "list the scratch folder": "os.listdir(folder)",
         "list a folder of the system": "os.listdir('/etc')",
         "list the processes": "os.listdir('/proc')",
@@ -77,6 +79,10 @@ _TRIES: dict[str, dict[str, str]] = {
         "write to its source": "os.write(source, b'x')",
         "truncate its source": "os.ftruncate(source, 0)",
         "map its source for writing": "mmap.mmap(source, 10)",
+        "write to its asset": "os.write(asset, b'x')",
+        "truncate its asset": "os.ftruncate(asset, 0)",
+        "open its asset anew": "os.open(f'/proc/self/fd/{asset}', os.O_RDONLY)",
+        "map its asset for writing": "mmap.mmap(asset, 10)",
         "change its outputs' mode": "os.fchmod(output, 0o777)",
         "write its outputs beyond the bound": "for _ in range(99): os.write(output, bytes(1 << 20))",
         "write one byte beyond the bound": "os.lseek(output, bound, 0); os.write(output, b'x')",
@@ -222,6 +228,7 @@ _TRIES: dict[str, dict[str, str]] = {
     },
     NEEDED: {
         "read its source": "assert os.read(source, 1) == b'{'",
+        "read its asset": "assert os.read(asset, 4) == b'logo'",
         "write its outputs up to the bound": "os.lseek(output, bound - 1, 0); os.write(output, b'x')",
         "start a thread": "threading.Thread(target=print).start()",
         "read its own limits": "assert resource.getrlimit(resource.RLIMIT_AS)[0] == memory",

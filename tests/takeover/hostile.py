@@ -67,10 +67,11 @@ def _serve(worker: socket.socket, modules: dict[str, Any]) -> None:
         line, descriptors = serving._receive(worker)
         if not line:
             return
-        source, output = descriptors
+        source, output, asset = descriptors
         exploit = json.loads(os.pread(source, _MAX_CODE, 0))
         job = Job(worker, json.loads(line)["request_id"])
         given = {**exploit["names"], "folder": Path(exploit["names"]["folder"]), "source": source, "output": output}
+        given["asset"] = asset
         names = {**modules, **_FUNCTIONS, "job": job, **given}
         if "attempt" in exploit:
             job.refuse(_result(exploit["attempt"], names))
@@ -136,6 +137,16 @@ def copy_memory(number: int, pid: int) -> None:
     system_call(number, pid, vector, ctypes.c_ulong(1), vector, ctypes.c_ulong(1), ctypes.c_ulong(0))
 
 
+def open_descriptors() -> set[int]:
+    """Return the descriptors that the process has."""
+    found = set()
+    for descriptor in range(confinement.MAX_OPEN_FILES):
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            found.add(descriptor)
+    return found
+
+
 def start_threads(number: int) -> None:
     """Start threads that wait, until there are so many."""
     threading.stack_size(64 * 1024)
@@ -149,9 +160,8 @@ def start_threads(number: int) -> None:
         end.set()
 
 
-_FUNCTIONS = {each.__name__: each for each in (Path, system_call, create, any_socket, copy_memory, start_threads)} | {
-    "libc": _libc
-}
+_CALLABLES = (Path, system_call, create, any_socket, copy_memory, open_descriptors, start_threads)
+_FUNCTIONS = {each.__name__: each for each in _CALLABLES} | {"libc": _libc}
 
 
 class Job:

@@ -72,6 +72,8 @@ class Scene:
     def __init__(self, sandbox: Sandbox, folder: Path, bystander: int, listeners: Sequence[socket.socket]) -> None:
         self.sandbox = sandbox
         self.source = folder / "jobs/source"
+        self._asset = folder / "jobs/asset"
+        self._asset.write_text("logo of one user")
         self._folder = folder / "worker"
         self._listeners = listeners
         self._sibling = sandbox.children.take("sibling")
@@ -90,7 +92,8 @@ class Scene:
             **self._pids,
             "folder": str(self._folder), "victim": str(self._folder / "victim"), "mark": folder.name,
             "unix_socket": str(folder / "socket"),
-            "others_source": str(self._folder / "source"), "library": str(Path(structlog.__file__).parent),
+            "others_source": str(self._folder / "source"), "others_asset": str(self._folder / "asset"),
+            "library": str(Path(structlog.__file__).parent),
             "port": listeners[0].getsockname()[1], "bound": FILE_BYTES, "memory": MEMORY_BYTES,
             "many": 700 + 2 * confinement._count_threads(os.getuid()), "nr": numbers_here(),
             "photo": pictures.photo().hex(),
@@ -114,7 +117,8 @@ class Scene:
         self.source.write_text(json.dumps({"names": self._names, **code}))
         try:
             with self.sandbox.slot() as transform:
-                transform(TransformJob(self.source, STEPS, LIMITS, user_id), lambda _: None).close()
+                job = TransformJob(self.source, STEPS, LIMITS, user_id, {"logo": self._asset})
+                transform(job, lambda _: None).close()
         except StepFailedError as error:
             return str(error)
         except TransformCrashedError:
@@ -129,7 +133,7 @@ class Scene:
     def _lay_files(self) -> None:
         shutil.rmtree(self._folder)
         (self._folder / "empty").mkdir(parents=True)
-        for name in ("victim", "source"):
+        for name in ("victim", "source", "asset"):
             (self._folder / name).write_text("precious")
 
     def _look(self) -> dict[str, object]:
@@ -237,6 +241,7 @@ def _conduct(scene: Scene) -> Iterator[Result]:
     yield _compute_while_idle(scene)
     yield _stay_for_the_next_user(scene)
     yield _keep_outputs(scene)
+    yield _find_descriptors(scene)
 
 
 def _max_memory() -> int:
@@ -282,6 +287,14 @@ def _stay_for_the_next_user(scene: Scene) -> Result:
     prevented = (first, kept, second, same) == ("succeeded", "done", "done", True)
     prevented = prevented and scene.last_child.pid != child.pid
     return _conclude("users", "stay, with code of its own, for the next user", "replaced", prevented)
+
+
+def _find_descriptors(scene: Scene) -> Result:
+    """Look for descriptors of another user's files, in a child that another user's transforms preceded."""
+    first = scene.transform("owner", script=_RENDER)
+    result = scene.transform("finder", attempt="assert open_descriptors() == {0, 1, 2, 3, source, output, asset}")
+    found = "none" if result == "done" else result
+    return _conclude("users", "find descriptors of another user", found, (first, result) == ("succeeded", "done"))
 
 
 def _keep_outputs(scene: Scene) -> Result:

@@ -58,7 +58,7 @@ def storage() -> Storage:
 @pytest.fixture
 def transfers(storage: Storage) -> Iterator[Transfers]:
     storages: Any = {"s3_presigned": storage}
-    made = Transfers(storages, health=MagicMock(), max_source_bytes=len(SOURCE), parallel_uploads=1)
+    made = Transfers(storages, assets=MagicMock(), health=MagicMock(), max_source_bytes=len(SOURCE), parallel_uploads=1)
     yield made
     made.close()
 

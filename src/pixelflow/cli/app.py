@@ -35,6 +35,7 @@ COMMANDS = {
     "submit": Entry("submit:submit", _PHOTOS, "Create a job for each photo, upload the photo and start the job."),
     "explain": Entry("explain:explain", _PHOTOS, "Show what a pipeline would do with a photo, without running it."),
     "jobs": Entry("jobs:app", _PHOTOS, "List, show, cancel, retry and erase jobs."),
+    "assets": Entry("assets:app", _PHOTOS, "Add, list and delete assets: pictures for pipelines."),
     "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),
     "deliveries": Entry("deliveries:app", _WEBHOOKS, "List and replay webhook deliveries."),
     "webhook": Entry("webhook:app", _WEBHOOKS, "Receive webhooks locally and rotate the signing secret."),

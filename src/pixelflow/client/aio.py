@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import operations, transfers, transport, usage, webhooks
+from pixelflow.client import assets, operations, transfers, transport, usage, webhooks
 from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
@@ -89,6 +89,10 @@ class AsyncClient:
     download = _method(transfers.download)
     submit = _method(operations.submit)
     process = _method(operations.process)
+    create_asset = _method(assets.create_asset)
+    get_asset = _method(assets.get_asset)
+    list_assets = _method(assets.list_assets)
+    delete_asset = _method(assets.delete_asset)
     list_deliveries = _method(webhooks.list_deliveries)
     replay_delivery = _method(webhooks.replay_delivery)
     rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)

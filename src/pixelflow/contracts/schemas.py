@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from pixelflow.contracts.assets import Asset, AssetList, CreateAssetRequest, CreatedAsset
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
@@ -30,6 +31,10 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "started_job": (StartedJob, "serialization"),
     "job": (Job, "serialization"),
     "job_page": (JobPage, "serialization"),
+    "create_asset_request": (CreateAssetRequest, "validation"),
+    "created_asset": (CreatedAsset, "serialization"),
+    "asset": (Asset, "serialization"),
+    "asset_list": (AssetList, "serialization"),
     "create_key_request": (CreateKeyRequest, "validation"),
     "created_key": (CreatedKey, "serialization"),
     "key_list": (KeyList, "serialization"),

@@ -1,15 +1,17 @@
-"""One transform from source to outputs. It must never open a file of a user: source and outputs are descriptors."""
+"""One transform from source to outputs. It must never open a file of a user: it gets descriptors."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from types import MappingProxyType
 
 from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.assets import AssetPictures
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.encode import encode
 from pixelflow.imaging.errors import map_decode_errors, map_step_errors
@@ -28,19 +30,27 @@ from pixelflow.imaging.step import SOURCE, Step
 class Transform:
     """One transform: opened and planned at once, run later."""
 
-    def __init__(self, request: TransformRequest, source: int, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """Read the header of the source and plan; no pixel is decoded yet.
+    def __init__(
+        self,
+        request: TransformRequest,
+        source: int,
+        assets: Mapping[str, int] = MappingProxyType({}),
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Read the headers of the source and the assets and plan; no pixel is decoded yet.
 
         Args:
             request: the steps and their limits.
             source: descriptor of the source file.
+            assets: descriptors of the files of the assets, by the names that the steps use.
             clock: nanoseconds that only increase.
 
         Raises:
-            UnsupportedFormatError: the source is not an image in a supported format.
-            UndecodableError: the header of the source is damaged.
-            TooManyPixelsError: the source exceeds the pixel limit.
-            TooManyScansError: the source exceeds the limit of scans.
+            UnsupportedFormatError: the source or an asset is not an image in a supported format.
+            UndecodableError: the header of the source or an asset is damaged.
+            TooManyPixelsError: the source or an asset exceeds the pixel limit.
+            TooManyScansError: the source or an asset exceeds the limit of scans.
             OutputTooLargeError: the results of all steps together exceed the pixel limit of a job.
         """
         self._request = request
@@ -51,7 +61,9 @@ class Transform:
             )
             self._plan = plan(request.pipeline, self._source.size, self._source.format.name)
             check_work(self._plan, request.limits, self._source.frames)
-        self.memory = estimate(self._plan, self._source.format, self._source.header, self._source.frames)
+            self._assets = AssetPictures(assets, request.limits)
+        memory = estimate(self._plan, self._source.format, self._source.header, self._source.frames)
+        self.memory = memory.plus(self._assets.memory_bytes)
 
     def run(self, output: int) -> Rendered:
         """Append the outputs to the file ``output``, a descriptor.
@@ -66,7 +78,7 @@ class Transform:
         """
         source, timer = self._source, self._timer
         with timer.measure(SOURCE, again=True):
-            run = _Run(self._request, source, self._plan, output)
+            run = _Run(self._request, source, self._assets, self._plan, output)
         outputs = {}
         for step in self._plan.steps:
             with timer.measure(step.id):
@@ -100,10 +112,13 @@ class _StepTimer:
 class _Run:
     """State of a transform in progress: results and bytes written so far."""
 
-    def __init__(self, request: TransformRequest, source: SourceImage, plan_: Plan, output: int) -> None:
+    def __init__(
+        self, request: TransformRequest, source: SourceImage, assets: AssetPictures, plan_: Plan, output: int
+    ) -> None:
         self.plan = plan_
         self._limits = request.limits
         self._source = source
+        self._assets = assets
         self._output = output
         with map_decode_errors(source.format.label):
             self._results = {SOURCE: self._decode(source)}
@@ -123,10 +138,11 @@ class _Run:
         pixels = import_module(f"{operation.package}.pixels")
         animated = len(frames) > 1 and hasattr(pixels, "decide")
         decision = pixels.decide(frames.first, step) if animated else None
+        assets = {name: self._assets[name] for name in operation.assets(step)}
         results = []
         for place, picture in enumerate(frames):
             others = {name: other.at(place) for name, other in inputs.items()}
-            context = Context(self._limits.max_output_pixels, others=others, decision=decision)
+            context = Context(self._limits.max_output_pixels, others=others, assets=assets, decision=decision)
             results.append(pixels.apply(picture, step, context))
         return replace(frames, pictures=tuple(results))
 

@@ -52,6 +52,11 @@ def with_message(message: str) -> WrapValidator:
 
 
 StepId = Annotated[str, StringConstraints(pattern=STEP_ID_PATTERN)]
+AssetReference = Annotated[
+    str,
+    StringConstraints(pattern=STEP_ID_PATTERN),
+    Field(description="Name or ID of an asset of yours.", examples=["logo"]),
+]
 Dimension = Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)]
 Flag = Annotated[bool, Field(strict=True)]
 

@@ -38,6 +38,10 @@ class Memory(NamedTuple):
     peak: int
     """Upper estimate of all."""
 
+    def plus(self, kept: int) -> Memory:
+        """Return the memory with so many bytes more of pictures."""
+        return Memory(self.kept + kept, self.peak + kept)
+
 
 def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Memory:
     """Estimate the memory of a plan.

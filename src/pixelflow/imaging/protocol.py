@@ -1,6 +1,7 @@
 """The protocol between a worker and its transform children: one JSON line per message, descriptors beside it.
 
-    worker → child   TransformRequest, with two descriptors: the source to read, the file to append outputs to
+    worker → child   TransformRequest, with descriptors: the source to read, the file to append outputs to, and the
+                     assets to read, in the order of the request
     child → worker   Planned, or Refused
     worker → child   PROCEED, once the memory is free
     child → worker   Rendered, or Refused
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pixelflow.imaging.fields import StepId
 from pixelflow.imaging.formats.registry import OutputFormat
 from pixelflow.imaging.pipeline import MAX_STEPS, Pipeline
+from pixelflow.imaging.pipeline_assets import MAX_ASSETS
 
 PROCEED = b"proceed\n"
 
@@ -45,12 +47,20 @@ class TransformLimits(_Message):
     """Scans of a progressive JPEG. Each costs a pass over the whole picture, even if it has few bytes."""
 
 
+class RequestedAsset(_Message):
+    """An asset of the user that steps read; its file comes as a descriptor."""
+
+    name: StepId
+    """As the steps name it."""
+
+
 class TransformRequest(_Message):
     """A request to make a pipeline's outputs from a source file."""
 
     request_id: RequestId
     pipeline: Pipeline
     limits: TransformLimits
+    assets: Annotated[list[RequestedAsset], Field(max_length=MAX_ASSETS)] = []
 
 
 class RenderedSource(_Message):

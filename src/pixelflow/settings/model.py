@@ -124,6 +124,13 @@ class Settings(DatabaseSettings):
     ] = 400_000_000
     max_jpeg_scans: Annotated[int, Field(ge=1, description="Maximum scans of a progressive JPEG")] = 500
     max_output_bytes: Annotated[int, Field(ge=1, description="Maximum total bytes of a job's outputs")] = 500_000_000
+    max_assets: Annotated[int, Field(ge=0, le=10_000, description="Maximum number of assets of a user")] = 100
+    max_asset_bytes: Annotated[int, Field(ge=1, le=1_000_000_000, description="Maximum size of an asset in bytes")] = (
+        10_000_000
+    )
+    max_assets_bytes: Annotated[int, Field(ge=1, description="Maximum total bytes of the assets of a user")] = (
+        100_000_000
+    )
     local_roots: Annotated[
         Directories,
         Field(

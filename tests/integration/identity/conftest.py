@@ -28,6 +28,9 @@ _ROWS = """
         VALUES (%(job_id)s, %(user_id)s, 's3_presigned', 'k', '[]', 5, 'succeeded', now());
     INSERT INTO attempts (job_id, attempt, worker_id) VALUES (%(job_id)s, 1, 'w');
     INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
+    INSERT INTO assets (asset_id, user_id, name, bytes, etag, ready_at)
+        VALUES (%(asset_id)s, %(user_id)s, 'logo', 1, 'e', now());
+    INSERT INTO job_assets VALUES (%(job_id)s, 'logo', %(asset_id)s);
     INSERT INTO pending_deletions VALUES (%(job_id)s, 'orphan', 1, 'infinity');
     INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);
     INSERT INTO events (event_id, job_id, run, user_id, type, url, status)  -- nothing for a dispatcher to do
@@ -58,7 +61,7 @@ def add_rows(database: AsyncDatabase) -> AddRows:
     """Inserts a row of a user into every table that has users' rows."""
 
     async def add(user_id: str) -> None:
-        values = {"job_id": uuid4(), "user_id": user_id, "name": uuid4().hex}
+        values = {"job_id": uuid4(), "asset_id": uuid4(), "user_id": user_id, "name": uuid4().hex}
         async with database.connection(of_user(user_id)) as connection:
             for statement in _ROWS.split(";"):
                 await connection.execute(statement, values)

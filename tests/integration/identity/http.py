@@ -12,7 +12,11 @@ import httpx
 from pixelflow.controlplane.api.export_openapi import openapi_document
 
 JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}]}
-BODIES: dict[str, dict[str, Any]] = {"/v1/jobs": JOB, "/v1/keys": {"name": "n", "scopes": ["jobs:read"]}}
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/jobs": JOB,
+    "/v1/keys": {"name": "n", "scopes": ["jobs:read"]},
+    "/v1/assets": {"name": "logo", "source": {"content_length": 9}},
+}
 """A valid body for each POST that takes one."""
 
 

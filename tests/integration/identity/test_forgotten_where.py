@@ -73,7 +73,16 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     }
     queued = {"moved_from": {"created"}, "new_run": False, "max_active": None, "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1}
+    asset = {"asset_id": theirs["asset_id"]}
+    new_asset = {"asset_id": mine["new_id"], "size": 1, "content_type": None, "max_assets": 9, "max_total_bytes": 9}
     return {
+        "assets.complete": {**asset, "etag": "mine"},
+        "assets.delete": asset,
+        "assets.find": asset,
+        "assets.find_by_name": {"name": "logo"},
+        "assets.insert": {**new_asset, "name": "new"},
+        "assets.list_all": {},
+        "assets.resolve": {"names": ["logo"], "asset_ids": [theirs["asset_id"]]},
         "webhooks.list_deliveries": {**job, "limit": 9},
         "webhooks.replay_event": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
@@ -103,7 +112,7 @@ async def _all_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     """Every row of the user's, in every table."""
     rows = {}
     for table in sorted(OF_USERS):
-        is_of_job = table in {"attempts", "outputs", "pending_deletions"}
+        is_of_job = table in {"attempts", "outputs", "pending_deletions", "job_assets"}
         owned = "job_id IN (SELECT job_id FROM jobs WHERE user_id = %s)" if is_of_job else "user_id = %s"
         query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} t WHERE {}").format(sql.Identifier(table), sql.SQL(owned))
         cursor = await connection.execute(query, (user_id,))
@@ -116,6 +125,7 @@ async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     for table, column in (
         *(("jobs", "job_id"), ("deliveries", "delivery_id"), ("api_keys", "key_id")),
         *(("idempotency_keys", "holder"), ("events", "event_id"), ("webhook_secrets", "secret_id")),
+        ("assets", "asset_id"),
     ):
         query = sql.SQL("SELECT {} AS id FROM {} WHERE user_id = %s").format(
             sql.Identifier(column), sql.Identifier(table)
@@ -150,7 +160,9 @@ async def _call(database: AsyncDatabase, scope: TenantScope, name: str, mine: st
 
 
 def test_every_function_with_a_user_id_is_tested_here() -> None:
-    ids = {name: uuid4() for name in ("job_id", "delivery_id", "key_id", "holder", "new_id")} | {"key_id": "k"}
+    ids = {name: uuid4() for name in ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id")} | {
+        "key_id": "k"
+    }
     assert set(_arguments(ids, ids)) == set(FUNCTIONS)
 
 
@@ -168,6 +180,9 @@ async def test_without_its_where_a_statement_neither_reads_nor_changes_other_use
 @pytest.mark.parametrize(
     "name",
     [
+        "assets.delete",
+        "assets.list_all",
+        "assets.resolve",
         "jobs.find",
         "jobs.list_newest",
         "keys.list_all",

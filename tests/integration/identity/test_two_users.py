@@ -19,7 +19,9 @@ async def _resources_of(database: AsyncDatabase, add_rows: AddRows, user_id: str
     """One of each resource that a path can name, by its path parameter."""
     await add_rows(user_id)
     async with database.connection(of_user(user_id)) as connection:
-        cursor = await connection.execute("SELECT job_id, delivery_id, key_id FROM jobs, deliveries, api_keys")
+        cursor = await connection.execute(
+            "SELECT job_id, delivery_id, key_id, asset_id FROM jobs, deliveries, api_keys, assets"
+        )
         row = await cursor.fetchone()
     assert row is not None
     return {name: str(value) for name, value in row.items()}

@@ -38,7 +38,9 @@ class InterruptibleResponse(http.client.HTTPResponse):
         self.version = 11 if version == "HTTP/1.1" else 10
         self.code = self.status = status
         self.reason = reason.strip()
-        self.headers = self.msg = email.message.Message()  # type: ignore[assignment]  # nothing reads them
+        self.headers = self.msg = email.message.Message()  # type: ignore[assignment]  # others are never read
+        if etag := headers.get(b"etag", b"").decode("latin-1").strip('"'):
+            self.headers["ETag"] = etag
         self.chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked"
         self.chunk_left = None
         length = headers.get(b"content-length", b"")

@@ -22,7 +22,7 @@ from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
 from pixelflow.adapters.storage.transfers import S3Transfers
-from pixelflow.errors import ObjectsUnavailableError
+from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
 from pixelflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ _METADATA_SECONDS = 5
 def source_key(job_id: UUID) -> str:
     """Return the key to which the client uploads the source of a job."""
     return f"uploads/{job_id}/source"
+
+
+def asset_key(asset_id: UUID) -> str:
+    """Return the key to which the client uploads an asset."""
+    return f"assets/{asset_id}"
 
 
 def _attempt_folder(job_id: UUID, attempt: int) -> str:
@@ -52,6 +57,15 @@ class SignedUrl:
 
     def __repr__(self) -> str:
         return f"SignedUrl(expires_at={self.expires_at.isoformat()})"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What storage knows of an object."""
+
+    bytes: int
+    etag: str
+    """Identifies the content; without quotes. Empty if the server sends none."""
 
 
 class ObjectStorage:
@@ -102,8 +116,8 @@ class ObjectStorage:
 
     # ── For the API ──────────────────────────────────────────────────────────────────────────────
 
-    async def size_of(self, key: str) -> int | None:
-        """Return the size of the object in bytes, or ``None`` if it does not exist.
+    async def find(self, key: str) -> StoredObject | None:
+        """Return the size and the ETag of the object, or ``None`` if it does not exist.
 
         Raises:
             ObjectsUnavailableError: the server does not answer.
@@ -113,7 +127,12 @@ class ObjectStorage:
                 meta = await obstore.head_async(self._metadata_store, key)
             except FileNotFoundError:
                 return None
-        return meta["size"]
+        return StoredObject(meta["size"], (meta["e_tag"] or "").strip('"'))
+
+    async def size_of(self, key: str) -> int | None:
+        """Return the size of the object in bytes, or ``None`` if it does not exist; as :meth:`find`."""
+        found = await self.find(key)
+        return None if found is None else found.bytes
 
     async def ping(self) -> None:
         """Check the server, the credentials and the bucket.
@@ -179,6 +198,18 @@ class ObjectStorage:
     ) -> tuple[int, str]:
         """Copy an object into an empty file; see :meth:`S3Transfers.get`."""
         return self._transfers.get(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
+
+    def fetch_asset(
+        self, asset_id: UUID, file: BinaryIO, *, size: int, etag: str, interrupts: Interrupts = never
+    ) -> None:
+        """Copy an asset into an empty file; see :meth:`S3Transfers.get`.
+
+        Raises:
+            SourceGoneError, SourceOverLimitError: it does not exist, or has another size or ETag.
+        """
+        found, _ = self._transfers.get(asset_key(asset_id), file, max_bytes=size, etag=etag, interrupts=interrupts)
+        if found != size:
+            raise SourceGoneError("The asset in object storage was replaced")
 
     def store(
         self, file: IO[bytes], key: str, *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never

@@ -89,6 +89,7 @@ class S3Transfers:
         file: BinaryIO,
         *,
         max_bytes: int,
+        etag: str = "",
         reserve: Reserve = unlimited,
         interrupts: Interrupts = never,
     ) -> tuple[int, str]:
@@ -97,7 +98,7 @@ class S3Transfers:
         Calls ``reserve`` with the size before it receives the content; an error that it raises ends the transfer.
 
         Raises:
-            SourceGoneError: the object does not exist.
+            SourceGoneError: the object does not exist, or has another ETag than ``etag``, if the server sends any.
             SourceOverLimitError: the object is larger than ``max_bytes``.
             ObjectsUnavailableError: the server does not answer, or the transfer was ended.
             OSError: the file can't be written.
@@ -109,6 +110,8 @@ class S3Transfers:
                     file.seek(0)
                     file.truncate()
             with self._send(connection, "GET", key, {}, sha256=_EMPTY_SHA256) as response:
+                if etag and response.headers.get("ETag", etag) != etag:
+                    raise SourceGoneError("The object in object storage was replaced")
                 size = _content_length(response)
                 if size > max_bytes:
                     raise SourceOverLimitError(f"The source has {size} bytes; the limit is {max_bytes}")

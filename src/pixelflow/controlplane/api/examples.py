@@ -145,6 +145,43 @@ CANCELED: dict[str, Any] = JOB | {
     "source": {"type": "s3_presigned", "object_key": f"uploads/{_JOB_ID}/source", "bytes": 2483920},
 }
 
+_ASSET_ID = "0198f2c5-1f0a-7c44-8a0e-6d3b5c9e1f27"
+CREATE_ASSET: dict[str, Any] = {
+    "a-logo": {
+        "summary": "A logo for watermarks",
+        "value": {"name": "logo", "source": {"content_length": 18_204, "content_type": "image/png"}},
+    }
+}
+CREATED_ASSET: dict[str, Any] = {
+    "asset_id": _ASSET_ID,
+    "name": "logo",
+    "status": "pending",
+    "upload": {
+        "object_key": f"assets/{_ASSET_ID}",
+        "presigned_put_url": f"https://s3.example/pixelflow/assets/{_ASSET_ID}?X-Amz-Signature=…",
+        "presigned_url_state": "ready",
+        "method": "PUT",
+        "headers": {"Content-Length": "18204", "Content-Type": "image/png"},
+        "expires_at": "2026-11-23T15:00:00Z",
+        "max_bytes": 18_204,
+    },
+    "complete_url": f"/v1/assets/{_ASSET_ID}/complete",
+}
+_LISTED_ASSET: dict[str, Any] = {
+    "asset_id": _ASSET_ID,
+    "name": "logo",
+    "status": "ready",
+    "bytes": 18_204,
+    "content_type": "image/png",
+    "created_at": "2026-11-23T14:00:00Z",
+    "ready_at": "2026-11-23T14:00:02Z",
+    "download_url": None,
+}
+ASSET: dict[str, Any] = _LISTED_ASSET | {
+    "download_url": f"https://s3.example/pixelflow/assets/{_ASSET_ID}?X-Amz-Signature=…"
+}
+ASSETS: dict[str, Any] = {"data": [_LISTED_ASSET]}
+
 _EVENT_ID = "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b"
 DELIVERIES: dict[str, Any] = {
     "data": [
@@ -211,6 +248,10 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "start_job": STARTED,
     "retry_job": STARTED,
     "cancel_job": CANCELED,
+    "create_asset": CREATED_ASSET,
+    "complete_asset": ASSET,
+    "list_assets": ASSETS,
+    "get_asset": ASSET,
     "list_deliveries": DELIVERIES,
     "replay_delivery": REPLAYED,
     "rotate_webhook_secret": ROTATED,

@@ -35,6 +35,8 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.IdempotencyAnswerLostError: 409,
     contracts_errors.IdempotencyInProgressError: 409,
     contracts_errors.TooManyKeysError: 409,
+    contracts_errors.AssetExistsError: 409,
+    contracts_errors.TooManyAssetsError: 409,
     contracts_errors.SourceMissingError: 409,
     contracts_errors.BodyTooLargeError: 413,
     contracts_errors.SourceTooLargeError: 413,

@@ -16,6 +16,7 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.assets.service import AssetService
 from pixelflow.controlplane.encryption import SecretCipher, derive_key
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
@@ -40,6 +41,7 @@ class Services:
     health_checks: HealthChecks
     jobs: JobService
     job_queries: JobQueries
+    assets: AssetService
     usage_queries: UsageQueries
     webhooks: WebhookService
     keys: ApiKeys
@@ -89,6 +91,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             health_checks=health_checks,
             jobs=jobs,
             job_queries=JobQueries(settings, database=database, objects=objects),
+            assets=AssetService(settings, database=database, objects=objects),
             usage_queries=UsageQueries(database),
             webhooks=WebhookService(database, SecretCipher(secrets_key), new_id=new_id),
             keys=ApiKeys(database, lookups=lookups),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -20,12 +21,13 @@ from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import SIGNALS
+from pixelflow.controlplane.assets.collector import AssetCollector
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
-from pixelflow.controlplane.retention.gc import FileCollector, RowCollector
+from pixelflow.controlplane.retention.gc import FileCollector, RemovedKind, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.controlplane.stats import collector
 from pixelflow.controlplane.stats.collector import StatsCollector
@@ -121,10 +123,18 @@ async def _run_loops(
         upload_grace=settings.upload_grace,
         on_removed=metrics.record_removed,
     )
+    assets = AssetCollector(
+        database,
+        objects,
+        pending_age=periods.upload,
+        upload_grace=settings.upload_grace,
+        on_removed=partial(metrics.record_removed, RemovedKind.ASSET),
+    )
     lease = timedelta(seconds=settings.lease_seconds)
     loops: list[tuple[LoopBody, float]] = [
         (LeaseReaper(database, lease=lease, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
         (files, PAUSE_SECONDS),
+        (assets, PAUSE_SECONDS),
         (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
         (dispatcher, WEBHOOK_PAUSE_SECONDS),
         (StatsCollector(database, metrics.database, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),

@@ -52,8 +52,8 @@ class ControllerMetrics:
             self._leases.labels(reaped)
         self._removed = Counter(
             "pixelflow_retention_removed_total",
-            "Items deleted by retention, by kind: files (source, output; orphan: of an attempt that did not succeed), "
-            "jobs (upload: never started; job: finished), rows (event, delivery, attempt, idempotency_key; "
+            "Items deleted by retention, by kind: files (source, output, asset; orphan: of an attempt that did not "
+            "succeed), jobs (upload: never started; job: finished), rows (event, delivery, attempt, idempotency_key; "
             "queue_lane: of idle users).",
             ["kind"],
             registry=registry,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -31,6 +32,8 @@ from pixelflow.contracts.jobs import (
     Upload,
 )
 from pixelflow.contracts.messages import QUEUE, ProcessImage
+from pixelflow.controlplane.assets import service as assets
+from pixelflow.controlplane.assets import store as assets_store
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
@@ -106,6 +109,7 @@ class JobService:
 
         Raises:
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
+            ValidationFailedError: the pipeline uses an asset that the user does not have.
         """
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
@@ -113,14 +117,18 @@ class JobService:
             key = source_key(job_id)
         upload = self._sign_upload(request, key)
         async with self._database.connection(of_user(user_id)) as connection:
-            await jobs_store.insert(
-                connection,
-                job_id=job_id,
-                user_id=user_id,
-                request=request,
-                source_key=key,
-                max_attempts=self._settings.max_attempts,
-            )
+            used = await assets.resolve(connection, user_id, request.pipeline)
+            async with connection.transaction() if used else nullcontext():
+                await jobs_store.insert(
+                    connection,
+                    job_id=job_id,
+                    user_id=user_id,
+                    request=request,
+                    source_key=key,
+                    max_attempts=self._settings.max_attempts,
+                )
+                if used:
+                    await assets_store.attach(connection, job_id=job_id, assets=used)
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
 
     def explain(self, request: CreateJobRequest) -> Explanation:

@@ -160,6 +160,8 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
             DELETE FROM events USING erased WHERE events.job_id = erased.job_id
         ), deleted_outputs AS (
             DELETE FROM outputs USING erased WHERE outputs.job_id = erased.job_id
+        ), deleted_assets AS (
+            DELETE FROM job_assets USING erased WHERE job_assets.job_id = erased.job_id
         ), closed AS (
             UPDATE attempts SET error = NULL, ended_at = COALESCE(ended_at, now()),
                                 outcome = COALESCE(outcome, 'canceled')

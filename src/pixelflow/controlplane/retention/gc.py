@@ -38,6 +38,7 @@ class RemovedKind(StrEnum):
     OUTPUT = "output"
     ORPHAN = "orphan"
     UPLOAD = "upload"
+    ASSET = "asset"
     JOB = "job"
     EVENT = "event"
     DELIVERY = "delivery"

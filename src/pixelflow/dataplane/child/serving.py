@@ -1,4 +1,4 @@
-"""Serves transforms in a confined child. It must never open a file: source and outputs come as descriptors."""
+"""Serves transforms in a confined child. It must never open a file: source, outputs and assets come as descriptors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import socket
 
 from pixelflow.errors import JobError, OutOfMemoryError, WorkerUnavailableError
 from pixelflow.imaging.engine import Transform
+from pixelflow.imaging.pipeline_assets import MAX_ASSETS
 from pixelflow.imaging.protocol import PROCEED, Planned, Refused, Rendered, TransformRequest
 
 READY = b"ready\n"
 _READ_BYTES = 256 * 1024
-_DESCRIPTORS = 2
+_DESCRIPTORS = 2 + MAX_ASSETS
 
 
 def serve(worker: socket.socket) -> None:
@@ -41,9 +42,12 @@ def _receive(worker: socket.socket) -> tuple[bytes, list[int]]:
     return received, descriptors
 
 
-def _reply(worker: socket.socket, request: TransformRequest, source: int, output: int) -> Rendered | Refused | None:
+def _reply(
+    worker: socket.socket, request: TransformRequest, source: int, output: int, *assets: int
+) -> Rendered | Refused | None:
     try:
-        transform = Transform(request, source)
+        names = [asset.name for asset in request.assets]
+        transform = Transform(request, source, dict(zip(names, assets, strict=True)))
         _check_memory(transform.memory.kept)
         planned = Planned(request_id=request.request_id, memory_bytes=transform.memory.peak)
         worker.sendall(planned.model_dump_json().encode() + b"\n")

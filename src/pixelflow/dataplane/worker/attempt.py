@@ -6,16 +6,14 @@ expires and the lease reaper requeues the job.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -25,6 +23,7 @@ from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_span
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
+from pixelflow.dataplane.worker.inputs import InputFetcher
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import AttemptOutcome, WorkerMetrics
 from pixelflow.dataplane.worker.resources import is_shortage
@@ -84,7 +83,7 @@ class AttemptRunner:
         self._transfers = transfers
         self._health = health
         self._limits = limits
-        self._scratch = scratch
+        self._inputs = InputFetcher(database, transfers, scratch)
         self._metrics = metrics
         self._tracer = tracer
         self._jitter = jitter
@@ -136,19 +135,21 @@ class AttemptRunner:
 
     def _run_stages(self, job: ClaimedJob, lease: ActiveLease, stages: Stages) -> None:
         lease.check()
-        with self._transfers.room() as room, self._private_file() as path:
+        steps = _PIPELINE.validate_python(job.pipeline)
+        with ExitStack() as files:
             with stages.measured("fetch") as span:
-                source_bytes, sha256 = self._transfers.fetch(job, lease, path, room)
-                span.set_attributes({"pixelflow.bytes": source_bytes})
-            transformed = self._transform(job, lease, path, stages)
+                inputs = files.enter_context(self._inputs.fetched(job, lease, steps))
+                span.set_attributes({"pixelflow.bytes": inputs.bytes})
+            transform_job = TransformJob(inputs.source, steps, self._limits.transform, job.user_id, inputs.assets)
+            transformed = self._transform(transform_job, lease, stages)
         with closing(transformed), stages.measured("store"):
             lease.check()
             outputs = self._transfers.store(job, lease, transformed)
-        found, usage = transformed.source, _usage(source_bytes, outputs, transformed)
+        found, usage = transformed.source, _usage(inputs.source_bytes, outputs, transformed)
         succeed = partial(
             worker_store.succeed,
             lease=job.lease,
-            source=SourceFacts(source_bytes, sha256, found.format, found.width, found.height),
+            source=SourceFacts(inputs.source_bytes, inputs.sha256, found.format, found.width, found.height),
             outputs=outputs,
             usage=usage,
             stages=stages.milliseconds,
@@ -157,20 +158,7 @@ class AttemptRunner:
             self._record_success(lease, succeed)
         self._metrics.record_usage(**vars(usage), formats=[output.format for output in outputs])
 
-    @contextmanager
-    def _private_file(self) -> Iterator[Path]:
-        """A path that no child can access; the file is removed at the end."""
-        path = self._scratch / f"source-{token_hex(8)}"
-        try:
-            yield path
-        finally:
-            with suppress(OSError):
-                os.truncate(path, 0)  # frees its space, even if a child keeps the file open
-            path.unlink(missing_ok=True)
-
-    def _transform(self, job: ClaimedJob, lease: ActiveLease, source: Path, stages: Stages) -> Transformed:
-        steps = _PIPELINE.validate_python(job.pipeline)
-        transform_job = TransformJob(source, steps, self._limits.transform, job.user_id)
+    def _transform(self, job: TransformJob, lease: ActiveLease, stages: Stages) -> Transformed:
         with ExitStack() as stack:
             with stages.measured("wait"):
                 transform = stack.enter_context(self._sandbox.slot())
@@ -180,7 +168,7 @@ class AttemptRunner:
             with stages.measured("transform") as span:
                 start_ns = time.time_ns()
                 try:
-                    transformed = transform(transform_job, lease.set_cancel_hook)
+                    transformed = transform(job, lease.set_cancel_hook)
                 except WorkerUnavailableError:
                     self._health.record_failure(Reason.CHILD_START)
                     raise
@@ -188,7 +176,7 @@ class AttemptRunner:
                     lease.check()  # raises if the child died because the lease was interrupted
                     raise
                 self._health.record_success(Reason.CHILD_START, Reason.RESOURCES)
-                stages.record_step_spans(steps, transformed, start_ns=start_ns)
+                stages.record_step_spans(job.steps, transformed, start_ns=start_ns)
                 span.set_attributes(_span_attributes(transformed))
                 return transformed
 

@@ -151,14 +151,13 @@ class ChildProcess:
         self.settle()
 
     def transform(
-        self, request: TransformRequest, source: int, output: int, admit: Callable[[int], None]
+        self, request: TransformRequest, descriptors: list[int], admit: Callable[[int], None]
     ) -> Rendered | Refused:
         """Send a request, wait for the plan, then for memory, then for the reply.
 
         Args:
             request: what to do.
-            source: descriptor of the source, which the child reads.
-            output: descriptor of an empty file, which the child appends outputs to.
+            descriptors: of the source, of an empty file to which the child appends outputs, and of the assets.
             admit: waits until the estimated memory, in bytes, is free; its time does not count.
 
         Raises:
@@ -167,7 +166,7 @@ class ChildProcess:
         """
         self.transforms += 1
         deadline = time.monotonic() + self._limits.seconds
-        self._write(request.model_dump_json(by_alias=True).encode() + b"\n", deadline, [source, output])
+        self._write(request.model_dump_json(by_alias=True).encode() + b"\n", deadline, descriptors)
         reply = self._read_reply(request, deadline)
         if isinstance(reply, Refused):
             return reply

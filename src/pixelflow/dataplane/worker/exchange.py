@@ -1,6 +1,6 @@
-"""The files of one transform: the source to read, and one unnamed file that takes all outputs.
+"""The files of one transform: the source and assets to read, and one unnamed file that takes all outputs.
 
-A child that a malicious image has taken over has both descriptors until it ends. So the worker reads each output once,
+A child that a malicious image has taken over has all descriptors until it ends. So the worker reads each output once,
 into a copy that no child can access: it checks, hashes and stores that copy. All jobs of a child use the same file of
 outputs: with a file per job, a child could keep and fill those of its earlier jobs.
 """
@@ -46,11 +46,11 @@ class CopiedOutput:
 class Exchange:
     """The files of one transform."""
 
-    def __init__(self, source: Path, output: int, scratch: Path) -> None:
-        """Open the source and empty the file of outputs.
+    def __init__(self, inputs: Sequence[Path], output: int, scratch: Path) -> None:
+        """Open the inputs and empty the file of outputs.
 
         Args:
-            source: path; the child gets a descriptor that is read-only.
+            inputs: the source, then the assets; the child gets descriptors that are read-only.
             output: descriptor of the file of outputs.
             scratch: folder for large copies.
         """
@@ -58,7 +58,14 @@ class Exchange:
         self.output = output
         os.ftruncate(output, 0)
         os.lseek(output, 0, os.SEEK_SET)  # the child shares the position
-        self.source = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        with ExitStack() as undo:
+            self._source, *self._assets = (_open(path, undo) for path in inputs)
+            self._inputs = undo.pop_all()
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The descriptors for the child: the source, the file of outputs, the assets."""
+        return [self._source, self.output, *self._assets]
 
     @property
     def disk_is_full(self) -> bool:
@@ -114,10 +121,16 @@ class Exchange:
         return CopiedOutput(output.step_id, output.format, *size, copy, output.bytes, digest.hexdigest())
 
     def close(self) -> None:
-        """Close the source, and free the space of the outputs."""
-        os.close(self.source)
+        """Close the inputs, and free the space of the outputs."""
+        self._inputs.close()
         with suppress(OSError):  # the next job empties it before it begins
             os.ftruncate(self.output, 0)
+
+
+def _open(path: Path, undo: ExitStack) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    undo.callback(os.close, descriptor)
+    return descriptor
 
 
 def _check_reply(rendered: Rendered, steps: Sequence[Step], limits: TransformLimits) -> None:

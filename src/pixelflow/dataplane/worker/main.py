@@ -184,6 +184,7 @@ def _open_transfers(
 ) -> Transfers:
     transfers = Transfers(
         {SourceType.S3_PRESIGNED: objects, SourceType.LOCAL_FILE: LocalFiles(settings.local_roots)},
+        assets=objects,
         health=health,
         max_source_bytes=settings.max_source_bytes,
         parallel_uploads=capacity.places,

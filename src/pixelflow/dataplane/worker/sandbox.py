@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -28,7 +28,14 @@ from pixelflow.dataplane.worker.template import (
     ChildTimedOutError,
     TemplateDiedError,
 )
-from pixelflow.imaging.protocol import Refused, RenderedSource, StepTime, TransformLimits, TransformRequest
+from pixelflow.imaging.protocol import (
+    Refused,
+    RenderedSource,
+    RequestedAsset,
+    StepTime,
+    TransformLimits,
+    TransformRequest,
+)
 from pixelflow.imaging.step import Step
 
 _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
@@ -57,6 +64,8 @@ class TransformJob:
     limits: TransformLimits
     user_id: str
     """The user whom the child may serve."""
+    assets: Mapping[str, Path] = field(default_factory=dict)
+    """The user's assets by the names that the steps use."""
 
 
 @dataclass(frozen=True)
@@ -194,11 +203,16 @@ class Sandbox:
     def _transform_in(
         self, child: ChildProcess, before: float, job: TransformJob, set_cancel_hook: SetCancelHook
     ) -> Transformed | Refused:
-        request = TransformRequest(request_id=secrets.token_hex(8), pipeline=list(job.steps), limits=job.limits)
-        files = Exchange(job.source, child.output(self._scratch), self._scratch)
+        request = TransformRequest(
+            request_id=secrets.token_hex(8),
+            pipeline=list(job.steps),
+            limits=job.limits,
+            assets=[RequestedAsset(name=name) for name in job.assets],
+        )
+        files = Exchange([job.source, *job.assets.values()], child.output(self._scratch), self._scratch)
         with closing(files) as exchange, self._admission(child) as admit:
             with self._map_child_errors(child, job.user_id), self._cancel_hook(child, set_cancel_hook):
-                reply = child.transform(request, exchange.source, exchange.output, admit)
+                reply = child.transform(request, exchange.descriptors, admit)
             if isinstance(reply, Refused):
                 if reply.code == errors.WorkerUnavailableError.code and exchange.disk_is_full:  # the child may lie
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

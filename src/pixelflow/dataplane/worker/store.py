@@ -80,6 +80,29 @@ def claim(
     return []
 
 
+@dataclass(frozen=True)
+class JobAsset:
+    """An asset that a job uses, as it was when the job was created."""
+
+    reference: str
+    """As the pipeline names it."""
+    asset_id: UUID
+    bytes: int
+    etag: str
+
+
+def find_assets(connection: Connection, job_id: UUID) -> list[JobAsset]:
+    """Return the assets of a job that still exist."""
+    rows = connection.execute(
+        """
+        SELECT reference, asset_id, bytes, etag FROM job_assets JOIN assets USING (asset_id)
+        WHERE job_id = %s AND etag IS NOT NULL
+        """,
+        (job_id,),
+    ).fetchall()
+    return [JobAsset(**row) for row in rows]
+
+
 def promote_due(connection: Connection, *, limit: int) -> int:
     """Make delayed jobs claimable that are due; returns how many."""
     row = connection.execute("SELECT promote_due_jobs(%s::integer) AS jobs", (limit,)).fetchone()

@@ -21,8 +21,8 @@ from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
-from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow
-from pixelflow.errors import JobError, ObjectsUnavailableError
+from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
+from pixelflow.errors import AssetGoneError, JobError, ObjectsUnavailableError, SourceError
 from pixelflow.imaging.formats.registry import FORMATS, output_name
 
 _WAIT_SECONDS = 0.2
@@ -44,6 +44,13 @@ class Storage(Protocol):
 
     def store(self, file: IO[bytes], key: str, *, media_type: str, sha256: str, interrupts: Interrupts) -> None:
         """Store an output."""
+
+
+class AssetStorage(Protocol):
+    """Storage of assets."""
+
+    def fetch_asset(self, asset_id: UUID, file: BinaryIO, *, size: int, etag: str, interrupts: Interrupts) -> None:
+        """Copy an asset into an empty file, if it still has that size and ETag."""
 
 
 class NoRoomError(Exception):
@@ -130,17 +137,25 @@ class Transfers:
     """Moves the files of all attempts of a worker. Thread-safe."""
 
     def __init__(
-        self, storages: Mapping[str, Storage], *, health: WorkerHealth, max_source_bytes: int, parallel_uploads: int
+        self,
+        storages: Mapping[str, Storage],
+        *,
+        assets: AssetStorage,
+        health: WorkerHealth,
+        max_source_bytes: int,
+        parallel_uploads: int,
     ) -> None:
         """Start no thread yet.
 
         Args:
             storages: by source type.
+            assets: of the users.
             health: receives failures and successes of object storage.
             max_source_bytes: limit of one source; sources at hand may have twice as many bytes together.
             parallel_uploads: outputs of all jobs that are stored at a time, besides one per job.
         """
         self._storages = storages
+        self._assets = assets
         self._health = health
         self._max_source_bytes = max_source_bytes
         self._at_hand = BytesAtHand(2 * max_source_bytes)
@@ -156,10 +171,19 @@ class Transfers:
         """Room for the file of a source: leave the context after the file was removed."""
         return self._at_hand.room()
 
-    def fetch(self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room) -> tuple[int, str]:
+    def fetch(
+        self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room, *, more_bytes: int = 0
+    ) -> tuple[int, str]:
         """Copy the source of a job to a new file; return its size in bytes and its SHA-256.
 
         While there is no room for it, wait without a connection to the storage, and fetch it afterwards.
+
+        Args:
+            job: the claimed job.
+            lease: its lease.
+            path: of the new file.
+            room: for the bytes of the source, and of the job's assets.
+            more_bytes: of the job's assets.
 
         Raises:
             SourceError: the source can't be used.
@@ -170,19 +194,43 @@ class Transfers:
         while True:
             try:
                 with path.open("xb", buffering=0) as file:
-                    return self._reported(job, lease, partial(self._fetch, job, lease, file, room))
+                    fetch = partial(self._fetch, job, lease, file, lambda size: room.reserve(size + more_bytes))
+                    return self._reported(job.source_type, lease, fetch)
             except NoRoomError as error:
                 path.unlink()
                 room.wait(error.size, lease)
 
-    def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, room: Room) -> tuple[int, str]:
+    def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
         return self._storages[job.source_type].fetch(
             job.source_key,
             file,
             max_bytes=self._max_source_bytes,
-            reserve=room.reserve,
+            reserve=reserve,
             interrupts=lease.on_interrupt,
         )
+
+    def fetch_asset(self, asset: JobAsset, lease: ActiveLease, path: Path) -> None:
+        """Copy an asset to a new file.
+
+        Raises:
+            AssetGoneError: the asset was deleted, or its object was overwritten.
+            ObjectsUnavailableError: object storage does not answer.
+            OSError: the file can't be written.
+            LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
+        """
+        with path.open("xb", buffering=0) as file:
+            fetch = partial(
+                self._assets.fetch_asset,
+                asset.asset_id,
+                file,
+                size=asset.bytes,
+                etag=asset.etag,
+                interrupts=lease.on_interrupt,
+            )
+            try:
+                self._reported(SourceType.S3_PRESIGNED, lease, fetch)
+            except SourceError as error:
+                raise asset_gone(asset.reference) from error
 
     def store(self, job: ClaimedJob, lease: ActiveLease, transformed: Transformed) -> list[OutputRow]:
         """Store the outputs of a job in parallel; return their rows in pipeline order.
@@ -204,7 +252,9 @@ class Transfers:
                 interrupts=lease.on_interrupt,
             )
 
-        self._reported(job, lease, lambda: self._put_all(put, list(zip(rows, transformed.outputs, strict=True))))
+        self._reported(
+            job.source_type, lease, lambda: self._put_all(put, list(zip(rows, transformed.outputs, strict=True)))
+        )
         lease.check()
         return rows
 
@@ -225,24 +275,29 @@ class Transfers:
         if errors:
             raise errors[0]
 
-    def _reported(self, job: ClaimedJob, lease: ActiveLease, transfer: Callable[[], _T]) -> _T:
+    def _reported(self, source_type: str, lease: ActiveLease, transfer: Callable[[], _T]) -> _T:
         """Make a transfer, and report to the worker's health how the storage did."""
         try:
             result = transfer()
         except ObjectsUnavailableError:
             lease.check()  # raises if the transfer was ended because the lease was interrupted
-            if job.source_type == SourceType.S3_PRESIGNED:
+            if source_type == SourceType.S3_PRESIGNED:
                 self._health.record_failure(Reason.OBJECT_STORAGE)
             raise
         except JobError:
-            self._record_success(job)
+            self._record_success(source_type)
             raise
-        self._record_success(job)
+        self._record_success(source_type)
         return result
 
-    def _record_success(self, job: ClaimedJob) -> None:
-        if job.source_type == SourceType.S3_PRESIGNED:
+    def _record_success(self, source_type: str) -> None:
+        if source_type == SourceType.S3_PRESIGNED:
             self._health.record_success(Reason.OBJECT_STORAGE)
+
+
+def asset_gone(reference: str) -> AssetGoneError:
+    """Return the error of a job whose asset can't be used any more."""
+    return AssetGoneError(f"The asset `{reference}` was deleted or replaced; create the job again with another asset")
 
 
 def _error_of(future: Future[None]) -> BaseException | None:

@@ -15,3 +15,5 @@ GRANT SELECT (job_id, attempt), INSERT, UPDATE (ended_at, outcome, error, stages
                                      ON attempts          TO pixelflow_worker;
 GRANT INSERT                         ON outputs           TO pixelflow_worker;
 GRANT INSERT                         ON usage_logs        TO pixelflow_worker;
+GRANT SELECT (asset_id, bytes, etag) ON assets            TO pixelflow_worker;
+GRANT SELECT                         ON job_assets        TO pixelflow_worker;

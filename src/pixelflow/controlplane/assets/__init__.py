@@ -1,0 +1,1 @@
+"""Assets, the pictures that users keep for their pipelines: create, complete, list, delete."""

@@ -1,0 +1,75 @@
+"""The user's assets that the steps of a transform read, decoded on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pixelflow.errors import JobError
+from pixelflow.imaging.errors import map_decode_errors
+from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.source import SourceImage, open_source
+
+_CHANNELS = 4
+
+
+class AssetPictures(Mapping[str, Picture]):
+    """Pictures by the names that the steps use: upright, in sRGB, in memory."""
+
+    def __init__(self, descriptors: Mapping[str, int], limits: TransformLimits) -> None:
+        """Read the headers; no pixel is decoded yet.
+
+        Args:
+            descriptors: of the files, by name.
+            limits: apply to each asset as to a source.
+
+        Raises:
+            UnsupportedFormatError, UndecodableError, TooManyPixelsError, TooManyScansError: an asset can't be used; the
+                message names it.
+        """
+        self._images = {name: _open(name, descriptor, limits) for name, descriptor in descriptors.items()}
+        self._pictures: dict[str, Picture] = {}
+
+    def __getitem__(self, name: str) -> Picture:
+        """Return the picture.
+
+        Raises:
+            KeyError: the transform has no such asset.
+            UndecodableError: the asset is damaged or truncated.
+            OutOfMemoryError: decoding ran out of memory.
+        """
+        if name not in self._pictures:
+            self._pictures[name] = _decode(name, self._images[name])
+        return self._pictures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all pictures."""
+        return sum(image.size.pixels * _CHANNELS for image in self._images.values())
+
+
+def _open(name: str, descriptor: int, limits: TransformLimits) -> SourceImage:
+    try:
+        return open_source(descriptor, limits)
+    except JobError as error:
+        raise _of_asset(name, error) from error
+
+
+def _decode(name: str, image: SourceImage) -> Picture:
+    try:
+        with map_decode_errors(image.format.label):
+            return image.decode().first.to_output_colorspace().materialized()
+    except JobError as error:
+        raise _of_asset(name, error) from error
+
+
+def _of_asset(name: str, error: JobError) -> JobError:
+    """Return the error with a message about the asset, not the source."""
+    detail = error.detail.replace("The source", "It")
+    return type(error)(f"The asset `{name}` can't be used. {detail}")
