@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from tests.acceptance import pictures
 from tests.integration.identity.conftest import serving
 from typer.testing import CliRunner, Result
@@ -152,7 +153,8 @@ def test_the_command_line_adds_lists_and_deletes(
     monkeypatch.setenv("PIXELFLOW_API_KEY", session.api_key)
 
     def pixelflow(*arguments: object) -> Result:
-        return CliRunner().invoke(build_app(), ["assets", *map(str, arguments)])
+        with capture_logs():  # of the API, which runs in this process
+            return CliRunner().invoke(build_app(), ["assets", *map(str, arguments)])
 
     added = pixelflow("add", logo, "--name", "brand", "--json")
     assert added.exit_code == 0, added.output

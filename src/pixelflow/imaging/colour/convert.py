@@ -21,7 +21,7 @@ _GRAY, _RGB = {"b-w", "grey16"}, {"srgb", "rgb16"}
 
 
 @dataclass(frozen=True)
-class Target:
+class ColorTarget:
     """The color space of an output."""
 
     space: Space
@@ -32,11 +32,11 @@ class Target:
     """The name of the same space in libvips."""
 
 
-SRGB = Target(icc.SRGB, None, "srgb")
-DISPLAY_P3 = Target(icc.DISPLAY_P3, icc.write(gamut.DISPLAY_P3, curves.SRGB, "Display P3"), "p3")
+SRGB = ColorTarget(icc.SRGB, None, "srgb")
+DISPLAY_P3 = ColorTarget(icc.DISPLAY_P3, icc.write(gamut.DISPLAY_P3, curves.SRGB, "Display P3"), "p3")
 
 
-def to_target(image: pyvips.Image, target: Target) -> pyvips.Image:
+def to_target(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
     """Convert to 8-bit RGB or gray of the target's space, with optional alpha."""
     image, source = _with_space(image, target)
     if not _has_values_of(image, source, target):
@@ -44,7 +44,7 @@ def to_target(image: pyvips.Image, target: Target) -> pyvips.Image:
     return _described(to_8_bits(image), target.profile)
 
 
-def to_light(image: pyvips.Image, target: Target) -> pyvips.Image:
+def to_light(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
     """Convert to linear light of the target's primaries: floats from 0 to `tables.WHITE`, also of alpha."""
     image, source = _with_space(image, target)
     return _described(_to_light(image, source, target.space), target.profile)
@@ -70,7 +70,7 @@ def space_of(image: pyvips.Image) -> Space | None:
     return None if space and space.gray and image.interpretation not in _GRAY else space
 
 
-def _with_space(image: pyvips.Image, target: Target) -> tuple[pyvips.Image, Space]:
+def _with_space(image: pyvips.Image, target: ColorTarget) -> tuple[pyvips.Image, Space]:
     """Convert an image that only libvips can convert; return others as they are."""
     if source := space_of(image):
         return image, source
@@ -84,7 +84,7 @@ def _with_space(image: pyvips.Image, target: Target) -> tuple[pyvips.Image, Spac
     return image if image.format == "uchar" else image.rint().cast("uchar"), source
 
 
-def _by_profile(image: pyvips.Image, target: Target) -> tuple[pyvips.Image, Space]:
+def _by_profile(image: pyvips.Image, target: ColorTarget) -> tuple[pyvips.Image, Space]:
     """Convert by the embedded profile; a profile that can't be read is ignored."""
     if not image.get_typeof(PROFILE):
         return image, icc.SRGB
@@ -95,7 +95,7 @@ def _by_profile(image: pyvips.Image, target: Target) -> tuple[pyvips.Image, Spac
         return _described(image, None), icc.SRGB
 
 
-def _has_values_of(image: pyvips.Image, source: Space, target: Target) -> bool:
+def _has_values_of(image: pyvips.Image, source: Space, target: ColorTarget) -> bool:
     if image.get_typeof(TRANSFER) or not source.has_srgb_curve:
         return False
     return image.interpretation in _GRAY or source.has_gamut(target.space)
