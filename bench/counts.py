@@ -53,6 +53,8 @@ class Counts:
     """In both, each job is that of another user, and needs a child of its own."""
     queue_rounds: int = 6
     """With the short queue, before and after as many with the long one."""
+    engine_seconds: float = 0.2
+    """Least CPU time of one sample of the engine alone."""
     peer_rounds: dict[str, int] = field(default_factory=lambda: {"jpeg_640": 3, "webp_4": 1, "avif_640": 2})
     peer_scores: int = 5
     """Photos that are scored."""
@@ -89,6 +91,7 @@ TINY = Counts(
     queue_waiting=(10, 100),
     queue_users=(10, 15),
     queue_rounds=1,
+    engine_seconds=0.0,
     peer_rounds={"jpeg_640": 1, "webp_4": 1, "avif_640": 1},
     peer_scores=1,
     fetch_sharp=False,

@@ -25,6 +25,8 @@ _TO_XYZ = np.array(
 )
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
 _LUMA = np.array([0.299, 0.587, 0.114])
+NO_SSIMULACRA2 = "SSIMULACRA2 is not computed: the packages `ssimulacra2` and `scipy` are not installed."
+"""A note for results without it."""
 _WINDOW = 11
 _SIGMA = 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,10 +46,21 @@ class Source:
     sideways: bool = False
 
     @property
-    def name(self) -> str:
-        """The name of the file; it is unique."""
+    def stem(self) -> str:
+        """The name of the file without its suffix. Equal names are equal recipes."""
         words = [f"{self.megapixels:g}mp", self.kind, self.profile or "plain", *(["sideways"] if self.sideways else [])]
-        return "-".join(words) + _SUFFIXES[self.kind]
+        return "-".join(words)
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.stem + _SUFFIXES[self.kind]
+
+    @property
+    def title(self) -> str:
+        """Size and kind in words."""
+        kind = "PNG" if self.kind == "png" else f"{self.kind} JPEG"
+        return f"{self.megapixels:g} MP {kind}"
 
 
 SOURCES = (
@@ -70,17 +82,56 @@ SOURCES = (
 )
 """Besides the real photo. The first three differ in kind and profile, for runs with few photos."""
 
+ENGINE_SOURCES = (
+    Source(1.09, "baseline"),  # 1280 px wide: no room for the decoder to reduce by 2
+    Source(9, "png", grain=0.5, aspect=4 / 3),
+    Source(2, "baseline", quality=90, aspect=16 / 9),
+    Source(2, "progressive", quality=90),
+    Source(4, "baseline", quality=92),
+    Source(4, "progressive", aspect=1.0),
+    Source(6, "baseline", quality=90),
+    Source(1, "png", grain=0.5),
+    Source(8, "baseline", quality=91, aspect=4 / 3),
+    Source(4, "png", grain=0.5),
+    Source(12, "baseline", aspect=4 / 3),
+    Source(8, "progressive"),
+    Source(16, "baseline", quality=92, aspect=4 / 3),
+    Source(12, "progressive"),
+    Source(24, "baseline", quality=94),
+    Source(20, "progressive"),
+)
+"""For the engine alone: all without a profile, so that both contenders convert nothing."""
+ENGINE_PROFILED = (
+    Source(2, "baseline", "srgb", quality=90),
+    Source(6, "baseline", "srgb", quality=90),
+    Source(12, "progressive", "srgb"),
+    Source(4, "png", "srgb", grain=0.5),
+)
+"""The same with an sRGB profile."""
+
 
 def user_photos(most: int | None = None) -> list[Path]:
     """Return the files of the photos, at most ``most`` of them, and write those that are not in the cache yet."""
+    return [*cached(SOURCES[:most]), REAL][:most]
+
+
+def cached(sources: Sequence[Source]) -> list[Path]:
+    """Return the files of these sources, and write those that are not in the cache yet."""
     folder = cache_folder() / f"photos-{_digest()}"
     folder.mkdir(parents=True, exist_ok=True)
-    derived = [_cached(source, folder / source.name) for source in SOURCES[:most]]
-    return [*derived, REAL][:most]
+    return [_cached(source, folder / source.name) for source in sources]
 
 
 def _digest() -> str:
-    recipe = (SOURCES, _SEED, hashlib.sha256(REAL.read_bytes()).hexdigest(), pyvips.version(0), pyvips.version(1))
+    recipe = (
+        SOURCES,
+        ENGINE_SOURCES,
+        ENGINE_PROFILED,
+        _SEED,
+        hashlib.sha256(REAL.read_bytes()).hexdigest(),
+        pyvips.version(0),
+        pyvips.version(1),
+    )
     return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
 
 

@@ -14,7 +14,7 @@ import pyvips
 from bench.cases import TEXT, WEBP_WIDTHS
 from bench.contenders.loop import serve
 
-FONTS = Path(__file__).parents[2] / "src" / "pixelflow" / "dataplane" / "imaging" / "fonts" / "fonts.conf"
+FONTS = Path(__file__).parents[2] / "src" / "pixelflow" / "imaging" / "fonts" / "fonts.conf"
 _RESIDUE = 1.75
 """As in ``imaging/plan.py``: how many times larger than the target the decoder must leave the picture."""
 
@@ -24,10 +24,8 @@ def make(case: str, source: Path, folder: Path) -> None:
     match case:
         case "jpeg_640" | "photo_jpeg" | "gradient_jpeg":
             small(source, 640).jpegsave(str(folder / "small.jpg"), Q=80 if case == "jpeg_640" else 82, keep="none")
-        case "thumbnail_640" | "thumbnail_640_managed":
-            colors = {"output_profile": "srgb"} if case.endswith("managed") else {}
-            image = pyvips.Image.thumbnail(str(source), 640, **colors)
-            image.jpegsave(str(folder / "small.jpg"), Q=80, keep="none")
+        case "thumbnail_640" | "thumbnail_640_managed" | "thumbnail_avif_640" | "photo_png":
+            thumbnail(case, source, folder)
         case "avif_640":
             small(source, 640).heifsave(str(folder / "small.avif"), Q=50, compression="av1", effort=0, keep="none")
         case "webp_4":
@@ -39,6 +37,18 @@ def make(case: str, source: Path, folder: Path) -> None:
             marked(source).pngsave(str(folder / "marked.png"), compression=3, filter="all", keep="none")
         case _:
             raise LookupError(case)
+
+
+def thumbnail(case: str, source: Path, folder: Path) -> None:
+    """Let libvips choose how to resize, with PixelFlow's encoder settings."""
+    colors = {"output_profile": "srgb"} if case.endswith("managed") else {}
+    image = pyvips.Image.thumbnail(str(source), 640, **colors)
+    if case == "thumbnail_avif_640":
+        image.heifsave(str(folder / "small.avif"), Q=50, compression="av1", effort=0, keep="none")
+    elif case == "photo_png":
+        image.pngsave(str(folder / "small.png"), compression=3, filter="all", keep="none")
+    else:
+        image.jpegsave(str(folder / "small.jpg"), Q=80, keep="none")
 
 
 def small(source: Path, width: int) -> pyvips.Image:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from bench.cases import TEXT
 from bench.contenders.loop import serve
 
-FONT = Path(__file__).parents[2] / "src" / "pixelflow" / "dataplane" / "imaging" / "fonts" / "NotoSans-Regular.ttf"
+FONT = Path(__file__).parents[2] / "src" / "pixelflow" / "imaging" / "fonts" / "NotoSans-Regular.ttf"
 
 
 def make(case: str, source: Path, folder: Path) -> None:

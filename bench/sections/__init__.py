@@ -8,6 +8,7 @@ from bench.context import Context
 from bench.figures import Result
 from bench.sections import (
     api,
+    engine,
     fairness,
     idle,
     latency,
@@ -25,6 +26,7 @@ SECTIONS: dict[str, Callable[[Context], Result]] = {
     "users": users.run,
     "peers": peers.run,
     "plan": plan.run,
+    "engine": engine.run,
     "pixels": pixels.run,
     "throughput": throughput.run,
     "latency": latency.run,

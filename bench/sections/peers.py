@@ -44,7 +44,6 @@ _DESCRIPTION = (
     "resize in floating point, in sRGB."
 )
 _NO_PEERS = "No other service was given: PEERS=imgproxy=http://127.0.0.1:8081,imagor=…,thumbor=…"
-_NO_SSIMULACRA2 = "SSIMULACRA2 is not computed: the packages `ssimulacra2` and `scipy` are not installed."
 
 
 class _Contender(Protocol):
@@ -67,7 +66,7 @@ class _Contender(Protocol):
 def run(context: Context) -> Result:
     """Alternate between PixelFlow, bare pyvips and the given services."""
     score = quality.ssimulacra2()
-    notes = [*([] if context.peers else [_NO_PEERS]), *([] if score else [_NO_SSIMULACRA2])]
+    notes = [*([] if context.peers else [_NO_PEERS]), *([] if score else [quality.NO_SSIMULACRA2])]
     result = Result("peers", about=[_DESCRIPTION, ABOUT, *notes])
     photos = user_photos(context.counts.user_photos)
     with ExitStack() as stack:

@@ -79,7 +79,7 @@ def explain(pipeline: Sequence[Step], source_format: str, header: Header, limits
     frames = header.frames if needs_animation(pipeline, source_format) else 1
     check_work(made, limits, frames)
     format_ = FORMATS[source_format]
-    decoded = _reduced(header.size, min(made.shrink, format_.max_shrink))
+    decoded = _reduced(header.size, made.shrink)
     steps = [_explained(made, step, frames) for step in made.steps]
     return Explanation(
         source=_explained_source(made, source_format, header.size, frames),

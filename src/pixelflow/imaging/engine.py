@@ -151,10 +151,10 @@ class _Run:
         return self._results.pop(name) if self.plan.is_last_use(name, step) else self._results[name]
 
     def _decode(self, source: SourceImage) -> Frames:
-        decoded = self._keep_shared(SOURCE, source.decode(self.plan.shrink))
+        decoded = self._keep_shared(SOURCE, source.decode(self.plan.shrink, self.plan.box))
         if not self.plan.shared(SOURCE):
             return decoded
-        return decoded.map(lambda picture: Pyramid(picture.image, picture.size))
+        return decoded.map(lambda picture: Pyramid(picture.image, picture.size, picture.extent))
 
     def _keep_shared(self, name: str, frames: Frames) -> Frames:
         return frames.map(Picture.materialized) if self.plan.shared(name) else frames

@@ -48,7 +48,9 @@ class Format:
     matches: Callable[[bytes], bool] | None = None
     """Whether the first `SIGNATURE_BYTES` of a file are of this format. None: PixelFlow does not read the format."""
     max_shrink: int = 1
-    """Largest reduction by the decoder itself."""
+    """Largest reduction by the decoder itself, a power of two."""
+    shrink_rounds_up: bool = False
+    """Whether the last pixels of a reduced picture may be covered only in part: 201 pixels of 1603, reduced by 8."""
     decoder_bytes: int = 8
     """Memory per pixel of a decoder that keeps the whole picture."""
     decodes_whole: bool = False

@@ -76,12 +76,11 @@ def _source_bytes(plan: Plan, header: Header, frames: int) -> int:
     """Bytes of the source in memory; smaller versions of a pyramid have less than 1.5 times its pixels."""
     if not plan.shared(SOURCE) and frames == 1:
         return 0
-    return _reduced(header.size, plan.shrink) * header.bytes_per_pixel * frames
+    return _reduced(header.size, plan.shrink * plan.box) * header.bytes_per_pixel * frames
 
 
 def _decoder_bytes(plan: Plan, format_: Format, header: Header) -> int:
-    on_load = min(plan.shrink, format_.max_shrink)
-    pixels = header.size.pixels if header.whole else _reduced(header.size, on_load)
+    pixels = header.size.pixels if header.whole else _reduced(header.size, plan.shrink)
     if header.whole or format_.decodes_whole:
         return pixels * format_.decoder_bytes
     return header.size.width * ROWS * header.bytes_per_pixel

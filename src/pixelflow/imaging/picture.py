@@ -15,6 +15,7 @@ import pyvips
 from pixelflow.imaging.colour import convert
 from pixelflow.imaging.colour.tables import WHITE
 from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.resampling import LANCZOS, Extent, averaged, resample
 
 _QUARTER_TURNED = 5
 """EXIF orientations from here on swap width and height (CIPA DC-008, tag 274)."""
@@ -27,6 +28,8 @@ class Picture:
     image: pyvips.Image
     size: Size
     """Pixels, upright. A source reduced on decoding keeps its full nominal size until it is ``scaled``."""
+    extent: Extent | None = None
+    """What the picture covers of ``image``, if not all: a reduction may end within a pixel."""
 
     def materialized(self) -> Picture:
         """Compute the pixels now and keep them in memory, for repeated use or access in any order."""
@@ -36,27 +39,34 @@ class Picture:
         """Reduce by averaging squares of ``factor`` × ``factor`` pixels; the nominal size stays."""
         if factor == 1:
             return self
-        return replace(self, image=with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
+        width, height = self.covered
+        shrunk = with_premultiplied_alpha(self.image, lambda image: averaged(image, factor))
+        return replace(self, image=shrunk, extent=(width / factor, height / factor))
 
-    def scaled(self, size: Size, *, linear: bool, kernel: str = "lanczos3") -> Picture:
+    def scaled(self, size: Size, *, linear: bool, kernel: str = LANCZOS) -> Picture:
         """Scale to exactly ``size`` with a kernel of libvips, in linear light or in stored values."""
-        width, height = stored_size(self.image, size)
-        if (width, height) == (self.image.width, self.image.height):
+        image, extent, stored = self.image, self.covered, stored_size(self.image, size)
+        if stored == extent:
             return replace(self, size=size)
-        image, scale, vscale = self.image, width / self.image.width, height / self.image.height
         if not linear:
-            image = with_premultiplied_alpha(image, lambda each: each.resize(scale, vscale=vscale, kernel=kernel))
-            return Picture(image, size)
+            return Picture(with_premultiplied_alpha(image, lambda each: resample(each, extent, stored, kernel)), size)
         light = convert.to_light(image, convert.SRGB)
         premultiplied = light.premultiply(max_alpha=WHITE) if light.hasalpha() else light
-        scaled = premultiplied.resize(scale, vscale=vscale, kernel=kernel)
+        scaled = resample(premultiplied, extent, stored, kernel)
         return Picture(convert.to_stored(scaled.unpremultiply(max_alpha=WHITE) if light.hasalpha() else scaled), size)
+
+    @property
+    def covered(self) -> Extent:
+        """Width and height that the picture covers, in pixels of ``image``."""
+        return self.extent or (self.image.width, self.image.height)
 
     def to_output_colorspace(self) -> Picture:
         """Convert to sRGB with 8 bits per channel and optional alpha, and rotate upright."""
         image = in_srgb(self.image)
+        if orientation(image) == 1:
+            return replace(self, image=image)
         # Rotation reads rows out of order, which a streaming decoder can't deliver.
-        return replace(self, image=image if orientation(image) == 1 else image.copy_memory().autorot())
+        return replace(self, image=image.copy_memory().autorot(), extent=None)
 
 
 def orientation(image: pyvips.Image) -> int:

@@ -1,9 +1,9 @@
 """The execution plan of a pipeline: one decode, no result computed twice, no more pixels than needed.
 
-The source is reduced on decoding by ``shrink``, as far as every step that uses it allows, through chains of steps that
-work at any scale. A result used once is streamed from decoder to encoder; a result used repeatedly stays in memory
-until its last use. Large outputs are made first, so that small ones can be made from them (`pyramid`). Planning never
-processes an image.
+The source is reduced by its decoder (``shrink``), or by averaging (``box``), as far as every step that uses it allows,
+through chains of steps that work at any scale. A result used once is streamed from decoder to encoder; a result used
+repeatedly stays in memory until its last use. Large outputs are made first, so that small ones can be made from them
+(`pyramid`). Planning never processes an image.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operation import Sizes
 from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.sampling import box_factor
 from pixelflow.imaging.step import SOURCE, Step
 
 _MIN_RATIO = 1.75
@@ -40,7 +41,9 @@ class Plan:
     formats: Mapping[str, str]
     """The format of each result, if it is written; of `source`, its own."""
     shrink: int
-    """Factor by which the source is reduced on decoding, a power of two."""
+    """Factor by which the decoder reduces the source, a power of two."""
+    box: int
+    """Factor by which it is reduced further, by averaging."""
 
     @cached_property
     def _uses(self) -> Counter[str]:
@@ -66,8 +69,10 @@ def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
     sizes = _sizes(needed, size)
     reductions = _reductions(needed, sizes)
     steps = _largest_first(needed, sizes)
-    shrink = _power_of_two(reductions.get(SOURCE, 1) / _MIN_RATIO)
-    return Plan(tuple(steps), sizes, output_formats(pipeline, source_format), shrink)
+    reduction = reductions.get(SOURCE, 1)
+    shrink = _power_of_two(min(reduction / _MIN_RATIO, FORMATS[source_format].max_shrink))
+    box = 1 if _is_only_scaled(steps, size) else box_factor(reduction / shrink)
+    return Plan(tuple(steps), sizes, output_formats(pipeline, source_format), shrink, box)
 
 
 def output_formats(pipeline: Sequence[Step], source_format: str) -> dict[str, str]:
@@ -139,6 +144,12 @@ def _reductions(steps: Sequence[Step], sizes: Mapping[str, Sizes]) -> dict[str, 
             factor = own if name == step.from_ else 1
             allowed[name] = min(factor, allowed.get(name, factor))
     return allowed
+
+
+def _is_only_scaled(steps: Sequence[Step], source: Size) -> bool:
+    """Whether the source is used once, by a step that scales it: averaging is a part of that."""
+    users = [step for step in steps if SOURCE in operation_of(step).inputs(step)]
+    return len(users) == 1 and operation_of(users[0]).reduction(source, users[0], 1) > 1
 
 
 def _largest_first(steps: list[Step], sizes: Mapping[str, Sizes]) -> list[Step]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.picture import Picture, stored_size
+from pixelflow.imaging.resampling import LANCZOS
 
 _MIN_RATIO = 1.3
 """Minimum ratio of an earlier result to the requested size for it to serve as input.
@@ -18,9 +19,6 @@ Smaller than the ratio for a decoder's reduction (`plan`), because earlier resul
 scaled to widths of 960, 640 and 320 from 1280, 960 and 640 have a mean ΔE2000 of 0.27 to 0.41 to a floating-point
 resize; from the full source, 0.23 to 0.40.
 """
-
-_KERNEL = "lanczos3"
-"""The only kernel whose results serve as input for smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Pyramid(Picture):
     """Each at least `_MIN_RATIO` times smaller than the one before, so that together they have less than 1.5 times the
     source's pixels."""
 
-    def scaled(self, size: Size, *, linear: bool, kernel: str = _KERNEL) -> Picture:
+    def scaled(self, size: Size, *, linear: bool, kernel: str = LANCZOS) -> Picture:
         """Scale as any picture does, and keep the result if later steps can use it."""
-        source = Picture(self.image, self.size)
-        if linear or kernel != _KERNEL:
+        source = Picture(self.image, self.size, self.extent)
+        if linear or kernel != LANCZOS:
             return source.scaled(size, linear=linear, kernel=kernel)
         made = self._smallest_input(source, size).scaled(size, linear=False)
         if not _is_large_enough(self._smaller[-1] if self._smaller else source, made.size):

@@ -86,23 +86,25 @@ def planned(size: Size, *steps: dict[str, Any]) -> planning.Plan:
 
 
 SHRINKS = [
-    ((6400, 4800), [resize("a", width=640)], 4),
-    ((6400, 4800), [resize("a", width=64)], 32),
-    ((6400, 4800), [resize("a", width=64), resize("b", width=3000)], 1),
-    ((6400, 4800), [resize("a", width=64), {**resize("b", width=10), "from": "a"}], 32),
-    ((6400, 4800), [resize("a", width=64), mark("b")], 1),
-    ((6400, 4800), [resize("a", width=64, linear=True)], 1),
-    ((6400, 4800), [resize("a", width=64, height=4800, fit="fill")], 1),
-    ((640, 480), [resize("a", width=6400, enlarge=True)], 1),
-    ((6400, 4800), [resize("a", width=64), resize("idle", width=6000, output=False)], 32),
+    ((6400, 4800), [resize("a", width=640)], (4, 1)),
+    ((6400, 4800), [resize("a", width=64)], (8, 1)),
+    ((6400, 4800), [resize("a", width=64), resize("b", width=32)], (8, 6)),
+    ((6400, 4800), [resize("a", width=64), resize("b", width=3000)], (1, 1)),
+    ((6400, 4800), [resize("a", width=64), {**resize("b", width=10), "from": "a"}], (8, 1)),
+    ((6400, 4800), [resize("a", width=64), mark("b")], (1, 1)),
+    ((6400, 4800), [resize("a", width=64, linear=True)], (1, 1)),
+    ((6400, 4800), [resize("a", width=64, height=4800, fit="fill")], (1, 1)),
+    ((640, 480), [resize("a", width=6400, enlarge=True)], (1, 1)),
+    ((6400, 4800), [resize("a", width=64), resize("idle", width=6000, output=False)], (8, 1)),
 ]
 
 
-@pytest.mark.parametrize(("size", "steps", "shrink"), SHRINKS)
+@pytest.mark.parametrize(("size", "steps", "reductions"), SHRINKS)
 def test_the_source_is_decoded_as_small_as_every_step_allows(
-    size: tuple[int, int], steps: list[dict[str, Any]], shrink: int
+    size: tuple[int, int], steps: list[dict[str, Any]], reductions: tuple[int, int]
 ) -> None:
-    assert planned(Size(*size), *steps).shrink == shrink
+    found = planned(Size(*size), *steps)
+    assert (found.shrink, found.box) == reductions
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "avif"])
