@@ -92,3 +92,8 @@ def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
     if format_ == "uchar":
         return image.linear(1, 0.5, uchar=True)
     return image.cast(format_) if format_ in {"float", "double"} else image.rint().cast(format_)
+
+
+def with_alpha(image: pyvips.Image) -> pyvips.Image:
+    """Add an opaque alpha channel if there is none."""
+    return image if image.hasalpha() else image.addalpha()
