@@ -56,7 +56,7 @@ class Picture:
         """Convert to sRGB with 8 bits per channel and optional alpha, and rotate upright."""
         image = in_srgb(self.image)
         # Rotation reads rows out of order, which a streaming decoder can't deliver.
-        return replace(self, image=image if orientation(image) == 1 else image.copy_memory().autorot())
+        return Picture(image if orientation(image) == 1 else image.copy_memory().autorot(), self.size)
 
 
 def orientation(image: pyvips.Image) -> int:
