@@ -17,9 +17,9 @@ OPERATION = Operation(
     since=2,
     summary="Remove a border of one color",
     examples=(
-        {"action": "trim", "threshold": 120},
-        {"action": "trim"},
+        {"action": "trim", "padding": 8},
         {"action": "trim", "color": "#5a6a30", "threshold": 40, "padding": "5%"},
     ),
+    before={"action": "pad", "padding": {"top": 20, "right": 60, "bottom": 40, "left": 30}, "background": "#ddccbb"},
     memory=_memory,
 )

@@ -27,7 +27,7 @@ class Trim(Step):
     color: Annotated[
         Color | None,
         Field(
-            description="Color of the border, `#rrggbb` or `#rrggbbaa`. Default: the color of most corners.",
+            description="Color of the border. Default: the color of most corners.",
             examples=["#ffffff"],
         ),
     ] = None
