@@ -86,7 +86,8 @@ def _cases_of(operation: Operation[Any]) -> Iterator[Case]:
     folder = Path(str(files(operation.package).joinpath("golden")))
     for number, example in enumerate(operation.examples):
         name = f"{operation.action}-{number}"
-        yield Case(name, {**example, "id": name, "from": "small", "format": "png"}, folder / f"{number}.png")
+        step = {**example, "id": name, "from": "before", "format": "png"}
+        yield Case(name, step, folder / f"{number}.png")
 
 
 def compare(folder: Path) -> list[Comparison]:
@@ -102,7 +103,8 @@ def render(folder: Path) -> None:
     other = {"id": "other", "action": "resize", "width": WIDTH // 4, "output": False}
     for operation in OPERATIONS.values():
         steps = [case.step for case in _cases_of(operation)]
-        rendering.render(PHOTO, [small, other, *steps], limits, folder)
+        before = {**(operation.before or {"action": "convert"}), "id": "before", "from": "small", "output": False}
+        rendering.render(PHOTO, [small, other, before, *steps], limits, folder)
 
 
 def distance(one: Path, other: Path) -> Distance:

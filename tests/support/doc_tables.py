@@ -160,7 +160,7 @@ def _number(value: float) -> str:
 
 
 def _field_default(name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
-    if name in schema["required"]:
+    if name in schema.get("required", ()):
         return "**must be set**"
     return f"`{json.dumps(field['default'])}`" if field.get("default") is not None else ""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ FOLDER = doc_tables.DOCS / "operations"
 PHOTO = doc_tables.ROOT / "examples" / "photo.jpg"
 _WIDTH = 400
 """Pixels of the picture before and after."""
+_NAMES = ("before", "after")
 _LIMITS = TransformLimits(max_source_pixels=10**8, max_output_pixels=10**8, max_output_bytes=10**9)
 
 
@@ -56,20 +56,19 @@ Beside the fields of [every step](../pipeline.md#every-step):
 def draw(operation: Operation[Any], photo: Path) -> None:
     """Write the picture of an operation: the photo, and the result of the first example."""
     with tempfile.TemporaryDirectory() as folder:
-        steps = picture_steps(operation.examples[0])
-        rendering.render(photo, steps, _LIMITS, Path(folder))
-        after = pyvips.Image.new_from_file(f"{folder}/{steps[-1]['id']}.png").copy_memory()
-    before = pyvips.Image.thumbnail(str(photo), _WIDTH)
+        rendering.render(photo, picture_steps(operation), _LIMITS, Path(folder))
+        before, after = (pyvips.Image.new_from_file(f"{folder}/{name}.png").copy_memory() for name in _NAMES)
     both = pyvips.Image.arrayjoin(
         [_on_checkers(image) for image in (before, after)], across=2, shim=16, background=[255, 255, 255]
     )
     both.webpsave(str(FOLDER / f"{operation.action}.webp"), Q=80, keep="none")
 
 
-def picture_steps(example: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return steps that scale the photo down and then apply the example."""
-    small = {"id": "small", "action": "resize", "width": _WIDTH, "output": False}
-    return [small, {"id": "after", **example, "from": "small", "format": "png"}]
+def picture_steps(operation: Operation[Any]) -> list[dict[str, Any]]:
+    """Return steps that scale the photo down, prepare it, and then apply the first example."""
+    small = {"id": "small", "action": "resize", "width": _WIDTH, "format": "png"}
+    before = {**(operation.before or {"action": "convert"}), "id": _NAMES[0], "from": "small", "format": "png"}
+    return [small, before, {**operation.examples[0], "id": _NAMES[1], "from": _NAMES[0], "format": "png"}]
 
 
 def _on_checkers(image: pyvips.Image) -> pyvips.Image:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pixelflow.client import InvalidRequestError
-from pixelflow.imaging.fields import MAX_DIMENSION
 
 MAX_FILE_BYTES = 1024 * 1024
 """The API's limit for a request body."""
@@ -34,8 +33,7 @@ def steps_from_options(
     if resize is not None:
         return [{"id": resize, "action": "resize"} | _parse_size(resize) | encoding]
     if encoding:
-        # Every photo fits into the largest box and resizing never enlarges, so the dimensions don't change.
-        return [{"id": "converted", "action": "resize", "width": MAX_DIMENSION, "height": MAX_DIMENSION} | encoding]
+        return [{"id": "converted", "action": "convert"} | encoding]
     raise InvalidRequestError("Set at least one of --resize, --format, --quality, --watermark or --pipeline", ())
 
 

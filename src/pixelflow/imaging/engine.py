@@ -20,7 +20,7 @@ from pixelflow.imaging.frames import Frames
 from pixelflow.imaging.memory import estimate
 from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.picture import Picture
-from pixelflow.imaging.plan import Plan, check_work, needs_animation, plan
+from pixelflow.imaging.plan import Plan, check_sizes, check_work, needs_animation, plan
 from pixelflow.imaging.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
 from pixelflow.imaging.pyramid import Pyramid
 from pixelflow.imaging.source import SourceImage, open_source
@@ -135,6 +135,8 @@ class _Run:
         operation = operation_of(step)
         inputs = {name: self._input(name, step) for name in operation.inputs(step)}
         frames = inputs.pop(step.from_)
+        # The plan's sizes are upper bounds if the content decides; a smaller input can still make a larger result.
+        check_sizes(step, operation.sizes(frames.first.size, step), self._limits)
         pixels = import_module(f"{operation.package}.pixels")
         animated = len(frames) > 1 and hasattr(pixels, "decide")
         decision = pixels.decide(frames.first, step) if animated else None

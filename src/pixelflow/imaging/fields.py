@@ -155,6 +155,22 @@ class FocalPoint(StrictModel):
     y: Annotated[Share, Field(description="From the top: 0 is the top edge, 1 the bottom one.", examples=[0.7])]
 
 
+class Corners(StrictModel):
+    """Radii of the corners: pixels, or a percentage of the image's shorter side."""
+
+    top_left: Annotated[Length, Field(description="Radius of the top left corner.")] = 0
+    top_right: Annotated[Length, Field(description="Radius of the top right corner.")] = 0
+    bottom_right: Annotated[Length, Field(description="Radius of the bottom right corner.")] = 0
+    bottom_left: Annotated[Length, Field(description="Radius of the bottom left corner.")] = 0
+
+
+Radius = Annotated[
+    Corners | Length,
+    with_message('must be pixels (24), a percentage ("50%"), or an object with radii such as `top_left`'),
+]
+"""The radius of all corners, or of each. Radii that overlap are reduced as in CSS."""
+
+
 def _printable(text: str) -> str:
     if all(unicodedata.category(char)[0] in "ZC" for char in text):
         raise PydanticCustomError("blank_text", "must have at least one visible character")

@@ -57,6 +57,8 @@ class Operation(Generic[S]):
     """What it does, in a few words, for lists."""
     examples: tuple[Mapping[str, Any], ...]
     """Steps without ``id``. The first one makes the picture of the documentation; all are tested on many pictures."""
+    before: Mapping[str, Any] | None = None
+    """A step without ``id`` that prepares the photo of the documentation, if the operation shows nothing on a photo."""
     since: int = 1
     """The worker contract that introduced it (``contracts.capabilities``)."""
     sizes: Callable[[Size, S], Sizes] = same_size

@@ -64,9 +64,9 @@ class Picture:
         """Convert to sRGB with 8 bits per channel and optional alpha, and rotate upright."""
         image = in_srgb(self.image)
         if orientation(image) == 1:
-            return replace(self, image=image)
+            return Picture(image, self.size, self.extent)
         # Rotation reads rows out of order, which a streaming decoder can't deliver.
-        return replace(self, image=image.copy_memory().autorot(), extent=None)
+        return Picture(image.copy_memory().autorot(), self.size)
 
 
 def orientation(image: pyvips.Image) -> int:
@@ -102,3 +102,8 @@ def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
     if format_ == "uchar":
         return image.linear(1, 0.5, uchar=True)
     return image.cast(format_) if format_ in {"float", "double"} else image.rint().cast(format_)
+
+
+def with_alpha(image: pyvips.Image) -> pyvips.Image:
+    """Add an opaque alpha channel if there is none."""
+    return image if image.hasalpha() else image.addalpha()

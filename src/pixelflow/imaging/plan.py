@@ -97,20 +97,28 @@ def check_work(plan_: Plan, limits: TransformLimits, frames: int) -> None:
     """
     total = 0
     for step in plan_.steps:
-        largest = max(plan_.sizes[step.id], key=lambda size: size.pixels)
-        if largest.pixels > limits.max_output_pixels:
-            raise OutputTooLargeError(
-                f"The step needs {largest.width} × {largest.height} pixels; "
-                f"the limit is {limits.max_output_pixels} pixels",
-                step_id=step.id,
-            )
-        total += largest.pixels * frames
+        check_sizes(step, plan_.sizes[step.id], limits)
+        total += max(size.pixels for size in plan_.sizes[step.id]) * frames
         if total > limits.max_job_output_pixels:
             raise OutputTooLargeError(
                 f"The results of the steps exceed {limits.max_job_output_pixels} pixels together; "
                 "use fewer steps or smaller sizes",
                 step_id=step.id,
             )
+
+
+def check_sizes(step: Step, sizes: Sizes, limits: TransformLimits) -> None:
+    """Check the pixels of what a step makes.
+
+    Raises:
+        OutputTooLargeError: they exceed the limit.
+    """
+    largest = max(sizes, key=lambda size: size.pixels)
+    if largest.pixels > limits.max_output_pixels:
+        raise OutputTooLargeError(
+            f"The step needs {largest.width} × {largest.height} pixels; the limit is {limits.max_output_pixels} pixels",
+            step_id=step.id,
+        )
 
 
 def _needed(pipeline: Sequence[Step]) -> list[Step]:

@@ -89,7 +89,7 @@ class Step(StrictModel):
     background: Annotated[
         Color,
         Field(
-            description="Color behind transparent pixels if the format has no transparency, and of the padding of "
-            "`contain`."
+            description="Color behind transparent pixels if the format has no transparency, and of the space that the "
+            "operation adds around the image."
         ),
     ] = "#ffffff"

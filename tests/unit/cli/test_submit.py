@@ -39,10 +39,7 @@ def sent_pipeline(api: StandIn) -> list[dict[str, Any]]:
             [{"id": "640x480", "action": "resize", "width": 640, "height": 480, "format": "webp", "quality": 80}],
         ),
         (["--watermark", "© Me"], [{"id": "marked", "action": "watermark", "watermark": {"text": "© Me"}}]),
-        (
-            ["--format", "avif"],
-            [{"id": "converted", "action": "resize", "width": 16384, "height": 16384, "format": "avif"}],
-        ),
+        (["--format", "avif"], [{"id": "converted", "action": "convert", "format": "avif"}]),
         (
             ["--resize", "640", "--watermark", "© Me", "--format", "png"],
             [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pyvips
-
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.cropping import Corner, by_content, corner_of
@@ -11,7 +9,7 @@ from pixelflow.imaging.geometry import Size, place
 from pixelflow.imaging.gravity import Fit, Gravity
 from pixelflow.imaging.operations.resize.geometry import fit
 from pixelflow.imaging.operations.resize.model import Resize
-from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.picture import Picture, with_alpha
 
 
 def decide(picture: Picture, step: Resize) -> Corner | None:
@@ -46,10 +44,6 @@ def _pad(picture: Picture, canvas: Size, step: Resize) -> Picture:
     if background.opaque and not image.hasalpha():
         fill = [*background.rgb]
     else:
-        fill, image = [*background.rgb, background.alpha], _with_alpha(image)
+        fill, image = [*background.rgb, background.alpha], with_alpha(image)
     left, top = place(gravity, canvas, picture.size)
     return Picture(image.embed(left, top, *canvas, extend="background", background=fill), canvas)
-
-
-def _with_alpha(image: pyvips.Image) -> pyvips.Image:
-    return image if image.hasalpha() else image.addalpha()
