@@ -141,6 +141,7 @@ def _kind(schema: dict[str, Any], models: dict[str, Any]) -> str:
     if "pattern" in schema:
         return _PATTERNS[schema["pattern"]]
     return {
+        "array": f"list of {schema.get('minItems')} to {schema.get('maxItems')} objects, see below",
         "boolean": "`true` `false`",
         "string": f"text of up to {schema.get('maxLength')} characters",
         "object": "see below",
@@ -160,7 +161,7 @@ def _number(value: float) -> str:
 
 
 def _field_default(name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
-    if name in schema["required"]:
+    if name in schema.get("required", ()):
         return "**must be set**"
     return f"`{json.dumps(field['default'])}`" if field.get("default") is not None else ""
 

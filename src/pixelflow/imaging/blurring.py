@@ -42,6 +42,7 @@ def _enlarged(image: pyvips.Image, factor: int, size: tuple[int, int]) -> pyvips
         ody=middle,
         oarea=[0, 0, *size],
         extend="copy",
+        premultiplied=True,
     )
 
 

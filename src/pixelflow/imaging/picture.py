@@ -28,15 +28,19 @@ class Picture:
     size: Size
     """Pixels, upright. A source reduced on decoding keeps its full nominal size until it is ``scaled``."""
 
+    def with_image(self, image: pyvips.Image) -> Picture:
+        """Return a picture of the same nominal size with other pixels. Nothing else of this one is in it."""
+        return Picture(image, self.size)
+
     def materialized(self) -> Picture:
         """Compute the pixels now and keep them in memory, for repeated use or access in any order."""
-        return replace(self, image=self.image.copy_memory())
+        return self.with_image(self.image.copy_memory())
 
     def box_shrink(self, factor: int) -> Picture:
         """Reduce by averaging squares of ``factor`` × ``factor`` pixels; the nominal size stays."""
         if factor == 1:
             return self
-        return replace(self, image=with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
+        return self.with_image(with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
 
     def scaled(self, size: Size, *, linear: bool, kernel: str = "lanczos3") -> Picture:
         """Scale to exactly ``size`` with a kernel of libvips, in linear light or in stored values."""
@@ -56,7 +60,7 @@ class Picture:
         """Convert to sRGB with 8 bits per channel and optional alpha, and rotate upright."""
         image = in_srgb(self.image)
         # Rotation reads rows out of order, which a streaming decoder can't deliver.
-        return replace(self, image=image if orientation(image) == 1 else image.copy_memory().autorot())
+        return self.with_image(image if orientation(image) == 1 else image.copy_memory().autorot())
 
 
 def orientation(image: pyvips.Image) -> int:

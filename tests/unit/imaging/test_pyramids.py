@@ -93,3 +93,10 @@ def test_the_same_size_again_is_not_computed_again() -> None:
     first, second = (pyramid.scaled(Size(400, 300), linear=False) for _ in range(2))
     assert first.image is second.image
     assert first.size == second.size == Size(400, 300)
+
+
+def test_a_changed_source_is_not_scaled_from_versions_of_the_unchanged_one(run: Run, tmp_path: Path) -> None:
+    gray = {"id": "gray", "action": "grayscale", "output": False}
+    run(REAL, resize(320), gray, {**resize(150), "from": "gray"})
+    pixels = pixels_of(tmp_path / "w150.png").astype(int)
+    assert np.ptp(pixels, axis=2).max() == 0
