@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyvips
 
 from pixelflow.imaging.blend import Blend
+from pixelflow.imaging.colors import Color
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.picture import Picture, rounded
 
@@ -75,6 +76,14 @@ def draw(image: pyvips.Image, layer: pyvips.Image, left: int, top: int, blend: B
     if size == (image.width, image.height):
         return _blended(image, part, blend)
     return image.insert(_blended(image.crop(*start, *size), part.copy_memory(), blend), *start)
+
+
+def over_color(image: pyvips.Image, color: Color) -> pyvips.Image:
+    """Put a color behind the transparent parts of an 8-bit sRGB image. The result has alpha unless it is opaque."""
+    if not image.hasalpha():
+        return image
+    below = image.new_from_image([*color.rgb] if color.opaque else [*color])[0 : 3 if color.opaque else 4]
+    return _blended(below.copy(interpretation="srgb"), image, Blend.OVER)
 
 
 def _blended(under: pyvips.Image, layer: pyvips.Image, blend: Blend) -> pyvips.Image:
