@@ -18,6 +18,7 @@ from pixelflow.imaging.blend import Blend
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.layers import draw as draw_layer
+from pixelflow.imaging.layers import layer_of
 from pixelflow.imaging.operations.overlay.geometry import position, scaled_size
 from pixelflow.imaging.operations.overlay.model import Overlay
 from pixelflow.imaging.operations.overlay.pixels import apply
@@ -251,3 +252,9 @@ def test_a_huge_overlay_costs_no_more_than_what_is_visible(run: Run, tmp_path: P
     before = os.times().user
     run(tmp_path / "in.png", {"id": "a", **overlay, "format": "png"})
     assert os.times().user - before < 2
+
+
+def test_rotation_keeps_translucent_colors() -> None:
+    picture = Picture(flat_image((200, 100, 50, 10), (40, 40)), Size(40, 40))
+    rotated = layer_of(picture, picture.size, rotation=30, opacity=1)
+    assert rotated(rotated.width // 2, rotated.height // 2) == [200, 100, 50, 10]
