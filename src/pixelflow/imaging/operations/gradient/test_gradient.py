@@ -79,7 +79,7 @@ def test_an_invisible_gradient_changes_nothing(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize(
-    "stops", [[], [{"color": "#000000"}], [{"color": "black"}] * 2, [{"color": "#000000"}] * 17, [{"at": "1%"}] * 2]
+    "stops", [[], [{"color": "#000000"}], [{"color": "blackish"}] * 2, [{"color": "#000000"}] * 17, [{"at": "1%"}] * 2]
 )
 def test_a_gradient_has_two_to_sixteen_colors(stops: list[dict[str, Any]]) -> None:
     with pytest.raises(ValidationError):

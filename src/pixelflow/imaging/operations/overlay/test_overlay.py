@@ -15,14 +15,14 @@ from pydantic import ValidationError
 from tests.unit.imaging.pictures import Draw, Pixels, Run
 
 from pixelflow.imaging.blend import Blend
-from pixelflow.imaging.context import Context
+from pixelflow.imaging.engine import Transform
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.layers import draw as draw_layer
 from pixelflow.imaging.layers import layer_of
 from pixelflow.imaging.operations.overlay.geometry import position, scaled_size
 from pixelflow.imaging.operations.overlay.model import Overlay
-from pixelflow.imaging.operations.overlay.pixels import apply
 from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.protocol import TransformLimits, TransformRequest
 
 CANVAS = Size(400, 200)
 WIDE, TALL = Size(100, 50), Size(50, 100)
@@ -207,13 +207,21 @@ def test_tiles_are_apart_by_the_margin(draw: Draw) -> None:
     assert blue.mean() == pytest.approx((10 * 6) / (15 * 11), abs=0.04)
 
 
-def test_an_asset_is_drawn() -> None:
-    asset = Picture(flat_image((0, 0, 220, 128), (4, 4)), Size(4, 4))
-    picture = Picture(flat_image((220, 0, 0)), Size(8, 8))
-    wanted = step(image={"asset": "logo"})
-    result = apply(picture, wanted, Context(10**6, assets={"logo": asset})).image
-    assert result(4, 4) == [110, 0, 110]
-    assert result(1, 1) == [220, 0, 0]
+def test_an_asset_is_drawn(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (220, 0, 0)).save(tmp_path / "in.png")
+    Image.new("RGBA", (4, 4), (0, 0, 220, 128)).save(tmp_path / "logo.png")
+    limits = TransformLimits(max_source_pixels=1000, max_output_pixels=1000, max_output_bytes=10**6)
+    steps = [{"id": "a", "action": "overlay", "image": {"asset": "logo"}, "format": "png"}]
+    request = {"request_id": "0" * 16, "pipeline": steps, "limits": limits, "assets": [{"name": "logo"}]}
+    with (
+        (tmp_path / "in.png").open("rb") as source,
+        (tmp_path / "logo.png").open("rb") as logo,
+        (tmp_path / "out.png").open("w+b") as out,
+    ):
+        Transform(TransformRequest.model_validate(request), source.fileno(), {"logo": logo.fileno()}).run(out.fileno())
+    result = np.asarray(Image.open(tmp_path / "out.png"))
+    assert result[4, 4].tolist() == [110, 0, 110]
+    assert result[1, 1].tolist() == [220, 0, 0]
 
 
 def test_an_animation_is_drawn_frame_by_frame(run: Run, tmp_path: Path) -> None:
