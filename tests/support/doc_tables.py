@@ -141,6 +141,7 @@ def _kind(schema: dict[str, Any], models: dict[str, Any]) -> str:
     if "pattern" in schema:
         return _PATTERNS[schema["pattern"]]
     return {
+        "array": f"list of {schema.get('minItems')} to {schema.get('maxItems')} objects, see below",
         "boolean": "`true` `false`",
         "string": f"text of up to {schema.get('maxLength')} characters",
         "object": "see below",

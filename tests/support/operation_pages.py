@@ -32,7 +32,8 @@ def text(operation: Operation[Any]) -> str:
     """Return the page of an operation."""
     action = operation.action
     prose = files(operation.package).joinpath("page.md").read_text(encoding="utf-8").strip()
-    example = json.dumps({"id": "example", **operation.examples[0]}, ensure_ascii=False)
+    steps = [*_badge(operation.examples[0]), {"id": "example", **operation.examples[0]}]
+    example = ",\n ".join(json.dumps(step, ensure_ascii=False) for step in steps)
     return f"""# {action}
 
 {operation.summary}.
@@ -68,7 +69,17 @@ def picture_steps(operation: Operation[Any]) -> list[dict[str, Any]]:
     """Return steps that scale the photo down, prepare it, and then apply the first example."""
     small = {"id": "small", "action": "resize", "width": _WIDTH, "format": "png"}
     before = {**(operation.before or {"action": "convert"}), "id": _NAMES[0], "from": "small", "format": "png"}
-    return [small, before, {**operation.examples[0], "id": _NAMES[1], "from": _NAMES[0], "format": "png"}]
+    badge = _badge(operation.examples[0])
+    return [small, before, *badge, {**operation.examples[0], "id": _NAMES[1], "from": _NAMES[0], "format": "png"}]
+
+
+def _badge(example: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return steps that make a small picture, if the example reads the step ``other``."""
+    if '"step": "other"' not in json.dumps(example):
+        return []
+    square = {"action": "resize", "width": 100, "height": 100, "fit": "cover", "gravity": "attention"}
+    colored = {"action": "tint", "shadows": "#0b3d91", "highlights": "#fff4d6"}
+    return [{"id": "square", **square, "output": False}, {"id": "other", "from": "square", **colored, "output": False}]
 
 
 def _on_checkers(image: pyvips.Image) -> pyvips.Image:

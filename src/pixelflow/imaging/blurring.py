@@ -6,7 +6,7 @@ from math import sqrt
 
 import pyvips
 
-from pixelflow.imaging.geometry import blur_reduction
+from pixelflow.imaging.geometry import Size, blur_reduction
 from pixelflow.imaging.picture import with_premultiplied_alpha
 
 _BOX_VARIANCE, _TENT_VARIANCE = 1 / 12, 1 / 6
@@ -29,19 +29,19 @@ def blur_channels(image: pyvips.Image, sigma: float) -> pyvips.Image:
     whole = image.embed(0, 0, across * factor, down * factor, extend="copy")
     reduced = whole.shrink(factor, factor).cast("float")
     blurred = _gaussian(reduced, sqrt((sigma / factor) ** 2 - _BOX_VARIANCE - _TENT_VARIANCE)).copy_memory()
-    return _enlarged(blurred, factor, (image.width, image.height))
+    return enlarged(blurred, Size(factor, factor), Size(image.width, image.height))
 
 
-def _enlarged(image: pyvips.Image, factor: int, size: tuple[int, int]) -> pyvips.Image:
-    """Interpolate between pixels that are the means of squares: each stands for the middle of its square."""
-    middle = (factor - 1) / 2
+def enlarged(image: pyvips.Image, factor: Size, size: Size) -> pyvips.Image:
+    """Interpolate between pixels that are the means of cells: each stands for the middle of its cell."""
     return image.affine(
-        [factor, 0, 0, factor],
+        [factor.width, 0, 0, factor.height],
         interpolate=pyvips.Interpolate.new("bilinear"),
-        odx=middle,
-        ody=middle,
+        odx=(factor.width - 1) / 2,
+        ody=(factor.height - 1) / 2,
         oarea=[0, 0, *size],
         extend="copy",
+        premultiplied=True,
     )
 
 

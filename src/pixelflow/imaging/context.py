@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.placement import ImageReference
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,10 @@ class Context:
     """Pictures of the assets that it reads, by name."""
     decision: Any = None
     """What the operation's ``decide`` returned for the first frame of an animation; None for a single picture."""
+
+    def referenced(self, image: ImageReference, picture: Picture) -> Picture:
+        """Return the picture that a step names; ``picture`` is the input of the step."""
+        if image.asset is not None:
+            return self.assets[image.asset]
+        assert image.step is not None  # noqa: S101 - the model requires one of them
+        return self.others.get(image.step, picture)

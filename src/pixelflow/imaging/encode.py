@@ -14,6 +14,7 @@ from pixelflow.errors import OutputTooLargeError
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.frames import Frames
+from pixelflow.imaging.layers import over_color
 from pixelflow.imaging.step import Step
 
 
@@ -31,7 +32,7 @@ def encode(frames: Frames, step: Step, format_: Format, output: int) -> None:
         )
     image = frames.joined()
     if not format_.alpha and image.hasalpha():
-        image = image.flatten(background=[*rgba(step.background).rgb])
+        image = over_color(image, rgba(step.background)._replace(alpha=255))
     assert format_.options is not None  # noqa: S101 - only output formats are encoded
     codec = import_module(f"pixelflow.imaging.formats.{format_.name}.save")
     codec.save(

@@ -8,7 +8,7 @@ wait until the image has been scaled down, where they cost a fraction. A picture
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyvips
 
@@ -31,9 +31,13 @@ class Picture:
     extent: Extent | None = None
     """What the picture covers of ``image``, if not all: a reduction may end within a pixel."""
 
+    def with_image(self, image: pyvips.Image) -> Picture:
+        """Return a picture of the same nominal size with other pixels, as many. Nothing else of this one is in it."""
+        return Picture(image, self.size, self.extent)
+
     def materialized(self) -> Picture:
         """Compute the pixels now and keep them in memory, for repeated use or access in any order."""
-        return replace(self, image=self.image.copy_memory())
+        return self.with_image(self.image.copy_memory())
 
     def box_shrink(self, factor: int) -> Picture:
         """Reduce by averaging squares of ``factor`` × ``factor`` pixels; the nominal size stays."""
@@ -41,13 +45,13 @@ class Picture:
             return self
         width, height = self.covered
         shrunk = with_premultiplied_alpha(self.image, lambda image: averaged(image, factor))
-        return replace(self, image=shrunk, extent=(width / factor, height / factor))
+        return Picture(shrunk, self.size, (width / factor, height / factor))
 
     def scaled(self, size: Size, *, linear: bool, kernel: str = LANCZOS) -> Picture:
         """Scale to exactly ``size`` with a kernel of libvips, in linear light or in stored values."""
         image, extent, stored = self.image, self.covered, stored_size(self.image, size)
         if stored == extent:
-            return replace(self, size=size)
+            return Picture(image, size)
         if not linear:
             return Picture(with_premultiplied_alpha(image, lambda each: resample(each, extent, stored, kernel)), size)
         light = convert.to_light(image, convert.SRGB)
@@ -64,7 +68,7 @@ class Picture:
         """Convert to sRGB with 8 bits per channel and optional alpha, and rotate upright."""
         image = in_srgb(self.image)
         if orientation(image) == 1:
-            return Picture(image, self.size, self.extent)
+            return self.with_image(image)
         # Rotation reads rows out of order, which a streaming decoder can't deliver.
         return Picture(image.copy_memory().autorot(), self.size)
 

@@ -115,6 +115,9 @@ EXAMPLES = [
     for number, example in enumerate(operation.examples)
 ]
 
+_OTHER = {"id": "other", "action": "resize", "width": 20, "output": False}
+"""A step that examples may read."""
+
 
 @pytest.mark.parametrize("kind", PICTURES)
 @pytest.mark.parametrize(("operation", "example"), EXAMPLES)
@@ -124,8 +127,7 @@ def test_an_operation_works_on_every_kind_of_picture(
     source = tmp_path / "source"
     PICTURES[kind](source)
     wanted = "webp" if kind == "animated" else "png"
-    other = {"id": "other", "action": "resize", "width": 20, "output": False}
-    steps = [other, {"id": "result", **example, "format": wanted}, {**example, "id": "again", "from": "result"}]
+    steps = [_OTHER, {"id": "result", **example, "format": wanted}, {**example, "id": "again", "from": "result"}]
     rendered = run(source, *steps)
     result = pyvips.Image.new_from_file(str(tmp_path / f"result.{wanted}"), **({"n": -1} if wanted == "webp" else {}))
     frame = result.get("page-height") if result.get_typeof("page-height") else result.height
@@ -145,7 +147,7 @@ def _check_sizes(operation: Operation[Any], example: dict[str, Any], width: int,
         size = open_source(descriptor, limits).size
     finally:
         os.close(descriptor)
-    (step,) = TypeAdapter(Pipeline).validate_python([{"id": "result", **example}])
+    _, step = TypeAdapter(Pipeline).validate_python([_OTHER, {"id": "result", **example}])
     declared = operation.sizes(size, step).result
     assert width <= declared.width
     assert height <= declared.height

@@ -5,7 +5,6 @@ The matrices are those of W3C Filter Effects Module Level 1, feColorMatrix ``sat
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import cos, radians, sin
 
 import pyvips
@@ -25,7 +24,7 @@ Matrix = list[list[float]]
 def apply(picture: Picture, step: Adjust, _context: Context) -> Picture:
     """Adjust the picture."""
     picture = picture.to_output_colorspace()
-    return replace(picture, image=on_colors(picture.image, lambda colors: _adjust(colors, step)))
+    return picture.with_image(on_colors(picture.image, lambda colors: _adjust(colors, step)))
 
 
 def _adjust(colors: pyvips.Image, step: Adjust) -> pyvips.Image:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pixelflow.imaging.blurring import blur
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import length
@@ -15,4 +13,4 @@ def apply(picture: Picture, step: Blur, _context: Context) -> Picture:
     """Blur the picture."""
     picture = picture.to_output_colorspace()
     scale = picture.image.width / picture.size.width
-    return replace(picture, image=blur(picture.image, length(step.sigma, picture.size.shorter) * scale))
+    return picture.with_image(blur(picture.image, length(step.sigma, picture.size.shorter) * scale))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pixelflow.imaging.channels import luminance, on_colors
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.operations.grayscale.model import Grayscale
@@ -13,4 +11,4 @@ from pixelflow.imaging.picture import Picture
 def apply(picture: Picture, _step: Grayscale, _context: Context) -> Picture:
     """Remove the colors."""
     picture = picture.to_output_colorspace()
-    return replace(picture, image=on_colors(picture.image, lambda colors: luminance(colors).colourspace("srgb")))
+    return picture.with_image(on_colors(picture.image, lambda colors: luminance(colors).colourspace("srgb")))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import length
 from pixelflow.imaging.mosaic import mosaic
@@ -15,4 +13,4 @@ def apply(picture: Picture, step: Pixelate, _context: Context) -> Picture:
     """Pixelate the picture."""
     picture = picture.to_output_colorspace()
     side = max(1, round(length(step.size, picture.size.shorter)))
-    return replace(picture, image=mosaic(picture.image, side))
+    return picture.with_image(mosaic(picture.image, side))

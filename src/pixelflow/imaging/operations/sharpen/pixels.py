@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pyvips
 
 from pixelflow.imaging.blurring import blur_channels
@@ -23,7 +21,7 @@ def apply(picture: Picture, step: Sharpen, _context: Context) -> Picture:
     sigma = length(step.sigma, picture.size.shorter)
     if blur_reduction(sigma) > 1:
         picture = picture.materialized()  # the blur reads it first
-    return replace(picture, image=_sharpen(picture.image, sigma, step.amount))
+    return picture.with_image(_sharpen(picture.image, sigma, step.amount))
 
 
 def _sharpen(image: pyvips.Image, sigma: float, amount: float) -> pyvips.Image:

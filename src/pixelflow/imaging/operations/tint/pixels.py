@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pyvips
 
 from pixelflow.imaging.channels import luminance, on_colors
@@ -18,7 +16,7 @@ _MIDDLE, _WHITE = 128, 255
 def apply(picture: Picture, step: Tint, _context: Context) -> Picture:
     """Tint the picture."""
     picture = picture.to_output_colorspace()
-    return replace(picture, image=on_colors(picture.image, lambda colors: _tint(colors, step)))
+    return picture.with_image(on_colors(picture.image, lambda colors: _tint(colors, step)))
 
 
 def _tint(colors: pyvips.Image, step: Tint) -> pyvips.Image:

@@ -1,0 +1,96 @@
+"""Layers: 8-bit sRGB pictures with alpha that are drawn over others."""
+
+from __future__ import annotations
+
+import pyvips
+
+from pixelflow.imaging.blend import Blend
+from pixelflow.imaging.colors import Color
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.picture import Picture, rounded
+
+_QUARTER = 90
+_MIN_TILE = 256
+"""Minimum side of the repeated pattern in pixels: many small tiles cost more than a few large ones."""
+_ALPHA = 3
+
+
+def layer_of(picture: Picture, size: Size, *, rotation: float, opacity: float) -> pyvips.Image:
+    """Return a picture as a layer: scaled to ``size``, then rotated by ``rotation`` degrees, clockwise.
+
+    What is in memory is never larger than the picture: of an enlarged one, only the visible part is ever computed.
+    """
+    image = _enlarged(picture, size) if size.pixels > picture.size.pixels else _reduced(picture, size)
+    image = image if image.hasalpha() else image.addalpha()
+    image = _rotated(image, rotation) if rotation % 360 else image
+    return with_opacity(image, opacity)
+
+
+def _enlarged(picture: Picture, size: Size) -> pyvips.Image:
+    return picture.to_output_colorspace().materialized().scaled(size, linear=False).image
+
+
+def _reduced(picture: Picture, size: Size) -> pyvips.Image:
+    return picture.scaled(size, linear=False).to_output_colorspace().materialized().image
+
+
+def with_opacity(layer: pyvips.Image, opacity: float) -> pyvips.Image:
+    """Multiply the alpha channel by ``opacity``."""
+    if opacity == 1:
+        return layer
+    return rounded(layer.linear([1, 1, 1, opacity], [0, 0, 0, 0]), "uchar").copy(interpretation="srgb")
+
+
+def _rotated(image: pyvips.Image, degrees: float) -> pyvips.Image:
+    if degrees % _QUARTER == 0:
+        return image.rot(f"d{int(degrees % 360)}")
+    framed = image.embed(1, 1, image.width + 2, image.height + 2)  # for smooth edges
+    # libvips multiplies by alpha for it, and would truncate integers.
+    return rounded(framed.cast("float").copy(interpretation="srgb").rotate(degrees), "uchar")
+
+
+def tiled(layer: pyvips.Image, gap: int, size: Size) -> pyvips.Image:
+    """Repeat the layer over ``size``, with every other row shifted by half.
+
+    The pattern in memory is never larger than ``size``, for any gap.
+    """
+    gap = min(gap, max(size))  # a wider gap would show no more of the second layer
+    row = layer.embed(0, 0, layer.width + gap, layer.height + gap)
+    cell = row.join(row.wrap(x=row.width // 2, y=0), "vertical")
+    cell = cell.replicate(-(-_MIN_TILE // cell.width), -(-_MIN_TILE // cell.height))
+    cell = cell.crop(0, 0, min(cell.width, size.width), min(cell.height, size.height)).copy_memory()
+    return cell.replicate(-(-size.width // cell.width), -(-size.height // cell.height)).crop(0, 0, *size)
+
+
+def draw(image: pyvips.Image, layer: pyvips.Image, left: int, top: int, blend: Blend = Blend.OVER) -> pyvips.Image:
+    """Draw the layer over an 8-bit sRGB image, and cut what is beyond the edges.
+
+    Only the area under the layer is blended; the rest is passed through unchanged.
+    """
+    start = max(0, left), max(0, top)
+    end = min(image.width, left + layer.width), min(image.height, top + layer.height)
+    size = end[0] - start[0], end[1] - start[1]
+    if min(size) <= 0:
+        return image
+    part = layer.crop(start[0] - left, start[1] - top, *size)
+    if size == (image.width, image.height):
+        return _blended(image, part, blend)
+    return image.insert(_blended(image.crop(*start, *size), part.copy_memory(), blend), *start)
+
+
+def over_color(image: pyvips.Image, color: Color) -> pyvips.Image:
+    """Put a color behind the transparent parts of an 8-bit sRGB image. The result has alpha unless it is opaque."""
+    if not image.hasalpha():
+        return image
+    below = image.new_from_image([*color.rgb] if color.opaque else [*color])[0 : 3 if color.opaque else 4]
+    return _blended(below.copy(interpretation="srgb"), image, Blend.OVER)
+
+
+def _blended(under: pyvips.Image, layer: pyvips.Image, blend: Blend) -> pyvips.Image:
+    if blend is Blend.OVER and not under.hasalpha():
+        return layer[_ALPHA].ifthenelse(layer[0:_ALPHA], under, blend=True)
+    # In floats and rounded: with integers, libvips truncates, which makes everything darker.
+    below, above = (each.cast("float").copy(interpretation="srgb") for each in (under, layer))
+    blended = rounded(below.composite2(above, blend.value.replace("color", "colour")), "uchar")
+    blended = blended.copy(interpretation="srgb")
+    return blended if under.hasalpha() else blended[0:_ALPHA]
