@@ -11,6 +11,7 @@ compares the estimate with the peaks of random jobs.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 from pixelflow.imaging.format import Format
@@ -68,8 +69,8 @@ def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Me
     return Memory(kept, _BASE + _decoder_bytes(plan, format_, header) + max(kept, step_peak))
 
 
-def _reduced(size: Size, shrink: int) -> int:
-    return -(-size.width // shrink) * -(-size.height // shrink)
+def _reduced(size: Size, shrink: float) -> int:
+    return ceil(size.width / shrink) * ceil(size.height / shrink)
 
 
 def _source_bytes(plan: Plan, header: Header, frames: int) -> int:
@@ -80,8 +81,8 @@ def _source_bytes(plan: Plan, header: Header, frames: int) -> int:
 
 
 def _decoder_bytes(plan: Plan, format_: Format, header: Header) -> int:
-    on_load = min(plan.shrink, format_.max_shrink)
-    pixels = header.size.pixels if header.whole else _reduced(header.size, on_load)
+    on_load = plan.shrink if format_.vector else min(plan.shrink, format_.max_shrink)
+    pixels = header.size.pixels if header.whole and not format_.vector else _reduced(header.size, on_load)
     if header.whole or format_.decodes_whole:
         return pixels * format_.decoder_bytes
     return header.size.width * ROWS * header.bytes_per_pixel

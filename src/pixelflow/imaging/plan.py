@@ -39,8 +39,8 @@ class Plan:
     """The sizes that each step makes; of `source`, its own."""
     formats: Mapping[str, str]
     """The format of each result, if it is written; of `source`, its own."""
-    shrink: int
-    """Factor by which the source is reduced on decoding, a power of two."""
+    shrink: float
+    """Factor by which the source is reduced on decoding: a power of two; of a vector image, any number."""
 
     @cached_property
     def _uses(self) -> Counter[str]:
@@ -66,7 +66,8 @@ def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
     sizes = _sizes(needed, size)
     reductions = _reductions(needed, sizes)
     steps = _largest_first(needed, sizes)
-    shrink = _power_of_two(reductions.get(SOURCE, 1) / _MIN_RATIO)
+    reduction = reductions.get(SOURCE, 1)
+    shrink = reduction if FORMATS[source_format].vector else _power_of_two(reduction / _MIN_RATIO)
     return Plan(tuple(steps), sizes, output_formats(pipeline, source_format), shrink)
 
 

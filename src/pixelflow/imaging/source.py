@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
-from pixelflow.errors import TooManyPixelsError, TooManyScansError, UnsupportedFormatError
+from pixelflow.errors import TooManyPixelsError, TooManyScansError, UndecodableError, UnsupportedFormatError
 from pixelflow.imaging.colour.source import with_color_of_profile
 from pixelflow.imaging.errors import map_decode_errors
+from pixelflow.imaging.extras import installed
+from pixelflow.imaging.file_types import describe
 from pixelflow.imaging.format import SIGNATURE_BYTES, Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
 from pixelflow.imaging.frames import Frames
@@ -45,20 +47,22 @@ class SourceImage:
         """Size of a frame in pixels, upright."""
         return self.header.size
 
-    def decode(self, shrink: int = 1) -> Frames:
-        """Decode as a stream, reduced by ``shrink`` (a power of two), as far as possible by the decoder itself.
+    def decode(self, shrink: float = 1) -> Frames:
+        """Decode as a stream, reduced by ``shrink``, as far as possible by the decoder itself.
+
+        ``shrink`` is a power of two; of a vector image it can be any number, also below one.
 
         What was decoded before must be used no more: all share the position in the file.
 
         Raises:
             UndecodableError: the file is damaged. Damage beyond the header is detected when pixels are computed.
         """
-        on_load = min(shrink, self.format.max_shrink)
+        on_load = shrink if self.format.vector else min(shrink, self.format.max_shrink)
         with map_decode_errors(self.format.label):
             loaded = _codec(self.format).load(self.descriptor, LoadOptions(self.options, on_load, self.frames))
             image = with_color_of_profile(loaded)
         frames = Frames.split(image, self.size) if self.frames > 1 else Frames((Picture(image, self.size),))
-        return frames.map(lambda picture: picture.box_shrink(shrink // on_load))
+        return frames.map(lambda picture: picture.box_shrink(int(shrink / on_load)))
 
     def check(self) -> None:
         """Decode all pixels and discard them.
@@ -96,7 +100,9 @@ def open_source(
     format_ = _detect_format(descriptor)
     with map_decode_errors(format_.label):
         header = _read_header(format_, descriptor, options)
-    frames = header.frames if options.frame is None and animated(format_.name) else 1
+    _check_frame(format_, header, options)
+    moves = header.frames > 1 and not format_.pages and options.frame is None and animated(format_.name)
+    frames = header.frames if moves else 1
     _check_pixels(header.size, frames, limits.max_source_pixels)
     if header.whole and format_.limits_scans:
         _check_scans(descriptor, limits.max_jpeg_scans)
@@ -114,6 +120,13 @@ def _read_header(format_: Format, descriptor: int, options: SourceOptions) -> He
         header: Header = codec.header(descriptor, LoadOptions(options))
         return header
     return header_of(codec.load(descriptor, LoadOptions(options)))
+
+
+def _check_frame(format_: Format, header: Header, options: SourceOptions) -> None:
+    if options.frame is not None and options.frame >= header.frames:
+        last = f"the last of {header.frames} has the number {header.frames - 1}" if header.frames > 1 else "it has one"
+        kind = "page or picture" if format_.pages else "frame"
+        raise UndecodableError(f"The source has no {kind} with the number {options.frame}: {last}")
 
 
 def _check_pixels(size: Size, frames: int, limit: int) -> None:
@@ -140,5 +153,8 @@ def _detect_format(descriptor: int) -> Format:
     found = next((each for each in INPUT_FORMATS.values() if each.matches and each.matches(head)), None)
     if found is None:
         *others, last = [each.label for each in INPUT_FORMATS.values()]
-        raise UnsupportedFormatError(f"The source is not an image in one of the formats {', '.join(others)} and {last}")
+        readable = f"PixelFlow reads {', '.join(others)} and {last}"
+        raise UnsupportedFormatError(f"The source is {describe(head) or 'not an image of a known format'}; {readable}")
+    if found.extra and found.extra not in installed():
+        raise UnsupportedFormatError(f"{found.label} needs the extra `{found.extra}`, which this worker does not have")
     return found
