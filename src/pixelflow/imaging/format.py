@@ -99,6 +99,10 @@ class Format:
     Reads headers only; the worker uses it to check what a child made.
     """
 
+    def on_load(self, shrink: float) -> float:
+        """The part of a reduction that the decoder does itself."""
+        return shrink if self.vector else min(shrink, self.max_shrink)
+
     @property
     def reads(self) -> bool:
         """Whether PixelFlow reads the format."""

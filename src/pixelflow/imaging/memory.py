@@ -11,12 +11,10 @@ compares the estimate with the peaks of random jobs.
 
 from __future__ import annotations
 
-from math import ceil
 from typing import NamedTuple
 
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import FORMATS
-from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.operation import ROWS
 from pixelflow.imaging.operations.registry import operation_of
@@ -69,20 +67,16 @@ def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Me
     return Memory(kept, _BASE + _decoder_bytes(plan, format_, header) + max(kept, step_peak))
 
 
-def _reduced(size: Size, shrink: float) -> int:
-    return ceil(size.width / shrink) * ceil(size.height / shrink)
-
-
 def _source_bytes(plan: Plan, header: Header, frames: int) -> int:
     """Bytes of the source in memory; smaller versions of a pyramid have less than 1.5 times its pixels."""
     if not plan.shared(SOURCE) and frames == 1:
         return 0
-    return _reduced(header.size, plan.shrink) * header.bytes_per_pixel * frames
+    return header.size.reduced(plan.shrink).pixels * header.bytes_per_pixel * frames
 
 
 def _decoder_bytes(plan: Plan, format_: Format, header: Header) -> int:
-    on_load = plan.shrink if format_.vector else min(plan.shrink, format_.max_shrink)
-    pixels = header.size.pixels if header.whole and not format_.vector else _reduced(header.size, on_load)
+    on_load = 1 if header.whole and not format_.vector else format_.on_load(plan.shrink)
+    pixels = header.size.reduced(on_load).pixels
     if header.whole or format_.decodes_whole:
         return pixels * format_.decoder_bytes
     return header.size.width * ROWS * header.bytes_per_pixel

@@ -6,7 +6,8 @@ A plugin is used directly, so no other of Pillow's formats can be reached by a f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, TypeAlias
 
 import pyvips
@@ -24,10 +25,12 @@ _CONVERSIONS = {"1": "L", "PA": "RGBA", "RGBX": "RGB", "La": "LA", "RGBa": "RGBA
                 "HSV": "RGB", "CMYK": "RGB", "I": "I;16", "I;16B": "I;16"}  # fmt: skip
 
 
-def open_image(descriptor: int, plugin: Plugin) -> ImageFile.ImageFile:
-    """Read the header of the file by a plugin of Pillow. Close the image after use."""
+@contextmanager
+def open_image(descriptor: int, plugin: Plugin) -> Iterator[ImageFile.ImageFile]:
+    """Read the header of the file by a plugin of Pillow."""
     os.lseek(descriptor, 0, os.SEEK_SET)
-    return plugin(os.fdopen(os.dup(descriptor), "rb"))
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        yield plugin(file)
 
 
 def header_of(image: Image.Image) -> Header:

@@ -82,7 +82,9 @@ def output_formats(pipeline: Sequence[Step], source_format: str) -> dict[str, st
 def needs_animation(pipeline: Sequence[Step], source_format: str) -> bool:
     """Whether an output can show all frames of an animated source."""
     formats = output_formats(pipeline, source_format)
-    return any(FORMATS[formats[step.id]].animation for step in pipeline if step.output)
+    return not FORMATS[source_format].pages and any(
+        FORMATS[formats[step.id]].animation for step in pipeline if step.output
+    )
 
 
 def check_work(plan_: Plan, limits: TransformLimits, frames: int) -> None:

@@ -57,7 +57,7 @@ class SourceImage:
         Raises:
             UndecodableError: the file is damaged. Damage beyond the header is detected when pixels are computed.
         """
-        on_load = shrink if self.format.vector else min(shrink, self.format.max_shrink)
+        on_load = self.format.on_load(shrink)
         with map_decode_errors(self.format.label):
             loaded = _codec(self.format).load(self.descriptor, LoadOptions(self.options, on_load, self.frames))
             image = with_color_of_profile(loaded)
@@ -101,8 +101,7 @@ def open_source(
     with map_decode_errors(format_.label):
         header = _read_header(format_, descriptor, options)
     _check_frame(format_, header, options)
-    moves = header.frames > 1 and not format_.pages and options.frame is None and animated(format_.name)
-    frames = header.frames if moves else 1
+    frames = header.frames if options.frame is None and animated(format_.name) else 1
     _check_pixels(header.size, frames, limits.max_source_pixels)
     if header.whole and format_.limits_scans:
         _check_scans(descriptor, limits.max_jpeg_scans)

@@ -12,7 +12,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _MAX_ENTRIES = 256
 
 
-class Entry(NamedTuple):
+class IconEntry(NamedTuple):
     """One image of an icon."""
 
     width: int
@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     is_png: bool
 
 
-def largest(data: bytes | memoryview) -> Entry:
+def largest(data: bytes | memoryview) -> IconEntry:
     """Return the entry with the most pixels, and of these the one with the most bits.
 
     Raises:
@@ -37,7 +37,7 @@ def largest(data: bytes | memoryview) -> Entry:
     return max(entries, key=lambda entry: (entry.width * entry.height, entry.bits))
 
 
-def _entries(data: bytes | memoryview) -> list[Entry]:
+def _entries(data: bytes | memoryview) -> list[IconEntry]:
     try:
         _, _, count = struct.unpack_from("<HHH", data)
         return [_entry(data, 6 + 16 * index) for index in range(min(count, _MAX_ENTRIES))]
@@ -45,12 +45,12 @@ def _entries(data: bytes | memoryview) -> list[Entry]:
         raise ValueError("the directory of the icon is truncated") from error
 
 
-def _entry(data: bytes | memoryview, at: int) -> Entry:
+def _entry(data: bytes | memoryview, at: int) -> IconEntry:
     bits, length, offset = struct.unpack_from("<HII", data, at + 6)
     if bytes(data[offset : offset + 8]) == _PNG:
         width, height = struct.unpack_from(">II", data, offset + 16)
-        return Entry(width, height, bits, offset, length, is_png=True)
+        return IconEntry(width, height, bits, offset, length, is_png=True)
     size, width, height, _, bits = struct.unpack_from("<IiiHH", data, offset)
     if size < 40 or width <= 0 or height < 2:  # noqa: PLR2004  # BITMAPINFOHEADER; the height counts picture and mask
         raise ValueError("an image of the icon has no valid header")
-    return Entry(width, height // 2, bits, offset, length, is_png=False)
+    return IconEntry(width, height // 2, bits, offset, length, is_png=False)

@@ -10,7 +10,7 @@ from PIL.IcoImagePlugin import IcoFile
 
 from pixelflow.imaging import pillow
 from pixelflow.imaging.decoded import decoding, from_memory, map_file
-from pixelflow.imaging.formats.ico.directory import Entry, largest
+from pixelflow.imaging.formats.ico.directory import IconEntry, largest
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
@@ -33,7 +33,7 @@ def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
         return pillow.to_vips(_bitmap(data, entry))
 
 
-def _bitmap(data: bytes, entry: Entry) -> Image.Image:
+def _bitmap(data: bytes, entry: IconEntry) -> Image.Image:
     icon = IcoFile(io.BytesIO(data))
     index = next(index for index, each in enumerate(icon.entry) if each.offset == entry.offset)
     return icon.frame(index)
