@@ -22,6 +22,7 @@ from tests.support.metric_list import METRICS
 from pixelflow import errors as contracts_errors
 from pixelflow.contracts.jobs import TRANSITIONS
 from pixelflow.controlplane.api.problems import status_of
+from pixelflow.imaging.extras import EXTRAS
 from pixelflow.imaging.fields import (
     COLOR_PATTERN,
     OPAQUE_COLOR_PATTERN,
@@ -29,7 +30,7 @@ from pixelflow.imaging.fields import (
     RATIO_PATTERN,
     STEP_ID_PATTERN,
 )
-from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
+from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.step import Step
@@ -133,7 +134,8 @@ def _kind(schema: dict[str, Any], models: dict[str, Any]) -> str:
     if "$ref" in schema:
         return _kind(models[schema["$ref"].rpartition("/")[2]], models)
     if "anyOf" in schema:
-        return ", or ".join(_kind(each, models) for each in schema["anyOf"] if each.get("type") != "null")
+        kinds = (_kind(each, models) for each in schema["anyOf"] if each.get("type") != "null")
+        return ", or ".join(dict.fromkeys(kinds))
     if "enum" in schema:
         return " ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:
@@ -198,8 +200,35 @@ def _objects(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
                 yield from _objects(kind)
 
 
+def input_formats_table() -> str:
+    """Return a table of the formats that PixelFlow reads."""
+    lines = ["| format | name | media type | extra | of several frames |", "|---|---|---|---|---|"]
+    for each in INPUT_FORMATS.values():
+        extra = f"`{each.extra}`" if each.extra else ""
+        frames = "one is read" if each.pages else "all, or one" if each.animation else "the first"
+        lines.append(f"| `{each.name}` | {each.label} | `{each.media_type}` | {extra} | {frames} |")
+    return "\n".join(lines)
+
+
+def extras_table() -> str:
+    """Return a table of the extras of a worker."""
+    lines = ["| extra | package | license |", "|---|---|---|"]
+    lines += [f"| `{name}` | `{extra.package}` | {extra.license} |" for name, extra in EXTRAS.items()]
+    return "\n".join(lines)
+
+
+def encoders_tables() -> str:
+    """Return a table of the encoder options of each output format."""
+    tables = [
+        f"### `{each.name}`\n\n{_fields_table(each.options, lambda _: True)}"
+        for each in OUTPUT_FORMATS.values()
+        if each.options
+    ]
+    return "\n\n".join(tables)
+
+
 def formats_table() -> str:
-    """Return a table of the formats and their limits."""
+    """Return a table of the formats that PixelFlow writes, and their limits."""
     lines = ["| format | file name | media type | longest side |", "|---|---|---|---|"]
     lines += [
         f"| `{each.name}` | `STEP.{each.extension}` | `{each.media_type}` | {_number(each.max_side)} px |"
@@ -290,8 +319,13 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "pipeline.md": {
         "step": step_table,
         "operations": operations_table,
-        "formats": formats_table,
         "job errors": job_errors_table,
+    },
+    "formats.md": {
+        "input formats": input_formats_table,
+        "extras": extras_table,
+        "formats": formats_table,
+        "encoders": encoders_tables,
     },
     "webhooks.md": {"delivery errors": delivery_errors_table},
     "http-api.md": {"errors": request_errors_table},

@@ -104,7 +104,7 @@ def test_every_error_is_documented_where_it_can_be_met(error: type[errors.Pixelf
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_documented(name: str) -> None:
-    assert f"`{name}`" in text_of("pipeline.md")
+    assert f"`{name}`" in text_of("formats.md")
 
 
 def default_of(name: str) -> float:

@@ -30,7 +30,11 @@ class ExplainedSource(_Response):
     height: Annotated[int, Field(description="Height in pixels, upright.")]
     frames: Annotated[int, Field(description="Frames that would be decoded.")]
     shrink: Annotated[
-        int, Field(description="Factor by which the source is reduced while it is decoded, as all steps allow.")
+        float,
+        Field(
+            description="Factor by which the source is reduced while it is decoded, as all steps allow. Below 1, a "
+            "vector image is drawn larger."
+        ),
     ]
     decoded_width: Annotated[int, Field(description="Width in pixels after the reduction.")]
     decoded_height: Annotated[int, Field(description="Height in pixels after the reduction.")]
@@ -79,7 +83,7 @@ def explain(pipeline: Sequence[Step], source_format: str, header: Header, limits
     frames = header.frames if needs_animation(pipeline, source_format) else 1
     check_work(made, limits, frames)
     format_ = FORMATS[source_format]
-    decoded = _reduced(header.size, made.shrink)
+    decoded = header.size.reduced(made.shrink)
     steps = [_explained(made, step, frames) for step in made.steps]
     return Explanation(
         source=_explained_source(made, source_format, header.size, frames),
@@ -99,7 +103,7 @@ def format_of(media_type: str | None) -> str:
 
 
 def _explained_source(made: Plan, source_format: str, size: Size, frames: int) -> ExplainedSource:
-    decoded = _reduced(size, made.shrink)
+    decoded = size.reduced(made.shrink)
     return ExplainedSource(
         format=source_format,
         width=size.width,
@@ -124,7 +128,3 @@ def _explained(made: Plan, step: Step, frames: int) -> ExplainedStep:
         frames=frames if FORMATS[format_].animation else 1,
         shared=made.shared(step.id),
     )
-
-
-def _reduced(size: Size, shrink: int) -> Size:
-    return Size(-(-size.width // shrink), -(-size.height // shrink))

@@ -67,9 +67,15 @@ def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[
         raise resource_error or StepFailedError("The step can't be applied to this image", step_id=step_id) from error
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the error of a library says that it got no memory."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY)
+
+
 def _resource_error(error: Exception, step_id: str | None = None) -> JobError | WorkerUnavailableError | None:
     message = str(error).lower()
-    if isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return OutOfMemoryError("The transform needed more memory than allowed", step_id=step_id)
     if _TOO_LARGE in message:
         return OutputTooLargeError("The outputs exceed the byte limit", step_id=step_id)

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from pixelflow.imaging.fields import StrictModel
 
-SIGNATURE_BYTES = 512
-"""Bytes at the start of a file by which its format is detected."""
+SIGNATURE_BYTES = 4096
+"""Bytes at the start of a file by which its format is detected: the first directory of camera RAW takes most."""
 OUTPUT_HEAD_BYTES = 4096
 """Bytes at the start of an output in which ``Format.read_size`` finds its header."""
-OUTPUT_TAIL_BYTES = 16
+OUTPUT_TAIL_BYTES = 65_536
+"""Bytes at the end of an output, in which TIFF has its directory."""
 
 
 class EncoderOptions(StrictModel):
     """The options of an encoder beside ``quality``. Each output format has a subclass of its own."""
+
+
+class Chroma(StrEnum):
+    """Resolution of the color channels."""
+
+    AUTO = "auto"
+    HALF = "420"
+    FULL = "444"
+
+
+CHROMA_DESCRIPTION = (
+    "Resolution of the color channels: `420` halves it in both directions, `444` keeps it, and with it thin colored "
+    "lines and text. `auto`: `444` from quality 90 on."
+)
+"""Measured with red lines of one pixel on white: JPEG and AVIF keep 37 % of their saturation with `420` at any quality,
+and 97 to 99 % with `444`. For a photo of 1280 × 720 that takes 23 % more bytes in JPEG and 3 % in AVIF. libvips has the
+same limit."""
 
 
 class OutputEnds(NamedTuple):
@@ -55,6 +74,10 @@ class Format:
     """Memory per pixel of a decoder that keeps the whole picture."""
     decodes_whole: bool = False
     """Whether the decoder always keeps the whole picture."""
+    vector: bool = False
+    """Whether the decoder draws the picture, at any size. Nothing is lost by enlarging it."""
+    pages: bool = False
+    """Whether its frames are pages or separate pictures, of which one is read, and no animation."""
     limits_scans: bool = False
     """Whether a file with scans is refused if it has too many."""
     default_output: str | None = None

@@ -25,6 +25,10 @@ class Size(NamedTuple):
         """Width × height."""
         return self.width * self.height
 
+    def reduced(self, factor: float) -> Size:
+        """The size that a decoder makes of it, rounded up; a factor below one enlarges."""
+        return Size(math.ceil(self.width / factor), math.ceil(self.height / factor))
+
     @property
     def shorter(self) -> int:
         """The shorter side."""

@@ -19,8 +19,8 @@ class LoadOptions:
 
     source: SourceOptions
     """The wishes of the job."""
-    shrink: int = 1
-    """Reduction by the decoder, a power of two up to the format's ``max_shrink``."""
+    shrink: float = 1
+    """Reduction by the decoder: a power of two up to the format's ``max_shrink``; of a vector image, any number."""
     frames: int = 1
     """Frames to decode from ``source.frame`` on, as one tall image with ``page-height``."""
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import FORMATS
-from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.operation import ROWS
 from pixelflow.imaging.operations.registry import operation_of
@@ -68,19 +67,16 @@ def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Me
     return Memory(kept, _BASE + _decoder_bytes(plan, format_, header) + max(kept, step_peak))
 
 
-def _reduced(size: Size, shrink: int) -> int:
-    return -(-size.width // shrink) * -(-size.height // shrink)
-
-
 def _source_bytes(plan: Plan, header: Header, frames: int) -> int:
     """Bytes of the source in memory; smaller versions of a pyramid have less than 1.5 times its pixels."""
     if not plan.shared(SOURCE) and frames == 1:
         return 0
-    return _reduced(header.size, plan.shrink * plan.box) * header.bytes_per_pixel * frames
+    return header.size.reduced(plan.shrink * plan.box).pixels * header.bytes_per_pixel * frames
 
 
 def _decoder_bytes(plan: Plan, format_: Format, header: Header) -> int:
-    pixels = header.size.pixels if header.whole else _reduced(header.size, plan.shrink)
+    on_load = 1 if header.whole and not format_.vector else plan.shrink
+    pixels = header.size.reduced(on_load).pixels
     if header.whole or format_.decodes_whole:
         return pixels * format_.decoder_bytes
     return header.size.width * ROWS * header.bytes_per_pixel

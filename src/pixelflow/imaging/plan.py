@@ -40,8 +40,8 @@ class Plan:
     """The sizes that each step makes; of `source`, its own."""
     formats: Mapping[str, str]
     """The format of each result, if it is written; of `source`, its own."""
-    shrink: int
-    """Factor by which the decoder reduces the source, a power of two."""
+    shrink: float
+    """Factor by which the decoder reduces the source: a power of two; of a vector image, any number."""
     box: int
     """Factor by which it is reduced further, by averaging."""
 
@@ -70,9 +70,12 @@ def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
     reductions = _reductions(needed, sizes)
     steps = _largest_first(needed, sizes)
     reduction = reductions.get(SOURCE, 1)
+    formats = output_formats(pipeline, source_format)
+    if FORMATS[source_format].vector:
+        return Plan(tuple(steps), sizes, formats, shrink=reduction, box=1)
     shrink = _power_of_two(min(reduction / _MIN_RATIO, FORMATS[source_format].max_shrink))
     box = 1 if _is_only_scaled(steps, size) else box_factor(reduction / shrink)
-    return Plan(tuple(steps), sizes, output_formats(pipeline, source_format), shrink, box)
+    return Plan(tuple(steps), sizes, formats, shrink, box)
 
 
 def output_formats(pipeline: Sequence[Step], source_format: str) -> dict[str, str]:
@@ -86,7 +89,9 @@ def output_formats(pipeline: Sequence[Step], source_format: str) -> dict[str, st
 def needs_animation(pipeline: Sequence[Step], source_format: str) -> bool:
     """Whether an output can show all frames of an animated source."""
     formats = output_formats(pipeline, source_format)
-    return any(FORMATS[formats[step.id]].animation for step in pipeline if step.output)
+    return not FORMATS[source_format].pages and any(
+        FORMATS[formats[step.id]].animation for step in pipeline if step.output
+    )
 
 
 def check_work(plan_: Plan, limits: TransformLimits, frames: int) -> None:

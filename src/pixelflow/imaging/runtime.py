@@ -6,6 +6,7 @@ It must never be used in a process that does anything else.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -15,9 +16,13 @@ from typing import Any
 import pyvips
 
 from pixelflow.imaging.colour import tables
+from pixelflow.imaging.extras import installed
+from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 
+_SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""For NumPy, which would start threads when it is imported, and LibRaw. The template must have one thread."""
 FONTS = Path(__file__).with_name("fonts")
 
 
@@ -51,9 +56,16 @@ def _load_code() -> list[ModuleType]:
     for operation in OPERATIONS.values():
         import_module(f"{operation.package}.pixels")
     _look_up(pyvips.type_from_name("VipsOperation"))
-    reading = [import_module(f"pixelflow.imaging.formats.{name}.load") for name in INPUT_FORMATS]
-    writing = [import_module(f"pixelflow.imaging.formats.{name}.save") for name in OUTPUT_FORMATS]
+    os.environ |= _SINGLE_THREADED
+    reading = [import_module(f"pixelflow.imaging.formats.{name}.load") for name in _present(INPUT_FORMATS)]
+    writing = [import_module(f"pixelflow.imaging.formats.{name}.save") for name in _present(OUTPUT_FORMATS)]
     return reading + writing
+
+
+def _present(formats: Mapping[str, Format]) -> list[str]:
+    """Return the names of the formats whose codec is installed."""
+    extras = installed()
+    return [name for name, format_ in formats.items() if format_.extra is None or format_.extra in extras]
 
 
 def _look_up(kind: Any, *_: Any) -> Any:  # noqa: ANN401 - types of libvips

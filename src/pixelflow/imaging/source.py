@@ -15,9 +15,11 @@ from types import ModuleType
 
 import pyvips
 
-from pixelflow.errors import TooManyPixelsError, TooManyScansError, UnsupportedFormatError
+from pixelflow.errors import TooManyPixelsError, TooManyScansError, UndecodableError, UnsupportedFormatError
 from pixelflow.imaging.colour.source import with_color_of_profile
 from pixelflow.imaging.errors import map_decode_errors
+from pixelflow.imaging.extras import installed
+from pixelflow.imaging.file_types import describe
 from pixelflow.imaging.format import SIGNATURE_BYTES, Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
 from pixelflow.imaging.frames import Frames
@@ -51,13 +53,13 @@ class SourceImage:
         """Size of a frame in pixels, upright."""
         return self.header.size
 
-    def decode(self, shrink: int = 1, box: int = 1) -> Frames:
+    def decode(self, shrink: float = 1, box: int = 1) -> Frames:
         """Decode as a stream.
 
         What was decoded before must be used no more: all share the position in the file.
 
         Args:
-            shrink: reduction by the decoder itself.
+            shrink: reduction by the decoder itself, up to the format's ``max_shrink``; below 1 for a vector image.
             box: further reduction, by averaging.
 
         Raises:
@@ -72,7 +74,7 @@ class SourceImage:
             frames = Frames((Picture(image, self.size, self._extent(image, shrink)),))
         return frames.map(lambda picture: picture.box_shrink(box))
 
-    def _extent(self, image: pyvips.Image, shrink: int) -> Extent | None:
+    def _extent(self, image: pyvips.Image, shrink: float) -> Extent | None:
         if shrink == 1 or not self.format.shrink_rounds_up:
             return None
         width, height = stored_size(image, self.size)
@@ -114,6 +116,7 @@ def open_source(
     format_ = _detect_format(descriptor)
     with map_decode_errors(format_.label):
         header = _read_header(format_, descriptor, options)
+    _check_frame(format_, header, options)
     frames = header.frames if options.frame is None and animated(format_.name) else 1
     _check_pixels(header.size, frames, limits.max_source_pixels)
     if header.whole and format_.limits_scans:
@@ -132,6 +135,13 @@ def _read_header(format_: Format, descriptor: int, options: SourceOptions) -> He
         header: Header = codec.header(descriptor, LoadOptions(options))
         return header
     return header_of(codec.load(descriptor, LoadOptions(options)))
+
+
+def _check_frame(format_: Format, header: Header, options: SourceOptions) -> None:
+    if options.frame is not None and options.frame >= header.frames:
+        last = f"the last of {header.frames} has the number {header.frames - 1}" if header.frames > 1 else "it has one"
+        kind = "page or picture" if format_.pages else "frame"
+        raise UndecodableError(f"The source has no {kind} with the number {options.frame}: {last}")
 
 
 def _check_pixels(size: Size, frames: int, limit: int) -> None:
@@ -157,5 +167,8 @@ def _detect_format(descriptor: int) -> Format:
     found = next((each for each in INPUT_FORMATS.values() if each.matches and each.matches(head)), None)
     if found is None:
         *others, last = [each.label for each in INPUT_FORMATS.values()]
-        raise UnsupportedFormatError(f"The source is not an image in one of the formats {', '.join(others)} and {last}")
+        readable = f"PixelFlow reads {', '.join(others)} and {last}"
+        raise UnsupportedFormatError(f"The source is {describe(head) or 'not an image of a known format'}; {readable}")
+    if found.extra and found.extra not in installed():
+        raise UnsupportedFormatError(f"{found.label} needs the extra `{found.extra}`, which this worker does not have")
     return found

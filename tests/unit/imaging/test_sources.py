@@ -183,7 +183,7 @@ def test_outputs_contain_no_metadata(run: Run, tmp_path: Path, quadrants: Image.
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"hello, this is text\n" * 50, b"GIF89a" + bytes(40), b"<svg xmlns='x'/>", b"%PDF-1.7"]
+    "head", [b"", b"hello, this is text\n" * 50, b"PK\x03\x04" + bytes(40), b"<!doctype html><svg/>", bytes(100)]
 )
 def test_an_unsupported_file_is_rejected_as_unsupported_format(run: Run, tmp_path: Path, head: bytes) -> None:
     source = tmp_path / "in.jpg"
@@ -192,10 +192,13 @@ def test_an_unsupported_file_is_rejected_as_unsupported_format(run: Run, tmp_pat
         run(source, SMALL)
 
 
-def test_a_heic_photo_is_unsupported_not_damaged(run: Run, tmp_path: Path) -> None:
+def test_a_format_whose_extra_is_missing_is_unsupported_and_the_extra_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelflow.imaging.source.installed", lambda: ("pdf",))
     source = tmp_path / "in.avif"
     source.write_bytes(struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(100))
-    with pytest.raises(UnsupportedFormatError):
+    with pytest.raises(UnsupportedFormatError, match="HEIC needs the extra `heic`"):
         run(source, SMALL)
 
 
@@ -243,13 +246,13 @@ def test_only_frames_that_are_decoded_count_against_the_pixel_limit(run: Run, tm
 
 
 def test_all_other_decoders_of_libvips_are_disabled(tmp_path: Path) -> None:
-    for name, format_ in [("a.gif", "GIF"), ("a.tif", "TIFF"), ("a.ppm", "PPM")]:
-        Image.new("RGB", (8, 8)).save(tmp_path / name, format=format_)
+    for name, content in [("a.csv", b"1,2\n"), ("a.mat", b"1 1\n1\n"), ("a.svg", b"<svg/>"), ("a.v", bytes(99))]:
+        (tmp_path / name).write_bytes(content)
         with pytest.raises(pyvips.Error):
             pyvips.Image.new_from_file(str(tmp_path / name))
-    (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>")
-    with pytest.raises(pyvips.Error):
-        pyvips.Image.new_from_file(str(tmp_path / "a.svg"))
+    (tmp_path / "a.tif").write_bytes(b"II*\0")
+    with pytest.raises(pyvips.Error, match="not a known file format"):
+        pyvips.Image.new_from_file(str(tmp_path / "a.tif"))
 
 
 @pytest.mark.parametrize(

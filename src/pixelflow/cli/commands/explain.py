@@ -89,7 +89,7 @@ def _exit_on_refusal() -> Iterator[None]:
 def _print(explanation: Explanation) -> None:
     rows = table("Step", "Action", "Reads", "Pixels", "Output", "Note", right=("Pixels",))
     source = explanation.source
-    note = f"reduced by {source.shrink} while decoded" if source.shrink > 1 else ""
+    note = f"reduced by {source.shrink:g} while decoded" if source.shrink > 1 else ""
     notes = ", ".join(filter(None, [note, "kept in memory" if explanation.source_shared else ""]))
     pixels = f"{source.decoded_width}×{source.decoded_height}"
     size = f"{source.width}×{source.height}" + (f"×{source.frames}" if source.frames > 1 else "")

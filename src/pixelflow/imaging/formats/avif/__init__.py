@@ -1,8 +1,12 @@
 """AVIF (AV1 Image File Format 1.2)."""
 
 import struct
+from typing import Annotated, Literal
 
-from pixelflow.imaging.format import EncoderOptions, Format, OutputEnds, require
+from pydantic import Field
+
+from pixelflow.imaging.fields import Flag
+from pixelflow.imaging.format import CHROMA_DESCRIPTION, Chroma, EncoderOptions, Format, OutputEnds, require
 
 _BRANDS = {b"avif", b"avis"}
 
@@ -23,6 +27,15 @@ def _read_size(ends: OutputEnds) -> tuple[int, int]:
 
 class AvifOptions(EncoderOptions):
     """The options of the AVIF encoder."""
+
+    chroma: Annotated[Chroma, Field(description=CHROMA_DESCRIPTION)] = Chroma.AUTO
+    effort: Annotated[
+        int | None, Field(strict=True, ge=0, le=9, description="CPU time for smaller files: 0 to 9. Default: 0.")
+    ] = None
+    lossless: Annotated[Flag, Field(description="Whether every pixel is kept. `quality` is ignored.")] = False
+    bit_depth: Annotated[
+        Literal[8, 10, 12], Field(description="Bits per channel: 8, 10 or 12. With more, gradients band less.")
+    ] = 8
 
 
 FORMAT = Format(

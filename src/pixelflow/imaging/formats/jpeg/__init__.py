@@ -1,8 +1,12 @@
 """JPEG (ISO/IEC 10918-1)."""
 
 import struct
+from typing import Annotated
 
-from pixelflow.imaging.format import EncoderOptions, Format, OutputEnds, require
+from pydantic import Field
+
+from pixelflow.imaging.fields import Flag
+from pixelflow.imaging.format import CHROMA_DESCRIPTION, Chroma, EncoderOptions, Format, OutputEnds, require
 
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
@@ -21,6 +25,16 @@ def _read_size(ends: OutputEnds) -> tuple[int, int]:
 
 class JpegOptions(EncoderOptions):
     """The options of the JPEG encoder."""
+
+    chroma: Annotated[Chroma, Field(description=CHROMA_DESCRIPTION)] = Chroma.AUTO
+    progressive: Annotated[
+        Flag, Field(description="Whether the picture appears in full, coarse at first, while it loads.")
+    ] = False
+    optimize: Annotated[Flag, Field(description="Whether Huffman tables are computed for the image.")] = False
+    trellis: Annotated[
+        Flag,
+        Field(description="Whether to use trellis quantization: some 10 % smaller, for 10 times the CPU."),
+    ] = False
 
 
 FORMAT = Format(

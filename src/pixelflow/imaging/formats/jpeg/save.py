@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.encoded import SUBSAMPLING
 from pixelflow.imaging.formats.jpeg import JpegOptions
 
 
-def save(image: pyvips.Image, target: pyvips.Target, quality: int, _options: JpegOptions) -> None:
+def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: JpegOptions) -> None:
     """Append the image to the target.
 
-    Not used: optimized Huffman tables (1.5 % smaller, 30 % more CPU) and progressive (7 % smaller, 100 % more CPU),
-    measured on a 640 × 360 photo.
+    Not by default: optimized Huffman tables (1.5 % smaller, 30 % more CPU) and progressive (7 % smaller, 100 % more
+    CPU), measured on a 640 × 360 photo.
     """
-    image.jpegsave_target(target, Q=quality, keep="none")
+    image.jpegsave_target(
+        target,
+        Q=quality,
+        subsample_mode=SUBSAMPLING[options.chroma],
+        interlace=options.progressive,
+        optimize_coding=options.optimize,
+        trellis_quant=options.trellis,
+        keep="none",
+    )

@@ -1,7 +1,11 @@
 """PNG (ISO/IEC 15948)."""
 
 import struct
+from typing import Annotated
 
+from pydantic import Field
+
+from pixelflow.imaging.fields import Flag
 from pixelflow.imaging.format import EncoderOptions, Format, OutputEnds, require
 
 
@@ -14,6 +18,34 @@ def _read_size(ends: OutputEnds) -> tuple[int, int]:
 
 class PngOptions(EncoderOptions):
     """The options of the PNG encoder."""
+
+    palette: Annotated[
+        Flag | None,
+        Field(
+            description="Whether to reduce the colors to a palette. Default: if the source has one and the file "
+            "becomes smaller by it."
+        ),
+    ] = None
+    colors: Annotated[
+        int,
+        Field(strict=True, ge=2, le=256, description="Colors of the palette: 2 to 256, rounded up to 2, 4, 16 or 256."),
+    ] = 256
+    dither: Annotated[
+        float,
+        Field(
+            strict=True,
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            description="Strength of the dithering, if the colors are reduced: 0 to 1.",
+        ),
+    ] = 1.0
+    effort: Annotated[
+        int | None, Field(strict=True, ge=1, le=10, description="CPU time for smaller files: 1 to 10. Default: 4.")
+    ] = None
+    progressive: Annotated[
+        Flag, Field(description="Whether the picture appears in full, coarse at first, while it loads. Larger.")
+    ] = False
 
 
 FORMAT = Format(

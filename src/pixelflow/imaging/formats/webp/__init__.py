@@ -1,7 +1,12 @@
 """WebP (RFC 9649)."""
 
 import struct
+from enum import StrEnum
+from typing import Annotated
 
+from pydantic import Field
+
+from pixelflow.imaging.fields import Flag
 from pixelflow.imaging.format import EncoderOptions, Format, OutputEnds, require
 
 
@@ -19,8 +24,35 @@ def _read_size(ends: OutputEnds) -> tuple[int, int]:
     return width, height
 
 
+class WebpChroma(StrEnum):
+    """How the color channels are halved."""
+
+    AUTO = "auto"
+    HALF = "420"
+    SHARP = "sharp"
+
+
 class WebpOptions(EncoderOptions):
     """The options of the WebP encoder."""
+
+    chroma: Annotated[
+        WebpChroma,
+        Field(
+            description="How lossy WebP halves the resolution of the color channels: `420` averages, `sharp` loses "
+            "less at colored edges and takes two to three times the CPU. `auto`: `sharp` from quality 90 on."
+        ),
+    ] = WebpChroma.AUTO
+    lossless: Annotated[Flag, Field(description="Whether every pixel is kept. `quality` is ignored.")] = False
+    near_lossless: Annotated[
+        Flag,
+        Field(
+            description="Whether to encode without loss after a slight smoothing, the stronger the lower `quality` is. "
+            "Keeps thin colored lines and text; for screenshots and drawings."
+        ),
+    ] = False
+    effort: Annotated[
+        int | None, Field(strict=True, ge=0, le=6, description="CPU time for smaller files: 0 to 6. Default: 2.")
+    ] = None
 
 
 FORMAT = Format(

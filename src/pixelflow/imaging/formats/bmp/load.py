@@ -1,0 +1,23 @@
+"""Decodes BMP, by Pillow."""
+
+from __future__ import annotations
+
+import pyvips
+from PIL.BmpImagePlugin import BmpImageFile
+
+from pixelflow.imaging import pillow
+from pixelflow.imaging.decoded import decoding
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.loading import LoadOptions
+
+
+def header(descriptor: int, _options: LoadOptions) -> Header:
+    """Read the header."""
+    with decoding("BMP"), pillow.open_image(descriptor, BmpImageFile) as image:
+        return pillow.header_of(image)
+
+
+def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
+    """Decode all pixels."""
+    with decoding("BMP"):
+        return pillow.load(descriptor, BmpImageFile)

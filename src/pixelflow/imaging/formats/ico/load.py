@@ -1,0 +1,39 @@
+"""Decodes the largest image of a Windows icon: a PNG by libvips, a bitmap by Pillow."""
+
+from __future__ import annotations
+
+import io
+
+import pyvips
+from PIL import Image
+from PIL.IcoImagePlugin import IcoFile
+
+from pixelflow.imaging import pillow
+from pixelflow.imaging.decoded import decoding, from_memory, map_file
+from pixelflow.imaging.formats.ico.directory import IconEntry, largest
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.loading import LoadOptions
+
+
+def header(descriptor: int, _options: LoadOptions) -> Header:
+    """Read the directory and the header of the largest image."""
+    with decoding("ICO"), map_file(descriptor) as data:
+        entry = largest(memoryview(data))
+    return Header(Size(entry.width, entry.height), frames=1, bytes_per_pixel=4, whole=True, turned=False)
+
+
+def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
+    """Decode the largest image."""
+    with decoding("ICO"), map_file(descriptor) as mapped:
+        data = bytes(mapped)
+        entry = largest(data)
+        if entry.is_png:
+            return from_memory(data[entry.offset : entry.offset + entry.length])
+        return pillow.to_vips(_bitmap(data, entry))
+
+
+def _bitmap(data: bytes, entry: IconEntry) -> Image.Image:
+    icon = IcoFile(io.BytesIO(data))
+    index = next(index for index, each in enumerate(icon.entry) if each.offset == entry.offset)
+    return icon.frame(index)

@@ -1,0 +1,23 @@
+"""Decodes TGA, by Pillow."""
+
+from __future__ import annotations
+
+import pyvips
+from PIL.TgaImagePlugin import TgaImageFile
+
+from pixelflow.imaging import pillow
+from pixelflow.imaging.decoded import decoding
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.loading import LoadOptions
+
+
+def header(descriptor: int, _options: LoadOptions) -> Header:
+    """Read the header."""
+    with decoding("TGA"), pillow.open_image(descriptor, TgaImageFile) as image:
+        return pillow.header_of(image)
+
+
+def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
+    """Decode all pixels."""
+    with decoding("TGA"):
+        return pillow.load(descriptor, TgaImageFile)
