@@ -8,6 +8,7 @@ from __future__ import annotations
 import pi_heif
 import pyvips
 
+from pixelflow.imaging.colour.source import with_color_of_heif
 from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
@@ -37,7 +38,9 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
         width, height = image.size
         pixels = Pixels(data, width, height, channels, 16 if wide else 8)
         decoded = to_image(pixels, profile=image.info.get("icc_profile"))
-        return decoded.unpremultiply().cast(decoded.format) if image.premultiplied_alpha else decoded
+        if image.premultiplied_alpha:
+            decoded = decoded.unpremultiply().cast(decoded.format)
+        return with_color_of_heif(decoded, descriptor)
 
 
 def _open(descriptor: int) -> pi_heif.HeifFile:
