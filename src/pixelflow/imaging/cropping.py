@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyvips
 
+from pixelflow.imaging.alpha import straight
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.fields import FocalPoint
 from pixelflow.imaging.geometry import Size, place, place_at
 from pixelflow.imaging.gravity import Gravity, Interest
-from pixelflow.imaging.picture import Picture, in_srgb, orientation, upright_size
+from pixelflow.imaging.picture import Picture, orientation, upright_size
 
 _MIRRORED_ACROSS = {2, 3, 6, 7}
 _MIRRORED_DOWN = {3, 4, 7, 8}
@@ -55,13 +59,13 @@ def cut(picture: Picture, corner: Corner, size: Size) -> Picture:
         top, bottom = outer.height - bottom, outer.height - top
     if turned in _TRANSPOSED:
         left, top, right, bottom = top, left, bottom, right
-    return Picture(_read_to_the_end(picture.image, left, top, Size(right - left, bottom - top)), size)
+    return replace(picture, image=_read_to_the_end(picture, left, top, Size(right - left, bottom - top)), size=size)
 
 
-def _read_to_the_end(image: pyvips.Image, left: int, top: int, size: Size) -> pyvips.Image:
+def _read_to_the_end(picture: Picture, left: int, top: int, size: Size) -> pyvips.Image:
     """Crop after reading all rows below: a damaged source is refused wherever the damage is."""
-    below = image.crop(left, top, size.width, image.height - top)
-    return in_srgb(below).copy_memory().crop(0, 0, *size)
+    below = picture.image.crop(left, top, size.width, picture.image.height - top)
+    return convert.to_target(straight(below), picture.target).copy_memory().crop(0, 0, *size)
 
 
 def _edges(near: int, extent: int, scale: float, outer: int) -> tuple[int, int]:

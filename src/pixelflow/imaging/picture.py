@@ -1,4 +1,4 @@
-"""An image on its way to the form of every output: upright, sRGB, 8 bits per channel.
+"""An image on its way to the form of every output: upright, in the color space of the step, 8 bits per channel.
 
 A decoded source may be reduced, rotated as the camera stored it, and in its own color space. Rotation and conversion
 wait until the image has been scaled down, where they cost a fraction. A picture must never be written before
@@ -7,13 +7,14 @@ wait until the image has been scaled down, where they cost a fraction. A picture
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pyvips
 
+from pixelflow.imaging.alpha import in_light, premultiplied, straight, with_premultiplied_alpha
 from pixelflow.imaging.colour import convert
-from pixelflow.imaging.colour.tables import WHITE
+from pixelflow.imaging.colour.convert import Target
+from pixelflow.imaging.colour.tables import CHANNELS
 from pixelflow.imaging.geometry import Size
 
 _QUARTER_TURNED = 5
@@ -25,36 +26,41 @@ class Picture:
     """An image together with its nominal size."""
 
     image: pyvips.Image
+    """Before ``to_output_colorspace``, also with premultiplied alpha (`alpha`)."""
     size: Size
     """Pixels, upright. A source reduced on decoding keeps its full nominal size until it is ``scaled``."""
+    target: Target = convert.SRGB
+    """The color space of ``to_output_colorspace``."""
 
     def materialized(self) -> Picture:
         """Compute the pixels now and keep them in memory, for repeated use or access in any order."""
-        return replace(self, image=self.image.copy_memory())
+        return replace(self, image=straight(self.image).copy_memory())
 
     def box_shrink(self, factor: int) -> Picture:
         """Reduce by averaging squares of ``factor`` × ``factor`` pixels; the nominal size stays."""
-        if factor == 1:
-            return self
-        return replace(self, image=with_premultiplied_alpha(self.image, lambda image: image.shrink(factor, factor)))
+        return self if factor == 1 else replace(self, image=premultiplied(self.image).shrink(factor, factor))
 
     def scaled(self, size: Size, *, linear: bool, kernel: str = "lanczos3") -> Picture:
         """Scale to exactly ``size`` with a kernel of libvips, in linear light or in stored values."""
         width, height = stored_size(self.image, size)
         if (width, height) == (self.image.width, self.image.height):
             return replace(self, size=size)
-        image, scale, vscale = self.image, width / self.image.width, height / self.image.height
-        if not linear:
-            image = with_premultiplied_alpha(image, lambda each: each.resize(scale, vscale=vscale, kernel=kernel))
-            return Picture(image, size)
-        light = convert.to_light(image, convert.SRGB)
-        premultiplied = light.premultiply(max_alpha=WHITE) if light.hasalpha() else light
-        scaled = premultiplied.resize(scale, vscale=vscale, kernel=kernel)
-        return Picture(convert.to_stored(scaled.unpremultiply(max_alpha=WHITE) if light.hasalpha() else scaled), size)
+        scale, vscale = width / self.image.width, height / self.image.height
+        if linear:
+            light = convert.to_light(straight(self.image), self.target)
+            light = in_light(light, lambda image: image.resize(scale, vscale=vscale, kernel=kernel))
+            return replace(self, image=convert.to_stored(light), size=size)
+        image = with_premultiplied_alpha(self.image, lambda image: image.resize(scale, vscale=vscale, kernel=kernel))
+        return replace(self, image=image, size=size)
 
-    def to_output_colorspace(self) -> Picture:
-        """Convert to sRGB with 8 bits per channel and optional alpha, and rotate upright."""
-        image = in_srgb(self.image)
+    def to_output_colorspace(self, *, gray: bool = False) -> Picture:
+        """Convert to RGB of ``target`` with 8 bits per channel and optional alpha, and rotate upright.
+
+        With ``gray``, a gray picture stays so: for operations that work on any number of channels.
+        """
+        image = convert.to_target(straight(self.image), self.target)
+        if image.bands < CHANNELS and not gray:
+            image = image.colourspace("srgb")
         # Rotation reads rows out of order, which a streaming decoder can't deliver.
         return replace(self, image=image if orientation(image) == 1 else image.copy_memory().autorot())
 
@@ -72,23 +78,3 @@ def upright_size(image: pyvips.Image) -> Size:
 def stored_size(image: pyvips.Image, upright: Size) -> Size:
     """Convert an upright size to the orientation in which the image is stored."""
     return upright if orientation(image) < _QUARTER_TURNED else Size(upright.height, upright.width)
-
-
-def in_srgb(image: pyvips.Image) -> pyvips.Image:
-    """Convert to 8-bit sRGB with optional alpha."""
-    image = convert.to_target(image, convert.SRGB)
-    return image if image.interpretation == "srgb" else image.colourspace("srgb")
-
-
-def with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
-    """Apply ``operation`` with premultiplied alpha, so that colors of transparent pixels do not bleed into edges."""
-    if not image.hasalpha():
-        return operation(image)
-    return rounded(operation(image.premultiply()).unpremultiply(), image.format)
-
-
-def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
-    """Round floats to integers of the format. A cast alone would make every picture darker by half a level."""
-    if format_ == "uchar":
-        return image.linear(1, 0.5, uchar=True)
-    return image.cast(format_) if format_ in {"float", "double"} else image.rint().cast(format_)
