@@ -6,8 +6,8 @@ from math import sqrt
 
 import pyvips
 
+from pixelflow.imaging.alpha import with_premultiplied_alpha
 from pixelflow.imaging.geometry import Size, blur_reduction
-from pixelflow.imaging.picture import with_premultiplied_alpha
 
 _BOX_VARIANCE, _TENT_VARIANCE = 1 / 12, 1 / 6
 """Variance that averaging by squares and bilinear enlarging add, in squared pixels of the reduced image."""

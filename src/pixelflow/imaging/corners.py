@@ -6,9 +6,9 @@ import math
 
 import pyvips
 
+from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.fields import Corners
 from pixelflow.imaging.geometry import Size, length
-from pixelflow.imaging.picture import rounded
 
 Radii = tuple[float, float, float, float]
 """Of the corners top left, top right, bottom right and bottom left, in pixels."""

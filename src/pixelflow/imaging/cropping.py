@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.alpha import straight
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.fields import FocalPoint
 from pixelflow.imaging.geometry import Size, place, place_at
 from pixelflow.imaging.gravity import Gravity, Interest
-from pixelflow.imaging.picture import Picture, in_srgb, orientation, upright_size
+from pixelflow.imaging.picture import Picture, orientation
 
 _MIRRORED_ACROSS = {2, 3, 6, 7}
 _MIRRORED_DOWN = {3, 4, 7, 8}
@@ -36,7 +38,8 @@ def by_content(gravity: Gravity | Interest, focus: FocalPoint | None) -> bool:
 
 def reduced(picture: Picture, size: Size) -> Size:
     """Convert a size in nominal pixels to the scale of an upright picture, which may be reduced."""
-    across, down = picture.image.width / picture.size.width, picture.image.height / picture.size.height
+    width, height = picture.covered
+    across, down = width / picture.size.width, height / picture.size.height
     return Size(max(1, round(size.width * across)), max(1, round(size.height * down)))
 
 
@@ -45,25 +48,27 @@ def cut(picture: Picture, corner: Corner, size: Size) -> Picture:
 
     The edges of a reduced part are off by at most half of its pixels. The rows from its top down are kept in memory.
     """
-    outer = upright_size(picture.image)
-    left, right = _edges(corner[0], size.width, outer.width / picture.size.width, outer.width)
-    top, bottom = _edges(corner[1], size.height, outer.height / picture.size.height, outer.height)
+    (left, top), whole, part = corner, picture.size, size
     turned = orientation(picture.image)
     if turned in _MIRRORED_ACROSS:
-        left, right = outer.width - right, outer.width - left
+        left = whole.width - left - part.width
     if turned in _MIRRORED_DOWN:
-        top, bottom = outer.height - bottom, outer.height - top
+        top = whole.height - top - part.height
     if turned in _TRANSPOSED:
-        left, top, right, bottom = top, left, bottom, right
-    return Picture(_read_to_the_end(picture.image, left, top, Size(right - left, bottom - top)), size)
+        left, top, whole, part = top, left, Size(whole.height, whole.width), Size(part.height, part.width)
+    across, down = picture.covered
+    x, width = _edges(left, part.width, across / whole.width, picture.image.width)
+    y, height = _edges(top, part.height, down / whole.height, picture.image.height)
+    return picture.with_size(_read_to_the_end(picture, x, y, Size(width, height)), size)
 
 
-def _read_to_the_end(image: pyvips.Image, left: int, top: int, size: Size) -> pyvips.Image:
+def _read_to_the_end(picture: Picture, left: int, top: int, size: Size) -> pyvips.Image:
     """Crop after reading all rows below: a damaged source is refused wherever the damage is."""
-    below = image.crop(left, top, size.width, image.height - top)
-    return in_srgb(below).copy_memory().crop(0, 0, *size)
+    below = picture.image.crop(left, top, size.width, picture.image.height - top)
+    return convert.to_target(straight(below), picture.target).copy_memory().crop(0, 0, *size)
 
 
 def _edges(near: int, extent: int, scale: float, outer: int) -> tuple[int, int]:
+    """Return start and length in pixels of an image that has ``outer``."""
     start = min(round(near * scale), outer - 1)
-    return start, min(max(start + 1, round((near + extent) * scale)), outer)
+    return start, min(max(1, round((near + extent) * scale) - start), outer - start)

@@ -11,10 +11,10 @@ from importlib import import_module
 import pyvips
 
 from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.alpha import flattened
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.frames import Frames
-from pixelflow.imaging.layers import over_color
 from pixelflow.imaging.step import Step
 
 
@@ -31,8 +31,8 @@ def encode(frames: Frames, step: Step, format_: Format, output: int) -> None:
             step_id=step.id,
         )
     image = frames.joined()
-    if not format_.alpha and image.hasalpha():
-        image = over_color(image, rgba(step.background)._replace(alpha=255))
+    if not format_.alpha:
+        image = flattened(image, rgba(step.background).rgb)
     assert format_.options is not None  # noqa: S101 - only output formats are encoded
     codec = import_module(f"pixelflow.imaging.formats.{format_.name}.save")
     codec.save(

@@ -156,7 +156,7 @@ class _Run:
         decoded = self._keep_shared(SOURCE, source.decode(self.plan.shrink, self.plan.box))
         if not self.plan.shared(SOURCE):
             return decoded
-        return decoded.map(lambda picture: Pyramid(picture.image, picture.size, picture.extent))
+        return decoded.map(lambda picture: Pyramid(picture.image, picture.size, picture.extent, picture.target))
 
     def _keep_shared(self, name: str, frames: Frames) -> Frames:
         return frames.map(Picture.materialized) if self.plan.shared(name) else frames

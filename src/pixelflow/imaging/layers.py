@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.blend import Blend
 from pixelflow.imaging.colors import Color
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.picture import Picture, rounded
+from pixelflow.imaging.picture import Picture
 
 _QUARTER = 90
 _MIN_TILE = 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.picture import with_premultiplied_alpha
+from pixelflow.imaging.alpha import with_premultiplied_alpha
 
 
 def mosaic(image: pyvips.Image, side: int) -> pyvips.Image:

@@ -31,7 +31,7 @@ class Pyramid(Picture):
 
     def scaled(self, size: Size, *, linear: bool, kernel: str = LANCZOS) -> Picture:
         """Scale as any picture does, and keep the result if later steps can use it."""
-        source = Picture(self.image, self.size, self.extent)
+        source = Picture(self.image, self.size, self.extent, self.target)
         if linear or kernel != LANCZOS:
             return source.scaled(size, linear=linear, kernel=kernel)
         made = self._smallest_input(source, size).scaled(size, linear=False)

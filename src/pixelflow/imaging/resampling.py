@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyvips
 
+from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.sampling import Axis, Part, axis
 
@@ -53,4 +54,4 @@ def _scaled(image: pyvips.Image, column: Part, row: Part, scales: tuple[float, f
 
 def _mean(images: Sequence[pyvips.Image], weights: Sequence[float]) -> pyvips.Image:
     weighted = [image * weight for image, weight in zip(images, weights, strict=True)]
-    return pyvips.Image.sum(weighted).rint().cast(images[0].format)
+    return rounded(pyvips.Image.sum(weighted), images[0].format)

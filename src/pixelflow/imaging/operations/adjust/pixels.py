@@ -9,10 +9,11 @@ from math import cos, radians, sin
 
 import pyvips
 
+from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.channels import on_colors
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.operations.adjust.model import Adjust
-from pixelflow.imaging.picture import Picture, rounded
+from pixelflow.imaging.picture import Picture
 
 _WHITE = 255
 _LUMA = (0.213, 0.715, 0.072)

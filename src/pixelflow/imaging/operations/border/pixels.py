@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.alpha import rounded, with_alpha
 from pixelflow.imaging.colors import Color, rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.corners import Radii, mask, radii_of
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operations.border.geometry import sizes, width_of
 from pixelflow.imaging.operations.border.model import Border, Position
-from pixelflow.imaging.picture import Picture, rounded, with_alpha
+from pixelflow.imaging.picture import Picture
 
 
 def apply(picture: Picture, step: Border, _context: Context) -> Picture:
@@ -27,7 +28,7 @@ def apply(picture: Picture, step: Border, _context: Context) -> Picture:
     radii = (top_left, top_right, bottom_right, bottom_left)
     if width and (inside or any(radii)):
         image = _framed(image, width, radii, color, shows_through=inside)
-    return Picture(image, size)
+    return picture.with_size(image, size)
 
 
 def _embedded(image: pyvips.Image, width: int, frame: Size, color: Color) -> pyvips.Image:

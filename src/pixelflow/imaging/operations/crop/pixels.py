@@ -26,7 +26,7 @@ def apply(picture: Picture, step: Crop, context: Context) -> Picture:
     if by_content(step.gravity, step.focus):
         whole = picture.to_output_colorspace().materialized()
         left, top = context.decision or _by_content(whole, size, step)
-        return Picture(whole.image.crop(left, top, *reduced(whole, size)), size)
+        return picture.with_size(whole.image.crop(left, top, *reduced(whole, size)), size)
     return cut(picture, _corner(picture.size, size, step), size).to_output_colorspace()
 
 

@@ -14,4 +14,4 @@ def apply(picture: Picture, step: Flip, _context: Context) -> Picture:
         image = image.copy_memory().flipver()
     if step.direction is not Direction.VERTICAL:
         image = image.fliphor()
-    return Picture(image, picture.size)
+    return picture.with_size(image, picture.size)

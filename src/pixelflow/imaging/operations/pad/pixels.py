@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pyvips
 
+from pixelflow.imaging.alpha import with_alpha
 from pixelflow.imaging.blurring import blur
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
@@ -13,7 +14,7 @@ from pixelflow.imaging.geometry import Size, largest_of_ratio, place
 from pixelflow.imaging.gravity import Gravity
 from pixelflow.imaging.operations.pad.geometry import Padded, padded
 from pixelflow.imaging.operations.pad.model import Extend, Pad
-from pixelflow.imaging.picture import Picture, with_alpha
+from pixelflow.imaging.picture import Picture
 
 _SIGMA = 0.03
 """Standard deviation of the blur, as a share of the canvas' shorter side: no detail competes with the image."""
@@ -26,12 +27,12 @@ def apply(picture: Picture, step: Pad, _context: Context) -> Picture:
     if space.canvas == picture.size:
         return picture
     if step.extend is Extend.COLOR:
-        return Picture(_colored(picture, space, step.background), space.canvas)
+        return picture.with_size(_colored(picture, space, step.background), space.canvas)
     picture = picture.materialized()
     left, top, frame = _reduced(picture, space)
     if step.extend is Extend.BLUR:
-        return Picture(_blurred(picture, frame).insert(picture.image, left, top), space.canvas)
-    return Picture(picture.image.embed(left, top, *frame, extend=step.extend.value), space.canvas)
+        return picture.with_size(_blurred(picture, frame).insert(picture.image, left, top), space.canvas)
+    return picture.with_size(picture.image.embed(left, top, *frame, extend=step.extend.value), space.canvas)
 
 
 def _colored(picture: Picture, space: Padded, background: str) -> pyvips.Image:
@@ -47,7 +48,7 @@ def _blurred(picture: Picture, frame: Size) -> pyvips.Image:
     image = picture.image
     middle = largest_of_ratio(Fraction(frame.width, frame.height), Size(image.width, image.height))
     part = image.crop(*place(Gravity.CENTER, Size(image.width, image.height), middle), *middle)
-    return blur(Picture(part, middle).scaled(frame, linear=False).image.copy_memory(), _SIGMA * frame.shorter)
+    return blur(picture.with_size(part, middle).scaled(frame, linear=False).image.copy_memory(), _SIGMA * frame.shorter)
 
 
 def _reduced(picture: Picture, space: Padded) -> tuple[int, int, Size]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.alpha import with_premultiplied_alpha
 from pixelflow.imaging.blurring import enlarged
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operations.redact.geometry import Box, box_of, cell_of
 from pixelflow.imaging.operations.redact.model import Method, Redact
-from pixelflow.imaging.picture import Picture, with_premultiplied_alpha
+from pixelflow.imaging.picture import Picture
 
 _LEVELS = 16
 """Levels of a channel that remain: 8-bit means of text differ by the letters in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pixelflow.imaging.alpha import with_alpha
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.cropping import Corner, by_content, corner_of
@@ -9,7 +10,7 @@ from pixelflow.imaging.geometry import Size, place
 from pixelflow.imaging.gravity import Fit, Gravity
 from pixelflow.imaging.operations.resize.geometry import fit
 from pixelflow.imaging.operations.resize.model import Resize
-from pixelflow.imaging.picture import Picture, with_alpha
+from pixelflow.imaging.picture import Picture
 
 
 def decide(picture: Picture, step: Resize) -> Corner | None:
@@ -31,7 +32,7 @@ def apply(picture: Picture, step: Resize, context: Context) -> Picture:
     # In memory, so that damage outside the crop is detected too, and the content can be read twice.
     image = result.materialized().image
     left, top = context.decision or corner_of(image, canvas, step.gravity, step.focus)
-    return Picture(image.crop(left, top, *canvas), canvas)
+    return picture.with_size(image.crop(left, top, *canvas), canvas)
 
 
 def _scaled(picture: Picture, size: Size, step: Resize) -> Picture:
@@ -46,4 +47,4 @@ def _pad(picture: Picture, canvas: Size, step: Resize) -> Picture:
     else:
         fill, image = [*background.rgb, background.alpha], with_alpha(image)
     left, top = place(gravity, canvas, picture.size)
-    return Picture(image.embed(left, top, *canvas, extend="background", background=fill), canvas)
+    return picture.with_size(image.embed(left, top, *canvas, extend="background", background=fill), canvas)

@@ -6,13 +6,14 @@ import math
 
 import pyvips
 
+from pixelflow.imaging.alpha import with_alpha, with_premultiplied_alpha
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.cropping import reduced
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operations.rotate.geometry import canvas, quarter_turns
 from pixelflow.imaging.operations.rotate.model import Canvas, Rotate
-from pixelflow.imaging.picture import Picture, with_alpha, with_premultiplied_alpha
+from pixelflow.imaging.picture import Picture
 
 _QUARTERS = {1: "d90", 2: "d180", 3: "d270"}
 
@@ -26,9 +27,9 @@ def apply(picture: Picture, step: Rotate, _context: Context) -> Picture:
     image = picture.materialized().image
     frame = reduced(picture, size)
     if turns is None:
-        return Picture(_turned(image, frame, step), size)
+        return picture.with_size(_turned(image, frame, step), size)
     image = image.rot(_QUARTERS[turns])
-    return Picture(_centered(image, frame, step) if step.canvas is Canvas.KEEP else image, size)
+    return picture.with_size(_centered(image, frame, step) if step.canvas is Canvas.KEEP else image, size)
 
 
 def _turned(image: pyvips.Image, frame: Size, step: Rotate) -> pyvips.Image:

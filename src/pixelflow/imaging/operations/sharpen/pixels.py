@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.blurring import blur_channels
 from pixelflow.imaging.channels import join_alpha, split_alpha
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import blur_reduction, length
 from pixelflow.imaging.operations.sharpen.model import Sharpen
-from pixelflow.imaging.picture import Picture, rounded
+from pixelflow.imaging.picture import Picture
 
 _LUMA = [[0.299, 0.587, 0.114]]
 """ITU-R BT.601."""

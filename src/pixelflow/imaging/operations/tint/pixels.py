@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.channels import luminance, on_colors
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.operations.tint.model import Tint
-from pixelflow.imaging.picture import Picture, rounded
+from pixelflow.imaging.picture import Picture
 
 _MIDDLE, _WHITE = 128, 255
 

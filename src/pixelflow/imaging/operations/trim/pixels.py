@@ -32,7 +32,7 @@ def apply(picture: Picture, step: Trim, context: Context) -> Picture:
     """Cut the border off. A picture that is all border stays as it is."""
     picture = picture.to_output_colorspace().materialized()
     box = context.decision or _content(picture, step)
-    return Picture(picture.image.crop(*box), Size(box.width, box.height))
+    return picture.with_size(picture.image.crop(*box), Size(box.width, box.height))
 
 
 def _content(picture: Picture, step: Trim) -> _Box:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.alpha import blended
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size, length, place
@@ -64,6 +65,6 @@ def _composite(picture: Picture, overlay: pyvips.Image, left: int, top: int) -> 
     image = picture.image
     # Only the area under the overlay is blended; the rest is passed through unchanged.
     under = image.crop(left, top, overlay.width, overlay.height)
-    blended = under.composite2(overlay, "over").cast("uchar")
-    blended = blended if image.hasalpha() else blended[0:3]
-    return Picture(image.insert(blended, left, top), picture.size)
+    result = blended(under, overlay)
+    result = result if image.hasalpha() else result[0:3]
+    return picture.with_size(image.insert(result, left, top), picture.size)
