@@ -177,6 +177,11 @@ class SourceTooLargeError(RequestError):
     title = "The source is too large"
 
 
+class UnsupportedCapabilityError(RequestError):
+    code = "unsupported_capability"
+    title = "No worker of this installation can process the job"
+
+
 class LocalFilesDisabledError(RequestError):
     code = "local_files_disabled"
     title = "Local files are not enabled for this path"

@@ -41,6 +41,7 @@ def test_the_document_lists_exactly_these_routes() -> None:
     assert set(OPERATIONS) == {
         "GET /healthz",
         "GET /readyz",
+        "GET /v1/capabilities",
         "POST /v1/jobs",
         "GET /v1/jobs",
         "GET /v1/jobs/{job_id}",

@@ -239,13 +239,23 @@ async def test_a_job_shows_what_no_live_worker_is_capable_of(
 def test_a_dead_worker_is_forgotten(connection: Connection) -> None:
     for name in ("dead", "alive"):
         store.register(connection, worker_id=name, capabilities=CAPABILITIES, slots=2, degraded=None)
-    connection.execute("UPDATE workers SET seen_at = now() - interval '2 min'")
+    connection.execute("UPDATE workers SET seen_at = now() - interval '11 min'")
     store.register(connection, worker_id="alive", capabilities=CAPABILITIES, slots=2, degraded="disk full")
     assert connection.execute("SELECT worker_id, degraded FROM workers").fetchall() == [
         {"worker_id": "alive", "degraded": "disk full"}
     ]
+
+
+async def test_a_worker_that_stops_is_no_longer_live(connection: Connection, async_connection: AsyncConnection) -> None:
+    job_id = put(connection)
+    store.register(connection, worker_id="alive", capabilities=CAPABILITIES, slots=2, degraded=None)
+    row = await jobs_store.find(async_connection, job_id=job_id, user_id="user")
+    assert row
+    assert row.waiting_for is None
     store.unregister(connection, worker_id="alive")
-    assert connection.execute("SELECT FROM workers").fetchall() == []
+    row = await jobs_store.find(async_connection, job_id=job_id, user_id="user")
+    assert row
+    assert row.waiting_for == ["any worker"]
 
 
 # ── Delays, ends ─────────────────────────────────────────────────────────────────────────────────

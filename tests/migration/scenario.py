@@ -50,6 +50,8 @@ async def _workers(record: Recorder) -> None:
     worker = {"worker_id": "worker", "capabilities": worker_capabilities(), "slots": 2}
     await record.call("worker.register", EVERYONE, **worker, degraded=None)
     await record.call("worker.register", EVERYONE, **worker, degraded="disk full")
+    await record.call("capabilities.list_workers", MINE)
+    await record.call("capabilities.find_unsupported", MINE, contracts=["contract/1"], optional=["heic", "pdf"])
     await record.call("worker.unregister", EVERYONE, worker_id="worker")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from pydantic import TypeAdapter
 
-from pixelflow.contracts.capabilities import CONTRACT, required_capabilities, worker_capabilities
-from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
+from pixelflow import __version__
+from pixelflow.contracts.capabilities import CONTRACT, WorkerProfile, required_capabilities, worker_capabilities
+from pixelflow.imaging.format import Format
+from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.step import Step
@@ -47,8 +51,32 @@ def test_optional_capabilities_are_required_by_name_and_once() -> None:
 
 
 def test_a_worker_supports_all_contracts_and_its_extras() -> None:
-    assert worker_capabilities(["jxl", "heic"]) == (
+    assert worker_capabilities(["jxl", "heic"], libvips="8.18.2") == (
         *(f"contract/{number}" for number in range(1, CONTRACT + 1)),
         "heic",
         "jxl",
+        "libvips/8.18.2",
+        f"release/{__version__}",
     )
+
+
+@pytest.mark.parametrize(("content_type", "found"), [("image/heic", ("contract/1", "heic")), (None, ("contract/1",))])
+def test_a_declared_source_requires_its_decoder(content_type: str | None, found: tuple[str, ...]) -> None:
+    heic = Format(name="heic", label="HEIC", extension="heic", media_type="image/heic", extra="heic")
+    inputs = {**INPUT_FORMATS, "heic": heic}
+    assert required_capabilities(STEPS, content_type=content_type, input_formats=inputs) == found
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "profile"),
+    [
+        (worker_capabilities(["heic"], libvips="8.18.2"), (CONTRACT, ["heic"], "8.18.2", __version__)),
+        (["contract/1"], (1, [], None, None)),
+        ([], (0, [], None, None)),
+        (["contract/10", "contract/9", "contract/next", "gpu/a/b", "jxl"], (10, ["jxl"], None, None)),
+    ],
+)
+def test_the_profile_of_a_worker_of_any_release_can_be_read(
+    capabilities: Sequence[str], profile: tuple[object, ...]
+) -> None:
+    assert WorkerProfile.of(capabilities) == profile

@@ -13,8 +13,9 @@ from tests.support import doc_tables
 
 from pixelflow import errors
 from pixelflow.adapters import wakeup
-from pixelflow.contracts.jobs import TRANSITIONS, CreateJobRequest, JobStatus, Problem
+from pixelflow.contracts.jobs import TRANSITIONS, CreateJobRequest, JobStatus
 from pixelflow.contracts.messages import ProcessImage
+from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.dataplane.worker import claims

@@ -99,7 +99,7 @@ def test_the_command_names_what_is_wrong(tmp_path: Path, pipeline_file: Path) ->
     (tmp_path / "text").write_text("hello")
     code, text = run("--pipeline", pipeline_file, tmp_path / "text")
     assert code == 1
-    assert "not an image" in text
+    assert "The source is text" in text
     pipeline_file.write_text('[{"id": "a", "action": "explode"}]')
     code, text = run("--pipeline", pipeline_file, tmp_path / "text")
     assert code == 2

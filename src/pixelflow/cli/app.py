@@ -37,6 +37,9 @@ COMMANDS = {
     "jobs": Entry("jobs:app", _PHOTOS, "List, show, cancel, retry and erase jobs."),
     "assets": Entry("assets:app", _PHOTOS, "Add, list and delete assets: pictures for pipelines."),
     "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),
+    "capabilities": Entry(
+        "capabilities:capabilities", _PHOTOS, "Show the operations, formats, limits and workers of the API."
+    ),
     "deliveries": Entry("deliveries:app", _WEBHOOKS, "List and replay webhook deliveries."),
     "webhook": Entry("webhook:app", _WEBHOOKS, "Receive webhooks locally and rotate the signing secret."),
     "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C.", SERVICE_MEANINGS),

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import assets, operations, transfers, transport, usage, webhooks
+from pixelflow.client import assets, capabilities, operations, transfers, transport, usage, webhooks
 from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
@@ -98,6 +98,7 @@ class AsyncClient:
     rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)
     get_usage_by_day = _method(usage.get_usage_by_day)
     get_usage_by_user = _method(usage.get_usage_by_user)
+    capabilities = _method(capabilities.capabilities)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -18,7 +18,7 @@ from pixelflow.client.errors import ApiError
 from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import Session
-from pixelflow.contracts.jobs import Problem
+from pixelflow.contracts.responses import Problem
 
 M = TypeVar("M", bound=BaseModel)
 

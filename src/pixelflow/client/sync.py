@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import assets, operations, transfers, transport, usage, webhooks
+from pixelflow.client import assets, capabilities, operations, transfers, transport, usage, webhooks
 from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
@@ -92,6 +92,7 @@ class Client:
     rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)
     get_usage_by_day = _method(usage.get_usage_by_day)
     get_usage_by_user = _method(usage.get_usage_by_user)
+    capabilities = _method(capabilities.capabilities)
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,16 +2,18 @@
 
 A release that adds an operation, a format or an option raises ``CONTRACT`` and declares it in ``since``: older workers
 then leave such jobs to newer ones. What depends on the installation of a worker has a name of its own, such as
-``heic``.
+``heic``: these are the optional capabilities. A worker also reports versions, such as ``libvips/8.18.2``, which no job
+requires.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from pixelflow import __version__
 from pixelflow.imaging.format import Format
-from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
+from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.step import FIELDS_SINCE, Step
@@ -23,17 +25,22 @@ CONTRACT = 2
 def required_capabilities(
     pipeline: Iterable[Step],
     *,
+    content_type: str | None = None,
     operations: Mapping[str, Operation[Any]] = OPERATIONS,
     formats: Mapping[str, Format] = OUTPUT_FORMATS,
+    input_formats: Mapping[str, Format] = INPUT_FORMATS,
 ) -> tuple[str, ...]:
     """Return what a worker must be capable of to process this pipeline, in a fixed order.
 
     Args:
         pipeline: the steps of the job.
+        content_type: declared media type of the source.
         operations: all operations by action.
         formats: all output formats by name.
+        input_formats: all input formats by name.
     """
-    contracts, extras = {1}, set[str]()
+    contracts = {1}
+    extras = {each.extra for each in input_formats.values() if each.extra and each.media_type == content_type}
     for step in pipeline:
         operation = operations[step.action]
         contracts |= {operation.since, *_contracts_of_fields(step)}
@@ -45,9 +52,45 @@ def required_capabilities(
     return f"contract/{max(contracts)}", *sorted(extras)
 
 
-def worker_capabilities(extras: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return what a worker of this release is capable of; ``extras`` are the optional capabilities it has."""
-    return *(f"contract/{number}" for number in range(1, CONTRACT + 1)), *sorted(extras)
+def is_optional(capability: str) -> bool:
+    """Whether a capability depends on the installation of a worker, and is neither a contract nor a version."""
+    return "/" not in capability
+
+
+def worker_capabilities(extras: Iterable[str] = (), *, libvips: str | None = None) -> tuple[str, ...]:
+    """Return what a worker of this release is capable of, and its versions.
+
+    Args:
+        extras: the optional capabilities that it has.
+        libvips: the version of libvips.
+    """
+    versions = [f"libvips/{libvips}"] if libvips else []
+    return *(f"contract/{number}" for number in range(1, CONTRACT + 1)), *sorted(extras), *versions, _RELEASE
+
+
+_RELEASE = f"release/{__version__}"
+
+
+class WorkerProfile(NamedTuple):
+    """The capabilities of a worker, of any release."""
+
+    contract: int
+    """The newest contract that it supports; 0 if it names none."""
+    extras: list[str]
+    """Its optional capabilities, sorted."""
+    libvips: str | None
+    release: str | None
+
+    @classmethod
+    def of(cls, capabilities: Iterable[str]) -> WorkerProfile:
+        """Read what a worker has registered; names of a newer release are ignored."""
+        found: dict[str, list[str]] = {}
+        for capability in capabilities:
+            kind, _, value = capability.rpartition("/")
+            found.setdefault(kind, []).append(value)
+        contracts = [int(number) for number in found.get("contract", ()) if number.isdecimal()]
+        libvips, release = (next(iter(found.get(kind, ())), None) for kind in ("libvips", "release"))
+        return cls(max(contracts, default=0), sorted(found.get("", ())), libvips, release)
 
 
 def _contracts_of_fields(step: Step) -> Iterator[int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pixelflow.contracts.capabilities import required_capabilities
+from pixelflow.contracts.responses import ResponseModel
 from pixelflow.imaging.formats.registry import FORMATS, INPUT_FORMATS
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
@@ -18,11 +19,7 @@ from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.imaging.step import SOURCE, Step
 
 
-class _Response(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ExplainedSource(_Response):
+class ExplainedSource(ResponseModel):
     """How the source would be decoded."""
 
     format: str
@@ -40,7 +37,7 @@ class ExplainedSource(_Response):
     decoded_height: Annotated[int, Field(description="Height in pixels after the reduction.")]
 
 
-class ExplainedStep(_Response):
+class ExplainedStep(ResponseModel):
     """What a step would make."""
 
     id: str
@@ -54,7 +51,7 @@ class ExplainedStep(_Response):
     shared: Annotated[bool, Field(description="Whether its result is used more than once, so kept in memory.")]
 
 
-class Explanation(_Response):
+class Explanation(ResponseModel):
     """The plan of a job: ``POST /v1/jobs?dry_run=true`` and ``pixelflow explain``."""
 
     source: ExplainedSource
@@ -93,7 +90,7 @@ def explain(pipeline: Sequence[Step], source_format: str, header: Header, limits
         decoded_pixels=decoded.pixels * frames,
         result_pixels=sum(step.width * step.height * frames for step in steps),
         memory_bytes=estimate(made, format_, header, frames).peak,
-        requires=list(required_capabilities(pipeline)),
+        requires=list(required_capabilities(pipeline, content_type=format_.media_type)),
     )
 
 

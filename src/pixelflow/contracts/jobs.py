@@ -24,9 +24,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pixelflow.contracts.capabilities import required_capabilities
 from pixelflow.contracts.responses import Open, ResponseModel
 from pixelflow.cross_field import CrossFieldError, fields_of, validate
-from pixelflow.errors import FieldError, TargetRefusedError
+from pixelflow.errors import TargetRefusedError
 from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.step import SOURCE
 
@@ -210,6 +211,11 @@ class CreateJobRequest(_Request):
     ] = Priority.NORMAL
     pipeline: Pipeline
 
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What a worker must be capable of to process the job."""
+        return required_capabilities(self.pipeline, content_type=self.source.content_type if self.source else None)
+
     @model_validator(mode="wrap")
     @classmethod
     def _check_source(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
@@ -382,17 +388,3 @@ class JobPage(ResponseModel):
 
     data: list[Job]
     next_cursor: Annotated[str | None, Field(description="Value of `cursor` for the next page. Null on the last page.")]
-
-
-class Problem(ResponseModel):
-    """The body of every error: ``application/problem+json`` (RFC 9457)."""
-
-    type: Annotated[str, Field(description="URN of the error type.")]
-    title: Annotated[str, Field(description="Summary of the error type.")]
-    status: Annotated[int, Field(description="HTTP status.")]
-    detail: Annotated[str, Field(description="What is wrong in this request.")]
-    code: Annotated[str, Field(description="Stable error code for programs.")]
-    request_id: Annotated[str, Field(description="ID of the request, for support and logs.")]
-    errors: Annotated[
-        list[FieldError] | None, Field(description="Every invalid field. Only for `validation_failed`.")
-    ] = None

@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pixelflow.errors import FieldError
+
 T = TypeVar("T")
 
 Open = Annotated[T | str, Field(union_mode="left_to_right")]
@@ -26,3 +28,17 @@ class ResponseModel(BaseModel):
         """Return the known fields only: an unknown one may be a secret, such as a presigned URL."""
         known = type(self).model_fields
         return ((name, value) for name, value in super().__repr_args__() if name in known)
+
+
+class Problem(ResponseModel):
+    """The body of every error: ``application/problem+json`` (RFC 9457)."""
+
+    type: Annotated[str, Field(description="URN of the error type.")]
+    title: Annotated[str, Field(description="Summary of the error type.")]
+    status: Annotated[int, Field(description="HTTP status.")]
+    detail: Annotated[str, Field(description="What is wrong in this request.")]
+    code: Annotated[str, Field(description="Stable error code for programs.")]
+    request_id: Annotated[str, Field(description="ID of the request, for support and logs.")]
+    errors: Annotated[
+        list[FieldError] | None, Field(description="Every invalid field. Only for `validation_failed`.")
+    ] = None

@@ -16,9 +16,11 @@ from pydantic import BaseModel
 
 from pixelflow.contracts.assets import Asset, AssetList, CreateAssetRequest, CreatedAsset
 from pixelflow.contracts.explanation import Explanation
-from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, Problem, StartedJob
+from pixelflow.contracts.installation import Installation
+from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
+from pixelflow.contracts.responses import Problem
 from pixelflow.contracts.usage import UsageByDay, UsageByUser
 from pixelflow.contracts.webhooks import DeliveryList, Event, ReplayedEvent, RotatedSecret
 
@@ -38,6 +40,7 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "create_key_request": (CreateKeyRequest, "validation"),
     "created_key": (CreatedKey, "serialization"),
     "key_list": (KeyList, "serialization"),
+    "installation": (Installation, "serialization"),
     "problem": (Problem, "serialization"),
     "usage_by_day": (UsageByDay, "serialization"),
     "usage_by_user": (UsageByUser, "serialization"),

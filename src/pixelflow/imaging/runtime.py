@@ -76,6 +76,11 @@ def _look_up(kind: Any, *_: Any) -> Any:  # noqa: ANN401 - types of libvips
     return pyvips.ffi.NULL
 
 
+def libvips_version() -> str:
+    """The version of libvips, such as ``8.18.2``."""
+    return ".".join(str(pyvips.version(part)) for part in range(3))
+
+
 def cache_fonts(cache: Path) -> None:
     """Have fontconfig write its cache of the bundled fonts to ``cache``, and render a text.
 

@@ -145,6 +145,13 @@ class Settings(DatabaseSettings):
         Field(gt=0, le=3600, description="Seconds after a worker's last lease renewal until its jobs are requeued"),
     ] = 30
     max_attempts: Annotated[int, Field(ge=1, le=100, description="Maximum attempts of a job")] = 5
+    unsupported_jobs: Annotated[
+        Literal["refuse", "wait"],
+        Field(
+            description="Whether a job is refused or waits if it requires an optional capability, such as `heic`, and "
+            "workers are live, but none of them and of those seen in the last ten minutes has it"
+        ),
+    ] = "refuse"
     queue_max_active_per_user: Annotated[
         int | None,
         Field(

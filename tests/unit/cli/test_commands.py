@@ -104,7 +104,7 @@ def test_the_help_of_a_command_lists_its_own_exit_codes(pixelflow: Run, command:
     ("arguments", "message"),
     [
         (["jobs", "show", "abc"], "must be a UUID"),
-        (["submit", __file__, "--format", "gif"], "must be `avif`, `jpeg`, `png` or `webp`"),
+        (["submit", __file__, "--format", "bmp"], "must be `avif`, `gif`, `jpeg`, `jxl`, `png`, `tiff` or `webp`"),
         (["submit", __file__, "--quality", "900"], "must be at most 100"),
         (["submit", __file__, "--timeout", "long"], "must be a number"),
         (["up", "--api-port", "99999"], "must be at most 65535"),

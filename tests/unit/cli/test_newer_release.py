@@ -32,6 +32,7 @@ def ok(document: object) -> Fault:
         ("get", "replay_delivery", ["deliveries", "replay", ID], ["telepathy"]),
         ("get", "rotate_webhook_secret", ["webhook", "rotate-secret"], ["whsec_"]),
         ("usage", "get_usage", ["usage"], ["2026-11-23"]),
+        ("capabilities", "get_capabilities", ["capabilities"], ["posterize", "jxl"]),
     ],
 )  # fmt: skip
 def test_a_command_shows_unknown_values(
@@ -49,6 +50,7 @@ def test_a_command_shows_unknown_values(
         ("get", "get_job", ["jobs", "show", ID, "--json"]),
         ("get", "list_deliveries", ["deliveries", "list", ID, "--json"]),
         ("usage", "get_usage", ["usage", "--json"]),
+        ("capabilities", "get_capabilities", ["capabilities", "--json"]),
     ],
 )
 def test_json_has_the_unknown_fields_too(

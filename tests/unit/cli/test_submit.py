@@ -108,7 +108,7 @@ def test_an_invalid_pipeline_file_exits_with_2_and_sends_nothing(
         ["--resize", "640", "--pipeline", "FILE"],
         ["--quality", "80", "--pipeline", "FILE"],
         ["--quality", "101"],
-        ["--format", "gif"],
+        ["--format", "bmp"],
         ["--resize", "0"],
         ["--resize", "99999999999"],
         ["--resize", "640x"],
@@ -130,7 +130,8 @@ def test_an_invalid_command_line_exits_with_2_and_sends_nothing(
     assert result.stderr
 
 
-def test_help_lists_every_format(pixelflow: Run) -> None:
+def test_help_lists_every_format(pixelflow: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     text = pixelflow("submit", "--help").stdout
     assert [format_ for format_ in OUTPUT_FORMATS if format_ not in text] == []
 

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
+from pixelflow.controlplane.api.examples import CAPABILITIES
 from pixelflow.imaging.formats.registry import output_name
 
 KEY = "pf_stand_in_0123456789abcdef"
@@ -202,8 +203,8 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, path: str) -> str:
         if path.startswith("/bucket/"):
             return "put" if self.command == "PUT" else "download"
-        if path == "/v1/usage":
-            return "usage"
+        if path in {"/v1/usage", "/v1/capabilities"}:
+            return path.rsplit("/", 1)[1]
         if path == "/v1/jobs":
             return "create" if self.command == "POST" else "list"
         if self.command == "DELETE":
@@ -326,6 +327,9 @@ class Handler(BaseHTTPRequestHandler):
         last = "cursor" in query
         rows = [{"user_id": "=zoe" if last else "acme", **sums, "jobs": 1}]
         return self._json(200, {**answer, "data": rows, "next_cursor": None if last else "acme"})
+
+    def _capabilities(self, _: object, __: bytes) -> None:
+        self._json(200, CAPABILITIES)
 
     def _download(self, url: SplitResult, _: bytes) -> None:
         self._answer(200, self.server.output_bytes(url.path.rsplit("/", 1)[1].split(".")[0]))

@@ -33,6 +33,7 @@ CALLS = [
     ("replay_delivery", (ID,), "get", "replay_delivery"),
     ("rotate_webhook_secret", (), "get", "rotate_webhook_secret"),
     ("get_usage_by_day", (), "usage", "get_usage"),
+    ("capabilities", (), "capabilities", "get_capabilities"),
 ]
 """Method, arguments, route of the stand-in and operation."""
 

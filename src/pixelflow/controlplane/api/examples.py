@@ -236,6 +236,65 @@ USAGE: dict[str, Any] = {
 }
 USAGE_CSV = "day,jobs,pixels_processed,bytes_saved,compute_time_ms\r\n2026-11-23,2,460800,4849876,68\r\n"
 
+CAPABILITIES: dict[str, Any] = {
+    "release": "0.1.0",
+    "contract": 2,
+    "operations": [
+        {
+            "action": "resize",
+            "summary": "Change the size of an image.",
+            "since": 1,
+            "schema": "/openapi.json#/components/schemas/Resize",
+        }
+    ],
+    "input_formats": [
+        {"format": "jpeg", "label": "JPEG", "media_type": "image/jpeg", "requires": None, "available": True},
+        {"format": "heic", "label": "HEIC", "media_type": "image/heic", "requires": "heic", "available": False},
+    ],
+    "output_formats": [
+        {
+            "format": "jpeg",
+            "aliases": ["jpg"],
+            "label": "JPEG",
+            "media_type": "image/jpeg",
+            "extension": "jpg",
+            "since": 1,
+            "max_side": 65_500,
+            "transparency": False,
+            "animation": False,
+            "default_quality": 80,
+            "encoder": {"type": "object", "properties": {}, "additionalProperties": False},
+            "requires": None,
+            "available": True,
+        }
+    ],
+    "limits": {
+        "body_bytes": 1_048_576,
+        "steps": 32,
+        "dimension": 16_384,
+        "metadata_keys": 32,
+        "source_bytes": 100_000_000,
+        "source_pixels": 100_000_000,
+        "output_pixels": 100_000_000,
+        "job_output_pixels": 400_000_000,
+        "output_bytes": 500_000_000,
+        "jpeg_scans": 500,
+        "transform_seconds": 180,
+    },
+    "optional": [{"name": "heic", "workers": 0}],
+    "workers": [
+        {
+            "workers": 3,
+            "slots": 12,
+            "degraded": 0,
+            "contract": 2,
+            "optional": [],
+            "libvips": "8.18.2",
+            "release": "0.1.0",
+        }
+    ],
+}
+
 HEALTHY: dict[str, Any] = {"status": "ok"}
 READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "object_storage": "ok"}}
 
@@ -260,6 +319,7 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "get_usage": USAGE,
     "get_job": JOB,
     "list_jobs": JOBS,
+    "get_capabilities": CAPABILITIES,
     "healthz": HEALTHY,
     "readyz": READY,
 }

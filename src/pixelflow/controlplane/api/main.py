@@ -24,6 +24,7 @@ from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import RequestContextMiddleware, TracingMiddleware
 from pixelflow.controlplane.api.services import Services, open_services
 from pixelflow.controlplane.assets import routes as assets_routes
+from pixelflow.controlplane.capabilities import routes as capabilities_routes
 from pixelflow.controlplane.idempotency import calls
 from pixelflow.controlplane.jobs import routes as jobs_routes
 from pixelflow.controlplane.keys import routes as keys_routes
@@ -116,6 +117,7 @@ def make_app(
     app.include_router(webhooks_routes.router)
     app.include_router(keys_routes.router)
     app.include_router(usage_routes.router)
+    app.include_router(capabilities_routes.router)
     openapi.install(app)
     return app
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from pixelflow import errors as contracts_errors
 from pixelflow.contracts.field_errors import error_message, field_errors
-from pixelflow.contracts.jobs import Problem
+from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,6 +42,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.SourceTooLargeError: 413,
     contracts_errors.UnsupportedMediaTypeError: 415,
     contracts_errors.IdempotencyKeyReusedError: 422,
+    contracts_errors.UnsupportedCapabilityError: 422,
     contracts_errors.ValidationFailedError: 422,
     contracts_errors.OutputTooLargeError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,

@@ -16,7 +16,9 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.controlplane.assets.service import AssetService
+from pixelflow.controlplane.capabilities.service import CapabilityQueries
 from pixelflow.controlplane.encryption import SecretCipher, derive_key
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
@@ -39,6 +41,7 @@ class Services:
 
     database: AsyncDatabase
     health_checks: HealthChecks
+    capabilities: CapabilityQueries
     jobs: JobService
     job_queries: JobQueries
     assets: AssetService
@@ -89,6 +92,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         services = Services(
             database=database,
             health_checks=health_checks,
+            capabilities=CapabilityQueries(settings, database, max_body_bytes=MAX_BODY_BYTES),
             jobs=jobs,
             job_queries=JobQueries(settings, database=database, objects=objects),
             assets=AssetService(settings, database=database, objects=objects),

@@ -54,6 +54,7 @@ async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobR
         errors.BodyTooLargeError,
         errors.LocalFilesDisabledError,
         errors.NotFoundError,
+        errors.UnsupportedCapabilityError,
         errors.UnsupportedMediaTypeError,
         errors.ValidationFailedError,
     ),

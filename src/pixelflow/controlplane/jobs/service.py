@@ -34,6 +34,7 @@ from pixelflow.contracts.jobs import (
 from pixelflow.contracts.messages import QUEUE, ProcessImage
 from pixelflow.controlplane.assets import service as assets
 from pixelflow.controlplane.assets import store as assets_store
+from pixelflow.controlplane.capabilities.service import check_supported
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
@@ -110,6 +111,7 @@ class JobService:
         Raises:
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
             ValidationFailedError: the pipeline uses an asset that the user does not have.
+            UnsupportedCapabilityError: workers are live, and none has an optional capability that the job requires.
         """
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
@@ -117,6 +119,8 @@ class JobService:
             key = source_key(job_id)
         upload = self._sign_upload(request, key)
         async with self._database.connection(of_user(user_id)) as connection:
+            if self._settings.unsupported_jobs == "refuse":
+                await check_supported(connection, request.requires)
             used = await assets.resolve(connection, user_id, request.pipeline)
             async with connection.transaction() if used else nullcontext():
                 await jobs_store.insert(

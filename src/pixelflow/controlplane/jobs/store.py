@@ -10,7 +10,6 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
-from pixelflow.contracts.capabilities import required_capabilities
 from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest
 
 _COLUMNS = """
@@ -92,7 +91,7 @@ async def insert(
             request.webhook_url,
             max_attempts,
             PRIORITY_RANKS[request.priority],
-            list(required_capabilities(request.pipeline)),
+            list(request.requires),
         ),
     )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pixelflow import imaging
 from pixelflow.dataplane.child import confinement, seccomp, serving
-from pixelflow.imaging.runtime import cache_fonts, prepare
+from pixelflow.imaging.runtime import cache_fonts, libvips_version, prepare
 
 _MAX_REQUEST_BYTES = 64
 _CONTROL = 3
@@ -44,7 +44,7 @@ def main() -> None:
     confined = _confine(options) | {"single_threaded": single_threaded}
     gc.collect()
     gc.freeze()
-    worker.send(json.dumps(confined).encode())
+    worker.send(json.dumps({"confinement": confined, "libvips": libvips_version()}).encode())
     while True:
         request, descriptors, _, _ = socket.recv_fds(worker, _MAX_REQUEST_BYTES, 2)
         match request.split():

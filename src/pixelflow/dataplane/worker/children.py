@@ -72,6 +72,8 @@ class Children:
         self._on_start = on_start
         self._on_confinement = on_confinement
         self._template: Template | None = None
+        self.libvips = ""
+        """Version of libvips, once a template has started."""
         self._fresh: ChildProcess | None = None
         self._idle: list[ChildProcess] = []
         self._closed = False
@@ -165,7 +167,7 @@ class Children:
         except BaseException:
             template.close()
             raise
-        self._template = template
+        self._template, self.libvips = template, template.libvips
         return template
 
     def _check_confinement(self, parts: Mapping[str, bool]) -> None:

@@ -167,7 +167,7 @@ def _build(
     places = Places(capacity.places, _job_runner(keeper, runner))
     claims = ClaimLoop(
         database,
-        Worker(_worker_id(), worker_capabilities(installed()), capacity.slots),
+        Worker(_worker_id(), worker_capabilities(installed(), libvips=sandbox.children.libvips), capacity.slots),
         lease=lease,
         submit=places.submit,
         capacity=partial(_capacity, places, health),

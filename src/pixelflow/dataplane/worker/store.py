@@ -114,12 +114,13 @@ def register(
 ) -> None:
     """Record that the worker is alive, what it is capable of, and why it claims nothing, if so.
 
-    Deletes workers that sent no sign of life for a minute.
+    Deletes workers that sent no sign of life for ten minutes. Until then, they count as part of the installation: no
+    job is refused because the workers that can process it are being restarted.
     """
     connection.execute(
         """
         WITH dead AS (
-            DELETE FROM workers WHERE seen_at < now() - interval '1 minute' AND worker_id <> %(worker_id)s
+            DELETE FROM workers WHERE seen_at < now() - interval '10 min' AND worker_id <> %(worker_id)s
         )
         INSERT INTO workers (worker_id, capabilities, slots, degraded)
         VALUES (%(worker_id)s, %(capabilities)s, %(slots)s, %(degraded)s)
@@ -131,8 +132,10 @@ def register(
 
 
 def unregister(connection: Connection, *, worker_id: str) -> None:
-    """Remove a worker that stops."""
-    connection.execute("DELETE FROM workers WHERE worker_id = %s", (worker_id,))
+    """Record that a worker stops: it no longer counts as live, but for ten minutes as part of the installation."""
+    connection.execute(
+        "UPDATE workers SET seen_at = least(seen_at, now() - interval '15 s') WHERE worker_id = %s", (worker_id,)
+    )
 
 
 def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:

@@ -101,6 +101,8 @@ class Template:
             OSError: the worker lacks descriptors, processes or disk space.
         """
         self._lock = threading.Lock()
+        self.libvips = ""
+        """Version of libvips, once the template is ready."""
         with ExitStack() as undo, ExitStack() as inherited:
             self._errors = ErrorPipe()
             undo.callback(self._errors.close)
@@ -143,8 +145,10 @@ class Template:
             TemplateDiedError: it was not ready in time, exited or sent something else.
         """
         try:
-            parts: dict[str, bool] = json.loads(self._receive())
-        except ValueError as error:
+            report = json.loads(self._receive())
+            parts: dict[str, bool] = report["confinement"]
+            self.libvips = report["libvips"]
+        except (ValueError, KeyError, TypeError) as error:
             raise TemplateDiedError(f"the template sent an invalid reply: {self._errors.read()}") from error
         return parts
 
