@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from pydantic import TypeAdapter
 
 from pixelflow.contracts.capabilities import CONTRACT, required_capabilities, worker_capabilities
@@ -52,3 +53,12 @@ def test_a_worker_supports_all_contracts_and_its_extras() -> None:
         "heic",
         "jxl",
     )
+
+
+@pytest.mark.parametrize(
+    ("mark", "contract"),
+    [({"text": "x", "opacity": 0.5}, 1), ({"text": "x", "box": {}}, 2), ({"image": {"step": "source"}}, 2)],
+)
+def test_newer_fields_of_an_object_require_a_newer_worker(mark: dict[str, object], contract: int) -> None:
+    steps = TypeAdapter(Pipeline).validate_python([{"id": "a", "action": "watermark", "watermark": mark}])
+    assert required_capabilities(steps) == (f"contract/{contract}",)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pixelflow.imaging.fields import StrictModel
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
@@ -36,7 +37,7 @@ def required_capabilities(
     contracts, extras = {1}, set[str]()
     for step in pipeline:
         operation = operations[step.action]
-        contracts |= {operation.since, *_contracts_of_fields(step)}
+        contracts |= {operation.since, *_contracts_of_fields(step, {**FIELDS_SINCE, **type(step).fields_since})}
         extras.update(operation.requires(step))
         if step.format is not None:
             format_ = formats[step.format]
@@ -50,8 +51,12 @@ def worker_capabilities(extras: Iterable[str] = ()) -> tuple[str, ...]:
     return *(f"contract/{number}" for number in range(1, CONTRACT + 1)), *sorted(extras)
 
 
-def _contracts_of_fields(step: Step) -> Iterator[int]:
-    """Yield the contracts that introduced fields of a step, for those that are not at their default."""
-    for name, contract in {**FIELDS_SINCE, **type(step).fields_since}.items():
-        if getattr(step, name) != type(step).model_fields[name].default:
+def _contracts_of_fields(model: StrictModel, fields_since: Mapping[str, int]) -> Iterator[int]:
+    """Yield the contracts that introduced fields of a step or an object in it, for those not at their default."""
+    for name, contract in fields_since.items():
+        if getattr(model, name) != type(model).model_fields[name].default:
             yield contract
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, StrictModel):
+            yield from _contracts_of_fields(value, value.fields_since)
