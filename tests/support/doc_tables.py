@@ -28,6 +28,7 @@ from pixelflow.imaging.fields import (
     OPAQUE_COLOR_PATTERN,
     PERCENT_PATTERN,
     RATIO_PATTERN,
+    SIGNED_PERCENT_PATTERN,
     STEP_ID_PATTERN,
 )
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
@@ -58,6 +59,7 @@ _PATTERNS = {
     STEP_ID_PATTERN: "1 to 64 of `A–Z a–z 0–9 _ -`",
     COLOR_PATTERN: "`#rrggbb`, `#rrggbbaa`, `#rgb`, `#rgba` or a CSS name such as `orange`",
     OPAQUE_COLOR_PATTERN: "`#rrggbb`, `#rgb` or a CSS name such as `orange`",
+    SIGNED_PERCENT_PATTERN: "a percentage such as `-1%`",
     PERCENT_PATTERN: "a percentage such as `4%`",
     RATIO_PATTERN: "a ratio such as `16:9`",
 }

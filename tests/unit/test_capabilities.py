@@ -80,3 +80,12 @@ def test_the_profile_of_a_worker_of_any_release_can_be_read(
     capabilities: Sequence[str], profile: tuple[object, ...]
 ) -> None:
     assert WorkerProfile.of(capabilities) == profile
+
+
+@pytest.mark.parametrize(
+    ("mark", "contract"),
+    [({"text": "x", "opacity": 0.5}, 1), ({"text": "x", "box": {}}, 2), ({"image": {"step": "source"}}, 2)],
+)
+def test_newer_fields_of_an_object_require_a_newer_worker(mark: dict[str, object], contract: int) -> None:
+    steps = TypeAdapter(Pipeline).validate_python([{"id": "a", "action": "watermark", "watermark": mark}])
+    assert required_capabilities(steps) == (f"contract/{contract}",)

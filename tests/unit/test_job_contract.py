@@ -16,7 +16,7 @@ from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, Reques
 from pixelflow.contracts.keys import CreateKeyRequest
 from pixelflow.controlplane.api.problems import MAX_ERRORS
 from pixelflow.cross_field import MAX_COPIED_ERRORS
-from pixelflow.imaging.fields import PERCENT_PATTERN, RATIO_PATTERN
+from pixelflow.imaging.fields import RATIO_PATTERN, SIGNED_PERCENT_PATTERN
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.pipeline import MAX_STEPS
@@ -213,7 +213,7 @@ def test_every_pattern_of_a_request_has_a_message(model: type[BaseModel]) -> Non
     patterns = {json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', schema)}
     assert patterns
     # Percentages and ratios are one of two kinds of values, which have a message for both.
-    assert patterns - {PERCENT_PATTERN, RATIO_PATTERN} <= set(PATTERN_MESSAGES)
+    assert patterns - {SIGNED_PERCENT_PATTERN, RATIO_PATTERN} <= set(PATTERN_MESSAGES)
 
 
 def test_errors_are_reported_in_document_order() -> None:

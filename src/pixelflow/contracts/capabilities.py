@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pixelflow import __version__
+from pixelflow.imaging.fields import StrictModel
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
@@ -43,7 +44,7 @@ def required_capabilities(
     extras = {each.extra for each in input_formats.values() if each.extra and each.media_type == content_type}
     for step in pipeline:
         operation = operations[step.action]
-        contracts |= {operation.since, *_contracts_of_fields(step)}
+        contracts |= {operation.since, *_contracts_of_fields(step, {**FIELDS_SINCE, **type(step).fields_since})}
         extras.update(operation.requires(step))
         if step.format is not None:
             format_ = formats[step.format]
@@ -93,8 +94,12 @@ class WorkerProfile(NamedTuple):
         return cls(max(contracts, default=0), sorted(found.get("", ())), libvips, release)
 
 
-def _contracts_of_fields(step: Step) -> Iterator[int]:
-    """Yield the contracts that introduced fields of a step, for those that are not at their default."""
-    for name, contract in {**FIELDS_SINCE, **type(step).fields_since}.items():
-        if getattr(step, name) != type(step).model_fields[name].default:
+def _contracts_of_fields(model: StrictModel, fields_since: Mapping[str, int]) -> Iterator[int]:
+    """Yield the contracts that introduced fields of a step or an object in it, for those not at their default."""
+    for name, contract in fields_since.items():
+        if getattr(model, name) != type(model).model_fields[name].default:
             yield contract
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, StrictModel):
+            yield from _contracts_of_fields(value, value.fields_since)

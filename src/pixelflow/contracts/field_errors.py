@@ -17,7 +17,7 @@ from pixelflow.contracts.suggestions import FIELDS, VALUES, fields_at, misnamed,
 from pixelflow.cross_field import CROSS_FIELD_ERROR
 from pixelflow.errors import FieldError
 from pixelflow.imaging.color_names import COLOR_NAMES
-from pixelflow.imaging.fields import COLOR_PATTERN, OPAQUE_COLOR_PATTERN, STEP_ID_PATTERN
+from pixelflow.imaging.fields import COLOR_PATTERN, OPAQUE_COLOR_PATTERN, PERCENT_PATTERN, STEP_ID_PATTERN
 from pixelflow.imaging.operations.registry import OPERATIONS
 
 _INTEGER = "must be an integer"
@@ -73,6 +73,7 @@ PATTERN_MESSAGES = {
     MEDIA_TYPE_PATTERN: "must be a media type such as image/jpeg",
     NO_NUL_PATTERN: "must not contain NUL characters",
     OPAQUE_COLOR_PATTERN: "must be a color without transparency, such as #ff8800",
+    PERCENT_PATTERN: "must be a percentage from 0% to 100%, such as 40%",
     STEP_ID_PATTERN: "must have 1 to 64 characters: letters, digits, `_` or `-`",
     WEBHOOK_URL_PATTERN: "must be a URL of visible ASCII characters",
 }

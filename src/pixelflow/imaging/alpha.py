@@ -56,14 +56,6 @@ def flattened(image: pyvips.Image, background: tuple[int, ...]) -> pyvips.Image:
     return rounded(image.cast("float").flatten(background=color), "uchar")
 
 
-def blended(image: pyvips.Image, overlay: pyvips.Image, mode: str = "over") -> pyvips.Image:
-    """Composite an 8-bit overlay over an 8-bit image, by a blend mode of libvips; the result has alpha.
-
-    Takes 19 ms of CPU per megapixel. Without floats it would be 9 ms, and the result darker by half a level.
-    """
-    return rounded(image.cast("float").composite2(overlay, mode), "uchar")
-
-
 def rounded(image: pyvips.Image, format_: str) -> pyvips.Image:
     """Round floats to integers of the format. A cast alone would make every picture darker by half a level."""
     if format_ == "uchar":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -31,12 +32,16 @@ COLOR_PATTERN = r"^(#[0-9a-fA-F]{3,4}|#[0-9a-fA-F]{6}|#[0-9a-fA-F]{8}|[a-zA-Z]{3
 OPAQUE_COLOR_PATTERN = r"^(#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6}|[a-zA-Z]{3,20})$"
 RATIO_PATTERN = r"^[0-9]{1,5}(\.[0-9]{1,3})?:[0-9]{1,5}(\.[0-9]{1,3})?$"
 PERCENT_PATTERN = r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$"
+SIGNED_PERCENT_PATTERN = PERCENT_PATTERN.replace("^", "^-?", 1)
 
 
 class StrictModel(BaseModel):
     """A part of a request: unknown fields are errors, and no error repeats a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    fields_since: ClassVar[Mapping[str, int]] = {}
+    """The contract that introduced a field, if it is newer than the model (``contracts.capabilities``)."""
 
 
 def with_message(message: str) -> WrapValidator:
@@ -104,6 +109,12 @@ def _positive(percent: str) -> str:
     return percent
 
 
+SignedLength = Annotated[
+    Annotated[int, Field(strict=True, ge=-MAX_DIMENSION, le=MAX_DIMENSION)]
+    | Annotated[str, StringConstraints(pattern=SIGNED_PERCENT_PATTERN)],
+    with_message(f'must be pixels (-8) or a percentage ("-1%"), at most {MAX_DIMENSION} or "100%" in each direction'),
+]
+"""A ``Length`` in either direction."""
 PositiveLength = Annotated[
     Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)] | Annotated[Percent, AfterValidator(_positive)],
     with_message(f'must be pixels (24) or a percentage ("4%"), over 0 and at most {MAX_DIMENSION} or "100%"'),

@@ -10,7 +10,7 @@ from pixelflow.imaging.colors import Color
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.picture import Picture
 
-_QUARTER = 90
+_QUARTER, _TURN = 90, 360
 _MIN_TILE = 256
 """Minimum side of the repeated pattern in pixels: many small tiles cost more than a few large ones."""
 _ALPHA = 3
@@ -23,8 +23,9 @@ def layer_of(picture: Picture, size: Size, *, rotation: float, opacity: float) -
     """
     image = _enlarged(picture, size) if size.pixels > picture.size.pixels else _reduced(picture, size)
     image = image if image.hasalpha() else image.addalpha()
-    image = _rotated(image, rotation) if rotation % 360 else image
-    return with_opacity(image, opacity)
+    if rotation % _QUARTER:  # transparent edges, which become smooth
+        image = image.embed(1, 1, image.width + 2, image.height + 2)
+    return with_opacity(rotated(image, rotation), opacity)
 
 
 def _enlarged(picture: Picture, size: Size) -> pyvips.Image:
@@ -42,12 +43,14 @@ def with_opacity(layer: pyvips.Image, opacity: float) -> pyvips.Image:
     return rounded(layer.linear([1, 1, 1, opacity], [0, 0, 0, 0]), "uchar").copy(interpretation="srgb")
 
 
-def _rotated(image: pyvips.Image, degrees: float) -> pyvips.Image:
+def rotated(image: pyvips.Image, degrees: float) -> pyvips.Image:
+    """Rotate a layer clockwise. Its edges should be transparent: others become jagged."""
+    if degrees % _TURN == 0:
+        return image
     if degrees % _QUARTER == 0:
         return image.rot(f"d{int(degrees % 360)}")
-    framed = image.embed(1, 1, image.width + 2, image.height + 2)  # for smooth edges
     # libvips multiplies by alpha for it, and would truncate integers.
-    return rounded(framed.cast("float").copy(interpretation="srgb").rotate(degrees), "uchar")
+    return rounded(image.cast("float").copy(interpretation="srgb").rotate(degrees), "uchar")
 
 
 def tiled(layer: pyvips.Image, gap: int, size: Size) -> pyvips.Image:

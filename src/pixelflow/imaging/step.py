@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
@@ -47,9 +46,6 @@ _QUALITIES = ", ".join(
 
 class Step(StrictModel):
     """Fields of every step."""
-
-    fields_since: ClassVar[Mapping[str, int]] = {}
-    """The contract that introduced a field of an operation, if it is newer than the operation."""
 
     id: Annotated[
         StepId,

@@ -1,70 +1,69 @@
-"""Watermark: text over a picture, readable on light and dark. It must never extend beyond the picture."""
+"""Watermark: a text or a picture over a picture. It must never extend beyond the picture."""
 
 from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.alpha import blended
-from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size, length, place
-from pixelflow.imaging.operations.watermark.model import Watermark, WatermarkText
-from pixelflow.imaging.operations.watermark.text import TextMask, render_text
+from pixelflow.imaging.layers import draw, layer_of, rotated, tiled
+from pixelflow.imaging.operations.watermark.decoration import decorated
+from pixelflow.imaging.operations.watermark.model import Mark, Watermark
+from pixelflow.imaging.operations.watermark.style import Style, pads_of, style_of
+from pixelflow.imaging.operations.watermark.text import rasterize
 from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.placement import drawn_size, margin_of, rotated_size, within
 
-_OUTLINE_OPACITY = 0.9
-"""Opacity of the outline relative to the text: readable on a picture of similar tone, weaker than the text itself."""
-_MAX_MARGIN = 0.25
-"""Maximum margin as a fraction of the shorter side, so that space for the text remains."""
-_MIN_TILE = 256
-"""Minimum side of the repeated pattern in pixels: many small tiles cost more than a few large ones."""
+_IMAGE_WIDTH = "20%"
+_SAMPLE_SIZE = 16.0
+"""Font size in pixels for measuring a text: precise enough, and 256 of the widest glyphs stay below `_MAX_SIDE`."""
+_MAX_SIDE = 30_000
+"""Maximum side of a text in pixels: cairo draws nothing beyond 32,767."""
 
 
-def apply(picture: Picture, step: Watermark, _context: Context) -> Picture:
-    """Draw the text over the picture; a text too large for the picture is reduced until it fits."""
+def apply(picture: Picture, step: Watermark, context: Context) -> Picture:
+    """Draw the mark over the picture; one that is too large for the picture is reduced until it fits."""
     picture, mark = picture.to_output_colorspace(), step.watermark
-    margin = round(length(mark.margin, picture.size.shorter))
-    em = length(mark.size, picture.size.shorter)
+    if mark.image is not None and mark.image.step == step.from_:
+        picture = picture.materialized()  # it is read twice
+    canvas, margin = picture.size, margin_of(mark.margin, picture.size)
+    limit = canvas if mark.tile else within(canvas, margin)
+    layer = _text(mark, canvas, limit) if mark.image is None else _image(mark, picture, context, limit)
     if mark.tile:
-        overlay = _overlay(render_text(mark, em, picture.size), mark)
-        return _composite(picture, _tile(overlay, margin, picture.size), 0, 0)
-    margin = min(margin, int(picture.size.shorter * _MAX_MARGIN))
-    max_size = Size(picture.size.width - 2 * margin, picture.size.height - 2 * margin)
-    mask = render_text(mark, em, max_size)
-    return _composite(picture, _overlay(mask, mark), *place(mark.gravity, picture.size, mask.size, margin))
+        gap = round(length(mark.margin, canvas.shorter))
+        return picture.with_image(draw(picture.image, tiled(layer, gap, canvas), 0, 0))
+    left, top = place(mark.gravity, canvas, Size(layer.width, layer.height), margin)
+    return picture.with_image(draw(picture.image, layer, left, top))
 
 
-def _overlay(mask: TextMask, mark: WatermarkText) -> pyvips.Image:
-    """Color the text and its outline, and apply the step's opacity."""
-    color = rgba(mark.color)
-    outline = (0, 0, 0) if color.light else (255, 255, 255)
-    face = _layer(mask.face, color.rgb)
-    layers = _layer((mask.outline * _OUTLINE_OPACITY).cast("uchar"), outline).composite2(face, "over")
-    opacity = mark.opacity * color.alpha / 255
-    return (layers * [1, 1, 1, opacity]).cast("uchar").copy(interpretation="srgb").copy_memory()
+def _image(mark: Mark, picture: Picture, context: Context, limit: Size) -> pyvips.Image:
+    assert mark.image is not None  # noqa: S101 - the caller looked
+    other = context.referenced(mark.image, picture)
+    width = _IMAGE_WIDTH if mark.width is None and mark.height is None else mark.width
+    size = drawn_size(other.size, picture.size, width, mark.height, rotation=mark.rotation, limit=limit)
+    return layer_of(other, size, rotation=mark.rotation, opacity=mark.opacity)
 
 
-def _layer(mask: pyvips.Image, rgb: tuple[int, ...]) -> pyvips.Image:
-    return mask.new_from_image([*rgb]).bandjoin(mask).copy(interpretation="srgb")
+def _text(mark: Mark, canvas: Size, limit: Size) -> pyvips.Image:
+    limit = Size(min(limit.width, _MAX_SIDE), min(limit.height, _MAX_SIDE))
+    em = length(mark.size, canvas.shorter)
+    style = style_of(mark, em, canvas)
+    layer = rotated(decorated(mark, style, _fitting(mark, style, em, limit)), mark.rotation)
+    return _shrunk_to_fit(layer.copy_memory(), limit)
 
 
-def _tile(overlay: pyvips.Image, gap: int, size: Size) -> pyvips.Image:
-    """Repeat the overlay over ``size``, with every other row shifted by half.
-
-    The pattern in memory is never larger than the picture, for any gap.
-    """
-    gap = min(gap, max(size))  # a wider gap would show no more of the second text
-    row = overlay.embed(0, 0, overlay.width + gap, overlay.height + gap)
-    cell = row.join(row.wrap(x=row.width // 2, y=0), "vertical")
-    cell = cell.replicate(-(-_MIN_TILE // cell.width), -(-_MIN_TILE // cell.height))
-    cell = cell.crop(0, 0, min(cell.width, size.width), min(cell.height, size.height)).copy_memory()
-    return cell.replicate(-(-size.width // cell.width), -(-size.height // cell.height)).crop(0, 0, *size)
+def _fitting(mark: Mark, style: Style, em: float, limit: Size) -> float:
+    """Return the font size at which the text fits, at most ``em``."""
+    sample, pads = rasterize(mark, _SAMPLE_SIZE, style.wrap), pads_of(mark, style, _SAMPLE_SIZE)
+    width, height = sample.width + pads.left + pads.right, sample.height + pads.top + pads.bottom
+    box = rotated_size(width, height, mark.rotation)
+    return max(1.0, min(em, _SAMPLE_SIZE * limit.width / box[0], _SAMPLE_SIZE * limit.height / box[1]))
 
 
-def _composite(picture: Picture, overlay: pyvips.Image, left: int, top: int) -> Picture:
-    image = picture.image
-    # Only the area under the overlay is blended; the rest is passed through unchanged.
-    under = image.crop(left, top, overlay.width, overlay.height)
-    result = blended(under, overlay)
-    result = result if image.hasalpha() else result[0:3]
-    return picture.with_size(image.insert(result, left, top), picture.size)
+def _shrunk_to_fit(layer: pyvips.Image, limit: Size) -> pyvips.Image:
+    """Shrink the raster if rounding, or a font size below one pixel, made it exceed ``limit``."""
+    scale = min(limit.width / layer.width, limit.height / layer.height)
+    if scale >= 1:
+        return layer
+    size = Size(max(1, int(layer.width * scale)), max(1, int(layer.height * scale)))
+    return Picture(layer, Size(layer.width, layer.height)).scaled(size, linear=False).image
