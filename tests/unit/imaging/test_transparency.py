@@ -12,7 +12,8 @@ import pyvips
 from PIL import Image
 from tests.unit.imaging.pictures import Run
 
-from pixelflow.imaging.alpha import blended, flattened, with_premultiplied_alpha
+from pixelflow.imaging.alpha import flattened, with_premultiplied_alpha
+from pixelflow.imaging.layers import draw
 
 COLOR = (200, 100, 50)
 Floats = npt.NDArray[np.float64]
@@ -109,7 +110,7 @@ def test_a_gray_picture_is_flattened_over_a_color() -> None:
 def test_blending_rounds() -> None:
     errors = []
     for alpha in range(256):
-        got = blended(flat(COLOR), flat((10, 20, 250, alpha)))(0, 0)
+        got = draw(flat(COLOR), flat((10, 20, 250, alpha)), 0, 0)(0, 0)
         exact = [b + (o - b) * alpha / 255 for o, b in zip((10, 20, 250), COLOR, strict=True)]
         errors += [one - other for one, other in zip(got[:3], exact, strict=True)]
     assert max(map(abs, errors)) <= 0.51
