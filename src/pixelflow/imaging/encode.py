@@ -1,7 +1,7 @@
 """Writes results as outputs.
 
-Outputs must never contain metadata: no location, no camera, no color profile (sRGB needs none). They go to a
-descriptor, because the process has no folder that it could write to.
+Outputs must never contain metadata: no location, no camera. They have a color profile unless they are sRGB. They go to
+a descriptor, because the process has no folder that it could write to.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pyvips
 from pixelflow.errors import OutputTooLargeError
 from pixelflow.imaging.alpha import flattened
 from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.frames import Frames
 from pixelflow.imaging.step import Step
@@ -32,7 +33,7 @@ def encode(frames: Frames, step: Step, format_: Format, output: int) -> None:
         )
     image = frames.joined()
     if not format_.alpha:
-        image = flattened(image, rgba(step.background).rgb)
+        image = flattened(image, convert.values_of(rgba(step.background).rgb, image))
     assert format_.options is not None  # noqa: S101 - only output formats are encoded
     codec = import_module(f"pixelflow.imaging.formats.{format_.name}.save")
     codec.save(

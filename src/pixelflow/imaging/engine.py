@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from pixelflow.errors import OutputTooLargeError
 from pixelflow.imaging.assets import AssetPictures
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.encode import encode
 from pixelflow.imaging.errors import map_decode_errors, map_step_errors
@@ -134,6 +135,8 @@ class _Run:
     def _apply(self, step: Step) -> Frames:
         operation = operation_of(step)
         inputs = {name: self._input(name, step) for name in operation.inputs(step)}
+        target = convert.target_for(self.plan.colors[step.id], inputs[step.from_].first.image)
+        inputs = {name: frames.map(lambda picture: replace(picture, target=target)) for name, frames in inputs.items()}
         frames = inputs.pop(step.from_)
         # The plan's sizes are upper bounds if the content decides; a smaller input can still make a larger result.
         check_sizes(step, operation.sizes(frames.first.size, step), self._limits)

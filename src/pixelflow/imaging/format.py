@@ -93,6 +93,8 @@ class Format:
     """Memory per pixel of an encoder that takes the whole picture."""
     alpha: bool = True
     """Whether outputs can be transparent."""
+    profiles: bool = True
+    """Whether outputs can have a color profile. Those that can't are sRGB."""
     animation: bool = False
     """Whether outputs can have several frames."""
     read_size: Callable[[OutputEnds], tuple[int, int]] | None = None

@@ -62,7 +62,7 @@ class Picture:
             return self.with_size(self.image, size)
         if linear:
             light = convert.to_light(straight(self.image), self.target)
-            made = convert.to_stored(in_light(light, lambda each: resample(each, extent, stored, kernel)))
+            made = convert.to_stored(in_light(light, lambda each: resample(each, extent, stored, kernel)), self.target)
         else:
             made = with_premultiplied_alpha(self.image, lambda each: resample(each, extent, stored, kernel))
         return self.with_size(made, size)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.colour.choices import ColorChoice
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operation import Sizes
@@ -40,6 +41,8 @@ class Plan:
     """The sizes that each step makes; of `source`, its own."""
     formats: Mapping[str, str]
     """The format of each result, if it is written; of `source`, its own."""
+    colors: Mapping[str, ColorChoice]
+    """The color space of each step's result."""
     shrink: float
     """Factor by which the decoder reduces the source: a power of two; of a vector image, any number."""
     box: int
@@ -71,11 +74,12 @@ def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
     steps = _largest_first(needed, sizes)
     reduction = reductions.get(SOURCE, 1)
     formats = output_formats(pipeline, source_format)
+    colors = _colors(needed, formats)
     if FORMATS[source_format].vector:
-        return Plan(tuple(steps), sizes, formats, shrink=reduction, box=1)
+        return Plan(tuple(steps), sizes, formats, colors, shrink=reduction, box=1)
     shrink = _power_of_two(min(reduction / _MIN_RATIO, FORMATS[source_format].max_shrink))
     box = 1 if _is_only_scaled(steps, size) else box_factor(reduction / shrink)
-    return Plan(tuple(steps), sizes, formats, shrink, box)
+    return Plan(tuple(steps), sizes, formats, colors, shrink, box)
 
 
 def output_formats(pipeline: Sequence[Step], source_format: str) -> dict[str, str]:
@@ -163,6 +167,24 @@ def _is_only_scaled(steps: Sequence[Step], source: Size) -> bool:
     """Whether the source is used once, by a step that scales it: averaging is a part of that."""
     users = [step for step in steps if SOURCE in operation_of(step).inputs(step)]
     return len(users) == 1 and operation_of(users[0]).reduction(source, users[0], 1) > 1
+
+
+def _colors(steps: Sequence[Step], formats: Mapping[str, str]) -> dict[str, ColorChoice]:
+    """Return the color space of each result; of one that is no output, the one that all of its users ask for.
+
+    An output without a color profile is sRGB.
+    """
+    colors: dict[str, ColorChoice] = {}
+    asked: dict[str, set[ColorChoice]] = {}
+    for step in reversed(steps):
+        users = asked.get(step.id, set())
+        passed_on = len(users) == 1 and not step.output and step.color_space is ColorChoice.SRGB
+        colors[step.id] = users.pop() if passed_on else step.color_space
+        if step.output and not FORMATS[formats[step.id]].profiles:
+            colors[step.id] = ColorChoice.SRGB
+        for name in operation_of(step).inputs(step):
+            asked.setdefault(name, set()).add(colors[step.id])
+    return colors
 
 
 def _largest_first(steps: list[Step], sizes: Mapping[str, Sizes]) -> list[Step]:

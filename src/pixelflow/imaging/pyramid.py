@@ -34,7 +34,7 @@ class Pyramid(Picture):
         source = Picture(self.image, self.size, self.extent, self.target)
         if linear or kernel != LANCZOS:
             return source.scaled(size, linear=linear, kernel=kernel)
-        made = self._smallest_input(source, size).scaled(size, linear=False)
+        made = replace(self._smallest_input(source, size), target=self.target).scaled(size, linear=False)
         if not _is_large_enough(self._smaller[-1] if self._smaller else source, made.size):
             return made
         made = made.materialized()

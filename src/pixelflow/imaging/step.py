@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from pixelflow.imaging.colour.choices import ColorChoice
 from pixelflow.imaging.fields import Color, Flag, StepId, StrictModel
 from pixelflow.imaging.format import EncoderOptions
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
 
 SOURCE = "source"
 """The value of ``from`` for a step that reads the source."""
-FIELDS_SINCE = {"encoder": 2}
+FIELDS_SINCE = {"encoder": 2, "color_space": 2}
 """The contract that introduced a field of every step, if it was not the first (``contracts.capabilities``)."""
 
 
@@ -82,6 +83,14 @@ class Step(StrictModel):
         WrapValidator(_options_of_format),
         Field(description="Further options of the encoder. Needs `format`."),
     ] = None
+    color_space: Annotated[
+        ColorChoice,
+        Field(
+            description="Color space of the output. `srgb`: without a profile, as every program expects. `p3`: Display "
+            "P3, with its profile. `keep`: that of the source with its profile, if a matrix describes it; CMYK becomes "
+            "sRGB."
+        ),
+    ] = ColorChoice.SRGB
     background: Annotated[
         Color,
         Field(

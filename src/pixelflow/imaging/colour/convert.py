@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import pyvips
 
 from pixelflow.imaging.colour import curves, gamut, icc, tables, tone
+from pixelflow.imaging.colour.choices import ColorChoice
 from pixelflow.imaging.colour.cicp import Hdr
+from pixelflow.imaging.colour.gamut import Matrix
 from pixelflow.imaging.colour.icc import Space
 
 PROFILE = "icc-profile-data"
@@ -25,7 +27,6 @@ class ColorTarget:
     """The color space of an output."""
 
     space: Space
-    """Its curves are those of sRGB."""
     profile: bytes | None
     """Describes the picture; `None` for sRGB."""
     builtin: str
@@ -36,11 +37,32 @@ SRGB = ColorTarget(icc.SRGB, None, "srgb")
 DISPLAY_P3 = ColorTarget(icc.DISPLAY_P3, icc.write(gamut.DISPLAY_P3, curves.SRGB, "Display P3"), "p3")
 
 
+def target_for(choice: ColorChoice, image: pyvips.Image) -> ColorTarget:
+    """Return the target of an image that is to have this color space. Gray, which has no gamut, is always sRGB."""
+    if choice is ColorChoice.P3:
+        return DISPLAY_P3
+    source = space_of(image)
+    if choice is ColorChoice.SRGB or source is None or image.interpretation in _GRAY or not image.get_typeof(PROFILE):
+        return SRGB
+    return ColorTarget(source, image.get(PROFILE), "srgb")
+
+
+def values_of(rgb: tuple[int, int, int], image: pyvips.Image) -> tuple[int, int, int]:
+    """Return the values by which a picture has this color of sRGB."""
+    space = space_of(image) or icc.SRGB
+    if space.is_srgb:
+        return rgb
+    red, green, blue = (curves.SRGB(value / 255) for value in rgb)
+    light = gamut.times(_matrix(icc.SRGB, space), (red, green, blue))
+    first, second, third = (tables.value_of(curve, value) for curve, value in zip(space.curves, light, strict=True))
+    return first, second, third
+
+
 def to_target(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
     """Convert to 8-bit RGB or gray of the target's space, with optional alpha."""
     image, source = _with_space(image, target)
     if not _has_values_of(image, source, target):
-        image = to_stored(_to_light(image, source, target.space))
+        image = to_stored(_to_light(image, source, target.space), target)
     return _described(to_8_bits(image), target.profile)
 
 
@@ -50,9 +72,9 @@ def to_light(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
     return _described(_to_light(image, source, target.space), target.profile)
 
 
-def to_stored(light: pyvips.Image) -> pyvips.Image:
-    """Convert linear light to 8-bit values on the curve of sRGB."""
-    return _interpreted(light.cast("ushort").maplut(tables.encoder(light.bands)))
+def to_stored(light: pyvips.Image, target: ColorTarget) -> pyvips.Image:
+    """Convert linear light of the target's primaries to its 8-bit values."""
+    return _interpreted(light.cast("ushort").maplut(tables.encoder(target.space.curves, light.bands)))
 
 
 def to_8_bits(image: pyvips.Image) -> pyvips.Image:
@@ -96,9 +118,12 @@ def _by_profile(image: pyvips.Image, target: ColorTarget) -> tuple[pyvips.Image,
 
 
 def _has_values_of(image: pyvips.Image, source: Space, target: ColorTarget) -> bool:
-    if image.get_typeof(TRANSFER) or not source.has_srgb_curve:
+    if image.get_typeof(TRANSFER):
         return False
-    return image.interpretation in _GRAY or source.has_gamut(target.space)
+    if source == target.space:
+        return True
+    same_curve = source.has_srgb_curve and target.space.has_srgb_curve
+    return same_curve and (image.interpretation in _GRAY or source.has_gamut(target.space))
 
 
 def _to_light(image: pyvips.Image, source: Space, target: Space) -> pyvips.Image:
@@ -110,8 +135,11 @@ def _to_light(image: pyvips.Image, source: Space, target: Space) -> pyvips.Image
     light = light.copy(interpretation=image.interpretation)
     if image.interpretation in _GRAY or source.has_gamut(target):
         return light
-    matrix = gamut.product(gamut.inverse(target.matrix), source.matrix)
-    return light.recomb(tables.channel_mixer(matrix, light.bands))
+    return light.recomb(tables.channel_mixer(_matrix(source, target), light.bands))
+
+
+def _matrix(source: Space, target: Space) -> Matrix:
+    return gamut.product(gamut.inverse(target.matrix), source.matrix)
 
 
 def _interpreted(image: pyvips.Image) -> pyvips.Image:

@@ -23,6 +23,8 @@ _TABLES = (b"A2B0", b"A2B1", b"D2B0", b"D2B1")
 """A profile with one of these converts by it, whatever else it holds."""
 _PARAMETERS = (0, 3, 4, 5, 7)
 """Number of parameters of `para`, by its function type (10.18)."""
+_MAX_LIGHT = 4
+"""The light of white is 1; a parametric curve that exceeds it by far is damage."""
 _CICP_BYTES = 12
 _MATRIX_TOLERANCE = 0.0015
 _CURVE_TOLERANCE = 0.6 / 255
@@ -120,11 +122,12 @@ def _xyz(tag: bytes) -> Vector:
 
 @lru_cache(maxsize=8)
 def _curve(tag: bytes) -> Curve:
-    if tag[:4] == b"curv":
-        return _sampled(tag)
-    if tag[:4] == b"para":
-        return _parametric(tag)
-    raise ValueError("not a curve")
+    if tag[:4] not in {b"curv", b"para"}:
+        raise ValueError("not a curve")
+    curve = _sampled(tag) if tag[:4] == b"curv" else _parametric(tag)
+    if isinstance(curve, Parametric) and (curve.g <= 0 or any(abs(curve(x)) > _MAX_LIGHT for x in (0, curve.d, 1))):
+        raise ValueError("a curve that leaves the range of light")
+    return curve
 
 
 def _sampled(tag: bytes) -> Curve:

@@ -6,6 +6,7 @@ Tables are plain memory, so that a process that will fork can make them: operati
 from __future__ import annotations
 
 from array import array
+from bisect import bisect
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
@@ -27,7 +28,7 @@ CHANNELS = 3
 def prepare() -> None:
     """Compute the tables that most pictures need, about 30 ms."""
     for bands in range(1, 5):
-        _encoded(bands)
+        _encoded((curves.SRGB,) * CHANNELS, bands)
     _rounded()
 
 
@@ -61,19 +62,35 @@ def _decoded(of_channels: tuple[Curve, ...], entries: int, alpha: bool) -> bytes
     return array("f", [value for entry in zip(*bands, strict=True) for value in entry]).tobytes()
 
 
-def encoder(bands: int) -> pyvips.Image:
-    """Return the table from linear light to 8-bit values on the curve of sRGB; the last of 2 or 4 bands is alpha."""
-    return table(_encoded(bands), "B", bands, "uchar")
+def encoder(of_channels: Sequence[Curve], bands: int) -> pyvips.Image:
+    """Return the table from linear light to 8-bit values on these curves; the last of 2 or 4 bands is alpha."""
+    return table(_encoded(tuple(of_channels), bands), "B", bands, "uchar")
 
 
-@cache
-def _encoded(bands: int) -> bytes:
-    # Half a step higher, because casting light to an integer rounds down.
-    light = bytes(round(255 * curves.encode_srgb((index_ + 0.5) / WHITE)) for index_ in range(WHITE + 1))
-    if bands in (1, CHANNELS):
-        return bytes(value for value in light for _ in range(bands))
-    alpha = bytes(min(round(255 * (index_ + 0.5) / WHITE), 255) for index_ in range(WHITE + 1))
-    return bytes(value for entry in zip(*[light] * (bands - 1), alpha, strict=True) for value in entry)
+@lru_cache(maxsize=8)
+def _encoded(of_channels: tuple[Curve, ...], bands: int) -> bytes:
+    has_alpha = bands % 2 == 0
+    columns = [_values(curve) for curve in of_channels[: bands - has_alpha]]
+    if has_alpha:
+        columns.append(_values(curves.LINEAR))
+    return bytes(value for entry in zip(*columns, strict=True) for value in entry)
+
+
+@lru_cache(maxsize=8)
+def _values(curve: Curve) -> bytes:
+    """Return the nearest of 256 values for each step of light, which casting to an integer has rounded down."""
+    return bytes(value_of(curve, (step + 0.5) / WHITE) for step in range(WHITE + 1))
+
+
+def value_of(curve: Curve, light: float) -> int:
+    """Return the 8-bit value on a rising curve that is nearest to the light, from 0 to 1."""
+    return bisect(_borders(curve), light)
+
+
+@lru_cache(maxsize=8)
+def _borders(curve: Curve) -> list[float]:
+    """Return the light at which a value ends and the next one begins."""
+    return [curve((value + 0.5) / 255) for value in range(255)]
 
 
 def rounding() -> pyvips.Image:

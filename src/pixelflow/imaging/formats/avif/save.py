@@ -21,5 +21,5 @@ def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: Avif
         lossless=options.lossless,
         bitdepth=options.bit_depth,
         subsample_mode=SUBSAMPLING[options.chroma],
-        keep="none",
+        keep="icc",
     )

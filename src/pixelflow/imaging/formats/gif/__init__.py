@@ -41,6 +41,7 @@ FORMAT = Format(
     decoder_bytes=12,
     options=GifOptions,
     encoder_bytes=8,
+    profiles=False,
     animation=True,
     read_size=_read_size,
 )

@@ -21,5 +21,5 @@ def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: Jpeg
         interlace=options.progressive,
         optimize_coding=options.optimize,
         trellis_quant=options.trellis,
-        keep="none",
+        keep="icc",
     )

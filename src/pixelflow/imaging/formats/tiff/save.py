@@ -11,7 +11,7 @@ from pixelflow.imaging.formats.tiff import Compression, TiffOptions
 def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: TiffOptions) -> None:
     """Append the image to the target. The file is made in memory: libtiff goes back to earlier parts of it."""
     data = image.tiffsave_buffer(
-        keep="none",
+        keep="icc",
         compression=options.compression.value,
         Q=quality,
         predictor="none" if options.compression in {Compression.NONE, Compression.JPEG} else "horizontal",

@@ -23,5 +23,5 @@ def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: Webp
         lossless=options.lossless,
         near_lossless=options.near_lossless and not options.lossless,
         smart_subsample=sharp[options.chroma],
-        keep="none",
+        keep="icc",
     )

@@ -15,19 +15,19 @@ def decide(picture: Picture, step: Crop) -> Corner | None:
     """Return where all frames of an animation are cropped, in pixels of the frames."""
     if not by_content(step.gravity, step.focus):
         return None
-    return _by_content(picture.to_output_colorspace().materialized(), part(picture.size, step), step)
+    return _by_content(picture.to_output_colorspace(gray=True).materialized(), part(picture.size, step), step)
 
 
 def apply(picture: Picture, step: Crop, context: Context) -> Picture:
     """Return the part of the picture."""
     size = part(picture.size, step)
     if size == picture.size:
-        return picture.to_output_colorspace()
+        return picture.to_output_colorspace(gray=True)
     if by_content(step.gravity, step.focus):
-        whole = picture.to_output_colorspace().materialized()
+        whole = picture.to_output_colorspace(gray=True).materialized()
         left, top = context.decision or _by_content(whole, size, step)
         return picture.with_size(whole.image.crop(left, top, *reduced(whole, size)), size)
-    return cut(picture, _corner(picture.size, size, step), size).to_output_colorspace()
+    return cut(picture, _corner(picture.size, size, step), size).to_output_colorspace(gray=True)
 
 
 def _corner(picture: Size, size: Size, step: Crop) -> Corner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pixelflow.imaging.alpha import with_alpha
 from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.cropping import Corner, by_content, corner_of
 from pixelflow.imaging.geometry import Size, place
@@ -36,15 +37,15 @@ def apply(picture: Picture, step: Resize, context: Context) -> Picture:
 
 
 def _scaled(picture: Picture, size: Size, step: Resize) -> Picture:
-    return picture.scaled(size, linear=step.linear, kernel=step.kernel.value).to_output_colorspace()
+    return picture.scaled(size, linear=step.linear, kernel=step.kernel.value).to_output_colorspace(gray=True)
 
 
 def _pad(picture: Picture, canvas: Size, step: Resize) -> Picture:
     gravity = step.gravity if isinstance(step.gravity, Gravity) else Gravity.CENTER
-    background, image = rgba(step.background), picture.image
-    if background.opaque and not image.hasalpha():
-        fill = [*background.rgb]
-    else:
-        fill, image = [*background.rgb, background.alpha], with_alpha(image)
+    background = rgba(step.background)
+    image = picture.image if len(set(background.rgb)) == 1 else picture.to_output_colorspace().image
+    image = image if background.opaque else with_alpha(image)
+    channels = image.bands - image.hasalpha()
+    fill = [*convert.values_of(background.rgb, image)[:channels], *[background.alpha] * image.hasalpha()]
     left, top = place(gravity, canvas, picture.size)
     return picture.with_size(image.embed(left, top, *canvas, extend="background", background=fill), canvas)
