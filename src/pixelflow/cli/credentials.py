@@ -12,6 +12,13 @@ from pixelflow.devstack.home import CREDENTIALS, default_home, is_running, not_r
 
 HOME_VARIABLE = "PIXELFLOW_HOME"
 DATABASE_VARIABLE = "PIXELFLOW_DATABASE_URL"
+CLIENT_VARIABLES = (URL_VARIABLE, KEY_VARIABLE, HOME_VARIABLE, "PIXELFLOW_WEBHOOK_SECRET")
+"""Variables that only the command line reads."""
+
+
+def is_session_configured() -> bool:
+    """Whether the environment has an address or a key of an API."""
+    return bool(os.environ.get(URL_VARIABLE) or os.environ.get(KEY_VARIABLE))
 
 
 def find_session() -> Session:

@@ -6,17 +6,21 @@ that misses one does not start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from pixelflow.settings.errors import PREFIX, SettingsError, validation_messages
+from pixelflow.settings.errors import PREFIX, SettingsError, validation_messages, variable
 from pixelflow.settings.model import DatabaseSettings, Settings
 
 __all__ = ["PREFIX", "DatabaseSettings", "Settings", "SettingsError", "load", "load_database"]
 
+_SIMILAR = 0.85
+"""Least similarity (difflib's ratio) of a misspelt name, of which the prefix is a third."""
 _Model = TypeVar("_Model", bound=BaseSettings)
 
 
@@ -30,6 +34,23 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         SettingsError: one line per setting that is missing or not valid. No value is repeated: it may be a secret.
     """
     return _load(Settings, variables)
+
+
+def is_configured() -> bool:
+    """Whether the environment has one of the settings that have no default."""
+    required = (variable(name) for name, field in Settings.model_fields.items() if field.is_required())
+    return any(os.environ.get(name) for name in required)
+
+
+def find_unknown(others: Iterable[str]) -> dict[str, str | None]:
+    """Return the variables with PixelFlow's prefix that are no setting, each with the one that it resembles, if any.
+
+    Args:
+        others: variables that other programs read.
+    """
+    known = {*map(variable, Settings.model_fields), *others}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known)
+    return {name: next(iter(get_close_matches(name, known, n=1, cutoff=_SIMILAR)), None) for name in unknown}
 
 
 def load_database(variables: Mapping[str, str] | None = None) -> DatabaseSettings:

@@ -62,7 +62,7 @@ def _availability(requires: str | None, available: bool | None) -> str:
 def _limits(found: Installation) -> Table:
     rows = table("Limit", "Value", right=("Value",))
     for name, limit in _numbers(found):
-        rows.add_row(cell(name.replace("_", " ")), cell(f"{limit:,}".replace(",", " ")))
+        rows.add_row(cell(name.replace("_", " ")), cell(f"{limit:,.12g}".replace(",", " ")))
     return rows
 
 
