@@ -148,10 +148,13 @@ def _interpreted(image: pyvips.Image) -> pyvips.Image:
 
 def _described(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     """Describe the image by the profile, and not as HDR. A gray one needs none: the targets share sRGB's curve."""
+    stale = [name for name in (PROFILE, TRANSFER) if image.get_typeof(name)]
+    wanted = profile and image.interpretation not in _GRAY
+    if not stale and not wanted:
+        return image
     image = image.copy()
-    for name in (PROFILE, TRANSFER):
-        if image.get_typeof(name):
-            image.remove(name)
-    if profile and image.interpretation not in _GRAY:
+    for name in stale:
+        image.remove(name)
+    if wanted:
         image.set_type(pyvips.GValue.blob_type, PROFILE, profile)
     return image

@@ -107,7 +107,7 @@ class Resize(Step):
 
 def times(side: int, dpr: float) -> int:
     """Multiply a side by the device pixel ratio, rounded half up, at least 1."""
-    return max(1, round_half_up(side * Fraction(str(dpr))))
+    return side if dpr == 1 else max(1, round_half_up(side * Fraction(str(dpr))))
 
 
 def _size_errors(step: object) -> Iterator[CrossFieldError]:
