@@ -10,12 +10,14 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from pixelflow.imaging.engine import Transform
+from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.protocol import TransformLimits, TransformRequest
 from pixelflow.imaging.runtime import prepare
 
@@ -28,34 +30,64 @@ SOURCES: dict[str, dict[str, Any]] = {
     "plain.png": {"compress_level": 1},
     "plain.webp": {"method": 0},
     "plain.avif": {"speed": 10},
+    "alpha.png": {"compress_level": 1},
+    "animated.webp": {"method": 0, "frames": 4},
 }
+OTHER = {"id": "other", "action": "resize", "width": 200, "output": False}
+"""The step that examples of operations with two inputs read."""
+EXAMPLES = [dict(example) for operation in OPERATIONS.values() for example in operation.examples]
 
 
-def _write_sources(folder: Path) -> list[Path]:
-    paths = []
+def _in_child(work: Callable[[], None]) -> None:
+    """Do the work in another process: memory that it frees here would be used again by the jobs, and not be counted."""
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _write_sources(folder: Path) -> None:
     for megapixels in (1, 6):
         side = int((megapixels * 1e6 / 1.5) ** 0.5)
         picture = Image.effect_mandelbrot((side * 3 // 2, side), (-2, -1.5, 1, 1.5), 20).convert("RGB")
         for name, options in SOURCES.items():
-            paths.append(folder / f"{megapixels}-{name}")
-            picture.save(paths[-1], **options)
-    return paths
+            _write(picture, folder / f"{megapixels}-{name}", **options)
+
+
+def _write(picture: Image.Image, path: Path, *, frames: int = 1, **options: Any) -> None:  # noqa: ANN401 - of encoders
+    if "alpha" in path.name:
+        picture = picture.convert("RGBA")
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    if frames > 1:
+        picture = picture.reduce(2)
+        options |= {"save_all": True, "append_images": [picture.rotate(10 * place) for place in range(1, frames)]}
+    picture.save(path, **options)
 
 
 def _steps(chance: random.Random) -> list[dict[str, Any]]:
-    steps: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = [OTHER]
     for number in range(chance.choice([1, 1, 2, 4])):
-        step = {"id": f"s{number}", "from": chance.choice(["source", *(each["id"] for each in steps)])}
+        step = chance.choice([_resize, _example, _example])(chance)
+        step["id"] = f"s{number}"
+        step["from"] = chance.choice(["source", *(each["id"] for each in steps[1:])])
         step["format"] = chance.choice(FORMATS)
-        if chance.random() < 0.3:
-            mark = {"text": "PixelFlow", "tile": chance.random() < 0.3, "rotation": chance.choice([0, 30])}
-            steps.append(step | {"action": "watermark", "watermark": mark})
-            continue
-        step |= {"action": "resize", "width": chance.randrange(50, 3000), "enlarge": chance.random() < 0.3}
-        if chance.random() < 0.4:
-            step |= {"height": chance.randrange(50, 2000), "fit": chance.choice(["cover", "contain", "fill"])}
-        steps.append(step | {"linear": chance.random() < 0.2})
+        step["output"] = chance.random() < 0.8
+        steps.append(step)
+    steps[-1]["output"] = True
     return steps
+
+
+def _resize(chance: random.Random) -> dict[str, Any]:
+    step = {"action": "resize", "width": chance.randrange(50, 3000), "enlarge": chance.random() < 0.3}
+    if chance.random() < 0.4:
+        step |= {"height": chance.randrange(50, 2000), "fit": chance.choice(["cover", "contain", "fill"])}
+    return step | {"linear": chance.random() < 0.2}
+
+
+def _example(chance: random.Random) -> dict[str, Any]:
+    """An example of any operation, which may have been written for a small picture."""
+    return dict(chance.choice(EXAMPLES))
 
 
 def _measure(source: Path, steps: list[dict[str, Any]]) -> tuple[int, int]:
@@ -85,7 +117,8 @@ def _status(name: str) -> int:
 def main(jobs: int, folder: Path) -> None:
     """Measure that many jobs."""
     prepare(folder / "fonts")
-    sources, chance = _write_sources(folder), random.Random(2026)  # noqa: S311
+    _in_child(lambda: _write_sources(folder))
+    sources, chance = sorted(folder.glob("*-*.*")), random.Random(2026)  # noqa: S311
     for _ in range(jobs):
         source, steps = chance.choice(sources), _steps(chance)
         estimated, grown = _measure(source, steps)

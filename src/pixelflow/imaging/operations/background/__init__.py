@@ -11,5 +11,6 @@ OPERATION = Operation(
         {"action": "background", "background": "#20406080"},
     ),
     since=2,
+    before={"action": "round", "radius": "40%"},
     reduction=any_reduction,
 )

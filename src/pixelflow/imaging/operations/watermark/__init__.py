@@ -20,7 +20,7 @@ OPERATION = Operation(
     model=Watermark,
     summary="Draw a text or a picture over the image",
     examples=(
-        {"action": "watermark", "watermark": {"text": "© Acme"}},
+        {"action": "watermark", "watermark": {"text": "© Acme", "size": "14%"}},
         {"action": "watermark", "watermark": {"text": "PROOF", "tile": True, "rotation": -30, "bold": True}},
         {"action": "watermark", "watermark": {"image": {"step": "other"}, "gravity": "northwest", "opacity": 0.9}},
         {
