@@ -139,11 +139,6 @@ class DeclaredSource(SourceOptions):
         StrictInt | None, Field(ge=1, le=MAX_FRAMES, description="Frames of an animation. Only for `dry_run`.")
     ] = None
 
-    @property
-    def options(self) -> SourceOptions:
-        """How to read the file."""
-        return SourceOptions(frame=self.frame, density=self.density, on_damage=self.on_damage)
-
 
 def _is_webhook_url(url: str) -> str:
     """Check the syntax. The addresses that the host resolves to are checked on each connection."""

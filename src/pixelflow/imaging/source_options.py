@@ -51,6 +51,11 @@ class SourceOptions(StrictModel):
     ] = OnDamage.REFUSE
 
     @property
+    def options(self) -> SourceOptions:
+        """These options alone, if a subclass has further fields."""
+        return SourceOptions(frame=self.frame, density=self.density, on_damage=self.on_damage)
+
+    @property
     def are_set(self) -> bool:
         """Whether any option differs from its default."""
-        return self != SourceOptions()
+        return self.options != SourceOptions()
