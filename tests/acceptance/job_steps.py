@@ -42,7 +42,7 @@ def start(client: httpx.Client, created: Json) -> httpx.Response:
     return client.post(created["start_url"])
 
 
-def started(client: httpx.Client, source: bytes, *steps: Json, **fields: object) -> Json:
+def started(client: httpx.Client, source: bytes, /, *steps: Json, **fields: object) -> Json:
     """Create, upload and start a job; return the response to its creation."""
     created = create(client, *steps, **fields)
     upload(created, source)
@@ -68,7 +68,7 @@ def finished(client: httpx.Client, job_id: str, *, seconds: float = 30) -> Json:
     return job
 
 
-def done(client: httpx.Client, source: bytes, *steps: Json, **fields: object) -> Json:
+def done(client: httpx.Client, source: bytes, /, *steps: Json, **fields: object) -> Json:
     """Run a job from its creation to its end, with any result."""
     return finished(client, started(client, source, *steps, **fields)["job_id"])
 

@@ -56,6 +56,20 @@ def test_transparency_is_flattened_over_the_background_in_a_jpeg(
     assert pictures.distance([pictures.color(picture, 10, 20), pictures.color(picture, 50, 20)], [expected, RED]) < 20
 
 
+def test_a_damaged_photo_is_accepted_with_a_warning_if_the_client_wants(somebody: httpx.Client) -> None:
+    """The child starts over: with two outputs, the first is written before the damage is found."""
+    source, pair = pictures.noise(400, 300)[:60_000] + b"\xff\xd9", [PNG, steps.resize("big", width=300, format="png")]
+    refused = steps.done(somebody, source, *pair)
+    assert (refused["status"], refused["error"]["code"], refused["warnings"]) == ("failed", "undecodable", [])
+    job = steps.done(somebody, source, *pair, source={"on_damage": "accept"})
+    assert (job["status"], job["error"]) == ("succeeded", None)
+    assert [warning["code"] for warning in job["warnings"]] == ["source_damaged"]
+    assert (job["source"]["options"], job["source"]["frames"]) == ({"on_damage": "accept"}, 1)
+    assert pictures.opened(steps.download(job["outputs"][0]).content).size == (60, 45)
+    whole = steps.done(somebody, pictures.noise(400, 300), PNG, source={"on_damage": "accept"})
+    assert (whole["status"], whole["warnings"]) == ("succeeded", [])
+
+
 def test_transparency_is_kept_in_a_png(somebody: httpx.Client) -> None:
     picture = _made(somebody, pictures.half_transparent(), PNG)
     assert picture.mode == "RGBA"

@@ -34,6 +34,7 @@ from pixelflow.imaging.fields import (
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.registry import OPERATIONS
+from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 from pixelflow.settings import PREFIX, Settings
 
@@ -178,6 +179,11 @@ def step_table() -> str:
     return _fields_table(Step, lambda name: name in _COMMON)
 
 
+def source_table() -> str:
+    """Return a table of the options for reading a source."""
+    return _fields_table(SourceOptions, lambda _: True)
+
+
 def operations_table() -> str:
     """Return a table of all operations, with links to their pages."""
     lines = ["| `action` | what it does |", "|---|---|"]
@@ -319,6 +325,7 @@ def metrics_table(role: str) -> str:
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {"settings": settings_table},
     "pipeline.md": {
+        "source": source_table,
         "step": step_table,
         "operations": operations_table,
         "job errors": job_errors_table,

@@ -24,9 +24,11 @@ def set_up_libvips(font_cache: Path) -> None:
         pyvips.operation_block_set(f"VipsForeignLoad{name}File", False)
 
 
-def render(source: Path, steps: Sequence[dict[str, Any]], limits: TransformLimits, folder: Path) -> Rendered:
-    """Write the outputs of the steps as ``output_name(step_id, format)``."""
-    raw = {"request_id": "0" * 16, "pipeline": list(steps), "limits": limits}
+def render(
+    source: Path, steps: Sequence[dict[str, Any]], limits: TransformLimits, folder: Path, **options: object
+) -> Rendered:
+    """Write the outputs of the steps as ``output_name(step_id, format)``; ``options`` are those of the source."""
+    raw = {"request_id": "0" * 16, "pipeline": list(steps), "limits": limits, "source": options}
     request = TransformRequest.model_validate(raw)
     descriptor = os.open(source, os.O_RDONLY)
     try:

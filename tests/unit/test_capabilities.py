@@ -14,6 +14,7 @@ from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.pipeline import Pipeline
+from pixelflow.imaging.source_options import OnDamage, SourceOptions
 from pixelflow.imaging.step import Step
 
 STEPS: list[Step] = TypeAdapter(Pipeline).validate_python(
@@ -34,6 +35,12 @@ def test_the_newest_contract_among_the_steps_is_required() -> None:
     assert required_capabilities(STEPS, operations=newer) == ("contract/3",)
     newer_format = {**OUTPUT_FORMATS, "avif": replace(OUTPUT_FORMATS["avif"], since=2)}
     assert required_capabilities(STEPS, formats=newer_format) == ("contract/2",)
+
+
+def test_source_options_require_a_worker_that_knows_them() -> None:
+    assert required_capabilities(STEPS, SourceOptions(on_damage=OnDamage.REFUSE)) == ("contract/1",)
+    for options in (SourceOptions(on_damage=OnDamage.ACCEPT), SourceOptions(frame=0), SourceOptions(density=300)):
+        assert required_capabilities(STEPS, options) == ("contract/2",)
 
 
 def test_a_newer_field_is_required_only_where_it_is_used() -> None:

@@ -23,6 +23,7 @@ from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs import Job, Output, Priority
+from pixelflow.imaging.source_options import SourceOptions
 
 CONCURRENCY = 8
 """Photos in progress at a time: enough to overlap one photo's upload with another's transform."""
@@ -62,6 +63,7 @@ class BatchOptions:
     priority: Priority = Priority.NORMAL
     webhook_url: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    source: SourceOptions | None = None
 
 
 def run_batch(options: BatchOptions, session: Session) -> list[BatchItem]:
@@ -104,6 +106,7 @@ class _Batch:
             priority=self._options.priority,
             metadata=self._options.metadata,
             webhook_url=self._options.webhook_url,
+            source=self._options.source,
             on_progress=self._progress.upload_callback(),
         )
         item.job_id, item.status = started.job_id, started.status

@@ -19,6 +19,7 @@ from pixelflow.client.errors import (
     WaitTimeoutError,
 )
 from pixelflow.client.sync import Client
+from pixelflow.imaging.source_options import SourceOptions
 
 __all__ = [
     "ApiError",
@@ -29,6 +30,7 @@ __all__ = [
     "ConnectionFailedError",
     "InvalidRequestError",
     "JobFailedError",
+    "SourceOptions",
     "TransferError",
     "WaitTimeoutError",
 ]

@@ -29,6 +29,7 @@ from pixelflow.contracts.jobs import (
     Priority,
     StartedJob,
 )
+from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
 POLL_INTERVAL = 0.05
@@ -209,6 +210,7 @@ def submit(
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
+    source: SourceOptions | None = None,
     on_progress: Progress | None = None,
 ) -> Operation[StartedJob]:
     """Create a job for the file at ``path``, upload the file, start the job.
@@ -220,6 +222,7 @@ def submit(
         metadata: key-value pairs of your own.
         webhook_url: receives a webhook when the job succeeds, fails or is canceled.
         priority: of the job among your own queued jobs.
+        source: how to read the file, such as ``SourceOptions(on_damage="accept")``.
         on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
@@ -228,7 +231,16 @@ def submit(
         TransferError: the file can't be read, or object storage rejected it.
         ConnectionFailedError: no response.
     """
-    request = _job_request(Path(path), pipeline, metadata, webhook_url, priority)
+    raw: dict[str, Any] = {
+        "source": declared_source(Path(path)) | (source.model_dump(exclude_defaults=True) if source else {}),
+        "pipeline": _as_objects(pipeline),
+        "metadata": dict(metadata or {}),
+    }
+    if webhook_url is not None:
+        raw["webhook_url"] = webhook_url
+    if priority != Priority.NORMAL:
+        raw["priority"] = priority
+    request = _validated(raw)
     created = yield from create_job(session, request)
     yield from upload(session, created.upload, path, on_progress=on_progress)
     return (yield from start_job(session, created.job_id))
@@ -242,6 +254,7 @@ def process(
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
+    source: SourceOptions | None = None,
     timeout: float | None = None,
     on_progress: Progress | None = None,
     on_change: Callable[[Job], None] | None = None,
@@ -263,6 +276,7 @@ def process(
         metadata=metadata,
         webhook_url=webhook_url,
         priority=priority,
+        source=source,
         on_progress=on_progress,
     )
     return (yield from wait(session, started.job_id, timeout=timeout, on_change=on_change))
@@ -270,21 +284,6 @@ def process(
 
 def _path(job_id: UUID | str) -> str:
     return f"/v1/jobs/{UUID(str(job_id))}"
-
-
-def _job_request(
-    path: Path, pipeline: Steps, metadata: Mapping[str, str] | None, webhook_url: str | None, priority: Priority
-) -> CreateJobRequest:
-    raw: dict[str, Any] = {
-        "source": declared_source(path),
-        "pipeline": _as_objects(pipeline),
-        "metadata": dict(metadata or {}),
-    }
-    if webhook_url is not None:
-        raw["webhook_url"] = webhook_url
-    if priority != Priority.NORMAL:
-        raw["priority"] = priority
-    return _validated(raw)
 
 
 def _as_objects(pipeline: Steps) -> list[dict[str, Any]]:

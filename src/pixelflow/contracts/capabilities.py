@@ -17,14 +17,18 @@ from pixelflow.imaging.format import Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.registry import OPERATIONS
+from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import FIELDS_SINCE, Step
 
 CONTRACT = 2
 """The newest contract that workers of this release support; they support all earlier ones too."""
+_SOURCE_OPTIONS_SINCE = 2
+"""The contract that introduced `imaging.source_options`."""
 
 
 def required_capabilities(
     pipeline: Iterable[Step],
+    source: SourceOptions | None = None,
     *,
     content_type: str | None = None,
     operations: Mapping[str, Operation[Any]] = OPERATIONS,
@@ -35,12 +39,13 @@ def required_capabilities(
 
     Args:
         pipeline: the steps of the job.
+        source: how to read the source.
         content_type: declared media type of the source.
         operations: all operations by action.
         formats: all output formats by name.
         input_formats: all input formats by name.
     """
-    contracts = {1}
+    contracts = {_SOURCE_OPTIONS_SINCE if source and source.are_set else 1}
     extras = {each.extra for each in input_formats.values() if each.extra and each.media_type == content_type}
     for step in pipeline:
         operation = operations[step.action]

@@ -16,6 +16,7 @@ from pixelflow.imaging.memory import estimate
 from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.plan import Plan, check_work, needs_animation, plan
 from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import SOURCE, Step
 
 
@@ -64,7 +65,13 @@ class Explanation(ResponseModel):
     requires: Annotated[list[str], Field(description="Capabilities that a worker needs for the job.")]
 
 
-def explain(pipeline: Sequence[Step], source_format: str, header: Header, limits: TransformLimits) -> Explanation:
+def explain(
+    pipeline: Sequence[Step],
+    source_format: str,
+    header: Header,
+    limits: TransformLimits,
+    options: SourceOptions | None = None,
+) -> Explanation:
     """Return what the pipeline would do with such a source.
 
     Args:
@@ -72,12 +79,14 @@ def explain(pipeline: Sequence[Step], source_format: str, header: Header, limits
         source_format: name of an input format.
         header: of the source.
         limits: as a worker has them.
+        options: how to read the source.
 
     Raises:
         OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
     """
     made = plan(pipeline, header.size, source_format)
-    frames = header.frames if needs_animation(pipeline, source_format) else 1
+    one_frame = options is not None and options.frame is not None
+    frames = header.frames if needs_animation(pipeline, source_format) and not one_frame else 1
     check_work(made, limits, frames)
     format_ = FORMATS[source_format]
     decoded = header.size.reduced(made.shrink)
@@ -90,7 +99,7 @@ def explain(pipeline: Sequence[Step], source_format: str, header: Header, limits
         decoded_pixels=decoded.pixels * frames,
         result_pixels=sum(step.width * step.height * frames for step in steps),
         memory_bytes=estimate(made, format_, header, frames).peak,
-        requires=list(required_capabilities(pipeline, content_type=format_.media_type)),
+        requires=list(required_capabilities(pipeline, options, content_type=format_.media_type)),
     )
 
 

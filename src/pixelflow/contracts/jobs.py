@@ -25,10 +25,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.capabilities import required_capabilities
-from pixelflow.contracts.responses import Open, ResponseModel
+from pixelflow.contracts.responses import JobWarning, Open, ResponseModel
 from pixelflow.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.errors import TargetRefusedError
 from pixelflow.imaging.pipeline import Pipeline
+from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import SOURCE
 
 
@@ -117,8 +118,8 @@ def _within_limit(content_length: int | None, info: ValidationInfo) -> int | Non
     return content_length
 
 
-class DeclaredSource(_Request):
-    """Properties of the file that the client will upload. They are signed into the upload URL."""
+class DeclaredSource(SourceOptions):
+    """Properties of the file to upload, of which the first two are signed into the upload URL; and how to read it."""
 
     content_length: Annotated[
         StrictInt | None,
@@ -214,7 +215,8 @@ class CreateJobRequest(_Request):
     @property
     def requires(self) -> tuple[str, ...]:
         """What a worker must be capable of to process the job."""
-        return required_capabilities(self.pipeline, content_type=self.source.content_type if self.source else None)
+        source = self.source
+        return required_capabilities(self.pipeline, source, content_type=source.content_type if source else None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -285,6 +287,8 @@ class Source(ResponseModel):
     format: Annotated[str | None, Field(description="Format detected in the file.", examples=["jpeg"])] = None
     width: Annotated[int | None, Field(description="Width in pixels, in display orientation.")] = None
     height: Annotated[int | None, Field(description="Height in pixels, in display orientation.")] = None
+    frames: Annotated[int | None, Field(description="Frames or pages in the file.")] = None
+    options: Annotated[dict[str, Any], Field(description="How to read the file, as you chose.", examples=[{}])] = {}
     expired_at: Annotated[datetime | None, Field(description="When the file was deleted. Null while it exists.")] = None
 
 
@@ -373,6 +377,7 @@ class Job(ResponseModel):
     finished_at: datetime | None
     outputs: list[Output]
     error: JobFailure | None
+    warnings: list[JobWarning] = Field(default_factory=list, description="What to know of a job that succeeded.")
     usage: Usage | None
     expires_at: Annotated[
         datetime | None,

@@ -30,6 +30,14 @@ class ResponseModel(BaseModel):
         return ((name, value) for name, value in super().__repr_args__() if name in known)
 
 
+class JobWarning(ResponseModel):
+    """What you should know of a job that succeeded."""
+
+    code: Annotated[str, Field(description="Stable code of the warning.", examples=["source_damaged"])]
+    message: str
+    step_id: Annotated[str | None, Field(description="The step that it is about, if it is about one.")] = None
+
+
 class Problem(ResponseModel):
     """The body of every error: ``application/problem+json`` (RFC 9457)."""
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
 
-from pixelflow.errors import OutputTooLargeError
+from pixelflow.errors import OutputTooLargeError, UndecodableError
+from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.assets import AssetPictures
 from pixelflow.imaging.colour import convert
 from pixelflow.imaging.context import Context
@@ -22,10 +23,24 @@ from pixelflow.imaging.memory import estimate
 from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.plan import Plan, check_sizes, check_work, needs_animation, plan
-from pixelflow.imaging.protocol import Rendered, RenderedOutput, RenderedSource, StepTime, TransformRequest
+from pixelflow.imaging.protocol import (
+    Rendered,
+    RenderedOutput,
+    RenderedSource,
+    StepTime,
+    TransformRequest,
+    TransformWarning,
+    WarningCode,
+)
 from pixelflow.imaging.pyramid import Pyramid
 from pixelflow.imaging.source import SourceImage, open_source
+from pixelflow.imaging.source_options import OnDamage
 from pixelflow.imaging.step import SOURCE, Step
+
+_SOURCE_DAMAGED = TransformWarning(
+    code=WarningCode.SOURCE_DAMAGED,
+    message="The source is damaged or truncated; the outputs show what could be decoded",
+)
 
 
 class Transform:
@@ -58,7 +73,10 @@ class Transform:
         self._timer = _StepTimer(clock)
         with self._timer.measure(SOURCE):
             self._source = open_source(
-                source, request.limits, animated=lambda format_: needs_animation(request.pipeline, format_)
+                source,
+                request.limits,
+                request.source,
+                animated=lambda format_: needs_animation(request.pipeline, format_),
             )
             self._plan = plan(request.pipeline, self._source.size, self._source.format.name)
             check_work(self._plan, request.limits, self._source.frames)
@@ -77,7 +95,24 @@ class Transform:
             WorkerUnavailableError: the disk has no space for an output.
             StepFailedError: a step can't be applied to this image.
         """
+        try:
+            return self._run(output)
+        except UndecodableError:
+            if self._request.source.on_damage is not OnDamage.ACCEPT or self._source.tolerant:
+                raise
+        self._accept_damage(output)
+        return self._run(output)
+
+    def _accept_damage(self, output: int) -> None:
+        """Start over, without the outputs of the first try."""
+        os.ftruncate(output, 0)
+        os.lseek(output, 0, os.SEEK_SET)
+        self._source = self._source.accepting_damage()
+        self._timer.restart()
+
+    def _run(self, output: int) -> Rendered:
         source, timer = self._source, self._timer
+        decoder_warnings.reset()
         with timer.measure(SOURCE, again=True):
             run = _Run(self._request, source, self._assets, self._plan, output)
         outputs = {}
@@ -86,8 +121,14 @@ class Transform:
                 outputs[step.id] = run.step(step)
         return Rendered(
             request_id=self._request.request_id,
-            source=RenderedSource(format=source.format.name, width=source.size.width, height=source.size.height),
+            source=RenderedSource(
+                format=source.format.name,
+                width=source.size.width,
+                height=source.size.height,
+                frames=source.header.frames,
+            ),
             outputs=[each for step in self._request.pipeline if (each := outputs.get(step.id))],
+            warnings=[_SOURCE_DAMAGED] if source.tolerant else [],
             times=timer.times,
         )
 
@@ -99,6 +140,10 @@ class _StepTimer:
         self.times: list[StepTime] = []
         self._clock = clock
         self._start = clock()
+
+    def restart(self) -> None:
+        """Discard all times: the work on the source lasts until now."""
+        self.times = [StepTime(step_id=SOURCE, start_us=0, end_us=self._microseconds())]
 
     @contextmanager
     def measure(self, name: str, *, again: bool = False) -> Iterator[None]:
@@ -123,6 +168,7 @@ class _Run:
         self._output = output
         with map_decode_errors(source.format.label):
             self._results = {SOURCE: self._decode(source)}
+        source.check_warnings()
         self._bytes = 0
 
     def step(self, step: Step) -> RenderedOutput | None:
@@ -130,7 +176,9 @@ class _Run:
         with map_step_errors(step.id, self._source.check):
             result = self._keep_shared(step.id, self._apply(step))
             self._results[step.id] = result
-            return self._write(step, result) if step.output else None
+            written = self._write(step, result) if step.output else None
+        self._source.check_warnings()
+        return written
 
     def _apply(self, step: Step) -> Frames:
         operation = operation_of(step)

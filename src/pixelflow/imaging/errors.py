@@ -42,7 +42,12 @@ def map_decode_errors(format_: str) -> Iterator[None]:
     try:
         yield
     except (pyvips.Error, MemoryError) as error:
-        raise _resource_error(error) or UndecodableError(f"The {format_} data is damaged or truncated") from error
+        raise _resource_error(error) or damaged(format_) from error
+
+
+def damaged(format_: str) -> UndecodableError:
+    """Return the error for a source that lacks pixels or has wrong ones."""
+    return UndecodableError(f"The {format_} data is damaged or truncated")
 
 
 @contextmanager

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyvips
 
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.picture import orientation, upright_size
 from pixelflow.imaging.source_options import SourceOptions
+
+Content: TypeAlias = "mmap.mmap | bytearray | bytes"
+"""A file in memory."""
 
 
 @dataclass(frozen=True)
@@ -23,28 +27,46 @@ class LoadOptions:
     """Reduction by the decoder: a power of two up to the format's ``max_shrink``; of a vector image, any number."""
     frames: int = 1
     """Frames to decode from ``source.frame`` on, as one tall image with ``page-height``."""
+    tolerant: bool = False
+    """Whether to decode what is there of a damaged file."""
 
     @property
     def first(self) -> int:
         """The first frame to decode."""
         return self.source.frame or 0
 
+    @property
+    def fail_on(self) -> str:
+        """The option ``fail_on`` of libvips' loaders. Warnings are common and don't matter to pixels."""
+        return "none" if self.tolerant else "error"
 
-def load_stream(loader: str, descriptor: int, **options: Any) -> pyvips.Image:  # noqa: ANN401 - libvips' own options
+
+def load_stream(
+    loader: str,
+    descriptor: int,
+    content: Content | None = None,
+    **options: Any,  # noqa: ANN401 - libvips' own options
+) -> pyvips.Image:
     """Decode as a stream. The image made before must be used no more: all share the position in the file.
 
     Args:
         loader: name of the operation, such as ``jpegload_source``.
         descriptor: of the file.
+        content: what to decode instead of the file.
         options: of the operation.
 
     Raises:
         pyvips.Error: the header is damaged. Damage beyond it is detected when pixels are computed.
     """
+    image: pyvips.Image
+    if content is not None:
+        # Unlike the functions of the loaders, this one keeps the memory alive as long as the image.
+        source = pyvips.Source.new_from_memory(content)
+        image = pyvips.Image.new_from_source(source, "", access="sequential", **options)
+        return image
     os.lseek(descriptor, 0, os.SEEK_SET)
     source = pyvips.Source.new_from_descriptor(descriptor)
-    # Truncated and corrupt data are errors. Warnings, such as stray bytes between JPEG markers, are common and ignored.
-    image: pyvips.Image = getattr(pyvips.Image, loader)(source, access="sequential", **({"fail_on": "error"} | options))
+    image = getattr(pyvips.Image, loader)(source, access="sequential", **options)
     return image
 
 

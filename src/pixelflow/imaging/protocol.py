@@ -12,6 +12,7 @@ reply, each must carry the request's ID, and nothing is unpickled.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -20,6 +21,7 @@ from pixelflow.imaging.fields import StepId
 from pixelflow.imaging.formats.registry import OutputFormat
 from pixelflow.imaging.pipeline import MAX_STEPS, Pipeline
 from pixelflow.imaging.pipeline_assets import MAX_ASSETS
+from pixelflow.imaging.source_options import SourceOptions
 
 PROCEED = b"proceed\n"
 
@@ -59,6 +61,7 @@ class TransformRequest(_Message):
 
     request_id: RequestId
     pipeline: Pipeline
+    source: SourceOptions = SourceOptions()
     limits: TransformLimits
     assets: Annotated[list[RequestedAsset], Field(max_length=MAX_ASSETS)] = []
 
@@ -70,6 +73,22 @@ class RenderedSource(_Message):
     width: Annotated[int, Field(ge=1)]
     """Pixels, after EXIF orientation."""
     height: Annotated[int, Field(ge=1)]
+    frames: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
+    """Frames or pages in the file."""
+
+
+class WarningCode(StrEnum):
+    """Stable codes of warnings."""
+
+    SOURCE_DAMAGED = "source_damaged"
+
+
+class TransformWarning(_Message):
+    """What the owner of the job should know of a transform that succeeded."""
+
+    code: WarningCode
+    message: Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    step_id: StepId | None = None
 
 
 class RenderedOutput(_Message):
@@ -113,6 +132,7 @@ class Rendered(_Message):
     source: RenderedSource
     outputs: list[RenderedOutput]
     """In pipeline order, without intermediates."""
+    warnings: Annotated[list[TransformWarning], Field(max_length=16)] = []
     times: Annotated[list[StepTime], Field(max_length=MAX_STEPS + 1)] = []
     """The source, then the steps that lead to an output, in the order in which they ran."""
 

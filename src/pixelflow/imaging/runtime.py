@@ -15,6 +15,7 @@ from typing import Any
 
 import pyvips
 
+from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.colour import tables
 from pixelflow.imaging.extras import installed
 from pixelflow.imaging.format import Format
@@ -36,6 +37,7 @@ def prepare(font_cache: Path) -> None:
     - The tables of color conversion are computed.
     - All code of formats and operations is loaded, since a confined child can open no file.
     """
+    decoder_warnings.watch()
     pyvips.cache_set_max(0)
     if "VIPS_CONCURRENCY" not in os.environ:
         pyvips.concurrency_set(1)

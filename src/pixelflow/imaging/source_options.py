@@ -45,7 +45,17 @@ class SourceOptions(StrictModel):
     on_damage: Annotated[
         OnDamage,
         Field(
-            description="`refuse`: the job fails if pixels are missing or damaged. `accept`: the outputs have what "
-            "could be decoded."
+            description="`refuse`: the job fails with `undecodable` if pixels are missing or damaged. `accept`: the "
+            "outputs show what can be decoded, and the job has the warning `source_damaged`."
         ),
     ] = OnDamage.REFUSE
+
+    @property
+    def options(self) -> SourceOptions:
+        """These options alone, if a subclass has further fields."""
+        return SourceOptions(frame=self.frame, density=self.density, on_damage=self.on_damage)
+
+    @property
+    def are_set(self) -> bool:
+        """Whether any option differs from its default."""
+        return self.options != SourceOptions()

@@ -22,7 +22,7 @@ A_YEAR = 365 * 24 * 3600 * 1_000_000
 def recorded_spans(monkeypatch: pytest.MonkeyPatch, *times: StepTime) -> tuple[CollectedSpan, list[CollectedSpan]]:
     """The span of a transform whose child reports these times, and the spans below it."""
     source = RenderedSource(format="jpeg", width=1, height=1)
-    transformed = Transformed(source, [], list(times), compute_time_ms=1)
+    transformed = Transformed(source, [], list(times), [], compute_time_ms=1)
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         with open_tracer(role="worker") as tracer, start_span(tracer, "transform"):

@@ -67,6 +67,13 @@ def test_every_job_gets_the_webhook_url_and_the_metadata(pixelflow: Run, api: St
     assert (body["webhook_url"], body["metadata"]) == ("https://client.example/", {"sku": "A-17", "note": "a=b"})
 
 
+def test_options_of_the_source_are_sent(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    options = ["--frame", "2", "--density", "300", "--on-damage", "accept"]
+    assert pixelflow("submit", photo, "--resize", "64", *options).exit_code == 0
+    body = json.loads(next(seen.body for seen in api.seen if seen.path == "/v1/jobs"))
+    assert body["source"] | {"frame": 2, "density": 300, "on_damage": "accept"} == body["source"]
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_pipeline_may_come_from_a_file(
     pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, wrapped: bool

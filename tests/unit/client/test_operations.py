@@ -15,6 +15,7 @@ from tests.unit.client.stand_in import Fault, StandIn
 from pixelflow.client import ApiError, AsyncClient, Client, InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.contracts.jobs import Job, JobStatus
 from pixelflow.imaging.operations.resize.model import Resize
+from pixelflow.imaging.source_options import OnDamage, SourceOptions
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
@@ -66,6 +67,14 @@ def test_size_and_media_type_of_the_file_are_declared(
     declared = api.jobs[started.job_id].request.source
     assert declared is not None
     assert (declared.content_length, declared.content_type) == (5, content_type)
+
+
+def test_options_of_the_source_are_sent(call: Call, api: StandIn, photo: Path) -> None:
+    started = call("submit", photo, STEPS, source=SourceOptions(on_damage=OnDamage.ACCEPT, frame=0))
+    declared = api.jobs[started.job_id].request.source
+    assert declared is not None
+    assert declared.content_length == photo.stat().st_size
+    assert declared.options == SourceOptions(on_damage=OnDamage.ACCEPT, frame=0)
 
 
 def test_every_post_has_its_own_idempotency_key(call: Call, api: StandIn, photo: Path) -> None:

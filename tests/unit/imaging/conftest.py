@@ -21,15 +21,19 @@ def libvips(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """``run(source, *steps)`` writes outputs to ``tmp_path``."""
+    """``run(source, *steps)`` writes outputs to ``tmp_path``; other arguments are options of the source."""
 
     def transform_source(
-        source: Path, *steps: dict[str, Any], source_pixels: int = 50_000_000, output_pixels: int = 50_000_000
+        source: Path,
+        *steps: dict[str, Any],
+        source_pixels: int = 50_000_000,
+        output_pixels: int = 50_000_000,
+        **options: object,
     ) -> Rendered:
         limits = TransformLimits(
             max_source_pixels=source_pixels, max_output_pixels=output_pixels, max_output_bytes=10**9
         )
-        return render(source, steps, limits, tmp_path)
+        return render(source, steps, limits, tmp_path, **options)
 
     return transform_source
 

@@ -126,6 +126,8 @@ def _properties(job: Job) -> Iterator[tuple[str, object]]:
     }
     yield from ((name, format_time(time)) for name, time in times.items() if time)
     yield from ((f"Metadata {name}", value) for name, value in job.metadata.items())
+    for warning in job.warnings:
+        yield "Warning", f"{warning.message} ({warning.code})"
     if job.usage:
         yield "Compute time", f"{job.usage.compute_time_ms} ms"
 

@@ -27,6 +27,7 @@ from pixelflow.cli.output import (
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.contracts.jobs import Output, Priority
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
+from pixelflow.imaging.source_options import MAX_DENSITY, MAX_FRAME, OnDamage, SourceOptions
 
 TIMEOUT_SECONDS = 600.0
 
@@ -57,6 +58,14 @@ _PipelineFile = Annotated[
     ),
 ]
 _Priority = Annotated[Priority, typer.Option(help="Order among your own queued jobs.")]
+_Frame = Annotated[
+    int | None, typer.Option(min=0, max=MAX_FRAME, help="Frame of an animation or page of a document; 0 is the first.")
+]
+_Density = Annotated[
+    int | None,
+    typer.Option(min=1, max=MAX_DENSITY, help="Pixels per inch at which a document or a vector image is drawn."),
+]
+_OnDamage = Annotated[OnDamage, typer.Option(help="Fail if a photo is damaged, or use what can be decoded.")]
 _WebhookUrl = Annotated[
     str | None, typer.Option(metavar="URL", help="URL that receives a webhook when a job finishes.")
 ]
@@ -85,6 +94,9 @@ def submit(
     quality: _Quality = None,
     watermark: _Watermark = None,
     pipeline: _PipelineFile = None,
+    frame: _Frame = None,
+    density: _Density = None,
+    on_damage: _OnDamage = OnDamage.REFUSE,
     priority: _Priority = Priority.NORMAL,
     webhook_url: _WebhookUrl = None,
     metadata: _Metadata = None,
@@ -118,6 +130,7 @@ def submit(
                 folder=out,
                 timeout=timeout,
                 priority=priority,
+                source=SourceOptions(frame=frame, density=density, on_damage=on_damage),
                 webhook_url=webhook_url,
                 metadata=pairs,
             )
@@ -162,6 +175,7 @@ def _print_results(items: Sequence[BatchItem], *, as_json: bool) -> None:
         _print_outputs(items)
     else:
         _print_started_jobs(items)
+    _print_warnings(items)
     _print_errors(items)
     if skipped := sum(item.skipped for item in items):
         echo(f"{skipped} more not sent")
@@ -193,6 +207,12 @@ def _print_started_jobs(items: Sequence[BatchItem]) -> None:
         print_table(rows)
 
 
+def _print_warnings(items: Sequence[BatchItem]) -> None:
+    for item in items:
+        for warning in item.job.warnings if item.job else ():
+            echo(f"{printable(item.path)}: {warning.message} ({warning.code})")
+
+
 def _print_errors(items: Sequence[BatchItem]) -> None:
     """Print each distinct error once: an error that is fatal for the batch often hits several photos."""
     by_message: dict[str, list[BatchItem]] = {}
@@ -212,6 +232,7 @@ def _item_json(item: BatchItem) -> dict[str, Any]:
         "status": str(item.status) if item.status else "not_sent",
         "source_bytes": item.job.source.bytes if item.job else None,
         "outputs": [_output_json(item, output) for output in (item.job.outputs if item.job else ())],
+        "warnings": [warning.model_dump(mode="json") for warning in (item.job.warnings if item.job else ())],
         "error": error_json(item.error) if item.error else None,
     }
 

@@ -105,6 +105,8 @@ JOB: dict[str, Any] = {
         "format": "jpeg",
         "width": 2400,
         "height": 1350,
+        "frames": 1,
+        "options": {},
         "expired_at": None,
     },
     "pipeline": [_SMALL],
@@ -131,6 +133,7 @@ JOB: dict[str, Any] = {
         }
     ],
     "error": None,
+    "warnings": [],
     "usage": {"pixels_processed": 230_400, "bytes_saved": 2_424_938, "compute_time_ms": 34},
     "expires_at": "2026-12-23T14:01:12.701Z",
 }

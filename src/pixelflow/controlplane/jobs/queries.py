@@ -24,6 +24,7 @@ from pixelflow.contracts.jobs import (
     SourceType,
     Usage,
 )
+from pixelflow.contracts.responses import JobWarning
 from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
@@ -116,6 +117,7 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
         finished_at=row.finished_at,
         outputs=[_output(row, output, sign_output) for output in row.outputs],
         error=JobFailure(**_known(JobFailure, row.error)) if row.error else None,
+        warnings=[JobWarning(**_known(JobWarning, each)) for each in row.warnings],
         usage=Usage(**row.usage) if row.usage else None,
         expires_at=expires_at,
     )
@@ -143,6 +145,8 @@ def _source(row: JobRow) -> Source:
         format=row.source_format,
         width=row.source_width,
         height=row.source_height,
+        frames=row.source_frames,
+        options=row.source_options,
         expired_at=row.source_expired_at,
     )
 

@@ -157,7 +157,7 @@ class JobService:
             max_output_bytes=self._settings.max_output_bytes,
             max_job_output_pixels=self._settings.max_job_output_pixels,
         )
-        return explain(request.pipeline, format_of(source.content_type), header, limits)
+        return explain(request.pipeline, format_of(source.content_type), header, limits, source.options)
 
     async def renew_upload(self, user_id: str, request: CreateJobRequest, created: CreatedJob) -> CreatedJob:
         """Return a stored response of ``create`` with a fresh upload URL, if the job still awaits its source."""

@@ -13,9 +13,10 @@ from pixelflow.adapters.postgres.database import AsyncConnection
 from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest
 
 _COLUMNS = """
-    jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, pipeline, metadata,
-    webhook_url, source_bytes, source_sha256, source_format, source_width, source_height,
-    attempts, max_attempts, priority, error,
+    jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, source_options,
+    pipeline, metadata, webhook_url,
+    source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
+    max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
     jobs.created_at, queued_at, started_at, finished_at, source_expired_at, outputs_expired_at,
     CASE WHEN usage_logs.job_id IS NULL THEN NULL
@@ -38,6 +39,7 @@ class JobRow:
     source_key: str
     declared_bytes: int | None
     declared_content_type: str | None
+    source_options: dict[str, Any]
     pipeline: list[dict[str, Any]]
     metadata: dict[str, str]
     webhook_url: str | None
@@ -46,6 +48,8 @@ class JobRow:
     source_format: str | None
     source_width: int | None
     source_height: int | None
+    source_frames: int | None
+    warnings: list[dict[str, Any]]
     attempts: int
     max_attempts: int
     priority: int
@@ -75,8 +79,8 @@ async def insert(
     await connection.execute(
         """
         INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
-                          pipeline, metadata, webhook_url, max_attempts, priority, requires)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                          source_options, pipeline, metadata, webhook_url, max_attempts, priority, requires)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (job_id) DO NOTHING
         """,
         (
@@ -86,6 +90,7 @@ async def insert(
             source_key,
             declared.content_length if declared else None,
             declared.content_type if declared else None,
+            Jsonb(declared.options.model_dump(mode="json", exclude_defaults=True) if declared else {}),
             Jsonb([step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]),
             Jsonb(request.metadata),
             request.webhook_url,

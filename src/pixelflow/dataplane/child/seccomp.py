@@ -40,7 +40,7 @@ _X86_64 = {
     "set_robust_list": 273, "rseq": 334, "gettid": 186, "getpid": 39, "getuid": 102, "geteuid": 107, "getgid": 104,
     "getegid": 108, "exit": 60, "exit_group": 231, "restart_syscall": 219, "sched_yield": 24, "clock_gettime": 228,
     "clock_getres": 229, "clock_nanosleep": 230, "nanosleep": 35, "gettimeofday": 96, "getrusage": 98, "uname": 63,
-    "sysinfo": 99,
+    "sysinfo": 99, "ftruncate": 77,
 }  # fmt: skip
 _AARCH64 = {
     "futex": 98, "read": 63, "lseek": 62, "write": 64, "close": 57, "dup": 23, "fstat": 80, "newfstatat": 79,
@@ -50,7 +50,7 @@ _AARCH64 = {
     "sigaltstack": 132, "set_robust_list": 99, "rseq": 293, "gettid": 178, "getpid": 172, "getuid": 174,
     "geteuid": 175, "getgid": 176, "getegid": 177, "exit": 93, "exit_group": 94, "restart_syscall": 128,
     "sched_yield": 124, "clock_gettime": 113, "clock_getres": 114, "clock_nanosleep": 115, "nanosleep": 101,
-    "gettimeofday": 169, "getrusage": 165, "uname": 160, "sysinfo": 179,
+    "gettimeofday": 169, "getrusage": 165, "uname": 160, "sysinfo": 179, "ftruncate": 46,
 }  # fmt: skip
 
 

@@ -45,6 +45,7 @@ from pixelflow.errors import (
 )
 from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
 _FINISH_RETRY_SECONDS = 0.5
@@ -140,7 +141,10 @@ class AttemptRunner:
             with stages.measured("fetch") as span:
                 inputs = files.enter_context(self._inputs.fetched(job, lease, steps))
                 span.set_attributes({"pixelflow.bytes": inputs.bytes})
-            transform_job = TransformJob(inputs.source, steps, self._limits.transform, job.user_id, inputs.assets)
+            options = SourceOptions.model_validate(job.source_options)
+            transform_job = TransformJob(
+                inputs.source, steps, self._limits.transform, job.user_id, inputs.assets, options
+            )
             transformed = self._transform(transform_job, lease, stages)
         with closing(transformed), stages.measured("store"):
             lease.check()
@@ -149,10 +153,13 @@ class AttemptRunner:
         succeed = partial(
             worker_store.succeed,
             lease=job.lease,
-            source=SourceFacts(inputs.source_bytes, inputs.sha256, found.format, found.width, found.height),
+            source=SourceFacts(
+                inputs.source_bytes, inputs.sha256, found.format, found.width, found.height, found.frames
+            ),
             outputs=outputs,
             usage=usage,
             stages=stages.milliseconds,
+            warnings=[warning.model_dump(mode="json") for warning in transformed.warnings],
         )
         with stages.measured("finish"):
             self._record_success(lease, succeed)

@@ -35,7 +35,9 @@ from pixelflow.imaging.protocol import (
     StepTime,
     TransformLimits,
     TransformRequest,
+    TransformWarning,
 )
+from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
 _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
@@ -66,6 +68,8 @@ class TransformJob:
     """The user whom the child may serve."""
     assets: Mapping[str, Path] = field(default_factory=dict)
     """The user's assets by the names that the steps use."""
+    options: SourceOptions = field(default_factory=SourceOptions)
+    """How to read the source."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Transformed:
     """In pipeline order."""
     times: list[StepTime]
     """Step times as reported by the child; not trustworthy."""
+    warnings: list[TransformWarning]
+    """As reported by the child."""
     compute_time_ms: int
     """CPU time of the child for this transform, as accounted by the kernel; at least 1."""
 
@@ -206,6 +212,7 @@ class Sandbox:
         request = TransformRequest(
             request_id=secrets.token_hex(8),
             pipeline=list(job.steps),
+            source=job.options,
             limits=job.limits,
             assets=[RequestedAsset(name=name) for name in job.assets],
         )
@@ -220,7 +227,9 @@ class Sandbox:
                     raise errors.TransformCrashedError("The transform process sent an invalid reply")
                 return reply
             outputs = exchange.read_outputs(reply, job.steps, job.limits)
-            return Transformed(reply.source, outputs, reply.times, compute_time_ms=_milliseconds(child, before))
+            return Transformed(
+                reply.source, outputs, reply.times, reply.warnings, compute_time_ms=_milliseconds(child, before)
+            )
 
     @contextmanager
     def _admission(self, child: ChildProcess) -> Iterator[Callable[[int], None]]:

@@ -36,6 +36,7 @@ class ClaimedJob:
     max_attempts: int
     source_type: str
     source_key: str
+    source_options: dict[str, Any]
     pipeline: list[dict[str, Any]]
     traceparent: str | None
     queued_at: datetime | None
@@ -72,7 +73,11 @@ def claim(
     """
     for _ in range(_MAX_CLAIMS):
         rows = connection.execute(
-            "SELECT * FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval)",
+            """
+            SELECT claimed.*, job.source_options
+            FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval) AS claimed
+            LEFT JOIN jobs AS job ON job.job_id = claimed.job_id
+            """,
             (places, list(capabilities), worker_id, lease),
         ).fetchall()
         if not rows or rows[0]["job_id"] is not None:
@@ -165,6 +170,7 @@ class SourceFacts:
     format: str
     width: int
     height: int
+    frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,7 @@ def succeed(
     outputs: Sequence[OutputRow],
     usage: UsageRow,
     stages: Mapping[str, int],
+    warnings: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
     """Record success: status, outputs, usage and attempt in one statement. False: lease lost, nothing written."""
     row = connection.execute(
@@ -206,7 +213,8 @@ def succeed(
         WITH done AS (
             UPDATE jobs SET status = 'succeeded', finished_at = now(), error = NULL,
                             source_bytes = %(bytes)s, source_sha256 = %(sha256)s, source_format = %(format)s,
-                            source_width = %(width)s, source_height = %(height)s
+                            source_width = %(width)s, source_height = %(height)s, source_frames = %(frames)s,
+                            warnings = %(warnings)s
             WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
             RETURNING job_id, user_id, lease_token
         ), stored AS (
@@ -229,6 +237,7 @@ def succeed(
             **vars(source),
             **vars(usage),
             "outputs": Jsonb([vars(output) for output in outputs]),
+            "warnings": Jsonb([dict(warning) for warning in warnings]),
             "stages": Jsonb(dict(stages)),
         },
     ).fetchone()

@@ -10,6 +10,7 @@ from pixelflow.imaging.loading import LoadOptions, load_stream
 LOADERS = ("VipsForeignLoadHeifSource",)
 
 
-def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
+def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream."""
-    return with_color_of_heif(load_stream("heifload_source", descriptor), descriptor)
+    image = load_stream("heifload_source", descriptor, fail_on=options.fail_on)
+    return with_color_of_heif(image, descriptor)

@@ -11,4 +11,4 @@ LOADERS = ("VipsForeignLoadNsgifSource",)
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream. A frame is made of those before it, which are decoded too."""
-    return load_stream("gifload_source", descriptor, page=options.first, n=options.frames)
+    return load_stream("gifload_source", descriptor, fail_on=options.fail_on, page=options.first, n=options.frames)

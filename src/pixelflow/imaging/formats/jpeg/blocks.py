@@ -24,14 +24,19 @@ _HALVED = {0x11, 0x12, 0x14, 0x21, 0x22, 0x24, 0x41, 0x42, 0x44}
 def with_whole_blocks(descriptor: int) -> mmap.mmap | None:
     """Return the file with a size of whole blocks in its header, as private memory; None if it has one, or can't."""
     data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    return data if complete_blocks(data) else None
+
+
+def complete_blocks(data: mmap.mmap | bytearray) -> bool:
+    """Write a size of whole blocks into the header of the file; return whether that changed it."""
     try:
         frame = _start_of_frame(data)
-        return data if frame is not None and _complete(data, frame) else None
+        return frame is not None and _complete(data, frame)
     except (IndexError, struct.error):  # damaged: the decoder says so
-        return None
+        return False
 
 
-def _complete(data: mmap.mmap, frame: int) -> bool:
+def _complete(data: mmap.mmap | bytearray, frame: int) -> bool:
     """Round the size in the frame header up; return whether that changed it."""
     height, width, components = struct.unpack_from(">HHB", data, frame + 5)
     sampling = {data[frame + 11 + 3 * component] for component in range(components)}
@@ -42,7 +47,7 @@ def _complete(data: mmap.mmap, frame: int) -> bool:
     return True
 
 
-def _start_of_frame(data: mmap.mmap) -> int | None:
+def _start_of_frame(data: mmap.mmap | bytearray) -> int | None:
     """Return the place of the marker of the frame header; the thumbnail in EXIF has one too, which is not meant."""
     position = 2
     while data[position] == _MARKER:

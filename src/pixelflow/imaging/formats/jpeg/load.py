@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.formats.jpeg.blocks import with_whole_blocks
-from pixelflow.imaging.loading import LoadOptions, load_stream
+from pixelflow.imaging import decoder_warnings
+from pixelflow.imaging.formats.jpeg.blocks import complete_blocks, with_whole_blocks
+from pixelflow.imaging.formats.jpeg.markers import has_end, repaired
+from pixelflow.imaging.loading import Content, LoadOptions, load_stream
 
 LOADERS = ("VipsForeignLoadJpegSource",)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
-    """Decode as a stream."""
-    completed = with_whole_blocks(descriptor) if options.shrink > 1 else None
-    if completed is None:
-        return load_stream("jpegload_source", descriptor, shrink=options.shrink)
-    source = pyvips.Source.new_from_memory(completed)
-    # Unlike `jpegload_source`, it keeps the memory alive as long as the image.
-    return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", shrink=options.shrink)
+    """Decode as a stream.
+
+    libvips would refuse a file without an end marker and accept one without pixels. So damage is no error here:
+    warnings report it, of which only the first is collected. A file whose header causes some is repaired before.
+    """
+    decoder_warnings.damage_collected()  # by now, possibly of another file
+    decoder_warnings.discard()
+    if has_end(descriptor):
+        image = _load(descriptor, with_whole_blocks(descriptor) if options.shrink > 1 else None, options)
+        if not decoder_warnings.any_collected():
+            return image
+        decoder_warnings.discard()
+    content = repaired(descriptor)
+    if content is not None and options.shrink > 1:
+        complete_blocks(content)
+    return _load(descriptor, content, options)
+
+
+def _load(descriptor: int, content: Content | None, options: LoadOptions) -> pyvips.Image:
+    return load_stream("jpegload_source", descriptor, content, fail_on="none", shrink=options.shrink)

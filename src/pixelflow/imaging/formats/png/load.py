@@ -10,6 +10,7 @@ from pixelflow.imaging.loading import LoadOptions, load_stream
 LOADERS = ("VipsForeignLoadPngSource",)
 
 
-def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
+def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream."""
-    return with_color_of_png(load_stream("pngload_source", descriptor), descriptor)
+    image = load_stream("pngload_source", descriptor, fail_on=options.fail_on)
+    return with_color_of_png(image, descriptor)

@@ -11,4 +11,4 @@ LOADERS = ("VipsForeignLoadTiffSource",)
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream."""
-    return load_stream("tiffload_source", descriptor, page=options.first)
+    return load_stream("tiffload_source", descriptor, fail_on=options.fail_on, page=options.first)
