@@ -14,9 +14,8 @@ from typing import NamedTuple
 import pyvips
 
 from pixelflow.errors import JobError, OutOfMemoryError, UndecodableError
+from pixelflow.imaging.colour.convert import PROFILE
 from pixelflow.imaging.errors import is_out_of_memory
-
-PROFILE = "icc-profile-data"
 
 # What Pillow, pi-heif, pypdfium2, rawpy and struct raise for a damaged file.
 _DAMAGE = (OSError, ValueError, RuntimeError, SyntaxError, EOFError, LookupError, TypeError, struct.error, pyvips.Error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from pixelflow.imaging.markup import document_type
 
 _TEXT_BYTES = 512
 
@@ -55,7 +55,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"bplist00", "an Apple property list"),
 )
 _RIFF = {b"AVI ": "a video (AVI)", b"WAVE": "audio (WAV)", b"ACON": "an animated Windows cursor"}
-_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|script)\b", re.IGNORECASE | re.DOTALL)
+_HTML = {"html", "head", "body", "script"}
 
 
 def describe(head: bytes) -> str | None:
@@ -88,7 +88,7 @@ def _container(head: bytes) -> str:
 
 
 def _text(head: bytes) -> str | None:
-    if _HTML.match(head):
+    if document_type(head) in _HTML:
         return "an HTML page"
     try:
         text = head.decode("utf-8", "strict" if len(head) < _TEXT_BYTES else "ignore")

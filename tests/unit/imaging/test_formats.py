@@ -264,3 +264,17 @@ def test_pages_are_no_animation(run: Run, tmp_path: Path, name: str) -> None:
     with Image.open(tmp_path / "small.webp") as image:
         assert getattr(image, "n_frames", 1) == 1
         assert upright(image)
+
+
+# ── Color ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", OUTPUT_FORMATS)
+def test_an_output_in_display_p3_is_tagged_or_converted(run: Run, tmp_path: Path, name: str) -> None:
+    """Display P3's red is out of reach for sRGB; GIF holds no profile."""
+    four_colors(120, 80).save(tmp_path / "in.png")
+    run(tmp_path / "in.png", {**SMALL, "format": name, "color_space": "p3"})
+    image = decoded(tmp_path / output_name("small", name), name)
+    assert bool(image.get_typeof("icc-profile-data")) is (name != "gif")
+    in_srgb = image if name == "gif" else image.icc_transform("srgb")
+    assert near(tuple(in_srgb.getpoint(15, 10)[:3]), QUADRANTS["northwest"], 20)

@@ -25,7 +25,7 @@ class IconEntry(NamedTuple):
     is_png: bool
 
 
-def largest(data: bytes | memoryview) -> IconEntry:
+def largest(data: bytes) -> IconEntry:
     """Return the entry with the most pixels, and of these the one with the most bits.
 
     Raises:
@@ -37,7 +37,7 @@ def largest(data: bytes | memoryview) -> IconEntry:
     return max(entries, key=lambda entry: (entry.width * entry.height, entry.bits))
 
 
-def _entries(data: bytes | memoryview) -> list[IconEntry]:
+def _entries(data: bytes) -> list[IconEntry]:
     try:
         _, _, count = struct.unpack_from("<HHH", data)
         return [_entry(data, 6 + 16 * index) for index in range(min(count, _MAX_ENTRIES))]
@@ -45,9 +45,9 @@ def _entries(data: bytes | memoryview) -> list[IconEntry]:
         raise ValueError("the directory of the icon is truncated") from error
 
 
-def _entry(data: bytes | memoryview, at: int) -> IconEntry:
+def _entry(data: bytes, at: int) -> IconEntry:
     bits, length, offset = struct.unpack_from("<HII", data, at + 6)
-    if bytes(data[offset : offset + 8]) == _PNG:
+    if data.startswith(_PNG, offset):
         width, height = struct.unpack_from(">II", data, offset + 16)
         return IconEntry(width, height, bits, offset, length, is_png=True)
     size, width, height, _, bits = struct.unpack_from("<IiiHH", data, offset)

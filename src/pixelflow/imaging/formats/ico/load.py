@@ -19,7 +19,7 @@ from pixelflow.imaging.loading import LoadOptions
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the directory and the header of the largest image."""
     with decoding("ICO"), map_file(descriptor) as data:
-        entry = largest(memoryview(data))
+        entry = largest(bytes(data))
     return Header(Size(entry.width, entry.height), frames=1, bytes_per_pixel=4, whole=True, turned=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.decoded import PROFILE
+from pixelflow.imaging.colour.convert import PROFILE
 from pixelflow.imaging.encoded import write
 from pixelflow.imaging.formats.jxl import JxlOptions, libjxl
 
