@@ -27,7 +27,9 @@ def corner_of(image: pyvips.Image, size: Size, gravity: Gravity | Interest, focu
         return place_at(focus, outer, size)
     if isinstance(gravity, Gravity):
         return place(gravity, outer, size)
-    found = image.smartcrop(*size, interesting=gravity.value)
+    # Without alpha, libvips counts 256 levels of each channel for the entropy instead of 65 536: 60 MB less.
+    seen = image.flatten().copy_memory() if image.hasalpha() else image
+    found = seen.smartcrop(*size, interesting=gravity.value)
     return -int(found.xoffset), -int(found.yoffset)
 
 

@@ -27,6 +27,10 @@ _CHANNELS = 4
 """Bytes per pixel of a result."""
 _ROW_BYTES = 8
 """Bytes per pixel of a row between decoder, operations and encoder."""
+_ALPHA_ROW_BYTES = 32
+"""The same with alpha, which is premultiplied and divided out again in floats."""
+_ALPHA_PIXEL_BYTES = {2, 4, 8}
+"""Bytes per pixel of sources that can have alpha: grey or RGB, 8 or 16 bits."""
 
 
 class Memory(NamedTuple):
@@ -53,12 +57,15 @@ def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Me
     """
     alive = {SOURCE: _source_bytes(plan, header, frames)}
     kept, step_peak = alive[SOURCE], 0
+    translucent = _translucent(plan, header)
     for step in plan.steps:
         operation, given = operation_of(step), plan.sizes[step.from_].result
         result = _kept_bytes(plan, step, header, frames)
         now = sum(alive.values()) + result
         kept = max(kept, now + operation.kept(given, step))
-        step_peak = max(step_peak, now + operation.memory(given, step) + _working_bytes(plan, step))
+        step_peak = max(
+            step_peak, now + operation.memory(given, step) + _working_bytes(plan, step, step.id in translucent)
+        )
         if plan.shared(step.id):
             alive[step.id] = result
         for name in operation.inputs(step):
@@ -93,8 +100,18 @@ def _kept_bytes(plan: Plan, step: Step, header: Header, frames: int) -> int:
     return kept
 
 
-def _working_bytes(plan: Plan, step: Step) -> int:
+def _translucent(plan: Plan, header: Header) -> set[str]:
+    """Return the names of the results that can have alpha."""
+    found = {SOURCE} if header.bytes_per_pixel in _ALPHA_PIXEL_BYTES else set[str]()
+    for step in plan.steps:
+        operation = operation_of(step)
+        if operation.adds_alpha or not found.isdisjoint(operation.inputs(step)):
+            found.add(step.id)
+    return found
+
+
+def _working_bytes(plan: Plan, step: Step, translucent: bool) -> int:
     working, result = plan.sizes[step.id]
     row = max(plan.sizes[step.from_].result.width, working.width, result.width)
     encoder = FORMATS[plan.formats[step.id]].encoder_bytes if step.output else 0
-    return row * ROWS * _ROW_BYTES + result.pixels * encoder
+    return row * ROWS * (_ALPHA_ROW_BYTES if translucent else _ROW_BYTES) + result.pixels * encoder

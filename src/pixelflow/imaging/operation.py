@@ -69,6 +69,8 @@ class Operation(Generic[S]):
     """(size of the input, step) → bytes of memory that it needs for pictures, beside rows, its input and its result."""
     kept: Callable[[Size, S], int] = no_memory
     """(size of the input, step) → bytes of these that are in memory for certain."""
+    adds_alpha: bool = False
+    """Whether the result can be transparent although the input is opaque. Costs memory in later steps."""
     step_fields: tuple[FieldPath, ...] = ()
     """Fields that name another step whose result it reads, beside ``from``."""
     asset_fields: tuple[FieldPath, ...] = ()

@@ -16,4 +16,5 @@ OPERATION = Operation(
     ),
     sizes=sizes,
     reduction=any_reduction,
+    adds_alpha=True,
 )

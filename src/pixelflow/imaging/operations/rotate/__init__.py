@@ -17,4 +17,5 @@ OPERATION = Operation(
     sizes=sizes,
     reduction=any_reduction,
     memory=memory,
+    adds_alpha=True,
 )

@@ -13,4 +13,5 @@ OPERATION = Operation(
         {"action": "round", "radius": {"top_left": 40, "bottom_right": "50%"}},
     ),
     reduction=any_reduction,
+    adds_alpha=True,
 )
