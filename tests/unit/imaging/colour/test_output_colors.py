@@ -137,6 +137,26 @@ def test_gray_is_padded(run: Run, tmp_path: Path, background: str, mode: str, co
     assert near(color_of(found.convert("RGB").crop((16, 0, 48, 32))), (77, 77, 77), 0)
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"action": "convert"},
+        {"action": "flip", "direction": "horizontal"},
+        {"action": "blur", "sigma": 2},
+        {"action": "pixelate", "size": 4},
+        {"action": "crop", "width": 16, "height": 16},
+        {"action": "grayscale"},
+    ],
+)
+def test_operations_that_add_no_color_keep_gray(run: Run, tmp_path: Path, step: dict[str, Any]) -> None:
+    for source, mode in ((png((77,)), "L"), (png((77, 200)), "LA")):
+        assert output(run, tmp_path, source, {"id": "o", "format": "png", **step}).mode == mode
+
+
+def test_grayscale_makes_gray_files(run: Run, tmp_path: Path) -> None:
+    assert output(run, tmp_path, png(COLOR), {"id": "o", "action": "grayscale", "format": "png"}).mode == "L"
+
+
 def test_gray_with_alpha_stays_so(run: Run, tmp_path: Path) -> None:
     found = output(run, tmp_path, png((77, 10)), {**LOSSLESS, "width": 16})
     assert found.mode == "LA"

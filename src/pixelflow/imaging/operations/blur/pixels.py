@@ -11,6 +11,6 @@ from pixelflow.imaging.picture import Picture
 
 def apply(picture: Picture, step: Blur, _context: Context) -> Picture:
     """Blur the picture."""
-    picture = picture.to_output_colorspace()
+    picture = picture.to_output_colorspace(gray=True)
     scale = picture.image.width / picture.size.width
     return picture.with_image(blur(picture.image, length(step.sigma, picture.size.shorter) * scale))

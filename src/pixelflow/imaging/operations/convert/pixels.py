@@ -9,4 +9,4 @@ from pixelflow.imaging.picture import Picture
 
 def apply(picture: Picture, _step: Convert, _context: Context) -> Picture:
     """Return the picture as every output is: upright, in the color space of outputs."""
-    return picture.to_output_colorspace()
+    return picture.to_output_colorspace(gray=True)

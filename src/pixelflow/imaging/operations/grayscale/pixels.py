@@ -10,5 +10,5 @@ from pixelflow.imaging.picture import Picture
 
 def apply(picture: Picture, _step: Grayscale, _context: Context) -> Picture:
     """Remove the colors."""
-    picture = picture.to_output_colorspace()
-    return picture.with_image(on_colors(picture.image, lambda colors: luminance(colors).colourspace("srgb")))
+    picture = picture.to_output_colorspace(gray=True)
+    return picture.with_image(on_colors(picture.image, luminance))

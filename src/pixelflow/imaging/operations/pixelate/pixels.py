@@ -11,6 +11,6 @@ from pixelflow.imaging.picture import Picture
 
 def apply(picture: Picture, step: Pixelate, _context: Context) -> Picture:
     """Pixelate the picture."""
-    picture = picture.to_output_colorspace()
+    picture = picture.to_output_colorspace(gray=True)
     side = max(1, round(length(step.size, picture.size.shorter)))
     return picture.with_image(mosaic(picture.image, side))
