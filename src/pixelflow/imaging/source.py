@@ -185,12 +185,12 @@ def _check_pixels(size: Size, frames: int, limit: int) -> None:
 
 def _check_scans(descriptor: int, limit: int) -> None:
     """Count markers instead of decoding scans: entropy-coded data has a zero after each 0xFF, so none is in it."""
-    chunk, scans, position = bytearray(_CHUNK_BYTES), 0, 0
-    while (read := os.preadv(descriptor, [chunk], position)) > 1:
-        scans += len(_START_OF_SCAN.findall(chunk, 0, read))
+    scans, position = 0, 0
+    while len(chunk := os.pread(descriptor, _CHUNK_BYTES, position)) > 1:
+        scans += len(_START_OF_SCAN.findall(chunk))
         if scans > limit:
             raise TooManyScansError(f"The source has more than {limit} scans; save it with fewer, or as baseline")
-        position += read - 1  # a marker may lie across two chunks
+        position += len(chunk) - 1  # a marker may lie across two chunks
 
 
 def _detect_format(descriptor: int) -> Format:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -94,7 +95,7 @@ def _sixteen_bit(path: Path) -> None:
     pyvips.Image.new_from_array(values, interpretation="rgb16").pngsave(str(path), bitdepth=16)
 
 
-PICTURES = {
+PICTURES: dict[str, Callable[[Path], None]] = {
     "rgb": lambda path: Image.fromarray(_colors()).save(path, "PNG"),
     "alpha": _alpha,
     "cmyk": lambda path: Image.fromarray(_colors()).convert("CMYK").save(path, "JPEG"),
@@ -106,6 +107,7 @@ PICTURES = {
     "one pixel": lambda path: Image.fromarray(_colors()[:1, :1]).save(path, "PNG"),
     "one column": lambda path: Image.fromarray(_colors()[:, :1]).save(path, "JPEG"),
     "animated": _animation,
+    "progressive": lambda path: Image.fromarray(_colors(480, 360)).save(path, "JPEG", progressive=True),
 }
 """Kind of picture → writes one to a path."""
 

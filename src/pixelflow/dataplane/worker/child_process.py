@@ -166,7 +166,9 @@ class ChildProcess:
         """
         self.transforms += 1
         deadline = time.monotonic() + self._limits.seconds
-        self._write(request.model_dump_json(by_alias=True).encode() + b"\n", deadline, descriptors)
+        # Only what was set: some fields of a step exclude each other, whatever their value.
+        line = request.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+        self._write(line, deadline, descriptors)
         reply = self._read_reply(request, deadline)
         if isinstance(reply, Refused):
             return reply
