@@ -32,7 +32,6 @@ from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, asset_key, source_key
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.dataplane.worker import inputs
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
@@ -557,15 +556,13 @@ def test_an_aborted_attempt_is_not_counted_as_a_failure(
 
 
 @pytest.fixture
-def logo(
-    connection: Connection, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[ClaimedJob, UUID]]:
+def logo(connection: Connection, storage: ObjectStorage) -> Callable[..., tuple[ClaimedJob, UUID]]:
     """Claims a job that uses an asset with that content."""
     connection.execute("TRUNCATE assets")
-    monkeypatch.setattr(inputs, "pipeline_assets", lambda _: ("logo",))
+    step = {"id": "small", "action": "overlay", "image": {"asset": "logo"}, "format": "png"}
 
     def make(content: bytes) -> tuple[ClaimedJob, UUID]:
-        job, asset_id = _job(connection, storage, pictures.photo()), new_id()
+        job, asset_id = _job(connection, storage, pictures.photo(), pipeline=Jsonb([step])), new_id()
         obstore.put(storage._metadata_store, asset_key(asset_id), content)
         connection.execute(
             """INSERT INTO assets (asset_id, user_id, name, bytes, etag, ready_at)

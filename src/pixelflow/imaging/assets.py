@@ -49,9 +49,14 @@ class AssetPictures(Mapping[str, Picture]):
         return len(self._images)
 
     @property
-    def memory_bytes(self) -> int:
+    def kept_bytes(self) -> int:
         """Memory of all pictures."""
         return sum(image.size.pixels * _CHANNELS for image in self._images.values())
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Memory that decoding one of them takes, at most, beside its picture."""
+        return max((image.size.pixels * image.format.decoder_bytes for image in self._images.values()), default=0)
 
 
 def _open(name: str, descriptor: int, limits: TransformLimits) -> SourceImage:

@@ -82,7 +82,7 @@ class Transform:
             check_work(self._plan, request.limits, self._source.frames)
             self._assets = AssetPictures(assets, request.limits)
         memory = estimate(self._plan, self._source.format, self._source.header, self._source.frames)
-        self.memory = memory.plus(self._assets.memory_bytes)
+        self.memory = memory.plus(kept=self._assets.kept_bytes, working=self._assets.decoding_bytes)
 
     def run(self, output: int) -> Rendered:
         """Append the outputs to the file ``output``, a descriptor.

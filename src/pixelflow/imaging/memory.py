@@ -41,9 +41,9 @@ class Memory(NamedTuple):
     peak: int
     """Upper estimate of all."""
 
-    def plus(self, kept: int) -> Memory:
-        """Return the memory with so many bytes more of pictures."""
-        return Memory(self.kept + kept, self.peak + kept)
+    def plus(self, *, kept: int, working: int) -> Memory:
+        """Return the memory with so many bytes more of pictures, and of work on them."""
+        return Memory(self.kept + kept, self.peak + kept + working)
 
 
 def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Memory:

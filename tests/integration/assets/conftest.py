@@ -1,9 +1,8 @@
-"""The services of assets and jobs on quiet servers, and a step that uses an asset."""
+"""The service of assets on quiet servers, and pipelines that use assets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
 from uuid import UUID
 
 import httpx
@@ -14,39 +13,19 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.assets import CreateAssetRequest, CreatedAsset
 from pixelflow.controlplane.assets.service import AssetService
-from pixelflow.imaging.fields import AssetReference, StrictModel
-from pixelflow.imaging.operation import Operation
-from pixelflow.imaging.operations.registry import OPERATIONS
+from pixelflow.imaging.operations.overlay.model import Overlay
 from pixelflow.imaging.step import Step
 from pixelflow.settings import Settings
 
 CONTENT = b"pixels of a logo"
 
 
-class StampImage(StrictModel):
-    """What to draw."""
-
-    asset: AssetReference
-
-
-class Stamp(Step):
-    """An operation that reads an asset."""
-
-    action: Literal["stamp"]
-    image: StampImage | None = None
-
-
-@pytest.fixture(autouse=True)
-def stamp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register the operation."""
-    operation = Operation(model=Stamp, summary="", examples=(), asset_fields=(("image", "asset"),))
-    monkeypatch.setitem(cast(dict[str, Any], OPERATIONS), "stamp", operation)
-
-
-def stamps(*references: str | None) -> Sequence[Step]:
+def overlays(*references: str) -> Sequence[Step]:
     """A pipeline that uses these assets."""
-    images = [None if each is None else {"asset": each} for each in references]
-    return [Stamp.model_validate({"id": "a", "action": "stamp", "image": image}) for image in images]
+    return [
+        Overlay.model_validate({"id": "a", "action": "overlay", "image": {"asset": reference}})
+        for reference in references
+    ]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 import httpx
 import psycopg
 import pytest
-from tests.integration.assets.conftest import CONTENT, asset_request, create, stamps, upload
+from tests.integration.assets.conftest import CONTENT, asset_request, create, overlays, upload
 from tests.integration.job_rows import put
 
 from pixelflow.adapters.ids import new_id
@@ -24,6 +24,7 @@ from pixelflow.errors import (
     TooManyAssetsError,
     ValidationFailedError,
 )
+from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.settings import Settings
 
 USER, OTHER = "user", "other"
@@ -131,8 +132,11 @@ async def test_names_and_ids_are_resolved_to_the_users_ready_assets(
 ) -> None:
     logo, badge = await create(assets, USER, "logo"), await create(assets, USER, "badge")
     async with async_database.connection() as connection:
-        assert await resolve(connection, USER, stamps("logo", str(badge), "logo")) == {"logo": logo, str(badge): badge}
-        assert await resolve(connection, USER, stamps(None)) == {}
+        assert await resolve(connection, USER, overlays("logo", str(badge), "logo")) == {
+            "logo": logo,
+            str(badge): badge,
+        }
+        assert await resolve(connection, USER, [Resize(id="a", action="resize", width=9)]) == {}
 
 
 async def test_each_place_of_a_missing_asset_is_named(assets: AssetService, async_database: AsyncDatabase) -> None:
@@ -142,7 +146,7 @@ async def test_each_place_of_a_missing_asset_is_named(assets: AssetService, asyn
     theirs = await create(assets, OTHER, "theirs")
     async with async_database.connection() as connection:
         with pytest.raises(ValidationFailedError) as raised:
-            await resolve(connection, USER, stamps("logo", "pending", "theirs", str(theirs), "missing"))
+            await resolve(connection, USER, overlays("logo", "pending", "theirs", str(theirs), "missing"))
     assert [error.pointer for error in raised.value.errors] == [
         f"/pipeline/{index}/image/asset" for index in (1, 2, 3, 4)
     ]
@@ -152,7 +156,7 @@ async def test_each_place_of_a_missing_asset_is_named(assets: AssetService, asyn
 async def test_a_pipeline_uses_at_most_8_assets(async_database: AsyncDatabase) -> None:
     async with async_database.connection() as connection:
         with pytest.raises(ValidationFailedError) as raised:
-            await resolve(connection, USER, stamps(*(f"logo-{number}" for number in range(9))))
+            await resolve(connection, USER, overlays(*(f"logo-{number}" for number in range(9))))
     assert [error.message for error in raised.value.errors] == ["must use at most 8 assets"]
 
 

@@ -29,6 +29,8 @@ CALLS = [
     ("retry_job", (ID,), "retry", "retry_job"),
     ("get_job", (ID,), "get", "get_job"),
     ("list_jobs", (), "list", "list_jobs"),
+    ("list_assets", (), "get", "list_assets"),
+    ("get_asset", ("logo",), "get", "get_asset"),
     ("list_deliveries", (ID,), "get", "list_deliveries"),
     ("replay_delivery", (ID,), "get", "replay_delivery"),
     ("rotate_webhook_secret", (), "get", "rotate_webhook_secret"),
