@@ -213,7 +213,7 @@ def input_formats_table() -> str:
     lines = ["| format | name | media type | extra | of several frames |", "|---|---|---|---|---|"]
     for each in INPUT_FORMATS.values():
         extra = f"`{each.extra}`" if each.extra else ""
-        frames = "one is read" if each.pages else "all, or one" if each.animation else "the first"
+        frames = "one is read" if each.pages else "all, or one" if each.moves else "the first"
         lines.append(f"| `{each.name}` | {each.label} | `{each.media_type}` | {extra} | {frames} |")
     return "\n".join(lines)
 

@@ -24,7 +24,7 @@ _DAMAGE = (OSError, ValueError, RuntimeError, SyntaxError, EOFError, LookupError
 class Pixels(NamedTuple):
     """Pixels of a decoder, row by row without gaps."""
 
-    data: bytes | memoryview
+    data: bytes | bytearray | memoryview
     width: int
     height: int
     bands: int
@@ -53,16 +53,6 @@ def to_image(pixels: Pixels, *, profile: bytes | None = None, orientation: int =
     if orientation != 1:
         image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
     return image
-
-
-def from_memory(data: bytes) -> pyvips.Image:
-    """Decode a PNG or JPEG that a file holds, by libvips. Check its signature before.
-
-    Raises:
-        pyvips.Error: the header is damaged. Damage beyond it is detected when pixels are computed.
-    """
-    # Unlike the loaders of a format, this keeps the data alive.
-    return pyvips.Image.new_from_source(pyvips.Source.new_from_memory(data), "", access="sequential", fail_on="error")
 
 
 def _interpretation(pixels: Pixels) -> str:

@@ -76,6 +76,8 @@ class Format:
     """Whether the decoder always keeps the whole picture."""
     vector: bool = False
     """Whether the decoder draws the picture, at any size. Nothing is lost by enlarging it."""
+    moves: bool = False
+    """Whether all frames of an animation can be read."""
     pages: bool = False
     """Whether its frames are pages or separate pictures, of which one is read, and no animation."""
     limits_scans: bool = False

@@ -238,11 +238,11 @@ def test_a_palette_is_left_where_true_color_is_smaller(run: Run, tmp_path: Path)
 
 
 @pytest.mark.parametrize("into", ["gif", "webp"])
-@pytest.mark.parametrize("name", ["gif", "webp"])
+@pytest.mark.parametrize("name", ["gif", "png", "webp"])
 def test_an_animation_keeps_its_frames_delays_and_loops(run: Run, tmp_path: Path, name: str, into: str) -> None:
     """A GIF counts how often it is played again; libvips, as WebP, counts how often it is played."""
     frames = [four_colors(120, 80), *(Image.new("RGB", (120, 80), (80 * place, 0, 90)) for place in (1, 2))]
-    options: dict[str, Any] = {"loop": 1} if name == "gif" else {"loop": 2, "lossless": True}
+    options: dict[str, Any] = {"gif": {"loop": 1}, "png": {"loop": 2}, "webp": {"loop": 2, "lossless": True}}[name]
     frames[0].save(tmp_path / "in", name.upper(), save_all=True, append_images=frames[1:], duration=[40, 50, 60],
                    **options)  # fmt: skip
     run(tmp_path / "in", {**SMALL, "format": into}, {**SMALL, "id": "still", "format": "jpeg"})

@@ -28,7 +28,7 @@ def color_of_png(descriptor: int, *, has_profile: bool) -> StatedColor | None:
 
     The order of precedence is `cICP`, profile (`iCCP`), `sRGB`, `gAMA` with `cHRM`.
     """
-    chunks = _chunks(descriptor)
+    chunks = read_chunks(descriptor, _LENGTHS)
     if (cicp := chunks.get(b"cICP")) and cicp[2] == _RGB:
         return stated_color(CodePoints(cicp[0], cicp[1], cicp[2], bool(cicp[3])))
     if has_profile or b"sRGB" in chunks:
@@ -60,16 +60,16 @@ def _primaries(chunks: Mapping[bytes, bytes]) -> Primaries:
     return primaries
 
 
-def _chunks(descriptor: int) -> dict[bytes, bytes]:
-    """Return the color chunks before the pixels, the first of each kind. Others are skipped unread."""
+def read_chunks(descriptor: int, lengths: Mapping[bytes, int]) -> dict[bytes, bytes]:
+    """Return the chunks of these lengths before the pixels, the first of each kind. Others are skipped unread."""
     found: dict[bytes, bytes] = {}
     position = 8
     for _ in range(_MAX_CHUNKS):
-        head = os.pread(descriptor, 8 + max(_LENGTHS.values()), position)
+        head = os.pread(descriptor, 8 + max(lengths.values()), position)
         kind, length = head[4:8], int.from_bytes(head[:4], "big")
         if len(head) < 8 or kind in _PIXELS:  # noqa: PLR2004 - length and type
             break
-        if _LENGTHS.get(kind) == length and len(head) >= 8 + length:
+        if lengths.get(kind) == length and len(head) >= 8 + length:
             found.setdefault(kind, head[8 : 8 + length])
         position += 12 + length
     return found

@@ -39,6 +39,7 @@ FORMAT = Format(
     since=2,
     matches=lambda head: head.startswith((b"GIF87a", b"GIF89a")),
     decoder_bytes=12,
+    moves=True,
     options=GifOptions,
     encoder_bytes=8,
     profiles=False,

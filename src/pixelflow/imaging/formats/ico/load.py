@@ -9,11 +9,11 @@ from PIL import Image
 from PIL.IcoImagePlugin import IcoFile
 
 from pixelflow.imaging import pillow
-from pixelflow.imaging.decoded import decoding, from_memory, map_file
+from pixelflow.imaging.decoded import decoding, map_file
 from pixelflow.imaging.formats.ico.directory import IconEntry, largest
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
-from pixelflow.imaging.loading import LoadOptions
+from pixelflow.imaging.loading import LoadOptions, load_stream
 
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
@@ -29,7 +29,8 @@ def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
         data = bytes(mapped)
         entry = largest(data)
         if entry.is_png:
-            return from_memory(data[entry.offset : entry.offset + entry.length])
+            content = data[entry.offset : entry.offset + entry.length]
+            return load_stream("pngload_source", descriptor, content, fail_on="error")
         return pillow.to_vips(_bitmap(data, entry))
 
 

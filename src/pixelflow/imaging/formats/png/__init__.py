@@ -55,6 +55,7 @@ FORMAT = Format(
     media_type="image/png",
     matches=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
     decoder_bytes=8,
+    moves=True,
     options=PngOptions,
     max_side=2**31 - 1,
     read_size=_read_size,

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyvips
 
 from pixelflow.imaging.colour.source import with_color_of_png
-from pixelflow.imaging.loading import LoadOptions, load_stream
+from pixelflow.imaging.formats.png import animation
+from pixelflow.imaging.header import Header
+from pixelflow.imaging.loading import LoadOptions, header_of, load_stream
+from pixelflow.imaging.source_options import SourceOptions
 
 LOADERS = ("VipsForeignLoadPngSource",)
 
 
+def header(descriptor: int, options: LoadOptions) -> Header:
+    """Read the header, and the number of frames of an animation."""
+    still = header_of(load(descriptor, replace(options, frames=1, source=SourceOptions())))
+    return replace(still, frames=animation.count_frames(descriptor))
+
+
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
-    """Decode as a stream."""
+    """Decode as a stream. Frames of an animation, other than the default image, are decoded at once."""
+    if options.frames > 1 or options.first > 0:
+        return with_color_of_png(animation.load_frames(descriptor, options), descriptor)
     image = load_stream("pngload_source", descriptor, fail_on=options.fail_on)
     return with_color_of_png(image, descriptor)

@@ -8,10 +8,10 @@ from typing import BinaryIO, cast
 import pyvips
 import rawpy
 
-from pixelflow.imaging.decoded import Pixels, decoding, from_memory, map_file, to_image
+from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
-from pixelflow.imaging.loading import LoadOptions
+from pixelflow.imaging.loading import LoadOptions, load_stream
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
 """LibRaw's ``flip`` as EXIF orientation."""
@@ -37,7 +37,7 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Return the preview if it has the pixels that are needed, else develop the photo, as the camera balanced white."""
     with decoding("RAW", rawpy.LibRawError), _open(descriptor) as raw:
-        preview = _preview(raw)
+        preview = _preview(raw, descriptor)
         if preview and preview.width * options.shrink >= raw.sizes.width and _same_picture(preview, raw.sizes):
             return preview
         return _developed(raw, half=options.shrink >= 2)  # noqa: PLR2004  # each 2 × 2 pixels of the sensor make one
@@ -48,12 +48,12 @@ def _open(descriptor: int) -> rawpy.RawPy:
         return rawpy.imread(cast(BinaryIO, data))
 
 
-def _preview(raw: rawpy.RawPy) -> pyvips.Image | None:
+def _preview(raw: rawpy.RawPy, descriptor: int) -> pyvips.Image | None:
     """Return the largest preview, in the orientation of the photo: its own tag is missing or the same."""
     with suppress(rawpy.LibRawError, pyvips.Error):
         thumb = raw.extract_thumb()
         if isinstance(thumb.data, bytes) and thumb.data.startswith(_JPEG):
-            image = from_memory(thumb.data).copy()
+            image = load_stream("jpegload_source", descriptor, thumb.data, fail_on="error").copy()
             image.set_type(pyvips.GValue.gint_type, "orientation", _orientation(raw))
             return image
     return None

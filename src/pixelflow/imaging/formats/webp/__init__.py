@@ -64,6 +64,7 @@ FORMAT = Format(
     max_shrink=8,  # libwebp rescales while it decodes
     decoder_bytes=11,
     decodes_whole=True,
+    moves=True,
     options=WebpOptions,
     max_side=16_383,
     default_quality=80,

@@ -1,0 +1,40 @@
+"""Decodes the frames of an animated PNG (PNG, third edition, 4.9), by Pillow. libvips reads the default image alone."""
+
+from __future__ import annotations
+
+import pyvips
+from PIL.PngImagePlugin import PngImageFile
+
+from pixelflow.imaging.colour.png import read_chunks
+from pixelflow.imaging.decoded import Pixels, decoding, to_image
+from pixelflow.imaging.loading import LoadOptions
+from pixelflow.imaging.pillow import open_image
+
+_ANIMATION_CONTROL = {b"acTL": 8}
+_CHANNELS = 4
+
+
+def count_frames(descriptor: int) -> int:
+    """Return the number of frames that the file states, without the default image; 1 if it is no animation."""
+    chunks = read_chunks(descriptor, _ANIMATION_CONTROL)
+    return max(1, int.from_bytes(chunks[b"acTL"][:4], "big")) if chunks else 1
+
+
+def load_frames(descriptor: int, options: LoadOptions) -> pyvips.Image:
+    """Decode frames into one tall image with ``page-height``, ``delay`` and ``loop``."""
+    with decoding("PNG"), open_image(descriptor, PngImageFile) as image:
+        first = options.first + bool(image.info.get("default_image"))
+        data, delays = bytearray(), []
+        for place in range(first, first + options.frames):
+            image.seek(place)
+            data += image.convert("RGBA").tobytes()
+            delays.append(round(image.info.get("duration", 0)))
+        width, height = image.size
+        pixels = Pixels(data, width, height * options.frames, _CHANNELS)
+        frames = to_image(pixels, profile=image.info.get("icc_profile"))
+        loop = int(image.info.get("loop", 0))
+    if options.frames > 1:
+        frames.set_type(pyvips.GValue.gint_type, "page-height", height)
+        frames.set_type(pyvips.GValue.array_int_type, "delay", delays)
+        frames.set_type(pyvips.GValue.gint_type, "loop", loop)
+    return frames
