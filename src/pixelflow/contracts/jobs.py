@@ -288,9 +288,7 @@ class Source(ResponseModel):
     width: Annotated[int | None, Field(description="Width in pixels, in display orientation.")] = None
     height: Annotated[int | None, Field(description="Height in pixels, in display orientation.")] = None
     frames: Annotated[int | None, Field(description="Frames or pages in the file.")] = None
-    options: Annotated[
-        dict[str, Any], Field(default_factory=dict, description="How to read the file, as you chose.", examples=[{}])
-    ]
+    options: dict[str, Any] = Field(default_factory=dict, repr=False, description="How to read the file.")
     expired_at: Annotated[datetime | None, Field(description="When the file was deleted. Null while it exists.")] = None
 
 
