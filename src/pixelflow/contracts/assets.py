@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.jobs import MediaType, Upload
+from pixelflow.contracts.responses import Open, ResponseModel
 from pixelflow.imaging.fields import STEP_ID_PATTERN
 
 
@@ -82,16 +83,12 @@ class CreateAssetRequest(_Request):
     source: AssetSource
 
 
-class _Response(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Asset(_Response):
+class Asset(ResponseModel):
     """A picture that pipelines can use by its name or ID. Its content never changes."""
 
     asset_id: UUID
     name: str
-    status: Annotated[AssetStatus, Field(description="`pending` until the upload is completed, then `ready`.")]
+    status: Annotated[Open[AssetStatus], Field(description="`pending` until the upload is completed, then `ready`.")]
     bytes: Annotated[int, Field(description="Size in bytes.")]
     content_type: Annotated[str | None, Field(description="Declared media type.")]
     created_at: datetime
@@ -102,17 +99,17 @@ class Asset(_Response):
     ] = None
 
 
-class CreatedAsset(_Response):
+class CreatedAsset(ResponseModel):
     """The response to ``POST /v1/assets``."""
 
     asset_id: UUID
     name: str
-    status: Literal[AssetStatus.PENDING] = AssetStatus.PENDING
+    status: Open[AssetStatus] = AssetStatus.PENDING
     upload: Upload
     complete_url: Annotated[str, Field(description="Path to POST to once the file is uploaded.")]
 
 
-class AssetList(_Response):
+class AssetList(ResponseModel):
     """The response to ``GET /v1/assets``, by name."""
 
     data: list[Asset]
