@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,38 @@ def test_the_schema_rejects_the_field_errors_that_the_model_rejects(body: dict[s
     with pytest.raises(ValidationError):
         CreateJobRequest.model_validate_json(json.dumps(body))
     assert errors_of("create_job_request", body)
+
+
+# ── Growth ───────────────────────────────────────────────────────────────────────────────────────
+
+READ_BY_CLIENTS = [name for name in SCHEMAS if not name.endswith("_request") and name != "process_image.v1"]
+
+
+def nodes_of(node: object, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of a schema, with its path."""
+    children: Iterable[tuple[object, object]] = ()
+    if isinstance(node, dict):
+        yield path, node
+        children = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
+    for name, child in children:
+        yield from nodes_of(child, f"{path}/{name}")
+
+
+@pytest.mark.parametrize("name", READ_BY_CLIENTS)
+def test_a_document_that_clients_read_may_get_new_fields(name: str) -> None:
+    closed = [path for path, node in nodes_of(SCHEMAS[name]) if node.get("additionalProperties") is False]
+    assert closed == [], "derive the model from ResponseModel"
+
+
+@pytest.mark.parametrize("name", READ_BY_CLIENTS)
+def test_a_field_that_clients_read_may_get_new_values(name: str) -> None:
+    schema = SCHEMAS[name]
+    enums = {f"#/$defs/{each}" for each, node in schema.get("$defs", {}).items() if "enum" in node}
+    uses = [path for path, node in nodes_of(schema) if node.get("$ref") in enums]
+    opened = [
+        path for path, node in nodes_of(schema) if {"type": "string"} in node.get("anyOf", ()) and "properties" in path
+    ]
+    closed = [path for path in uses if path.rpartition("/anyOf/")[0] not in opened]
+    assert closed == [], "declare the field as Open[…]"

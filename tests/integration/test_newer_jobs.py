@@ -17,7 +17,7 @@ from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.settings import Settings
 
-STEPS = [{"id": "small", "action": "posterize", "levels": [2, {"red": 4}], "format": "jxl", "from": "source"}]
+STEPS = [{"id": "small", "action": "posterize", "levels": [2, {"red": 4}], "format": "jxs", "from": "source"}]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def put_newer(connection: Connection, status: str) -> UUID:
         status,
         pipeline=Jsonb(STEPS),
         source_format="heic",
-        requires=["contract/9", "jxl"],
+        requires=["contract/9", "jxs"],
         error=Jsonb({"code": "source_encrypted", "message": "It is encrypted", "step_id": None, "internal": "x"}),
     )
 
@@ -53,14 +53,14 @@ async def test_an_output_of_an_unknown_format_can_be_downloaded(queries: JobQuer
     connection.execute(
         """
         INSERT INTO outputs (job_id, position, step_id, action, format, object_key, bytes, width, height, sha256)
-        VALUES (%s, 0, 'small', 'posterize', 'jxl', 'outputs/x/1/small.jxl', 1, 1, 1, repeat('0', 64))
+        VALUES (%s, 0, 'small', 'posterize', 'jxs', 'outputs/x/1/small.jxs', 1, 1, 1, repeat('0', 64))
         """,
         (job_id,),
     )
     [output] = (await queries.get("user", job_id)).outputs
-    assert (output.format, output.extension, output.model_extra) == ("jxl", "jxl", {})
+    assert (output.format, output.extension, output.model_extra) == ("jxs", "jxs", {})
     assert output.download_url is not None
-    assert "small.jxl" in output.download_url
+    assert "small.jxs" in output.download_url
     assert "response-content-type" not in output.download_url
 
 
@@ -74,5 +74,5 @@ async def test_a_newer_job_is_retried_and_canceled(
         connection.execute("UPDATE jobs SET source_key = %s WHERE job_id = %s", (source_key(job_id), job_id))
         obstore.put(objects._metadata_store, source_key(job_id), b"source")
         assert (await jobs.retry("user", job_id, traceparent=None)).status == "queued"
-        assert (await queries.get("user", job_id)).waiting_for == ["contract/9", "jxl"]
+        assert (await queries.get("user", job_id)).waiting_for == ["contract/9", "jxs"]
         assert (await jobs.cancel("user", job_id)).status == "canceled"

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from pixelflow import __version__
 from pixelflow.contracts.capabilities import CONTRACT, WorkerProfile, required_capabilities, worker_capabilities
-from pixelflow.imaging.format import Format
-from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
+from pixelflow.imaging.extras import EXTRAS
+from pixelflow.imaging.formats.registry import FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.source_options import OnDamage, SourceOptions
@@ -67,11 +67,16 @@ def test_a_worker_supports_all_contracts_and_its_extras() -> None:
     )
 
 
-@pytest.mark.parametrize(("content_type", "found"), [("image/heic", ("contract/1", "heic")), (None, ("contract/1",))])
-def test_a_declared_source_requires_its_decoder(content_type: str | None, found: tuple[str, ...]) -> None:
-    heic = Format(name="heic", label="HEIC", extension="heic", media_type="image/heic", extra="heic")
-    inputs = {**INPUT_FORMATS, "heic": heic}
-    assert required_capabilities(STEPS, content_type=content_type, input_formats=inputs) == found
+@pytest.mark.parametrize(
+    ("content_type", "extras"),
+    [("image/heic", ("heic",)), ("image/heif", ("heic",)), ("image/jpeg", ()), ("text/html", ()), (None, ())],
+)
+def test_a_declared_source_requires_its_decoder(content_type: str | None, extras: tuple[str, ...]) -> None:
+    assert required_capabilities(STEPS, content_type=content_type) == ("contract/1", *extras)
+
+
+def test_every_optional_capability_of_a_format_can_be_installed() -> None:
+    assert {format_.extra for format_ in FORMATS.values() if format_.extra} <= set(EXTRAS)
 
 
 @pytest.mark.parametrize(

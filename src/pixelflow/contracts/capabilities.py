@@ -46,7 +46,7 @@ def required_capabilities(
         input_formats: all input formats by name.
     """
     contracts = {_SOURCE_OPTIONS_SINCE if source and source.are_set else 1}
-    extras = {each.extra for each in input_formats.values() if each.extra and each.media_type == content_type}
+    extras = {each.extra for each in input_formats.values() if each.extra and content_type in each.media_types}
     for step in pipeline:
         operation = operations[step.action]
         contracts |= {operation.since, *_contracts_of_fields(step, {**FIELDS_SINCE, **type(step).fields_since})}

@@ -59,6 +59,8 @@ class Format:
     aliases: tuple[str, ...] = ()
     """Other values of ``format`` that requests may have, such as ``jpg``."""
     media_type: str
+    other_media_types: tuple[str, ...] = ()
+    """Further media types by which clients declare sources of the format."""
     since: int = 1
     """The worker contract that introduced it as an output format (``contracts.capabilities``)."""
     extra: str | None = None
@@ -104,6 +106,11 @@ class Format:
 
     Reads headers only; the worker uses it to check what a child made.
     """
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """All media types by which clients declare sources of the format."""
+        return self.media_type, *self.other_media_types
 
     @property
     def reads(self) -> bool:

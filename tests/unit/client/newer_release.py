@@ -40,7 +40,7 @@ def newer(document: Any, field: str = "") -> Any:  # noqa: ANN401 - JSON
         items = [newer(item) for item in document]
         more = [item | REPORT for item in items[:1]] if field == "outputs" else []
         return [STEP, *items] if field == "pipeline" else items + more
-    if not isinstance(document, dict) or field in {"headers", "metadata"}:
+    if not isinstance(document, dict) or field in {"headers", "metadata", "options"}:
         return document
     changed = {name: UNKNOWN[name] if name in UNKNOWN else newer(value, name) for name, value in document.items()}
     optional = ("priority", "waiting_for") if "pipeline" in document else ()

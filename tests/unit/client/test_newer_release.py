@@ -15,6 +15,7 @@ from tests.unit.client.newer_release import ADDED, STEP, UNKNOWN, answer, newer
 from tests.unit.client.stand_in import Fault, StandIn
 
 from pixelflow.client import ApiError, JobFailedError, WaitTimeoutError
+from pixelflow.contracts.assets import CreatedAsset
 from pixelflow.contracts.jobs import CreateJobRequest, Job
 from pixelflow.contracts.keys import CreatedKey, KeyList
 from pixelflow.contracts.webhooks import Event
@@ -36,6 +37,8 @@ CALLS = [
     ("rotate_webhook_secret", (), "get", "rotate_webhook_secret"),
     ("get_usage_by_day", (), "usage", "get_usage"),
     ("capabilities", (), "capabilities", "get_capabilities"),
+    ("list_assets", (), "get", "list_assets"),
+    ("get_asset", ("logo",), "get", "get_asset"),
 ]
 """Method, arguments, route of the stand-in and operation."""
 
@@ -59,6 +62,12 @@ def test_a_call_returns_all_that_a_newer_release_answers(
     document = answer(name)
     api.fail(route, ok(document))
     assert as_read(call(method, *arguments)) == document
+
+
+def test_the_plan_of_a_newer_release_is_read(call: Call, api: StandIn) -> None:
+    api.fail("create", ok(newer(examples.EXPLANATION)))
+    steps = examples.CREATE["one-thumbnail"]["value"]["pipeline"]
+    assert as_read(call("explain", steps, width=640, height=480)) == newer(examples.EXPLANATION)
 
 
 def test_one_unknown_job_does_not_hide_the_others(call: Call, api: StandIn) -> None:
@@ -128,6 +137,7 @@ def test_an_error_with_an_unknown_code_is_an_api_error(call: Call, api: StandIn)
     ("model", "document"),
     [
         (Event, {"type": "job.completed", "timestamp": "2026-11-23T14:01:12Z", "data": examples.JOB}),
+        (CreatedAsset, examples.CREATED_ASSET),
         (KeyList, examples.KEYS),
         (CreatedKey, examples.CREATED_KEY),
     ],

@@ -43,7 +43,9 @@ _Size = Annotated[
 _Format = Annotated[
     Annotated[OutputFormat, BeforeValidator(canonical_format)] | None,
     typer.Option(
-        "--format", metavar=f"[{'|'.join(OUTPUT_FORMATS)}]", help="Output format. Default: the format of the photo."
+        "--format",
+        metavar="FORMAT",
+        help=f"Output format: {', '.join(OUTPUT_FORMATS)}. Default: the format of the photo.",
     ),
 ]
 _Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Quality of the encoder.")]

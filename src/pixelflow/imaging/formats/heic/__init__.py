@@ -16,6 +16,7 @@ FORMAT = Format(
     label="HEIC",
     extension="heic",
     media_type="image/heic",
+    other_media_types=("image/heif",),
     extra="heic",
     matches=_matches,
     decoder_bytes=12,

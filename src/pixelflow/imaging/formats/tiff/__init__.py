@@ -53,6 +53,7 @@ FORMAT = Format(
     name="tiff",
     label="TIFF",
     extension="tiff",
+    aliases=("tif",),
     media_type="image/tiff",
     since=2,
     matches=lambda head: head.startswith(_MARKS) and not is_camera_raw(head),
