@@ -14,8 +14,10 @@ from pixelflow.errors import OutputTooLargeError
 from pixelflow.imaging.alpha import flattened
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.colour import convert
+from pixelflow.imaging.colour.choices import HdrChoice
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.frames import Frames
+from pixelflow.imaging.gain_map import joined
 from pixelflow.imaging.step import Step
 
 
@@ -34,6 +36,8 @@ def encode(frames: Frames, step: Step, format_: Format, output: int) -> None:
     image = frames.joined()
     if not format_.alpha:
         image = flattened(image, convert.values_of(rgba(step.background).rgb, image))
+    if frames.gain_map and format_.gain_maps and step.hdr is HdrChoice.KEEP:
+        image = joined(image, frames.gain_map)
     assert format_.options is not None  # noqa: S101 - only output formats are encoded
     codec = import_module(f"pixelflow.imaging.formats.{format_.name}.save")
     codec.save(

@@ -19,6 +19,7 @@ from pixelflow.imaging.encode import encode
 from pixelflow.imaging.errors import map_decode_errors, map_step_errors
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.frames import Frames
+from pixelflow.imaging.gain_map import read_gain_map
 from pixelflow.imaging.memory import estimate
 from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.picture import Picture
@@ -197,14 +198,20 @@ class _Run:
             others = {name: other.at(place) for name, other in inputs.items()}
             context = Context(self._limits.max_output_pixels, others=others, assets=assets, decision=decision)
             results.append(pixels.apply(picture, step, context))
-        return replace(frames, pictures=tuple(results))
+        gain_map = frames.gain_map
+        if gain_map:
+            gain_map = pixels.apply(gain_map, step, context) if operation.moves_only(step) else None
+        return replace(frames, pictures=tuple(results), gain_map=gain_map)
 
     def _input(self, name: str, step: Step) -> Frames:
         """Return a result that the step reads, and drop it after its last use."""
         return self._results.pop(name) if self.plan.is_last_use(name, step) else self._results[name]
 
     def _decode(self, source: SourceImage) -> Frames:
+        wanted = self.plan.keeps_gain_map and source.format.gain_maps
+        gain_map = read_gain_map(source.descriptor, source.size) if wanted else None
         decoded = self._keep_shared(SOURCE, source.decode(self.plan.shrink, self.plan.box))
+        decoded = replace(decoded, gain_map=gain_map)
         if not self.plan.shared(SOURCE):
             return decoded
         return decoded.map(lambda picture: Pyramid(picture.image, picture.size, picture.extent, picture.target))

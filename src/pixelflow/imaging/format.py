@@ -99,6 +99,8 @@ class Format:
     """Whether outputs can be transparent."""
     profiles: bool = True
     """Whether outputs can have a color profile. Those that can't are sRGB."""
+    gain_maps: bool = False
+    """Whether pictures can have a gain map that PixelFlow reads and writes (`imaging.gain_map`)."""
     animation: bool = False
     """Whether outputs can have several frames."""
     read_size: Callable[[OutputEnds], tuple[int, int]] | None = None

@@ -23,6 +23,8 @@ class Frames:
     """Time that each frame is shown, in milliseconds. Empty for a single picture."""
     loop: int = 0
     """How often an animation is played; 0: without end."""
+    gain_map: Picture | None = None
+    """Of a single picture (`imaging.gain_map`), if an output is to have it."""
 
     @classmethod
     def split(cls, image: pyvips.Image, size: Size) -> Frames:
@@ -62,7 +64,7 @@ class Frames:
 
     def poster(self) -> Frames:
         """The first frame alone."""
-        return Frames((self.first,))
+        return Frames((self.first,), gain_map=self.gain_map)
 
     def __iter__(self) -> Iterator[Picture]:
         return iter(self.pictures)

@@ -71,6 +71,8 @@ class Operation(Generic[S]):
     """(size of the input, step) → bytes of these that are in memory for certain."""
     adds_alpha: bool = False
     """Whether the result can be transparent although the input is opaque. Costs memory in later steps."""
+    moves_only: Callable[[S], bool] = lambda _step: False
+    """Whether the step only moves or scales pixels and does not look at them: it is applied to a gain map, too."""
     step_fields: tuple[FieldPath, ...] = ()
     """Fields that name another step whose result it reads, beside ``from``."""
     asset_fields: tuple[FieldPath, ...] = ()

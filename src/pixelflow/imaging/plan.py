@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pixelflow.errors import OutputTooLargeError
-from pixelflow.imaging.colour.choices import ColorChoice
+from pixelflow.imaging.colour.choices import ColorChoice, HdrChoice
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operation import Sizes
@@ -47,6 +47,12 @@ class Plan:
     """Factor by which the decoder reduces the source: a power of two; of a vector image, any number."""
     box: int
     """Factor by which it is reduced further, by averaging."""
+
+    @property
+    def keeps_gain_map(self) -> bool:
+        """Whether an output is to have the gain map of the source."""
+        outputs = (step for step in self.steps if step.output and step.hdr is HdrChoice.KEEP)
+        return any(FORMATS[self.formats[step.id]].gain_maps for step in outputs)
 
     @cached_property
     def _uses(self) -> Counter[str]:

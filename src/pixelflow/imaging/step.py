@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from pixelflow.imaging.colour.choices import ColorChoice
+from pixelflow.imaging.colour.choices import ColorChoice, HdrChoice
 from pixelflow.imaging.fields import Color, Flag, StepId, StrictModel
 from pixelflow.imaging.format import EncoderOptions
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
 
 SOURCE = "source"
 """The value of ``from`` for a step that reads the source."""
-FIELDS_SINCE = {"encoder": 2, "color_space": 2}
+FIELDS_SINCE = {"encoder": 2, "color_space": 2, "hdr": 2}
 """The contract that introduced a field of every step, if it was not the first (``contracts.capabilities``)."""
 
 
@@ -91,6 +91,13 @@ class Step(StrictModel):
             "sRGB."
         ),
     ] = ColorChoice.SRGB
+    hdr: Annotated[
+        HdrChoice,
+        Field(
+            description="What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. "
+            "`keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror."
+        ),
+    ] = HdrChoice.DROP
     background: Annotated[
         Color,
         Field(

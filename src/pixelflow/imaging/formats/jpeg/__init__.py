@@ -52,5 +52,6 @@ FORMAT = Format(
     max_side=65_500,  # libjpeg's JPEG_MAX_DIMENSION
     default_quality=80,
     alpha=False,
+    gain_maps=True,
     read_size=_read_size,
 )

@@ -9,7 +9,8 @@ from pixelflow.imaging.formats.jpeg.blocks import complete_blocks, with_whole_bl
 from pixelflow.imaging.formats.jpeg.markers import has_end, repaired
 from pixelflow.imaging.loading import Content, LoadOptions, load_stream
 
-LOADERS = ("VipsForeignLoadJpegSource",)
+LOADERS = ("VipsForeignLoadJpegSource", "VipsForeignLoadUhdrSource")
+"""The second one reads gain maps, and decodes no pixels."""
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:

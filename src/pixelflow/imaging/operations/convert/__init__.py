@@ -9,4 +9,5 @@ OPERATION = Operation(
     summary="Change the format or the quality, and nothing else",
     examples=({"action": "convert", "format": "avif", "quality": 60}, {"action": "convert"}),
     reduction=any_reduction,
+    moves_only=lambda _step: True,
 )

@@ -1,5 +1,6 @@
 """Crop: keep a part of an image."""
 
+from pixelflow.imaging.gravity import Interest
 from pixelflow.imaging.operation import Operation, any_reduction
 from pixelflow.imaging.operations.crop.geometry import memory, sizes
 from pixelflow.imaging.operations.crop.model import Crop
@@ -18,4 +19,5 @@ OPERATION = Operation(
     sizes=sizes,
     reduction=any_reduction,
     memory=memory,
+    moves_only=lambda step: not isinstance(step.gravity, Interest),
 )

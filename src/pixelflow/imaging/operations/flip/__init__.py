@@ -23,4 +23,5 @@ OPERATION = Operation(
     ),
     reduction=any_reduction,
     memory=_memory,
+    moves_only=lambda _step: True,
 )

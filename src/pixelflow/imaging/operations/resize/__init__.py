@@ -1,5 +1,6 @@
 """Resize: change the size of an image."""
 
+from pixelflow.imaging.gravity import Fit, Interest
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.resize.geometry import kept, memory, reduction, sizes
 from pixelflow.imaging.operations.resize.model import Resize
@@ -19,4 +20,5 @@ OPERATION = Operation(
     reduction=reduction,
     memory=memory,
     kept=kept,
+    moves_only=lambda step: step.fit is not Fit.CONTAIN and not isinstance(step.gravity, Interest),
 )

@@ -2,7 +2,7 @@
 
 from pixelflow.imaging.operation import Operation, any_reduction
 from pixelflow.imaging.operations.rotate.geometry import memory, sizes
-from pixelflow.imaging.operations.rotate.model import Rotate
+from pixelflow.imaging.operations.rotate.model import Canvas, Rotate
 
 OPERATION = Operation(
     model=Rotate,
@@ -18,4 +18,5 @@ OPERATION = Operation(
     reduction=any_reduction,
     memory=memory,
     adds_alpha=True,
+    moves_only=lambda step: step.angle % 90 == 0 and step.canvas is not Canvas.KEEP,
 )

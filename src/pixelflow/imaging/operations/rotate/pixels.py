@@ -20,8 +20,8 @@ _QUARTERS = {1: "d90", 2: "d180", 3: "d270"}
 
 def apply(picture: Picture, step: Rotate, _context: Context) -> Picture:
     """Turn the picture."""
-    picture, size = picture.to_output_colorspace(), canvas(picture.size, step)
-    turns = quarter_turns(step)
+    turns, size = quarter_turns(step), canvas(picture.size, step)
+    picture = picture.to_output_colorspace(gray=turns is not None and step.canvas is not Canvas.KEEP)
     if turns == 0:
         return picture
     image = picture.materialized().image

@@ -1,0 +1,70 @@
+"""Gain maps of JPEGs (Ultra HDR, ISO 21496-1): by how much each part of the SDR picture is brighter in HDR.
+
+A gain map is a small picture of its own. Operations that only move pixels are applied to it as to the SDR picture.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pyvips
+
+from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.picture import Picture
+
+MAP = "gainmap"
+"""Metadata of an image that is written with a gain map: the map as an image. Its parameters begin with this name."""
+_ENCODED = "gainmap-data"
+"""The map as it is in the file. The JPEG encoder looks for it to write a map, and prefers the image."""
+_SCALE = "gainmap-scale-factor"
+_ORIENTATION = "orientation"
+
+
+def read_gain_map(descriptor: int, size: Size) -> Picture | None:
+    """Read the gain map of a JPEG file whose picture has this size.
+
+    It reads the descriptor from the start. What was decoded before must be used no more.
+
+    Returns:
+        None if the file has no gain map, or a damaged one.
+    """
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        header = pyvips.Image.uhdrload_source(pyvips.Source.new_from_descriptor(descriptor))
+        if not header.get_typeof(_ENCODED):
+            return None
+        encoded = header.get(_ENCODED)
+        image = pyvips.Image.jpegload_source(pyvips.Source.new_from_memory(encoded), fail_on="error")
+        if image.width * image.height > size.pixels:
+            return None
+        return Picture(_described(image.copy_memory(), header), size)
+    except pyvips.Error:
+        return None
+
+
+def _described(image: pyvips.Image, header: pyvips.Image) -> pyvips.Image:
+    """Describe a map by its parameters, and as turned like the picture. It has no color space."""
+    plain = pyvips.Image.new_from_memory(image.write_to_memory(), image.width, image.height, image.bands, "uchar")
+    plain = plain.copy(interpretation="b-w" if image.bands == 1 else "srgb")
+    for name in _parameters(header):
+        plain.set_type(header.get_typeof(name), name, header.get(name))
+    if header.get_typeof(_ORIENTATION):
+        plain.set_type(pyvips.GValue.gint_type, _ORIENTATION, header.get(_ORIENTATION))
+    return plain
+
+
+def _parameters(image: pyvips.Image) -> list[str]:
+    return [name for name in image.get_fields() if name.startswith(f"{MAP}-")]
+
+
+def joined(image: pyvips.Image, gain_map: Picture) -> pyvips.Image:
+    """Return an image that the JPEG encoder writes with the gain map, reduced to the scale that it had."""
+    scaled = gain_map.to_output_colorspace(gray=True).image
+    factor = int(scaled.get(_SCALE)) if scaled.get_typeof(_SCALE) else 1
+    image = image.copy()
+    for name in _parameters(scaled):
+        image.set_type(scaled.get_typeof(name), name, scaled.get(name))
+    if factor > 1 and min(scaled.width, scaled.height) >= factor:
+        scaled = scaled.resize(1 / factor)
+    image.set_type(pyvips.GValue.image_type, MAP, scaled.copy_memory())
+    return image
