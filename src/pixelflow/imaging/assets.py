@@ -9,6 +9,7 @@ from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.imaging.source import SourceImage, open_source
+from pixelflow.imaging.vector import MAX_DRAWN_PIXELS, VectorPicture
 
 _CHANNELS = 4
 
@@ -51,7 +52,11 @@ class AssetPictures(Mapping[str, Picture]):
     @property
     def kept_bytes(self) -> int:
         """Memory of all pictures."""
-        return sum(image.size.pixels * _CHANNELS for image in self._images.values())
+        return sum(_pixels(image) * _CHANNELS for image in self._images.values())
+
+
+def _pixels(image: SourceImage) -> int:
+    return image.size.pixels + (MAX_DRAWN_PIXELS if image.format.vector else 0)
 
     @property
     def decoding_bytes(self) -> int:
@@ -69,9 +74,12 @@ def _open(name: str, descriptor: int, limits: TransformLimits) -> SourceImage:
 def _decode(name: str, image: SourceImage) -> Picture:
     try:
         with map_decode_errors(image.format.label):
-            return image.decode().first.to_output_colorspace().materialized()
+            decoded = image.decode().first.to_output_colorspace().materialized()
     except JobError as error:
         raise _of_asset(name, error) from error
+    if not image.format.vector:
+        return decoded
+    return VectorPicture(decoded.image, decoded.size, draw=lambda shrink: image.decode(shrink).first)
 
 
 def _of_asset(name: str, error: JobError) -> JobError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pixelflow.imaging.picture import Picture
@@ -26,6 +26,6 @@ class Context:
     def referenced(self, image: ImageReference, picture: Picture) -> Picture:
         """Return the picture that a step names; ``picture`` is the input of the step."""
         if image.asset is not None:
-            return self.assets[image.asset]
+            return replace(self.assets[image.asset], target=picture.target)
         assert image.step is not None  # noqa: S101 - the model requires one of them
         return self.others.get(image.step, picture)

@@ -21,6 +21,7 @@ def layer_of(picture: Picture, size: Size, *, rotation: float, opacity: float) -
 
     What is in memory is never larger than the picture: of an enlarged one, only the visible part is ever computed.
     """
+    picture = picture.near(size)
     image = _enlarged(picture, size) if size.pixels > picture.size.pixels else _reduced(picture, size)
     image = image if image.hasalpha() else image.addalpha()
     if rotation % _QUARTER:  # transparent edges, which become smooth

@@ -43,6 +43,10 @@ class Picture:
         """Return a picture of another nominal size, all of which ``image`` shows."""
         return Picture(image, size, target=self.target)
 
+    def near(self, _size: Size) -> Picture:
+        """Return the picture with as many of its own pixels as ``size`` needs: all, unless it is drawn on demand."""
+        return self
+
     def materialized(self) -> Picture:
         """Compute the pixels now and keep them in memory, for repeated use or access in any order."""
         return self.with_image(straight(self.image).copy_memory())

@@ -207,21 +207,47 @@ def test_tiles_are_apart_by_the_margin(draw: Draw) -> None:
     assert blue.mean() == pytest.approx((10 * 6) / (15 * 11), abs=0.04)
 
 
-def test_an_asset_is_drawn(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8), (220, 0, 0)).save(tmp_path / "in.png")
-    Image.new("RGBA", (4, 4), (0, 0, 220, 128)).save(tmp_path / "logo.png")
-    limits = TransformLimits(max_source_pixels=1000, max_output_pixels=1000, max_output_bytes=10**6)
-    steps = [{"id": "a", "action": "overlay", "image": {"asset": "logo"}, "format": "png"}]
+def with_asset(folder: Path, asset: bytes, **fields: object) -> Pixels:
+    """A red image of 400 × 300 pixels with the asset over it."""
+    Image.new("RGB", (400, 300), (220, 0, 0)).save(folder / "in.png")
+    (folder / "asset").write_bytes(asset)
+    limits = TransformLimits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**7)
+    steps = [{"id": "a", "action": "overlay", "image": {"asset": "logo"}, "format": "png", **fields}]
     request = {"request_id": "0" * 16, "pipeline": steps, "limits": limits, "assets": [{"name": "logo"}]}
     with (
-        (tmp_path / "in.png").open("rb") as source,
-        (tmp_path / "logo.png").open("rb") as logo,
-        (tmp_path / "out.png").open("w+b") as out,
+        (folder / "in.png").open("rb") as source,
+        (folder / "asset").open("rb") as logo,
+        (folder / "out.png").open("w+b") as out,
     ):
         Transform(TransformRequest.model_validate(request), source.fileno(), {"logo": logo.fileno()}).run(out.fileno())
-    result = np.asarray(Image.open(tmp_path / "out.png"))
-    assert result[4, 4].tolist() == [110, 0, 110]
-    assert result[1, 1].tolist() == [220, 0, 0]
+    return np.asarray(Image.open(folder / "out.png").convert("RGB"))
+
+
+def test_an_asset_is_drawn(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (0, 0, 220, 128)).save(tmp_path / "logo.png")
+    result = with_asset(tmp_path, (tmp_path / "logo.png").read_bytes(), x=10, y=20)
+    assert result[22, 12].tolist() == [110, 0, 110]
+    assert result[18, 12].tolist() == [220, 0, 0]
+
+
+CIRCLE = b'<circle cx="4" cy="4" r="4" fill="#0000dc"/>'
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8">' + CIRCLE + b"</svg>"
+
+
+@pytest.mark.parametrize("rotation", [0, 45])
+def test_a_vector_image_is_sharp_at_every_size(tmp_path: Path, rotation: int) -> None:
+    """A circle of 240 pixels has an edge of 754 pixels; enlarged from 8 pixels, it would be 30 pixels wide."""
+    result = with_asset(tmp_path, SVG, width=240, overflow=True, rotation=rotation).astype(int)
+    inside, outside = (np.abs(result - color).max(axis=2) < 8 for color in ((0, 0, 220), (220, 0, 0)))
+    assert inside.sum() == pytest.approx(np.pi * 120**2, rel=0.03)
+    assert (~inside & ~outside).sum() < 2 * 754
+
+
+def test_a_vector_image_over_a_wide_gamut_has_its_own_color(tmp_path: Path) -> None:
+    srgb = with_asset(tmp_path, SVG, width=100)[150, 200]
+    wide = with_asset(tmp_path, SVG, width=100, color_space="p3")[150, 200]
+    assert srgb.tolist() == [0, 0, 220]
+    assert wide.tolist() != [0, 0, 220]  # the same color, in coordinates of Display P3
 
 
 def test_an_animation_is_drawn_frame_by_frame(run: Run, tmp_path: Path) -> None:
