@@ -54,14 +54,14 @@ class AssetPictures(Mapping[str, Picture]):
         """Memory of all pictures."""
         return sum(_pixels(image) * _CHANNELS for image in self._images.values())
 
-
-def _pixels(image: SourceImage) -> int:
-    return image.size.pixels + (MAX_DRAWN_PIXELS if image.format.vector else 0)
-
     @property
     def decoding_bytes(self) -> int:
         """Memory that decoding one of them takes, at most, beside its picture."""
         return max((image.size.pixels * image.format.decoder_bytes for image in self._images.values()), default=0)
+
+
+def _pixels(image: SourceImage) -> int:
+    return image.size.pixels + (MAX_DRAWN_PIXELS if image.format.vector else 0)
 
 
 def _open(name: str, descriptor: int, limits: TransformLimits) -> SourceImage:
