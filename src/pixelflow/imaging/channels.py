@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import pyvips
 
+from pixelflow.imaging.colors import Color
+from pixelflow.imaging.colour import convert
+
 
 def split_alpha(image: pyvips.Image) -> tuple[pyvips.Image, pyvips.Image | None]:
     """Return the color channels, and the alpha channel if there is one."""
@@ -23,6 +26,12 @@ def on_colors(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Im
     """Apply an operation to the color channels and keep the alpha channel: right if each pixel stands for itself."""
     colors, alpha = split_alpha(image)
     return join_alpha(operation(colors), alpha)
+
+
+def values_of(color: Color, image: pyvips.Image) -> list[float]:
+    """Return the values by which a pixel of the image has this color; without alpha, as if it were opaque."""
+    colors = convert.values_of(color.rgb, image)[: image.bands - image.hasalpha()]
+    return [*map(float, colors), *[float(color.alpha)] * image.hasalpha()]
 
 
 def luminance(colors: pyvips.Image) -> pyvips.Image:

@@ -42,6 +42,15 @@ def any_reduction(_size: Size, _step: object, allowed: float) -> float:
     return allowed
 
 
+_REDUCED_WIDTH = 4
+"""Pixels that a border or padding has at least in a reduced picture: it is rounded to whole ones, by 1/8 at most."""
+
+
+def reduction_around(width: int, allowed: float) -> float:
+    """Reduction of an operation that works at any scale, but adds something ``width`` pixels wide."""
+    return min(allowed, max(1.0, width / _REDUCED_WIDTH))
+
+
 def no_memory(_size: Size, _step: object) -> int:
     """Memory of an operation that only streams rows."""
     return 0

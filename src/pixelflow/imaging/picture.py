@@ -71,6 +71,16 @@ class Picture:
             made = with_premultiplied_alpha(self.image, lambda each: resample(each, extent, stored, kernel))
         return self.with_size(made, size)
 
+    def aligned(self) -> Picture:
+        """Return a picture that covers all of its image, for operations that count from the right or lower edge.
+
+        That edge moves by at most half of a reduced pixel.
+        """
+        width, height = (max(1, round(side)) for side in self.covered)
+        if (width, height) == (self.image.width, self.image.height):
+            return self.with_size(self.image, self.size)
+        return self.with_size(self.image.crop(0, 0, width, height), self.size)
+
     @property
     def covered(self) -> Extent:
         """Width and height that the picture covers, in pixels of ``image``."""
@@ -81,7 +91,8 @@ class Picture:
 
         With ``gray``, a gray picture stays so: for operations that work on any number of channels.
         """
-        image = convert.to_target(straight(self.image), self.target)
+        picture = self if orientation(self.image) == 1 else self.aligned()
+        image = convert.to_target(straight(picture.image), self.target)
         if image.bands < CHANNELS and not gray:
             image = image.colourspace("srgb")
         if orientation(image) == 1:

@@ -197,3 +197,31 @@ def _pixel(profile: bytes) -> pyvips.Image:
     image = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb")
     image.set_type(pyvips.GValue.blob_type, convert.PROFILE, profile)
     return image
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"action": "pad", "padding": 8, "background": "#ff0000"},
+        {"action": "rotate", "angle": 45, "background": "#ff0000"},
+        {"action": "rotate", "angle": 45, "background": "#ff000080"},
+        {"action": "border", "width": 8, "color": "#ff0000"},
+        {"action": "border", "width": 8, "color": "#ff0000", "position": "inside"},
+        {"action": "border", "width": 8, "color": "#ff000080", "radius": {"bottom_right": 4}},
+    ],
+)
+def test_what_is_added_around_a_picture_in_p3_has_the_color_of_srgb(
+    run: Run, tmp_path: Path, step: dict[str, object]
+) -> None:
+    """Red of sRGB in Display P3, by the published matrices."""
+    found = output(run, tmp_path, png((10, 200, 30), profile_chunk(P3)), {"id": "o", **step, "color_space": "p3"})
+    assert near(found.convert("RGBA").getpixel((1, 1))[:3], (234, 51, 35), 1)  # type: ignore[index]
+
+
+def test_a_border_in_p3_is_trimmed_by_its_color_in_srgb(run: Run, tmp_path: Path) -> None:
+    source = png((10, 200, 30), profile_chunk(P3))
+    framed = {"id": "a", "action": "border", "width": 8, "color": "#ff0000", "color_space": "p3", "format": "png"}
+    trim = {"id": "o", "from": "a", "action": "trim", "color": "#ff0000", "threshold": 2, "color_space": "p3"}
+    found = output(run, tmp_path, source, framed, trim)
+    with Image.open(tmp_path / "a.png") as image:
+        assert found.width == image.width - 16

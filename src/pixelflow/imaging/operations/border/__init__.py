@@ -1,7 +1,7 @@
 """Border: draw a frame around an image."""
 
-from pixelflow.imaging.operation import Operation, any_reduction
-from pixelflow.imaging.operations.border.geometry import sizes
+from pixelflow.imaging.operation import Operation
+from pixelflow.imaging.operations.border.geometry import reduction, sizes
 from pixelflow.imaging.operations.border.model import Border
 
 OPERATION = Operation(
@@ -15,6 +15,6 @@ OPERATION = Operation(
         {"action": "border", "width": "5%", "color": "black", "position": "inside", "radius": "50%"},
     ),
     sizes=sizes,
-    reduction=any_reduction,
+    reduction=reduction,
     adds_alpha=True,
 )

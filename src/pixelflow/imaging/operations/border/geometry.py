@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelflow.imaging.geometry import Size, length, round_half_up
-from pixelflow.imaging.operation import Sizes
+from pixelflow.imaging.operation import Sizes, reduction_around
 from pixelflow.imaging.operations.border.model import Border, Position
 
 
@@ -20,3 +20,8 @@ def sizes(size: Size, step: Border) -> Sizes:
     around = 2 * width_of(size, step)
     result = Size(size.width + around, size.height + around)
     return Sizes(result, result)
+
+
+def reduction(size: Size, step: Border, allowed: float) -> float:
+    """Return the factor by which the input may be reduced, so that a thin border stays as thin."""
+    return reduction_around(width_of(size, step), allowed)

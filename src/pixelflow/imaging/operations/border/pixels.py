@@ -5,7 +5,9 @@ from __future__ import annotations
 import pyvips
 
 from pixelflow.imaging.alpha import rounded, with_alpha
+from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import Color, rgba
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.corners import Radii, mask, radii_of
 from pixelflow.imaging.geometry import Size
@@ -16,7 +18,7 @@ from pixelflow.imaging.picture import Picture
 
 def apply(picture: Picture, step: Border, _context: Context) -> Picture:
     """Draw the frame."""
-    image, size = picture.to_output_colorspace().image, sizes(picture.size, step).result
+    image, size = picture.aligned().to_output_colorspace().image, sizes(picture.size, step).result
     scale = image.width / picture.size.width
     width = round(width_of(picture.size, step) * scale)
     color, inside = rgba(step.color), step.position is Position.INSIDE
@@ -33,8 +35,7 @@ def apply(picture: Picture, step: Border, _context: Context) -> Picture:
 
 def _embedded(image: pyvips.Image, width: int, frame: Size, color: Color) -> pyvips.Image:
     image = image if color.opaque else with_alpha(image)
-    fill = [*color] if image.hasalpha() else [*color.rgb]
-    return image.embed(width, width, *frame, extend="background", background=fill)
+    return image.embed(width, width, *frame, extend="background", background=values_of(color, image))
 
 
 def _framed(image: pyvips.Image, width: int, radii: Radii, color: Color, *, shows_through: bool) -> pyvips.Image:
@@ -52,7 +53,7 @@ def _framed(image: pyvips.Image, width: int, radii: Radii, color: Color, *, show
     ring = (outer - inner) / 255
     share = outer / 255 - ring * opacity if shows_through else inner / 255
     premultiplied = with_alpha(image).premultiply()
-    fill = [*(channel * opacity for channel in color.rgb), float(color.alpha)]
+    fill = [*(channel * opacity for channel in convert.values_of(color.rgb, image)), float(color.alpha)]
     mixed = premultiplied * share + (ring.bandjoin([ring] * 3) * fill)
     translucent = image.hasalpha() or any(radii)
     result = rounded(mixed.copy(interpretation="srgb").unpremultiply(), "uchar")

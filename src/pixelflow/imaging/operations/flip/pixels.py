@@ -9,7 +9,7 @@ from pixelflow.imaging.picture import Picture
 
 def apply(picture: Picture, step: Flip, _context: Context) -> Picture:
     """Mirror the picture."""
-    image = picture.to_output_colorspace(gray=True).image
+    image = picture.aligned().to_output_colorspace(gray=True).image
     if step.direction is not Direction.HORIZONTAL:
         image = image.copy_memory().flipver()
     if step.direction is not Direction.VERTICAL:

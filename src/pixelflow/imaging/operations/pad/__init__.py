@@ -1,7 +1,7 @@
 """Pad: add space around an image."""
 
-from pixelflow.imaging.operation import Operation, any_reduction
-from pixelflow.imaging.operations.pad.geometry import memory, sizes
+from pixelflow.imaging.operation import Operation
+from pixelflow.imaging.operations.pad.geometry import memory, reduction, sizes
 from pixelflow.imaging.operations.pad.model import Pad
 
 OPERATION = Operation(
@@ -16,7 +16,7 @@ OPERATION = Operation(
         {"action": "pad", "padding": 24, "extend": "mirror"},
     ),
     sizes=sizes,
-    reduction=any_reduction,
+    reduction=reduction,
     memory=memory,
     adds_alpha=True,
 )

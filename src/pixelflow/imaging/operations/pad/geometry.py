@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pixelflow.imaging.geometry import Size, fraction, length, place, round_half_up
-from pixelflow.imaging.operation import Sizes
+from pixelflow.imaging.operation import Sizes, reduction_around
 from pixelflow.imaging.operations.pad.model import Extend, Pad, Padding
 
 _CHANNELS = 4
@@ -38,6 +38,13 @@ def sizes(size: Size, step: Pad) -> Sizes:
     """Return the sizes that the step makes of a picture of this size."""
     canvas = padded(size, step).canvas
     return Sizes(canvas, canvas)
+
+
+def reduction(size: Size, step: Pad, allowed: float) -> float:
+    """Return the factor by which the input may be reduced, so that little space stays as little."""
+    canvas, left, top = padded(size, step)
+    sides = (left, top, canvas.width - size.width - left, canvas.height - size.height - top)
+    return reduction_around(min((side for side in sides if side), default=max(size)), allowed)
 
 
 def memory(size: Size, step: Pad) -> int:

@@ -8,6 +8,7 @@ import pyvips
 
 from pixelflow.imaging.alpha import with_alpha
 from pixelflow.imaging.blurring import blur
+from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size, largest_of_ratio, place
@@ -22,7 +23,7 @@ _SIGMA = 0.03
 
 def apply(picture: Picture, step: Pad, _context: Context) -> Picture:
     """Pad the picture."""
-    picture = picture.to_output_colorspace()
+    picture = picture.aligned().to_output_colorspace()
     space = padded(picture.size, step)
     if space.canvas == picture.size:
         return picture
@@ -39,8 +40,7 @@ def _colored(picture: Picture, space: Padded, background: str) -> pyvips.Image:
     left, top, frame = _reduced(picture, space)
     color = rgba(background)
     image = picture.image if color.opaque else with_alpha(picture.image)
-    fill = [*color] if image.hasalpha() else [*color.rgb]
-    return image.embed(left, top, *frame, extend="background", background=fill)
+    return image.embed(left, top, *frame, extend="background", background=values_of(color, image))
 
 
 def _blurred(picture: Picture, frame: Size) -> pyvips.Image:

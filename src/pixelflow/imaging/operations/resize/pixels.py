@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pixelflow.imaging.alpha import with_alpha
+from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
-from pixelflow.imaging.colour import convert
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.cropping import Corner, by_content, corner_of
 from pixelflow.imaging.geometry import Size, place
@@ -45,7 +45,7 @@ def _pad(picture: Picture, canvas: Size, step: Resize) -> Picture:
     background = rgba(step.background)
     image = picture.image if len(set(background.rgb)) == 1 else picture.to_output_colorspace().image
     image = image if background.opaque else with_alpha(image)
-    channels = image.bands - image.hasalpha()
-    fill = [*convert.values_of(background.rgb, image)[:channels], *[background.alpha] * image.hasalpha()]
     left, top = place(gravity, canvas, picture.size)
-    return picture.with_size(image.embed(left, top, *canvas, extend="background", background=fill), canvas)
+    return picture.with_size(
+        image.embed(left, top, *canvas, extend="background", background=values_of(background, image)), canvas
+    )

@@ -7,6 +7,7 @@ import math
 import pyvips
 
 from pixelflow.imaging.alpha import with_alpha, with_premultiplied_alpha
+from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.cropping import reduced
@@ -21,7 +22,7 @@ _QUARTERS = {1: "d90", 2: "d180", 3: "d270"}
 def apply(picture: Picture, step: Rotate, _context: Context) -> Picture:
     """Turn the picture."""
     turns, size = quarter_turns(step), canvas(picture.size, step)
-    picture = picture.to_output_colorspace(gray=turns is not None and step.canvas is not Canvas.KEEP)
+    picture = picture.aligned().to_output_colorspace(gray=turns is not None and step.canvas is not Canvas.KEEP)
     if turns == 0:
         return picture
     image = picture.materialized().image
@@ -37,9 +38,9 @@ def _turned(image: pyvips.Image, frame: Size, step: Rotate) -> pyvips.Image:
     color, inner = rgba(step.background), step.canvas is Canvas.INNER
     if not color.opaque and not inner:
         image = with_alpha(image)
-    fill = [*map(float, color.rgb)]
+    fill = values_of(color, image)
     if image.hasalpha():
-        fill = [*(channel * color.alpha / 255 for channel in fill), color.alpha]
+        fill = [*(channel * color.alpha / 255 for channel in fill[:-1]), color.alpha]
     extend = "copy" if inner else "background"
     return with_premultiplied_alpha(image, lambda each: _affine(each, step.angle, frame, extend, fill))
 
@@ -64,6 +65,5 @@ def _centered(image: pyvips.Image, frame: Size, step: Rotate) -> pyvips.Image:
     """Crop or pad to the frame."""
     color = rgba(step.background)
     image = image if color.opaque else with_alpha(image)
-    fill = [*color] if image.hasalpha() else [*color.rgb]
     left, top = (frame.width - image.width) // 2, (frame.height - image.height) // 2
-    return image.embed(left, top, *frame, extend="background", background=fill)
+    return image.embed(left, top, *frame, extend="background", background=values_of(color, image))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pixelflow.imaging.alpha import rounded
+from pixelflow.imaging.channels import join_alpha, split_alpha
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.corners import mask, radii_of
 from pixelflow.imaging.geometry import Size
@@ -12,11 +13,10 @@ from pixelflow.imaging.picture import Picture
 
 def apply(picture: Picture, step: Round, _context: Context) -> Picture:
     """Round the corners of the picture."""
-    image = picture.to_output_colorspace().image
+    image = picture.aligned().to_output_colorspace(gray=True).image
     scale = image.width / picture.size.width
     top_left, top_right, bottom_right, bottom_left = (each * scale for each in radii_of(step.radius, picture.size))
     alpha = mask(Size(image.width, image.height), (top_left, top_right, bottom_right, bottom_left))
-    if not image.hasalpha():
-        return picture.with_size(image.bandjoin(alpha), picture.size)
-    colors, own = image[0 : image.bands - 1], image[image.bands - 1]
-    return picture.with_size(colors.bandjoin(rounded(own * alpha / 255, "uchar")), picture.size)
+    colors, own = split_alpha(image)
+    joined = join_alpha(colors, alpha if own is None else rounded(own * alpha / 255, "uchar"))
+    return picture.with_size(joined, picture.size)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pyvips
 
+from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size, length
@@ -30,14 +31,14 @@ def decide(picture: Picture, step: Trim) -> _Box:
 
 def apply(picture: Picture, step: Trim, context: Context) -> Picture:
     """Cut the border off. A picture that is all border stays as it is."""
-    picture = picture.to_output_colorspace().materialized()
-    box = context.decision or _content(picture, step)
+    picture = picture.to_output_colorspace(gray=True).materialized()
+    box = context.decision or _content(picture.to_output_colorspace(), step)
     return picture.with_size(picture.image.crop(*box), Size(box.width, box.height))
 
 
 def _content(picture: Picture, step: Trim) -> _Box:
     image = picture.image.premultiply() if picture.image.hasalpha() else picture.image
-    color = _corner_color(image, step.threshold) if step.color is None else _premultiplied(step.color, image.bands)
+    color = _corner_color(image, step.threshold) if step.color is None else _premultiplied(step.color, image)
     inside = (image > [each + step.threshold for each in color]) | (image < [each - step.threshold for each in color])
     left, top, width, height = inside.bandor().find_trim(threshold=0, background=[0], line_art=True)
     if not width:
@@ -58,9 +59,7 @@ def _alike(one: _Color, other: _Color, threshold: int) -> bool:
     return all(abs(a - b) <= threshold for a, b in zip(one, other, strict=True))
 
 
-def _premultiplied(text: str, bands: int) -> _Color:
+def _premultiplied(text: str, image: pyvips.Image) -> _Color:
     """Convert a color to the channels of an image with or without alpha."""
-    color = rgba(text)
-    if bands == len(color.rgb):
-        return [*map(float, color.rgb)]
-    return [*(channel * color.alpha / 255 for channel in color.rgb), float(color.alpha)]
+    *colors, last = values_of(rgba(text), image)
+    return [*(channel * last / 255 for channel in colors), last] if image.hasalpha() else [*colors, last]
