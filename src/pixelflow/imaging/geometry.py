@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pixelflow.imaging.fields import FocalPoint
 from pixelflow.imaging.gravity import Gravity
 
-FULL_SIGMA = 8.0
+FULL_SIGMA = 3.0
 """Largest standard deviation, in pixels, of a blur at full size. A wider one works on a reduced image, where it has
 between half of this and this: the details that reduction loses are below what such a blur leaves."""
 

@@ -41,7 +41,8 @@ def with_opacity(layer: pyvips.Image, opacity: float) -> pyvips.Image:
     """Multiply the alpha channel by ``opacity``."""
     if opacity == 1:
         return layer
-    return rounded(layer.linear([1, 1, 1, opacity], [0, 0, 0, 0]), "uchar").copy(interpretation="srgb")
+    alpha = layer[_ALPHA].linear(opacity, 0.5, uchar=True)
+    return layer[0:_ALPHA].bandjoin(alpha).copy(interpretation="srgb")
 
 
 def rotated(image: pyvips.Image, degrees: float) -> pyvips.Image:

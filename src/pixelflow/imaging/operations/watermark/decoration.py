@@ -33,14 +33,22 @@ def decorated(mark: Mark, style: Style, em: float) -> pyvips.Image:
     face = _padded(rasterize(mark, em, style.wrap), pads)
     alpha, color = face[_ALPHA], rgba(mark.color)
     if not (mark.stroke or mark.shadow or mark.box):
-        outline = _colored(_outline(alpha, em), Color(*((0,) * 3 if color.light else (_WHITE,) * 3), _WHITE))
-        return with_opacity(draw(outline, face, 0, 0), mark.opacity * color.alpha / _WHITE)
+        return _outlined(face, _outline(alpha, em), 0 if color.light else _WHITE, mark.opacity * color.alpha / _WHITE)
     solid = _grown(alpha, style.stroke * em) if mark.stroke else alpha
     layers = [_box(mark.box, face, pads, style, em)] if mark.box else []
     layers += [_shadow(mark.shadow, solid, style, em)] if mark.shadow else []
     layers += [_colored(solid, rgba(mark.stroke.color))] if mark.stroke else []
     layers.append(with_opacity(face, color.alpha / _WHITE))
     return with_opacity(reduce(lambda below, above: draw(below, above, 0, 0), layers), mark.opacity)
+
+
+def _outlined(face: pyvips.Image, outline: pyvips.Image, tone: int, opacity: float) -> pyvips.Image:
+    """Draw the text over its outline of a gray tone: one channel of floats, where `draw` would take four."""
+    alpha = face[_ALPHA]
+    together = _WHITE - (_WHITE - outline) * (_WHITE - alpha) / _WHITE
+    share = rounded(alpha * (_WHITE / together), "uchar")  # where both are 0, any share will do
+    colors = share.ifthenelse(face[0:_ALPHA], [tone] * 3, blend=True)
+    return colors.bandjoin(together.linear(opacity, 0.5, uchar=True)).copy(interpretation="srgb")
 
 
 def _padded(image: pyvips.Image, pads: Pads) -> pyvips.Image:
