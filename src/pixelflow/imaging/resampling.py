@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pyvips
 
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.sampling import Axis, Part, axis
+from pixelflow.imaging.sampling import Axis, axis
 
 LANCZOS = "lanczos3"
 
@@ -21,12 +19,8 @@ def resample(image: pyvips.Image, extent: Extent, size: Size, kernel: str = LANC
     if kernel != LANCZOS:  # the reader of a kernel expects that kernel alone
         return image.resize(size.width / image.width, vscale=size.height / image.height, kernel=kernel)
     across, down = axis(extent[0], size.width), axis(extent[1], size.height)
-    image = _averaged(image, across, down)
-    parts = [(column, row) for column in across.parts for row in down.parts]
-    if len(parts) > 1:
-        image = image.copy_memory()  # small, and a stream can't be read twice
-    made = [_scaled(image, column, row, (across.scale, down.scale)) for column, row in parts]
-    whole = made[0] if len(made) == 1 else _mean(made, [column.weight * row.weight for column, row in parts])
+    several = len(across.parts) * len(down.parts) > 1
+    whole = _mean(image, across, down) if several else _scaled(image, across, down)
     return whole if (whole.width, whole.height) == size else whole.crop(0, 0, *size)
 
 
@@ -43,15 +37,19 @@ def extended(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
     return image.embed(0, 0, width, height, extend="copy")
 
 
-def _averaged(image: pyvips.Image, across: Axis, down: Axis) -> pyvips.Image:
-    image = extended(image, across.length, down.length)
-    return image.shrink(across.box, down.box) if across.box > 1 or down.box > 1 else image
+def _scaled(image: pyvips.Image, across: Axis, down: Axis) -> pyvips.Image:
+    # libvips averages by the same boxes as planned, but first down and then across, which costs less.
+    completed = extended(image, across.length, down.length)
+    return completed.resize(across.scale, vscale=down.scale, gap=min(across.gap, down.gap))
 
 
-def _scaled(image: pyvips.Image, column: Part, row: Part, scales: tuple[float, float]) -> pyvips.Image:
-    return extended(image, column.length, row.length).resize(scales[0], vscale=scales[1], gap=0)
-
-
-def _mean(images: Sequence[pyvips.Image], weights: Sequence[float]) -> pyvips.Image:
-    weighted = [image * weight for image, weight in zip(images, weights, strict=True)]
-    return rounded(pyvips.Image.sum(weighted), images[0].format)
+def _mean(image: pyvips.Image, across: Axis, down: Axis) -> pyvips.Image:
+    """Return the weighted mean of several results. The averaged input is small, and a stream can't be read twice."""
+    boxed = extended(image, across.length, down.length).shrink(across.box, down.box).copy_memory()
+    scale, vscale = across.scale * across.box, down.scale * down.box
+    weighted = [
+        extended(boxed, column.length, row.length).resize(scale, vscale=vscale, gap=0) * (column.weight * row.weight)
+        for column in across.parts
+        for row in down.parts
+    ]
+    return rounded(pyvips.Image.sum(weighted), image.format)

@@ -41,10 +41,12 @@ class Part(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """The stages along one axis: extend to ``length``, average ``box`` pixels, multiply by ``scale``."""
+    """Extend to ``length``, then multiply by ``scale``, of which averaging ``box`` pixels is a part."""
 
     length: int
     box: int
+    gap: float
+    """Minimum ratio that averaging leaves to Lanczos."""
     scale: float
     parts: tuple[Part, ...]
     """Usually one. If no surplus fits: one that lies before the exact place and one behind, whose mean is in place."""
@@ -57,12 +59,13 @@ def box_factor(reduction: float, ratio: float = _BOX_RATIO) -> int:
 
 def axis(extent: float, result: int) -> Axis:
     """Plan how to scale a picture that covers ``extent`` pixels, from the start of the axis, to ``result`` pixels."""
-    box = box_factor(extent / result, _SMALL_BOX_RATIO if result <= _SMALL else _BOX_RATIO)
+    gap = _SMALL_BOX_RATIO if result <= _SMALL else _BOX_RATIO
+    box = box_factor(extent / result, gap)
     ratio = extent / box / result
     part = _nearest(ratio, result)
     fits = result > _SMALL or _error(part.made * ratio) <= _TOLERANCE
     parts = (part,) if fits else _around(ratio, result)
-    return Axis(max(part.length for part in parts) * box, box, 1 / ratio, parts)
+    return Axis(max(part.length for part in parts) * box, box, gap, result / extent, parts)
 
 
 def _nearest(ratio: float, result: int) -> Part:
