@@ -7,8 +7,10 @@ database, a queue or the network, or open a file of a user: source and outputs a
     picture    an image on its way to upright 8-bit sRGB
     pyramid    a source used by several resizes, with the smaller versions made for them
     geometry   integer arithmetic on sizes and positions
-    resize · watermark · text   one module per family of operations; text draws the mask of a watermark
-    operations the registry from a step's ``action`` to its implementation
+    layers     draws pictures with alpha over others
+    blurring   Gaussian blur
+    operations one folder per ``action``
+    formats    one folder per image format
     plan       how far the source may be reduced on decoding, and which results stay in memory
     memory     estimate of the memory that a plan needs
     encode     output formats and encoder options

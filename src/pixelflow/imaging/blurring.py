@@ -22,7 +22,10 @@ def blur(image: pyvips.Image, sigma: float) -> pyvips.Image:
 
 
 def blur_channels(image: pyvips.Image, sigma: float) -> pyvips.Image:
-    """Blur each channel on its own, to floats. Reads the image before it returns if ``sigma`` is over `geometry.FULL_SIGMA`."""
+    """Blur each channel on its own, to floats.
+
+    It reads the image before it returns if ``sigma`` is over `geometry.FULL_SIGMA`.
+    """
     factor = min(blur_reduction(sigma), max(image.width, image.height))
     if factor == 1:
         return _gaussian(image, sigma)
@@ -47,6 +50,6 @@ def enlarged(image: pyvips.Image, factor: Size, size: Size) -> pyvips.Image:
 
 
 def _gaussian(image: pyvips.Image, sigma: float) -> pyvips.Image:
-    # Not with a kernel of integers, which takes a tenth of the time: libvips approximates it for 8-bit values, and a flat
-    # 200 becomes 204.
+    # Not with a kernel of integers, which takes a tenth of the time: libvips approximates it for 8-bit values, and a
+    # flat 200 becomes 204.
     return image.gaussblur(sigma, precision="float", min_ampl=_MIN_AMPLITUDE)

@@ -1,4 +1,4 @@
-"""Layers: 8-bit sRGB pictures with alpha that are drawn over others."""
+"""Layers: 8-bit pictures with alpha that are drawn over others in the same color space."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pyvips
 
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.blend import Blend
+from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import Color
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.picture import Picture
 
@@ -35,6 +37,14 @@ def _enlarged(picture: Picture, size: Size) -> pyvips.Image:
 
 def _reduced(picture: Picture, size: Size) -> pyvips.Image:
     return picture.scaled(size, linear=False).to_output_colorspace().materialized().image
+
+
+def in_space_of(picture: Picture, layer: pyvips.Image) -> pyvips.Image:
+    """Convert a layer with colors of sRGB to the color space of the picture."""
+    if picture.target == convert.SRGB:
+        return layer
+    size = Size(layer.width, layer.height)
+    return Picture(layer, size, target=picture.target).to_output_colorspace().image
 
 
 def with_opacity(layer: pyvips.Image, opacity: float) -> pyvips.Image:
@@ -69,7 +79,7 @@ def tiled(layer: pyvips.Image, gap: int, size: Size) -> pyvips.Image:
 
 
 def draw(image: pyvips.Image, layer: pyvips.Image, left: int, top: int, blend: Blend = Blend.OVER) -> pyvips.Image:
-    """Draw the layer over an 8-bit sRGB image, and cut what is beyond the edges.
+    """Draw the layer over an 8-bit image, and cut what is beyond the edges.
 
     Only the area under the layer is blended; the rest is passed through unchanged.
     """
@@ -85,10 +95,11 @@ def draw(image: pyvips.Image, layer: pyvips.Image, left: int, top: int, blend: B
 
 
 def over_color(image: pyvips.Image, color: Color) -> pyvips.Image:
-    """Put a color behind the transparent parts of an 8-bit sRGB image. The result has alpha unless it is opaque."""
+    """Put a color of sRGB behind the transparent parts of an 8-bit image. The result has alpha unless it is opaque."""
     if not image.hasalpha():
         return image
-    below = image.new_from_image([*color.rgb] if color.opaque else [*color])[0 : 3 if color.opaque else 4]
+    values = values_of(color, image)
+    below = image.new_from_image(values[:_ALPHA] if color.opaque else values)
     return _blended(below.copy(interpretation="srgb"), image, Blend.OVER)
 
 

@@ -8,6 +8,7 @@ from math import cos, radians, sin
 import pyvips
 
 from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.layers import draw
@@ -24,19 +25,20 @@ def apply(picture: Picture, step: Gradient, _context: Context) -> Picture:
     """Draw the gradient over the picture."""
     picture = picture.to_output_colorspace()
     image = picture.image
-    layer, top = _visible(_layer(step, Size(image.width, image.height)), step.angle)
+    layer, top = _visible(_layer(step, image), step.angle)
     return picture if layer is None else picture.with_image(draw(image, layer, 0, top, step.blend))
 
 
-def _layer(step: Gradient, size: Size) -> pyvips.Image:
-    """Return the gradient, made from one row or column if all are alike."""
+def _layer(step: Gradient, image: pyvips.Image) -> pyvips.Image:
+    """Return the gradient for the image, made from one row or column if all are alike."""
+    size = Size(image.width, image.height)
     across, down = _direction(step.angle)
     drawn = Size(size.width if across else 1, size.height if down else 1)
     length = abs(size.width * across) + abs(size.height * down)
     places = pyvips.Image.xyz(*drawn).linear([across / length, down / length], [0, 0])
     middle = ((size.width - 1) * across + (size.height - 1) * down) / 2 / length
     share = places[0] + places[1] + (0.5 - middle)
-    colors = share.linear(_ENTRIES - 1, 0.5).cast("ushort").maplut(_table(step)).copy(interpretation="srgb")
+    colors = share.linear(_ENTRIES - 1, 0.5).cast("ushort").maplut(_table(step, image)).copy(interpretation="srgb")
     if drawn == size:
         return colors
     return colors.copy_memory().replicate(size.width // drawn.width, size.height // drawn.height)
@@ -58,10 +60,13 @@ def _visible(layer: pyvips.Image, angle: float) -> tuple[pyvips.Image | None, in
     return (layer.crop(0, top, layer.width, height), top) if height else (None, 0)
 
 
-def _table(step: Gradient) -> pyvips.Image:
+def _table(step: Gradient, image: pyvips.Image) -> pyvips.Image:
     places = _places(step.stops)
     colors = [rgba(stop.color) for stop in step.stops]
-    premultiplied = [(*(c * color.alpha / 255 for c in color.rgb), float(color.alpha)) for color in colors]
+    premultiplied = [
+        (*(value * color.alpha / 255 for value in convert.values_of(color.rgb, image)), float(color.alpha))
+        for color in colors
+    ]
     rows = [_color_at(entry / (_ENTRIES - 1), places, premultiplied) for entry in range(_ENTRIES)]
     table = pyvips.Image.new_from_memory(b"".join(rows), len(rows), 1, 4, "uchar")
     return table.copy(interpretation="srgb")

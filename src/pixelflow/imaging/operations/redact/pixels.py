@@ -1,6 +1,6 @@
 """Makes regions unrecognizable. Of the pixels of a region, the result may depend on nothing but rounded means.
 
-Metadata is removed: a thumbnail or a gain map in it would show what the step removed.
+Metadata is removed, except the color profile: a thumbnail or a gain map in it would show what the step removed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import pyvips
 
 from pixelflow.imaging.alpha import with_premultiplied_alpha
 from pixelflow.imaging.blurring import enlarged
+from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.colour.convert import PROFILE
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operations.redact.geometry import Box, box_of, cell_of
@@ -35,8 +37,7 @@ def apply(picture: Picture, step: Redact, _context: Context) -> Picture:
 
 def _covering(region: pyvips.Image, box: Box, step: Redact) -> pyvips.Image:
     if step.method is Method.SOLID:
-        color = [*rgba(step.fill).rgb] if not region.hasalpha() else [*rgba(step.fill)]
-        return region.new_from_image(color).cast("uchar").copy(interpretation="srgb")
+        return region.new_from_image(values_of(rgba(step.fill), region)).cast("uchar").copy(interpretation="srgb")
     cell = cell_of(box)
     cells = _rounded_means(region, cell)
     if step.method is Method.PIXELS:
@@ -54,6 +55,6 @@ def _rounded_means(region: pyvips.Image, cell: Size) -> pyvips.Image:
 
 def _without_metadata(image: pyvips.Image) -> pyvips.Image:
     image = image.copy()
-    for name in image.get_fields():
+    for name in set(image.get_fields()) - {PROFILE}:
         image.remove(name)  # the properties of the image itself, such as its width, stay
     return image

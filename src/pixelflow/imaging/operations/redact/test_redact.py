@@ -128,7 +128,7 @@ def test_overlapping_regions_are_all_covered(draw: Draw) -> None:
 
 def test_metadata_is_removed() -> None:
     image = pyvips.Image.new_from_array(NOISE).copy(interpretation="srgb")
-    for name in ("exif-data", "xmp-data", "gainmap-data", "icc-profile-data"):
+    for name in ("exif-data", "xmp-data", "gainmap-data"):
         image.set_type(pyvips.GValue.blob_type, name, b"a thumbnail")
     image.set_type(pyvips.GValue.gstr_type, "exif-ifd1-Compression", "6")
     plain = set(pyvips.Image.black(1, 1).get_fields())

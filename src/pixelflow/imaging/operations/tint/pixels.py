@@ -7,6 +7,7 @@ import pyvips
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.channels import luminance, on_colors
 from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.colour import convert
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.operations.tint.model import Tint
 from pixelflow.imaging.picture import Picture
@@ -21,19 +22,21 @@ def apply(picture: Picture, step: Tint, _context: Context) -> Picture:
 
 
 def _tint(colors: pyvips.Image, step: Tint) -> pyvips.Image:
-    tinted = luminance(colors).maplut(_scale(step)).copy(interpretation="srgb")
+    tinted = luminance(colors).maplut(_scale(step, colors)).copy(interpretation="srgb")
     if step.amount == 1:
         return tinted
     return rounded(tinted * step.amount + colors * (1 - step.amount), "uchar")
 
 
-def _scale(step: Tint) -> pyvips.Image:
-    """Return a table of 256 colors, linear between the colors of the step."""
-    shadows, highlights = rgba(step.shadows or "#000000").rgb, rgba(step.highlights or "#ffffff").rgb
+def _scale(step: Tint, image: pyvips.Image) -> pyvips.Image:
+    """Return a table of 256 colors, linear between the colors of the step, in the color space of the image."""
+    shadows, highlights = (
+        convert.values_of(rgba(color).rgb, image) for color in (step.shadows or "#000000", step.highlights or "#ffffff")
+    )
     level = pyvips.Image.identity()
     if step.midtones is None:
         return rounded(_between(level, shadows, highlights, 0, _WHITE), "uchar")
-    midtones = rgba(step.midtones).rgb
+    midtones = convert.values_of(rgba(step.midtones).rgb, image)
     dark, light = (
         _between(level, shadows, midtones, 0, _MIDDLE),
         _between(level, midtones, highlights, _MIDDLE, _WHITE),

@@ -6,7 +6,7 @@ import pyvips
 
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size, length, place
-from pixelflow.imaging.layers import draw, layer_of, rotated, tiled
+from pixelflow.imaging.layers import draw, in_space_of, layer_of, rotated, tiled
 from pixelflow.imaging.operations.watermark.decoration import decorated
 from pixelflow.imaging.operations.watermark.model import Mark, Watermark
 from pixelflow.imaging.operations.watermark.style import Style, pads_of, style_of
@@ -28,7 +28,10 @@ def apply(picture: Picture, step: Watermark, context: Context) -> Picture:
         picture = picture.materialized()  # it is read twice
     canvas, margin = picture.size, margin_of(mark.margin, picture.size)
     limit = canvas if mark.tile else within(canvas, margin)
-    layer = _text(mark, canvas, limit) if mark.image is None else _image(mark, picture, context, limit)
+    if mark.image is None:
+        layer = in_space_of(picture, _text(mark, canvas, limit))
+    else:
+        layer = _image(mark, picture, context, limit)
     if mark.tile:
         gap = round(length(mark.margin, canvas.shorter))
         return picture.with_image(draw(picture.image, tiled(layer, gap, canvas), 0, 0))
