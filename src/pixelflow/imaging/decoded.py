@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -18,7 +19,10 @@ from pixelflow.imaging.colour.convert import PROFILE
 from pixelflow.imaging.errors import is_out_of_memory
 
 # What Pillow, pi-heif, pypdfium2, rawpy and struct raise for a damaged file.
-_DAMAGE = (OSError, ValueError, RuntimeError, SyntaxError, EOFError, LookupError, TypeError, struct.error, pyvips.Error)
+_DAMAGE = (
+    OSError, ValueError, RuntimeError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError,
+    AssertionError, struct.error, zlib.error, pyvips.Error,
+)  # fmt: skip
 
 
 class Pixels(NamedTuple):

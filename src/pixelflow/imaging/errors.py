@@ -26,6 +26,8 @@ _OUT_OF_MEMORY = (
     "memory allocation",
     "security limit exceeded: allocating",
 )
+_DAMAGED = ("to read tiff directory", "exceeds security limit", "exceeds the security limit")
+"""Parts of messages about memory by which libtiff and libheif report counts that no sound file has."""
 _TOO_LARGE = "file too large"  # RLIMIT_FSIZE
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
 
@@ -75,7 +77,9 @@ def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the error of a library says that it got no memory."""
     message = str(error).lower()
-    return isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY)
+    if isinstance(error, MemoryError):
+        return True
+    return any(phrase in message for phrase in _OUT_OF_MEMORY) and not any(phrase in message for phrase in _DAMAGED)
 
 
 def _resource_error(error: Exception, step_id: str | None = None) -> JobError | WorkerUnavailableError | None:

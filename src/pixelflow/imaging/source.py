@@ -176,6 +176,8 @@ def _check_frame(format_: Format, header: Header, options: SourceOptions) -> Non
 
 
 def _check_pixels(size: Size, frames: int, limit: int) -> None:
+    if size.shorter < 1:
+        raise UndecodableError("The source has no pixels")
     if size.pixels * frames > limit:
         per_frame = f" in each of {frames} frames" if frames > 1 else ""
         raise TooManyPixelsError(

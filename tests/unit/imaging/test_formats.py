@@ -99,6 +99,12 @@ def test_a_truncated_file_is_undecodable(run: Run, source: Callable[[bytes], Pat
     assert INPUT_FORMATS[name].label in raised.value.detail
 
 
+def test_a_tiff_with_an_empty_directory_is_undecodable(run: Run, source: Callable[[bytes], Path]) -> None:
+    """Libtiff says that it could not allocate memory for it."""
+    with pytest.raises(UndecodableError):
+        run(source(b"II*\0\x08\0\0\0" + bytes(100)), SMALL)
+
+
 @pytest.mark.parametrize("name", OUTPUT_FORMATS)
 def test_every_format_is_written(run: Run, tmp_path: Path, source: Callable[[bytes], Path], name: str) -> None:
     path = source(SOURCES["png"]())

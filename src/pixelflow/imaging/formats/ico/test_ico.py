@@ -58,6 +58,7 @@ def test_an_image_that_is_larger_than_the_directory_says_is_limited(run: Run, tm
 @pytest.mark.parametrize(
     "content",
     [
+        _icon(_png(four_colors(12, 8)).replace(b"\0\0\0\x0c\0\0\0\x08", bytes(8))),
         b"\0\0\1\0\1\0" + bytes(3),
         _icon(b"\x28\0\0\0" + bytes(40)),
         _icon(b"")[:-4] + b"\xff\xff\xff\xff",

@@ -28,10 +28,10 @@ FORMAT = Format(
     since=2,
     extra="jxl",
     matches=lambda head: head.startswith((_CODESTREAM, _CONTAINER)),
-    decoder_bytes=32,
+    decoder_bytes=20,
     decodes_whole=True,
     options=JxlOptions,
     default_quality=80,
-    encoder_bytes=64,
+    encoder_bytes=48,
     read_size=read_size,
 )
