@@ -47,7 +47,7 @@ def load_stream(
     content: Content | None = None,
     **options: Any,  # noqa: ANN401 - libvips' own options
 ) -> pyvips.Image:
-    """Decode as a stream. The image made before must be used no more: all share the position in the file.
+    """Decode, as a stream unless ``access`` is set. What was made before must be used no more: all share the position.
 
     Args:
         loader: name of the operation, such as ``jpegload_source``.
@@ -59,14 +59,15 @@ def load_stream(
         pyvips.Error: the header is damaged. Damage beyond it is detected when pixels are computed.
     """
     image: pyvips.Image
+    options = {"access": "sequential"} | options
     if content is not None:
         # Unlike the functions of the loaders, this one keeps the memory alive as long as the image.
         source = pyvips.Source.new_from_memory(content)
-        image = pyvips.Image.new_from_source(source, "", access="sequential", **options)
+        image = pyvips.Image.new_from_source(source, "", **options)
         return image
     os.lseek(descriptor, 0, os.SEEK_SET)
     source = pyvips.Source.new_from_descriptor(descriptor)
-    image = getattr(pyvips.Image, loader)(source, access="sequential", **options)
+    image = getattr(pyvips.Image, loader)(source, **options)
     return image
 
 
