@@ -17,7 +17,7 @@ _MAX_META_BYTES = 1 << 20
 """Of the box `meta`. That of a panorama of 1000 tiles has 100 KB."""
 
 
-class Box(NamedTuple):
+class FileBox(NamedTuple):
     """A box in a block of bytes: its type, and where its content starts and ends."""
 
     kind: bytes
@@ -82,7 +82,7 @@ class Meta:
             targets = tuple(self._number(place, wide=wide) for place in places)
             yield Reference(kind, self._number(position, wide=wide), targets)
 
-    def _associations(self, box: Box, item: int) -> Iterator[tuple[int, int, int]]:
+    def _associations(self, box: FileBox, item: int) -> Iterator[tuple[int, int, int]]:
         """Yield index, position and width of each entry of an item in `ipma`."""
         version, flags, count = struct.unpack_from(">B2xBI", self.data, box.start)
         position, width = box.start + 8, 2 if flags & 1 else 1
@@ -101,8 +101,8 @@ class Meta:
     def _number(self, position: int, *, wide: bool) -> int:
         return int(struct.unpack_from(">I" if wide else ">H", self.data, position)[0])
 
-    def _child(self, kind: str) -> Box:
-        return _child(self.data, kind, Box(b"meta", 0, len(self.data)))
+    def _child(self, kind: str) -> FileBox:
+        return _child(self.data, kind, FileBox(b"meta", 0, len(self.data)))
 
 
 def read_meta(descriptor: int) -> Meta:
@@ -118,18 +118,18 @@ def read_meta(descriptor: int) -> Meta:
     raise LookupError("meta")
 
 
-def _child(data: bytes, kind: str, parent: Box) -> Box:
+def _child(data: bytes, kind: str, parent: FileBox) -> FileBox:
     found = next((box for box in _boxes(data, parent.start, parent.end) if box.kind == kind.encode()), None)
     if found is None:
         raise LookupError(kind)
     return found
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
+def _boxes(data: bytes, start: int, end: int) -> Iterator[FileBox]:
     end = min(end, len(data))
     while start + 8 <= end:
         kind, content, length = _bounds(data, start, end - start)
-        yield Box(kind, start + content, min(start + length, end))
+        yield FileBox(kind, start + content, min(start + length, end))
         start += length
 
 

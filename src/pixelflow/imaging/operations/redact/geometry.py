@@ -15,7 +15,7 @@ MIN_CELL = 16
 _CHANNELS = 4
 
 
-class Box(NamedTuple):
+class PixelBox(NamedTuple):
     """A rectangle in pixels."""
 
     left: int
@@ -24,13 +24,13 @@ class Box(NamedTuple):
     height: int
 
 
-def box_of(region: Region, size: Size) -> Box | None:
+def box_of(region: Region, size: Size) -> PixelBox | None:
     """Return every pixel that the region touches; None if it is outside the image."""
     left, right = _span(region.x, region.width, size.width)
     top, bottom = _span(region.y, region.height, size.height)
     if left >= right or top >= bottom:
         return None
-    return Box(left, top, right - left, bottom - top)
+    return PixelBox(left, top, right - left, bottom - top)
 
 
 def memory(size: Size, _step: Redact) -> int:
@@ -38,7 +38,7 @@ def memory(size: Size, _step: Redact) -> int:
     return size.pixels * _CHANNELS
 
 
-def cell_of(box: Box) -> Size:
+def cell_of(box: PixelBox) -> Size:
     """Return the size of a cell; those at the right and bottom may be some pixels smaller."""
     return Size(_cell(box.width), _cell(box.height))
 

@@ -14,7 +14,7 @@ from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.colour.convert import PROFILE
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.operations.redact.geometry import Box, box_of, cell_of
+from pixelflow.imaging.operations.redact.geometry import PixelBox, box_of, cell_of
 from pixelflow.imaging.operations.redact.model import Method, Redact
 from pixelflow.imaging.picture import Picture
 
@@ -35,7 +35,7 @@ def apply(picture: Picture, step: Redact, _context: Context) -> Picture:
     return picture.with_image(image)
 
 
-def _covering(region: pyvips.Image, box: Box, step: Redact) -> pyvips.Image:
+def _covering(region: pyvips.Image, box: PixelBox, step: Redact) -> pyvips.Image:
     if step.method is Method.SOLID:
         return region.new_from_image(values_of(rgba(step.fill), region)).cast("uchar").copy(interpretation="srgb")
     cell = cell_of(box)

@@ -12,7 +12,7 @@ from tests.unit.imaging.pictures import Draw, Pixels
 
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.operations.redact.geometry import Box, box_of, cell_of
+from pixelflow.imaging.operations.redact.geometry import PixelBox, box_of, cell_of
 from pixelflow.imaging.operations.redact.model import Method, Redact, Region
 from pixelflow.imaging.operations.redact.pixels import apply
 from pixelflow.imaging.picture import Picture
@@ -48,7 +48,7 @@ def test_a_region_covers_each_pixel_that_it_touches(
     [(1, 1, (1, 1)), (15, 31, (15, 31)), (32, 16, (16, 16)), (400, 30, (100, 30)), (4000, 65, (1000, 17))],
 )
 def test_a_region_has_few_cells_and_no_small_ones(width: int, height: int, cell: tuple[int, int]) -> None:
-    assert cell_of(Box(0, 0, width, height)) == cell
+    assert cell_of(PixelBox(0, 0, width, height)) == cell
 
 
 @pytest.mark.parametrize("method", Method)
