@@ -26,8 +26,14 @@ from pixelflow.imaging.step import SOURCE, Step
 _MIN_RATIO = 1.75
 """Minimum ratio of the reduced source to the requested size; the Lanczos kernel does the rest of the scaling.
 
-Measured on photos of 4 megapixels scaled to a width of 640: a mean ΔE2000 of 0.7 to a full decode, at 75 % of its CPU
-time. libvips' own thumbnails use 2; sharp uses 1 (mean ΔE2000 1.0, visibly softer).
+16 photos of 1 to 24 MP scaled to a width of 640, CPU of decoding, scaling and encoding against libvips' thumbnail, and
+SSIMULACRA2 of the scaling to a resize in floating point, median and least:
+
+    1.0    0.92 ×   93.8   89.0   (as sharp and imgproxy)
+    1.25   0.92 ×   95.2   92.2
+    1.5    0.96 ×   96.2   94.7
+    1.75   0.97 ×   96.8   95.1
+    2.0    0.99 ×   97.1   95.1   (as libvips, whose thumbnails have 93.4 and 70.4)
 """
 
 

@@ -70,10 +70,13 @@ def axis(extent: float, result: int) -> Axis:
 
 def _nearest(ratio: float, result: int) -> Part:
     """Return the smallest surplus within the tolerance, or the best one."""
-    most = result + max(_LEAST_SURPLUS, int(result * _SURPLUS))
-    errors = {made: _error(made * ratio) for made in range(result, most + 1)}
-    made = next((made for made, error in errors.items() if error <= _TOLERANCE), min(errors, key=errors.__getitem__))
-    return Part(round(made * ratio), made, 1.0)
+    best = result
+    for made in range(result, result + max(_LEAST_SURPLUS, int(result * _SURPLUS)) + 1):
+        if _error(made * ratio) < _error(best * ratio):
+            best = made
+        if _error(best * ratio) <= _TOLERANCE:
+            break
+    return Part(round(best * ratio), best, 1.0)
 
 
 def _around(ratio: float, result: int) -> tuple[Part, ...]:
