@@ -77,10 +77,10 @@ _TRIES: dict[str, dict[str, str]] = {
     },
     "its own files": {
         "write to its source": "os.write(source, b'x')",
-        "truncate its source": "os.ftruncate(source, 0)",
+        "truncate its source": "truncate(source)",
         "map its source for writing": "mmap.mmap(source, 10)",
         "write to its asset": "os.write(asset, b'x')",
-        "truncate its asset": "os.ftruncate(asset, 0)",
+        "truncate its asset": "truncate(asset)",
         "open its asset anew": "os.open(f'/proc/self/fd/{asset}', os.O_RDONLY)",
         "map its asset for writing": "mmap.mmap(asset, 10)",
         "change its outputs' mode": "os.fchmod(output, 0o777)",

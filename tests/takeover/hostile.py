@@ -160,7 +160,17 @@ def start_threads(number: int) -> None:
         end.set()
 
 
-_CALLABLES = (Path, system_call, create, any_socket, copy_memory, open_descriptors, start_threads)
+def truncate(descriptor: int) -> None:
+    """Empty a file. Of a descriptor that is read-only, ftruncate(2) reports EINVAL, where other calls report EBADF."""
+    try:
+        os.ftruncate(descriptor, 0)
+    except OSError as error:
+        if error.errno == errno.EINVAL and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "descriptor is read-only") from error
+        raise
+
+
+_CALLABLES = (Path, truncate, system_call, create, any_socket, copy_memory, open_descriptors, start_threads)
 _FUNCTIONS = {each.__name__: each for each in _CALLABLES} | {"libc": _libc}
 
 

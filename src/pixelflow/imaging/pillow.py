@@ -50,11 +50,11 @@ def has_alpha(image: Image.Image) -> bool:
     return "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
 
 
-def load(descriptor: int, plugin: Plugin, reduce: int = 1) -> pyvips.Image:
-    """Decode the file by a plugin of Pillow."""
+def load(descriptor: int, plugin: Plugin, halvings: int = 0) -> pyvips.Image:
+    """Decode the file by a plugin of Pillow, with its size halved that often, if the format is JPEG 2000."""
     with open_image(descriptor, plugin) as image:
-        if reduce > 1:
-            image.reduce = reduce.bit_length() - 1  # type: ignore[assignment]  # JPEG 2000: the exponent
+        if halvings:
+            image.reduce = halvings  # type: ignore[assignment]  # a property of the plugin
         return to_vips(image)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pyvips
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from pixelflow.imaging import pillow
 from pixelflow.imaging.decoded import decoding
+from pixelflow.imaging.formats.jp2.codestream import count_levels
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
+
+_HEAD_BYTES = 65_536
+"""The boxes before the codestream are short, unless there is a long color profile."""
 
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
@@ -18,6 +24,7 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
-    """Decode all pixels, at the level of resolution for the reduction."""
+    """Decode all pixels, reduced as far as the file has levels of resolution."""
+    levels = min(int(options.shrink).bit_length() - 1, count_levels(os.pread(descriptor, _HEAD_BYTES, 0)))
     with decoding("JPEG 2000"):
-        return pillow.load(descriptor, Jpeg2KImageFile, int(options.shrink))
+        return pillow.load(descriptor, Jpeg2KImageFile, levels)
