@@ -26,8 +26,13 @@ _OUT_OF_MEMORY = (
     "memory allocation",
     "security limit exceeded: allocating",
 )
-_DAMAGED = ("to read tiff directory", "exceeds security limit", "exceeds the security limit")
-"""Parts of messages about memory by which libtiff and libheif report counts that no sound file has."""
+_DAMAGED = (
+    "to read tiff directory",
+    "exceeds security limit",
+    "exceeds the security limit",
+    "exceeds the maximum image size",
+)
+"""Parts of messages about memory by which libtiff and libheif report counts and sizes that no sound file has."""
 _TOO_LARGE = "file too large"  # RLIMIT_FSIZE
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
 

@@ -8,6 +8,7 @@ import pyvips
 
 from pixelflow.imaging.colour.source import with_color_of_png
 from pixelflow.imaging.formats.png import animation
+from pixelflow.imaging.formats.png.late_exif import late_orientation
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions, header_of, load_stream
 from pixelflow.imaging.source_options import SourceOptions
@@ -26,4 +27,12 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     if options.frames > 1 or options.first > 0:
         return with_color_of_png(animation.load_frames(descriptor, options), descriptor)
     image = load_stream("pngload_source", descriptor, fail_on=options.fail_on)
-    return with_color_of_png(image, descriptor)
+    return _upright(with_color_of_png(image, descriptor), descriptor)
+
+
+def _upright(image: pyvips.Image, descriptor: int) -> pyvips.Image:
+    if image.get_typeof("orientation") or not (orientation := late_orientation(descriptor)):
+        return image
+    image = image.copy()
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return image
