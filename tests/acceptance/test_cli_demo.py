@@ -54,13 +54,18 @@ def test_it_prints_each_stage_and_leaves_five_outputs_and_no_process(tmp_path: P
     assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", b"GIF89a", b"RIFF....WAVE"])
-def test_a_file_that_is_not_a_photo_exits_with_2_before_anything_is_started(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [(b"", "empty"), (b"not a picture", "text"), (b"PK\3\4..", "a ZIP archive"), (b"RIFF....WAVE", "audio (WAV)")],
+)
+def test_a_file_that_is_not_a_photo_exits_with_2_before_anything_is_started(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
     file = tmp_path / "text.jpg"
     file.write_bytes(content)
     result = demo(file, tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "is not a JPEG, PNG, WebP or AVIF file" in result.stderr
+    assert f" is {name}" in result.stderr
 
 
 def test_a_damaged_photo_exits_with_1_and_everything_is_stopped(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ database, a queue or the network, or open a file of a user: source and outputs a
     blurring   Gaussian blur
     operations one folder per ``action``
     formats    one folder per image format
+    decoded · encoded   pixels and bytes of codecs other than libvips
+    extras     optional decoders, and which are installed
+    file_types · markup   what a file is that no format matches
     plan       how far the source may be reduced on decoding, and which results stay in memory
     memory     estimate of the memory that a plan needs
     encode     output formats and encoder options

@@ -32,7 +32,8 @@ def prepare(font_cache: Path) -> None:
 
     - The operation cache is off: a job's pixels are never reused, and the next job must not find them.
     - One thread, unless ``VIPS_CONCURRENCY`` is set: parallelism comes from jobs.
-    - Only the decoders that the formats name in ``LOADERS`` are enabled, and none that libvips marks as untrusted.
+    - Only the decoders that the formats name in ``LOADERS`` are enabled; of those that libvips marks as untrusted, only
+      that of SVG.
     - Only the bundled fonts are available.
     - The tables of color conversion are computed.
     - All code of formats and operations is loaded, since a confined child can open no file.

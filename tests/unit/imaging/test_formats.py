@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -273,6 +274,33 @@ def test_pages_are_no_animation(run: Run, tmp_path: Path, name: str) -> None:
 
 
 # ── Color ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", OUTPUT_FORMATS)
+def test_the_size_is_found_behind_a_long_color_profile(run: Run, tmp_path: Path, name: str) -> None:
+    four_colors(60, 40).save(tmp_path / "in.png", icc_profile=_profile(curve_values=4096))
+    run(tmp_path / "in.png", {**SMALL, "format": name, "color_space": "keep"})
+    content, read_size = (tmp_path / output_name("small", name)).read_bytes(), OUTPUT_FORMATS[name].read_size
+    assert read_size is not None
+    assert read_size(_ends(content)) == (60, 40)
+
+
+def _profile(curve_values: int) -> bytes:
+    """A profile of three primaries and a sampled curve, which is not that of sRGB."""
+    names = (b"rXYZ", b"gXYZ", b"bXYZ", b"wtpt")
+    rows = ((0.515, 0.241, -0.001), (0.292, 0.692, 0.042), (0.157, 0.067, 0.784), (0.9642, 1.0, 0.8249))
+    fixed = [struct.pack(">3i", *(round(value * 65_536) for value in row)) for row in rows]
+    tags = {name: b"XYZ " + bytes(4) + row for name, row in zip(names, fixed, strict=True)}
+    for gamma, name in enumerate((b"rTRC", b"gTRC", b"bTRC"), 20):
+        curve = (np.linspace(0, 1, curve_values) ** (gamma / 10) * 65_535).astype(">u2").tobytes()
+        tags[name] = b"curv" + bytes(4) + struct.pack(">I", curve_values) + curve
+    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name, start + len(body), len(value))
+        body += value
+    head = struct.pack(">II4s4s4s12x4s28x", start + len(body), 0, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    head = head[:8] + b"\2\x40\0\0" + head[8:]
+    return (head + fixed[3]).ljust(128, b"\0") + table + body
 
 
 @pytest.mark.parametrize("name", OUTPUT_FORMATS)

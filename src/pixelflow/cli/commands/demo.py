@@ -26,6 +26,9 @@ from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import declared_source
 from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
+from pixelflow.imaging.file_types import describe
+from pixelflow.imaging.format import SIGNATURE_BYTES
+from pixelflow.imaging.formats.registry import INPUT_FORMATS
 
 PIPELINE: list[dict[str, Any]] = [
     {"id": "thumb", "action": "resize", "width": 150, "format": "webp", "quality": 80},
@@ -46,8 +49,6 @@ PIPELINE: list[dict[str, Any]] = [
 """Five outputs in four formats; the watermarked one is derived from another."""
 WAIT_SECONDS = 120.0
 POLL_SECONDS = 0.02
-_SIGNATURE_BYTES = 12
-"""Length of the longest file signature."""
 _STATUS_NOTES: dict[str, str] = {
     JobStatus.PROCESSING: "in a child process that holds no credentials",
     JobStatus.SUCCEEDED: "the source was decoded once for all five outputs",
@@ -64,8 +65,8 @@ def demo(
     ),
 ) -> None:
     """Run one photo through a temporary service and save five outputs."""
-    if not has_image_signature(photo):
-        echo_error(f"{photo} is not a JPEG, PNG, WebP or AVIF file")
+    if refusal := _refusal(photo):
+        echo_error(refusal)
         raise typer.Exit(ExitCode.USAGE)
     log = _StageLog()
     log.print("starting", "Postgres, Valkey, an S3 server, then API, controller and worker")
@@ -82,20 +83,17 @@ def demo(
     log.print("stopped", "all processes; the outputs are kept")
 
 
-def has_image_signature(path: Path) -> bool:
-    """Whether the file begins like a JPEG, PNG, WebP or AVIF; nothing is decoded.
-
-    Signatures: ITU-T T.81 (start of image, then another marker), PNG 1.2, the RIFF container of WebP and the file type
-    box of ISO/IEC 14496-12, whose brands the worker checks.
+def _refusal(photo: Path) -> str | None:
+    """Say why the service would refuse the file by its first bytes, if it would; nothing is decoded.
 
     Raises:
         OSError: the file can't be read.
     """
-    with path.open("rb") as file:
-        head = file.read(_SIGNATURE_BYTES)
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
-        return True
-    return (head[:4], head[8:12]) == (b"RIFF", b"WEBP") or head[4:8] == b"ftyp"
+    with photo.open("rb") as file:
+        head = file.read(SIGNATURE_BYTES)
+    if any(format_.matches and format_.matches(head) for format_ in INPUT_FORMATS.values()):
+        return None
+    return f"{photo} is {describe(head) or 'not an image of a known format'}"
 
 
 class _StageLog:

@@ -19,6 +19,8 @@ from pixelflow.imaging.colour.icc import Space
 PROFILE = "icc-profile-data"
 TRANSFER = "pixelflow-transfer"
 """Metadata of HDR pictures, a value of `Hdr`. Their profile has the primaries, and the curve after tone mapping."""
+_MAX_PROFILE_BYTES = 100_000
+"""Of a profile that an output keeps. Curves of 4096 values take 25 000."""
 _GRAY, _RGB = {"b-w", "grey16"}, {"srgb", "rgb16"}
 
 
@@ -44,7 +46,8 @@ def target_for(choice: ColorChoice, image: pyvips.Image) -> ColorTarget:
     source = space_of(image)
     if choice is ColorChoice.SRGB or source is None or image.interpretation in _GRAY or not image.get_typeof(PROFILE):
         return SRGB
-    return ColorTarget(source, image.get(PROFILE), "srgb")
+    profile = image.get(PROFILE)
+    return ColorTarget(source, profile, "srgb") if len(profile) <= _MAX_PROFILE_BYTES else SRGB
 
 
 def values_of(rgb: tuple[int, int, int], image: pyvips.Image) -> tuple[int, int, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
 
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _MAX_ENTRIES = 200
+_DIRECTORY_BYTES = 2 + 12 * _MAX_ENTRIES
 _SUBFILE_TYPE, _PHOTOMETRIC, _MAKE, _SUB_IFDS, _DNG_VERSION = 254, 262, 271, 330, 50706
 _REDUCED, _COLOR_FILTER_ARRAY = 1, 32803
 
@@ -31,14 +33,29 @@ def read_tags(head: bytes) -> Mapping[int, int]:
         return {}
     try:
         (at,) = struct.unpack_from(f"{order}I", head, 4)
-        (count,) = struct.unpack_from(f"{order}H", head, at)
     except struct.error:
         return {}
-    present = min(count, _MAX_ENTRIES, (len(head) - at - 2) // 12)
-    return dict(_entry(head, order, at + 2 + 12 * place) for place in range(present))
+    return _tags(head[at : at + _DIRECTORY_BYTES], order)
 
 
-def _entry(head: bytes, order: str, at: int) -> tuple[int, int]:
-    tag, kind = struct.unpack_from(f"{order}HH", head, at)
-    (value,) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", head, at + 8)  # noqa: PLR2004  # SHORT
+def read_file_tags(descriptor: int) -> Mapping[int, int]:
+    """Return the tags of the first directory of a file, wherever it is; empty if it has none."""
+    order = _BYTE_ORDERS.get(os.pread(descriptor, 4, 0))
+    if order is None:
+        return {}
+    at = int.from_bytes(os.pread(descriptor, 4, 4), "little" if order == "<" else "big")
+    return _tags(os.pread(descriptor, _DIRECTORY_BYTES, at), order)
+
+
+def _tags(directory: bytes, order: str) -> dict[int, int]:
+    if len(directory) < 2:  # noqa: PLR2004  # the number of entries
+        return {}
+    (count,) = struct.unpack_from(f"{order}H", directory)
+    present = min(count, _MAX_ENTRIES, (len(directory) - 2) // 12)
+    return dict(_entry(directory, order, 2 + 12 * place) for place in range(present))
+
+
+def _entry(directory: bytes, order: str, at: int) -> tuple[int, int]:
+    tag, kind = struct.unpack_from(f"{order}HH", directory, at)
+    (value,) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", directory, at + 8)  # noqa: PLR2004  # SHORT
     return tag, value

@@ -1,0 +1,72 @@
+"""TIFF: every kind that can be read comes out right, and the others are refused by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pyvips
+from PIL import Image
+from tests.unit.imaging.pictures import Run, four_colors, upright
+
+from pixelflow.errors import UnsupportedFormatError
+from pixelflow.imaging.formats.tiff.directory import read_file_tags
+
+STEP = {"id": "a", "action": "resize", "width": 60, "format": "png"}
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"compression": "deflate", "predictor": "horizontal"},
+    {"compression": "packbits"},
+    {"tile": True, "pyramid": True},
+    {"bigtiff": True},
+]
+KINDS = [(kind, options) for kind in ("srgb", "rgb16", "scrgb", "alpha") for options in OPTIONS]
+
+
+@pytest.mark.parametrize(("kind", "options"), [*KINDS, ("srgb", {"compression": "jpeg", "Q": 95})])
+def test_every_kind_is_read(run: Run, tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    four_colors(120, 80).save(tmp_path / "in.png")
+    image = pyvips.Image.pngload_source(pyvips.Source.new_from_file(str(tmp_path / "in.png")))
+    image = image.bandjoin(255) if kind == "alpha" else image.colourspace(kind)
+    (tmp_path / "in.tif").write_bytes(image.tiffsave_buffer(**options))
+    run(tmp_path / "in.tif", STEP)
+    assert upright(Image.open(tmp_path / "a.png").convert("RGB"))
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4"])
+def test_a_fax_is_read(run: Run, tmp_path: Path, compression: str) -> None:
+    image = Image.new("1", (120, 80), 1)
+    image.paste(0, (0, 0, 60, 80))
+    image.save(tmp_path / "in.tif", compression=compression)
+    run(tmp_path / "in.tif", STEP)
+    with Image.open(tmp_path / "a.png") as output:
+        assert [output.convert("L").getpixel((x, 20)) for x in (10, 50)] == [0, 255]
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "name"),
+    [
+        ("RGB", {"compression": "zstd"}, "Zstandard compression"),
+        ("RGB", {"compression": "lzma"}, "LZMA compression"),
+        ("YCbCr", {}, "YCbCr colors"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(
+    run: Run, tmp_path: Path, mode: str, options: dict[str, Any], name: str
+) -> None:
+    four_colors(120, 80).convert(mode).save(tmp_path / "in.tif", **options)
+    with pytest.raises(UnsupportedFormatError, match=name):
+        run(tmp_path / "in.tif", STEP)
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"GIF89a"])
+def test_a_file_without_directory_has_no_tags(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "in").write_bytes(content)
+    descriptor = os.open(tmp_path / "in", os.O_RDONLY)
+    try:
+        assert read_file_tags(descriptor) == {}
+    finally:
+        os.close(descriptor)
