@@ -11,8 +11,9 @@ from pixelflow.imaging.fields import StrictModel
 
 SIGNATURE_BYTES = 4096
 """Bytes at the start of a file by which its format is detected: the first directory of camera RAW takes most."""
-OUTPUT_HEAD_BYTES = 4096
-"""Bytes at the start of an output in which ``Format.read_size`` finds its header."""
+OUTPUT_HEAD_BYTES = 1 << 18
+"""Bytes at the start of an output in which ``Format.read_size`` finds its header: behind 64 KiB each of EXIF, XMP and
+IPTC in a JPEG."""
 OUTPUT_TAIL_BYTES = 65_536
 """Bytes at the end of an output, in which TIFF has its directory."""
 
