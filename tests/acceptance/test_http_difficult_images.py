@@ -97,16 +97,7 @@ def _zip() -> bytes:
         pytest.param(b"Dear Sir or Madam, ...", "unsupported_format", id="a text file"),
         pytest.param(b"", "unsupported_format", id="an empty file"),
         pytest.param(_zip(), "unsupported_format", id="ZIP"),
-        pytest.param(pictures.saved(pictures.flag(), "GIF"), "unsupported_format", id="GIF"),
-        pytest.param(pictures.saved(pictures.flag(), "TIFF"), "unsupported_format", id="TIFF"),
-        pytest.param(pictures.saved(pictures.flag(), "BMP"), "unsupported_format", id="BMP"),
-        pytest.param(pictures.saved(pictures.flag(), "PDF"), "unsupported_format", id="PDF"),
-        pytest.param(
-            b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
-            b'<image xlink:href="file:///etc/passwd" width="9" height="9"/></svg>',
-            "unsupported_format",
-            id="SVG",
-        ),
+        pytest.param(b"\0\0\0\x18ftypisom" + bytes(80), "unsupported_format", id="MP4"),
     ],
 )
 def test_an_unusable_source_fails_at_the_first_attempt(somebody: httpx.Client, source: bytes, code: str) -> None:
@@ -115,6 +106,20 @@ def test_an_unusable_source_fails_at_the_first_attempt(somebody: httpx.Client, s
     assert job["error"]["code"] == code
     assert job["error"]["message"]
     assert (job["outputs"], job["usage"]) == ([], None)
+
+
+@pytest.mark.parametrize("format_", ["GIF", "TIFF", "BMP", "PDF"])
+def test_a_picture_in_another_format_is_read(somebody: httpx.Client, format_: str) -> None:
+    picture = _made(somebody, pictures.saved(pictures.flag(), format_), PNG).convert("RGB")
+    assert pictures.distance(pictures.quadrants(picture), pictures.quadrants(pictures.flag())) < 20
+
+
+def test_an_svg_draws_no_file_of_the_worker(somebody: httpx.Client) -> None:
+    source = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
+        b'<image xlink:href="file:///etc/passwd" width="9" height="9"/></svg>'
+    )
+    assert _made(somebody, source, PNG).getchannel("A").getextrema() == (0, 0), "nothing but transparent pixels"
 
 
 def test_an_output_that_is_too_large_fails_with_its_step_id(somebody: httpx.Client) -> None:

@@ -52,9 +52,11 @@ def any_collected() -> bool:
 
 def damage_collected() -> bool:
     """Whether a warning since ``reset`` says that pixels are missing or wrong."""
-    _Latch.damage = _Latch.damage or bool(_DAMAGE.search(_collected()))
+    if not _Latch.damage and (collected := _collected()):
+        _Latch.damage = bool(_DAMAGE.search(collected))
     return _Latch.damage
 
 
 def _collected() -> str:
-    return ffi.string(vips_lib.vips_error_buffer()).decode("utf-8", "replace")  # type: ignore[no-any-return]
+    buffer = vips_lib.vips_error_buffer()
+    return "" if buffer[0] == b"\0" else ffi.string(buffer).decode("utf-8", "replace")

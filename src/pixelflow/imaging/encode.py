@@ -1,6 +1,6 @@
 """Writes results as outputs.
 
-Outputs must never contain metadata: no location, no camera. They have a color profile unless they are sRGB. They go to
+Outputs have no metadata, unless the step keeps some. They have a color profile unless they are sRGB. They go to
 a descriptor, because the process has no folder that it could write to.
 """
 
@@ -18,11 +18,20 @@ from pixelflow.imaging.colour.choices import HdrChoice
 from pixelflow.imaging.format import Format
 from pixelflow.imaging.frames import Frames
 from pixelflow.imaging.gain_map import joined
+from pixelflow.imaging.metadata import Metadata, with_metadata
+from pixelflow.imaging.metadata_choice import MetadataChoice
 from pixelflow.imaging.step import Step
 
 
-def encode(frames: Frames, step: Step, format_: Format, output: int) -> None:
+def encode(frames: Frames, step: Step, format_: Format, output: int, metadata: Metadata | None = None) -> None:
     """Append the frames to the file ``output``, flattened over the background if the format has no transparency.
+
+    Args:
+        frames: the result of the step.
+        step: with its options of the output.
+        format_: of the output.
+        output: a descriptor.
+        metadata: of the source, if any step keeps some.
 
     Raises:
         OutputTooLargeError: a side exceeds the limit of the format.
@@ -38,6 +47,8 @@ def encode(frames: Frames, step: Step, format_: Format, output: int) -> None:
         image = flattened(image, convert.values_of(rgba(step.background).rgb, image))
     if frames.gain_map and format_.gain_maps and step.hdr is HdrChoice.KEEP:
         image = joined(image, frames.gain_map)
+    if metadata and step.metadata is not MetadataChoice.STRIP:
+        image = with_metadata(image, metadata, step.metadata)
     assert format_.options is not None  # noqa: S101 - only output formats are encoded
     codec = import_module(f"pixelflow.imaging.formats.{format_.name}.save")
     codec.save(

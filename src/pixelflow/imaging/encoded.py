@@ -14,3 +14,12 @@ def write(target: pyvips.Target, data: bytes) -> None:
 
 SUBSAMPLING = {Chroma.AUTO: "auto", Chroma.HALF: "on", Chroma.FULL: "off"}
 """The values of libvips for a resolution of the color channels."""
+
+KEEP = "pixelflow-keep"
+"""Metadata of an image: what the encoder should keep beside the color profile, as VipsForeignKeep."""
+_ICC = 8
+
+
+def kept(image: pyvips.Image, more: int = 0) -> int:
+    """Return the option ``keep`` of libvips' encoders. pyvips takes several kinds only as a number."""
+    return _ICC | more | (int(image.get(KEEP)) if image.get_typeof(KEEP) else 0)

@@ -21,6 +21,8 @@ from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.frames import Frames
 from pixelflow.imaging.gain_map import read_gain_map
 from pixelflow.imaging.memory import estimate
+from pixelflow.imaging.metadata import Metadata
+from pixelflow.imaging.metadata_choice import MetadataChoice
 from pixelflow.imaging.operations.registry import operation_of
 from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.plan import Plan, check_sizes, check_work, needs_animation, plan
@@ -170,6 +172,8 @@ class _Run:
         with map_decode_errors(source.format.label):
             self._results = {SOURCE: self._decode(source)}
         source.check_warnings()
+        wanted = any(step.metadata is not MetadataChoice.STRIP for step in plan_.steps)
+        self._metadata = Metadata.of(self._results[SOURCE].first.image) if wanted else None
         self._bytes = 0
 
     def step(self, step: Step) -> RenderedOutput | None:
@@ -222,7 +226,7 @@ class _Run:
     def _write(self, step: Step, frames: Frames) -> RenderedOutput:
         offset, format_ = self._bytes, FORMATS[self.plan.formats[step.id]]
         shown = frames if format_.animation else frames.poster()
-        encode(shown, step, format_, self._output)
+        encode(shown, step, format_, self._output, self._metadata)
         self._bytes = os.fstat(self._output).st_size
         if self._bytes > self._limits.max_output_bytes:
             raise OutputTooLargeError("The outputs exceed the byte limit", step_id=step.id)

@@ -11,8 +11,9 @@ from pixelflow.imaging.fields import StrictModel
 
 SIGNATURE_BYTES = 4096
 """Bytes at the start of a file by which its format is detected: the first directory of camera RAW takes most."""
-OUTPUT_HEAD_BYTES = 262_144
-"""Bytes at the start of an output in which ``Format.read_size`` finds its header. A color profile may precede it."""
+OUTPUT_HEAD_BYTES = 1 << 19
+"""Bytes at the start of an output in which ``Format.read_size`` finds its header: behind 64 KiB each of EXIF, XMP and
+IPTC, and a color profile."""
 OUTPUT_TAIL_BYTES = 131_072
 """Bytes at the end of an output, in which TIFF has its directory, and the color profile behind it."""
 

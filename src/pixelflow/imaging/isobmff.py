@@ -82,6 +82,25 @@ class Meta:
             targets = tuple(self._number(place, wide=wide) for place in places)
             yield Reference(kind, self._number(position, wide=wide), targets)
 
+    def position(self, item: int) -> int:
+        """Return where the data of an item begin in the file."""
+        _, start, _ = self._child("iloc")
+        version, sizes, more = struct.unpack_from(">B3x2B", self.data, start)
+        offset_size, length_size, base_size = sizes >> 4, sizes & 15, more >> 4
+        index_size, wide = more & 15 if version else 0, version > 1
+        place = start + 6
+        count, place = self._number(place, wide=wide), place + (4 if wide else 2)
+        for _ in range(count):
+            found, place = self._number(place, wide=wide), place + (4 if wide else 2)
+            method, place = (self.data[place + 1] & 15, place + 2) if version else (0, place)
+            base = int.from_bytes(self.data[place + 2 : place + 2 + base_size], "big")
+            place += 2 + base_size
+            extents, place = self._number(place, wide=False), place + 2
+            if found == item and method == 0 and extents:
+                return base + int.from_bytes(self.data[place + index_size : place + index_size + offset_size], "big")
+            place += extents * (index_size + offset_size + length_size)
+        raise LookupError("iloc")
+
     def _associations(self, box: FileBox, item: int) -> Iterator[tuple[int, int, int]]:
         """Yield index, position and width of each entry of an item in `ipma`."""
         version, flags, count = struct.unpack_from(">B2xBI", self.data, box.start)

@@ -50,8 +50,16 @@ def has_alpha(image: Image.Image) -> bool:
     return "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
 
 
-def load(descriptor: int, plugin: Plugin, halvings: int = 0) -> pyvips.Image:
-    """Decode the file by a plugin of Pillow, with its size halved that often, if the format is JPEG 2000."""
+def load(descriptor: int, plugin: Plugin, halvings: int = 0, *, tolerant: bool = False) -> pyvips.Image:
+    """Decode the file by a plugin of Pillow.
+
+    Args:
+        descriptor: of the file.
+        plugin: of Pillow.
+        halvings: how often the size is halved, if the format is JPEG 2000.
+        tolerant: whether missing pixels are no error, but black.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
     with open_image(descriptor, plugin) as image:
         if halvings:
             image.reduce = halvings  # type: ignore[assignment]  # a property of the plugin

@@ -13,10 +13,11 @@ from pixelflow.imaging.colour.choices import ColorChoice, HdrChoice
 from pixelflow.imaging.fields import Color, Flag, StepId, StrictModel
 from pixelflow.imaging.format import EncoderOptions
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
+from pixelflow.imaging.metadata_choice import MetadataChoice
 
 SOURCE = "source"
 """The value of ``from`` for a step that reads the source."""
-FIELDS_SINCE = {"encoder": 2, "color_space": 2, "hdr": 2}
+FIELDS_SINCE = {"encoder": 2, "color_space": 2, "hdr": 2, "metadata": 2}
 """The contract that introduced a field of every step, if it was not the first (``contracts.capabilities``)."""
 
 
@@ -98,6 +99,14 @@ class Step(StrictModel):
             "`keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror."
         ),
     ] = HdrChoice.DROP
+    metadata: Annotated[
+        MetadataChoice,
+        Field(
+            description="Metadata of the source that the output keeps. `strip`: none. `copyright`: copyright, creator "
+            "and credit, from EXIF, XMP and IPTC. `all`: all EXIF, XMP and IPTC, with the place where a photo was "
+            "taken; the orientation is 1. Not for GIF and JPEG XL."
+        ),
+    ] = MetadataChoice.STRIP
     background: Annotated[
         Color,
         Field(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pyvips
 from PIL import Image
 from tests.unit.imaging.pictures import Run, four_colors, near, upright
 
@@ -96,6 +97,12 @@ def with_jfif_version(content: bytes, major: int) -> bytes:
     return content[:place] + bytes((major,)) + content[place + 1 :]
 
 
+def interlaced_png() -> bytes:
+    raw = pyvips.Image.new_from_memory(noise().tobytes(), *SIZE, 3, "uchar")
+    content: bytes = raw.copy(interpretation="srgb").pngsave_buffer(interlace=True)
+    return content
+
+
 DAMAGED: dict[str, Callable[[], bytes]] = {
     "JPEG 60 % and an end, turned": lambda: cut(jpeg(exif=turned()), 60) + END,
     "JPEG 60 %": lambda: cut(jpeg(), 60),
@@ -114,6 +121,15 @@ DAMAGED: dict[str, Callable[[], bytes]] = {
     "PNG 60 %": lambda: cut(encoded("PNG"), 60),
     "PNG with a hole": lambda: with_hole(encoded("PNG")),
     "PNG, filled up with zeros": lambda: half_zeros(encoded("PNG")),
+    "PNG, interlaced, 60 %": lambda: cut(interlaced_png(), 60),
+    "PNG, interlaced, with a hole": lambda: with_hole(interlaced_png()),
+    "BMP 60 %": lambda: cut(encoded("BMP"), 60),
+    "PPM 60 %": lambda: cut(encoded("PPM"), 60),
+    "TGA 60 %": lambda: cut(encoded("TGA"), 60),
+    "GIF 60 %": lambda: cut(encoded("GIF"), 60),
+    "GIF, filled up with zeros": lambda: half_zeros(encoded("GIF")),
+    "GIF, filled up with zeros, flat": lambda: half_zeros(encoded("GIF", four_colors(*SIZE))),
+    "TIFF 60 %": lambda: cut(encoded("TIFF"), 60),
     "WebP 60 %": lambda: cut(encoded("WEBP"), 60),
     "WebP, filled up with zeros": lambda: half_zeros(encoded("WEBP")),
     "WebP, lossless, 60 %": lambda: cut(encoded("WEBP", lossless=True), 60),
@@ -148,6 +164,16 @@ def test_a_source_that_lacks_pixels_can_be_accepted_with_a_warning(
         width = steps[-1]["width"]
         assert image.size == (width, steps[-1].get("height", width * SIZE[1] // SIZE[0]))
         image.load()
+
+
+def test_an_accepted_interlaced_png_shows_what_its_first_passes_have(run: Run, tmp_path: Path) -> None:
+    raw = pyvips.Image.new_from_memory(four_colors(*SIZE).tobytes(), *SIZE, 3, "uchar")
+    content = raw.copy(interpretation="srgb").pngsave_buffer(interlace=True)
+    source = tmp_path / "in"
+    source.write_bytes(content[:-40])
+    run(source, {"id": "out", "action": "resize", "width": 320, "format": "png"}, on_damage="accept")
+    with Image.open(tmp_path / "out.png") as output:
+        assert output.convert("RGB").getpixel((0, 0)) == (220, 30, 30)
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])

@@ -27,10 +27,10 @@ def full_box(kind: bytes, body: bytes, *, version: int = 0, flags: int = 0) -> b
     return box(kind, struct.pack(">I", version << 24 | flags) + body)
 
 
-def payload(image: Image.Image) -> tuple[bytes, bytes]:
+def payload(image: Image.Image, subsampling: str = "4:4:4", **options: str) -> tuple[bytes, bytes]:
     """The coded data and the box `av1C` of a picture without alpha, from a file of Pillow's."""
     content = io.BytesIO()
-    image.save(content, "AVIF", quality=100, subsampling="4:4:4")
+    image.save(content, "AVIF", quality=100, subsampling=subsampling, **options)
     data = content.getvalue()
     start = data.index(b"mdat") + 4
     config = data.index(b"av1C") - 4
@@ -44,10 +44,11 @@ def avif(
     of_alpha: tuple[bytes, ...] = (),
     premultiplied: bool = False,
     size: tuple[int, int] | None = None,
+    alpha_range: str = "full",
 ) -> bytes:
     """An AVIF with alpha, whose items have transforms of their own."""
     colors, color_config = payload(image.convert("RGB"))
-    alpha, alpha_config = payload(image.getchannel("A"))
+    alpha, alpha_config = payload(image.getchannel("A"), "4:0:0", range=alpha_range)
     ispe = full_box(b"ispe", struct.pack(">II", *(size or image.size)))
     pixi = full_box(b"pixi", bytes((3, 8, 8, 8)))
     auxc = full_box(b"auxC", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
@@ -149,6 +150,19 @@ def test_premultiplied_colors_of_an_avif_are_divided_by_alpha(run: Run, tmp_path
     run(source, SAME)
     with Image.open(tmp_path / "out.png") as output:
         assert near(output.getpixel((48, 32)), (200, 100, 40, 128), 4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alpha_range", ["full", "limited"])
+def test_alpha_of_an_avif_spans_all_values(run: Run, tmp_path: Path, alpha_range: str) -> None:
+    image = Image.new("RGBA", SIZE, (200, 100, 40, 255))
+    for left, value in ((0, 0), (32, 128)):
+        image.paste((200, 100, 40, value), (left, 0, left + 32, 64))
+    source = tmp_path / "in.avif"
+    source.write_bytes(avif(image, alpha_range=alpha_range))
+    run(source, SAME)
+    with Image.open(tmp_path / "out.png") as output:
+        found = [output.getchannel("A").getpixel((x, 32)) for x in (16, 48, 80)]
+        assert near(found, (0, 128, 255), 1)  # type: ignore[arg-type]
 
 
 def test_an_avif_whose_header_says_a_smaller_size_than_is_coded_is_damaged(run: Run, tmp_path: Path) -> None:

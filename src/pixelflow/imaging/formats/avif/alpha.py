@@ -14,11 +14,14 @@ from fractions import Fraction
 
 import pyvips
 
+from pixelflow.imaging.formats.avif.sequence import has_narrow_range
 from pixelflow.imaging.isobmff import Meta, Property, read_meta
 
 _TRANSFORMS = {b"irot": 1, b"imir": 1, b"clap": 32}
 """Bytes of the properties that turn and crop a picture."""
 _ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
+_HEADER_BYTES = 256
+"""At the beginning of a coded picture."""
 _TURNS = {1: "d270", 2: "d180", 3: "d90"}
 """`irot` counts quarters counterclockwise, libvips degrees clockwise."""
 
@@ -29,6 +32,8 @@ class Alpha:
 
     premultiplied: bool = False
     """Whether colors are multiplied by alpha."""
+    narrow: bool = False
+    """Whether its values span 16…235, and not all bits. The format wants all bits, but older encoders differ."""
     transforms: tuple[Property, ...] = ()
     """What the decoder would apply to colors alone, in order."""
     hidden: tuple[tuple[int, int], ...] = ()
@@ -38,27 +43,36 @@ class Alpha:
 def read_alpha(descriptor: int) -> Alpha:
     """Read how colors and alpha of a file belong together; a damaged file says nothing."""
     try:
-        return _alpha(read_meta(descriptor))
+        return _alpha(read_meta(descriptor), descriptor)
     except (struct.error, LookupError):
         return Alpha()
 
 
-def _alpha(meta: Meta) -> Alpha:
+def _alpha(meta: Meta, descriptor: int) -> Alpha:
     primary, references = meta.primary, list(meta.references())
     layers = (each.source for each in references if each.kind == b"auxl" and primary in each.targets)
     item = next((each for each in layers if _is_alpha(meta, each)), None)
     if item is None:
         return Alpha()
     premultiplied = any(each.kind == b"prem" and each.source == primary for each in references)
+    narrow = _is_narrow(meta, item, descriptor)
     of_colors, of_alpha = _transforms(meta, primary), _transforms(meta, item)
     if [each[:2] for each in of_colors] == [each[:2] for each in of_alpha]:
-        return Alpha(premultiplied)
+        return Alpha(premultiplied, narrow)
     hidden = tuple((meta.offset + each.position, each.width) for each in [*of_colors, *of_alpha])
-    return Alpha(premultiplied, tuple(of_colors), hidden)
+    return Alpha(premultiplied, narrow, tuple(of_colors), hidden)
 
 
 def _is_alpha(meta: Meta, item: int) -> bool:
     return any(each.kind == b"auxC" and each.content[4:].startswith(_ALPHA) for each in meta.properties(item))
+
+
+def _is_narrow(meta: Meta, item: int, descriptor: int) -> bool:
+    """Whether the coded values are of narrow range; unknown of a picture of tiles, and then taken as full."""
+    try:
+        return has_narrow_range(os.pread(descriptor, _HEADER_BYTES, meta.position(item)))
+    except LookupError:
+        return False
 
 
 def _transforms(meta: Meta, item: int) -> list[Property]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.encoded import SUBSAMPLING
+from pixelflow.imaging.encoded import SUBSAMPLING, kept
 from pixelflow.imaging.formats.avif import AvifOptions
 
 _EFFORT = 0
@@ -21,5 +21,5 @@ def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: Avif
         lossless=options.lossless,
         bitdepth=options.bit_depth,
         subsample_mode=SUBSAMPLING[options.chroma],
-        keep="icc",
+        keep=kept(image),
     )

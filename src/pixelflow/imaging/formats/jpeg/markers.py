@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pixelflow.imaging.tail import end_without_zeros
+
 _START = b"\xff\xd8"
 _END = b"\xff\xd9"
 _SOS, _APP0, _APP14 = 0xDA, 0xE0, 0xEE
@@ -49,7 +51,7 @@ def repaired(descriptor: int) -> bytearray | None:
         head = b"".join(_encoded(marker, _known(marker, payload, inks=inks)) for marker, payload in segments)
         if data.rfind(_END, scan) >= 0:
             return bytearray(b"".join((_START, head, data[scan:])))
-        return bytearray(b"".join((_START, head, data[scan : _data_end(data)], _END)))
+        return bytearray(b"".join((_START, head, data[scan : _data_end(descriptor)], _END)))
 
 
 @contextmanager
@@ -86,10 +88,6 @@ def _known(marker: int, payload: bytes, *, inks: bool) -> bytes:
     return payload
 
 
-def _data_end(data: mmap.mmap) -> int:
+def _data_end(descriptor: int) -> int:
     """Return the end of the data, without zeros that fill the file up."""
-    end = len(data)
-    while end > 0 and not data[max(0, end - _TAIL_BYTES) : end].strip(b"\0"):
-        end = max(0, end - _TAIL_BYTES)
-    content = data[max(0, end - _TAIL_BYTES) : end]
-    return min(len(data), end - len(content) + len(content.rstrip(b"\0")) + _KEPT_ZEROS)
+    return min(os.fstat(descriptor).st_size, end_without_zeros(descriptor) + _KEPT_ZEROS)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.encoded import SUBSAMPLING
+from pixelflow.imaging.encoded import SUBSAMPLING, kept
 from pixelflow.imaging.formats.jpeg import JpegOptions
 from pixelflow.imaging.gain_map import MAP
 
-_ICC_AND_GAIN_MAP = 8 | 32
-"""VIPS_FOREIGN_KEEP_ICC and VIPS_FOREIGN_KEEP_GAINMAP. pyvips takes several only as a number."""
+_GAIN_MAP = 32
+"""VIPS_FOREIGN_KEEP_GAINMAP."""
 
 
 def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: JpegOptions) -> None:
@@ -25,5 +25,5 @@ def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: Jpeg
         interlace=options.progressive,
         optimize_coding=options.optimize,
         trellis_quant=options.trellis,
-        keep=_ICC_AND_GAIN_MAP if image.get_typeof(MAP) else "icc",
+        keep=kept(image, _GAIN_MAP if image.get_typeof(MAP) else 0),
     )

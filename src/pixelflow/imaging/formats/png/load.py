@@ -8,6 +8,7 @@ import pyvips
 
 from pixelflow.imaging.colour.source import with_color_of_png
 from pixelflow.imaging.formats.png import animation
+from pixelflow.imaging.formats.png.completed import completed
 from pixelflow.imaging.formats.png.late_exif import late_orientation
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions, header_of, load_stream
@@ -26,7 +27,8 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream. Frames of an animation, other than the default image, are decoded at once."""
     if options.frames > 1 or options.first > 0:
         return with_color_of_png(animation.load_frames(descriptor, options), descriptor)
-    image = load_stream("pngload_source", descriptor, fail_on=options.fail_on)
+    content = completed(descriptor) if options.tolerant else None
+    image = load_stream("pngload_source", descriptor, content, fail_on=options.fail_on)
     return _upright(with_color_of_png(image, descriptor), descriptor)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyvips
 
-from pixelflow.imaging.encoded import write
+from pixelflow.imaging.encoded import kept, write
 from pixelflow.imaging.formats.png import PngOptions
 
 _EFFORT = 4
@@ -21,18 +21,18 @@ _BIT_DEPTHS = (1, 2, 4, 8)
 def save(image: pyvips.Image, target: pyvips.Target, _quality: int, options: PngOptions) -> None:
     """Append the image to the target."""
     if options.palette:
-        image.pngsave_target(target, keep="icc", **_palette(options))
+        image.pngsave_target(target, keep=kept(image), **_palette(options))
     elif options.palette is None and image.get_typeof("palette"):
         write(target, _smaller(image, options))
     else:
-        image.pngsave_target(target, keep="icc", **_true_color(options))
+        image.pngsave_target(target, keep=kept(image), **_true_color(options))
 
 
 def _smaller(image: pyvips.Image, options: PngOptions) -> bytes:
     """Encode a picture whose source had a palette in both ways. Scaled, it has more colors, but most are smaller so."""
     image = image.copy_memory()
-    with_palette: bytes = image.pngsave_buffer(keep="icc", **_palette(options))
-    true_color: bytes = image.pngsave_buffer(keep="icc", **_true_color(options))
+    with_palette: bytes = image.pngsave_buffer(keep=kept(image), **_palette(options))
+    true_color: bytes = image.pngsave_buffer(keep=kept(image), **_true_color(options))
     return min(with_palette, true_color, key=len)
 
 

@@ -17,7 +17,7 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
         return pillow.header_of(image)
 
 
-def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
+def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode all pixels."""
     with decoding("TGA"):
-        return pillow.load(descriptor, TgaImageFile)
+        return pillow.load(descriptor, TgaImageFile, tolerant=options.tolerant)

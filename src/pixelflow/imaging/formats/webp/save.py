@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
+from pixelflow.imaging.encoded import kept
 from pixelflow.imaging.formats.webp import WebpChroma, WebpOptions
 
 _EFFORT = 2
@@ -23,5 +24,5 @@ def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: Webp
         lossless=options.lossless,
         near_lossless=options.near_lossless and not options.lossless,
         smart_subsample=sharp[options.chroma],
-        keep="icc",
+        keep=kept(image),
     )

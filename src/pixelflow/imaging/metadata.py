@@ -1,0 +1,143 @@
+"""Metadata of the source that outputs keep: none, who made the picture and who owns it, or all.
+
+The place where a photo was taken must never be in an output unless all metadata are wanted. The picture of an output is
+upright, so its orientation is always 1; a thumbnail would show the picture before it was cropped or redacted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+import pyvips
+
+from pixelflow.imaging.encoded import KEEP
+from pixelflow.imaging.exif import ARTIST, COPYRIGHT, text_of, without_thumbnail
+from pixelflow.imaging.metadata_choice import MetadataChoice
+
+_EXIF, _XMP, _IPTC = "exif-data", "xmp-data", "iptc-data"
+_KEPT = re.compile(r"exif-ifd[0234]-(?!Orientation$)|(exif|xmp|iptc)-data$")
+"""Fields of libvips. Directory 1 is that of the thumbnail."""
+_METADATA = re.compile(r"exif-|(exif|xmp|iptc)-data$|jpeg-thumbnail-data$|orientation$")
+_IN_XMP = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\s*\d+")
+_FLAGS = {"exif": 1, "xmp": 2, "iptc": 4}
+"""Of VipsForeignKeep."""
+_MAX_TEXT = 2000
+
+_NAMESPACES = {
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+}
+_DATASETS = {80: "creator", 110: "credit", 116: "rights"}
+"""Of the application record (IPTC-IIM 4.2, record 2)."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Metadata of a source: fields of its decoded image."""
+
+    fields: Mapping[str, str | bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, image: pyvips.Image) -> Metadata:
+        """Read the metadata of a decoded image."""
+        return cls({name: image.get(name) for name in image.get_fields() if _KEPT.match(name)})
+
+    @property
+    def copyright(self) -> dict[str, str]:
+        """The texts ``rights``, ``creator`` and ``credit``, as far as EXIF, XMP or IPTC have them."""
+        exif, xmp, iptc = (self._bytes(name) for name in (_EXIF, _XMP, _IPTC))
+        stated = {"rights": text_of(exif, COPYRIGHT), "creator": text_of(exif, ARTIST)}
+        found: dict[str, str] = {}
+        for source in (stated, _of_xmp(xmp), _of_iptc(iptc)):
+            found |= {name: text[:_MAX_TEXT] for name, text in source.items() if text and name not in found}
+        return found
+
+    def _bytes(self, name: str) -> bytes:
+        value = self.fields.get(name, b"")
+        return value if isinstance(value, bytes) else b""
+
+
+def with_metadata(image: pyvips.Image, metadata: Metadata, choice: MetadataChoice) -> pyvips.Image:
+    """Give an image exactly the metadata that the encoder should keep."""
+    image = image.copy()
+    for name in image.get_fields():
+        if _METADATA.match(name):
+            image.remove(name)
+    kept = dict(metadata.fields) if choice is MetadataChoice.ALL else _fields_of_copyright(metadata.copyright)
+    if isinstance(xmp := kept.get(_XMP), bytes):
+        kept[_XMP] = _IN_XMP.sub(rb"\g<1>1", xmp)
+    if isinstance(exif := kept.get(_EXIF), bytes):
+        kept[_EXIF] = without_thumbnail(exif)
+    for name, value in kept.items():
+        kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type
+        image.set_type(kind, name, value)
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
+    flags = sum(flag for kind, flag in _FLAGS.items() if any(name.startswith(kind) for name in kept))
+    image.set_type(pyvips.GValue.gint_type, KEEP, flags)
+    return image
+
+
+def _fields_of_copyright(texts: Mapping[str, str]) -> dict[str, str | bytes]:
+    if not texts:
+        return {}
+    exif = {"exif-ifd0-Copyright": texts.get("rights"), "exif-ifd0-Artist": texts.get("creator")}
+    # libvips cuts off a description in parentheses at the end, which may be part of the text.
+    fields: dict[str, str | bytes] = {
+        name: f"{text} (text, ASCII, 1 components, 1 bytes)" for name, text in exif.items() if text
+    }
+    return fields | {_XMP: _xmp(texts)}
+
+
+def _xmp(texts: Mapping[str, str]) -> bytes:
+    rights, creator, credit = (escape(texts.get(name, "")) for name in ("rights", "creator", "credit"))
+    parts = [
+        f'<dc:rights><rdf:Alt><rdf:li xml:lang="x-default">{rights}</rdf:li></rdf:Alt></dc:rights>' if rights else "",
+        f"<dc:creator><rdf:Seq><rdf:li>{creator}</rdf:li></rdf:Seq></dc:creator>" if creator else "",
+        f"<photoshop:Credit>{credit}</photoshop:Credit>" if credit else "",
+    ]
+    names = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        f'<rdf:RDF {names}><rdf:Description rdf:about="">{"".join(parts)}</rdf:Description></rdf:RDF></x:xmpmeta>'
+        '<?xpacket end="r"?>'
+    ).encode()
+
+
+def _of_xmp(xmp: bytes) -> dict[str, str]:
+    if not xmp or b"<!DOCTYPE" in xmp or b"<!ENTITY" in xmp:
+        return {}
+    start, end = xmp.find(b"<"), xmp.rfind(b">")
+    try:
+        root = ET.fromstring(xmp[start : end + 1])  # noqa: S314 - has no DTD
+    except (ET.ParseError, ValueError):
+        return {}
+    named = {"rights": "dc:rights", "creator": "dc:creator", "credit": "photoshop:Credit"}
+    return {name: _text(root, tag) for name, tag in named.items()}
+
+
+def _text(root: ET.Element, tag: str) -> str:
+    """Return the text of an element, or of the attribute of the same name."""
+    prefix, _, local = tag.partition(":")
+    name = f"{{{_NAMESPACES[prefix]}}}{local}"
+    element = root.find(f".//{name}")
+    if element is not None:
+        return "; ".join(part for each in element.itertext() if (part := each.strip()))
+    return next((each.attrib[name] for each in root.iter() if name in each.attrib), "")
+
+
+def _of_iptc(iptc: bytes) -> dict[str, str]:
+    """Read the datasets of the application record, wherever they are in Photoshop's resources."""
+    found: dict[str, str] = {}
+    position = iptc.find(b"\x1c\x02")
+    while 0 <= position <= len(iptc) - 5:
+        number, length = iptc[position + 2], int.from_bytes(iptc[position + 3 : position + 5], "big")
+        value = iptc[position + 5 : position + 5 + length]
+        if name := _DATASETS.get(number):
+            found[name] = "; ".join(filter(None, (found.get(name, ""), value.decode("utf-8", "replace").strip())))
+        position = iptc.find(b"\x1c\x02", position + 5 + length)
+    return found
