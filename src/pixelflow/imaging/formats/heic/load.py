@@ -8,6 +8,7 @@ from __future__ import annotations
 import pi_heif
 import pyvips
 
+from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.colour.source import with_color_of_heif
 from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
 from pixelflow.imaging.geometry import Size
@@ -39,7 +40,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
         pixels = Pixels(data, width, height, channels, 16 if wide else 8)
         decoded = to_image(pixels, profile=image.info.get("icc_profile"))
         if image.premultiplied_alpha:
-            decoded = decoded.unpremultiply().cast(decoded.format)
+            decoded = rounded(decoded.unpremultiply(), decoded.format)
         return with_color_of_heif(decoded, descriptor)
 
 
