@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pixelflow.errors import JobError
-from pixelflow.imaging.errors import map_decode_errors
+from pixelflow.imaging import decoder_warnings
+from pixelflow.imaging.errors import damaged, map_decode_errors
 from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.imaging.source import SourceImage, open_source
@@ -72,9 +73,12 @@ def _open(name: str, descriptor: int, limits: TransformLimits) -> SourceImage:
 
 
 def _decode(name: str, image: SourceImage) -> Picture:
+    of_source = decoder_warnings.damage_collected()
     try:
         with map_decode_errors(image.format.label):
             decoded = image.decode().first.to_output_colorspace().materialized()
+        if decoder_warnings.damage_collected() and not of_source:
+            raise damaged(image.format.label)
     except JobError as error:
         raise _of_asset(name, error) from error
     if not image.format.vector:

@@ -12,6 +12,7 @@ from tests.unit.imaging.pictures import corner_colors, four_colors, near
 from tests.unit.imaging.test_sources import stored_as
 
 from pixelflow.errors import JobError, TooManyPixelsError, UndecodableError, UnsupportedFormatError
+from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.assets import AssetPictures
 from pixelflow.imaging.protocol import TransformLimits
 
@@ -63,6 +64,17 @@ def test_pixels_are_decoded_on_first_use(opened: Open, tmp_path: Path) -> None:
     whole = _png(tmp_path / "a.png", 90, 90, (1, 2, 3, 4)).read_bytes()
     (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
     assets = opened(logo=tmp_path / "b.png")
+    with pytest.raises(UndecodableError, match="asset `logo`"):
+        assets["logo"]
+
+
+def test_an_asset_that_lacks_pixels_is_named(opened: Open, tmp_path: Path) -> None:
+    """Decoders fill up what is missing before the end marker, and only warn."""
+    Image.effect_noise((90, 90), 80).convert("RGB").save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    assets = opened(logo=tmp_path / "a.jpg")
+    decoder_warnings.reset()
     with pytest.raises(UndecodableError, match="asset `logo`"):
         assets["logo"]
 

@@ -57,9 +57,9 @@ def test_stops_are_where_they_say(draw: Draw, stops: list[dict[str, Any]], expec
 
 
 def test_a_transparent_stop_adds_no_color(draw: Draw) -> None:
-    """With colors that are not premultiplied, the middle would be darkened by the stop's black."""
+    """With colors that are not premultiplied, the middle would be tinted by the green of the stop."""
     white = np.full((4, 100, 3), 255, "u1")
-    row = drawn(draw, pixels=white, angle=90, stops=[{"color": "#00000000"}, {"color": "#ff0000"}])[0].astype(int)
+    row = drawn(draw, pixels=white, angle=90, stops=[{"color": "#00ff0000"}, {"color": "#ff0000"}])[0].astype(int)
     assert (row[:, 0] == 255).all()
     assert row[:, 1] == pytest.approx(255 - (np.arange(100) + 0.5) / 100 * 255, abs=1)
 
