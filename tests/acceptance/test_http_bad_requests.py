@@ -60,9 +60,9 @@ def _mark(**watermark: object) -> dict[str, object]:
         pytest.param(_job({"id": "a", "action": "resize"}), ["/pipeline/0"], id="no size"),
         pytest.param(_job({**STEP, "quality": 0}), ["/pipeline/0/quality"], id="quality 0"),
         pytest.param(_job({**STEP, "quality": 101}), ["/pipeline/0/quality"], id="quality 101"),
-        pytest.param(_job({**STEP, "format": "gif"}), ["/pipeline/0/format"], id="unsupported format"),
+        pytest.param(_job({**STEP, "format": "psd"}), ["/pipeline/0/format"], id="unsupported format"),
         pytest.param(_job({**STEP, "fit": "stretch"}), ["/pipeline/0/fit"], id="unknown fit"),
-        pytest.param(_job({**STEP, "background": "red"}), ["/pipeline/0/background"], id="color by name"),
+        pytest.param(_job({**STEP, "background": "reddish"}), ["/pipeline/0/background"], id="unknown color"),
         pytest.param(_job({**STEP, "action": "explode"}), ["/pipeline/0/action"], id="unknown action"),
         pytest.param(_job({"id": "a"}), ["/pipeline/0/action"], id="no action"),
         pytest.param(_job(1), ["/pipeline/0"], id="step that is not an object"),
@@ -102,7 +102,7 @@ def _mark(**watermark: object) -> dict[str, object]:
         pytest.param([], [""], id="a list"),
         pytest.param(None, [""], id="null"),
         pytest.param(
-            _job({**STEP, "width": 0, "quality": 101}, {**STEP, "from": "b", "format": "gif"}, nope=1),
+            _job({**STEP, "width": 0, "quality": 101}, {**STEP, "from": "b", "format": "psd"}, nope=1),
             [
                 "/nope",
                 *(f"/pipeline/0/{name}" for name in ("quality", "width")),
@@ -275,7 +275,7 @@ def test_a_dry_run_returns_the_plan_and_creates_nothing(client: httpx.Client) ->
     assert plan.status_code == 200
     assert plan.json()["source"] == {
         "format": "jpeg", "width": 4000, "height": 3000, "frames": 1,
-        "shrink": 32, "decoded_width": 125, "decoded_height": 94,
+        "shrink": 8, "decoded_width": 500, "decoded_height": 375,
     }  # fmt: skip
     assert [(step["id"], step["width"], step["height"]) for step in plan.json()["steps"]] == [("a", 60, 45)]
     assert client.get("/v1/jobs").json()["data"] == before

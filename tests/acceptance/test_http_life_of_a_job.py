@@ -52,6 +52,8 @@ def test_a_finished_job_has_its_source_times_and_usage(client: httpx.Client) -> 
         "format": "jpeg",
         "width": 400,
         "height": 300,
+        "frames": 1,
+        "options": {},
         "expired_at": None,
     }
     assert job["pipeline"] == tree

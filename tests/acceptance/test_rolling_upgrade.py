@@ -1,4 +1,4 @@
-"""Two releases side by side: this one, and a next one that has introduced a format in contract 2."""
+"""Two releases side by side: this one, and a next one that has introduced a format in the next contract."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from tests.acceptance import pictures
 from tests.acceptance.running import client_of, database_url, process_of, servers_alone, wait_for
 from tests.support.scraped import Scrape
 
+from pixelflow.contracts.capabilities import CONTRACT
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
 
 NEW_FORMAT = "avif"
+NEXT_CONTRACT = CONTRACT + 1
 NEXT_RELEASE = f"""
+from dataclasses import replace
 from pixelflow.contracts import capabilities
-capabilities.CONTRACT = 2
-capabilities._INTRODUCED[{NEW_FORMAT!r}] = 2
+from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
+capabilities.CONTRACT = {NEXT_CONTRACT}
+OUTPUT_FORMATS[{NEW_FORMAT!r}] = replace(OUTPUT_FORMATS[{NEW_FORMAT!r}], since={NEXT_CONTRACT})
 from pixelflow.cli.main import main
 main()
 """
@@ -89,8 +93,8 @@ def test_jobs_wait_for_a_worker_of_the_release_that_they_require(old_release: St
             assert _workers_of(stack, old_job["job_id"]) == [old_worker.pid]
         for api in (new_api, old_api):
             waiting = steps.show(api, new_job)
-            assert (waiting["status"], waiting["waiting_for"]) == ("queued", ["contract/2"])
-        wait_for(lambda: _unclaimable(stack) == {"contract/2": 1}, BACKLOG_SECONDS)  # the alert's metric
+            assert (waiting["status"], waiting["waiting_for"]) == ("queued", [f"contract/{NEXT_CONTRACT}"])
+        wait_for(lambda: _unclaimable(stack) == {f"contract/{NEXT_CONTRACT}": 1}, BACKLOG_SECONDS)  # the alert's metric
         assert _workers_of(stack, new_job) == []
         with _next_release(stack, "worker") as (new_worker, _):
             done = steps.finished(new_api, new_job)

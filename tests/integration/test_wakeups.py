@@ -307,7 +307,7 @@ def test_a_stopped_loop_claims_nothing(loop: Loop, connection: Connection) -> No
     time.sleep(1.2)
     assert job_id not in loop.claimed
     loop.claims.unregister()
-    assert connection.execute("SELECT FROM workers").fetchall() == []
+    assert connection.execute("SELECT FROM workers WHERE seen_at > now() - interval '15 s'").fetchall() == []
 
 
 def test_a_worker_that_may_not_claim_shows_why(connection: Connection, database: Database, url: str) -> None:
