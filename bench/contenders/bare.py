@@ -15,7 +15,7 @@ from bench.cases import TEXT, WEBP_WIDTHS
 from bench.contenders.loop import serve
 
 FONTS = Path(__file__).parents[2] / "src" / "pixelflow" / "imaging" / "fonts" / "fonts.conf"
-_RESIDUE = 1.75
+_RESIDUE = 1.5
 """As in ``imaging/plan.py``: how many times larger than the target the decoder must leave the picture."""
 
 

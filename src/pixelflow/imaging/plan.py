@@ -23,7 +23,7 @@ from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.imaging.sampling import box_factor
 from pixelflow.imaging.step import SOURCE, Step
 
-_MIN_RATIO = 1.75
+_MIN_RATIO = 1.5
 """Minimum ratio of the reduced source to the requested size; the Lanczos kernel does the rest of the scaling.
 
 16 photos of 1 to 24 MP scaled to a width of 640, CPU of decoding, scaling and encoding against libvips' thumbnail, and

@@ -15,8 +15,8 @@ _GAIN_MAP = 32
 def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: JpegOptions) -> None:
     """Append the image to the target.
 
-    Not by default: optimized Huffman tables (1.5 % smaller, 30 % more CPU) and progressive (7 % smaller, 100 % more
-    CPU), measured on a 640 × 360 photo.
+    Not by default, measured on 16 photos of 1 to 24 MP, decoded, scaled to 640 pixels and encoded: optimized Huffman
+    tables (1.6 % smaller; 1.4 ms, which is 5 % more CPU on average) and progressive (4.8 % smaller, 14 % more CPU).
     """
     image.jpegsave_target(
         target,
