@@ -35,6 +35,8 @@ SSIMULACRA2 of the scaling to a resize in floating point, median and least:
     1.75   0.97 ×   96.8   95.1
     2.0    0.99 ×   97.1   95.1   (as libvips, whose thumbnails have 93.4 and 70.4)
 """
+_MIN_CHAIN_RATIO = 1.75
+"""The same of a source that is not only scaled: a crop of it ends at whole pixels of the reduced one."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,10 @@ def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
     colors = _colors(needed, formats)
     if FORMATS[source_format].vector:
         return Plan(tuple(steps), sizes, formats, colors, shrink=reduction, box=1)
-    shrink = _power_of_two(min(reduction / _MIN_RATIO, FORMATS[source_format].max_shrink))
-    box = 1 if _is_only_scaled(steps, size) else box_factor(reduction / shrink)
+    only_scaled = _is_only_scaled(steps, size)
+    least = _MIN_RATIO if only_scaled else _MIN_CHAIN_RATIO
+    shrink = _power_of_two(min(reduction / least, FORMATS[source_format].max_shrink))
+    box = 1 if only_scaled else box_factor(reduction / shrink)
     return Plan(tuple(steps), sizes, formats, colors, shrink, box)
 
 
