@@ -39,7 +39,7 @@ lint: setup ## Check format, lint, types and import rules; change nothing
 
 .PHONY: check
 check: lint ## Lint and run the unit tests: the quick check before a commit
-	$(PYTEST) --quiet tests/unit
+	$(PYTEST) --quiet tests/unit src/pixelflow/imaging
 
 .PHONY: test
 test: lint tools ## Lint and run every test in parallel: what CI runs (WORKERS=1 for one at a time)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-JOBS = 50
+JOBS = 24
 
 
 def test_random_jobs_stay_within_their_estimates(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.unit.imaging.pictures import Run
 
 from pixelflow.contracts.capabilities import CONTRACT
 from pixelflow.imaging.formats.registry import FORMATS, INPUT_FORMATS, OUTPUT_FORMATS
+from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operation import Operation
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.pipeline import Pipeline
@@ -111,45 +112,44 @@ PICTURES: dict[str, Callable[[Path], None]] = {
 }
 """Kind of picture → writes one to a path."""
 
-EXAMPLES = [
-    pytest.param(operation, dict(example), id=f"{action}-{number}")
-    for action, operation in OPERATIONS.items()
-    for number, example in enumerate(operation.examples)
-]
-
 _OTHER = {"id": "other", "action": "resize", "width": 20, "output": False}
 """A step that examples may read."""
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-@pytest.mark.parametrize(("operation", "example"), EXAMPLES)
+@each_operation
 def test_an_operation_works_on_every_kind_of_picture(
-    run: Run, tmp_path: Path, operation: Operation[Any], example: dict[str, Any], kind: str
+    run: Run, tmp_path: Path, operation: Operation[Any], kind: str
 ) -> None:
+    """Each example on the source, and once more on its own result."""
     source = tmp_path / "source"
     PICTURES[kind](source)
     wanted = "webp" if kind == "animated" else "png"
-    steps = [_OTHER, {"id": "result", **example, "format": wanted}, {**example, "id": "again", "from": "result"}]
-    rendered = run(source, *steps)
-    result = pyvips.Image.new_from_file(str(tmp_path / f"result.{wanted}"), **({"n": -1} if wanted == "webp" else {}))
-    frame = result.get("page-height") if result.get_typeof("page-height") else result.height
-    assert (rendered.outputs[0].width, rendered.outputs[0].height) == (result.width, frame)
-    assert result.height == frame * (3 if kind == "animated" else 1)
-    assert result.format == "uchar"
-    _check_sizes(operation, example, rendered.outputs[0].width, rendered.outputs[0].height, source)
-    if kind == "animated":
-        assert (result.get("delay"), result.get("loop")) == ([40, 50, 60], 2)
+    steps = [_OTHER]
+    for number, example in enumerate(operation.examples):
+        steps.append({"id": f"{number}", **example, "format": wanted})
+        steps.append({**example, "id": f"{number}-again", "from": f"{number}"})
+    outputs = {output.step_id: output for output in run(source, *steps).outputs}
+    size = _size_of(source)
+    for number, example in enumerate(operation.examples):
+        output, path = outputs[f"{number}"], tmp_path / f"{number}.{wanted}"
+        result = pyvips.Image.new_from_file(str(path), **({"n": -1} if wanted == "webp" else {}))
+        frame = result.get("page-height") if result.get_typeof("page-height") else result.height
+        assert (output.width, output.height) == (result.width, frame)
+        assert result.height == frame * (3 if kind == "animated" else 1)
+        assert result.format == "uchar"
+        if kind == "animated":
+            assert (result.get("delay"), result.get("loop")) == ([40, 50, 60], 2)
+        _, step = TypeAdapter(Pipeline).validate_python([_OTHER, {"id": "result", **example}])
+        declared = operation.sizes(size, step).result
+        assert output.width <= declared.width, "the declared size is the largest that the result has"
+        assert output.height <= declared.height
 
 
-def _check_sizes(operation: Operation[Any], example: dict[str, Any], width: int, height: int, source: Path) -> None:
-    """The declared size is the largest that the result has."""
+def _size_of(source: Path) -> Size:
     limits = TransformLimits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**6)
     descriptor = os.open(source, os.O_RDONLY)
     try:
-        size = open_source(descriptor, limits).size
+        return open_source(descriptor, limits).size
     finally:
         os.close(descriptor)
-    _, step = TypeAdapter(Pipeline).validate_python([_OTHER, {"id": "result", **example}])
-    declared = operation.sizes(size, step).result
-    assert width <= declared.width
-    assert height <= declared.height
