@@ -9,6 +9,7 @@ import contextlib
 import shlex
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pixelflow.devstack.home import CREDENTIALS, default_home
@@ -85,6 +86,11 @@ def _start(
     stack.start_processes(roles)
 
 
+def _command() -> str:
+    """How this program was called: a relative path, or a name on the PATH."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "pixelflow" else "pixelflow"
+
+
 def _summary(stack: Stack) -> list[str]:
     home = stack.home.path
     variable = "" if home == default_home() else f"PIXELFLOW_HOME={shlex.quote(str(home))} "
@@ -96,7 +102,7 @@ def _summary(stack: Stack) -> list[str]:
         f"  {'data':<11} {home}",
         f"  {'logs':<11} {home / 'logs'}",
         f"  {'credentials':<11} {home / CREDENTIALS}",
-        f"Next, in another terminal: {variable}pixelflow submit PHOTO --resize 640 --out outputs",
+        f"Next, in another terminal: {variable}{shlex.quote(_command())} submit PHOTO --resize 640 --out outputs",
         "Press Ctrl-C to stop. The data is kept.",
     ]
 
