@@ -17,6 +17,7 @@ from pixelflow import errors as contracts_errors
 from pixelflow.contracts.field_errors import error_message, field_errors
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
+from pixelflow.controlplane.api.body_size import check_size
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -82,7 +83,9 @@ def validate_body(model: type[M], body: object, *, context: object) -> M:
 
     Raises:
         InvalidBodyError: handled like FastAPI's own error.
+        ValidationFailedError: the body exceeds the limits of ``body_size``.
     """
+    check_size(body)
     try:
         return model.model_validate(body, context=context)
     except ValidationError as error:
