@@ -105,7 +105,7 @@ def explain(
 
 def format_of(media_type: str | None) -> str:
     """Return the name of the input format with this media type; JPEG if there is none."""
-    return next((name for name, format_ in INPUT_FORMATS.items() if media_type in format_.media_types), "jpeg")
+    return next((name for name, format_ in INPUT_FORMATS.items() if format_.is_declared_by(media_type)), "jpeg")
 
 
 def _explained_source(made: Plan, source_format: str, size: Size, frames: int) -> ExplainedSource:
