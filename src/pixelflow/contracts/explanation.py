@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pixelflow.contracts.capabilities import required_capabilities
 from pixelflow.contracts.responses import ResponseModel
+from pixelflow.errors import TooManyPixelsError
 from pixelflow.imaging.formats.registry import FORMATS, INPUT_FORMATS
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
@@ -82,11 +83,14 @@ def explain(
         options: how to read the source.
 
     Raises:
+        TooManyPixelsError: the frames that are decoded exceed the pixel limit together.
         OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
     """
     made = plan(pipeline, header.size, source_format)
     one_frame = options is not None and options.frame is not None
     frames = header.frames if needs_animation(pipeline, source_format) and not one_frame else 1
+    if (pixels := header.size.pixels * frames) > limits.max_source_pixels:
+        raise TooManyPixelsError(f"The source has {pixels} pixels; the limit is {limits.max_source_pixels} pixels")
     check_work(made, limits, frames)
     format_ = FORMATS[source_format]
     decoded = header.size.reduced(made.shrink)

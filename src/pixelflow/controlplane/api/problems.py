@@ -46,6 +46,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.UnsupportedCapabilityError: 422,
     contracts_errors.ValidationFailedError: 422,
     contracts_errors.OutputTooLargeError: 422,  # of a dry run
+    contracts_errors.TooManyPixelsError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
     contracts_errors.DependencyError: 503,
     contracts_errors.PixelflowError: 500,
