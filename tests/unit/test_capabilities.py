@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from pixelflow import __version__
 from pixelflow.contracts.capabilities import CONTRACT, WorkerProfile, required_capabilities, worker_capabilities
 from pixelflow.imaging.extras import EXTRAS
-from pixelflow.imaging.formats.registry import FORMATS, OUTPUT_FORMATS
+from pixelflow.imaging.format import Format
+from pixelflow.imaging.formats.registry import FORMATS, INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.source_options import OnDamage, SourceOptions
@@ -72,7 +73,16 @@ def test_a_worker_supports_all_contracts_and_its_extras() -> None:
     [("image/heic", ("heic",)), ("image/heif", ("heic",)), ("image/jpeg", ()), ("text/html", ()), (None, ())],
 )
 def test_a_declared_source_requires_its_decoder(content_type: str | None, extras: tuple[str, ...]) -> None:
-    assert required_capabilities(STEPS, content_type=content_type) == ("contract/1", *extras)
+    assert [each for each in required_capabilities(STEPS, content_type=content_type) if "/" not in each] == [*extras]
+
+
+@pytest.mark.parametrize("format_", INPUT_FORMATS.values(), ids=INPUT_FORMATS)
+def test_a_declared_source_requires_the_contract_that_introduced_its_format(format_: Format) -> None:
+    contract = "contract/1" if format_.name in {"jpeg", "png", "webp", "avif"} else "contract/2"
+    for media_type in format_.media_types:
+        kind, _, name = media_type.partition("/")
+        for written in (media_type, f"{kind}/{name.upper()}"):
+            assert required_capabilities(STEPS, content_type=written)[0] == contract
 
 
 def test_every_optional_capability_of_a_format_can_be_installed() -> None:

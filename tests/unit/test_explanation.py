@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pixelflow.cli.app import build_app
 from pixelflow.contracts.explanation import Explanation, explain, format_of
-from pixelflow.errors import OutputTooLargeError
+from pixelflow.errors import OutputTooLargeError, TooManyPixelsError
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.pipeline import Pipeline
@@ -61,7 +61,15 @@ def test_a_result_over_the_limit_is_an_error() -> None:
         explained({**MIDDLE, "width": 16_384, "enlarge": True, "output": True})
 
 
-@pytest.mark.parametrize(("media_type", "name"), [("image/png", "png"), (None, "jpeg"), ("image/unheard-of", "jpeg")])
+def test_a_source_over_the_limit_is_an_error() -> None:
+    assert explained(CARD | {"from": "source"}, size=(40_000, 25_000)).source.width == 40_000
+    with pytest.raises(TooManyPixelsError, match="1000040000 pixels"):
+        explained(CARD | {"from": "source"}, size=(40_000, 25_001))
+
+
+@pytest.mark.parametrize(
+    ("media_type", "name"), [("image/png", "png"), ("image/PNG", "png"), (None, "jpeg"), ("image/unheard-of", "jpeg")]
+)
 def test_the_format_follows_from_the_media_type(media_type: str | None, name: str) -> None:
     assert format_of(media_type) == name
 

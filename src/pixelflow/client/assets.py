@@ -82,5 +82,6 @@ def _asset_request(path: Path, name: str | None) -> CreateAssetRequest:
         return CreateAssetRequest.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequestError(
-            "The request is not valid", field_errors(error.errors(include_url=False, include_input=False), raw)
+            "The request is not valid",
+            field_errors(error.errors(include_url=False, include_input=False), raw, CreateAssetRequest),
         ) from None

@@ -45,8 +45,9 @@ def required_capabilities(
         formats: all output formats by name.
         input_formats: all input formats by name.
     """
-    contracts = {_SOURCE_OPTIONS_SINCE if source and source.are_set else 1}
-    extras = {each.extra for each in input_formats.values() if each.extra and content_type in each.media_types}
+    declared = [each for each in input_formats.values() if each.is_declared_by(content_type)]
+    contracts = {_SOURCE_OPTIONS_SINCE if source and source.are_set else 1, *(each.reads_since for each in declared)}
+    extras = {each.extra for each in declared if each.extra}
     for step in pipeline:
         operation = operations[step.action]
         contracts |= {operation.since, *_contracts_of_fields(step, {**FIELDS_SINCE, **type(step).fields_since})}

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pixelflow.contracts.capabilities import required_capabilities
 from pixelflow.contracts.responses import ResponseModel
+from pixelflow.errors import TooManyPixelsError
 from pixelflow.imaging.formats.registry import FORMATS, INPUT_FORMATS
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
@@ -82,11 +83,14 @@ def explain(
         options: how to read the source.
 
     Raises:
+        TooManyPixelsError: the frames that are decoded exceed the pixel limit together.
         OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
     """
     made = plan(pipeline, header.size, source_format)
     one_frame = options is not None and options.frame is not None
     frames = header.frames if needs_animation(pipeline, source_format) and not one_frame else 1
+    if (pixels := header.size.pixels * frames) > limits.max_source_pixels:
+        raise TooManyPixelsError(f"The source has {pixels} pixels; the limit is {limits.max_source_pixels} pixels")
     check_work(made, limits, frames)
     format_ = FORMATS[source_format]
     decoded = header.size.reduced(made.shrink)
@@ -105,7 +109,7 @@ def explain(
 
 def format_of(media_type: str | None) -> str:
     """Return the name of the input format with this media type; JPEG if there is none."""
-    return next((name for name, format_ in INPUT_FORMATS.items() if media_type in format_.media_types), "jpeg")
+    return next((name for name, format_ in INPUT_FORMATS.items() if format_.is_declared_by(media_type)), "jpeg")
 
 
 def _explained_source(made: Plan, source_format: str, size: Size, frames: int) -> ExplainedSource:

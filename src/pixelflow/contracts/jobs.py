@@ -341,7 +341,10 @@ class Usage(ResponseModel):
 
 
 class JobStep(ResponseModel):
-    """A step of a job's pipeline, as the client sent it. ``model_extra`` has the other fields of its action."""
+    """A step of a job's pipeline in its normal form: colors are ``#rrggbb``, and ``jpg`` is ``jpeg``.
+
+    ``model_extra`` has the other fields of its action.
+    """
 
     id: str
     action: Annotated[str, Field(examples=["resize"])]

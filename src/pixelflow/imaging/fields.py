@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -17,7 +18,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from pixelflow.imaging.color_names import COLOR_NAMES
 
@@ -54,6 +55,18 @@ def with_message(message: str) -> WrapValidator:
             raise PydanticCustomError("union", message) from None
 
     return WrapValidator(validate_union)
+
+
+def at_most(entries: int) -> BeforeValidator:
+    """Refuse a longer array before its entries are validated: for tuples, Pydantic compares the length afterwards."""
+
+    def check_length(value: object) -> object:
+        if isinstance(value, list | tuple) and len(value) > entries:
+            context = {"field_type": "Tuple", "max_length": entries, "actual_length": len(value)}
+            raise PydanticKnownError("too_long", context)
+        return value
+
+    return BeforeValidator(check_length)
 
 
 StepId = Annotated[str, StringConstraints(pattern=STEP_ID_PATTERN)]

@@ -64,6 +64,8 @@ class Format:
     """Further media types by which clients declare sources of the format."""
     since: int = 1
     """The worker contract that introduced it as an output format (``contracts.capabilities``)."""
+    reads_since: int = 1
+    """The worker contract that introduced it as an input format."""
     extra: str | None = None
     """The optional capability that a worker needs for it, such as ``heic``."""
 
@@ -114,6 +116,10 @@ class Format:
     def media_types(self) -> tuple[str, ...]:
         """All media types by which clients declare sources of the format."""
         return self.media_type, *self.other_media_types
+
+    def is_declared_by(self, media_type: str | None) -> bool:
+        """Whether a source of this media type is declared to be of the format. Case does not matter."""
+        return media_type is not None and media_type.lower() in self.media_types
 
     @property
     def reads(self) -> bool:

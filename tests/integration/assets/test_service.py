@@ -14,6 +14,7 @@ from tests.integration.job_rows import put
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.contracts.assets import AssetSource, CreateAssetRequest
 from pixelflow.controlplane.assets import store
 from pixelflow.controlplane.assets.service import AssetService, resolve
 from pixelflow.errors import (
@@ -42,6 +43,45 @@ async def test_an_asset_is_ready_once_its_upload_is_completed(assets: AssetServi
     assert [each.asset_id for each in (await assets.list_all(USER)).data] == [created.asset_id]
     again = await assets.complete(USER, created.asset_id)
     assert again.ready_at == ready.ready_at
+
+
+@pytest.mark.parametrize(
+    ("declared", "media_type", "disposition"),
+    [
+        ("image/jpeg", "image/jpeg", "inline"),
+        ("image/PNG", "image/PNG", "inline"),
+        ("text/html", "application/octet-stream", "attachment"),
+        ("image/svg+xml", "application/octet-stream", "attachment"),
+        ("application/pdf", "application/octet-stream", "attachment"),
+        (None, "application/octet-stream", "attachment"),
+    ],
+)
+async def test_a_download_has_the_declared_type_only_if_it_is_of_a_raster_image(
+    assets: AssetService, declared: str | None, media_type: str, disposition: str
+) -> None:
+    request = CreateAssetRequest(name="logo", source=AssetSource(content_length=len(CONTENT), content_type=declared))
+    created = await assets.create(USER, request, asset_id=new_id())
+    upload(created)
+    ready = await assets.complete(USER, created.asset_id)
+    assert ready.download_url
+    response = await asyncio.to_thread(httpx.get, ready.download_url)
+    assert response.headers["Content-Type"] == media_type
+    assert response.headers["Content-Disposition"] == f'{disposition}; filename="logo"'
+
+
+@pytest.mark.parametrize("reference", ["\0", "logo\n", "", "\ud800", "a" * 65])
+async def test_a_reference_that_is_neither_a_name_nor_an_id_is_not_found(assets: AssetService, reference: str) -> None:
+    with pytest.raises(NotFoundError):
+        await assets.get(USER, reference)
+
+
+async def test_the_upload_of_a_deleted_asset_is_not_renewed(assets: AssetService) -> None:
+    request = asset_request("logo")
+    created = await assets.create(USER, request, asset_id=new_id())
+    assert (await assets.renew_upload(USER, request, created)).upload.presigned_put_url
+    await assets.delete(USER, created.asset_id)
+    with pytest.raises(NotFoundError):
+        await assets.renew_upload(USER, request, created)
 
 
 async def test_an_asset_without_its_file_can_not_be_completed(assets: AssetService) -> None:

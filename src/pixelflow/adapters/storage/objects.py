@@ -99,9 +99,15 @@ class ObjectStorage:
         }
         return self._sign("PUT", key, headers=headers, query={}, seconds=seconds)
 
-    def sign_download(self, key: str, *, media_type: str | None, file_name: str, seconds: int) -> SignedUrl:
-        """Return a URL for a GET of ``key``; the response has this file name, and this type or else the stored one."""
-        query = {"response-content-disposition": f'inline; filename="{file_name}"'}
+    def sign_download(
+        self, key: str, *, media_type: str | None, file_name: str, seconds: int, attachment: bool = False
+    ) -> SignedUrl:
+        """Return a URL for a GET of ``key``; the response has this file name, and this type or else the stored one.
+
+        Browsers save an ``attachment`` and don't display it.
+        """
+        disposition = "attachment" if attachment else "inline"
+        query = {"response-content-disposition": f'{disposition}; filename="{file_name}"'}
         if media_type is not None:
             query["response-content-type"] = media_type
         return self._sign("GET", key, headers={}, query=query, seconds=seconds)

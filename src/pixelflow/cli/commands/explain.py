@@ -57,7 +57,7 @@ def _validated(steps: list[dict[str, object]]) -> list[Step]:
         return CreateJobRequest.model_validate(raw).pipeline
     except ValidationError as error:
         rows = error.errors(include_url=False, include_input=False)
-        raise InvalidRequestError("The pipeline is not valid", field_errors(rows, raw)) from None
+        raise InvalidRequestError("The pipeline is not valid", field_errors(rows, raw, CreateJobRequest)) from None
 
 
 def _header(photo: Path) -> tuple[str, Header]:

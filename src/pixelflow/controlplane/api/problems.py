@@ -17,6 +17,7 @@ from pixelflow import errors as contracts_errors
 from pixelflow.contracts.field_errors import error_message, field_errors
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
+from pixelflow.controlplane.api.body_size import check_size
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -45,6 +46,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.UnsupportedCapabilityError: 422,
     contracts_errors.ValidationFailedError: 422,
     contracts_errors.OutputTooLargeError: 422,  # of a dry run
+    contracts_errors.TooManyPixelsError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
     contracts_errors.DependencyError: 503,
     contracts_errors.PixelflowError: 500,
@@ -82,7 +84,9 @@ def validate_body(model: type[M], body: object, *, context: object) -> M:
 
     Raises:
         InvalidBodyError: handled like FastAPI's own error.
+        ValidationFailedError: the body exceeds the limits of ``body_size``.
     """
+    check_size(body)
     try:
         return model.model_validate(body, context=context)
     except ValidationError as error:

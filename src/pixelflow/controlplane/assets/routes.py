@@ -40,6 +40,7 @@ async def _asset_request(services: ServicesOf, body: _RawAssetRequest) -> Create
         errors.AssetExistsError,
         errors.TooManyAssetsError,
         errors.BodyTooLargeError,
+        errors.NotFoundError,
         errors.UnsupportedMediaTypeError,
         errors.ValidationFailedError,
     ),

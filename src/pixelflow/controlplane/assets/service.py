@@ -5,6 +5,7 @@ Never reads or moves the bytes of an image.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -30,11 +31,22 @@ from pixelflow.errors import (
     TooManyAssetsError,
     ValidationFailedError,
 )
+from pixelflow.imaging.fields import STEP_ID_PATTERN
+from pixelflow.imaging.formats.registry import INPUT_FORMATS
 from pixelflow.imaging.pipeline_assets import MAX_ASSETS, AssetUse, asset_uses
 from pixelflow.imaging.step import Step
 from pixelflow.settings import Settings
 
 _ANY_MEDIA_TYPE = "application/octet-stream"
+_DISPLAYED = frozenset(
+    media_type
+    for format_ in INPUT_FORMATS.values()
+    if not format_.vector and not format_.pages
+    for media_type in format_.media_types
+)
+"""Media types that downloads have as declared. Others, such as HTML and SVG, can run scripts on storage's origin."""
+
+_NAME = re.compile(STEP_ID_PATTERN)
 
 
 class AssetService:
@@ -86,10 +98,13 @@ class AssetService:
         return TooManyAssetsError(f"You can have {limits}; delete assets that you no longer need")
 
     async def renew_upload(self, user_id: str, request: CreateAssetRequest, created: CreatedAsset) -> CreatedAsset:
-        """Return a stored response of ``create`` with a fresh upload URL, if the asset still awaits its file."""
-        async with self._database.connection(of_user(user_id)) as connection:
-            row = await store.find(connection, asset_id=created.asset_id, user_id=user_id)
-        if row is None or row.ready_at is not None:
+        """Return a stored response of ``create`` with a fresh upload URL, if the asset still awaits its file.
+
+        Raises:
+            NotFoundError: the asset was deleted.
+        """
+        row = await self._find(user_id, created.asset_id)
+        if row.ready_at is not None:
             return created
         return created.model_copy(update={"upload": self._sign_upload(request, created.asset_id)})
 
@@ -142,6 +157,8 @@ class AssetService:
         """
         if (asset_id := parse_asset_id(reference)) is not None:
             return self._response(await self._find(user_id, asset_id))
+        if not _NAME.fullmatch(reference):  # Postgres can't compare a string with NUL
+            raise asset_not_found()
         async with self._database.connection(of_user(user_id)) as connection:
             row = await store.find_by_name(connection, name=reference, user_id=user_id)
         if row is None:
@@ -174,11 +191,13 @@ class AssetService:
     def _response(self, row: AssetRow) -> Asset:
         if row.ready_at is None:
             return to_response(row, download_url=None)
+        displayed = (row.content_type or "").lower() in _DISPLAYED
         signed = self._objects.sign_download(
             asset_key(row.asset_id),
-            media_type=row.content_type or _ANY_MEDIA_TYPE,
+            media_type=row.content_type if displayed else _ANY_MEDIA_TYPE,
             file_name=row.name,
             seconds=self._settings.download_url_seconds,
+            attachment=not displayed,
         )
         return to_response(row, download_url=signed.url)
 

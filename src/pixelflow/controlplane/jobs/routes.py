@@ -51,6 +51,7 @@ async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobR
         *_EVERY_POST,
         errors.MalformedRequestError,
         errors.OutputTooLargeError,
+        errors.TooManyPixelsError,
         errors.BodyTooLargeError,
         errors.LocalFilesDisabledError,
         errors.NotFoundError,

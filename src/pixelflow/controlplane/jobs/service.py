@@ -140,6 +140,7 @@ class JobService:
 
         Raises:
             ValidationFailedError: the request declares no size.
+            TooManyPixelsError: the source exceeds the pixel limit.
             OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
         """
         source = request.source

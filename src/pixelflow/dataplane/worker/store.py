@@ -76,7 +76,10 @@ def claim(
             """
             SELECT claimed.*, job.source_options
             FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval) AS claimed
-            LEFT JOIN jobs AS job ON job.job_id = claimed.job_id
+            -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
+            LEFT JOIN LATERAL (
+                SELECT source_options FROM jobs WHERE job_id = claimed.job_id OFFSET 0
+            ) AS job ON true
             """,
             (places, list(capabilities), worker_id, lease),
         ).fetchall()

@@ -7,6 +7,7 @@ FORMAT = Format(
     label="BMP",
     extension="bmp",
     media_type="image/bmp",
+    reads_since=2,
     matches=lambda head: head[:2] == b"BM" and head[6:10] == bytes(4),
     decoder_bytes=8,
     decodes_whole=True,

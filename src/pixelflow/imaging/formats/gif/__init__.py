@@ -37,6 +37,7 @@ FORMAT = Format(
     extension="gif",
     media_type="image/gif",
     since=2,
+    reads_since=2,
     matches=lambda head: head.startswith((b"GIF87a", b"GIF89a")),
     decoder_bytes=12,
     moves=True,

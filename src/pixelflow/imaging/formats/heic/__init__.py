@@ -17,6 +17,7 @@ FORMAT = Format(
     extension="heic",
     media_type="image/heic",
     other_media_types=("image/heif",),
+    reads_since=2,
     extra="heic",
     matches=_matches,
     decoder_bytes=12,

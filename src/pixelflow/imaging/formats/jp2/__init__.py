@@ -7,6 +7,7 @@ FORMAT = Format(
     label="JPEG 2000",
     extension="jp2",
     media_type="image/jp2",
+    reads_since=2,
     matches=lambda head: head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
     max_shrink=32,  # as far as the file has levels of resolution; most have five
     decoder_bytes=24,  # OpenJPEG has 32 bits per channel

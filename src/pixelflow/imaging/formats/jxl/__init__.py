@@ -26,6 +26,7 @@ FORMAT = Format(
     extension="jxl",
     media_type="image/jxl",
     since=2,
+    reads_since=2,
     extra="jxl",
     matches=lambda head: head.startswith((_CODESTREAM, _CONTAINER)),
     decoder_bytes=20,

@@ -10,6 +10,7 @@ FORMAT = Format(
     label="PDF",
     extension="pdf",
     media_type="application/pdf",
+    reads_since=2,
     extra="pdf",
     matches=lambda head: b"%PDF-" in head[:_SIGNATURE_WITHIN],
     vector=True,

@@ -18,6 +18,7 @@ FORMAT = Format(
     extension="dng",
     media_type="image/x-adobe-dng",
     other_media_types=("image/dng", "image/x-canon-cr2", "image/x-nikon-nef", "image/x-sony-arw"),
+    reads_since=2,
     extra="raw",
     matches=lambda head: head.startswith(_SIGNATURES) or head[4:12] == _CANON_CR3 or is_camera_raw(head),
     max_shrink=8,  # by the embedded preview, or by half when developed

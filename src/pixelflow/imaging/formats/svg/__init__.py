@@ -8,6 +8,7 @@ FORMAT = Format(
     label="SVG",
     extension="svg",
     media_type="image/svg+xml",
+    reads_since=2,
     matches=lambda head: document_type(head) == "svg",
     vector=True,
     decoder_bytes=12,

@@ -23,6 +23,7 @@ FORMAT = Format(
     label="TGA",
     extension="tga",
     media_type="image/x-tga",
+    reads_since=2,
     matches=_matches,
     decoder_bytes=8,
     decodes_whole=True,

@@ -56,6 +56,7 @@ FORMAT = Format(
     aliases=("tif",),
     media_type="image/tiff",
     since=2,
+    reads_since=2,
     matches=lambda head: head.startswith(_MARKS) and not is_camera_raw(head),
     pages=True,
     options=TiffOptions,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pixelflow.imaging.blend import Blend
-from pixelflow.imaging.fields import Color, Degrees, Percent, StrictModel
+from pixelflow.imaging.fields import Color, Degrees, Percent, StrictModel, at_most
 from pixelflow.imaging.step import Step
 
 MAX_STOPS = 16
@@ -34,6 +34,7 @@ class Gradient(Step):
     stops: Annotated[
         tuple[Stop, ...],
         Field(min_length=2, max_length=MAX_STOPS, description="The colors, from start to end."),
+        at_most(MAX_STOPS),
     ]
     angle: Annotated[
         Degrees,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pixelflow.imaging.fields import Coordinate, Extent, OpaqueColor, StrictModel
+from pixelflow.imaging.fields import Coordinate, Extent, OpaqueColor, StrictModel, at_most
 from pixelflow.imaging.step import Step
 
 MAX_REGIONS = 100
@@ -45,6 +45,7 @@ class Redact(Step):
     regions: Annotated[
         tuple[Region, ...],
         Field(min_length=1, max_length=MAX_REGIONS, description="The regions. They may overlap."),
+        at_most(MAX_REGIONS),
     ]
     method: Annotated[
         Method,
