@@ -114,7 +114,7 @@ def _of_xmp(xmp: bytes) -> dict[str, str]:
     start, end = xmp.find(b"<"), xmp.rfind(b">")
     try:
         root = ET.fromstring(xmp[start : end + 1])  # noqa: S314 - has no DTD
-    except (ET.ParseError, ValueError):
+    except (ET.ParseError, ValueError, LookupError):
         return {}
     named = {"rights": "dc:rights", "creator": "dc:creator", "credit": "photoshop:Credit"}
     return {name: _text(root, tag) for name, tag in named.items()}
