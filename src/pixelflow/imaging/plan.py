@@ -63,6 +63,16 @@ class Plan:
         return any(FORMATS[self.formats[step.id]].gain_maps for step in outputs)
 
     @cached_property
+    def hidden(self) -> frozenset[str]:
+        """The steps whose result lacks parts of the picture that a step hid."""
+        found: set[str] = set()
+        for step in self.steps:
+            operation = operation_of(step)
+            if operation.hides or not found.isdisjoint(operation.inputs(step)):
+                found.add(step.id)
+        return frozenset(found)
+
+    @cached_property
     def _uses(self) -> Counter[str]:
         reads = [name for step in self.steps for name in operation_of(step).inputs(step)]
         return Counter(reads + [step.id for step in self.steps if step.output])
