@@ -17,6 +17,9 @@ from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.formats.avif.alpha import Alpha, read_alpha
 from pixelflow.imaging.isobmff import Meta
 from pixelflow.imaging.metadata import Metadata
+from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.source import SourceImage, open_source
+from pixelflow.imaging.source_options import SourceOptions
 
 FILES = Path(__file__).parent / "files"
 SAME = {"id": "out", "action": "convert", "format": "png"}
@@ -103,3 +106,26 @@ def test_errors_of_resources_are_not_those_of_the_source() -> None:
 def test_other_errors_stay() -> None:
     with pytest.raises(NameError), map_decode_errors("PNG"):
         raise NameError
+
+
+@pytest.mark.parametrize("format_", ["png", "gif", "webp"])
+def test_the_frames_are_limited(tmp_path: Path, format_: str) -> None:
+    pictures = [Image.new("RGB", (24, 16), color) for color in ("red", "lime", "blue")]
+    path = tmp_path / f"in.{format_}"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    descriptor = os.open(path, os.O_RDONLY)
+
+    def opened(max_frames: int, frame: int | None = None, *, animated: bool = True) -> SourceImage:
+        limits = TransformLimits(
+            max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**6, max_frames=max_frames
+        )
+        return open_source(descriptor, limits, SourceOptions(frame=frame), animated=lambda _format: animated)
+
+    assert opened(3).frames == 3
+    assert opened(1, animated=False).frames == 1
+    with pytest.raises(TooManyPixelsError, match="3 frames of the source; the limit is 2"):
+        opened(2)
+    assert opened(2, frame=1).frames == 1
+    with pytest.raises(TooManyPixelsError, match="3 frames"):
+        opened(2, frame=2)
+    os.close(descriptor)
