@@ -129,3 +129,19 @@ def test_the_frames_are_limited(tmp_path: Path, format_: str) -> None:
     with pytest.raises(TooManyPixelsError, match="3 frames"):
         opened(2, frame=2)
     os.close(descriptor)
+
+
+@pytest.mark.parametrize(("frame", "color"), [(None, (0, 255, 0)), (0, (255, 0, 0)), (1, (0, 0, 255))])
+def test_a_default_image_is_no_frame(run: Run, tmp_path: Path, frame: int | None, color: tuple[int, ...]) -> None:
+    (tmp_path / "in.png").write_bytes(animation(2, 0, default=True))
+    run(tmp_path / "in.png", SAME, frame=frame)
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.convert("RGB").getpixel((12, 8)) == color
+
+
+def test_the_memory_of_an_animation_is_that_of_its_frames(tmp_path: Path) -> None:
+    (tmp_path / "in.png").write_bytes(animation(2, 0))
+    descriptor = os.open(tmp_path / "in.png", os.O_RDONLY)
+    limits = TransformLimits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**6)
+    assert open_source(descriptor, limits).header.bytes_per_pixel == 4
+    os.close(descriptor)

@@ -12,7 +12,8 @@ from pixelflow.imaging.loading import LoadOptions
 from pixelflow.imaging.pillow import open_image
 
 _ANIMATION_CONTROL = {b"acTL": 8}
-_CHANNELS = 4
+CHANNELS = 4
+"""Of 8 bits, of each decoded frame."""
 _MAX_COUNT = 2**31 - 1
 """Of frames and repetitions (PNG, third edition, 4.9), and of milliseconds in libvips."""
 
@@ -33,7 +34,7 @@ def load_frames(descriptor: int, options: LoadOptions) -> pyvips.Image:
             data += image.convert("RGBA").tobytes()
             delays.append(min(round(image.info.get("duration", 0)), _MAX_COUNT))
         width, height = image.size
-        pixels = Pixels(data, width, height * options.frames, _CHANNELS)
+        pixels = Pixels(data, width, height * options.frames, CHANNELS)
         frames = to_image(pixels, profile=image.info.get("icc_profile"))
         loop = min(int(image.info.get("loop", 0)), _MAX_COUNT)
     if options.frames > 1:
