@@ -112,3 +112,14 @@ def test_the_command_names_what_is_wrong(tmp_path: Path, pipeline_file: Path) ->
     code, text = run("--pipeline", pipeline_file, tmp_path / "text")
     assert code == 2
     assert "/pipeline/0/action" in text
+
+
+@pytest.mark.parametrize("format_", ["pdf", "svg"])
+def test_an_enlarged_crop_of_a_vector_image_is_drawn_with_limited_pixels(format_: str) -> None:
+    crop = {"id": "crop", "action": "crop", "x": 0, "y": 0, "width": 50, "height": 50, "output": False}
+    large = {"id": "large", "from": "crop", "action": "resize", "width": 1000, "enlarge": True, "format": "png"}
+    pipeline = TypeAdapter(Pipeline).validate_python([crop, large])
+    page = explain(pipeline, format_, Header(Size(1190, 1684)), LIMITS)
+    assert 49_000_000 < page.decoded_pixels < 51_000_000
+    small = explain(pipeline, format_, Header(Size(120, 80)), LIMITS)
+    assert small.decoded_pixels == 2400 * 1600, "within the limit, the crop is drawn in its final size"

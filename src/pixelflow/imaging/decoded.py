@@ -1,4 +1,4 @@
-"""Decoders other than libvips: their input, their pixels as an image of libvips, and their errors.
+"""Decoders other than libvips: their input, and their pixels as an image of libvips.
 
 Such a decoder makes all pixels at once, so it must never be called before the limits have been checked.
 """
@@ -6,23 +6,11 @@ Such a decoder makes all pixels at once, so it must never be called before the l
 from __future__ import annotations
 
 import mmap
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import pyvips
 
-from pixelflow.errors import JobError, OutOfMemoryError, UndecodableError
 from pixelflow.imaging.colour.convert import PROFILE
-from pixelflow.imaging.errors import is_out_of_memory
-
-# What Pillow, pi-heif, pypdfium2, rawpy and struct raise for a damaged file.
-_DAMAGE = (
-    OSError, ValueError, RuntimeError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError,
-    AssertionError, struct.error, zlib.error, pyvips.Error,
-)  # fmt: skip
 
 
 class Pixels(NamedTuple):
@@ -64,25 +52,3 @@ def _interpretation(pixels: Pixels) -> str:
     if pixels.bits == 8:  # noqa: PLR2004  # bits
         return "b-w" if gray else "srgb"
     return "grey16" if gray else "rgb16"
-
-
-@contextmanager
-def decoding(label: str, *more: type[Exception]) -> Iterator[None]:
-    """Attribute every error in the context to the source.
-
-    Args:
-        label: name of the format in messages.
-        more: further errors by which the decoder reports damage.
-
-    Raises:
-        UndecodableError: the file is damaged or truncated.
-        OutOfMemoryError: decoding ran out of memory.
-    """
-    try:
-        yield
-    except JobError:
-        raise
-    except (MemoryError, *_DAMAGE, *more) as error:
-        if is_out_of_memory(error):
-            raise OutOfMemoryError("The transform needed more memory than allowed") from error
-        raise UndecodableError(f"The {label} data is damaged or truncated") from error

@@ -226,6 +226,8 @@ class _Run:
     def _write(self, step: Step, frames: Frames) -> RenderedOutput:
         offset, format_ = self._bytes, FORMATS[self.plan.formats[step.id]]
         shown = frames if format_.animation else frames.poster()
+        if step.metadata is MetadataChoice.ALL and step.id in self.plan.hidden:
+            step = step.model_copy(update={"metadata": MetadataChoice.COPYRIGHT})
         encode(shown, step, format_, self._output, self._metadata)
         self._bytes = os.fstat(self._output).st_size
         if self._bytes > self._limits.max_output_bytes:

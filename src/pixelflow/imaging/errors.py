@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import extract_tb
 
 import pyvips
 
@@ -11,6 +15,7 @@ from pixelflow.errors import (
     JobError,
     OutOfMemoryError,
     OutputTooLargeError,
+    PixelflowError,
     StepFailedError,
     UndecodableError,
     WorkerUnavailableError,
@@ -33,13 +38,22 @@ _DAMAGED = (
     "exceeds the maximum image size",
 )
 """Parts of messages about memory by which libtiff and libheif report counts and sizes that no sound file has."""
+_DAMAGE = (
+    OSError, ValueError, RuntimeError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError,
+    AssertionError, struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow, pi-heif, pypdfium2, rawpy, cffi and readers of headers in Python raise for a damaged file."""
 _TOO_LARGE = "file too large"  # RLIMIT_FSIZE
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
 
 
 @contextmanager
-def map_decode_errors(format_: str) -> Iterator[None]:
+def map_decode_errors(format_: str, *more: type[Exception]) -> Iterator[None]:
     """Attribute every error in the context to the source.
+
+    Args:
+        format_: label of the format in messages.
+        more: further errors by which the decoder reports damage.
 
     Raises:
         UndecodableError: the file is damaged or truncated.
@@ -48,8 +62,19 @@ def map_decode_errors(format_: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pyvips.Error, MemoryError) as error:
+    except PixelflowError:
+        raise
+    except (pyvips.Error, MemoryError, *more) as error:
         raise _resource_error(error) or damaged(format_) from error
+    except _DAMAGE as error:
+        _report(error)
+        raise _resource_error(error) or damaged(format_) from error
+
+
+def _report(error: Exception) -> None:
+    """Write type and place to stderr, so that an error in this code can be told from a damaged file."""
+    place = extract_tb(error.__traceback__, limit=-1)[0]
+    sys.stderr.write(f"decoding failed: {type(error).__name__} in {place.name}, line {place.lineno}\n")
 
 
 def damaged(format_: str) -> UndecodableError:

@@ -9,6 +9,7 @@ from typing import Literal
 _MARKER = b"Exif\0\0"
 """In front of the structure in JPEG files."""
 _ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298
+_EXIF_DIRECTORY, _MAKER_NOTE = 0x8769, 0x927C
 _ASCII, _SHORT, _LONG = 2, 3, 4
 _INLINE_BYTES = 4
 _LAST_ORIENTATION = 8
@@ -41,6 +42,31 @@ def without_thumbnail(exif: bytes) -> bytes:
         return exif
     link = start + directory + 2 + 12 * count
     return exif[:link] + bytes(len(exif[link : link + 4])) + exif[link + 4 :]
+
+
+def without_maker_note(exif: bytes) -> bytes:
+    """Set the bytes of the maker's notes to zero. Their form is the maker's own; many have a preview."""
+    made, start = bytearray(exif), len(exif) - len(exif.removeprefix(_MARKER))
+    order = "<" if _byteorder(exif) == "little" else ">"
+    try:
+        (first,) = struct.unpack_from(f"{order}I", exif, start + 4)
+        for tag, _, at in _values(exif, start, first, order):
+            if tag == _EXIF_DIRECTORY:
+                for inner, length, place in _values(exif, start, at, order):
+                    if inner == _MAKER_NOTE and length > _INLINE_BYTES:
+                        part = slice(start + place, start + place + length)
+                        made[part] = bytes(len(made[part]))
+    except struct.error:
+        return bytes(made)
+    return bytes(made)
+
+
+def _values(exif: bytes, start: int, directory: int, order: str) -> Iterator[tuple[int, int, int]]:
+    """Yield tag, number of values and offset, or the value, of the entries of a directory."""
+    (count,) = struct.unpack_from(f"{order}H", exif, start + directory)
+    for place in range(start + directory + 2, start + directory + 2 + 12 * count, 12):
+        tag, _, length, at = struct.unpack_from(f"{order}HHII", exif, place)
+        yield tag, length, at
 
 
 def _byteorder(exif: bytes) -> Literal["little", "big"]:

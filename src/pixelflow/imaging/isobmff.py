@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 _MAX_BOXES = 64
+_MAX_POSITION = 1 << 62
+"""In a file. Sizes of boxes have 64 bits, and positions 63."""
 _MAX_META_BYTES = 1 << 20
 """Of the box `meta`. That of a panorama of 1000 tiles has 100 KB."""
 
@@ -97,7 +99,8 @@ class Meta:
             place += 2 + base_size
             extents, place = self._number(place, wide=False), place + 2
             if found == item and method == 0 and extents:
-                return base + int.from_bytes(self.data[place + index_size : place + index_size + offset_size], "big")
+                offset = self.data[place + index_size : place + index_size + offset_size]
+                return min(base + int.from_bytes(offset, "big"), _MAX_POSITION)
             place += extents * (index_size + offset_size + length_size)
         raise LookupError("iloc")
 
@@ -129,11 +132,13 @@ def read_meta(descriptor: int) -> Meta:
     position = 0
     for _ in range(_MAX_BOXES):
         head = os.pread(descriptor, 16, position)
-        kind, start, end = _bounds(head, 0, 1 << 62)
+        kind, start, end = _bounds(head, 0, _MAX_POSITION)
         if kind == b"meta":
             content = os.pread(descriptor, min(end - start, _MAX_META_BYTES), position + start)
             return Meta(content[4:], position + start + 4)
         position += end
+        if position >= _MAX_POSITION:
+            break
     raise LookupError("meta")
 
 

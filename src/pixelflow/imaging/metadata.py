@@ -1,13 +1,15 @@
 """Metadata of the source that outputs keep: none, who made the picture and who owns it, or all.
 
 The place where a photo was taken must never be in an output unless all metadata are wanted. The picture of an output is
-upright, so its orientation is always 1; a thumbnail would show the picture before it was cropped or redacted.
+upright, so its orientation is always 1. What shows the picture before it was cropped or redacted is never kept:
+thumbnails, previews and the notes of a camera's maker.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
@@ -15,14 +17,21 @@ from xml.sax.saxutils import escape
 import pyvips
 
 from pixelflow.imaging.encoded import KEEP
-from pixelflow.imaging.exif import ARTIST, COPYRIGHT, text_of, without_thumbnail
+from pixelflow.imaging.exif import ARTIST, COPYRIGHT, text_of, without_maker_note, without_thumbnail
 from pixelflow.imaging.metadata_choice import MetadataChoice
 
 _EXIF, _XMP, _IPTC = "exif-data", "xmp-data", "iptc-data"
-_KEPT = re.compile(r"exif-ifd[0234]-(?!Orientation$)|(exif|xmp|iptc)-data$")
+_KEPT = re.compile(r"exif-ifd[0234]-(?!(Orientation|MakerNote)$)|(exif|xmp|iptc)-data$")
 """Fields of libvips. Directory 1 is that of the thumbnail."""
 _METADATA = re.compile(r"exif-|(exif|xmp|iptc)-data$|jpeg-thumbnail-data$|orientation$")
 _IN_XMP = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\s*\d+")
+_THUMBNAILS = re.compile(rb"<(\w+):Thumbnails\b[^>]*(?<!/)>.*?</\1:Thumbnails\s*>", re.DOTALL)
+_PREVIEWS = ("{http://ns.adobe.com/xap/1.0/}Thumbnails", "{http://ns.adobe.com/xap/1.0/g/img/}image")
+_DATASET_RECORDS, _FIRST_PREVIEW = (1, 2), 200
+"""Records of IPTC-IIM that are kept, and the first of the datasets that hold a preview (2:200 to 2:202)."""
+_IPTC_RESOURCE = b"8BIM\x04\x04\0\0"
+"""The resource of Photoshop that holds IPTC, without a name. Others hold thumbnails, EXIF and XMP."""
+_PHOTOSHOP = b"Photoshop 3.0\0"
 _FLAGS = {"exif": 1, "xmp": 2, "iptc": 4}
 """Of VipsForeignKeep."""
 _MAX_TEXT = 2000
@@ -45,7 +54,11 @@ class Metadata:
     @classmethod
     def of(cls, image: pyvips.Image) -> Metadata:
         """Read the metadata of a decoded image."""
-        return cls({name: image.get(name) for name in image.get_fields() if _KEPT.match(name)})
+        fields = {}
+        for name in filter(_KEPT.match, image.get_fields()):
+            with suppress(ValueError):  # a string that is not UTF-8
+                fields[name] = image.get(name)
+        return cls(fields)
 
     @property
     def copyright(self) -> dict[str, str]:
@@ -70,9 +83,12 @@ def with_metadata(image: pyvips.Image, metadata: Metadata, choice: MetadataChoic
             image.remove(name)
     kept = dict(metadata.fields) if choice is MetadataChoice.ALL else _fields_of_copyright(metadata.copyright)
     if isinstance(xmp := kept.get(_XMP), bytes):
-        kept[_XMP] = _IN_XMP.sub(rb"\g<1>1", xmp)
+        kept[_XMP] = _IN_XMP.sub(rb"\g<1>1", _without_previews(xmp))
+    if isinstance(iptc := kept.get(_IPTC), bytes):
+        kept[_IPTC] = _only_iptc(iptc)
     if isinstance(exif := kept.get(_EXIF), bytes):
-        kept[_EXIF] = without_thumbnail(exif)
+        kept[_EXIF] = without_maker_note(without_thumbnail(exif))
+    kept = {name: value for name, value in kept.items() if value}
     for name, value in kept.items():
         kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type
         image.set_type(kind, name, value)
@@ -108,16 +124,56 @@ def _xmp(texts: Mapping[str, str]) -> bytes:
     ).encode()
 
 
+def _without_previews(xmp: bytes) -> bytes:
+    """Remove thumbnails from XMP; return nothing if that is not possible."""
+    xmp = _THUMBNAILS.sub(b"", xmp)
+    root = _parsed(xmp)
+    if root is None or any(
+        each.tag in _PREVIEWS or not each.attrib.keys().isdisjoint(_PREVIEWS) for each in root.iter()
+    ):
+        return b""
+    return xmp
+
+
+def _only_iptc(resources: bytes) -> bytes:
+    """Return Photoshop's resources with no other than IPTC, and that without previews."""
+    if not resources.startswith(_PHOTOSHOP):
+        return _without_preview_datasets(resources)
+    start = resources.find(_IPTC_RESOURCE) + len(_IPTC_RESOURCE) + 4
+    if start < len(_PHOTOSHOP) + len(_IPTC_RESOURCE):
+        return b""
+    length = int.from_bytes(resources[start - 4 : start], "big")
+    kept = _without_preview_datasets(resources[start : start + length])
+    return _PHOTOSHOP + _IPTC_RESOURCE + len(kept).to_bytes(4, "big") + kept + bytes(len(kept) % 2)
+
+
+def _without_preview_datasets(iptc: bytes) -> bytes:
+    kept, position = bytearray(), 0
+    while iptc[position : position + 1] == b"\x1c" and position + 5 <= len(iptc):
+        record, number = iptc[position + 1], iptc[position + 2]
+        end = position + 5 + int.from_bytes(iptc[position + 3 : position + 5], "big")
+        if record in _DATASET_RECORDS and number < _FIRST_PREVIEW:
+            kept += iptc[position:end]
+        position = end
+    return bytes(kept)
+
+
 def _of_xmp(xmp: bytes) -> dict[str, str]:
-    if not xmp or b"<!DOCTYPE" in xmp or b"<!ENTITY" in xmp:
-        return {}
-    start, end = xmp.find(b"<"), xmp.rfind(b">")
-    try:
-        root = ET.fromstring(xmp[start : end + 1])  # noqa: S314 - has no DTD
-    except (ET.ParseError, ValueError):
+    root = _parsed(xmp)
+    if root is None:
         return {}
     named = {"rights": "dc:rights", "creator": "dc:creator", "credit": "photoshop:Credit"}
     return {name: _text(root, tag) for name, tag in named.items()}
+
+
+def _parsed(xmp: bytes) -> ET.Element | None:
+    if not xmp or b"<!DOCTYPE" in xmp or b"<!ENTITY" in xmp:
+        return None
+    start, end = xmp.find(b"<"), xmp.rfind(b">")
+    try:
+        return ET.fromstring(xmp[start : end + 1])  # noqa: S314 - has no DTD
+    except (ET.ParseError, ValueError, LookupError):
+        return None
 
 
 def _text(root: ET.Element, tag: str) -> str:

@@ -80,6 +80,8 @@ class Operation(Generic[S]):
     """(size of the input, step) → bytes of these that are in memory for certain."""
     adds_alpha: bool = False
     """Whether the result can be transparent although the input is opaque. Costs memory in later steps."""
+    hides: bool = False
+    """Whether it hides parts of the picture: results that depend on it keep no metadata but copyright."""
     moves_only: Callable[[S], bool] = lambda _step: False
     """Whether the step only moves or scales pixels and does not look at them: it is applied to a gain map, too."""
     step_fields: tuple[FieldPath, ...] = ()

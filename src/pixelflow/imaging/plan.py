@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 
 from pixelflow.errors import OutputTooLargeError
 from pixelflow.imaging.colour.choices import ColorChoice, HdrChoice
@@ -38,6 +39,10 @@ SSIMULACRA2 of the scaling to a resize in floating point, median and least:
 _MIN_CHAIN_RATIO = 1.75
 """The same of a source that is not only scaled: a crop of it ends at whole pixels of the reduced one."""
 
+_MAX_ENLARGED_PIXELS = 50_000_000
+"""Most pixels of a vector image that is drawn larger than its own size, as for a crop that is enlarged. It is drawn
+whole; what the limit leaves to enlarge is interpolated."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -61,6 +66,16 @@ class Plan:
         """Whether an output is to have the gain map of the source."""
         outputs = (step for step in self.steps if step.output and step.hdr is HdrChoice.KEEP)
         return any(FORMATS[self.formats[step.id]].gain_maps for step in outputs)
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """The steps whose result lacks parts of the picture that a step hid."""
+        found: set[str] = set()
+        for step in self.steps:
+            operation = operation_of(step)
+            if operation.hides or not found.isdisjoint(operation.inputs(step)):
+                found.add(step.id)
+        return frozenset(found)
 
     @cached_property
     def _uses(self) -> Counter[str]:
@@ -90,7 +105,8 @@ def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
     formats = output_formats(pipeline, source_format)
     colors = _colors(needed, formats)
     if FORMATS[source_format].vector:
-        return Plan(tuple(steps), sizes, formats, colors, shrink=reduction, box=1)
+        least_shrink = min(1, sqrt(size.pixels / _MAX_ENLARGED_PIXELS))
+        return Plan(tuple(steps), sizes, formats, colors, shrink=max(reduction, least_shrink), box=1)
     only_scaled = _is_only_scaled(steps, size)
     least = _MIN_RATIO if only_scaled else _MIN_CHAIN_RATIO
     shrink = _power_of_two(min(reduction / least, FORMATS[source_format].max_shrink))

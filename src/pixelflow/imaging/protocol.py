@@ -45,6 +45,8 @@ class TransformLimits(_Message):
     """Size of all outputs together."""
     max_job_output_pixels: int = 400_000_000
     """Width × height of the results of all steps together."""
+    max_frames: int = 1000
+    """Frames of the source that are decoded, with the earlier ones that a frame depends on."""
     max_jpeg_scans: int = 500
     """Scans of a progressive JPEG. Each costs a pass over the whole picture, even if it has few bytes."""
 

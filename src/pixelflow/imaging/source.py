@@ -129,7 +129,8 @@ def open_source(
         UnsupportedFormatError: the file is not an image in a supported format.
         UndecodableError: the header is damaged, or there is no such frame. With ``on_damage: accept``, only if nothing
             can be decoded.
-        TooManyPixelsError: the frames that are decoded have more than ``max_source_pixels`` pixels together.
+        TooManyPixelsError: the frames that are decoded have more than ``max_source_pixels`` pixels together, or
+            there are more than ``max_frames``.
         TooManyScansError: a progressive JPEG has more than ``max_jpeg_scans`` scans.
     """
     options = options or SourceOptions()
@@ -138,6 +139,7 @@ def open_source(
     _check_frame(format_, header, options)
     frames = header.frames if options.frame is None and animated(format_.name) else 1
     _check_pixels(header.size, frames, limits.max_source_pixels)
+    _check_frames(max(frames, 1 if format_.pages else (options.frame or 0) + 1), limits.max_frames)
     if header.whole and format_.limits_scans:
         _check_scans(descriptor, limits.max_jpeg_scans)
     return SourceImage(descriptor, format_, header, options, frames, tolerant)
@@ -183,6 +185,12 @@ def _check_pixels(size: Size, frames: int, limit: int) -> None:
         raise TooManyPixelsError(
             f"The source has {size.width} × {size.height} pixels{per_frame}; the limit is {limit} pixels"
         )
+
+
+def _check_frames(frames: int, limit: int) -> None:
+    """Check the frames that are decoded. Those of an animation depend on the earlier ones."""
+    if frames > limit:
+        raise TooManyPixelsError(f"The transform decodes {frames} frames of the source; the limit is {limit} frames")
 
 
 def _check_scans(descriptor: int, limit: int) -> None:

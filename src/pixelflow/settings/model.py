@@ -122,6 +122,7 @@ class Settings(DatabaseSettings):
     max_job_output_pixels: Annotated[
         int, Field(ge=1, description="Maximum pixels of the results of all steps of a job together")
     ] = 400_000_000
+    max_frames: Annotated[int, Field(ge=1, description="Maximum frames of an animated source that are decoded")] = 1000
     max_jpeg_scans: Annotated[int, Field(ge=1, description="Maximum scans of a progressive JPEG")] = 500
     max_output_bytes: Annotated[int, Field(ge=1, description="Maximum total bytes of a job's outputs")] = 500_000_000
     max_assets: Annotated[int, Field(ge=0, le=10_000, description="Maximum number of assets of a user")] = 100

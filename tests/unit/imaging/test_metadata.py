@@ -206,3 +206,45 @@ def test_damaged_metadata_are_left_out(run: Run, tmp_path: Path, options: dict[s
     with Image.open(output(tmp_path, "jpeg")) as image:
         assert upright(image)
         assert "xmp" not in image.info
+
+
+NOTE = 0x927C
+PREVIEWS = xmp(
+    'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:xmpGImg="http://ns.adobe.com/xap/1.0/g/img/" tiff:Model="a camera">'
+    "<xmp:Thumbnails><rdf:Alt><rdf:li><xmpGImg:image>PREVIEW</xmpGImg:image></rdf:li></rdf:Alt></xmp:Thumbnails>"
+)
+
+
+def with_previews(path: Path) -> Path:
+    made = exif(t33432="Acme")
+    made.get_ifd(0x8769).update({NOTE: b"PREVIEW of a maker", 0x9003: "2020:01:01 00:00:00"})
+    source = photo(path, exif=made, xmp=PREVIEWS)
+    thumbnails = b"".join(b"8BIM" + struct.pack(">HHI", kind, 0, 8) + b"PREVIEW!" for kind in (0x0409, 0x040C))
+    resource = iptc(d90="SECRET-CITY", d202="PREVIEW", d116="Acme")
+    return with_segment(source, 0xED, b"Photoshop 3.0\0" + thumbnails + resource.removeprefix(b"Photoshop 3.0\0"))
+
+
+@pytest.mark.parametrize("format_", WITH_EXIF)
+def test_previews_are_not_kept(run: Run, tmp_path: Path, format_: str) -> None:
+    run(with_previews(tmp_path / "in.jpg"), {**STEP, "format": format_, "metadata": "all"})
+    content = text_of_xmp(output(tmp_path, format_))
+    assert b"PREVIEW" not in content
+    assert b'tiff:Model="a camera"' in content
+    with Image.open(output(tmp_path, format_)) as image:
+        assert image.getexif().get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
+        if format_ == "jpeg":
+            assert (IptcImagePlugin.getiptcinfo(image) or {})[(2, 90)] == b"SECRET-CITY"
+
+
+def test_only_copyright_is_kept_of_a_picture_with_redacted_parts(run: Run, tmp_path: Path) -> None:
+    redact = {"id": "r", "action": "redact", "output": False, "regions": [{"x": 0, "y": 0, "width": 9, "height": 9}]}
+    run(with_previews(tmp_path / "in.jpg"), redact, {**STEP, "from": "r", "format": "jpeg", "metadata": "all"})
+    content = output(tmp_path, "jpeg").read_bytes()
+    assert text_of(exif_bytes(content), COPYRIGHT) == "Acme"
+    assert not any(text in content for text in (b"SECRET", b"PREVIEW", b"a camera"))
+
+
+def test_xmp_with_previews_in_another_form_is_left_out(run: Run, tmp_path: Path) -> None:
+    body = xmp('xmlns:g="http://ns.adobe.com/xap/1.0/g/img/" g:image="PREVIEW">')
+    run(photo(tmp_path / "in.jpg", xmp=body), {**STEP, "format": "jpeg", "metadata": "all"})
+    assert b"PREVIEW" not in output(tmp_path, "jpeg").read_bytes()

@@ -246,6 +246,7 @@ def _job_limits(settings: Settings) -> JobLimits:
             max_output_pixels=settings.max_output_pixels,
             max_output_bytes=settings.max_output_bytes,
             max_job_output_pixels=settings.max_job_output_pixels,
+            max_frames=settings.max_frames,
             max_jpeg_scans=settings.max_jpeg_scans,
         ),
         max_wait_seconds=settings.job_max_wait_seconds,

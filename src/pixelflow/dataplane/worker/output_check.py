@@ -21,5 +21,5 @@ def size_in_pixels(format_: str, ends: OutputEnds) -> tuple[int, int]:
     assert read_size is not None  # noqa: S101 - the registry's test requires it of output formats
     try:
         return read_size(ends)
-    except (struct.error, IndexError) as error:
+    except (struct.error, LookupError, ArithmeticError, TypeError) as error:
         raise ValueError("the header is not complete") from error

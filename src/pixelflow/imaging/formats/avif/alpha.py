@@ -95,6 +95,7 @@ def transformed(image: pyvips.Image, transforms: Sequence[Property]) -> pyvips.I
 
     Raises:
         pyvips.Error: a crop is not within the image.
+        OverflowError: it is beyond what libvips can express.
     """
     for each in transforms:
         match each.kind:

@@ -10,7 +10,8 @@ import pyvips
 
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.colour.source import with_color_of_heif
-from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
+from pixelflow.imaging.decoded import Pixels, map_file, to_image
+from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
@@ -21,7 +22,7 @@ pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_
 
 def header(descriptor: int, options: LoadOptions) -> Header:
     """Read the boxes; no picture is decoded."""
-    with decoding("HEIC"):
+    with map_decode_errors("HEIC"):
         file = _open(descriptor)
         image = file[_index(file, options)]
     channels, wide = _channels(image.mode)
@@ -31,7 +32,7 @@ def header(descriptor: int, options: LoadOptions) -> Header:
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode the main picture, or the one with the number that the options have."""
-    with decoding("HEIC"):
+    with map_decode_errors("HEIC"):
         file = _open(descriptor)
         image = file[_index(file, options)]
         data = bytes(image.data)  # which is a view of memory that ends with the file

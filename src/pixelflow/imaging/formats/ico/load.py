@@ -9,7 +9,8 @@ from PIL import Image
 from PIL.IcoImagePlugin import IcoFile
 
 from pixelflow.imaging import pillow
-from pixelflow.imaging.decoded import decoding, map_file
+from pixelflow.imaging.decoded import map_file
+from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.formats.ico.directory import IconEntry, largest
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
@@ -18,14 +19,14 @@ from pixelflow.imaging.loading import LoadOptions, load_stream
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the directory and the header of the largest image."""
-    with decoding("ICO"), map_file(descriptor) as data:
+    with map_decode_errors("ICO"), map_file(descriptor) as data:
         entry = largest(bytes(data))
     return Header(Size(entry.width, entry.height), frames=1, bytes_per_pixel=4, whole=True, turned=False)
 
 
 def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
     """Decode the largest image."""
-    with decoding("ICO"), map_file(descriptor) as mapped:
+    with map_decode_errors("ICO"), map_file(descriptor) as mapped:
         data = bytes(mapped)
         entry = largest(data)
         if entry.is_png:

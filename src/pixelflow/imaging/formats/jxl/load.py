@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyvips
 
-from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
+from pixelflow.imaging.decoded import Pixels, map_file, to_image
+from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.formats.jxl import libjxl
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
@@ -13,7 +14,7 @@ from pixelflow.imaging.loading import LoadOptions
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the header."""
-    with decoding("JPEG XL", libjxl.JxlError), map_file(descriptor) as data:
+    with map_decode_errors("JPEG XL", libjxl.JxlError), map_file(descriptor) as data:
         info = libjxl.read_info(bytes(data))
     size, bytes_per_pixel = Size(info.width, info.height), info.bands * info.bits // 8
     return Header(size, frames=1, bytes_per_pixel=bytes_per_pixel, whole=True, turned=False)
@@ -21,6 +22,6 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
 
 def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
     """Decode the first frame, upright."""
-    with decoding("JPEG XL", libjxl.JxlError), map_file(descriptor) as data:
+    with map_decode_errors("JPEG XL", libjxl.JxlError), map_file(descriptor) as data:
         info, pixels, profile = libjxl.decode(bytes(data))
         return to_image(Pixels(pixels, *info), profile=profile)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pypdfium2
 import pyvips
 
-from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
+from pixelflow.imaging.decoded import Pixels, map_file, to_image
+from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
@@ -45,7 +46,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
 
 @contextmanager
 def _document(descriptor: int) -> Iterator[pypdfium2.PdfDocument]:
-    with decoding("PDF", pypdfium2.PdfiumError), map_file(descriptor) as data:
+    with map_decode_errors("PDF", pypdfium2.PdfiumError), map_file(descriptor) as data:
         document = pypdfium2.PdfDocument(bytes(data))
         try:
             yield document

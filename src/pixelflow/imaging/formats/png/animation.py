@@ -6,33 +6,37 @@ import pyvips
 from PIL.PngImagePlugin import PngImageFile
 
 from pixelflow.imaging.colour.png import read_chunks
-from pixelflow.imaging.decoded import Pixels, decoding, to_image
+from pixelflow.imaging.decoded import Pixels, to_image
+from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.loading import LoadOptions
 from pixelflow.imaging.pillow import open_image
 
 _ANIMATION_CONTROL = {b"acTL": 8}
-_CHANNELS = 4
+CHANNELS = 4
+"""Of 8 bits, of each decoded frame."""
+_MAX_COUNT = 2**31 - 1
+"""Of frames and repetitions (PNG, third edition, 4.9), and of milliseconds in libvips."""
 
 
 def count_frames(descriptor: int) -> int:
     """Return the number of frames that the file states, without the default image; 1 if it is no animation."""
     chunks = read_chunks(descriptor, _ANIMATION_CONTROL)
-    return max(1, int.from_bytes(chunks[b"acTL"][:4], "big")) if chunks else 1
+    return min(max(1, int.from_bytes(chunks[b"acTL"][:4], "big")), _MAX_COUNT) if chunks else 1
 
 
 def load_frames(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode frames into one tall image with ``page-height``, ``delay`` and ``loop``."""
-    with decoding("PNG"), open_image(descriptor, PngImageFile) as image:
+    with map_decode_errors("PNG"), open_image(descriptor, PngImageFile) as image:
         first = options.first + bool(image.info.get("default_image"))
         data, delays = bytearray(), []
         for place in range(first, first + options.frames):
             image.seek(place)
             data += image.convert("RGBA").tobytes()
-            delays.append(round(image.info.get("duration", 0)))
+            delays.append(min(round(image.info.get("duration", 0)), _MAX_COUNT))
         width, height = image.size
-        pixels = Pixels(data, width, height * options.frames, _CHANNELS)
+        pixels = Pixels(data, width, height * options.frames, CHANNELS)
         frames = to_image(pixels, profile=image.info.get("icc_profile"))
-        loop = int(image.info.get("loop", 0))
+        loop = min(int(image.info.get("loop", 0)), _MAX_COUNT)
     if options.frames > 1:
         frames.set_type(pyvips.GValue.gint_type, "page-height", height)
         frames.set_type(pyvips.GValue.array_int_type, "delay", delays)

@@ -20,12 +20,15 @@ LOADERS = ("VipsForeignLoadPngSource",)
 def header(descriptor: int, options: LoadOptions) -> Header:
     """Read the header, and the number of frames of an animation."""
     still = header_of(load(descriptor, replace(options, frames=1, source=SourceOptions())))
-    return replace(still, frames=animation.count_frames(descriptor))
+    frames = animation.count_frames(descriptor)
+    channels = still.bytes_per_pixel if frames == 1 else max(still.bytes_per_pixel, animation.CHANNELS)
+    return replace(still, frames=frames, bytes_per_pixel=channels)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
-    """Decode as a stream. Frames of an animation, other than the default image, are decoded at once."""
-    if options.frames > 1 or options.first > 0:
+    """Decode as a stream. Frames of an animation are decoded at once; the default image may be none of them."""
+    animated = options.source.frame is not None and animation.count_frames(descriptor) > 1
+    if options.frames > 1 or animated:
         return with_color_of_png(animation.load_frames(descriptor, options), descriptor)
     content = completed(descriptor) if options.tolerant else None
     image = load_stream("pngload_source", descriptor, content, fail_on=options.fail_on)

@@ -8,7 +8,8 @@ from typing import BinaryIO, cast
 import pyvips
 import rawpy
 
-from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
+from pixelflow.imaging.decoded import Pixels, map_file, to_image
+from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions, load_stream
@@ -28,7 +29,7 @@ _MAX_SIZE = 1.1
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the size of the photo; nothing is decoded."""
-    with decoding("RAW", rawpy.LibRawError), _open(descriptor) as raw:
+    with map_decode_errors("RAW", rawpy.LibRawError), _open(descriptor) as raw:
         orientation, size = _orientation(raw), Size(raw.sizes.width, raw.sizes.height)
         upright = size if orientation <= _LAST_UNTURNED else Size(size.height, size.width)
         return Header(upright, frames=1, bytes_per_pixel=3, whole=True, turned=orientation != 1)
@@ -36,7 +37,7 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Return the preview if it has the pixels that are needed, else develop the photo, as the camera balanced white."""
-    with decoding("RAW", rawpy.LibRawError), _open(descriptor) as raw:
+    with map_decode_errors("RAW", rawpy.LibRawError), _open(descriptor) as raw:
         preview = _preview(raw, descriptor)
         if preview and preview.width * options.shrink >= raw.sizes.width and _same_picture(preview, raw.sizes):
             return preview

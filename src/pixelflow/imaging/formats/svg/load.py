@@ -10,7 +10,8 @@ import os
 
 import pyvips
 
-from pixelflow.errors import UndecodableError
+from pixelflow.errors import TooManyPixelsError, UndecodableError
+from pixelflow.imaging.formats.svg.embedded import embedded_pixels
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
@@ -18,6 +19,8 @@ from pixelflow.imaging.loading import LoadOptions
 LOADERS = ("VipsForeignLoadSvgSource",)
 MAX_BYTES = 8 * 1024 * 1024
 """Of a document. Larger ones are data, such as maps, that take minutes and gigabytes to draw."""
+MAX_EMBEDDED_PIXELS = 50_000_000
+"""Of all pictures in a document. librsvg decodes each as a whole, at four bytes per pixel and more."""
 DENSITY = 72
 """The default, in dots per inch: one pixel of the document is one pixel of the image, as in sharp and libvips."""
 
@@ -27,9 +30,15 @@ def header(descriptor: int, options: LoadOptions) -> Header:
 
     Raises:
         UndecodableError: the document is damaged, too large or has no size.
+        TooManyPixelsError: the pictures in it have more than `MAX_EMBEDDED_PIXELS` pixels together.
     """
     if os.fstat(descriptor).st_size > MAX_BYTES:
         raise UndecodableError(f"The SVG document has more than {MAX_BYTES} bytes")
+    pixels = embedded_pixels(os.pread(descriptor, MAX_BYTES, 0))
+    if pixels > MAX_EMBEDDED_PIXELS:
+        raise TooManyPixelsError(
+            f"The pictures in the SVG document have more than {MAX_EMBEDDED_PIXELS} pixels together"
+        )
     image = load(descriptor, options)
     return Header(Size(image.width, image.height), frames=1, bytes_per_pixel=4, whole=True, turned=False)
 

@@ -146,3 +146,24 @@ def test_a_compressed_drawing_is_refused_by_name(run: Run, tmp_path: Path) -> No
     (tmp_path / "in.svgz").write_bytes(b"\x1f\x8b\x08" + bytes(30))
     with pytest.raises(UnsupportedFormatError, match="compressed SVG"):
         run(tmp_path / "in.svgz", STEP)
+
+
+@pytest.mark.parametrize("form", ["plain", "lines", "percent", "reference", "many"])
+def test_the_pixels_of_pictures_in_the_document_are_limited(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    content = io.BytesIO()
+    Image.new("L", (60, 50)).save(content, "PNG")
+    data = base64.b64encode(content.getvalue()).decode()
+    number = 3 if form == "many" else 1
+    data = {
+        "lines": f"{data[:20]}\n  {data[20:]}",
+        "percent": data.replace("A", "%41"),
+        "reference": data.replace("A", "&#65;"),
+    }.get(form, data)
+    (tmp_path / "in.svg").write_bytes(svg(_image(f"data:image/png;base64,{data}") * number))
+    monkeypatch.setattr(load, "MAX_EMBEDDED_PIXELS", 3000 * number)
+    run(tmp_path / "in.svg", STEP)
+    monkeypatch.setattr(load, "MAX_EMBEDDED_PIXELS", 3000 * number - 1)
+    with pytest.raises(TooManyPixelsError, match="pictures in the SVG"):
+        run(tmp_path / "in.svg", STEP)

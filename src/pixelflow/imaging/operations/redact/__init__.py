@@ -24,6 +24,7 @@ OPERATION = Operation(
         {"action": "redact", "fill": "#204060", "regions": [{"x": "60%", "y": 0, "width": "100%", "height": "30%"}]},
     ),
     since=2,
+    hides=True,
     memory=memory,
     kept=memory,
 )
