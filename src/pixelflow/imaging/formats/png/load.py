@@ -19,7 +19,7 @@ LOADERS = ("VipsForeignLoadPngSource",)
 
 def header(descriptor: int, options: LoadOptions) -> Header:
     """Read the header, and the number of frames of an animation."""
-    still = header_of(load(descriptor, replace(options, frames=1, source=SourceOptions())))
+    still = header_of(_still(descriptor, replace(options, frames=1, source=SourceOptions()), pixels=False))
     return replace(still, frames=animation.count_frames(descriptor))
 
 
@@ -27,7 +27,11 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream. Frames of an animation, other than the default image, are decoded at once."""
     if options.frames > 1 or options.first > 0:
         return with_color_of_png(animation.load_frames(descriptor, options), descriptor)
-    content = completed(descriptor) if options.tolerant else None
+    return _still(descriptor, options)
+
+
+def _still(descriptor: int, options: LoadOptions, *, pixels: bool = True) -> pyvips.Image:
+    content = completed(descriptor, pixels=pixels) if options.tolerant else None
     image = load_stream("pngload_source", descriptor, content, fail_on=options.fail_on)
     return _upright(with_color_of_png(image, descriptor), descriptor)
 
