@@ -213,7 +213,8 @@ class _Run:
 
     def _decode(self, source: SourceImage) -> Frames:
         wanted = self.plan.keeps_gain_map and source.format.gain_maps
-        gain_map = read_gain_map(source.descriptor, source.size) if wanted else None
+        max_scans = self._limits.max_jpeg_scans
+        gain_map = read_gain_map(source.descriptor, source.size, max_scans) if wanted else None
         decoded = self._keep_shared(SOURCE, source.decode(self.plan.shrink, self.plan.box))
         decoded = replace(decoded, gain_map=gain_map)
         if not self.plan.shared(SOURCE):

@@ -14,8 +14,9 @@ SIGNATURE_BYTES = 4096
 OUTPUT_HEAD_BYTES = 1 << 19
 """Bytes at the start of an output in which ``Format.read_size`` finds its header: behind 64 KiB each of EXIF, XMP and
 IPTC, and a color profile."""
-OUTPUT_TAIL_BYTES = 131_072
-"""Bytes at the end of an output, in which TIFF has its directory, and the color profile behind it."""
+OUTPUT_TAIL_BYTES = 1 << 18
+"""Bytes at the end of an output, in which TIFF has its directory, and 64 KiB each of XMP and IPTC and a color profile
+behind it."""
 
 
 class EncoderOptions(StrictModel):

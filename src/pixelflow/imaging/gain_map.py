@@ -11,6 +11,7 @@ import pyvips
 
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.picture import Picture
+from pixelflow.imaging.scans import check_scans
 
 MAP = "gainmap"
 """Metadata of an image that is written with a gain map: the map as an image. Its parameters begin with this name."""
@@ -20,13 +21,16 @@ _SCALE = "gainmap-scale-factor"
 _ORIENTATION = "orientation"
 
 
-def read_gain_map(descriptor: int, size: Size) -> Picture | None:
+def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None:
     """Read the gain map of a JPEG file whose picture has this size.
 
     It reads the descriptor from the start. What was decoded before must be used no more.
 
     Returns:
         None if the file has no gain map, or a damaged one.
+
+    Raises:
+        TooManyScansError: the gain map has more than ``max_scans`` scans.
     """
     os.lseek(descriptor, 0, os.SEEK_SET)
     try:
@@ -34,6 +38,7 @@ def read_gain_map(descriptor: int, size: Size) -> Picture | None:
         if not header.get_typeof(_ENCODED):
             return None
         encoded = header.get(_ENCODED)
+        check_scans((encoded,), max_scans, "gain map")
         image = pyvips.Image.jpegload_source(pyvips.Source.new_from_memory(encoded), fail_on="error")
         if image.width * image.height > size.pixels:
             return None

@@ -35,6 +35,8 @@ _PHOTOSHOP = b"Photoshop 3.0\0"
 _FLAGS = {"exif": 1, "xmp": 2, "iptc": 4}
 """Of VipsForeignKeep."""
 _MAX_TEXT = 2000
+_MAX_BYTES = 1 << 16
+"""Of EXIF, XMP and IPTC each, as in a JPEG: the worker looks for the header of an output behind them."""
 
 _NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -88,14 +90,20 @@ def with_metadata(image: pyvips.Image, metadata: Metadata, choice: MetadataChoic
         kept[_IPTC] = _only_iptc(iptc)
     if isinstance(exif := kept.get(_EXIF), bytes):
         kept[_EXIF] = without_maker_note(without_thumbnail(exif))
-    kept = {name: value for name, value in kept.items() if value}
+    long = {_kind(name) for name, value in kept.items() if isinstance(value, bytes) and len(value) > _MAX_BYTES}
+    kept = {name: value for name, value in kept.items() if value and _kind(name) not in long}
     for name, value in kept.items():
         kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type
         image.set_type(kind, name, value)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)
-    flags = sum(flag for kind, flag in _FLAGS.items() if any(name.startswith(kind) for name in kept))
+    flags = sum(flag for kind, flag in _FLAGS.items() if any(_kind(name) == kind for name in kept))
     image.set_type(pyvips.GValue.gint_type, KEEP, flags)
     return image
+
+
+def _kind(name: str) -> str:
+    """Return `exif`, `xmp` or `iptc`."""
+    return name.partition("-")[0]
 
 
 def _fields_of_copyright(texts: Mapping[str, str]) -> dict[str, str | bytes]:

@@ -7,15 +7,14 @@ a descriptor: the process that decodes can open no file of a user.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 
 import pyvips
 
-from pixelflow.errors import TooManyPixelsError, TooManyScansError, UndecodableError, UnsupportedFormatError
+from pixelflow.errors import TooManyPixelsError, UndecodableError, UnsupportedFormatError
 from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.colour.source import with_color_of_profile
 from pixelflow.imaging.errors import damaged, map_decode_errors
@@ -30,10 +29,9 @@ from pixelflow.imaging.loading import LoadOptions, header_of
 from pixelflow.imaging.picture import Picture, stored_size
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.imaging.resampling import Extent
+from pixelflow.imaging.scans import check_scans
 from pixelflow.imaging.source_options import OnDamage, SourceOptions
 
-_START_OF_SCAN = re.compile(rb"\xff\xda")
-"""Searched as an expression: 0.3 ms per MB, where `bytes.count` takes 0.7 and `find` of a mapped file 1.3."""
 _CHUNK_BYTES = 1 << 18
 """Read at once: stays in the processor's cache."""
 
@@ -141,7 +139,7 @@ def open_source(
     _check_pixels(header.size, frames, limits.max_source_pixels)
     _check_frames(max(frames, 1 if format_.pages else (options.frame or 0) + 1), limits.max_frames)
     if header.whole and format_.limits_scans:
-        _check_scans(descriptor, limits.max_jpeg_scans)
+        check_scans(_chunks(descriptor), limits.max_jpeg_scans)
     return SourceImage(descriptor, format_, header, options, frames, tolerant)
 
 
@@ -193,14 +191,12 @@ def _check_frames(frames: int, limit: int) -> None:
         raise TooManyPixelsError(f"The transform decodes {frames} frames of the source; the limit is {limit} frames")
 
 
-def _check_scans(descriptor: int, limit: int) -> None:
-    """Count markers instead of decoding scans: entropy-coded data has a zero after each 0xFF, so none is in it."""
-    scans, position = 0, 0
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    """Yield the file in parts that overlap by a byte: a marker may lie across two."""
+    position = 0
     while len(chunk := os.pread(descriptor, _CHUNK_BYTES, position)) > 1:
-        scans += len(_START_OF_SCAN.findall(chunk))
-        if scans > limit:
-            raise TooManyScansError(f"The source has more than {limit} scans; save it with fewer, or as baseline")
-        position += len(chunk) - 1  # a marker may lie across two chunks
+        yield chunk
+        position += len(chunk) - 1
 
 
 def _detect_format(descriptor: int) -> Format:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pyvips
 from PIL import Image, IptcImagePlugin
 from tests.unit.imaging.pictures import Run, four_colors, upright
 
@@ -186,6 +187,19 @@ def test_an_output_is_a_file_that_the_worker_accepts(run: Run, tmp_path: Path, f
     ends = OutputEnds(content[:OUTPUT_HEAD_BYTES], content[-OUTPUT_TAIL_BYTES:], len(content))
     assert read_size(ends) == (120, 80)
     assert (b"SECRET" in content) == (choice == "all" and format_ in WITH_EXIF)
+
+
+@pytest.mark.parametrize("format_", ["png", "tiff"])
+def test_metadata_too_long_for_a_jpeg_are_left_out(run: Run, tmp_path: Path, format_: str) -> None:
+    image = pyvips.Image.black(120, 80)
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", xmp(f'dc:format="{"SECRET" * 30_000}">'))
+    image.pngsave(str(tmp_path / "in.png"))
+    run(tmp_path / "in.png", {**STEP, "format": format_, "metadata": "all"})
+    content = output(tmp_path, format_).read_bytes()
+    read_size = FORMATS[format_].read_size
+    assert read_size is not None
+    assert read_size(OutputEnds(content[:OUTPUT_HEAD_BYTES], content[-OUTPUT_TAIL_BYTES:], len(content))) == (120, 80)
+    assert b"SECRET" not in text_of_xmp(output(tmp_path, format_))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+
+from pixelflow.imaging.decoded import map_file
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -15,57 +18,79 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """By color type."""
 _HEADER_END = 33
 _PIECE = 1 << 16
-_LAST_FILTER = 4
+_MAX_CHUNKS = 1 << 16
+"""Chunks that are read."""
+_VALID_FILTERS = bytes(each if each <= 4 else 0 for each in range(256))  # noqa: PLR2004  # the last filter
+"""For ``translate``: filters as they are, and no filter for any other byte."""
 
 
-def completed(descriptor: int) -> bytes | None:
-    """Return an interlaced file with all pixels, zeros for those that can't be decoded; None for any other file."""
+def completed(descriptor: int, *, pixels: bool = True) -> bytes | None:
+    """Return an interlaced file with all pixels, zeros for those that can't be decoded; None for any other file.
+
+    Args:
+        descriptor: of the file.
+        pixels: False for a file of which only the header can be read. Then the size of the picture may be any: the time
+            and the memory don't depend on it.
+    """
     head = os.pread(descriptor, _HEADER_END, 0)
     if len(head) < _HEADER_END or head[:8] != _SIGNATURE:
         return None
     width, height, depth, color, interlaced = struct.unpack_from(">IIBB2xB", head, 16)
     if interlaced != 1 or color not in _CHANNELS:
         return None
-    kept, coded = _chunks(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
-    rows = list(_row_lengths(width, height, depth * _CHANNELS[color]))
-    raw = _inflated(coded, sum(rows))
-    position = 0
-    for length in rows:
-        if raw[position] > _LAST_FILTER:  # behind the damage
-            raw[position] = 0
-        position += length
-    return b"".join((_SIGNATURE, kept, _chunk(b"IDAT", zlib.compress(raw, 1)), _chunk(b"IEND", b"")))
+    with map_file(descriptor) as data:
+        kept, coded = _chunks(data)
+        raw = _pixels(coded, list(_passes(width, height, depth * _CHANNELS[color]))) if pixels else b""
+    return b"".join((_SIGNATURE, *kept, _chunk(b"IDAT", zlib.compress(raw, 1)), _chunk(b"IEND", b"")))
 
 
-def _row_lengths(width: int, height: int, bits: int) -> Iterator[int]:
-    """Yield the bytes of each row of each pass, with its filter, before compression."""
+def _passes(width: int, height: int, bits: int) -> Iterator[tuple[int, int]]:
+    """Yield the number of rows of each pass, and the bytes of a row with its filter, before compression."""
     for left, top, across, down in _ADAM7:
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
         if columns > 0 and rows > 0:
-            yield from (1 + -(-columns * bits // 8) for _ in range(rows))
+            yield rows, 1 + -(-columns * bits // 8)
 
 
-def _chunks(data: bytes) -> tuple[bytes, bytes]:
+def _chunks(data: mmap.mmap) -> tuple[list[bytes], list[bytes]]:
     """Return the chunks before the pixels as they are, and the coded pixels, however far they go."""
-    kept, coded, position = b"", b"", len(_SIGNATURE)
-    while position + 8 <= len(data):
+    kept: list[bytes] = []
+    coded: list[bytes] = []
+    position = len(_SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(data):
+            break
         (length,), kind = struct.unpack_from(">I", data, position), data[position + 4 : position + 8]
         end = position + 12 + length
         if kind == b"IDAT":
-            coded += data[position + 8 : min(end - 4, len(data))]
+            coded.append(data[position + 8 : min(end - 4, len(data))])
         elif not coded and end <= len(data):
-            kept += data[position:end]
+            kept.append(data[position:end])
         position = end
     return kept, coded
 
 
-def _inflated(coded: bytes, size: int) -> bytearray:
-    """Decompress as far as the data are sound, and add zeros up to the size."""
+def _pixels(coded: list[bytes], passes: list[tuple[int, int]]) -> bytearray:
+    """Decompress the rows, and give those behind the damage a valid filter."""
+    raw = _inflated(coded, sum(rows * length for rows, length in passes))
+    position = 0
+    for rows, length in passes:
+        place = slice(position, position + rows * length, length)
+        raw[place] = raw[place].translate(_VALID_FILTERS)
+        position = place.stop
+    return raw
+
+
+def _inflated(coded: list[bytes], size: int) -> bytearray:
+    """Decompress as far as the data are sound, up to the size, and add zeros up to the size."""
     inflate, made = zlib.decompressobj(), bytearray()
     with suppress(zlib.error):
-        for start in range(0, len(coded), _PIECE):
-            made += inflate.decompress(coded[start : start + _PIECE], size)
-    return made[:size].ljust(size, b"\0")
+        for part in coded:
+            for start in range(0, len(part), _PIECE):
+                if len(made) == size:
+                    return made
+                made += inflate.decompress(part[start : start + _PIECE], size - len(made))
+    return made.ljust(size, b"\0")
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

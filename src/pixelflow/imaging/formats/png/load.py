@@ -19,7 +19,7 @@ LOADERS = ("VipsForeignLoadPngSource",)
 
 def header(descriptor: int, options: LoadOptions) -> Header:
     """Read the header, and the number of frames of an animation."""
-    still = header_of(load(descriptor, replace(options, frames=1, source=SourceOptions())))
+    still = header_of(_still(descriptor, replace(options, frames=1, source=SourceOptions()), pixels=False))
     frames = animation.count_frames(descriptor)
     channels = still.bytes_per_pixel if frames == 1 else max(still.bytes_per_pixel, animation.CHANNELS)
     return replace(still, frames=frames, bytes_per_pixel=channels)
@@ -30,7 +30,11 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     animated = options.source.frame is not None and animation.count_frames(descriptor) > 1
     if options.frames > 1 or animated:
         return with_color_of_png(animation.load_frames(descriptor, options), descriptor)
-    content = completed(descriptor) if options.tolerant else None
+    return _still(descriptor, options)
+
+
+def _still(descriptor: int, options: LoadOptions, *, pixels: bool = True) -> pyvips.Image:
+    content = completed(descriptor, pixels=pixels) if options.tolerant else None
     image = load_stream("pngload_source", descriptor, content, fail_on=options.fail_on)
     return _upright(with_color_of_png(image, descriptor), descriptor)
 

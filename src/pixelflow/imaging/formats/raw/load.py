@@ -13,10 +13,13 @@ from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions, load_stream
+from pixelflow.imaging.scans import check_scans
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
 """LibRaw's ``flip`` as EXIF orientation."""
 _JPEG = b"\xff\xd8\xff"
+_MAX_SCANS = 500
+"""Of a preview. Cameras write baseline JPEGs, which have one."""
 _LAST_UNTURNED = 4
 """EXIF orientations above swap width and height."""
 _MAX_DIFFERENCE = 0.02
@@ -36,7 +39,11 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
-    """Return the preview if it has the pixels that are needed, else develop the photo, as the camera balanced white."""
+    """Return the preview if it has the pixels that are needed, else develop the photo, as the camera balanced white.
+
+    Raises:
+        TooManyScansError: the preview is a progressive JPEG of so many scans that it may take very long.
+    """
     with map_decode_errors("RAW", rawpy.LibRawError), _open(descriptor) as raw:
         preview = _preview(raw, descriptor)
         if preview and preview.width * options.shrink >= raw.sizes.width and _same_picture(preview, raw.sizes):
@@ -54,6 +61,7 @@ def _preview(raw: rawpy.RawPy, descriptor: int) -> pyvips.Image | None:
     with suppress(rawpy.LibRawError, pyvips.Error):
         thumb = raw.extract_thumb()
         if isinstance(thumb.data, bytes) and thumb.data.startswith(_JPEG):
+            check_scans((thumb.data,), _MAX_SCANS, "preview of the source")
             image = load_stream("jpegload_source", descriptor, thumb.data, fail_on="error").copy()
             image.set_type(pyvips.GValue.gint_type, "orientation", _orientation(raw))
             return image
