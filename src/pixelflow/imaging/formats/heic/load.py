@@ -14,6 +14,7 @@ from pixelflow.imaging.decoded import Pixels, decoding, map_file, to_image
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
+from pixelflow.imaging.metadata import with_source_metadata
 
 pi_heif.options.DECODE_THREADS = 1
 pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
@@ -41,6 +42,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
         decoded = to_image(pixels, profile=image.info.get("icc_profile"))
         if image.premultiplied_alpha:
             decoded = rounded(decoded.unpremultiply(), decoded.format)
+        decoded = with_source_metadata(decoded, image.info.get("exif"), image.info.get("xmp"))
         return with_color_of_heif(decoded, descriptor)
 
 
