@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -73,8 +74,11 @@ def _soak(context: Context, result: Result, test_stack: TestStack, jobs: Jobs) -
                 jobs.start(ids)
                 jobs.wait(ids, seconds=120)
                 left -= len(ids)
+            samples.wait(tenth)
     for name in samples.names:
         second, last = samples.of(name, 1), samples.of(name, _TENTHS - 1)
+        if not second or not last:  # a child ends after some idle seconds
+            continue
         result.add(f"soak.{name}.rss", f"soak: {name}, RSS in the last tenth", "MB", spread(last))
         growth = [value / statistics.median(second) for value in last]
         wanted = None if name in SERVERS else at_most(1.05)
@@ -93,12 +97,18 @@ class _Samples:
             for process in processes:
                 self._found[name, self.tenth].append(process.resident_bytes / _MEGABYTE)
 
+    def wait(self, tenth: int) -> None:
+        """Wait until every process that runs at the moment has a sample of this tenth: it may be shorter than a pause."""
+        deadline = time.monotonic() + 10 * _SAMPLE_SECONDS
+        while not all(self._found.get((name, tenth)) for name in self.names) and time.monotonic() < deadline:
+            time.sleep(_SAMPLE_SECONDS / 4)
+
     @property
     def names(self) -> list[str]:
-        return list(dict.fromkeys(name for name, _ in self._found))
+        return list(dict.fromkeys(name for name, _ in list(self._found)))
 
     def of(self, name: str, tenth: int) -> list[float]:
-        return self._found[name, tenth]
+        return self._found.get((name, tenth), [])
 
 
 @contextmanager

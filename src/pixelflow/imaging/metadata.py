@@ -77,6 +77,17 @@ class Metadata:
         return value if isinstance(value, bytes) else b""
 
 
+def with_source_metadata(image: pyvips.Image, exif: bytes | None, xmp: bytes | None) -> pyvips.Image:
+    """Give an upright image, which a decoder other than libvips made, the metadata of its file."""
+    image = image.copy()
+    if exif:
+        image.set_type(pyvips.GValue.blob_type, _EXIF, exif)  # libvips reads all fields of it
+        image.set_type(pyvips.GValue.gint_type, "orientation", 1)
+    if xmp:
+        image.set_type(pyvips.GValue.blob_type, _XMP, xmp.rstrip(b"\0"))
+    return image
+
+
 def with_metadata(image: pyvips.Image, metadata: Metadata, choice: MetadataChoice) -> pyvips.Image:
     """Give an image exactly the metadata that the encoder should keep."""
     image = image.copy()

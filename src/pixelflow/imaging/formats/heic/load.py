@@ -15,6 +15,7 @@ from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
+from pixelflow.imaging.metadata import with_source_metadata
 
 pi_heif.options.DECODE_THREADS = 1
 pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
@@ -42,6 +43,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
         decoded = to_image(pixels, profile=image.info.get("icc_profile"))
         if image.premultiplied_alpha:
             decoded = rounded(decoded.unpremultiply(), decoded.format)
+        decoded = with_source_metadata(decoded, image.info.get("exif"), image.info.get("xmp"))
         return with_color_of_heif(decoded, descriptor)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import pyvips
 from PIL import Image
 from tests.unit.imaging.every_format import FILES
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, near, upright
 
-from pixelflow.imaging.formats.registry import FORMATS
+from pixelflow.imaging.formats.registry import FORMATS, output_name
+from pixelflow.imaging.metadata import Metadata, with_source_metadata
+
+ORIENTATION, Y_CB_CR_POSITIONING, RIGHTS = 0x0112, 0x0213, 0x8298
 
 
 def test_a_turned_photo_in_display_p3_comes_out_upright_in_srgb(run: Run, tmp_path: Path) -> None:
@@ -26,6 +30,38 @@ def test_a_turned_photo_in_display_p3_comes_out_upright_in_srgb(run: Run, tmp_pa
 def test_the_output_is_jpeg_unless_a_step_says_otherwise(run: Run) -> None:
     rendered = run(FILES / "quadrants.heic", {"id": "a", "action": "resize", "width": 60})
     assert [output.format for output in rendered.outputs] == ["jpeg"]
+
+
+@pytest.mark.parametrize("format_", ["jpeg", "png"])
+def test_exif_is_kept_without_the_orientation(run: Run, tmp_path: Path, format_: str) -> None:
+    run(
+        FILES / "turned-p3.heic",
+        {"id": "a", "action": "resize", "width": 60, "format": format_, "metadata": "all"},
+        {"id": "b", "action": "resize", "width": 60, "format": format_},
+    )
+    with Image.open(tmp_path / output_name("a", format_)) as image:
+        found = image.getexif()
+        assert found[ORIENTATION] == 1
+        assert found[Y_CB_CR_POSITIONING] == 1
+        assert upright(image)
+    with Image.open(tmp_path / output_name("b", format_)) as image:
+        assert not image.getexif()
+
+
+def test_texts_of_exif_and_xmp_are_fields_of_the_image() -> None:
+    made = Image.Exif()
+    made[ORIENTATION], made[RIGHTS] = 6, "Acme"
+    for exif in (made.tobytes(), made.tobytes().removeprefix(b"Exif\0\0")):
+        image = with_source_metadata(pyvips.Image.black(8, 8), exif, b"<a/>\0")
+        assert Metadata.of(image).copyright == {"rights": "Acme"}
+        assert image.get("xmp-data") == b"<a/>"
+        assert image.get("orientation") == 1
+
+
+@pytest.mark.parametrize("exif", [b"damaged", b"Exif\0\0MM\0*\xff\xff\xff\xff", bytes(70_000), b"", None])
+def test_damaged_exif_is_left_out(exif: bytes | None) -> None:
+    image = with_source_metadata(pyvips.Image.black(8, 8), exif, None)
+    assert Metadata.of(image).copyright == {}
 
 
 @pytest.mark.parametrize(
