@@ -98,7 +98,7 @@ class _Samples:
                 self._found[name, self.tenth].append(process.resident_bytes / _MEGABYTE)
 
     def wait(self, tenth: int) -> None:
-        """Wait until every process that runs at the moment has a sample of this tenth: it may be shorter than a pause."""
+        """Wait until every process has a sample of this tenth, which may be shorter than a pause."""
         deadline = time.monotonic() + 10 * _SAMPLE_SECONDS
         while not all(self._found.get((name, tenth)) for name in self.names) and time.monotonic() < deadline:
             time.sleep(_SAMPLE_SECONDS / 4)
