@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pixelflow.errors import TooManyScansError
 
 _START_OF_SCAN = re.compile(rb"\xff\xda")
-"""Searched as an expression: 0.3 ms per MB, where `bytes.count` takes 0.7 and `find` of a mapped file 1.3."""
+"""Searched as an expression: 0.36 ms per MB, where `bytes.count` takes 0.97 and `find` of a mapped file 0.88."""
 
 
 def check_scans(parts: Iterable[bytes], limit: int, name: str = "source") -> None:
