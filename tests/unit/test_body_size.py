@@ -60,10 +60,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("body", "pointer", "message"), HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_body_is_refused_quickly(body: dict[str, Any], pointer: str | None, message: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValidationFailedError) as refusal:
         validate_body(CreateJobRequest, body, context=None)
-    assert time.perf_counter() - started < MAX_SECONDS
+    assert time.process_time() - started < MAX_SECONDS
     (error,) = refusal.value.errors
     assert error.message == message
     assert pointer is None or error.pointer == pointer
@@ -71,10 +71,10 @@ def test_a_hostile_body_is_refused_quickly(body: dict[str, Any], pointer: str | 
 
 def test_the_worst_body_within_the_limits_is_refused_quickly() -> None:
     body = job(*[redact(regions=[{f"k{number}": 0 for number in range(6)}] * 100)] * 27)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidBodyError):
         validate_body(CreateJobRequest, body, context=None)
-    assert time.perf_counter() - started < 2 * MAX_SECONDS
+    assert time.process_time() - started < 2 * MAX_SECONDS
 
 
 def test_the_largest_valid_pipeline_is_within_the_limits() -> None:
@@ -90,8 +90,8 @@ def test_other_bodies_are_left_to_validation(body: object) -> None:
 
 @pytest.mark.parametrize(("action", "field"), [("redact", "regions"), ("gradient", "stops")])
 def test_a_model_refuses_a_long_array_before_it_validates_the_entries(action: str, field: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValidationError) as refusal:
         CreateJobRequest.model_validate(job({"id": "a", "action": action, field: [{}] * 349_000}))
-    assert time.perf_counter() - started < MAX_SECONDS
+    assert time.process_time() - started < MAX_SECONDS
     assert [row["type"] for row in refusal.value.errors()] == ["too_long"]
