@@ -72,7 +72,7 @@ def map_decode_errors(format_: str, *more: type[Exception]) -> Iterator[None]:
 
 
 def _report(error: Exception) -> None:
-    """Write type and place to stderr, so that an error in this code can be told from a damaged file."""
+    """Write type and place to stderr, so that an error in this code can be distinguished from damaged file."""
     place = extract_tb(error.__traceback__, limit=-1)[0]
     sys.stderr.write(f"decoding failed: {type(error).__name__} in {place.name}, line {place.lineno}\n")
 
