@@ -70,11 +70,6 @@ def at_most(entries: int) -> BeforeValidator:
 
 
 StepId = Annotated[str, StringConstraints(pattern=STEP_ID_PATTERN)]
-AssetReference = Annotated[
-    str,
-    StringConstraints(pattern=STEP_ID_PATTERN),
-    Field(description="Name or ID of an asset of yours.", examples=["logo"]),
-]
 Dimension = Annotated[int, Field(strict=True, ge=1, le=MAX_DIMENSION)]
 Flag = Annotated[bool, Field(strict=True)]
 

@@ -6,18 +6,16 @@ import pyvips
 from PIL.PpmImagePlugin import PpmImageFile
 
 from pixelflow.imaging import pillow
-from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
 
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the header."""
-    with map_decode_errors("PPM"), pillow.open_image(descriptor, PpmImageFile) as image:
+    with pillow.open_image(descriptor, PpmImageFile) as image:
         return pillow.header_of(image)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode all pixels."""
-    with map_decode_errors("PPM"):
-        return pillow.load(descriptor, PpmImageFile, tolerant=options.tolerant)
+    return pillow.load(descriptor, PpmImageFile, tolerant=options.tolerant)

@@ -6,18 +6,16 @@ import pyvips
 from PIL.TgaImagePlugin import TgaImageFile
 
 from pixelflow.imaging import pillow
-from pixelflow.imaging.errors import map_decode_errors
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions
 
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the header."""
-    with map_decode_errors("TGA"), pillow.open_image(descriptor, TgaImageFile) as image:
+    with pillow.open_image(descriptor, TgaImageFile) as image:
         return pillow.header_of(image)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode all pixels."""
-    with map_decode_errors("TGA"):
-        return pillow.load(descriptor, TgaImageFile, tolerant=options.tolerant)
+    return pillow.load(descriptor, TgaImageFile, tolerant=options.tolerant)
