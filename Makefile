@@ -84,6 +84,10 @@ fuzz: setup ## Fuzz the transform of images and send what was found through conf
 bench: setup ## Run the benchmark, at most 40 minutes (ONLY=users,idle: some sections; PEERS=imgproxy=http://…; PUBLISH=1)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(PUBLISH),--publish,--results .bench)
 
+.PHONY: bench-check
+bench-check: setup ## Run each section of the benchmark with tiny counts and check the figures' form (make test runs some)
+	PIXELFLOW_TEST_BENCH=all $(BIN)/python -m pytest tests/bench
+
 .PHONY: plans
 plans: setup ## Fill a database with a million jobs and verify that hot statements read no more rows than before
 	$(BIN)/python -m tests.plans

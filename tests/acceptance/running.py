@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+from tests.support.databases import without_fsync
 from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.migrate import migrate
@@ -44,6 +45,7 @@ def servers_alone() -> Iterator[Stack]:
     """
     with new_home() as home, Stack.open(home, api_port=0, echo=lambda _: None) as stack:
         stack.start_servers()
+        without_fsync(stack)
         migrate(database_url(stack))
         yield stack
 

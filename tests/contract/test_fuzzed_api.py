@@ -26,7 +26,7 @@ DOCUMENT = schemathesis.openapi.from_dict(openapi_document()).include(path_regex
 
 
 @DOCUMENT.parametrize()
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_every_response_matches_the_document(case: schemathesis.Case[Any], client: httpx.Client) -> None:
     case.call_and_validate(
         base_url=str(client.base_url), headers={"Authorization": client.headers["Authorization"]}, checks=CHECKS
