@@ -51,7 +51,7 @@ TARGETS = {
 
 
 SOME = ("users", "peers", "engine", "api", "idle")
-"""Sections that together use every part of the benchmark: stacks, loads, contenders, services beside, processor time."""
+"""Together they use every part of the benchmark: stacks, loads, contenders, services beside, processor time."""
 
 TESTED = tuple(SECTIONS) if os.environ.get("PIXELFLOW_TEST_BENCH") == "all" else SOME
 
