@@ -14,7 +14,7 @@ from tests.unit.imaging.pictures import Run
 
 from pixelflow.errors import OutOfMemoryError, TooManyPixelsError, UndecodableError, WorkerUnavailableError
 from pixelflow.imaging.errors import map_decode_errors
-from pixelflow.imaging.formats.avif.alpha import Alpha, read_alpha
+from pixelflow.imaging.heif_alpha import Alpha, read_alpha
 from pixelflow.imaging.isobmff import Meta
 from pixelflow.imaging.metadata import Metadata
 from pixelflow.imaging.protocol import TransformLimits
