@@ -21,8 +21,13 @@ from pixelflow.imaging.heif_alpha import Alpha, read_alpha, transformed, without
 from pixelflow.imaging.loading import LoadOptions
 from pixelflow.imaging.metadata import with_source_metadata
 
-_THREADS, _TO_8_BIT, _BGR, _REMOVE_STRIDE, _TO_16_BIT, _DECODER, _UNLIMITED = 1, 0, 0, 1, 1, "", 0
-"""Arguments of ``load_file``: 16 bits if there are more than 8, any decoder, and libheif's limits of memory."""
+_THREADS, _TO_8_BIT, _BGR, _REMOVE_STRIDE, _TO_16_BIT, _DECODER, _UNLIMITED = 1, 0, 0, 0, 0, "", 0
+"""Arguments of ``load_file``: pixels as libheif returns them, any decoder, and libheif's limits of memory.
+
+pi-heif itself removes strides and widens values in place, by the depth that the header states. If the coded depth is
+smaller, it writes behind the end of the pixels (pi-heif 1.4.0, `postprocess` in `decode_image`).
+"""
+_MAX_BITS = 16
 
 
 def header(descriptor: int, options: LoadOptions) -> Header:
@@ -77,19 +82,23 @@ def _decoded(picture: Any) -> pyvips.Image:  # noqa: ANN401 - of the C module
     data = bytes(picture.data)  # which is a view of memory that ends with the picture
     (width, height), mode = picture.size_mode
     channels, wide, _ = _channels(mode)
+    if picture.stride < width * channels * (2 if wide else 1) or picture.bit_depth > _MAX_BITS:
+        raise damaged("HEIC")  # or the header states another depth than is coded
     profile = picture.color_profile
     icc = profile["data"] if profile.get("type") in {"rICC", "prof"} else None
-    return to_image(Pixels(data, width, height, channels, 16 if wide else 8), profile=icc)
+    pixels = Pixels(data, width, height, channels, 16 if wide else 8, picture.stride)
+    image = to_image(pixels, profile=icc)
+    return image << _MAX_BITS - picture.bit_depth if wide else image
 
 
 class _Channels(NamedTuple):
     number: int
     wide: bool
-    """Whether they have 16 bits."""
+    """Whether they have more than 8 bits, and two bytes."""
     premultiplied: bool
 
 
 def _channels(mode: str) -> _Channels:
-    """Return the channels of a mode such as `RGB;16`."""
+    """Return the channels of a mode such as `RGB;10`."""
     name, _, bits = mode.partition(";")
-    return _Channels(len(name), bits == "16", name.endswith("a"))
+    return _Channels(len(name), bool(bits), name.endswith("a"))
