@@ -35,8 +35,11 @@ from pixelflow.errors import (
 )
 
 
-def test_a_dying_child_fails_its_transform_and_is_replaced(sandbox: Sandbox, work: Work) -> None:
-    failures: list[Exception] = []
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGKILL, None), (signal.SIGSEGV, "SIGSEGV")])
+def test_a_dying_child_fails_its_transform_and_is_replaced(
+    sandbox: Sandbox, work: Work, number: signal.Signals, expected: str | None
+) -> None:
+    failures: list[TransformCrashedError] = []
 
     def transform() -> None:
         try:
@@ -48,9 +51,9 @@ def test_a_dying_child_fails_its_transform_and_is_replaced(sandbox: Sandbox, wor
     (child,) = children_of_this_process()
     request.start()
     eventually(lambda: len(list(Path(f"/proc/{child}/fd").iterdir())) > 5)
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, number)
     request.join(10)
-    assert len(failures) == 1
+    assert [failure.signal for failure in failures] == [expected]
     assert run_transform(sandbox, work.quick()).outputs
     assert child not in children_of_this_process()
 

@@ -33,6 +33,11 @@ class ChildTimedOutError(Exception):
 class ChildDiedError(Exception):
     """The child exited, or sent an invalid reply."""
 
+    def __init__(self, reason: str, *, signal: int | None = None) -> None:
+        super().__init__(reason)
+        self.signal = signal
+        """Number of the signal that killed it, if one did."""
+
 
 class TemplateDiedError(ChildDiedError):
     """The template exited, did not reply or sent an invalid reply: its children die with it."""
