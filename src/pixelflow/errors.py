@@ -271,6 +271,18 @@ class TransformCrashedError(TransformError):
     retryable = True
     fault = Fault.CHILD
 
+    def __init__(self, detail: str, *, step_id: str | None = None, signal: str | None = None) -> None:
+        super().__init__(detail, step_id=step_id)
+        self.signal = signal
+        """Name of the signal by which native code crashed, such as ``SIGSEGV``; ``None`` if the process ended else."""
+
+
+class DecoderCrashedError(TransformError):
+    """The last attempt of a job crashed native code: a decoder on this source, most likely. Another run is no use."""
+
+    code = "decoder_crashed"
+    title = "The source crashes the code that decodes it"
+
 
 class TransformPostponedError(TransformError):
     """The user's images crashed too many children. The job must not run again within ``retry_after_seconds``."""

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pyvips
 from PIL import Image
+from tests.unit.imaging.every_format import FILES, SOURCES
 
-FILES = Path(__file__).parents[1] / "unit" / "imaging" / "files"
-"""Odd and damaged files that tests keep."""
 _PILLOW = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "ICO", "JPEG2000", "TGA", "PPM")
 _MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16")
 _TEXTS = {
@@ -33,6 +32,7 @@ def write_seeds(folder: Path) -> int:
 
 def _seeds() -> Iterator[bytes]:
     yield from _TEXTS.values()
+    yield from (make() for make in SOURCES.values())
     yield from (path.read_bytes() for path in sorted(FILES.glob("*")) if path.is_file())
     for mode in _MODES:
         image = Image.effect_noise((24, 16), 60).convert("L").convert(mode)

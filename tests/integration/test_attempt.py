@@ -353,6 +353,38 @@ def test_a_job_of_a_user_whose_pictures_crash_children_waits_uncounted(
     assert health.reasons == []
 
 
+CRASHING = """
+import ctypes
+from pixelflow.dataplane.child import main, serving
+serving.Transform = lambda *_: ctypes.string_at(0)
+main.main()
+"""
+"""A child whose decoder reads from the address 0."""
+
+
+def test_an_image_that_crashes_its_child_in_every_attempt_fails_by_a_code_of_its_own(
+    connection: Connection,
+    storage: ObjectStorage,
+    run: Callable[..., None],
+    registry: CollectorRegistry,
+    tmp_path: Path,
+) -> None:
+    job = _job(connection, storage, pictures.photo(), max_attempts=2)
+    limits = ChildLimits(memory_bytes=2_000_000_000, seconds=30)
+    crashing = Sandbox(slots=1, limits=limits, scratch=tmp_path, program=("-c", CRASHING))
+    run(job, sandbox=crashing)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 1, "transform_crashed")
+    make_due(connection)
+    run(claim(connection, job.job_id), sandbox=crashing)
+    crashing.close()
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("failed", 2, "decoder_crashed")
+    assert row["error"]["message"].startswith("The code that decodes this image crashed (SIGSEGV) in attempt 2 of 2.")
+    failures = scraped(registry).by("code", "pixelflow_worker_failures_total")
+    assert failures == {"transform_crashed": 1, "decoder_crashed": 1}
+
+
 class Hanging(Unavailable):
     """A storage whose transfers hang until they are ended."""
 

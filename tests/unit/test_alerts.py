@@ -91,8 +91,9 @@ OF_THE_SERVICE = {error.code for error in leaves(JobError)} - OF_THE_OWNER
 def test_a_code_whose_first_failure_counts_is_exported_before_there_is_one() -> None:
     registry = CollectorRegistry()
     WorkerMetrics(registry)
-    counted = {code for rule in ALERTS for code in re.findall(r'failures_total\{code="(\w+)"', rule["expr"])}
-    assert {"attempts_exhausted", "transform_crashed"} <= counted
+    matchers = [each for rule in ALERTS for each in re.findall(r'failures_total\{code=~?"([\w|]+)"', rule["expr"])]
+    counted = {code for matcher in matchers for code in matcher.split("|")}
+    assert {"attempts_exhausted", "decoder_crashed", "transform_crashed"} <= counted
     for code in counted:
         assert registry.get_sample_value("pixelflow_worker_failures_total", {"code": code}) == 0
 
@@ -106,6 +107,7 @@ def test_failures_are_distinguished_by_whose_they_are() -> None:
         "transform_timeout",
         "out_of_memory",
         "transform_crashed",
+        "decoder_crashed",
         "transform_postponed",
         "attempts_exhausted",
         "service_unavailable",

@@ -33,6 +33,7 @@ _OUT_OF_MEMORY = (
 )
 _DAMAGED = (
     "to read tiff directory",
+    "out of memory reading of",
     "exceeds security limit",
     "exceeds the security limit",
     "exceeds the maximum image size",

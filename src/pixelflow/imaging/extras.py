@@ -29,5 +29,5 @@ EXTRAS: Mapping[str, Extra] = {
 
 
 def installed() -> tuple[str, ...]:
-    """Return the optional capabilities of this installation."""
+    """Return the optional capabilities whose packages are there. Whether they load is found by `imaging.runtime`."""
     return tuple(name for name, extra in EXTRAS.items() if find_spec(extra.module))

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 _MAX_BOXES = 64
@@ -17,6 +18,10 @@ _MAX_POSITION = 1 << 62
 """In a file. Sizes of boxes have 64 bits, and positions 63."""
 _MAX_META_BYTES = 1 << 20
 """Of the box `meta`. That of a panorama of 1000 tiles has 100 KB."""
+_MAX_ITEMS = 1 << 14
+"""Entries that are read of a list of items. A panorama of 100 megapixels has some 400."""
+_IN_FILE, _IN_META = 0, 1
+"""Construction methods of `iloc`: the data of an item are in the file, or in the box `idat`."""
 
 
 class FileBox(NamedTuple):
@@ -44,6 +49,15 @@ class Reference(NamedTuple):
     kind: bytes
     source: int
     targets: tuple[int, ...]
+
+
+class Place(NamedTuple):
+    """A part of the data of an item."""
+
+    method: int
+    """Construction method: what the offset counts from."""
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -84,25 +98,69 @@ class Meta:
             targets = tuple(self._number(place, wide=wide) for place in places)
             yield Reference(kind, self._number(position, wide=wide), targets)
 
+    def kinds(self) -> Iterator[tuple[int, bytes]]:
+        """Yield number and type of each item, such as `hvc1` or `Exif`."""
+        _, start, end = self._child("iinf")
+        first = start + (8 if self.data[start] else 6)
+        for _, position, _ in islice(_boxes(self.data, first, end), _MAX_ITEMS):
+            wide = self.data[position] > 2  # noqa: PLR2004 - version
+            after = position + (8 if wide else 6)
+            yield self._number(position + 4, wide=wide), self.data[after + 2 : after + 6]
+
     def position(self, item: int) -> int:
         """Return where the data of an item begin in the file."""
+        place = next((each for each in self._places(item) if each.method == _IN_FILE), None)
+        if place is None:
+            raise LookupError("iloc")
+        return place.offset
+
+    def content(self, item: int, descriptor: int, limit: int) -> bytes:
+        """Read the data of an item, at most ``limit`` bytes."""
+        parts, left = [], limit
+        for method, offset, length in self._places(item):
+            size = min(length or limit, left)
+            parts.append(self._read(method, offset, size, descriptor))
+            left -= size
+        return b"".join(parts)
+
+    def _read(self, method: int, offset: int, size: int, descriptor: int) -> bytes:
+        if method == _IN_FILE:
+            return os.pread(descriptor, size, offset)
+        if method != _IN_META:
+            raise LookupError("iloc")
+        _, start, end = self._child("idat")
+        return self.data[start + offset : min(start + offset + size, end)]
+
+    def _places(self, item: int) -> list[Place]:
+        """Return where the data of an item are."""
         _, start, _ = self._child("iloc")
         version, sizes, more = struct.unpack_from(">B3x2B", self.data, start)
         offset_size, length_size, base_size = sizes >> 4, sizes & 15, more >> 4
         index_size, wide = more & 15 if version else 0, version > 1
         place = start + 6
         count, place = self._number(place, wide=wide), place + (4 if wide else 2)
-        for _ in range(count):
+        for _ in range(min(count, _MAX_ITEMS)):
             found, place = self._number(place, wide=wide), place + (4 if wide else 2)
-            method, place = (self.data[place + 1] & 15, place + 2) if version else (0, place)
-            base = int.from_bytes(self.data[place + 2 : place + 2 + base_size], "big")
+            method, place = (self.data[place + 1] & 15, place + 2) if version else (_IN_FILE, place)
+            base = self._integer(place + 2, base_size)
             place += 2 + base_size
             extents, place = self._number(place, wide=False), place + 2
-            if found == item and method == 0 and extents:
-                offset = self.data[place + index_size : place + index_size + offset_size]
-                return min(base + int.from_bytes(offset, "big"), _MAX_POSITION)
-            place += extents * (index_size + offset_size + length_size)
+            width = index_size + offset_size + length_size
+            if found == item:
+                starts = [place + each * width + index_size for each in range(extents)]
+                return [
+                    Place(
+                        method,
+                        min(base + self._integer(at, offset_size), _MAX_POSITION),
+                        self._integer(at + offset_size, length_size),
+                    )
+                    for at in starts
+                ]
+            place += extents * width
         raise LookupError("iloc")
+
+    def _integer(self, position: int, width: int) -> int:
+        return int.from_bytes(self.data[position : position + width], "big")
 
     def _associations(self, box: FileBox, item: int) -> Iterator[tuple[int, int, int]]:
         """Yield index, position and width of each entry of an item in `ipma`."""

@@ -24,11 +24,14 @@ from pixelflow.imaging.operations.registry import OPERATIONS
 
 _SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """For NumPy, which would start threads when it is imported, and LibRaw. The template must have one thread."""
+_MAX_REASON = 300
 FONTS = Path(__file__).with_name("fonts")
 
 
-def prepare(font_cache: Path) -> None:
+def prepare(font_cache: Path) -> dict[str, str]:
     """Configure libvips. Call it once, at the start of the process, before any image is processed. Starts no thread.
+
+    Return why optional capabilities that are installed can't be used, by their names: their code does not load.
 
     - The operation cache is off: a job's pixels are never reused, and the next job must not find them.
     - One thread, unless ``VIPS_CONCURRENCY`` is set: parallelism comes from jobs.
@@ -44,15 +47,17 @@ def prepare(font_cache: Path) -> None:
         pyvips.concurrency_set(1)
     pyvips.block_untrusted_set(True)
     pyvips.operation_block_set("VipsForeignLoad", True)
-    for codec in _load_code():
+    codecs, broken = _load_code()
+    for codec in codecs:
         for loader in getattr(codec, "LOADERS", ()):
             pyvips.operation_block_set(loader, False)
     tables.prepare()
     set_font_cache(font_cache)
+    return broken
 
 
-def _load_code() -> list[ModuleType]:
-    """Import all codecs and pixel modules, and return the codecs.
+def _load_code() -> tuple[list[ModuleType], dict[str, str]]:
+    """Import all codecs and pixel modules; return the codecs, and why those of extras failed.
 
     pyvips looks up all operations of libvips now, which forked children inherit. Calling one would start threads.
     """
@@ -60,15 +65,23 @@ def _load_code() -> list[ModuleType]:
         import_module(f"{operation.package}.pixels")
     _look_up(pyvips.type_from_name("VipsOperation"))
     os.environ |= _SINGLE_THREADED
-    reading = [import_module(f"pixelflow.imaging.formats.{name}.load") for name in _present(INPUT_FORMATS)]
-    writing = [import_module(f"pixelflow.imaging.formats.{name}.save") for name in _present(OUTPUT_FORMATS)]
-    return reading + writing
+    codecs: list[ModuleType] = []
+    broken: dict[str, str] = {}
+    for formats, part in ((INPUT_FORMATS, "load"), (OUTPUT_FORMATS, "save")):
+        for format_ in _present(formats):
+            try:
+                codecs.append(import_module(f"pixelflow.imaging.formats.{format_.name}.{part}"))
+            except Exception as error:
+                if format_.extra is None:
+                    raise
+                broken[format_.extra] = f"{type(error).__name__}: {error}"[:_MAX_REASON]
+    return codecs, broken
 
 
-def _present(formats: Mapping[str, Format]) -> list[str]:
-    """Return the names of the formats whose codec is installed."""
+def _present(formats: Mapping[str, Format]) -> list[Format]:
+    """Return the formats whose codec is installed."""
     extras = installed()
-    return [name for name, format_ in formats.items() if format_.extra is None or format_.extra in extras]
+    return [format_ for format_ in formats.values() if format_.extra is None or format_.extra in extras]
 
 
 def _look_up(kind: Any, *_: Any) -> Any:  # noqa: ANN401 - types of libvips

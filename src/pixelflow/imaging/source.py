@@ -18,7 +18,6 @@ from pixelflow.errors import TooManyPixelsError, UndecodableError, UnsupportedFo
 from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.colour.source import with_color_of_profile
 from pixelflow.imaging.errors import damaged, map_decode_errors
-from pixelflow.imaging.extras import installed
 from pixelflow.imaging.file_types import describe
 from pixelflow.imaging.format import SIGNATURE_BYTES, Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
@@ -206,6 +205,14 @@ def _detect_format(descriptor: int) -> Format:
         *others, last = [each.label for each in INPUT_FORMATS.values()]
         readable = f"PixelFlow reads {', '.join(others)} and {last}"
         raise UnsupportedFormatError(f"The source is {describe(head) or 'not an image of a known format'}; {readable}")
-    if found.extra and found.extra not in installed():
-        raise UnsupportedFormatError(f"{found.label} needs the extra `{found.extra}`, which this worker does not have")
+    if found.extra:
+        _require_codec(found)
     return found
+
+
+def _require_codec(format_: Format) -> None:
+    try:
+        _codec(format_)
+    except Exception as error:
+        missing = f"{format_.label} needs the extra `{format_.extra}`, which this worker does not have"
+        raise UnsupportedFormatError(missing) from error

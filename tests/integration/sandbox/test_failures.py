@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.sandbox.sandboxes import (
     PLENTY,
     Work,
@@ -25,18 +26,24 @@ from tests.integration.sandbox.sandboxes import (
     template_of,
 )
 from tests.support.waiting import eventually
+from tests.unit.imaging.every_format import FILES
 
 from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.template import ChildDiedError, ErrorPipe, Exit, Template
 from pixelflow.errors import (
     TransformCrashedError,
+    UnsupportedFormatError,
     WorkerUnavailableError,
 )
+from pixelflow.imaging.extras import EXTRAS
 
 
-def test_a_dying_child_fails_its_transform_and_is_replaced(sandbox: Sandbox, work: Work) -> None:
-    failures: list[Exception] = []
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGKILL, None), (signal.SIGSEGV, "SIGSEGV")])
+def test_a_dying_child_fails_its_transform_and_is_replaced(
+    sandbox: Sandbox, work: Work, number: signal.Signals, expected: str | None
+) -> None:
+    failures: list[TransformCrashedError] = []
 
     def transform() -> None:
         try:
@@ -48,9 +55,9 @@ def test_a_dying_child_fails_its_transform_and_is_replaced(sandbox: Sandbox, wor
     (child,) = children_of_this_process()
     request.start()
     eventually(lambda: len(list(Path(f"/proc/{child}/fd").iterdir())) > 5)
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, number)
     request.join(10)
-    assert len(failures) == 1
+    assert [failure.signal for failure in failures] == [expected]
     assert run_transform(sandbox, work.quick()).outputs
     assert child not in children_of_this_process()
 
@@ -189,6 +196,25 @@ def test_a_child_that_dies_before_its_transform_is_closed(
     with pytest.raises(TransformCrashedError):
         run_transform(sandbox, work.quick())
     assert taken[0]._socket.fileno() == -1
+
+
+BROKEN_DECODER = """
+import sys
+from pixelflow.dataplane.child import main
+
+sys.modules["_pi_heif"] = None
+main.main()
+"""
+
+
+def test_a_decoder_that_does_not_load_is_not_offered_and_ends_no_job_of_others(tmp_path: Path, work: Work) -> None:
+    with capture_logs() as logs, contextlib.closing(running_program(BROKEN_DECODER, tmp_path)) as sandbox:
+        assert set(sandbox.children.extras) == set(EXTRAS) - {"heic"}
+        with pytest.raises(UnsupportedFormatError, match="needs the extra `heic`"):
+            run_transform(sandbox, work.request((FILES / "quadrants.heic").read_bytes()))
+        assert run_transform(sandbox, work.quick()).outputs
+    [line] = [each for each in logs if each["event"] == "optional decoder does not load"]
+    assert (line["extra"], line["reason"].partition(":")[0]) == ("heic", "ModuleNotFoundError")
 
 
 def test_a_closed_error_pipe_is_empty() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.integration.sandbox.sandboxes import Work, opened_sandbox, step, temp
 from tests.unit.imaging.every_format import SOURCES
 
 from pixelflow.dataplane.worker.sandbox import Sandbox
+from pixelflow.errors import UndecodableError
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
 
 
@@ -39,6 +41,17 @@ def test_a_confined_child_writes_every_format(shared: tuple[Sandbox, Work], name
             ("png", 60, 40),
             (name, 60, 40),
         ]
+
+
+def test_a_tag_that_states_more_values_than_memory_holds_is_damage(shared: tuple[Sandbox, Work]) -> None:
+    """Libtiff reads them before it looks at the size of the file."""
+    content = bytearray(SOURCES["tiff"]())
+    (directory,) = struct.unpack_from("<I", content, 4)
+    compression = content.index(struct.pack("<HHI", 259, 3, 1), directory)
+    struct.pack_into("<II", content, compression + 4, 741_092_353, 741_092_396)
+    sandbox, work = shared
+    with pytest.raises(UndecodableError), transformed(sandbox, work.request(bytes(content))):
+        pass
 
 
 def test_the_decoders_start_no_thread_in_the_template(shared: tuple[Sandbox, Work]) -> None:

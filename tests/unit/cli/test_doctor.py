@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,17 @@ def test_a_decoder_that_is_missing_has_the_command_that_installs_it(
     monkeypatch.setattr(installation, "installed", lambda: ())
     heic = checked(pixelflow)[1]["heic"][0]
     assert (heic["status"], "pip install 'pixelflow[worker,heic]'" in heic["advice"]) == ("absent", True)
+
+
+def test_a_decoder_that_does_not_load_has_the_reason(tmp_path: Path) -> None:
+    program = tmp_path / "template.py"
+    program.write_text(
+        "import sys\nfrom pixelflow.dataplane.child import main\nsys.modules['_pi_heif'] = None\nmain.main()\n"
+    )
+    found = {finding.name: finding for finding in transforms.check([str(program)])}
+    assert found["decoder: heic"].status == "error"
+    assert found["decoder: heic"].detail.startswith("pi-heif does not load: ModuleNotFoundError: import of _pi_heif")
+    assert found["decoder: pdf"].status == "ok"
 
 
 @pytest.mark.usefixtures("without_transforms")

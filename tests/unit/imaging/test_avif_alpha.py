@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.unit.imaging.pictures import Run, near
 
-from pixelflow.imaging.formats.avif.alpha import read_alpha
+from pixelflow.imaging.heif_alpha import read_alpha
 
 FILES = Path(__file__).parent / "files"
 SAME = {"id": "o", "action": "convert", "format": "png"}

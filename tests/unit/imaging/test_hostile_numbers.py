@@ -14,7 +14,7 @@ from tests.unit.imaging.pictures import Run
 
 from pixelflow.errors import OutOfMemoryError, TooManyPixelsError, UndecodableError, WorkerUnavailableError
 from pixelflow.imaging.errors import map_decode_errors
-from pixelflow.imaging.formats.avif.alpha import Alpha, read_alpha
+from pixelflow.imaging.heif_alpha import Alpha, read_alpha
 from pixelflow.imaging.isobmff import Meta
 from pixelflow.imaging.metadata import Metadata
 from pixelflow.imaging.protocol import TransformLimits
@@ -137,6 +137,26 @@ def test_a_default_image_is_no_frame(run: Run, tmp_path: Path, frame: int | None
     run(tmp_path / "in.png", SAME, frame=frame)
     with Image.open(tmp_path / "out.png") as image:
         assert image.convert("RGB").getpixel((12, 8)) == color
+
+
+@pytest.mark.parametrize("frame", [None, 0])
+@pytest.mark.parametrize("format_", ["png", "gif"])
+def test_a_single_frame_replaces_the_default_image(run: Run, tmp_path: Path, frame: int | None, format_: str) -> None:
+    content = animation(1, 0, default=True)
+    second = content.index(b"fcTL", content.index(b"fdAT")) - 4
+    (tmp_path / "in.png").write_bytes(content[:second] + chunk(b"IEND", b""))
+    rendered = run(tmp_path / "in.png", SAME | {"format": format_}, frame=frame)
+    assert rendered.source.frames == 1
+    with Image.open(tmp_path / f"out.{format_}") as image:
+        assert image.convert("RGB").getpixel((12, 8)) == (255, 0, 0)
+
+
+def test_an_animation_whose_frames_were_removed_is_its_default_image(run: Run, tmp_path: Path) -> None:
+    content = animation(1, 0, default=True)
+    (tmp_path / "in.png").write_bytes(content[: content.index(b"fcTL") - 4] + chunk(b"IEND", b""))
+    run(tmp_path / "in.png", SAME)
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.convert("RGB").getpixel((12, 8)) == (0, 255, 0)
 
 
 def test_the_memory_of_an_animation_is_that_of_its_frames(tmp_path: Path) -> None:

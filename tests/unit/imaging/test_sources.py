@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import tempfile
 import zlib
 from functools import partial
@@ -195,7 +196,7 @@ def test_an_unsupported_file_is_rejected_as_unsupported_format(run: Run, tmp_pat
 def test_a_format_whose_extra_is_missing_is_unsupported_and_the_extra_is_named(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelflow.imaging.source.installed", lambda: ("pdf",))
+    monkeypatch.setitem(sys.modules, "pixelflow.imaging.formats.heic.load", None)
     source = tmp_path / "in.avif"
     source.write_bytes(struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(100))
     with pytest.raises(UnsupportedFormatError, match="HEIC needs the extra `heic`"):

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pixelflow import imaging
 from pixelflow.dataplane.child import confinement, seccomp, serving
+from pixelflow.imaging.extras import installed
 from pixelflow.imaging.runtime import cache_fonts, libvips_version, prepare
 
 _MAX_REQUEST_BYTES = 64
@@ -37,14 +38,16 @@ def main() -> None:
     confinement.limit_resources(memory_bytes=options.memory_bytes, file_bytes=options.file_bytes)
     worker = socket.socket(fileno=os.dup(0))
     _detach_standard_streams()
-    prepare(options.fonts)
+    broken = prepare(options.fonts)
     single_threaded = len(list(Path("/proc/self/task").iterdir())) == 1
     if single_threaded:
         _cache_fonts(options.fonts)
     confined = _confine(options) | {"single_threaded": single_threaded}
     gc.collect()
     gc.freeze()
-    worker.send(json.dumps({"confinement": confined, "libvips": libvips_version()}).encode())
+    extras = [name for name in installed() if name not in broken]
+    report = {"confinement": confined, "libvips": libvips_version(), "extras": extras, "broken_extras": broken}
+    worker.send(json.dumps(report).encode())
     while True:
         request, descriptors, _, _ = socket.recv_fds(worker, _MAX_REQUEST_BYTES, 2)
         match request.split():

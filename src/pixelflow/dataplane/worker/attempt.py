@@ -34,6 +34,7 @@ from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow, SourceFacts,
 from pixelflow.dataplane.worker.transfers import Transfers
 from pixelflow.errors import (
     AttemptsExhaustedError,
+    DecoderCrashedError,
     Fault,
     JobError,
     PixelflowError,
@@ -247,9 +248,9 @@ class AttemptRunner:
         if error.fault is Fault.CHILD:
             if job.attempts < job.max_attempts:
                 return None
-            exhausted = AttemptsExhaustedError(f"Attempt {job.attempts} of {job.max_attempts} failed: {error.detail}")
-            exhausted.compute_time_ms = _failed_compute_ms(error, stages)
-            return exhausted
+            final = _last_failure(job, error)
+            final.compute_time_ms = _failed_compute_ms(error, stages)
+            return final
         if job.waited_seconds < self._limits.max_wait_seconds:
             return None
         return ServiceUnavailableError(f"The job waited {job.waited_seconds:.0f} s for the service: {error.detail}")
@@ -295,6 +296,17 @@ class AttemptRunner:
         except StoreUnavailableError as error:
             self._health.record_failure(Reason.DATABASE)
             _log.warning("outcome not recorded: database unavailable", code=error.code)
+
+
+def _last_failure(job: ClaimedJob, error: PixelflowError) -> JobError:
+    """The error of a job whose last attempt failed because its child died."""
+    attempt = f"attempt {job.attempts} of {job.max_attempts}"
+    if isinstance(error, TransformCrashedError) and error.signal:
+        return DecoderCrashedError(
+            f"The code that decodes this image crashed ({error.signal}) in {attempt}. The file is probably damaged or "
+            "of an unusual kind: save it again with another program. If it is sound, send it to the operator"
+        )
+    return AttemptsExhaustedError(f"{attempt.capitalize()} failed: {error.detail}")
 
 
 def _failed_compute_ms(error: PixelflowError | None, stages: Stages) -> int:

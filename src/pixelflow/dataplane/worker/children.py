@@ -74,6 +74,8 @@ class Children:
         self._template: Template | None = None
         self.libvips = ""
         """Version of libvips, once a template has started."""
+        self.extras: tuple[str, ...] = ()
+        """Optional capabilities that work, once a template has started."""
         self._fresh: ChildProcess | None = None
         self._idle: list[ChildProcess] = []
         self._closed = False
@@ -167,7 +169,9 @@ class Children:
         except BaseException:
             template.close()
             raise
-        self._template, self.libvips = template, template.libvips
+        for name, reason in template.broken_extras.items():
+            _log.warning("optional decoder does not load", extra=name, reason=reason)
+        self._template, self.libvips, self.extras = template, template.libvips, template.extras
         return template
 
     def _check_confinement(self, parts: Mapping[str, bool]) -> None:

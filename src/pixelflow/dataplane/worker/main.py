@@ -45,7 +45,6 @@ from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Transfers
-from pixelflow.imaging.extras import installed
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import PREFIX, Settings, SettingsError
 
@@ -167,7 +166,9 @@ def _build(
     places = Places(capacity.places, _job_runner(keeper, runner))
     claims = ClaimLoop(
         database,
-        Worker(_worker_id(), worker_capabilities(installed(), libvips=sandbox.children.libvips), capacity.slots),
+        Worker(
+            _worker_id(), worker_capabilities(sandbox.children.extras, libvips=sandbox.children.libvips), capacity.slots
+        ),
         lease=lease,
         submit=places.submit,
         capacity=partial(_capacity, places, health),

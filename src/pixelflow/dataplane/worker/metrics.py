@@ -12,6 +12,7 @@ from pixelflow.contracts.jobs import SourceType
 from pixelflow.dataplane.worker.health import Reason
 from pixelflow.errors import (
     AttemptsExhaustedError,
+    DecoderCrashedError,
     ObjectsUnavailableError,
     OutOfMemoryError,
     ServiceUnavailableError,
@@ -29,6 +30,7 @@ SERVICE_ERROR_CODES = tuple(
     error.code
     for error in (
         AttemptsExhaustedError,
+        DecoderCrashedError,
         ObjectsUnavailableError,
         OutOfMemoryError,
         ServiceUnavailableError,
@@ -96,7 +98,7 @@ class WorkerMetrics:
         self._failures = Counter(
             "pixelflow_worker_failures_total",
             "Failed attempts by error code; the last attempt of a job that has used up its retries counts as "
-            "attempts_exhausted.",
+            "attempts_exhausted, or decoder_crashed if native code crashed.",
             ["code"],
             registry=registry,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -53,6 +54,12 @@ _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
         errors.TransformCrashedError,
     )
 }
+
+_CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+)
+"""Signals by which the kernel or the C library ends faulty native code. SIGKILL is another process's, or the kernel's
+when memory runs out."""
 
 _log = structlog.get_logger(__name__)
 
@@ -271,7 +278,7 @@ class Sandbox:
                 if isinstance(error, TemplateDiedError) or not child.template_alive:
                     raise errors.WorkerUnavailableError("The transform process ended with its template") from error
                 self._crashes.count(user_id)
-            raise errors.TransformCrashedError("The transform process died") from error
+            raise _crash(error) from error
 
     @contextmanager
     def _cancel_hook(self, child: ChildProcess, set_cancel_hook: SetCancelHook) -> Iterator[None]:
@@ -284,6 +291,13 @@ class Sandbox:
             yield
         finally:
             set_cancel_hook(None)
+
+
+def _crash(error: ChildDiedError) -> errors.TransformCrashedError:
+    if error.signal in _CRASHES:
+        name = signal.Signals(error.signal).name
+        return errors.TransformCrashedError(f"The transform process crashed ({name})", signal=name)
+    return errors.TransformCrashedError("The transform process died")
 
 
 def _milliseconds(child: ChildProcess, before: float) -> int:

@@ -33,6 +33,11 @@ class ChildTimedOutError(Exception):
 class ChildDiedError(Exception):
     """The child exited, or sent an invalid reply."""
 
+    def __init__(self, reason: str, *, signal: int | None = None) -> None:
+        super().__init__(reason)
+        self.signal = signal
+        """Number of the signal that killed it, if one did."""
+
 
 class TemplateDiedError(ChildDiedError):
     """The template exited, did not reply or sent an invalid reply: its children die with it."""
@@ -103,6 +108,10 @@ class Template:
         self._lock = threading.Lock()
         self.libvips = ""
         """Version of libvips, once the template is ready."""
+        self.extras: tuple[str, ...] = ()
+        """Optional capabilities that it has loaded."""
+        self.broken_extras: dict[str, str] = {}
+        """Optional capabilities that are installed but don't load, with the reasons."""
         with ExitStack() as undo, ExitStack() as inherited:
             self._errors = ErrorPipe()
             undo.callback(self._errors.close)
@@ -147,7 +156,8 @@ class Template:
         try:
             report = json.loads(self._receive())
             parts: dict[str, bool] = report["confinement"]
-            self.libvips = report["libvips"]
+            self.libvips, self.extras = report["libvips"], tuple(report["extras"])
+            self.broken_extras = report["broken_extras"]
         except (ValueError, KeyError, TypeError) as error:
             raise TemplateDiedError(f"the template sent an invalid reply: {self._errors.read()}") from error
         return parts

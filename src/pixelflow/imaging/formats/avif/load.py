@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pyvips
 
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.colour.source import with_color_of_heif
-from pixelflow.imaging.formats.avif.alpha import Alpha, read_alpha, transformed, without
+from pixelflow.imaging.formats.avif.sequence import has_narrow_range
+from pixelflow.imaging.heif_alpha import Alpha, read_alpha, transformed, without
 from pixelflow.imaging.loading import LoadOptions, load_stream
 
 _WIDE_UNIT = 257
 """A step of 8 bits in 16."""
+_HEADER_BYTES = 256
+"""At the beginning of a coded picture."""
 LOADERS = ("VipsForeignLoadHeifSource",)
 
 
@@ -18,7 +23,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream."""
     alpha = read_alpha(descriptor)
     image = with_color_of_heif(_load(descriptor, alpha, options), descriptor)
-    if alpha.narrow and image.hasalpha():
+    if image.hasalpha() and _is_narrow(alpha, descriptor):
         image = image[: image.bands - 1].bandjoin(_stretched(image[image.bands - 1]))
     if alpha.premultiplied and image.hasalpha():
         image = rounded(image.unpremultiply(), image.format)
@@ -31,6 +36,16 @@ def _load(descriptor: int, alpha: Alpha, options: LoadOptions) -> pyvips.Image:
     content = without(descriptor, alpha.hidden)
     image = load_stream("heifload_source", descriptor, content, fail_on=options.fail_on, access="random", memory=True)
     return transformed(image, alpha.transforms)
+
+
+def _is_narrow(alpha: Alpha, descriptor: int) -> bool:
+    """Whether values span 16…235, and not all bits. The format wants all bits, but older encoders differ."""
+    if alpha.position is None:
+        return False
+    try:
+        return has_narrow_range(os.pread(descriptor, _HEADER_BYTES, alpha.position))
+    except LookupError:
+        return False
 
 
 def _stretched(alpha: pyvips.Image) -> pyvips.Image:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pyvips
 from PIL import Image
 from tests.unit.imaging.every_format import FILES
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, near, upright
 
+from pixelflow.errors import UndecodableError
+from pixelflow.imaging.formats.heic.load import load
+from pixelflow.imaging.formats.heic.metadata import read_metadata
 from pixelflow.imaging.formats.registry import FORMATS, output_name
+from pixelflow.imaging.loading import LoadOptions
 from pixelflow.imaging.metadata import Metadata, with_source_metadata
+from pixelflow.imaging.source_options import SourceOptions
 
 ORIENTATION, Y_CB_CR_POSITIONING, RIGHTS = 0x0112, 0x0213, 0x8298
 
@@ -80,3 +87,48 @@ def test_it_is_known_by_its_brands(major: bytes, compatible: bytes, expected: bo
     matches = FORMATS["heic"].matches
     assert matches is not None
     assert matches((len(box) + 4).to_bytes(4, "big") + box + bytes(99)) is expected
+
+
+def test_an_item_whose_type_is_no_text_does_not_end_the_process(run: Run) -> None:
+    """The type of the EXIF item of `turned-p3.heic`, with other bytes added at the end: found by fuzzing."""
+    rendered = run(FILES / "item-type.heic", {"id": "a", "action": "resize", "width": 60, "metadata": "all"})
+    assert (rendered.source.width, rendered.source.height) == (120, 80)
+
+
+def test_a_picture_of_another_depth_than_stated_is_damaged(run: Run) -> None:
+    """pi-heif would write behind the end of the pixels: found by fuzzing."""
+    with pytest.raises(UndecodableError):
+        run(FILES / "depth.heic", {"id": "a", "action": "convert", "format": "png"})
+
+
+def test_ten_bits_are_kept_in_rows_with_gaps() -> None:
+    descriptor = os.open(FILES / "deep.heic", os.O_RDONLY)
+    image = load(descriptor, LoadOptions(SourceOptions()))
+    os.close(descriptor)
+    assert (image.width, image.height, image.bands, image.format) == (70, 44, 3, "ushort")
+    expected = np.linspace(0, 65535, 70 * 44 * 3).reshape(44, 70, 3)
+    assert np.abs(image.numpy() - expected).max() < 600
+
+
+def test_only_metadata_of_the_primary_picture_are_read(tmp_path: Path) -> None:
+    content = (FILES / "turned-p3.heic").read_bytes()
+    file = tmp_path / "a.heic"
+    expected = {content: b"II*\0", content.replace(b"cdsc\0\2\0\1\0\1", b"cdsc\0\2\0\1\0\3"): b""}
+    assert len(expected) == 2
+    for each, start in expected.items():
+        file.write_bytes(each)
+        descriptor = os.open(file, os.O_RDONLY)
+        exif, xmp = read_metadata(descriptor)
+        os.close(descriptor)
+        assert (exif[: len(start)], xmp) == (start, b"")
+        assert bool(exif) is bool(start)
+
+
+def test_metadata_of_a_damaged_file_are_left_out(tmp_path: Path) -> None:
+    content = (FILES / "turned-p3.heic").read_bytes()
+    file = tmp_path / "a.heic"
+    for length in range(0, 960, 5):
+        file.write_bytes(content[:length])
+        descriptor = os.open(file, os.O_RDONLY)
+        read_metadata(descriptor)
+        os.close(descriptor)

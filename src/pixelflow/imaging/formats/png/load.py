@@ -21,14 +21,15 @@ def header(descriptor: int, options: LoadOptions) -> Header:
     """Read the header, and the number of frames of an animation."""
     still = header_of(_still(descriptor, replace(options, frames=1, source=SourceOptions()), pixels=False))
     frames = animation.count_frames(descriptor)
-    channels = still.bytes_per_pixel if frames == 1 else max(still.bytes_per_pixel, animation.CHANNELS)
+    animated = frames > 1 or animation.replaces_default(descriptor)
+    channels = max(still.bytes_per_pixel, animation.CHANNELS) if animated else still.bytes_per_pixel
     return replace(still, frames=frames, bytes_per_pixel=channels)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream. Frames of an animation are decoded at once; the default image may be none of them."""
-    animated = options.source.frame is not None and animation.count_frames(descriptor) > 1
-    if options.frames > 1 or animated:
+    chosen = options.source.frame is not None and animation.count_frames(descriptor) > 1
+    if options.frames > 1 or chosen or animation.replaces_default(descriptor):
         return with_color_of_png(animation.load_frames(descriptor, options), descriptor)
     return _still(descriptor, options)
 

@@ -1,4 +1,4 @@
-"""Transparency of AVIF files where libheif shows it wrong: premultiplied colors, and alpha that is not turned.
+"""Transparency of AVIF and HEIC files where libheif shows it wrong: premultiplied colors, and alpha that is not turned.
 
 The transparency is a picture of its own. Encoders often give rotation, mirroring and cropping to the colors alone, and
 browsers apply them to both; libheif does not.
@@ -14,14 +14,12 @@ from fractions import Fraction
 
 import pyvips
 
-from pixelflow.imaging.formats.avif.sequence import has_narrow_range
 from pixelflow.imaging.isobmff import Meta, Property, read_meta
 
 _TRANSFORMS = {b"irot": 1, b"imir": 1, b"clap": 32}
 """Bytes of the properties that turn and crop a picture."""
-_ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
-_HEADER_BYTES = 256
-"""At the beginning of a coded picture."""
+_ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
+"""Types of auxiliary pictures: of any codec, and the older one of HEVC."""
 _TURNS = {1: "d270", 2: "d180", 3: "d90"}
 """`irot` counts quarters counterclockwise, libvips degrees clockwise."""
 
@@ -32,8 +30,8 @@ class Alpha:
 
     premultiplied: bool = False
     """Whether colors are multiplied by alpha."""
-    narrow: bool = False
-    """Whether its values span 16…235, and not all bits. The format wants all bits, but older encoders differ."""
+    position: int | None = None
+    """Of its coded values in the file; unknown of a picture of tiles."""
     transforms: tuple[Property, ...] = ()
     """What the decoder would apply to colors alone, in order."""
     hidden: tuple[tuple[int, int], ...] = ()
@@ -43,36 +41,35 @@ class Alpha:
 def read_alpha(descriptor: int) -> Alpha:
     """Read how colors and alpha of a file belong together; a damaged file says nothing."""
     try:
-        return _alpha(read_meta(descriptor), descriptor)
+        return _alpha(read_meta(descriptor))
     except (struct.error, LookupError):
         return Alpha()
 
 
-def _alpha(meta: Meta, descriptor: int) -> Alpha:
+def _alpha(meta: Meta) -> Alpha:
     primary, references = meta.primary, list(meta.references())
     layers = (each.source for each in references if each.kind == b"auxl" and primary in each.targets)
     item = next((each for each in layers if _is_alpha(meta, each)), None)
     if item is None:
         return Alpha()
     premultiplied = any(each.kind == b"prem" and each.source == primary for each in references)
-    narrow = _is_narrow(meta, item, descriptor)
+    position = _position(meta, item)
     of_colors, of_alpha = _transforms(meta, primary), _transforms(meta, item)
     if [each[:2] for each in of_colors] == [each[:2] for each in of_alpha]:
-        return Alpha(premultiplied, narrow)
+        return Alpha(premultiplied, position)
     hidden = tuple((meta.offset + each.position, each.width) for each in [*of_colors, *of_alpha])
-    return Alpha(premultiplied, narrow, tuple(of_colors), hidden)
+    return Alpha(premultiplied, position, tuple(of_colors), hidden)
 
 
 def _is_alpha(meta: Meta, item: int) -> bool:
     return any(each.kind == b"auxC" and each.content[4:].startswith(_ALPHA) for each in meta.properties(item))
 
 
-def _is_narrow(meta: Meta, item: int, descriptor: int) -> bool:
-    """Whether the coded values are of narrow range; unknown of a picture of tiles, and then taken as full."""
+def _position(meta: Meta, item: int) -> int | None:
     try:
-        return has_narrow_range(os.pread(descriptor, _HEADER_BYTES, meta.position(item)))
+        return meta.position(item)
     except LookupError:
-        return False
+        return None
 
 
 def _transforms(meta: Meta, item: int) -> list[Property]:
