@@ -15,7 +15,8 @@ from tests.migration.recording import now
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
-from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
+from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
+from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
 USER = "acme"
@@ -239,8 +240,12 @@ async def _webhooks(record: Recorder) -> None:
 
 
 async def _leased_event(record: Recorder, at: datetime) -> LeasedEvent:
-    limits = DeliveryLimits(per_host=2, per_user=2)
-    [event] = await record.call("webhooks.take_due", EVERYONE, now=at, lease=MINUTE, limits=limits, limit=9)
+    limits = DeliveryLimits(per_host=2, per_user=2, per_lane=2)
+    lanes, _ = await record.call("webhooks.due_events.longest_due", EVERYONE, now=at)
+    assert await record.call("webhooks.due_events.visit", EVERYONE, Rotation()) == lanes
+    [event] = await record.call(
+        "webhooks.due_events.lease_due", EVERYONE, lanes, now=at, lease=MINUTE, limits=limits, limit=9
+    )
     leased: LeasedEvent = event
     return leased
 

@@ -24,8 +24,9 @@ from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
-from pixelflow.controlplane.webhooks import store as webhooks_store
+from pixelflow.controlplane.webhooks import due_events
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
+from pixelflow.controlplane.webhooks.due_events import Lane, Rotation
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
@@ -125,6 +126,23 @@ def _claim(places: int) -> Callable[[Database], Arguments]:
     return _named(places=places, capabilities=worker_capabilities(), worker_id="worker", lease=_MINUTE)
 
 
+def _visit(_: Database) -> Arguments:
+    return (Rotation(),), {}
+
+
+def _lease_due(database: Database) -> Arguments:
+    due = "SELECT user_id, host FROM events WHERE status = 'pending' AND next_attempt_at <= now() GROUP BY 1, 2"
+    lanes = [Lane(**row) for row in database.execute(due + " LIMIT 640").fetchall()]
+    named = {"lease": _MINUTE, "limits": LIMITS, "limit": MAX_CONCURRENT}
+    return (lanes,), {"now": datetime.now(UTC), **named}
+
+
+def _lease_backlog(database: Database) -> Arguments:
+    """All pending events are due."""
+    database.execute("UPDATE events SET next_attempt_at = now() - interval '1 s' WHERE status = 'pending'")
+    return _lease_due(database)
+
+
 def hot_statements() -> list[Hot]:
     """Return all of them."""
     return [*_of_requests(), *_of_workers(), *_of_lists(), *_of_loops()]
@@ -187,13 +205,14 @@ def _of_lists() -> list[Hot]:
 
 def _of_loops() -> list[Hot]:
     lost = _named(limit=100, exhausted="x")
-    bounded = _named(now=datetime.now(UTC), lease=_MINUTE, limits=LIMITS, limit=MAX_CONCURRENT)
     erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
-    by_host_and_time = ["events_due", "events_pending"]
     return [
         Hot("promote delayed jobs", worker_store.promote_due, EVERYONE, _named(limit=100), [], 100),
         Hot("reap expired leases", transitions.reap_expired, EVERYONE, lost, ["job_queue_active"], 600),
-        Hot("lease due events", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
+        Hot("find due events", due_events.longest_due, EVERYONE, _named(now=datetime.now(UTC)), ["events_due"], 300),
+        Hot("visit users and hosts", due_events.visit, EVERYONE, _visit, ["events_by_user"], 6000),
+        Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 1500),
+        Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
         Hot(
             "lease deletions",
             retention_store.lease_deletions,

@@ -28,8 +28,8 @@ from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, DispatcherInputs, WebhookDispatcher
+from pixelflow.controlplane.webhooks.due_events import DeliveryLimits
 from pixelflow.controlplane.webhooks.service import WebhookService
-from pixelflow.controlplane.webhooks.store import DeliveryLimits
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 

@@ -95,7 +95,7 @@ async def count_by_status(connection: AsyncConnection) -> dict[str, int]:
 async def count_active_users(connection: AsyncConnection) -> int:
     """Count users that created a job within the last 24 hours.
 
-    Uses a loose index scan over users, like ``webhooks.store.take_due`` over hosts: users are far fewer than jobs.
+    Uses a loose index scan over users, like ``webhooks.due_events.visit``: users are far fewer than jobs.
     """
     cursor = await connection.execute(
         """
