@@ -260,13 +260,14 @@ def _attempt(at: datetime, outcome: str, *, next_attempt_at: datetime | None) ->
 
 
 async def _stats(record: Recorder) -> None:
+    await record.call("stats.acquire_lease", EVERYONE, holder=uuid4(), lease=MINUTE)
     for what in ("queued", "processing", "pending_events", "by_status", "active_users"):
         await record.call(f"stats.count_{what}", EVERYONE)
     await record.call("stats.top_users", EVERYONE, limit=9)
 
 
 async def _usage(record: Recorder) -> None:
-    span = {"since": now() - DAY, "until": now() + DAY}
+    span = {"first": (now() - DAY).date(), "end": (now() + 2 * DAY).date()}
     await record.call("usage.by_day", MINE, user_id=USER, **span)
     await record.call("usage.of_everyone_by_day", EVERYONE, **span)
     await record.call("usage.of_everyone_by_user", EVERYONE, **span, after="", limit=9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -117,9 +117,9 @@ def _of_job(status: str) -> Callable[[Database], Arguments]:
     return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY})
 
 
-def _span() -> dict[str, datetime]:
-    now = datetime.now(UTC)
-    return {"since": now - 30 * _DAY, "until": now}
+def _days(count: int) -> dict[str, date]:
+    end = datetime.now(UTC).date() + _DAY
+    return {"first": end - count * _DAY, "end": end}
 
 
 def _claim(places: int) -> Callable[[Database], Arguments]:
@@ -183,7 +183,8 @@ def _of_workers() -> list[Hot]:
 
 def _of_lists() -> list[Hot]:
     mine, all_, by_status = of_user(HEAVY), ["jobs_by_user"], ["jobs_by_user_and_status"]
-    of_steady = _named(user_id=STEADY, **_span())
+    week, page = _named(**_days(7)), _named(**_days(7), after="", limit=1001)
+    of_steady = _named(user_id=STEADY, **_days(366))
     return [
         Hot("list, first page", jobs_store.list_newest, mine, _page(deep=False), all_, 400),
         Hot("list, deep page", jobs_store.list_newest, mine, _page(deep=True), all_, 400),
@@ -198,8 +199,10 @@ def _of_lists() -> list[Hot]:
         Hot(
             "list failed, deep page", jobs_store.list_newest, mine, _page("failed", deep=True, limit=5), by_status, 400
         ),
-        # Among more jobs of others, each of these rows is on a page of its own.
-        Hot("usage, 100 jobs", usage_store.by_day, of_user(STEADY), of_steady, ["usage_logs_by_user"], 300, growth=10),
+        # A row per day with jobs, each on a page of its own among the rows of others.
+        Hot("usage of a year", usage_store.by_day, of_user(STEADY), of_steady, ["usage_days_pkey"], 600, growth=10),
+        Hot("usage of all, by day", usage_store.of_everyone_by_day, EVERYONE, week, [], 10_000, growth=20),
+        Hot("usage of all, by user", usage_store.of_everyone_by_user, EVERYONE, page, [], 10_000, growth=20),
     ]
 
 

@@ -131,13 +131,14 @@ async def _run_loops(
         on_removed=partial(metrics.record_removed, RemovedKind.ASSET),
     )
     lease = timedelta(seconds=settings.lease_seconds)
+    stats = StatsCollector(database, metrics.database, top_users=settings.metrics_top_users, holder=new_id())
     loops: list[tuple[LoopBody, float]] = [
         (LeaseReaper(database, lease=lease, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
         (files, PAUSE_SECONDS),
         (assets, PAUSE_SECONDS),
         (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
         (dispatcher, WEBHOOK_PAUSE_SECONDS),
-        (StatsCollector(database, metrics.database, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
+        (stats, collector.PAUSE_SECONDS),
     ]
     dependencies = HealthChecks(
         {
