@@ -79,6 +79,8 @@ async def _idempotency(record: Recorder) -> None:
     await record.call("idempotency.claim", MINE, **request, job_id=job_id, resource_id=uuid4(), holder=holder)
     await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, ciphertext=b"sealed")
     await record.call("idempotency.find", MINE, **mine)
+    [response] = await record.call("secrets.list_responses", EVERYONE, header=b"new", after=None, limit=9)
+    await record.call("secrets.replace_responses", EVERYONE, [(response, b"new 1")])
     await record.call("idempotency.forget_job", MINE, user_id=USER, job_id=job_id)
     await record.call("idempotency.find", MINE, **mine)
     await record.call("idempotency.delete_expired", EVERYONE, keep=-MINUTE, limit=9)
@@ -224,10 +226,13 @@ async def _pages(record: Recorder) -> None:
 
 
 async def _webhooks(record: Recorder) -> None:
-    secret = {"user_id": USER, "ciphertext": b"secret"}
-    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **secret)
-    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **secret, overlap=DAY, keep=2)
+    new = {"user_id": USER, "ciphertext": b"secret"}
+    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **new)
+    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **new, overlap=DAY, keep=2)
     await record.call("webhooks.list_valid_secrets", EVERYONE, USER)
+    of_other_keys = {"header": b"new", "after": None, "limit": 1}
+    [secret] = await record.call("secrets.list_secrets", EVERYONE, **of_other_keys)
+    await record.call("secrets.replace_secrets", EVERYONE, [(secret, b"new 1")])
     later = now() + timedelta(hours=1)  # all events are due by then
     event = await _leased_event(record, later)
     attempt = _attempt(later, "retried", next_attempt_at=later)

@@ -1,4 +1,4 @@
-"""Sums that a migration introduces agree with the rows from before it, and with those that are written while it runs."""
+"""Sums that a migration introduces agree with the rows from before it and with those written while it runs."""
 
 from __future__ import annotations
 

@@ -279,9 +279,9 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 
 def test_a_worker_has_no_key_of_encrypted_secrets(stack: Stack) -> None:
     with pytest.raises(SettingsError):
-        _settings(stack.environment_of("worker")).require_secrets_key()
+        _settings(stack.environment_of("worker")).require_secrets_keys()
     for role in ("api", "controller"):
-        assert _settings(stack.environment_of(role)).require_secrets_key()
+        assert _settings(stack.environment_of(role)).require_secrets_keys()
 
 
 @each_role

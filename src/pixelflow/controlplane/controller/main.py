@@ -24,7 +24,7 @@ from pixelflow.adapters.termination import SIGNALS
 from pixelflow.controlplane.assets.collector import AssetCollector
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
-from pixelflow.controlplane.encryption import SecretCipher
+from pixelflow.controlplane.encryption import webhook_cipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
 from pixelflow.controlplane.retention.gc import FileCollector, RemovedKind, RowCollector
@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
     """
     # Before the first DNS lookup, which is when the C library reads the variable. A value set by the operator wins.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
-    settings.require_secrets_key()
+    settings.require_secrets_keys()
     configure_logs(settings, role="controller")
     registry, readiness = new_registry(), ReadinessProbe()
     metrics = ControllerMetrics(registry)
@@ -112,7 +112,7 @@ async def _run_loops(
 ) -> None:
     objects = ObjectStorage(settings)
     periods = RetentionPeriods.of(settings)
-    webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
+    webhooks = WebhookService(database, webhook_cipher(settings.require_secrets_keys()), new_id=new_id)
     jobs = JobQueries(settings, database=database, objects=objects)
     inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
     dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
