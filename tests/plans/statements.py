@@ -214,7 +214,7 @@ def _of_loops() -> list[Hot]:
         Hot("reap expired leases", transitions.reap_expired, EVERYONE, lost, ["job_queue_active"], 600),
         Hot("find due events", due_events.longest_due, EVERYONE, _named(now=datetime.now(UTC)), ["events_due"], 300),
         Hot("visit users and hosts", due_events.visit, EVERYONE, _visit, ["events_by_user"], 6000),
-        Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 1500),
+        Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 2000),
         Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
         Hot(
             "lease deletions",

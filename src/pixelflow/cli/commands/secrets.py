@@ -29,6 +29,6 @@ def rotate_() -> None:
     if secrets.unreadable or responses.unreadable:
         echo(
             f"{secrets.unreadable} webhook secrets and {responses.unreadable} stored responses are encrypted with a "
-            "key that PIXELFLOW_SECRETS_KEY does not contain. Add that key to the end of the setting and run this again."
+            "key that PIXELFLOW_SECRETS_KEY lacks. Add that key to the end of the setting and run this again."
         )
         raise typer.Exit(ExitCode.FAILED)
