@@ -13,8 +13,15 @@ from tests.support.webhook_receiver import Reply, receiving
 
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
 from pixelflow.controlplane.webhooks import due_events
-from pixelflow.controlplane.webhooks.dispatcher import LEASE, LIMITS
-from pixelflow.controlplane.webhooks.due_events import DUE_WINDOW, VISITED_HOSTS, DeliveryLimits, LeasedEvent, Rotation
+from pixelflow.controlplane.webhooks.dispatcher import LEASE, LIMITS, MAX_CONCURRENT
+from pixelflow.controlplane.webhooks.due_events import (
+    DUE_WINDOW,
+    VISITED_HOSTS,
+    DeliveryLimits,
+    Lane,
+    LeasedEvent,
+    Rotation,
+)
 
 
 async def test_a_host_that_hangs_does_not_delay_others(harness: Harness) -> None:
@@ -212,6 +219,31 @@ async def test_dispatchers_share_a_backlog(harness: Harness) -> None:
 async def test_dispatchers_keep_the_limits_together(harness: Harness, backlog: tuple[str, str], total: int) -> None:
     await add_due(harness, *backlog, count=1000)
     assert sum(map(len, await choose_four_times(harness))) == total
+
+
+async def test_a_dispatcher_waits_for_the_choice_of_another(harness: Harness) -> None:
+    """Otherwise dispatchers that visit different hosts of a user would exceed the limit of the user together."""
+    await add_due(harness, "'hostile'", "'h' || n %% 20 || '.example'", count=400)
+    one, other = ([Lane(HOSTILE, f"h{n}.example") for n in range(first, first + 10)] for first in (0, 10))
+    async with harness.database.connection() as connection, connection.transaction():
+        leased = await lease(connection, harness, one)
+        second = asyncio.create_task(choose_from(harness, other))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        async with asyncio.timeout(10):
+            while not (second.done() or await harness.rows(waiting)):  # noqa: ASYNC110  # polls the server
+                await asyncio.sleep(0.01)
+    assert (len(leased), await second) == (LIMITS.per_user, [])
+
+
+async def lease(connection: AsyncConnection, harness: Harness, lanes: Sequence[Lane]) -> list[LeasedEvent]:
+    return await due_events.lease_due(
+        connection, lanes, now=harness.clock(), lease=LEASE, limits=LIMITS, limit=MAX_CONCURRENT
+    )
+
+
+async def choose_from(harness: Harness, lanes: Sequence[Lane]) -> list[LeasedEvent]:
+    async with harness.database.connection() as connection, connection.transaction():
+        return await lease(connection, harness, lanes)
 
 
 async def test_one_user_never_takes_every_place_of_a_shared_host(harness: Harness) -> None:
