@@ -178,10 +178,15 @@ _LEASE = """
         FROM within_hosts
         LEFT JOIN (SELECT user_id, sum(places) AS places FROM leased GROUP BY user_id) AS of_user USING (user_id)
         WHERE rank <= %(per_host)s
+    ),
+    -- More than needed, because an event may be locked. So few that the planner does not read all events to join them.
+    first AS MATERIALIZED (
+        SELECT event_id, rank, next_attempt_at FROM within_users WHERE rank <= %(per_user)s
+        ORDER BY rank, next_attempt_at LIMIT 2 * %(limit)s
     ), chosen AS MATERIALIZED (
-        SELECT event_id FROM within_users JOIN events USING (event_id)
-        WHERE rank <= %(per_user)s AND status = 'pending' AND (lease_until IS NULL OR lease_until <= %(now)s)
-        ORDER BY rank, within_users.next_attempt_at LIMIT %(limit)s
+        SELECT event_id FROM first JOIN events USING (event_id)
+        WHERE status = 'pending' AND (lease_until IS NULL OR lease_until <= %(now)s)
+        ORDER BY rank, first.next_attempt_at LIMIT %(limit)s
         FOR NO KEY UPDATE OF events SKIP LOCKED
     )
     UPDATE events SET lease_until = %(lease_until)s

@@ -10,7 +10,7 @@ CREATE TABLE usage_days (
     compute_time_ms  numeric NOT NULL,
     PRIMARY KEY (user_id, day)
 ) WITH (fillfactor = 50);  -- each job updates a row, without a change to an index
-CREATE INDEX usage_days_by_day ON usage_days (day, user_id);
+CREATE INDEX usage_days_by_day ON usage_days (day);
 
 CREATE TABLE controller_leases (
     name        text PRIMARY KEY,
