@@ -179,7 +179,7 @@ _LEASE = """
         LEFT JOIN (SELECT user_id, sum(places) AS places FROM leased GROUP BY user_id) AS of_user USING (user_id)
         WHERE rank <= %(per_host)s
     ),
-    -- More than needed, because an event may be locked. So few that the planner does not read all events to join them.
+    -- More than needed, because an event may be locked; few, so that they are joined by their keys in a large backlog.
     first AS MATERIALIZED (
         SELECT event_id, rank, next_attempt_at FROM within_users WHERE rank <= %(per_user)s
         ORDER BY rank, next_attempt_at LIMIT 2 * %(limit)s
