@@ -177,6 +177,18 @@ KEEPING_UP = Row(
             unit="s",
             thresholds={120: AMBER, 900: RED},
         ),
+        Panel(
+            "Wait by priority",
+            "How long 95 of 100 jobs waited for a worker, by their priority, which orders the jobs of one user.",
+            [
+                Query(
+                    "histogram_quantile(0.95, sum by (le, priority) "
+                    "(rate(pixelflow_worker_job_wait_seconds_bucket[$__rate_interval])))",
+                    "{{priority}}",
+                )
+            ],
+            unit="s",
+        ),
         Stacked(
             "Backlog",
             "Jobs that are queued or processing, and events waiting for their first or next delivery attempt.",

@@ -233,7 +233,7 @@ def test_no_repr_contains_a_secret(traffic: Traffic) -> None:
                 Database(url, max_connections=1, application="t"),
             ),
             *(
-                SecretCipher(settings.require_secrets_key()),
+                SecretCipher(settings.require_secrets_keys()),
                 ValidKey("k", "u", key.encode(), [], last_use_is_stale=False, rate_limit=None, rate_limit_key=None),
             ),
             *(

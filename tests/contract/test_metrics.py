@@ -28,6 +28,7 @@ GOLDEN: dict[str, dict[str, set[str]]] = {
         "pixelflow_worker_jobs_total": {"source_type", "status"},
         "pixelflow_worker_job_duration_seconds": {"source_type"},
         "pixelflow_worker_stage_duration_seconds": {"stage"},
+        "pixelflow_worker_job_wait_seconds": {"priority"},
         "pixelflow_worker_active_jobs": set(),
         "pixelflow_worker_slots": set(),
         "pixelflow_worker_degraded": {"reason"},

@@ -39,7 +39,9 @@ def database_url(quiet_stack: Stack) -> str:
 def connection(database_url: str) -> Iterator[Connection]:
     """A connection to empty tables."""
     with psycopg.connect(database_url, autocommit=True, row_factory=dict_row, options=FOR_ALL_USERS) as opened:
-        opened.execute("TRUNCATE jobs, usage_logs, failed_usage, queue_lanes, queue_shares, workers CASCADE")
+        opened.execute(
+            "TRUNCATE jobs, usage_logs, failed_usage, queue_lanes, queue_shares, workers, controller_leases CASCADE"
+        )
         yield opened
 
 

@@ -522,6 +522,8 @@ def test_a_success_counts_the_usage_in_usage_logs(
     stages = metrics.by("stage", "pixelflow_worker_stage_duration_seconds_count")
     assert stages == dict.fromkeys(["queue", "fetch", "wait", "transform", "store", "finish"], 1)
     assert 2 <= metrics("pixelflow_worker_stage_duration_seconds_sum", stage="queue") < 60
+    assert metrics.by("priority", "pixelflow_worker_job_wait_seconds_count") == {"normal": 1}
+    assert 2 <= metrics("pixelflow_worker_job_wait_seconds_sum", priority="normal") < 60
 
 
 class Lost(Unavailable):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -26,7 +28,10 @@ class Harness:
         self.now = 1000.0
         self.registry = CollectorRegistry()
         self.metrics = ControllerMetrics(self.registry)
-        self.collector = StatsCollector(database, self.metrics.database, top_users=top_users, clock=lambda: self.now)
+        self.holder = uuid4()
+        self.collector = StatsCollector(
+            database, self.metrics.database, top_users=top_users, holder=self.holder, clock=lambda: self.now
+        )
 
     async def collect(self) -> Scrape:
         """Run a tick and return the metrics."""
@@ -115,6 +120,32 @@ async def test_no_user_is_named_if_the_setting_is_zero(connection: Connection, a
     assert metrics.by("user_id", "pixelflow_usage_top_pixels_processed") == {}
 
 
+async def test_one_of_several_controllers_counts_and_exports(
+    connection: Connection, harness: Harness, async_database: AsyncDatabase
+) -> None:
+    put(connection, "queued")
+    put(connection, "succeeded")
+    other = Harness(async_database)
+    for _ in range(2):
+        assert (await harness.collect()).by("status", "pixelflow_jobs") == {"queued": 1, "succeeded": 1}
+        assert not (await other.collect()).has("pixelflow_jobs", status="queued")
+    connection.execute("UPDATE controller_leases SET lease_until = now()")
+    assert (await other.collect()).by("status", "pixelflow_jobs") == {"queued": 1, "succeeded": 1}
+    metrics = await harness.collect()
+    assert not metrics.has("pixelflow_jobs", status="queued")
+    assert not metrics.has("pixelflow_jobs", status="succeeded")
+    assert not metrics.has("pixelflow_usage_active_users")
+
+
+async def test_one_of_many_controllers_that_start_at_once_counts(
+    connection: Connection, async_database: AsyncDatabase
+) -> None:
+    del connection
+    controllers = [Harness(async_database) for _ in range(4)]
+    scrapes = await asyncio.gather(*(each.collect() for each in controllers))
+    assert [scrape.has("pixelflow_queue_oldest_seconds") for scrape in scrapes].count(True) == 1
+
+
 async def test_totals_are_counted_every_minute(connection: Connection, harness: Harness) -> None:
     await harness.collect()
     put(connection, "succeeded")
@@ -151,7 +182,12 @@ async def test_a_timeout_of_the_totals_does_not_affect_the_backlog(
     put(connection, "queued")
     harness = Harness(async_database)
     harness.collector = StatsCollector(
-        async_database, harness.metrics.database, top_users=1, totals_timeout=0.2, clock=lambda: harness.now
+        async_database,
+        harness.metrics.database,
+        top_users=1,
+        holder=harness.holder,
+        totals_timeout=0.2,
+        clock=lambda: harness.now,
     )
     metrics = await harness.collect()
     assert metrics.by("status", "pixelflow_jobs") == {"queued": 1}

@@ -15,7 +15,8 @@ from tests.migration.recording import now
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
-from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
+from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
+from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
 USER = "acme"
@@ -78,6 +79,8 @@ async def _idempotency(record: Recorder) -> None:
     await record.call("idempotency.claim", MINE, **request, job_id=job_id, resource_id=uuid4(), holder=holder)
     await record.call("idempotency.finish", MINE, **mine, holder=holder, status=202, ciphertext=b"sealed")
     await record.call("idempotency.find", MINE, **mine)
+    [response] = await record.call("secrets.list_responses", EVERYONE, header=b"new", after=None, limit=9)
+    await record.call("secrets.replace_responses", EVERYONE, [(response, b"new 1")])
     await record.call("idempotency.forget_job", MINE, user_id=USER, job_id=job_id)
     await record.call("idempotency.find", MINE, **mine)
     await record.call("idempotency.delete_expired", EVERYONE, keep=-MINUTE, limit=9)
@@ -223,10 +226,13 @@ async def _pages(record: Recorder) -> None:
 
 
 async def _webhooks(record: Recorder) -> None:
-    secret = {"user_id": USER, "ciphertext": b"secret"}
-    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **secret)
-    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **secret, overlap=DAY, keep=2)
+    new = {"user_id": USER, "ciphertext": b"secret"}
+    await record.call("webhooks.insert_first_secret", MINE, secret_id=uuid4(), **new)
+    await record.call("webhooks.replace_secret", MINE, secret_id=uuid4(), **new, overlap=DAY, keep=2)
     await record.call("webhooks.list_valid_secrets", EVERYONE, USER)
+    of_other_keys = {"header": b"new", "after": None, "limit": 1}
+    [secret] = await record.call("secrets.list_secrets", EVERYONE, **of_other_keys)
+    await record.call("secrets.replace_secrets", EVERYONE, [(secret, b"new 1")])
     later = now() + timedelta(hours=1)  # all events are due by then
     event = await _leased_event(record, later)
     attempt = _attempt(later, "retried", next_attempt_at=later)
@@ -239,8 +245,12 @@ async def _webhooks(record: Recorder) -> None:
 
 
 async def _leased_event(record: Recorder, at: datetime) -> LeasedEvent:
-    limits = DeliveryLimits(per_host=2, per_user=2)
-    [event] = await record.call("webhooks.take_due", EVERYONE, now=at, lease=MINUTE, limits=limits, limit=9)
+    limits = DeliveryLimits(per_host=2, per_user=2, per_lane=2)
+    lanes, _ = await record.call("webhooks.due_events.longest_due", EVERYONE, now=at)
+    assert await record.call("webhooks.due_events.visit", EVERYONE, Rotation()) == lanes
+    [event] = await record.call(
+        "webhooks.due_events.lease_due", EVERYONE, lanes, now=at, lease=MINUTE, limits=limits, limit=9
+    )
     leased: LeasedEvent = event
     return leased
 
@@ -255,13 +265,14 @@ def _attempt(at: datetime, outcome: str, *, next_attempt_at: datetime | None) ->
 
 
 async def _stats(record: Recorder) -> None:
+    await record.call("stats.acquire_lease", EVERYONE, holder=uuid4(), lease=MINUTE)
     for what in ("queued", "processing", "pending_events", "by_status", "active_users"):
         await record.call(f"stats.count_{what}", EVERYONE)
     await record.call("stats.top_users", EVERYONE, limit=9)
 
 
 async def _usage(record: Recorder) -> None:
-    span = {"since": now() - DAY, "until": now() + DAY}
+    span = {"first": (now() - DAY).date(), "end": (now() + 2 * DAY).date()}
     await record.call("usage.by_day", MINE, user_id=USER, **span)
     await record.call("usage.of_everyone_by_day", EVERYONE, **span)
     await record.call("usage.of_everyone_by_user", EVERYONE, **span, after="", limit=9)

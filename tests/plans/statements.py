@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -24,8 +24,9 @@ from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
-from pixelflow.controlplane.webhooks import store as webhooks_store
+from pixelflow.controlplane.webhooks import due_events
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
+from pixelflow.controlplane.webhooks.due_events import Lane, Rotation
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
@@ -116,13 +117,30 @@ def _of_job(status: str) -> Callable[[Database], Arguments]:
     return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY})
 
 
-def _span() -> dict[str, datetime]:
-    now = datetime.now(UTC)
-    return {"since": now - 30 * _DAY, "until": now}
+def _days(count: int) -> dict[str, date]:
+    end = datetime.now(UTC).date() + _DAY
+    return {"first": end - count * _DAY, "end": end}
 
 
 def _claim(places: int) -> Callable[[Database], Arguments]:
     return _named(places=places, capabilities=worker_capabilities(), worker_id="worker", lease=_MINUTE)
+
+
+def _visit(_: Database) -> Arguments:
+    return (Rotation(),), {}
+
+
+def _lease_due(database: Database) -> Arguments:
+    due = "SELECT user_id, host FROM events WHERE status = 'pending' AND next_attempt_at <= now() GROUP BY 1, 2"
+    lanes = [Lane(**row) for row in database.execute(due + " LIMIT 640").fetchall()]
+    named = {"lease": _MINUTE, "limits": LIMITS, "limit": MAX_CONCURRENT}
+    return (lanes,), {"now": datetime.now(UTC), **named}
+
+
+def _lease_backlog(database: Database) -> Arguments:
+    """All pending events are due."""
+    database.execute("UPDATE events SET next_attempt_at = now() - interval '1 s' WHERE status = 'pending'")
+    return _lease_due(database)
 
 
 def hot_statements() -> list[Hot]:
@@ -165,7 +183,8 @@ def _of_workers() -> list[Hot]:
 
 def _of_lists() -> list[Hot]:
     mine, all_, by_status = of_user(HEAVY), ["jobs_by_user"], ["jobs_by_user_and_status"]
-    of_steady = _named(user_id=STEADY, **_span())
+    week, page = _named(**_days(7)), _named(**_days(7), after="", limit=1001)
+    of_steady = _named(user_id=STEADY, **_days(366))
     return [
         Hot("list, first page", jobs_store.list_newest, mine, _page(deep=False), all_, 400),
         Hot("list, deep page", jobs_store.list_newest, mine, _page(deep=True), all_, 400),
@@ -180,20 +199,23 @@ def _of_lists() -> list[Hot]:
         Hot(
             "list failed, deep page", jobs_store.list_newest, mine, _page("failed", deep=True, limit=5), by_status, 400
         ),
-        # Among more jobs of others, each of these rows is on a page of its own.
-        Hot("usage, 100 jobs", usage_store.by_day, of_user(STEADY), of_steady, ["usage_logs_by_user"], 300, growth=10),
+        # A row per day with jobs, each on a page of its own among the rows of others.
+        Hot("usage of a year", usage_store.by_day, of_user(STEADY), of_steady, ["usage_days_pkey"], 600, growth=10),
+        Hot("usage of all, by day", usage_store.of_everyone_by_day, EVERYONE, week, [], 10_000, growth=20),
+        Hot("usage of all, by user", usage_store.of_everyone_by_user, EVERYONE, page, [], 10_000, growth=20),
     ]
 
 
 def _of_loops() -> list[Hot]:
     lost = _named(limit=100, exhausted="x")
-    bounded = _named(now=datetime.now(UTC), lease=_MINUTE, limits=LIMITS, limit=MAX_CONCURRENT)
     erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
-    by_host_and_time = ["events_due", "events_pending"]
     return [
         Hot("promote delayed jobs", worker_store.promote_due, EVERYONE, _named(limit=100), [], 100),
         Hot("reap expired leases", transitions.reap_expired, EVERYONE, lost, ["job_queue_active"], 600),
-        Hot("lease due events", webhooks_store.take_due, EVERYONE, bounded, by_host_and_time, 1500),
+        Hot("find due events", due_events.longest_due, EVERYONE, _named(now=datetime.now(UTC)), ["events_due"], 300),
+        Hot("visit users and hosts", due_events.visit, EVERYONE, _visit, ["events_by_user"], 6000),
+        Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 2000),
+        Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
         Hot(
             "lease deletions",
             retention_store.lease_deletions,

@@ -20,6 +20,8 @@ CHARACTER = 6.7
 CHIP_HEIGHT = 22
 LIBRARIES = {"adapters", "cli", "client", "contracts", "devstack", "imaging", "settings"}
 """Packages that are no process's own: processes and people's programs share them."""
+COMMAND_LINE = {"controlplane.secrets"}
+"""Packages of the planes that only commands for operators load."""
 SERVERS = {
     "pixelflow.adapters.postgres": "postgres",
     "pixelflow.adapters.wakeup": "redis",

@@ -46,6 +46,7 @@ COMMANDS = {
     "demo": Entry("demo:demo", _SERVICE, "Run one photo through a temporary service and save five outputs."),
     "keys": Entry("keys:app", _SERVICE, "Create, list and revoke API keys.", SERVICE_MEANINGS),
     "users": Entry("users:app", _SERVICE, "Show and set the shares of users in the queue.", SERVICE_MEANINGS),
+    "secrets": Entry("secrets:app", _SERVICE, "Re-encrypt stored secrets with another key.", SERVICE_MEANINGS),
     "doctor": Entry("doctor:doctor", _SERVICE, "Check this installation and say what to do about what is missing."),
     "api": Entry("service:api", _SERVICE, "Run the API.", SERVICE_MEANINGS),
     "worker": Entry("service:worker", _SERVICE, "Run a worker, which processes jobs.", SERVICE_MEANINGS),

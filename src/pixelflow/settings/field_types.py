@@ -1,4 +1,4 @@
-"""Types of settings: URLs, networks, directories, the key for secrets.
+"""Types of settings: URLs, networks, directories, keys for secrets.
 
 A URL is validated when the process starts, not by the library that connects with it later. Pydantic's ``PostgresDsn``,
 ``RedisDsn`` and ``HttpUrl`` don't fit: they refuse Unix sockets, and rewrite the URLs that they accept. No error
@@ -134,21 +134,30 @@ Directories: TypeAlias = Annotated[
 # ── Keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _split_keys(value: object) -> object:
+    parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, bytes) else value
+    return tuple(map(_decode_key, parts)) if isinstance(parts, list) else parts
+
+
 def _decode_key(value: object) -> object:
     """Decode base64 with or without padding."""
     if not isinstance(value, str):
         return value
     try:
-        return base64.b64decode(value.rstrip("=") + "=", altchars=b"-_", validate=True)
+        return base64.b64decode(value.strip().rstrip("=") + "=", altchars=b"-_", validate=True)
     except ValueError:
         return b""
 
 
-def _check_key(key: SecretBytes) -> SecretBytes:
-    if len(key.get_secret_value()) != KEY_BYTES:
-        raise PydanticCustomError("key", "must be 32 bytes in URL-safe base64")
-    return key
+def _check_keys(keys: tuple[SecretBytes, ...]) -> tuple[SecretBytes, ...]:
+    if not keys or any(len(key.get_secret_value()) != KEY_BYTES for key in keys):
+        raise PydanticCustomError(
+            "key", "must be 32 bytes in URL-safe base64, or several such keys separated by commas"
+        )
+    return keys
 
 
-SecretsKey: TypeAlias = Annotated[SecretBytes, BeforeValidator(_decode_key), AfterValidator(_check_key)]
-"""32 bytes, given as bytes or in URL-safe base64."""
+SecretsKeys: TypeAlias = Annotated[
+    tuple[SecretBytes, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)
+]
+"""Keys of 32 bytes, given as bytes or in URL-safe base64, separated by commas."""

@@ -19,7 +19,7 @@ from pixelflow.settings.field_types import (
     EndpointUrl,
     Networks,
     RedisUrl,
-    SecretsKey,
+    SecretsKeys,
     WebUrl,
 )
 
@@ -199,10 +199,11 @@ class Settings(DatabaseSettings):
 
     # Webhooks
     secrets_key: Annotated[
-        SecretsKey | None,
+        SecretsKeys | None,
         Field(
             description="Key that encrypts webhook secrets and stored responses: 32 random bytes in URL-safe base64. "
-            "Required by the API and the controller"
+            "Required by the API and the controller. During a change of the key: several, separated by commas; the "
+            "first encrypts, all decrypt"
         ),
     ] = None
     webhook_allow_cidrs: Annotated[
@@ -346,12 +347,12 @@ class Settings(DatabaseSettings):
         """The object storage endpoint in presigned URLs."""
         return self.s3_public_endpoint_url or self.s3_endpoint_url
 
-    def require_secrets_key(self) -> bytes:
-        """The key that secrets are encrypted with.
+    def require_secrets_keys(self) -> tuple[bytes, ...]:
+        """The keys that secrets are decrypted with; the first encrypts.
 
         Raises:
             SettingsError: ``PIXELFLOW_SECRETS_KEY`` is not set.
         """
         if self.secrets_key is None:
             raise SettingsError(missing_message("secrets_key", type(self).model_fields["secrets_key"]))
-        return self.secrets_key.get_secret_value()
+        return tuple(key.get_secret_value() for key in self.secrets_key)

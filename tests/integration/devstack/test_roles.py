@@ -92,6 +92,9 @@ def test_a_role_owns_nothing_and_has_no_attribute_that_widens_its_rights(stack: 
         "SELECT pg_read_file('/etc/passwd')",
         "UPDATE usage_logs SET pixels_processed = 0",
         "DELETE FROM usage_logs",
+        "INSERT INTO usage_days VALUES ('u', current_date, 1, 1, 1, 1)",
+        "UPDATE usage_days SET jobs = 0",
+        "DELETE FROM usage_days",
     ],
 )
 def test_no_role_changes_the_schema_or_what_users_are_billed_by(
@@ -276,9 +279,9 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 
 def test_a_worker_has_no_key_of_encrypted_secrets(stack: Stack) -> None:
     with pytest.raises(SettingsError):
-        _settings(stack.environment_of("worker")).require_secrets_key()
+        _settings(stack.environment_of("worker")).require_secrets_keys()
     for role in ("api", "controller"):
-        assert _settings(stack.environment_of(role)).require_secrets_key()
+        assert _settings(stack.environment_of(role)).require_secrets_keys()
 
 
 @each_role

@@ -31,7 +31,7 @@ from pixelflow.errors import IdempotencyInProgressError, NotFoundError, StoreUna
 from pixelflow.settings import Settings
 
 NewClient = Callable[[], httpx.Client]
-CIPHER = SecretCipher(b"k" * 32)
+CIPHER = SecretCipher([b"k" * 32])
 
 
 def create(client: httpx.Client, key: str, body: Any = JOB) -> httpx.Response:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -155,6 +156,45 @@ def test_sums_are_exact_beyond_64_bits(mine: httpx.Client, bill: Bill, user_id: 
     for _ in range(3):
         bill(user_id, pixels=MOST)
     assert usage(mine, **NOVEMBER, group_by=group_by)["total"]["pixels_processed"] == 3 * MOST
+
+
+def test_sums_are_kept_equal_to_the_rows(operator: psycopg.Connection, bill: Bill, user_id: str) -> None:
+    """Also by several rows of a statement, and by what an operator changes."""
+    other = f"other-{user_id}"
+    jobs = [bill(user_id, NOON + timedelta(hours=7 * n), pixels=n, saved=2 * n, ms=n + 1) for n in range(20)]
+    operator.execute(
+        """INSERT INTO usage_logs SELECT gen_random_uuid(), user_id || n, 7, 8, 9, created_at
+           FROM usage_logs, generate_series(1, 3) AS n WHERE user_id = %s""",
+        (user_id,),
+    )
+    operator.execute("UPDATE usage_logs SET user_id = %s, pixels_processed = 5 WHERE job_id = %s", (other, jobs[3]))
+    operator.execute("DELETE FROM usage_logs WHERE job_id = ANY(%s)", (jobs[10:],))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        operator.execute("INSERT INTO usage_logs SELECT * FROM usage_logs WHERE user_id = %s", (user_id,))
+    rows = operator.execute(
+        """SELECT user_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*), sum(pixels_processed),
+                  sum(bytes_saved), sum(compute_time_ms)
+           FROM usage_logs WHERE user_id LIKE %s GROUP BY 1, 2 ORDER BY 1, 2""",
+        (f"%{user_id}%",),
+    ).fetchall()
+    kept = operator.execute(
+        "SELECT * FROM usage_days WHERE user_id LIKE %s ORDER BY user_id, day", (f"%{user_id}%",)
+    ).fetchall()
+    assert len(rows) > 20
+    assert kept == rows
+
+
+def test_concurrent_writers_of_a_user_lose_no_sum(database_url: str, user_id: str) -> None:
+    def write(_: int) -> None:
+        with psycopg.connect(database_url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
+            for _ in range(25):
+                connection.execute("INSERT INTO usage_logs VALUES (gen_random_uuid(), %s, 3, 2, 1)", (user_id,))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    with psycopg.connect(database_url, options="-c pixelflow.tenant_scope=everyone") as connection:
+        sums = "SELECT sum(jobs), sum(pixels_processed), sum(compute_time_ms) FROM usage_days WHERE user_id = %s"
+        assert connection.execute(sums, (user_id,)).fetchone() == (100, 300, 100)
 
 
 # ── Days ─────────────────────────────────────────────────────────────────────────────────────────

@@ -24,12 +24,12 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.jobs import CreateJobRequest
-from pixelflow.controlplane.encryption import SecretCipher
+from pixelflow.controlplane.encryption import webhook_cipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, DispatcherInputs, WebhookDispatcher
+from pixelflow.controlplane.webhooks.due_events import DeliveryLimits
 from pixelflow.controlplane.webhooks.service import WebhookService
-from pixelflow.controlplane.webhooks.store import DeliveryLimits
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -144,7 +144,7 @@ async def harness(settings: Settings, own_database: str) -> AsyncIterator[Harnes
             objects=objects,
             local_files=LocalFiles(()),
         )
-        webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
+        webhooks = WebhookService(database, webhook_cipher(settings.require_secrets_keys()), new_id=new_id)
         job_queries = JobQueries(settings, database=database, objects=objects)
         yield Harness(database=database, jobs=jobs, job_queries=job_queries, webhooks=webhooks)
 

@@ -8,10 +8,11 @@ from datetime import timedelta
 from tests.integration.webhooks.conftest import Harness
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.controlplane.webhooks import store
-from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
+from pixelflow.controlplane.webhooks import due_events, store
+from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent
+from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 
-LIMITS = DeliveryLimits(per_host=10, per_user=10)
+LIMITS = DeliveryLimits(per_host=10, per_user=10, per_lane=10)
 
 
 async def leased_event(harness: Harness) -> LeasedEvent:
@@ -22,9 +23,11 @@ async def leased_event(harness: Harness) -> LeasedEvent:
 
 async def lease_due(harness: Harness) -> LeasedEvent:
     """Lease the one event that is due."""
-    async with harness.database.connection() as connection:
-        [event] = await store.take_due(
-            connection, now=harness.clock(), lease=timedelta(seconds=30), limits=LIMITS, limit=1
+    now = harness.clock()
+    async with harness.database.connection() as connection, connection.transaction():
+        lanes, _ = await due_events.longest_due(connection, now=now)
+        [event] = await due_events.lease_due(
+            connection, lanes, now=now, lease=timedelta(seconds=30), limits=LIMITS, limit=1
         )
     return event
 

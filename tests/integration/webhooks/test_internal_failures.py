@@ -46,7 +46,7 @@ async def test_an_attempt_that_a_bug_ends_counts_as_failed(harness: Harness) -> 
 
 async def test_attempts_without_the_secrets_key_are_not_counted(harness: Harness) -> None:
     await harness.webhooks.rotate_secret(harness.user_id)
-    another_key = WebhookService(harness.database, SecretCipher(bytes(32)), new_id=new_id)
+    another_key = WebhookService(harness.database, SecretCipher([bytes(32)]), new_id=new_id)
     with receiving() as receiver:
         job_id = await harness.finished_job(receiver.url)
         async with replace(harness, webhooks=another_key).dispatcher() as dispatcher:

@@ -67,4 +67,4 @@ def test_pixelflow_can_use_them(written: Path) -> None:
             "secrets_key": found["PIXELFLOW_SECRETS_KEY"],
         }
     )
-    assert len(settings.require_secrets_key()) == 32
+    assert [len(key) for key in settings.require_secrets_keys()] == [32]

@@ -8,7 +8,7 @@ from pixelflow.contracts.webhooks import RotatedSecret
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
 
 SECRET = b"s" * 32
-CIPHER = SecretCipher(b"k" * 32)
+CIPHER = SecretCipher([b"k" * 32])
 
 
 def test_a_secret_is_decrypted_for_its_owner() -> None:
@@ -28,7 +28,7 @@ def test_a_ciphertext_can_not_be_decrypted_for_another_owner() -> None:
 
 def test_a_ciphertext_can_not_be_decrypted_with_another_key() -> None:
     with pytest.raises(DecryptionError, match="another PIXELFLOW_SECRETS_KEY"):
-        SecretCipher(b"K" * 32).decrypt(CIPHER.encrypt(SECRET, owner="anna"), owner="anna")
+        SecretCipher([b"K" * 32]).decrypt(CIPHER.encrypt(SECRET, owner="anna"), owner="anna")
 
 
 @pytest.mark.parametrize("position", [0, 2, 5, 17, 30, -1])
@@ -42,6 +42,17 @@ def test_a_modified_ciphertext_is_rejected(position: int) -> None:
 @pytest.mark.parametrize("ciphertext", [b"", b"\x01", CIPHER.encrypt(SECRET, owner="anna")[:10]], ids=len)
 def test_a_truncated_ciphertext_is_rejected(ciphertext: bytes) -> None:
     with pytest.raises(DecryptionError):
+        CIPHER.decrypt(ciphertext, owner="anna")
+
+
+def test_the_first_key_encrypts_and_all_keys_decrypt() -> None:
+    new, old = b"n" * 32, b"k" * 32
+    both = SecretCipher([new, old])
+    assert both.decrypt(CIPHER.encrypt(SECRET, owner="anna"), owner="anna") == SECRET
+    ciphertext = both.encrypt(SECRET, owner="anna")
+    assert ciphertext.startswith(SecretCipher([new]).header)
+    assert SecretCipher([new]).decrypt(ciphertext, owner="anna") == SECRET
+    with pytest.raises(DecryptionError, match="another PIXELFLOW_SECRETS_KEY"):
         CIPHER.decrypt(ciphertext, owner="anna")
 
 

@@ -52,7 +52,7 @@ def test_an_invalid_network_is_refused(monkeypatch: pytest.MonkeyPatch, spelt: s
 @pytest.mark.parametrize("padding", ["", "="])
 def test_a_key_has_32_bytes_with_or_without_padding(monkeypatch: pytest.MonkeyPatch, padding: str) -> None:
     monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", KEY + padding)
-    assert load().require_secrets_key() == bytes(range(32))
+    assert load().require_secrets_keys() == (bytes(range(32)),)
 
 
 @pytest.mark.parametrize("key", ["", "short", KEY[:-2], KEY + "AA", KEY.replace("A", "*"), "ключ" * 11])
@@ -61,6 +61,15 @@ def test_any_other_key_is_refused_without_repeating_it(monkeypatch: pytest.Monke
     with pytest.raises(SettingsError, match="PIXELFLOW_SECRETS_KEY") as refused:
         load()
     assert not key or key not in str(refused.value)
+
+
+def test_several_keys_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", f"{KEY[::-1]}, {KEY}")
+    assert load().require_secrets_keys()[1:] == (bytes(range(32)),)
+    monkeypatch.setenv("PIXELFLOW_SECRETS_KEY", f"{KEY},short")
+    with pytest.raises(SettingsError, match="PIXELFLOW_SECRETS_KEY is not valid") as refused:
+        load()
+    assert KEY not in str(refused.value)
 
 
 def test_a_process_that_needs_the_key_does_not_start_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

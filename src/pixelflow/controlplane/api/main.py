@@ -62,7 +62,7 @@ def run(settings: Settings) -> None:
         SettingsError: a setting that the API requires is missing, the metrics port is in use, or trace export is
             configured but not possible.
     """
-    settings.require_secrets_key()
+    settings.require_secrets_keys()
     configure_logs(settings, role="api")
     # uvicorn re-raises the signal after its shutdown. The default action would end the process before spans are sent.
     signal.signal(signal.SIGTERM, _exit)

@@ -19,7 +19,7 @@ from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.controlplane.assets.service import AssetService
 from pixelflow.controlplane.capabilities.service import CapabilityQueries
-from pixelflow.controlplane.encryption import SecretCipher, derive_key
+from pixelflow.controlplane.encryption import SecretCipher, response_cipher, webhook_cipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.keys.service import ApiKeys
@@ -63,7 +63,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
     Raises:
         SettingsError: the key that encrypts secrets is not set.
     """
-    secrets_key = settings.require_secrets_key()
+    secrets_keys = settings.require_secrets_keys()
     objects = ObjectStorage(settings)
     url = settings.database_url.get_secret_value()
     async with (
@@ -97,11 +97,10 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             job_queries=JobQueries(settings, database=database, objects=objects),
             assets=AssetService(settings, database=database, objects=objects),
             usage_queries=UsageQueries(database),
-            webhooks=WebhookService(database, SecretCipher(secrets_key), new_id=new_id),
+            webhooks=WebhookService(database, webhook_cipher(secrets_keys), new_id=new_id),
             keys=ApiKeys(database, lookups=lookups),
             tokens=tokens,
-            # Stored responses can contain secrets that are shown only once.
-            response_cipher=SecretCipher(derive_key(secrets_key, purpose="pixelflow idempotency answers")),
+            response_cipher=response_cipher(secrets_keys),
             limits=limits,
         )
         async with run_health_checks(health_checks):

@@ -24,7 +24,7 @@ from pixelflow.adapters.termination import SIGNALS
 from pixelflow.controlplane.assets.collector import AssetCollector
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
-from pixelflow.controlplane.encryption import SecretCipher
+from pixelflow.controlplane.encryption import webhook_cipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
 from pixelflow.controlplane.retention.gc import FileCollector, RemovedKind, RowCollector
@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
     """
     # Before the first DNS lookup, which is when the C library reads the variable. A value set by the operator wins.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
-    settings.require_secrets_key()
+    settings.require_secrets_keys()
     configure_logs(settings, role="controller")
     registry, readiness = new_registry(), ReadinessProbe()
     metrics = ControllerMetrics(registry)
@@ -112,7 +112,7 @@ async def _run_loops(
 ) -> None:
     objects = ObjectStorage(settings)
     periods = RetentionPeriods.of(settings)
-    webhooks = WebhookService(database, SecretCipher(settings.require_secrets_key()), new_id=new_id)
+    webhooks = WebhookService(database, webhook_cipher(settings.require_secrets_keys()), new_id=new_id)
     jobs = JobQueries(settings, database=database, objects=objects)
     inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
     dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
@@ -131,13 +131,14 @@ async def _run_loops(
         on_removed=partial(metrics.record_removed, RemovedKind.ASSET),
     )
     lease = timedelta(seconds=settings.lease_seconds)
+    stats = StatsCollector(database, metrics.database, top_users=settings.metrics_top_users, holder=new_id())
     loops: list[tuple[LoopBody, float]] = [
         (LeaseReaper(database, lease=lease, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
         (files, PAUSE_SECONDS),
         (assets, PAUSE_SECONDS),
         (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
         (dispatcher, WEBHOOK_PAUSE_SECONDS),
-        (StatsCollector(database, metrics.database, top_users=settings.metrics_top_users), collector.PAUSE_SECONDS),
+        (stats, collector.PAUSE_SECONDS),
     ]
     dependencies = HealthChecks(
         {

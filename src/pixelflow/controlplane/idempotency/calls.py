@@ -27,7 +27,7 @@ from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.services import ServicesOf
-from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
+from pixelflow.controlplane.encryption import DecryptionError, SecretCipher, response_owner
 from pixelflow.controlplane.idempotency import store
 from pixelflow.controlplane.identity import Identity
 from pixelflow.errors import (
@@ -76,7 +76,7 @@ class IdempotentRequest:
     @property
     def owner(self) -> str:
         """The owner that the stored response is encrypted for."""
-        return f"{self.key} {self.user_id}"  # unambiguous, since a key contains no space
+        return response_owner(self.user_id, self.key)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
@@ -18,6 +20,8 @@ from pixelflow.controlplane.stats.metrics import BACKLOG_STATUSES, Backlog, Data
 from pixelflow.errors import StoreUnavailableError
 
 PAUSE_SECONDS = 5.0
+LEASE = timedelta(seconds=15)
+"""Three ticks: when the controller that counts is gone, another one takes over."""
 TOTALS_INTERVAL_SECONDS = 60.0
 BACKLOG_TIMEOUT_SECONDS = 2.0
 """Of one statement, like the next."""
@@ -27,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class StatsCollector:
-    """A controller loop: refreshes the metrics that are counted in the database."""
+    """A controller loop: refreshes the metrics that are counted in the database, on one controller at a time."""
 
     name = "stats_collector"
 
@@ -37,28 +41,49 @@ class StatsCollector:
         metrics: DatabaseMetrics,
         *,
         top_users: int,
+        holder: UUID,
         totals_timeout: float = TOTALS_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``top_users`` is the number of users with a series of their own; 0 disables those series."""
+        """Create the loop.
+
+        Args:
+            database: where to count.
+            metrics: where to export.
+            top_users: the number of users with a series of their own; 0 disables those series.
+            holder: identifies this controller among those that could count.
+            totals_timeout: seconds for each statement of the totals.
+            clock: in seconds.
+        """
         self._database = database
         self._metrics = metrics
         self._top_users = top_users
+        self._holder = holder
         self._totals_timeout = totals_timeout
         self._clock = clock
         self._totals_due_at = float("-inf")
 
     async def run_once(self) -> int:
-        """Count the backlog and, once a minute, the totals. Always returns 0: there is never more to do at once.
+        """Count the backlog and, once a minute, the totals, unless another controller does.
+
+        Always returns 0: there is never more to do at once.
 
         Raises:
             StoreUnavailableError: the backlog could not be counted.
         """
+        if not await self._acquire_lease():
+            self._metrics.clear()
+            self._totals_due_at = float("-inf")
+            return 0
         self._metrics.backlog.set(await self._count_backlog())
         if self._clock() >= self._totals_due_at:
             self._totals_due_at = self._clock() + TOTALS_INTERVAL_SECONDS
             await self._refresh_totals()
         return 0
+
+    async def _acquire_lease(self) -> bool:
+        async with self._database.connection() as connection:
+            return await store.acquire_lease(connection, holder=self._holder, lease=LEASE)
 
     async def _count_backlog(self) -> Backlog:
         async with (

@@ -1,6 +1,7 @@
 """Metrics that are counts of rows in the database; outdated counts are omitted.
 
-Every controller exports the same counts: queries must use ``max()``, never ``sum()``.
+One controller counts and exports them. For some seconds after another one has taken over, both may: queries must use
+``max()``, never ``sum()``.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class _Expiring(Generic[_T]):
     def set(self, value: _T) -> None:
         self.value, self.expires_at = value, self.clock() + self.max_age
 
+    def clear(self) -> None:
+        self.value = None
+
     def get(self) -> _T | None:
         return self.value if self.clock() < self.expires_at else None
 
@@ -73,6 +77,11 @@ class DatabaseMetrics(Collector):
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.backlog = _Expiring[Backlog](BACKLOG_MAX_AGE_SECONDS, clock)
         self.totals = _Expiring[Totals](TOTALS_MAX_AGE_SECONDS, clock)
+
+    def clear(self) -> None:
+        """Omit all values: another controller exports them."""
+        self.backlog.clear()
+        self.totals.clear()
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Return the families without samples."""
@@ -86,7 +95,7 @@ class DatabaseMetrics(Collector):
         yield _labeled(
             "pixelflow_jobs",
             "Jobs in the database by status. Queued and processing jobs are counted every few seconds, others every "
-            "minute. Every controller exports the same counts: use max(), not sum().",
+            "minute, by one controller at a time: use max(), not sum().",
             "status",
             {**(backlog.jobs if backlog else {}), **(totals.jobs if totals else {})},
         )

@@ -1,4 +1,4 @@
-"""SQL that counts rows for the controller's metrics. Never writes.
+"""SQL that counts rows for the metrics, and the lease of the controller that counts. Writes nothing else.
 
 Statements that run every few seconds use partial indexes, so that their cost does not depend on finished jobs.
 Statements that scan an index of all jobs, or a day of usage, run every minute. Each has a timeout, however large the
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
@@ -20,6 +22,24 @@ async def with_statement_timeout(connection: AsyncConnection, *, seconds: float)
     async with connection.transaction():
         await connection.execute("SELECT set_config('statement_timeout', %s, true)", (f"{round(seconds * 1000)}ms",))
         yield
+
+
+async def acquire_lease(connection: AsyncConnection, *, holder: UUID, lease: timedelta) -> bool:
+    """Acquire or renew the lease of the one controller that counts; returns whether ``holder`` has it.
+
+    A row, because an advisory lock of a session can't be held through a pooler that shares sessions.
+    """
+    cursor = await connection.execute(
+        """
+        INSERT INTO controller_leases AS current (name, holder, lease_until)
+        VALUES ('stats', %(holder)s, now() + %(lease)s)
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+        WHERE current.holder = excluded.holder OR current.lease_until <= now()
+        RETURNING holder
+        """,
+        {"holder": holder, "lease": lease},
+    )
+    return await cursor.fetchone() is not None
 
 
 @dataclass(frozen=True)
@@ -95,7 +115,7 @@ async def count_by_status(connection: AsyncConnection) -> dict[str, int]:
 async def count_active_users(connection: AsyncConnection) -> int:
     """Count users that created a job within the last 24 hours.
 
-    Uses a loose index scan over users, like ``webhooks.store.take_due`` over hosts: users are far fewer than jobs.
+    Uses a loose index scan over users, like ``webhooks.due_events.visit``: users are far fewer than jobs.
     """
     cursor = await connection.execute(
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, of_user
 from pixelflow.contracts.keys import Scope
@@ -102,19 +102,17 @@ class UsageQueries:
         return first, end
 
     async def _days(self, user_id: str | None, first: date, end: date) -> dict[date, SumsRow]:
-        since, until = _midnight(first), _midnight(end)
         if user_id is None:
             async with self._database.connection(EVERYONE) as connection:
-                return await store.of_everyone_by_day(connection, since=since, until=until)
+                return await store.of_everyone_by_day(connection, first=first, end=end)
         async with self._database.connection(of_user(user_id)) as connection:
-            return await store.by_day(connection, user_id=user_id, since=since, until=until)
+            return await store.by_day(connection, user_id=user_id, first=first, end=end)
 
     async def _users(
         self, first: date, end: date, *, after: str, limit: int
     ) -> tuple[SumsRow, list[tuple[str, SumsRow]]]:
-        since, until = _midnight(first), _midnight(end)
         async with self._database.connection(EVERYONE) as connection:
-            return await store.of_everyone_by_user(connection, since=since, until=until, after=after, limit=limit)
+            return await store.of_everyone_by_user(connection, first=first, end=end, after=after, limit=limit)
 
 
 def _select_user(identity: Identity, usage_filter: UsageFilter) -> str | None:
@@ -126,7 +124,3 @@ def _select_user(identity: Identity, usage_filter: UsageFilter) -> str | None:
 
 def _total(rows: Iterable[SumsRow]) -> SumsRow:
     return SumsRow(*map(sum, zip(*map(astuple, (_ZERO, *rows)), strict=True)))
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

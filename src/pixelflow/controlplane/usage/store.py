@@ -1,13 +1,13 @@
-"""SQL of usage sums over ``usage_logs`` and ``failed_usage``, which only the worker writes. Sums are exact at any size.
+"""SQL of usage sums over ``usage_days``, which triggers keep equal to ``usage_logs``, and ``failed_usage``.
 
-One aggregate per query, so that no row of a job leaves the database.
+Reads a row per user and day, however many jobs there were. Sums are exact at any size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from pixelflow.adapters.postgres.database import AsyncConnection
@@ -18,14 +18,12 @@ _SUMS = """
     coalesce(sum(failed_compute_time_ms), 0) AS failed_compute_time_ms
 """
 _ROWS = """(
-    SELECT user_id, (created_at AT TIME ZONE 'UTC')::date AS day, 1 AS jobs, pixels_processed, bytes_saved,
-           compute_time_ms, 0 AS failed_compute_time_ms
-    FROM usage_logs WHERE created_at >= %(since)s AND created_at < %(until)s
+    SELECT user_id, day, jobs, pixels_processed, bytes_saved, compute_time_ms, 0 AS failed_compute_time_ms
+    FROM usage_days WHERE day >= %(first)s AND day < %(end)s
     UNION ALL
-    SELECT user_id, day, 0, 0, 0, 0, compute_time_ms FROM failed_usage
-    WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date
+    SELECT user_id, day, 0, 0, 0, 0, compute_time_ms FROM failed_usage WHERE day >= %(first)s AND day < %(end)s
 ) AS rows"""
-"""Both tables in the range; its ends are midnights of UTC."""
+"""Both tables in the range. Days are UTC days."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +37,26 @@ class SumsRow:
     failed_compute_time_ms: int
 
 
-async def by_day(connection: AsyncConnection, *, user_id: str, since: datetime, until: datetime) -> dict[date, SumsRow]:
-    """Return the user's sums for each UTC day with usage, from ``since`` (included) to ``until`` (not included)."""
+async def by_day(connection: AsyncConnection, *, user_id: str, first: date, end: date) -> dict[date, SumsRow]:
+    """Return the user's sums for each UTC day with usage, from ``first`` (included) to ``end`` (not included)."""
     cursor = await connection.execute(
         f"SELECT day, {_SUMS} FROM {_ROWS} WHERE user_id = %(user_id)s GROUP BY day",  # noqa: S608 - fixed columns and conditions
-        {"user_id": user_id, "since": since, "until": until},
+        {"user_id": user_id, "first": first, "end": end},
     )
     return {row["day"]: _sums(row) for row in await cursor.fetchall()}
 
 
-async def of_everyone_by_day(connection: AsyncConnection, *, since: datetime, until: datetime) -> dict[date, SumsRow]:
+async def of_everyone_by_day(connection: AsyncConnection, *, first: date, end: date) -> dict[date, SumsRow]:
     """As :func:`by_day`, for all users that the connection has access to."""
     cursor = await connection.execute(
         f"SELECT day, {_SUMS} FROM {_ROWS} GROUP BY day",  # noqa: S608 - as above
-        {"since": since, "until": until},
+        {"first": first, "end": end},
     )
     return {row["day"]: _sums(row) for row in await cursor.fetchall()}
 
 
 async def of_everyone_by_user(
-    connection: AsyncConnection, *, since: datetime, until: datetime, after: str, limit: int
+    connection: AsyncConnection, *, first: date, end: date, after: str, limit: int
 ) -> tuple[SumsRow, list[tuple[str, SumsRow]]]:
     """Return the total of all users, and the sums of the first ``limit`` users after ``after``, ordered by ID."""
     cursor = await connection.execute(
@@ -70,7 +68,7 @@ async def of_everyone_by_user(
         ORDER BY user_id NULLS FIRST
         LIMIT 1 + %(limit)s
         """,  # noqa: S608 - as above
-        {"since": since, "until": until, "after": after, "limit": limit},
+        {"first": first, "end": end, "after": after, "limit": limit},
     )
     total, *users = await cursor.fetchall()
     return _sums(total), [(row["user_id"], _sums(row)) for row in users]

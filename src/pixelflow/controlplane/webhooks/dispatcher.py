@@ -28,9 +28,10 @@ from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error
 from pixelflow.contracts.jobs import Job
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
 from pixelflow.controlplane.encryption import DecryptionError
-from pixelflow.controlplane.webhooks import store
+from pixelflow.controlplane.webhooks import due_events, store
+from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.schedule import decide
-from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
+from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 from pixelflow.errors import DependencyError, NotFoundError, PixelflowError, TargetError
 
 TIMEOUT_SECONDS = 10.0
@@ -38,8 +39,9 @@ LEASE = timedelta(seconds=30)
 """Longer than an attempt and the write of its outcome."""
 MAX_CONCURRENT = 64
 """Deliveries of one dispatcher at once."""
-LIMITS = DeliveryLimits(per_host=16, per_user=48)
-"""Over all dispatchers: one host can use a quarter of a dispatcher's capacity, one user three quarters."""
+LIMITS = DeliveryLimits(per_host=16, per_user=48, per_lane=8)
+"""Over all dispatchers: one host can use a quarter of a dispatcher's capacity, one user three quarters. One user can
+use half of a host's places."""
 MAX_RESPONSE_BYTES = 4096
 EXCERPT_BYTES = 1024
 IDLE_WAIT_SECONDS = 0.5
@@ -94,6 +96,7 @@ class WebhookDispatcher:
         self._timeout = timeout
         self._on_attempt = on_attempt
         self._tracer = tracer or NoOpTracer()
+        self._rotation = Rotation()
         self._running: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> int:
@@ -116,10 +119,17 @@ class WebhookDispatcher:
         free = self._max_concurrent - len(self._running)
         if free <= 0:
             return []
+        now = self._inputs.clock()
         async with self._database.connection() as connection:
-            return await store.take_due(
-                connection, now=self._inputs.clock(), lease=LEASE, limits=self._limits, limit=free
-            )
+            lanes, are_more_due = await due_events.longest_due(connection, now=now)
+            if not lanes:
+                return []
+            if are_more_due:
+                lanes = list({*lanes, *await due_events.visit(connection, self._rotation)})
+            async with connection.transaction():
+                return await due_events.lease_due(
+                    connection, lanes, now=now, lease=LEASE, limits=self._limits, limit=free
+                )
 
     async def _wait(self, seconds: float, until: str) -> int:
         if not self._running:

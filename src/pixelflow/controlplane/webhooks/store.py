@@ -1,7 +1,8 @@
-"""SQL of webhooks: events and the attempts to deliver them, and the secrets that sign them.
+"""SQL of webhooks: the attempts to deliver events, and the secrets that sign them.
 
-A dispatcher leases an event. The outcome of an attempt counts only while the lease is held and the event was not
-replayed meanwhile. All times come from the dispatcher's clock, except that a replayed event is due by the database's.
+The outcome of an attempt counts only while the lease of the event is held
+(:mod:`pixelflow.controlplane.webhooks.due_events`) and the event was not replayed meanwhile.
+All times come from the dispatcher's clock, except that a replayed event is due by the database's.
 """
 
 from __future__ import annotations
@@ -14,122 +15,9 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
+from pixelflow.controlplane.webhooks.due_events import LeasedEvent
 
-# ── Events, for the dispatcher ───────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class LeasedEvent:
-    """An event that a dispatcher holds until ``lease_until``; ``lease_until`` and ``generation`` fence its outcome."""
-
-    event_id: str
-    job_id: UUID
-    user_id: str
-    type: str
-    url: str
-    created_at: datetime
-    attempts: int
-    """Made so far."""
-    generation: int
-    """How often the event was replayed."""
-    lease_until: datetime
-    traceparent: str | None
-
-
-DUE_WINDOW = 500
-"""Due events to look at before all hosts are visited: events of hosts and users at their limits may fill the window."""
-
-
-@dataclass(frozen=True)
-class DeliveryLimits:
-    """How many events may be leased at once, over all dispatchers."""
-
-    per_host: int
-    per_user: int
-
-
-_LEASE_DUE = """
-    WITH RECURSIVE
-    -- 1. Hosts to look at: those of the events that are due the longest …
-    longest_due AS (
-        SELECT host FROM events WHERE status = 'pending' AND next_attempt_at <= %(now)s
-        ORDER BY next_attempt_at LIMIT %(window)s
-    ),
-    -- … and, if those fill the window, every host with a pending event, by a loose index scan.
-    every_host AS (
-        (SELECT host FROM events WHERE status = 'pending' AND (SELECT count(*) FROM longest_due) = %(window)s
-         ORDER BY host LIMIT 1)
-        UNION ALL
-        SELECT (SELECT events.host FROM events
-                WHERE status = 'pending' AND events.host > every_host.host ORDER BY events.host LIMIT 1)
-        FROM every_host WHERE every_host.host IS NOT NULL
-    ),
-    hosts AS (
-        SELECT host FROM longest_due UNION SELECT host FROM every_host
-    ),
-    -- 2. Leases that count against the limits.
-    leased AS (
-        SELECT host, user_id, count(*) AS count FROM events WHERE lease_until > %(now)s GROUP BY host, user_id
-    ),
-    users_at_limit AS (
-        SELECT user_id FROM leased GROUP BY user_id HAVING sum(count) >= %(per_user)s
-    ),
-    -- 3. Of each host, as many due events as its limit leaves room for.
-    due AS (
-        SELECT candidate.event_id, candidate.user_id, candidate.next_attempt_at
-        FROM hosts CROSS JOIN LATERAL (
-            SELECT event_id, user_id, next_attempt_at FROM events
-            WHERE status = 'pending' AND events.host = hosts.host AND next_attempt_at <= %(now)s
-              AND (lease_until IS NULL OR lease_until <= %(now)s)
-              -- Excluded before the LIMIT, so that users at their limit don't use up the places of a host.
-              AND user_id NOT IN (SELECT user_id FROM users_at_limit)
-            ORDER BY next_attempt_at
-            LIMIT greatest(0, %(per_host)s - (SELECT coalesce(sum(leased.count), 0)
-                                              FROM leased WHERE leased.host = hosts.host))
-            FOR UPDATE SKIP LOCKED
-        ) AS candidate
-    ),
-    -- 4. Of those, as many as each user's limit leaves room for; the longest due first.
-    ranked AS (
-        SELECT event_id, next_attempt_at, user_id,
-               row_number() OVER (PARTITION BY user_id ORDER BY next_attempt_at) AS rank
-        FROM due
-    ),
-    chosen AS (
-        SELECT event_id FROM ranked
-        WHERE rank + (SELECT coalesce(sum(leased.count), 0) FROM leased WHERE leased.user_id = ranked.user_id)
-              <= %(per_user)s
-        ORDER BY next_attempt_at
-        LIMIT %(limit)s
-    )
-    UPDATE events SET lease_until = %(lease_until)s
-    FROM chosen, jobs WHERE events.event_id = chosen.event_id AND jobs.job_id = events.job_id
-    RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at,
-              events.attempts, generation, events.lease_until, traceparent
-"""
-
-
-async def take_due(
-    connection: AsyncConnection, *, now: datetime, lease: timedelta, limits: DeliveryLimits, limit: int
-) -> list[LeasedEvent]:
-    """Lease due events, the longest due first, of hosts and users that are below their limits.
-
-    Looks at the hosts of the ``DUE_WINDOW`` events that are due the longest. If there are that many, it visits each
-    host with a pending event through the index («loose index scan», PostgreSQL wiki), so that a backlog of some hosts
-    does not block the others. Dispatchers that call this concurrently may each exceed a limit by what they take.
-    """
-    cursor = await connection.execute(
-        _LEASE_DUE,
-        {
-            "now": now,
-            "lease_until": now + lease,
-            "per_host": limits.per_host,
-            "per_user": limits.per_user,
-            "limit": limit,
-            "window": DUE_WINDOW,
-        },
-    )
-    return [LeasedEvent(**row) for row in await cursor.fetchall()]
+# ── Attempts, for the dispatcher ────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ class AttemptRunner:
             lease: its lease, renewed while the attempt runs.
             claim_start_ns: when the claim started, in nanoseconds since the epoch.
         """
+        self._metrics.record_wait(job.priority, job.queued_seconds)
         stages, started = Stages(self._tracer), time.monotonic()
         with traced_attempt(self._tracer, job, claim_start_ns=claim_start_ns) as span:
             outcome = self._run(job, lease, stages)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pixelflow.adapters.telemetry.metrics import ProcessMetrics
-from pixelflow.contracts.jobs import SourceType
+from pixelflow.contracts.jobs import PRIORITY_RANKS, Priority, SourceType
 from pixelflow.dataplane.worker.health import Reason
 from pixelflow.errors import (
     AttemptsExhaustedError,
@@ -24,6 +24,8 @@ from pixelflow.errors import (
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300)
 """Histogram buckets. From 5 ms, the length of a stage of a small image and about the overhead of a job, to 300 s,
 beyond the 180 s limit of a transform. Ratios are at most three, so that quantiles have the right magnitude."""
+WAIT_SECONDS = (*SECONDS, 900, 2700, 7200)
+"""Of waiting jobs: a backlog may last for hours."""
 QUEUE_STAGE = "queue"
 STAGES = (QUEUE_STAGE, "fetch", "wait", "transform", "store", "finish")
 SERVICE_ERROR_CODES = tuple(
@@ -41,6 +43,9 @@ SERVICE_ERROR_CODES = tuple(
 )
 """Codes of errors that indicate a problem of the service even in small numbers. Exported as 0 from the start, because
 ``increase()`` misses the first count of a counter that first appears as 1."""
+
+
+_PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
 
 
 class AttemptOutcome(StrEnum):
@@ -85,6 +90,15 @@ class WorkerMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self._waits = Histogram(
+            "pixelflow_worker_job_wait_seconds",
+            "Seconds from when a job was due to its claim, by its priority (high, normal, low), observed at the claim.",
+            ["priority"],
+            buckets=WAIT_SECONDS,
+            registry=registry,
+        )
+        for priority in Priority:
+            self._waits.labels(priority)
         self._stages = Histogram(
             "pixelflow_worker_stage_duration_seconds",
             "Duration of each stage of an attempt in seconds, to the millisecond: queue (from due to claimed), fetch "
@@ -179,6 +193,10 @@ class WorkerMetrics:
         """Export which parts of the confinement are in force."""
         for part, available in parts.items():
             self._confinement.labels(part).set(available)
+
+    def record_wait(self, priority: int, seconds: float) -> None:
+        """Record that a job was claimed, ``seconds`` after it was due; ``priority`` is its rank."""
+        self._waits.labels(_PRIORITIES[priority]).observe(seconds)
 
     def record_attempt(
         self,

@@ -39,6 +39,8 @@ class ClaimedJob:
     source_options: dict[str, Any]
     pipeline: list[dict[str, Any]]
     traceparent: str | None
+    priority: int
+    """The rank that ``PRIORITY_RANKS`` gives it."""
     queued_at: datetime | None
     due_at: datetime
     claimed_at: datetime
@@ -74,11 +76,11 @@ def claim(
     for _ in range(_MAX_CLAIMS):
         rows = connection.execute(
             """
-            SELECT claimed.*, job.source_options
+            SELECT claimed.*, job.source_options, job.priority
             FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval) AS claimed
             -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
             LEFT JOIN LATERAL (
-                SELECT source_options FROM jobs WHERE job_id = claimed.job_id OFFSET 0
+                SELECT source_options, priority FROM jobs WHERE job_id = claimed.job_id OFFSET 0
             ) AS job ON true
             """,
             (places, list(capabilities), worker_id, lease),

@@ -15,5 +15,6 @@ GRANT SELECT, INSERT, UPDATE         ON queue_lanes       TO pixelflow_api;
 GRANT SELECT                         ON queue_shares      TO pixelflow_api;
 GRANT SELECT                         ON workers           TO pixelflow_api;
 GRANT SELECT                         ON failed_usage      TO pixelflow_api;
+GRANT SELECT                         ON usage_days        TO pixelflow_api;
 GRANT SELECT, INSERT, UPDATE         ON assets            TO pixelflow_api;
 GRANT SELECT, INSERT, DELETE         ON job_assets        TO pixelflow_api;

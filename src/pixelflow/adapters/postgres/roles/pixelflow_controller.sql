@@ -14,5 +14,6 @@ GRANT SELECT, UPDATE, DELETE         ON job_queue         TO pixelflow_controlle
 GRANT SELECT, UPDATE, DELETE         ON queue_lanes       TO pixelflow_controller;
 GRANT SELECT                         ON queue_shares      TO pixelflow_controller;
 GRANT SELECT, DELETE                 ON workers           TO pixelflow_controller;
+GRANT SELECT, INSERT, UPDATE         ON controller_leases TO pixelflow_controller;
 GRANT SELECT, UPDATE, DELETE         ON assets            TO pixelflow_controller;
 GRANT SELECT, DELETE                 ON job_assets        TO pixelflow_controller;

@@ -1,0 +1,1 @@
+"""Re-encrypts stored values after the key that encrypts them was changed."""
