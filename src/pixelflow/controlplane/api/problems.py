@@ -26,11 +26,13 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.MalformedRequestError: 400,
     contracts_errors.IdempotencyKeyInvalidError: 400,
+    contracts_errors.InvalidHttpError: 400,
     contracts_errors.UnauthenticatedError: 401,
     contracts_errors.InsufficientScopeError: 403,
     contracts_errors.LocalFilesDisabledError: 403,
     contracts_errors.NotFoundError: 404,
     contracts_errors.MethodNotAllowedError: 405,
+    contracts_errors.RequestTimeoutError: 408,
     contracts_errors.JobAlreadyFinishedError: 409,
     contracts_errors.JobNotFinishedError: 409,
     contracts_errors.IdempotencyAnswerLostError: 409,
@@ -48,6 +50,9 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.OutputTooLargeError: 422,  # of a dry run
     contracts_errors.TooManyPixelsError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
+    contracts_errors.TooManyConnectionsError: 429,
+    contracts_errors.HeadersTooLargeError: 431,
+    contracts_errors.OverloadedError: 503,
     contracts_errors.DependencyError: 503,
     contracts_errors.PixelflowError: 500,
 }
