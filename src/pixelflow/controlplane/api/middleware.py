@@ -17,6 +17,7 @@ from fastapi import Depends, Header, Request
 from opentelemetry.trace import Span, SpanKind, Tracer
 from pydantic import BeforeValidator
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixelflow.adapters.telemetry.tracing import log_keys, set_error, start_span, traceparent_of
@@ -79,6 +80,8 @@ class RequestContextMiddleware:
         except (BodyTooLargeError, RequestTimeoutError) as error:
             scope["state"]["code"] = error.code
             await problems.response(error, request_id)(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass
         except Exception:
             if status:  # the response has started: the server logs the exception and closes the connection
                 raise

@@ -19,7 +19,7 @@ from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT
 from pixelflow.controlplane.api.server.connections import Connections
-from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, check_head, too_large
+from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, check_head, too_large
 from pixelflow.errors import BodyTooLargeError, InvalidHttpError, PixelflowError, RequestTimeoutError
 
 _SLICE_BYTES = MAX_HEAD_BYTES
@@ -63,6 +63,8 @@ class ApiProtocol(HttpToolsProtocol):
         self._unread_deadline = math.inf
         """Of what was written."""
         self._refused = False
+        self._last_answer: PixelflowError | None = None
+        """Sent once earlier requests are answered."""
         self._head_bytes: int | None = None
         """Of the head that is read; None: it began within the present slice."""
         self._body_bytes = 0
@@ -134,8 +136,11 @@ class ApiProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; a trailer, which would be taken for one, is dropped."""
-        if self._reading is _Reading.HEAD:
-            super().on_header(name, value)
+        if self._reading is not _Reading.HEAD:
+            return
+        if len(self.headers) >= MAX_HEADERS:
+            raise too_large()
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the request."""
@@ -176,7 +181,7 @@ class ApiProtocol(HttpToolsProtocol):
             return
         self._open.mark_idle(self)
         if self._refused:
-            self._linger()
+            self._end(self._last_answer)
         elif self._reading is _Reading.NOTHING:
             self._await_request()
 
@@ -238,30 +243,29 @@ class ApiProtocol(HttpToolsProtocol):
         """Read no further request; answer the present one once those before it are answered."""
         self._refused = True
         self._metrics.connection_closed(error.code)
-        if self._reading is _Reading.BODY and self.pipeline:
-            self.pipeline.popleft()  # the present request waits itself: it is dropped
-        elif self._reading is _Reading.BODY and not self._is_answered():
+        in_body = self._reading is _Reading.BODY
+        if self._is_answered():
+            self._end(None if in_body else error)
+        elif in_body and not self.pipeline:
             self._refuse_running(error)
-        elif self._is_answered():
-            if self._reading is _Reading.HEAD:
-                self._write_refusal(error)
-            self._linger()
+        else:
+            self._last_answer = error
+            if in_body:
+                self.pipeline.popleft()  # the request that is refused waits itself
 
     def _refuse_running(self, error: PixelflowError) -> None:
         if self.cycle.response_started:
             return  # the application needs no body: its response is the answer
         self.cycle.disconnected = True
         self.cycle.message_event.set()
-        self._write_refusal(error)
-        self._linger()
+        self._end(error)
 
-    def _write_refusal(self, error: PixelflowError) -> None:
-        request_id = uuid4().hex
-        _log.info("request refused", request_id=request_id, code=error.code)
-        self.transport.write(_refusal(error, request_id))
-
-    def _linger(self) -> None:
-        """End the sending side, and drop what the client still sends until it closes or the time is over."""
+    def _end(self, error: PixelflowError | None) -> None:
+        """Answer, send no more, and drop what the client still sends until it closes or the time is over."""
+        if error is not None:
+            request_id = uuid4().hex
+            _log.info("request refused", request_id=request_id, code=error.code)
+            self.transport.write(_refusal(error, request_id))
         self._open.mark_idle(self)
         self._set_deadline(_LINGER_SECONDS)
         self.flow.resume_reading()

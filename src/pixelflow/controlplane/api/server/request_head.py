@@ -15,7 +15,7 @@ from pixelflow.errors import HeadersTooLargeError, InvalidHttpError
 MAX_HEAD_BYTES = 16 * 1024
 """Limit of the request line and headers together."""
 MAX_HEADERS = 100
-"""Apache's and Go's tools allow as many; each lookup of a header reads all of them."""
+"""As Apache's LimitRequestFields; each lookup of a header reads all of them."""
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]*)?")
 _LINE_END = 4
 """Bytes of a header line beside name and value: colon, space, CR, LF."""
@@ -31,7 +31,7 @@ def check_head(version: str, target: bytes, headers: Head) -> None:
         InvalidHttpError: the version is not supported, or the request is ambiguous.
     """
     size = len(target) + sum(len(name) + len(value) + _LINE_END for name, value in headers)
-    if size > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS:
+    if size > MAX_HEAD_BYTES:
         raise too_large()
     if version not in {"1.0", "1.1"}:
         raise InvalidHttpError("Send HTTP/1.1")
