@@ -45,16 +45,16 @@ class Api:
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]})
 
     def _add_routes(self) -> None:
-        @self.app.post("/echo")
+        @self.app.post("/echo", include_in_schema=False)
         async def echo(request: Request) -> dict[str, Any]:
             return {"size": len(await request.body()), "headers": request.headers.items()}
 
-        @self.app.get("/wait")
+        @self.app.get("/wait", include_in_schema=False)
         async def wait() -> str:
             await asyncio.to_thread(self.released.wait)
             return "released"
 
-        @self.app.get("/long")
+        @self.app.get("/long", include_in_schema=False)
         async def long() -> str:
             return "x" * 20_000_000
 

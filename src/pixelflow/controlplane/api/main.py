@@ -17,7 +17,7 @@ from pixelflow import __version__
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.controlplane.api import health, openapi, problems
+from pixelflow.controlplane.api import health, openapi, problems, reference
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import RequestContextMiddleware, TracingMiddleware
 from pixelflow.controlplane.api.server.serve import serve
@@ -61,7 +61,9 @@ def run(settings: Settings) -> None:
     registry = new_registry()
     metrics = ApiMetrics(registry)
     with serve_metrics(registry, settings, role="api"), open_tracer(role="api") as tracer:
-        serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracer), settings, metrics)
+        app = make_app(functools.partial(open_services, settings, metrics), metrics, tracer)
+        reference.render(app)  # a request would wait for it
+        serve(app, settings, metrics)
 
 
 def _exit(_number: int, _frame: object) -> NoReturn:
@@ -85,7 +87,12 @@ def make_app(
         description=_DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
+        # `reference` serves both. FastAPI's page loads its scripts from another host.
+        openapi_url=None,
+        docs_url=None,
         redoc_url=None,
+        # A redirect would repeat the client's `Host` header.
+        redirect_slashes=False,
         # FastAPI's own telemetry would export validated values and exception texts to wherever its variables point.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
@@ -104,4 +111,5 @@ def make_app(
     app.include_router(usage_routes.router)
     app.include_router(capabilities_routes.router)
     openapi.install(app)
+    reference.install(app)
     return app

@@ -28,6 +28,13 @@ from pixelflow.errors import BodyTooLargeError, RequestTimeoutError
 
 BODY_TIMED_OUT = "body_timed_out"
 """Key of the request's state that the server sets when the body did not arrive in time."""
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of each response, unless its route sets another value: answers hold presigned URLs and secrets, and no browser must
+ever run or frame one (OWASP REST Security Cheat Sheet). HSTS is for whatever ends TLS."""
 UNMATCHED = "unmatched"
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -73,6 +80,8 @@ class RequestContextMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers.update(scope["state"].get("headers", {}))  # also on error responses
                 headers["X-Request-ID"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT
+from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT, SECURITY_HEADERS
 from pixelflow.controlplane.api.server.connections import Connections
 from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, check_head, too_large
 from pixelflow.errors import BodyTooLargeError, InvalidHttpError, PixelflowError, RequestTimeoutError
@@ -274,6 +274,8 @@ class ApiProtocol(HttpToolsProtocol):
 
 
 def _refusal(error: PixelflowError, request_id: str) -> bytes:
-    response = problems.response(error, request_id, {"Connection": "close", "X-Request-ID": request_id})
+    response = problems.response(
+        error, request_id, {**SECURITY_HEADERS, "Connection": "close", "X-Request-ID": request_id}
+    )
     headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
     return STATUS_LINE[response.status_code] + headers + b"\r\n" + bytes(response.body)
