@@ -328,9 +328,10 @@ class Settings(DatabaseSettings):
         Field(
             ge=0,
             le=1000,
-            description="Number of users with the most pixels that the controller's metrics list by ID; 0 lists none",
+            description="Number of users with the most pixels that the controller's metrics list by ID; 0 lists none, "
+            "since whoever reads metrics would learn who uses the service",
         ),
-    ] = 10
+    ] = 0
 
     # Logs
     log_format: Annotated[

@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 
 from pixelflow import __version__
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.controlplane.api import health, openapi, problems, reference
 from pixelflow.controlplane.api.metrics import ApiMetrics
@@ -60,8 +60,12 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _exit)
     registry = new_registry()
     metrics = ApiMetrics(registry)
-    with serve_metrics(registry, settings, role="api"), open_tracer(role="api") as tracer:
-        app = make_app(functools.partial(open_services, settings, metrics), metrics, tracer)
+    readiness = ReadinessProbe()
+    with (
+        serve_metrics(registry, settings, role="api", readiness=readiness),
+        open_tracer(role="api") as tracer,
+    ):
+        app = make_app(functools.partial(open_services, settings, metrics), metrics, tracer, readiness)
         reference.render(app)  # a request would wait for it
         serve(app, settings, metrics)
 
@@ -71,13 +75,21 @@ def _exit(_number: int, _frame: object) -> NoReturn:
 
 
 def make_app(
-    services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics, tracer: Tracer
+    services: Callable[[], AbstractAsyncContextManager[Services]],
+    metrics: ApiMetrics,
+    tracer: Tracer,
+    readiness: ReadinessProbe | None = None,
 ) -> FastAPI:
-    """Build the application. ``services`` opens what the routes use, for the lifetime of the application."""
+    """Build the application. ``services`` opens what the routes use, for the lifetime of the application.
+
+    ``readiness`` then reports the latest health checks: the metrics port answers however busy this one is.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
         async with services() as opened:
+            if readiness is not None:
+                readiness.reasons = opened.health_checks.unavailable
             yield {"services": opened}
 
     app = FastAPI(

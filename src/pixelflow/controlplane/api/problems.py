@@ -18,6 +18,7 @@ from pixelflow.contracts.field_errors import error_message, field_errors
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.body_size import check_size
+from pixelflow.controlplane.api.parameters import allowed_methods
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -198,7 +199,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     if isinstance(cause, contracts_errors.PixelflowError):
         return await _on_error(request, cause)
     known = _ROUTING.get(error.status_code, contracts_errors.MalformedRequestError(str(error.detail)))
-    return _respond(request, known, error.headers)
+    allowed = allowed_methods(request) if error.status_code == status_of(contracts_errors.MethodNotAllowedError) else []
+    return _respond(request, known, {"Allow": ", ".join(allowed)} if allowed else error.headers)
 
 
 def documented(*errors: type[contracts_errors.PixelflowError]) -> dict[int | str, dict[str, Any]]:
