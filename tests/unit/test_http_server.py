@@ -383,7 +383,7 @@ def test_the_client_that_waits_for_100_continue_gets_it(api: Api) -> None:
         pytest.param(_get(b"Host: a", b"X-A: " + b"b" * MAX_HEAD_BYTES), id="one header"),
         pytest.param(_get(b"Host: a", *[b"X-A: b"] * MAX_HEADERS), id="many headers"),
         pytest.param(_get(b"Host: a", target=b"/" + b"a" * MAX_HEAD_BYTES), id="target"),
-        pytest.param(b"GET / HTTP/1.1\r\nX-A: " + b"b" * 10 * MAX_HEAD_BYTES, id="header without end"),
+        pytest.param(b"GET / HTTP/1.1\r\nX-A: " + b"b" * MAX_HEAD_BYTES, id="header without end"),
         pytest.param(b"GET /" + b"a" * 10 * MAX_HEAD_BYTES, id="target without end"),
         pytest.param(b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 10_000, id="headers without end"),
     ],

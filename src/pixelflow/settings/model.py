@@ -329,7 +329,7 @@ class Settings(DatabaseSettings):
             ge=0,
             le=1000,
             description="Number of users with the most pixels that the controller's metrics list by ID; 0 lists none, "
-            "since whoever reads metrics would learn who uses the service",
+            "so that metrics name nobody",
         ),
     ] = 0
 

@@ -132,7 +132,9 @@ class ApiProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request line has begun."""
         super().on_message_begin()
-        self._reading, self._head_bytes = _Reading.HEAD, None
+        if self._reading is _Reading.NOTHING:  # in the slice that ends the request before
+            self._reading, self._head_bytes = _Reading.HEAD, None
+            self._set_deadline(self._limits.header_seconds)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; a trailer, which would be taken for one, is dropped."""
