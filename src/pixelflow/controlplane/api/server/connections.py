@@ -42,7 +42,7 @@ class ConnectionLimits:
         )
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """What the limits need of a connection."""
 
     peer: str
@@ -60,15 +60,15 @@ class Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self._by_peer: dict[str, dict[Connection, None]] = {}
-        self._idle: dict[str, dict[Connection, None]] = {}
+        self._by_peer: dict[str, dict[ClientConnection, None]] = {}
+        self._idle: dict[str, dict[ClientConnection, None]] = {}
         """Of each peer, the longest idle first."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def admit(self, connection: Connection) -> PixelflowError | None:
+    def admit(self, connection: ClientConnection) -> PixelflowError | None:
         """Add a new, idle connection, in place of an idle one if a limit is reached. Return why it is refused."""
         peer = connection.peer
         exceeds = len(self._by_peer.get(peer, ())) >= self.limits.per_client and not self._is_proxy(peer)
@@ -81,16 +81,16 @@ class Connections:
         self.mark_idle(connection)
         return None
 
-    def mark_idle(self, connection: Connection) -> None:
+    def mark_idle(self, connection: ClientConnection) -> None:
         """Its latest request has been answered."""
         if connection in self._by_peer.get(connection.peer, ()):
             self._idle.setdefault(connection.peer, {})[connection] = None
 
-    def mark_busy(self, connection: Connection) -> None:
+    def mark_busy(self, connection: ClientConnection) -> None:
         """A request has begun."""
         _remove(self._idle, connection)
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         """It is closed. Does nothing if it is not among the connections."""
         _remove(self._idle, connection)
         self._count -= _remove(self._by_peer, connection)
@@ -133,7 +133,7 @@ class Connections:
 _PROXY = "proxy "
 
 
-def _remove(table: dict[str, dict[Connection, None]], connection: Connection) -> int:
+def _remove(table: dict[str, dict[ClientConnection, None]], connection: ClientConnection) -> int:
     """Remove a connection from a table by peer. Return how many were removed."""
     row = table.get(connection.peer)
     if row is None or connection not in row:

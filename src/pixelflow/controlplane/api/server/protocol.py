@@ -15,7 +15,6 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pixelflow.controlplane.api import problems
-from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT, SECURITY_HEADERS
 from pixelflow.controlplane.api.server.connections import Connections
@@ -24,11 +23,10 @@ from pixelflow.errors import BodyTooLargeError, InvalidHttpError, PixelflowError
 
 _SLICE_BYTES = MAX_HEAD_BYTES
 """Data is parsed in slices, so that a head that is too large is noticed before more of it is kept."""
-_MAX_STREAMED_BYTES = 8 * MAX_BODY_BYTES
-"""Of one body. What exceeds the limit of its route is read and dropped, so that a client that sends all before it
-reads gets the answer."""
 _MAX_BODY_PIECES = 5000
-"""Pieces of one body as they arrive or in chunks: parsing 5000 takes about 5 ms."""
+"""Pieces of one body, as they arrive or in chunks: parsing 5000 takes about 5 ms. There is no limit of bytes here: the
+middleware has one, and what a client sends beyond its answer is dropped until the deadline, so that one that sends all
+before it reads gets the answer."""
 _MAX_PIPELINED = 16
 """Requests that wait on one connection. Each has a few kilobytes of state, but can be 20 bytes on the wire."""
 _LINGER_SECONDS = 2.0
@@ -67,7 +65,6 @@ class ApiProtocol(HttpToolsProtocol):
         """Sent once earlier requests are answered."""
         self._head_bytes: int | None = None
         """Of the head that is read; None: it began within the present slice."""
-        self._body_bytes = 0
         self._body_pieces = 0
 
     # ── The connection ───────────────────────────────────────────────────────────────────────────
@@ -151,15 +148,14 @@ class ApiProtocol(HttpToolsProtocol):
             raise InvalidHttpError(f"At most {_MAX_PIPELINED} requests may wait on a connection")
         super().on_headers_complete()
         self._open.mark_busy(self)
-        self._reading, self._body_bytes, self._body_pieces = _Reading.BODY, 0, 0
+        self._reading, self._body_pieces = _Reading.BODY, 0
         self._set_deadline(self._limits.body_seconds)
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
         self._body_pieces += 1
-        self._body_bytes += len(body)
-        if self._body_bytes > _MAX_STREAMED_BYTES or self._body_pieces > _MAX_BODY_PIECES:
-            raise BodyTooLargeError("The body is too large, or sent in too many chunks")
+        if self._body_pieces > _MAX_BODY_PIECES:
+            raise BodyTooLargeError("The body is sent in too many chunks")
         super().on_body(body)
 
     def on_message_complete(self) -> None:
