@@ -81,6 +81,38 @@ class BodyTooLargeError(RequestError):
     title = "The request body is too large"
 
 
+class InvalidHttpError(RequestError):
+    code = "invalid_http"
+    title = "The request is not valid HTTP"
+
+
+class HeadersTooLargeError(RequestError):
+    code = "headers_too_large"
+    title = "The request headers are too large"
+
+
+class RequestTimeoutError(RequestError):
+    """The client sent the request too slowly. It had no effect."""
+
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+    retryable = True
+
+
+class TooManyConnectionsError(RequestError):
+    code = "too_many_connections"
+    title = "Too many connections"
+    retryable = True
+
+
+class OverloadedError(PixelflowError):
+    """The server has no connection left."""
+
+    code = "overloaded"
+    title = "The server is overloaded"
+    retryable = True
+
+
 class UnsupportedMediaTypeError(RequestError):
     code = "unsupported_media_type"
     title = "The request body must be JSON"

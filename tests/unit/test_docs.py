@@ -17,7 +17,7 @@ from pixelflow.contracts.jobs import TRANSITIONS, CreateJobRequest, JobStatus
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
-from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
+from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
 from pixelflow.dataplane.worker import claims
 from pixelflow.dataplane.worker.child_process import MAX_TRANSFORMS
 from pixelflow.dataplane.worker.resources import DEFAULT_CHILD_MEMORY_BYTES
@@ -124,7 +124,7 @@ def default_of(name: str) -> float:
         ("pipeline.md", "| all outputs of a job | {:g} MB |".format(default_of("max_output_bytes") / 1e6)),
         ("pipeline.md", "elapsed and CPU | {:g} s |".format(default_of("job_timeout_seconds"))),
         ("pipeline.md", f"| memory of one transform | {DEFAULT_CHILD_MEMORY_BYTES / 1e9:g} GB |"),
-        ("http-api.md", f"at most {MAX_BODY_BYTES / 2**20:g} MiB"),
+        ("http-api.md", f"at most {MAX_BODY_BYTES / 2**10:g} KiB"),
         ("queue.md", f"every {claims.WAIT_SECONDS[0]:g} to {claims.WAIT_SECONDS[1]:g} s"),
         ("queue.md", f"every {claims.SIGN_OF_LIFE_SECONDS:g} s"),
         ("queue.md", f"{wakeup.SEND_TIMEOUT_SECONDS * 1000:g} ms without an answer"),

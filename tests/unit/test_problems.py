@@ -48,7 +48,7 @@ def test_codes_are_unique_except_the_one_that_api_and_worker_share() -> None:
 @pytest.mark.parametrize("error", ERRORS)
 def test_every_error_has_a_status(error: type[errors.PixelflowError]) -> None:
     status = status_of(error)
-    if issubclass(error, errors.DependencyError):
+    if issubclass(error, errors.DependencyError | errors.OverloadedError):
         assert status == 503
     elif issubclass(error, errors.RequestError) and error is not errors.RequestError:
         assert 400 <= status < 500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import date, timedelta
 
 import pytest
@@ -59,8 +60,16 @@ def test_a_user_id_that_looks_like_a_formula_is_escaped(user_id: str) -> None:
     assert rows_of(as_csv(by_user(user_id)))[1][0] == f"'{user_id}"
 
 
+@pytest.mark.parametrize(
+    ("user_id", "cell"), [("a;=cmd|'/c calc'!A0", "a;'=cmd|''/c calc'!A0"), ("a,@b;+c", "a,'@b;'+c")]
+)
+def test_a_formula_after_a_separator_of_cells_is_escaped(user_id: str, cell: str) -> None:
+    """Where lists are separated by semicolons, a spreadsheet splits the line there, whatever is quoted."""
+    assert rows_of(as_csv(by_user(user_id)))[1][0] == cell
+
+
 @given(st.lists(st.text(min_size=1, max_size=9).filter(str.isprintable), max_size=5))
 def test_removing_one_apostrophe_restores_the_user_ids(user_ids: list[str]) -> None:
     cells = [row[0] for row in rows_of(as_csv(by_user(*user_ids)))[1:]]
-    assert [cell.removeprefix("'") for cell in cells] == user_ids
-    assert not [cell for cell in cells if cell[0] in "=+-@"]
+    assert [re.sub(r"(^|[;,|])'", r"\1", cell) for cell in cells] == user_ids
+    assert not [part for cell in cells for part in re.split("[;,|]", cell) if part[:1] in {*"=+-@"}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Literal
@@ -20,6 +21,7 @@ MAX_USERS = 1000
 
 _FORMULA_STARTS = "=+-@＝＋－＠"  # noqa: RUF001  # East Asian spreadsheets interpret the full-width ones too
 _ESCAPE = "'"
+_FORMULA = re.compile(rf"(?:^|(?<=[;,|]))(?=[{re.escape(_FORMULA_STARTS + _ESCAPE)}])")
 """Prefix of a text that a spreadsheet would interpret as a formula, and of one that starts with this character."""
 
 
@@ -89,8 +91,9 @@ def period_error(from_day: date, to_day: date) -> str | None:
 def as_csv(usage: UsageByDay | UsageByUser) -> str:
     """The rows of ``usage`` as CSV with a header (RFC 4180), without the total.
 
-    A user id that a spreadsheet would interpret as a formula is prefixed with an apostrophe, and so is one that starts
-    with an apostrophe: to restore the ids, remove one leading apostrophe.
+    What a spreadsheet would interpret as a formula is prefixed with an apostrophe: at the start of a user id, and
+    after a character that separates cells where lists are not separated by commas. So is an apostrophe there: to
+    restore the ids, remove one apostrophe at the start and after each `;`, `,` and `|`.
     """
     text = io.StringIO()
     writer = csv.writer(text)
@@ -109,4 +112,4 @@ def _labeled(usage: UsageByDay | UsageByUser) -> Iterator[tuple[str, UsageSums]]
 
 
 def _escape_formula(text: str) -> str:
-    return _ESCAPE + text if text.startswith((*_FORMULA_STARTS, _ESCAPE)) else text
+    return _FORMULA.sub(_ESCAPE, text)

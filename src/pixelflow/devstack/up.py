@@ -96,7 +96,7 @@ def _summary(stack: Stack) -> list[str]:
     variable = "" if home == default_home() else f"PIXELFLOW_HOME={shlex.quote(str(home))} "
     return [
         f"PixelFlow is ready: {stack.api_url}",
-        f"  {'API docs':<11} {stack.api_url}/docs (loads scripts from the internet), {stack.api_url}/openapi.json",
+        f"  {'API docs':<11} {stack.api_url}/docs, {stack.api_url}/openapi.json",
         *(f"  {name:<11} {address}" for name, address in stack.addresses.items() if name != "api"),
         *(f"  {'metrics':<11} {url} ({role})" for role, url in stack.metrics_urls.items()),
         f"  {'data':<11} {home}",

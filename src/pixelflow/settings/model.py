@@ -72,6 +72,37 @@ class Settings(DatabaseSettings):
             description="File descriptor of an inherited, listening socket; replaces the address and the port",
         ),
     ] = None
+    api_max_connections: Annotated[
+        int,
+        Field(
+            ge=10,
+            le=100_000,
+            description="Open connections of an API process. At the limit, a new connection takes the place of the "
+            "oldest idle one. Each needs a file descriptor, and some 20 KB while idle",
+        ),
+    ] = 1000
+    api_max_connections_per_client: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Open connections from one IPv4 address or IPv6 /64 network, except trusted proxies",
+        ),
+    ] = 250
+    api_header_seconds: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds in which the headers of a request must arrive")
+    ] = 10
+    api_body_seconds: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds in which the body of a request must arrive")
+    ] = 20
+    api_keep_alive_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="Seconds until an idle connection is closed. Must exceed the idle timeout of a proxy in front, "
+            "or the proxy may send a request on a connection that closes, and answer 502; most wait 60 seconds",
+        ),
+    ] = 75
     upload_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that an upload URL is valid")] = 3600
     download_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that a download URL is valid")] = 3600
     trusted_proxies: Annotated[
@@ -297,9 +328,10 @@ class Settings(DatabaseSettings):
         Field(
             ge=0,
             le=1000,
-            description="Number of users with the most pixels that the controller's metrics list by ID; 0 lists none",
+            description="Number of users with the most pixels that the controller's metrics list by ID; 0 lists none, "
+            "so that metrics name nobody",
         ),
-    ] = 10
+    ] = 0
 
     # Logs
     log_format: Annotated[

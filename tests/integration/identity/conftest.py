@@ -15,8 +15,9 @@ from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
-from pixelflow.controlplane.api.main import make_app, make_server
+from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.api.server.serve import make_server
 from pixelflow.controlplane.api.services import open_services
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
@@ -80,7 +81,7 @@ def serving(settings: Settings, registry: CollectorRegistry | None = None) -> It
     metrics = ApiMetrics(registry or CollectorRegistry())
     app = make_app(functools.partial(open_services, settings, metrics), metrics, NoOpTracer())
     listening = socket.create_server(("127.0.0.1", 0))
-    server = make_server(app, settings)
+    server = make_server(app, settings, metrics)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 from pixelflow import errors
 from pixelflow.contracts.keys import Scope
 from pixelflow.controlplane.api.middleware import route_of
+from pixelflow.controlplane.api.parameters import check_query
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys.service import PREFIX, unauthenticated
@@ -67,6 +68,7 @@ class AuthenticatedRoute(APIRoute):
                 policy = _POLICIES.get(self.name, Policy.OTHER)
                 _enforce(request, services.limits, await services.limits.count_request(identity, policy))
             request.state.identity = identity
+            check_query(request)
             return await handle(request)
 
         return authenticate_and_handle

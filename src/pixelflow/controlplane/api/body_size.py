@@ -1,4 +1,4 @@
-"""Limits of the structure of a JSON body, checked before Pydantic validates it.
+"""Limits of a JSON body: of its bytes, and of its structure, checked before Pydantic validates it.
 
 Pydantic validates every entry of an array before it reports that there are too many, and every unknown field has an
 error of its own: without these limits, a body of 1 MiB takes a minute.
@@ -10,6 +10,10 @@ from typing import TypeAlias
 
 from pixelflow.errors import FieldError, ValidationFailedError
 
+MAX_BODY_BYTES = 128 * 1024
+"""Of any route. 32 steps with every field take less than 40 KB."""
+_SMALL_BODIES = {"/v1/keys": 4 * 1024, "/v1/webhooks": 8 * 1024}
+"""Limits by the beginning of the path. A key has a name and scopes; a webhook endpoint has a URL of at most 2 KB."""
 MAX_MEMBERS = 200
 """Fields of an object. A step has fewer than 50, ``metadata`` at most 32."""
 MAX_ENTRIES = 200
@@ -21,6 +25,11 @@ MAX_VALUES = 20_000
 
 _Path: TypeAlias = "tuple[_Path, str | int] | None"
 """The place of a value: that of its parent, and its own name or index there."""
+
+
+def max_body_bytes(path: str) -> int:
+    """The limit of the body of a request to ``path``."""
+    return next((limit for prefix, limit in _SMALL_BODIES.items() if path.startswith(prefix)), MAX_BODY_BYTES)
 
 
 def check_size(body: object) -> None:

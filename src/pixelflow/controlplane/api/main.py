@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import functools
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NoReturn, TypedDict
 
-import uvicorn
 from fastapi import FastAPI
 from opentelemetry.trace import Tracer
 from starlette.middleware import Middleware
 
 from pixelflow import __version__
 from pixelflow.adapters.telemetry.logs import configure_logs
-from pixelflow.adapters.telemetry.metrics import new_registry, serve_metrics
+from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.controlplane.api import health, openapi, problems
+from pixelflow.controlplane.api import health, openapi, problems, reference
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import RequestContextMiddleware, TracingMiddleware
+from pixelflow.controlplane.api.server.serve import serve
 from pixelflow.controlplane.api.services import Services, open_services
 from pixelflow.controlplane.assets import routes as assets_routes
 from pixelflow.controlplane.capabilities import routes as capabilities_routes
@@ -31,13 +30,6 @@ from pixelflow.controlplane.keys import routes as keys_routes
 from pixelflow.controlplane.usage import routes as usage_routes
 from pixelflow.controlplane.webhooks import routes as webhooks_routes
 from pixelflow.settings import Settings
-
-_SHUTDOWN_SECONDS = 5
-_MAX_CONNECTIONS = 1000
-"""Further requests get 503. Each connection needs a file descriptor, and the usual limit of a process is 1024."""
-_MAX_HEADER_BYTES = 16 * 1024
-"""Limit of the request line and headers together."""
-_KEEP_ALIVE_SECONDS = 5
 
 _DESCRIPTION = """
 PixelFlow transforms images asynchronously:
@@ -68,29 +60,36 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _exit)
     registry = new_registry()
     metrics = ApiMetrics(registry)
-    with serve_metrics(registry, settings, role="api"), open_tracer(role="api") as tracer:
-        _serve(make_app(functools.partial(open_services, settings, metrics), metrics, tracer), settings)
+    readiness = ReadinessProbe()
+    with (
+        serve_metrics(registry, settings, role="api", readiness=readiness),
+        open_tracer(role="api") as tracer,
+    ):
+        app = make_app(functools.partial(open_services, settings, metrics), metrics, tracer, readiness)
+        reference.render(app)  # a request would wait for it
+        serve(app, settings, metrics)
 
 
 def _exit(_number: int, _frame: object) -> NoReturn:
     sys.exit(0)
 
 
-def _serve(app: FastAPI, settings: Settings) -> None:
-    server = make_server(app, settings)
-    server.run(sockets=None if settings.api_socket is None else [socket.socket(fileno=settings.api_socket)])
-    if not server.started:
-        sys.exit(1)
-
-
 def make_app(
-    services: Callable[[], AbstractAsyncContextManager[Services]], metrics: ApiMetrics, tracer: Tracer
+    services: Callable[[], AbstractAsyncContextManager[Services]],
+    metrics: ApiMetrics,
+    tracer: Tracer,
+    readiness: ReadinessProbe | None = None,
 ) -> FastAPI:
-    """Build the application. ``services`` opens what the routes use, for the lifetime of the application."""
+    """Build the application. ``services`` opens what the routes use, for the lifetime of the application.
+
+    ``readiness`` then reports the latest health checks: the metrics port answers however busy this one is.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
         async with services() as opened:
+            if readiness is not None:
+                readiness.reasons = opened.health_checks.unavailable
             yield {"services": opened}
 
     app = FastAPI(
@@ -100,7 +99,12 @@ def make_app(
         description=_DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
+        # `reference` serves both. FastAPI's page loads its scripts from another host.
+        openapi_url=None,
+        docs_url=None,
         redoc_url=None,
+        # A redirect would repeat the client's `Host` header.
+        redirect_slashes=False,
         # FastAPI's own telemetry would export validated values and exception texts to wherever its variables point.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
@@ -119,28 +123,5 @@ def make_app(
     app.include_router(usage_routes.router)
     app.include_router(capabilities_routes.router)
     openapi.install(app)
+    reference.install(app)
     return app
-
-
-def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
-    """Build the server of ``app``, with limits that protect the process."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=settings.api_host,
-            port=settings.api_port,
-            http="h11",
-            log_config=None,
-            access_log=False,
-            # Replaces the address of a trusted proxy by the client's. Headers of any other peer are ignored.
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
-            server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
-            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            # Otherwise a request may run in the context of an earlier one on its connection: its trace and its user.
-            reset_contextvars=True,
-        )
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pixelflow.adapters.telemetry.metrics import ProcessMetrics, QueueMetrics
 
@@ -34,6 +34,18 @@ class ApiMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self._connections = Gauge(
+            "pixelflow_api_connections",
+            "Open client connections.",
+            registry=registry,
+        )
+        self._connections_closed = Counter(
+            "pixelflow_api_connections_closed_total",
+            "Connections that the server closed by reason: the code of the error, `evicted` (idle, for a new one) or "
+            "`unread` (the client did not read the response).",
+            ["reason"],
+            registry=registry,
+        )
         self._rejections = Counter(
             "pixelflow_api_rate_limit_rejections_total",
             "Requests rejected with 429 because their user or client network exceeded its rate limit.",
@@ -58,6 +70,14 @@ class ApiMetrics:
         label = method if method in METHODS else OTHER
         self._requests.labels(label, route, status).inc()
         self._seconds.labels(label, route).observe(seconds)
+
+    def connections_open(self, count: int) -> None:
+        """Set the number of open connections."""
+        self._connections.set(count)
+
+    def connection_closed(self, reason: str) -> None:
+        """Count a connection that the server closed: an error code, or another of a few reasons."""
+        self._connections_closed.labels(reason).inc()
 
     def enqueued(self) -> None:
         """Count a message that was put on the queue."""

@@ -17,14 +17,24 @@ from fastapi import Depends, Header, Request
 from opentelemetry.trace import Span, SpanKind, Tracer
 from pydantic import BeforeValidator
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixelflow.adapters.telemetry.tracing import log_keys, set_error, start_span, traceparent_of
 from pixelflow.controlplane.api import problems
+from pixelflow.controlplane.api.body_size import max_body_bytes
 from pixelflow.controlplane.api.metrics import METHODS, ApiMetrics
-from pixelflow.errors import BodyTooLargeError
+from pixelflow.errors import BodyTooLargeError, RequestTimeoutError
 
-MAX_BODY_BYTES = 1024 * 1024
+BODY_TIMED_OUT = "body_timed_out"
+"""Key of the request's state that the server sets when the body did not arrive in time."""
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of each response, unless its route sets another value: answers hold presigned URLs and secrets, and no browser must
+ever run or frame one (OWASP REST Security Cheat Sheet). HSTS is for whatever ends TLS."""
 UNMATCHED = "unmatched"
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -70,13 +80,17 @@ class RequestContextMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers.update(scope["state"].get("headers", {}))  # also on error responses
                 headers["X-Request-ID"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
             await self._app(scope, _limit_body(receive, scope), send_with_headers)
-        except BodyTooLargeError as error:
+        except (BodyTooLargeError, RequestTimeoutError) as error:
             scope["state"]["code"] = error.code
             await problems.response(error, request_id)(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass
         except Exception:
             if status:  # the response has started: the server logs the exception and closes the connection
                 raise
@@ -111,18 +125,21 @@ def _request_id(scope: Scope) -> str:
 
 def _limit_body(receive: Receive, scope: Scope) -> Receive:
     """Count the bytes of the body as they arrive. Reject a too large Content-Length before the first byte is read."""
+    limit = max_body_bytes(scope["path"])
     declared: Any = Headers(scope=scope).get("content-length", "0")
-    size = int(declared) if declared.isdigit() and int(declared) > MAX_BODY_BYTES else 0
+    size = int(declared) if declared.isdigit() and int(declared) > limit else 0
 
     async def limited() -> Message:
         nonlocal size
-        if size > MAX_BODY_BYTES:
+        if size > limit:
             raise BodyTooLargeError(
-                f"The body must be at most {MAX_BODY_BYTES} bytes; upload images to the presigned URL of a job"
+                f"The body must be at most {limit} bytes; upload images to the presigned URL of a job"
             )
         message = await receive()
+        if BODY_TIMED_OUT in scope["state"]:
+            raise RequestTimeoutError("The body did not arrive in time; send the request again")
         size += len(message.get("body", b""))
-        if size > MAX_BODY_BYTES:
+        if size > limit:
             return await limited()
         return message
 

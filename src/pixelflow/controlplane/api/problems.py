@@ -18,6 +18,7 @@ from pixelflow.contracts.field_errors import error_message, field_errors
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.body_size import check_size
+from pixelflow.controlplane.api.parameters import allowed_methods
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -26,11 +27,13 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.MalformedRequestError: 400,
     contracts_errors.IdempotencyKeyInvalidError: 400,
+    contracts_errors.InvalidHttpError: 400,
     contracts_errors.UnauthenticatedError: 401,
     contracts_errors.InsufficientScopeError: 403,
     contracts_errors.LocalFilesDisabledError: 403,
     contracts_errors.NotFoundError: 404,
     contracts_errors.MethodNotAllowedError: 405,
+    contracts_errors.RequestTimeoutError: 408,
     contracts_errors.JobAlreadyFinishedError: 409,
     contracts_errors.JobNotFinishedError: 409,
     contracts_errors.IdempotencyAnswerLostError: 409,
@@ -48,6 +51,9 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.OutputTooLargeError: 422,  # of a dry run
     contracts_errors.TooManyPixelsError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
+    contracts_errors.TooManyConnectionsError: 429,
+    contracts_errors.HeadersTooLargeError: 431,
+    contracts_errors.OverloadedError: 503,
     contracts_errors.DependencyError: 503,
     contracts_errors.PixelflowError: 500,
 }
@@ -193,7 +199,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     if isinstance(cause, contracts_errors.PixelflowError):
         return await _on_error(request, cause)
     known = _ROUTING.get(error.status_code, contracts_errors.MalformedRequestError(str(error.detail)))
-    return _respond(request, known, error.headers)
+    allowed = allowed_methods(request) if error.status_code == status_of(contracts_errors.MethodNotAllowedError) else []
+    return _respond(request, known, {"Allow": ", ".join(allowed)} if allowed else error.headers)
 
 
 def documented(*errors: type[contracts_errors.PixelflowError]) -> dict[int | str, dict[str, Any]]:

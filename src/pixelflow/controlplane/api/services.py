@@ -15,8 +15,8 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.wakeup import WakeUpSender
+from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.middleware import MAX_BODY_BYTES
 from pixelflow.controlplane.assets.service import AssetService
 from pixelflow.controlplane.capabilities.service import CapabilityQueries
 from pixelflow.controlplane.encryption import SecretCipher, response_cipher, webhook_cipher

@@ -1,0 +1,53 @@
+"""What the OpenAPI document says of a request's route: its methods and its query parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+
+from pixelflow.contracts.suggestions import FIELDS, similar
+from pixelflow.errors import FieldError, ValidationFailedError
+
+_MAX_SHOWN = 64
+"""Characters of an unknown name that are repeated."""
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """The methods of the request's path. Starlette knows those of one route only, and each method has a route."""
+    return sorted(method.upper() for method in _operations(request))
+
+
+def check_query(request: Request) -> None:
+    """Refuse query parameters that the route does not have: a misspelt filter must not return everything.
+
+    Raises:
+        ValidationFailedError: names each of them.
+    """
+    if not request.scope["query_string"]:
+        return
+    operation = _operations(request).get(request.method.lower(), {})
+    known = [row["name"] for row in operation.get("parameters", ()) if row["in"] == "query"]
+    errors = [_unknown(name, known) for name in dict.fromkeys(request.query_params) if name not in known]
+    if errors:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise ValidationFailedError(f"The request has {count}; see `errors`", errors[:100])
+
+
+def _unknown(name: str, known: list[str]) -> FieldError:
+    meant = similar(name, known, FIELDS)
+    if meant:
+        message = f"unknown query parameter; did you mean `{meant}`?"
+    elif known:
+        message = f"unknown query parameter; this route has {', '.join(f'`{each}`' for each in known)}"
+    else:
+        message = "unknown query parameter; this route has none"
+    shown = quote(name[:_MAX_SHOWN], safe="[]")
+    return FieldError(pointer=f"/query/{shown}", message=message)
+
+
+def _operations(request: Request) -> dict[str, Any]:
+    path = getattr(request.scope.get("route"), "path", None)
+    operations: dict[str, Any] = request.app.openapi()["paths"].get(path, {})
+    return operations
