@@ -15,6 +15,8 @@ from pixelflow.imaging.colour.tables import CHANNELS, WHITE
 _STRAIGHT_FORMAT = "pixelflow-straight-format"
 """Metadata of an image with premultiplied alpha: the format of its values when it is straight again."""
 
+_OPAQUE = 255
+
 
 def with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
     """Apply ``operation`` with premultiplied alpha, so that colors of transparent pixels do not bleed into edges."""
@@ -35,6 +37,15 @@ def premultiplied(image: pyvips.Image) -> pyvips.Image:
     result = image.premultiply().copy()
     result.set_type(pyvips.GValue.gstr_type, _STRAIGHT_FORMAT, image.format)
     return result
+
+
+def is_opaque(image: pyvips.Image) -> bool:
+    """Whether every pixel of an 8-bit image with alpha is opaque. Reads the image.
+
+    Of an image that was scaled by a kernel, each value of alpha is a weighted mean. If they all are 255 after rounding,
+    what is translucent in the source changes no color of the result by more than half a level.
+    """
+    return bool(image.extract_band(image.bands - 1).min() == _OPAQUE)
 
 
 def straight(image: pyvips.Image) -> pyvips.Image:

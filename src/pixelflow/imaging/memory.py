@@ -95,6 +95,8 @@ def _kept_bytes(plan: Plan, step: Step, header: Header, frames: int) -> int:
     kept = result.pixels * _CHANNELS * frames if plan.shared(step.id) or frames > 1 else 0
     if header.turned:  # rotation keeps a copy
         kept += 2 * working.pixels * max(_CHANNELS, header.bytes_per_pixel)
+    if header.bytes_per_pixel == _CHANNELS and step.from_ == SOURCE and not plan.shared(SOURCE):
+        kept += working.pixels * _CHANNELS  # `Picture.scaled` looks for translucent pixels
     if plan.shared(SOURCE) and step.from_ == SOURCE and working != header.size:
         kept += working.pixels * _CHANNELS  # a version of the pyramid
     return kept

@@ -67,13 +67,23 @@ class SourceImage:
                 error of libvips, or by ``check_warnings``.
         """
         options = LoadOptions(self.options, shrink, self.frames, tolerant=self.tolerant)
+
+        def load() -> pyvips.Image:
+            return with_color_of_profile(_codec(self.format).load(self.descriptor, options))
+
         with map_decode_errors(self.format.label):
-            image = with_color_of_profile(_codec(self.format).load(self.descriptor, options))
+            image = load()
         if self.frames > 1:
             frames = Frames.split(image, self.size)
         else:
-            frames = Frames((Picture(image, self.size, self._extent(image, shrink)),))
+            again = None if self._whole else load
+            frames = Frames((Picture(image, self.size, self._extent(image, shrink), again=again),))
         return frames.map(lambda picture: picture.box_shrink(box))
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the first row takes as long to decode as the picture."""
+        return self.tolerant or self.format.decodes_whole or self.header.whole
 
     def _extent(self, image: pyvips.Image, shrink: float) -> Extent | None:
         if shrink == 1 or not self.format.shrink_rounds_up:

@@ -12,6 +12,7 @@ import pyvips
 from PIL import Image
 from tests.unit.imaging.pictures import Run
 
+from pixelflow.errors import UndecodableError
 from pixelflow.imaging.alpha import flattened, with_premultiplied_alpha
 from pixelflow.imaging.layers import draw
 
@@ -85,6 +86,41 @@ def test_hidden_colors_do_not_bleed(run: Run, tmp_path: Path) -> None:
     seen = ours[..., 3] >= 8
     assert np.abs(ours[seen][:, :3] - COLOR).max() <= 16
     assert np.abs((ours[seen][:, :3] - COLOR) * ours[seen][:, 3:] / 255).max() <= 1
+
+
+def noise(width: int, height: int, channels: int) -> Floats:
+    return np.random.default_rng(7).integers(0, 256, (height, width, channels)).astype(float)
+
+
+def reduced(run: Run, path: Path, image: Floats) -> Floats:
+    Image.fromarray(image.astype(np.uint8)).save(path)
+    run(path, {"id": "o", "action": "resize", "width": 320, "format": "png"})
+    return pixels(path.with_name("o.png"))
+
+
+def test_an_opaque_alpha_channel_changes_nothing(run: Run, tmp_path: Path) -> None:
+    """Such pictures are scaled as those without alpha, at once: in floats, some values would differ by rounding."""
+    colors = noise(800, 600, 3)
+    opaque = np.dstack([colors, np.full((600, 800), 255)])
+    expected = reduced(run, tmp_path / "rgb.png", colors)
+    assert (reduced(run, tmp_path / "rgba.png", opaque) == expected).all()
+
+
+@pytest.mark.parametrize("row", [0, 1, 300, 599])
+def test_a_picture_is_translucent_wherever_one_row_is(run: Run, tmp_path: Path, row: int) -> None:
+    """What is opaque in all other rows is scaled once more, so that hidden colors do not bleed."""
+    image = np.full((600, 800, 4), (*COLOR, 255.0))
+    image[row, 200:600] = (0, 255, 0, 0)
+    found = reduced(run, tmp_path / "in.png", image)
+    assert found[..., 3].min() < 255
+    assert np.abs((found[..., :3] - COLOR) * found[..., 3:] / 255).max() <= 1
+
+
+def test_a_damaged_picture_with_opaque_alpha_is_refused(run: Run, tmp_path: Path) -> None:
+    Image.fromarray(np.dstack([noise(800, 600, 3), np.full((600, 800), 255)]).astype(np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "in.png").write_bytes((tmp_path / "a.png").read_bytes()[:-100_000])
+    with pytest.raises(UndecodableError):
+        run(tmp_path / "in.png", {"id": "o", "action": "resize", "width": 320, "format": "png"})
 
 
 def flat(color: tuple[int, ...]) -> pyvips.Image:

@@ -22,20 +22,18 @@ _EMOJI_PARTS = "\ufe0f\u20e3"
 
 
 def rasterize(mark: Mark, em: float, wrap: float | None) -> pyvips.Image:
-    """Return the text as RGBA, opaque where it is drawn, with a font size of ``em`` pixels.
+    """Return the text with a font size of ``em`` pixels: what it covers, or RGBA if it may have colors of its own.
 
     Args:
         mark: the text and its font.
         em: font size in pixels.
         wrap: largest width of lines in ems; None: lines end at line breaks.
     """
-    color = rgba(mark.color).rgb
+    text = escape(mark.text or "")
     if not _may_have_colors(mark.text or ""):
-        mask = _text(escape(mark.text or ""), mark, em, wrap)
-        return mask.new_from_image([*color]).bandjoin(mask).copy(interpretation="srgb")
-    foreground = "#{:02x}{:02x}{:02x}".format(*color)
-    markup = f'<span foreground="{foreground}">{escape(mark.text or "")}</span>'
-    return _text(markup, mark, em, wrap, rgba=True)
+        return _text(text, mark, em, wrap)
+    foreground = "#{:02x}{:02x}{:02x}".format(*rgba(mark.color).rgb)
+    return _text(f'<span foreground="{foreground}">{text}</span>', mark, em, wrap, rgba=True)
 
 
 def _text(markup: str, mark: Mark, em: float, wrap: float | None, **options: object) -> pyvips.Image:
