@@ -36,16 +36,16 @@ def post_request(url: str, path: str, body: object = None, *, key: str = "") -> 
     return "\r\n".join([*head, "", ""]).encode() + content
 
 
-def post_all(url: str, requests: Sequence[bytes], *, connections: int = CONNECTIONS) -> Responses:
+def post_all(url: str, requests: Sequence[bytes], *, connections: int = CONNECTIONS, status: str = "2") -> Responses:
     """Send all requests over ``connections`` concurrent connections.
 
     Raises:
-        BenchError: a response was not successful.
+        BenchError: the status of a response does not start with ``status``.
     """
-    return asyncio.run(_post_all(url, requests, connections))
+    return asyncio.run(_post_all(url, requests, connections, status))
 
 
-async def _post_all(url: str, requests: Sequence[bytes], connections: int) -> Responses:
+async def _post_all(url: str, requests: Sequence[bytes], connections: int, status: str) -> Responses:
     place = urlsplit(url)
     open_ = [await asyncio.open_connection(place.hostname, place.port) for _ in range(connections)]
     bodies: list[Any] = [None] * len(requests)
@@ -54,7 +54,7 @@ async def _post_all(url: str, requests: Sequence[bytes], connections: int) -> Re
     async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for index in left:
             writer.write(requests[index])
-            bodies[index] = await _response(reader)
+            bodies[index] = await _response(reader, status)
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -66,10 +66,10 @@ async def _post_all(url: str, requests: Sequence[bytes], connections: int) -> Re
     return Responses([json.loads(body) for body in bodies], seconds)
 
 
-async def _response(reader: asyncio.StreamReader) -> bytes:
+async def _response(reader: asyncio.StreamReader, status: str) -> bytes:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     _, _, rest = head.partition(b"\r\ncontent-length:")
     body = await reader.readexactly(int(rest.partition(b"\r\n")[0]))
-    if not head.startswith(b"http/1.1 2"):
+    if not head.startswith(f"http/1.1 {status}".encode()):
         raise BenchError(f"a server answered {head[:40]!r}: {body[:300]!r}")
     return body

@@ -58,9 +58,9 @@ class TestStack:
         """An API key."""
         return self.key_of("bench")
 
-    def key_of(self, user_id: str) -> str:
+    def key_of(self, user_id: str, *, rate_limit: int | None = None) -> str:
         """Issue an API key of this user."""
-        return issue_key(self.database_url, user_id=user_id, name="bench")
+        return issue_key(self.database_url, user_id=user_id, name="bench", rate_limit=rate_limit)
 
     @property
     def database_url(self) -> str:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle, islice
 from pathlib import Path
 
 import httpx
@@ -16,7 +18,7 @@ from tests.acceptance.running import process_of
 
 from bench.cases import PIPELINES
 from bench.context import Context
-from bench.figures import BenchError, Result, at_least, ratios
+from bench.figures import BenchError, Result, at_least, at_most, ratios
 from bench.http_load import post_all, post_request
 from bench.jobs import Jobs
 from bench.photos import ROOT
@@ -27,11 +29,13 @@ from pixelflow.devstack.ports import listen
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _BODY = {"pipeline": PIPELINES["jpeg_640"]}
+_LIMITED_USERS = 25
+"""Users over their limit, with at most 20 requests a second each: the API holds further rejections."""
 _DESCRIPTION = (
     "The API process has a core of its own; Postgres, Valkey, the S3 server and the load generator share the others. A "
     "pair is one create and one start; the source is uploaded in between, outside the measured time. It is compared "
     "with two requests to a FastAPI route that does one INSERT, with the same server, driver and load. No worker runs. "
-    "Rate limits are enabled, but high enough to never apply."
+    "Rate limits are enabled, but high enough to never apply. Rejected requests are those of users over their limit."
 )
 
 
@@ -72,11 +76,24 @@ class _Load:
 
     def send(self, paths: Sequence[str], body: object = None) -> _Sent:
         """Send a POST request to each path."""
-        requests = [post_request(self._url, path, body, key=self._test_stack.key) for path in paths]
+        return self._send([post_request(self._url, path, body, key=self._test_stack.key) for path in paths])
+
+    def send_rejected(self, count: int) -> _Sent:
+        """Send creates of users who are over their limit."""
+        each = [post_request(self._url, "/v1/jobs", _BODY, key=key) for key in self._limited_keys]
+        post_all(self._url, each * 2, status="")  # takes the only request of a minute, if there is one
+        return self._send(list(islice(cycle(each), count)), status="429")
+
+    @cached_property
+    def _limited_keys(self) -> list[str]:
+        """Keys with one request a minute."""
+        return [self._test_stack.key_of(f"rejected-{number}", rate_limit=1) for number in range(_LIMITED_USERS)]
+
+    def _send(self, requests: Sequence[bytes], *, status: str = "2") -> _Sent:
         before = self._cpu()
-        done = post_all(self._url, requests)
+        done = post_all(self._url, requests, status=status)
         cpu = {name: used - before[name] for name, used in self._cpu().items()}
-        return _Sent(len(paths), [answer.get("job_id", "") for answer in done.bodies], done.seconds, cpu)
+        return _Sent(len(requests), [answer.get("job_id", "") for answer in done.bodies], done.seconds, cpu)
 
     def _cpu(self) -> dict[str, float]:
         return {"api": cpu_clock(self._pid), **self._test_stack.servers_cpu()}
@@ -99,7 +116,8 @@ def _round(ours: _Load, theirs: _Load, jobs: Jobs, source: Path, count: int) -> 
     created = ours.send(["/v1/jobs"] * count, _BODY)
     jobs.upload(created.ids, [source])
     started = ours.send([f"/v1/jobs/{job_id}/start" for job_id in created.ids])
-    return {"insert": inserted, "create": created, "start": started}
+    rejected = ours.send_rejected(count)
+    return {"insert": inserted, "create": created, "start": started, "rejected": rejected}
 
 
 def _add_figures(result: Result, rounds: list[dict[str, _Sent]]) -> None:
@@ -117,6 +135,13 @@ def _add_figures(result: Result, rounds: list[dict[str, _Sent]]) -> None:
     result.add("start", "start alone", "requests/s", rates("start"))
     result.add("pairs.cpu", "create + start: CPU of the API", "ms", cpu("api", "create", "start"))
     result.add("inserts.cpu", "two bare inserts: CPU of that API", "ms", cpu("api", "insert"))
+    result.add(
+        "rejected.cpu",
+        "create over the limit: CPU of the API, against an accepted one",
+        "×",
+        ratios(cpu("api", "rejected"), cpu("api", "create")),
+        at_most(0.15),
+    )
     for name in SERVERS:
         result.add(f"pairs.{name}", f"create + start: CPU of {name}", "ms", cpu(name, "create", "start"))
 

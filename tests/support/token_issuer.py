@@ -62,6 +62,8 @@ class Issuer:
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     """Response body instead of the key set."""
+    silent: threading.Event = field(default_factory=threading.Event)
+    """While it is set, requests get no response."""
 
     def publish(self, *keys: SigningKey) -> None:
         self.published = [key.jwk for key in keys]
@@ -74,6 +76,8 @@ def running_issuer() -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.fetches += 1
+            while issuer.silent.is_set():
+                time.sleep(0.01)
             body = issuer.raw if issuer.raw is not None else json.dumps({"keys": issuer.published}).encode()
             self.send_response(issuer.status)
             for name, value in issuer.headers.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.acceptance.running import wait_for
 from typer.testing import CliRunner, Result
 
 from pixelflow.cli.app import build_app
@@ -63,7 +64,7 @@ def test_a_key_is_created_listed_and_revoked(service: Stack, pixelflow: Run, use
     assert status() == 200
     revoked = pixelflow("keys", "revoke", row["key_id"])
     assert (revoked.exit_code, user_id in revoked.stderr) == (0, True)
-    assert status() == 401
+    wait_for(lambda: status() == 401, 2)
     assert "revoked" in pixelflow("keys", "list", "--user", user_id).stdout
 
 

@@ -166,6 +166,14 @@ def test_a_malformed_or_unknown_key_is_rejected(service: Stack, header: str) -> 
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_two_authorization_headers_are_rejected_even_with_valid_keys(client: httpx.Client, service: Stack) -> None:
+    """A proxy may have checked one of them and the service would use the other."""
+    header = ("Authorization", client.headers["Authorization"])
+    answer = httpx.get(f"{service.api_url}/v1/jobs", headers=[header, header])
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert answer.json()["detail"] == "The request has more than one `Authorization` header; send one"
+
+
 def test_the_secret_of_another_key_is_rejected(service: Stack, new_client: NewClient) -> None:
     one, other = (key_of(new_client()).split("_") for _ in range(2))
     for parts in ((one[1], other[2]), (one[1], one[2][:-1]), (one[1], one[2] + "0"), (one[1].upper(), one[2])):

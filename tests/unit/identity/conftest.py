@@ -50,7 +50,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def jwks(issuer: Issuer, clock: Clock) -> AsyncIterator[Jwks]:
-    async with Jwks(issuer.url, clock=clock) as opened:
+    """Refreshes only for unknown key IDs."""
+    async with Jwks(issuer.url, pause_seconds=0.1, clock=clock) as opened:
         yield opened
 
 

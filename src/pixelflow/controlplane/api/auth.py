@@ -14,7 +14,7 @@ import structlog
 from fastapi import Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
-from starlette.requests import HTTPConnection
+from starlette import types
 
 from pixelflow import errors
 from pixelflow.contracts.keys import Scope
@@ -22,7 +22,7 @@ from pixelflow.controlplane.api.middleware import route_of
 from pixelflow.controlplane.api.parameters import check_query
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
-from pixelflow.controlplane.keys.service import PREFIX, unauthenticated
+from pixelflow.controlplane.keys.service import unauthenticated
 from pixelflow.controlplane.limits.service import Policy, RateLimiter, RateLimitResult
 from pixelflow.errors import RateLimitedError, UnauthenticatedError
 
@@ -56,6 +56,11 @@ _POLICIES = {"create_job": Policy.CREATE, "start_job": Policy.START, "retry_job"
 class AuthenticatedRoute(APIRoute):
     """A route that requires a credential and counts against rate limits."""
 
+    @property
+    def policy(self) -> Policy:
+        """The rate limit that requests count against."""
+        return _POLICIES.get(self.name, Policy.OTHER)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, preceded by authentication and rate limiting."""
         handle = super().get_route_handler()
@@ -65,8 +70,7 @@ class AuthenticatedRoute(APIRoute):
             identity = await _authenticate_client(request, services)
             structlog.contextvars.bind_contextvars(user_id=identity.user_id)
             if services.limits is not None:
-                policy = _POLICIES.get(self.name, Policy.OTHER)
-                _enforce(request, services.limits, await services.limits.count_request(identity, policy))
+                _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
             request.state.identity = identity
             check_query(request)
             return await handle(request)
@@ -75,28 +79,29 @@ class AuthenticatedRoute(APIRoute):
 
 
 async def _authenticate_client(request: Request, services: Services) -> Identity:
-    """Authenticate the request, unless its network has failed too often; count a failure."""
-    limits = services.limits
-    if limits is None:
-        return await _authenticate(request, services)
-    network = client_network(request)
-    _enforce(request, limits, limits.find_block(network))
+    """Authenticate the request. Count a failure against the client's network."""
     try:
-        return await _authenticate(request, services)
+        return await services.credentials.authenticate(bearer_of(request.scope))
     except UnauthenticatedError:
-        _enforce(request, limits, await limits.count_failed_auth(network))
+        limits = services.limits
+        if limits is not None:
+            _enforce(request, limits, await limits.count_failed_auth(client_network(request.scope)))
         raise
 
 
-async def _authenticate(request: Request, services: Services) -> Identity:
-    credentials = await _BEARER(request)
-    if credentials is None:
+def bearer_of(scope: types.Scope) -> str:
+    """Return the credential in the ``Authorization`` header.
+
+    Raises:
+        UnauthenticatedError: there is none, or more than one header: proxies and servers may pick different ones.
+    """
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(values) > 1:
+        raise UnauthenticatedError("The request has more than one `Authorization` header; send one")
+    scheme, _, credential = values[0].decode("latin-1").partition(" ") if values else ("", "", "")
+    if scheme.lower() != "bearer" or not credential.strip():
         raise unauthenticated()
-    if credentials.credentials.startswith(PREFIX):
-        return await services.keys.authenticate(credentials.credentials)
-    if services.tokens is None:
-        raise unauthenticated()
-    return await services.tokens.authenticate(credentials.credentials)
+    return credential.strip()
 
 
 def _enforce(request: Request, limits: RateLimiter, result: RateLimitResult | None) -> None:
@@ -110,7 +115,7 @@ def _enforce(request: Request, limits: RateLimiter, result: RateLimitResult | No
     request.state.headers = rate_limit_headers(result)
     if not result.bucket.allowed:
         limits.metrics.rate_limit_rejected(route_of(request.scope))
-    result.raise_if_rejected()
+        raise result.error
 
 
 def rate_limit_headers(result: RateLimitResult) -> dict[str, str]:
@@ -129,12 +134,12 @@ def rate_limit_headers(result: RateLimitResult) -> dict[str, str]:
 # ── The client's network ─────────────────────────────────────────────────────────────────────────
 
 
-def client_network(request: HTTPConnection) -> str:
+def client_network(scope: types.Scope) -> str:
     """Return the network that failed authentication is counted for.
 
     Reads no headers: uvicorn has already replaced the address of a trusted proxy with the client's (``make_server``).
     """
-    return network_of(request.client.host) if request.client else UNKNOWN_NETWORK
+    return network_of(scope["client"][0]) if scope.get("client") else UNKNOWN_NETWORK
 
 
 def network_of(host: str) -> str:

@@ -18,6 +18,7 @@ from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.controlplane.api import health, openapi, problems, reference
+from pixelflow.controlplane.api.early_rejection import EarlyRejectionMiddleware
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import RequestContextMiddleware, TracingMiddleware
 from pixelflow.controlplane.api.server.serve import serve
@@ -30,6 +31,16 @@ from pixelflow.controlplane.keys import routes as keys_routes
 from pixelflow.controlplane.usage import routes as usage_routes
 from pixelflow.controlplane.webhooks import routes as webhooks_routes
 from pixelflow.settings import Settings
+
+ROUTERS = (
+    jobs_routes.router,
+    assets_routes.router,
+    webhooks_routes.router,
+    keys_routes.router,
+    usage_routes.router,
+    capabilities_routes.router,
+)
+"""All routes that need a credential."""
 
 _DESCRIPTION = """
 PixelFlow transforms images asynchronously:
@@ -108,6 +119,7 @@ def make_app(
         # FastAPI's own telemetry would export validated values and exception texts to wherever its variables point.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
+            Middleware(EarlyRejectionMiddleware, routers=ROUTERS, metrics=metrics),
             Middleware(TracingMiddleware, tracer=tracer),
             Middleware(RequestContextMiddleware, metrics=metrics),
         ],
@@ -116,12 +128,8 @@ def make_app(
     problems.install(app)
     calls.install(app)
     app.include_router(health.router)
-    app.include_router(jobs_routes.router)
-    app.include_router(assets_routes.router)
-    app.include_router(webhooks_routes.router)
-    app.include_router(keys_routes.router)
-    app.include_router(usage_routes.router)
-    app.include_router(capabilities_routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     openapi.install(app)
     reference.install(app)
     return app

@@ -65,7 +65,7 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await self._handle(scope, receive, send, request_id)
@@ -118,7 +118,8 @@ def _log_fields(scope: Scope) -> dict[str, str]:
     return fields
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(scope: Scope) -> str:
+    """Return the client's request ID if it is valid, else a new one."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _REQUEST_ID.match(given) else uuid4().hex
 

@@ -19,13 +19,14 @@ from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.assets.service import AssetService
 from pixelflow.controlplane.capabilities.service import CapabilityQueries
+from pixelflow.controlplane.credentials import Credentials
 from pixelflow.controlplane.encryption import SecretCipher, response_cipher, webhook_cipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.keys.service import ApiKeys
 from pixelflow.controlplane.limits.service import RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
-from pixelflow.controlplane.tokens.service import Tokens, open_tokens
+from pixelflow.controlplane.tokens.service import open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
 from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
@@ -48,8 +49,7 @@ class Services:
     usage_queries: UsageQueries
     webhooks: WebhookService
     keys: ApiKeys
-    tokens: Tokens | None
-    """``None``: no token issuer is configured."""
+    credentials: Credentials
     response_cipher: SecretCipher
     """Encrypts stored responses of idempotent requests."""
     limits: RateLimiter | None
@@ -89,6 +89,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             },
             on_status=metrics.process.set_dependency_up,
         )
+        keys = ApiKeys(database, lookups=lookups)
         services = Services(
             database=database,
             health_checks=health_checks,
@@ -98,8 +99,8 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             assets=AssetService(settings, database=database, objects=objects),
             usage_queries=UsageQueries(database),
             webhooks=WebhookService(database, webhook_cipher(secrets_keys), new_id=new_id),
-            keys=ApiKeys(database, lookups=lookups),
-            tokens=tokens,
+            keys=keys,
+            credentials=Credentials(keys, tokens),
             response_cipher=response_cipher(secrets_keys),
             limits=limits,
         )

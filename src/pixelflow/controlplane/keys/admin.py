@@ -66,7 +66,7 @@ def list_keys(database_url: str, *, user_id: str) -> list[ApiKey]:
 
 
 def revoke_key(database_url: str, *, key_id: str) -> str:
-    """Revoke a key of any user and return the user's ID. The next request with the key is rejected.
+    """Revoke a key of any user and return the user's ID. All API processes reject the key within two seconds.
 
     Raises:
         NotFoundError: no key has that ID.
@@ -75,9 +75,9 @@ def revoke_key(database_url: str, *, key_id: str) -> str:
     async def revoke(database: AsyncDatabase) -> str:
         async with database.connection() as connection:
             user_id = await store.find_user(connection, key_id)
-        if user_id is None:
-            raise NotFoundError("No key has this ID")
-        await ApiKeys(database).revoke(user_id, key_id)
+            if user_id is None:
+                raise NotFoundError("No key has this ID")
+            await store.revoke(connection, key_id=key_id, user_id=user_id)
         return user_id
 
     return _run(database_url, revoke)

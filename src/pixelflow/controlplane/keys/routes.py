@@ -61,5 +61,10 @@ async def list_keys(identity: WritesKeys, services: ServicesOf) -> KeyList:
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses=documented(errors.NotFoundError))
 async def revoke_key(identity: WritesKeys, services: ServicesOf, key_id: str) -> None:
-    """Revoke one of your API keys. The next request with the key gets 401. Revoking a key again has no effect."""
-    await services.keys.revoke(identity.user_id, key_id)
+    """Revoke one of your API keys.
+
+    Within two seconds, all requests with the key get 401. Revoking a key again has no effect. You can only revoke keys
+    whose scopes your own credential has.
+    """
+    await services.keys.revoke(identity, key_id)
+    services.credentials.forget_key(key_id)

@@ -1,8 +1,7 @@
 """API keys: create, authenticate, list, revoke.
 
 A key is ``pf_<key_id>_<secret>``. The database stores a plain SHA-256 of the secret: the secret has 192 random bits,
-and slow hashes are only needed for passwords. A key is looked up for every request and never cached, so the first
-request after a revocation is rejected.
+and slow hashes are only needed for passwords. ``Credentials`` remembers for a moment which keys are valid.
 """
 
 from __future__ import annotations
@@ -123,15 +122,22 @@ class ApiKeys:
             rows = await store.list_all(connection, user_id=user_id, limit=MAX_LISTED)
         return KeyList(data=[ApiKey(**_fields(row)) for row in rows])
 
-    async def revoke(self, user_id: str, key_id: str) -> None:
-        """Revoke a key of the user. Idempotent.
+    async def revoke(self, identity: Identity, key_id: str) -> None:
+        """Revoke a key of the identity's user. Idempotent.
 
         Raises:
             NotFoundError: the user has no key with that ID.
+            InsufficientScopeError: the key has a scope that the identity lacks.
         """
+        user_id = identity.user_id
         async with self._database.connection(of_user(user_id)) as connection:
-            if not _KEY_ID.fullmatch(key_id) or not await store.revoke(connection, key_id=key_id, user_id=user_id):
+            scopes = None
+            if _KEY_ID.fullmatch(key_id):
+                scopes = await store.find_scopes(connection, key_id=key_id, user_id=user_id)
+            if scopes is None:
                 raise NotFoundError("You have no key with this ID")
+            identity.require(scopes)
+            await store.revoke(connection, key_id=key_id, user_id=user_id)
 
 
 def key_id_of(resource_id: UUID) -> str:

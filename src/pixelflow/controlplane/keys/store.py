@@ -130,6 +130,15 @@ async def list_all(connection: AsyncConnection, *, user_id: str, limit: int) -> 
     return [KeyRow(**row) for row in await cursor.fetchall()]
 
 
+async def find_scopes(connection: AsyncConnection, *, key_id: str, user_id: str) -> list[str] | None:
+    """Return the scopes of the user's key; they never change. ``None`` if the user has no key with that ID."""
+    cursor = await connection.execute(
+        "SELECT scopes FROM api_keys WHERE key_id = %s AND user_id = %s", (key_id, user_id)
+    )
+    row = await cursor.fetchone()
+    return row["scopes"] if row else None
+
+
 async def revoke(connection: AsyncConnection, *, key_id: str, user_id: str) -> bool:
     """Revoke the user's key. Return False if the user has no key with that ID."""
     cursor = await connection.execute(

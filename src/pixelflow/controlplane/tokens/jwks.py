@@ -1,7 +1,8 @@
 """Fetches and caches the keys that a token issuer publishes (JWKS, RFC 7517).
 
-Must never fetch more often than every few seconds, for any number of requests; read more bytes or wait longer than a
-key set needs; follow a redirect; or keep a key that is not for verifying public-key signatures.
+Must never fetch more often than every few seconds, for any number of requests; make a request with a known key wait;
+read more bytes or wait longer than a key set needs; follow a redirect; or keep a key that is not for verifying
+public-key signatures.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Self
 
 import httpx
@@ -31,67 +33,118 @@ MIN_RSA_BITS = 2048
 """NIST SP 800-131A."""
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 100
-FETCH_SECONDS = 5.0
+FETCH_SECONDS = 3.0
+"""Limit of one fetch, from the connect to the last byte."""
 FRESH_SECONDS = 300.0
-"""How long a fetched set is used before it is refreshed. Only a refresh rejects a key that the issuer withdrew."""
+"""Time between fetches. A fetch drops the keys that the issuer withdrew."""
 PAUSE_SECONDS = 5.0
-"""Minimum time between fetches: one unknown key ID triggers a fetch, a flood of them does not trigger more."""
+"""Minimum time between a fetch and the next: a failed one, or one for an unknown key ID, which anybody can send."""
+MAX_AGE_SECONDS = 3600.0
+"""How long a set is used while the issuer can't be reached. Afterwards tokens are rejected, because nothing shows that
+their keys are still valid."""
+MAX_WAITING = 50
+"""Requests that wait for a fetch at a time. More would let clients with invented key IDs use up all connections."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Jwks:
-    """The key set published at one URL; an asynchronous context manager."""
+    """The key set published at one URL, which a task keeps fresh; an asynchronous context manager."""
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        fresh_seconds: float = FRESH_SECONDS,
+        pause_seconds: float = PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create it without fetching.
+
+        Args:
+            url: where the issuer publishes its keys.
+            fresh_seconds: time between fetches.
+            pause_seconds: minimum time between a fetch and the next.
+            clock: a monotonic clock in seconds, for the age of the set.
+        """
         self._url = url
+        self._fresh_seconds = fresh_seconds
+        self._pause_seconds = pause_seconds
         self._clock = clock
         self._http = httpx.AsyncClient(follow_redirects=False, timeout=FETCH_SECONDS)
-        self._fetch_lock = asyncio.Lock()
-        self._keys: dict[tuple[str, str], jwt.PyJWK] | None = None
-        self._fetched_at = self._attempted_at = -float("inf")
+        self._keys: dict[tuple[str, str], jwt.PyJWK] = {}
+        self._fetched_at = -float("inf")
+        self._fetching: asyncio.Event | None = None
+        """Set when the current fetch ends; ``None``: a pause, in which nothing is fetched."""
+        self._wanted = asyncio.Event()
+        self._waiting = 0
 
     async def __aenter__(self) -> Self:
+        self._fetching = asyncio.Event()
+        self._task = asyncio.create_task(self._keep_fresh())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
         await self._http.aclose()
 
     async def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
         """Return the key with that ID, bound to ``algorithm``, or ``None`` if no key may be used with it.
 
+        Waits only if the key is unknown and a fetch may find it, and no longer than that fetch.
+
         Raises:
-            IssuerUnavailableError: no set could be fetched since the start. Later failures keep the last good set.
+            IssuerUnavailableError: there is no set, or only an old one.
         """
-        found = self._cached(key_id, algorithm)
-        # A stale key is used while another request refreshes the set.
-        if found is None or (not self._is_fresh() and not self._fetch_lock.locked()):
-            await self._refresh(key_id, algorithm)
-            found = self._cached(key_id, algorithm)
-        if self._keys is None:
+        found = self._find(key_id, algorithm)
+        if found is None and self._fetching is not None and self._waiting < MAX_WAITING:
+            await self._wait_for(self._fetching)
+            found = self._find(key_id, algorithm)
+        if not self._is_usable():
             raise IssuerUnavailableError("The token issuer's keys are not available; retry shortly")
         return found
 
-    def _cached(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        return (self._keys or {}).get((key_id, algorithm))
+    def _find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
+        return self._keys.get((key_id, algorithm)) if self._is_usable() else None
 
-    def _is_fresh(self) -> bool:
-        return self._clock() - self._fetched_at < FRESH_SECONDS
+    def _is_usable(self) -> bool:
+        return self._clock() - self._fetched_at < MAX_AGE_SECONDS
 
-    async def _refresh(self, key_id: str, algorithm: str) -> None:
-        async with self._fetch_lock:
-            # Another request may have refreshed the set while this one waited for the lock.
-            is_refreshed = self._cached(key_id, algorithm) is not None and self._is_fresh()
-            if is_refreshed or self._clock() - self._attempted_at < PAUSE_SECONDS:
-                return
-            self._attempted_at = self._clock()
-            try:
-                async with asyncio.timeout(FETCH_SECONDS):
-                    self._keys = dict(_usable_keys(await self._fetch()))
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError) as error:
-                _log.warning("issuer keys not fetched", reason=type(error).__name__, cached_keys=len(self._keys or ()))
-            else:
-                self._fetched_at = self._clock()
+    async def _wait_for(self, fetch: asyncio.Event) -> None:
+        self._wanted.set()
+        self._waiting += 1
+        try:
+            await fetch.wait()
+        finally:
+            self._waiting -= 1
+
+    async def _keep_fresh(self) -> None:
+        """Fetch at once, whenever the set is no longer fresh, and early if a request needs an unknown key."""
+        while True:
+            fetched, fetching = await self._refresh(), self._fetching
+            self._fetching = None
+            if fetching is not None:
+                fetching.set()
+            await asyncio.sleep(self._pause_seconds)
+            self._fetching = asyncio.Event()
+            self._wanted.clear()
+            if fetched:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._fresh_seconds - self._pause_seconds):
+                        await self._wanted.wait()
+
+    async def _refresh(self) -> bool:
+        """Fetch the set. Keep the last one if that fails."""
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                keys = dict(_usable_keys(await self._fetch()))
+        except Exception as error:  # noqa: BLE001  # whatever fails, the task goes on
+            _log.warning("issuer keys not fetched", reason=type(error).__name__, cached_keys=len(self._keys))
+            return False
+        self._keys, self._fetched_at = keys, self._clock()
+        return True
 
     async def _fetch(self) -> object:
         async with self._http.stream("GET", self._url, headers={"Accept": "application/json"}) as response:
