@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -79,7 +80,7 @@ class Api:
 
 @asynccontextmanager
 async def _no_services() -> AsyncIterator[Services]:
-    yield cast("Services", None)
+    yield cast("Services", SimpleNamespace(limits=None))
 
 
 @contextmanager
