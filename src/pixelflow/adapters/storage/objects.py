@@ -10,17 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, BinaryIO
-from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import obstore
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from obstore import exceptions
 from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
+from pixelflow.adapters.storage.signatures import Credentials, Signer
 from pixelflow.adapters.storage.transfers import S3Transfers
 from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
 from pixelflow.settings import Settings
@@ -72,18 +69,17 @@ class ObjectStorage:
     """A bucket."""
 
     def __init__(self, settings: Settings) -> None:
-        self._credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
-        self._region = settings.s3_region
-        self._public_root = f"{settings.public_endpoint_url}/{settings.s3_bucket}"
+        credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
+        region, self._bucket = settings.s3_region, settings.s3_bucket
+        self._for_clients = Signer(settings.public_endpoint_url, region=region, credentials=credentials)
         metadata = timedelta(seconds=_METADATA_SECONDS)
         self._metadata_store = _open(
             settings,
             {"connect_timeout": metadata, "timeout": metadata},
             {"max_retries": 1, "retry_timeout": metadata / 2},
         )
-        self._transfers = S3Transfers(
-            settings.s3_endpoint_url, bucket=settings.s3_bucket, region=self._region, credentials=self._credentials
-        )
+        own = Signer(settings.s3_endpoint_url, region=region, credentials=credentials)
+        self._transfers = S3Transfers(settings.s3_endpoint_url, bucket=self._bucket, signer=own)
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
 
@@ -115,10 +111,8 @@ class ObjectStorage:
     def _sign(
         self, method: str, key: str, *, headers: dict[str, str], query: dict[str, str], seconds: int
     ) -> SignedUrl:
-        url = f"{self._public_root}/{quote(key)}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
-        request = AWSRequest(method=method, url=url, headers=headers)
-        S3SigV4QueryAuth(self._credentials, "s3", self._region, expires=seconds).add_auth(request)
-        return SignedUrl(request.url, headers, datetime.now(UTC) + timedelta(seconds=seconds))
+        url = self._for_clients.presign(method, f"/{self._bucket}/{key}", headers=headers, query=query, seconds=seconds)
+        return SignedUrl(url, headers, datetime.now(UTC) + timedelta(seconds=seconds))
 
     # ── For the API ──────────────────────────────────────────────────────────────────────────────
 

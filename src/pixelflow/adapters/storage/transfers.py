@@ -18,12 +18,9 @@ from contextlib import contextmanager
 from typing import IO, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
 from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
+from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
 from pixelflow.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
 
 MIN_BYTES_PER_SECOND = 250_000
@@ -33,8 +30,6 @@ RETRY_SECONDS = 10.0
 """No further attempt of a request begins after this time."""
 _FIRST_PAUSE_SECONDS = 0.1
 _BUFFER_BYTES = 256 * 1024
-_UNSIGNED = "UNSIGNED-PAYLOAD"
-_EMPTY_SHA256 = hashlib.sha256().hexdigest()
 _FIRST_SERVER_ERROR = 500
 _NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 _MAX_ERROR_BYTES = 64 * 1024
@@ -64,23 +59,15 @@ class _FileError(Exception):
     """The file of a transfer can't be read or written; the cause is the ``OSError``."""
 
 
-class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore is not typed
-    """Signs with the given hash of the body: botocore would read the body once more to compute it."""
-
-    def payload(self, request: AWSRequest) -> str:
-        sha256: str = request.context["sha256"]
-        return sha256
-
-
 class S3Transfers:
     """Transfers to and from one bucket. Thread-safe; connections are reused."""
 
-    def __init__(self, endpoint: str, *, bucket: str, region: str, credentials: Credentials) -> None:
-        """Does not connect yet."""
+    def __init__(self, endpoint: str, *, bucket: str, signer: Signer) -> None:
+        """Does not connect yet. ``signer`` is for the same endpoint."""
         self._connections = ConnectionPool(endpoint)
-        self._root = f"{endpoint}/{bucket}"
-        self._path = f"{urlsplit(endpoint).path}/{bucket}"
-        self._signer = _Signer(credentials, "s3", region)
+        self._root = urlsplit(endpoint).path
+        self._bucket = bucket
+        self._signer = signer
         self._buffers = threading.local()
 
     def get(
@@ -109,7 +96,7 @@ class S3Transfers:
                 if file.tell():  # written by an attempt that failed
                     file.seek(0)
                     file.truncate()
-            with self._send(connection, "GET", key, {}, sha256=_EMPTY_SHA256) as response:
+            with self._send(connection, "GET", key, {}, sha256=EMPTY_SHA256) as response:
                 if etag and response.headers.get("ETag", etag) != etag:
                     raise SourceGoneError("The object in object storage was replaced")
                 size = _content_length(response)
@@ -144,7 +131,9 @@ class S3Transfers:
         headers = {"Content-Length": str(size), "Content-Type": media_type}
 
         def send(connection: Connection) -> None:
-            with self._send(connection, "PUT", key, headers, sha256=sha256 or _UNSIGNED, body=(file, size)) as response:
+            with self._send(
+                connection, "PUT", key, headers, sha256=sha256 or UNSIGNED_PAYLOAD, body=(file, size)
+            ) as response:
                 if response.length is None or response.length > _BUFFER_BYTES:  # not worth reading to keep a connection
                     connection.close()
                 else:
@@ -218,12 +207,11 @@ class S3Transfers:
         sha256: str,
         body: tuple[IO[bytes], int] | None = None,
     ) -> http.client.HTTPResponse:
-        path = quote(key)
-        request = AWSRequest(method=method, url=f"{self._root}/{path}", headers=headers)
-        request.context["sha256"] = sha256
-        self._signer.add_auth(request)
-        connection.putrequest(method, f"{self._path}/{path}", skip_accept_encoding=True)
-        for name, value in request.headers.items():
+        path = f"/{self._bucket}/{key}"
+        signed = self._signer.authorize(method, path, headers=headers, sha256=sha256)
+        connection.putrequest(method, self._root + quote(path), skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", self._signer.host)
+        for name, value in signed.items():
             connection.putheader(name, value)
         connection.endheaders()
         if body:
