@@ -202,7 +202,7 @@ def test_retrying_is_idempotent(client: httpx.Client, service: Stack) -> None:
 
 # ── Erase ────────────────────────────────────────────────────────────────────────────────────────
 
-PERSONAL = {"metadata": {"name": MARK}, "webhook_url": f"https://{MARK}.example/hook"}
+PERSONAL: dict[str, Any] = {"metadata": {"name": MARK}, "webhook_url": f"https://{MARK}.example/hook"}
 ROUTES = [
     ("GET", ""),
     ("POST", "/start"),

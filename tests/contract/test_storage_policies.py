@@ -128,7 +128,7 @@ def test_each_process_can_do_its_part(endpoint: str) -> None:
     assert _get(controller, _output(worker, job_id)) == 200
     assert _put(api, asset_key(job_id)) == 200
     assert _get(api, asset_key(job_id)) == 200
-    worker.fetch_asset(job_id, io.BytesIO(), size=5, etag="")
+    worker.fetch_asset(job_id, io.BytesIO(), size=5, version="")
     asyncio.run(controller.remove([asset_key(job_id)]))
     assert asyncio.run(controller.remove_job(job_id)) == 2
     with pytest.raises(SourceGoneError):

@@ -82,9 +82,9 @@ class Unavailable:
     """A storage that is unavailable."""
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        del key, file, max_bytes, reserve, interrupts
+        del key, file, max_bytes, version, reserve, interrupts
         raise ObjectsUnavailableError("Object storage is not available; try again shortly")
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
@@ -101,9 +101,9 @@ class Broken(Unavailable):
         self._error = error or ValueError("a bug")
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        del key, file, max_bytes, reserve, interrupts
+        del key, file, max_bytes, version, reserve, interrupts
         raise self._error
 
 
@@ -389,12 +389,12 @@ class Hanging(Unavailable):
     """A storage whose transfers hang until they are ended."""
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
         ended = threading.Event()
         with interrupts(ended.set):
             assert ended.wait(10)
-        return super().fetch(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
+        return super().fetch(key, file, max_bytes=max_bytes, version=version, reserve=reserve, interrupts=interrupts)
 
 
 def test_a_transfer_that_hangs_ends_when_the_lease_is_interrupted(
@@ -443,10 +443,12 @@ class Kept:
         self.output_prefix, self.store = storage.output_prefix, storage.store
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
         self.descriptors.append(os.dup(file.fileno()))
-        return self._storage.fetch(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
+        return self._storage.fetch(
+            key, file, max_bytes=max_bytes, version=version, reserve=reserve, interrupts=interrupts
+        )
 
 
 def test_a_source_that_a_child_keeps_open_takes_no_disk(
@@ -533,9 +535,9 @@ class Lost(Unavailable):
         self._connection = connection
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        del key, file, max_bytes, reserve, interrupts
+        del key, file, max_bytes, version, reserve, interrupts
         steal(self._connection)
         raise ValueError("a bug")
 

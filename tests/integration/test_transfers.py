@@ -20,7 +20,7 @@ from tests.integration.webhooks.test_outbound import Authority
 
 from pixelflow.adapters.storage.signatures import Credentials, Signer
 from pixelflow.adapters.storage.transfers import ATTEMPTS, S3Transfers
-from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
+from pixelflow.errors import ObjectsUnavailableError, SourceChangedError, SourceGoneError
 
 BODY = os.urandom(600_000)
 PROMPT_SECONDS = 1.0
@@ -128,17 +128,31 @@ def test_a_failure_is_retried_and_the_file_has_no_trace_of_it(tmp_path: Path, fa
 
 @pytest.mark.parametrize(
     ("sent", "expected", "accepted"),
-    [('"a"', "a", True), ('"b"', "a", False), ('"b"', "", True), ('""', "a", True), (None, "a", True)],
+    [
+        ('ETag: "a"', "a", True),
+        ('ETag: "b"', "a", False),
+        ('ETag: "b"', "", True),
+        ('ETag: ""', "a", True),
+        ("", "a", True),
+        ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:06:58 GMT', "modified:1795914418", True),
+        ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:06:59 GMT', "modified:1795914418", False),
+        ("", "modified:1795914418", True),
+    ],
 )
-def test_an_object_with_another_etag_is_not_received(
-    tmp_path: Path, sent: str | None, expected: str, accepted: bool
-) -> None:
+def test_an_object_of_another_version_is_not_received(tmp_path: Path, sent: str, expected: str, accepted: bool) -> None:
     """Not every server sends ETags."""
-    headers = "" if sent is None else f"ETag: {sent}\r\n"
+    headers = f"{sent}\r\n" if sent else ""
     with _served([_response(headers=headers)]) as (_, transfers), (tmp_path / "copy").open("wb", buffering=0) as file:
-        with pytest.raises(SourceGoneError) if not accepted else nullcontext():
-            transfers.get("assets/x", file, max_bytes=10**9, etag=expected)
+        with pytest.raises(SourceChangedError) if not accepted else nullcontext():
+            transfers.get("assets/x", file, max_bytes=10**9, version=expected)
         assert file.tell() == (len(BODY) if accepted else 0)
+
+
+def test_the_server_is_asked_for_the_version(tmp_path: Path) -> None:
+    with _served([_response("412 Precondition Failed", b"")]) as (server, transfers):
+        with (tmp_path / "copy").open("wb", buffering=0) as file, pytest.raises(SourceChangedError):
+            transfers.get("assets/x", file, max_bytes=10**9, version="a")
+        assert b'If-Match: "a"\r\n' in server.requests[0]
 
 
 def test_retries_end(tmp_path: Path) -> None:

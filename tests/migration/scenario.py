@@ -15,6 +15,7 @@ from tests.migration.recording import now
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.controlplane.jobs.store import UploadLimits
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
@@ -101,6 +102,7 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
         request=_request(**fields),
         source_key=f"uploads/{job_id}/source",
         max_attempts=2,
+        limits=UploadLimits(100, 10**9, undeclared_bytes=1000),
     )
     return job_id
 
@@ -117,6 +119,7 @@ async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> No
         new_run=new_run,
         source_key=f"uploads/{job_id}/source",
         source_bytes=1000,
+        source_version="v",
         traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
         max_active=5,
     )

@@ -339,7 +339,9 @@ async def test_old_keys_are_deleted_and_recent_ones_are_not(
     await add_rows(f"not-{user_id}")
     await _age_keys(database, user_id)
     century = timedelta(days=36_500)
-    periods = RetentionPeriods(source=None, output=None, job=None, upload=century, history=century)
+    periods = RetentionPeriods(
+        source=None, output=None, job=None, upload=century, upload_grace=century, history=century
+    )
     async with AsyncDatabase(database_url, max_connections=1, application="test", scope=EVERYONE) as everyones:
         assert await RowCollector(everyones, periods).run_once() >= 1
     for whose, left in ((user_id, False), (f"not-{user_id}", True)):

@@ -86,6 +86,7 @@ class LocalFiles:
         file: BinaryIO,
         *,
         max_bytes: int,
+        version: str = "",  # noqa: ARG002  # the owner of the file may change it at any time
         reserve: Reserve = unlimited,
         interrupts: Interrupts = never,
     ) -> tuple[int, str]:
