@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -207,6 +208,19 @@ def test_an_unusable_source_fails_the_job(
     row = row_of(connection, job.job_id)
     assert (row["status"], row["error"]["code"]) == ("failed", code)
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "pinned", [{"source_version": "another"}, {"source_version": "modified:1"}, {"declared_sha256": "0" * 64}], ids=str
+)
+def test_another_source_than_that_of_the_start_fails_the_job(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], pinned: dict[str, Any]
+) -> None:
+    job = _job(connection, storage, pictures.photo())
+    is_compared = "modified" in pinned.get("source_version", "modified")  # this server sends no ETag
+    run(dataclasses.replace(job, **pinned))
+    row = row_of(connection, job.job_id)
+    assert (row["error"] or {}).get("code") == ("source_changed" if is_compared else None)
 
 
 def test_a_missing_source_fails_the_job(connection: Connection, run: Callable[..., None]) -> None:

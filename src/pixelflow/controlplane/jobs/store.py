@@ -84,8 +84,10 @@ async def insert(
     source_key: str,
     max_attempts: int,
     limits: UploadLimits,
-) -> bool:
-    """Insert a job with status ``created``. ``False``: the ID exists, or a limit of the user would be exceeded.
+) -> UUID | None:
+    """Insert a job with status ``created``; returns its ID.
+
+    ``None``: the ID exists, or a limit of the user would be exceeded.
 
     Concurrent inserts may exceed the limits by one job each. Canceled and erased jobs count as long as their upload
     URLs may be valid.
@@ -112,6 +114,7 @@ async def insert(
            OR (uploads < %(max_uploads)s
                AND bytes + coalesce(%(content_length)s::bigint, %(undeclared_bytes)s::bigint) <= %(max_bytes)s)
         ON CONFLICT (job_id) DO NOTHING
+        RETURNING job_id
         """,
         {
             "job_id": job_id,
@@ -135,7 +138,8 @@ async def insert(
             "undeclared_bytes": limits.undeclared_bytes,
         },
     )
-    return cursor.rowcount == 1
+    row = await cursor.fetchone()
+    return row["job_id"] if row else None
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
