@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,14 @@ def fetch(client: Client, job_id: UUID, version: str | None, copy: Path) -> byte
 # ── The pinned version ───────────────────────────────────────────────────────────────────────────
 
 
-def replace(stack: Stack, job_id: UUID, content: bytes) -> None:
-    """Replace an upload by another of the same size, at another second: the server has no ETags."""
-    headers = {"x-amz-meta-mtime": "1000000000"}
-    url = Target.of(stack.environment).presign("PUT", source_key(job_id), headers=headers)
-    assert send("PUT", url, content, headers).status == 200
+async def replace(client: Client, stack: Stack, job_id: UUID, content: bytes) -> None:
+    """Replace an upload by another of the same size, in another second: the server has no ETags."""
+    url = Target.of(stack.environment).presign("PUT", source_key(job_id))
+    before = await client.objects.find(source_key(job_id))
+    deadline = time.monotonic() + 5
+    while await client.objects.find(source_key(job_id)) == before:
+        assert time.monotonic() < deadline
+        assert send("PUT", url, content).status == 200
 
 
 async def test_a_source_that_is_replaced_after_the_start_is_not_fetched(
@@ -102,7 +106,7 @@ async def test_a_source_that_is_replaced_after_the_start_is_not_fetched(
     claimed = claim(connection, job_id)
     assert claimed
     assert fetch(client, job_id, claimed.source_version, tmp_path / "copy") == CONTENT
-    replace(quiet_stack, job_id, OTHER)
+    await replace(client, quiet_stack, job_id, OTHER)
     with pytest.raises(SourceChangedError):
         fetch(client, job_id, claimed.source_version, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b""
@@ -114,7 +118,7 @@ async def test_a_retry_is_for_the_source_that_is_there_then(
     job_id = await client.uploaded()
     await client.start(job_id)
     await client.jobs.cancel("user", job_id)
-    replace(quiet_stack, job_id, OTHER)
+    await replace(client, quiet_stack, job_id, OTHER)
     await client.jobs.retry("user", job_id, traceparent=None)
     claimed = claim(connection, job_id)
     assert claimed
