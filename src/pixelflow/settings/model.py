@@ -183,6 +183,13 @@ class Settings(DatabaseSettings):
             "Default: none, local files are disabled"
         ),
     ] = ()
+    local_access: Annotated[
+        Literal["user", "shared"],
+        Field(
+            description="Which files under the directories a user's `local_file` jobs can read: those in the "
+            "directory's folder with the user's ID as its name, or all"
+        ),
+    ] = "user"
 
     # Jobs
     lease_seconds: Annotated[

@@ -114,7 +114,7 @@ class JobService:
             UnsupportedCapabilityError: workers are live, and none has an optional capability that the job requires.
         """
         if request.source_type is SourceType.LOCAL_FILE:
-            key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
+            key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "", user_id)
         else:
             key = source_key(job_id)
         upload = self._uploads.sign(request, key)
