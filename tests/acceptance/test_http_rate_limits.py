@@ -27,7 +27,7 @@ from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Role, Stack
 from pixelflow.devstack.up import pixelflow_roles
 
-CREATE = {"source": {"content_length": 1}, "pipeline": [steps.resize()]}
+CREATE = {"source": {"content_length": len(pictures.photo())}, "pipeline": [steps.resize()]}
 CAPACITY = 60
 HOUR = 3600
 AT_ONCE = 200

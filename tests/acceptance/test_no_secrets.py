@@ -84,7 +84,8 @@ class Traffic:
     def job(self, source: bytes, *, ends: str) -> dict[str, object]:
         """A job from its creation to its end and to the receiver's hearing of it."""
         heard = len(self.receiver.received)
-        request = {"pipeline": [steps.resize()], "webhook_url": self.receiver.url}
+        declared = {"content_length": len(source)}
+        request = {"source": declared, "pipeline": [steps.resize()], "webhook_url": self.receiver.url}
         created = self.twice("/v1/jobs", expected=202, json=request)
         steps.upload(created.json(), source)
         self.twice(created.json()["start_url"], expected=202)
@@ -139,7 +140,7 @@ def _refused_by_storage(traffic: Traffic) -> None:
     created = traffic.ask("POST", "/v1/jobs", expected=202, json=CREATE).json()
     url = created["upload"]["presigned_put_url"]
     signature = parse_qs(urlsplit(url).query)["X-Amz-Signature"][0]
-    assert httpx.put(url.replace(signature, signature[::-1]), content=b"x").status_code == 403
+    assert httpx.put(url.replace(signature, signature[::-1]), content=pictures.photo()).status_code == 403
     traffic.ask("POST", created["start_url"], expected=409)
 
 
