@@ -148,6 +148,7 @@ async def _job_that_expires(record: Recorder) -> None:
     await _queue(record, job_id)
     await _succeed(record, await _claimed(record, job_id))
     await record.call("retention.expire_sources", EVERYONE, **old)
+    await record.call("retention.expire_unused_uploads", EVERYONE, **old, upload_grace=MINUTE)
     await record.call("retention.expire_outputs", EVERYONE, **old)
     for kind in ("source", "output"):
         deletions = await record.call("retention.lease_deletions", EVERYONE, kind=kind, lease=DAY, limit=1)
