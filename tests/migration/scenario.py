@@ -148,6 +148,8 @@ async def _job_that_expires(record: Recorder) -> None:
     await _queue(record, job_id)
     await _succeed(record, await _claimed(record, job_id))
     await record.call("retention.expire_sources", EVERYONE, **old)
+    unused = await _created(record)
+    await record.call("jobs.transitions.cancel", MINE, job_id=unused, user_id=USER)
     await record.call("retention.expire_unused_uploads", EVERYONE, **old, upload_grace=MINUTE)
     await record.call("retention.expire_outputs", EVERYONE, **old)
     for kind in ("source", "output"):
