@@ -209,6 +209,11 @@ class SourceTooLargeError(RequestError):
     title = "The source is too large"
 
 
+class TooManyUploadsError(RequestError):
+    code = "too_many_uploads"
+    title = "The limit of pending uploads is reached"
+
+
 class UnsupportedCapabilityError(RequestError):
     code = "unsupported_capability"
     title = "No worker of this installation can process the job"
@@ -239,6 +244,11 @@ class SourceError(JobError):
 class SourceGoneError(SourceError):
     code = "source_gone"
     title = "The source no longer exists"
+
+
+class SourceChangedError(SourceError):
+    code = "source_changed"
+    title = "The source is not the one that the job was started with"
 
 
 class SourceOverLimitError(SourceError):

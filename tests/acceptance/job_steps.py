@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import httpx
+from tests.acceptance.pictures import photo
 
 FINISHED = {"succeeded", "failed", "canceled"}
 Json = dict[str, Any]
@@ -16,9 +17,12 @@ def resize(step_id: str = "small", **fields: object) -> Json:
     return {"id": step_id, "action": "resize", "width": 60, **fields}
 
 
-def create(client: httpx.Client, *steps: Json, **fields: object) -> Json:
-    """Create a job."""
-    answer = client.post("/v1/jobs", json={"pipeline": list(steps) or [resize()], **fields})
+def create(client: httpx.Client, *steps: Json, size: int | None = None, **fields: Any) -> Json:  # noqa: ANN401
+    """Create a job for an upload of so many bytes. Default: those of :func:`pictures.photo`."""
+    body: Json = {"pipeline": list(steps) or [resize()], **fields}
+    if "object_key" not in fields:
+        body["source"] = {"content_length": size or len(photo()), **fields.get("source", {})}
+    answer = client.post("/v1/jobs", json=body)
     assert answer.status_code == 202, answer.text
     created: Json = answer.json()
     return created
@@ -44,7 +48,7 @@ def start(client: httpx.Client, created: Json) -> httpx.Response:
 
 def started(client: httpx.Client, source: bytes, /, *steps: Json, **fields: object) -> Json:
     """Create, upload and start a job; return the response to its creation."""
-    created = create(client, *steps, **fields)
+    created = create(client, *steps, size=len(source), **fields)
     upload(created, source)
     answer = start(client, created)
     assert answer.status_code == 202, answer.text

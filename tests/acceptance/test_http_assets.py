@@ -68,7 +68,8 @@ def test_a_job_keeps_the_asset_that_a_name_meant_when_it_was_created(client: htt
 def test_another_users_asset_can_not_be_used(new_client: Callable[[], httpx.Client], by: str) -> None:
     owner, other = new_client(), new_client()
     asset_id = _add(owner, "logo", RED)
-    body = {"pipeline": [steps.resize(), _overlay("a", "logo" if by == "name" else asset_id)]}
+    body: steps.Json = {"source": {"content_length": 1}}
+    body["pipeline"] = [steps.resize(), _overlay("a", "logo" if by == "name" else asset_id)]
     answer = other.post("/v1/jobs", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/pipeline/1/image/asset"]

@@ -31,7 +31,8 @@ CANCELED_WITHIN = 3.0
 ERASED_WITHIN = 10.0
 SLOW = [steps.resize(f"s{number}", width=4000, enlarge=True, format="avif", quality=90) for number in range(12)]
 """Some ten seconds for one child."""
-TEXT = b"not a picture"
+TEXT = b"not a picture".ljust(len(pictures.photo()))
+"""A photo can be uploaded to the same URL."""
 MARK = "mark-of-something-personal"
 
 
@@ -202,7 +203,7 @@ def test_retrying_is_idempotent(client: httpx.Client, service: Stack) -> None:
 
 # ── Erase ────────────────────────────────────────────────────────────────────────────────────────
 
-PERSONAL = {"metadata": {"name": MARK}, "webhook_url": f"https://{MARK}.example/hook"}
+PERSONAL: dict[str, Any] = {"metadata": {"name": MARK}, "webhook_url": f"https://{MARK}.example/hook"}
 ROUTES = [
     ("GET", ""),
     ("POST", "/start"),

@@ -34,7 +34,7 @@ def folders() -> Iterator[tuple[Path, Path]]:
 
 @pytest.fixture(scope="module")
 def local_service(folders: tuple[Path, Path]) -> Iterator[Stack]:
-    with service_with({"PIXELFLOW_LOCAL_ROOTS": str(folders[0])}) as stack:
+    with service_with({"PIXELFLOW_LOCAL_ROOTS": str(folders[0]), "PIXELFLOW_LOCAL_ACCESS": "shared"}) as stack:
         yield stack
 
 

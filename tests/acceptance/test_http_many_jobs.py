@@ -49,7 +49,7 @@ def test_fifty_jobs_at_once_all_succeed_and_never_more_than_two_are_transformed(
 
 def _start_together(client: httpx.Client) -> list[str]:
     source = pictures.noise(1200, 900)
-    made = [steps.create(client, steps.resize(width=640, format="webp")) for _ in range(JOBS)]
+    made = [steps.create(client, steps.resize(width=640, format="webp"), size=len(source)) for _ in range(JOBS)]
     for created in made:
         steps.upload(created, source)
     with ThreadPoolExecutor(10) as pool:

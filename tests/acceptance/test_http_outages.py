@@ -152,7 +152,7 @@ def test_jobs_survive_the_death_of_everything() -> None:
 def _start_together(client: httpx.Client) -> list[str]:
     source = pictures.noise(800, 600)
     pipeline = [steps.resize(f"s{width}", width=width, format="avif", quality=80) for width in (500, 600, 700)]
-    made = [steps.create(client, *pipeline) for _ in range(JOBS)]
+    made = [steps.create(client, *pipeline, size=len(source)) for _ in range(JOBS)]
     for created in made:
         steps.upload(created, source)
     for created in made:

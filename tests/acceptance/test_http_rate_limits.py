@@ -27,6 +27,7 @@ from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Role, Stack
 from pixelflow.devstack.up import pixelflow_roles
 
+CREATE = {"source": {"content_length": len(pictures.photo())}, "pipeline": [steps.resize()]}
 CAPACITY = 60
 HOUR = 3600
 AT_ONCE = 200
@@ -93,10 +94,9 @@ def test_of_200_concurrent_requests_to_two_api_processes_a_bucket_of_60_allows_6
 
 
 async def _create_at_once(urls: Sequence[str], credential: dict[str, str]) -> list[int]:
-    body = {"pipeline": [steps.resize()]}
     limits = httpx.Limits(max_connections=AT_ONCE)
     async with httpx.AsyncClient(headers=credential, timeout=60, limits=limits) as client:
-        requests = [client.post(f"{url}/v1/jobs", json=body) for url in urls for _ in range(AT_ONCE // len(urls))]
+        requests = [client.post(f"{url}/v1/jobs", json=CREATE) for url in urls for _ in range(AT_ONCE // len(urls))]
         return [answer.status_code for answer in await asyncio.gather(*requests)]
 
 
@@ -124,7 +124,7 @@ class Load:
     def _run(self, client: httpx.Client) -> None:
         with client:
             while not self._stop.wait(len(self._threads) / JOBS_PER_SECOND):
-                created = self._noted(lambda: client.post("/v1/jobs", json={"pipeline": [steps.resize()]}))
+                created = self._noted(lambda: client.post("/v1/jobs", json=CREATE))
                 if created.status_code == 202:
                     self._start(client, created.json())
 
@@ -158,9 +158,7 @@ def test_while_redis_is_down_jobs_are_created_and_started_and_limits_apply_again
     assert limited.times_said("rate limiter unavailable") == [1, 1]
     assert limited.times_said("rate limiter available again") == [1, 1]
     with limited.client(limited.urls[0], "busy") as client:
-        statuses = [
-            client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).status_code for _ in range(CAPACITY + 2)
-        ]
+        statuses = [client.post("/v1/jobs", json=CREATE).status_code for _ in range(CAPACITY + 2)]
     assert statuses[-1] == 429
     with limited.client(limited.urls[0], "busy", rate_limit=1_000_000) as client:
         jobs = [steps.finished(client, job_id, seconds=60) for job_id in load.started]

@@ -43,6 +43,7 @@ LOUD = {
     "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
 }
 
+CREATE = {"source": {"content_length": len(pictures.photo())}, "pipeline": [steps.resize()]}
 LOOKS_SECRET = re.compile(rb"X-Amz-Signature=[0-9a-f]{8}|whsec_[\w+/]{16}|pf_[0-9a-f]{12}_[\w-]{16}|Bearer [\w.-]{8}")
 
 
@@ -83,7 +84,8 @@ class Traffic:
     def job(self, source: bytes, *, ends: str) -> dict[str, object]:
         """A job from its creation to its end and to the receiver's hearing of it."""
         heard = len(self.receiver.received)
-        request = {"pipeline": [steps.resize()], "webhook_url": self.receiver.url}
+        declared = {"content_length": len(source)}
+        request = {"source": declared, "pipeline": [steps.resize()], "webhook_url": self.receiver.url}
         created = self.twice("/v1/jobs", expected=202, json=request)
         steps.upload(created.json(), source)
         self.twice(created.json()["start_url"], expected=202)
@@ -135,10 +137,10 @@ def _refusals(traffic: Traffic) -> None:
 
 
 def _refused_by_storage(traffic: Traffic) -> None:
-    created = traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json()
+    created = traffic.ask("POST", "/v1/jobs", expected=202, json=CREATE).json()
     url = created["upload"]["presigned_put_url"]
     signature = parse_qs(urlsplit(url).query)["X-Amz-Signature"][0]
-    assert httpx.put(url.replace(signature, signature[::-1]), content=b"x").status_code == 403
+    assert httpx.put(url.replace(signature, signature[::-1]), content=pictures.photo()).status_code == 403
     traffic.ask("POST", created["start_url"], expected=409)
 
 
@@ -150,7 +152,7 @@ def _hanging(stack: Stack, name: str) -> Iterator[None]:
 
 def _outages(traffic: Traffic) -> None:
     """Errors of libraries often quote the address that they could not reach."""
-    created = traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json()
+    created = traffic.ask("POST", "/v1/jobs", expected=202, json=CREATE).json()
     steps.upload(created, pictures.photo())
     with _hanging(traffic.stack, "s3"):
         traffic.ask("POST", created["start_url"], expected=503)
@@ -162,7 +164,7 @@ def _outages(traffic: Traffic) -> None:
 @contextmanager
 def _a_message_on_the_queue(traffic: Traffic) -> Iterator[None]:
     """The worker receives it only afterwards. It was waiting for another, which Redis gives to it at once."""
-    jobs = [traffic.ask("POST", "/v1/jobs", expected=202, json={"pipeline": [steps.resize()]}).json() for _ in range(5)]
+    jobs = [traffic.ask("POST", "/v1/jobs", expected=202, json=CREATE).json() for _ in range(5)]
     for created in jobs:
         steps.upload(created, pictures.photo())
     with (

@@ -74,6 +74,7 @@ def scraped(folder: Path) -> Iterator[Scraped]:
         "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
         "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
         "PIXELFLOW_LOCAL_ROOTS": str(folder),
+        "PIXELFLOW_LOCAL_ACCESS": "shared",
         "PIXELFLOW_RATE_LIMIT_ENABLED": "true",
         "PIXELFLOW_RATE_LIMIT_CAPACITY": "1000000",
         "PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS": "3600",

@@ -57,7 +57,7 @@ def run_job(client: httpx.Client, receiver: Receiver, traceparent: str | None) -
     """A job of two steps, one upon the other, from its creation to its webhook."""
     url = f"{receiver.url}?token=of-the-receiver"
     steps = [resize("large", width=200, format="jpeg"), resize("small", width=50, **{"from": "large"})]
-    created = create(client, *steps, webhook_url=url)
+    created = create(client, *steps, size=len(photo(300, 200)), webhook_url=url)
     upload(created, photo(300, 200))
     headers = {"traceparent": traceparent} if traceparent else {}
     answer = client.post(created["start_url"], headers=headers)
@@ -140,7 +140,7 @@ def test_an_unsampled_trace_is_passed_on_and_not_recorded(
 
 def test_a_failed_attempt_marks_its_span_and_the_failed_stage(client: httpx.Client, collector: Collector) -> None:
     trace_id = TRACE.replace("4b", "7b")
-    created = create(client, resize())
+    created = create(client, resize(), size=len(b"no picture at all"))
     upload(created, b"no picture at all")
     client.post(created["start_url"], headers={"traceparent": f"00-{trace_id}-{CALLER}-01"})
     code = finished(client, created["job_id"])["error"]["code"]
@@ -156,7 +156,7 @@ def test_a_failed_attempt_marks_its_span_and_the_failed_stage(client: httpx.Clie
 
 def test_a_manual_retry_belongs_to_the_trace_of_its_own_request(client: httpx.Client, collector: Collector) -> None:
     first, retry = TRACE.replace("4b", "cb"), TRACE.replace("4b", "db")
-    created = create(client, resize())
+    created = create(client, resize(), size=len(b"no picture at all"))
     upload(created, b"no picture at all")
     client.post(created["start_url"], headers={"traceparent": f"00-{first}-{CALLER}-01"})
     finished(client, created["job_id"])
@@ -203,7 +203,7 @@ def test_no_span_contains_a_secret(
 
 def test_a_second_start_stays_in_the_trace_of_the_first(client: httpx.Client, receiver: Receiver) -> None:
     trace_id = TRACE.replace("4b", "bb")
-    created = create(client, resize(), webhook_url=receiver.url)
+    created = create(client, resize(), size=len(photo(300, 200)), webhook_url=receiver.url)
     upload(created, photo(300, 200))
     client.post(created["start_url"], headers={"traceparent": f"00-{trace_id}-{CALLER}-01"})
     start(client, created)

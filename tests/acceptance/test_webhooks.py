@@ -127,7 +127,8 @@ def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
 
 def test_deliveries_are_listed_as_a_table(environment: dict[str, str], client: Client) -> None:
     with receiving() as receiver:
-        request = CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": receiver.url})
+        body = {"source": {"content_length": 1}, "pipeline": PIPELINE, "webhook_url": receiver.url}
+        request = CreateJobRequest.model_validate(body)
         job_id = client.create_job(request).job_id
         client.cancel_job(job_id)
         [delivery] = delivered(client, job_id, 1)

@@ -43,7 +43,8 @@ class Owner:
 
     def create(self, steps: list[dict[str, Any]] = THUMB, picture: Picture = Picture.SMALL) -> str:
         """Create a job and upload its source."""
-        created = self.client.post("/v1/jobs", json={"pipeline": steps}).raise_for_status().json()
+        body = {"source": {"content_length": len(self.files[picture])}, "pipeline": steps}
+        created = self.client.post("/v1/jobs", json=body).raise_for_status().json()
         httpx.put(created["upload"]["presigned_put_url"], content=self.files[picture]).raise_for_status()
         return str(created["job_id"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -82,9 +83,9 @@ class Unavailable:
     """A storage that is unavailable."""
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        del key, file, max_bytes, reserve, interrupts
+        del key, file, max_bytes, version, reserve, interrupts
         raise ObjectsUnavailableError("Object storage is not available; try again shortly")
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
@@ -101,9 +102,9 @@ class Broken(Unavailable):
         self._error = error or ValueError("a bug")
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        del key, file, max_bytes, reserve, interrupts
+        del key, file, max_bytes, version, reserve, interrupts
         raise self._error
 
 
@@ -207,6 +208,19 @@ def test_an_unusable_source_fails_the_job(
     row = row_of(connection, job.job_id)
     assert (row["status"], row["error"]["code"]) == ("failed", code)
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "pinned", [{"source_version": "another"}, {"source_version": "modified:1"}, {"declared_sha256": "0" * 64}], ids=str
+)
+def test_another_source_than_that_of_the_start_fails_the_job(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None], pinned: dict[str, Any]
+) -> None:
+    job = _job(connection, storage, pictures.photo())
+    is_compared = "modified" in pinned.get("source_version", "modified")  # this server sends no ETag
+    run(dataclasses.replace(job, **pinned))
+    row = row_of(connection, job.job_id)
+    assert (row["error"] or {}).get("code") == ("source_changed" if is_compared else None)
 
 
 def test_a_missing_source_fails_the_job(connection: Connection, run: Callable[..., None]) -> None:
@@ -389,12 +403,12 @@ class Hanging(Unavailable):
     """A storage whose transfers hang until they are ended."""
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
         ended = threading.Event()
         with interrupts(ended.set):
             assert ended.wait(10)
-        return super().fetch(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
+        return super().fetch(key, file, max_bytes=max_bytes, version=version, reserve=reserve, interrupts=interrupts)
 
 
 def test_a_transfer_that_hangs_ends_when_the_lease_is_interrupted(
@@ -443,10 +457,12 @@ class Kept:
         self.output_prefix, self.store = storage.output_prefix, storage.store
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
         self.descriptors.append(os.dup(file.fileno()))
-        return self._storage.fetch(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
+        return self._storage.fetch(
+            key, file, max_bytes=max_bytes, version=version, reserve=reserve, interrupts=interrupts
+        )
 
 
 def test_a_source_that_a_child_keeps_open_takes_no_disk(
@@ -533,9 +549,9 @@ class Lost(Unavailable):
         self._connection = connection
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        del key, file, max_bytes, reserve, interrupts
+        del key, file, max_bytes, version, reserve, interrupts
         steal(self._connection)
         raise ValueError("a bug")
 

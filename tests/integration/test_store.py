@@ -220,6 +220,7 @@ async def _start(connection: AsyncConnection, _: Connection, job_id: UUID) -> ob
         new_run=False,
         source_key="uploads/x/source",
         source_bytes=1,
+        source_version="v",
         traceparent=None,
         max_active=None,
     )
@@ -234,6 +235,7 @@ async def _retry(connection: AsyncConnection, _: Connection, job_id: UUID) -> ob
         new_run=True,
         source_key="uploads/x/source",
         source_bytes=1,
+        source_version="v",
         traceparent=None,
         max_active=None,
     )

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from botocore.credentials import Credentials
 from tests.integration.webhooks.test_outbound import Authority
 
+from pixelflow.adapters.storage.signatures import Credentials, Signer
 from pixelflow.adapters.storage.transfers import ATTEMPTS, S3Transfers
-from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
+from pixelflow.errors import ObjectsUnavailableError, SourceChangedError, SourceGoneError
 
 BODY = os.urandom(600_000)
 PROMPT_SECONDS = 1.0
@@ -75,11 +75,15 @@ class Server:
         return head + reader.read(length)
 
 
+def _transfers(url: str) -> S3Transfers:
+    return S3Transfers(url, bucket="b", signer=Signer(url, region="r", credentials=Credentials("key", "secret")))
+
+
 @contextmanager
 def _served(responses: Sequence[bytes], *, closes: bool = False) -> Iterator[tuple[Server, S3Transfers]]:
     server = Server(list(responses), closes=closes)
     threading.Thread(target=server.serve, daemon=True).start()
-    transfers = S3Transfers(server.url, bucket="b", region="r", credentials=Credentials("key", "secret"))
+    transfers = _transfers(server.url)
     try:
         yield server, transfers
     finally:
@@ -124,17 +128,31 @@ def test_a_failure_is_retried_and_the_file_has_no_trace_of_it(tmp_path: Path, fa
 
 @pytest.mark.parametrize(
     ("sent", "expected", "accepted"),
-    [('"a"', "a", True), ('"b"', "a", False), ('"b"', "", True), ('""', "a", True), (None, "a", True)],
+    [
+        ('ETag: "a"', "a", True),
+        ('ETag: "b"', "a", False),
+        ('ETag: "b"', "", True),
+        ('ETag: ""', "a", True),
+        ("", "a", True),
+        ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:06:58 GMT', "modified:1795914418", True),
+        ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:06:59 GMT', "modified:1795914418", False),
+        ("", "modified:1795914418", True),
+    ],
 )
-def test_an_object_with_another_etag_is_not_received(
-    tmp_path: Path, sent: str | None, expected: str, accepted: bool
-) -> None:
+def test_an_object_of_another_version_is_not_received(tmp_path: Path, sent: str, expected: str, accepted: bool) -> None:
     """Not every server sends ETags."""
-    headers = "" if sent is None else f"ETag: {sent}\r\n"
+    headers = f"{sent}\r\n" if sent else ""
     with _served([_response(headers=headers)]) as (_, transfers), (tmp_path / "copy").open("wb", buffering=0) as file:
-        with pytest.raises(SourceGoneError) if not accepted else nullcontext():
-            transfers.get("assets/x", file, max_bytes=10**9, etag=expected)
+        with pytest.raises(SourceChangedError) if not accepted else nullcontext():
+            transfers.get("assets/x", file, max_bytes=10**9, version=expected)
         assert file.tell() == (len(BODY) if accepted else 0)
+
+
+def test_the_server_is_asked_for_the_version(tmp_path: Path) -> None:
+    with _served([_response("412 Precondition Failed", b"")]) as (server, transfers):
+        with (tmp_path / "copy").open("wb", buffering=0) as file, pytest.raises(SourceChangedError):
+            transfers.get("assets/x", file, max_bytes=10**9, version="a")
+        assert b'If-Match: "a"\r\n' in server.requests[0]
 
 
 def test_retries_end(tmp_path: Path) -> None:
@@ -268,7 +286,7 @@ def _hanging(sent: bytes) -> Iterator[S3Transfers]:
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        yield S3Transfers(url, bucket="b", region="r", credentials=Credentials("key", "secret"))
+        yield _transfers(url)
         thread.join(5)
         for each in accepted:
             each.close()
@@ -287,7 +305,7 @@ def test_a_connection_that_is_not_accepted_can_be_ended() -> None:
             each.setblocking(False)
             each.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
-        transfers = S3Transfers(url, bucket="b", region="r", credentials=Credentials("key", "secret"))
+        transfers = _transfers(url)
         with _prompt():
             transfers.put("k", io.BytesIO(b"x"), media_type="image/jpeg", interrupts=Interruption())
 
@@ -310,7 +328,7 @@ def test_a_server_is_authenticated_by_its_certificate(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     for name, trusted in (("localhost", True), ("other.example", False)):
         with _secured(authority.server(name), _response()) as url:
-            transfers = S3Transfers(url, bucket="b", region="r", credentials=Credentials("key", "secret"))
+            transfers = _transfers(url)
             transfers._connections.tls = authority.client
             if trusted:
                 assert _get(transfers, tmp_path / "copy")[0] == len(BODY)
@@ -325,7 +343,7 @@ def test_a_download_over_tls_that_hangs_can_be_ended(tmp_path: Path) -> None:
         _secured(authority.server("localhost"), _response(body=BODY, declared=10**6)) as url,
         (tmp_path / "copy").open("wb", buffering=0) as file,
     ):
-        transfers = S3Transfers(url, bucket="b", region="r", credentials=Credentials("key", "secret"))
+        transfers = _transfers(url)
         transfers._connections.tls = authority.client
         with _prompt():
             transfers.get("uploads/x/source", file, max_bytes=10**9, interrupts=Interruption())

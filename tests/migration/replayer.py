@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +53,10 @@ def _send(
 def _matches(recorded: RecordedStatement, rows: Sequence[DictRow], row_count: int, start: datetime) -> bool:
     if row_count != recorded.row_count or len(rows) != len(recorded.rows):
         return False
-    for before, row in zip(recorded.rows, rows, strict=True):
+    expected = recorded.rows
+    if recorded.function == "stats.count_by_status":  # without ORDER BY: the order depends on the plan
+        expected, rows = sorted(expected, key=itemgetter("status")), sorted(rows, key=itemgetter("status"))
+    for before, row in zip(expected, rows, strict=True):
         if list(before) != list(row):
             return False
         if not all(_value_matches(before[name], value, start) for name, value in row.items()):

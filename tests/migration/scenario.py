@@ -15,6 +15,7 @@ from tests.migration.recording import now
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.controlplane.jobs.store import UploadLimits
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
@@ -101,6 +102,7 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
         request=_request(**fields),
         source_key=f"uploads/{job_id}/source",
         max_attempts=2,
+        limits=UploadLimits(100, 10**9, undeclared_bytes=1000),
     )
     return job_id
 
@@ -117,6 +119,7 @@ async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> No
         new_run=new_run,
         source_key=f"uploads/{job_id}/source",
         source_bytes=1000,
+        source_version="v",
         traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
         max_active=5,
     )
@@ -145,6 +148,9 @@ async def _job_that_expires(record: Recorder) -> None:
     await _queue(record, job_id)
     await _succeed(record, await _claimed(record, job_id))
     await record.call("retention.expire_sources", EVERYONE, **old)
+    unused = await _created(record)
+    await record.call("jobs.transitions.cancel", MINE, job_id=unused, user_id=USER)
+    await record.call("retention.expire_unused_uploads", EVERYONE, **old, upload_grace=MINUTE)
     await record.call("retention.expire_outputs", EVERYONE, **old)
     for kind in ("source", "output"):
         deletions = await record.call("retention.lease_deletions", EVERYONE, kind=kind, lease=DAY, limit=1)

@@ -21,6 +21,7 @@ from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.store import UploadLimits
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
@@ -99,7 +100,7 @@ def _renew(database: Database) -> Arguments:
 
 def _queue(database: Database) -> Arguments:
     row = _job(database, "created", HEAVY)
-    source = {"source_key": f"uploads/{row['job_id']}/source", "source_bytes": 1}
+    source = {"source_key": f"uploads/{row['job_id']}/source", "source_bytes": 1, "source_version": "v"}
     values = {"max_active": None, "traceparent": None, "new_run": False, **source}
     return (), {"job_id": row["job_id"], "user_id": HEAVY, "moved_from": [JobStatus.CREATED], **values}
 
@@ -151,6 +152,7 @@ def hot_statements() -> list[Hot]:
 def _of_requests() -> list[Hot]:
     mine = of_user(HEAVY)
     job = {"user_id": HEAVY, "request": _REQUEST, "source_key": "k", "max_attempts": 5, "job_id": new_id()}
+    job["limits"] = UploadLimits(100, 10**12, undeclared_bytes=1)
     claim: dict[str, Any] = {"user_id": HEAVY, "key": "new", "fingerprint": b"f", "job_id": None}
     claim |= {"resource_id": uuid4(), "holder": uuid4(), "lease": _MINUTE, "keep": _DAY}
     show = ["jobs_pkey", "outputs_pkey", "usage_logs_pkey"]
@@ -164,7 +166,7 @@ def _of_requests() -> list[Hot]:
             10,
         ),
         Hot("claim an idempotency key", idempotency_store.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
-        Hot("create", jobs_store.insert, mine, _named(**job), ["jobs_pkey"], 60),
+        Hot("create", jobs_store.insert, mine, _named(**job), ["jobs_pending_uploads"], 400, growth=10),
         Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
         Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),

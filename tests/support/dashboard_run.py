@@ -93,7 +93,8 @@ class Load:
             source = b"no picture" if self._random.randrange(REFUSES_ONE_IN) == 0 else self._photo
             formats = self._random.sample(["jpeg", "webp", "avif", "png"], self._random.choice([1, 1, 2]))
             pipeline = [steps.resize(each, width=self._random.choice(widths), format=each) for each in formats]
-            created = client.post("/v1/jobs", json={"pipeline": pipeline, "webhook_url": self._webhook_url})
+            body = {"source": {"content_length": len(source)}, "pipeline": pipeline, "webhook_url": self._webhook_url}
+            created = client.post("/v1/jobs", json=body)
             if created.status_code == httpx.codes.ACCEPTED:
                 steps.upload(created.json(), source)
                 client.post(created.json()["start_url"])

@@ -144,10 +144,10 @@ def test_the_worker_itself_never_loads_libvips() -> None:
 def test_the_process_that_decodes_pictures_loads_nothing_that_reaches_a_server() -> None:
     loaded = loaded_by("pixelflow.dataplane.child.main, pixelflow.imaging.engine")
     assert "pyvips" in loaded
-    servers = {"psycopg", "psycopg_pool", "redis", "obstore", "botocore", "httpx", "pydantic_settings"}
+    servers = {"psycopg", "psycopg_pool", "redis", "obstore", "httpx", "pydantic_settings"}
     assert not loaded & servers
 
 
 def test_the_client_loads_nothing_of_the_service() -> None:
-    service = {"psycopg", "redis", "obstore", "botocore", "fastapi", "pyvips", "pydantic_settings"}
+    service = {"psycopg", "redis", "obstore", "fastapi", "pyvips", "pydantic_settings"}
     assert not loaded_by("pixelflow.client") & service

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from pixelflow.adapters.storage.local_files import OUTPUT_FOLDER, LocalFiles
+from pixelflow.adapters.storage.local_files import OUTPUT_FOLDER, LocalFiles, user_folder
 from pixelflow.errors import LocalFilesDisabledError, ObjectsUnavailableError, SourceGoneError
 
 JOB = UUID(int=7)
@@ -113,7 +113,7 @@ def test_a_file_name_that_is_not_unicode_is_refused(files: LocalFiles, root: Pat
     Path(os.fsdecode(unspeakable)).write_bytes(BODY)
     (root / "link.jpg").symlink_to(os.fsdecode(unspeakable))
     with pytest.raises(LocalFilesDisabledError):
-        files.resolve(str(root / "link.jpg"))
+        files.resolve(str(root / "link.jpg"), "user")
 
 
 # ── Errors of the disk ───────────────────────────────────────────────────────────────────────────
@@ -263,3 +263,73 @@ def test_symbolic_links_are_not_followed_by_deletions(
     assert files.remove_attempt(str(root / "photo.jpg"), JOB, 3) == 0
     files.remove_job(str(root / "photo.jpg"), JOB)
     assert precious.exists()
+
+
+# ── Users ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def photos(root: Path) -> dict[str, Path]:
+    """A photo in the folder of each user, and one in none."""
+    paths = {"alice": root / "alice" / "a.jpg", "bob": root / "bob" / "b.jpg", "nobody": root / "n.jpg"}
+    paths["output"] = root / OUTPUT_FOLDER / str(JOB) / "1" / "small.webp"
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(BODY)
+    return paths
+
+
+def test_a_user_reads_the_files_of_a_folder_of_their_own(files: LocalFiles, photos: dict[str, Path]) -> None:
+    assert files.resolve(str(photos["alice"]), "alice") == str(photos["alice"])
+    for name in ("bob", "nobody", "output"):
+        with pytest.raises(LocalFilesDisabledError):
+            files.resolve(str(photos[name]), "alice")
+
+
+def test_a_link_in_the_folder_of_a_user_does_not_lead_to_another(files: LocalFiles, photos: dict[str, Path]) -> None:
+    link = photos["alice"].with_name("link.jpg")
+    link.symlink_to(photos["bob"])
+    for path in (link, photos["alice"].parent / ".." / "bob" / "b.jpg"):
+        with pytest.raises(LocalFilesDisabledError):
+            files.resolve(str(path), "alice")
+
+
+def test_a_folder_that_becomes_a_link_after_the_job_was_created_is_not_followed(
+    files: LocalFiles, photos: dict[str, Path], tmp_path: Path
+) -> None:
+    inner = photos["alice"].parent / "inner"
+    inner.mkdir()
+    (inner / "b.jpg").write_bytes(b"alice's")
+    path = files.resolve(str(inner / "b.jpg"), "alice")
+    inner.rename(inner.with_name("moved"))
+    inner.symlink_to(photos["bob"].parent)
+    assert files.size_of(path) is None
+    with (tmp_path / "copy").open("xb", buffering=0) as copy, pytest.raises(SourceGoneError):
+        files.fetch(path, copy, max_bytes=100)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "name"),
+    [
+        ("alice", "alice"),
+        ("a.b@c.example", "a.b@c.example"),
+        ("a/../b", "a%2F..%2Fb"),
+        ("%2F", "%252F"),
+        ("ä", "%C3%A4"),
+        ("..", None),
+        (".", None),
+        (OUTPUT_FOLDER, None),
+        ("a" * 256, None),
+    ],
+)
+def test_the_folder_of_a_user_is_inside_of_the_root(user_id: str, name: str | None) -> None:
+    assert user_folder(user_id) == name
+
+
+def test_a_user_without_a_folder_reads_nothing(files: LocalFiles, photos: dict[str, Path]) -> None:
+    with pytest.raises(LocalFilesDisabledError):
+        files.resolve(str(photos["output"]), OUTPUT_FOLDER)
+
+
+def test_users_can_share_all_files(root: Path, photos: dict[str, Path]) -> None:
+    assert LocalFiles((root,), shared=True).resolve(str(photos["nobody"]), "alice") == str(photos["nobody"])

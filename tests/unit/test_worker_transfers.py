@@ -33,9 +33,9 @@ class Storage:
         self.error: Exception | None = None
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        del key, max_bytes, interrupts
+        del key, max_bytes, version, interrupts
         self.fetches += 1
         reserve(len(SOURCE))
         if self.error:
@@ -68,7 +68,7 @@ def _lease() -> ActiveLease:
 
 
 def _job() -> Any:  # noqa: ANN401
-    return MagicMock(source_type="s3_presigned", source_key="key")
+    return MagicMock(source_type="s3_presigned", source_key="key", declared_sha256=None)
 
 
 def test_sources_of_many_places_stay_below_the_limit(transfers: Transfers, storage: Storage, tmp_path: Path) -> None:

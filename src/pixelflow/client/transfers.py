@@ -18,7 +18,8 @@ from pixelflow.client.errors import TransferError
 from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
-from pixelflow.contracts.jobs import Output, Upload
+from pixelflow.contracts.jobs import Output
+from pixelflow.contracts.uploads import Upload
 from pixelflow.imaging.formats.registry import FORMATS
 
 CHUNK_BYTES = 256 * 1024
@@ -40,7 +41,8 @@ def upload(
         on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
-        TransferError: the file can't be read, is too large or was truncated meanwhile, or object storage rejected it.
+        TransferError: the file can't be read, is too large, has another size than declared or was truncated meanwhile,
+            or object storage rejected it.
         ConnectionFailedError: no response.
     """
     path = Path(file)
@@ -49,6 +51,9 @@ def upload(
         raise TransferError("This job has no upload: its source is a local file")
     if total > upload.max_bytes:
         raise TransferError(f"{path} has {total} bytes; at most {upload.max_bytes} are allowed")
+
+    if upload.content_length not in {None, total}:
+        raise TransferError(f"{path} has {total} bytes; the upload was created for {upload.content_length}")
 
     def body() -> Iterator[bytes]:
         return _read_chunks(path, total, on_progress)
@@ -138,7 +143,17 @@ def _storage_error(what: str, response: Response) -> TransferError:
     # S3's errors are XML. Only the code is shown: the rest repeats the request and its signature.
     code = re.search(rb"<Code>([A-Za-z0-9.]{1,64})</Code>", response.body)
     reason = f" {code[1].decode()}" if code else ""
-    return TransferError(f"Object storage rejected {what}: {response.status}{reason}", status=response.status)
+    hint = _HINTS.get(code[1].decode() if code else "", "")
+    return TransferError(f"Object storage rejected {what}: {response.status}{reason}{hint}", status=response.status)
+
+
+_HINTS = {
+    "SignatureDoesNotMatch": "; the size, the type or another signed header differs from what was declared",
+    "AccessDenied": "; the URL has expired, or a header was sent that is not signed",
+    "BadDigest": "; the file does not have the declared hash",
+    "MissingContentLength": "; the request had no Content-Length",
+}
+"""What a client can do about S3's errors; docs/upload-trouble.md has more."""
 
 
 class _PartialFile:

@@ -11,8 +11,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from pixelflow.contracts.jobs import MediaType, Upload
 from pixelflow.contracts.responses import Open, ResponseModel
+from pixelflow.contracts.uploads import MediaType, Upload
 from pixelflow.imaging.fields import STEP_ID_PATTERN
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pixelflow.contracts.jobs import MEDIA_TYPE_PATTERN, NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
+from pixelflow.contracts.jobs import NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
 from pixelflow.contracts.suggestions import FIELDS, VALUES, fields_at, misnamed, similar
+from pixelflow.contracts.uploads import MEDIA_TYPE_PATTERN, SHA256_PATTERN
 from pixelflow.cross_field import CROSS_FIELD_ERROR
 from pixelflow.errors import FieldError
 from pixelflow.imaging.color_names import COLOR_NAMES
@@ -74,6 +75,7 @@ PATTERN_MESSAGES = {
     NO_NUL_PATTERN: "must not contain NUL characters",
     OPAQUE_COLOR_PATTERN: "must be a color without transparency, such as #ff8800",
     PERCENT_PATTERN: "must be a percentage from 0% to 100%, such as 40%",
+    SHA256_PATTERN: "must be a SHA-256: 64 lower-case hexadecimal digits",
     STEP_ID_PATTERN: "must have 1 to 64 characters: letters, digits, `_` or `-`",
     WEBHOOK_URL_PATTERN: "must be a URL of visible ASCII characters",
 }

@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.capabilities import required_capabilities
 from pixelflow.contracts.responses import JobWarning, Open, ResponseModel
+from pixelflow.contracts.uploads import SHA256_PATTERN, MediaType, Upload
 from pixelflow.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.errors import TargetRefusedError
 from pixelflow.imaging.pipeline import Pipeline
@@ -89,9 +90,7 @@ MAX_SIDE = 1_000_000
 MAX_FRAMES = 100_000
 NO_NUL_PATTERN = r"^[^\x00]*$"
 """Postgres can't store NUL in text."""
-MEDIA_TYPE_PATTERN = r"^[a-z]+/[A-Za-z0-9.+-]{1,64}$"
 WEBHOOK_URL_PATTERN = r"^[!-~]+$"
-MediaType = Annotated[str, StringConstraints(pattern=MEDIA_TYPE_PATTERN, max_length=80)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +118,28 @@ def _within_limit(content_length: int | None, info: ValidationInfo) -> int | Non
 
 
 class DeclaredSource(SourceOptions):
-    """Properties of the file to upload, of which the first two are signed into the upload URL; and how to read it."""
+    """Properties of the file to upload, of which the first three are signed into the upload URL; and how to read it."""
 
     content_length: Annotated[
         StrictInt | None,
-        Field(ge=1, description="Size of the file in bytes.", examples=[2483920]),
+        Field(
+            ge=1,
+            description="Size of the file in bytes. Required for an upload, unless the operator made it optional.",
+            examples=[2483920],
+        ),
         AfterValidator(_within_limit),
     ] = None
     content_type: Annotated[MediaType | None, Field(description="Media type of the file.", examples=["image/jpeg"])] = (
         None
     )
+    sha256: Annotated[
+        str | None,
+        Field(
+            pattern=SHA256_PATTERN,
+            description="SHA-256 of the file, as 64 lower-case hexadecimal digits. A file with another one is not "
+            "processed.",
+        ),
+    ] = None
     width: Annotated[
         StrictInt | None, Field(ge=1, le=MAX_SIDE, description="Width in pixels, upright. Only for `dry_run`.")
     ] = None
@@ -237,22 +248,6 @@ def _source_errors(request: object) -> Iterator[CrossFieldError]:
 
 
 # ── Responses ────────────────────────────────────────────────────────────────────────────────────
-
-
-class Upload(ResponseModel):
-    """How to upload the source directly to object storage."""
-
-    object_key: str
-    presigned_put_url: Annotated[
-        str | None, Field(repr=False, description="URL to upload the source to. Null for `local_file`.")
-    ]
-    presigned_url_state: Annotated[str, Field(examples=["ready", "not_required"])]
-    method: Annotated[str, Field(examples=["PUT"])] = "PUT"
-    headers: Annotated[
-        dict[str, str], Field(description="Headers to send with the upload, unchanged: they are signed.")
-    ]
-    expires_at: Annotated[datetime | None, Field(description="When the upload URL expires.")]
-    max_bytes: Annotated[int, Field(description="Largest source, in bytes.")]
 
 
 class CreatedJob(ResponseModel):

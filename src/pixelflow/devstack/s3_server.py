@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import http.client
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
+from pixelflow.adapters.storage.signatures import EMPTY_SHA256, Credentials, Signer
 from pixelflow.devstack.binaries import rclone_program
 from pixelflow.devstack.home import ROLES
 from pixelflow.devstack.ports import LOOPBACK
@@ -93,14 +89,18 @@ class S3Server:
 
     def is_ready(self) -> bool:
         """Return whether a signed HEAD request finds the bucket."""
-        request = AWSRequest(method="HEAD", url=f"{self.environment['PIXELFLOW_S3_ENDPOINT_URL']}/{BUCKET}")
-        secrets = self._home.secrets
+        endpoint, secrets = f"http://{LOOPBACK}:{self._port}", self._home.secrets
         credentials = Credentials(secrets["s3_access_key_id"], secrets["s3_secret_access_key"])
-        S3SigV4Auth(credentials, "s3", REGION).add_auth(request)
+        signer = Signer(endpoint, region=REGION, credentials=credentials)
+        connection = http.client.HTTPConnection(signer.host, timeout=2)
         try:
-            return _status(request) == http.client.OK
+            path = f"/{BUCKET}"
+            connection.request("HEAD", path, headers=signer.authorize("HEAD", path, headers={}, sha256=EMPTY_SHA256))
+            return connection.getresponse().status == http.client.OK
         except OSError:
             return False
+        finally:
+            connection.close()
 
     def _folder(self) -> Path:
         folder = self._home.folder("objects")
@@ -114,13 +114,3 @@ def _remove_partial_uploads(folder: Path) -> None:
     """Remove uploads that a kill interrupted: rclone hides them but never removes them."""
     for upload in folder.rglob(PARTIAL_UPLOADS):
         upload.unlink()
-
-
-def _status(request: AWSRequest) -> int:
-    url = urlsplit(request.url)
-    connection = http.client.HTTPConnection(url.netloc, timeout=2)
-    try:
-        connection.request(request.method, url.path, headers=dict(request.headers))
-        return connection.getresponse().status
-    finally:
-        connection.close()

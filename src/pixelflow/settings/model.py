@@ -103,6 +103,13 @@ class Settings(DatabaseSettings):
             "or the proxy may send a request on a connection that closes, and answer 502; most wait 60 seconds",
         ),
     ] = 75
+    upload_length: Annotated[
+        Literal["required", "optional"],
+        Field(
+            description="Whether a job with an upload must declare `source.content_length`. Without it, object storage "
+            "accepts an upload of any size"
+        ),
+    ] = "required"
     upload_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that an upload URL is valid")] = 3600
     download_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that a download URL is valid")] = 3600
     trusted_proxies: Annotated[
@@ -156,6 +163,12 @@ class Settings(DatabaseSettings):
     max_frames: Annotated[int, Field(ge=1, description="Maximum frames of an animated source that are decoded")] = 1000
     max_jpeg_scans: Annotated[int, Field(ge=1, description="Maximum scans of a progressive JPEG")] = 500
     max_output_bytes: Annotated[int, Field(ge=1, description="Maximum total bytes of a job's outputs")] = 500_000_000
+    max_pending_uploads: Annotated[
+        int, Field(ge=1, le=100_000, description="Maximum number of a user's jobs with an upload that were not started")
+    ] = 10_000
+    max_pending_upload_bytes: Annotated[
+        int, Field(ge=1, description="Maximum total bytes that a user's jobs which were not started may upload")
+    ] = 10_000_000_000
     max_assets: Annotated[int, Field(ge=0, le=10_000, description="Maximum number of assets of a user")] = 100
     max_asset_bytes: Annotated[int, Field(ge=1, le=1_000_000_000, description="Maximum size of an asset in bytes")] = (
         10_000_000
@@ -170,6 +183,13 @@ class Settings(DatabaseSettings):
             "Default: none, local files are disabled"
         ),
     ] = ()
+    local_access: Annotated[
+        Literal["user", "shared"],
+        Field(
+            description="Which files under the directories a user's `local_file` jobs can read: those in the "
+            "directory's folder with the user's ID as its name, or all"
+        ),
+    ] = "user"
 
     # Jobs
     lease_seconds: Annotated[

@@ -94,7 +94,7 @@ _SAMPLE = """
 def local_files(folder: Path) -> Iterator[SettingsOf | None]:
     """Let sources be local files, so that a backlog of many jobs needs no uploads."""
     (folder / FILE).write_bytes(make_pictures(seed=1)[Picture.LARGE])
-    own = {"PIXELFLOW_LOCAL_ROOTS": str(folder)}
+    own = {"PIXELFLOW_LOCAL_ROOTS": str(folder), "PIXELFLOW_LOCAL_ACCESS": "shared"}
     yield {"api-0": own, "worker-0": own, "worker-1": own}
 
 

@@ -46,7 +46,8 @@ class User:
 
     def create(self, steps: list[dict[str, Any]] = THUMB, picture: Picture = Picture.SMALL) -> str:
         """Create a job and upload its source."""
-        created = self._post("/v1/jobs", json={"pipeline": steps}).raise_for_status().json()
+        body = {"source": {"content_length": len(self.files[picture])}, "pipeline": steps}
+        created = self._post("/v1/jobs", json=body).raise_for_status().json()
         upload = created["upload"]
         self._uploads.put(
             upload["presigned_put_url"], content=self.files[picture], headers=upload["headers"]

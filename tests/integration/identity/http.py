@@ -11,7 +11,10 @@ import httpx
 
 from pixelflow.controlplane.api.export_openapi import openapi_document
 
-JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}]}
+JOB: dict[str, Any] = {
+    "source": {"content_length": 9},
+    "pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}],
+}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/jobs": JOB,
     "/v1/keys": {"name": "n", "scopes": ["jobs:read"]},

@@ -36,7 +36,10 @@ def get_jobs(api: str, bearer: str) -> httpx.Response:
 
 def test_a_token_and_a_key_of_one_user_see_the_same(stack: Stack, api: str, user_id: str) -> None:
     token = SIGNER.token("ES256", sub=user_id, scope="jobs:read jobs:write")
-    body = {"pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}]}
+    body = {
+        "source": {"content_length": 9},
+        "pipeline": [{"id": "small", "action": "resize", "width": 9, "format": "webp"}],
+    }
     made = httpx.post(f"{api}/v1/jobs", json=body, headers={"Authorization": f"Bearer {token}"}).json()
     key = issue_key(stack.environment["PIXELFLOW_DATABASE_URL"], user_id=user_id, name="n")
     assert [job["job_id"] for job in get_jobs(api, key).json()["data"]] == [made["job_id"]]

@@ -20,6 +20,7 @@ from tests.support.code import sql_functions
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, TenantScope, of_user
 from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.controlplane.jobs.store import UploadLimits
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
 _DAY = timedelta(days=1)
@@ -72,7 +73,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "max_keys": 99,
     }
     queued = {"moved_from": {"created"}, "new_run": False, "max_active": None, "traceparent": None}
-    queued |= {"source_key": "k", "source_bytes": 1}
+    queued |= {"source_key": "k", "source_bytes": 1, "source_version": "v"}
     asset = {"asset_id": theirs["asset_id"]}
     new_asset = {"asset_id": mine["new_id"], "size": 1, "content_type": None, "max_assets": 9, "max_total_bytes": 9}
     return {
@@ -91,7 +92,13 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "idempotency.forget_job": job,
         "idempotency.release": {"key": "k", "holder": theirs["holder"]},
         "jobs.find": job,
-        "jobs.insert": {"job_id": mine["new_id"], "request": REQUEST, "source_key": "k", "max_attempts": 1},
+        "jobs.insert": {
+            "job_id": mine["new_id"],
+            "request": REQUEST,
+            "source_key": "k",
+            "max_attempts": 1,
+            "limits": UploadLimits(9, 9, undeclared_bytes=1),
+        },
         "jobs.list_newest": {"status": None, "limit": 99, "before": None},
         "keys.find_scopes": {"key_id": theirs["key_id"]},
         "keys.insert": new_key,

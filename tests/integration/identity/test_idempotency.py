@@ -55,7 +55,7 @@ def test_a_repeated_request_gets_the_first_response_and_a_new_url(client: httpx.
     uploads = [answer.json().pop("upload") for answer in (first, second)]
     assert {**first.json(), "upload": None} == {**second.json(), "upload": None}
     assert uploads[0].keys() == uploads[1].keys()
-    assert httpx.put(uploads[1]["presigned_put_url"], content=b"x").status_code == 200
+    assert httpx.put(uploads[1]["presigned_put_url"], content=b"x" * 9).status_code == 200
     assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
@@ -339,7 +339,9 @@ async def test_old_keys_are_deleted_and_recent_ones_are_not(
     await add_rows(f"not-{user_id}")
     await _age_keys(database, user_id)
     century = timedelta(days=36_500)
-    periods = RetentionPeriods(source=None, output=None, job=None, upload=century, history=century)
+    periods = RetentionPeriods(
+        source=None, output=None, job=None, upload=century, upload_grace=century, history=century
+    )
     async with AsyncDatabase(database_url, max_connections=1, application="test", scope=EVERYONE) as everyones:
         assert await RowCollector(everyones, periods).run_once() >= 1
     for whose, left in ((user_id, False), (f"not-{user_id}", True)):

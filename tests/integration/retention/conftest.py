@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -51,7 +51,8 @@ class Scene:
 
     def put(self, status: str, *, uploaded: bool = True, **columns: Any) -> UUID:  # noqa: ANN401  # as for `job_rows.put`
         """Insert a job in that status, and store its source."""
-        job_id = job_rows.put(self.eye, status, **columns)
+        started = {} if status == "created" else {"queued_at": datetime.now(UTC)}
+        job_id = job_rows.put(self.eye, status, **(started | columns))
         if columns.get("source_type") != "local_file":
             self.eye.execute("UPDATE jobs SET source_key = %s WHERE job_id = %s", (source_key(job_id), job_id))
             if uploaded:

@@ -61,6 +61,7 @@ async def test_expiry_skips_a_job_that_is_being_retried(scene: Scene) -> None:
             new_run=True,
             source_key=source_key(job_id),
             source_bytes=6,
+            source_version="v",
             traceparent=None,
             max_active=None,
         )

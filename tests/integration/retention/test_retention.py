@@ -335,3 +335,23 @@ async def test_a_user_s_connection_can_not_delete_files_of_others(scene: Scene) 
     row = scene.row(job_id)
     assert row
     assert row["source_expired_at"] is None
+
+
+async def test_an_upload_of_a_job_that_was_canceled_unstarted_is_deleted_when_no_more_can_arrive(scene: Scene) -> None:
+    old = scene.age(scene.put("canceled", queued_at=None), days=7.1)
+    just_canceled = scene.age(scene.put("canceled", queued_at=None), days=7.1)
+    scene.eye.execute("UPDATE jobs SET finished_at = now() WHERE job_id = %s", (just_canceled,))
+    young = scene.age(scene.put("canceled", queued_at=None), days=6.9)
+    started = scene.age(scene.put("canceled"), days=8)
+    await scene.run()
+    assert {job_id for job_id in (old, just_canceled, young, started) if scene.keys(job_id)} == {
+        just_canceled,
+        young,
+        started,
+    }
+    row = scene.row(just_canceled)
+    assert row
+    assert row["source_expired_at"]
+    scene.age(just_canceled, hours=3)
+    await scene.run()
+    assert not scene.keys(just_canceled)

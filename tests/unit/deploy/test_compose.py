@@ -162,7 +162,14 @@ def test_each_process_has_a_policy_of_storage_without_wildcard_actions() -> None
         for role, policy in policies.items()
     }
     assert not any("*" in action for each in actions.values() for action in each)
-    assert [role for role, each in actions.items() if "s3:DeleteObject" in each] == ["controller"]
+    deletes = {
+        role: each["Resource"]
+        for role, policy in policies.items()
+        for each in policy["Statement"]
+        if "s3:DeleteObject" in each["Action"]
+    }
+    assert deletes.keys() == {"api", "controller"}
+    assert deletes["api"] == "arn:aws:s3:::pixelflow/uploads/*", "where it can overwrite, too"
 
 
 # ── Confinement ──────────────────────────────────────────────────────────────────────────────────

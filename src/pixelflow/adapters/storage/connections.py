@@ -41,6 +41,8 @@ class InterruptibleResponse(http.client.HTTPResponse):
         self.headers = self.msg = email.message.Message()  # type: ignore[assignment]  # others are never read
         if etag := headers.get(b"etag", b"").decode("latin-1").strip('"'):
             self.headers["ETag"] = etag
+        if modified := headers.get(b"last-modified", b"").decode("latin-1"):
+            self.headers["Last-Modified"] = modified
         self.chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked"
         self.chunk_left = None
         length = headers.get(b"content-length", b"")

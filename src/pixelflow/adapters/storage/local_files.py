@@ -1,7 +1,8 @@
 """Files under the roots that an operator allows, for jobs whose source is ``local_file``. Disabled without roots.
 
 A path is resolved before it is checked, and checked again after the file is open, so that a symbolic link that changes
-in between has no effect. Reads only regular files, and never overwrites a file.
+in between has no effect. Once a job is created, its path contains no links: if one of its folders becomes a link, which
+may lead to another user's folder, the file is no longer found. Reads only regular files, and never overwrites a file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
+from urllib.parse import quote
 from uuid import UUID
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
@@ -28,6 +30,7 @@ from pixelflow.errors import (
 
 OUTPUT_FOLDER = "pixelflow-outputs"
 _CHUNK = 1024 * 1024
+_MAX_NAME_BYTES = 255
 _REFUSALS = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -47,22 +50,30 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class LocalFiles:
     """Reads and writes files under the allowed roots."""
 
-    def __init__(self, roots: tuple[Path, ...]) -> None:
+    def __init__(self, roots: tuple[Path, ...], *, shared: bool = False) -> None:
+        """``shared``: each user can use all files under the roots. Otherwise, those of :func:`user_folder` there."""
         self._roots = roots
+        self._shared = shared
 
-    def resolve(self, path: str) -> str:
+    def resolve(self, path: str, user_id: str) -> str:
         """Return the real path of a file, with symbolic links resolved.
 
         Raises:
-            LocalFilesDisabledError: the path is not a readable regular file under a root. The error does not say why,
-                so that callers can't probe the file system outside of the roots.
+            LocalFilesDisabledError: the path is not a readable regular file that the user can use. The error does not
+                say why, so that callers can't probe the file system outside of the user's folders.
             ObjectsUnavailableError: the disk can't be read.
         """
-        with self._open(path) as file:
+        with self._open(path, with_links=True) as file:
             real = _real_path(file)
-        if not _is_unicode(real):
+        if not (_is_unicode(real) and self._is_allowed(Path(real), user_id)):
             raise _refused()
         return real
+
+    def _is_allowed(self, real: Path, user_id: str) -> bool:
+        if self._shared:
+            return True
+        folder = user_folder(user_id)
+        return folder is not None and real.is_relative_to(self._root_of(real) / folder)
 
     def size_of(self, path: str) -> int | None:
         """Return the size of the file in bytes, or ``None`` if it does not exist or is no longer under a root.
@@ -86,6 +97,7 @@ class LocalFiles:
         file: BinaryIO,
         *,
         max_bytes: int,
+        version: str = "",  # noqa: ARG002  # the owner of the file may change it at any time
         reserve: Reserve = unlimited,
         interrupts: Interrupts = never,
     ) -> tuple[int, str]:
@@ -166,10 +178,12 @@ class LocalFiles:
             _write(file, names[-1], folder)
 
     @contextmanager
-    def _open(self, path: str) -> Iterator[BinaryIO]:
+    def _open(self, path: str, *, with_links: bool = False) -> Iterator[BinaryIO]:
         try:
             resolved = Path(path).resolve(strict=True)
             self._root_of(resolved)
+            if not (with_links or resolved == Path(path)):
+                raise _refused()
             # O_NONBLOCK: a pipe or device that replaced the file must not block the caller.
             descriptor = os.open(resolved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -180,7 +194,8 @@ class LocalFiles:
             os.close(descriptor)
             raise _refused()
         with open(descriptor, "rb") as file:  # noqa: PTH123  # from a descriptor
-            self._root_of(Path(_real_path(file)))
+            if Path(_real_path(file)) != resolved:
+                raise _refused()
             yield file
 
     def _require_outputs(self, path: Path) -> None:
@@ -219,6 +234,12 @@ class LocalFiles:
             if path.is_relative_to(root):
                 return root
         raise _refused()
+
+
+def user_folder(user_id: str) -> str | None:
+    """Return the name of a user's folder in each root: the ID, percent-encoded; ``None``: the ID can't have one."""
+    name = quote(user_id, safe="@")
+    return None if name in {"", ".", "..", OUTPUT_FOLDER} or len(name) > _MAX_NAME_BYTES else name
 
 
 @contextmanager

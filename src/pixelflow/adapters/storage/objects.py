@@ -5,24 +5,23 @@ Object keys are made here and nowhere else; never uses a name that comes from a 
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, BinaryIO
-from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import obstore
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from obstore import exceptions
 from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.adapters.storage.transfers import S3Transfers
-from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
+from pixelflow.adapters.storage.signatures import Credentials, Signer
+from pixelflow.adapters.storage.transfers import S3Transfers, version_of
+from pixelflow.errors import ObjectsUnavailableError, SourceChangedError
 from pixelflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class SignedUrl:
 
     url: str
     headers: Mapping[str, str]
-    """Signed: the client must send exactly these."""
+    """Signed: the client must send exactly these, besides ``Content-Length``, which HTTP clients send by themselves."""
     expires_at: datetime
 
     def __repr__(self) -> str:
@@ -64,40 +63,46 @@ class StoredObject:
     """What storage knows of an object."""
 
     bytes: int
-    etag: str
-    """Identifies the content; without quotes. Empty if the server sends none."""
+    version: str
+    """Identifies the content: see :func:`version_of`."""
 
 
 class ObjectStorage:
     """A bucket."""
 
     def __init__(self, settings: Settings) -> None:
-        self._credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
-        self._region = settings.s3_region
-        self._public_root = f"{settings.public_endpoint_url}/{settings.s3_bucket}"
+        credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
+        region, self._bucket = settings.s3_region, settings.s3_bucket
+        self._for_clients = Signer(settings.public_endpoint_url, region=region, credentials=credentials)
         metadata = timedelta(seconds=_METADATA_SECONDS)
         self._metadata_store = _open(
             settings,
             {"connect_timeout": metadata, "timeout": metadata},
             {"max_retries": 1, "retry_timeout": metadata / 2},
         )
-        self._transfers = S3Transfers(
-            settings.s3_endpoint_url, bucket=settings.s3_bucket, region=self._region, credentials=self._credentials
-        )
+        own = Signer(settings.s3_endpoint_url, region=region, credentials=credentials)
+        self._transfers = S3Transfers(settings.s3_endpoint_url, bucket=self._bucket, signer=own)
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
 
-    def sign_upload(self, key: str, *, content_length: int | None, content_type: str | None, seconds: int) -> SignedUrl:
+    def sign_upload(
+        self,
+        key: str,
+        *,
+        content_length: int | None,
+        content_type: str | None,
+        sha256: str | None = None,
+        seconds: int,
+    ) -> SignedUrl:
         """Return a URL for a PUT of ``key``. Declared values are signed, so that uploads must match them."""
-        headers = {
-            name: value
-            for name, value in (
-                ("Content-Length", str(content_length) if content_length is not None else None),
-                ("Content-Type", content_type),
-            )
-            if value is not None
-        }
-        return self._sign("PUT", key, headers=headers, query={}, seconds=seconds)
+        headers = {}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        if sha256 is not None:
+            headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+        length = {} if content_length is None else {"Content-Length": str(content_length)}
+        url = self._sign("PUT", key, headers=headers | length, query={}, seconds=seconds)
+        return dataclasses.replace(url, headers=headers)
 
     def sign_download(
         self, key: str, *, media_type: str | None, file_name: str, seconds: int, attachment: bool = False
@@ -115,15 +120,13 @@ class ObjectStorage:
     def _sign(
         self, method: str, key: str, *, headers: dict[str, str], query: dict[str, str], seconds: int
     ) -> SignedUrl:
-        url = f"{self._public_root}/{quote(key)}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
-        request = AWSRequest(method=method, url=url, headers=headers)
-        S3SigV4QueryAuth(self._credentials, "s3", self._region, expires=seconds).add_auth(request)
-        return SignedUrl(request.url, headers, datetime.now(UTC) + timedelta(seconds=seconds))
+        url = self._for_clients.presign(method, f"/{self._bucket}/{key}", headers=headers, query=query, seconds=seconds)
+        return SignedUrl(url, headers, datetime.now(UTC) + timedelta(seconds=seconds))
 
     # ── For the API ──────────────────────────────────────────────────────────────────────────────
 
     async def find(self, key: str) -> StoredObject | None:
-        """Return the size and the ETag of the object, or ``None`` if it does not exist.
+        """Return the size and the version of the object, or ``None`` if it does not exist.
 
         Raises:
             ObjectsUnavailableError: the server does not answer.
@@ -133,7 +136,7 @@ class ObjectStorage:
                 meta = await obstore.head_async(self._metadata_store, key)
             except FileNotFoundError:
                 return None
-        return StoredObject(meta["size"], (meta["e_tag"] or "").strip('"'))
+        return StoredObject(meta["size"], version_of(meta["e_tag"], meta["last_modified"]))
 
     async def size_of(self, key: str) -> int | None:
         """Return the size of the object in bytes, or ``None`` if it does not exist; as :meth:`find`."""
@@ -199,23 +202,29 @@ class ObjectStorage:
         file: BinaryIO,
         *,
         max_bytes: int,
+        version: str = "",
         reserve: Reserve = unlimited,
         interrupts: Interrupts = never,
     ) -> tuple[int, str]:
         """Copy an object into an empty file; see :meth:`S3Transfers.get`."""
-        return self._transfers.get(key, file, max_bytes=max_bytes, reserve=reserve, interrupts=interrupts)
+        return self._transfers.get(
+            key, file, max_bytes=max_bytes, version=version, reserve=reserve, interrupts=interrupts
+        )
 
     def fetch_asset(
-        self, asset_id: UUID, file: BinaryIO, *, size: int, etag: str, interrupts: Interrupts = never
+        self, asset_id: UUID, file: BinaryIO, *, size: int, version: str, interrupts: Interrupts = never
     ) -> None:
         """Copy an asset into an empty file; see :meth:`S3Transfers.get`.
 
         Raises:
-            SourceGoneError, SourceOverLimitError: it does not exist, or has another size or ETag.
+            SourceGoneError: it does not exist.
+            SourceChangedError, SourceOverLimitError: it has another size or version.
         """
-        found, _ = self._transfers.get(asset_key(asset_id), file, max_bytes=size, etag=etag, interrupts=interrupts)
+        found, _ = self._transfers.get(
+            asset_key(asset_id), file, max_bytes=size, version=version, interrupts=interrupts
+        )
         if found != size:
-            raise SourceGoneError("The asset in object storage was replaced")
+            raise SourceChangedError("The asset in object storage was replaced")
 
     def store(
         self, file: IO[bytes], key: str, *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never

@@ -15,16 +15,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import IO, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
 from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.errors import ObjectsUnavailableError, SourceGoneError, SourceOverLimitError
+from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
+from pixelflow.errors import (
+    ObjectsUnavailableError,
+    SourceChangedError,
+    SourceGoneError,
+    SourceOverLimitError,
+)
 
 MIN_BYTES_PER_SECOND = 250_000
 """Slower transfers are aborted."""
@@ -33,12 +37,12 @@ RETRY_SECONDS = 10.0
 """No further attempt of a request begins after this time."""
 _FIRST_PAUSE_SECONDS = 0.1
 _BUFFER_BYTES = 256 * 1024
-_UNSIGNED = "UNSIGNED-PAYLOAD"
-_EMPTY_SHA256 = hashlib.sha256().hexdigest()
 _FIRST_SERVER_ERROR = 500
 _NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 _MAX_ERROR_BYTES = 64 * 1024
 _RETRYABLE = {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
+
+_BY_TIME = "modified:"
 
 _T = TypeVar("_T")
 
@@ -64,23 +68,15 @@ class _FileError(Exception):
     """The file of a transfer can't be read or written; the cause is the ``OSError``."""
 
 
-class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore is not typed
-    """Signs with the given hash of the body: botocore would read the body once more to compute it."""
-
-    def payload(self, request: AWSRequest) -> str:
-        sha256: str = request.context["sha256"]
-        return sha256
-
-
 class S3Transfers:
     """Transfers to and from one bucket. Thread-safe; connections are reused."""
 
-    def __init__(self, endpoint: str, *, bucket: str, region: str, credentials: Credentials) -> None:
-        """Does not connect yet."""
+    def __init__(self, endpoint: str, *, bucket: str, signer: Signer) -> None:
+        """Does not connect yet. ``signer`` is for the same endpoint."""
         self._connections = ConnectionPool(endpoint)
-        self._root = f"{endpoint}/{bucket}"
-        self._path = f"{urlsplit(endpoint).path}/{bucket}"
-        self._signer = _Signer(credentials, "s3", region)
+        self._root = urlsplit(endpoint).path
+        self._bucket = bucket
+        self._signer = signer
         self._buffers = threading.local()
 
     def get(
@@ -89,7 +85,7 @@ class S3Transfers:
         file: BinaryIO,
         *,
         max_bytes: int,
-        etag: str = "",
+        version: str = "",
         reserve: Reserve = unlimited,
         interrupts: Interrupts = never,
     ) -> tuple[int, str]:
@@ -98,7 +94,8 @@ class S3Transfers:
         Calls ``reserve`` with the size before it receives the content; an error that it raises ends the transfer.
 
         Raises:
-            SourceGoneError: the object does not exist, or has another ETag than ``etag``, if the server sends any.
+            SourceGoneError: the object does not exist.
+            SourceChangedError: it has another version than ``version``; empty: any.
             SourceOverLimitError: the object is larger than ``max_bytes``.
             ObjectsUnavailableError: the server does not answer, or the transfer was ended.
             OSError: the file can't be written.
@@ -109,9 +106,9 @@ class S3Transfers:
                 if file.tell():  # written by an attempt that failed
                     file.seek(0)
                     file.truncate()
-            with self._send(connection, "GET", key, {}, sha256=_EMPTY_SHA256) as response:
-                if etag and response.headers.get("ETag", etag) != etag:
-                    raise SourceGoneError("The object in object storage was replaced")
+            with self._send(connection, "GET", key, _conditions(version), sha256=EMPTY_SHA256) as response:
+                if version and _response_version(response, version) != version:
+                    raise _changed()
                 size = _content_length(response)
                 if size > max_bytes:
                     raise SourceOverLimitError(f"The source has {size} bytes; the limit is {max_bytes}")
@@ -121,6 +118,8 @@ class S3Transfers:
         try:
             return self._transfer(receive, interrupts)
         except _TransferError as error:
+            if error.status == http.client.PRECONDITION_FAILED:
+                raise _changed() from None
             if error.no_such_key:
                 raise SourceGoneError("The source is no longer in object storage; create a new job") from None
             raise _unavailable() from error
@@ -144,7 +143,9 @@ class S3Transfers:
         headers = {"Content-Length": str(size), "Content-Type": media_type}
 
         def send(connection: Connection) -> None:
-            with self._send(connection, "PUT", key, headers, sha256=sha256 or _UNSIGNED, body=(file, size)) as response:
+            with self._send(
+                connection, "PUT", key, headers, sha256=sha256 or UNSIGNED_PAYLOAD, body=(file, size)
+            ) as response:
                 if response.length is None or response.length > _BUFFER_BYTES:  # not worth reading to keep a connection
                     connection.close()
                 else:
@@ -218,12 +219,11 @@ class S3Transfers:
         sha256: str,
         body: tuple[IO[bytes], int] | None = None,
     ) -> http.client.HTTPResponse:
-        path = quote(key)
-        request = AWSRequest(method=method, url=f"{self._root}/{path}", headers=headers)
-        request.context["sha256"] = sha256
-        self._signer.add_auth(request)
-        connection.putrequest(method, f"{self._path}/{path}", skip_accept_encoding=True)
-        for name, value in request.headers.items():
+        path = f"/{self._bucket}/{key}"
+        signed = self._signer.authorize(method, path, headers=headers, sha256=sha256)
+        connection.putrequest(method, self._root + quote(path), skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", self._signer.host)
+        for name, value in signed.items():
             connection.putheader(name, value)
         connection.endheaders()
         if body:
@@ -269,6 +269,33 @@ class S3Transfers:
         if found is None:
             found = self._buffers.buffer = memoryview(bytearray(_BUFFER_BYTES))
         return found
+
+
+def version_of(etag: str | None, modified: datetime | None) -> str:
+    """Return what identifies the content of an object: its ETag, or when it was modified if the server sends no ETag.
+
+    S3's time is in whole seconds, so replacing an object within a second is noticed only by its ETag. Empty: unknown.
+    """
+    if etag := (etag or "").strip('"'):
+        return etag
+    return f"{_BY_TIME}{int(modified.timestamp())}" if modified else ""
+
+
+def _conditions(version: str) -> dict[str, str]:
+    """Return headers by which servers that support them refuse to send another version."""
+    return {"If-Match": f'"{version}"'} if version and not version.startswith(_BY_TIME) else {}
+
+
+def _response_version(response: http.client.HTTPResponse, expected: str) -> str:
+    """Return the version that a response has, or the expected one if it has nothing to compare."""
+    etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+    if expected.startswith(_BY_TIME):
+        return version_of(None, parsedate_to_datetime(modified)) if modified else expected
+    return version_of(etag, None) or expected
+
+
+def _changed() -> SourceChangedError:
+    return SourceChangedError("The source was replaced after the job was started; retry the job to process the new one")
 
 
 def _content_length(response: http.client.HTTPResponse) -> int:

@@ -26,7 +26,7 @@ _SHARED: list[Processor] = [
 ]
 
 _ROOT = "pixelflow"
-"""The only logger that may log below ``info``: botocore's debug lines contain the signature of each URL it signs."""
+"""The only logger that may log below ``info``: debug lines of HTTP libraries contain presigned URLs."""
 
 _log = structlog.get_logger(__name__)
 

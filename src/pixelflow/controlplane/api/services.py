@@ -78,7 +78,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             database=database,
             wakeups=wakeups,
             objects=objects,
-            local_files=LocalFiles(settings.local_roots),
+            local_files=LocalFiles(settings.local_roots, shared=settings.local_access == "shared"),
             on_enqueued=metrics.enqueued,
         )
         health_checks = HealthChecks(

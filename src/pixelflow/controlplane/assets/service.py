@@ -20,7 +20,7 @@ from pixelflow.contracts.assets import (
     CreatedAsset,
     parse_asset_id,
 )
-from pixelflow.contracts.jobs import Upload
+from pixelflow.contracts.uploads import Upload
 from pixelflow.controlplane.assets import store
 from pixelflow.controlplane.assets.store import AssetRow
 from pixelflow.errors import (
@@ -121,6 +121,7 @@ class AssetService:
             presigned_put_url=signed.url,
             presigned_url_state="ready",
             headers=dict(signed.headers),
+            content_length=request.source.content_length,
             expires_at=signed.expires_at,
             max_bytes=request.source.content_length,
         )
@@ -128,7 +129,7 @@ class AssetService:
     async def complete(self, user_id: str, asset_id: UUID) -> Asset:
         """Make the asset ready, after its file was uploaded. Idempotent.
 
-        The ETag identifies the uploaded content: if the object is overwritten later, jobs don't use it.
+        The version identifies the uploaded content: if the object is overwritten later, jobs don't use it.
 
         Raises:
             NotFoundError: the user has no such asset.
@@ -143,7 +144,7 @@ class AssetService:
             if uploaded.bytes != row.bytes:
                 raise SourceMissingError(f"The uploaded file has {uploaded.bytes} bytes; {row.bytes} were declared")
             async with self._database.connection(of_user(user_id)) as connection:
-                completed = await store.complete(connection, asset_id=asset_id, user_id=user_id, etag=uploaded.etag)
+                completed = await store.complete(connection, asset_id=asset_id, user_id=user_id, etag=uploaded.version)
             if completed is None:  # deleted meanwhile
                 raise asset_not_found()
             row = completed

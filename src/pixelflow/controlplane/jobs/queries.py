@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -70,9 +71,16 @@ class JobQueries:
             rows = await store.list_newest(connection, user_id=user_id, status=status, limit=limit + 1, before=before)
         page = rows[:limit]
         return JobPage(
-            data=[self._response(row) for row in page],
+            data=[job async for job in self._responses(page)],
             next_cursor=_encode_cursor(page[-1]) if len(rows) > limit else None,
         )
+
+    async def _responses(self, rows: Sequence[JobRow]) -> AsyncIterator[Job]:
+        """Let other requests run after each job that has outputs: a page has up to 3200, of 15 µs each."""
+        for row in rows:
+            yield self._response(row)
+            if row.outputs:
+                await asyncio.sleep(0)
 
     def _response(self, row: JobRow) -> Job:
         return to_response(row, self._sign_output, expires_at=self._periods.expiry_of(row))

@@ -56,6 +56,7 @@ async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobR
         errors.LocalFilesDisabledError,
         errors.NotFoundError,
         errors.UnsupportedCapabilityError,
+        errors.TooManyUploadsError,
         errors.UnsupportedMediaTypeError,
         errors.ValidationFailedError,
     ),
@@ -73,6 +74,7 @@ async def create_job(
     """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
     if dry_run:
         return JSONResponse(services.jobs.explain(job).model_dump(mode="json"))
+    services.jobs.require_length(job)
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))

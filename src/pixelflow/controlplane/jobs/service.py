@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
-from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 import structlog
@@ -29,7 +28,6 @@ from pixelflow.contracts.jobs import (
     RequestLimits,
     SourceType,
     StartedJob,
-    Upload,
 )
 from pixelflow.contracts.messages import QUEUE, ProcessImage
 from pixelflow.controlplane.assets import service as assets
@@ -40,6 +38,7 @@ from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.transitions import JobState
+from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
 from pixelflow.errors import (
     FieldError,
     JobAlreadyFinishedError,
@@ -64,14 +63,6 @@ _ENDED: dict[str, str] = {
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class UploadedSource:
-    """A source that exists and is within the size limit."""
-
-    key: str
-    bytes: int
-
-
 class JobService:
     """Changes the jobs of one user. ``user_id`` comes from the authenticated credentials."""
 
@@ -89,7 +80,7 @@ class JobService:
         self._settings = settings
         self._database = database
         self._wakeups = wakeups
-        self._objects = objects
+        self._uploads = Uploads(settings, objects)
         self._local_files = local_files
         self._on_enqueued = on_enqueued
         self._queries = JobQueries(settings, database=database, objects=objects)
@@ -103,6 +94,14 @@ class JobService:
         """
         return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check)
 
+    def require_length(self, request: CreateJobRequest) -> None:
+        """Check that a job with an upload declares its size, if the settings require it.
+
+        Raises:
+            ValidationFailedError: it does not.
+        """
+        self._uploads.require_length(request)
+
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
     async def create(self, user_id: str, request: CreateJobRequest, *, job_id: UUID) -> CreatedJob:
@@ -110,27 +109,31 @@ class JobService:
 
         Raises:
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
-            ValidationFailedError: the pipeline uses an asset that the user does not have.
+            ValidationFailedError: the pipeline uses an asset that the user does not have, or the size is missing.
+            TooManyUploadsError: the user's pending uploads would exceed their number or their total size.
             UnsupportedCapabilityError: workers are live, and none has an optional capability that the job requires.
         """
         if request.source_type is SourceType.LOCAL_FILE:
-            key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "")
+            key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "", user_id)
         else:
             key = source_key(job_id)
-        upload = self._sign_upload(request, key)
+        upload = self._uploads.sign(request, key)
         async with self._database.connection(of_user(user_id)) as connection:
             if self._settings.unsupported_jobs == "refuse":
                 await check_supported(connection, request.requires)
             used = await assets.resolve(connection, user_id, request.pipeline)
             async with connection.transaction() if used else nullcontext():
-                await jobs_store.insert(
+                inserted = await jobs_store.insert(
                     connection,
                     job_id=job_id,
                     user_id=user_id,
                     request=request,
                     source_key=key,
                     max_attempts=self._settings.max_attempts,
+                    limits=self._uploads.limits,
                 )
+                if not inserted and await jobs_store.find(connection, job_id=job_id, user_id=user_id) is None:
+                    raise self._uploads.too_many()
                 if used:
                     await assets_store.attach(connection, job_id=job_id, assets=used)
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
@@ -166,32 +169,7 @@ class JobService:
             job = await transitions.find(connection, job_id=created.job_id, user_id=user_id)
         if job is None or job.status != JobStatus.CREATED:
             return created
-        return created.model_copy(update={"upload": self._sign_upload(request, created.upload.object_key)})
-
-    def _sign_upload(self, request: CreateJobRequest, key: str) -> Upload:
-        if request.source_type is SourceType.LOCAL_FILE:
-            return Upload(
-                object_key=key,
-                presigned_put_url=None,
-                presigned_url_state="not_required",
-                headers={},
-                expires_at=None,
-                max_bytes=self._settings.max_source_bytes,
-            )
-        signed = self._objects.sign_upload(
-            key,
-            content_length=request.source.content_length if request.source else None,
-            content_type=request.source.content_type if request.source else None,
-            seconds=self._settings.upload_url_seconds,
-        )
-        return Upload(
-            object_key=key,
-            presigned_put_url=signed.url,
-            presigned_url_state="ready",
-            headers=dict(signed.headers),
-            expires_at=signed.expires_at,
-            max_bytes=self._settings.max_source_bytes,
-        )
+        return created.model_copy(update={"upload": self._uploads.sign(request, created.upload.object_key)})
 
     # ── Start and retry ──────────────────────────────────────────────────────────────────────────
 
@@ -250,9 +228,8 @@ class JobService:
 
     async def _find_uploaded(self, job_id: UUID) -> UploadedSource | None:
         """Return the upload for a job ID of any user, or ``None`` if no job can run with it."""
-        key = source_key(job_id)
-        size = await self._objects.size_of(key)
-        return None if size is None or size > self._settings.max_source_bytes else UploadedSource(key, size)
+        found = await self._uploads.find(source_key(job_id))
+        return None if found is None or found.bytes > self._settings.max_source_bytes else found
 
     async def _check_source(
         self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
@@ -261,17 +238,22 @@ class JobService:
         _check_not_expired(job)
         if job.source_type == SourceType.LOCAL_FILE:
             size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
+            source = None if size is None else UploadedSource(job.source_key, size)
         elif unavailable is not None:
             raise unavailable
         else:
-            size = await self._objects.size_of(job.source_key)
-        if size is None:
+            source = await self._uploads.find(job.source_key)
+        if source is None:
             raise SourceMissingError(
                 "Upload the source to the URL that creating the job returned, then start the job again"
             )
-        if size > self._settings.max_source_bytes:
-            raise SourceTooLargeError(f"The source has {size} bytes; the limit is {self._settings.max_source_bytes}")
-        return UploadedSource(job.source_key, size)
+        if source.bytes > self._settings.max_source_bytes:
+            if job.source_type != SourceType.LOCAL_FILE:
+                await self._uploads.remove_refused(job.source_key)
+            raise SourceTooLargeError(
+                f"The source has {source.bytes} bytes; the limit is {self._settings.max_source_bytes}"
+            )
+        return source
 
     async def _queue_unless_started(
         self,
@@ -316,6 +298,7 @@ class JobService:
                 new_run=new_run,
                 source_key=source.key,
                 source_bytes=source.bytes,
+                source_version=source.version,
                 traceparent=traceparent,
                 max_active=self._settings.queue_max_active_per_user,
             )

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
-from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest
+from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest, DeclaredSource
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, source_options,
@@ -65,6 +65,16 @@ class JobRow:
     outputs: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class UploadLimits:
+    """Limits of a user's jobs whose upload may still arrive, because they were never started."""
+
+    uploads: int
+    bytes: int
+    undeclared_bytes: int
+    """What a job without a declared size counts as."""
+
+
 async def insert(
     connection: AsyncConnection,
     *,
@@ -73,32 +83,63 @@ async def insert(
     request: CreateJobRequest,
     source_key: str,
     max_attempts: int,
-) -> None:
-    """Insert a job with status ``created``. Idempotent: nothing changes if the ID exists."""
-    declared = request.source
-    await connection.execute(
+    limits: UploadLimits,
+) -> UUID | None:
+    """Insert a job with status ``created``; returns its ID.
+
+    ``None``: the ID exists, or a limit of the user would be exceeded.
+
+    Concurrent inserts may exceed the limits by one job each. Canceled and erased jobs count as long as their upload
+    URLs may be valid.
+    """
+    declared = request.source or DeclaredSource()
+    cursor = await connection.execute(
         """
         INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
-                          source_options, pipeline, metadata, webhook_url, max_attempts, priority, requires)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                          declared_sha256, source_options, pipeline, metadata, webhook_url, max_attempts, priority,
+                          requires)
+        SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
+               %(content_length)s::bigint, %(content_type)s::text, %(sha256)s::text, %(source_options)s::jsonb,
+               %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
+               %(priority)s::smallint, %(requires)s::text[]
+        FROM (
+            SELECT count(*) AS uploads, coalesce(sum(bytes), 0) AS bytes FROM (
+                SELECT coalesce(declared_bytes, %(undeclared_bytes)s::bigint) AS bytes FROM jobs
+                WHERE user_id = %(user_id)s AND queued_at IS NULL AND source_expired_at IS NULL
+                  AND source_type = 's3_presigned'
+                LIMIT %(max_uploads)s
+            ) AS upload
+        ) AS pending
+        WHERE %(source_type)s::text <> 's3_presigned'
+           OR (uploads < %(max_uploads)s
+               AND bytes + coalesce(%(content_length)s::bigint, %(undeclared_bytes)s::bigint) <= %(max_bytes)s)
         ON CONFLICT (job_id) DO NOTHING
+        RETURNING job_id
         """,
-        (
-            job_id,
-            user_id,
-            request.source_type,
-            source_key,
-            declared.content_length if declared else None,
-            declared.content_type if declared else None,
-            Jsonb(declared.options.model_dump(mode="json", exclude_defaults=True) if declared else {}),
-            Jsonb([step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]),
-            Jsonb(request.metadata),
-            request.webhook_url,
-            max_attempts,
-            PRIORITY_RANKS[request.priority],
-            list(request.requires),
-        ),
+        {
+            "job_id": job_id,
+            "user_id": user_id,
+            "source_type": request.source_type,
+            "source_key": source_key,
+            "content_length": declared.content_length,
+            "content_type": declared.content_type,
+            "sha256": declared.sha256,
+            "source_options": Jsonb(declared.options.model_dump(mode="json", exclude_defaults=True)),
+            "pipeline": Jsonb(
+                [step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]
+            ),
+            "metadata": Jsonb(request.metadata),
+            "webhook_url": request.webhook_url,
+            "max_attempts": max_attempts,
+            "priority": PRIORITY_RANKS[request.priority],
+            "requires": list(request.requires),
+            "max_uploads": limits.uploads,
+            "max_bytes": limits.bytes,
+            "undeclared_bytes": limits.undeclared_bytes,
+        },
     )
+    row = await cursor.fetchone()
+    return row["job_id"] if row else None
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:

@@ -52,7 +52,8 @@ class QueuedRun:
 _QUEUE = """
 WITH moved AS (
     UPDATE jobs SET status = 'queued', queued_at = now(), finished_at = NULL, error = NULL, attempts = 0,
-                    run = run + %(new_run)s, source_bytes = %(source_bytes)s, traceparent = %(traceparent)s
+                    run = run + %(new_run)s, source_bytes = %(source_bytes)s, source_version = %(source_version)s,
+                    source_version_run = run + %(new_run)s, traceparent = %(traceparent)s
     WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
       AND source_key = %(source_key)s AND source_expired_at IS NULL
     RETURNING job_id, run, queued_at
@@ -70,6 +71,7 @@ async def queue(
     new_run: bool,
     source_key: str,
     source_bytes: int,
+    source_version: str,
     traceparent: str | None,
     max_active: int | None,
 ) -> QueuedRun | None:
@@ -86,6 +88,7 @@ async def queue(
         new_run: whether a new run starts.
         source_key: of the object that the caller checked.
         source_bytes: its size.
+        source_version: its version, which workers compare; empty: they don't.
         traceparent: of the request.
         max_active: the user's limit of active jobs, unless an operator set another.
     """
@@ -98,6 +101,7 @@ async def queue(
             "new_run": int(new_run),
             "source_key": source_key,
             "source_bytes": source_bytes,
+            "source_version": source_version,
             "traceparent": traceparent,
             "max_active": max_active,
         },
@@ -153,7 +157,8 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
                             finished_at = COALESCE(finished_at, now()),
                             status = CASE WHEN status IN ('succeeded', 'failed') THEN status ELSE 'canceled' END,
                             pipeline = '[]', metadata = '{}', webhook_url = NULL, error = NULL, warnings = '[]',
-                            traceparent = NULL, declared_content_type = NULL, source_sha256 = NULL
+                            traceparent = NULL, declared_content_type = NULL, declared_sha256 = NULL,
+                            source_sha256 = NULL, source_version = NULL
             WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
             RETURNING job_id, lease_token
         ), deleted_events AS (

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -109,7 +110,9 @@ class RowCollector:
 
     async def _expire(self) -> int:
         never_started = await self._erase_never_started(self._periods.upload)
-        sources = await self._run(store.expire_sources, self._periods.source)
+        expire_unused = partial(store.expire_unused_uploads, upload_grace=self._periods.upload_grace)
+        sources = await self._run(expire_unused, self._periods.upload)
+        sources += await self._run(store.expire_sources, self._periods.source)
         outputs = await self._run(store.expire_outputs, self._periods.output)
         # Jobs are deleted after their files. While files expire, this pass would scan a growing number of jobs in vain.
         jobs = 0 if sources or outputs else await self._run(store.delete_jobs, self._periods.job)

@@ -20,6 +20,8 @@ class RetentionPeriods:
     job: timedelta | None
     upload: timedelta
     """From the creation of a job that is never started."""
+    upload_grace: timedelta
+    """From the end of a job until no more files of it can arrive."""
     history: timedelta
     """Of events, deliveries and attempts."""
 
@@ -32,6 +34,7 @@ class RetentionPeriods:
             output=_days(settings.retention_output_days) or job,
             job=job,
             upload=timedelta(days=settings.retention_upload_days),
+            upload_grace=settings.upload_grace,
             history=timedelta(days=settings.retention_history_days),
         )
 
@@ -45,6 +48,9 @@ class RetentionPeriods:
                 return row.created_at + self.upload
             case JobStatus.SUCCEEDED:
                 return row.outputs_expired_at or _after(row.finished_at, self.output)
+            case JobStatus.CANCELED if row.queued_at is None and row.source_type == SourceType.S3_PRESIGNED:
+                unused = row.created_at + self.upload
+                return row.source_expired_at or min(unused, _after(row.finished_at, self.source) or unused)
             case JobStatus.FAILED | JobStatus.CANCELED:
                 is_upload = row.source_type == SourceType.S3_PRESIGNED
                 return row.source_expired_at or _after(row.finished_at, self.source if is_upload else self.job)

@@ -44,6 +44,32 @@ async def expire_sources(connection: AsyncConnection, *, age: timedelta, limit: 
     return cursor.rowcount
 
 
+async def expire_unused_uploads(
+    connection: AsyncConnection, *, age: timedelta, limit: int, upload_grace: timedelta
+) -> int:
+    """Expire the uploads of jobs that were created ``age`` ago and canceled before they were started; returns how many.
+
+    The uploads are deleted when no more can arrive: ``upload_grace`` after the end of the job.
+    """
+    cursor = await connection.execute(
+        """
+        WITH due AS (
+            SELECT job_id FROM jobs
+            WHERE status = 'canceled' AND queued_at IS NULL AND source_expired_at IS NULL AND erased_at IS NULL
+              AND source_type = 's3_presigned' AND created_at <= now() - %(age)s
+            ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), expired AS (
+            UPDATE jobs SET source_expired_at = now() FROM due WHERE jobs.job_id = due.job_id
+            RETURNING jobs.job_id, finished_at
+        )
+        INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
+        SELECT job_id, 'source', 0, greatest(now(), finished_at + %(upload_grace)s) FROM expired
+        """,
+        {"age": age, "limit": limit, "upload_grace": upload_grace},
+    )
+    return cursor.rowcount
+
+
 async def expire_outputs(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
     """Expire the outputs of jobs that succeeded ``age`` ago; returns the number of jobs."""
     cursor = await connection.execute(

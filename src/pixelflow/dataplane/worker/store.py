@@ -45,6 +45,10 @@ class ClaimedJob:
     due_at: datetime
     claimed_at: datetime
     """As ``due_at``, by the database's clock."""
+    source_version: str | None = None
+    """Of the object when this run was queued; ``None`` or empty: any."""
+    declared_sha256: str | None = None
+    """Of the source; ``None``: any."""
 
     @property
     def lease(self) -> Lease:
@@ -76,11 +80,14 @@ def claim(
     for _ in range(_MAX_CLAIMS):
         rows = connection.execute(
             """
-            SELECT claimed.*, job.source_options, job.priority
+            SELECT claimed.*, job.source_options, job.source_version, job.declared_sha256,
+                   job.priority
             FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval) AS claimed
             -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
             LEFT JOIN LATERAL (
-                SELECT source_options, priority FROM jobs WHERE job_id = claimed.job_id OFFSET 0
+                SELECT source_options, declared_sha256, priority,
+                       CASE WHEN source_version_run = run THEN source_version END AS source_version
+                FROM jobs WHERE job_id = claimed.job_id OFFSET 0
             ) AS job ON true
             """,
             (places, list(capabilities), worker_id, lease),

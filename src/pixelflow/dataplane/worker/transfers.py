@@ -22,7 +22,7 @@ from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
-from pixelflow.errors import AssetGoneError, JobError, ObjectsUnavailableError, SourceError
+from pixelflow.errors import AssetGoneError, JobError, ObjectsUnavailableError, SourceChangedError, SourceError
 from pixelflow.imaging.formats.registry import FORMATS, output_name
 
 _WAIT_SECONDS = 0.2
@@ -35,9 +35,12 @@ class Storage(Protocol):
     """Storage of sources and outputs: object storage, or local folders."""
 
     def fetch(
-        self, key: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, key: str, file: BinaryIO, *, max_bytes: int, version: str, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        """Copy a source into an empty file, for which it reserves room; return its size in bytes and its SHA-256."""
+        """Copy a source into an empty file, for which it reserves room; return its size in bytes and its SHA-256.
+
+        ``version`` is that of the object when the job was queued; empty: any.
+        """
 
     def output_prefix(self, source: str, job_id: UUID, attempt: int) -> str:
         """Return the folder of an attempt's outputs."""
@@ -49,8 +52,8 @@ class Storage(Protocol):
 class AssetStorage(Protocol):
     """Storage of assets."""
 
-    def fetch_asset(self, asset_id: UUID, file: BinaryIO, *, size: int, etag: str, interrupts: Interrupts) -> None:
-        """Copy an asset into an empty file, if it still has that size and ETag."""
+    def fetch_asset(self, asset_id: UUID, file: BinaryIO, *, size: int, version: str, interrupts: Interrupts) -> None:
+        """Copy an asset into an empty file, if it still has that size and version."""
 
 
 class NoRoomError(Exception):
@@ -195,16 +198,21 @@ class Transfers:
             try:
                 with path.open("xb", buffering=0) as file:
                     fetch = partial(self._fetch, job, lease, file, lambda size: room.reserve(size + more_bytes))
-                    return self._reported(job.source_type, lease, fetch)
+                    size, sha256 = self._reported(job.source_type, lease, fetch)
             except NoRoomError as error:
                 path.unlink()
                 room.wait(error.size, lease)
+            else:
+                if job.declared_sha256 not in {None, sha256}:
+                    raise SourceChangedError("The source does not have the SHA-256 that the job declares")
+                return size, sha256
 
     def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
         return self._storages[job.source_type].fetch(
             job.source_key,
             file,
             max_bytes=self._max_source_bytes,
+            version=job.source_version or "",
             reserve=reserve,
             interrupts=lease.on_interrupt,
         )
@@ -224,7 +232,7 @@ class Transfers:
                 asset.asset_id,
                 file,
                 size=asset.bytes,
-                etag=asset.etag,
+                version=asset.etag,
                 interrupts=lease.on_interrupt,
             )
             try:
