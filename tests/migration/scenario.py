@@ -66,6 +66,7 @@ async def _keys(record: Recorder) -> None:
     await record.call("keys.find_valid", NOBODY, "k1", stale=MINUTE)
     await record.call("keys.touch", of_key("k1"), "k1", stale=MINUTE)
     await record.call("keys.find_user", EVERYONE, "k1")
+    await record.call("keys.find_scopes", MINE, key_id="k1", user_id=USER)
     await record.call("keys.revoke", MINE, key_id="k1", user_id=USER)
     await record.call("keys.list_all", MINE, user_id=USER, limit=9)
 
