@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 from tests.migration.recorder import Recorder
 from tests.migration.recording import now
 
-from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
+from pixelflow.adapters.postgres.connection import TenantScope
+from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation

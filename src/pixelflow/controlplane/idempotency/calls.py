@@ -43,8 +43,6 @@ from pixelflow.errors import (
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 MAX_KEY = 255
-LEASE = timedelta(seconds=20)
-"""Longer than any request takes: a process that holds a claim for longer is assumed dead."""
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 _SUCCESS, _MIN_CLIENT_ERROR, _MIN_SERVER_ERROR = 200, 400, 500
 """Successes are stored with the first status. Server errors are never stored."""
@@ -114,8 +112,9 @@ class IdempotentCall:
         database: AsyncDatabase,
         cipher: SecretCipher,
         *,
-        lease: timedelta = LEASE,
+        lease: timedelta,
     ) -> None:
+        """``lease`` must be longer than the request can have effects (``Settings.idempotency_lease``)."""
         self._request = request
         self._response = response
         self._database = database
@@ -154,13 +153,15 @@ class IdempotentCall:
             return await operation(new_id())
         fingerprint = await _fingerprint(self._request)
         request = IdempotentRequest(identity.user_id, key, fingerprint, job_id, creates_job)
-        claimed = await self._claim_or_find(request)
-        if isinstance(claimed, Claim):
-            return await self._execute(request, claimed, operation)
-        if claimed.status >= _MIN_CLIENT_ERROR:
-            raise ReplayedResponseError(claimed)
+        outcome: Claim | StoredResponse | _M = await self._claim_or_find(request)
+        if isinstance(outcome, Claim):
+            outcome = await self._execute(request, outcome, operation)
+        if not isinstance(outcome, StoredResponse):
+            return outcome
+        if outcome.status >= _MIN_CLIENT_ERROR:
+            raise ReplayedResponseError(outcome)
         self._response.headers[REPLAYED] = "true"
-        result = model.model_validate_json(claimed.body)
+        result = model.model_validate_json(outcome.body)
         return await renew(result) if renew else result
 
     async def _claim_or_find(self, request: IdempotentRequest) -> Claim | StoredResponse:
@@ -198,7 +199,8 @@ class IdempotentCall:
 
     async def _execute(
         self, request: IdempotentRequest, claim: Claim, operation: Callable[[UUID], Awaitable[_M]]
-    ) -> _M:
+    ) -> _M | StoredResponse:
+        """Return the result, or the stored response if another request took the claim over and finished first."""
         try:
             result = await operation(claim.resource_id)
         except PixelflowError as error:
@@ -210,8 +212,19 @@ class IdempotentCall:
         body = result.model_dump_json(by_alias=True, exclude_unset=True).encode()
         # The work is done. If storing the response fails, a repeated request runs again under the same ID.
         with contextlib.suppress(DependencyError):
-            await self._finish(request, claim, StoredResponse(_SUCCESS, body))
+            if not await self._finish(request, claim, StoredResponse(_SUCCESS, body)):
+                return await self._find_other_response(request) or result
         return result
+
+    async def _find_other_response(self, request: IdempotentRequest) -> StoredResponse | None:
+        """Return the response that replaces this request's, which lost its claim; ``None`` if its job was erased.
+
+        Raises:
+            IdempotencyInProgressError: the request that took the claim over has not finished.
+        """
+        async with self._database.connection(of_user(request.user_id)) as connection:
+            stored = await store.find(connection, user_id=request.user_id, key=request.key)
+        return None if stored is None or stored.job_erased else self._read_response(request, stored)
 
     async def _finish_error(self, request: IdempotentRequest, claim: Claim, error: PixelflowError) -> None:
         response = problems.response(error, self._request.state.request_id)
@@ -220,9 +233,9 @@ class IdempotentCall:
         else:
             await self._finish(request, claim, StoredResponse(response.status_code, bytes(response.body)))
 
-    async def _finish(self, request: IdempotentRequest, claim: Claim, response: StoredResponse) -> None:
+    async def _finish(self, request: IdempotentRequest, claim: Claim, response: StoredResponse) -> bool:
         async with self._database.connection(of_user(request.user_id)) as connection:
-            await store.finish(
+            return await store.finish(
                 connection,
                 user_id=request.user_id,
                 key=request.key,
@@ -280,7 +293,9 @@ async def _idempotent_call(
         ),
     ] = None,
 ) -> IdempotentCall:
-    return IdempotentCall(request, response, services.database, services.response_cipher)
+    return IdempotentCall(
+        request, response, services.database, services.response_cipher, lease=services.idempotency_lease
+    )
 
 
 IdempotentCallOf = Annotated[IdempotentCall, Depends(_idempotent_call)]
