@@ -18,6 +18,8 @@ from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
+from pixelflow.controlplane.idempotency.store import AnsweredKey
+from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
 USER = "acme"
@@ -36,6 +38,7 @@ async def run(record: Recorder) -> None:
     await _workers(record)
     await _keys(record)
     await _idempotency(record)
+    await _created_with_key(record)
     await _job_that_expires(record)
     done = await _job_that_succeeds(record)
     await _assets(record)
@@ -104,6 +107,13 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
         max_attempts=2,
     )
     return job_id
+
+
+async def _created_with_key(record: Recorder) -> None:
+    key = AnsweredKey("order-2", b"f", 200, b"secret")
+    new = {"job_id": uuid4(), "user_id": USER, "source_key": "uploads/source", "max_attempts": 2, "key": key}
+    for _ in range(2):
+        await record.call("jobs.insert", MINE, request=_request(), **new)
 
 
 async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> None:

@@ -16,7 +16,8 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from functools import partial
+from typing import Annotated, TypeAlias, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -25,6 +26,7 @@ from pydantic import BaseModel
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
+from pixelflow.contracts.jobs import CreatedJob
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher, response_owner
@@ -38,6 +40,7 @@ from pixelflow.errors import (
     IdempotencyKeyReusedError,
     NotFoundError,
     PixelflowError,
+    RequestError,
 )
 
 HEADER = "Idempotency-Key"
@@ -102,6 +105,12 @@ class ReplayedResponseError(Exception):
         self.response = response
 
 
+CreateJob: TypeAlias = Callable[[UUID], Awaitable[CreatedJob]]
+CreateJobWithKey: TypeAlias = Callable[[UUID, Callable[[CreatedJob], store.AnsweredKey]], Awaitable[CreatedJob | None]]
+"""Creates a job together with the key that the function makes of the response; ``None`` if the key exists."""
+RenewJob: TypeAlias = Callable[[CreatedJob], Awaitable[CreatedJob]]
+
+
 class IdempotentCall:
     """Executes one request, or returns its stored response."""
 
@@ -164,6 +173,28 @@ class IdempotentCall:
         result = model.model_validate_json(outcome.body)
         return await renew(result) if renew else result
 
+    async def create_job(
+        self, identity: Identity, create: CreateJob, create_with_key: CreateJobWithKey, *, renew: RenewJob
+    ) -> CreatedJob:
+        """As :meth:`run`, in one statement for a new key: it stores the job, the key and the response.
+
+        Raises:
+            PixelflowError: as :meth:`run`, and the errors of ``create``.
+        """
+        key, job_id = _read_key(self._request), new_id()
+        if key is None:
+            return await create(job_id)
+        request = IdempotentRequest(identity.user_id, key, await _fingerprint(self._request), job_id, creates_job=True)
+        with contextlib.suppress(RequestError):  # whether the key has a response decides whether this error counts
+            created = await create_with_key(job_id, partial(self._answer, request))
+            if created is not None:
+                return created
+        return await self.run(identity, CreatedJob, create, creates_job=True, renew=renew)
+
+    def _answer(self, request: IdempotentRequest, result: BaseModel) -> store.AnsweredKey:
+        ciphertext = self._cipher.encrypt(_body(result), owner=request.owner)
+        return store.AnsweredKey(request.key, request.fingerprint, _SUCCESS, ciphertext)
+
     async def _claim_or_find(self, request: IdempotentRequest) -> Claim | StoredResponse:
         holder, resource_id = new_id(), new_id()
         async with self._database.connection(of_user(request.user_id)) as connection:
@@ -209,10 +240,9 @@ class IdempotentCall:
         except Exception:
             await self._release(request, claim)
             raise
-        body = result.model_dump_json(by_alias=True, exclude_unset=True).encode()
         # The work is done. If storing the response fails, a repeated request runs again under the same ID.
         with contextlib.suppress(DependencyError):
-            if not await self._finish(request, claim, StoredResponse(_SUCCESS, body)):
+            if not await self._finish(request, claim, StoredResponse(_SUCCESS, _body(result))):
                 return await self._find_other_response(request) or result
         return result
 
@@ -260,6 +290,10 @@ async def _on_replayed_response(request: Request, error: Exception) -> JSONRespo
     body = json.loads(error.response.body) | {"request_id": request.state.request_id}
     request.state.code = body["code"]
     return JSONResponse(body, error.response.status, {REPLAYED: "true"}, problems.MEDIA_TYPE)
+
+
+def _body(result: BaseModel) -> bytes:
+    return result.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
 
 def _read_key(request: Request) -> str | None:

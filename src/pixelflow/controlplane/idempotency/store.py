@@ -27,6 +27,16 @@ class StoredRequest:
     """The encrypted body of the response."""
 
 
+@dataclass(frozen=True)
+class AnsweredKey:
+    """A new key with its response, which the statement that creates the resource inserts, too."""
+
+    key: str
+    fingerprint: bytes
+    status: int
+    ciphertext: bytes = field(repr=False)
+
+
 async def claim(
     connection: AsyncConnection,
     *,

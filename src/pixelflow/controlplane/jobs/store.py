@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest
+from pixelflow.controlplane.idempotency.store import AnsweredKey
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, source_options,
@@ -65,6 +66,24 @@ class JobRow:
     outputs: list[dict[str, Any]]
 
 
+_INSERT_INTO = """
+    INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
+                      source_options, pipeline, metadata, webhook_url, max_attempts, priority, requires)
+"""
+_INSERT = f"""
+    {_INSERT_INTO} VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (job_id) DO NOTHING
+"""
+_INSERT_WITH_KEY = f"""
+    WITH key AS (
+        INSERT INTO idempotency_keys
+            (user_id, key, fingerprint, job_id, resource_id, holder, status, ciphertext, lease_until)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT DO NOTHING
+        RETURNING user_id
+    )
+    {_INSERT_INTO} SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM key
+"""  # noqa: S608  # fixed parts
+
+
 async def insert(
     connection: AsyncConnection,
     *,
@@ -73,32 +92,34 @@ async def insert(
     request: CreateJobRequest,
     source_key: str,
     max_attempts: int,
-) -> None:
-    """Insert a job with status ``created``. Idempotent: nothing changes if the ID exists."""
+    key: AnsweredKey | None = None,
+) -> bool:
+    """Insert a job with status ``created``. Idempotent: nothing changes if the ID exists.
+
+    With ``key``, insert the idempotency key, too. If it exists, return False and insert nothing.
+    """
     declared = request.source
-    await connection.execute(
-        """
-        INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
-                          source_options, pipeline, metadata, webhook_url, max_attempts, priority, requires)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT (job_id) DO NOTHING
-        """,
-        (
-            job_id,
-            user_id,
-            request.source_type,
-            source_key,
-            declared.content_length if declared else None,
-            declared.content_type if declared else None,
-            Jsonb(declared.options.model_dump(mode="json", exclude_defaults=True) if declared else {}),
-            Jsonb([step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]),
-            Jsonb(request.metadata),
-            request.webhook_url,
-            max_attempts,
-            PRIORITY_RANKS[request.priority],
-            list(request.requires),
-        ),
+    values = (
+        job_id,
+        user_id,
+        request.source_type,
+        source_key,
+        declared.content_length if declared else None,
+        declared.content_type if declared else None,
+        Jsonb(declared.options.model_dump(mode="json", exclude_defaults=True) if declared else {}),
+        Jsonb([step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]),
+        Jsonb(request.metadata),
+        request.webhook_url,
+        max_attempts,
+        PRIORITY_RANKS[request.priority],
+        list(request.requires),
     )
+    if key is None:
+        await connection.execute(_INSERT, values)
+        return True
+    key_values = (user_id, key.key, key.fingerprint, job_id, job_id, job_id, key.status, key.ciphertext)
+    cursor = await connection.execute(_INSERT_WITH_KEY, (*key_values, *values))
+    return cursor.rowcount == 1
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
