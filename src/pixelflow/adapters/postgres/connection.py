@@ -7,9 +7,10 @@ itself keeps no state, so a connection can serve any user next, and a pooler may
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NewType
 
 import psycopg
@@ -38,21 +39,29 @@ class TimeLimits:
         return f"{self.statement_seconds * 1000:.0f}", f"{self.lock_seconds * 1000:.0f}", f"{IDLE_SECONDS * 1000}"
 
 
-_SET_LOCAL = """
-    SELECT set_config('pixelflow.tenant_scope', %s, true), set_config('statement_timeout', %s, true),
-           set_config('lock_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)
+_SET_LOCAL = b"""
+    SELECT set_config('pixelflow.tenant_scope', $1, true), set_config('statement_timeout', $2, true),
+           set_config('lock_timeout', $3, true), set_config('idle_in_transaction_session_timeout', $4, true)
 """
+_PREPARED_SET_LOCAL = b"pixelflow_set_local"
 
 
-def local_settings(scope: TenantScope, limits: TimeLimits) -> tuple[str, ...]:
-    """The values of ``SET_LOCAL``."""
-    return (scope, *limits.values)
+def local_settings(scope: TenantScope, limits: TimeLimits) -> list[bytes]:
+    """The values of ``_SET_LOCAL``.
+
+    Raises:
+        ValueError: the scope contains a NUL, which would end it for libpq.
+    """
+    if "\0" in scope:
+        raise ValueError("a tenant scope contains no NUL")
+    return [value.encode() for value in (scope, *limits.values)]
 
 
 class ScopedConnection(psycopg.AsyncConnection[DictRow]):
     """A connection in autocommit; ``local_settings`` apply to each of its transactions."""
 
-    local_settings: tuple[str, ...] = ()
+    local_settings: Sequence[bytes] = ()
+    _is_prepared = False
 
     async def execute(  # type: ignore[override]  # no templates
         self, query: QueryNoTemplate, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
@@ -60,9 +69,24 @@ class ScopedConnection(psycopg.AsyncConnection[DictRow]):
         """Execute a statement, in a transaction of its own unless one is open."""
         if self.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return await super().execute(query, params, prepare=prepare, binary=binary)
-        async with self.pipeline():
-            await super().execute(_SET_LOCAL, self.local_settings)
+        async with self.pipeline() as pipeline:
+            self._queue_settings(pipeline)
             return await super().execute(query, params, prepare=prepare, binary=binary)
+
+    def _queue_settings(self, pipeline: psycopg.AsyncPipeline) -> None:
+        """Queue the settings as psycopg queues its own commands, to be sent in one packet with the next statement."""
+        if self.prepare_threshold is None:
+            self._queue(pipeline, partial(self.pgconn.send_query_params, _SET_LOCAL, self.local_settings))
+            return
+        if not self._is_prepared:
+            self._queue(pipeline, partial(self.pgconn.send_prepare, _PREPARED_SET_LOCAL, _SET_LOCAL))
+            self._is_prepared = True
+        self._queue(pipeline, partial(self.pgconn.send_query_prepared, _PREPARED_SET_LOCAL, self.local_settings))
+
+    @staticmethod
+    def _queue(pipeline: psycopg.AsyncPipeline, command: Callable[[], None]) -> None:
+        pipeline.command_queue.append(command)
+        pipeline.result_queue.append(None)  # its result is only checked for an error
 
     @asynccontextmanager
     async def transaction(
@@ -72,7 +96,8 @@ class ScopedConnection(psycopg.AsyncConnection[DictRow]):
         is_outermost = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         async with super().transaction(savepoint_name, force_rollback) as transaction:
             if is_outermost:
-                await super().execute(_SET_LOCAL, self.local_settings)
+                async with self.pipeline() as pipeline:
+                    self._queue_settings(pipeline)
             yield transaction
 
 

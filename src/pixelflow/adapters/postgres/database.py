@@ -173,7 +173,7 @@ class Database:
         """As :class:`AsyncDatabase`."""
         self._url = url
         self._keywords = _keywords(application, prepare=prepare)
-        self._settings = local_settings(EVERYONE, limits)
+        self._settings = (EVERYONE, *limits.values)
         self._places = threading.BoundedSemaphore(max_connections)
         self._idle: deque[Connection] = deque()
         self._closed = False
