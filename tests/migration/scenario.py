@@ -16,10 +16,9 @@ from pixelflow.adapters.postgres.connection import TenantScope
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
-from pixelflow.controlplane.idempotency.store import AnsweredKey
-from pixelflow.controlplane.webhooks.store import DeliveryAttempt, DeliveryLimits, LeasedEvent
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
 
 USER = "acme"

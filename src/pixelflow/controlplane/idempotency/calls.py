@@ -28,7 +28,7 @@ from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.contracts.jobs import CreatedJob
 from pixelflow.controlplane.api import problems
-from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher, response_owner
 from pixelflow.controlplane.idempotency import store
 from pixelflow.controlplane.identity import Identity
@@ -314,7 +314,6 @@ async def _fingerprint(request: Request) -> bytes:
 async def _idempotent_call(
     request: Request,
     response: Response,
-    services: ServicesOf,
     _: Annotated[
         str | None,
         Header(
@@ -327,6 +326,7 @@ async def _idempotent_call(
         ),
     ] = None,
 ) -> IdempotentCall:
+    services: Services = request.state.services  # not a dependency: FastAPI resolves each in turn
     return IdempotentCall(
         request, response, services.database, services.response_cipher, lease=services.idempotency_lease
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import WrapValidator
 
@@ -18,7 +18,7 @@ from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
 from pixelflow.controlplane.api.middleware import Traceparent
 from pixelflow.controlplane.api.problems import documented, validate_body
-from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.api.services import Services, ServicesOf
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 
@@ -38,7 +38,8 @@ _RawJobRequest = Annotated[
 ]
 
 
-async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobRequest:
+async def _job_request(request: Request, body: _RawJobRequest) -> CreateJobRequest:
+    services: Services = request.state.services
     return validate_body(CreateJobRequest, body, context=services.jobs.request_limits)
 
 
