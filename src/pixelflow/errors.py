@@ -410,10 +410,10 @@ class LimiterUnavailableError(DependencyError):
     code = "limiter_unavailable"
 
 
-class RequestTimeoutError(DependencyError):
+class DeadlineExceededError(DependencyError):
     """A request took longer than the API allows."""
 
-    code = "request_timeout"
+    code = "deadline_exceeded"
     title = "The request took too long"
 
 

@@ -99,7 +99,7 @@ def test_a_request_ends_at_its_deadline_with_its_statement(
     client = new_client(api_request_seconds=1, api_statement_seconds=60, api_lock_seconds=60)
     with locks_of(database_url, "LOCK TABLE api_keys IN EXCLUSIVE MODE"):
         began = time.monotonic()
-        assert problem(client.post("/v1/keys", json=KEY)) == (503, "request_timeout")
+        assert problem(client.post("/v1/keys", json=KEY)) == (503, "deadline_exceeded")
         assert_within(2, began)
         assert _waiting_for_locks(database_url) == 0, "the statement was canceled"
         assert client.get("/v1/keys").status_code == 200, "the connections are usable"
@@ -112,7 +112,7 @@ def test_a_key_is_created_once_although_the_first_request_waited_past_its_deadli
     client = new_client(api_request_seconds=1, api_statement_seconds=2, api_lock_seconds=2)
     headers = {"Idempotency-Key": str(uuid4())}
     with locks_of(database_url, "LOCK TABLE api_keys IN EXCLUSIVE MODE"):
-        assert problem(client.post("/v1/keys", json=KEY, headers=headers)) == (503, "request_timeout")
+        assert problem(client.post("/v1/keys", json=KEY, headers=headers)) == (503, "deadline_exceeded")
         assert problem(client.post("/v1/keys", json=KEY, headers=headers)) == (409, "idempotency_in_progress")
     created = eventually(lambda: _created(client.post("/v1/keys", json=KEY, headers=headers)))
     assert _created(client.post("/v1/keys", json=KEY, headers=headers)) == created

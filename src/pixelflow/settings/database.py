@@ -26,8 +26,11 @@ class ConnectionSettings(DatabaseSettings):
     """Settings of the connections of each process."""
 
     api_request_seconds: Annotated[
-        float, Field(ge=1, le=300, description="Maximum seconds that the API works on one request")
-    ] = 15
+        float,
+        Field(
+            ge=1, le=300, description="Maximum seconds that the API works on one request, with the transfer of its body"
+        ),
+    ] = 30
     database_prepared_statements: Annotated[
         bool,
         Field(

@@ -34,7 +34,7 @@ COMMON_ERRORS = (
     errors.StoreUnavailableError,
     errors.ResourceBusyError,
     errors.StoreReadOnlyError,
-    errors.RequestTimeoutError,
+    errors.DeadlineExceededError,
     errors.LimiterUnavailableError,
 )
 """Errors of every authenticated route."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pixelflow.errors import RequestTimeoutError
+from pixelflow.errors import DeadlineExceededError
 
 
 @asynccontextmanager
@@ -14,7 +14,7 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
     """Cancel what runs inside after ``seconds``, with its statements in the database.
 
     Raises:
-        RequestTimeoutError: it took longer. It may have had effects.
+        DeadlineExceededError: it took longer. It may have had effects.
     """
     try:
         async with asyncio.timeout(seconds) as timeout:
@@ -22,6 +22,6 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         if not timeout.expired():
             raise
-        raise RequestTimeoutError(
+        raise DeadlineExceededError(
             f"The API worked on this request for {seconds:g} s and gave up; repeat it with the same `Idempotency-Key`"
         ) from error
