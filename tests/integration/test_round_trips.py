@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -105,3 +105,15 @@ async def test_statements_of_two_users_on_one_connection_are_a_round_trip_each(
                 seen += await cursor.fetchall()
     limited = {"statement": "7s", "lock": "2s"}
     assert seen == [{"scope": f"user:{user}", **limited} for user in ("a", "b", "a")]
+
+
+async def test_a_rolled_back_transaction_leaves_a_connection_that_works(database_url: str) -> None:
+    async with AsyncDatabase(database_url, max_connections=1, application="test") as database:
+        for _ in range(2):
+            for _ in range(10):  # until all statements are prepared
+                async with database.connection(of_user("a")) as connection:
+                    await connection.execute(_SHOW)
+            with suppress(ZeroDivisionError):
+                async with database.connection(of_user("b")) as connection, connection.transaction():
+                    await connection.execute(_SHOW)
+                    raise ZeroDivisionError

@@ -7,7 +7,7 @@ itself keeps no state, so a connection can serve any user next, and a pooler may
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +43,6 @@ _SET_LOCAL = b"""
     SELECT set_config('pixelflow.tenant_scope', $1, true), set_config('statement_timeout', $2, true),
            set_config('lock_timeout', $3, true), set_config('idle_in_transaction_session_timeout', $4, true)
 """
-_PREPARED_SET_LOCAL = b"pixelflow_set_local"
 
 
 def local_settings(scope: TenantScope, limits: TimeLimits) -> list[bytes]:
@@ -61,7 +60,6 @@ class ScopedConnection(psycopg.AsyncConnection[DictRow]):
     """A connection in autocommit; ``local_settings`` apply to each of its transactions."""
 
     local_settings: Sequence[bytes] = ()
-    _is_prepared = False
 
     async def execute(  # type: ignore[override]  # no templates
         self, query: QueryNoTemplate, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
@@ -74,18 +72,11 @@ class ScopedConnection(psycopg.AsyncConnection[DictRow]):
             return await super().execute(query, params, prepare=prepare, binary=binary)
 
     def _queue_settings(self, pipeline: psycopg.AsyncPipeline) -> None:
-        """Queue the settings as psycopg queues its own commands, to be sent in one packet with the next statement."""
-        if self.prepare_threshold is None:
-            self._queue(pipeline, partial(self.pgconn.send_query_params, _SET_LOCAL, self.local_settings))
-            return
-        if not self._is_prepared:
-            self._queue(pipeline, partial(self.pgconn.send_prepare, _PREPARED_SET_LOCAL, _SET_LOCAL))
-            self._is_prepared = True
-        self._queue(pipeline, partial(self.pgconn.send_query_prepared, _PREPARED_SET_LOCAL, self.local_settings))
+        """Queue the settings as psycopg queues its own commands, to be sent in one packet with the next statement.
 
-    @staticmethod
-    def _queue(pipeline: psycopg.AsyncPipeline, command: Callable[[], None]) -> None:
-        pipeline.command_queue.append(command)
+        Not prepared: psycopg deallocates all prepared statements after a rollback.
+        """
+        pipeline.command_queue.append(partial(self.pgconn.send_query_params, _SET_LOCAL, self.local_settings))
         pipeline.result_queue.append(None)  # its result is only checked for an error
 
     @asynccontextmanager
