@@ -51,8 +51,9 @@ coverage: setup tools ## Run every test with branch coverage, of all processes; 
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
 .PHONY: tools
-tools: ## Download Debian's promtool and prometheus into .tools for the tests that need them
+tools: ## Download Debian's promtool, prometheus and pgbouncer into .tools for the tests that need them
 	@sh tests/support/get_prometheus.sh
+	@sh tests/support/get_pgbouncer.sh
 
 .PHONY: test-s3
 test-s3: setup ## Test the S3 server in PIXELFLOW_TEST_S3_ENDPOINT, …_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY

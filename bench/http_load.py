@@ -27,11 +27,12 @@ class Responses:
     """From the first request to the last response."""
 
 
-def post_request(url: str, path: str, body: object = None, *, key: str = "") -> bytes:
+def post_request(url: str, path: str, body: object = None, *, key: str = "", idempotency_key: str = "") -> bytes:
     """Return the bytes of a POST request."""
     content = b"" if body is None else json.dumps(body).encode()
     head = [f"POST {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", f"Content-Length: {len(content)}"]
     head += [f"Authorization: Bearer {key}"] if key else []
+    head += [f"Idempotency-Key: {idempotency_key}"] if idempotency_key else []
     head += ["Content-Type: application/json"] if body is not None else []
     return "\r\n".join([*head, "", ""]).encode() + content
 

@@ -62,7 +62,7 @@ def main() -> None:
     app = FastAPI(lifespan=_lifespan)
     app.post("/rows", status_code=202)(insert)
     listening = socket.socket(fileno=parser.parse_args().socket)
-    config = uvicorn.Config(app, http="h11", loop="asyncio", access_log=False, log_level="warning")
+    config = uvicorn.Config(app, http="auto", loop="auto", access_log=False, log_level="warning")
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -28,12 +29,14 @@ from pixelflow.devstack.ports import listen
 
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.05
+_USERS = 12
 _BODY = {"pipeline": PIPELINES["jpeg_640"]}
 _LIMITED_USERS = 25
 """Users over their limit, with at most 20 requests a second each: the API holds further rejections."""
 _DESCRIPTION = (
     "The API process has a core of its own; Postgres, Valkey, the S3 server and the load generator share the others. A "
-    "pair is one create and one start; the source is uploaded in between, outside the measured time. It is compared "
+    "pair is one create and one start, as the SDK sends them, by 12 users in turn; the source is uploaded in between, "
+    "outside the measured time. It is compared "
     "with two requests to a FastAPI route that does one INSERT, with the same server, driver and load. No worker runs. "
     "Rate limits are enabled, but high enough to never apply. Rejected requests are those of users over their limit."
 )
@@ -73,10 +76,15 @@ class _Load:
         self._test_stack = test_stack
         self._url = url
         self._pid = pid
+        self._keys = [test_stack.key_of(f"bench-{number}") for number in range(_USERS)]
 
     def send(self, paths: Sequence[str], body: object = None) -> _Sent:
-        """Send a POST request to each path."""
-        return self._send([post_request(self._url, path, body, key=self._test_stack.key) for path in paths])
+        """Send a POST request to each path, as the users in turn. One with a body has an idempotency key."""
+        requests = [
+            post_request(self._url, path, body, key=key, idempotency_key=str(uuid4()) if body else "")
+            for path, key in zip(paths, cycle(self._keys), strict=False)
+        ]
+        return self._send(requests)
 
     def send_rejected(self, count: int) -> _Sent:
         """Send creates of users who are over their limit."""
@@ -130,7 +138,7 @@ def _add_figures(result: Result, rounds: list[dict[str, _Sent]]) -> None:
     pairs, inserts = rates("create", "start"), rates("insert")
     result.add("pairs", "create + start", "pairs/s", pairs)
     result.add("inserts", "two bare inserts", "pairs/s", inserts)
-    result.add("ratio", "create + start, against two bare inserts", "×", ratios(pairs, inserts), at_least(0.45))
+    result.add("ratio", "create + start, against two bare inserts", "×", ratios(pairs, inserts), at_least(0.40))
     result.add("create", "create alone", "requests/s", rates("create"))
     result.add("start", "start alone", "requests/s", rates("start"))
     result.add("pairs.cpu", "create + start: CPU of the API", "ms", cpu("api", "create", "start"))

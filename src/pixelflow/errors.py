@@ -390,6 +390,20 @@ class StoreUnavailableError(DependencyError):
     code = "store_unavailable"
 
 
+class StoreReadOnlyError(StoreUnavailableError):
+    """The server is a standby, or its operator has forbidden changes."""
+
+    code = "store_read_only"
+    title = "The database accepts no changes"
+
+
+class ResourceBusyError(StoreUnavailableError):
+    """A statement waited too long for a lock. It had no effect."""
+
+    code = "resource_busy"
+    title = "The resource is in use"
+
+
 class ObjectsUnavailableError(DependencyError):
     code = "objects_unavailable"
 
@@ -404,6 +418,13 @@ class IssuerUnavailableError(DependencyError):
 
 class LimiterUnavailableError(DependencyError):
     code = "limiter_unavailable"
+
+
+class DeadlineExceededError(DependencyError):
+    """A request took longer than the API allows."""
+
+    code = "deadline_exceeded"
+    title = "The request took too long"
 
 
 class WorkerUnavailableError(DependencyError):

@@ -43,7 +43,6 @@ def keeper(database: Database, clock: Clock) -> LeaseKeeper:
 def cut_off_keeper(clock: Clock) -> Iterator[LeaseKeeper]:
     """A keeper whose database is unreachable."""
     with Database(f"postgresql://nobody@{LOOPBACK}:1/nothing", max_connections=1, application="test") as nowhere:
-        nowhere._pool.timeout = 0.05
         yield LeaseKeeper(nowhere, lease=LEASE, clock=clock)
 
 

@@ -172,7 +172,7 @@ async def test_a_statement_that_takes_too_long_is_canceled(
             await store.top_users(connection, limit=1)
     async with async_database.connection() as connection:
         row = await (await connection.execute("SHOW statement_timeout")).fetchone()
-    assert row == {"statement_timeout": "0"}, "the timeout ends with the block"
+    assert row == {"statement_timeout": "1min"}, "the timeout ends with the block, and the default applies again"
 
 
 async def test_a_timeout_of_the_totals_does_not_affect_the_backlog(

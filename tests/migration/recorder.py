@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 from tests.migration.recording import Json, Place, RecordedStatement, encode, now
 from tests.support.code import sql_functions
 
-from pixelflow.adapters.postgres.database import TenantScope
+from pixelflow.adapters.postgres.connection import TenantScope
 
 
 class Recorder:

@@ -12,9 +12,11 @@ from uuid import UUID, uuid4
 from tests.migration.recorder import Recorder
 from tests.migration.recording import now
 
-from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_key, of_user
+from pixelflow.adapters.postgres.connection import TenantScope
+from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs.store import UploadLimits
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
@@ -36,6 +38,7 @@ async def run(record: Recorder) -> None:
     await _workers(record)
     await _keys(record)
     await _idempotency(record)
+    await _created_with_key(record)
     await _job_that_expires(record)
     done = await _job_that_succeeds(record)
     await _assets(record)
@@ -106,6 +109,13 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
         limits=UploadLimits(100, 10**9, undeclared_bytes=1000),
     )
     return job_id
+
+
+async def _created_with_key(record: Recorder) -> None:
+    key = AnsweredKey("order-2", b"f", 200, b"secret")
+    new = {"job_id": uuid4(), "user_id": USER, "source_key": "uploads/source", "max_attempts": 2, "key": key}
+    for _ in range(2):
+        await record.call("jobs.insert", MINE, request=_request(), **new)
 
 
 async def _queue(record: Recorder, job_id: UUID, *, new_run: bool = False) -> None:

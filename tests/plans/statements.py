@@ -15,7 +15,8 @@ from tests.plans.explain import Explaining, ExplainingAsync, Plan
 from tests.plans.fill import HEAVY, STEADY
 
 from pixelflow.adapters.ids import new_id
-from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, TenantScope, of_user
+from pixelflow.adapters.postgres.connection import TenantScope
+from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
 from pixelflow.controlplane.idempotency import store as idempotency_store

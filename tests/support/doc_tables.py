@@ -43,7 +43,8 @@ DOCS = ROOT / "docs"
 ENV_EXAMPLE = ROOT / ".env.example"
 
 _GROUPS = {
-    "database_url": "Servers",
+    "database_url": "Database and deadlines",
+    "redis_url": "Servers",
     "api_host": "API",
     "rate_limit_enabled": "Rate limits",
     "jwt_issuer": "Tokens",

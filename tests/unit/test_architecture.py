@@ -91,6 +91,7 @@ READERS_OF_THE_ENVIRONMENT = {
     "adapters/readiness.py": "the supervisor's address",
     "settings/__init__.py": "the service's",
     "settings/model.py": "the service's",
+    "settings/database.py": "the service's",
     "client/session.py": "where the API is, for the SDK",
     "cli/credentials.py": "where the API is, for the command line",
     "devstack/home.py": "where the operating system keeps data",

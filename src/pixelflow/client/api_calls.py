@@ -37,7 +37,7 @@ def get(
     encoded = urlencode({name: value for name, value in (query or {}).items() if value is not None})
     url = session.url(path + (f"?{encoded}" if encoded else ""))
     response = yield from send(session, Request("GET", url, session.headers()), deadline=deadline)
-    return _parse(response, model)
+    return parse(response, model)
 
 
 def post(session: Session, path: str, model: type[M], body: bytes = b"") -> Operation[M]:
@@ -46,7 +46,12 @@ def post(session: Session, path: str, model: type[M], body: bytes = b"") -> Oper
     if body:
         headers["Content-Type"] = "application/json"
     response = yield from send(session, Request("POST", session.url(path), headers, body))
-    return _parse(response, model)
+    return parse(response, model)
+
+
+def post_idempotent(session: Session, path: str) -> Operation[Response]:
+    """POST to a route that has no further effect if it is called again, without a key. Return the response."""
+    return (yield from send(session, Request("POST", session.url(path), session.headers())))
 
 
 def delete(session: Session, path: str) -> Operation[None]:
@@ -58,7 +63,8 @@ def delete(session: Session, path: str) -> Operation[None]:
         raise _api_error(response)
 
 
-def _parse(response: Response, model: type[M]) -> M:
+def parse(response: Response, model: type[M]) -> M:
+    """Return the content of a successful response."""
     if response.succeeded:
         parsed = _parse_body(response, model)
         if parsed is not None:

@@ -1,18 +1,20 @@
 """Operations on jobs, shared by both clients. Does no I/O: operations yield requests and sleeps.
 
-Every POST carries a new ``Idempotency-Key``, so that a retry has no further effect and gets the first response.
+Every POST is safe to retry: start and cancel have no further effect by themselves, and all others carry a new
+``Idempotency-Key``, so that a retry has none and gets the first response.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from pixelflow.client.api_calls import delete, get, post
+from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
@@ -29,6 +31,7 @@ from pixelflow.contracts.jobs import (
     Priority,
     StartedJob,
 )
+from pixelflow.contracts.messages import QUEUE, task_id_of
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
@@ -78,7 +81,19 @@ def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
         ApiError: the API rejected the request; ``source_missing`` if nothing was uploaded.
         ConnectionFailedError: no response.
     """
-    return (yield from post(session, f"{_path(job_id)}/start", StartedJob))
+    response = yield from post_idempotent(session, f"{_path(job_id)}/start")
+    if response.repeated and response.status == HTTPStatus.CONFLICT:
+        # An earlier attempt whose response was lost may have started the job, which has ended since.
+        job = yield from get_job(session, job_id)
+        if job.queued_at is not None:
+            return StartedJob(
+                job_id=job.job_id,
+                status=JobStatus.QUEUED,
+                queue=QUEUE,
+                task_id=task_id_of(job.job_id, run=1),
+                enqueued_at=job.queued_at,
+            )
+    return parse(response, StartedJob)
 
 
 def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
@@ -88,7 +103,7 @@ def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
         ApiError: the API rejected the request; ``job_already_finished`` if the job succeeded or failed.
         ConnectionFailedError: no response.
     """
-    return (yield from post(session, f"{_path(job_id)}/cancel", Job))
+    return parse((yield from post_idempotent(session, f"{_path(job_id)}/cancel")), Job)
 
 
 def retry_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:

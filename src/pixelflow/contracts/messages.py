@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
 QUEUE = "images"
+
+
+def task_id_of(job_id: UUID, run: int) -> UUID:
+    """Return the ID of a run of a job: the same for each start of that run."""
+    return uuid5(job_id, str(run))
+
+
 SCHEMA = "pixelflow.process_image"
 VERSION = 1
 """The version that this release sends."""

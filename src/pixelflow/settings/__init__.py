@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from pixelflow.settings.database import DatabaseSettings
 from pixelflow.settings.errors import PREFIX, SettingsError, validation_messages, variable
-from pixelflow.settings.model import DatabaseSettings, Settings
+from pixelflow.settings.model import Settings
 
 __all__ = ["PREFIX", "DatabaseSettings", "Settings", "SettingsError", "load", "load_database"]
 

@@ -9,12 +9,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pixelflow.settings import retention
+from pixelflow.settings.database import ConnectionSettings
 from pixelflow.settings.errors import PREFIX, SettingsError, missing_message
 from pixelflow.settings.field_types import (
-    DatabaseUrl,
     Directories,
     EndpointUrl,
     Networks,
@@ -28,17 +27,7 @@ _Days: TypeAlias = Annotated[float, Field(gt=0, le=retention.MAX_DAYS)]
 _WholeDays: TypeAlias = Annotated[float, Field(ge=1, le=retention.MAX_DAYS)]
 
 
-class DatabaseSettings(BaseSettings):
-    """Settings of commands that use only the database."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    database_url: Annotated[
-        DatabaseUrl, Field(description="Postgres URL, such as postgresql://user:password@host:5432/pixelflow")
-    ]
-
-
-class Settings(DatabaseSettings):
+class Settings(ConnectionSettings):
     """Settings of every process of the service."""
 
     # Servers

@@ -18,7 +18,8 @@ from tests.integration.identity.conftest import AddRows
 from tests.integration.identity.test_tenant_scope import OF_USERS
 from tests.support.code import sql_functions
 
-from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, TenantScope, of_user
+from pixelflow.adapters.postgres.connection import TenantScope
+from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.jobs import CreateJobRequest
 from pixelflow.controlplane.jobs.store import UploadLimits
 

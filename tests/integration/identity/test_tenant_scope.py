@@ -11,7 +11,8 @@ import pytest
 from psycopg import sql
 from tests.integration.identity.conftest import AddRows
 
-from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, AsyncDatabase, TenantScope, of_key, of_user
+from pixelflow.adapters.postgres.connection import TenantScope
+from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, AsyncDatabase, of_key, of_user
 from pixelflow.controlplane.keys import store
 
 WITHOUT_TENANT = {"schema_migrations"}

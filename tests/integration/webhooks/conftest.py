@@ -75,7 +75,9 @@ class Harness:
     async def finished_job(self, url: str, *, status: str = "canceled", user_id: str | None = None) -> UUID:
         """Create a job with a webhook and set its final status."""
         user_id = user_id or self.user_id
-        request = CreateJobRequest.model_validate({"pipeline": PIPELINE, "webhook_url": url, "metadata": {"sku": "A"}})
+        request = CreateJobRequest.model_validate(
+            {"pipeline": PIPELINE, "source": {"content_length": 9}, "webhook_url": url, "metadata": {"sku": "A"}}
+        )
         created = await self.jobs.create(user_id, request, job_id=new_id())
         async with self.database.connection() as connection:
             await connection.execute(

@@ -11,6 +11,7 @@ from tests.unit.client.stand_in import DROP, LOST, Fault, StandIn
 
 from pixelflow.client import ApiError, ConnectionFailedError, TransferError, WaitTimeoutError
 from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.contracts.messages import task_id_of
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 REQUEST = CreateJobRequest.model_validate({"pipeline": STEPS})
@@ -186,3 +187,12 @@ def test_a_retried_upload_reports_its_progress_from_the_start(call: Call, api: S
     total = photo.stat().st_size
     once = [(sent, total) for sent in (262_144, 524_288, 768_000)]
     assert reported == once * 2
+
+
+def test_a_start_whose_response_was_lost_succeeds_although_the_job_has_ended_since(
+    call: Call, api: StandIn, photo: Path
+) -> None:
+    api.fail("start", LOST, Fault(409))
+    started = call("submit", photo, STEPS)
+    assert started.task_id == task_id_of(started.job_id, run=1)
+    assert started.status is JobStatus.QUEUED

@@ -18,6 +18,7 @@ from starlette import types
 
 from pixelflow import errors
 from pixelflow.contracts.keys import Scope
+from pixelflow.controlplane.api.deadline import deadline
 from pixelflow.controlplane.api.middleware import route_of
 from pixelflow.controlplane.api.parameters import check_query
 from pixelflow.controlplane.api.services import Services
@@ -31,6 +32,9 @@ COMMON_ERRORS = (
     RateLimitedError,
     errors.InsufficientScopeError,
     errors.StoreUnavailableError,
+    errors.ResourceBusyError,
+    errors.StoreReadOnlyError,
+    errors.DeadlineExceededError,
     errors.LimiterUnavailableError,
 )
 """Errors of every authenticated route."""
@@ -65,6 +69,10 @@ class AuthenticatedRoute(APIRoute):
         """Return FastAPI's handler, preceded by authentication and rate limiting."""
         handle = super().get_route_handler()
 
+        async def handle_in_time(request: Request) -> Response:
+            async with deadline(request.state.services.request_seconds):
+                return await authenticate_and_handle(request)
+
         async def authenticate_and_handle(request: Request) -> Response:
             services: Services = request.state.services
             identity = await _authenticate_client(request, services)
@@ -75,7 +83,7 @@ class AuthenticatedRoute(APIRoute):
             check_query(request)
             return await handle(request)
 
-        return authenticate_and_handle
+        return handle_in_time
 
 
 async def _authenticate_client(request: Request, services: Services) -> Identity:

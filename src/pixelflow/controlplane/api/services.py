@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
@@ -31,10 +33,6 @@ from pixelflow.controlplane.usage.service import UsageQueries
 from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
 
-MAX_CONNECTIONS = 10
-MAX_LOOKUP_CONNECTIONS = 5
-"""Separate connections for authenticating keys, each with one statement that never sets a connection's scope."""
-
 
 @dataclass(frozen=True)
 class Services:
@@ -52,6 +50,10 @@ class Services:
     credentials: Credentials
     response_cipher: SecretCipher
     """Encrypts stored responses of idempotent requests."""
+    idempotency_lease: timedelta
+    """How long a request holds its idempotency key."""
+    request_seconds: float
+    """The deadline of a request."""
     limits: RateLimiter | None
     """``None``: rate limits are disabled."""
 
@@ -65,10 +67,8 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
     """
     secrets_keys = settings.require_secrets_keys()
     objects = ObjectStorage(settings)
-    url = settings.database_url.get_secret_value()
     async with (
-        AsyncDatabase(url, max_connections=MAX_CONNECTIONS, application="pixelflow-api") as database,
-        AsyncDatabase(url, max_connections=MAX_LOOKUP_CONNECTIONS, application="pixelflow-api") as lookups,
+        _open_database(settings) as database,
         WakeUpSender(settings.redis_url.get_secret_value()) as wakeups,
         open_tokens(settings) as tokens,
         _open_limits(settings, metrics) as limits,
@@ -83,13 +83,13 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         )
         health_checks = HealthChecks(
             {
-                "postgres": lookups.ping,
+                "postgres": database.ping,
                 "redis": wakeups.ping,
                 "object_storage": objects.ping,
             },
             on_status=metrics.process.set_dependency_up,
         )
-        keys = ApiKeys(database, lookups=lookups)
+        keys = ApiKeys(database)
         services = Services(
             database=database,
             health_checks=health_checks,
@@ -103,9 +103,23 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             credentials=Credentials(keys, tokens),
             response_cipher=response_cipher(secrets_keys),
             limits=limits,
+            idempotency_lease=settings.idempotency_lease,
+            request_seconds=settings.api_request_seconds,
         )
         async with run_health_checks(health_checks):
             yield services
+
+
+def _open_database(settings: Settings) -> AsyncDatabase:
+    connections = settings.api_database_connections
+    return AsyncDatabase(
+        settings.database_url.get_secret_value(),
+        max_connections=connections,
+        application="pixelflow-api",
+        share=connections // 2,
+        limits=TimeLimits(settings.api_statement_seconds, settings.api_lock_seconds),
+        prepare=settings.database_prepared_statements,
+    )
 
 
 @asynccontextmanager

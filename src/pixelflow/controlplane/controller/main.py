@@ -12,6 +12,7 @@ from opentelemetry.trace import Tracer
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
+from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.readiness import notify_ready
 from pixelflow.adapters.storage.local_files import LocalFiles
@@ -40,7 +41,10 @@ WEBHOOK_PAUSE_SECONDS = 0.25
 """Shorter: it adds to the delay between the end of a job and its webhook."""
 RETENTION_PAUSE_SECONDS = 60.0
 """Longer: retention periods are days."""
-MAX_CONNECTIONS = 8
+MAX_CONNECTIONS = 4
+"""Loops take turns: no statement of theirs is urgent to the second, and each is bounded."""
+_WAIT_SECONDS = 30.0
+"""How long a loop waits for a connection."""
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +76,9 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, r
         max_connections=MAX_CONNECTIONS,
         application="pixelflow-controller",
         scope=EVERYONE,
+        limits=TimeLimits(settings.controller_statement_seconds, settings.controller_lock_seconds),
+        wait_seconds=_WAIT_SECONDS,
+        prepare=settings.database_prepared_statements,
     )
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:

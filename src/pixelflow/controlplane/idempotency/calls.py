@@ -16,7 +16,8 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from functools import partial
+from typing import Annotated, TypeAlias, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -25,8 +26,9 @@ from pydantic import BaseModel
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
+from pixelflow.contracts.jobs import CreatedJob
 from pixelflow.controlplane.api import problems
-from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher, response_owner
 from pixelflow.controlplane.idempotency import store
 from pixelflow.controlplane.identity import Identity
@@ -38,13 +40,12 @@ from pixelflow.errors import (
     IdempotencyKeyReusedError,
     NotFoundError,
     PixelflowError,
+    RequestError,
 )
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 MAX_KEY = 255
-LEASE = timedelta(seconds=20)
-"""Longer than any request takes: a process that holds a claim for longer is assumed dead."""
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 _SUCCESS, _MIN_CLIENT_ERROR, _MIN_SERVER_ERROR = 200, 400, 500
 """Successes are stored with the first status. Server errors are never stored."""
@@ -104,6 +105,12 @@ class ReplayedResponseError(Exception):
         self.response = response
 
 
+CreateJob: TypeAlias = Callable[[UUID], Awaitable[CreatedJob]]
+CreateJobWithKey: TypeAlias = Callable[[UUID, Callable[[CreatedJob], store.AnsweredKey]], Awaitable[CreatedJob | None]]
+"""Creates a job together with the key that the function makes of the response; ``None`` if the key exists."""
+RenewJob: TypeAlias = Callable[[CreatedJob], Awaitable[CreatedJob]]
+
+
 class IdempotentCall:
     """Executes one request, or returns its stored response."""
 
@@ -114,8 +121,9 @@ class IdempotentCall:
         database: AsyncDatabase,
         cipher: SecretCipher,
         *,
-        lease: timedelta = LEASE,
+        lease: timedelta,
     ) -> None:
+        """``lease`` must be longer than the request can have effects (``Settings.idempotency_lease``)."""
         self._request = request
         self._response = response
         self._database = database
@@ -154,14 +162,38 @@ class IdempotentCall:
             return await operation(new_id())
         fingerprint = await _fingerprint(self._request)
         request = IdempotentRequest(identity.user_id, key, fingerprint, job_id, creates_job)
-        claimed = await self._claim_or_find(request)
-        if isinstance(claimed, Claim):
-            return await self._execute(request, claimed, operation)
-        if claimed.status >= _MIN_CLIENT_ERROR:
-            raise ReplayedResponseError(claimed)
+        outcome: Claim | StoredResponse | _M = await self._claim_or_find(request)
+        if isinstance(outcome, Claim):
+            outcome = await self._execute(request, outcome, operation)
+        if not isinstance(outcome, StoredResponse):
+            return outcome
+        if outcome.status >= _MIN_CLIENT_ERROR:
+            raise ReplayedResponseError(outcome)
         self._response.headers[REPLAYED] = "true"
-        result = model.model_validate_json(claimed.body)
+        result = model.model_validate_json(outcome.body)
         return await renew(result) if renew else result
+
+    async def create_job(
+        self, identity: Identity, create: CreateJob, create_with_key: CreateJobWithKey, *, renew: RenewJob
+    ) -> CreatedJob:
+        """As :meth:`run`, in one statement for a new key: it stores the job, the key and the response.
+
+        Raises:
+            PixelflowError: as :meth:`run`, and the errors of ``create``.
+        """
+        key, job_id = _read_key(self._request), new_id()
+        if key is None:
+            return await create(job_id)
+        request = IdempotentRequest(identity.user_id, key, await _fingerprint(self._request), job_id, creates_job=True)
+        with contextlib.suppress(RequestError):  # whether the key has a response decides whether this error counts
+            created = await create_with_key(job_id, partial(self._answer, request))
+            if created is not None:
+                return created
+        return await self.run(identity, CreatedJob, create, creates_job=True, renew=renew)
+
+    def _answer(self, request: IdempotentRequest, result: BaseModel) -> store.AnsweredKey:
+        ciphertext = self._cipher.encrypt(_body(result), owner=request.owner)
+        return store.AnsweredKey(request.key, request.fingerprint, _SUCCESS, ciphertext)
 
     async def _claim_or_find(self, request: IdempotentRequest) -> Claim | StoredResponse:
         holder, resource_id = new_id(), new_id()
@@ -198,7 +230,8 @@ class IdempotentCall:
 
     async def _execute(
         self, request: IdempotentRequest, claim: Claim, operation: Callable[[UUID], Awaitable[_M]]
-    ) -> _M:
+    ) -> _M | StoredResponse:
+        """Return the result, or the stored response if another request took the claim over and finished first."""
         try:
             result = await operation(claim.resource_id)
         except PixelflowError as error:
@@ -207,11 +240,21 @@ class IdempotentCall:
         except Exception:
             await self._release(request, claim)
             raise
-        body = result.model_dump_json(by_alias=True, exclude_unset=True).encode()
         # The work is done. If storing the response fails, a repeated request runs again under the same ID.
         with contextlib.suppress(DependencyError):
-            await self._finish(request, claim, StoredResponse(_SUCCESS, body))
+            if not await self._finish(request, claim, StoredResponse(_SUCCESS, _body(result))):
+                return await self._find_other_response(request) or result
         return result
+
+    async def _find_other_response(self, request: IdempotentRequest) -> StoredResponse | None:
+        """Return the response that replaces this request's, which lost its claim; ``None`` if its job was erased.
+
+        Raises:
+            IdempotencyInProgressError: the request that took the claim over has not finished.
+        """
+        async with self._database.connection(of_user(request.user_id)) as connection:
+            stored = await store.find(connection, user_id=request.user_id, key=request.key)
+        return None if stored is None or stored.job_erased else self._read_response(request, stored)
 
     async def _finish_error(self, request: IdempotentRequest, claim: Claim, error: PixelflowError) -> None:
         response = problems.response(error, self._request.state.request_id)
@@ -220,9 +263,9 @@ class IdempotentCall:
         else:
             await self._finish(request, claim, StoredResponse(response.status_code, bytes(response.body)))
 
-    async def _finish(self, request: IdempotentRequest, claim: Claim, response: StoredResponse) -> None:
+    async def _finish(self, request: IdempotentRequest, claim: Claim, response: StoredResponse) -> bool:
         async with self._database.connection(of_user(request.user_id)) as connection:
-            await store.finish(
+            return await store.finish(
                 connection,
                 user_id=request.user_id,
                 key=request.key,
@@ -249,6 +292,10 @@ async def _on_replayed_response(request: Request, error: Exception) -> JSONRespo
     return JSONResponse(body, error.response.status, {REPLAYED: "true"}, problems.MEDIA_TYPE)
 
 
+def _body(result: BaseModel) -> bytes:
+    return result.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+
 def _read_key(request: Request) -> str | None:
     keys = request.headers.getlist(HEADER)
     if not keys:
@@ -267,7 +314,6 @@ async def _fingerprint(request: Request) -> bytes:
 async def _idempotent_call(
     request: Request,
     response: Response,
-    services: ServicesOf,
     _: Annotated[
         str | None,
         Header(
@@ -280,7 +326,10 @@ async def _idempotent_call(
         ),
     ] = None,
 ) -> IdempotentCall:
-    return IdempotentCall(request, response, services.database, services.response_cipher)
+    services: Services = request.state.services  # not a dependency: FastAPI resolves each in turn
+    return IdempotentCall(
+        request, response, services.database, services.response_cipher, lease=services.idempotency_lease
+    )
 
 
 IdempotentCallOf = Annotated[IdempotentCall, Depends(_idempotent_call)]

@@ -27,6 +27,16 @@ class StoredRequest:
     """The encrypted body of the response."""
 
 
+@dataclass(frozen=True)
+class AnsweredKey:
+    """A new key with its response, which the statement that creates the resource inserts, too."""
+
+    key: str
+    fingerprint: bytes
+    status: int
+    ciphertext: bytes = field(repr=False)
+
+
 async def claim(
     connection: AsyncConnection,
     *,
@@ -87,15 +97,16 @@ async def find(connection: AsyncConnection, *, user_id: str, key: str) -> Stored
 
 async def finish(
     connection: AsyncConnection, *, user_id: str, key: str, holder: UUID, status: int, ciphertext: bytes
-) -> None:
-    """Store the response, unless another request took the claim over or the job was erased in the meantime."""
-    await connection.execute(
+) -> bool:
+    """Store the response. Return False if another request took the claim over, or if the job was erased since."""
+    cursor = await connection.execute(
         """
         UPDATE idempotency_keys SET status = %s, ciphertext = %s
         WHERE user_id = %s AND key = %s AND holder = %s AND status IS NULL AND NOT job_erased
         """,
         (status, ciphertext, user_id, key, holder),
     )
+    return cursor.rowcount == 1
 
 
 async def release(connection: AsyncConnection, *, user_id: str, key: str, holder: UUID) -> None:

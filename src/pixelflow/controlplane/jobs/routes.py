@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import WrapValidator
 
@@ -17,8 +18,9 @@ from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
 from pixelflow.controlplane.api.middleware import Traceparent
 from pixelflow.controlplane.api.problems import documented, validate_body
-from pixelflow.controlplane.api.services import ServicesOf
+from pixelflow.controlplane.api.services import Services, ServicesOf
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
+from pixelflow.controlplane.idempotency.store import AnsweredKey
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
 
@@ -36,7 +38,8 @@ _RawJobRequest = Annotated[
 ]
 
 
-async def _job_request(services: ServicesOf, body: _RawJobRequest) -> CreateJobRequest:
+async def _job_request(request: Request, body: _RawJobRequest) -> CreateJobRequest:
+    services: Services = request.state.services
     return validate_body(CreateJobRequest, body, context=services.jobs.request_limits)
 
 
@@ -80,11 +83,15 @@ async def create_job(
         structlog.contextvars.bind_contextvars(job_id=str(job_id))
         return await services.jobs.create(identity.user_id, job, job_id=job_id)
 
+    async def create_with_key(job_id: UUID, answer: Callable[[CreatedJob], AnsweredKey]) -> CreatedJob | None:
+        structlog.contextvars.bind_contextvars(job_id=str(job_id))
+        return await services.jobs.create_with_key(identity.user_id, job, job_id=job_id, answer=answer)
+
     async def renew(created: CreatedJob) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(created.job_id))
         return await services.jobs.renew_upload(identity.user_id, job, created)
 
-    return await call.run(identity, CreatedJob, create, creates_job=True, renew=renew)
+    return await call.create_job(identity, create, create_with_key, renew=renew)
 
 
 @router.post(

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import structlog
 
@@ -29,14 +29,16 @@ from pixelflow.contracts.jobs import (
     SourceType,
     StartedJob,
 )
-from pixelflow.contracts.messages import QUEUE, ProcessImage
+from pixelflow.contracts.messages import QUEUE, ProcessImage, task_id_of
 from pixelflow.controlplane.assets import service as assets
 from pixelflow.controlplane.assets import store as assets_store
 from pixelflow.controlplane.capabilities.service import check_supported
 from pixelflow.controlplane.idempotency import store as idempotency_store
+from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
+from pixelflow.controlplane.jobs.store import Insertion
 from pixelflow.controlplane.jobs.transitions import JobState
 from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
 from pixelflow.errors import (
@@ -113,30 +115,52 @@ class JobService:
             TooManyUploadsError: the user's pending uploads would exceed their number or their total size.
             UnsupportedCapabilityError: workers are live, and none has an optional capability that the job requires.
         """
+        created = await self._prepare(user_id, request, job_id)
+        await self._insert(user_id, request, created, key=None)
+        return created
+
+    async def create_with_key(
+        self, user_id: str, request: CreateJobRequest, *, job_id: UUID, answer: Callable[[CreatedJob], AnsweredKey]
+    ) -> CreatedJob | None:
+        """As :meth:`create`, and store the idempotency key that ``answer`` makes of the response with the job.
+
+        Returns ``None`` if the user has that key; nothing is created then.
+        """
+        created = await self._prepare(user_id, request, job_id)
+        return created if await self._insert(user_id, request, created, key=answer(created)) else None
+
+    async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> CreatedJob:
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "", user_id)
         else:
             key = source_key(job_id)
         upload = self._uploads.sign(request, key)
+        return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
+
+    async def _insert(
+        self, user_id: str, request: CreateJobRequest, created: CreatedJob, *, key: AnsweredKey | None
+    ) -> bool:
+        """Insert the job, and return whether it is new."""
         async with self._database.connection(of_user(user_id)) as connection:
             if self._settings.unsupported_jobs == "refuse":
                 await check_supported(connection, request.requires)
             used = await assets.resolve(connection, user_id, request.pipeline)
             async with connection.transaction() if used else nullcontext():
-                inserted = await jobs_store.insert(
+                insertion = await jobs_store.insert(
                     connection,
-                    job_id=job_id,
+                    job_id=created.job_id,
                     user_id=user_id,
                     request=request,
-                    source_key=key,
+                    source_key=created.upload.object_key,
                     max_attempts=self._settings.max_attempts,
                     limits=self._uploads.limits,
+                    key=key,
                 )
-                if not inserted and await jobs_store.find(connection, job_id=job_id, user_id=user_id) is None:
+                if insertion is Insertion.OVER_LIMIT:
                     raise self._uploads.too_many()
-                if used:
-                    await assets_store.attach(connection, job_id=job_id, assets=used)
-        return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
+                if used and insertion is Insertion.INSERTED:
+                    await assets_store.attach(connection, job_id=created.job_id, assets=used)
+        return insertion is Insertion.INSERTED
 
     def explain(self, request: CreateJobRequest) -> Explanation:
         """Return the plan of the job for a source with the declared properties, without creating the job.
@@ -310,7 +334,7 @@ class JobService:
             job_id=job_id,
             status=JobStatus.QUEUED,
             queue=QUEUE,
-            task_id=_task_id(job_id, queued.run),
+            task_id=task_id_of(job_id, queued.run),
             enqueued_at=queued.queued_at,
         )
 
@@ -350,14 +374,9 @@ def _already_started(job_id: UUID, job: JobState) -> StartedJob:
         job_id=job_id,
         status=JobStatus(job.status),
         queue=QUEUE,
-        task_id=_task_id(job_id, job.run),
+        task_id=task_id_of(job_id, job.run),
         enqueued_at=job.queued_at,
     )
-
-
-def _task_id(job_id: UUID, run: int) -> UUID:
-    """Return the ID of a run of a job: the same for each start of that run."""
-    return uuid5(job_id, str(run))
 
 
 def _check_not_expired(job: JobState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest, DeclaredSource
+from pixelflow.controlplane.idempotency.store import AnsweredKey
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, source_options,
@@ -75,6 +77,67 @@ class UploadLimits:
     """What a job without a declared size counts as."""
 
 
+class Insertion(Enum):
+    """What became of an insert."""
+
+    INSERTED = "inserted"
+    EXISTS = "exists"
+    """The idempotency key exists or, without one, the job."""
+    OVER_LIMIT = "over limit"
+    """A limit of the user's uploads would be exceeded."""
+
+
+_PENDING = """
+    pending AS (
+        SELECT count(*) AS uploads, coalesce(sum(bytes), 0) AS bytes FROM (
+            SELECT coalesce(declared_bytes, %(undeclared_bytes)s::bigint) AS bytes FROM jobs
+            WHERE user_id = %(user_id)s AND queued_at IS NULL AND source_expired_at IS NULL
+              AND source_type = 's3_presigned'
+            LIMIT %(max_uploads)s
+        ) AS upload
+    ), allowed AS (
+        SELECT FROM pending
+        WHERE %(source_type)s::text <> 's3_presigned'
+           OR (uploads < %(max_uploads)s
+               AND bytes + coalesce(%(content_length)s::bigint, %(undeclared_bytes)s::bigint) <= %(max_bytes)s)
+    )
+"""
+"""The user's uploads that may still arrive, and one row if there is room for another one."""
+_INSERT_JOB = """
+    INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
+                      declared_sha256, source_options, pipeline, metadata, webhook_url, max_attempts, priority,
+                      requires)
+    SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
+           %(content_length)s::bigint, %(content_type)s::text, %(sha256)s::text, %(source_options)s::jsonb,
+           %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
+           %(priority)s::smallint, %(requires)s::text[]
+"""
+_INSERT = f"""
+    WITH {_PENDING}, inserted AS (
+        {_INSERT_JOB} FROM allowed ON CONFLICT (job_id) DO NOTHING RETURNING job_id
+    )
+    SELECT CASE WHEN EXISTS (SELECT FROM inserted) THEN 'inserted'
+                WHEN EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND user_id = %(user_id)s) THEN 'exists'
+                ELSE 'over limit' END AS insertion
+"""  # noqa: S608  # fixed parts
+_INSERT_WITH_KEY = f"""
+    WITH {_PENDING}, key AS (
+        INSERT INTO idempotency_keys
+            (user_id, key, fingerprint, job_id, resource_id, holder, status, ciphertext, lease_until)
+        SELECT %(user_id)s, %(key)s, %(fingerprint)s, %(job_id)s, %(job_id)s, %(job_id)s, %(status)s, %(ciphertext)s,
+               now()
+        FROM allowed ON CONFLICT DO NOTHING
+        RETURNING user_id
+    ), inserted AS (
+        {_INSERT_JOB} FROM key RETURNING job_id
+    )
+    SELECT CASE WHEN EXISTS (SELECT FROM inserted) THEN 'inserted'
+                WHEN EXISTS (SELECT FROM allowed) THEN 'exists'
+                WHEN EXISTS (SELECT FROM idempotency_keys WHERE user_id = %(user_id)s AND key = %(key)s) THEN 'exists'
+                ELSE 'over limit' END AS insertion
+"""  # noqa: S608  # fixed parts
+
+
 async def insert(
     connection: AsyncConnection,
     *,
@@ -84,62 +147,39 @@ async def insert(
     source_key: str,
     max_attempts: int,
     limits: UploadLimits,
-) -> UUID | None:
-    """Insert a job with status ``created``; returns its ID.
-
-    ``None``: the ID exists, or a limit of the user would be exceeded.
+    key: AnsweredKey | None = None,
+) -> Insertion:
+    """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
 
     Concurrent inserts may exceed the limits by one job each. Canceled and erased jobs count as long as their upload
     URLs may be valid.
     """
     declared = request.source or DeclaredSource()
-    cursor = await connection.execute(
-        """
-        INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
-                          declared_sha256, source_options, pipeline, metadata, webhook_url, max_attempts, priority,
-                          requires)
-        SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
-               %(content_length)s::bigint, %(content_type)s::text, %(sha256)s::text, %(source_options)s::jsonb,
-               %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
-               %(priority)s::smallint, %(requires)s::text[]
-        FROM (
-            SELECT count(*) AS uploads, coalesce(sum(bytes), 0) AS bytes FROM (
-                SELECT coalesce(declared_bytes, %(undeclared_bytes)s::bigint) AS bytes FROM jobs
-                WHERE user_id = %(user_id)s AND queued_at IS NULL AND source_expired_at IS NULL
-                  AND source_type = 's3_presigned'
-                LIMIT %(max_uploads)s
-            ) AS upload
-        ) AS pending
-        WHERE %(source_type)s::text <> 's3_presigned'
-           OR (uploads < %(max_uploads)s
-               AND bytes + coalesce(%(content_length)s::bigint, %(undeclared_bytes)s::bigint) <= %(max_bytes)s)
-        ON CONFLICT (job_id) DO NOTHING
-        RETURNING job_id
-        """,
-        {
-            "job_id": job_id,
-            "user_id": user_id,
-            "source_type": request.source_type,
-            "source_key": source_key,
-            "content_length": declared.content_length,
-            "content_type": declared.content_type,
-            "sha256": declared.sha256,
-            "source_options": Jsonb(declared.options.model_dump(mode="json", exclude_defaults=True)),
-            "pipeline": Jsonb(
-                [step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]
-            ),
-            "metadata": Jsonb(request.metadata),
-            "webhook_url": request.webhook_url,
-            "max_attempts": max_attempts,
-            "priority": PRIORITY_RANKS[request.priority],
-            "requires": list(request.requires),
-            "max_uploads": limits.uploads,
-            "max_bytes": limits.bytes,
-            "undeclared_bytes": limits.undeclared_bytes,
-        },
-    )
+    values = {
+        "job_id": job_id,
+        "user_id": user_id,
+        "source_type": request.source_type,
+        "source_key": source_key,
+        "content_length": declared.content_length,
+        "content_type": declared.content_type,
+        "sha256": declared.sha256,
+        "source_options": Jsonb(declared.options.model_dump(mode="json", exclude_defaults=True)),
+        "pipeline": Jsonb(
+            [step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]
+        ),
+        "metadata": Jsonb(request.metadata),
+        "webhook_url": request.webhook_url,
+        "max_attempts": max_attempts,
+        "priority": PRIORITY_RANKS[request.priority],
+        "requires": list(request.requires),
+        "max_uploads": limits.uploads,
+        "max_bytes": limits.bytes,
+        "undeclared_bytes": limits.undeclared_bytes,
+    }
+    cursor = await connection.execute(_INSERT_WITH_KEY if key else _INSERT, values | (vars(key) if key else {}))
     row = await cursor.fetchone()
-    return row["job_id"] if row else None
+    assert row  # noqa: S101  # for the type checker: the statement always returns one
+    return Insertion(row["insertion"])
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:

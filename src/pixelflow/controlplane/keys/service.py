@@ -42,15 +42,8 @@ _KEY = re.compile(r"pf_(?P<key_id>[0-9a-z]{1,32})_(?P<secret>[0-9a-z]{1,128})", 
 class ApiKeys:
     """The API keys of all users."""
 
-    def __init__(self, database: AsyncDatabase, *, lookups: AsyncDatabase | None = None) -> None:
-        """Use ``database``, and separate connections for authentication if there are any.
-
-        Args:
-            database: for the operations of users.
-            lookups: for :meth:`authenticate`; its connections never get access to any user's rows. None: ``database``.
-        """
+    def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
-        self._lookups = lookups or database
 
     async def authenticate(self, key: str) -> Identity:
         """Return the identity that the key proves.
@@ -61,7 +54,7 @@ class ApiKeys:
         parts = _KEY.fullmatch(key)
         if parts is None:
             raise unauthenticated()
-        async with self._lookups.connection(NOBODY) as connection:
+        async with self._database.connection(NOBODY) as connection:
             stored = await store.find_valid(connection, parts["key_id"], stale=LAST_USE_PRECISION)
         if stored is None or not hmac.compare_digest(stored.secret_hash, _hash(parts["secret"])):
             raise unauthenticated()

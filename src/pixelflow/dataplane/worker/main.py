@@ -20,6 +20,7 @@ import structlog
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bound_contextvars
 
+from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.readiness import notify_ready
 from pixelflow.adapters.storage.local_files import LocalFiles
@@ -48,6 +49,10 @@ from pixelflow.dataplane.worker.transfers import Transfers
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import PREFIX, Settings, SettingsError
 
+MAX_CONNECTIONS = 2
+"""Statements take a few milliseconds and jobs far longer: two connections serve all threads, and a renewal of leases
+does not wait behind a claim. Installations have many workers, and Postgres has few connections."""
+_APPLICATION = "pixelflow-worker"
 _RELEASE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 
@@ -142,8 +147,10 @@ def _build(
     database = stack.enter_context(
         Database(
             settings.database_url.get_secret_value(),
-            max_connections=capacity.places + 2,
-            application="pixelflow-worker",
+            max_connections=MAX_CONNECTIONS,
+            application=_APPLICATION,
+            limits=TimeLimits(settings.worker_statement_seconds, settings.worker_lock_seconds),
+            prepare=settings.database_prepared_statements,
         )
     )
     health.add_checks({Reason.OBJECT_STORAGE: objects.check, Reason.DATABASE: database.ping})
@@ -260,12 +267,14 @@ async def _health_checks(
 ) -> AsyncIterator[HealthChecks]:
     """Check dependencies over separate connections: a thread that waits for a hanging database could not be stopped."""
     url = settings.database_url.get_secret_value()
-    async with (
-        AsyncDatabase(url, max_connections=1, application="pixelflow-worker") as database,
-        WakeUpSender(settings.redis_url.get_secret_value()) as wakeups,
-    ):
+
+    async def check_postgres() -> None:  # opens a connection each time: a worker should not hold one for this
+        async with AsyncDatabase(url, max_connections=1, application=_APPLICATION) as database:
+            await database.ping()
+
+    async with WakeUpSender(settings.redis_url.get_secret_value()) as wakeups:
         yield HealthChecks(
-            {"postgres": database.ping, "redis": wakeups.ping, "object_storage": objects.ping},
+            {"postgres": check_postgres, "redis": wakeups.ping, "object_storage": objects.ping},
             on_status=metrics.process.set_dependency_up,
         )
 
