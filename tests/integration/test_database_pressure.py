@@ -25,7 +25,7 @@ from pixelflow.devstack.postgres import ADMIN
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
-JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 64}]}
+JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 64}], "source": {"content_length": 9}}
 KEY = {"name": "another", "scopes": ["jobs:read"]}
 NewClient = Callable[[], httpx.Client]
 

@@ -19,7 +19,7 @@ from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
 
 USERS = 8
-JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 64}]}
+JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 64}], "source": {"content_length": 1}}
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pixelflow.settings import Settings
 
 Json: TypeAlias = dict[str, Any]
 USERS = 12
-JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 64}]}
+JOB = {"pipeline": [{"id": "small", "action": "resize", "width": 64}], "source": {"content_length": 1}}
 FIND_KEY = 1
 """Round trips to find the API key, unless the process remembers it."""
 

@@ -30,6 +30,7 @@ OVER = -MINUTE
 ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
 STAGES = {"fetch": 1}
 SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
+LIMITS = UploadLimits(100, 10**9, undeclared_bytes=1000)
 USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
 
 
@@ -106,14 +107,14 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
         request=_request(**fields),
         source_key=f"uploads/{job_id}/source",
         max_attempts=2,
-        limits=UploadLimits(100, 10**9, undeclared_bytes=1000),
+        limits=LIMITS,
     )
     return job_id
 
 
 async def _created_with_key(record: Recorder) -> None:
     key = AnsweredKey("order-2", b"f", 200, b"secret")
-    new = {"job_id": uuid4(), "user_id": USER, "source_key": "uploads/source", "max_attempts": 2, "key": key}
+    new = {"job_id": uuid4(), "user_id": USER, "source_key": "uploads/source", "max_attempts": 2, "key": key, "limits": LIMITS}
     for _ in range(2):
         await record.call("jobs.insert", MINE, request=_request(), **new)
 
