@@ -81,6 +81,10 @@ fuzz: setup ## Fuzz the transform of images and send what was found through conf
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
+.PHONY: load
+load: setup ## Load an API with 30 users and 1,000 connections, one user hostile in each way; the others must not notice
+	$(BIN)/python -m tests.load $(if $(WAYS),--ways $(WAYS))
+
 .PHONY: bench
 bench: setup ## Run the benchmark, at most 40 minutes (ONLY=users,idle: some sections; PEERS=imgproxy=http://…; PUBLISH=1)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(PUBLISH),--publish,--results .bench)
