@@ -18,7 +18,8 @@ CONNECTIONS = 3
 """Per user: 29 users have 87."""
 PAUSE_SECONDS = 2.0
 """Of each connection, on average: 1.5 requests a second per user."""
-BODY = {"pipeline": [{"id": "small", "action": "resize", "width": 320, "format": "webp"}]}
+STEP = {"id": "small", "action": "resize", "width": 320, "format": "webp"}
+BODY = {"pipeline": [STEP], "source": {"content_length": 100}}
 EXPECTED = {"POST": 202, "GET": 200}
 
 

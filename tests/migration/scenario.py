@@ -114,7 +114,14 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
 
 async def _created_with_key(record: Recorder) -> None:
     key = AnsweredKey("order-2", b"f", 200, b"secret")
-    new = {"job_id": uuid4(), "user_id": USER, "source_key": "uploads/source", "max_attempts": 2, "key": key, "limits": LIMITS}
+    new = {
+        "job_id": uuid4(),
+        "user_id": USER,
+        "source_key": "uploads/source",
+        "max_attempts": 2,
+        "key": key,
+        "limits": LIMITS,
+    }
     for _ in range(2):
         await record.call("jobs.insert", MINE, request=_request(), **new)
 

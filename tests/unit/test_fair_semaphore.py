@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from pixelflow.adapters.postgres.fair_semaphore import FairSemaphore
+from pixelflow.adapters.fair_semaphore import FairSemaphore
 
 SECONDS = 5.0
 

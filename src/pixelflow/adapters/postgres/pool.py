@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.connection import ScopedConnection, is_clean, looks_dead
-from pixelflow.adapters.postgres.fair_semaphore import FairSemaphore
 from pixelflow.errors import StoreUnavailableError
 
 MAX_AGE_SECONDS = 3600.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,13 +13,13 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.jobs import (
     PRIORITY_RANKS,
     Job,
     JobFailure,
-    JobPage,
     JobStatus,
     Output,
     Source,
@@ -35,6 +36,9 @@ from pixelflow.settings import Settings
 
 _PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
 
+_MAX_PAGES = 4
+"""Pages that are made at once. One of 3200 outputs takes 48 ms of CPU (measured), so each user makes one after another."""
+
 SignOutput = Callable[[JobRow, dict[str, Any]], str | None]
 """Returns the download URL of one of a job's outputs."""
 
@@ -47,6 +51,7 @@ class JobQueries:
         self._database = database
         self._objects = objects
         self._periods = RetentionPeriods.of(settings)
+        self._pages = FairSemaphore(_MAX_PAGES, share=1)
 
     async def get(self, user_id: str, job_id: UUID) -> Job:
         """Return the job, with a fresh download URL for each output.
@@ -60,25 +65,27 @@ class JobQueries:
             raise job_not_found()
         return self._response(row)
 
-    async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
-        """Return one page of the user's jobs, newest first.
+    async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> bytes:
+        """Return one page of the user's jobs, newest first: the JSON of a ``JobPage``.
 
         Raises:
             ValidationFailedError: the cursor is not a ``next_cursor`` that the API returned.
         """
         before = _decode_cursor(cursor) if cursor else None
-        async with self._database.connection(of_user(user_id)) as connection:
-            rows = await store.list_newest(connection, user_id=user_id, status=status, limit=limit + 1, before=before)
-        page = rows[:limit]
-        return JobPage(
-            data=[job async for job in self._responses(page)],
-            next_cursor=_encode_cursor(page[-1]) if len(rows) > limit else None,
-        )
+        async with self._pages.place(user_id):
+            async with self._database.connection(of_user(user_id)) as connection:
+                rows = await store.list_newest(
+                    connection, user_id=user_id, status=status, limit=limit + 1, before=before
+                )
+            page = rows[:limit]
+            jobs = [job async for job in self._encoded(page)]
+        next_cursor = json.dumps(_encode_cursor(page[-1]) if len(rows) > limit else None).encode()
+        return b'{"data":[' + b",".join(jobs) + b'],"next_cursor":' + next_cursor + b"}"
 
-    async def _responses(self, rows: Sequence[JobRow]) -> AsyncIterator[Job]:
+    async def _encoded(self, rows: Sequence[JobRow]) -> AsyncIterator[bytes]:
         """Let other requests run after each job that has outputs: a page has up to 3200, of 15 µs each."""
         for row in rows:
-            yield self._response(row)
+            yield self._response(row).model_dump_json(by_alias=True, exclude_unset=True).encode()
             if row.outputs:
                 await asyncio.sleep(0)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Body, Depends, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import WrapValidator
 
 from pixelflow import errors
@@ -191,7 +191,7 @@ async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Jo
 @router.get(
     "",
     summary="List jobs",
-    response_model_exclude_unset=True,
+    response_model=JobPage,
     responses=documented(*COMMON_ERRORS, errors.ValidationFailedError),
 )
 async def list_jobs(
@@ -200,6 +200,7 @@ async def list_jobs(
     status: JobStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
-) -> JobPage:
+) -> Response:
     """List your jobs, newest first."""
-    return await services.job_queries.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
+    page = await services.job_queries.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
+    return Response(page, media_type="application/json")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 
 class FairSemaphore:
@@ -19,7 +20,16 @@ class FairSemaphore:
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
-    async def acquire(self, owner: str, *, seconds: float) -> None:
+    @asynccontextmanager
+    async def place(self, owner: str) -> AsyncIterator[None]:
+        """Hold a place, however long it takes to get it."""
+        await self.acquire(owner, seconds=None)
+        try:
+            yield
+        finally:
+            self.release(owner)
+
+    async def acquire(self, owner: str, *, seconds: float | None) -> None:
         """Take a place; give it back with ``release``.
 
         Raises:
@@ -46,7 +56,7 @@ class FairSemaphore:
         self._free -= 1
         self._held[owner] += 1
 
-    async def _wait(self, owner: str, seconds: float) -> None:
+    async def _wait(self, owner: str, seconds: float | None) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(turn)
         try:
