@@ -7,9 +7,13 @@ from urllib.parse import quote
 
 from fastapi import Request
 
-from pixelflow.contracts.suggestions import FIELDS, similar
-from pixelflow.errors import FieldError, ValidationFailedError
+from pixelflow.contracts.field_errors import validation_failed
+from pixelflow.contracts.other_tools import FIELDS
+from pixelflow.contracts.suggestions import similar
+from pixelflow.errors import FieldError
 
+_MAX_ERRORS = 100
+"""Parameters that a response lists."""
 _MAX_SHOWN = 64
 """Characters of an unknown name that are repeated."""
 
@@ -31,8 +35,7 @@ def check_query(request: Request) -> None:
     known = [row["name"] for row in operation.get("parameters", ()) if row["in"] == "query"]
     errors = [_unknown(name, known) for name in dict.fromkeys(request.query_params) if name not in known]
     if errors:
-        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-        raise ValidationFailedError(f"The request has {count}; see `errors`", errors[:100])
+        raise validation_failed(errors[:_MAX_ERRORS], complete=len(errors) <= _MAX_ERRORS)
 
 
 def _unknown(name: str, known: list[str]) -> FieldError:

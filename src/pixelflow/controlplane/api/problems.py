@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from pixelflow import errors as contracts_errors
-from pixelflow.contracts.field_errors import error_message, field_errors
+from pixelflow.contracts.field_errors import error_message, field_errors, validation_failed
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.body_size import check_size
@@ -189,9 +189,7 @@ def _from_validation(error: RequestValidationError) -> contracts_errors.RequestE
         for row in rows
         if row["loc"][0] != "body"
     ]
-    count = "1 error" if len(fields) == 1 else f"{len(fields)} errors"
-    summary = f"The first {count} are listed" if len(body) > MAX_ERRORS else f"The request has {count}"
-    return contracts_errors.ValidationFailedError(f"{summary}; see `errors`", fields)
+    return validation_failed(fields, complete=len(body) <= MAX_ERRORS)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -231,4 +229,4 @@ def _example(error: type[contracts_errors.PixelflowError]) -> dict[str, Any]:
 
 
 def _type(error: type[contracts_errors.PixelflowError]) -> str:
-    return f"urn:pixelflow:problem:{error.code}"
+    return f"/errors/{error.code}"
