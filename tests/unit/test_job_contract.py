@@ -155,7 +155,7 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
     [
         ({}, {"/pipeline": "is required"}),
         ({"pipeline": []}, {"/pipeline": "must have at least 1 step"}),
-        ({"pipeline": [STEP], "color": 1}, {"/color": "unknown field; remove it"}),
+        ({"pipeline": [STEP], "color": 1}, {"/color": "is an unknown field; remove it"}),
         (
             {"pipeline": [STEP, {"id": "b", "action": "hush-hush"}]},
             {"/pipeline/1/action": "must be one of " + ", ".join(f"`{action}`" for action in OPERATIONS)},

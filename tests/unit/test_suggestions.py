@@ -51,7 +51,7 @@ def messages_of(body: object) -> dict[str, str]:
 )
 def test_an_unknown_field_of_a_step(step: dict[str, Any], field: str, meant: str | None) -> None:
     message = messages_of({"pipeline": [{**step, field: 1}]})[f"/pipeline/0/{field}"]
-    assert message.startswith("unknown field; ")
+    assert message.startswith("is an unknown field; ")
     assert re.findall("did you mean `(.*)`", message) == ([meant] if meant else [])
 
 
@@ -66,7 +66,7 @@ def test_an_unknown_field_of_a_step(step: dict[str, Any], field: str, meant: str
     ],
 )
 def test_an_unknown_field_of_another_object(body: object, pointer: str, meant: str) -> None:
-    assert messages_of(body)[pointer] == f"unknown field; did you mean `{meant}`?"
+    assert messages_of(body)[pointer] == f"is an unknown field; did you mean `{meant}`?"
 
 
 @pytest.mark.parametrize(

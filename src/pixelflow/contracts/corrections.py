@@ -55,17 +55,17 @@ def _unknown_field(row: Row, model: type[BaseModel] | None) -> str:
     *parents, field = row.location
     name = str(field)
     if hint := HINTS.get(_place(parents, model), {}).get(normalize(name)):
-        return f"unknown field; {hint}"
+        return f"is an unknown field; {hint}"
     known = fields_at(model, parents)
     used: Collection[str] = row.siblings if isinstance(row.siblings, dict) else ()
     if meant := similar(name, known - set(used), FIELDS) or similar(name, known, FIELDS):
-        return f"unknown field; did you mean `{meant}`?"
+        return f"is an unknown field; did you mean `{meant}`?"
     if name in known | {*OPERATIONS} or not known:
         return row.message
     if place := _other_place(name, parents, model):
-        return f"unknown field; {place}"
+        return f"is an unknown field; {place}"
     listed = sorted(known)
-    return f"unknown field; the fields here are {_listed(listed)}" if len(listed) <= _MAX_LISTED else row.message
+    return f"is an unknown field; the fields here are {_listed(listed)}" if len(listed) <= _MAX_LISTED else row.message
 
 
 def _place(parents: Location, model: type[BaseModel]) -> str:

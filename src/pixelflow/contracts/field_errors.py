@@ -26,7 +26,7 @@ _DATE = "must be a date such as 2030-01-31"
 _TIME = "must be a time such as 2030-01-31T12:00:00Z"
 _MESSAGES = {
     "missing": "is required",
-    "extra_forbidden": "unknown field; remove it",
+    "extra_forbidden": "is an unknown field; remove it",
     "union_tag_invalid": "must be one of {expected_tags}",
     "union_tag_not_found": "is required",
     "enum": "must be {expected}",

@@ -41,11 +41,11 @@ def check_query(request: Request) -> None:
 def _unknown(name: str, known: list[str]) -> FieldError:
     meant = similar(name, known, FIELDS)
     if meant:
-        message = f"unknown query parameter; did you mean `{meant}`?"
+        message = f"is an unknown query parameter; did you mean `{meant}`?"
     elif known:
-        message = f"unknown query parameter; this route has {', '.join(f'`{each}`' for each in known)}"
+        message = f"is an unknown query parameter; this route has {', '.join(f'`{each}`' for each in known)}"
     else:
-        message = "unknown query parameter; this route has none"
+        message = "is an unknown query parameter; this route has none"
     shown = quote(name[:_MAX_SHOWN], safe="[]")
     return FieldError(pointer=f"/query/{shown}", message=message)
 
