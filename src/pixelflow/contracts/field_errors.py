@@ -134,6 +134,11 @@ def error_message(row: Mapping[str, Any]) -> str:
     return _EMPTY if context.get("min_length") == 1 else template.format_map(context)
 
 
+def value_message(row: Mapping[str, Any]) -> str:
+    """The message of a row that has its value, with what to change."""
+    return corrected(Row(row["type"], error_message(row), row["loc"] or ("",), row.get("input"), None), None)
+
+
 def _corrected(row: Mapping[str, Any], raw: object, model: type[BaseModel] | None) -> str:
     location = _location(row) or ("",)
     siblings = _value_at(location[:-1], raw)

@@ -143,6 +143,16 @@ VALUES: Mapping[str, Aliases] = {
     ),
     "priority": _by_alias({"high": "urgent highest", "normal": "medium default", "low": "lowest background"}),
     "source_type": _by_alias({"s3_presigned": "s3 upload presigned", "local_file": "file local path"}),
+    "status": _by_alias(
+        {
+            "created": "new draft",
+            "queued": "pending waiting",
+            "processing": "running started active in_progress",
+            "succeeded": "done completed complete finished success ok",
+            "failed": "error failure",
+            "canceled": "aborted stopped",
+        }
+    ),
     "metadata": _by_alias({"all": "keep true", "strip": "none remove false"}),
     "color": _by_alias({"transparent": "none clear"}),
 }

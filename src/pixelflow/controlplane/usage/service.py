@@ -97,7 +97,7 @@ class UsageQueries:
         end = usage_filter.to_day or self._clock().astimezone(UTC).date() + _ONE_DAY
         first = usage_filter.from_day or end - DEFAULT_DAYS * _ONE_DAY
         if error := period_error(first, end):
-            raise validation_failed([FieldError(pointer="/query/from", message=error)])
+            raise validation_failed([FieldError(pointer="/query/to", message=error)])
         return first, end
 
     async def _days(self, user_id: str | None, first: date, end: date) -> dict[date, SumsRow]:
