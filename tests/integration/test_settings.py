@@ -241,8 +241,10 @@ def test_faults_of_one_setting_and_between_settings_are_named_at_once(environmen
     }.items():
         environment.setenv(f"PIXELFLOW_{name}", value)
     assert [line.partition(":")[0] for line in _error_message().splitlines()] == [
-        "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "
-        "otherwise some slots are never used.",
+        (
+            "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "
+            "otherwise some slots are never used."
+        ),
         "PIXELFLOW_JWT_ISSUER requires PIXELFLOW_JWT_AUDIENCE",
         "PIXELFLOW_RETENTION_SOURCE_DAYS must be at most PIXELFLOW_RETENTION_JOB_DAYS",
         "PIXELFLOW_REDIS_URL is not valid",

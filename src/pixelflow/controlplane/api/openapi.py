@@ -16,6 +16,8 @@ from pixelflow.controlplane.api.problems import MEDIA_TYPE
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
 """FastAPI's own error schemas; the application sends problems only."""
+_COMPLETE = ("CreatedJob", "Job", "Source", "Upload")
+"""Responses with every field, also those with a default, which the SDK needs for responses of older releases."""
 _OPEN = {"JobStep"}
 """Schemas whose further fields a client reads: those of the step's action. Elsewhere, `additionalProperties: true`
 repeats what JSON Schema says anyway, and TypeScript could not distinguish two responses by their fields."""
@@ -79,6 +81,8 @@ def _ease_generators(schemas: dict[str, Any]) -> None:
         _move_defaults(schema)
         if schema.get("additionalProperties") is True and name not in _OPEN:
             del schema["additionalProperties"]
+    for name in _COMPLETE:
+        schemas[name]["required"] = sorted(schemas[name]["properties"])
     pipeline = schemas["CreateJobRequest"]["properties"]["pipeline"]
     schemas["Step"] = {"title": "Step", "description": "One step of a pipeline.", **pipeline["items"]}
     pipeline["items"] = {"$ref": "#/components/schemas/Step"}
@@ -92,8 +96,8 @@ def _move_defaults(schema: dict[str, Any]) -> None:
     """
     for field in schema.get("properties", {}).values():
         if "default" in field:
-            default = json.dumps(field.pop("default"), ensure_ascii=False)
-            text = field.get("description", "")
+            value, text = field.pop("default"), field.get("description", "")
+            default = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             if "Default" not in text:
                 field["description"] = f"{text} Default: `{default}`.".strip()
 
