@@ -263,6 +263,7 @@ def request_errors_table() -> str:
     errors: list[type[contracts_errors.PixelflowError]] = [
         *_leaves(contracts_errors.RequestError),
         *_leaves(contracts_errors.DependencyError),
+        contracts_errors.StoreUnavailableError,
         contracts_errors.OverloadedError,
         contracts_errors.PixelflowError,
     ]

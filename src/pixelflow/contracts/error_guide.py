@@ -57,6 +57,11 @@ GUIDES: Mapping[str, Guide] = {
         "Send the whole request at once. Check the connection and any proxy in between.",
         "Yes, with the same `Idempotency-Key`.",
     ),
+    "deadline_exceeded": Guide(
+        "The API could not finish the request in the time that the operator allows.",
+        "Send it again a little later. If it repeats, the operator looks for slow statements in the log.",
+        _LATER,
+    ),
     "too_many_connections": Guide(
         "Your address has too many open connections.",
         "Use one client with a pool of connections, and close those that you don't use.",
@@ -146,6 +151,11 @@ GUIDES: Mapping[str, Guide] = {
         "answered 200. Then send the request again.",
         "Yes, after the upload.",
     ),
+    "too_many_uploads": Guide(
+        "Your jobs that were not started have as many uploads, or bytes, as a user may have.",
+        "Start, cancel or erase some of these jobs. `GET /v1/jobs?status=created` lists them.",
+        "Yes, after you did.",
+    ),
     "source_too_large": Guide(
         "The uploaded file is larger than allowed.",
         "Send a smaller file. `GET /v1/capabilities` has the limit.",
@@ -169,6 +179,11 @@ GUIDES: Mapping[str, Guide] = {
     # Jobs
     "source_gone": Guide(
         "The source was deleted before the job could read it.", "Create a new job and upload the file again.", _NO_JOB
+    ),
+    "source_changed": Guide(
+        "The file was replaced after the job was started, so it is not processed.",
+        "Create a job for each file, and don't upload again after the start.",
+        _NO_JOB,
     ),
     "unsupported_format": Guide(
         "The file is not an image that PixelFlow reads. `message` names what it is, if it is known.",
@@ -255,6 +270,14 @@ GUIDES: Mapping[str, Guide] = {
     # Backing services
     "dependency_unavailable": Guide("A backing service is not available.", _BACKING, _LATER),
     "store_unavailable": Guide("Postgres is not available.", _BACKING, _LATER),
+    "store_read_only": Guide(
+        "Postgres accepts no changes: it is a standby, or its operator has forbidden them.", _BACKING, _LATER
+    ),
+    "resource_busy": Guide(
+        "Another request holds the same job, key or asset. This one had no effect.",
+        "Send one request at a time for one job.",
+        _LATER,
+    ),
     "objects_unavailable": Guide("Object storage is not available.", _BACKING, _LATER),
     "queue_unavailable": Guide("Redis is not available.", _BACKING, _LATER),
     "issuer_unavailable": Guide(
