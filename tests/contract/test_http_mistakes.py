@@ -9,7 +9,7 @@ import pytest
 
 JSON = {"Content-Type": "application/json"}
 STEP = {"id": "a", "action": "resize", "width": 5}
-VALID = b'{"pipeline": [{"id": "a", "action": "resize", "width": 5}]}'
+VALID = b'{"source": {"content_length": 5}, "pipeline": [{"id": "a", "action": "resize", "width": 5}]}'
 NO_JOB = "/v1/jobs/00000000-0000-0000-0000-000000000000"
 
 

@@ -14,6 +14,7 @@ from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.keys import Scope
 from pixelflow.contracts.usage import (
     DEFAULT_DAYS,
+    MAX_DAYS,
     UsageByDay,
     UsageByUser,
     UsageOfDay,
@@ -96,8 +97,9 @@ class UsageQueries:
     def _date_range(self, usage_filter: UsageFilter) -> tuple[date, date]:
         end = usage_filter.to_day or self._clock().astimezone(UTC).date() + _ONE_DAY
         first = usage_filter.from_day or end - DEFAULT_DAYS * _ONE_DAY
-        if error := period_error(first, end):
-            raise validation_failed([FieldError(pointer="/query/to", message=error)])
+        if period_error(first, end):  # with `to`, the route has checked it
+            message = f"must be today or one of the {MAX_DAYS - 1} days before; set `to` for an earlier period"
+            raise validation_failed([FieldError(pointer="/query/from", message=message)])
         return first, end
 
     async def _days(self, user_id: str | None, first: date, end: date) -> dict[date, SumsRow]:
