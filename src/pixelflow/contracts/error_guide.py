@@ -172,7 +172,7 @@ GUIDES: Mapping[str, Guide] = {
         _NO,
     ),
     "internal_error": Guide(
-        "PixelFlow has a defect, which the request met. It was logged.",
+        "An unexpected error occurred and was logged.",
         "Report `request_id` to the operator, who finds it in the log.",
         "Yes, once, with the same `Idempotency-Key`.",
     ),
@@ -228,7 +228,7 @@ GUIDES: Mapping[str, Guide] = {
     ),
     "transform_crashed": Guide(
         "The process that transformed the image ended unexpectedly.",
-        "Nothing; it is not known to be the file.",
+        "Nothing, unless it repeats: then save the image anew.",
         _BY_ITSELF,
     ),
     "decoder_crashed": Guide(
