@@ -250,7 +250,7 @@ def test_an_unknown_query_parameter_is_answered_with_the_one_that_was_meant(some
         " this route has `status`, `limit`, `cursor`",
     ]
     errors = _problem(somebody.get(f"/v1/jobs/{uuid4()}", params={"x": 1}))["errors"]
-    assert errors == [{"pointer": "/query/x", "message": "unknown query parameter; this route has none"}]
+    assert errors == [{"pointer": "/query/x", "message": "is an unknown query parameter; this route has none"}]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from openapi_spec_validator import validate
 from pixelflow.contracts.jobs import JobStatus
 from pixelflow.contracts.schemas import render
 from pixelflow.controlplane.api.export_openapi import openapi_document
+from pixelflow.imaging.operations.registry import OPERATIONS as OPERATIONS_OF_IMAGES
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 DOCUMENT = openapi_document()
@@ -114,3 +116,60 @@ def test_every_example_is_valid_against_its_schema(body: dict[str, Any]) -> None
 
 def test_the_job_statuses_are_those_of_the_state_machine() -> None:
     assert DOCUMENT["components"]["schemas"]["JobStatus"]["enum"] == [status.value for status in JobStatus]
+
+
+# ── Client generators ────────────────────────────────────────────────────────────────────────────
+
+SCHEMAS = DOCUMENT["components"]["schemas"]
+
+
+def nodes_of(node: object) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from nodes_of(child)
+
+
+def test_the_schema_of_a_step_is_a_union_by_action() -> None:
+    step = SCHEMAS["Step"]
+    mapping = step["discriminator"]["mapping"]
+    assert step["discriminator"]["propertyName"] == "action"
+    assert set(mapping) == set(OPERATIONS_OF_IMAGES)
+    assert sorted(mapping.values()) == sorted(each["$ref"] for each in step["oneOf"])
+    for action, reference in mapping.items():
+        schema = SCHEMAS[reference.rpartition("/")[2]]
+        assert schema["properties"]["action"]["const"] == action
+        assert {"action", "id"} <= set(schema["required"])
+    assert SCHEMAS["CreateJobRequest"]["properties"]["pipeline"]["items"] == {"$ref": "#/components/schemas/Step"}
+
+
+def test_no_schema_name_has_a_suffix_that_only_distinguishes_it() -> None:
+    assert [name for name in SCHEMAS if not name.isalnum()] == []
+    titles = [schema["title"] for schema in SCHEMAS.values()]
+    assert len(titles) == len(set(titles))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_no_field_with_a_default_would_be_required_by_a_generator(name: str) -> None:
+    assert [field for field, schema in SCHEMAS[name].get("properties", {}).items() if "default" in schema] == []
+
+
+def test_only_the_steps_of_a_response_have_unnamed_fields() -> None:
+    assert [name for name, schema in SCHEMAS.items() if schema.get("additionalProperties") is True] == ["JobStep"]
+
+
+@pytest.mark.parametrize("name", ["CreatedJob", "Upload", "Job", "Source"])
+def test_a_response_with_every_field_says_so(name: str) -> None:
+    assert set(SCHEMAS[name]["required"]) == set(SCHEMAS[name]["properties"])
+
+
+def test_every_reference_has_its_schema_and_every_schema_is_used() -> None:
+    used = {node["$ref"] for node in nodes_of(DOCUMENT) if isinstance(node.get("$ref"), str)}
+    assert used == {f"#/components/schemas/{name}" for name in SCHEMAS}
+
+
+def test_every_example_of_a_field_is_valid() -> None:
+    for node in nodes_of(SCHEMAS):
+        examples = node.get("examples", [])
+        for example in examples if isinstance(examples, list) else []:
+            Draft202012Validator({**node, "components": DOCUMENT["components"]}).validate(example)

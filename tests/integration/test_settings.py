@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tests.acceptance.running import PIXELFLOW
 
 from pixelflow.adapters.postgres.migrate import migrate
+from pixelflow.cli.server_settings import load_settings
 from pixelflow.errors import StoreUnavailableError
 from pixelflow.settings import Settings, SettingsError, load
 
@@ -219,3 +220,47 @@ def test_no_process_starts_with_invalid_settings(environment: pytest.MonkeyPatch
     assert "PIXELFLOW_DATABASE_URL is not valid" in output
     assert "Traceback" not in output
     assert SECRET not in output
+
+
+def test_a_misspelt_setting_is_named_beside_the_one_that_is_missing(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("PIXELFLOW_DATABASE_URL")
+    environment.setenv("PIXELFLOW_DATABSE_URL", f"postgresql://user:{SECRET}@db:5432/pixelflow")
+    assert _error_message().startswith("PIXELFLOW_DATABASE_URL is not set; rename PIXELFLOW_DATABSE_URL. ")
+
+
+def test_faults_of_one_setting_and_between_settings_are_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "API_PORT": "web",
+        "REDIS_URL": "redis:6379",
+        "JWT_ISSUER": "https://issuer.example",
+        "JWT_JWKS_URL": "issuer.example",
+        "WORKER_CONCURRENCY": "1",
+        "WORKER_MAX_ACTIVE_JOBS": "2",
+        "RETENTION_JOB_DAYS": "2",
+        "RETENTION_SOURCE_DAYS": "3",
+    }.items():
+        environment.setenv(f"PIXELFLOW_{name}", value)
+    assert [line.partition(":")[0] for line in _error_message().splitlines()] == [
+        (
+            "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "
+            "otherwise some slots are never used."
+        ),
+        "PIXELFLOW_JWT_ISSUER requires PIXELFLOW_JWT_AUDIENCE",
+        "PIXELFLOW_RETENTION_SOURCE_DAYS must be at most PIXELFLOW_RETENTION_JOB_DAYS",
+        "PIXELFLOW_REDIS_URL is not valid",
+        "PIXELFLOW_API_PORT is not valid",
+        "PIXELFLOW_JWT_JWKS_URL is not valid",
+    ]
+
+
+def test_an_unknown_setting_is_noticed_when_a_process_starts(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("PIXELFLOW_RETENTION_JOBS_DAYS", "30")
+    environment.setenv("PIXELFLOW_ZZZ", "1")
+    with load_settings():
+        pass
+    assert capsys.readouterr().err.splitlines() == [
+        "Warning: PIXELFLOW_RETENTION_JOBS_DAYS is not a setting; did you mean PIXELFLOW_RETENTION_JOB_DAYS?",
+        "Warning: PIXELFLOW_ZZZ is not a setting and has no effect",
+    ]

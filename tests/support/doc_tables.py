@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from tests.support.metric_list import METRICS
 
 from pixelflow import errors as contracts_errors
+from pixelflow.contracts.error_guide import GUIDES, titles
 from pixelflow.contracts.jobs import TRANSITIONS
 from pixelflow.controlplane.api.problems import status_of
 from pixelflow.imaging.extras import EXTRAS
@@ -262,13 +263,23 @@ def request_errors_table() -> str:
     errors: list[type[contracts_errors.PixelflowError]] = [
         *_leaves(contracts_errors.RequestError),
         *_leaves(contracts_errors.DependencyError),
+        contracts_errors.StoreUnavailableError,
         contracts_errors.OverloadedError,
         contracts_errors.PixelflowError,
     ]
     rows = sorted((status_of(error), error.code, error.title) for error in errors)
     lines = ["| status | code | title |", "|---|---|---|"]
-    lines += [f"| {status} | `{code}` | {title} |" for status, code, title in rows]
+    lines += [f"| {status} | [`{code}`](errors.md#{code}) | {title} |" for status, code, title in rows]
     return "\n".join(lines)
+
+
+def error_guide() -> str:
+    """Return a section for each error code: the anchor of the code is that of its heading."""
+    named = titles()
+    return "\n\n".join(
+        f"### {code}\n\n**{named[code]}.** {guide.meaning}\n\n- Change: {guide.change}\n- Retry: {guide.retry}"
+        for code, guide in GUIDES.items()
+    )
 
 
 def job_errors_table() -> str:
@@ -340,6 +351,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     },
     "webhooks.md": {"delivery errors": delivery_errors_table},
     "http-api.md": {"errors": request_errors_table},
+    "errors.md": {"guide": error_guide},
     "state-machine.md": {"states": states_diagram},
     "metrics.md": {role: functools.partial(metrics_table, role) for role in METRICS},
 }

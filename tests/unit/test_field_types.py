@@ -51,7 +51,8 @@ def test_anything_else_is_no_color(text: object) -> None:
     ("color", "message"),
     [
         ("orrange", "must be a color such as #ff8800, or a CSS name such as `orange`; did you mean `orange`?"),
-        ("light-blue", "must be a color such as #ff8800, or a CSS name such as `orange`"),
+        ("light-blue", "must be a color such as #ff8800, or a CSS name such as `orange`; did you mean `lightblue`?"),
+        ("ff8800", "must be a color such as #ff8800, or a CSS name such as `orange`; start it with `#`"),
         ("zzz", "must be a color such as #ff8800, or a CSS name such as `orange`"),
     ],
 )

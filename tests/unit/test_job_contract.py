@@ -155,12 +155,12 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
     [
         ({}, {"/pipeline": "is required"}),
         ({"pipeline": []}, {"/pipeline": "must have at least 1 step"}),
-        ({"pipeline": [STEP], "color": 1}, {"/color": "unknown field; remove it"}),
+        ({"pipeline": [STEP], "color": 1}, {"/color": "is an unknown field; remove it"}),
         (
             {"pipeline": [STEP, {"id": "b", "action": "hush-hush"}]},
             {"/pipeline/1/action": "must be one of " + ", ".join(f"`{action}`" for action in OPERATIONS)},
         ),
-        ({"pipeline": [{"id": "a"}]}, {"/pipeline/0/action": "is required"}),
+        ({"pipeline": [{"id": "a"}]}, {"/pipeline/0/action": "is required, such as `resize`"}),
         (
             {"pipeline": [{**STEP, "id": f"s{n}"} for n in range(MAX_STEPS + 1)]},
             {"/pipeline": "must have at most 32 steps"},
@@ -189,10 +189,10 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
             {"pipeline": [STEP], "metadata": {"a\0": "b\0"}},
             {"/metadata/a\0": "must not contain NUL characters"},
         ),
-        (step(width="10"), {"/pipeline/0/width": "must be an integer"}),
+        (step(width="10"), {"/pipeline/0/width": "must be an integer; remove the quotes"}),
         (step(format="bmp"), {"/pipeline/0/format": "must be `avif`, `gif`, `jpeg`, `jxl`, `png`, `tiff` or `webp`"}),
         (step(quality=101), {"/pipeline/0/quality": "must be at most 100"}),
-        ({"pipeline": [STEP], "metadata": {"a": 1}}, {"/metadata/a": "must be a string"}),
+        ({"pipeline": [STEP], "metadata": {"a": 1}}, {"/metadata/a": "must be a string; put it in quotes"}),
         (
             {"pipeline": [STEP], "source_type": "local_file", "object_key": "photos/a.jpg"},
             {"/object_key": "must be an absolute path, such as /srv/photos/a.jpg"},
@@ -277,7 +277,7 @@ def test_more_errors_are_copied_than_the_api_lists() -> None:
 
 
 def test_a_single_step_is_validated_across_its_fields() -> None:
-    with pytest.raises(ValidationError, match="needs a width, a height or both"):
+    with pytest.raises(ValidationError, match="needs `width`, `height` or both"):
         Resize(id="a", action="resize")
     with pytest.raises(ValidationError, match=r"must be at most 16383 \(the limit of WebP\)"):
         Resize(id="a", action="resize", width=16_384, enlarge=True, format="webp")

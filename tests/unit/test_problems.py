@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pixelflow import errors
+from pixelflow.contracts.error_guide import GUIDES
 from pixelflow.controlplane.api.problems import STATUSES, status_of
 
 
@@ -75,3 +76,13 @@ def test_dependency_errors_are_retryable(error: type[errors.PixelflowError]) -> 
 
 def test_the_text_of_an_error_is_its_detail() -> None:
     assert str(errors.StepFailedError("The text does not fit", step_id="mark")) == "The text does not fit"
+
+
+def test_every_code_has_a_guide_and_every_guide_a_code() -> None:
+    assert set(GUIDES) == {error.code for error in ERRORS}
+
+
+@pytest.mark.parametrize("code", GUIDES)
+def test_a_guide_has_whole_sentences(code: str) -> None:
+    for text in GUIDES[code]:
+        assert re.fullmatch(r"[A-Z].*\.", text), text

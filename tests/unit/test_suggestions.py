@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -10,7 +11,9 @@ from pydantic import ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import CreateJobRequest
-from pixelflow.contracts.suggestions import FIELDS, MAX_LENGTH, VALUES, fields_at
+from pixelflow.contracts.known_fields import fields_at
+from pixelflow.contracts.other_tools import FIELDS, HINTS, VALUES
+from pixelflow.contracts.suggestions import MAX_LENGTH
 
 RESIZE: dict[str, Any] = {"id": "a", "action": "resize", "width": 5}
 MARK: dict[str, Any] = {"id": "a", "action": "watermark", "watermark": {"text": "x"}}
@@ -35,10 +38,11 @@ def messages_of(body: object) -> dict[str, str]:
         (RESIZE, "backgroundColor", "background"),
         (RESIZE, "op", "action"),
         (RESIZE, "operation", "action"),
-        (RESIZE, "type", "action"),
+        (RESIZE, "type", "format"),
         (RESIZE, "widht", "width"),
         (RESIZE, "Width", "width"),
         (RESIZE, "enlarged", "enlarge"),
+        (RESIZE, "effort", None),
         (MARK, "w", None),
         (RESIZE, "password", None),
         (RESIZE, "x" * (MAX_LENGTH + 1), None),
@@ -47,7 +51,8 @@ def messages_of(body: object) -> dict[str, str]:
 )
 def test_an_unknown_field_of_a_step(step: dict[str, Any], field: str, meant: str | None) -> None:
     message = messages_of({"pipeline": [{**step, field: 1}]})[f"/pipeline/0/{field}"]
-    assert message == (f"unknown field; did you mean `{meant}`?" if meant else "unknown field; remove it")
+    assert message.startswith("is an unknown field; ")
+    assert re.findall("did you mean `(.*)`", message) == ([meant] if meant else [])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_an_unknown_field_of_a_step(step: dict[str, Any], field: str, meant: str
     ],
 )
 def test_an_unknown_field_of_another_object(body: object, pointer: str, meant: str) -> None:
-    assert messages_of(body)[pointer] == f"unknown field; did you mean `{meant}`?"
+    assert messages_of(body)[pointer] == f"is an unknown field; did you mean `{meant}`?"
 
 
 @pytest.mark.parametrize(
@@ -98,8 +103,12 @@ def test_an_unknown_value_of_a_step(field: str, value: object, meant: str | None
     [
         ({"steps": [RESIZE]}, "/pipeline", "is required; rename `steps` to `pipeline`"),
         ({"pipeline": [{"id": "a", "op": "resize"}]}, "/pipeline/0/action", "is required; rename `op` to `action`"),
-        ({"pipeline": [{"id": "a", "width": 5}]}, "/pipeline/0/action", "is required"),
-        ({}, "/pipeline", "is required"),
+        ({"pipeline": [{"id": "a", "width": 5}]}, "/pipeline/0/action", "is required, such as `resize`"),
+        (
+            {},
+            "/pipeline",
+            'is required, such as [{"action": "resize", "id": "thumb", "width": 640}]',
+        ),
     ],
 )
 def test_a_missing_field_that_was_sent_by_another_name(body: object, pointer: str, message: str) -> None:
@@ -111,8 +120,8 @@ def test_a_message_never_repeats_an_unknown_name_or_value() -> None:
     assert not any("qualityy" in message or "coverr" in message for message in found.values())
 
 
-@pytest.mark.parametrize("table", [FIELDS, *VALUES.values()])
-def test_the_names_of_the_tables_can_be_found(table: dict[str, str]) -> None:
+@pytest.mark.parametrize("table", [FIELDS, *VALUES.values(), *HINTS.values()])
+def test_the_names_of_the_tables_can_be_found(table: dict[str, object]) -> None:
     assert [
         name for name in table if name != name.lower() or " " in name or "-" in name or len(name) > MAX_LENGTH
     ] == []

@@ -7,17 +7,20 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from typer import BadParameter
 
-from pixelflow.contracts.field_errors import error_message
+from pixelflow.contracts.corrections import Row, corrected
+from pixelflow.contracts.field_errors import error_message, value_message
 
 
 def message_of(error: BadParameter) -> str:
     """Return the message of ``error`` in the API's words."""
     if not isinstance(error.__cause__, ValidationError):
         return error.message
-    row = error.__cause__.errors(include_url=False, include_input=False)[0]
+    row = error.__cause__.errors(include_url=False)[0]
+    name = (error.param.name or "").strip("_") if error.param else ""
     if row["type"] == "value_error" and error.param is not None:
-        return _message_of_choice(error.param.type_descriptor.annotation) or error.message
-    return error_message(row)
+        choices = _message_of_choice(error.param.type_descriptor.annotation)
+        return corrected(Row("enum", choices, (name,), row["input"], None), None) if choices else error.message
+    return value_message({**row, "loc": (name,)})
 
 
 def _message_of_choice(annotation: Any) -> str | None:  # noqa: ANN401 - a type, or a special form such as Literal

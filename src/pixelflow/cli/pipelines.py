@@ -51,8 +51,11 @@ def steps_from_file(path: Path) -> list[Step]:
         found = json.loads(text)
     except OSError as error:
         raise InvalidRequestError(f"Can't read {path}: {error.strerror}", ()) from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidRequestError(f"{path} is not valid JSON from {where} on", ()) from error
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"{path} is not valid JSON: {error}", ()) from error
+        raise InvalidRequestError(f"{path} is not valid JSON in UTF-8", ()) from error
     steps = found["pipeline"] if isinstance(found, dict) and set(found) == {"pipeline"} else found
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise InvalidRequestError(f"{path} must contain a list of steps, or an object with only `pipeline` in it", ())

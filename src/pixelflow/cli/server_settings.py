@@ -9,9 +9,9 @@ import typer
 
 from pixelflow import settings
 from pixelflow.adapters.telemetry import trace_settings
-from pixelflow.cli.credentials import find_database
+from pixelflow.cli.credentials import CLIENT_VARIABLES, find_database
 from pixelflow.cli.exit_codes import ExitCode
-from pixelflow.cli.output import echo_error
+from pixelflow.cli.output import echo, echo_error
 from pixelflow.devstack.errors import StackError
 from pixelflow.errors import DependencyError, PixelflowError
 
@@ -21,7 +21,15 @@ def load_settings() -> Iterator[settings.Settings]:
     """Yield the settings from the environment; print any failure of the service inside and exit with its code."""
     with _exit_on_error():
         trace_settings.load()  # first: the OpenTelemetry libraries read these variables when they are imported
-        yield settings.load()
+        loaded = settings.load()
+        _warn_of_unknown()
+        yield loaded
+
+
+def _warn_of_unknown() -> None:
+    """Warn only: a release that is rolled back to starts with the settings of the newer one."""
+    for name, meant in settings.find_unknown(CLIENT_VARIABLES).items():
+        echo(f"Warning: {name} is not a setting" + (f"; did you mean {meant}?" if meant else " and has no effect"))
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def _api_error(response: Response) -> ApiError:
         code=problem.code,
         status=response.status,
         detail=problem.detail,
+        title=problem.title,
         errors=problem.errors or (),
         request_id=problem.request_id,
     )

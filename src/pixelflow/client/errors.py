@@ -88,15 +88,24 @@ class ApiError(ClientError):
         code: the error code of the API.
         status: HTTP status.
         detail: the message of the API.
-        summary: ``detail`` with status and code; ``str(error)`` includes the first of ``errors``.
+        summary: ``detail``, or the title if the detail repeats one of ``errors``, with status and code; ``str(error)``
+            includes the first of ``errors``.
         errors: every invalid field, with a JSON Pointer into the request.
         request_id: ID of the request, for the operator of the API.
     """
 
     def __init__(
-        self, *, code: str, status: int, detail: str, errors: Sequence[FieldError] = (), request_id: str | None = None
+        self,
+        *,
+        code: str,
+        status: int,
+        detail: str,
+        title: str | None = None,
+        errors: Sequence[FieldError] = (),
+        request_id: str | None = None,
     ) -> None:
-        self.summary = f"{detail} ({status} {code})"
+        is_repeated = any(error.message in detail for error in errors)
+        self.summary = f"{title if title and is_repeated else detail} ({status} {code})"
         super().__init__(_with_errors(self.summary, errors))
         self.code = code
         self.status = status

@@ -5,37 +5,36 @@ A message never repeats the value that is wrong: it may be a secret.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from pixelflow.contracts.corrections import Row, corrected, limits
 from pixelflow.contracts.jobs import NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
-from pixelflow.contracts.suggestions import FIELDS, VALUES, fields_at, misnamed, similar
 from pixelflow.contracts.uploads import MEDIA_TYPE_PATTERN, SHA256_PATTERN
 from pixelflow.cross_field import CROSS_FIELD_ERROR
-from pixelflow.errors import FieldError
-from pixelflow.imaging.color_names import COLOR_NAMES
+from pixelflow.errors import FieldError, ValidationFailedError
 from pixelflow.imaging.fields import COLOR_PATTERN, OPAQUE_COLOR_PATTERN, PERCENT_PATTERN, STEP_ID_PATTERN
 from pixelflow.imaging.operations.registry import OPERATIONS
 
+_EMPTY = "must not be empty"
 _INTEGER = "must be an integer"
 _OBJECT = "must be an object"
 _DATE = "must be a date such as 2030-01-31"
 _TIME = "must be a time such as 2030-01-31T12:00:00Z"
 _MESSAGES = {
     "missing": "is required",
-    "extra_forbidden": "unknown field; remove it",
+    "extra_forbidden": "is an unknown field; remove it",
     "union_tag_invalid": "must be one of {expected_tags}",
     "union_tag_not_found": "is required",
     "enum": "must be {expected}",
     "literal_error": "must be {expected}",
     "string_type": "must be a string",
     "string_unicode": "must be valid Unicode",
-    "string_too_short": "has too few characters: at least {min_length}",
-    "string_too_long": "has too many characters: at most {max_length}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
     "int_type": _INTEGER,
     "int_parsing": _INTEGER,
     "int_parsing_size": _INTEGER,
@@ -55,8 +54,8 @@ _MESSAGES = {
     "dict_type": _OBJECT,
     "model_type": _OBJECT,
     "model_attributes_type": _OBJECT,
-    "too_short": "has too few entries: at least {min_length}",
-    "too_long": "has too many entries: at most {max_length}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
     "datetime_parsing": _TIME,
     "datetime_from_date_parsing": _TIME,
     "datetime_type": _TIME,
@@ -76,8 +75,8 @@ PATTERN_MESSAGES = {
     OPAQUE_COLOR_PATTERN: "must be a color without transparency, such as #ff8800",
     PERCENT_PATTERN: "must be a percentage from 0% to 100%, such as 40%",
     SHA256_PATTERN: "must be a SHA-256: 64 lower-case hexadecimal digits",
-    STEP_ID_PATTERN: "must have 1 to 64 characters: letters, digits, `_` or `-`",
-    WEBHOOK_URL_PATTERN: "must be a URL of visible ASCII characters",
+    STEP_ID_PATTERN: "must have 1 to 64 characters: letters, digits, `_` or `-`; such as `photo-640`",
+    WEBHOOK_URL_PATTERN: "must be a URL of visible ASCII characters, such as https://client.example/hooks",
 }
 """Messages for strings that don't match a pattern."""
 
@@ -103,12 +102,25 @@ def field_errors(
     fields = [
         FieldError(
             pointer=_pointer(row, raw),
-            message=_with_suggestion(row, raw, model) if index < MAX_SUGGESTIONS else error_message(row),
+            message=_corrected(row, raw, model) if index < MAX_SUGGESTIONS else error_message(row),
         )
         for index, row in enumerate(rows)
     ]
     # A key of `metadata` and its value have the same pointer, and may have the same error.
     return sorted(dict.fromkeys(fields), key=_document_order)
+
+
+def validation_failed(errors: Sequence[FieldError], *, complete: bool = True) -> ValidationFailedError:
+    """The error of a request with these fields. Its detail is the first fault.
+
+    An error of an object is often a consequence of one of its fields, so a field comes first.
+    """
+    pointers = [error.pointer for error in errors]
+    first = next(each for each in errors if not any(other.startswith(f"{each.pointer}/") for other in pointers))
+    detail = f"`{first.pointer}` {first.message}" if first.pointer else f"The body {first.message}"
+    if len(errors) > 1:
+        detail += f" (the first of {len(errors)} errors)" if complete else f" (the first of over {len(errors)} errors)"
+    return ValidationFailedError(detail, errors)
 
 
 def error_message(row: Mapping[str, Any]) -> str:
@@ -118,40 +130,20 @@ def error_message(row: Mapping[str, Any]) -> str:
     template = _MESSAGES.get(row["type"])
     if template is None:
         return str(row["msg"])
-    return template.format_map({name: _with_backticks(value) for name, value in row.get("ctx", {}).items()})
+    context = limits(row.get("ctx", {}))
+    return _EMPTY if context.get("min_length") == 1 else template.format_map(context)
 
 
-# ── Suggestions ──────────────────────────────────────────────────────────────────────────────────
-
-_INVALID_VALUES = {"color_name", "enum", "literal_error", "union_tag_invalid", "union"}
-"""Error types of names. The message of all but `color_name` lists the valid ones in backticks."""
-
-
-def _with_suggestion(row: Mapping[str, Any], raw: object, model: type[BaseModel] | None) -> str:
-    message, (*parents, field) = error_message(row), _location(row) or ("",)
-    if row["type"] == "extra_forbidden" and model is not None:
-        meant = similar(field, fields_at(model, parents), FIELDS)
-        return f"unknown field; did you mean `{meant}`?" if meant else message
-    if row["type"] in {"missing", "union_tag_not_found"}:
-        used = misnamed(str(field), _value_at(raw, parents) or ())
-        return f"{message}; rename `{used}` to `{field}`" if used else message
-    if row["type"] in _INVALID_VALUES:
-        value = _value_at(raw, [*parents, field])
-        valid = COLOR_NAMES if row["type"] == "color_name" else re.findall(r"`([^`]+)`", message)
-        meant = similar(value, valid, VALUES.get(str(field), {}))
-        return f"{message}; did you mean `{meant}`?" if meant else message
-    return message
+def value_message(row: Mapping[str, Any]) -> str:
+    """The message of a row that has its value, with what to change."""
+    return corrected(Row(row["type"], error_message(row), row["loc"] or ("",), row.get("input"), None), None)
 
 
-def _value_at(raw: object, location: Iterable[int | str]) -> Any:  # noqa: ANN401 - JSON
-    """The value at a location, whose parts that Pydantic adds are skipped."""
-    value: Any = raw
-    for part in location:
-        if isinstance(value, dict):
-            value = value.get(part, value)
-        elif isinstance(value, list) and isinstance(part, int):
-            value = value[part]
-    return value
+def _corrected(row: Mapping[str, Any], raw: object, model: type[BaseModel] | None) -> str:
+    location = _location(row) or ("",)
+    siblings = _value_at(location[:-1], raw)
+    value = siblings.get(location[-1]) if isinstance(siblings, dict) else _value_at(location, raw)
+    return corrected(Row(row["type"], error_message(row), location, value, siblings), model)
 
 
 def _location(row: Mapping[str, Any]) -> tuple[int | str, ...]:
@@ -161,20 +153,29 @@ def _location(row: Mapping[str, Any]) -> tuple[int | str, ...]:
     return (*location, discriminator.strip("'")) if discriminator else location
 
 
-def _with_backticks(value: object) -> object:
-    return value.replace("'", "`") if isinstance(value, str) else value
-
-
 def _document_order(error: FieldError) -> list[tuple[int, str]]:
     """Sort key of a pointer: fields by name, array entries by index, so that step 2 precedes step 10."""
     return [(len(part) if part.isdecimal() else 0, part) for part in error.pointer.split("/")]
 
 
 def _pointer(row: Mapping[str, Any], raw: object) -> str:
-    """The JSON Pointer of a row, without the parts that Pydantic adds: a step's action, members of a union."""
     location = _location(row)
     absent = location[-1:] if row["type"] in _ABSENT else ()
-    parts: list[str] = []
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part, _ in _walk(location, raw, absent)]
+    return "".join(f"/{part}" for part in parts)
+
+
+def _value_at(location: Iterable[int | str], raw: object) -> object:
+    return next(reversed([raw, *(value for _, value in _walk(location, raw))]))
+
+
+def _walk(
+    location: Iterable[int | str], raw: object, absent: Sequence[int | str] = ()
+) -> Iterator[tuple[int | str, object]]:
+    """The parts of a location that are in ``raw`` or ``absent``, each with its value.
+
+    Pydantic adds others: a step's action, members of a union.
+    """
     value: Any = raw
     after_index = False
     for part in location:
@@ -188,5 +189,4 @@ def _pointer(row: Mapping[str, Any], raw: object) -> str:
             value = value[part]
         else:
             continue
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-    return "".join(f"/{part}" for part in parts)
+        yield part, value

@@ -159,7 +159,7 @@ def _is_webhook_url(url: str) -> str:
     except ValueError as error:
         raise PydanticCustomError("webhook_url", "must be a valid URL") from error
     if parts.scheme not in {"http", "https"} or not host:
-        raise PydanticCustomError("webhook_url", "must be an http or https URL with a host")
+        raise PydanticCustomError("webhook_url", "must be an http or https URL such as https://client.example/hooks")
     if parts.username is not None or parts.password is not None:
         raise PydanticCustomError("webhook_url", "must not contain a user name or password")
     if parts.fragment:

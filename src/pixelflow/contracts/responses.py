@@ -41,7 +41,9 @@ class JobWarning(ResponseModel):
 class Problem(ResponseModel):
     """The body of every error: ``application/problem+json`` (RFC 9457)."""
 
-    type: Annotated[str, Field(description="URN of the error type.")]
+    type: Annotated[
+        str, Field(description="Path of a page of the API about the `code` (RFC 9457).", examples=["/errors/not_found"])
+    ]
     title: Annotated[str, Field(description="Summary of the error type.")]
     status: Annotated[int, Field(description="HTTP status.")]
     detail: Annotated[str, Field(description="What is wrong in this request.")]

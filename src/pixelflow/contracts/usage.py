@@ -80,11 +80,11 @@ class UsageByUser(_Usage):
 
 
 def period_error(from_day: date, to_day: date) -> str | None:
-    """The error of the period, if it is not valid."""
+    """What is wrong with ``to_day``, if the period is not valid."""
     if from_day >= to_day:
-        return "`from` must be before `to`, the day after the last day"
+        return "must be after `from`: it is the day after the last day"
     if (to_day - from_day).days > MAX_DAYS:
-        return f"`from` and `to` must be at most {MAX_DAYS} days apart"
+        return f"must be at most {MAX_DAYS} days after `from`"
     return None
 
 

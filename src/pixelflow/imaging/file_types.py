@@ -11,7 +11,6 @@ _VIDEO_BRANDS = {
     b"3gp4", b"3gp5", b"3gp6", b"3gp7", b"3g2a", b"f4v ",
 }  # fmt: skip
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"PK\x03\x04", "a ZIP archive or an Office document"),
     (0, b"PK\x05\x06", "an empty ZIP archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (0, b"Rar!\x1a\x07", "a RAR archive"),
@@ -54,6 +53,17 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\0\x01\0\0\0", "a font (TrueType)"),
     (0, b"bplist00", "an Apple property list"),
 )
+_ZIP = b"PK\x03\x04"
+_IN_ZIP = (
+    (b"word/", "a Word document"),
+    (b"xl/", "an Excel workbook"),
+    (b"ppt/", "a PowerPoint presentation"),
+    (b"[Content_Types].xml", "an Office document"),
+    (b"mimetypeapplication/epub+zip", "an EPUB book"),
+    (b"mimetypeapplication/vnd.oasis.opendocument", "an OpenDocument file"),
+    (b"AndroidManifest.xml", "an Android app"),
+)
+"""Names of a ZIP archive's entries, which its headers repeat in plain text, and what has such an entry."""
 _RIFF = {b"AVI ": "a video (AVI)", b"WAVE": "audio (WAV)", b"ACON": "an animated Windows cursor"}
 _HTML = {"html", "head", "body", "script"}
 
@@ -69,6 +79,8 @@ def describe(head: bytes) -> str | None:
         return _container(head)
     if head[:4] == b"RIFF" and head[8:12] in _RIFF:
         return _RIFF[head[8:12]]
+    if head.startswith(_ZIP):
+        return next((name for entry, name in _IN_ZIP if entry in head), "a ZIP archive")
     for offset, signature, name in _SIGNATURES:
         if head.startswith(signature, offset):
             return name

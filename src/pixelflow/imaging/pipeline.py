@@ -76,6 +76,7 @@ Pipeline = Annotated[
         min_length=1,
         max_length=MAX_STEPS,
         description="The steps. A step comes after the steps that it reads.",
+        examples=[[{"id": "thumb", "action": "resize", "width": 640}]],
     ),
     WrapValidator(_check_graph),
 ]

@@ -64,7 +64,8 @@ def _load(model: type[_Model], variables: Mapping[str, str] | None) -> _Model:
         return model(**_by_field(variables or {}))  # pydantic-settings reads the other fields from the environment
     except ValidationError as error:
         # Without a cause: Pydantic's own error keeps the values.
-        raise SettingsError("\n".join(validation_messages(error, model.model_fields))) from None
+        misspelt = {meant: name for name, meant in find_unknown(()).items() if meant}
+        raise SettingsError("\n".join(validation_messages(error, model.model_fields, misspelt))) from None
 
 
 def _by_field(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _check_endpoint(url: str) -> str:
 def _split(url: str, *schemes: str) -> SplitResult:
     if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         allowed = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise PydanticCustomError("url_scheme", "must start with {allowed}", {"allowed": allowed})
+        raise PydanticCustomError("scheme", "must start with {allowed}", {"allowed": allowed})
     if "#" in url or any(char <= " " for char in url):
         raise _not_a_url()
     try:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, model_validator
 
+from pixelflow.cross_field import validate
 from pixelflow.settings import retention
 from pixelflow.settings.database import ConnectionSettings
-from pixelflow.settings.errors import PREFIX, SettingsError, missing_message
+from pixelflow.settings.errors import PREFIX, SettingsError, missing_message, valid_values
 from pixelflow.settings.field_types import (
     Directories,
     EndpointUrl,
@@ -352,31 +353,26 @@ class Settings(ConnectionSettings):
         Field(description="Lowest level that is logged; libraries never log below `info`"),
     ] = "info"
 
-    @model_validator(mode="after")
-    def _check_worker_slots(self) -> Settings:
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_together(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
+        return validate(value, handler, lambda checked: (((), each) for each in cls._conflicts(checked)))
+
+    @classmethod
+    def _conflicts(cls, checked: object) -> Iterator[str]:
+        """What is wrong between settings. Those that are not valid themselves count as not set."""
+        self = checked if isinstance(checked, cls) else cls.model_construct(**valid_values(cls, checked))
         if (self.worker_concurrency or math.inf) < (self.worker_max_active_jobs or 0):
-            raise PydanticCustomError(
-                "too_few_threads",
+            yield (
                 "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "
-                "otherwise some slots are never used",
+                "otherwise some slots are never used"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_token_settings(self) -> Settings:
-        missing = [name for name in ("jwks_url", "audience") if getattr(self, f"jwt_{name}") is None]
+        given = checked if isinstance(checked, Mapping) else self.__dict__
+        missing = [f"{PREFIX}JWT_{name}" for name in ("JWKS_URL", "AUDIENCE") if not given.get(f"jwt_{name.lower()}")]
         if self.jwt_issuer is not None and missing:
-            raise PydanticCustomError(
-                "incomplete_token_settings",
-                "PIXELFLOW_JWT_ISSUER requires {missing}: tokens are validated against all of them",
-                {"missing": " and ".join(f"{PREFIX}JWT_{name.upper()}" for name in missing)},
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_retention_periods(self) -> Settings:
-        retention.check_periods(self.model_dump(include=retention.PERIOD_SETTINGS), grace=self.upload_grace)
-        return self
+            yield f"PIXELFLOW_JWT_ISSUER requires {' and '.join(missing)}: tokens are validated against all of them"
+        periods = {name: getattr(self, name) for name in retention.PERIOD_SETTINGS}
+        yield from retention.period_errors(periods, grace=self.upload_grace)
 
     @property
     def upload_grace(self) -> timedelta:

@@ -180,3 +180,33 @@ main()
 )
 def test_several_exit_codes_become_the_worst_one(codes: list[ExitCode], code: ExitCode) -> None:
     assert worst(codes) is code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["submitt", "p.jpg"], "Did you mean 'submit'?"),
+        (["submit", __file__, "--size", "100"], "--resize"),
+        (["submit", __file__, "--resize", "64", "--format", "JPG"], "did you mean `jpeg`?"),
+        (["submit", __file__, "--resize", "64", "--priority", "urgent"], "did you mean `high`?"),
+        (["submit", __file__, "--resize", "big"], "must be a width such as 640 or a box such as 640x480"),
+        (["submit", __file__, "--resize", "64", "--quality", "high"], "must be an integer"),
+        (["submit", __file__, "--resize", "64", "--metadata", "x"], "must be KEY=VALUE, such as sku=A-17"),
+        (["submit", __file__, "--pipeline", __file__], "is not valid JSON from line 1, column "),
+        (["jobs", "list", "--status", "done"], "did you mean `succeeded`?"),
+        (["jobs", "show", "abc"], "must be a UUID"),
+        (["usage", "--from", "yesterday"], "must be a date such as 2030-01-31"),
+        (["up", "--port", "8080"], "--api-port"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_a_mistake_on_the_command_line_says_what_to_change(
+    pixelflow: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("PIXELFLOW_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("PIXELFLOW_API_KEY", "pf_a")
+    result = pixelflow(*arguments)
+    assert result.exit_code == ExitCode.USAGE
+    assert expected in result.output
+    assert not any(part in result.output for part in ("Input should", "Expecting", "[type=", "Traceback"))

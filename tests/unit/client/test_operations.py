@@ -137,6 +137,18 @@ def test_a_problem_becomes_an_error_with_all_its_parts(call: Call, api: StandIn)
     assert [(row.pointer, row.message) for row in error.errors] == [("/pipeline/0/width", "too wide")]
 
 
+def test_the_message_of_an_error_has_each_fault_once(call: Call, api: StandIn) -> None:
+    problem = {
+        "type": "t", "title": "Not valid", "status": 422, "detail": "`/a` too wide (the first of 2 errors)",
+        "code": "validation_failed", "request_id": "r-9",
+        "errors": [{"pointer": "/a", "message": "too wide"}, {"pointer": "/b", "message": "too high"}],
+    }  # fmt: skip
+    api.fail("get", Fault(422, body=json.dumps(problem).encode()))
+    with pytest.raises(ApiError) as caught:
+        call("get_job", uuid4())
+    assert str(caught.value) == "Not valid (422 validation_failed): /a too wide; /b too high"
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [

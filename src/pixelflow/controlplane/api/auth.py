@@ -108,8 +108,19 @@ def bearer_of(scope: types.Scope) -> str:
         raise UnauthenticatedError("The request has more than one `Authorization` header; send one")
     scheme, _, credential = values[0].decode("latin-1").partition(" ") if values else ("", "", "")
     if scheme.lower() != "bearer" or not credential.strip():
-        raise unauthenticated()
+        raise unauthenticated(_scheme_error(scope, scheme, credential))
     return credential.strip()
+
+
+def _scheme_error(scope: types.Scope, scheme: str, credential: str) -> str:
+    """What to change in a request without a bearer credential. Says nothing about the credential itself."""
+    if any(name in {b"x-api-key", b"api-key"} for name, _ in scope["headers"]):
+        return "Send the key as `Authorization: Bearer pf_…`; other headers are not read"
+    if scheme.startswith("pf_"):
+        return "Write `Bearer` and a blank before the key: `Authorization: Bearer pf_…`"
+    if scheme and credential:
+        return "Use the scheme `Bearer`: `Authorization: Bearer pf_…`"
+    return ""
 
 
 def _enforce(request: Request, limits: RateLimiter, result: RateLimitResult | None) -> None:

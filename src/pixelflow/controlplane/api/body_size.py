@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from pixelflow.errors import FieldError, ValidationFailedError
+from pixelflow.contracts.field_errors import validation_failed
+from pixelflow.errors import FieldError
 
 MAX_BODY_BYTES = 128 * 1024
 """Of any route. 32 steps with every field take less than 40 KB."""
@@ -64,4 +65,4 @@ def _require(condition: bool, path: _Path, message: str) -> None:
         path, part = path
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
     pointer = "".join(f"/{part}" for part in reversed(parts))
-    raise ValidationFailedError("The request has 1 error; see `errors`", [FieldError(pointer=pointer, message=message)])
+    raise validation_failed([FieldError(pointer=pointer, message=message)])

@@ -114,6 +114,8 @@ JOB: dict[str, Any] = {
     "pipeline": [_SMALL],
     "webhook_url": None,
     "metadata": {"sku": "A-17"},
+    "priority": "normal",
+    "waiting_for": None,
     "attempts": 1,
     "max_attempts": 5,
     "created_at": "2026-11-23T14:00:58.112Z",
@@ -147,7 +149,7 @@ CANCELED: dict[str, Any] = JOB | {
     "started_at": None,
     "outputs": [],
     "usage": None,
-    "source": {"type": "s3_presigned", "object_key": f"uploads/{_JOB_ID}/source", "bytes": 2483920},
+    "source": {**JOB["source"], **dict.fromkeys(["sha256", "format", "width", "height", "frames"])},
 }
 
 _ASSET_ID = "0198f2c5-1f0a-7c44-8a0e-6d3b5c9e1f27"

@@ -17,7 +17,7 @@ from pixelflow import __version__
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
-from pixelflow.controlplane.api import health, openapi, problems, reference
+from pixelflow.controlplane.api import error_pages, health, openapi, problems, reference
 from pixelflow.controlplane.api.early_rejection import EarlyRejectionMiddleware
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import RequestContextMiddleware, TracingMiddleware
@@ -132,4 +132,5 @@ def make_app(
         app.include_router(router)
     openapi.install(app)
     reference.install(app)
+    error_pages.install(app)
     return app

@@ -5,6 +5,7 @@ Must never describe behavior that the application does not have.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +16,11 @@ from pixelflow.controlplane.api.problems import MEDIA_TYPE
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
 """FastAPI's own error schemas; the application sends problems only."""
+_COMPLETE = ("CreatedJob", "Job", "Source", "Upload")
+"""Responses with every field, also those with a default, which the SDK needs for responses of older releases."""
+_OPEN = {"JobStep"}
+"""Schemas whose further fields a client reads: those of the step's action. Elsewhere, `additionalProperties: true`
+repeats what JSON Schema says anyway, and TypeScript could not distinguish two responses by their fields."""
 
 _RATE_LIMIT_HEADERS = {
     "RateLimit-Policy": {
@@ -62,7 +68,38 @@ def _correct(document: dict[str, Any]) -> dict[str, Any]:
                 _add_rate_limit_headers(operation)
     for name in _NEVER_SENT:
         document["components"]["schemas"].pop(name, None)
+    _ease_generators(document["components"]["schemas"])
     return document
+
+
+# ── Client generators ────────────────────────────────────────────────────────────────────────────
+
+
+def _ease_generators(schemas: dict[str, Any]) -> None:
+    """Describe the same documents so that generated clients are pleasant to use."""
+    for name, schema in schemas.items():
+        _move_defaults(schema)
+        if schema.get("additionalProperties") is True and name not in _OPEN:
+            del schema["additionalProperties"]
+    for name in _COMPLETE:
+        schemas[name]["required"] = sorted(schemas[name]["properties"])
+    pipeline = schemas["CreateJobRequest"]["properties"]["pipeline"]
+    schemas["Step"] = {"title": "Step", "description": "One step of a pipeline.", **pipeline["items"]}
+    pipeline["items"] = {"$ref": "#/components/schemas/Step"}
+
+
+def _move_defaults(schema: dict[str, Any]) -> None:
+    """Move the defaults of fields to their descriptions.
+
+    Generators take a field with `default` for one that is always there: openapi-typescript would require all 16 fields
+    of a resize.
+    """
+    for field in schema.get("properties", {}).values():
+        if "default" in field:
+            value, text = field.pop("default"), field.get("description", "")
+            default = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            if "Default" not in text:
+                field["description"] = f"{text} Default: `{default}`.".strip()
 
 
 def _add_example(operation: dict[str, Any]) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
 
-from pixelflow.contracts.suggestions import FIELDS, similar
-from pixelflow.errors import FieldError, ValidationFailedError
+from pixelflow.contracts.field_errors import validation_failed
+from pixelflow.contracts.other_tools import FIELDS
+from pixelflow.contracts.suggestions import similar
+from pixelflow.errors import FieldError
 
+_MAX_ERRORS = 100
+"""Parameters that a response lists."""
+_MAX_PARTS = 3
 _MAX_SHOWN = 64
 """Characters of an unknown name that are repeated."""
 
@@ -17,6 +23,23 @@ _MAX_SHOWN = 64
 def allowed_methods(request: Request) -> list[str]:
     """The methods of the request's path. Starlette knows those of one route only, and each method has a route."""
     return sorted(method.upper() for method in _operations(request))
+
+
+def unknown_path_message(request: Request) -> str:
+    """What to change in a path that no route matches: the version, or the name of a collection that it resembles."""
+    parts = [part for part in request.url.path.split("/") if part][:_MAX_PARTS]
+    if parts[:1] and re.fullmatch(r"v[0-9]+", parts[0]):
+        parts = parts[1:]
+    known = {path.split("/")[2] for path in request.app.openapi()["paths"] if path.startswith("/v1/")}
+    meant = similar(parts[0], {name.replace("-", "_") for name in known}, {}) if parts else None
+    if meant is None:
+        return "No route matches this path; GET /openapi.json lists all"
+    found = f"/v1/{meant.replace('_', '-')}"
+    if request.url.path == f"{found}/":
+        return f"No route matches this path; remove the slash at the end of {found}/"
+    if request.url.path.startswith(f"{found}/"):
+        return f"No route below {found} matches this path; GET /openapi.json lists all"
+    return f"No route matches this path; did you mean {found}?"
 
 
 def check_query(request: Request) -> None:
@@ -31,18 +54,17 @@ def check_query(request: Request) -> None:
     known = [row["name"] for row in operation.get("parameters", ()) if row["in"] == "query"]
     errors = [_unknown(name, known) for name in dict.fromkeys(request.query_params) if name not in known]
     if errors:
-        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-        raise ValidationFailedError(f"The request has {count}; see `errors`", errors[:100])
+        raise validation_failed(errors[:_MAX_ERRORS], complete=len(errors) <= _MAX_ERRORS)
 
 
 def _unknown(name: str, known: list[str]) -> FieldError:
     meant = similar(name, known, FIELDS)
     if meant:
-        message = f"unknown query parameter; did you mean `{meant}`?"
+        message = f"is an unknown query parameter; did you mean `{meant}`?"
     elif known:
-        message = f"unknown query parameter; this route has {', '.join(f'`{each}`' for each in known)}"
+        message = f"is an unknown query parameter; this route has {', '.join(f'`{each}`' for each in known)}"
     else:
-        message = "unknown query parameter; this route has none"
+        message = "is an unknown query parameter; this route has none"
     shown = quote(name[:_MAX_SHOWN], safe="[]")
     return FieldError(pointer=f"/query/{shown}", message=message)
 

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from pixelflow import errors as contracts_errors
-from pixelflow.contracts.field_errors import error_message, field_errors
+from pixelflow.contracts.field_errors import field_errors, validation_failed, value_message
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.body_size import check_size
-from pixelflow.controlplane.api.parameters import allowed_methods
+from pixelflow.controlplane.api.parameters import allowed_methods, unknown_path_message
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -63,11 +63,6 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
 MAX_ERRORS = 100
 """Limit of reported errors: a body of 1 MiB can have a hundred thousand."""
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
-_ROUTING = {
-    404: contracts_errors.NotFoundError("No route matches this path"),
-    405: contracts_errors.MethodNotAllowedError("This route does not support the method; see the `Allow` header"),
-}
-
 _log = structlog.get_logger(__name__)
 
 
@@ -174,8 +169,11 @@ def _respond(
 
 def _from_validation(error: RequestValidationError) -> contracts_errors.RequestError:
     rows = error.errors()
-    if any(row["type"] == "json_invalid" for row in rows):
-        return contracts_errors.MalformedRequestError("Send valid JSON in UTF-8")
+    for row in rows:
+        if row["type"] == "json_invalid":
+            position = row["loc"][-1]
+            where = f"; the body is not valid from character {position + 1} on" if isinstance(position, int) else ""
+            return contracts_errors.MalformedRequestError(f"Send valid JSON in UTF-8{where}")
     for row in rows:
         if row["loc"][0] == "path":  # such as `job_id`
             return contracts_errors.NotFoundError(f"You have no {row['loc'][1].removesuffix('_id')} with this ID")
@@ -185,13 +183,11 @@ def _from_validation(error: RequestValidationError) -> contracts_errors.RequestE
     model = error.model if isinstance(error, InvalidBodyError) else None
     fields = field_errors(body[:MAX_ERRORS], error.body, model)
     fields += [
-        contracts_errors.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=error_message(row))
+        contracts_errors.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=value_message(row))
         for row in rows
         if row["loc"][0] != "body"
     ]
-    count = "1 error" if len(fields) == 1 else f"{len(fields)} errors"
-    summary = f"The first {count} are listed" if len(body) > MAX_ERRORS else f"The request has {count}"
-    return contracts_errors.ValidationFailedError(f"{summary}; see `errors`", fields)
+    return validation_failed(fields, complete=len(body) <= MAX_ERRORS)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -199,9 +195,15 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     cause = error.__cause__  # FastAPI reports any exception while it reads the body as malformed JSON
     if isinstance(cause, contracts_errors.PixelflowError):
         return await _on_error(request, cause)
-    known = _ROUTING.get(error.status_code, contracts_errors.MalformedRequestError(str(error.detail)))
-    allowed = allowed_methods(request) if error.status_code == status_of(contracts_errors.MethodNotAllowedError) else []
-    return _respond(request, known, {"Allow": ", ".join(allowed)} if allowed else error.headers)
+    if error.status_code == status_of(contracts_errors.NotFoundError):
+        return _respond(request, contracts_errors.NotFoundError(unknown_path_message(request)), error.headers)
+    if error.status_code == status_of(contracts_errors.MethodNotAllowedError):
+        allowed = ", ".join(allowed_methods(request))
+        detail = f"This route supports {allowed}" if allowed else "This route does not support the method"
+        headers = {"Allow": allowed} if allowed else error.headers
+        return _respond(request, contracts_errors.MethodNotAllowedError(detail), headers)
+    # FastAPI's own text for a body that it can't read
+    return _respond(request, contracts_errors.MalformedRequestError("Send valid JSON in UTF-8"), error.headers)
 
 
 def documented(*errors: type[contracts_errors.PixelflowError]) -> dict[int | str, dict[str, Any]]:
@@ -231,4 +233,4 @@ def _example(error: type[contracts_errors.PixelflowError]) -> dict[str, Any]:
 
 
 def _type(error: type[contracts_errors.PixelflowError]) -> str:
-    return f"urn:pixelflow:problem:{error.code}"
+    return f"/errors/{error.code}"

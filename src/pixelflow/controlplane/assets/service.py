@@ -20,6 +20,7 @@ from pixelflow.contracts.assets import (
     CreatedAsset,
     parse_asset_id,
 )
+from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.uploads import Upload
 from pixelflow.controlplane.assets import store
 from pixelflow.controlplane.assets.store import AssetRow
@@ -29,7 +30,6 @@ from pixelflow.errors import (
     NotFoundError,
     SourceMissingError,
     TooManyAssetsError,
-    ValidationFailedError,
 )
 from pixelflow.imaging.fields import STEP_ID_PATTERN
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
@@ -237,7 +237,7 @@ async def resolve(connection: AsyncConnection, user_id: str, pipeline: Sequence[
         return {}
     if len(references) > MAX_ASSETS:
         too_many = FieldError(pointer="/pipeline", message=f"must use at most {MAX_ASSETS} assets")
-        raise ValidationFailedError("The pipeline uses too many assets", [too_many])
+        raise validation_failed([too_many])
     by_id = {reference: asset_id for reference in references if (asset_id := parse_asset_id(reference))}
     names = sorted(references - set(by_id))
     rows = await store.resolve(connection, user_id=user_id, names=names, asset_ids=list(by_id.values()))
@@ -257,4 +257,4 @@ def _require_all(uses: Sequence[AssetUse], found: Mapping[str, UUID]) -> None:
         if use.reference not in found
     ]
     if missing:
-        raise ValidationFailedError("The pipeline uses assets that don't exist; see `errors`", missing)
+        raise validation_failed(missing)

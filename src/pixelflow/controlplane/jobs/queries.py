@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs import (
     PRIORITY_RANKS,
     Job,
@@ -30,7 +31,7 @@ from pixelflow.contracts.responses import JobWarning
 from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.errors import FieldError, NotFoundError, ValidationFailedError
+from pixelflow.errors import FieldError, NotFoundError
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.settings import Settings
 
@@ -179,4 +180,4 @@ def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
         return datetime.fromisoformat(created_at), UUID(job_id)
     except (ValueError, binascii.Error) as error:
         invalid = FieldError(pointer="/query/cursor", message="must be the `next_cursor` of an earlier response")
-        raise ValidationFailedError("The cursor is not valid", [invalid]) from error
+        raise validation_failed([invalid]) from error

@@ -19,6 +19,7 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.explanation import Explanation, explain, format_of
+from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs import (
     FINISHED,
     CreatedJob,
@@ -48,7 +49,6 @@ from pixelflow.errors import (
     ObjectsUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
-    ValidationFailedError,
 )
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
@@ -174,10 +174,7 @@ class JobService:
         if source is None or source.width is None or source.height is None:
             message = "is required for `dry_run`: the size in pixels that the plan is made for"
             missing = [name for name in ("width", "height") if getattr(source, name, None) is None]
-            raise ValidationFailedError(
-                "A dry run needs the size of a source; see `errors`",
-                [FieldError(pointer=f"/source/{name}", message=message) for name in missing],
-            )
+            raise validation_failed([FieldError(pointer=f"/source/{name}", message=message) for name in missing])
         header = Header(Size(source.width, source.height), frames=source.frames or 1)
         limits = TransformLimits(
             max_source_pixels=self._settings.max_source_pixels,

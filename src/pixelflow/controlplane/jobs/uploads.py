@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import structlog
 
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs import CreateJobRequest, DeclaredSource, SourceType
 from pixelflow.contracts.uploads import Upload
 from pixelflow.controlplane.jobs.store import UploadLimits
-from pixelflow.errors import FieldError, ObjectsUnavailableError, TooManyUploadsError, ValidationFailedError
+from pixelflow.errors import FieldError, ObjectsUnavailableError, TooManyUploadsError
 from pixelflow.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -63,7 +64,7 @@ class Uploads:
                 pointer="/source/content_length",
                 message="is required: the size of the file in bytes, which the upload URL is signed for",
             )
-            raise ValidationFailedError("The upload needs a size; see `errors`", [missing])
+            raise validation_failed([missing])
 
     def sign(self, request: CreateJobRequest, key: str) -> Upload:
         """Return how to upload the source, with a fresh URL; for a local file, that there is nothing to upload."""

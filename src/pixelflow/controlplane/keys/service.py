@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from pixelflow.adapters.postgres.database import NOBODY, AsyncDatabase, of_key, of_user
+from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.keys import ApiKey, CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.controlplane.identity import Identity, KeyRateLimit, parse_scopes
 from pixelflow.controlplane.keys import store
@@ -24,7 +25,6 @@ from pixelflow.errors import (
     NotFoundError,
     TooManyKeysError,
     UnauthenticatedError,
-    ValidationFailedError,
 )
 
 PREFIX = "pf_"
@@ -90,9 +90,7 @@ class ApiKeys:
         key_id, secret = key_id_of(resource_id), secrets.token_hex(24)
         async with self._database.connection(of_user(user_id)) as connection:
             if request.expires_at is not None and await store.is_past(connection, request.expires_at):
-                raise ValidationFailedError(
-                    "`expires_at` is in the past", [FieldError(pointer="/expires_at", message="must be in the future")]
-                )
+                raise validation_failed([FieldError(pointer="/expires_at", message="must be in the future")])
             row = await store.insert(
                 connection,
                 key_id=key_id,

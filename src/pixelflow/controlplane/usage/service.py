@@ -10,9 +10,11 @@ from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase, of_user
+from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.keys import Scope
 from pixelflow.contracts.usage import (
     DEFAULT_DAYS,
+    MAX_DAYS,
     UsageByDay,
     UsageByUser,
     UsageOfDay,
@@ -23,7 +25,7 @@ from pixelflow.contracts.usage import (
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.usage import store
 from pixelflow.controlplane.usage.store import SumsRow
-from pixelflow.errors import FieldError, ValidationFailedError
+from pixelflow.errors import FieldError
 
 _ONE_DAY = timedelta(days=1)
 _ZERO = SumsRow(0, 0, 0, 0, 0)
@@ -95,10 +97,9 @@ class UsageQueries:
     def _date_range(self, usage_filter: UsageFilter) -> tuple[date, date]:
         end = usage_filter.to_day or self._clock().astimezone(UTC).date() + _ONE_DAY
         first = usage_filter.from_day or end - DEFAULT_DAYS * _ONE_DAY
-        if error := period_error(first, end):
-            raise ValidationFailedError(
-                "The date range is not valid", [FieldError(pointer="/query/from", message=error)]
-            )
+        if period_error(first, end):  # with `to`, the route has checked it
+            message = f"must be today or one of the {MAX_DAYS - 1} days before; set `to` for an earlier period"
+            raise validation_failed([FieldError(pointer="/query/from", message=message)])
         return first, end
 
     async def _days(self, user_id: str | None, first: date, end: date) -> dict[date, SumsRow]:

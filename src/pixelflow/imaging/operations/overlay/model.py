@@ -17,7 +17,7 @@ class Overlay(Step):
     """Draw another picture over an image."""
 
     action: Literal["overlay"]
-    image: Annotated[ImageReference, Field(description="The picture to draw.")]
+    image: Annotated[ImageReference, Field(description="The picture to draw.", examples=[{"asset": "logo"}])]
     width: Annotated[
         Extent | None,
         Field(

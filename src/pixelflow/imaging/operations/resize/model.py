@@ -116,7 +116,7 @@ def _size_errors(step: object) -> Iterator[CrossFieldError]:
         return
     given = {name: side for name in (*_SIDES, *_BOUNDS) if (side := fields.get(name)) is not None}
     if not given:
-        yield (), "needs a width, a height or both, or a bound"
+        yield (), "needs `width`, `height` or both, or a bound such as `max_width`"
     if fields.get("focus") is not None and fields.get("gravity") not in (None, Gravity.CENTER):
         yield ("focus",), "can't be combined with `gravity`"
     yield from _bound_errors(fields, given)

@@ -142,7 +142,7 @@ def test_the_aspect_ratio_stays_within_half_a_pixel(picture: Size, width: int, h
 
 
 MODEL_ERRORS = [
-    ({}, (), "needs a width, a height or both, or a bound"),
+    ({}, (), "needs `width`, `height` or both, or a bound such as `max_width`"),
     ({"width": 10, "height": 10, "fit": "cover", "max_width": 5}, ("max_width",), "needs the fit"),
     ({"min_width": 20, "max_width": 10}, ("min_width",), "must be at most `max_width`"),
     ({"width": 9000, "dpr": 2}, ("width",), "must be at most 16384, multiplied by `dpr`"),

@@ -214,4 +214,4 @@ class Watermark(Step):
     """Draw a text or a picture over an image."""
 
     action: Literal["watermark"]
-    watermark: Mark
+    watermark: Annotated[Mark, Field(description="The text or the picture.", examples=[{"text": "© Acme"}])]

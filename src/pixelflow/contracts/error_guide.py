@@ -1,0 +1,304 @@
+"""What each error code means, what to change and whether to retry: the texts of ``docs/errors.md`` and ``/errors``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pixelflow.errors import PixelflowError
+
+_NO = "No: the same request fails again."
+_NO_JOB = "No: every attempt would fail. Create a new job."
+_LATER = "Yes, with the same `Idempotency-Key`, after the seconds in `Retry-After`."
+_BACKING = "The operator checks `/readyz`, which names the services that are not available, and the log of the process."
+_BY_ITSELF = "PixelFlow tries again by itself. If it becomes the error of a job, call `retry`."
+
+
+class Guide(NamedTuple):
+    """The guide to one code, as sentences in Markdown that has only code spans."""
+
+    meaning: str
+    change: str
+    retry: str
+
+
+GUIDES: Mapping[str, Guide] = {
+    # Requests
+    "validation_failed": Guide(
+        "The request is JSON, but its fields, query parameters or their values are not valid.",
+        "Correct each entry of `errors`: `pointer` is the place in the body, or `/query/NAME`; `message` says what to "
+        "change. `detail` repeats the first.",
+        _NO,
+    ),
+    "malformed_request": Guide(
+        "The body is not JSON in UTF-8.",
+        "Send one JSON object. Check for single quotes, comments, trailing commas and unquoted names. With curl, use "
+        "`--data @file.json` or single quotes around the whole body.",
+        _NO,
+    ),
+    "body_too_large": Guide(
+        "The body exceeds the limit of its route.",
+        "Send only the description of a job. The API takes no image bytes: upload the file to the presigned URL.",
+        _NO,
+    ),
+    "invalid_http": Guide(
+        "The request line, a header or the body's framing is not valid HTTP/1.1.",
+        "Use an HTTP library. Send one `Host`, at most one `Authorization`, and not both `Content-Length` and "
+        "`Transfer-Encoding`.",
+        _NO,
+    ),
+    "headers_too_large": Guide(
+        "The request line and headers are too large, or too many.",
+        "Remove headers that the API does not need, such as cookies.",
+        _NO,
+    ),
+    "request_timeout": Guide(
+        "The request did not arrive, or was not processed, in time.",
+        "Send the whole request at once. Check the connection and any proxy in between.",
+        "Yes, with the same `Idempotency-Key`.",
+    ),
+    "deadline_exceeded": Guide(
+        "The API could not finish the request in the time that the operator allows.",
+        "Send it again a little later. If it repeats, the operator looks for slow statements in the log.",
+        _LATER,
+    ),
+    "too_many_connections": Guide(
+        "Your address has too many open connections.",
+        "Use one client with a pool of connections, and close those that you don't use.",
+        _LATER,
+    ),
+    "overloaded": Guide(
+        "The server has no connection left.",
+        "Send requests at a lower rate. The operator starts further API processes.",
+        _LATER,
+    ),
+    "unsupported_media_type": Guide(
+        "The request's `Content-Type` is not JSON.",
+        "Send `Content-Type: application/json`. Forms and multipart uploads are not supported.",
+        _NO,
+    ),
+    "unauthenticated": Guide(
+        "The request has no credential, or one that is unknown, expired or revoked.",
+        "Send `Authorization: Bearer pf_…` with the complete key. To create a key: `pixelflow keys create`.",
+        _NO,
+    ),
+    "insufficient_scope": Guide(
+        "The key or token is valid, but lacks the scope that `detail` names.",
+        "Use a key with this scope, or create one with `POST /v1/keys` or `pixelflow keys create`.",
+        _NO,
+    ),
+    "rate_limited": Guide(
+        "You sent more requests than your rate limit allows. The request had no effect.",
+        "Read the `RateLimit` header and send at most as many. To wait for a job, use a webhook instead of polling.",
+        _LATER,
+    ),
+    "too_many_keys": Guide(
+        "You have as many active keys as a user may have.",
+        "Revoke a key that you don't use: `DELETE /v1/keys/{key_id}`.",
+        "Yes, after you revoked a key.",
+    ),
+    "asset_exists": Guide(
+        "An asset of yours has this name.",
+        "Choose another name, or delete the asset first.",
+        "Yes, after you deleted the asset.",
+    ),
+    "too_many_assets": Guide(
+        "You have as many assets as a user may have.",
+        "Delete an asset that you don't use: `DELETE /v1/assets/{asset_id}`.",
+        "Yes, after you deleted an asset.",
+    ),
+    "idempotency_key_invalid": Guide(
+        "The `Idempotency-Key` is empty, too long or has characters that are not allowed.",
+        "Send a UUID, new for each operation.",
+        _NO,
+    ),
+    "idempotency_key_reused": Guide(
+        "The `Idempotency-Key` was used for another path or body. Nothing was done.",
+        "Send a new key for a new operation. To repeat an operation, send the same body.",
+        "Yes, with a new key.",
+    ),
+    "idempotency_answer_lost": Guide(
+        "The operation succeeded before, but its stored response can't be read.",
+        "Look for the result, such as with `GET /v1/jobs`. The operator checks `PIXELFLOW_SECRETS_KEY`.",
+        "Only with a new key, after you checked that the result is missing.",
+    ),
+    "idempotency_in_progress": Guide(
+        "An earlier request with this `Idempotency-Key` has not finished.",
+        "Wait for the response to the earlier request.",
+        _LATER,
+    ),
+    "not_found": Guide(
+        "No route has this path, or you have no such job, asset, key or delivery. Those of other users look the same.",
+        "Check the path, the ID and whose key you use. An erased or expired job is not found either.",
+        _NO,
+    ),
+    "method_not_allowed": Guide(
+        "The path exists, but not with this method.", "Use one of the methods in the `Allow` header.", _NO
+    ),
+    "job_already_finished": Guide(
+        "The job has succeeded, failed or was canceled, so it can't be started or canceled.",
+        "Read its `status`. To run a failed or canceled job again, call `retry`; otherwise create a new job.",
+        _NO,
+    ),
+    "job_not_finished": Guide(
+        "The job is not finished, so it can't be retried.",
+        "Wait until it has failed, or cancel it first.",
+        "Yes, after the job has failed or was canceled.",
+    ),
+    "source_missing": Guide(
+        "Object storage has no file for this job or asset.",
+        "PUT the file to `presigned_put_url` with exactly the `headers` of the response, and check that storage "
+        "answered 200. Then send the request again.",
+        "Yes, after the upload.",
+    ),
+    "too_many_uploads": Guide(
+        "Your jobs that were not started have as many uploads, or bytes, as a user may have.",
+        "Start, cancel or erase some of these jobs. `GET /v1/jobs?status=created` lists them.",
+        "Yes, after you did.",
+    ),
+    "source_too_large": Guide(
+        "The uploaded file is larger than allowed.",
+        "Send a smaller file. `GET /v1/capabilities` has the limit.",
+        _NO,
+    ),
+    "unsupported_capability": Guide(
+        "No worker of this installation has a format or feature that the job requires.",
+        "Choose a format that `GET /v1/capabilities` lists. The operator installs the missing extra on a worker.",
+        "Yes, after a worker with the capability has started.",
+    ),
+    "local_files_disabled": Guide(
+        "The path is outside the directories from which the operator allows local files.",
+        "Upload the file, or have the operator add its directory to `PIXELFLOW_LOCAL_ROOTS`.",
+        _NO,
+    ),
+    "internal_error": Guide(
+        "An unexpected error occurred and was logged.",
+        "Report `request_id` to the operator, who finds it in the log.",
+        "Yes, once, with the same `Idempotency-Key`.",
+    ),
+    # Jobs
+    "source_gone": Guide(
+        "The source was deleted before the job could read it.", "Create a new job and upload the file again.", _NO_JOB
+    ),
+    "source_changed": Guide(
+        "The file was replaced after the job was started, so it is not processed.",
+        "Create a job for each file, and don't upload again after the start.",
+        _NO_JOB,
+    ),
+    "unsupported_format": Guide(
+        "The file is not an image that PixelFlow reads. `message` names what it is, if it is known.",
+        "Convert the file, or check that you uploaded the right one and not an error page.",
+        _NO_JOB,
+    ),
+    "undecodable": Guide(
+        "The file is damaged or incomplete.",
+        'Upload the original again. To use what can be decoded, set `"on_damage": "accept"` in `source`.',
+        _NO_JOB,
+    ),
+    "too_many_pixels": Guide(
+        "Width × height × frames of the source exceed the limit.",
+        "Send a smaller image or fewer frames; `frame` in `source` reads a single one.",
+        _NO_JOB,
+    ),
+    "too_many_scans": Guide(
+        "The progressive JPEG has more scans than any camera or editor writes.",
+        "Save the image anew, as a baseline or ordinary progressive JPEG.",
+        _NO_JOB,
+    ),
+    "asset_gone": Guide(
+        "An asset of the pipeline was deleted before the job ran.", "Add the asset and create a new job.", _NO_JOB
+    ),
+    "output_too_large": Guide(
+        "A step's result, or all outputs together, exceed a limit of pixels or bytes.",
+        "Ask for smaller outputs, or fewer of them in one job.",
+        _NO_JOB,
+    ),
+    "step_failed": Guide(
+        "A step can't be applied to this image. `step_id` and `message` say which and why.",
+        "Change the step; for example, crop inside the image.",
+        _NO_JOB,
+    ),
+    "transform_timeout": Guide(
+        "The transform took longer than the time limit.",
+        "Ask for fewer or smaller outputs, or a faster format than AVIF.",
+        _NO_JOB,
+    ),
+    "out_of_memory": Guide(
+        "The transform needed more memory than its limit.", "Ask for fewer or smaller outputs in one job.", _NO_JOB
+    ),
+    "transform_crashed": Guide(
+        "The process that transformed the image ended unexpectedly.",
+        "Nothing, unless it repeats: then save the image anew.",
+        _BY_ITSELF,
+    ),
+    "decoder_crashed": Guide(
+        "The file crashes the code that decodes it, in a process of its own.",
+        "Open the file in an editor and save it anew. Report it if you may share it.",
+        _NO_JOB,
+    ),
+    "transform_postponed": Guide(
+        "Your images crashed many processes, so your jobs wait a while.",
+        "Stop sending files that fail with `decoder_crashed`.",
+        _BY_ITSELF,
+    ),
+    "attempts_exhausted": Guide(
+        "Each attempt of the job ended without a result, such as by a crash.",
+        "Retry the job once. If it fails again, report its ID to the operator.",
+        "Yes: `POST /v1/jobs/{job_id}/retry`.",
+    ),
+    "service_unavailable": Guide(
+        "Object storage or the workers' machines failed for longer than a job may wait.",
+        _BACKING,
+        "Yes: `POST /v1/jobs/{job_id}/retry`.",
+    ),
+    # Webhooks
+    "target_refused": Guide(
+        "The receiver's host has an address that webhooks may not be sent to, such as a private one.",
+        "Use a public address. The operator can allow networks.",
+        "No: the event is not sent again. Replay it after the change.",
+    ),
+    "target_unreachable": Guide(
+        "The receiver can't be reached, or its response is not valid HTTP.",
+        "Check its DNS name, port and certificate.",
+        "PixelFlow tries again by itself. Later, replay the delivery.",
+    ),
+    "target_timeout": Guide(
+        "The receiver did not respond in time.",
+        "Answer 2xx first, and do the work afterwards.",
+        "PixelFlow tries again by itself. Later, replay the delivery.",
+    ),
+    # Backing services
+    "dependency_unavailable": Guide("A backing service is not available.", _BACKING, _LATER),
+    "store_unavailable": Guide("Postgres is not available.", _BACKING, _LATER),
+    "store_read_only": Guide(
+        "Postgres accepts no changes: it is a standby, or its operator has forbidden them.", _BACKING, _LATER
+    ),
+    "resource_busy": Guide(
+        "Another request holds the same job, key or asset. This one had no effect.",
+        "Send one request at a time for one job.",
+        _LATER,
+    ),
+    "objects_unavailable": Guide("Object storage is not available.", _BACKING, _LATER),
+    "queue_unavailable": Guide("Redis is not available.", _BACKING, _LATER),
+    "issuer_unavailable": Guide(
+        "The keys of the token issuer can't be fetched, so tokens can't be verified. API keys work.", _BACKING, _LATER
+    ),
+    "limiter_unavailable": Guide("Rate limits can't be counted, since Redis is not available.", _BACKING, _LATER),
+    "worker_unavailable": Guide(
+        "A worker's machine lacks disk space, memory, descriptors or processes.",
+        "The operator frees them; the worker's log says which.",
+        _BY_ITSELF,
+    ),
+}
+"""By code, in the order of the documentation."""
+
+
+def titles() -> dict[str, str]:
+    """The title of each code."""
+    return {error.code: error.title for error in reversed([*_tree(PixelflowError)])}
+
+
+def _tree(root: type[PixelflowError]) -> Iterator[type[PixelflowError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
