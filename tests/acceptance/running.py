@@ -172,6 +172,15 @@ def worker_paused(stack: Stack) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def leading_controller_paused(stack: Stack) -> Iterator[None]:
+    """Pause the stack's controller, and let another one count metrics at once instead of after the lease."""
+    with paused(process_of(stack, "controller").pid):
+        with psycopg.connect(database_url(stack), options="-c pixelflow.tenant_scope=everyone") as connection:
+            connection.execute("DELETE FROM controller_leases")
+        yield
+
+
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
     """Poll until the condition holds; ``seconds`` are those of a fast machine."""
     eventually(condition, seconds)

@@ -130,7 +130,7 @@ def _share_a_connection(stack: Stack, client: httpx.Client) -> None:
     """As a proxy does: send a user's large request, then one of another client, over one connection."""
     with httpx.Client(base_url=stack.api_url, limits=httpx.Limits(max_connections=1), timeout=30) as proxy:
         headers = {"Authorization": client.headers["Authorization"]}
-        large = proxy.post("/v1/jobs", json={"pad": "x" * 200_000}, headers=headers)
+        large = proxy.post("/v1/jobs", json={"pad": "x" * 100_000}, headers=headers)
         assert large.status_code == 422
         other = {"X-Request-ID": "another-client-behind-the-same-proxy"}
         assert proxy.get("/v1/jobs", headers=other).status_code == 401

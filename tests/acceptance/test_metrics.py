@@ -22,6 +22,7 @@ from tests.acceptance.running import (
     PIXELFLOW,
     client_of,
     database_url,
+    leading_controller_paused,
     process_of,
     service_with,
     wait_for,
@@ -174,12 +175,16 @@ def _another(stack: Stack, role: str) -> Iterator[tuple[str, str]]:
                 process.communicate()
 
 
-def test_two_controllers_report_the_same_database_figures(run: Run) -> None:
+def test_one_controller_reports_the_database_figures_and_another_takes_over(run: Run) -> None:
+    name = "pixelflow_usage_active_users"
+    assert scrape(run.stack, "controller").has(name)
     with _another(run.stack, "controller") as (_, metrics):
-        wait_for(lambda: Scrape(httpx.get(metrics).text).has("pixelflow_usage_active_users"), 20)
-        samples = Scrape(httpx.get(metrics).text)
+        assert not Scrape(httpx.get(metrics).text).has(name)
+        with leading_controller_paused(run.stack):
+            wait_for(lambda: Scrape(httpx.get(metrics).text).has(name), 20)
+            samples = Scrape(httpx.get(metrics).text)
     assert samples.by("status", "pixelflow_jobs") == {"created": 1, "succeeded": SUCCEED, "failed": FAIL}
-    assert samples("pixelflow_usage_active_users") == 1
+    assert samples(name) == 1
     assert samples.by("user_id", "pixelflow_usage_top_pixels_processed") == {}, "users are named only on request"
     assert samples.by("outcome", "pixelflow_webhook_deliveries_total") == {}, "it counts only its own deliveries"
 

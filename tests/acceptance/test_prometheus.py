@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.acceptance.counted_run import Counted, Counts, Run, billed
-from tests.acceptance.running import client_of, service_with, wait_for
+from tests.acceptance.running import client_of, leading_controller_paused, service_with, wait_for
 from tests.support import dashboard, prometheus
 from tests.support.dashboard import Shown
 from tests.support.prometheus import Labels, Prometheus, labels
@@ -50,7 +50,6 @@ class Scraped:
         """Wait until Prometheus has seen the end of the run."""
         wait_for(lambda: self.sums("pixelflow_webhook_deliveries_total", "outcome") == self.counted.deliveries, 20)
         wait_for(lambda: self.sums("pixelflow_worker_jobs_total", "source_type", "status") == self.counted.attempts, 20)
-        wait_for(lambda: bool(self.jobs()), 20)
         # Each controller counts what waits every few seconds.
         wait_for(lambda: self.prometheus.now("max(pixelflow_queue_oldest_seconds)") == {labels(): 0}, 20)
 
@@ -75,6 +74,7 @@ def scraped(folder: Path) -> Iterator[Scraped]:
         "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
         "PIXELFLOW_LOCAL_ROOTS": str(folder),
         "PIXELFLOW_LOCAL_ACCESS": "shared",
+        "PIXELFLOW_METRICS_TOP_USERS": "5",
         "PIXELFLOW_RATE_LIMIT_ENABLED": "true",
         "PIXELFLOW_RATE_LIMIT_CAPACITY": "1000000",
         "PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS": "3600",
@@ -86,8 +86,10 @@ def scraped(folder: Path) -> Iterator[Scraped]:
         with prometheus.scraping(targets, new_folder(folder), rules=[RULES]) as server:
             run = Run(stack, client, folder)
             make_everything_happen(run, server)
-            start_second_controller(stack, second)
             found = Scraped(server, run.counted, stack, f"127.0.0.1:{second}")
+            with leading_controller_paused(stack):
+                start_second_controller(stack, second)
+                wait_for(lambda: bool(found.jobs()), PATIENCE_SECONDS)
             found.settle()
             yield found
 

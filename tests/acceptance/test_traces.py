@@ -170,7 +170,7 @@ def test_health_checks_are_not_traced_and_clients_name_no_span(client: httpx.Cli
     trace_id = TRACE.replace("4b", "8b")
     headers = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
     client.get("/healthz", headers=headers)
-    client.request("BREW", "/pot/of/coffee?secret=1", headers=headers)
+    client.request("PROPFIND", "/pot/of/coffee?secret=1", headers=headers)
     wait_for(lambda: bool(spans_of(collector, trace_id)), 10)
     assert set(spans_of(collector, trace_id)) == {"_OTHER unmatched"}
 

@@ -18,7 +18,7 @@ from typing import IO
 import pytest
 from tests.integration.webhooks.test_outbound import Authority
 
-from pixelflow.adapters.storage.signatures import Credentials, Signer
+from pixelflow.adapters.storage.signatures import AccessKey, Signer
 from pixelflow.adapters.storage.transfers import ATTEMPTS, S3Transfers
 from pixelflow.errors import ObjectsUnavailableError, SourceChangedError, SourceGoneError
 
@@ -76,7 +76,7 @@ class Server:
 
 
 def _transfers(url: str) -> S3Transfers:
-    return S3Transfers(url, bucket="b", signer=Signer(url, region="r", credentials=Credentials("key", "secret")))
+    return S3Transfers(url, bucket="b", signer=Signer(url, region="r", credentials=AccessKey("key", "secret")))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ TEMPLATE = Template(Path(__file__).with_name("architecture.svg.template").read_t
 CHARACTER = 6.7
 """Width of a character of a package's name, in pixels."""
 CHIP_HEIGHT = 22
-LIBRARIES = {"adapters", "cli", "client", "contracts", "devstack", "imaging", "settings"}
+LIBRARIES = {"errors", "adapters", "cli", "client", "contracts", "devstack", "imaging", "settings"}
 """Packages that are no process's own: processes and people's programs share them."""
 COMMAND_LINE = {"controlplane.secrets"}
 """Packages of the planes that only commands for operators load."""

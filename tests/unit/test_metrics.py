@@ -6,6 +6,7 @@ import asyncio
 import string
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 from tests.support.scraped import scraped
 
@@ -52,7 +54,10 @@ async def _asked(registry: CollectorRegistry, *requests: tuple[str, str]) -> Non
 
 
 async def _ask(app: FastAPI, *requests: tuple[str, str]) -> None:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async def without_services(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": {"services": SimpleNamespace(limits=None)}}, receive, send)
+
+    transport = httpx.ASGITransport(without_services, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         # Without services most routes fail, and the traceback of each on the terminal would take seconds.
         with capture_logs():

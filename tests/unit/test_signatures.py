@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.test_architecture import PROCESSES, loaded_by
 
-from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Signer
+from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, AccessKey, Signer
 
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
@@ -90,7 +90,7 @@ def test_a_presigned_url_has_the_signature_of_botocore(
     seconds: int,
     now: dt.datetime,
 ) -> None:
-    signer = Signer(server, region=region, credentials=Credentials(KEY, SECRET))
+    signer = Signer(server, region=region, credentials=AccessKey(KEY, SECRET))
     ours = urlsplit(signer.presign(method, path, seconds=seconds, headers=headers, query=query, now=now))
     reference = botocore.auth.S3SigV4QueryAuth(BotocoreCredentials(KEY, SECRET), "s3", region, expires=seconds)
     theirs = urlsplit(_signed_by_botocore(_request(method, server, path, query, headers), reference, now).url)
@@ -126,7 +126,7 @@ def test_the_headers_of_a_request_are_those_of_botocore(
     sha256: str,
     now: dt.datetime,
 ) -> None:
-    signer = Signer(server, region=region, credentials=Credentials(KEY, SECRET))
+    signer = Signer(server, region=region, credentials=AccessKey(KEY, SECRET))
     reference = _WithHash(BotocoreCredentials(KEY, SECRET), "s3", region)
     reference.sha256 = sha256
     theirs = _signed_by_botocore(_request(method, server, path, query, headers), reference, now)
@@ -141,7 +141,7 @@ def test_the_example_of_the_specification() -> None:
     signer = Signer(
         "https://examplebucket.s3.amazonaws.com",
         region="us-east-1",
-        credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+        credentials=AccessKey("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
     )
     now = dt.datetime(2013, 5, 24, tzinfo=dt.UTC)
     url = signer.presign("GET", "/test.txt", seconds=86_400, now=now)
@@ -149,7 +149,7 @@ def test_the_example_of_the_specification() -> None:
 
 
 def test_the_secret_is_not_shown() -> None:
-    assert SECRET not in repr(Credentials(KEY, SECRET))
+    assert SECRET not in repr(AccessKey(KEY, SECRET))
 
 
 @pytest.mark.parametrize("module", PROCESSES)

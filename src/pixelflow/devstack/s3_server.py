@@ -12,7 +12,7 @@ from __future__ import annotations
 import http.client
 from typing import TYPE_CHECKING
 
-from pixelflow.adapters.storage.signatures import EMPTY_SHA256, Credentials, Signer
+from pixelflow.adapters.storage.signatures import EMPTY_SHA256, AccessKey, Signer
 from pixelflow.devstack.binaries import rclone_program
 from pixelflow.devstack.home import ROLES
 from pixelflow.devstack.ports import LOOPBACK
@@ -90,7 +90,7 @@ class S3Server:
     def is_ready(self) -> bool:
         """Return whether a signed HEAD request finds the bucket."""
         endpoint, secrets = f"http://{LOOPBACK}:{self._port}", self._home.secrets
-        credentials = Credentials(secrets["s3_access_key_id"], secrets["s3_secret_access_key"])
+        credentials = AccessKey(secrets["s3_access_key_id"], secrets["s3_secret_access_key"])
         signer = Signer(endpoint, region=REGION, credentials=credentials)
         connection = http.client.HTTPConnection(signer.host, timeout=2)
         try:

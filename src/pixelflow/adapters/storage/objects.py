@@ -19,7 +19,7 @@ from obstore import exceptions
 from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.adapters.storage.signatures import Credentials, Signer
+from pixelflow.adapters.storage.signatures import AccessKey, Signer
 from pixelflow.adapters.storage.transfers import S3Transfers, version_of
 from pixelflow.errors import ObjectsUnavailableError, SourceChangedError
 from pixelflow.settings import Settings
@@ -71,7 +71,7 @@ class ObjectStorage:
     """A bucket."""
 
     def __init__(self, settings: Settings) -> None:
-        credentials = Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
+        credentials = AccessKey(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
         region, self._bucket = settings.s3_region, settings.s3_bucket
         self._for_clients = Signer(settings.public_endpoint_url, region=region, credentials=credentials)
         metadata = timedelta(seconds=_METADATA_SECONDS)

@@ -23,7 +23,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Credentials:
+class AccessKey:
     """An access key. The secret is not shown in its ``repr``."""
 
     access_key_id: str
@@ -33,7 +33,7 @@ class Credentials:
 class Signer:
     """Signs requests to one server. Thread-safe."""
 
-    def __init__(self, endpoint: str, *, region: str, credentials: Credentials) -> None:
+    def __init__(self, endpoint: str, *, region: str, credentials: AccessKey) -> None:
         """``endpoint`` has no path with characters that need encoding."""
         parts = urlsplit(endpoint)
         port = f":{parts.port}" if parts.port not in {None, _DEFAULT_PORTS[parts.scheme]} else ""

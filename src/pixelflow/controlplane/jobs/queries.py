@@ -38,7 +38,7 @@ from pixelflow.settings import Settings
 _PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
 
 _MAX_PAGES = 4
-"""Pages that are made at once. One of 3200 outputs takes 48 ms of CPU (measured), so each user makes one after another."""
+"""Pages that are made at once. One of 3200 outputs takes 48 ms of CPU, so each user makes one after another."""
 
 SignOutput = Callable[[JobRow, dict[str, Any]], str | None]
 """Returns the download URL of one of a job's outputs."""
