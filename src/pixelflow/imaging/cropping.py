@@ -46,7 +46,7 @@ class Positioned(Protocol):
         ...
 
 
-class Place(NamedTuple):
+class CropPlace(NamedTuple):
     """Where the part to keep is."""
 
     corner: Corner
@@ -54,7 +54,7 @@ class Place(NamedTuple):
     """Whether faces were searched and none was found: the part is that of `attention`."""
 
 
-def find_place(image: pyvips.Image, size: Size, step: Positioned, searched: Picture) -> Place:
+def find_place(image: pyvips.Image, size: Size, step: Positioned, searched: Picture) -> CropPlace:
     """Return where the part of this size is.
 
     Args:
@@ -67,14 +67,14 @@ def find_place(image: pyvips.Image, size: Size, step: Positioned, searched: Pict
         StepFailedError: faces are to be found, and the worker can't.
     """
     if not by_faces(step.gravity, step.focus):
-        return Place(_corner_of(image, size, step.gravity, step.focus))
+        return CropPlace(_corner_of(image, size, step.gravity, step.focus))
     faces = _find_faces(searched, step)
     if faces:
-        return Place(corner_around(faces, Size(image.width, image.height), size))
-    return Place(_corner_of(image, size, Interest.ATTENTION, None), faces_missed=True)
+        return CropPlace(corner_around(faces, Size(image.width, image.height), size))
+    return CropPlace(_corner_of(image, size, Interest.ATTENTION, None), faces_missed=True)
 
 
-def corner_at(place: Place, step: Positioned, context: Context) -> Corner:
+def corner_at(place: CropPlace, step: Positioned, context: Context) -> Corner:
     """Return the corner of a place, with a warning if it is not where the step wants it."""
     if place.faces_missed:
         message = "No faces were found: the part was chosen by `attention`"

@@ -87,7 +87,7 @@ def test_a_decoder_that_does_not_load_has_the_reason(tmp_path: Path) -> None:
     found = {finding.name: finding for finding in transforms.check([str(program)])}
     assert found["extra: heic"].status == "error"
     assert found["extra: heic"].detail.startswith("pi-heif does not load: ModuleNotFoundError: import of _pi_heif")
-    assert found["decoder: pdf"].status == "ok"
+    assert found["extra: pdf"].status == "ok"
 
 
 @pytest.mark.usefixtures("without_transforms")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelflow.imaging.context import Context
-from pixelflow.imaging.cropping import Corner, Place, by_content, corner_at, cut, find_place, reduced
+from pixelflow.imaging.cropping import Corner, CropPlace, by_content, corner_at, cut, find_place, reduced
 from pixelflow.imaging.geometry import Size, place, place_at
 from pixelflow.imaging.gravity import Gravity
 from pixelflow.imaging.operations.crop.geometry import corner, part
@@ -11,7 +11,7 @@ from pixelflow.imaging.operations.crop.model import Crop
 from pixelflow.imaging.picture import Picture
 
 
-def decide(picture: Picture, step: Crop) -> Place | None:
+def decide(picture: Picture, step: Crop) -> CropPlace | None:
     """Return where all frames of an animation are cropped, in pixels of the frames."""
     if not by_content(step.gravity, step.focus):
         return None
@@ -37,5 +37,5 @@ def _corner(picture: Size, size: Size, step: Crop) -> Corner:
     return corner(picture, step) or place(gravity, picture, size)
 
 
-def _by_content(picture: Picture, size: Size, step: Crop) -> Place:
+def _by_content(picture: Picture, size: Size, step: Crop) -> CropPlace:
     return find_place(picture.image, reduced(picture, size), step, picture)

@@ -6,7 +6,7 @@ from pixelflow.imaging.alpha import with_alpha
 from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
-from pixelflow.imaging.cropping import Place, by_content, corner_at, find_place
+from pixelflow.imaging.cropping import CropPlace, by_content, corner_at, find_place
 from pixelflow.imaging.geometry import Size, place
 from pixelflow.imaging.gravity import Fit, Gravity
 from pixelflow.imaging.operations.resize.geometry import finds_faces, fit
@@ -14,7 +14,7 @@ from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.picture import Picture
 
 
-def decide(picture: Picture, step: Resize) -> Place | None:
+def decide(picture: Picture, step: Resize) -> CropPlace | None:
     """Return where `cover` crops all frames of an animation."""
     scaled, canvas = fit(picture.size, step)
     if step.fit is not Fit.COVER or scaled == canvas or not by_content(step.gravity, step.focus):
