@@ -129,7 +129,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
 lock: setup ## Lock the newest dependencies for development, and the same versions for the images (UPGRADE= to add only new ones)
 	$(LOCK) $(UPGRADE) --all-extras --group dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra api --output-file requirements/api.txt
-	$(LOCK) --constraint requirements/dev.txt --extra worker --extra formats --output-file requirements/worker.txt
+	$(LOCK) --constraint requirements/dev.txt --extra worker --extra formats --extra faces --output-file requirements/worker.txt
 	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group build --output-file requirements/build.txt
 	$(LOCK:pyproject.toml=) --group fuzz --output-file requirements/fuzz.txt
 UPGRADE = --upgrade

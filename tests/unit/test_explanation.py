@@ -50,6 +50,15 @@ def test_a_shared_source_and_the_memory_it_needs_are_shown() -> None:
     assert shared.memory_bytes > alone.memory_bytes + 8000 * 6000 * 3
 
 
+def test_a_step_that_finds_faces_requires_the_extra_and_a_source_that_shows_them() -> None:
+    thumbnail = {"id": "a", "action": "resize", "width": 80, "height": 80, "fit": "cover", "format": "jpeg"}
+    size = (4000, 3000)
+    by_place, by_faces = explained(thumbnail, size=size), explained({**thumbnail, "gravity": "faces"}, size=size)
+    assert (by_place.requires, by_faces.requires) == (["contract/1"], ["contract/1", "faces"])
+    assert (by_place.source.decoded_width, by_faces.source.decoded_width) == (500, 1000)
+    assert by_faces.memory_bytes > by_place.memory_bytes + 20_000_000
+
+
 def test_all_frames_count_if_an_output_shows_them() -> None:
     assert explained({**CARD, "from": "source"}, frames=10).steps[0].frames == 10
     still = explained({**CARD, "from": "source", "format": "png"}, frames=10)

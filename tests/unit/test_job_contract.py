@@ -182,7 +182,7 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
             step(gravity="up"),
             {
                 "/pipeline/0/gravity": "must be `center`, `north`, `northeast`, `east`, `southeast`, `south`, "
-                "`southwest`, `west`, `northwest`, `attention` or `entropy`"
+                "`southwest`, `west`, `northwest`, `attention`, `entropy` or `faces`"
             },
         ),
         (

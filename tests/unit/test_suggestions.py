@@ -80,7 +80,7 @@ def test_an_unknown_field_of_another_object(body: object, pointer: str, meant: s
         ("gravity", "top", "north"),
         ("gravity", "center center", "center"),
         ("gravity", "Bottom Right", "southeast"),
-        ("gravity", "faces", "attention"),
+        ("gravity", "face", "faces"),
         ("gravity", "nort", "north"),
         ("format", "jfif", "jpeg"),
         ("format", "webpp", "webp"),

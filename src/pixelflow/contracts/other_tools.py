@@ -110,7 +110,8 @@ VALUES: Mapping[str, Aliases] = {
                 "northwest": "nw",
                 "southeast": "se",
                 "southwest": "sw",
-                "attention": "faces face smart auto subject",
+                "faces": "face people",
+                "attention": "smart auto subject",
             }
         ),
     },

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.placement import ImageReference
+from pixelflow.imaging.protocol import TransformWarning
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Context:
     """Pictures of the assets that it reads, by name."""
     decision: Any = None
     """What the operation's ``decide`` returned for the first frame of an animation; None for a single picture."""
+    warn: Callable[[TransformWarning], None] = lambda _warning: None
+    """Reports to the owner of the job what the step did otherwise than it was asked to. Equal warnings count once."""
 
     def referenced(self, image: ImageReference, picture: Picture) -> Picture:
         """Return the picture that a step names; ``picture`` is the input of the step."""

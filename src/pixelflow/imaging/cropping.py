@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
 import pyvips
 
+from pixelflow.errors import StepFailedError
 from pixelflow.imaging.alpha import straight
 from pixelflow.imaging.colour import convert
-from pixelflow.imaging.fields import FocalPoint
+from pixelflow.imaging.context import Context
+from pixelflow.imaging.faces import EXTRA, Face, by_faces, corner_around
+from pixelflow.imaging.fields import FocalPoint, StepId
 from pixelflow.imaging.geometry import Size, place, place_at
 from pixelflow.imaging.gravity import Gravity, Interest
 from pixelflow.imaging.picture import Picture, orientation
+from pixelflow.imaging.protocol import TransformWarning, WarningCode
 
 _MIRRORED_ACROSS = {2, 3, 6, 7}
 _MIRRORED_DOWN = {3, 4, 7, 8}
@@ -20,7 +27,72 @@ Corner = tuple[int, int]
 """Left and top, in pixels."""
 
 
-def corner_of(image: pyvips.Image, size: Size, gravity: Gravity | Interest, focus: FocalPoint | None) -> Corner:
+class Positioned(Protocol):
+    """A step that keeps a part of a picture."""
+
+    @property
+    def id(self) -> StepId:
+        """Its name."""
+        ...
+
+    @property
+    def gravity(self) -> Gravity | Interest:
+        """Where the part is, without a focal point."""
+        ...
+
+    @property
+    def focus(self) -> FocalPoint | None:
+        """Where the part is."""
+        ...
+
+
+class CropPlace(NamedTuple):
+    """Where the part to keep is."""
+
+    corner: Corner
+    faces_missed: bool = False
+    """Whether faces were searched and none was found: the part is that of `attention`."""
+
+
+def find_place(image: pyvips.Image, size: Size, step: Positioned, searched: Picture) -> CropPlace:
+    """Return where the part of this size is.
+
+    Args:
+        image: to crop.
+        size: of the part, in its pixels.
+        step: its gravity or focal point.
+        searched: shows the same, with enough pixels to find faces. It can be read several times.
+
+    Raises:
+        StepFailedError: faces are to be found, and the worker can't.
+    """
+    if not by_faces(step.gravity, step.focus):
+        return CropPlace(_corner_of(image, size, step.gravity, step.focus))
+    faces = _find_faces(searched, step)
+    if faces:
+        return CropPlace(corner_around(faces, Size(image.width, image.height), size))
+    return CropPlace(_corner_of(image, size, Interest.ATTENTION, None), faces_missed=True)
+
+
+def corner_at(place: CropPlace, step: Positioned, context: Context) -> Corner:
+    """Return the corner of a place, with a warning if it is not where the step wants it."""
+    if place.faces_missed:
+        message = "No faces were found: the part was chosen by `attention`"
+        context.warn(TransformWarning(code=WarningCode.NO_FACES_FOUND, message=message, step_id=step.id))
+    return place.corner
+
+
+def _find_faces(picture: Picture, step: Positioned) -> list[Face]:
+    try:
+        detection = import_module("pixelflow.imaging.face_detection")
+    except ImportError as error:
+        missing = f"`faces` needs the extra `{EXTRA}`, which this worker does not have"
+        raise StepFailedError(missing, step_id=step.id) from error
+    found: list[Face] = detection.find(picture)
+    return found
+
+
+def _corner_of(image: pyvips.Image, size: Size, gravity: Gravity | Interest, focus: FocalPoint | None) -> Corner:
     """Return left and top of the part of this size to keep. By content, it reads the pixels twice."""
     outer = Size(image.width, image.height)
     if focus is not None:

@@ -131,7 +131,7 @@ class Transform:
                 frames=source.header.frames,
             ),
             outputs=[each for step in self._request.pipeline if (each := outputs.get(step.id))],
-            warnings=[_SOURCE_DAMAGED] if source.tolerant else [],
+            warnings=[*([_SOURCE_DAMAGED] if source.tolerant else []), *run.warnings],
             times=timer.times,
         )
 
@@ -175,6 +175,8 @@ class _Run:
         wanted = any(step.metadata is not MetadataChoice.STRIP for step in plan_.steps)
         self._metadata = Metadata.of(self._results[SOURCE].first.image) if wanted else None
         self._bytes = 0
+        self.warnings: dict[TransformWarning, None] = {}
+        """Of the steps, each once, in order."""
 
     def step(self, step: Step) -> RenderedOutput | None:
         """Apply a step and write its output, if it has one."""
@@ -200,12 +202,17 @@ class _Run:
         results = []
         for place, picture in enumerate(frames):
             others = {name: other.at(place) for name, other in inputs.items()}
-            context = Context(self._limits.max_output_pixels, others=others, assets=assets, decision=decision)
+            context = Context(
+                self._limits.max_output_pixels, others=others, assets=assets, decision=decision, warn=self._warn
+            )
             results.append(pixels.apply(picture, step, context))
         gain_map = frames.gain_map
         if gain_map:
             gain_map = pixels.apply(gain_map, step, context) if operation.moves_only(step) else None
         return replace(frames, pictures=tuple(results), gain_map=gain_map)
+
+    def _warn(self, warning: TransformWarning) -> None:
+        self.warnings[warning] = None
 
     def _input(self, name: str, step: Step) -> Frames:
         """Return a result that the step reads, and drop it after its last use."""

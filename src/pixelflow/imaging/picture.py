@@ -56,6 +56,10 @@ class Picture:
         """Compute the pixels now and keep them in memory, for repeated use or access in any order."""
         return self.with_image(straight(self.image).copy_memory())
 
+    def rereadable(self) -> Picture:
+        """Return a picture whose pixels can be read several times: in memory."""
+        return self.materialized()
+
     def box_shrink(self, factor: int) -> Picture:
         """Reduce by averaging squares of ``factor`` × ``factor`` pixels; the nominal size stays."""
         if factor == 1:

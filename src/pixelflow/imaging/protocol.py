@@ -83,6 +83,7 @@ class WarningCode(StrEnum):
     """Stable codes of warnings."""
 
     SOURCE_DAMAGED = "source_damaged"
+    NO_FACES_FOUND = "no_faces_found"
 
 
 class TransformWarning(_Message):
@@ -134,7 +135,7 @@ class Rendered(_Message):
     source: RenderedSource
     outputs: list[RenderedOutput]
     """In pipeline order, without intermediates."""
-    warnings: Annotated[list[TransformWarning], Field(max_length=16)] = []
+    warnings: Annotated[list[TransformWarning], Field(max_length=MAX_STEPS + 1)] = []
     times: Annotated[list[StepTime], Field(max_length=MAX_STEPS + 1)] = []
     """The source, then the steps that lead to an output, in the order in which they ran."""
 

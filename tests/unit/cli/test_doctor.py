@@ -85,9 +85,9 @@ def test_a_decoder_that_does_not_load_has_the_reason(tmp_path: Path) -> None:
         "import sys\nfrom pixelflow.dataplane.child import main\nsys.modules['_pi_heif'] = None\nmain.main()\n"
     )
     found = {finding.name: finding for finding in transforms.check([str(program)])}
-    assert found["decoder: heic"].status == "error"
-    assert found["decoder: heic"].detail.startswith("pi-heif does not load: ModuleNotFoundError: import of _pi_heif")
-    assert found["decoder: pdf"].status == "ok"
+    assert found["extra: heic"].status == "error"
+    assert found["extra: heic"].detail.startswith("pi-heif does not load: ModuleNotFoundError: import of _pi_heif")
+    assert found["extra: pdf"].status == "ok"
 
 
 @pytest.mark.usefixtures("without_transforms")

@@ -53,7 +53,7 @@ def check(program: Sequence[str] | None = None) -> Iterator[Finding]:
         try:
             parts = template.wait_ready()
             yield _libvips(template.libvips)
-            yield from (ok(f"decoder: {name}", "loads") for name in template.extras)
+            yield from (ok(f"extra: {name}", "loads") for name in template.extras)
             yield from (_broken(name, reason) for name, reason in template.broken_extras.items())
             yield from _confinement(parts)
         except ChildDiedError as failure:
@@ -76,7 +76,7 @@ def _libvips(version: str) -> Finding:
 def _broken(extra: str, reason: str) -> Finding:
     package = EXTRAS[extra].package
     advice = f"Workers here don't offer `{extra}`. pip install --force-reinstall {package}."
-    return error(f"decoder: {extra}", f"{package} does not load: {reason}", advice)
+    return error(f"extra: {extra}", f"{package} does not load: {reason}", advice)
 
 
 def _confinement(parts: Mapping[str, bool]) -> Iterator[Finding]:

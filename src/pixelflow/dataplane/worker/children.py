@@ -170,7 +170,7 @@ class Children:
             template.close()
             raise
         for name, reason in template.broken_extras.items():
-            _log.warning("optional decoder does not load", extra=name, reason=reason)
+            _log.warning("extra does not load", extra=name, reason=reason)
         self._template, self.libvips, self.extras = template, template.libvips, template.extras
         return template
 

@@ -1,8 +1,8 @@
 """Crop: keep a part of an image."""
 
 from pixelflow.imaging.gravity import Interest
-from pixelflow.imaging.operation import Operation, any_reduction
-from pixelflow.imaging.operations.crop.geometry import memory, sizes
+from pixelflow.imaging.operation import Operation
+from pixelflow.imaging.operations.crop.geometry import memory, reduction, requires, sizes
 from pixelflow.imaging.operations.crop.model import Crop
 
 OPERATION = Operation(
@@ -17,7 +17,8 @@ OPERATION = Operation(
         {"action": "crop", "width": "40%", "gravity": "entropy"},
     ),
     sizes=sizes,
-    reduction=any_reduction,
+    reduction=reduction,
     memory=memory,
+    requires=requires,
     moves_only=lambda step: not isinstance(step.gravity, Interest),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pixelflow.errors import StepFailedError
+from pixelflow.imaging import faces
 from pixelflow.imaging.geometry import Size, along, fraction, largest_of_ratio
 from pixelflow.imaging.gravity import Interest
 from pixelflow.imaging.operation import Sizes
@@ -51,11 +52,22 @@ def sizes(size: Size, step: Crop) -> Sizes:
     return Sizes(result, result)
 
 
+def reduction(size: Size, step: Crop, allowed: float) -> float:
+    """Return the factor by which the input may be reduced: as far as the result, or until faces get too small."""
+    return min(allowed, faces.reduction(size)) if faces.by_faces(step.gravity, step.focus) else allowed
+
+
+def requires(step: Crop) -> tuple[str, ...]:
+    """Return the capability to find faces if the step needs it."""
+    return (faces.EXTRA,) if faces.by_faces(step.gravity, step.focus) else ()
+
+
 def memory(size: Size, step: Crop) -> int:
     """Return the bytes of the part and the rows below it, or of the whole picture if it is read to find the part."""
     by_content = step.focus is None and isinstance(step.gravity, Interest)
     if by_content:
-        return size.pixels * _CHANNELS * _SMARTCROP_PICTURES
+        searched = faces.memory(size) if faces.by_faces(step.gravity, step.focus) else 0
+        return size.pixels * _CHANNELS * _SMARTCROP_PICTURES + searched
     kept = part(size, step)
     return _CHANNELS * max(kept.width * size.height, kept.height * size.width)
 

@@ -50,7 +50,7 @@ class Crop(Step):
     ] = None
     gravity: Annotated[
         Gravity | Interest,
-        with_message(f"must be {', '.join(f'`{name}`' for name in Gravity)}, `attention` or `entropy`"),
+        with_message(f"must be {', '.join(f'`{name}`' for name in Gravity)}, `attention`, `entropy` or `faces`"),
         Field(description="Position of the part in the image, if neither `x` nor `y` is set."),
     ] = Gravity.CENTER
     focus: Annotated[

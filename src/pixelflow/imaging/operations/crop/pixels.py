@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelflow.imaging.context import Context
-from pixelflow.imaging.cropping import Corner, by_content, corner_of, cut, reduced
+from pixelflow.imaging.cropping import Corner, CropPlace, by_content, corner_at, cut, find_place, reduced
 from pixelflow.imaging.geometry import Size, place, place_at
 from pixelflow.imaging.gravity import Gravity
 from pixelflow.imaging.operations.crop.geometry import corner, part
@@ -11,7 +11,7 @@ from pixelflow.imaging.operations.crop.model import Crop
 from pixelflow.imaging.picture import Picture
 
 
-def decide(picture: Picture, step: Crop) -> Corner | None:
+def decide(picture: Picture, step: Crop) -> CropPlace | None:
     """Return where all frames of an animation are cropped, in pixels of the frames."""
     if not by_content(step.gravity, step.focus):
         return None
@@ -25,7 +25,7 @@ def apply(picture: Picture, step: Crop, context: Context) -> Picture:
         return picture.to_output_colorspace(gray=True)
     if by_content(step.gravity, step.focus):
         whole = picture.to_output_colorspace(gray=True).materialized()
-        left, top = context.decision or _by_content(whole, size, step)
+        left, top = corner_at(context.decision or _by_content(whole, size, step), step, context)
         return picture.with_size(whole.image.crop(left, top, *reduced(whole, size)), size)
     return cut(picture, _corner(picture.size, size, step), size).to_output_colorspace(gray=True)
 
@@ -37,5 +37,5 @@ def _corner(picture: Size, size: Size, step: Crop) -> Corner:
     return corner(picture, step) or place(gravity, picture, size)
 
 
-def _by_content(picture: Picture, size: Size, step: Crop) -> Corner:
-    return corner_of(picture.image, reduced(picture, size), step.gravity, step.focus)
+def _by_content(picture: Picture, size: Size, step: Crop) -> CropPlace:
+    return find_place(picture.image, reduced(picture, size), step, picture)

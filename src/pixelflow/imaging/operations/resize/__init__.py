@@ -2,7 +2,7 @@
 
 from pixelflow.imaging.gravity import Fit, Interest
 from pixelflow.imaging.operation import Operation
-from pixelflow.imaging.operations.resize.geometry import kept, memory, reduction, sizes
+from pixelflow.imaging.operations.resize.geometry import kept, memory, reduction, requires, sizes
 from pixelflow.imaging.operations.resize.model import Resize
 
 OPERATION = Operation(
@@ -20,5 +20,6 @@ OPERATION = Operation(
     reduction=reduction,
     memory=memory,
     kept=kept,
+    requires=requires,
     moves_only=lambda step: step.fit is not Fit.CONTAIN and not isinstance(step.gravity, Interest),
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pixelflow.imaging import faces
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.gravity import Fit, Gravity
+from pixelflow.imaging.gravity import Fit, Interest
 from pixelflow.imaging.operation import ROWS, Sizes
 from pixelflow.imaging.operations.resize.model import Kernel, Resize, times
 
+_CHANNELS = 4
+_SMARTCROP_PICTURES = 3
 _LINEAR_BYTES = 12
 """Per pixel of a row in linear light: three floats."""
 
@@ -85,7 +88,19 @@ def reduction(size: Size, step: Resize, _allowed: float) -> float:
     if step.linear or step.kernel is Kernel.NEAREST:
         return 1  # decoders average pixels, in stored values and not in linear light
     scaled, _ = fit(size, step)
-    return min(size.width / scaled.width, size.height / scaled.height)
+    factor = min(size.width / scaled.width, size.height / scaled.height)
+    return min(factor, faces.reduction(size)) if finds_faces(size, step) else factor
+
+
+def finds_faces(size: Size, step: Resize) -> bool:
+    """Whether the step finds faces to crop to."""
+    scaled, canvas = fit(size, step)
+    return step.fit is Fit.COVER and scaled != canvas and faces.by_faces(step.gravity, step.focus)
+
+
+def requires(step: Resize) -> tuple[str, ...]:
+    """Return the capability to find faces if the step can need it."""
+    return (faces.EXTRA,) if step.fit is Fit.COVER and faces.by_faces(step.gravity, step.focus) else ()
 
 
 def kept(size: Size, step: Resize) -> int:
@@ -93,12 +108,24 @@ def kept(size: Size, step: Resize) -> int:
     scaled, canvas = fit(size, step)
     if scaled == canvas:
         return 0
-    return scaled.pixels * 4 * (1 if step.focus or isinstance(step.gravity, Gravity) else 3)
+    by_smartcrop = not step.focus and step.gravity in {Interest.ATTENTION, Interest.ENTROPY}
+    return scaled.pixels * _CHANNELS * (_SMARTCROP_PICTURES if by_smartcrop else 1)
 
 
 def memory(size: Size, step: Resize) -> int:
     """Return the bytes of the rows that the step needs in linear light, and of what it keeps."""
-    return kept(size, step) + (size.width * ROWS * _LINEAR_BYTES if step.linear else 0)
+    rows = size.width * ROWS * _LINEAR_BYTES if step.linear else 0
+    return kept(size, step) + rows + (_faces_memory(size, step) if finds_faces(size, step) else 0)
+
+
+def _faces_memory(size: Size, step: Resize) -> int:
+    """Return the bytes of the input, which is in memory to be searched, and of `smartcrop` if no face is found.
+
+    A decoder that reduces by powers of two makes up to twice the sides that suffice.
+    """
+    given = size.reduced(max(1, reduction(size, step, 1) / 2)).pixels
+    more = fit(size, step).scaled.pixels * (_SMARTCROP_PICTURES - 1)
+    return (given + more) * _CHANNELS + faces.memory(size)
 
 
 def _with_one_side(picture: Size, width: int | None, height: int | None) -> Size:

@@ -52,7 +52,7 @@ class Resize(Step):
     ] = Fit.INSIDE
     gravity: Annotated[
         Gravity | Interest,
-        with_message(f"must be {', '.join(f'`{name}`' for name in Gravity)}, `attention` or `entropy`"),
+        with_message(f"must be {', '.join(f'`{name}`' for name in Gravity)}, `attention`, `entropy` or `faces`"),
         Field(description="The part of the image that `cover` keeps, and where `contain` places the image."),
     ] = Gravity.CENTER
     focus: Annotated[

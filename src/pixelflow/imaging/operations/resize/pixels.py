@@ -6,25 +6,27 @@ from pixelflow.imaging.alpha import with_alpha
 from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.context import Context
-from pixelflow.imaging.cropping import Corner, by_content, corner_of
+from pixelflow.imaging.cropping import CropPlace, by_content, corner_at, find_place
 from pixelflow.imaging.geometry import Size, place
 from pixelflow.imaging.gravity import Fit, Gravity
-from pixelflow.imaging.operations.resize.geometry import fit
+from pixelflow.imaging.operations.resize.geometry import finds_faces, fit
 from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.picture import Picture
 
 
-def decide(picture: Picture, step: Resize) -> Corner | None:
+def decide(picture: Picture, step: Resize) -> CropPlace | None:
     """Return where `cover` crops all frames of an animation."""
     scaled, canvas = fit(picture.size, step)
     if step.fit is not Fit.COVER or scaled == canvas or not by_content(step.gravity, step.focus):
         return None
-    return corner_of(_scaled(picture, scaled, step).materialized().image, canvas, step.gravity, step.focus)
+    return find_place(_scaled(picture, scaled, step).materialized().image, canvas, step, picture)
 
 
 def apply(picture: Picture, step: Resize, context: Context) -> Picture:
     """Resize the picture."""
     scaled, canvas = fit(picture.size, step)
+    if finds_faces(picture.size, step):
+        picture = picture.rereadable()  # faces that are large enough here may be too small in the result
     result = _scaled(picture, scaled, step)
     if canvas == scaled:
         return result
@@ -32,7 +34,7 @@ def apply(picture: Picture, step: Resize, context: Context) -> Picture:
         return _pad(result, canvas, step)
     # In memory, so that damage outside the crop is detected too, and the content can be read twice.
     image = result.materialized().image
-    left, top = context.decision or corner_of(image, canvas, step.gravity, step.focus)
+    left, top = corner_at(context.decision or find_place(image, canvas, step, picture), step, context)
     return picture.with_size(image.crop(left, top, *canvas), canvas)
 
 
