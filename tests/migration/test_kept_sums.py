@@ -10,7 +10,7 @@ from tests.migration.conftest import ALL
 
 from pixelflow.adapters.postgres.migrate import migrate
 
-BEFORE = [name for name in ALL if name < "0007"]
+BEFORE = [name for name in ALL if name < "0005"]
 FOR_ALL_USERS = "-c pixelflow.tenant_scope=everyone"
 
 
