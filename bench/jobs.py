@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ class Batch:
         return {name: self.processes[name] for name in SERVERS}
 
 
+def new_job(pipeline: Pipeline, source: Path) -> dict[str, object]:
+    """The body of a request that creates a job."""
+    return {"source": {"content_length": source.stat().st_size}, "pipeline": pipeline}
+
+
 class Jobs:
     """The jobs of a test stack."""
 
@@ -79,18 +85,18 @@ class Jobs:
 
     def create(self, pipeline: Pipeline, sources: Sequence[Path], count: int) -> list[str]:
         """Create ``count`` jobs and upload their sources, cycling through ``sources``."""
-        ids = self.create_empty(pipeline, count)
+        ids = self.create_empty(pipeline, sources, count)
         self.upload(ids, sources)
         return ids
 
-    def create_empty(self, pipeline: Pipeline, count: int) -> list[str]:
-        """Create ``count`` jobs without sources."""
-        return [body["job_id"] for body in self._post_jobs(pipeline, count).bodies]
+    def create_empty(self, pipeline: Pipeline, sources: Sequence[Path], count: int) -> list[str]:
+        """Create ``count`` jobs for these sources, without uploading them."""
+        return [body["job_id"] for body in self._post_jobs(pipeline, sources, count).bodies]
 
-    def _post_jobs(self, pipeline: Pipeline, count: int) -> Responses:
+    def _post_jobs(self, pipeline: Pipeline, sources: Sequence[Path], count: int) -> Responses:
         url = self._test_stack.api_url
-        request = post_request(url, "/v1/jobs", {"pipeline": pipeline}, key=self._key)
-        return post_all(url, [request] * count, connections=min(count, CONNECTIONS))
+        requests = [post_request(url, "/v1/jobs", new_job(pipeline, source), key=self._key) for source in sources]
+        return post_all(url, list(islice(cycle(requests), count)), connections=min(count, CONNECTIONS))
 
     def upload(self, ids: Sequence[str], sources: Sequence[Path]) -> None:
         """Upload the sources of these jobs."""
@@ -150,7 +156,7 @@ class Jobs:
         Raises:
             BenchError: the job did not succeed within 60 seconds.
         """
-        created = self._post_jobs(pipeline, 1)
+        created = self._post_jobs(pipeline, [photo], 1)
         ids = [created.bodies[0]["job_id"]]
         self.upload(ids, [photo])
         url = self._test_stack.api_url

@@ -21,7 +21,7 @@ from bench.cases import PIPELINES
 from bench.context import Context
 from bench.figures import BenchError, Result, at_least, at_most, ratios
 from bench.http_load import post_all, post_request
-from bench.jobs import Jobs
+from bench.jobs import Jobs, new_job
 from bench.photos import ROOT
 from bench.processes import cpu_clock
 from bench.stack import SERVERS, TestStack, pinning, servers
@@ -30,7 +30,6 @@ from pixelflow.devstack.ports import listen
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _USERS = 12
-_BODY = {"pipeline": PIPELINES["jpeg_640"]}
 _LIMITED_USERS = 25
 """Users over their limit, with at most 20 requests a second each: the API holds further rejections."""
 _DESCRIPTION = (
@@ -86,9 +85,9 @@ class _Load:
         ]
         return self._send(requests)
 
-    def send_rejected(self, count: int) -> _Sent:
+    def send_rejected(self, count: int, body: object) -> _Sent:
         """Send creates of users who are over their limit."""
-        each = [post_request(self._url, "/v1/jobs", _BODY, key=key) for key in self._limited_keys]
+        each = [post_request(self._url, "/v1/jobs", body, key=key) for key in self._limited_keys]
         post_all(self._url, each * 2, status="")  # takes the only request of a minute, if there is one
         return self._send(list(islice(cycle(each), count)), status="429")
 
@@ -120,11 +119,12 @@ def _measure(context: Context, result: Result, test_stack: TestStack, url: str, 
 
 
 def _round(ours: _Load, theirs: _Load, jobs: Jobs, source: Path, count: int) -> dict[str, _Sent]:
-    inserted = theirs.send(["/rows"] * 2 * count, _BODY)
-    created = ours.send(["/v1/jobs"] * count, _BODY)
+    body = new_job(PIPELINES["jpeg_640"], source)
+    inserted = theirs.send(["/rows"] * 2 * count, body)
+    created = ours.send(["/v1/jobs"] * count, body)
     jobs.upload(created.ids, [source])
     started = ours.send([f"/v1/jobs/{job_id}/start" for job_id in created.ids])
-    rejected = ours.send_rejected(count)
+    rejected = ours.send_rejected(count, body)
     return {"insert": inserted, "create": created, "start": started, "rejected": rejected}
 
 

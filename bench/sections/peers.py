@@ -123,9 +123,10 @@ class _PixelFlow:
 
     def pairs(self, case: str, photos: Sequence[int]) -> tuple[float, float | None]:
         before = self._test_stack.cpu(self._worker)
-        ids = self._jobs.create_empty(PIPELINES[case], len(photos))
+        sources = [self._photos[photo] for photo in photos]
+        ids = self._jobs.create_empty(PIPELINES[case], sources, len(sources))
         creating = since(before, self._test_stack.cpu(self._worker))["api"]
-        self._jobs.upload(ids, [self._photos[photo] for photo in photos])
+        self._jobs.upload(ids, sources)
         before = self._test_stack.cpu(self._worker)
         seconds = self._jobs.run_in_flight(ids, 2)
         used = since(before, self._test_stack.cpu(self._worker))

@@ -110,7 +110,7 @@ class _Users:
             for name, case in (("thumbnail", "thumbnail_640"), ("managed", "thumbnail_640_managed"))
         }
         before = self._test_stack.cpu(self._worker)
-        ids = self._jobs.create_empty(_PIPELINE, count)
+        ids = self._jobs.create_empty(_PIPELINE, self._photos, count)
         created = since(before, self._test_stack.cpu(self._worker))
         self._jobs.upload(ids, self._photos)
         before = self._test_stack.cpu(self._worker)
