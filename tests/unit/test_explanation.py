@@ -59,6 +59,19 @@ def test_a_step_that_finds_faces_requires_the_extra_and_a_source_that_shows_them
     assert by_faces.memory_bytes > by_place.memory_bytes + 20_000_000
 
 
+def test_bits_per_channel_and_their_memory_are_shown() -> None:
+    steps = [MIDDLE, CARD, {"id": "deep", "action": "blur", "sigma": 3, "from": "middle", "format": "png"}]
+    deep = [*steps[:2], {**steps[2], "encoder": {"bit_depth": 16}}]
+    header = Header(Size(2000, 1500), bytes_per_pixel=6, wide=True)
+    wide, narrow = (
+        explain(TypeAdapter(Pipeline).validate_python(each), "png", header, LIMITS) for each in (deep, steps)
+    )
+    assert [(step.id, step.bits) for step in wide.steps] == [("middle", 16), ("card", 8), ("deep", 16)]
+    assert {step.bits for step in narrow.steps} == {8}
+    assert wide.memory_bytes >= narrow.memory_bytes + 1600 * 1200 * 4
+    assert {step.bits for step in explained(*deep).steps} == {8}, "the source has no more"
+
+
 def test_all_frames_count_if_an_output_shows_them() -> None:
     assert explained({**CARD, "from": "source"}, frames=10).steps[0].frames == 10
     still = explained({**CARD, "from": "source", "format": "png"}, frames=10)

@@ -47,6 +47,13 @@ class ExplainedStep(ResponseModel):
     reads: Annotated[list[str], Field(description="The source, or the steps, whose pictures it reads.")]
     width: Annotated[int, Field(description="Width in pixels; the largest, where it depends on the content.")]
     height: Annotated[int, Field(description="Height in pixels; the largest, where it depends on the content.")]
+    bits: Annotated[
+        int,
+        Field(
+            description="Bits per channel of its result, before the encoder: 16 if the source has more than 8 and an "
+            "output that depends on the step asks for them, else 8."
+        ),
+    ]
     output: Annotated[bool, Field(description="Whether the job returns its result.")]
     format: Annotated[str | None, Field(description="Format of the output. Null for an intermediate step.")]
     frames: Annotated[int, Field(description="Frames of the output.")]
@@ -86,7 +93,7 @@ def explain(
         TooManyPixelsError: the frames that are decoded exceed the pixel limit together.
         OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
     """
-    made = plan(pipeline, header.size, source_format)
+    made = plan(pipeline, header.size, source_format, wide=header.wide)
     one_frame = options is not None and options.frame is not None
     frames = header.frames if needs_animation(pipeline, source_format) and not one_frame else 1
     if (pixels := header.size.pixels * frames) > limits.max_source_pixels:
@@ -133,6 +140,7 @@ def _explained(made: Plan, step: Step, frames: int) -> ExplainedStep:
         reads=list(operation_of(step).inputs(step)),
         width=size.width,
         height=size.height,
+        bits=16 if step.id in made.wide else 8,
         output=step.output,
         format=format_ if step.output else None,
         frames=frames if FORMATS[format_].animation else 1,

@@ -19,7 +19,12 @@ _OPAQUE = 255
 
 
 def with_premultiplied_alpha(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
-    """Apply ``operation`` with premultiplied alpha, so that colors of transparent pixels do not bleed into edges."""
+    """Apply ``operation`` with premultiplied alpha, so that colors of transparent pixels do not bleed into edges.
+
+    It gets 16-bit values as floats even without alpha: for integers, the coefficients of libvips have 12 bits.
+    """
+    if image.format == "ushort" and not image.hasalpha():
+        return rounded(operation(image.cast("float")), image.format)
     return straight(operation(premultiplied(image)))
 
 

@@ -16,9 +16,9 @@ _MIN_AMPLITUDE = 0.01
 
 
 def blur(image: pyvips.Image, sigma: float) -> pyvips.Image:
-    """Blur an 8-bit image with a standard deviation of ``sigma`` pixels; transparent pixels don't color others."""
+    """Blur an image with a standard deviation of ``sigma`` pixels; transparent pixels don't color others."""
     blurred = with_premultiplied_alpha(image, lambda premultiplied: blur_channels(premultiplied, sigma))
-    return blurred if image.hasalpha() else rounded(blurred, "uchar").copy(interpretation=image.interpretation)
+    return blurred if image.hasalpha() else rounded(blurred, image.format).copy(interpretation=image.interpretation)
 
 
 def blur_channels(image: pyvips.Image, sigma: float) -> pyvips.Image:

@@ -8,6 +8,7 @@ import pyvips
 
 from pixelflow.imaging.colors import Color
 from pixelflow.imaging.colour import convert
+from pixelflow.imaging.colour.tables import unit
 
 
 def split_alpha(image: pyvips.Image) -> tuple[pyvips.Image, pyvips.Image | None]:
@@ -31,9 +32,9 @@ def on_colors(image: pyvips.Image, operation: Callable[[pyvips.Image], pyvips.Im
 def values_of(color: Color, image: pyvips.Image) -> list[float]:
     """Return the values by which a pixel of the image has this color; without alpha, as if it were opaque."""
     colors = convert.values_of(color.rgb, image)[: image.bands - image.hasalpha()]
-    return [*map(float, colors), *[float(color.alpha)] * image.hasalpha()]
+    return [*map(float, colors), *[float(color.alpha * unit(image))] * image.hasalpha()]
 
 
 def luminance(colors: pyvips.Image) -> pyvips.Image:
-    """Return the relative luminance of ITU-R BT.709, computed in linear light, as one 8-bit channel of sRGB."""
-    return colors.colourspace("b-w")
+    """Return the relative luminance of ITU-R BT.709, computed in linear light, as one channel of sRGB."""
+    return colors.colourspace("grey16" if colors.format == "ushort" else "b-w")

@@ -100,6 +100,7 @@ def _corner_of(image: pyvips.Image, size: Size, gravity: Gravity | Interest, foc
     if isinstance(gravity, Gravity):
         return place(gravity, outer, size)
     # Without alpha, libvips counts 256 levels of each channel for the entropy instead of 65 536: 60 MB less.
+    image = convert.to_8_bits(image)
     seen = image.flatten().copy_memory() if image.hasalpha() else image
     found = seen.smartcrop(*size, interesting=gravity.value)
     return -int(found.xoffset), -int(found.yoffset)

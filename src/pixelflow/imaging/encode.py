@@ -42,18 +42,19 @@ def encode(frames: Frames, step: Step, format_: Format, output: int, metadata: M
             f"The longer side is {longest} pixels; the limit of {format_.label} is {format_.max_side}",
             step_id=step.id,
         )
-    image = frames.joined()
+    assert format_.options is not None  # noqa: S101 - only output formats are encoded
+    options = step.encoder or format_.options()
+    image = convert.to_16_bits(frames.joined()) if options.wide else convert.to_8_bits(frames.joined())
     if not format_.alpha:
         image = flattened(image, convert.values_of(rgba(step.background).rgb, image))
     if frames.gain_map and format_.gain_maps and step.hdr is HdrChoice.KEEP:
         image = joined(image, frames.gain_map)
     if metadata and step.metadata is not MetadataChoice.STRIP:
         image = with_metadata(image, metadata, step.metadata)
-    assert format_.options is not None  # noqa: S101 - only output formats are encoded
     codec = import_module(f"pixelflow.imaging.formats.{format_.name}.save")
     codec.save(
         image,
         pyvips.Target.new_to_descriptor(output),
         step.quality or format_.default_quality,
-        step.encoder or format_.options(),
+        options,
     )

@@ -81,10 +81,11 @@ class Transform:
                 request.source,
                 animated=lambda format_: needs_animation(request.pipeline, format_),
             )
-            self._plan = plan(request.pipeline, self._source.size, self._source.format.name)
+            header, format_ = self._source.header, self._source.format
+            self._plan = plan(request.pipeline, header.size, format_.name, wide=header.wide)
             check_work(self._plan, request.limits, self._source.frames)
             self._assets = AssetPictures(assets, request.limits)
-        memory = estimate(self._plan, self._source.format, self._source.header, self._source.frames)
+        memory = estimate(self._plan, format_, header, self._source.frames)
         self.memory = memory.plus(kept=self._assets.kept_bytes, working=self._assets.decoding_bytes)
 
     def run(self, output: int) -> Rendered:
@@ -191,6 +192,7 @@ class _Run:
         operation = operation_of(step)
         inputs = {name: self._input(name, step) for name in operation.inputs(step)}
         target = convert.target_for(self.plan.colors[step.id], inputs[step.from_].first.image)
+        target = replace(target, wide=step.id in self.plan.wide)
         inputs = {name: frames.map(lambda picture: replace(picture, target=target)) for name, frames in inputs.items()}
         frames = inputs.pop(step.from_)
         # The plan's sizes are upper bounds if the content decides; a smaller input can still make a larger result.
@@ -222,7 +224,9 @@ class _Run:
         wanted = self.plan.keeps_gain_map and source.format.gain_maps
         max_scans = self._limits.max_jpeg_scans
         gain_map = read_gain_map(source.descriptor, source.size, max_scans) if wanted else None
-        decoded = self._keep_shared(SOURCE, source.decode(self.plan.shrink, self.plan.box))
+        decoded = self._keep_shared(
+            SOURCE, source.decode(self.plan.shrink, self.plan.box, wide=SOURCE in self.plan.wide)
+        )
         decoded = replace(decoded, gain_map=gain_map)
         if not self.plan.shared(SOURCE):
             return decoded

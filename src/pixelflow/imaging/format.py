@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
 
 from pixelflow.imaging.fields import StrictModel
 
@@ -19,8 +21,26 @@ OUTPUT_TAIL_BYTES = 1 << 18
 behind it."""
 
 
+_BITS = 8
+"""Of a channel, unless options say otherwise."""
+
+
 class EncoderOptions(StrictModel):
     """The options of an encoder beside ``quality``. Each output format has a subclass of its own."""
+
+    @property
+    def wide(self) -> bool:
+        """Whether the output has more than 8 bits per channel: by the field ``bit_depth``, which not all have."""
+        return bool(getattr(self, "bit_depth", _BITS) > _BITS)
+
+
+BitDepth = Annotated[
+    Literal[8, 16],
+    Field(
+        description="Bits per channel: 8 or 16. With 16, all steps that lead to the output work with 16 bits if the "
+        "source has more than 8."
+    ),
+]
 
 
 class Chroma(StrEnum):
@@ -80,6 +100,8 @@ class Format:
     """Memory per pixel of a decoder that keeps the whole picture."""
     decodes_whole: bool = False
     """Whether the decoder always keeps the whole picture."""
+    wide: bool = False
+    """Whether channels of a source can have more than 8 bits."""
     vector: bool = False
     """Whether the decoder draws the picture, at any size. Nothing is lost by enlarging it."""
     moves: bool = False

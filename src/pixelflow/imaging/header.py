@@ -17,6 +17,8 @@ class Header:
     """Frames or pages in the file."""
     bytes_per_pixel: int = 4
     """Of the decoded image."""
+    wide: bool = False
+    """Whether channels have more than 8 bits."""
     whole: bool = False
     """Whether the decoder keeps the whole picture, as for a progressive JPEG or an interlaced PNG."""
     turned: bool = False

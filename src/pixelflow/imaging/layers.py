@@ -1,4 +1,4 @@
-"""Layers: 8-bit pictures with alpha that are drawn over others in the same color space."""
+"""Layers: pictures with alpha that are drawn over others in the same color space."""
 
 from __future__ import annotations
 
@@ -51,8 +51,11 @@ def with_opacity(layer: pyvips.Image, opacity: float) -> pyvips.Image:
     """Multiply the alpha channel by ``opacity``."""
     if opacity == 1:
         return layer
-    alpha = layer[_ALPHA].linear(opacity, 0.5, uchar=True)
-    return layer[0:_ALPHA].bandjoin(alpha).copy(interpretation="srgb")
+    if layer.format == "ushort":
+        alpha = layer[_ALPHA].linear(opacity, 0.5).cast("ushort")
+    else:
+        alpha = layer[_ALPHA].linear(opacity, 0.5, uchar=True)
+    return layer[0:_ALPHA].bandjoin(alpha).copy(interpretation=layer.interpretation)
 
 
 def rotated(image: pyvips.Image, degrees: float) -> pyvips.Image:
@@ -62,7 +65,7 @@ def rotated(image: pyvips.Image, degrees: float) -> pyvips.Image:
     if degrees % _QUARTER == 0:
         return image.rot(f"d{int(degrees % 360)}")
     # libvips multiplies by alpha for it, and would truncate integers.
-    return rounded(image.cast("float").copy(interpretation="srgb").rotate(degrees), "uchar")
+    return rounded(image.cast("float").copy(interpretation=image.interpretation).rotate(degrees), image.format)
 
 
 def tiled(layer: pyvips.Image, gap: int, size: Size) -> pyvips.Image:
@@ -79,13 +82,14 @@ def tiled(layer: pyvips.Image, gap: int, size: Size) -> pyvips.Image:
 
 
 def draw(image: pyvips.Image, layer: pyvips.Image, left: int, top: int, blend: Blend = Blend.OVER) -> pyvips.Image:
-    """Draw the layer over an 8-bit image, and cut what is beyond the edges.
+    """Draw the layer over an image, of which it gets the bits per channel, and cut what is beyond the edges.
 
     Only the area under the layer is blended; the rest is passed through unchanged.
     """
     start = max(0, left), max(0, top)
     end = min(image.width, left + layer.width), min(image.height, top + layer.height)
     size = end[0] - start[0], end[1] - start[1]
+    layer = convert.like(layer, image)
     if min(size) <= 0:
         return image
     part = layer.crop(start[0] - left, start[1] - top, *size)
@@ -95,19 +99,20 @@ def draw(image: pyvips.Image, layer: pyvips.Image, left: int, top: int, blend: B
 
 
 def over_color(image: pyvips.Image, color: Color) -> pyvips.Image:
-    """Put a color of sRGB behind the transparent parts of an 8-bit image. The result has alpha unless it is opaque."""
+    """Put a color of sRGB behind the transparent parts of an image. The result has alpha unless it is opaque."""
     if not image.hasalpha():
         return image
     values = values_of(color, image)
     below = image.new_from_image(values[:_ALPHA] if color.opaque else values)
-    return _blended(below.copy(interpretation="srgb"), image, Blend.OVER)
+    return _blended(below.copy(interpretation=image.interpretation), image, Blend.OVER)
 
 
 def _blended(under: pyvips.Image, layer: pyvips.Image, blend: Blend) -> pyvips.Image:
-    if blend is Blend.OVER and not under.hasalpha():
+    if blend is Blend.OVER and not under.hasalpha() and under.format == "uchar":
         return layer[_ALPHA].ifthenelse(layer[0:_ALPHA], under, blend=True)
     # In floats and rounded: with integers, libvips truncates, which makes everything darker.
-    below, above = (each.cast("float").copy(interpretation="srgb") for each in (under, layer))
-    blended = rounded(below.composite2(above, blend.value.replace("color", "colour")), "uchar")
-    blended = blended.copy(interpretation="srgb")
+    space = under.interpretation
+    below, above = (each.cast("float").copy(interpretation=space) for each in (under, layer))
+    mode = blend.value.replace("color", "colour")
+    blended = rounded(below.composite2(above, mode, compositing_space=space), under.format).copy(interpretation=space)
     return blended if under.hasalpha() else blended[0:_ALPHA]

@@ -13,6 +13,8 @@ from pixelflow.imaging.header import Header
 from pixelflow.imaging.picture import orientation, upright_size
 from pixelflow.imaging.source_options import SourceOptions
 
+_WIDE = {"scrgb", "lab", "labs"}
+"""Interpretations of floats and 16-bit Lab."""
 Content: TypeAlias = "mmap.mmap | bytearray | bytes"
 """A file in memory."""
 
@@ -27,6 +29,8 @@ class LoadOptions:
     """Reduction by the decoder: a power of two up to the format's ``max_shrink``; of a vector image, any number."""
     frames: int = 1
     """Frames to decode from ``source.frame`` on, as one tall image with ``page-height``."""
+    wide: bool = False
+    """Whether more than 8 bits are of use, if the file has them. Decoders may return them in any case."""
     tolerant: bool = False
     """Whether to decode what is there of a damaged file."""
 
@@ -71,12 +75,20 @@ def load_stream(
     return image
 
 
+def spread(image: pyvips.Image, bits: int) -> pyvips.Image:
+    """Spread values that the decoder returned in the upper ``bits`` of 16 over all of them, so that white is white."""
+    if image.format != "ushort":
+        return image
+    return image.linear(65_535 / (65_536 - (1 << (16 - bits))), 0.5).cast("ushort")
+
+
 def header_of(image: pyvips.Image) -> Header:
     """Read the header of an image that libvips opened."""
     return Header(
         size=upright_size(image),
         frames=int(image.get("n-pages")) if image.get_typeof("n-pages") else 1,
         bytes_per_pixel=image.bands * (2 if image.format == "ushort" else 1),
+        wide=image.format == "ushort" or image.interpretation in _WIDE,
         whole=bool(image.get_typeof("interlaced") and image.get("interlaced")),
         turned=orientation(image) != 1,
     )

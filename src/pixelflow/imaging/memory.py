@@ -24,7 +24,7 @@ from pixelflow.imaging.step import SOURCE, Step
 _BASE = 40_000_000
 """Bytes that a child adds to the template's before it holds any picture: code, heap and tables of libvips."""
 _CHANNELS = 4
-"""Bytes per pixel of a result."""
+"""Bytes per pixel of a result with 8 bits per channel."""
 _ROW_BYTES = 8
 """Bytes per pixel of a row between decoder, operations and encoder."""
 _ALPHA_ROW_BYTES = 32
@@ -62,9 +62,10 @@ def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Me
         operation, given = operation_of(step), plan.sizes[step.from_].result
         result = _kept_bytes(plan, step, header, frames)
         now = sum(alive.values()) + result
-        kept = max(kept, now + operation.kept(given, step))
+        wider = _wider(plan, step)
+        kept = max(kept, now + wider * operation.kept(given, step))
         step_peak = max(
-            step_peak, now + operation.memory(given, step) + _working_bytes(plan, step, step.id in translucent)
+            step_peak, now + wider * operation.memory(given, step) + _working_bytes(plan, step, step.id in translucent)
         )
         if plan.shared(step.id):
             alive[step.id] = result
@@ -92,13 +93,14 @@ def _decoder_bytes(plan: Plan, format_: Format, header: Header) -> int:
 def _kept_bytes(plan: Plan, step: Step, header: Header, frames: int) -> int:
     """Bytes of the pictures that are kept for the step: its result if it is used again, versions of the source."""
     working, result = plan.sizes[step.id]
-    kept = result.pixels * _CHANNELS * frames if plan.shared(step.id) or frames > 1 else 0
+    channels = _CHANNELS * _wider(plan, step)
+    kept = result.pixels * channels * frames if plan.shared(step.id) or frames > 1 else 0
     if header.turned:  # rotation keeps a copy
         kept += 2 * working.pixels * max(_CHANNELS, header.bytes_per_pixel)
     if header.bytes_per_pixel == _CHANNELS and step.from_ == SOURCE and not plan.shared(SOURCE):
         kept += working.pixels * _CHANNELS  # `Picture.scaled` looks for translucent pixels
     if plan.shared(SOURCE) and step.from_ == SOURCE and working != header.size:
-        kept += working.pixels * _CHANNELS  # a version of the pyramid
+        kept += working.pixels * channels  # a version of the pyramid
     return kept
 
 
@@ -116,4 +118,10 @@ def _working_bytes(plan: Plan, step: Step, translucent: bool) -> int:
     working, result = plan.sizes[step.id]
     row = max(plan.sizes[step.from_].result.width, working.width, result.width)
     encoder = FORMATS[plan.formats[step.id]].encoder_bytes if step.output else 0
-    return row * ROWS * (_ALPHA_ROW_BYTES if translucent else _ROW_BYTES) + result.pixels * encoder
+    rows = row * ROWS * (_ALPHA_ROW_BYTES if translucent else _ROW_BYTES)
+    return _wider(plan, step) * (rows + result.pixels * encoder)
+
+
+def _wider(plan: Plan, step: Step) -> int:
+    """Return by what factor the pixels of the step are larger than those of 8 bits per channel."""
+    return 2 if step.id in plan.wide else 1

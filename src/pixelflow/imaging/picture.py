@@ -1,4 +1,4 @@
-"""An image on its way to the form of every output: upright, in the color space of the step, 8 bits per channel.
+"""An image on its way to the form of every output: upright, in the color space of the step, 8 or 16 bits per channel.
 
 A decoded source may be reduced, rotated as the camera stored it, and in its own color space. Rotation and conversion
 wait until the image has been scaled down, where they cost a fraction. A picture must never be written before
@@ -94,6 +94,8 @@ class Picture:
                 if is_opaque(made):
                     return made
             image = self.again()
+        if not (image.hasalpha() or self.target.wide):
+            return resample(image, extent, size, kernel)
         return with_premultiplied_alpha(image, lambda each: resample(each, extent, size, kernel))
 
     def aligned(self) -> Picture:
@@ -112,14 +114,16 @@ class Picture:
         return self.extent or (self.image.width, self.image.height)
 
     def to_output_colorspace(self, *, gray: bool = False) -> Picture:
-        """Convert to RGB of ``target`` with 8 bits per channel and optional alpha, and rotate upright.
+        """Convert to RGB of ``target`` with optional alpha, and rotate upright.
+
+        Channels have 8 bits; if the target is wide and the picture has 16, so has the result.
 
         With ``gray``, a gray picture stays so: for operations that work on any number of channels.
         """
         picture = self if orientation(self.image) == 1 else self.aligned()
         image = convert.to_target(straight(picture.image), self.target)
         if image.bands < CHANNELS and not gray:
-            image = image.colourspace("srgb")
+            image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
         if orientation(image) == 1:
             return self.with_image(image)
         # Rotation reads rows out of order, which a streaming decoder can't deliver.

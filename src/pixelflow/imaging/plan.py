@@ -56,6 +56,8 @@ class Plan:
     """The format of each result, if it is written; of `source`, its own."""
     colors: Mapping[str, ColorChoice]
     """The color space of each step's result."""
+    wide: frozenset[str]
+    """The results, and `source`, that have 16 bits per channel; all others have 8."""
     shrink: float
     """Factor by which the decoder reduces the source: a power of two; of a vector image, any number."""
     box: int
@@ -95,23 +97,23 @@ class Plan:
         return self._last_use.get(name, step.id) == step.id
 
 
-def plan(pipeline: Sequence[Step], size: Size, source_format: str) -> Plan:
-    """Plan ``pipeline`` for a source of this upright size and format."""
+def plan(pipeline: Sequence[Step], size: Size, source_format: str, *, wide: bool = False) -> Plan:
+    """Plan ``pipeline`` for a source of this upright size and format; ``wide``: it has more than 8 bits."""
     needed = _needed(pipeline)
     sizes = _sizes(needed, size)
     reductions = _reductions(needed, sizes)
     steps = _largest_first(needed, sizes)
     reduction = reductions.get(SOURCE, 1)
     formats = output_formats(pipeline, source_format)
-    colors = _colors(needed, formats)
+    colors, wide_results = _colors(needed, formats), _wide(needed) if wide else frozenset[str]()
     if FORMATS[source_format].vector:
         least_shrink = min(1, sqrt(size.pixels / _MAX_ENLARGED_PIXELS))
-        return Plan(tuple(steps), sizes, formats, colors, shrink=max(reduction, least_shrink), box=1)
+        return Plan(tuple(steps), sizes, formats, colors, wide_results, max(reduction, least_shrink), box=1)
     only_scaled = _is_only_scaled(steps, size)
     least = _MIN_RATIO if only_scaled else _MIN_CHAIN_RATIO
     shrink = _power_of_two(min(reduction / least, FORMATS[source_format].max_shrink))
     box = 1 if only_scaled else box_factor(reduction / shrink)
-    return Plan(tuple(steps), sizes, formats, colors, shrink, box)
+    return Plan(tuple(steps), sizes, formats, colors, wide_results, shrink, box)
 
 
 def output_formats(pipeline: Sequence[Step], source_format: str) -> dict[str, str]:
@@ -217,6 +219,16 @@ def _colors(steps: Sequence[Step], formats: Mapping[str, str]) -> dict[str, Colo
         for name in operation_of(step).inputs(step):
             asked.setdefault(name, set()).add(colors[step.id])
     return colors
+
+
+def _wide(steps: Sequence[Step]) -> frozenset[str]:
+    """Return `source` and the results that lead to an output with more than 8 bits, if the source has more."""
+    found: set[str] = set()
+    for step in reversed(steps):
+        asks = step.output and step.encoder is not None and step.encoder.wide
+        if asks or step.id in found:
+            found.update((step.id, *operation_of(step).inputs(step)))
+    return frozenset(found)
 
 
 def _largest_first(steps: list[Step], sizes: Mapping[str, Sizes]) -> list[Step]:

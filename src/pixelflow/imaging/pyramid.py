@@ -32,7 +32,8 @@ class Pyramid(Picture):
     def scaled(self, size: Size, *, linear: bool, kernel: str = LANCZOS) -> Picture:
         """Scale as any picture does, and keep the result if later steps can use it."""
         source = Picture(self.image, self.size, self.extent, self.target)
-        if linear or kernel != LANCZOS:
+        # Results with 16 bits are made from all pixels of the source, so that those with 8 don't depend on them.
+        if linear or kernel != LANCZOS or self.target.wide:
             return source.scaled(size, linear=linear, kernel=kernel)
         made = replace(self._smallest_input(source, size), target=self.target).scaled(size, linear=False)
         if not _is_large_enough(self._smaller[-1] if self._smaller else source, made.size):

@@ -53,7 +53,7 @@ class SourceImage:
         """Size of a frame in pixels, upright."""
         return self.header.size
 
-    def decode(self, shrink: float = 1, box: int = 1) -> Frames:
+    def decode(self, shrink: float = 1, box: int = 1, *, wide: bool = False) -> Frames:
         """Decode as a stream.
 
         What was decoded before must be used no more: all share the position in the file.
@@ -61,12 +61,13 @@ class SourceImage:
         Args:
             shrink: reduction by the decoder itself, up to the format's ``max_shrink``; below 1 for a vector image.
             box: further reduction, by averaging.
+            wide: whether more than 8 bits per channel are of use.
 
         Raises:
             UndecodableError: the file is damaged. Damage beyond the header is detected when pixels are computed: as an
                 error of libvips, or by ``check_warnings``.
         """
-        options = LoadOptions(self.options, shrink, self.frames, tolerant=self.tolerant)
+        options = LoadOptions(self.options, shrink, self.frames, wide=wide, tolerant=self.tolerant)
 
         def load() -> pyvips.Image:
             return with_color_of_profile(_codec(self.format).load(self.descriptor, options))

@@ -18,7 +18,7 @@ from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import cell, echo_error, format_size, print_json, print_table, table
 from pixelflow.cli.pipelines import steps_from_file
 from pixelflow.client import InvalidRequestError
-from pixelflow.contracts.explanation import Explanation
+from pixelflow.contracts.explanation import ExplainedStep, Explanation
 from pixelflow.contracts.explanation import explain as explain_pipeline
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs import CreateJobRequest
@@ -102,12 +102,19 @@ def _print(explanation: Explanation) -> None:
             cell(", ".join(step.reads)),
             cell(f"{step.width}×{step.height}{frames}"),
             cell(step.format or ""),
-            cell("kept in memory" if step.shared else ""),
+            cell(", ".join(_notes(step))),
         )
     for name in explanation.unused:
         rows.add_row(cell(name), *[cell("")] * 4, cell("leads to no output: does not run"))
     print_table(rows)
     print_table(_costs(explanation))
+
+
+def _notes(step: ExplainedStep) -> Iterator[str]:
+    if step.shared:
+        yield "kept in memory"
+    if step.bits > 8:  # noqa: PLR2004 - as all results unless an output asks for more
+        yield f"{step.bits} bits per channel"
 
 
 def _costs(explanation: Explanation) -> Table:

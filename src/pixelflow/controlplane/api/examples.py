@@ -77,6 +77,7 @@ EXPLANATION: dict[str, Any] = {
             "output": True,
             "format": "webp",
             "frames": 1,
+            "bits": 8,
             "shared": False,
         }
     ],

@@ -50,6 +50,7 @@ from pixelflow.errors import (
     SourceMissingError,
     SourceTooLargeError,
 )
+from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.protocol import TransformLimits
@@ -175,14 +176,15 @@ class JobService:
             message = "is required for `dry_run`: the size in pixels that the plan is made for"
             missing = [name for name in ("width", "height") if getattr(source, name, None) is None]
             raise validation_failed([FieldError(pointer=f"/source/{name}", message=message) for name in missing])
-        header = Header(Size(source.width, source.height), frames=source.frames or 1)
+        format_ = format_of(source.content_type)
+        header = Header(Size(source.width, source.height), frames=source.frames or 1, wide=FORMATS[format_].wide)
         limits = TransformLimits(
             max_source_pixels=self._settings.max_source_pixels,
             max_output_pixels=self._settings.max_output_pixels,
             max_output_bytes=self._settings.max_output_bytes,
             max_job_output_pixels=self._settings.max_job_output_pixels,
         )
-        return explain(request.pipeline, format_of(source.content_type), header, limits, source.options)
+        return explain(request.pipeline, format_, header, limits, source.options)
 
     async def renew_upload(self, user_id: str, request: CreateJobRequest, created: CreatedJob) -> CreatedJob:
         """Return a stored response of ``create`` with a fresh upload URL, if the job still awaits its source."""

@@ -1,4 +1,4 @@
-"""Conversion of pixels to the color space of an output, with 8 bits per channel.
+"""Conversion of pixels to the color space of an output, with 8 or 16 bits per channel.
 
 Spaces of matrix and curves are converted by table, matrix and table. Profiles with lookup tables, CMYK and Lab are left
 to libvips. Gray stays gray.
@@ -33,6 +33,8 @@ class ColorTarget:
     """Describes the picture; `None` for sRGB."""
     builtin: str
     """The name of the same space in libvips."""
+    wide: bool = False
+    """Whether values of 16 bits stay so, for outputs with more than 8 bits."""
 
 
 SRGB = ColorTarget(icc.SRGB, None, "srgb")
@@ -51,8 +53,13 @@ def target_for(choice: ColorChoice, image: pyvips.Image) -> ColorTarget:
 
 
 def values_of(rgb: tuple[int, int, int], image: pyvips.Image) -> tuple[int, int, int]:
-    """Return the values by which a picture has this color of sRGB."""
-    space = space_of(image) or icc.SRGB
+    """Return the values by which a picture has this color of sRGB, with the precision of 8 bits."""
+    unit = tables.unit(image)
+    red, green, blue = _values_of(rgb, space_of(image) or icc.SRGB)
+    return red * unit, green * unit, blue * unit
+
+
+def _values_of(rgb: tuple[int, int, int], space: Space) -> tuple[int, int, int]:
     if space.is_srgb:
         return rgb
     red, green, blue = (curves.SRGB(value / 255) for value in rgb)
@@ -62,27 +69,40 @@ def values_of(rgb: tuple[int, int, int], image: pyvips.Image) -> tuple[int, int,
 
 
 def to_target(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
-    """Convert to 8-bit RGB or gray of the target's space, with optional alpha."""
+    """Convert to RGB or gray of the target's space, with 8 bits unless the target is wide, and optional alpha."""
     image, source = _with_space(image, target)
     if not _has_values_of(image, source, target):
-        image = to_stored(_to_light(image, source, target.space), target)
-    return _described(to_8_bits(image), target.profile)
+        image = to_stored(_to_light(image, source, target), target)
+    return _described(image if target.wide else to_8_bits(image), target.profile)
 
 
 def to_light(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
     """Convert to linear light of the target's primaries: floats from 0 to `tables.WHITE`, also of alpha."""
     image, source = _with_space(image, target)
-    return _described(_to_light(image, source, target.space), target.profile)
+    return _described(_to_light(image, source, target), target.profile)
 
 
 def to_stored(light: pyvips.Image, target: ColorTarget) -> pyvips.Image:
-    """Convert linear light of the target's primaries to its 8-bit values."""
-    return _interpreted(light.cast("ushort").maplut(tables.encoder(target.space.curves, light.bands)))
+    """Convert linear light of the target's primaries to its values: of 16 bits if it is wide, else of 8."""
+    curves_ = target.space.curves
+    if target.wide:
+        return _interpreted(tables.wide_positions(light).maplut(tables.wide_encoder(curves_, light.bands)))
+    return _interpreted(light.cast("ushort").maplut(tables.encoder(curves_, light.bands)))
 
 
 def to_8_bits(image: pyvips.Image) -> pyvips.Image:
     """Round 16-bit values to 8 bits."""
     return _interpreted(image.maplut(tables.rounding())) if image.format == "ushort" else image
+
+
+def to_16_bits(image: pyvips.Image) -> pyvips.Image:
+    """Spread 8-bit values over 16 bits, so that white stays white."""
+    return _interpreted((image * 257).cast("ushort")) if image.format == "uchar" else image
+
+
+def like(image: pyvips.Image, other: pyvips.Image) -> pyvips.Image:
+    """Return the image with as many bits per channel as the other one: 8 or 16."""
+    return to_16_bits(image) if other.format == "ushort" else to_8_bits(image)
 
 
 def space_of(image: pyvips.Image) -> Space | None:
@@ -101,19 +121,22 @@ def _with_space(image: pyvips.Image, target: ColorTarget) -> tuple[pyvips.Image,
         return image, source
     gray = image.interpretation in _GRAY
     image, source = _by_profile(image, target)
-    wanted = "b-w" if gray else "srgb"
+    wide = target.wide and image.format != "uchar"
+    wanted = ("grey16" if gray else "rgb16") if wide else ("b-w" if gray else "srgb")
     if image.interpretation != wanted:
         image = image.colourspace(wanted)
     # Of CMYK without a profile, libvips attaches its own; converting by it once more crashes the process.
     image = _described(image, None)
-    return image if image.format == "uchar" else image.rint().cast("uchar"), source
+    form = "ushort" if wide else "uchar"
+    return image if image.format == form else image.rint().cast(form), source
 
 
 def _by_profile(image: pyvips.Image, target: ColorTarget) -> tuple[pyvips.Image, Space]:
     """Convert by the embedded profile; a profile that can't be read is ignored."""
     if not image.get_typeof(PROFILE):
         return image, icc.SRGB
-    options = {"embedded": True, "intent": "relative", "black_point_compensation": True, "depth": 8}
+    depth = 16 if target.wide and image.format != "uchar" else 8
+    options = {"embedded": True, "intent": "relative", "black_point_compensation": True, "depth": depth}
     try:
         return image.icc_transform(target.builtin, **options), target.space
     except pyvips.Error:
@@ -129,16 +152,17 @@ def _has_values_of(image: pyvips.Image, source: Space, target: ColorTarget) -> b
     return same_curve and (image.interpretation in _GRAY or source.has_gamut(target.space))
 
 
-def _to_light(image: pyvips.Image, source: Space, target: Space) -> pyvips.Image:
-    index = tables.index(image)
+def _to_light(image: pyvips.Image, source: Space, target: ColorTarget) -> pyvips.Image:
+    index = tables.index(image, wide=target.wide)
     if image.get_typeof(TRANSFER):
-        light = tone.mapped(index, source, Hdr(image.get(TRANSFER)), alpha=image.hasalpha())
+        transfer = Hdr(image.get(TRANSFER))
+        light = tone.mapped(index, source, transfer, alpha=image.hasalpha(), wide=target.wide)
     else:
-        light = index.maplut(tables.decoder(source.curves, index, alpha=image.hasalpha()))
+        light = index.positions.maplut(tables.decoder(source.curves, index, alpha=image.hasalpha()))
     light = light.copy(interpretation=image.interpretation)
-    if image.interpretation in _GRAY or source.has_gamut(target):
+    if image.interpretation in _GRAY or source.has_gamut(target.space):
         return light
-    return light.recomb(tables.channel_mixer(_matrix(source, target), light.bands))
+    return light.recomb(tables.channel_mixer(_matrix(source, target.space), light.bands))
 
 
 def _matrix(source: Space, target: Space) -> Matrix:
@@ -146,7 +170,10 @@ def _matrix(source: Space, target: Space) -> Matrix:
 
 
 def _interpreted(image: pyvips.Image) -> pyvips.Image:
-    return image.copy(interpretation="srgb" if image.bands >= tables.CHANNELS else "b-w")
+    gray = image.bands < tables.CHANNELS
+    if image.format == "ushort":
+        return image.copy(interpretation="grey16" if gray else "rgb16")
+    return image.copy(interpretation="b-w" if gray else "srgb")
 
 
 def _described(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:

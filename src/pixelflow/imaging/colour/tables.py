@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import pyvips
 
@@ -21,6 +22,7 @@ WHITE = 16_383
 _INDEX_BITS = 12
 """Of 16-bit values that index a table: more than 8 bits need on any curve, and all that AVIF and HEIF have."""
 _SHORT_STEPS = (1 << _INDEX_BITS) + 1
+_WIDE_STEPS = 1 << 16
 CHANNELS = 3
 """Bands of a color image without alpha; a gray one has 1, or 2 with alpha."""
 
@@ -32,24 +34,29 @@ def prepare() -> None:
     _rounded()
 
 
-def index(image: pyvips.Image) -> pyvips.Image:
-    """Return the positions of the image's values in a table of `steps`."""
+class Index(NamedTuple):
+    """Positions in a table, instead of values."""
+
+    positions: pyvips.Image
+    steps: int
+    """Entries of the table."""
+
+
+def index(image: pyvips.Image, *, wide: bool = False) -> Index:
+    """Return the positions of the image's values in a table; of 16-bit values, each its own only if ``wide``."""
     if image.format == "uchar":
-        return image
+        return Index(image, 256)
+    if wide:
+        return Index(image, _WIDE_STEPS)
     shift = 1 << (16 - _INDEX_BITS)
-    return image.linear(1 / shift, 0.5).cast("ushort")
+    return Index(image.linear(1 / shift, 0.5).cast("ushort"), _SHORT_STEPS)
 
 
-def steps(positions: pyvips.Image) -> int:
-    """Return the number of entries of a table for these positions."""
-    return 256 if positions.format == "uchar" else _SHORT_STEPS
-
-
-def decoder(of_channels: Sequence[Curve], positions: pyvips.Image, *, alpha: bool) -> pyvips.Image:
+def decoder(of_channels: Sequence[Curve], index_: Index, *, alpha: bool) -> pyvips.Image:
     """Return the table from positions to linear light, 0 to `WHITE`, with a band for each of the image."""
-    gray = positions.bands < CHANNELS
-    bands = _decoded(tuple(of_channels[:1] if gray else of_channels), steps(positions), alpha)
-    return table(bands, "f", positions.bands, "float")
+    bands = index_.positions.bands
+    curves_ = tuple(of_channels[:1] if bands < CHANNELS else of_channels)
+    return table(_decoded(curves_, index_.steps, alpha), "f", bands, "float")
 
 
 @lru_cache(maxsize=4)
@@ -80,6 +87,44 @@ def _encoded(of_channels: tuple[Curve, ...], bands: int) -> bytes:
 def _values(curve: Curve) -> bytes:
     """Return the nearest of 256 values for each step of light, which casting to an integer has rounded down."""
     return bytes(value_of(curve, (step + 0.5) / WHITE) for step in range(WHITE + 1))
+
+
+def wide_encoder(of_channels: Sequence[Curve], bands: int) -> pyvips.Image:
+    """Return the table from `wide_positions` of linear light to 16-bit values; the last of 2 or 4 bands is alpha."""
+    has_alpha = bands % 2 == 0
+    columns = [_wide_values(curve) for curve in of_channels[: bands - has_alpha]]
+    if has_alpha:
+        columns.append(_wide_values(curves.LINEAR))
+    entries = array("H", [value for entry in zip(*columns, strict=True) for value in entry])
+    return table(entries.tobytes(), "H", bands, "ushort")
+
+
+def wide_positions(light: pyvips.Image) -> pyvips.Image:
+    """Return the positions of linear light, 0 to `WHITE`, in a table of 16-bit values.
+
+    They are square roots, which are about as far apart as values of sRGB: the steepest part of its curve, near black,
+    has 1.5 values for a position, and 13 for a step of 16 bits of light.
+    """
+    return (((light < 0).ifthenelse(0, light) / WHITE) ** 0.5).linear(_WIDE_STEPS - 1, 0.5).cast("ushort")
+
+
+@lru_cache(maxsize=8)
+def _wide_values(curve: Curve) -> array[int]:
+    """Return the nearest of 65 536 values for each position, by the inverse of the rising curve."""
+    last = _WIDE_STEPS - 1
+    borders = [curve((value + 0.5) / last) for value in range(last)]
+    values, value = array("H"), 0
+    for position in range(_WIDE_STEPS):
+        wanted = (position / last) ** 2
+        while value < last and borders[value] < wanted:
+            value += 1
+        values.append(value)
+    return values
+
+
+def unit(image: pyvips.Image) -> int:
+    """Return what a level of 8 bits is in the values of the image: 1, or 257 if they have 16 bits."""
+    return 257 if image.format == "ushort" else 1
 
 
 def value_of(curve: Curve, light: float) -> int:

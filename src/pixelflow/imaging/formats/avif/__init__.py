@@ -34,7 +34,11 @@ class AvifOptions(EncoderOptions):
     ] = None
     lossless: Annotated[Flag, Field(description="Whether every pixel is kept. `quality` is ignored.")] = False
     bit_depth: Annotated[
-        Literal[8, 10, 12], Field(description="Bits per channel: 8, 10 or 12. With more, gradients band less.")
+        Literal[8, 10, 12],
+        Field(
+            description="Bits per channel: 8, 10 or 12. With more than 8, all steps that lead to the output work with "
+            "16 bits if the source has more than 8, and gradients band less."
+        ),
     ] = 8
 
 
@@ -43,6 +47,7 @@ FORMAT = Format(
     label="AVIF",
     extension="avif",
     media_type="image/avif",
+    wide=True,
     matches=_matches,
     decoder_bytes=14,
     decodes_whole=True,

@@ -10,7 +10,7 @@ from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.colour.source import with_color_of_heif
 from pixelflow.imaging.formats.avif.sequence import has_narrow_range
 from pixelflow.imaging.heif_alpha import Alpha, read_alpha, transformed, without
-from pixelflow.imaging.loading import LoadOptions, load_stream
+from pixelflow.imaging.loading import LoadOptions, load_stream, spread
 
 _WIDE_UNIT = 257
 """A step of 8 bits in 16."""
@@ -22,7 +22,10 @@ LOADERS = ("VipsForeignLoadHeifSource",)
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream."""
     alpha = read_alpha(descriptor)
-    image = with_color_of_heif(_load(descriptor, alpha, options), descriptor)
+    image = _load(descriptor, alpha, options)
+    if options.wide:
+        image = spread(image, int(image.get("bits-per-sample")))
+    image = with_color_of_heif(image, descriptor)
     if image.hasalpha() and _is_narrow(alpha, descriptor):
         image = image[: image.bands - 1].bandjoin(_stretched(image[image.bands - 1]))
     if alpha.premultiplied and image.hasalpha():

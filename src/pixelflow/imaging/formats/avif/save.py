@@ -13,6 +13,8 @@ _EFFORT = 0
 
 def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: AvifOptions) -> None:
     """Append the image to the target."""
+    if options.wide:
+        image = _rounded(image, options.bit_depth)
     image.heifsave_target(
         target,
         compression="av1",
@@ -23,3 +25,10 @@ def save(image: pyvips.Image, target: pyvips.Target, quality: int, options: Avif
         subsample_mode=SUBSAMPLING[options.chroma],
         keep=kept(image),
     )
+
+
+def _rounded(image: pyvips.Image, bits: int) -> pyvips.Image:
+    """Round 16-bit values to so many bits, in the upper ones of 16: the encoder cuts the others off."""
+    levels = (1 << bits) - 1
+    rounded: pyvips.Image = image.linear(levels / 65_535, 0.5).cast("ushort") << (16 - bits)
+    return rounded

@@ -19,6 +19,7 @@ FORMAT = Format(
     other_media_types=("image/heif",),
     reads_since=2,
     extra="heic",
+    wide=True,
     matches=_matches,
     decoder_bytes=12,
     decodes_whole=True,

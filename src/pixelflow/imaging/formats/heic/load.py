@@ -18,7 +18,7 @@ from pixelflow.imaging.formats.heic.metadata import read_metadata
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.heif_alpha import Alpha, read_alpha, transformed, without
-from pixelflow.imaging.loading import LoadOptions
+from pixelflow.imaging.loading import LoadOptions, spread
 from pixelflow.imaging.metadata import with_source_metadata
 
 _THREADS, _TO_8_BIT, _BGR, _REMOVE_STRIDE, _TO_16_BIT, _DECODER, _UNLIMITED = 1, 0, 0, 0, 0, "", 0
@@ -37,7 +37,9 @@ def header(descriptor: int, options: LoadOptions) -> Header:
         size, mode = _chosen(pictures, options).size_mode
     channels, wide, _ = _channels(mode)
     bytes_per_pixel = channels * (2 if wide else 1)
-    return Header(Size(*size), frames=len(pictures), bytes_per_pixel=bytes_per_pixel, whole=True, turned=False)
+    return Header(
+        Size(*size), frames=len(pictures), bytes_per_pixel=bytes_per_pixel, wide=wide, whole=True, turned=False
+    )
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
@@ -48,6 +50,8 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
         if alpha.transforms:
             picture = _chosen(_open(descriptor, alpha), options)
         image = transformed(_decoded(picture), alpha.transforms)
+        if options.wide:
+            image = spread(image, picture.bit_depth)
         if (image.width, image.height) != size:  # which the limits were checked with
             raise damaged("HEIC")
         if _channels(picture.size_mode[1]).premultiplied:

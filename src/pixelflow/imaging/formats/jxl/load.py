@@ -16,8 +16,8 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the header."""
     with map_decode_errors("JPEG XL", libjxl.JxlError), map_file(descriptor) as data:
         info = libjxl.read_info(bytes(data))
-    size, bytes_per_pixel = Size(info.width, info.height), info.bands * info.bits // 8
-    return Header(size, frames=1, bytes_per_pixel=bytes_per_pixel, whole=True, turned=False)
+    size, wide = Size(info.width, info.height), info.bits > 8  # noqa: PLR2004  # bits
+    return Header(size, frames=1, bytes_per_pixel=info.bands * info.bits // 8, wide=wide, whole=True, turned=False)
 
 
 def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:

@@ -46,8 +46,9 @@ def test_a_truncated_file_is_an_error(kept: int) -> None:
     "size",
     [(1, 1), (8, 8), (256, 256), (257, 256), (300, 200), (1920, 1080), (1, 5000), (70_000, 3), (600, 500), (64, 32)],
 )
-def test_the_size_is_read_from_the_header(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_size_is_read_from_the_header(size: tuple[int, int], bits: int) -> None:
     width, height = size
-    info, pixels = libjxl.Info(width, height, 1, 8), bytearray(width * height)
+    info, pixels = libjxl.Info(width, height, 1, bits), bytearray(width * height * bits // 8)
     data = libjxl.encode(info, pixels, quality=None, effort=1)
     assert read_size(OutputEnds(data[:4096], data[-16:], len(data))) == size

@@ -1,12 +1,14 @@
 """PNG (ISO/IEC 15948)."""
 
 import struct
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
+from pixelflow.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.imaging.fields import Flag
-from pixelflow.imaging.format import EncoderOptions, Format, OutputEnds, require
+from pixelflow.imaging.format import BitDepth, EncoderOptions, Format, OutputEnds, require
 
 
 def _read_size(ends: OutputEnds) -> tuple[int, int]:
@@ -16,9 +18,18 @@ def _read_size(ends: OutputEnds) -> tuple[int, int]:
     return width, height
 
 
+def _errors(options: object) -> Iterator[CrossFieldError]:
+    fields = fields_of(options)
+    if fields and fields.get("bit_depth") == 16 and fields.get("palette") is True:  # noqa: PLR2004  # bits
+        yield ("bit_depth",), "must be 8 with a `palette`"
+
+
 class PngOptions(EncoderOptions):
     """The options of the PNG encoder."""
 
+    fields_since: ClassVar = {"bit_depth": 2}
+
+    bit_depth: BitDepth = 8
     palette: Annotated[
         Flag | None,
         Field(
@@ -47,12 +58,22 @@ class PngOptions(EncoderOptions):
         Flag, Field(description="Whether the picture appears in full, coarse at first, while it loads. Larger.")
     ] = False
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check(
+        cls,
+        value: Any,  # noqa: ANN401 - any input
+        handler: ModelWrapValidatorHandler[Self],
+    ) -> Self:
+        return validate(value, handler, _errors)
+
 
 FORMAT = Format(
     name="png",
     label="PNG",
     extension="png",
     media_type="image/png",
+    wide=True,
     matches=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
     decoder_bytes=8,
     moves=True,

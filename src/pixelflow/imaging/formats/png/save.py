@@ -22,7 +22,7 @@ def save(image: pyvips.Image, target: pyvips.Target, _quality: int, options: Png
     """Append the image to the target."""
     if options.palette:
         image.pngsave_target(target, keep=kept(image), **_palette(options))
-    elif options.palette is None and image.get_typeof("palette"):
+    elif options.palette is None and image.get_typeof("palette") and not options.wide:
         write(target, _smaller(image, options))
     else:
         image.pngsave_target(target, keep=kept(image), **_true_color(options))

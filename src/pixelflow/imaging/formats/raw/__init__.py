@@ -20,9 +20,10 @@ FORMAT = Format(
     other_media_types=("image/dng", "image/x-canon-cr2", "image/x-nikon-nef", "image/x-sony-arw"),
     reads_since=2,
     extra="raw",
+    wide=True,
     matches=lambda head: head.startswith(_SIGNATURES) or head[4:12] == _CANON_CR3 or is_camera_raw(head),
     max_shrink=8,  # by the embedded preview, or by half when developed
-    decoder_bytes=14,
+    decoder_bytes=20,  # LibRaw has four channels of 16 bits, and its result is copied: also one of 16 bits
     decodes_whole=True,
     default_output="jpeg",
 )

@@ -35,7 +35,7 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
     with map_decode_errors("RAW", rawpy.LibRawError), _open(descriptor) as raw:
         orientation, size = _orientation(raw), Size(raw.sizes.width, raw.sizes.height)
         upright = size if orientation <= _LAST_UNTURNED else Size(size.height, size.width)
-        return Header(upright, frames=1, bytes_per_pixel=3, whole=True, turned=orientation != 1)
+        return Header(upright, frames=1, bytes_per_pixel=3, wide=True, whole=True, turned=orientation != 1)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
@@ -45,10 +45,11 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
         TooManyScansError: the preview is a progressive JPEG of so many scans that it may take very long.
     """
     with map_decode_errors("RAW", rawpy.LibRawError), _open(descriptor) as raw:
-        preview = _preview(raw, descriptor)
+        preview = None if options.wide else _preview(raw, descriptor)  # which has 8 bits
         if preview and preview.width * options.shrink >= raw.sizes.width and _same_picture(preview, raw.sizes):
             return preview
-        return _developed(raw, half=options.shrink >= 2)  # noqa: PLR2004  # each 2 × 2 pixels of the sensor make one
+        half = options.shrink >= 2  # noqa: PLR2004  # each 2 × 2 pixels of the sensor make one
+        return _developed(raw, half=half, bits=16 if options.wide else 8)
 
 
 def _open(descriptor: int) -> rawpy.RawPy:
@@ -75,11 +76,11 @@ def _same_picture(preview: pyvips.Image, sizes: rawpy.ImageSizes) -> bool:
     return abs(ratio - 1) < _MAX_DIFFERENCE
 
 
-def _developed(raw: rawpy.RawPy, *, half: bool) -> pyvips.Image:
+def _developed(raw: rawpy.RawPy, *, half: bool, bits: int) -> pyvips.Image:
     orientation = _orientation(raw)  # which `user_flip` overwrites
-    pixels = raw.postprocess(use_camera_wb=True, half_size=half, user_flip=0, output_bps=8)
+    pixels = raw.postprocess(use_camera_wb=True, half_size=half, user_flip=0, output_bps=bits)
     height, width, bands = pixels.shape
-    return to_image(Pixels(pixels.data, width, height, bands), orientation=orientation)
+    return to_image(Pixels(pixels.data, width, height, bands, bits), orientation=orientation)
 
 
 def _orientation(raw: rawpy.RawPy) -> int:

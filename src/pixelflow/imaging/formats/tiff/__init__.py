@@ -1,13 +1,15 @@
 """TIFF 6.0: one page."""
 
 import struct
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
+from pixelflow.cross_field import CrossFieldError, fields_of, validate
 from pixelflow.imaging.fields import Flag
-from pixelflow.imaging.format import EncoderOptions, Format, OutputEnds, require
+from pixelflow.imaging.format import BitDepth, EncoderOptions, Format, OutputEnds, require
 from pixelflow.imaging.formats.tiff.directory import is_camera_raw
 
 _WIDTH, _HEIGHT = 256, 257
@@ -40,13 +42,31 @@ class Compression(StrEnum):
     JPEG = "jpeg"
 
 
+def _errors(options: object) -> Iterator[CrossFieldError]:
+    fields = fields_of(options)
+    if fields and fields.get("bit_depth") == 16 and fields.get("compression") == Compression.JPEG:  # noqa: PLR2004
+        yield ("bit_depth",), "must be 8 with the compression `jpeg`"
+
+
 class TiffOptions(EncoderOptions):
     """The options of the TIFF encoder."""
 
+    fields_since: ClassVar = {"bit_depth": 2}
+
+    bit_depth: BitDepth = 8
     compression: Annotated[
         Compression, Field(description="`lzw` and `deflate` keep every pixel; `jpeg` does not, and uses `quality`.")
     ] = Compression.LZW
     tile: Annotated[Flag, Field(description="Whether to store tiles of 256 × 256 pixels in place of rows.")] = False
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check(
+        cls,
+        value: Any,  # noqa: ANN401 - any input
+        handler: ModelWrapValidatorHandler[Self],
+    ) -> Self:
+        return validate(value, handler, _errors)
 
 
 FORMAT = Format(
@@ -57,6 +77,7 @@ FORMAT = Format(
     media_type="image/tiff",
     since=2,
     reads_since=2,
+    wide=True,
     matches=lambda head: head.startswith(_MARKS) and not is_camera_raw(head),
     pages=True,
     options=TiffOptions,

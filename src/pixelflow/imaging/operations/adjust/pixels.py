@@ -11,6 +11,7 @@ import pyvips
 
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.channels import on_colors
+from pixelflow.imaging.colour.tables import unit
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.operations.adjust.model import Adjust
 from pixelflow.imaging.picture import Picture
@@ -29,17 +30,22 @@ def apply(picture: Picture, step: Adjust, _context: Context) -> Picture:
 
 
 def _adjust(colors: pyvips.Image, step: Adjust) -> pyvips.Image:
-    level = pyvips.Image.identity()
-    slope = step.brightness * step.contrast
-    toned = level.linear(slope, _WHITE / 2 * (1 - step.contrast))
-    curve = ((toned < 0).ifthenelse(0, (toned > _WHITE).ifthenelse(_WHITE, toned)) / _WHITE) ** (1 / step.gamma)
-    colors = (
-        colors.maplut(rounded(curve * _WHITE, "uchar")) if (slope, step.contrast, step.gamma) != (1, 1, 1) else colors
-    )
+    if (step.brightness * step.contrast, step.contrast, step.gamma) != (1, 1, 1):
+        colors = colors.maplut(_tones(step, colors))
     if step.saturation == 1 and step.hue % 360 == 0:
         return colors
     matrix = _product(_hue(step.hue), _saturation(step.saturation))
-    return rounded(colors.recomb(pyvips.Image.new_from_array(matrix)), "uchar").copy(interpretation="srgb")
+    mixed = rounded(colors.recomb(pyvips.Image.new_from_array(matrix)), colors.format)
+    return mixed.copy(interpretation=colors.interpretation)
+
+
+def _tones(step: Adjust, colors: pyvips.Image) -> pyvips.Image:
+    """Return the table of brightness, contrast and gamma for values like those of the colors."""
+    white = _WHITE * unit(colors)
+    level = pyvips.Image.identity(ushort=colors.format == "ushort")
+    toned = level.linear(step.brightness * step.contrast, white / 2 * (1 - step.contrast))
+    curve = ((toned < 0).ifthenelse(0, (toned > white).ifthenelse(white, toned)) / white) ** (1 / step.gamma)
+    return rounded(curve * white, colors.format)
 
 
 def _saturation(factor: float) -> Matrix:

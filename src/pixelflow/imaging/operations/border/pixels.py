@@ -8,6 +8,7 @@ from pixelflow.imaging.alpha import rounded, with_alpha
 from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import Color, rgba
 from pixelflow.imaging.colour import convert
+from pixelflow.imaging.colour.tables import unit
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.corners import Radii, mask, radii_of
 from pixelflow.imaging.geometry import Size
@@ -53,10 +54,10 @@ def _framed(image: pyvips.Image, width: int, radii: Radii, color: Color, *, show
     ring = (outer - inner) / 255
     share = outer / 255 - ring * opacity if shows_through else inner / 255
     premultiplied = with_alpha(image).premultiply()
-    fill = [*(channel * opacity for channel in convert.values_of(color.rgb, image)), float(color.alpha)]
+    fill = [*(channel * opacity for channel in convert.values_of(color.rgb, image)), color.alpha * float(unit(image))]
     mixed = premultiplied * share + (ring.bandjoin([ring] * 3) * fill)
     translucent = image.hasalpha() or any(radii)
-    result = rounded(mixed.copy(interpretation="srgb").unpremultiply(), "uchar")
+    result = rounded(mixed.copy(interpretation=image.interpretation).unpremultiply(), image.format)
     return result if translucent else result[0:3]
 
 

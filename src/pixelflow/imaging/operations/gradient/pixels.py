@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
+from itertools import chain
 from math import cos, radians, sin
 
 import pyvips
 
 from pixelflow.imaging.colors import rgba
-from pixelflow.imaging.colour import convert
+from pixelflow.imaging.colour import convert, tables
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.layers import draw
@@ -38,7 +40,8 @@ def _layer(step: Gradient, image: pyvips.Image) -> pyvips.Image:
     places = pyvips.Image.xyz(*drawn).linear([across / length, down / length], [0, 0])
     middle = ((size.width - 1) * across + (size.height - 1) * down) / 2 / length
     share = places[0] + places[1] + (0.5 - middle)
-    colors = share.linear(_ENTRIES - 1, 0.5).cast("ushort").maplut(_table(step, image)).copy(interpretation="srgb")
+    colors = share.linear(_ENTRIES - 1, 0.5).cast("ushort").maplut(_table(step, image))
+    colors = colors.copy(interpretation=image.interpretation)
     if drawn == size:
         return colors
     return colors.copy_memory().replicate(size.width // drawn.width, size.height // drawn.height)
@@ -67,9 +70,10 @@ def _table(step: Gradient, image: pyvips.Image) -> pyvips.Image:
         (*(value * color.alpha / 255 for value in convert.values_of(color.rgb, image)), float(color.alpha))
         for color in colors
     ]
-    rows = [_color_at(entry / (_ENTRIES - 1), places, premultiplied) for entry in range(_ENTRIES)]
-    table = pyvips.Image.new_from_memory(b"".join(rows), len(rows), 1, 4, "uchar")
-    return table.copy(interpretation="srgb")
+    level = tables.unit(image)
+    rows = [_color_at(entry / (_ENTRIES - 1), places, premultiplied, level) for entry in range(_ENTRIES)]
+    typecode = "B" if image.format == "uchar" else "H"
+    return tables.table(array(typecode, chain.from_iterable(rows)).tobytes(), typecode, 4, image.format)
 
 
 def _places(stops: tuple[Stop, ...]) -> list[float]:
@@ -86,7 +90,8 @@ def _places(stops: tuple[Stop, ...]) -> list[float]:
     return places
 
 
-def _color_at(place: float, places: list[float], colors: list[tuple[float, ...]]) -> bytes:
+def _color_at(place: float, places: list[float], colors: list[tuple[float, ...]], level: int) -> list[int]:
+    """Return the straight color at a place; ``level`` is what one of 8 bits is in its channels."""
     after = bisect_right(places, place)
     if after == 0 or after == len(places):
         color = colors[0] if after == 0 else colors[-1]
@@ -94,4 +99,5 @@ def _color_at(place: float, places: list[float], colors: list[tuple[float, ...]]
         share = (place - places[after - 1]) / (places[after] - places[after - 1])
         color = tuple(a + share * (b - a) for a, b in zip(colors[after - 1], colors[after], strict=True))
     *channels, alpha = color
-    return bytes(round(min(255, channel * 255 / alpha)) if alpha else 0 for channel in channels) + bytes([round(alpha)])
+    straight = (round(min(255 * level, channel * 255 / alpha)) if alpha else 0 for channel in channels)
+    return [*straight, round(alpha * level)]

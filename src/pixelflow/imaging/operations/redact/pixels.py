@@ -11,7 +11,7 @@ from pixelflow.imaging.alpha import with_premultiplied_alpha
 from pixelflow.imaging.blurring import enlarged
 from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
-from pixelflow.imaging.colour.convert import PROFILE
+from pixelflow.imaging.colour.convert import PROFILE, like, to_8_bits
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.operations.redact.geometry import PixelBox, box_of, cell_of
@@ -31,7 +31,8 @@ def apply(picture: Picture, step: Redact, _context: Context) -> Picture:
     for region in step.regions:
         box = box_of(region, picture.size)
         if box is not None:
-            image = image.insert(_covering(picture.image.crop(*box), box, step), box.left, box.top)
+            covering = like(_covering(to_8_bits(picture.image.crop(*box)), box, step), image)
+            image = image.insert(covering, box.left, box.top)
     return picture.with_image(image)
 
 

@@ -40,7 +40,7 @@ def _turned(image: pyvips.Image, frame: Size, step: Rotate) -> pyvips.Image:
         image = with_alpha(image)
     fill = values_of(color, image)
     if image.hasalpha():
-        fill = [*(channel * color.alpha / 255 for channel in fill[:-1]), color.alpha]
+        fill = [*(channel * color.alpha / 255 for channel in fill[:-1]), fill[-1]]
     extend = "copy" if inner else "background"
     return with_premultiplied_alpha(image, lambda each: _affine(each, step.angle, frame, extend, fill))
 

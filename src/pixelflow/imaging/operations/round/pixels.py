@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.channels import join_alpha, split_alpha
+from pixelflow.imaging.colour.convert import like
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.corners import mask, radii_of
 from pixelflow.imaging.geometry import Size
@@ -18,5 +19,5 @@ def apply(picture: Picture, step: Round, _context: Context) -> Picture:
     top_left, top_right, bottom_right, bottom_left = (each * scale for each in radii_of(step.radius, picture.size))
     alpha = mask(Size(image.width, image.height), (top_left, top_right, bottom_right, bottom_left))
     colors, own = split_alpha(image)
-    joined = join_alpha(colors, alpha if own is None else rounded(own * alpha / 255, "uchar"))
-    return picture.with_size(joined, picture.size)
+    alpha = like(alpha, image) if own is None else rounded(own * alpha / 255, image.format)
+    return picture.with_size(join_alpha(colors, alpha), picture.size)

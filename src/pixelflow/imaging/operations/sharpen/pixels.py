@@ -33,5 +33,5 @@ def _sharpen(image: pyvips.Image, sigma: float, amount: float) -> pyvips.Image:
     else:  # the mean of what is visible
         weights = blur_channels(alpha.cast("float"), sigma)
         around = (weights == 0).ifthenelse(luma, blur_channels(luma * alpha, sigma) / weights)
-    sharpened = rounded(colors + (luma - around) * amount, "uchar")
-    return join_alpha(sharpened.copy(interpretation="srgb"), alpha)
+    sharpened = rounded(colors + (luma - around) * amount, image.format)
+    return join_alpha(sharpened.copy(interpretation=image.interpretation), alpha)

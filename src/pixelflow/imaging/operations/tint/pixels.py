@@ -8,6 +8,7 @@ from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.channels import luminance, on_colors
 from pixelflow.imaging.colors import rgba
 from pixelflow.imaging.colour import convert
+from pixelflow.imaging.colour.tables import unit
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.operations.tint.model import Tint
 from pixelflow.imaging.picture import Picture
@@ -22,26 +23,27 @@ def apply(picture: Picture, step: Tint, _context: Context) -> Picture:
 
 
 def _tint(colors: pyvips.Image, step: Tint) -> pyvips.Image:
-    tinted = luminance(colors).maplut(_scale(step, colors)).copy(interpretation="srgb")
+    tinted = luminance(colors).maplut(_scale(step, colors)).copy(interpretation=colors.interpretation)
     if step.amount == 1:
         return tinted
-    return rounded(tinted * step.amount + colors * (1 - step.amount), "uchar")
+    return rounded(tinted * step.amount + colors * (1 - step.amount), colors.format)
 
 
 def _scale(step: Tint, image: pyvips.Image) -> pyvips.Image:
-    """Return a table of 256 colors, linear between the colors of the step, in the color space of the image."""
+    """Return the color of each level, linear between the colors of the step, in the color space of the image."""
     shadows, highlights = (
         convert.values_of(rgba(color).rgb, image) for color in (step.shadows or "#000000", step.highlights or "#ffffff")
     )
-    level = pyvips.Image.identity()
+    level, scale = pyvips.Image.identity(ushort=image.format == "ushort"), unit(image)
+    middle, white = _MIDDLE * scale, _WHITE * scale
     if step.midtones is None:
-        return rounded(_between(level, shadows, highlights, 0, _WHITE), "uchar")
+        return rounded(_between(level, shadows, highlights, 0, white), image.format)
     midtones = convert.values_of(rgba(step.midtones).rgb, image)
     dark, light = (
-        _between(level, shadows, midtones, 0, _MIDDLE),
-        _between(level, midtones, highlights, _MIDDLE, _WHITE),
+        _between(level, shadows, midtones, 0, middle),
+        _between(level, midtones, highlights, middle, white),
     )
-    return rounded((level < _MIDDLE).ifthenelse(dark, light), "uchar")
+    return rounded((level < middle).ifthenelse(dark, light), image.format)
 
 
 def _between(level: pyvips.Image, first: tuple[int, ...], last: tuple[int, ...], start: int, end: int) -> pyvips.Image:

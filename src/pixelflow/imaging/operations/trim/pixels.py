@@ -8,6 +8,7 @@ import pyvips
 
 from pixelflow.imaging.channels import values_of
 from pixelflow.imaging.colors import rgba
+from pixelflow.imaging.colour.convert import to_8_bits
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.geometry import Size, length
 from pixelflow.imaging.operations.trim.model import Trim
@@ -37,7 +38,8 @@ def apply(picture: Picture, step: Trim, context: Context) -> Picture:
 
 
 def _content(picture: Picture, step: Trim) -> _Box:
-    image = picture.image.premultiply() if picture.image.hasalpha() else picture.image
+    image = to_8_bits(picture.image)
+    image = image.premultiply() if image.hasalpha() else image
     color = _corner_color(image, step.threshold) if step.color is None else _premultiplied(step.color, image)
     inside = (image > [each + step.threshold for each in color]) | (image < [each - step.threshold for each in color])
     left, top, width, height = inside.bandor().find_trim(threshold=0, background=[0], line_art=True)
