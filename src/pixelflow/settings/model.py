@@ -97,7 +97,7 @@ class Settings(ConnectionSettings):
         Literal["required", "optional"],
         Field(
             description="Whether a job with an upload must declare `source.content_length`. Without it, object storage "
-            "accepts an upload of any size"
+            "accepts an upload of any size. The default of `pixelflow up` is `optional`"
         ),
     ] = "required"
     upload_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that an upload URL is valid")] = 3600
