@@ -122,6 +122,7 @@ def start_second_controller(stack: Stack, port: int) -> None:
         env,
         f"PIXELFLOW_METRICS_PORT={port}",
         "PIXELFLOW_METRICS_ENABLED=true",
+        "PIXELFLOW_METRICS_TOP_USERS=5",
         sys.executable,
         "-m",
         "pixelflow",

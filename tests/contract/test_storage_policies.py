@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ import httpx
 import pytest
 
 from pixelflow.adapters.storage.objects import ObjectStorage, asset_key, source_key
+from pixelflow.devstack.stack import Stack
 from pixelflow.errors import ObjectsUnavailableError, SourceGoneError
 from pixelflow.settings import Settings
 
@@ -112,6 +114,16 @@ def _get(storage: ObjectStorage, key: str) -> int:
 
 def _output(storage: ObjectStorage, job_id: UUID) -> str:
     return f"{storage.output_prefix('', job_id, 1)}/small.png"
+
+
+def test_the_script_loads_and_signs_as_a_server_expects(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (f"PIXELFLOW_S3_{each}" for each in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")):
+        monkeypatch.setenv(name, stack.environment[name])
+    send = runpy.run_path(str(SCRIPT))["send"]
+    server, bucket = (stack.environment[f"PIXELFLOW_S3_{name}"] for name in ("ENDPOINT_URL", "BUCKET"))
+    assert send("HEAD", server, f"/{bucket}") == httpx.codes.OK
+    monkeypatch.setenv("PIXELFLOW_S3_SECRET_ACCESS_KEY", "wrong")
+    assert send("HEAD", server, f"/{bucket}") == httpx.codes.FORBIDDEN
 
 
 def test_each_process_can_do_its_part(endpoint: str) -> None:

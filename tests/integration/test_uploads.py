@@ -182,6 +182,7 @@ async def test_an_upload_without_a_declared_size_counts_as_the_largest_source(cl
 
 async def test_the_size_is_required_unless_the_settings_say_otherwise(client: Client) -> None:
     request = CreateJobRequest.model_validate({"pipeline": [STEP]})
+    client.settings.__dict__["upload_length"] = "required"
     with pytest.raises(ValidationFailedError) as raised:
         client.jobs.require_length(request)
     assert [error.pointer for error in raised.value.errors] == ["/source/content_length"]
