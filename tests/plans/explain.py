@@ -21,13 +21,17 @@ _TIMES = 6
 _NAME = sql.Identifier("explained")
 
 
+FEW_ROWS = {"workers"}
+"""Tables that never grow with jobs or users: this one has a row for each live worker."""
+
+
 @dataclass
 class Plan:
     """How one or several statements were executed."""
 
     indexes: set[str] = field(default_factory=set)
     scanned: set[str] = field(default_factory=set)
-    """Tables that were scanned sequentially."""
+    """Tables that were scanned sequentially, except those with few rows."""
     rows: int = 0
     """Rows that were read from tables, including those that a filter removed."""
     buffers: int = 0
@@ -42,7 +46,7 @@ class Plan:
         for node in _nodes(root):
             self.indexes.update(node.get("Conflict Arbiter Indexes", ()))
             self.indexes.update([node["Index Name"]] if "Index Name" in node else [])
-            if node["Node Type"] == "Seq Scan":
+            if node["Node Type"] == "Seq Scan" and node["Relation Name"] not in FEW_ROWS:
                 self.scanned.add(node["Relation Name"])
             if "Relation Name" in node and "Scan" in node["Node Type"]:
                 removed = node.get("Rows Removed by Filter", 0)
