@@ -25,19 +25,22 @@ from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS
 from pixelflow.controlplane.api.server.serve import make_server
 from pixelflow.controlplane.api.services import Services
+from pixelflow.controlplane.limits.service import Policy, RateLimitResult
+from pixelflow.controlplane.limits.store import BucketResult, Quota
 
 HOST = b"Host: api\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+HELD = b"GET /v1/jobs HTTP/1.1\r\n" + HOST + b"\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Api:
     """A running server, with routes that read a body, wait, and answer at length."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, limits: object = None, **settings: object) -> None:
         self.registry = CollectorRegistry()
         metrics = ApiMetrics(self.registry)
-        self.app = make_app(_no_services, metrics, NoOpTracer())
+        self.app = make_app(lambda: _services(limits), metrics, NoOpTracer())
         self.released = threading.Event()
         self._add_routes()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -79,13 +82,13 @@ class Api:
 
 
 @asynccontextmanager
-async def _no_services() -> AsyncIterator[Services]:
-    yield cast("Services", SimpleNamespace(limits=None))
+async def _services(limits: object) -> AsyncIterator[Services]:
+    yield cast("Services", SimpleNamespace(limits=limits, credentials=None))
 
 
 @contextmanager
-def serving(**settings: object) -> Iterator[Api]:
-    api = Api(**settings)
+def serving(limits: object = None, **settings: object) -> Iterator[Api]:
+    api = Api(limits, **settings)
     api.run()
     try:
         yield api
@@ -269,6 +272,38 @@ def test_a_client_whose_connections_all_work_gets_429_and_others_are_served() ->
             assert _status(_response(other)) == 200
         api.released.set()
         assert all(b"released" in _response(client) for client in waiting)
+
+
+def _blocking(hold_seconds: float) -> object:
+    """Limits over which every request without a credential is."""
+    bucket = BucketResult(allowed=False, remaining=0, refill_seconds=60)
+    block = RateLimitResult(Policy.UNAUTHENTICATED, Quota(1, 60), bucket, hold_seconds)
+    return SimpleNamespace(find_block=lambda _: block)
+
+
+def test_held_rejections_keep_nobody_out() -> None:
+    """All connections that there may be are of four clients over their limits, which also send more meanwhile."""
+    limits = {"api_max_connections": 40, "api_max_connections_per_client": 10}
+    with serving(_blocking(hold_seconds=2), **limits) as api, ExitStack() as stack:
+        held = [stack.enter_context(api.connect(HELD, source=f"127.0.0.{1 + number // 10}")) for number in range(40)]
+        _await(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 40)
+        time.sleep(0.1)
+        for client in held:
+            client.sendall(HELD)
+        time.sleep(0.1)
+        for source in ("127.0.0.1", *(f"127.0.9.{number}" for number in range(1, 10))):
+            assert _status(_response(stack.enter_context(api.connect(GET, source=source)))) == 200
+        assert api.closed("evicted") == 10
+        assert api.closed("overloaded") == api.closed("too_many_connections") == 0
+
+
+def test_the_request_after_a_held_one_is_in_progress() -> None:
+    sent = HELD + b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n"
+    with serving(_blocking(hold_seconds=0.1), api_max_connections_per_client=1) as api, api.connect(sent) as client:
+        assert _status(_response(client)) == 429
+        assert b'"code": "too_many_connections"' in _exchange(api, b"")
+        api.released.set()
+        assert b"released" in _response(client)
 
 
 def test_a_trusted_proxy_may_have_any_share_of_the_connections() -> None:

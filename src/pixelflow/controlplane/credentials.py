@@ -30,11 +30,22 @@ MAX_CHECKS = 1000
 """Concurrent checks, most of which wait for their turn. With more, keys that are not recognized get 503 at once."""
 
 
-class Verifier(Protocol):
-    """Checks one kind of credential."""
+class KeyVerifier(Protocol):
+    """Checks API keys."""
 
-    async def authenticate(self, credential: str) -> Identity:
-        """Return the identity that the credential proves.
+    async def authenticate(self, key: str, /, *, recognized: bool) -> Identity:
+        """Return the identity that the key proves. ``recognized``: it was valid before.
+
+        Raises:
+            UnauthenticatedError: it is not valid.
+        """
+
+
+class TokenVerifier(Protocol):
+    """Checks tokens."""
+
+    async def authenticate(self, credential: str, /) -> Identity:
+        """Return the identity that the token proves.
 
         Raises:
             UnauthenticatedError: it is not valid.
@@ -57,7 +68,9 @@ class _Invalid:
 class Credentials:
     """The credentials that this process has checked, and the check itself."""
 
-    def __init__(self, keys: Verifier, tokens: Verifier | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, keys: KeyVerifier, tokens: TokenVerifier | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Create an empty memory.
 
         Args:
@@ -147,8 +160,9 @@ class Credentials:
 
     async def _verify(self, credential: str) -> Identity:
         if credential.startswith(PREFIX):
-            async with nullcontext() if self._recognize(credential) is not None else self._unrecognized:
-                return await self._keys.authenticate(credential)
+            recognized = self._recognize(credential) is not None
+            async with nullcontext() if recognized else self._unrecognized:
+                return await self._keys.authenticate(credential, recognized=recognized)
         if self._tokens is None:
             raise unauthenticated()
         return await self._tokens.authenticate(credential)

@@ -31,7 +31,7 @@ class Verifier:
     held: set[str] = field(default_factory=set)
     """Credentials whose check waits for ``open``."""
 
-    async def authenticate(self, credential: str) -> Identity:
+    async def authenticate(self, credential: str, **_: object) -> Identity:
         self.asked.append(credential)
         is_valid = credential in self.valid
         if credential in self.held:
@@ -113,7 +113,7 @@ async def test_a_request_that_gives_up_does_not_end_the_check_of_the_others(
 async def test_a_failed_check_is_not_remembered(
     credentials: Credentials, keys: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: str) -> Identity:
+    async def fail(*_: object, **__: object) -> Identity:
         raise StoreUnavailableError("down")
 
     with monkeypatch.context() as patch:

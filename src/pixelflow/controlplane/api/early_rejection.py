@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.auth import AuthenticatedRoute, bearer_of, client_network, rate_limit_headers
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.middleware import SECURITY_HEADERS, request_id_of
+from pixelflow.controlplane.api.middleware import MARK_HELD, SECURITY_HEADERS, request_id_of
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.credentials import Credentials
 from pixelflow.controlplane.identity import Identity
@@ -71,7 +71,7 @@ class EarlyRejectionMiddleware:
             await self._app(scope, receive, send)
             return
         template, result = rejection
-        await asyncio.sleep(result.hold_seconds)
+        await _hold(scope, result.hold_seconds)
         started = time.perf_counter()  # the time that it was held says nothing about the service
         request_id = request_id_of(scope)
         headers = {**SECURITY_HEADERS, **rate_limit_headers(result), "X-Request-ID": request_id}
@@ -90,6 +90,17 @@ class EarlyRejectionMiddleware:
             return None
         result = await _find_rejection(scope, route.policy, services.credentials, services.limits)
         return None if result is None else (route.template, result)
+
+
+async def _hold(scope: Scope, seconds: float) -> None:
+    if not seconds:
+        return
+    mark_held = scope["state"][MARK_HELD]
+    mark_held(True)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        mark_held(False)
 
 
 async def _find_rejection(

@@ -28,6 +28,8 @@ from pixelflow.errors import BodyTooLargeError, RequestTimeoutError
 
 BODY_TIMED_OUT = "body_timed_out"
 """Key of the request's state that the server sets when the body did not arrive in time."""
+MARK_HELD = "mark_held"
+"""Key of the request's state with the server's function that must know whether the answer is being held."""
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -151,7 +153,7 @@ def _limit_body(receive: Receive, scope: Scope) -> Receive:
 
 
 class TracingMiddleware:
-    """Creates a span for every request except health checks. The outermost middleware."""
+    """Creates a span for every request that is not rejected early, except health checks."""
 
     def __init__(self, app: ASGIApp, *, tracer: Tracer) -> None:
         self._app = app

@@ -35,6 +35,8 @@ MAX_LISTED = 200
 LAST_USE_PRECISION = timedelta(minutes=1)
 """Precision of ``last_used_at``, which is written no more often than this."""
 
+_UNRECOGNIZED = "keys that are not recognized"
+"""The owner of the connections that look them up."""
 _KEY_ID = re.compile(r"[0-9a-z]{1,32}", re.ASCII)
 _KEY = re.compile(r"pf_(?P<key_id>[0-9a-z]{1,32})_(?P<secret>[0-9a-z]{1,128})", re.ASCII)
 
@@ -45,8 +47,11 @@ class ApiKeys:
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
 
-    async def authenticate(self, key: str) -> Identity:
+    async def authenticate(self, key: str, *, recognized: bool) -> Identity:
         """Return the identity that the key proves.
+
+        ``recognized``: the key was valid before. It waits for a connection in a turn of its own; all other keys share
+        one turn, because anyone can invent them.
 
         Raises:
             UnauthenticatedError: the key is unknown, wrong, expired or revoked; the error does not say which.
@@ -54,7 +59,8 @@ class ApiKeys:
         parts = _KEY.fullmatch(key)
         if parts is None:
             raise unauthenticated()
-        async with self._database.connection(NOBODY) as connection:
+        owner = of_key(parts["key_id"]) if recognized else _UNRECOGNIZED
+        async with self._database.connection(NOBODY, owner=owner) as connection:
             stored = await store.find_valid(connection, parts["key_id"], stale=LAST_USE_PRECISION)
         if stored is None or not hmac.compare_digest(stored.secret_hash, _hash(parts["secret"])):
             raise unauthenticated()

@@ -1,8 +1,8 @@
 """The open connections of one API process: how many there may be, and which one gives way to a new one.
 
-A connection without a request in progress is idle. An idle connection costs its client nothing, so it never keeps
-others out: when a limit is reached, the oldest idle one is closed. Only connections with requests in progress can make
-the server refuse a new connection.
+A connection is idle if it has no request in progress, or only one that is held because it is over a limit. An idle
+connection costs its client nothing, so it never keeps others out: when a limit is reached, the oldest idle one is
+closed. Only connections with requests in progress can make the server refuse a new connection.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Connections:
         return None
 
     def mark_idle(self, connection: ClientConnection) -> None:
-        """Its latest request has been answered."""
+        """Its latest request has been answered, or is held."""
         if connection in self._by_peer.get(connection.peer, ()):
             self._idle.setdefault(connection.peer, {})[connection] = None
 

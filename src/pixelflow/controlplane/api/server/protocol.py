@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT, SECURITY_HEADERS
+from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT, MARK_HELD, SECURITY_HEADERS
 from pixelflow.controlplane.api.server.connections import Connections
 from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, check_head, too_large
 from pixelflow.errors import BodyTooLargeError, InvalidHttpError, PixelflowError, RequestTimeoutError
@@ -61,6 +61,7 @@ class ApiProtocol(HttpToolsProtocol):
         self._unread_deadline = math.inf
         """Of what was written."""
         self._refused = False
+        self._is_held = False
         self._last_answer: PixelflowError | None = None
         """Sent once earlier requests are answered."""
         self._head_bytes: int | None = None
@@ -146,8 +147,10 @@ class ApiProtocol(HttpToolsProtocol):
         check_head(self.parser.get_http_version(), self.url, self.headers)
         if len(self.pipeline) >= _MAX_PIPELINED:
             raise InvalidHttpError(f"At most {_MAX_PIPELINED} requests may wait on a connection")
+        self.scope["state"][MARK_HELD] = self._mark_held
         super().on_headers_complete()
-        self._open.mark_busy(self)
+        if not self._is_held:
+            self._open.mark_busy(self)
         self._reading, self._body_pieces = _Reading.BODY, 0
         self._set_deadline(self._limits.body_seconds)
 
@@ -182,6 +185,14 @@ class ApiProtocol(HttpToolsProtocol):
             self._end(self._last_answer)
         elif self._reading is _Reading.NOTHING:
             self._await_request()
+
+    def _mark_held(self, held: bool) -> None:
+        """Nothing is done for a held request, so its connection gives way to new ones, with all requests behind it."""
+        self._is_held = held
+        if held:
+            self._open.mark_idle(self)
+        else:
+            self._open.mark_busy(self)
 
     def pause_writing(self) -> None:
         """The client does not read."""
