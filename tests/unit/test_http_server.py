@@ -22,12 +22,14 @@ from tests.unit.test_metrics_server import settings_of
 
 from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.api.server import unread
 from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS
 from pixelflow.controlplane.api.server.serve import make_server
 from pixelflow.controlplane.api.services import Services
 
 HOST = b"Host: api\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+LONG = b"GET /long HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -114,13 +116,14 @@ def _await(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
-def _read(client: socket.socket) -> bytes:
-    """Everything until the server ends the connection."""
-    received = b""
+def _read(client: socket.socket, *, pause: float = 0) -> bytes:
+    """Everything until the server ends the connection, 64 KiB after each pause."""
+    received = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while piece := client.recv(65536):
             received += piece
-    return received
+            time.sleep(pause)
+    return bytes(received)
 
 
 def _response(client: socket.socket) -> bytes:
@@ -208,9 +211,26 @@ def test_a_request_may_take_longer_than_it_may_arrive(hasty: Api) -> None:
 
 
 def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelflow.controlplane.api.server.protocol._MAX_UNREAD_SECONDS", 0.5)
-    with serving() as api, api.connect(b"GET /long HTTP/1.1\r\n" + HOST + b"\r\n"):
+    monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.5)
+    with serving() as api, api.connect(LONG):
         _await(lambda: api.closed("unread") == 1)
+
+
+def test_a_client_that_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.5)
+    with serving() as api, api.connect(LONG) as client:
+        started = time.monotonic()
+        assert len(_read(client, pause=0.005)) > 20_000_000
+        assert time.monotonic() - started > 1.2
+        assert api.closed("unread") == 0
+
+
+def test_a_client_that_reads_slowly_is_cut_off_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.3)
+    monkeypatch.setattr(unread, "_MAX_SECONDS", 0.8)
+    with serving() as api, api.connect(LONG) as client:
+        assert len(_read(client, pause=0.005)) < 20_000_000
+        assert api.closed("unread") == 1
 
 
 def _drip(client: socket.socket, piece: bytes) -> bytes:
