@@ -210,6 +210,16 @@ def test_a_request_may_take_longer_than_it_may_arrive(hasty: Api) -> None:
         assert b"released" in _response(client)
 
 
+@pytest.mark.parametrize(
+    "refused", [b"BREW / HTTP/1.1\r\n\r\n", b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nx"]
+)
+def test_a_request_may_take_longer_than_one_that_is_refused_behind_it(hasty: Api, refused: bytes) -> None:
+    hasty.released.clear()
+    with hasty.connect(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n" + refused) as client:
+        threading.Timer(1.2, hasty.released.set).start()
+        assert _statuses(_read(client)) == [200, 400]
+
+
 def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.5)
     with serving() as api, api.connect(LONG):

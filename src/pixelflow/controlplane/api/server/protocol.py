@@ -241,6 +241,7 @@ class ApiProtocol(HttpToolsProtocol):
     def _refuse(self, error: PixelflowError) -> None:
         """Read no further request; answer the present one once those before it are answered."""
         self._refused = True
+        self._deadline = math.inf  # of what is read; the end has its own, once requests before it are answered
         self._metrics.connection_closed(error.code)
         in_body = self._reading is _Reading.BODY
         if self._is_answered():
