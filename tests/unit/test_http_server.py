@@ -22,6 +22,7 @@ from tests.unit.test_metrics_server import settings_of
 
 from pixelflow.controlplane.api.main import make_app
 from pixelflow.controlplane.api.metrics import ApiMetrics
+from pixelflow.controlplane.api.server import unread
 from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS
 from pixelflow.controlplane.api.server.serve import make_server
 from pixelflow.controlplane.api.services import Services
@@ -31,6 +32,7 @@ from pixelflow.controlplane.limits.store import BucketResult, Quota
 HOST = b"Host: api\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
 HELD = b"GET /v1/jobs HTTP/1.1\r\n" + HOST + b"\r\n"
+LONG = b"GET /long HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -117,13 +119,14 @@ def _await(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
-def _read(client: socket.socket) -> bytes:
-    """Everything until the server ends the connection."""
-    received = b""
+def _read(client: socket.socket, *, pause: float = 0) -> bytes:
+    """Everything until the server ends the connection, 64 KiB after each pause."""
+    received = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while piece := client.recv(65536):
             received += piece
-    return received
+            time.sleep(pause)
+    return bytes(received)
 
 
 def _response(client: socket.socket) -> bytes:
@@ -210,10 +213,37 @@ def test_a_request_may_take_longer_than_it_may_arrive(hasty: Api) -> None:
         assert b"released" in _response(client)
 
 
+@pytest.mark.parametrize(
+    "refused", [b"BREW / HTTP/1.1\r\n\r\n", b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nx"]
+)
+def test_a_request_may_take_longer_than_one_that_is_refused_behind_it(hasty: Api, refused: bytes) -> None:
+    hasty.released.clear()
+    with hasty.connect(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n" + refused) as client:
+        threading.Timer(1.2, hasty.released.set).start()
+        assert _statuses(_read(client)) == [200, 400]
+
+
 def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelflow.controlplane.api.server.protocol._MAX_UNREAD_SECONDS", 0.5)
-    with serving() as api, api.connect(b"GET /long HTTP/1.1\r\n" + HOST + b"\r\n"):
+    monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.5)
+    with serving() as api, api.connect(LONG):
         _await(lambda: api.closed("unread") == 1)
+
+
+def test_a_client_that_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.5)
+    with serving() as api, api.connect(LONG) as client:
+        started = time.monotonic()
+        assert len(_read(client, pause=0.005)) > 20_000_000
+        assert time.monotonic() - started > 1.2
+        assert api.closed("unread") == 0
+
+
+def test_a_client_that_reads_slowly_is_cut_off_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.3)
+    monkeypatch.setattr(unread, "_MAX_SECONDS", 0.8)
+    with serving() as api, api.connect(LONG) as client:
+        assert len(_read(client, pause=0.005)) < 20_000_000
+        assert api.closed("unread") == 1
 
 
 def _drip(client: socket.socket, piece: bytes) -> bytes:

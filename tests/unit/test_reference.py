@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -61,6 +62,16 @@ async def test_the_files_are_those_of_the_release(client: httpx.AsyncClient, nam
         response = await client.get(f"/docs/{name}", headers={"Accept-Encoding": encoding})
         assert response.headers.get("Content-Encoding") == ("gzip" if encoding == "gzip" else None)
         assert hashlib.sha256(response.content).hexdigest() == digest
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui-bundle.js", "/openapi.json"])
+async def test_a_file_is_decompressed_once(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    identity = {"Accept-Encoding": "identity"}
+    first = await client.get(path, headers=identity)
+    monkeypatch.setattr(gzip, "decompress", lambda _: pytest.fail("decompressed again"))
+    assert (await client.get(path, headers=identity)).content == first.content
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "page.html", "__init__.py", "..%2F__init__.py", "redoc"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ from pixelflow.errors import FieldError
 
 _MAX_ERRORS = 100
 """Parameters that a response lists."""
+_MAX_SUGGESTIONS = 20
+"""Parameters that are compared with those of the route: 10 to 50 µs each, and 16 KB of a request hold 4000."""
 _MAX_PARTS = 3
 _MAX_SHOWN = 64
 """Characters of an unknown name that are repeated."""
@@ -52,13 +55,14 @@ def check_query(request: Request) -> None:
         return
     operation = _operations(request).get(request.method.lower(), {})
     known = [row["name"] for row in operation.get("parameters", ()) if row["in"] == "query"]
-    errors = [_unknown(name, known) for name in dict.fromkeys(request.query_params) if name not in known]
-    if errors:
-        raise validation_failed(errors[:_MAX_ERRORS], complete=len(errors) <= _MAX_ERRORS)
+    unknown = list(islice((name for name in request.query_params if name not in known), _MAX_ERRORS + 1))
+    if unknown:
+        errors = [_unknown(name, known, suggest=at < _MAX_SUGGESTIONS) for at, name in enumerate(unknown[:_MAX_ERRORS])]
+        raise validation_failed(errors, complete=len(unknown) <= _MAX_ERRORS)
 
 
-def _unknown(name: str, known: list[str]) -> FieldError:
-    meant = similar(name, known, FIELDS)
+def _unknown(name: str, known: list[str], *, suggest: bool) -> FieldError:
+    meant = similar(name, known, FIELDS) if suggest else None
     if meant:
         message = f"is an unknown query parameter; did you mean `{meant}`?"
     elif known:

@@ -66,4 +66,10 @@ def _compressed(request: Request, packed: bytes, media_type: str, headers: dict[
     headers = {**headers, "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         return Response(packed, media_type=media_type, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(gzip.decompress(packed), media_type=media_type, headers=headers)
+    return Response(_unpacked(packed), media_type=media_type, headers=headers)
+
+
+@functools.lru_cache(maxsize=len(_FILES) + 2)
+def _unpacked(packed: bytes) -> bytes:
+    """Return a file for clients without gzip. The largest would take 5 to 9 ms of the event loop each time."""
+    return gzip.decompress(packed)

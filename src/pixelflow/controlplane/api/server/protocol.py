@@ -19,6 +19,7 @@ from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT, MARK_HELD, SECURITY_HEADERS
 from pixelflow.controlplane.api.server.connections import Connections
 from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, check_head, too_large
+from pixelflow.controlplane.api.server.unread import UnreadDeadline
 from pixelflow.errors import BodyTooLargeError, InvalidHttpError, PixelflowError, RequestTimeoutError
 
 _SLICE_BYTES = MAX_HEAD_BYTES
@@ -32,8 +33,6 @@ _MAX_PIPELINED = 16
 _LINGER_SECONDS = 2.0
 """From a refusal to the end of the connection. Closing at once would reset it, and the client would lose the answer
 (RFC 9112, section 9.6)."""
-_MAX_UNREAD_SECONDS = 20.0
-"""In which a client must read what it was sent."""
 
 _log = structlog.get_logger("pixelflow.access")
 
@@ -58,8 +57,7 @@ class ApiProtocol(HttpToolsProtocol):
         self._reading = _Reading.NOTHING
         self._deadline = math.inf
         """In the event loop's time: of what is read, or of the refused connection."""
-        self._unread_deadline = math.inf
-        """Of what was written."""
+        self._unread = UnreadDeadline()
         self._refused = False
         self._is_held = False
         self._last_answer: PixelflowError | None = None
@@ -174,7 +172,7 @@ class ApiProtocol(HttpToolsProtocol):
         """Start the next request, or wait for it. Replaces uvicorn's timer of idle connections."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
-            self._unread_deadline = self.loop.time() + _MAX_UNREAD_SECONDS
+            self._await_reader()
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -197,18 +195,21 @@ class ApiProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read."""
         super().pause_writing()
-        self._unread_deadline = self.loop.time() + _MAX_UNREAD_SECONDS
+        self._await_reader()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        self._unread_deadline = math.inf
+        self._unread.clear()
+
+    def _await_reader(self) -> None:
+        self._unread.start(self.loop.time(), self.transport.get_write_buffer_size())
 
     # ── Deadlines ────────────────────────────────────────────────────────────────────────────────
 
     def expire(self, now: float) -> None:
         """Apply the deadlines. Called several times a second; a timer for each request would cost more."""
-        if now > self._unread_deadline:
+        if self._unread.is_due(now) and self._unread.has_passed(now, self.transport.get_write_buffer_size()):
             self._metrics.connection_closed("unread")
             self.transport.abort()
         elif now > self._deadline:
@@ -251,6 +252,7 @@ class ApiProtocol(HttpToolsProtocol):
     def _refuse(self, error: PixelflowError) -> None:
         """Read no further request; answer the present one once those before it are answered."""
         self._refused = True
+        self._deadline = math.inf  # of what is read; the end has its own, once requests before it are answered
         self._metrics.connection_closed(error.code)
         in_body = self._reading is _Reading.BODY
         if self._is_answered():

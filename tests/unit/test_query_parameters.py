@@ -1,0 +1,47 @@
+"""Unknown query parameters: all are refused, and a request with thousands of them costs no more than one with few."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from urllib.parse import urlencode
+
+import pytest
+from fastapi import Request
+
+from pixelflow import errors
+from pixelflow.controlplane.api import parameters
+
+KNOWN = ("cursor", "limit", "status")
+
+
+def _request(*names: str) -> Request:
+    rows = [{"name": name, "in": "query"} for name in KNOWN]
+    app = SimpleNamespace(openapi=lambda: {"paths": {"/v1/jobs": {"get": {"parameters": rows}}}})
+    query = urlencode([(name, "") for name in names]).encode()
+    route = SimpleNamespace(path="/v1/jobs")
+    return Request({"type": "http", "method": "GET", "query_string": query, "app": app, "route": route})
+
+
+def _refusal(*names: str) -> errors.ValidationFailedError:
+    with pytest.raises(errors.ValidationFailedError) as caught:
+        parameters.check_query(_request(*names))
+    return caught.value
+
+
+def test_known_parameters_pass() -> None:
+    parameters.check_query(_request(*KNOWN))
+
+
+def test_each_unknown_parameter_is_named_once() -> None:
+    refused = _refusal("statsu", "limit", "statsu", "x")
+    assert [error.pointer for error in refused.errors] == ["/query/statsu", "/query/x"]
+    assert "did you mean `status`?" in refused.errors[0].message
+
+
+def test_few_of_thousands_of_unknown_parameters_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison takes up to 50 µs of the event loop."""
+    compared: list[object] = []
+    monkeypatch.setattr(parameters, "similar", lambda name, *_: compared.append(name))
+    refused = _refusal(*(f"{number:x}" for number in range(4000)))
+    assert len(refused.errors) == 100
+    assert len(compared) <= 20
