@@ -77,6 +77,15 @@ class Metadata:
         return value if isinstance(value, bytes) else b""
 
 
+def with_metadata_of(image: pyvips.Image, other: pyvips.Image) -> pyvips.Image:
+    """Describe an image by the metadata of another of the same file, with its orientation."""
+    image = image.copy()
+    for name in filter(_METADATA.match, other.get_fields()):
+        with suppress(ValueError):  # a string that is not UTF-8
+            image.set_type(other.get_typeof(name), name, other.get(name))
+    return image
+
+
 def with_source_metadata(image: pyvips.Image, exif: bytes | None, xmp: bytes | None) -> pyvips.Image:
     """Give an upright image, which a decoder other than libvips made, the metadata of its file."""
     image = image.copy()

@@ -26,11 +26,27 @@ _CONVERSIONS = {"1": "L", "PA": "RGBA", "RGBX": "RGB", "La": "LA", "RGBa": "RGBA
 
 
 @contextmanager
-def open_image(descriptor: int, plugin: Plugin) -> Iterator[ImageFile.ImageFile]:
-    """Read the header of the file by a plugin of Pillow."""
+def open_image(descriptor: int, plugin: Plugin, *, tolerant: bool = False) -> Iterator[ImageFile.ImageFile]:
+    """Read the header of the file by a plugin of Pillow.
+
+    Args:
+        descriptor: of the file.
+        plugin: of Pillow.
+        tolerant: whether missing pixels are no error, but black, while the context lasts.
+    """
     os.lseek(descriptor, 0, os.SEEK_SET)
-    with os.fdopen(os.dup(descriptor), "rb") as file:
+    with os.fdopen(os.dup(descriptor), "rb") as file, truncation(tolerated=tolerant):
         yield plugin(file)
+
+
+@contextmanager
+def truncation(*, tolerated: bool) -> Iterator[None]:
+    """Set what Pillow does about missing pixels, which it has one flag for in the whole process."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, tolerated
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def header_of(image: Image.Image) -> Header:
@@ -59,8 +75,7 @@ def load(descriptor: int, plugin: Plugin, halvings: int = 0, *, tolerant: bool =
         halvings: how often the size is halved, if the format is JPEG 2000.
         tolerant: whether missing pixels are no error, but black.
     """
-    ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
-    with open_image(descriptor, plugin) as image:
+    with open_image(descriptor, plugin, tolerant=tolerant) as image:
         if halvings:
             image.reduce = halvings  # type: ignore[assignment]  # a property of the plugin
         return to_vips(image)

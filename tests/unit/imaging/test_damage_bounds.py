@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pixelflow.errors import TooManyPixelsError, UndecodableError
+from pixelflow.imaging.decoded import map_file
 from pixelflow.imaging.formats.png.completed import completed as completed_png
 from pixelflow.imaging.formats.webp import chunks as webp
 from pixelflow.imaging.protocol import TransformLimits
@@ -71,19 +72,26 @@ def test_the_pixels_of_an_interlaced_png_are_counted_before_it_is_completed(tmp_
 
 def test_a_png_with_many_empty_chunks_is_read_in_linear_time(tmp_path: Path) -> None:
     content = interlaced(8, 8, *[chunk(b"tEXt", b"")] * 200_000)
-    with opened(tmp_path, content) as descriptor, bounded(1, 64):
-        assert completed_png(descriptor)
+    with opened(tmp_path, content) as descriptor, map_file(descriptor) as data, bounded(1, 64):
+        assert completed_png(data)
 
 
 def test_a_png_is_inflated_up_to_its_size(tmp_path: Path) -> None:
     bomb = zlib.compress(bytes(200_000_000), 9)
-    with opened(tmp_path, interlaced(8, 8, chunk(b"IDAT", bomb))) as descriptor, bounded(0.1, 16):
-        assert completed_png(descriptor)
+    with (
+        opened(tmp_path, interlaced(8, 8, chunk(b"IDAT", bomb))) as descriptor,
+        map_file(descriptor) as data,
+        bounded(0.1, 16),
+    ):
+        assert completed_png(data)
 
 
 def test_filters_behind_the_damage_become_valid(tmp_path: Path) -> None:
-    with opened(tmp_path, interlaced(1, 1, chunk(b"IDAT", zlib.compress(b"\x09abc")))) as descriptor:
-        content = completed_png(descriptor)
+    with (
+        opened(tmp_path, interlaced(1, 1, chunk(b"IDAT", zlib.compress(b"\x09abc")))) as descriptor,
+        map_file(descriptor) as data,
+    ):
+        content = completed_png(data)
     assert content
     assert chunk(b"IDAT", zlib.compress(b"\0abc", 1)) in content
 

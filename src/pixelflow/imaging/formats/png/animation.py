@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pyvips
 from PIL.PngImagePlugin import PngImageFile
 
@@ -15,8 +13,6 @@ from pixelflow.imaging.pillow import open_image
 
 _CONTROL, _FRAME_CONTROL = b"acTL", b"fcTL"
 _LENGTHS = {_CONTROL: 8, _FRAME_CONTROL: 26}
-_MAX_CHUNKS = 1 << 16
-"""Chunks that are read."""
 CHANNELS = 4
 """Of 8 bits, of each decoded frame."""
 _MAX_COUNT = 2**31 - 1
@@ -29,30 +25,15 @@ def count_frames(descriptor: int) -> int:
     return min(max(1, int.from_bytes(chunks[_CONTROL][:4], "big")), _MAX_COUNT) if _CONTROL in chunks else 1
 
 
-def replaces_default(descriptor: int) -> bool:
-    """Whether the animation is a single frame other than the default image: browsers show that frame alone.
-
-    Of several frames, the default image is the author's choice for viewers without animation.
-    """
+def states_animation(descriptor: int) -> bool:
+    """Whether the file states that it is an animation, and its default image is no frame."""
     chunks = read_chunks(descriptor, _LENGTHS)
-    if _CONTROL not in chunks or _FRAME_CONTROL in chunks or int.from_bytes(chunks[_CONTROL][:4], "big") > 1:
-        return False
-    return _has_frame(descriptor)
-
-
-def _has_frame(descriptor: int) -> bool:
-    position = 8
-    for _ in range(_MAX_CHUNKS):
-        head = os.pread(descriptor, 8, position)
-        if head[4:] in {_FRAME_CONTROL, b"IEND", b""}:
-            return head[4:] == _FRAME_CONTROL
-        position += 12 + int.from_bytes(head[:4], "big")
-    return False
+    return _CONTROL in chunks and _FRAME_CONTROL not in chunks
 
 
 def load_frames(descriptor: int, options: LoadOptions) -> pyvips.Image:
-    """Decode frames into one tall image with ``page-height``, ``delay`` and ``loop``."""
-    with map_decode_errors("PNG"), open_image(descriptor, PngImageFile) as image:
+    """Decode frames into one tall image with ``page-height``, ``delay`` and ``loop``, but without other metadata."""
+    with map_decode_errors("PNG"), open_image(descriptor, PngImageFile, tolerant=options.tolerant) as image:
         first = options.first + bool(image.info.get("default_image"))
         data, delays = bytearray(), []
         for place in range(first, first + options.frames):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-
-from pixelflow.imaging.decoded import map_file
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -24,23 +21,22 @@ _VALID_FILTERS = bytes(each if each <= 4 else 0 for each in range(256))  # noqa:
 """For ``translate``: filters as they are, and no filter for any other byte."""
 
 
-def completed(descriptor: int, *, pixels: bool = True) -> bytes | None:
+def completed(data: mmap.mmap | bytes, *, pixels: bool = True) -> bytes | None:
     """Return an interlaced file with all pixels, zeros for those that can't be decoded; None for any other file.
 
     Args:
-        descriptor: of the file.
+        data: the file.
         pixels: False for a file of which only the header can be read. Then the size of the picture may be any: the time
             and the memory don't depend on it.
     """
-    head = os.pread(descriptor, _HEADER_END, 0)
+    head = data[:_HEADER_END]
     if len(head) < _HEADER_END or head[:8] != _SIGNATURE:
         return None
     width, height, depth, color, interlaced = struct.unpack_from(">IIBB2xB", head, 16)
     if interlaced != 1 or color not in _CHANNELS:
         return None
-    with map_file(descriptor) as data:
-        kept, coded = _chunks(data)
-        raw = _pixels(coded, list(_passes(width, height, depth * _CHANNELS[color]))) if pixels else b""
+    kept, coded = _chunks(data)
+    raw = _pixels(coded, list(_passes(width, height, depth * _CHANNELS[color]))) if pixels else b""
     return b"".join((_SIGNATURE, *kept, _chunk(b"IDAT", zlib.compress(raw, 1)), _chunk(b"IEND", b"")))
 
 
@@ -52,7 +48,7 @@ def _passes(width: int, height: int, bits: int) -> Iterator[tuple[int, int]]:
             yield rows, 1 + -(-columns * bits // 8)
 
 
-def _chunks(data: mmap.mmap) -> tuple[list[bytes], list[bytes]]:
+def _chunks(data: mmap.mmap | bytes) -> tuple[list[bytes], list[bytes]]:
     """Return the chunks before the pixels as they are, and the coded pixels, however far they go."""
     kept: list[bytes] = []
     coded: list[bytes] = []
