@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -29,6 +30,8 @@ class Entry(NamedTuple):
     summary: str
     """The first line of the command's own help, repeated here so that listing commands imports none of them."""
     exit_codes: Mapping[ExitCode, str] = MEANINGS
+    extra: str | None = None
+    """What to install for the command. None: a plain installation has all that it imports."""
 
 
 COMMANDS = {
@@ -41,20 +44,22 @@ COMMANDS = {
         "capabilities:capabilities", _PHOTOS, "Show the operations, formats, limits and workers of the API."
     ),
     "deliveries": Entry("deliveries:app", _WEBHOOKS, "List and replay webhook deliveries."),
-    "webhook": Entry("webhook:app", _WEBHOOKS, "Receive webhooks locally and rotate the signing secret."),
-    "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C.", SERVICE_MEANINGS),
-    "demo": Entry("demo:demo", _SERVICE, "Run one photo through a temporary service and save five outputs."),
-    "keys": Entry("keys:app", _SERVICE, "Create, list and revoke API keys.", SERVICE_MEANINGS),
-    "users": Entry("users:app", _SERVICE, "Show and set the shares of users in the queue.", SERVICE_MEANINGS),
-    "secrets": Entry("secrets:app", _SERVICE, "Re-encrypt stored secrets with another key.", SERVICE_MEANINGS),
+    "webhook": Entry("webhook:app", _WEBHOOKS, "Receive webhooks locally and rotate the signing secret.", extra="api"),
+    "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C.", SERVICE_MEANINGS, "devstack"),
+    "demo": Entry(
+        "demo:demo", _SERVICE, "Run one photo through a temporary service and save five outputs.", extra="devstack"
+    ),
+    "keys": Entry("keys:app", _SERVICE, "Create, list and revoke API keys.", SERVICE_MEANINGS, "api"),
+    "users": Entry("users:app", _SERVICE, "Show and set the shares of users in the queue.", SERVICE_MEANINGS, "api"),
+    "secrets": Entry("secrets:app", _SERVICE, "Re-encrypt stored secrets with another key.", SERVICE_MEANINGS, "api"),
     "doctor": Entry("doctor:doctor", _SERVICE, "Check this installation and say what to do about what is missing."),
-    "api": Entry("service:api", _SERVICE, "Run the API.", SERVICE_MEANINGS),
-    "worker": Entry("service:worker", _SERVICE, "Run a worker, which processes jobs.", SERVICE_MEANINGS),
+    "api": Entry("service:api", _SERVICE, "Run the API.", SERVICE_MEANINGS, "api"),
+    "worker": Entry("service:worker", _SERVICE, "Run a worker, which processes jobs.", SERVICE_MEANINGS, "worker"),
     "controller": Entry(
-        "service:controller", _SERVICE, "Run the controller, which does the background work.", SERVICE_MEANINGS
+        "service:controller", _SERVICE, "Run the controller, which does the background work.", SERVICE_MEANINGS, "api"
     ),
     "migrate": Entry(
-        "service:migrate", _SERVICE, "Migrate the database and set the rights of roles.", SERVICE_MEANINGS
+        "service:migrate", _SERVICE, "Migrate the database and set the rights of roles.", SERVICE_MEANINGS, "api"
     ),
 }
 
@@ -69,6 +74,7 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
+        ctx.invoked_subcommand = name  # for an error of the import; Click sets it afterwards
         return name, load_command(name) if name else None, rest
 
     def invoke(self, ctx: Context) -> Any:  # noqa: ANN401 - any result of a command
@@ -79,6 +85,17 @@ class _LazyGroup(TyperGroup):
 
             error.message = message_of(error)
             raise
+        except ModuleNotFoundError as error:
+            _explain_missing(error, COMMANDS.get(ctx.invoked_subcommand or ""))
+            raise typer.Exit(ExitCode.MISCONFIGURED) from None
+
+
+def _explain_missing(error: ModuleNotFoundError, entry: Entry | None) -> None:
+    """Say which extra of PixelFlow has the module that a command imports."""
+    package = (error.name or "").partition(".")[0]
+    if entry is None or entry.extra is None or package in {"", "pixelflow"}:
+        raise error
+    print(f"Error: This command needs the package {package}: pip install 'pixelflow[{entry.extra}]'", file=sys.stderr)
 
 
 def load_command(name: str) -> Command:

@@ -10,6 +10,7 @@ from pixelflow.errors import PixelflowError
 _NO = "No: the same request fails again."
 _NO_JOB = "No: every attempt would fail. Create a new job."
 _LATER = "Yes, with the same `Idempotency-Key`, after the seconds in `Retry-After`."
+_NEW_KEY = "with a new `Idempotency-Key`: a key repeats the stored response for 24 hours."
 _BACKING = "The operator checks `/readyz`, which names the services that are not available, and the log of the process."
 _BY_ITSELF = "PixelFlow tries again by itself. If it becomes the error of a job, call `retry`."
 
@@ -95,17 +96,17 @@ GUIDES: Mapping[str, Guide] = {
     "too_many_keys": Guide(
         "You have as many active keys as a user may have.",
         "Revoke a key that you don't use: `DELETE /v1/keys/{key_id}`.",
-        "Yes, after you revoked a key.",
+        f"Yes, after you revoked a key, {_NEW_KEY}",
     ),
     "asset_exists": Guide(
         "An asset of yours has this name.",
         "Choose another name, or delete the asset first.",
-        "Yes, after you deleted the asset.",
+        f"Yes, after you deleted the asset, {_NEW_KEY}",
     ),
     "too_many_assets": Guide(
         "You have as many assets as a user may have.",
         "Delete an asset that you don't use: `DELETE /v1/assets/{asset_id}`.",
-        "Yes, after you deleted an asset.",
+        f"Yes, after you deleted an asset, {_NEW_KEY}",
     ),
     "idempotency_key_invalid": Guide(
         "The `Idempotency-Key` is empty, too long or has characters that are not allowed.",
@@ -146,19 +147,20 @@ GUIDES: Mapping[str, Guide] = {
         "Yes, after the job has failed or was canceled.",
     ),
     "source_missing": Guide(
-        "Object storage has no file for this job or asset.",
+        "There is no file for this job or asset: nothing was uploaded, or the local file was deleted.",
         "PUT the file to `presigned_put_url` with exactly the `headers` of the response, and check that storage "
-        "answered 200. Then send the request again.",
-        "Yes, after the upload.",
+        "answered 200. Then send the request again. Put a local file back at its path.",
+        f"Yes, after the upload, {_NEW_KEY}",
     ),
     "too_many_uploads": Guide(
         "Your jobs that were not started have as many uploads, or bytes, as a user may have.",
-        "Start, cancel or erase some of these jobs. `GET /v1/jobs?status=created` lists them.",
-        "Yes, after you did.",
+        "Start some of these jobs; `GET /v1/jobs?status=created` lists them. Canceled and erased ones count until "
+        "their upload can't arrive any more: hours for erased ones, longer for canceled ones.",
+        f"Yes, after you did, {_NEW_KEY}",
     ),
     "source_too_large": Guide(
-        "The uploaded file is larger than allowed.",
-        "Send a smaller file. `GET /v1/capabilities` has the limit.",
+        "The file is larger than allowed. An upload of a declared size is refused before it is stored.",
+        "Create a job for a smaller file. `GET /v1/capabilities` has the limit.",
         _NO,
     ),
     "unsupported_capability": Guide(
@@ -181,9 +183,9 @@ GUIDES: Mapping[str, Guide] = {
         "The source was deleted before the job could read it.", "Create a new job and upload the file again.", _NO_JOB
     ),
     "source_changed": Guide(
-        "The file was replaced after the job was started, so it is not processed.",
-        "Create a job for each file, and don't upload again after the start.",
-        _NO_JOB,
+        "The file was replaced after the job was started, or does not have the declared `sha256`.",
+        "Create a job for each file, and don't upload again after the start. If `sha256` is wrong, create a new job.",
+        "Yes, if the file was replaced: `POST /v1/jobs/{job_id}/retry` uses the source that is there now.",
     ),
     "unsupported_format": Guide(
         "The file is not an image that PixelFlow reads. `message` names what it is, if it is known.",

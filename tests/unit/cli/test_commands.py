@@ -153,6 +153,35 @@ def test_a_command_without_its_settings_exits_with_78_and_names_each_of_them(
     assert len(lines) == len(missing)
 
 
+def test_a_command_of_the_service_says_which_extra_a_plain_installation_lacks() -> None:
+    script = """
+import sys
+from typer.testing import CliRunner
+from pixelflow.cli.app import build_app
+sys.modules.update(dict.fromkeys(
+    ["redis", "obstore", "psycopg", "pydantic_settings", "structlog", "fastapi", "uvicorn", "cryptography", "pyvips",
+     "standardwebhooks", "PIL", "prometheus_client"]
+))
+for line in sys.stdin.read().splitlines():
+    done = CliRunner().invoke(build_app(), line.split())
+    print(line, done.exit_code, type(done.exception).__name__, done.stderr.strip(), sep="|")
+"""
+    extras = {
+        "up": "devstack", "api": "api", "controller": "api", "migrate": "api", "worker": "worker",
+        "keys list": "api", "secrets rotate": "api", "users list": "api", "webhook listen": "api",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", script], input="\n".join(extras), capture_output=True, text=True, check=True
+    )
+    for line in done.stdout.splitlines():
+        command, code, exception, message = line.split("|")
+        assert (code, exception) == ("78", "SystemExit"), line
+        assert re.fullmatch(
+            rf"Error: This command needs the package \w+: pip install 'pixelflow\[{extras.pop(command)}\]'", message
+        )
+    assert not extras
+
+
 def test_ctrl_c_during_imports_exits_with_130_and_no_traceback() -> None:
     script = """
 import builtins
