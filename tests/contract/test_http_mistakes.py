@@ -90,3 +90,11 @@ def test_a_path_or_query_that_is_not_valid(client: httpx.Client, path: str, expe
 def test_a_dry_run_without_a_size(client: httpx.Client) -> None:
     response = client.post("/v1/jobs?dry_run=true", json={"pipeline": [STEP]})
     assert detail_of(response).startswith("422 `/source/width` is required for `dry_run`")
+
+
+def test_a_dry_run_of_a_part_outside_the_source(client: httpx.Client) -> None:
+    crop = {"id": "a", "action": "crop", "x": 3000, "y": 0, "width": 300, "height": 200}
+    response = client.post(
+        "/v1/jobs?dry_run=true", json={"source": {"width": 2400, "height": 1350}, "pipeline": [crop]}
+    )
+    assert (response.status_code, response.json()["code"]) == (422, "step_failed")

@@ -46,3 +46,12 @@ def test_usage_from_before_and_during_the_migration_is_summed(migrated_to: Calla
         ).fetchall()
         [[users]] = connection.execute("SELECT count(DISTINCT user_id) FROM usage_days").fetchall()
     assert (differences, users) == (0, 8)
+
+
+def test_truncating_usage_forgets_the_sums_in_any_tenant_scope(migrated_to: Callable[[Iterable[str]], str]) -> None:
+    url = migrated_to(ALL)
+    with psycopg.connect(url, autocommit=True, options=FOR_ALL_USERS) as connection:
+        connection.execute("INSERT INTO usage_logs VALUES (gen_random_uuid(), 'user', 3, 2, 1)")
+        with psycopg.connect(url, autocommit=True) as without_scope:
+            without_scope.execute("TRUNCATE usage_logs")
+        assert connection.execute("SELECT count(*) FROM usage_days").fetchall() == [(0,)]

@@ -55,7 +55,7 @@ def test_every_error_has_a_status(error: type[errors.PixelflowError]) -> None:
         assert 400 <= status < 500
         assert error in STATUSES, "without its own entry, a request error would have status 500"
     else:
-        of_dry_run = error in {errors.OutputTooLargeError, errors.TooManyPixelsError}
+        of_dry_run = error in {errors.OutputTooLargeError, errors.StepFailedError, errors.TooManyPixelsError}
         assert status == (422 if of_dry_run else 500), "only a dry run meets an error of a job"
 
 

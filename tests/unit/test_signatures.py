@@ -24,7 +24,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 AWKWARD = st.sampled_from(["a b", "a+b", "a%20b", "ä", "日本", "~x", "a&b=c", "it's", "(1)", "*", "a;b", "a//b", "…"])
 PATHS = st.builds("/bucket/{}/{}".format, TEXTS | AWKWARD, TEXTS | AWKWARD)
 QUERIES = st.dictionaries(
-    st.sampled_from(["response-content-type", "response-content-disposition", "list-type", "prefix", "X-Amz-A", "a"]),
+    st.sampled_from(
+        ["response-content-type", "response-content-disposition", "list-type", "prefix", "X-A", "a", "a-b"]
+    ),
     st.just("") | TEXTS | AWKWARD,
 )
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=30)

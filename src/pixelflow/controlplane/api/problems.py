@@ -50,6 +50,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.UnsupportedCapabilityError: 422,
     contracts_errors.ValidationFailedError: 422,
     contracts_errors.OutputTooLargeError: 422,  # of a dry run
+    contracts_errors.StepFailedError: 422,  # of a dry run
     contracts_errors.TooManyPixelsError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
     contracts_errors.TooManyConnectionsError: 429,

@@ -54,6 +54,7 @@ async def _job_request(request: Request, body: _RawJobRequest) -> CreateJobReque
         *_EVERY_POST,
         errors.MalformedRequestError,
         errors.OutputTooLargeError,
+        errors.StepFailedError,
         errors.TooManyPixelsError,
         errors.BodyTooLargeError,
         errors.LocalFilesDisabledError,

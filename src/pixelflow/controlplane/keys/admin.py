@@ -92,7 +92,7 @@ def _check_user_id(user_id: str) -> None:
 def _run(database_url: str, action: Callable[[AsyncDatabase], Awaitable[_T]]) -> _T:
     async def run() -> _T:
         async with AsyncDatabase(
-            database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE
+            database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE, prepare=False
         ) as database:
             return await action(database)
 

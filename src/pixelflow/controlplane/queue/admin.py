@@ -38,7 +38,9 @@ def list_shares(database_url: str) -> list[UserShare]:
 def _run(database_url: str, action: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
     async def run() -> _T:
         async with (
-            AsyncDatabase(database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE) as database,
+            AsyncDatabase(
+                database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE, prepare=False
+            ) as database,
             database.connection() as connection,
             connection.transaction(),
         ):

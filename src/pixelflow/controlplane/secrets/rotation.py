@@ -70,7 +70,9 @@ def rotate(database_url: str, keys: Sequence[bytes], *, batch: int = BATCH) -> t
 
 
 async def _rotate(database_url: str, keys: Sequence[bytes], batch: int) -> tuple[RotatedValues, RotatedValues]:
-    async with AsyncDatabase(database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE) as database:
+    async with AsyncDatabase(
+        database_url, max_connections=1, application="pixelflow-cli", scope=EVERYONE, prepare=False
+    ) as database:
         return (
             await _rotate_kind(database, _secrets(webhook_cipher(keys), batch)),
             await _rotate_kind(database, _responses(response_cipher(keys), batch)),

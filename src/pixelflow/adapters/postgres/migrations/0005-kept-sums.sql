@@ -55,9 +55,14 @@ BEGIN
     RETURN NULL;
 END $$;
 REVOKE EXECUTE ON FUNCTION sum_usage() FROM PUBLIC;
+-- Of all users, like TRUNCATE itself.
 CREATE FUNCTION forget_usage_sums() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    scope text := current_setting('pixelflow.tenant_scope', true);
 BEGIN
+    PERFORM set_config('pixelflow.tenant_scope', 'everyone', true);
     DELETE FROM usage_days;
+    PERFORM set_config('pixelflow.tenant_scope', coalesce(scope, ''), true);
     RETURN NULL;
 END $$;
 REVOKE EXECUTE ON FUNCTION forget_usage_sums() FROM PUBLIC;

@@ -34,7 +34,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
 
 
 def _load(descriptor: int, alpha: Alpha, options: LoadOptions) -> pyvips.Image:
-    if not alpha.transforms:
+    if not alpha.hidden:
         return load_stream("heifload_source", descriptor, fail_on=options.fail_on)
     content = without(descriptor, alpha.hidden)
     image = load_stream("heifload_source", descriptor, content, fail_on=options.fail_on, access="random", memory=True)

@@ -47,7 +47,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     with map_decode_errors("HEIC"):
         picture = _chosen(_open(descriptor, Alpha()), options)
         size, alpha = picture.size_mode[0], read_alpha(descriptor) if picture.primary else Alpha()
-        if alpha.transforms:
+        if alpha.hidden:
             picture = _chosen(_open(descriptor, alpha), options)
         image = transformed(_decoded(picture), alpha.transforms)
         if options.wide:
