@@ -24,7 +24,12 @@ class _Latch:
 
 
 def watch() -> None:
-    """Collect warnings before pyvips clears libvips' buffer, as it does for any attribute of an image. Call it once."""
+    """Collect warnings before pyvips clears libvips' buffer, as it does for any attribute of an image. Call it once.
+
+    Messages that libvips writes while it works go to standard error. pyvips would log them by Python code on the thread
+    that computes pixels, where a garbage collection may dispose of an image that is being computed, and abort.
+    """
+    pyvips._remove_log_handler()  # noqa: SLF001  # there is no public way
     clear = pyvips.Error.__init__
 
     def collect_and_clear(self: pyvips.Error, message: str, detail: str | None = None) -> None:

@@ -225,6 +225,19 @@ def test_a_truncated_picture_is_undecodable(
     assert str(tmp_path) not in raised.value.detail
 
 
+@pytest.mark.parametrize("format_", FORMATS)
+def test_no_python_code_runs_on_the_thread_that_computes_pixels(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, format_: str
+) -> None:
+    """A garbage collection there could dispose of the image that is being computed."""
+    path = tmp_path / "source"
+    Image.effect_noise((300, 240), 80).convert("RGB").save(path, format=format_)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    with caplog.at_level(1, "pyvips"), pytest.raises(UndecodableError):
+        run(path, {**SMALL, "height": 10, "fit": "cover", "gravity": "north"})
+    assert not [record for record in caplog.records if record.threadName != "MainThread"]
+
+
 def test_too_many_pixels_are_rejected_before_decoding(run: Run, tmp_path: Path) -> None:
     """The file ends after its header: decoding would report damage."""
     source = saved(Image.new("RGB", (4000, 3000)), tmp_path / "in.png")
