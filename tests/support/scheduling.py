@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from pixelflow.devstack import ports
 
@@ -25,6 +26,25 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         return GROUPS.get(path, path)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Give a crashed worker's files to others, but not those that it has ended.
+
+        pytest-xdist gives them all, and a worker that gets a file without a test to run would wait for ever.
+        """
+        assigned = self.assigned_work[node]
+        self.assigned_work[node] = {path: tests for path, tests in assigned.items() if not all(tests.values())}
+        return super().remove_node(node)  # type: ignore[no-any-return]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Give a worker its next file; after the last one, let it end.
+
+        A worker begins its last test only when it knows that no other follows. pytest-xdist says so when a test has
+        ended: the replacement of a crashed worker that got a single test would wait for ever.
+        """
+        super()._assign_work_unit(node)
+        if not self.workqueue:
+            node.shutdown()
 
 
 def by_duration(path: str) -> tuple[int, bool]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from traceback import extract_tb
 
 import pyvips
@@ -75,7 +75,9 @@ def map_decode_errors(format_: str, *more: type[Exception]) -> Iterator[None]:
 def _report(error: Exception) -> None:
     """Write type and place to stderr, so that an error in this code can be distinguished from damaged file."""
     place = extract_tb(error.__traceback__, limit=-1)[0]
-    sys.stderr.write(f"decoding failed: {type(error).__name__} in {place.name}, line {place.lineno}\n")
+    report = f"decoding failed: {type(error).__name__} in {place.name}, line {place.lineno}\n"
+    with suppress(OSError):  # a child's stderr is a small pipe, and libvips' warnings may have filled it
+        os.write(2, report.encode())
 
 
 def damaged(format_: str) -> UndecodableError:

@@ -73,6 +73,19 @@ def test_an_odd_or_truncated_file_has_outputs_or_a_coded_failure(
         assert error.code in {"undecodable", "unsupported_format"}  # noqa: PT017
 
 
+def test_a_child_whose_reports_fill_its_stderr_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A kept child reports each damaged file, in some 50 bytes, to a pipe that holds 16 KiB."""
+    whole = next(file for file in FILES if file.name == "quadrants.heic")
+    source = tmp_path / "source"
+    source.write_bytes(whole.read_bytes()[:-2])
+    codes = set()
+    for _ in range(400):
+        with pytest.raises(JobError) as refused:
+            run(sandbox, source, [{"id": "small", "action": "resize", "width": 40, "format": "png"}])
+        codes.add(refused.value.code)
+    assert codes == {"undecodable"}
+
+
 @pytest.mark.parametrize("missing", [2, 100])
 def test_a_progressive_source_that_ends_early_has_outputs_or_a_coded_failure(
     sandbox: Sandbox, tmp_path: Path, missing: int

@@ -18,6 +18,7 @@ import json
 import os
 import socket
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from pixelflow import imaging
@@ -124,7 +125,8 @@ def _fork(descriptors: list[int], worker: socket.socket, options: argparse.Names
         seccomp.restrict_system_calls(control=_CONTROL)
         serving.serve(control)
     except BaseException as error:  # noqa: BLE001  # the template's loop must never run in a child
-        os.write(2, "".join(traceback.format_exception(error)).encode(errors="replace"))
+        with suppress(OSError):  # the pipe may be full
+            os.write(2, "".join(traceback.format_exception(error)).encode(errors="replace"))
         os._exit(1)
     os._exit(0)
 
