@@ -18,7 +18,7 @@ from tests.acceptance.pictures import opened
 
 from pixelflow.client import AsyncClient, Client, JobFailedError
 from pixelflow.client.session import Session
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 

@@ -22,7 +22,7 @@ from tests.acceptance.running import Running, database_url, process_of, transfor
 
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.client import ApiError, Client, JobFailedError
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 

@@ -28,7 +28,7 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import KEY, PAUSE_SECONDS, WakeUpSender
 from pixelflow.client import AsyncClient, Client
-from pixelflow.contracts.jobs import CreatedJob, Job
+from pixelflow.contracts.jobs.responses import CreatedJob, Job
 from pixelflow.contracts.keys import CreatedKey
 from pixelflow.contracts.webhooks import RotatedSecret
 from pixelflow.controlplane.encryption import SecretCipher

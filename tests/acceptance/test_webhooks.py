@@ -21,7 +21,7 @@ from tests.support.webhook_receiver import receiving
 
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.client import ApiError, Client
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.webhooks import Delivery
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack

@@ -25,7 +25,7 @@ from tests.images.context import make_context
 from tests.images.dockerfile import Stage, read
 from tests.images.trial import Built, Trial
 
-from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.devstack.stack import Role, Stack
 
 REPOSITORY = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 from tests.acceptance.running import Running
 
-from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.jobs.responses import Job
 
 COMPILERS = ("cc", "gcc", "g++", "make", "ld")
 MEGABYTE = 1_000_000

@@ -17,7 +17,7 @@ from tests.images.dockerfile import Stage
 from tests.images.enclosure import Container, Root
 
 from pixelflow.client import Client
-from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.devstack.ports import LOOPBACK
 
 START_SECONDS = 60.0

@@ -15,7 +15,7 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts import jobs as contract
 from pixelflow.contracts.capabilities import worker_capabilities
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.capabilities import store
 from pixelflow.controlplane.capabilities.service import CACHE_SECONDS, CapabilityQueries
 from pixelflow.controlplane.jobs.service import JobService

@@ -11,7 +11,7 @@ from tests.integration.job_rows import put
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.storage.objects import ObjectStorage, SignedUrl
-from pixelflow.contracts.jobs import JobPage
+from pixelflow.contracts.jobs.responses import JobPage
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.settings import Settings
 

@@ -26,7 +26,7 @@ from tests.integration.job_rows import (
 )
 
 from pixelflow.adapters.postgres.database import AsyncConnection, Connection
-from pixelflow.contracts.jobs import TRANSITIONS, JobStatus
+from pixelflow.contracts.jobs.states import TRANSITIONS, JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import ClaimedJob, Lease, OutputRow, SourceFacts, UsageRow

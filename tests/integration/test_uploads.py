@@ -17,7 +17,8 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import CreatedJob
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.devstack.stack import Stack
 from pixelflow.errors import (

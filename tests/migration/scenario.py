@@ -15,7 +15,8 @@ from tests.migration.recording import now
 from pixelflow.adapters.postgres.connection import TenantScope
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, of_key, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
-from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs.store import UploadLimits
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation

@@ -18,7 +18,8 @@ from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.connection import TenantScope
 from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
-from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions

@@ -21,7 +21,7 @@ from tests.support.metric_list import METRICS
 
 from pixelflow import errors as contracts_errors
 from pixelflow.contracts.error_guide import GUIDES, titles
-from pixelflow.contracts.jobs import TRANSITIONS
+from pixelflow.contracts.jobs.states import TRANSITIONS
 from pixelflow.controlplane.api.problems import status_of
 from pixelflow.imaging.extras import EXTRAS
 from pixelflow.imaging.fields import (

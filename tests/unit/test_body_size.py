@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.api.body_size import check_size
 from pixelflow.controlplane.api.problems import InvalidBodyError, validate_body
 from pixelflow.errors import ValidationFailedError

@@ -13,7 +13,8 @@ from tests.support import doc_tables
 
 from pixelflow import errors
 from pixelflow.adapters import wakeup
-from pixelflow.contracts.jobs import TRANSITIONS, CreateJobRequest, JobStatus
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.states import TRANSITIONS, JobStatus
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples

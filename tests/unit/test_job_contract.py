@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from pixelflow.adapters.outbound_http import OutboundRule
 from pixelflow.contracts.field_errors import PATTERN_MESSAGES, field_errors
-from pixelflow.contracts.jobs import MAX_METADATA_KEYS, CreateJobRequest, RequestLimits
+from pixelflow.contracts.jobs.limits import RequestLimits
+from pixelflow.contracts.jobs.requests import MAX_METADATA_KEYS, CreateJobRequest
 from pixelflow.contracts.keys import CreateKeyRequest
 from pixelflow.controlplane.api.problems import MAX_ERRORS
 from pixelflow.cross_field import MAX_COPIED_ERRORS

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pixelflow.contracts.assets import CreateAssetRequest
 from pixelflow.contracts.field_errors import field_errors, validation_failed
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.keys import CreateKeyRequest
 from pixelflow.errors import FieldError
 

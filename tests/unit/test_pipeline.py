@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.operations.watermark.model import Watermark
 from pixelflow.imaging.pipeline import Pipeline

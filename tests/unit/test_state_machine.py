@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelflow.contracts.jobs import FINISHED, TRANSITIONS, JobStatus
+from pixelflow.contracts.jobs.states import FINISHED, TRANSITIONS, JobStatus
 
 S = JobStatus
 

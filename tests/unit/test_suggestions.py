@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.known_fields import fields_at
 from pixelflow.contracts.other_tools import FIELDS, HINTS, VALUES
 from pixelflow.contracts.suggestions import MAX_LENGTH

@@ -22,7 +22,8 @@ from pixelflow.cli.errors import is_fatal_for_batch
 from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
-from pixelflow.contracts.jobs import Job, Output, Priority
+from pixelflow.contracts.jobs.responses import Job, Output
+from pixelflow.contracts.jobs.states import Priority
 from pixelflow.imaging.source_options import SourceOptions
 
 CONCURRENCY = 8

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import httpx
 
-from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.errors import FieldError
 
 _MAX_SHOWN = 5

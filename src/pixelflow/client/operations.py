@@ -21,16 +21,9 @@ from pixelflow.client.session import Session
 from pixelflow.client.transfers import Progress, declared_source, upload
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
-from pixelflow.contracts.jobs import (
-    FINISHED,
-    CreatedJob,
-    CreateJobRequest,
-    Job,
-    JobPage,
-    JobStatus,
-    Priority,
-    StartedJob,
-)
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
+from pixelflow.contracts.jobs.states import FINISHED, JobStatus, Priority
 from pixelflow.contracts.messages import QUEUE, task_id_of
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step

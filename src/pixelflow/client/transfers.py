@@ -18,7 +18,7 @@ from pixelflow.client.errors import TransferError
 from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
-from pixelflow.contracts.jobs import Output
+from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.uploads import Upload
 from pixelflow.imaging.formats.registry import FORMATS
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pixelflow.contracts.corrections import Row, corrected, limits
-from pixelflow.contracts.jobs import NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
+from pixelflow.contracts.jobs.requests import NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
 from pixelflow.contracts.uploads import MEDIA_TYPE_PATTERN, SHA256_PATTERN
 from pixelflow.cross_field import CROSS_FIELD_ERROR

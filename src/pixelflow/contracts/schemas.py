@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pixelflow.contracts.assets import Asset, AssetList, CreateAssetRequest, CreatedAsset
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.installation import Installation
-from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, StartedJob
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.responses import Problem

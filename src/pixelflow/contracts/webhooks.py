@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.responses import Open, ResponseModel
 
 ID_HEADER = "webhook-id"

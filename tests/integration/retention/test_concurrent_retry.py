@@ -12,7 +12,7 @@ from tests.integration.retention.conftest import Scene
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.retention import store

@@ -19,7 +19,8 @@ from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import CreatedJob
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.retention import store
 from pixelflow.controlplane.retention.gc import LEASE, FileCollector

@@ -9,7 +9,7 @@ import pytest
 from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.contracts.jobs import Job, JobPage
+from pixelflow.contracts.jobs.responses import Job, JobPage
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.settings import Settings
 

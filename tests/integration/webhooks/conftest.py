@@ -23,7 +23,7 @@ from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.encryption import webhook_cipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService

@@ -15,7 +15,7 @@ from tests.support.webhook_receiver import receiving
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import SystemResolver
-from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.controlplane.encryption import SecretCipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.webhooks.dispatcher import LEASE

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from pixelflow.cli.app import build_app
 from pixelflow.client import Client
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 
 Run = Callable[..., Result]
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]

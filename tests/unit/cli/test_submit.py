@@ -17,7 +17,7 @@ from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 from typer.testing import Result
 
 from pixelflow.client.retries import MAX_ATTEMPTS
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
 
 Run = Callable[..., Result]

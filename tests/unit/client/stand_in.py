@@ -22,7 +22,9 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from pixelflow.contracts.field_errors import field_errors
-from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.api.examples import CAPABILITIES
 from pixelflow.imaging.formats.registry import output_name
 

@@ -16,7 +16,8 @@ from tests.unit.client.stand_in import Fault, StandIn
 
 from pixelflow.client import ApiError, JobFailedError, WaitTimeoutError
 from pixelflow.contracts.assets import CreatedAsset
-from pixelflow.contracts.jobs import CreateJobRequest, Job
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.keys import CreatedKey, KeyList
 from pixelflow.contracts.webhooks import Event
 from pixelflow.controlplane.api import examples

@@ -13,7 +13,8 @@ from tests.unit.client.conftest import Call, Time
 from tests.unit.client.stand_in import Fault, StandIn
 
 from pixelflow.client import ApiError, AsyncClient, Client, InvalidRequestError, JobFailedError, WaitTimeoutError
-from pixelflow.contracts.jobs import Job, JobStatus
+from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.imaging.operations.resize.model import Resize
 from pixelflow.imaging.source_options import OnDamage, SourceOptions
 

@@ -10,7 +10,8 @@ from tests.unit.client.conftest import Call, Time
 from tests.unit.client.stand_in import DROP, LOST, Fault, StandIn
 
 from pixelflow.client import ApiError, ConnectionFailedError, TransferError, WaitTimeoutError
-from pixelflow.contracts.jobs import CreateJobRequest, JobStatus
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.messages import task_id_of
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]

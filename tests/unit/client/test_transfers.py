@@ -10,7 +10,8 @@ from tests.unit.client.conftest import Call
 from tests.unit.client.stand_in import KEY, Fault, StandIn
 
 from pixelflow.client import ConnectionFailedError, TransferError
-from pixelflow.contracts.jobs import CreateJobRequest, Output
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import Output
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 

@@ -25,7 +25,9 @@ from pixelflow.cli.temporary_stack import StartFailedError, run_temporary_stack
 from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.client.transfers import declared_source
-from pixelflow.contracts.jobs import CreateJobRequest, Job, JobStatus
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.imaging.file_types import describe
 from pixelflow.imaging.format import SIGNATURE_BYTES
 from pixelflow.imaging.formats.registry import INPUT_FORMATS

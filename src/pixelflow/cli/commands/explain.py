@@ -21,7 +21,7 @@ from pixelflow.client import InvalidRequestError
 from pixelflow.contracts.explanation import ExplainedStep, Explanation
 from pixelflow.contracts.explanation import explain as explain_pipeline
 from pixelflow.contracts.field_errors import field_errors
-from pixelflow.contracts.jobs import CreateJobRequest
+from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.errors import PixelflowError
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.protocol import TransformLimits

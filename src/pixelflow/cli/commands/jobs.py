@@ -32,7 +32,8 @@ from pixelflow.cli.output import (
     table,
 )
 from pixelflow.client import Client, ClientError, JobFailedError, WaitTimeoutError
-from pixelflow.contracts.jobs import Job, JobStatus, Priority
+from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.jobs.states import JobStatus, Priority
 
 PAGE_SIZE = 100
 """Jobs per request of ``jobs list``."""

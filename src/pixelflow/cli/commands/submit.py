@@ -25,7 +25,8 @@ from pixelflow.cli.output import (
     table,
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
-from pixelflow.contracts.jobs import Output, Priority
+from pixelflow.contracts.jobs.responses import Output
+from pixelflow.contracts.jobs.states import Priority
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
 from pixelflow.imaging.source_options import MAX_DENSITY, MAX_FRAME, OnDamage, SourceOptions
 

@@ -20,7 +20,7 @@ from pixelflow.contracts.installation import (
     OutputFormatCapability,
     WorkerCapabilities,
 )
-from pixelflow.contracts.jobs import MAX_METADATA_KEYS
+from pixelflow.contracts.jobs.requests import MAX_METADATA_KEYS
 from pixelflow.controlplane.capabilities import store
 from pixelflow.controlplane.capabilities.store import WorkerGroup
 from pixelflow.errors import UnsupportedCapabilityError

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
-from pixelflow.contracts.jobs import CreatedJob
+from pixelflow.contracts.jobs.responses import CreatedJob
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher, response_owner

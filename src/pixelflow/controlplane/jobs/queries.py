@@ -17,16 +17,9 @@ from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.field_errors import validation_failed
-from pixelflow.contracts.jobs import (
-    PRIORITY_RANKS,
-    Job,
-    JobFailure,
-    JobStatus,
-    Output,
-    Source,
-    SourceType,
-    Usage,
-)
+from pixelflow.contracts.jobs.responses import Job, JobFailure, Output, Source, Usage
+from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.contracts.jobs.states import PRIORITY_RANKS, JobStatus
 from pixelflow.contracts.responses import JobWarning
 from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow

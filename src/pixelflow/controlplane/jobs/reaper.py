@@ -11,7 +11,7 @@ import psycopg
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.transitions import ReapedRow
 from pixelflow.errors import StoreUnavailableError

@@ -13,7 +13,9 @@ from pydantic import WrapValidator
 
 from pixelflow import errors
 from pixelflow.contracts.explanation import Explanation
-from pixelflow.contracts.jobs import CreatedJob, CreateJobRequest, Job, JobPage, JobStatus, StartedJob
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
 from pixelflow.controlplane.api.middleware import Traceparent

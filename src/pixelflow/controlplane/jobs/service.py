@@ -20,16 +20,11 @@ from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.explanation import Explanation, explain, format_of
 from pixelflow.contracts.field_errors import validation_failed
-from pixelflow.contracts.jobs import (
-    FINISHED,
-    CreatedJob,
-    CreateJobRequest,
-    Job,
-    JobStatus,
-    RequestLimits,
-    SourceType,
-    StartedJob,
-)
+from pixelflow.contracts.jobs.limits import RequestLimits
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import CreatedJob, Job, StartedJob
+from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.contracts.messages import QUEUE, ProcessImage, task_id_of
 from pixelflow.controlplane.assets import service as assets
 from pixelflow.controlplane.assets import store as assets_store

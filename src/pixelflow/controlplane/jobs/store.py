@@ -11,7 +11,9 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
-from pixelflow.contracts.jobs import PRIORITY_RANKS, CreateJobRequest, DeclaredSource
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.sources import DeclaredSource
+from pixelflow.contracts.jobs.states import PRIORITY_RANKS
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 
 _COLUMNS = """

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 
 
 @dataclass(frozen=True)

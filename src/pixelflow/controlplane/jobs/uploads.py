@@ -12,7 +12,8 @@ import structlog
 
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.field_errors import validation_failed
-from pixelflow.contracts.jobs import CreateJobRequest, DeclaredSource, SourceType
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.sources import DeclaredSource, SourceType
 from pixelflow.contracts.uploads import Upload
 from pixelflow.controlplane.jobs.store import UploadLimits
 from pixelflow.errors import FieldError, ObjectsUnavailableError, TooManyUploadsError

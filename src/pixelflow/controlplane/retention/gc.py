@@ -22,7 +22,7 @@ import structlog
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
-from pixelflow.contracts.jobs import SourceType
+from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.queue import store as queue_store

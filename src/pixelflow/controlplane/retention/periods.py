@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pixelflow.contracts.jobs import JobStatus, SourceType
+from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.settings import Settings
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncDatabase
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.stats import store
 from pixelflow.controlplane.stats.metrics import BACKLOG_STATUSES, Backlog, DatabaseMetrics, Totals
 from pixelflow.errors import StoreUnavailableError

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pixelflow.contracts.jobs import JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 
 BACKLOG_MAX_AGE_SECONDS = 20.0
 """Older counts of the backlog are omitted: a few missed ticks."""

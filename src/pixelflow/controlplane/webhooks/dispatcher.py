@@ -25,7 +25,7 @@ from pixelflow import __version__
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error, start_span, traceparent_of
-from pixelflow.contracts.jobs import Job
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
 from pixelflow.controlplane.encryption import DecryptionError
 from pixelflow.controlplane.webhooks import due_events, store

@@ -32,7 +32,7 @@ from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import Termination
 from pixelflow.adapters.wakeup import WakeUpSender, WakeUpWaiter
 from pixelflow.contracts.capabilities import worker_capabilities
-from pixelflow.contracts.jobs import SourceType
+from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.children import ConfinementMissingError, Isolation

@@ -8,7 +8,8 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pixelflow.adapters.telemetry.metrics import ProcessMetrics
-from pixelflow.contracts.jobs import PRIORITY_RANKS, Priority, SourceType
+from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.contracts.jobs.states import PRIORITY_RANKS, Priority
 from pixelflow.dataplane.worker.health import Reason
 from pixelflow.errors import (
     AttemptsExhaustedError,

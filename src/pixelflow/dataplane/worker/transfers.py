@@ -16,7 +16,7 @@ from typing import IO, BinaryIO, Protocol, TypeVar
 from uuid import UUID
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
-from pixelflow.contracts.jobs import SourceType
+from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
