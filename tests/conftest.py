@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
@@ -23,6 +24,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts commands in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else processes of tests would ignore it, too
     worker = getattr(config, "workerinput", None)
     if worker:
         separate_ports(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
