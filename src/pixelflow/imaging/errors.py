@@ -37,6 +37,8 @@ _DAMAGED = (
     "exceeds the maximum image size",
 )
 """Parts of messages about memory by which libtiff and libheif report counts and sizes that no sound file has."""
+_OF_THE_PROGRAM = (NameError, ImportError)
+"""Errors that no data can cause. They end the child, with a traceback in the worker's log."""
 _TOO_LARGE = "file too large"  # RLIMIT_FSIZE
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
 
@@ -58,7 +60,7 @@ def map_decode_errors(format_: str) -> Iterator[None]:
     """
     try:
         yield
-    except PixelflowError:
+    except (PixelflowError, *_OF_THE_PROGRAM):
         raise
     except Exception as error:
         _report("decoding", error)
@@ -96,7 +98,7 @@ def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[
     """
     try:
         yield
-    except PixelflowError:
+    except (PixelflowError, *_OF_THE_PROGRAM):
         raise
     except Exception as error:
         _report(f"step {step_id}", error)
