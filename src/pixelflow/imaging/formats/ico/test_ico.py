@@ -94,4 +94,4 @@ def test_what_a_truncated_icon_has_is_shown_if_the_job_accepts_damage(
     assert [warning.code for warning in rendered.warnings] == [WarningCode.SOURCE_DAMAGED]
     shown = Image.open(tmp_path / "a.png").convert("RGB")
     kept = 10 if kind == "png" else shown.height - 10  # a bitmap begins with its last row
-    assert min(shown.getpixel((30, kept))) > 60  # type: ignore[arg-type, type-var]
+    assert min(shown.getpixel((30, kept))) > 60  # type: ignore[arg-type]
