@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from traceback import extract_tb
@@ -39,22 +37,21 @@ _DAMAGED = (
     "exceeds the maximum image size",
 )
 """Parts of messages about memory by which libtiff and libheif report counts and sizes that no sound file has."""
-_DAMAGE = (
-    OSError, ValueError, RuntimeError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError,
-    AssertionError, struct.error, zlib.error,
-)  # fmt: skip
-"""What Pillow, pi-heif, pypdfium2, rawpy, cffi and readers of headers in Python raise for a damaged file."""
+_OF_THE_PROGRAM = (NameError, ImportError)
+"""Errors that no data can cause. They end the child, with a traceback in the worker's log."""
 _TOO_LARGE = "file too large"  # RLIMIT_FSIZE
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
 
 
 @contextmanager
-def map_decode_errors(format_: str, *more: type[Exception]) -> Iterator[None]:
+def map_decode_errors(format_: str) -> Iterator[None]:
     """Attribute every error in the context to the source.
+
+    Each decoder in Python has exceptions of its own, and no list of them would be complete. One that escaped would end
+    the child, and the job be tried again in others.
 
     Args:
         format_: label of the format in messages.
-        more: further errors by which the decoder reports damage.
 
     Raises:
         UndecodableError: the file is damaged or truncated.
@@ -63,19 +60,19 @@ def map_decode_errors(format_: str, *more: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except PixelflowError:
+    except (PixelflowError, *_OF_THE_PROGRAM):
         raise
-    except (pyvips.Error, MemoryError, *more) as error:
-        raise _resource_error(error) or damaged(format_) from error
-    except _DAMAGE as error:
-        _report(error)
+    except Exception as error:
+        _report("decoding", error)
         raise _resource_error(error) or damaged(format_) from error
 
 
-def _report(error: Exception) -> None:
+def _report(work: str, error: Exception) -> None:
     """Write type and place to stderr, so that an error in this code can be distinguished from damaged file."""
+    if isinstance(error, (pyvips.Error, MemoryError)):
+        return
     place = extract_tb(error.__traceback__, limit=-1)[0]
-    report = f"decoding failed: {type(error).__name__} in {place.name}, line {place.lineno}\n"
+    report = f"{work} failed: {type(error).__name__} in {place.name}, line {place.lineno}\n"
     with suppress(OSError):  # a child's stderr is a small pipe, and libvips' warnings may have filled it
         os.write(2, report.encode())
 
@@ -90,7 +87,8 @@ def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[
     """Attribute every error in the context to the step, unless ``check_source`` finds that the source is damaged.
 
     libvips computes lazily: a damaged source fails when an output is written, with a message of the encoder. So
-    ``check_source`` decodes the source on its own after an error.
+    ``check_source`` decodes the source on its own after an error. Encoders and models in Python have exceptions of
+    their own.
 
     Raises:
         UndecodableError: the source is damaged or truncated.
@@ -100,7 +98,10 @@ def map_step_errors(step_id: str, check_source: Callable[[], None]) -> Iterator[
     """
     try:
         yield
-    except (pyvips.Error, MemoryError) as error:
+    except (PixelflowError, *_OF_THE_PROGRAM):
+        raise
+    except Exception as error:
+        _report(f"step {step_id}", error)
         resource_error = _resource_error(error, step_id)
         if resource_error is None:
             check_source()

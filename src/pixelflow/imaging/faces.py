@@ -54,12 +54,13 @@ def memory(size: Size) -> int:
 def corner_around(faces: Sequence[Face], outer: Size, part: Size) -> tuple[int, int]:
     """Return left and top of the part of ``outer`` that holds the most of the faces by area, centered on them.
 
-    If it holds none whole, it is centered on the largest. Of parts that are equally good, it is the first from the
+    A largest face that is wider or higher than the part is its center: smaller ones beside it are no reason to leave it
+    out. Of parts that are equally good, it is the first from the
     left, then from the top.
     """
     largest = sorted(faces, key=lambda face: (-face.area, face))[:_MOST_FACES]
     width, height = part.width / outer.width, part.height / outer.height
-    held = _held(largest, width, height) or largest[:1]
+    held = _held(largest, width, height) if _fits(largest[0], width, height) else largest[:1]
     return (
         _around([(face.left, face.right, face.area) for face in held], outer.width, part.width),
         _around([(face.top, face.bottom, face.area) for face in held], outer.height, part.height),
@@ -71,6 +72,10 @@ def _held(faces: Sequence[Face], width: float, height: float) -> list[Face]:
     parts = product(sorted({face.left for face in faces}), sorted({face.top for face in faces}))
     held = ([face for face in faces if _holds(left, top, width, height, face)] for left, top in parts)
     return max(held, key=lambda each: sum(face.area for face in each))
+
+
+def _fits(face: Face, width: float, height: float) -> bool:
+    return _holds(face.left, face.top, width, height, face)
 
 
 def _holds(left: float, top: float, width: float, height: float, face: Face) -> bool:

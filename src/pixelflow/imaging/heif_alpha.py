@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 import pyvips
 
@@ -20,6 +21,8 @@ _TRANSFORMS = {b"irot": 1, b"imir": 1, b"clap": 32}
 """Bytes of the properties that turn and crop a picture."""
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 """Types of auxiliary pictures: of any codec, and the older one of HEVC."""
+_MAX_LAYERS = 64
+"""Auxiliary pictures among which alpha is searched. Phones add some ten: depth, a gain map, mattes of hair and skin."""
 _TURNS = {1: "d270", 2: "d180", 3: "d90"}
 """`irot` counts quarters counterclockwise, libvips degrees clockwise."""
 
@@ -49,7 +52,7 @@ def read_alpha(descriptor: int) -> Alpha:
 def _alpha(meta: Meta) -> Alpha:
     primary, references = meta.primary, list(meta.references())
     layers = (each.source for each in references if each.kind == b"auxl" and primary in each.targets)
-    item = next((each for each in layers if _is_alpha(meta, each)), None)
+    item = next((each for each in islice(layers, _MAX_LAYERS) if _is_alpha(meta, each)), None)
     if item is None:
         return Alpha()
     premultiplied = any(each.kind == b"prem" and each.source == primary for each in references)

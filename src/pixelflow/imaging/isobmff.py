@@ -1,6 +1,7 @@
 """The boxes of AVIF and HEIF files (ISO/IEC 14496-12 and 23008-12): items of a file, and their properties.
 
-Files are untrusted: every function may raise ``LookupError`` or ``struct.error``.
+Files are untrusted: every function may raise ``LookupError`` or ``struct.error``. What is read of a list is bounded,
+and lists that are searched repeatedly are read once, so that the time is proportional to the size of `meta`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ _MAX_META_BYTES = 1 << 20
 """Of the box `meta`. That of a panorama of 1000 tiles has 100 KB."""
 _MAX_ITEMS = 1 << 14
 """Entries that are read of a list of items. A panorama of 100 megapixels has some 400."""
+_MAX_PROPERTIES = 0x7FFF
+"""Indexes of properties have at most 15 bits."""
+_MAX_PROPERTY_BYTES = 1024
+"""That are read of a property. Those that are used here have less than 100; libvips reads color profiles itself."""
+_MAX_EXTENTS = 256
+"""Parts of the data of an item. Encoders write one, and a camera that writes while it encodes some more."""
 _IN_FILE, _IN_META = 0, 1
 """Construction methods of `iloc`: the data of an item are in the file, or in the box `idat`."""
 
@@ -76,13 +83,37 @@ class Meta:
         return int(self._number(start + 4, wide=self.data[start] > 0))
 
     def properties(self, item: int) -> Iterator[Property]:
-        """Yield the properties of an item in order."""
-        parent = self._child("iprp")
-        known = list(_boxes(self.data, *_child(self.data, "ipco", parent)[1:]))
-        for index, position, width in self._associations(_child(self.data, "ipma", parent), item):
-            if 0 < index <= len(known):
-                kind, start, end = known[index - 1]
-                yield Property(kind, self.data[start:end], position, width)
+        """Yield the properties of an item in order, with the first KiB of each."""
+        width, entries = self._associations
+        position, number = entries.get(item, (0, 0))
+        for place in range(position, position + number * width, width):
+            index = int.from_bytes(self.data[place : place + width], "big") & (0x7FFF if width == 2 else 0x7F)  # noqa: PLR2004 - bytes
+            if 0 < index <= len(self._known):
+                kind, start, end = self._known[index - 1]
+                yield Property(kind, self.data[start : min(end, start + _MAX_PROPERTY_BYTES)], place, width)
+
+    @cached_property
+    def _known(self) -> list[FileBox]:
+        """The properties of all items."""
+        _, start, end = _child(self.data, "ipco", self._child("iprp"))
+        return list(islice(_boxes(self.data, start, end), _MAX_PROPERTIES))
+
+    @cached_property
+    def _associations(self) -> tuple[int, dict[int, tuple[int, int]]]:
+        """Width of each index in `ipma`; by item, where its indexes begin, and how many there are."""
+        box = _child(self.data, "ipma", self._child("iprp"))
+        version, flags, count = struct.unpack_from(">B2xBI", self.data, box.start)
+        position, width = box.start + 8, 2 if flags & 1 else 1
+        found: dict[int, tuple[int, int]] = {}
+        for _ in range(min(count, _MAX_ITEMS)):
+            if position >= len(self.data):
+                break
+            item = self._number(position, wide=version > 0)
+            position += 4 if version else 2
+            number = self.data[position]
+            found.setdefault(item, (position + 1, number))
+            position += 1 + number * width
+        return width, found
 
     def references(self) -> Iterator[Reference]:
         """Yield the references between items (`iref`)."""
@@ -92,9 +123,10 @@ class Meta:
             return
         wide = self.data[start] > 0
         size = 4 if wide else 2
-        for kind, position, _ in _boxes(self.data, start + 4, end):
+        for kind, position, last in islice(_boxes(self.data, start + 4, end), _MAX_ITEMS):
             (count,) = struct.unpack_from(">H", self.data, position + size)
-            places = range(position + size + 2, position + size + 2 + count * size, size)
+            first = position + size + 2
+            places = range(first, first + min(count, (last - first) // size) * size, size)
             targets = tuple(self._number(place, wide=wide) for place in places)
             yield Reference(kind, self._number(position, wide=wide), targets)
 
@@ -147,7 +179,7 @@ class Meta:
             extents, place = self._number(place, wide=False), place + 2
             width = index_size + offset_size + length_size
             if found == item:
-                starts = [place + each * width + index_size for each in range(extents)]
+                starts = [place + each * width + index_size for each in range(min(extents, _MAX_EXTENTS))]
                 return [
                     Place(
                         method,
@@ -161,22 +193,6 @@ class Meta:
 
     def _integer(self, position: int, width: int) -> int:
         return int.from_bytes(self.data[position : position + width], "big")
-
-    def _associations(self, box: FileBox, item: int) -> Iterator[tuple[int, int, int]]:
-        """Yield index, position and width of each entry of an item in `ipma`."""
-        version, flags, count = struct.unpack_from(">B2xBI", self.data, box.start)
-        position, width = box.start + 8, 2 if flags & 1 else 1
-        for _ in range(count):
-            found = self._number(position, wide=version > 0)
-            position += 4 if version else 2
-            number = self.data[position]
-            places = range(position + 1, position + 1 + number * width, width)
-            if found == item:
-                for place in places:
-                    index = int.from_bytes(self.data[place : place + width], "big")
-                    yield index & (0x7FFF if width == 2 else 0x7F), place, width  # noqa: PLR2004 - bytes
-                return
-            position += 1 + number * width
 
     def _number(self, position: int, *, wide: bool) -> int:
         return int(struct.unpack_from(">I" if wide else ">H", self.data, position)[0])

@@ -58,9 +58,10 @@ def estimate(plan: Plan, format_: Format, header: Header, frames: int = 1) -> Me
     alive = {SOURCE: _source_bytes(plan, header, frames)}
     kept, step_peak = alive[SOURCE], 0
     translucent = _translucent(plan, header)
+    probed = format_.alpha and header.bytes_per_pixel == _CHANNELS and not header.whole and frames == 1
     for step in plan.steps:
         operation, given = operation_of(step), plan.sizes[step.from_].result
-        result = _kept_bytes(plan, step, header, frames)
+        result = _kept_bytes(plan, step, header, frames, probed=probed)
         now = sum(alive.values()) + result
         wider = _wider(plan, step)
         kept = max(kept, now + wider * operation.kept(given, step))
@@ -90,17 +91,21 @@ def _decoder_bytes(plan: Plan, format_: Format, header: Header) -> int:
     return header.size.width * ROWS * header.bytes_per_pixel
 
 
-def _kept_bytes(plan: Plan, step: Step, header: Header, frames: int) -> int:
-    """Bytes of the pictures that are kept for the step: its result if it is used again, versions of the source."""
+def _kept_bytes(plan: Plan, step: Step, header: Header, frames: int, *, probed: bool) -> int:
+    """Bytes of the pictures that are kept for the step: its result if it is used again, versions of the source.
+
+    ``probed``: the source is a stream that can have alpha, and `Picture.scaled` looks for translucent pixels.
+    """
     working, result = plan.sizes[step.id]
     channels = _CHANNELS * _wider(plan, step)
     kept = result.pixels * channels * frames if plan.shared(step.id) or frames > 1 else 0
     if header.turned:  # rotation keeps a copy
         kept += 2 * working.pixels * max(_CHANNELS, header.bytes_per_pixel)
-    if header.bytes_per_pixel == _CHANNELS and step.from_ == SOURCE and not plan.shared(SOURCE):
-        kept += working.pixels * _CHANNELS  # `Picture.scaled` looks for translucent pixels
-    if plan.shared(SOURCE) and step.from_ == SOURCE and working != header.size:
-        kept += working.pixels * channels  # a version of the pyramid
+    if step.from_ == SOURCE and working != header.size:
+        if plan.shared(SOURCE):
+            kept += working.pixels * channels  # a version of the pyramid
+        elif probed:
+            kept += working.pixels * _CHANNELS
     return kept
 
 

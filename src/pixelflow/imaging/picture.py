@@ -17,7 +17,8 @@ from pixelflow.imaging.colour import convert
 from pixelflow.imaging.colour.convert import ColorTarget
 from pixelflow.imaging.colour.tables import CHANNELS
 from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.resampling import LANCZOS, Extent, averaged, resample
+from pixelflow.imaging.resampling import LANCZOS, averaged, resample
+from pixelflow.imaging.thumbnails import Extent
 
 _LEAST_PROBED = 250_000
 """Pixels from which scaling with alpha in floats costs more than the extra reading of a header (1 ms)."""

@@ -51,11 +51,12 @@ def truncation(*, tolerated: bool) -> Iterator[None]:
 
 def header_of(image: Image.Image) -> Header:
     """Describe an image whose pixels are not decoded yet."""
-    channels = len(image.getbands()) + ("transparency" in image.info)
+    channels, wide = len(image.getbands()) + ("transparency" in image.info), image.mode.startswith("I")
     return Header(
         Size(image.width, image.height),
         frames=1,
-        bytes_per_pixel=max(channels, 2 if image.mode.startswith("I") else 1),
+        bytes_per_pixel=max(channels, 2 if wide else 1),
+        wide=wide,
         whole=True,
         turned=False,
     )

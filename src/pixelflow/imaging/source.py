@@ -27,9 +27,9 @@ from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions, header_of
 from pixelflow.imaging.picture import Picture, stored_size
 from pixelflow.imaging.protocol import TransformLimits
-from pixelflow.imaging.resampling import Extent
 from pixelflow.imaging.scans import check_scans
 from pixelflow.imaging.source_options import OnDamage, SourceOptions
+from pixelflow.imaging.thumbnails import Extent
 
 _CHUNK_BYTES = 1 << 18
 """Read at once: stays in the processor's cache."""

@@ -32,6 +32,7 @@ from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.template import ChildDiedError, ErrorPipe, Exit, Template
 from pixelflow.errors import (
+    OutOfMemoryError,
     TransformCrashedError,
     UnsupportedFormatError,
     WorkerUnavailableError,
@@ -60,6 +61,40 @@ def test_a_dying_child_fails_its_transform_and_is_replaced(
     assert [failure.signal for failure in failures] == [expected]
     assert run_transform(sandbox, work.quick()).outputs
     assert child not in children_of_this_process()
+
+
+OUT_OF_MEMORY = """
+import ctypes, os
+from pixelflow.dataplane.child import main, serving
+{library}
+def serve(worker):
+    worker.sendall(b"ready\\n")
+    serving._receive(worker)
+    {end}
+
+serving.serve = serve
+main.main()
+"""
+CPP, TOO_MUCH = "library = ctypes.CDLL('libstdc++.so.6')", "(ctypes.c_size_t(1 << 62))"
+VIPS = """
+import pyvips
+path = next(line.split()[-1] for line in open("/proc/self/maps") if "libvips" in line and ".so.42" in line)
+library = ctypes.CDLL(path)
+"""
+RUST = "os.write(2, b'memory allocation of 9000000000 bytes failed\\n'); os.abort()"
+
+
+@pytest.mark.parametrize(
+    ("library", "end"),
+    [(CPP, f"library._Znwm{TOO_MUCH}"), (VIPS, f"library.g_malloc{TOO_MUCH}"), ("", RUST)],
+    ids=["C++", "GLib", "Rust"],
+)
+def test_native_code_that_aborts_for_want_of_memory_has_not_crashed(
+    tmp_path: Path, work: Work, library: str, end: str
+) -> None:
+    program = OUT_OF_MEMORY.format(library=library, end=end)
+    with contextlib.closing(running_program(program, tmp_path)) as sandbox, pytest.raises(OutOfMemoryError):
+        run_transform(sandbox, work.quick())
 
 
 def test_a_child_that_died_while_idle_fails_no_transform(sandbox: Sandbox, work: Work) -> None:

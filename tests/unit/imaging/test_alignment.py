@@ -57,13 +57,10 @@ def test_a_result_is_in_place_within_an_eighth_of_a_pixel(extent: int, eighths: 
     if covered / result < 1.75 and eighths > 1:  # the plan leaves more
         return
     planned = axis(covered, result)
-    ratio = 1 / planned.scale / planned.box
+    made = round(planned.length * planned.scale)
+    assert made >= result
     # libvips centers the result's pixels over the input: what the input lacks or has too much is half at each end.
-    offsets = [(part.length - part.made * ratio) / 2 / ratio for part in planned.parts]
-    assert abs(sum(offset * part.weight for offset, part in zip(offsets, planned.parts, strict=True))) <= 0.125
-    assert sum(part.weight for part in planned.parts) == pytest.approx(1)
-    assert all(part.made >= result for part in planned.parts)
-    assert all(round(part.length / ratio) == part.made for part in planned.parts)
+    assert abs(planned.length * planned.scale - made) / 2 <= 0.125
 
 
 @pytest.mark.parametrize("kind", SAVE)
@@ -81,19 +78,20 @@ def test_content_stays_where_it_was(run: Run, tmp_path: Path, kind: str, size: t
 
 
 @pytest.mark.parametrize("kind", SAVE)
-@pytest.mark.parametrize(("size", "width"), SIZES)
+@pytest.mark.parametrize(("size", "width"), [*SIZES, ((3211, 2411), 150)])
 def test_a_thin_frame_is_kept_on_all_sides(
     run: Run, tmp_path: Path, kind: str, size: tuple[int, int], width: int
 ) -> None:
-    """As dark as by Lanczos in floating point, within 20 of 255: libvips repeats the pixels at the edge beyond it."""
+    """As dark as by Lanczos in floating point, within 13 of 255; 20 if libvips repeats the edge of a larger result."""
     picture = Image.new("RGB", size, "white")
-    ImageDraw.Draw(picture).rectangle((0, 0, size[0] - 1, size[1] - 1), outline="black", width=3)
+    thickness = max(3, size[0] // 500)
+    ImageDraw.Draw(picture).rectangle((0, 0, size[0] - 1, size[1] - 1), outline="black", width=thickness)
     source = saved(picture, tmp_path, kind)
     run(source, png(width))
     found = pixels_of(tmp_path / "o.png")[..., 1]
     exact = reference_resize(source, width, found.shape[0])[..., 1]
     for edge in (np.s_[0, 5:-5], np.s_[-1, 5:-5], np.s_[5:-5, 0], np.s_[5:-5, -1]):
-        assert found[edge].mean() == pytest.approx(exact[edge].mean(), abs=20)
+        assert found[edge].mean() == pytest.approx(exact[edge].mean(), abs=13 if width <= 256 else 20)
 
 
 @pytest.mark.parametrize("kind", SAVE)

@@ -8,14 +8,15 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import pyvips
-from PIL import Image
+from PIL import Image, ImageFile
 from tests.unit.imaging.pictures import Run, four_colors, near, upright
 
 from pixelflow.errors import UndecodableError
+from pixelflow.imaging import pillow
 from pixelflow.imaging.protocol import Rendered, WarningCode
 
 SIZE = (320, 240)
@@ -279,3 +280,21 @@ def test_a_file_without_any_pixel_is_refused_even_if_damage_is_accepted(run: Run
         source.write_bytes(encoded(format_)[:20])
         with pytest.raises(UndecodableError):
             run(source, {"id": "out", "action": "resize", "width": 320, "format": "png"}, on_damage="accept")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_damaged_source_leaves_pillow_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, before: bool
+) -> None:
+    """A child serves many jobs, and Pillow has one flag for all."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", before)
+    seen: list[bool] = []
+
+    def plugin(_: IO[bytes]) -> ImageFile.ImageFile:
+        seen.append(ImageFile.LOAD_TRUNCATED_IMAGES)
+        raise SyntaxError
+
+    (tmp_path / "source").touch()
+    with (tmp_path / "source").open("rb") as file, pytest.raises(SyntaxError):
+        pillow.load(file.fileno(), plugin, tolerant=not before)
+    assert (seen, ImageFile.LOAD_TRUNCATED_IMAGES) == ([not before], before)

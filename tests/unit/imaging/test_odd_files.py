@@ -14,6 +14,7 @@ from tests.unit.imaging.pictures import Run, four_colors, near, upright
 
 from pixelflow.errors import UndecodableError
 
+GRAY_DEEP = Path(__file__).with_name("files") / "gray-deep.heic"
 SIZE = (96, 64)
 SAME = {"id": "out", "action": "resize", "width": 96, "format": "png"}
 T = Image.Transpose
@@ -208,3 +209,21 @@ def test_damaged_exif_behind_the_pixels_is_ignored(run: Run, tmp_path: Path, nam
     source.write_bytes(png_with_exif_behind(four_colors(*SIZE), DAMAGED_EXIF[name]()))
     run(source, SAME)
     assert upright(Image.open(tmp_path / "out.png"))
+
+
+@pytest.mark.parametrize("stated", [8, 10])
+def test_a_gray_heic_has_the_depth_that_it_states_or_is_damaged(run: Run, tmp_path: Path, stated: int) -> None:
+    """Libheif returns gray values with the depth that is coded; read with another, they are no picture."""
+    content = bytearray(GRAY_DEEP.read_bytes())
+    configuration = content.index(b"hvcC") + 4
+    for place in (configuration + 17, configuration + 18):
+        content[place] = content[place] & 0xF8 | (stated - 8)
+    (tmp_path / "in.heic").write_bytes(content)
+    step = {"id": "out", "action": "convert", "format": "png"}
+    if stated == 8:
+        with pytest.raises(UndecodableError):
+            run(tmp_path / "in.heic", step)
+        return
+    run(tmp_path / "in.heic", step)
+    with Image.open(tmp_path / "out.png") as image:
+        assert [image.getpixel((x, 24)) for x in (4, 40, 75)] == pytest.approx([13, 129, 242], abs=3)

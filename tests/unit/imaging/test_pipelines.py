@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 from tests.golden.pictures import distance
 from tests.unit.imaging.pictures import QUADRANTS, Run, corner_colors, four_colors, near, upright
+from tests.unit.imaging.test_registry import PICTURES
 
 from pixelflow.errors import OutputTooLargeError, StepFailedError
 from pixelflow.imaging import plan as planning
 from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.pipeline import Pipeline
 from pixelflow.imaging.protocol import TransformRequest
 
@@ -281,3 +283,27 @@ def test_brackets_in_a_source_name_are_not_parsed_as_options(run: Run, tmp_path:
     source = tmp_path / "in.png[page=9]"
     four_colors(80, 80).save(source, format="PNG")
     assert run(source, resize("a", width=20)).outputs[0].width == 20
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"action": "crop", "ratio": "1:1", "gravity": "attention"},
+        {"action": "resize", "width": 20, "height": 20, "fit": "cover", "gravity": "entropy"},
+    ],
+)
+def test_of_an_animation_that_is_cropped_by_content_one_frame_is_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: dict[str, Any]
+) -> None:
+    """The one that decides where."""
+    PICTURES["animated"](tmp_path / "source")
+    kept: list[Picture] = []
+    materialized = Picture.materialized
+
+    def counted(picture: Picture) -> Picture:
+        kept.append(picture)
+        return materialized(picture)
+
+    monkeypatch.setattr(Picture, "materialized", counted)
+    run(tmp_path / "source", {"id": "out", "format": "webp", **step})
+    assert len(kept) == 1

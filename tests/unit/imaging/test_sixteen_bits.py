@@ -253,3 +253,13 @@ def test_faces_are_found_in_sixteen_bits(run: Run, tmp_path: Path, step: dict[st
     assert rendered.warnings == []
     difference = np.abs(_read(tmp_path / "a.png") / 257 - _read(tmp_path / "b.png"))
     assert difference.mean() < 0.4, "the same part"
+
+
+@pytest.mark.parametrize(("name", "save"), [("ppm", {"format": "PPM"}), ("jp2", {"format": "JPEG2000"})])
+def test_gray_sources_of_other_decoders_keep_their_bits(
+    run: Run, tmp_path: Path, name: str, save: dict[str, Any]
+) -> None:
+    values = _ramps(400, 30, gray=True)[..., 0].astype("u2")
+    Image.fromarray(values).save(tmp_path / f"in.{name}", **save)
+    run(tmp_path / f"in.{name}", {"id": "out", "action": "convert", **WIDE})
+    assert _levels(_read(tmp_path / "out.png")) == 400

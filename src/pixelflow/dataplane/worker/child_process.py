@@ -251,7 +251,8 @@ class ChildProcess:
         if code == -signal.SIGXCPU or (code == -signal.SIGKILL and not self._killed and self._has_used_up_its_time()):
             return ChildTimedOutError("used up its CPU time")
         reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return ChildDiedError(f"{reason}: {self._errors.read()}", signal=-code if code < 0 else None)
+        stderr = self._errors.read()
+        return ChildDiedError(f"{reason}: {stderr}", signal=-code if code < 0 else None, stderr=stderr)
 
     def _has_used_up_its_time(self) -> bool:
         return self._reap().cpu_seconds >= self._limits.cpu_seconds

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from pixelflow import errors
 from pixelflow.dataplane.worker.admission import MIN_TRANSFORM_BYTES, CrashBudget, MemoryBudget, default_memory
 from pixelflow.dataplane.worker.child_process import ChildProcess
 from pixelflow.dataplane.worker.children import Children, Isolation
+from pixelflow.dataplane.worker.crashes import job_error
 from pixelflow.dataplane.worker.exchange import CopiedOutput, Exchange
 from pixelflow.dataplane.worker.template import (
     PROGRAM,
@@ -54,12 +54,6 @@ _CHILD_ERRORS: dict[str, type[errors.JobError]] = {
         errors.TransformCrashedError,
     )
 }
-
-_CRASHES = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
-)
-"""Signals by which the kernel or the C library ends faulty native code. SIGKILL is another process's, or the kernel's
-when memory runs out."""
 
 _log = structlog.get_logger(__name__)
 
@@ -274,11 +268,13 @@ class Sandbox:
             ) from error
         except ChildDiedError as error:
             _log.warning("transform child died", pid=child.pid, reason=str(error))
-            if not child.killed:
-                if isinstance(error, TemplateDiedError) or not child.template_alive:
-                    raise errors.WorkerUnavailableError("The transform process ended with its template") from error
+            without_template = isinstance(error, TemplateDiedError) or not child.template_alive
+            if without_template and not child.killed:
+                raise errors.WorkerUnavailableError("The transform process ended with its template") from error
+            failure = job_error(error)
+            if isinstance(failure, errors.TransformCrashedError) and not child.killed:
                 self._crashes.count(user_id)
-            raise _crash(error) from error
+            raise failure from error
 
     @contextmanager
     def _cancel_hook(self, child: ChildProcess, set_cancel_hook: SetCancelHook) -> Iterator[None]:
@@ -291,13 +287,6 @@ class Sandbox:
             yield
         finally:
             set_cancel_hook(None)
-
-
-def _crash(error: ChildDiedError) -> errors.TransformCrashedError:
-    if error.signal in _CRASHES:
-        name = signal.Signals(error.signal).name
-        return errors.TransformCrashedError(f"The transform process crashed ({name})", signal=name)
-    return errors.TransformCrashedError("The transform process died")
 
 
 def _milliseconds(child: ChildProcess, before: float) -> int:

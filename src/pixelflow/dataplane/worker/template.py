@@ -33,10 +33,12 @@ class ChildTimedOutError(Exception):
 class ChildDiedError(Exception):
     """The child exited, or sent an invalid reply."""
 
-    def __init__(self, reason: str, *, signal: int | None = None) -> None:
+    def __init__(self, reason: str, *, signal: int | None = None, stderr: str = "") -> None:
         super().__init__(reason)
         self.signal = signal
         """Number of the signal that killed it, if one did."""
+        self.stderr = stderr
+        """What it wrote there, if it is known: not to be trusted, and never for a client."""
 
 
 class TemplateDiedError(ChildDiedError):
@@ -83,7 +85,7 @@ class ErrorPipe:
         os.close(self.writer)
 
     def read(self) -> str:
-        """Return what the process wrote, for logs only: it must never reach a client. Empty after ``close``."""
+        """Return what the process wrote since the last call: it must never reach a client. Empty after ``close``."""
         if self._closed:
             return ""
         with suppress(BlockingIOError):

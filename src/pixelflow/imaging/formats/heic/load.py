@@ -28,6 +28,9 @@ pi-heif itself removes strides and widens values in place, by the depth that the
 smaller, it writes behind the end of the pixels (pi-heif 1.4.0, `postprocess` in `decode_image`).
 """
 _MAX_BITS = 16
+_LEAST_STRIDE = 64
+"""Bytes of the shortest row that libheif returns of 8 bits; longer ones are whole multiples of 16 bytes. A gray picture
+with more bits than its header states has rows of twice the bytes: libheif converts only colors to what is stated."""
 
 
 def header(descriptor: int, options: LoadOptions) -> Header:
@@ -86,7 +89,8 @@ def _decoded(picture: Any) -> pyvips.Image:  # noqa: ANN401 - of the C module
     data = bytes(picture.data)  # which is a view of memory that ends with the picture
     (width, height), mode = picture.size_mode
     channels, wide, _ = _channels(mode)
-    if picture.stride < width * channels * (2 if wide else 1) or picture.bit_depth > _MAX_BITS:
+    row = width * channels * (2 if wide else 1)
+    if not row <= picture.stride < 2 * max(row, _LEAST_STRIDE) or picture.bit_depth > _MAX_BITS:
         raise damaged("HEIC")  # or the header states another depth than is coded
     profile = picture.color_profile
     icc = profile["data"] if profile.get("type") in {"rICC", "prof"} else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.unit.imaging.pictures import Run, four_colors, upright
 
 from pixelflow.errors import TooManyPixelsError, UndecodableError
 from pixelflow.imaging.formats.ico.directory import largest
+from pixelflow.imaging.protocol import WarningCode
 
 STEP = {"id": "a", "action": "resize", "width": 60, "format": "png"}
 
@@ -74,3 +76,22 @@ def test_damage_is_undecodable(run: Run, tmp_path: Path, content: bytes) -> None
 def test_the_directory_is_read_no_further_than_256_images() -> None:
     png = _png(four_colors(12, 8))
     assert largest(_icon(*[png] * 300)).width == 12
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp"])
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_what_a_truncated_icon_has_is_shown_if_the_job_accepts_damage(
+    run: Run, tmp_path: Path, kind: str, mode: str
+) -> None:
+    rng = random.Random(1)  # noqa: S311 - the same in every run
+    noise = Image.frombytes("RGB", (240, 180), rng.randbytes(240 * 180 * 3)).point(lambda value: 96 + value // 4)
+    noise.convert(mode).save(tmp_path / "in.ico", sizes=[(240, 180)], bitmap_format=kind)
+    content = (tmp_path / "in.ico").read_bytes()
+    (tmp_path / "in.ico").write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(UndecodableError):
+        run(tmp_path / "in.ico", STEP)
+    rendered = run(tmp_path / "in.ico", STEP, on_damage="accept")
+    assert [warning.code for warning in rendered.warnings] == [WarningCode.SOURCE_DAMAGED]
+    shown = Image.open(tmp_path / "a.png").convert("RGB")
+    kept = 10 if kind == "png" else shown.height - 10  # a bitmap begins with its last row
+    assert min(shown.getpixel((30, kept))) > 60  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from pixelflow.imaging.loading import LoadOptions
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the header."""
-    with map_decode_errors("JPEG XL", libjxl.JxlError), map_file(descriptor) as data:
+    with map_decode_errors("JPEG XL"), map_file(descriptor) as data:
         info = libjxl.read_info(bytes(data))
     size, wide = Size(info.width, info.height), info.bits > 8  # noqa: PLR2004  # bits
     return Header(size, frames=1, bytes_per_pixel=info.bands * info.bits // 8, wide=wide, whole=True, turned=False)
@@ -22,6 +22,6 @@ def header(descriptor: int, _options: LoadOptions) -> Header:
 
 def load(descriptor: int, _options: LoadOptions) -> pyvips.Image:
     """Decode the first frame, upright."""
-    with map_decode_errors("JPEG XL", libjxl.JxlError), map_file(descriptor) as data:
+    with map_decode_errors("JPEG XL"), map_file(descriptor) as data:
         info, pixels, profile = libjxl.decode(bytes(data))
         return to_image(Pixels(pixels, *info), profile=profile)

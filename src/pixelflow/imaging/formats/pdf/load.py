@@ -46,7 +46,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
 
 @contextmanager
 def _document(descriptor: int) -> Iterator[pypdfium2.PdfDocument]:
-    with map_decode_errors("PDF", pypdfium2.PdfiumError), map_file(descriptor) as data:
+    with map_decode_errors("PDF"), map_file(descriptor) as data:
         document = pypdfium2.PdfDocument(bytes(data))
         try:
             yield document

@@ -32,7 +32,7 @@ _MAX_SIZE = 1.1
 
 def header(descriptor: int, _options: LoadOptions) -> Header:
     """Read the size of the photo; nothing is decoded."""
-    with map_decode_errors("RAW", rawpy.LibRawError), _open(descriptor) as raw:
+    with map_decode_errors("RAW"), _open(descriptor) as raw:
         orientation, size = _orientation(raw), Size(raw.sizes.width, raw.sizes.height)
         upright = size if orientation <= _LAST_UNTURNED else Size(size.height, size.width)
         return Header(upright, frames=1, bytes_per_pixel=3, wide=True, whole=True, turned=orientation != 1)
@@ -44,7 +44,7 @@ def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     Raises:
         TooManyScansError: the preview is a progressive JPEG of so many scans that it may take very long.
     """
-    with map_decode_errors("RAW", rawpy.LibRawError), _open(descriptor) as raw:
+    with map_decode_errors("RAW"), _open(descriptor) as raw:
         preview = None if options.wide else _preview(raw, descriptor)  # which has 8 bits
         if preview and preview.width * options.shrink >= raw.sizes.width and _same_picture(preview, raw.sizes):
             return preview

@@ -24,7 +24,9 @@ def apply(picture: Picture, step: Crop, context: Context) -> Picture:
     if size == picture.size:
         return picture.to_output_colorspace(gray=True)
     if by_content(step.gravity, step.focus):
-        whole = picture.to_output_colorspace(gray=True).materialized()
+        whole = picture.to_output_colorspace(gray=True)
+        if context.decision is None:
+            whole = whole.materialized()
         left, top = corner_at(context.decision or _by_content(whole, size, step), step, context)
         return picture.with_size(whole.image.crop(left, top, *reduced(whole, size)), size)
     return cut(picture, _corner(picture.size, size, step), size).to_output_colorspace(gray=True)

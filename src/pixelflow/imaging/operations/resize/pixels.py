@@ -25,15 +25,16 @@ def decide(picture: Picture, step: Resize) -> CropPlace | None:
 def apply(picture: Picture, step: Resize, context: Context) -> Picture:
     """Resize the picture."""
     scaled, canvas = fit(picture.size, step)
-    if finds_faces(picture.size, step):
+    if finds_faces(picture.size, step) and context.decision is None:
         picture = picture.rereadable()  # faces that are large enough here may be too small in the result
     result = _scaled(picture, scaled, step)
     if canvas == scaled:
         return result
     if step.fit is Fit.CONTAIN:
         return _pad(result, canvas, step)
-    # In memory, so that damage outside the crop is detected too, and the content can be read twice.
-    image = result.materialized().image
+    image = result.image
+    if context.decision is None:  # in memory, so that damage outside the crop is detected too, and to be read twice
+        image = result.materialized().image
     left, top = corner_at(context.decision or find_place(image, canvas, step, picture), step, context)
     return picture.with_size(image.crop(left, top, *canvas), canvas)
 
