@@ -37,16 +37,22 @@ def post_request(url: str, path: str, body: object = None, *, key: str = "", ide
     return "\r\n".join([*head, "", ""]).encode() + content
 
 
-def post_all(url: str, requests: Sequence[bytes], *, connections: int = CONNECTIONS, status: str = "2") -> Responses:
+def get_request(url: str, path: str, *, key: str) -> bytes:
+    """Return the bytes of a GET request."""
+    head = [f"GET {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", f"Authorization: Bearer {key}"]
+    return "\r\n".join([*head, "", ""]).encode()
+
+
+def send_all(url: str, requests: Sequence[bytes], *, connections: int = CONNECTIONS, status: str = "2") -> Responses:
     """Send all requests over ``connections`` concurrent connections.
 
     Raises:
         BenchError: the status of a response does not start with ``status``.
     """
-    return asyncio.run(_post_all(url, requests, connections, status))
+    return asyncio.run(_send_all(url, requests, connections, status))
 
 
-async def _post_all(url: str, requests: Sequence[bytes], connections: int, status: str) -> Responses:
+async def _send_all(url: str, requests: Sequence[bytes], connections: int, status: str) -> Responses:
     place = urlsplit(url)
     open_ = [await asyncio.open_connection(place.hostname, place.port) for _ in range(connections)]
     bodies: list[Any] = [None] * len(requests)

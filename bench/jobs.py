@@ -21,7 +21,7 @@ from psycopg.rows import class_row
 from tests.acceptance.running import Running, paused
 
 from bench.figures import BenchError
-from bench.http_load import CONNECTIONS, Responses, post_all, post_request
+from bench.http_load import CONNECTIONS, Responses, post_request, send_all
 from bench.stack import SERVERS, TestStack
 from pixelflow.adapters.storage.objects import ObjectStorage
 
@@ -96,7 +96,7 @@ class Jobs:
     def _post_jobs(self, pipeline: Pipeline, sources: Sequence[Path], count: int) -> Responses:
         url = self._test_stack.api_url
         requests = [post_request(url, "/v1/jobs", new_job(pipeline, source), key=self._key) for source in sources]
-        return post_all(url, list(islice(cycle(requests), count)), connections=min(count, CONNECTIONS))
+        return send_all(url, list(islice(cycle(requests), count)), connections=min(count, CONNECTIONS))
 
     def upload(self, ids: Sequence[str], sources: Sequence[Path]) -> None:
         """Upload the sources of these jobs."""
@@ -112,7 +112,7 @@ class Jobs:
     def start(self, ids: Sequence[str]) -> None:
         """Start these jobs."""
         url = self._test_stack.api_url
-        post_all(url, [post_request(url, f"/v1/jobs/{job_id}/start", key=self._key) for job_id in ids])
+        send_all(url, [post_request(url, f"/v1/jobs/{job_id}/start", key=self._key) for job_id in ids])
 
     def wait(self, ids: Sequence[str], *, seconds: float, poll: float = _POLL_SECONDS) -> list[Timing]:
         """Wait until all have succeeded and return their timings.
@@ -162,7 +162,7 @@ class Jobs:
         url = self._test_stack.api_url
         request = post_request(url, f"/v1/jobs/{ids[0]}/start", key=self._key)
         sent = time.time()
-        post_all(url, [request], connections=1)
+        send_all(url, [request], connections=1)
         (timing,) = self.wait(ids, seconds=60, poll=_ALONE_POLL_SECONDS)
         return ids[0], (created.seconds + timing.finished_at.timestamp() - sent) * 1000
 

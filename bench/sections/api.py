@@ -20,7 +20,7 @@ from tests.acceptance.running import process_of
 from bench.cases import PIPELINES
 from bench.context import Context
 from bench.figures import BenchError, Result, at_least, at_most, ratios
-from bench.http_load import post_all, post_request
+from bench.http_load import get_request, post_request, send_all
 from bench.jobs import Jobs, new_job
 from bench.photos import ROOT
 from bench.processes import cpu_clock
@@ -30,12 +30,15 @@ from pixelflow.devstack.ports import listen
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _USERS = 12
+_POLLS = 3
+"""Of a job, as the SDK polls one of a small picture: at once, and 50 and 125 ms later."""
+_MAX_JOB_MS = 4.0
 _LIMITED_USERS = 25
 """Users over their limit, with at most 20 requests a second each: the API holds further rejections."""
 _DESCRIPTION = (
     "The API process has a core of its own; Postgres, Valkey, the S3 server and the load generator share the others. A "
     "pair is one create and one start, as the SDK sends them, by 12 users in turn; the source is uploaded in between, "
-    "outside the measured time. It is compared "
+    "outside the measured time. Three polls follow, at which the job is queued. A pair is compared "
     "with two requests to a FastAPI route that does one INSERT, with the same server, driver and load. No worker runs. "
     "Rate limits are enabled, but high enough to never apply. Rejected requests are those of users over their limit."
 )
@@ -85,10 +88,15 @@ class _Load:
         ]
         return self._send(requests)
 
+    def poll(self, ids: Sequence[str]) -> _Sent:
+        """Show each job, which the users created in turn."""
+        pairs = zip(ids, cycle(self._keys), strict=False)
+        return self._send([get_request(self._url, f"/v1/jobs/{job_id}", key=key) for job_id, key in pairs] * _POLLS)
+
     def send_rejected(self, count: int, body: object) -> _Sent:
         """Send creates of users who are over their limit."""
         each = [post_request(self._url, "/v1/jobs", body, key=key) for key in self._limited_keys]
-        post_all(self._url, each * 2, status="")  # takes the only request of a minute, if there is one
+        send_all(self._url, each * 2, status="")  # takes the only request of a minute, if there is one
         return self._send(list(islice(cycle(each), count)), status="429")
 
     @cached_property
@@ -98,7 +106,7 @@ class _Load:
 
     def _send(self, requests: Sequence[bytes], *, status: str = "2") -> _Sent:
         before = self._cpu()
-        done = post_all(self._url, requests, status=status)
+        done = send_all(self._url, requests, status=status)
         cpu = {name: used - before[name] for name, used in self._cpu().items()}
         return _Sent(len(requests), [answer.get("job_id", "") for answer in done.bodies], done.seconds, cpu)
 
@@ -124,8 +132,9 @@ def _round(ours: _Load, theirs: _Load, jobs: Jobs, source: Path, count: int) -> 
     created = ours.send(["/v1/jobs"] * count, body)
     jobs.upload(created.ids, [source])
     started = ours.send([f"/v1/jobs/{job_id}/start" for job_id in created.ids])
+    polled = ours.poll(created.ids)
     rejected = ours.send_rejected(count, body)
-    return {"insert": inserted, "create": created, "start": started, "rejected": rejected}
+    return {"insert": inserted, "create": created, "start": started, "poll": polled, "rejected": rejected}
 
 
 def _add_figures(result: Result, rounds: list[dict[str, _Sent]]) -> None:
@@ -142,6 +151,9 @@ def _add_figures(result: Result, rounds: list[dict[str, _Sent]]) -> None:
     result.add("create", "create alone", "requests/s", rates("create"))
     result.add("start", "start alone", "requests/s", rates("start"))
     result.add("pairs.cpu", "create + start: CPU of the API", "ms", cpu("api", "create", "start"))
+    result.add("polls.cpu", "three polls of a job: CPU of the API", "ms", cpu("api", "poll"))
+    whole = cpu("api", "create", "start", "poll")
+    result.add("job.cpu", "create + start + three polls: CPU of the API", "ms", whole, at_most(_MAX_JOB_MS))
     result.add("inserts.cpu", "two bare inserts: CPU of that API", "ms", cpu("api", "insert"))
     result.add(
         "rejected.cpu",

@@ -12,7 +12,7 @@ from datetime import datetime
 from bench.cases import PIPELINES
 from bench.context import Context
 from bench.figures import Result, at_most, late_spread, spread
-from bench.http_load import post_all, post_request
+from bench.http_load import post_request, send_all
 from bench.jobs import Jobs, Timing
 from bench.photos import ABOUT
 from bench.stack import TestStack, service
@@ -87,7 +87,7 @@ def _one(test_stack: TestStack, jobs: Jobs, job_id: str, pause: float) -> Wait:
     time.sleep(pause)
     request = post_request(test_stack.api_url, f"/v1/jobs/{job_id}/start", key=test_stack.key)
     sent = time.time()
-    post_all(test_stack.api_url, [request], connections=1)
+    send_all(test_stack.api_url, [request], connections=1)
     (timing,) = jobs.wait([job_id], seconds=30, poll=_POLL_SECONDS)
     return Wait((timing.finished_at.timestamp() - sent) * 1000 - timing.stages["transform"], timing)
 

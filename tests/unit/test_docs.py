@@ -166,6 +166,24 @@ def test_every_event_that_is_logged_is_documented_and_no_other() -> None:
     assert documented == events_logged()
 
 
+# ── Security ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_measure_of_security_names_a_test() -> None:
+    rows = re.findall(r"^\| attempt \|.*?\n\n", text_of("security.md"), re.MULTILINE | re.DOTALL)
+    measures = [row for table in rows for row in table.splitlines()[2:] if row]
+    assert len(measures) > 50
+    assert [row for row in measures if not re.search(r"`(tests/|test_)", row)] == []
+
+
+def test_the_tests_that_security_names_exist() -> None:
+    tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "src").rglob("test_*.py")]
+    names = {name for path in tests for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))}
+    names |= {path.name for path in tests}
+    named = re.findall(r"`(tests/[\w/.]+|test_[\w.]+)`", text_of("security.md"))
+    assert [name for name in named if name not in names and not (ROOT / name).exists()] == []
+
+
 # ── States ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,12 +1,19 @@
-"""The index of limited routes agrees with the router."""
+"""The index of limited routes agrees with the router; checks of credentials are bounded."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from types import SimpleNamespace
+
 import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import Message, Receive, Scope, Send
 from tests.integration.identity.http import ROUTES, Route
 
-from pixelflow.controlplane.api.early_rejection import LimitedRoutes
+from pixelflow.controlplane.api.early_rejection import EarlyRejectionMiddleware, LimitedRoutes
 from pixelflow.controlplane.api.main import ROUTERS
+from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.limits.service import Policy
 
 LIMITED = LimitedRoutes(ROUTERS)
@@ -39,3 +46,30 @@ def test_every_route_with_a_credential_is_found(route: Route) -> None:
 )
 def test_no_other_request_is_limited(method: str, path: str) -> None:
     assert LIMITED.find(method, path) is None
+
+
+async def test_a_check_of_the_credential_takes_no_longer_than_a_request() -> None:
+    known = object()
+    credentials = SimpleNamespace(recognize=lambda _: known, authenticate=lambda _: asyncio.sleep(60))
+    limits = SimpleNamespace(find_rejection=lambda *_: object())
+    services = SimpleNamespace(credentials=credentials, limits=limits, request_seconds=0.05)
+    reached: list[Scope] = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        reached.append(scope)
+
+    middleware = EarlyRejectionMiddleware(app, routers=ROUTERS, metrics=ApiMetrics(CollectorRegistry()))
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    scope: Scope = {"type": "http", "method": "GET", "path": "/v1/jobs", "state": {"services": services}}
+    scope["headers"] = [(b"authorization", b"Bearer pf_1")]
+    await asyncio.wait_for(middleware(scope, receive, send), 5)
+    assert not reached
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["code"] == "deadline_exceeded"

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -39,13 +40,13 @@ CHUNKED = b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r
 class Api:
     """A running server, with routes that read a body, wait, and answer at length."""
 
-    def __init__(self, limits: object = None, **settings: object) -> None:
+    def __init__(self, limits: object = None, listening: socket.socket | None = None, **settings: object) -> None:
         self.registry = CollectorRegistry()
         metrics = ApiMetrics(self.registry)
         self.app = make_app(lambda: _services(limits), metrics, NoOpTracer())
         self.released = threading.Event()
         self._add_routes()
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        self._listening = listening or socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.address: tuple[str, int] = self._listening.getsockname()
         self._server = make_server(self.app, settings_of(**settings), metrics)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]})
@@ -59,6 +60,10 @@ class Api:
         async def wait() -> str:
             await asyncio.to_thread(self.released.wait)
             return "released"
+
+        @self.app.get("/client", include_in_schema=False)
+        async def client(request: Request) -> str:
+            return request.client.host if request.client else ""
 
         @self.app.get("/long", include_in_schema=False)
         async def long() -> str:
@@ -89,8 +94,8 @@ async def _services(limits: object) -> AsyncIterator[Services]:
 
 
 @contextmanager
-def serving(limits: object = None, **settings: object) -> Iterator[Api]:
-    api = Api(limits, **settings)
+def serving(limits: object = None, listening: socket.socket | None = None, **settings: object) -> Iterator[Api]:
+    api = Api(limits, listening, **settings)
     api.run()
     try:
         yield api
@@ -313,7 +318,7 @@ def _blocking(hold_seconds: float) -> object:
 
 def test_held_rejections_keep_nobody_out() -> None:
     """All connections that there may be are of four clients over their limits, which also send more meanwhile."""
-    limits = {"api_max_connections": 40, "api_max_connections_per_client": 10}
+    limits: dict[str, Any] = {"api_max_connections": 40, "api_max_connections_per_client": 10}
     with serving(_blocking(hold_seconds=2), **limits) as api, ExitStack() as stack:
         held = [stack.enter_context(api.connect(HELD, source=f"127.0.0.{1 + number // 10}")) for number in range(40)]
         _await(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 40)
@@ -336,8 +341,20 @@ def test_the_request_after_a_held_one_is_in_progress() -> None:
         assert b"released" in _response(client)
 
 
+def test_a_held_request_whose_connection_is_lost_answers_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither does one that waits behind it."""
+    with serving(_blocking(hold_seconds=0.3), api_max_connections_per_client=1) as api, api.connect(HELD + GET):
+        _await(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 1)
+        time.sleep(0.05)
+        with api.connect(GET) as next_:
+            assert _status(_response(next_)) == 200
+        assert api.closed("evicted") == 1
+        time.sleep(0.4)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_trusted_proxy_may_have_any_share_of_the_connections() -> None:
-    limits = {"api_max_connections": 10, "api_max_connections_per_client": 3}
+    limits: dict[str, Any] = {"api_max_connections": 10, "api_max_connections_per_client": 3}
     with serving(**limits, trusted_proxies="127.0.0.7") as api, ExitStack() as stack:
         request = b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n"
         waiting = [stack.enter_context(api.connect(request, source="127.0.0.7")) for _ in range(10)]
@@ -349,6 +366,51 @@ def test_a_trusted_proxy_may_have_any_share_of_the_connections() -> None:
         assert b"retry-after: 1" in refused
         api.released.set()
         assert all(b"released" in _response(client) for client in waiting)
+
+
+def _forwarded(address: bytes) -> bytes:
+    return b"GET /client HTTP/1.1\r\n" + HOST + b"X-Forwarded-For: " + address + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("proxies", ["127.0.0.0/8", "::ffff:127.0.0.0/104"])
+def test_a_proxy_is_trusted_although_its_address_is_mapped(proxies: str) -> None:
+    """A socket for both versions of IP shows the addresses of IPv4 clients as mapped ones."""
+    listening = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    address = ("127.0.0.1", listening.getsockname()[1])
+    limits: dict[str, Any] = {"api_max_connections_per_client": 1, "trusted_proxies": proxies}
+    with serving(listening=listening, **limits) as api, ExitStack() as stack:
+        api.address = address
+        waiting = [b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n"] * 2
+        clients = [stack.enter_context(api.connect(sent, source="127.0.0.7")) for sent in waiting]
+        with api.connect(_forwarded(b"192.0.2.1, ::ffff:127.0.0.9")) as client:
+            assert b"192.0.2.1" in _response(client)
+        api.released.set()
+        assert [_status(_response(client)) for client in clients] == [200, 200]
+
+
+def test_a_client_is_known_by_its_ipv4_address_although_it_is_mapped() -> None:
+    listening = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with serving(listening=listening) as api:
+        api.address = ("127.0.0.1", listening.getsockname()[1])
+        with api.connect(_forwarded(b"192.0.2.1"), source="127.0.0.7") as client:
+            assert _response(client).endswith(b'"127.0.0.7"')
+
+
+def test_a_client_of_a_unix_socket_is_a_trusted_proxy(tmp_path: Path) -> None:
+    path, listening = str(tmp_path / "api"), socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    with (
+        serving(listening=listening, api_max_connections_per_client=1, api_socket=listening.fileno()),
+        ExitStack() as stack,
+    ):
+        for _ in range(3):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(path)
+            client.sendall(_forwarded(b"192.0.2.1"))
+            assert b"192.0.2.1" in _response(client)
+        client.sendall(b"GET /client HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert _response(client).endswith(b'"unix"')
 
 
 # ── Framing ──────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from pixelflow.errors import PixelflowError
 _NO = "No: the same request fails again."
 _NO_JOB = "No: every attempt would fail. Create a new job."
 _LATER = "Yes, with the same `Idempotency-Key`, after the seconds in `Retry-After`."
-_NEW_KEY = "with a new `Idempotency-Key`: a key repeats the stored response for 24 hours."
+_SAME_KEY = "with the same `Idempotency-Key` or a new one."
 _BACKING = "The operator checks `/readyz`, which names the services that are not available, and the log of the process."
 _BY_ITSELF = "PixelFlow tries again by itself. If it becomes the error of a job, call `retry`."
 
@@ -96,17 +96,17 @@ GUIDES: Mapping[str, Guide] = {
     "too_many_keys": Guide(
         "You have as many active keys as a user may have.",
         "Revoke a key that you don't use: `DELETE /v1/keys/{key_id}`.",
-        f"Yes, after you revoked a key, {_NEW_KEY}",
+        f"Yes, after you revoked a key, {_SAME_KEY}",
     ),
     "asset_exists": Guide(
         "An asset of yours has this name.",
         "Choose another name, or delete the asset first.",
-        f"Yes, after you deleted the asset, {_NEW_KEY}",
+        f"Yes, after you deleted the asset, {_SAME_KEY}",
     ),
     "too_many_assets": Guide(
         "You have as many assets as a user may have.",
         "Delete an asset that you don't use: `DELETE /v1/assets/{asset_id}`.",
-        f"Yes, after you deleted an asset, {_NEW_KEY}",
+        f"Yes, after you deleted an asset, {_SAME_KEY}",
     ),
     "idempotency_key_invalid": Guide(
         "The `Idempotency-Key` is empty, too long or has characters that are not allowed.",
@@ -150,13 +150,13 @@ GUIDES: Mapping[str, Guide] = {
         "There is no file for this job or asset: nothing was uploaded, or the local file was deleted.",
         "PUT the file to `presigned_put_url` with exactly the `headers` of the response, and check that storage "
         "answered 200. Then send the request again. Put a local file back at its path.",
-        f"Yes, after the upload, {_NEW_KEY}",
+        f"Yes, after the upload, {_SAME_KEY}",
     ),
     "too_many_uploads": Guide(
         "Your jobs that were not started have as many uploads, or bytes, as a user may have.",
-        "Start some of these jobs; `GET /v1/jobs?status=created` lists them. Canceled and erased ones count until "
-        "their upload can't arrive any more: hours for erased ones, longer for canceled ones.",
-        f"Yes, after you did, {_NEW_KEY}",
+        "Start some of these jobs; `GET /v1/jobs?status=created` lists them. Canceled and erased ones count as "
+        "long as their upload URL is valid: an hour from their end, unless the operator chose another time.",
+        f"Yes, after you did, {_SAME_KEY}",
     ),
     "source_too_large": Guide(
         "The file is larger than allowed. An upload of a declared size is refused before it is stored.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -123,8 +124,18 @@ def _resolve_directory(directory: Path) -> Path:
     return directory.resolve()
 
 
-Networks: TypeAlias = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split_at_commas)]
-"""Networks in CIDR notation, separated by commas."""
+def _unmap(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return the IPv4 network that a network of mapped addresses, such as ``::ffff:10.0.0.0/104``, stands for."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None else IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
+
+
+_MAPPED_PREFIX = 96
+"""Bits before the IPv4 address in a mapped one (RFC 4291, section 2.5.5.2)."""
+Networks: TypeAlias = Annotated[
+    tuple[Annotated[IPvAnyNetwork, AfterValidator(_unmap)], ...], NoDecode, BeforeValidator(_split_at_commas)
+]
+"""Networks in CIDR notation, separated by commas. Those of IPv4 addresses are IPv4 networks, however written."""
 Directories: TypeAlias = Annotated[
     tuple[Annotated[Path, AfterValidator(_resolve_directory)], ...], NoDecode, BeforeValidator(_split_at_colons)
 ]

@@ -59,7 +59,8 @@ class Settings(ConnectionSettings):
         int | None,
         Field(
             ge=3,
-            description="File descriptor of an inherited, listening socket; replaces the address and the port",
+            description="File descriptor of an inherited, listening socket; replaces the address and the port. "
+            "Clients of a Unix socket are trusted as proxies",
         ),
     ] = None
     api_max_connections: Annotated[
@@ -106,7 +107,7 @@ class Settings(ConnectionSettings):
         Networks,
         Field(
             description="Networks of proxies whose `X-Forwarded-For` header is trusted, separated by commas, such as "
-            "10.0.0.0/8. Default: none"
+            "10.0.0.0/8. Clients of a Unix socket are trusted, too. Default: none"
         ),
     ] = ()
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -109,19 +110,47 @@ def test_every_post_repeats_its_response(client: httpx.Client, route: Route) -> 
     key = {"Idempotency-Key": str(uuid4())}
     ids = {name: str(uuid4()) for name in ("job_id", "delivery_id", "asset_id")}
     first, second = (route.send(client, ids, headers=key) for _ in range(2))
-    assert second.headers["Idempotent-Replayed"] == "true"
+    assert second.headers.get("Idempotent-Replayed") == ("true" if first.is_success else None)
     assert second.status_code == first.status_code
     fresh = {"upload", "request_id"}
     assert {**first.json(), **dict.fromkeys(fresh)} == {**second.json(), **dict.fromkeys(fresh)}
 
 
-def test_a_stored_error_is_replayed_with_a_new_request_id(client: httpx.Client) -> None:
-    job_id = create(client, str(uuid4())).json()["job_id"]
+def test_a_request_that_fails_because_of_the_state_succeeds_with_its_key_later(client: httpx.Client) -> None:
+    created = create(client, str(uuid4())).json()
     key = {"Idempotency-Key": str(uuid4())}
-    first, second = (client.post(f"/v1/jobs/{job_id}/start", headers=key) for _ in range(2))
-    assert (first.status_code, first.json()["code"]) == (409, "source_missing")
-    assert second.json()["request_id"] == second.headers["X-Request-ID"] != first.json()["request_id"]
-    assert second.headers["Content-Type"] == "application/problem+json"
+    start = partial(client.post, f"/v1/jobs/{created['job_id']}/start", headers=key)
+    for missing in (start(), start()):
+        assert (missing.status_code, missing.json()["code"]) == (409, "source_missing")
+        assert "Idempotent-Replayed" not in missing.headers
+    upload = created["upload"]
+    assert httpx.put(upload["presigned_put_url"], content=b"x" * 9).status_code == 200
+    started, again = start(), start()
+    assert started.status_code == again.status_code == 202
+    assert "Idempotent-Replayed" not in started.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_one_of_many_repetitions_of_a_failed_request_runs(database: AsyncDatabase, identity: Identity) -> None:
+    with pytest.raises(NotFoundError):
+        await new_call(database).run(identity, Result, Operation(NotFoundError("not yet")))
+    operation = Operation(Result(), may_finish=False)
+    running = asyncio.create_task(new_call(database).run(identity, Result, operation))
+    await operation.started.wait()
+    for _ in range(3):
+        with pytest.raises(IdempotencyInProgressError):
+            await new_call(database).run(identity, Result, never)
+    operation.may_finish.set()
+    assert await running == await new_call(database).run(identity, Result, never) == Result()
+
+
+async def test_an_error_that_an_older_release_stored_is_not_repeated(
+    database: AsyncDatabase, identity: Identity
+) -> None:
+    await new_call(database).run(identity, Result, Operation(Result(value="old")))
+    async with database.connection(of_user(identity.user_id)) as connection:
+        await connection.execute("UPDATE idempotency_keys SET status = 409")
+    assert await new_call(database).run(identity, Result, Operation(Result(value="new"))) == Result(value="new")
 
 
 def test_a_request_that_fails_validation_or_authentication_does_not_use_its_key(client: httpx.Client) -> None:

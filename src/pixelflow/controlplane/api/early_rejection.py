@@ -4,7 +4,7 @@ A client over its limit may send thousands of such requests a second. They use n
 not read, and they have neither a span nor a line in the log: the request that emptied the bucket has both.
 
 Must never reject a request that the route would accept. Calls no server, except to check a credential that was not
-checked for a moment; concurrent requests share that check.
+checked for a moment; concurrent requests share that check. It has the deadline of a request.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import structlog
 from fastapi import APIRouter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.auth import AuthenticatedRoute, bearer_of, client_network, rate_limit_headers
+from pixelflow.controlplane.api.deadline import deadline
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import MARK_HELD, SECURITY_HEADERS, request_id_of
 from pixelflow.controlplane.api.services import Services
-from pixelflow.controlplane.credentials import Credentials
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.limits.service import Policy, RateLimiter, RateLimitResult
-from pixelflow.errors import PixelflowError, RateLimitedError, UnauthenticatedError
+from pixelflow.errors import DeadlineExceededError, PixelflowError, RateLimitedError, UnauthenticatedError
+
+_log = structlog.get_logger("pixelflow.access")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,11 @@ class EarlyRejectionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        rejection = await self._find_rejection(scope) if scope["type"] == "http" else None
+        try:
+            rejection = await self._find_rejection(scope) if scope["type"] == "http" else None
+        except DeadlineExceededError as error:  # the route would only wait once more for the same check
+            await self._give_up(error, scope, receive, send)
+            return
         if rejection is None:
             await self._app(scope, receive, send)
             return
@@ -80,6 +87,12 @@ class EarlyRejectionMiddleware:
         seconds = time.perf_counter() - started
         self._metrics.request_finished(scope["method"], template, problems.status_of(RateLimitedError), seconds)
 
+    async def _give_up(self, error: DeadlineExceededError, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = request_id_of(scope)
+        _log.warning("credential not checked in time", request_id=request_id, code=error.code)
+        headers = {**SECURITY_HEADERS, "X-Request-ID": request_id}
+        await problems.response(error, request_id, headers)(scope, receive, send)
+
     async def _find_rejection(self, scope: Scope) -> tuple[str, RateLimitResult] | None:
         """Return the template of the route and the result, or ``None`` if the request may be accepted."""
         route = self._routes.find(scope["method"], scope["path"])
@@ -88,7 +101,7 @@ class EarlyRejectionMiddleware:
         services: Services = scope["state"]["services"]
         if services.limits is None:
             return None
-        result = await _find_rejection(scope, route.policy, services.credentials, services.limits)
+        result = await _find_rejection(scope, route.policy, services, services.limits)
         return None if result is None else (route.template, result)
 
 
@@ -104,15 +117,17 @@ async def _hold(scope: Scope, seconds: float) -> None:
 
 
 async def _find_rejection(
-    scope: Scope, policy: Policy, credentials: Credentials, limits: RateLimiter
+    scope: Scope, policy: Policy, services: Services, limits: RateLimiter
 ) -> RateLimitResult | None:
+    credentials = services.credentials
     try:
         credential = bearer_of(scope)
     except UnauthenticatedError:
         return limits.find_block(client_network(scope))
     known = credentials.recognize(credential)
     if known is not None:
-        return await _find_rejection_of(known, credential, policy, credentials, limits)
+        result = limits.find_rejection(known, policy)
+        return None if result is None else await _check_rejection(result, known, credential, policy, services)
     network = client_network(scope)
     block = limits.find_block(network)
     if block is None or (not credentials.is_rejected(credential) and limits.may_check(network)):
@@ -120,17 +135,24 @@ async def _find_rejection(
     return block
 
 
-async def _find_rejection_of(
-    known: Identity, credential: str, policy: Policy, credentials: Credentials, limits: RateLimiter
+async def _check_rejection(
+    result: RateLimitResult, known: Identity, credential: str, policy: Policy, services: Services
 ) -> RateLimitResult | None:
-    result = limits.find_rejection(known, policy)
-    if result is None:
-        return None
+    """Return the result if the credential is still that of ``known``.
+
+    Raises:
+        DeadlineExceededError: the check took as long as a request may.
+    """
     try:
-        identity = await credentials.authenticate(credential)
+        async with deadline(services.request_seconds):
+            identity = await services.credentials.authenticate(credential)
+    except DeadlineExceededError:
+        raise
     except PixelflowError:
         return None  # the route responds
-    return result if identity == known else limits.find_rejection(identity, policy)
+    if identity == known or services.limits is None:
+        return result
+    return services.limits.find_rejection(identity, policy)
 
 
 def _authenticated_routes(routers: Iterable[APIRouter]) -> Iterator[AuthenticatedRoute]:

@@ -25,7 +25,6 @@ from pixelflow.controlplane.api.server.serve import serve
 from pixelflow.controlplane.api.services import Services, open_services
 from pixelflow.controlplane.assets import routes as assets_routes
 from pixelflow.controlplane.capabilities import routes as capabilities_routes
-from pixelflow.controlplane.idempotency import calls
 from pixelflow.controlplane.jobs import routes as jobs_routes
 from pixelflow.controlplane.keys import routes as keys_routes
 from pixelflow.controlplane.usage import routes as usage_routes
@@ -126,7 +125,6 @@ def make_app(
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    calls.install(app)
     app.include_router(health.router)
     for router in ROUTERS:
         app.include_router(router)

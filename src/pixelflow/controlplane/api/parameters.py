@@ -17,7 +17,7 @@ from pixelflow.errors import FieldError
 _MAX_ERRORS = 100
 """Parameters that a response lists."""
 _MAX_SUGGESTIONS = 20
-"""Parameters that are compared with those of the route: 10 to 50 µs each, and 16 KB of a request hold 4000."""
+"""Parameters that are compared with those of the route: about 7 µs for a name of six letters, and 16 KB hold 4000."""
 _MAX_PARTS = 3
 _MAX_SHOWN = 64
 """Characters of an unknown name that are repeated."""

@@ -1,7 +1,8 @@
 """``Idempotency-Key`` on every POST (draft-ietf-httpapi-idempotency-key-header).
 
 A route does its work within :meth:`IdempotentCall.run`, after authentication and validation: a request that fails
-before that has no effect and does not use up its key.
+before that has no effect and does not use up its key. Nor does one that fails within: whether it fails depends on what
+is stored, such as whether the source was uploaded, so a repeated request is processed again. Only successes are stored.
 
 The guarantee survives crashes: the key's row is committed before the resource is created and contains the resource's
 ID, so a request that repeats an interrupted one finds what that one created.
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,14 +20,12 @@ from functools import partial
 from typing import Annotated, TypeAlias, TypeVar
 from uuid import UUID
 
-from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.contracts.jobs.responses import CreatedJob
-from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher, response_owner
 from pixelflow.controlplane.idempotency import store
@@ -39,7 +37,6 @@ from pixelflow.errors import (
     IdempotencyKeyInvalidError,
     IdempotencyKeyReusedError,
     NotFoundError,
-    PixelflowError,
     RequestError,
 )
 
@@ -47,8 +44,8 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 MAX_KEY = 255
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
-_SUCCESS, _MIN_CLIENT_ERROR, _MIN_SERVER_ERROR = 200, 400, 500
-"""Successes are stored with the first status. Server errors are never stored."""
+_SUCCESS = 200
+"""The status that is stored; a route may have another one, which its responses have in any case."""
 
 IDEMPOTENCY_ERRORS = (
     IdempotencyKeyInvalidError,
@@ -91,18 +88,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """The first response to a request."""
+    """The response to the request that succeeded."""
 
     status: int
     body: bytes = field(repr=False)
-
-
-class ReplayedResponseError(Exception):
-    """Carries a stored error response to the exception handler that sends it."""
-
-    def __init__(self, response: StoredResponse) -> None:
-        super().__init__(response.status)
-        self.response = response
 
 
 CreateJob: TypeAlias = Callable[[UUID], Awaitable[CreatedJob]]
@@ -155,7 +144,6 @@ class IdempotentCall:
             IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyInProgressError: the key can't be used.
             IdempotencyAnswerLostError: the stored response can't be decrypted.
             NotFoundError: the job that the first response described has been erased.
-            ReplayedResponseError: the stored response is an error.
         """
         key = _read_key(self._request)
         if key is None:
@@ -167,8 +155,6 @@ class IdempotentCall:
             outcome = await self._execute(request, outcome, operation)
         if not isinstance(outcome, StoredResponse):
             return outcome
-        if outcome.status >= _MIN_CLIENT_ERROR:
-            raise ReplayedResponseError(outcome)
         self._response.headers[REPLAYED] = "true"
         result = model.model_validate_json(outcome.body)
         return await renew(result) if renew else result
@@ -234,15 +220,12 @@ class IdempotentCall:
         """Return the result, or the stored response if another request took the claim over and finished first."""
         try:
             result = await operation(claim.resource_id)
-        except PixelflowError as error:
-            await self._finish_error(request, claim, error)
-            raise
         except Exception:
             await self._release(request, claim)
             raise
         # The work is done. If storing the response fails, a repeated request runs again under the same ID.
         with contextlib.suppress(DependencyError):
-            if not await self._finish(request, claim, StoredResponse(_SUCCESS, _body(result))):
+            if not await self._finish(request, claim, _body(result)):
                 return await self._find_other_response(request) or result
         return result
 
@@ -256,40 +239,21 @@ class IdempotentCall:
             stored = await store.find(connection, user_id=request.user_id, key=request.key)
         return None if stored is None or stored.job_erased else self._read_response(request, stored)
 
-    async def _finish_error(self, request: IdempotentRequest, claim: Claim, error: PixelflowError) -> None:
-        response = problems.response(error, self._request.state.request_id)
-        if response.status_code >= _MIN_SERVER_ERROR:
-            await self._release(request, claim)
-        else:
-            await self._finish(request, claim, StoredResponse(response.status_code, bytes(response.body)))
-
-    async def _finish(self, request: IdempotentRequest, claim: Claim, response: StoredResponse) -> bool:
+    async def _finish(self, request: IdempotentRequest, claim: Claim, body: bytes) -> bool:
         async with self._database.connection(of_user(request.user_id)) as connection:
             return await store.finish(
                 connection,
                 user_id=request.user_id,
                 key=request.key,
                 holder=claim.holder,
-                status=response.status,
-                ciphertext=self._cipher.encrypt(response.body, owner=request.owner),
+                status=_SUCCESS,
+                ciphertext=self._cipher.encrypt(body, owner=request.owner),
             )
 
     async def _release(self, request: IdempotentRequest, claim: Claim) -> None:
         with contextlib.suppress(DependencyError):  # the lease expires anyway
             async with self._database.connection(of_user(request.user_id)) as connection:
                 await store.release(connection, user_id=request.user_id, key=request.key, holder=claim.holder)
-
-
-def install(app: FastAPI) -> None:
-    """Register the handler that sends stored error responses."""
-    app.add_exception_handler(ReplayedResponseError, _on_replayed_response)
-
-
-async def _on_replayed_response(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ReplayedResponseError)  # noqa: S101  # how the handler is registered
-    body = json.loads(error.response.body) | {"request_id": request.state.request_id}
-    request.state.code = body["code"]
-    return JSONResponse(body, error.response.status, {REPLAYED: "true"}, problems.MEDIA_TYPE)
 
 
 def _body(result: BaseModel) -> bytes:
@@ -319,7 +283,8 @@ async def _idempotent_call(
         Header(
             alias=HEADER,
             description="Makes the request safe to retry. Repeating the same request with the same key within 24 hours "
-            "returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a "
+            "returns the response of the one that succeeded and has no further effect; after an error, the request is "
+            "processed again. 1 to 255 visible ASCII characters, for example a "
             "UUID.",
             # Only for the document: an invalid key has an error code of its own.
             json_schema_extra={"minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$"},

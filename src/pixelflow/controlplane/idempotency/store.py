@@ -51,6 +51,8 @@ async def claim(
 ) -> UUID | None:
     """Claim a key that is new, older than ``keep``, or held by the same request under an expired lease.
 
+    So is one with an error, which older processes store.
+
     Return the ID to create the resource under, or ``None`` if the claim failed; :func:`find` says why. One statement,
     so only one of many concurrent requests gets the claim.
     """
@@ -66,7 +68,7 @@ async def claim(
             fingerprint = excluded.fingerprint, holder = excluded.holder, lease_until = excluded.lease_until,
             status = NULL, ciphertext = NULL, job_erased = false
         WHERE kept.created_at <= now() - %(keep)s
-           OR (kept.status IS NULL AND NOT kept.job_erased AND kept.lease_until <= now()
+           OR ((kept.status >= 400 OR (kept.status IS NULL AND kept.lease_until <= now())) AND NOT kept.job_erased
                AND kept.fingerprint = excluded.fingerprint)
         RETURNING resource_id
         """,

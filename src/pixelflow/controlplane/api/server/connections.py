@@ -8,7 +8,7 @@ closed. Only connections with requests in progress can make the server refuse a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Protocol
 
 from pixelflow.controlplane.api.auth import network_of
@@ -24,7 +24,7 @@ class ConnectionLimits:
     total: int
     per_client: int
     trusted_proxies: Networks
-    """Not subject to ``per_client``: their connections carry the requests of many clients."""
+    """Not subject to ``per_client``: their connections carry the requests of many clients. Nor is a Unix socket."""
     header_seconds: float
     body_seconds: float
     keep_alive_seconds: float
@@ -117,12 +117,14 @@ class Connections:
         return peer.startswith(_PROXY)
 
     def peer_of(self, host: str | None) -> str:
-        """The peer that a connection from ``host`` counts for; connections without an address share one."""
+        """The peer that a connection from ``host`` counts for; those whose address is unknown share one."""
         if host is not None and self._is_trusted(host):
             return f"{_PROXY}{host}"
         return network_of(host or "")
 
     def _is_trusted(self, host: str) -> bool:
+        if host == UNIX_SOCKET:
+            return True
         try:
             address = ip_address(host)
         except ValueError:
@@ -131,6 +133,33 @@ class Connections:
 
 
 _PROXY = "proxy "
+UNIX_SOCKET = "unix"
+"""Stands for the address of a client of a Unix socket. It is trusted as a proxy: only the operator can make the socket,
+whose permissions say who may connect."""
+
+
+def client_of(client: tuple[str, int] | None, server: tuple[str, int | None] | None) -> tuple[str, int] | None:
+    """Return the address and port of a client.
+
+    That of an IPv4 client is IPv4 in any case: a socket for both versions shows it mapped, as ``::ffff:192.0.2.1``
+    (RFC 4291, section 2.5.5.2). ``server`` is the address of the listening socket, without a port if it is a Unix
+    socket. A client without an address that has connected by TCP is gone.
+    """
+    if client is None:
+        return (UNIX_SOCKET, 0) if server is not None and server[1] is None else None
+    address = ip_address(client[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return client if mapped is None else (str(mapped), client[1])
+
+
+def proxies_of(networks: Networks) -> list[str]:
+    """Return what uvicorn trusts: the networks, also as mapped addresses in ``X-Forwarded-For``, and Unix sockets."""
+    mapped = [
+        f"::ffff:{network.network_address}/{96 + network.prefixlen}"
+        for network in networks
+        if isinstance(network, IPv4Network)
+    ]
+    return [UNIX_SOCKET, *map(str, networks), *mapped]
 
 
 def _remove(table: dict[str, dict[ClientConnection, None]], connection: ClientConnection) -> int:

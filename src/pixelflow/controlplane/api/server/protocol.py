@@ -12,12 +12,13 @@ from uuid import uuid4
 
 import httptools
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT, MARK_HELD, SECURITY_HEADERS
-from pixelflow.controlplane.api.server.connections import Connections
+from pixelflow.controlplane.api.middleware import BODY_TIMED_OUT, MARK_HELD
+from pixelflow.controlplane.api.server.connections import Connections, client_of
+from pixelflow.controlplane.api.server.refusal import refusal_of
 from pixelflow.controlplane.api.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, check_head, too_large
 from pixelflow.controlplane.api.server.unread import UnreadDeadline
 from pixelflow.errors import BodyTooLargeError, InvalidHttpError, PixelflowError, RequestTimeoutError
@@ -60,6 +61,8 @@ class ApiProtocol(HttpToolsProtocol):
         self._unread = UnreadDeadline()
         self._refused = False
         self._is_held = False
+        self._running: RequestResponseCycle | None = None
+        """The latest request that the application works on; ``cycle`` is the latest that has arrived."""
         self._last_answer: PixelflowError | None = None
         """Sent once earlier requests are answered."""
         self._head_bytes: int | None = None
@@ -71,6 +74,7 @@ class ApiProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # uvicorn's
         """Admit or refuse the connection. Its first request must begin within the deadline for headers."""
         super().connection_made(transport)
+        self.client = client_of(self.client, self.server)
         self.peer = self._open.peer_of(self.client[0] if self.client else None)
         self._set_deadline(self._limits.header_seconds)
         refusal = self._open.admit(self)
@@ -78,14 +82,22 @@ class ApiProtocol(HttpToolsProtocol):
         if refusal is not None:  # never lingers: connections over the limit must not add up
             self._refused = True
             self._metrics.connection_closed(refusal.code)
-            self.transport.write(_refusal(refusal, uuid4().hex))
+            self.transport.write(refusal_of(refusal, uuid4().hex))
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         super().connection_lost(exc)
+        self._disconnect_running()
         self._open.remove(self)
         self._metrics.connections_open(len(self._open))
+
+    def _disconnect_running(self) -> None:
+        """End the request that others wait behind, too, and drop these. It would write to the closed transport."""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def evict(self) -> None:
         """Close the idle connection, for a new one."""
@@ -165,6 +177,10 @@ class ApiProtocol(HttpToolsProtocol):
         self._reading, self._deadline = _Reading.NOTHING, math.inf
         if self._is_answered():
             self._await_request()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     # ── Responses ────────────────────────────────────────────────────────────────────────────────
 
@@ -276,17 +292,9 @@ class ApiProtocol(HttpToolsProtocol):
         if error is not None:
             request_id = uuid4().hex
             _log.info("request refused", request_id=request_id, code=error.code)
-            self.transport.write(_refusal(error, request_id))
+            self.transport.write(refusal_of(error, request_id))
         self._open.mark_idle(self)
         self._set_deadline(_LINGER_SECONDS)
         self.flow.resume_reading()
         if not self.transport.is_closing():
             self.transport.write_eof()
-
-
-def _refusal(error: PixelflowError, request_id: str) -> bytes:
-    response = problems.response(
-        error, request_id, {**SECURITY_HEADERS, "Connection": "close", "X-Request-ID": request_id}
-    )
-    headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-    return STATUS_LINE[response.status_code] + headers + b"\r\n" + bytes(response.body)

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.server.connections import ConnectionLimits, Connections
+from pixelflow.controlplane.api.server.connections import ConnectionLimits, Connections, proxies_of
 from pixelflow.controlplane.api.server.protocol import ApiProtocol
 from pixelflow.settings import Settings
 
@@ -60,8 +60,8 @@ def make_server(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> uvicor
             log_config=None,
             access_log=False,
             # Replaces the address of a trusted proxy by the client's. Headers of any other peer are ignored.
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+            proxy_headers=bool(settings.trusted_proxies) or settings.api_socket is not None,
+            forwarded_allow_ips=proxies_of(settings.trusted_proxies),
             server_header=False,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
