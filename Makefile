@@ -45,6 +45,13 @@ check: lint ## Lint and run the unit tests: the quick check before a commit
 test: lint tools ## Lint and run every test in parallel: what CI runs (WORKERS=1 for one at a time)
 	$(PYTEST)
 
+.PHONY: typescript
+typescript: ## Build the TypeScript client and test it (needs Node 20.3 or newer; make test does not)
+	@command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 3) ? 0 : 1)' || \
+	{ echo "make typescript needs Node 20.3 or newer with npm on the PATH (Debian: apt-get install nodejs npm)"; exit 1; }
+	cd clients/typescript && npm ci --silent --ignore-scripts && npm run --silent check:generated && npm run --silent build \
+	&& npm test --silent && npm run --silent size
+
 .PHONY: coverage
 coverage: setup tools ## Run every test with branch coverage, of all processes; fails below the floor. Takes half as long again
 	$(BIN)/coverage erase
