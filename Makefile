@@ -46,11 +46,13 @@ test: lint tools ## Lint and run every test in parallel: what CI runs (WORKERS=1
 	$(PYTEST)
 
 .PHONY: typescript
-typescript: ## Build the TypeScript client and test it (needs Node 20.3 or newer; make test does not)
+typescript: setup ## Build the TypeScript client and test it, also in Chromium (needs Node 20.3 or newer; make test does not)
 	@command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 3) ? 0 : 1)' || \
 	{ echo "make typescript needs Node 20.3 or newer with npm on the PATH (Debian: apt-get install nodejs npm)"; exit 1; }
-	cd clients/typescript && npm ci --silent --ignore-scripts && npm run --silent check:generated && npm run --silent build \
-	&& npm test --silent && npm run --silent size
+	@test -x "$${CHROMIUM:-/usr/bin/chromium}" || \
+	{ echo "make typescript needs Chromium (Debian: apt-get install chromium; elsewhere, set CHROMIUM to its path)"; exit 1; }
+	@cd clients/typescript && npm ci --silent --ignore-scripts && npm run --silent check:generated && npm run --silent build \
+	&& npm test --silent && npm run --silent test:service && npm run --silent size
 
 .PHONY: coverage
 coverage: setup tools ## Run every test with branch coverage, of all processes; fails below the floor. Takes half as long again

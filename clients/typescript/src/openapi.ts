@@ -383,7 +383,68 @@ export interface paths {
         trace?: never;
     };
 }
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    "job.canceled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A job was canceled
+         * @description Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.
+         */
+        post: operations["job_canceled"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "job.completed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A job succeeded
+         * @description Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.
+         */
+        post: operations["job_completed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "job.failed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A job failed
+         * @description Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.
+         */
+        post: operations["job_failed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
         /**
@@ -1322,6 +1383,22 @@ export interface components {
          * @enum {string}
          */
         Direction: "horizontal" | "vertical" | "both";
+        /**
+         * Event
+         * @description The body of a webhook.
+         */
+        Event: {
+            /** @description The job as `GET /v1/jobs/{id}` returns it at the time of the attempt. */
+            data: components["schemas"]["Job"];
+            /**
+             * Timestamp
+             * Format: date-time
+             * @description When the event occurred.
+             */
+            timestamp: string;
+            /** Type */
+            type: components["schemas"]["EventType"] | string;
+        };
         /**
          * EventType
          * @description The result of a run of a job.
@@ -7697,6 +7774,326 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
+            };
+        };
+    };
+    job_canceled: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description Identifies the event: the same for every attempt and replay.
+                 * @example msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54
+                 */
+                "webhook-id": string;
+                /**
+                 * @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; several, separated by spaces, after a rotation.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": string;
+                /**
+                 * @description When the attempt started, in seconds since 1970.
+                 * @example 1798891200
+                 */
+                "webhook-timestamp": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "attempts": 1,
+                 *         "created_at": "2026-11-23T14:00:58.112Z",
+                 *         "error": null,
+                 *         "expires_at": "2026-12-23T14:01:12.701Z",
+                 *         "finished_at": "2026-11-23T14:01:12.701Z",
+                 *         "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
+                 *         "max_attempts": 5,
+                 *         "metadata": {
+                 *           "sku": "A-17"
+                 *         },
+                 *         "outputs": [],
+                 *         "pipeline": [
+                 *           {
+                 *             "action": "resize",
+                 *             "format": "webp",
+                 *             "id": "small",
+                 *             "width": 640
+                 *           }
+                 *         ],
+                 *         "priority": "normal",
+                 *         "queued_at": "2026-11-23T14:01:12.604Z",
+                 *         "source": {
+                 *           "bytes": 2483920,
+                 *           "content_type": "image/jpeg",
+                 *           "expired_at": null,
+                 *           "format": null,
+                 *           "frames": null,
+                 *           "height": null,
+                 *           "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
+                 *           "options": {},
+                 *           "sha256": null,
+                 *           "type": "s3_presigned",
+                 *           "width": null
+                 *         },
+                 *         "started_at": null,
+                 *         "status": "canceled",
+                 *         "usage": null,
+                 *         "waiting_for": null,
+                 *         "warnings": [],
+                 *         "webhook_url": null
+                 *       },
+                 *       "timestamp": "2026-11-23T14:01:12.701Z",
+                 *       "type": "job.canceled"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Event"];
+            };
+        };
+        responses: {
+            /** @description The event was received. Respond within ten seconds. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Deliver this event no more. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other response is retried, with growing delays, for more than a day. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    job_completed: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description Identifies the event: the same for every attempt and replay.
+                 * @example msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54
+                 */
+                "webhook-id": string;
+                /**
+                 * @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; several, separated by spaces, after a rotation.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": string;
+                /**
+                 * @description When the attempt started, in seconds since 1970.
+                 * @example 1798891200
+                 */
+                "webhook-timestamp": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "attempts": 1,
+                 *         "created_at": "2026-11-23T14:00:58.112Z",
+                 *         "error": null,
+                 *         "expires_at": "2026-12-23T14:01:12.701Z",
+                 *         "finished_at": "2026-11-23T14:01:12.701Z",
+                 *         "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
+                 *         "max_attempts": 5,
+                 *         "metadata": {
+                 *           "sku": "A-17"
+                 *         },
+                 *         "outputs": [
+                 *           {
+                 *             "action": "resize",
+                 *             "bytes": 58982,
+                 *             "download_url": "https://s3.example/pixelflow/outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp?X-Amz-Signature=…",
+                 *             "expired_at": null,
+                 *             "format": "webp",
+                 *             "height": 360,
+                 *             "object_key": "outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp",
+                 *             "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+                 *             "step_id": "small",
+                 *             "width": 640
+                 *           }
+                 *         ],
+                 *         "pipeline": [
+                 *           {
+                 *             "action": "resize",
+                 *             "format": "webp",
+                 *             "id": "small",
+                 *             "width": 640
+                 *           }
+                 *         ],
+                 *         "priority": "normal",
+                 *         "queued_at": "2026-11-23T14:01:12.604Z",
+                 *         "source": {
+                 *           "bytes": 2483920,
+                 *           "content_type": "image/jpeg",
+                 *           "expired_at": null,
+                 *           "format": "jpeg",
+                 *           "frames": 1,
+                 *           "height": 1350,
+                 *           "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
+                 *           "options": {},
+                 *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                 *           "type": "s3_presigned",
+                 *           "width": 2400
+                 *         },
+                 *         "started_at": "2026-11-23T14:01:12.619Z",
+                 *         "status": "succeeded",
+                 *         "usage": {
+                 *           "bytes_saved": 2424938,
+                 *           "compute_time_ms": 34,
+                 *           "pixels_processed": 230400
+                 *         },
+                 *         "waiting_for": null,
+                 *         "warnings": [],
+                 *         "webhook_url": null
+                 *       },
+                 *       "timestamp": "2026-11-23T14:01:12.701Z",
+                 *       "type": "job.completed"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Event"];
+            };
+        };
+        responses: {
+            /** @description The event was received. Respond within ten seconds. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Deliver this event no more. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other response is retried, with growing delays, for more than a day. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    job_failed: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description Identifies the event: the same for every attempt and replay.
+                 * @example msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54
+                 */
+                "webhook-id": string;
+                /**
+                 * @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; several, separated by spaces, after a rotation.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": string;
+                /**
+                 * @description When the attempt started, in seconds since 1970.
+                 * @example 1798891200
+                 */
+                "webhook-timestamp": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "attempts": 1,
+                 *         "created_at": "2026-11-23T14:00:58.112Z",
+                 *         "error": {
+                 *           "code": "undecodable",
+                 *           "message": "The source can't be decoded"
+                 *         },
+                 *         "expires_at": "2026-12-23T14:01:12.701Z",
+                 *         "finished_at": "2026-11-23T14:01:12.701Z",
+                 *         "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
+                 *         "max_attempts": 5,
+                 *         "metadata": {
+                 *           "sku": "A-17"
+                 *         },
+                 *         "outputs": [],
+                 *         "pipeline": [
+                 *           {
+                 *             "action": "resize",
+                 *             "format": "webp",
+                 *             "id": "small",
+                 *             "width": 640
+                 *           }
+                 *         ],
+                 *         "priority": "normal",
+                 *         "queued_at": "2026-11-23T14:01:12.604Z",
+                 *         "source": {
+                 *           "bytes": 2483920,
+                 *           "content_type": "image/jpeg",
+                 *           "expired_at": null,
+                 *           "format": "jpeg",
+                 *           "frames": 1,
+                 *           "height": 1350,
+                 *           "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
+                 *           "options": {},
+                 *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                 *           "type": "s3_presigned",
+                 *           "width": 2400
+                 *         },
+                 *         "started_at": "2026-11-23T14:01:12.619Z",
+                 *         "status": "failed",
+                 *         "usage": null,
+                 *         "waiting_for": null,
+                 *         "warnings": [],
+                 *         "webhook_url": null
+                 *       },
+                 *       "timestamp": "2026-11-23T14:01:12.701Z",
+                 *       "type": "job.failed"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Event"];
+            };
+        };
+        responses: {
+            /** @description The event was received. Respond within ten seconds. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Deliver this event no more. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other response is retried, with growing delays, for more than a day. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
