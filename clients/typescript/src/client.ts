@@ -69,11 +69,13 @@ export class PixelFlow {
   readonly #headers: Record<string, string>;
   readonly #fetch: typeof fetch | undefined;
 
+  /** @throws ConfigurationError the URL or the key is not valid, or this is a web page. */
   constructor(options: PixelFlowOptions) {
-    if (!URL.canParse(options.url)) throw new ConfigurationError("The URL of the API is missing or not valid");
+    if (typeof window !== "undefined" && typeof document !== "undefined") {
+      throw new ConfigurationError("A web page must not hold an API key: use uploadTo, and a backend for the rest");
+    }
+    this.#base = baseOf(options.url);
     if (!/^[\x21-\x7e]+$/.test(options.apiKey)) throw new ConfigurationError("The API key is missing or not valid");
-    this.#base = new URL(options.url.replace(/\/*$/, "/"));
-    if (!/^https?:$/.test(this.#base.protocol)) throw new ConfigurationError("The URL must be http or https");
     this.#headers = { Authorization: `Bearer ${options.apiKey}`, Accept: "application/json" };
     this.#fetch = options.fetch;
   }
@@ -249,4 +251,12 @@ export class PixelFlow {
 
 function path(jobId: string): string {
   return `v1/jobs/${encodeURIComponent(jobId)}`;
+}
+
+function baseOf(url: string): URL {
+  const base = URL.canParse(url) ? new URL(url.replace(/\/*$/, "/")) : undefined;
+  if (!base || !/^https?:$/.test(base.protocol) || base.username || base.search || base.hash) {
+    throw new ConfigurationError("The URL of the API must be an http or https URL without user name, query or fragment");
+  }
+  return base;
 }

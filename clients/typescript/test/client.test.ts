@@ -166,6 +166,9 @@ test("a key is never sent to where the API redirects", () =>
 
 test("a missing URL or key is reported at once", () => {
   assert.throws(() => new PixelFlow({ url: "pixelflow", apiKey: "k" }), ConfigurationError);
-  assert.throws(() => new PixelFlow({ url: "file:///tmp", apiKey: "k" }), ConfigurationError);
+  for (const url of ["file:///tmp", "http://user:password@localhost", "http://localhost/?a=b", "http://localhost/#a"]) {
+    assert.throws(() => new PixelFlow({ url, apiKey: "k" }), ConfigurationError);
+  }
+  assert.throws(() => new PixelFlow({ url: "http://localhost", apiKey: "two words" }), ConfigurationError);
   assert.throws(() => new PixelFlow({ url: "http://localhost", apiKey: "" }), ConfigurationError);
 });

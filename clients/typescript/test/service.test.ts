@@ -147,3 +147,38 @@ test("in Chromium: a file that is no picture ends with a message", () =>
     await page.waitForFunction(() => /failed/.test(document.querySelector("#status")?.textContent ?? ""), { timeout: 30_000 });
     await page.screenshot({ path: `${SCREENSHOTS}/failed.png` });
   }));
+
+test("in Chromium: the client with a key refuses to start", () =>
+  withShop(async (page) => {
+    const message = await page.evaluate(async () => {
+      const path = "/pixelflow/index.js";
+      const { PixelFlow } = (await import(path)) as typeof import("../src/index.js");
+      try {
+        return typeof new PixelFlow({ url: location.origin, apiKey: "key" });
+      } catch (error) {
+        return (error as Error).message;
+      }
+    });
+    assert.match(message, /must not hold an API key/);
+  }));
+
+test("in Chromium: a running upload can be aborted, and a stream is uploaded", () =>
+  withShop(async (page) => {
+    await page.emulateNetworkConditions({ upload: UPLOAD_RATE, download: 100_000_000, latency: 0 });
+    const pipeline = [{ id: "small", action: "resize" as const, width: 64 }];
+    const aborted = await client.createJob({ pipeline });
+    const streamed = await client.createJob({ pipeline });
+    const outcome = await page.evaluate(async (first, second) => {
+      const path = "/pixelflow/browser.js";
+      const { uploadTo } = (await import(path)) as typeof import("../src/browser.js");
+      const bytes = new Blob([new Uint8Array(1_000_000)]);
+      const controller = new AbortController();
+      const onProgress = () => controller.abort(new Error("changed my mind"));
+      const error = await uploadTo(first, bytes, { signal: controller.signal, onProgress }).catch((each: Error) => each.message);
+      await uploadTo(second, bytes.slice(0, 1000).stream());
+      return error;
+    }, aborted.upload, streamed.upload);
+    assert.equal(outcome, "changed my mind");
+    await assert.rejects(client.startJob(aborted.job_id), { code: "source_missing" });
+    await client.startJob(streamed.job_id);
+  }));
