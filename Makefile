@@ -45,6 +45,15 @@ check: lint ## Lint and run the unit tests: the quick check before a commit
 test: lint tools ## Lint and run every test in parallel: what CI runs (WORKERS=1 for one at a time)
 	$(PYTEST)
 
+.PHONY: typescript
+typescript: setup ## Build the TypeScript client and test it, also in Chromium (needs Node 20.3 or newer; make test does not)
+	@command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 3) ? 0 : 1)' || \
+	{ echo "make typescript needs Node 20.3 or newer with npm on the PATH (Debian: apt-get install nodejs npm)"; exit 1; }
+	@test -x "$${CHROMIUM:-/usr/bin/chromium}" || \
+	{ echo "make typescript needs Chromium (Debian: apt-get install chromium; elsewhere, set CHROMIUM to its path)"; exit 1; }
+	@cd clients/typescript && npm ci --silent --ignore-scripts && npm run --silent check:generated && npm run --silent build \
+	&& npm test --silent && npm run --silent test:service && npm run --silent size
+
 .PHONY: coverage
 coverage: setup tools ## Run every test with branch coverage, of all processes; fails below the floor. Takes half as long again
 	$(BIN)/coverage erase
@@ -118,6 +127,8 @@ schemas: setup ## Regenerate JSON Schemas, the OpenAPI document, the documentati
 	$(BIN)/python -m tests.support.operation_pages
 	$(BIN)/python -m tests.support.architecture_picture
 	$(BIN)/python -m deploy.grafana.dashboard
+	@command -v npm >/dev/null && cd clients/typescript && npm ci --silent --ignore-scripts && npm run --silent generate \
+	|| echo "The types of the TypeScript client need Node with npm: they were not regenerated"
 
 .PHONY: dashboard
 dashboard: setup tools ## Run PixelFlow under load for three minutes and draw its dashboard into docs/dashboard.png

@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.schemas import render
+from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event, EventType
 from pixelflow.controlplane.api.export_openapi import openapi_document
 from pixelflow.imaging.operations.registry import OPERATIONS as OPERATIONS_OF_IMAGES
 
@@ -23,6 +24,9 @@ OPERATIONS = {
     for path, methods in DOCUMENT["paths"].items()
     for method, operation in methods.items()
 }
+
+
+WEBHOOKS = {name: methods["post"] for name, methods in DOCUMENT["webhooks"].items()}
 
 
 def examples_of(body: dict[str, Any]) -> list[Any]:
@@ -100,7 +104,7 @@ def test_every_response_of_an_authenticated_route_documents_the_rate_limit_heade
 def _with_examples() -> list[Any]:
     return [
         pytest.param(body, id=f"{name} {label}")
-        for name, operation in OPERATIONS.items()
+        for name, operation in [*OPERATIONS.items(), *WEBHOOKS.items()]
         for label, response in [*operation["responses"].items(), ("request", operation.get("requestBody", {}))]
         for body in response.get("content", {}).values()
         if examples_of(body)
@@ -112,6 +116,18 @@ def test_every_example_is_valid_against_its_schema(body: dict[str, Any]) -> None
     schema = {**body["schema"], "components": DOCUMENT["components"]}
     for example in examples_of(body):
         Draft202012Validator(schema).validate(json.loads(json.dumps(example)))
+
+
+def test_each_event_is_a_webhook_with_the_headers_of_its_signature() -> None:
+    assert set(WEBHOOKS) == {event.value for event in EventType}
+    for name, operation in WEBHOOKS.items():
+        assert [each["name"] for each in operation["parameters"]] == [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER]
+        [example] = examples_of(operation["requestBody"]["content"]["application/json"])
+        assert Event.model_validate(example).type == name
+
+
+def test_a_client_finds_the_server_that_serves_the_document() -> None:
+    assert DOCUMENT["servers"][0]["url"] == "/"
 
 
 def test_the_job_statuses_are_those_of_the_state_machine() -> None:

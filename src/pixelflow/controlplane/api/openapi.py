@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from pixelflow.controlplane.api.examples import RESPONSES
 from pixelflow.controlplane.api.problems import MEDIA_TYPE
+from pixelflow.controlplane.api.webhook_events import add_webhooks
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
@@ -21,6 +22,11 @@ _COMPLETE = ("CreatedJob", "Job", "Source", "Upload")
 _OPEN = {"JobStep"}
 """Schemas whose further fields a client reads: those of the step's action. Elsewhere, `additionalProperties: true`
 repeats what JSON Schema says anyway, and TypeScript could not distinguish two responses by their fields."""
+
+_SERVERS = [
+    {"url": "/", "description": "The API that serves this document"},
+    {"url": "http://127.0.0.1:8080", "description": "`pixelflow up` on this machine"},
+]
 
 _RATE_LIMIT_HEADERS = {
     "RateLimit-Policy": {
@@ -56,6 +62,7 @@ def install(app: FastAPI) -> None:
 
 
 def _correct(document: dict[str, Any]) -> dict[str, Any]:
+    document["servers"] = _SERVERS
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"] = {
@@ -68,6 +75,7 @@ def _correct(document: dict[str, Any]) -> dict[str, Any]:
                 _add_rate_limit_headers(operation)
     for name in _NEVER_SENT:
         document["components"]["schemas"].pop(name, None)
+    add_webhooks(document)
     _ease_generators(document["components"]["schemas"])
     return document
 

@@ -1,0 +1,30 @@
+/** Names for the schemas of the OpenAPI document. */
+import type { components, operations } from "./openapi.js";
+
+type Schemas = components["schemas"];
+
+export type Step = Schemas["Step"];
+export type CreateJobRequest = Schemas["CreateJobRequest"];
+export type CreatedJob = Schemas["CreatedJob"];
+export type StartedJob = Schemas["StartedJob"];
+export type Job = Schemas["Job"];
+export type JobPage = Schemas["JobPage"];
+export type JobStatus = Schemas["JobStatus"];
+export type Output = Schemas["Output"];
+export type Explanation = Schemas["Explanation"];
+export type Upload = Schemas["Upload"];
+export type Asset = Schemas["Asset"];
+export type AssetList = Schemas["AssetList"];
+export type CreateAssetRequest = Schemas["CreateAssetRequest"];
+export type CreatedAsset = Schemas["CreatedAsset"];
+export type Installation = Schemas["Installation"];
+export type Usage = Schemas["UsageByDay"] | Schemas["UsageByUser"];
+export type Problem = Schemas["Problem"];
+export type FieldError = Schemas["FieldError"];
+export type DeliveryList = Schemas["DeliveryList"];
+export type ReplayedEvent = Schemas["ReplayedEvent"];
+export type RotatedSecret = Schemas["RotatedSecret"];
+export type WebhookEvent = { type: Schemas["EventType"] | (string & {}); timestamp: string; data: Job };
+
+export type ListJobsQuery = NonNullable<operations["list_jobs"]["parameters"]["query"]>;
+export type UsageQuery = NonNullable<operations["get_usage"]["parameters"]["query"]>;

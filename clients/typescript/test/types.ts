@@ -1,0 +1,30 @@
+/** Compiled, never run: tsc fails if a line marked with `@ts-expect-error` compiles. */
+import type { CreateJobRequest, Step } from "../src/index.js";
+
+export const minimal: CreateJobRequest = { pipeline: [{ id: "small", action: "resize", width: 640 }] };
+
+export const tree: Step[] = [
+  { id: "hero", action: "resize", width: 1600, height: 900, fit: "cover", gravity: "attention", format: "avif" },
+  { id: "marked", from: "hero", action: "watermark", watermark: { text: "© Acme", opacity: 0.65 } },
+];
+
+// @ts-expect-error a pipeline is required
+export const none: CreateJobRequest = {};
+
+// @ts-expect-error no such action
+export const action: Step = { id: "a", action: "resized", width: 640 };
+
+// @ts-expect-error a width is a number
+export const width: Step = { id: "a", action: "resize", width: "640" };
+
+// @ts-expect-error a misspelled option
+export const option: Step = { id: "a", action: "resize", widht: 640 };
+
+// @ts-expect-error a blur has no width
+export const foreign: Step = { id: "a", action: "blur", width: 640 };
+
+// @ts-expect-error no such fit
+export const fit: Step = { id: "a", action: "resize", width: 640, fit: "covered" };
+
+// @ts-expect-error an option is left out, not undefined
+export const left: Step = { id: "a", action: "resize", width: 640, fit: undefined };

@@ -1,0 +1,70 @@
+"""Describes the webhooks in the OpenAPI document. The API never receives them, so no route does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event, EventType
+from pixelflow.controlplane.api.examples import CANCELED, JOB
+
+EVENT_SCHEMA = "Event"
+_HEADERS = {
+    ID_HEADER: ("Identifies the event: the same for every attempt and replay.", "msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54"),
+    TIMESTAMP_HEADER: ("When the attempt started, in seconds since 1970.", "1798891200"),
+    SIGNATURE_HEADER: (
+        "`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; several, separated by spaces, after a rotation.",
+        "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+    ),
+}
+_SUMMARIES = {
+    EventType.COMPLETED: "A job succeeded",
+    EventType.FAILED: "A job failed",
+    EventType.CANCELED: "A job was canceled",
+}
+_FAILED: dict[str, Any] = JOB | {
+    "status": "failed",
+    "error": {"code": "undecodable", "message": "The source can't be decoded"},
+    "outputs": [],
+    "usage": None,
+}
+_JOBS = {EventType.COMPLETED: JOB, EventType.FAILED: _FAILED, EventType.CANCELED: CANCELED}
+
+
+def add_webhooks(document: dict[str, Any]) -> None:
+    """Add each event, and the schema of its body, to an OpenAPI document that has the schema of a job."""
+    schema = Event.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    del schema["$defs"]  # the responses of routes have them
+    document["components"]["schemas"][EVENT_SCHEMA] = schema
+    document["webhooks"] = {event.value: {"post": _operation(event)} for event in EventType}
+
+
+def _operation(event: EventType) -> dict[str, Any]:
+    body = {
+        "schema": {"$ref": f"#/components/schemas/{EVENT_SCHEMA}"},
+        "example": {"type": event.value, "timestamp": _JOBS[event]["finished_at"], "data": _JOBS[event]},
+    }
+    return {
+        "operationId": event.value.replace(".", "_"),
+        "summary": _SUMMARIES[event],
+        "description": "Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.",
+        "tags": ["Webhooks"],
+        "security": [],
+        "parameters": [_header(name, *text) for name, text in _HEADERS.items()],
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {
+            "2XX": {"description": "The event was received. Respond within ten seconds."},
+            "410": {"description": "Deliver this event no more."},
+            "default": {"description": "Any other response is retried, with growing delays, for more than a day."},
+        },
+    }
+
+
+def _header(name: str, description: str, example: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string"},
+        "example": example,
+    }
