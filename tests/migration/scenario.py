@@ -31,7 +31,7 @@ OVER = -MINUTE
 ERROR = {"code": "undecodable", "message": "damaged", "step_id": None}
 STAGES = {"fetch": 1}
 SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
-LIMITS = UploadLimits(100, 10**9, undeclared_bytes=1000, url_seconds=3600)
+LIMITS = UploadLimits(100, 10**9, undeclared_bytes=1000)
 USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
 
 

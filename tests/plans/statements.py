@@ -154,7 +154,7 @@ def hot_statements() -> list[Hot]:
 def _of_requests() -> list[Hot]:
     mine = of_user(HEAVY)
     job = {"user_id": HEAVY, "request": _REQUEST, "source_key": "k", "max_attempts": 5, "job_id": new_id()}
-    job["limits"] = UploadLimits(100, 10**12, undeclared_bytes=1, url_seconds=3600)
+    job["limits"] = UploadLimits(100, 10**12, undeclared_bytes=1)
     claim: dict[str, Any] = {"user_id": HEAVY, "key": "new", "fingerprint": b"f", "job_id": None}
     claim |= {"resource_id": uuid4(), "holder": uuid4(), "lease": _MINUTE, "keep": _DAY}
     show = ["jobs_pkey", "outputs_pkey", "usage_logs_pkey"]
@@ -168,7 +168,7 @@ def _of_requests() -> list[Hot]:
             10,
         ),
         Hot("claim an idempotency key", idempotency_store.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
-        Hot("create", jobs_store.insert, mine, _named(**job), ["jobs_uploads_by_end"], 400, growth=10),
+        Hot("create", jobs_store.insert, mine, _named(**job), ["jobs_pending_uploads"], 400, growth=10),
         Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
         Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),

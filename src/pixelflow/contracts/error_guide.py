@@ -154,8 +154,8 @@ GUIDES: Mapping[str, Guide] = {
     ),
     "too_many_uploads": Guide(
         "Your jobs that were not started have as many uploads, or bytes, as a user may have.",
-        "Start some of these jobs; `GET /v1/jobs?status=created` lists them. Canceled and erased ones count as "
-        "long as their upload URL is valid: an hour from their end, unless the operator chose another time.",
+        "Start some of these jobs; `GET /v1/jobs?status=created` lists them. Canceled and erased ones count until "
+        "their upload can't arrive any more: hours for erased ones, longer for canceled ones.",
         f"Yes, after you did, {_SAME_KEY}",
     ),
     "source_too_large": Guide(

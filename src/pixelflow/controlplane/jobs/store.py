@@ -77,8 +77,6 @@ class UploadLimits:
     bytes: int
     undeclared_bytes: int
     """What a job without a declared size counts as."""
-    url_seconds: int
-    """How long a canceled or erased job counts from its end: its latest upload URL is valid until then."""
 
 
 class Insertion(Enum):
@@ -94,15 +92,9 @@ class Insertion(Enum):
 _PENDING = """
     pending AS (
         SELECT count(*) AS uploads, coalesce(sum(bytes), 0) AS bytes FROM (
-            SELECT coalesce(declared_bytes, %(undeclared_bytes)s::bigint) AS bytes FROM (
-                SELECT declared_bytes FROM jobs
-                WHERE user_id = %(user_id)s AND queued_at IS NULL AND source_expired_at IS NULL
-                  AND source_type = 's3_presigned' AND finished_at IS NULL
-                UNION ALL
-                SELECT declared_bytes FROM jobs
-                WHERE user_id = %(user_id)s AND queued_at IS NULL AND source_expired_at IS NULL
-                  AND source_type = 's3_presigned' AND finished_at > now() - make_interval(secs => %(url_seconds)s)
-            ) AS job
+            SELECT coalesce(declared_bytes, %(undeclared_bytes)s::bigint) AS bytes FROM jobs
+            WHERE user_id = %(user_id)s AND queued_at IS NULL AND source_expired_at IS NULL
+              AND source_type = 's3_presigned'
             LIMIT %(max_uploads)s
         ) AS upload
     ), allowed AS (
@@ -162,7 +154,7 @@ async def insert(
     """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
 
     Concurrent inserts may exceed the limits by one job each. Canceled and erased jobs count as long as their upload
-    URLs are valid.
+    URLs may be valid.
     """
     declared = request.source or DeclaredSource()
     values = {
@@ -185,7 +177,6 @@ async def insert(
         "max_uploads": limits.uploads,
         "max_bytes": limits.bytes,
         "undeclared_bytes": limits.undeclared_bytes,
-        "url_seconds": limits.url_seconds,
     }
     cursor = await connection.execute(_INSERT_WITH_KEY if key else _INSERT, values | (vars(key) if key else {}))
     row = await cursor.fetchone()

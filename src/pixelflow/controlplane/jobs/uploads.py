@@ -44,10 +44,7 @@ class Uploads:
         """The limits of one user's uploads that may still arrive."""
         settings = self._settings
         return UploadLimits(
-            settings.max_pending_uploads,
-            settings.max_pending_upload_bytes,
-            undeclared_bytes=settings.max_source_bytes,
-            url_seconds=settings.upload_url_seconds,
+            settings.max_pending_uploads, settings.max_pending_upload_bytes, undeclared_bytes=settings.max_source_bytes
         )
 
     def too_many(self) -> TooManyUploadsError:
