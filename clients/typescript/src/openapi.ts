@@ -4143,7 +4143,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
@@ -4670,7 +4670,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
             };
             path: {
@@ -5068,7 +5068,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
             };
             path: {
@@ -5472,7 +5472,7 @@ export interface operations {
                 dry_run?: boolean;
             };
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
@@ -6102,7 +6102,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
             };
             path: {
@@ -6489,7 +6489,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
                 /** @description W3C Trace Context. An invalid value is ignored. */
                 traceparent?: string | null;
@@ -6711,7 +6711,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
                 /** @description W3C Trace Context. An invalid value is ignored. */
                 traceparent?: string | null;
@@ -7063,7 +7063,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
@@ -7604,7 +7604,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the first response and has no further effect. 1 to 255 visible ASCII characters, for example a UUID. */
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
