@@ -19,6 +19,9 @@ T = TypeVar("T")
 CROSS_FIELD_ERROR = "cross_field"
 """Error type for rules that involve several fields."""
 
+MISSING = "is required"
+"""Message for a field that only some requests need: reported as Pydantic reports a missing field."""
+
 CrossFieldError = tuple[tuple[int | str, ...], str]
 """Location, relative to the value that is checked, and message."""
 
@@ -60,6 +63,11 @@ def validate(value: object, handler: Callable[[Any], T], check: Callable[[object
     return result
 
 
+def rebuild(rows: Iterable[ErrorDetails]) -> ValidationError:
+    """Return an error with these rows of another one, without the values that failed."""
+    return ValidationError.from_exception_data("request", [_copied(row) for row in rows], hide_input=True)
+
+
 def fields_of(value: object) -> Mapping[str, object] | None:
     """The fields of a model or of a raw JSON object by their JSON names; None if ``value`` is neither."""
     if isinstance(value, BaseModel):
@@ -68,6 +76,8 @@ def fields_of(value: object) -> Mapping[str, object] | None:
 
 
 def _cross_field(location: tuple[int | str, ...], message: str) -> InitErrorDetails:
+    if message == MISSING:
+        return InitErrorDetails(type="missing", loc=location, input=None)
     return InitErrorDetails(type=PydanticCustomError(CROSS_FIELD_ERROR, message), loc=location, input=None)
 
 

@@ -59,7 +59,6 @@ def test_the_documented_examples_are_valid(name: str, document: object) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param({}, id="no pipeline"),
         pytest.param({"pipeline": []}, id="empty pipeline"),
         pytest.param({"pipeline": [STEP] * 33}, id="too many steps"),
         pytest.param({"pipeline": [STEP], "user_id": "x"}, id="unknown field"),

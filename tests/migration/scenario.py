@@ -44,6 +44,7 @@ async def run(record: Recorder) -> None:
     await _job_that_expires(record)
     done = await _job_that_succeeds(record)
     await _assets(record)
+    await _presets(record)
     await _jobs_that_fail(record)
     await _webhooks(record)
     await _usage(record)
@@ -202,6 +203,19 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await _succeed(record, lease)  # again: the lease is no longer valid
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     return job_id
+
+
+async def _presets(record: Recorder) -> None:
+    mine: dict[str, Any] = {"user_id": USER, "name": "avatar"}
+    await record.call("presets.lock", MINE, user_id=USER)
+    await record.call("presets.count", MINE, **mine)
+    step = {"id": "small", "action": "resize", "width": 9}
+    await record.call("presets.insert_version", MINE, **mine, description=None, parameters={}, pipeline=[step])
+    await record.call("presets.find", MINE, **mine)
+    await record.call("presets.find_version", MINE, **mine, version=1)
+    await record.call("presets.list_versions", MINE, **mine)
+    await record.call("presets.list_latest", MINE, user_id=USER)
+    await record.call("presets.delete", MINE, **mine)
 
 
 async def _assets(record: Recorder) -> None:

@@ -24,6 +24,7 @@ from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferE
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.responses import Job, Output
 from pixelflow.contracts.jobs.states import Priority
+from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.source_options import SourceOptions
 
 CONCURRENCY = 8
@@ -56,6 +57,7 @@ class BatchOptions:
 
     photos: Sequence[Path]
     steps: list[Step]
+    """Of the preset, if there is one."""
     wait: bool
     folder: Path | None
     """Where to download outputs; None downloads nothing."""
@@ -65,6 +67,8 @@ class BatchOptions:
     webhook_url: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: SourceOptions | None = None
+    preset: str | None = None
+    parameters: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 def run_batch(options: BatchOptions, session: Session) -> list[BatchItem]:
@@ -103,7 +107,9 @@ class _Batch:
     async def _process(self, client: AsyncClient, item: BatchItem) -> None:
         started = await client.submit(
             item.path,
-            self._options.steps,
+            None if self._options.preset else self._options.steps,
+            preset=self._options.preset,
+            parameters=self._options.parameters,
             priority=self._options.priority,
             metadata=self._options.metadata,
             webhook_url=self._options.webhook_url,

@@ -43,12 +43,25 @@ def steps_from_file(path: Path) -> list[Step]:
     Raises:
         InvalidRequestError: the file can't be read, is too large or contains something else.
     """
+    found = json_from_file(path)
+    steps = found["pipeline"] if isinstance(found, dict) and set(found) == {"pipeline"} else found
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise InvalidRequestError(f"{path} must contain a list of steps, or an object with only `pipeline` in it", ())
+    return steps
+
+
+def json_from_file(path: Path) -> Any:  # noqa: ANN401 - any JSON
+    """Return the content of a JSON file.
+
+    Raises:
+        InvalidRequestError: the file can't be read, is too large or is not JSON.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE_BYTES + 1)
         if len(text) > MAX_FILE_BYTES:
             raise InvalidRequestError(f"{path} is larger than 1 MiB", ())
-        found = json.loads(text)
+        return json.loads(text)
     except OSError as error:
         raise InvalidRequestError(f"Can't read {path}: {error.strerror}", ()) from error
     except json.JSONDecodeError as error:
@@ -56,10 +69,6 @@ def steps_from_file(path: Path) -> list[Step]:
         raise InvalidRequestError(f"{path} is not valid JSON from {where} on", ()) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"{path} is not valid JSON in UTF-8", ()) from error
-    steps = found["pipeline"] if isinstance(found, dict) and set(found) == {"pipeline"} else found
-    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise InvalidRequestError(f"{path} must contain a list of steps, or an object with only `pipeline` in it", ())
-    return steps
 
 
 def output_ids(steps: list[Step]) -> list[str]:

@@ -25,6 +25,7 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus, Priority
 from pixelflow.contracts.messages import QUEUE, task_id_of
+from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
@@ -62,7 +63,7 @@ def explain(
     """
     declared = {"width": width, "height": height, "frames": frames, "content_type": content_type}
     source = {name: value for name, value in declared.items() if value is not None}
-    request = _validated({"source": source, "pipeline": _as_objects(pipeline)})
+    request = _validated({"source": source, "pipeline": as_objects(pipeline)})
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/jobs?dry_run=true", Explanation, body))
 
@@ -213,8 +214,10 @@ def _has_ended(job: Job) -> bool:
 def submit(
     session: Session,
     path: Path | str,
-    pipeline: Steps,
+    pipeline: Steps | None = None,
     *,
+    preset: str | None = None,
+    parameters: Mapping[str, Scalar] | None = None,
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
@@ -227,6 +230,8 @@ def submit(
         session: of the client.
         path: of an image file.
         pipeline: steps, as models or JSON objects.
+        preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
+        parameters: of the preset.
         metadata: key-value pairs of your own.
         webhook_url: receives a webhook when the job succeeds, fails or is canceled.
         priority: of the job among your own queued jobs.
@@ -241,9 +246,14 @@ def submit(
     """
     raw: dict[str, Any] = {
         "source": declared_source(Path(path)) | (source.model_dump(exclude_defaults=True) if source else {}),
-        "pipeline": _as_objects(pipeline),
         "metadata": dict(metadata or {}),
     }
+    if pipeline is not None:
+        raw["pipeline"] = as_objects(pipeline)
+    if preset is not None:
+        raw["preset"] = preset
+    if parameters:
+        raw["parameters"] = dict(parameters)
     if webhook_url is not None:
         raw["webhook_url"] = webhook_url
     if priority != Priority.NORMAL:
@@ -257,8 +267,10 @@ def submit(
 def process(
     session: Session,
     path: Path | str,
-    pipeline: Steps,
+    pipeline: Steps | None = None,
     *,
+    preset: str | None = None,
+    parameters: Mapping[str, Scalar] | None = None,
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
@@ -281,6 +293,8 @@ def process(
         session,
         path,
         pipeline,
+        preset=preset,
+        parameters=parameters,
         metadata=metadata,
         webhook_url=webhook_url,
         priority=priority,
@@ -294,7 +308,8 @@ def _path(job_id: UUID | str) -> str:
     return f"/v1/jobs/{UUID(str(job_id))}"
 
 
-def _as_objects(pipeline: Steps) -> list[dict[str, Any]]:
+def as_objects(pipeline: Steps) -> list[dict[str, Any]]:
+    """Return the steps as JSON objects, with the fields that were set."""
     return [
         step.model_dump(by_alias=True, exclude_unset=True) if isinstance(step, BaseModel) else dict(step)
         for step in pipeline

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import assets, capabilities, operations, transfers, transport, usage, webhooks
+from pixelflow.client import assets, capabilities, operations, presets, transfers, transport, usage, webhooks
 from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session, open_session
@@ -87,6 +87,10 @@ class Client:
     get_asset = _method(assets.get_asset)
     list_assets = _method(assets.list_assets)
     delete_asset = _method(assets.delete_asset)
+    save_preset = _method(presets.save_preset)
+    get_preset = _method(presets.get_preset)
+    list_presets = _method(presets.list_presets)
+    delete_preset = _method(presets.delete_preset)
     list_deliveries = _method(webhooks.list_deliveries)
     replay_delivery = _method(webhooks.replay_delivery)
     rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)

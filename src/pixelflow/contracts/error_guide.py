@@ -108,6 +108,11 @@ GUIDES: Mapping[str, Guide] = {
         "Delete an asset that you don't use: `DELETE /v1/assets/{asset_id}`.",
         f"Yes, after you deleted an asset, {_SAME_KEY}",
     ),
+    "too_many_presets": Guide(
+        "You have as many presets as a user may have, or the preset has as many versions as a preset may have.",
+        "Delete a preset that you don't use: `DELETE /v1/presets/{name}`; or save the pipeline under another name.",
+        f"Yes, after you deleted a preset, {_NEW_KEY}",
+    ),
     "idempotency_key_invalid": Guide(
         "The `Idempotency-Key` is empty, too long or has characters that are not allowed.",
         "Send a UUID, new for each operation.",

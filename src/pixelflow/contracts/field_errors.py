@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from pixelflow.contracts.corrections import Row, corrected, limits
 from pixelflow.contracts.jobs.requests import NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
+from pixelflow.contracts.preset_templates import PARAMETER_NAME_PATTERN
+from pixelflow.contracts.presets import PRESET_NAME_PATTERN, PRESET_REFERENCE_PATTERN
 from pixelflow.contracts.uploads import MEDIA_TYPE_PATTERN, SHA256_PATTERN
 from pixelflow.cross_field import CROSS_FIELD_ERROR
 from pixelflow.errors import FieldError, ValidationFailedError
@@ -73,7 +75,10 @@ PATTERN_MESSAGES = {
     MEDIA_TYPE_PATTERN: "must be a media type such as image/jpeg",
     NO_NUL_PATTERN: "must not contain NUL characters",
     OPAQUE_COLOR_PATTERN: "must be a color without transparency, such as #ff8800",
+    PARAMETER_NAME_PATTERN: "must start with a lower-case letter and have at most 32 letters, digits or `_`",
     PERCENT_PATTERN: "must be a percentage from 0% to 100%, such as 40%",
+    PRESET_NAME_PATTERN: "must have 1 to 64 characters: lower-case letters, digits or `-`; such as `avatar`",
+    PRESET_REFERENCE_PATTERN: "must be the name of a preset, or its name and a version, such as `avatar@3`",
     SHA256_PATTERN: "must be a SHA-256: 64 lower-case hexadecimal digits",
     STEP_ID_PATTERN: "must have 1 to 64 characters: letters, digits, `_` or `-`; such as `photo-640`",
     WEBHOOK_URL_PATTERN: "must be a URL of visible ASCII characters, such as https://client.example/hooks",

@@ -21,6 +21,7 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
 from pixelflow.contracts.messages import ProcessImage
+from pixelflow.contracts.presets import CreatePresetRequest, Preset, PresetList
 from pixelflow.contracts.responses import Problem
 from pixelflow.contracts.usage import UsageByDay, UsageByUser
 from pixelflow.contracts.webhooks import DeliveryList, Event, ReplayedEvent, RotatedSecret
@@ -38,6 +39,9 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "created_asset": (CreatedAsset, "serialization"),
     "asset": (Asset, "serialization"),
     "asset_list": (AssetList, "serialization"),
+    "create_preset_request": (CreatePresetRequest, "validation"),
+    "preset": (Preset, "serialization"),
+    "preset_list": (PresetList, "serialization"),
     "create_key_request": (CreateKeyRequest, "validation"),
     "created_key": (CreatedKey, "serialization"),
     "key_list": (KeyList, "serialization"),

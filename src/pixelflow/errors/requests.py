@@ -108,6 +108,11 @@ class TooManyAssetsError(RequestError):
     title = "The limit of assets is reached"
 
 
+class TooManyPresetsError(RequestError):
+    code = "too_many_presets"
+    title = "The limit of presets or of their versions is reached"
+
+
 class IdempotencyKeyInvalidError(RequestError):
     code = "idempotency_key_invalid"
     title = "The Idempotency-Key is not valid"

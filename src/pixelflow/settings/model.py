@@ -167,6 +167,10 @@ class Settings(ConnectionSettings):
     max_assets_bytes: Annotated[int, Field(ge=1, description="Maximum total bytes of the assets of a user")] = (
         100_000_000
     )
+    max_presets: Annotated[int, Field(ge=0, le=10_000, description="Maximum number of presets of a user")] = 100
+    max_preset_versions: Annotated[
+        int, Field(ge=1, le=10_000, description="Maximum number of versions of a preset")
+    ] = 100
     local_roots: Annotated[
         Directories,
         Field(

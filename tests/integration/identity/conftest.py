@@ -31,6 +31,8 @@ _ROWS = """
     INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
     INSERT INTO assets (asset_id, user_id, name, bytes, etag, ready_at)
         VALUES (%(asset_id)s, %(user_id)s, 'logo', 1, 'e', now());
+    INSERT INTO presets VALUES (%(user_id)s, %(name)s, 1);
+    INSERT INTO preset_versions VALUES (%(user_id)s, %(name)s, 1, NULL, '{}', '[]');
     INSERT INTO job_assets VALUES (%(job_id)s, 'logo', %(asset_id)s);
     INSERT INTO pending_deletions VALUES (%(job_id)s, 'orphan', 1, 'infinity');
     INSERT INTO usage_logs VALUES (%(job_id)s, %(user_id)s, 1, 1, 1);

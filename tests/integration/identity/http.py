@@ -18,6 +18,7 @@ JOB: dict[str, Any] = {
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/jobs": JOB,
     "/v1/keys": {"name": "n", "scopes": ["jobs:read"]},
+    "/v1/presets": {"name": "thumb", "pipeline": JOB["pipeline"]},
     "/v1/assets": {"name": "logo", "source": {"content_length": 9}},
 }
 """A valid body for each POST that takes one."""

@@ -85,6 +85,14 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "assets.insert": {**new_asset, "name": "new"},
         "assets.list_all": {},
         "assets.resolve": {"names": ["logo"], "asset_ids": [theirs["asset_id"]]},
+        "presets.count": {"name": theirs["preset"]},
+        "presets.delete": {"name": theirs["preset"]},
+        "presets.find": {"name": theirs["preset"]},
+        "presets.find_version": {"name": theirs["preset"], "version": 1},
+        "presets.insert_version": {"name": "new", "description": None, "parameters": {}, "pipeline": []},
+        "presets.list_latest": {},
+        "presets.list_versions": {"name": theirs["preset"]},
+        "presets.lock": {},
         "webhooks.list_deliveries": {**job, "limit": 9},
         "webhooks.replay_event": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
@@ -134,14 +142,14 @@ async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     for table, column in (
         *(("jobs", "job_id"), ("deliveries", "delivery_id"), ("api_keys", "key_id")),
         *(("idempotency_keys", "holder"), ("events", "event_id"), ("webhook_secrets", "secret_id")),
-        ("assets", "asset_id"),
+        *(("assets", "asset_id"), ("presets", "name")),
     ):
         query = sql.SQL("SELECT {} AS id FROM {} WHERE user_id = %s").format(
             sql.Identifier(column), sql.Identifier(table)
         )
         row = await (await connection.execute(query, (user_id,))).fetchone()
         assert row is not None
-        ids[column] = row["id"]
+        ids["preset" if table == "presets" else column] = row["id"]
     return ids
 
 
@@ -169,7 +177,7 @@ async def _call(database: AsyncDatabase, scope: TenantScope, name: str, mine: st
 
 
 def test_every_function_with_a_user_id_is_tested_here() -> None:
-    ids = {name: uuid4() for name in ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id")} | {
+    ids = {name: uuid4() for name in ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset")} | {
         "key_id": "k"
     }
     assert set(_arguments(ids, ids)) == set(FUNCTIONS)

@@ -19,7 +19,7 @@ WITHOUT_TENANT = {"schema_migrations"}
 """Rows of no user."""
 OF_USERS = {
     *("api_keys", "attempts", "deliveries", "events", "idempotency_keys", "jobs", "outputs", "usage_logs"),
-    *("pending_deletions", "webhook_secrets", "assets", "job_assets"),
+    *("pending_deletions", "webhook_secrets", "assets", "job_assets", "presets", "preset_versions"),
 }
 
 

@@ -10,6 +10,7 @@ import typer
 from pydantic import BeforeValidator
 
 from pixelflow.cli.batch import BatchItem, BatchOptions, run_batch
+from pixelflow.cli.chosen_preset import find_preset, parse_pairs
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import echo_client_error, error_json, exit_code_of, exit_on_error
 from pixelflow.cli.exit_codes import worst
@@ -60,6 +61,14 @@ _PipelineFile = Annotated[
         help="JSON file with a list of pipeline steps, instead of the four options above.",
     ),
 ]
+_Preset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME[@VERSION]", help="Preset to use instead of a pipeline, such as avatar or avatar@3."),
+]
+_Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Parameter of the preset. Repeat the option for several."),
+]
 _Priority = Annotated[Priority, typer.Option(help="Order among your own queued jobs.")]
 _Frame = Annotated[
     int | None, typer.Option(min=0, max=MAX_FRAME, help="Frame of an animation or page of a document; 0 is the first.")
@@ -97,6 +106,8 @@ def submit(
     quality: _Quality = None,
     watermark: _Watermark = None,
     pipeline: _PipelineFile = None,
+    preset: _Preset = None,
+    param: _Parameters = None,
     frame: _Frame = None,
     density: _Density = None,
     on_damage: _OnDamage = OnDamage.REFUSE,
@@ -111,20 +122,28 @@ def submit(
     """Create a job for each photo, upload the photo and start the job.
 
     The options --resize, --format, --quality and --watermark describe a single output per photo. Use --pipeline for
-    several.
+    several, or --preset for a pipeline that you saved.
     """
-    if pipeline is not None and any(value is not None for value in (resize, format_, quality, watermark)):
+    options = any(value is not None for value in (resize, format_, quality, watermark))
+    if options and (pipeline is not None or preset is not None):
         raise typer.BadParameter(
-            "can't be combined with --resize, --format, --quality or --watermark", param_hint="--pipeline"
+            "can't be combined with --resize, --format, --quality or --watermark",
+            param_hint="--pipeline" if pipeline else "--preset",
         )
-    pairs = _parse_metadata(metadata or [])
+    if preset is not None and pipeline is not None:
+        raise typer.BadParameter("can't be combined with --pipeline", param_hint="--preset")
+    if param and preset is None:
+        raise typer.BadParameter("is only for --preset", param_hint="--param")
+    pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
     _create_folder(out)
     with exit_on_error():
-        steps = (
-            steps_from_file(pipeline)
-            if pipeline
-            else steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
-        )
+        chosen = find_preset(preset, param or []) if preset else None
+        if chosen:
+            steps = chosen.steps
+        elif pipeline:
+            steps = steps_from_file(pipeline)
+        else:
+            steps = steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
         items = _run(
             BatchOptions(
                 photos,
@@ -136,16 +155,12 @@ def submit(
                 source=SourceOptions(frame=frame, density=density, on_damage=on_damage),
                 webhook_url=webhook_url,
                 metadata=pairs,
+                preset=chosen.reference if chosen else None,
+                parameters=chosen.parameters if chosen else {},
             )
         )
     _print_results(items, as_json=as_json)
     raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
-
-
-def _parse_metadata(pairs: Sequence[str]) -> dict[str, str]:
-    if any("=" not in pair for pair in pairs):
-        raise typer.BadParameter("must be KEY=VALUE, such as sku=A-17", param_hint="--metadata")
-    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _create_folder(folder: Path | None) -> None:

@@ -22,7 +22,9 @@ from pixelflow.contracts.capabilities import required_capabilities
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.jobs.sources import DeclaredSource, SourceType
 from pixelflow.contracts.jobs.states import Priority
-from pixelflow.cross_field import CrossFieldError, fields_of, validate
+from pixelflow.contracts.preset_templates import ParameterValues
+from pixelflow.contracts.presets import PresetReference
+from pixelflow.cross_field import MISSING, CrossFieldError, fields_of, validate
 from pixelflow.errors import TargetRefusedError
 from pixelflow.imaging.pipeline import Pipeline
 
@@ -106,7 +108,11 @@ class CreateJobRequest(_Request):
         Priority,
         Field(description="Order among your own queued jobs. Your share beside other users does not depend on it."),
     ] = Priority.NORMAL
-    pipeline: Pipeline
+    pipeline: Annotated[Pipeline, Field(default_factory=list)]
+    preset: Annotated[PresetReference | None, Field(description="The preset to use, instead of `pipeline`.")] = None
+    parameters: Annotated[
+        ParameterValues, Field(description="Parameters of the preset.", examples=[{"size": 200}])
+    ] = {}
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -117,7 +123,27 @@ class CreateJobRequest(_Request):
     @model_validator(mode="wrap")
     @classmethod
     def _check_source(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
-        return validate(value, handler, _source_errors)
+        return validate(value, handler, _errors)
+
+
+def _errors(request: object) -> Iterator[CrossFieldError]:
+    yield from _source_errors(request)
+    yield from _preset_errors(request)
+
+
+def _preset_errors(request: object) -> Iterator[CrossFieldError]:
+    """A request has a pipeline or names a preset."""
+    fields = fields_of(request)
+    if fields is None:
+        return
+    has_pipeline = bool(fields.get("pipeline")) if isinstance(request, BaseModel) else "pipeline" in fields
+    if fields.get("preset") is None:
+        if not has_pipeline:
+            yield ("pipeline",), MISSING
+        if fields.get("parameters"):
+            yield ("parameters",), "is only for a `preset`"
+    elif has_pipeline:
+        yield ("preset",), "can't be combined with `pipeline`; send one of them"
 
 
 def _source_errors(request: object) -> Iterator[CrossFieldError]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import JobStatus, Priority
+from pixelflow.contracts.presets import JobPreset
 from pixelflow.contracts.responses import JobWarning, Open, ResponseModel
 from pixelflow.contracts.uploads import Upload
 from pixelflow.imaging.step import SOURCE
@@ -123,6 +124,10 @@ class Job(ResponseModel):
     status: Open[JobStatus]
     source: Source
     pipeline: Annotated[list[JobStep], Field(description="The steps, with the fields that the client set.")]
+    preset: Annotated[
+        JobPreset | None,
+        Field(description="The preset that the pipeline was made from. Null: the request had the pipeline itself."),
+    ] = None
     webhook_url: str | None
     metadata: dict[str, str]
     priority: Annotated[Open[Priority], Field(description="Order among the user's queued jobs.")] = Priority.NORMAL

@@ -113,6 +113,7 @@ JOB: dict[str, Any] = {
         "expired_at": None,
     },
     "pipeline": [_SMALL],
+    "preset": None,
     "webhook_url": None,
     "metadata": {"sku": "A-17"},
     "priority": "normal",
@@ -190,6 +191,21 @@ ASSET: dict[str, Any] = _LISTED_ASSET | {
     "download_url": f"https://s3.example/pixelflow/assets/{_ASSET_ID}?X-Amz-Signature=…"
 }
 ASSETS: dict[str, Any] = {"data": [_LISTED_ASSET]}
+
+_SIZE: dict[str, Any] = {"size": {"type": "integer", "default": 320, "minimum": 16, "maximum": 2048}}
+_AVATAR: list[dict[str, Any]] = [
+    {"id": "avatar", "action": "resize", "width": "${size}", "height": "${size}", "fit": "cover", "format": "webp"}
+]
+SAVE_PRESET: dict[str, Any] = {
+    "an-avatar": {
+        "summary": "A square picture, 320 pixels wide unless a job sets `size`",
+        "value": {"name": "avatar", "parameters": _SIZE, "pipeline": _AVATAR},
+    }
+}
+_PRESET_VERSION: dict[str, Any] = {"version": 3, "description": None, "created_at": "2026-11-23T14:00:00Z"}
+SAVED_PRESET: dict[str, Any] = {"name": "avatar", **_PRESET_VERSION, "parameters": _SIZE, "pipeline": _AVATAR}
+PRESET: dict[str, Any] = SAVED_PRESET | {"versions": [_PRESET_VERSION]}
+PRESETS: dict[str, Any] = {"data": [{"name": "avatar", **_PRESET_VERSION, "parameters": _SIZE}]}
 
 _EVENT_ID = "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b"
 DELIVERIES: dict[str, Any] = {
@@ -320,6 +336,9 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "complete_asset": ASSET,
     "list_assets": ASSETS,
     "get_asset": ASSET,
+    "save_preset": SAVED_PRESET,
+    "list_presets": PRESETS,
+    "get_preset": PRESET,
     "list_deliveries": DELIVERIES,
     "replay_delivery": REPLAYED,
     "rotate_webhook_secret": ROTATED,

@@ -41,6 +41,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.TooManyKeysError: 409,
     contracts_errors.AssetExistsError: 409,
     contracts_errors.TooManyAssetsError: 409,
+    contracts_errors.TooManyPresetsError: 409,
     contracts_errors.TooManyUploadsError: 409,
     contracts_errors.SourceMissingError: 409,
     contracts_errors.BodyTooLargeError: 413,

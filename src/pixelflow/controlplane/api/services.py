@@ -28,6 +28,7 @@ from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.keys.service import ApiKeys
 from pixelflow.controlplane.limits.service import RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
+from pixelflow.controlplane.presets.service import PresetService
 from pixelflow.controlplane.tokens.service import open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
 from pixelflow.controlplane.webhooks.service import WebhookService
@@ -44,6 +45,7 @@ class Services:
     jobs: JobService
     job_queries: JobQueries
     assets: AssetService
+    presets: PresetService
     usage_queries: UsageQueries
     webhooks: WebhookService
     keys: ApiKeys
@@ -97,6 +99,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             jobs=jobs,
             job_queries=JobQueries(settings, database=database, objects=objects),
             assets=AssetService(settings, database=database, objects=objects),
+            presets=PresetService(settings, database=database),
             usage_queries=UsageQueries(database),
             webhooks=WebhookService(database, webhook_cipher(secrets_keys), new_id=new_id),
             keys=keys,

@@ -20,6 +20,7 @@ from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs.responses import Job, JobFailure, Output, Source, Usage
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import PRIORITY_RANKS, JobStatus
+from pixelflow.contracts.presets import JobPreset
 from pixelflow.contracts.responses import JobWarning
 from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.store import JobRow
@@ -114,6 +115,7 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
         status=row.status,
         source=_source(row),
         pipeline=row.pipeline,
+        preset=_preset(row),
         webhook_url=row.webhook_url,
         metadata=row.metadata,
         priority=_PRIORITIES[row.priority],
@@ -130,6 +132,12 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
         usage=Usage(**row.usage) if row.usage else None,
         expires_at=expires_at,
     )
+
+
+def _preset(row: JobRow) -> JobPreset | None:
+    if row.preset is None or row.preset_version is None:
+        return None
+    return JobPreset(name=row.preset, version=row.preset_version, parameters=row.preset_parameters)
 
 
 def _output(row: JobRow, output: dict[str, Any], sign_output: SignOutput) -> Output:

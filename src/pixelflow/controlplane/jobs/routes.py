@@ -79,7 +79,7 @@ async def create_job(
 ) -> CreatedJob | JSONResponse:
     """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
     if dry_run:
-        return JSONResponse(services.jobs.explain(job).model_dump(mode="json"))
+        return JSONResponse((await services.jobs.explain(identity.user_id, job)).model_dump(mode="json"))
     services.jobs.require_length(job)
 
     async def create(job_id: UUID) -> CreatedJob:

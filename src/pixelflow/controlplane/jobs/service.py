@@ -37,6 +37,8 @@ from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.store import Insertion
 from pixelflow.controlplane.jobs.transitions import JobState
 from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
+from pixelflow.controlplane.presets import service as presets
+from pixelflow.controlplane.presets.service import AppliedPreset
 from pixelflow.errors import (
     FieldError,
     JobAlreadyFinishedError,
@@ -107,12 +109,14 @@ class JobService:
 
         Raises:
             LocalFilesDisabledError: ``object_key`` is not under an allowed root.
-            ValidationFailedError: the pipeline uses an asset that the user does not have, or the size is missing.
+            ValidationFailedError: the pipeline uses an asset that the user does not have, the size is missing, or the
+                user has no such preset or it has other parameters.
             TooManyUploadsError: the user's pending uploads would exceed their number or their total size.
             UnsupportedCapabilityError: workers are live, and none has an optional capability that the job requires.
         """
+        request, preset = await self._apply_preset(user_id, request)
         created = await self._prepare(user_id, request, job_id)
-        await self._insert(user_id, request, created, key=None)
+        await self._insert(user_id, request, created, preset=preset, key=None)
         return created
 
     async def create_with_key(
@@ -122,8 +126,16 @@ class JobService:
 
         Returns ``None`` if the user has that key; nothing is created then.
         """
+        request, preset = await self._apply_preset(user_id, request)
         created = await self._prepare(user_id, request, job_id)
-        return created if await self._insert(user_id, request, created, key=answer(created)) else None
+        inserted = await self._insert(user_id, request, created, preset=preset, key=answer(created))
+        return created if inserted else None
+
+    async def _apply_preset(self, user_id: str, request: CreateJobRequest) -> tuple[CreateJobRequest, AppliedPreset]:
+        if request.preset is None:
+            return request, AppliedPreset()
+        async with self._database.connection(of_user(user_id)) as connection:
+            return await presets.apply(connection, user_id, request)
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> CreatedJob:
         if request.source_type is SourceType.LOCAL_FILE:
@@ -134,7 +146,13 @@ class JobService:
         return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
 
     async def _insert(
-        self, user_id: str, request: CreateJobRequest, created: CreatedJob, *, key: AnsweredKey | None
+        self,
+        user_id: str,
+        request: CreateJobRequest,
+        created: CreatedJob,
+        *,
+        preset: AppliedPreset,
+        key: AnsweredKey | None,
     ) -> bool:
         """Insert the job, and return whether it is new."""
         async with self._database.connection(of_user(user_id)) as connection:
@@ -150,6 +168,7 @@ class JobService:
                     source_key=created.upload.object_key,
                     max_attempts=self._settings.max_attempts,
                     limits=self._uploads.limits,
+                    preset=preset,
                     key=key,
                 )
                 if insertion is Insertion.OVER_LIMIT:
@@ -158,11 +177,11 @@ class JobService:
                     await assets_store.attach(connection, job_id=created.job_id, assets=used)
         return insertion is Insertion.INSERTED
 
-    def explain(self, request: CreateJobRequest) -> Explanation:
+    async def explain(self, user_id: str, request: CreateJobRequest) -> Explanation:
         """Return the plan of the job for a source with the declared properties, without creating the job.
 
         Raises:
-            ValidationFailedError: the request declares no size.
+            ValidationFailedError: the request declares no size, or the user has no such preset.
             TooManyPixelsError: the source exceeds the pixel limit.
             OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
         """
@@ -171,6 +190,7 @@ class JobService:
             message = "is required for `dry_run`: the size in pixels that the plan is made for"
             missing = [name for name in ("width", "height") if getattr(source, name, None) is None]
             raise validation_failed([FieldError(pointer=f"/source/{name}", message=message) for name in missing])
+        request, _ = await self._apply_preset(user_id, request)
         format_ = format_of(source.content_type)
         header = Header(Size(source.width, source.height), frames=source.frames or 1, wide=FORMATS[format_].wide)
         limits = TransformLimits(

@@ -15,10 +15,11 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.sources import DeclaredSource
 from pixelflow.contracts.jobs.states import PRIORITY_RANKS
 from pixelflow.controlplane.idempotency.store import AnsweredKey
+from pixelflow.controlplane.presets.service import AppliedPreset
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, source_options,
-    pipeline, metadata, webhook_url,
+    pipeline, preset, preset_version, preset_parameters, metadata, webhook_url,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
     max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
@@ -45,6 +46,9 @@ class JobRow:
     declared_content_type: str | None
     source_options: dict[str, Any]
     pipeline: list[dict[str, Any]]
+    preset: str | None
+    preset_version: int | None
+    preset_parameters: dict[str, Any]
     metadata: dict[str, str]
     webhook_url: str | None
     source_bytes: int | None
@@ -108,11 +112,12 @@ _PENDING = """
 _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
                       declared_sha256, source_options, pipeline, metadata, webhook_url, max_attempts, priority,
-                      requires)
+                      requires, preset, preset_version, preset_parameters)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
            %(content_length)s::bigint, %(content_type)s::text, %(sha256)s::text, %(source_options)s::jsonb,
            %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
-           %(priority)s::smallint, %(requires)s::text[]
+           %(priority)s::smallint, %(requires)s::text[],
+           %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb
 """
 _INSERT = f"""
     WITH {_PENDING}, inserted AS (
@@ -149,6 +154,7 @@ async def insert(
     source_key: str,
     max_attempts: int,
     limits: UploadLimits,
+    preset: AppliedPreset | None = None,
     key: AnsweredKey | None = None,
 ) -> Insertion:
     """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
@@ -157,6 +163,7 @@ async def insert(
     URLs may be valid.
     """
     declared = request.source or DeclaredSource()
+    preset = preset or AppliedPreset()
     values = {
         "job_id": job_id,
         "user_id": user_id,
@@ -174,6 +181,9 @@ async def insert(
         "max_attempts": max_attempts,
         "priority": PRIORITY_RANKS[request.priority],
         "requires": list(request.requires),
+        "preset": preset.name,
+        "preset_version": preset.version,
+        "preset_parameters": Jsonb(preset.parameters),
         "max_uploads": limits.uploads,
         "max_bytes": limits.bytes,
         "undeclared_bytes": limits.undeclared_bytes,

@@ -18,3 +18,5 @@ GRANT SELECT                         ON failed_usage      TO pixelflow_api;
 GRANT SELECT                         ON usage_days        TO pixelflow_api;
 GRANT SELECT, INSERT, UPDATE         ON assets            TO pixelflow_api;
 GRANT SELECT, INSERT, DELETE         ON job_assets        TO pixelflow_api;
+GRANT SELECT, INSERT, UPDATE         ON presets           TO pixelflow_api;
+GRANT SELECT, INSERT, DELETE         ON preset_versions   TO pixelflow_api;

@@ -1,0 +1,1 @@
+"""Presets: named, versioned pipelines of users."""
