@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tests.acceptance.pictures import opened
 
-from pixelflow.client import AsyncClient, Client, JobFailedError
+from pixelflow.client import AsyncClient, Client, JobFailedError, JobSource
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.keys.admin import issue_key
@@ -136,3 +136,28 @@ def test_a_job_that_fails_raises_with_its_code(session: Session, tmp_path: Path)
     with Client(session=session) as client, pytest.raises(JobFailedError) as caught:
         client.process(text, STEPS, timeout=60)
     assert (caught.value.code, caught.value.job.status) == ("unsupported_format", JobStatus.FAILED)
+
+
+def test_an_earlier_photo_is_submitted_again_by_its_job(pixelflow: Run, tmp_path: Path) -> None:
+    first = json.loads(pixelflow("submit", PHOTO, "--resize", "200", "--wait", "--json").stdout)["jobs"][0]
+    job_id = first["job_id"]
+    again = pixelflow(
+        "submit", "--from-job", job_id, "--from-job", f"{job_id}:200", "--resize", "64", "--out", tmp_path
+    )
+    assert (again.returncode, again.stderr) == (0, "")
+    widths = {path.name: opened(path.read_bytes()).width for path in tmp_path.iterdir()}
+    assert widths == {f"{job_id}-64.jpg": 64, f"{job_id}-200-64.jpg": 64}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--from-job", "photo.jpg")])
+def test_a_submission_without_a_photo_or_job_is_a_usage_error(pixelflow: Run, arguments: tuple[str, ...]) -> None:
+    result = pixelflow("submit", *arguments, "--resize", "64")
+    assert result.returncode == 2
+    assert "--from-job" in result.stderr
+
+
+async def test_the_asynchronous_client_processes_an_earlier_photo(session: Session) -> None:
+    async with AsyncClient(session=session) as client:
+        first = await client.process(PHOTO, [{"id": "small", "action": "resize", "width": 200}])
+        again = await client.process(JobSource(first.job_id), [{"id": "tiny", "action": "resize", "width": 64}])
+    assert (again.source.job_id, again.outputs[0].width) == (first.job_id, 64)

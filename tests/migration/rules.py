@@ -20,7 +20,9 @@ _ALWAYS_SAFE = re.compile(
     re.IGNORECASE,
 )
 _SAFE_ACTIONS = re.compile(
-    r"ADD CONSTRAINT \w+ .* NOT VALID$|VALIDATE CONSTRAINT \w+$|ALTER COLUMN \w+ SET (DEFAULT|STATISTICS) |SET \(",
+    r"ADD CONSTRAINT \w+ .* NOT VALID$|VALIDATE CONSTRAINT \w+$"
+    r"|DROP CONSTRAINT IF EXISTS \w+_check$"  # a check only refuses: no statement fails without it
+    r"|ALTER COLUMN \w+ SET (DEFAULT|STATISTICS) |SET \(",
     re.IGNORECASE,
 )
 _COLUMN = re.compile(r"ADD COLUMN \w+ (.*)$", re.IGNORECASE)

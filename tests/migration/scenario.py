@@ -18,7 +18,7 @@ from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency.store import AnsweredKey
-from pixelflow.controlplane.jobs.store import UploadLimits
+from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
@@ -107,7 +107,7 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
         job_id=job_id,
         user_id=USER,
         request=_request(**fields),
-        source_key=f"uploads/{job_id}/source",
+        place=SourcePlace(f"uploads/{job_id}/source"),
         max_attempts=2,
         limits=LIMITS,
     )
@@ -119,7 +119,7 @@ async def _created_with_key(record: Recorder) -> None:
     new = {
         "job_id": uuid4(),
         "user_id": USER,
-        "source_key": "uploads/source",
+        "place": SourcePlace("uploads/source"),
         "max_attempts": 2,
         "key": key,
         "limits": LIMITS,
@@ -168,6 +168,7 @@ async def _job_that_expires(record: Recorder) -> None:
     job_id = await _created(record, webhook_url="https://client.example/hook")
     await _queue(record, job_id)
     await _succeed(record, await _claimed(record, job_id))
+    await record.call("jobs.origins.find", MINE, job_id=job_id, user_id=USER)
     await record.call("retention.expire_sources", EVERYONE, **old)
     unused = await _created(record)
     await record.call("jobs.transitions.cancel", MINE, job_id=unused, user_id=USER)

@@ -23,7 +23,7 @@ from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
-from pixelflow.controlplane.jobs.store import UploadLimits
+from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
@@ -153,7 +153,7 @@ def hot_statements() -> list[Hot]:
 
 def _of_requests() -> list[Hot]:
     mine = of_user(HEAVY)
-    job = {"user_id": HEAVY, "request": _REQUEST, "source_key": "k", "max_attempts": 5, "job_id": new_id()}
+    job = {"user_id": HEAVY, "request": _REQUEST, "place": SourcePlace("k"), "max_attempts": 5, "job_id": new_id()}
     job["limits"] = UploadLimits(100, 10**12, undeclared_bytes=1)
     claim: dict[str, Any] = {"user_id": HEAVY, "key": "new", "fingerprint": b"f", "job_id": None}
     claim |= {"resource_id": uuid4(), "holder": uuid4(), "lease": _MINUTE, "keep": _DAY}

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from pixelflow.cli.errors import is_fatal_for_batch
 from pixelflow.cli.pipelines import Step, output_ids
-from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
+from pixelflow.client import AsyncClient, ClientError, JobFailedError, JobSource, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.responses import Job, Output
 from pixelflow.contracts.jobs.states import Priority
@@ -38,6 +38,8 @@ class BatchItem:
     path: Path
     prefix: str
     """What the names of its downloaded outputs begin with."""
+    source: JobSource | None = None
+    """Where the photo is, if it is not a file to upload; then ``path`` is only its name."""
     job_id: UUID | None = None
     status: str | None = None
     job: Job | None = None
@@ -56,6 +58,9 @@ class BatchOptions:
     """What to do with the photos."""
 
     photos: Sequence[Path]
+    """Files to upload."""
+    sources: Sequence[JobSource]
+    """Further photos, which are there already."""
     steps: list[Step]
     """Of the preset, if there is one."""
     wait: bool
@@ -73,7 +78,7 @@ class BatchOptions:
 
 def run_batch(options: BatchOptions, session: Session) -> list[BatchItem]:
     """Process the photos and return their results in the same order."""
-    with _progress_bars(options.photos) as progress:
+    with _progress_bars(options) as progress:
         return asyncio.run(_Batch(options, session, progress).run())
 
 
@@ -86,8 +91,10 @@ class _Batch:
         self._aborted = False
 
     async def run(self) -> list[BatchItem]:
-        prefixes = output_prefixes(self._options.photos, self._step_ids, self._options.folder or Path())
-        items = [BatchItem(path, prefix) for path, prefix in zip(self._options.photos, prefixes, strict=True)]
+        sources = {Path(source.name): source for source in self._options.sources}
+        paths = [*self._options.photos, *sources]
+        prefixes = output_prefixes(paths, self._step_ids, self._options.folder or Path())
+        items = [BatchItem(path, prefix, sources.get(path)) for path, prefix in zip(paths, prefixes, strict=True)]
         slots = asyncio.Semaphore(CONCURRENCY)
         async with AsyncClient(session=self._session) as client, asyncio.TaskGroup() as group:
             for item in items:
@@ -106,7 +113,7 @@ class _Batch:
 
     async def _process(self, client: AsyncClient, item: BatchItem) -> None:
         started = await client.submit(
-            item.path,
+            item.source or item.path,
             None if self._options.preset else self._options.steps,
             preset=self._options.preset,
             parameters=self._options.parameters,
@@ -166,11 +173,12 @@ def _free_prefix(stem: str, step_ids: Sequence[str], taken: set[str]) -> str:
 
 
 @contextmanager
-def _progress_bars(photos: Sequence[Path]) -> Iterator[_Progress]:
+def _progress_bars(options: BatchOptions) -> Iterator[_Progress]:
     """Show progress bars on stderr if it is a terminal."""
     columns = rich.TextColumn("{task.description}"), rich.BarColumn(), _AmountColumn(), rich.TimeElapsedColumn()
     with rich.Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        yield _Progress(bars, sum(photo.stat().st_size for photo in photos), len(photos))
+        total_bytes = sum(photo.stat().st_size for photo in options.photos)
+        yield _Progress(bars, total_bytes, len(options.photos) + len(options.sources))
 
 
 class _Progress:

@@ -18,6 +18,7 @@ from pixelflow.client.errors import (
     TransferError,
     WaitTimeoutError,
 )
+from pixelflow.client.sources import JobSource
 from pixelflow.client.sync import Client
 from pixelflow.imaging.source_options import SourceOptions
 
@@ -30,6 +31,7 @@ __all__ = [
     "ConnectionFailedError",
     "InvalidRequestError",
     "JobFailedError",
+    "JobSource",
     "SourceOptions",
     "TransferError",
     "WaitTimeoutError",

@@ -18,6 +18,7 @@ from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
+from pixelflow.client.sources import JobSource
 from pixelflow.client.transfers import Progress, declared_source, upload
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
@@ -37,6 +38,8 @@ MAX_POLL_INTERVAL = 2.0
 
 Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
+PhotoSource = Path | str | JobSource
+"""A file to upload, or a source that is there already."""
 
 
 def create_job(session: Session, request: CreateJobRequest) -> Operation[CreatedJob]:
@@ -213,7 +216,7 @@ def _has_ended(job: Job) -> bool:
 
 def submit(
     session: Session,
-    path: Path | str,
+    path: PhotoSource,
     pipeline: Steps | None = None,
     *,
     preset: str | None = None,
@@ -228,7 +231,7 @@ def submit(
 
     Args:
         session: of the client.
-        path: of an image file.
+        path: of an image file; or ``JobSource(job_id)``, to process the source of an earlier job again.
         pipeline: steps, as models or JSON objects.
         preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
         parameters: of the preset.
@@ -245,7 +248,7 @@ def submit(
         ConnectionFailedError: no response.
     """
     raw: dict[str, Any] = {
-        "source": declared_source(Path(path)) | (source.model_dump(exclude_defaults=True) if source else {}),
+        "source": _declared(path) | (source.model_dump(exclude_defaults=True) if source else {}),
         "metadata": dict(metadata or {}),
     }
     if pipeline is not None:
@@ -260,13 +263,14 @@ def submit(
         raw["priority"] = priority
     request = _validated(raw)
     created = yield from create_job(session, request)
-    yield from upload(session, created.upload, path, on_progress=on_progress)
+    if isinstance(path, Path | str):
+        yield from upload(session, created.upload, path, on_progress=on_progress)
     return (yield from start_job(session, created.job_id))
 
 
 def process(
     session: Session,
-    path: Path | str,
+    path: PhotoSource,
     pipeline: Steps | None = None,
     *,
     preset: str | None = None,
@@ -279,7 +283,7 @@ def process(
     on_progress: Progress | None = None,
     on_change: Callable[[Job], None] | None = None,
 ) -> Operation[Job]:
-    """``submit`` the file at ``path`` and ``wait`` for the job. ``timeout`` counts from the start of the job.
+    """``submit`` the source and ``wait`` for the job. ``timeout`` counts from the start of the job.
 
     Raises:
         InvalidRequestError: the request is not valid; nothing was sent.
@@ -306,6 +310,10 @@ def process(
 
 def _path(job_id: UUID | str) -> str:
     return f"/v1/jobs/{UUID(str(job_id))}"
+
+
+def _declared(path: PhotoSource) -> dict[str, Any]:
+    return {**(declared_source(Path(path)) if isinstance(path, Path | str) else path.declared())}
 
 
 def as_objects(pipeline: Steps) -> list[dict[str, Any]]:

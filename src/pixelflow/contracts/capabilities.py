@@ -20,16 +20,19 @@ from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import FIELDS_SINCE, Step
 
-CONTRACT = 2
+CONTRACT = 3
 """The newest contract that workers of this release support; they support all earlier ones too."""
 _SOURCE_OPTIONS_SINCE = 2
 """The contract that introduced `imaging.source_options`."""
+_SOURCE_TYPES_SINCE = {"job": 3}
+"""The contracts that introduced types of sources."""
 
 
 def required_capabilities(
     pipeline: Iterable[Step],
     source: SourceOptions | None = None,
     *,
+    source_type: str = "s3_presigned",
     content_type: str | None = None,
     operations: Mapping[str, Operation[Any]] = OPERATIONS,
     formats: Mapping[str, Format] = OUTPUT_FORMATS,
@@ -40,6 +43,7 @@ def required_capabilities(
     Args:
         pipeline: the steps of the job.
         source: how to read the source.
+        source_type: how the worker gets the source.
         content_type: declared media type of the source.
         operations: all operations by action.
         formats: all output formats by name.
@@ -47,6 +51,7 @@ def required_capabilities(
     """
     declared = [each for each in input_formats.values() if each.is_declared_by(content_type)]
     contracts = {_SOURCE_OPTIONS_SINCE if source and source.are_set else 1, *(each.reads_since for each in declared)}
+    contracts.add(_SOURCE_TYPES_SINCE.get(source_type, 1))
     extras = {each.extra for each in declared if each.extra}
     for step in pipeline:
         operation = operations[step.action]

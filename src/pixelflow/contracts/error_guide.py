@@ -111,7 +111,7 @@ GUIDES: Mapping[str, Guide] = {
     "too_many_presets": Guide(
         "You have as many presets as a user may have, or the preset has as many versions as a preset may have.",
         "Delete a preset that you don't use: `DELETE /v1/presets/{name}`; or save the pipeline under another name.",
-        f"Yes, after you deleted a preset, {_NEW_KEY}",
+        "Yes, after you deleted a preset.",
     ),
     "idempotency_key_invalid": Guide(
         "The `Idempotency-Key` is empty, too long or has characters that are not allowed.",
@@ -147,15 +147,22 @@ GUIDES: Mapping[str, Guide] = {
         _NO,
     ),
     "job_not_finished": Guide(
-        "The job is not finished, so it can't be retried.",
-        "Wait until it has failed, or cancel it first.",
-        "Yes, after the job has failed or was canceled.",
+        "The job is not finished, so it can't be retried; or it has no file yet that another job could process.",
+        "To retry it, wait until it has failed, or cancel it first. To process its source again, start it; to process "
+        "an output, wait until it has succeeded.",
+        "Yes, after that.",
     ),
     "source_missing": Guide(
-        "There is no file for this job or asset: nothing was uploaded, or the local file was deleted.",
+        "There is no file for this job or asset: nothing was uploaded, the local file was deleted, or the file of an "
+        "earlier job has expired or was erased.",
         "PUT the file to `presigned_put_url` with exactly the `headers` of the response, and check that storage "
         "answered 200. Then send the request again. Put a local file back at its path.",
         f"Yes, after the upload, {_SAME_KEY}",
+    ),
+    "output_missing": Guide(
+        "The job in `source.job` has no output of the step in `source.output`.",
+        "Read `outputs` of that job, and send one of its `step_id` values. Steps with `output: false` have none.",
+        _NO,
     ),
     "too_many_uploads": Guide(
         "Your jobs that were not started have as many uploads, or bytes, as a user may have.",

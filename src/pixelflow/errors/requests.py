@@ -158,6 +158,11 @@ class SourceMissingError(RequestError):
     title = "The source has not been uploaded"
 
 
+class OutputMissingError(RequestError):
+    code = "output_missing"
+    title = "The job has no such output"
+
+
 class SourceTooLargeError(RequestError):
     code = "source_too_large"
     title = "The source is too large"

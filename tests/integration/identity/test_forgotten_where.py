@@ -21,7 +21,7 @@ from tests.support.code import sql_functions
 from pixelflow.adapters.postgres.connection import TenantScope
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.jobs.requests import CreateJobRequest
-from pixelflow.controlplane.jobs.store import UploadLimits
+from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
 _DAY = timedelta(days=1)
@@ -104,10 +104,11 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "jobs.insert": {
             "job_id": mine["new_id"],
             "request": REQUEST,
-            "source_key": "k",
+            "place": SourcePlace("k"),
             "max_attempts": 1,
             "limits": UploadLimits(9, 9, undeclared_bytes=1),
         },
+        "jobs.origins.find": job,
         "jobs.list_newest": {"status": None, "limit": 99, "before": None},
         "keys.find_scopes": {"key_id": theirs["key_id"]},
         "keys.insert": new_key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from pydantic import BeforeValidator
@@ -26,6 +27,7 @@ from pixelflow.cli.output import (
     table,
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
+from pixelflow.client import JobSource
 from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
@@ -35,8 +37,15 @@ TIMEOUT_SECONDS = 600.0
 
 
 _Photos = Annotated[
-    list[Path],
-    typer.Argument(metavar="PHOTO…", exists=True, dir_okay=False, readable=True, help="Photos to process."),
+    list[Path] | None,
+    typer.Argument(metavar="[PHOTO…]", exists=True, dir_okay=False, readable=True, help="Photos to process."),
+]
+_FromJob = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="JOB_ID[:STEP]",
+        help="Process the source of an earlier job again, or the output of a step. Can be repeated.",
+    ),
 ]
 _Size = Annotated[
     str | None,
@@ -100,7 +109,8 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to 
 
 def submit(
     *,
-    photos: _Photos,
+    photos: _Photos = None,
+    from_job: _FromJob = None,
     resize: _Size = None,
     format_: _Format = None,
     quality: _Quality = None,
@@ -134,6 +144,7 @@ def submit(
         raise typer.BadParameter("can't be combined with --pipeline", param_hint="--preset")
     if param and preset is None:
         raise typer.BadParameter("is only for --preset", param_hint="--param")
+    sources = _parse_sources(photos, from_job or [])
     pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
     _create_folder(out)
     with exit_on_error():
@@ -146,7 +157,8 @@ def submit(
             steps = steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
         items = _run(
             BatchOptions(
-                photos,
+                photos or [],
+                sources,
                 steps,
                 wait=wait or out is not None,
                 folder=out,
@@ -161,6 +173,21 @@ def submit(
         )
     _print_results(items, as_json=as_json)
     raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
+
+
+def _parse_sources(photos: Sequence[Path] | None, jobs: Sequence[str]) -> list[JobSource]:
+    sources = []
+    for job in jobs:
+        job_id, _, step = job.partition(":")
+        try:
+            sources.append(JobSource(UUID(job_id), step or None))
+        except ValueError as error:
+            raise typer.BadParameter(
+                "must be the ID of a job, such as JOB_ID or JOB_ID:STEP", param_hint="--from-job"
+            ) from error
+    if not (photos or sources):
+        raise typer.BadParameter("name at least one photo, or an earlier job with --from-job", param_hint="PHOTO")
+    return sources
 
 
 def _create_folder(folder: Path | None) -> None:

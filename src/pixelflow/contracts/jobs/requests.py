@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.capabilities import required_capabilities
 from pixelflow.contracts.jobs.limits import RequestLimits
-from pixelflow.contracts.jobs.sources import DeclaredSource, SourceType
+from pixelflow.contracts.jobs.sources import TYPE_OF_FIELD, DeclaredSource, SourceType
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.contracts.preset_templates import ParameterValues
 from pixelflow.contracts.presets import PresetReference
@@ -32,6 +32,7 @@ MAX_METADATA_KEYS = 32
 NO_NUL_PATTERN = r"^[^\x00]*$"
 """Postgres can't store NUL in text."""
 WEBHOOK_URL_PATTERN = r"^[!-~]+$"
+_TYPES = tuple(SourceType)
 
 
 class _Request(BaseModel):
@@ -88,7 +89,10 @@ class CreateJobRequest(_Request):
 
     source_type: Annotated[
         SourceType,
-        Field(description="`s3_presigned`: you upload the source. `local_file`: the worker reads `object_key`."),
+        Field(
+            description="`s3_presigned`: you upload the source. `local_file`: the worker reads `object_key`. The other "
+            "types follow from `source`, so you need not send them."
+        ),
     ] = SourceType.S3_PRESIGNED
     source: DeclaredSource | None = None
     object_key: Annotated[
@@ -118,12 +122,17 @@ class CreateJobRequest(_Request):
     def requires(self) -> tuple[str, ...]:
         """What a worker must be capable of to process the job."""
         source = self.source
-        return required_capabilities(self.pipeline, source, content_type=source.content_type if source else None)
+        return required_capabilities(
+            self.pipeline,
+            source,
+            source_type=self.source_type,
+            content_type=source.content_type if source else None,
+        )
 
     @model_validator(mode="wrap")
     @classmethod
     def _check_source(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
-        return validate(value, handler, _errors)
+        return validate(_with_source_type(value), handler, _errors)
 
 
 def _errors(request: object) -> Iterator[CrossFieldError]:
@@ -146,6 +155,19 @@ def _preset_errors(request: object) -> Iterator[CrossFieldError]:
         yield ("preset",), "can't be combined with `pipeline`; send one of them"
 
 
+def _with_source_type(request: object) -> object:
+    """Add the type of a source that is there already, unless the request states a type."""
+    if isinstance(request, Mapping) and "source_type" not in request:
+        named = _named_sources(request.get("source"))
+        return {**request, "source_type": TYPE_OF_FIELD[named[0]]} if named else request
+    return request
+
+
+def _named_sources(source: object) -> list[str]:
+    fields = fields_of(source) or {}
+    return [name for name in TYPE_OF_FIELD if fields.get(name) is not None]
+
+
 def _source_errors(request: object) -> Iterator[CrossFieldError]:
     fields = fields_of(request) or {}
     source_type, path = fields.get("source_type", SourceType.S3_PRESIGNED), fields.get("object_key")
@@ -154,5 +176,21 @@ def _source_errors(request: object) -> Iterator[CrossFieldError]:
             yield ("object_key",), "is required for `local_file`: the absolute path of the source"
         elif isinstance(path, str) and path and not path.startswith("/"):
             yield ("object_key",), "must be an absolute path, such as /srv/photos/a.jpg"
-    elif source_type == SourceType.S3_PRESIGNED and path is not None:
+    elif source_type in _TYPES and path is not None:
         yield ("object_key",), "is only for `local_file`; PixelFlow assigns the object key of an upload"
+    yield from _named_source_errors(source_type, fields.get("source"))
+
+
+def _named_source_errors(source_type: object, source: object) -> Iterator[CrossFieldError]:
+    fields, named = fields_of(source) or {}, _named_sources(source)
+    for name in named[1:]:
+        yield ("source", name), f"can't be combined with `{named[0]}`"
+    if named and source_type in _TYPES and source_type != TYPE_OF_FIELD[named[0]]:
+        yield ("source_type",), f"must be `{TYPE_OF_FIELD[named[0]]}`, or omitted, beside `source.{named[0]}`"
+    for name, type_ in TYPE_OF_FIELD.items():
+        if source_type == type_ and name not in named:
+            yield ("source", name), f"is required for `{type_}`"
+    if fields.get("output") is not None and "job" not in named:
+        yield ("source", "output"), "is only for a source that is a `job`"
+    if fields.get("content_length") is not None and named:
+        yield ("source", "content_length"), "is only for an upload"

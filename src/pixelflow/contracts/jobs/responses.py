@@ -41,6 +41,12 @@ class Source(ResponseModel):
 
     type: Open[SourceType]
     object_key: str
+    job_id: Annotated[
+        UUID | None, Field(description="The earlier job that the file belongs to. Null if it belongs to this job.")
+    ] = None
+    output: Annotated[
+        str | None, Field(description="The step of the earlier job whose output this is. Null for its source.")
+    ] = None
     bytes: Annotated[int | None, Field(description="Size in bytes.")] = None
     content_type: Annotated[str | None, Field(description="Declared media type.")] = None
     sha256: Annotated[

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, StrictInt, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.uploads import SHA256_PATTERN, MediaType
+from pixelflow.imaging.fields import STEP_ID_PATTERN
 from pixelflow.imaging.source_options import SourceOptions
 
 
@@ -18,8 +20,12 @@ class SourceType(StrEnum):
 
     S3_PRESIGNED = "s3_presigned"
     LOCAL_FILE = "local_file"
+    JOB = "job"
+    """The worker reads a file of an earlier job of the same user."""
 
 
+TYPE_OF_FIELD = {"job": SourceType.JOB}
+"""The fields of ``source`` that name a source which is there already, and the type of the source that each means."""
 MAX_SIDE = 1_000_000
 """Pixels of a declared side."""
 MAX_FRAMES = 100_000
@@ -33,8 +39,26 @@ def _within_limit(content_length: int | None, info: ValidationInfo) -> int | Non
 
 
 class DeclaredSource(SourceOptions):
-    """Properties of the file to upload, of which the first three are signed into the upload URL; and how to read it."""
+    """Where the source is, unless you upload it; the properties of the file; and how to read it.
 
+    The first three properties are signed into the upload URL.
+    """
+
+    job: Annotated[
+        UUID | None,
+        Field(
+            description="ID of an earlier job of yours whose source is processed again, without a copy.",
+            examples=["0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55"],
+        ),
+    ] = None
+    output: Annotated[
+        str | None,
+        Field(
+            pattern=STEP_ID_PATTERN,
+            description="ID of the step whose output is the source. Only beside `job`. Default: that job's source.",
+            examples=["hero"],
+        ),
+    ] = None
     content_length: Annotated[
         StrictInt | None,
         Field(

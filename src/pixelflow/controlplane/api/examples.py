@@ -102,6 +102,8 @@ JOB: dict[str, Any] = {
     "source": {
         "type": "s3_presigned",
         "object_key": f"uploads/{_JOB_ID}/source",
+        "job_id": None,
+        "output": None,
         "bytes": 2483920,
         "content_type": "image/jpeg",
         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

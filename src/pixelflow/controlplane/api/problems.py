@@ -44,6 +44,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.TooManyPresetsError: 409,
     contracts_errors.TooManyUploadsError: 409,
     contracts_errors.SourceMissingError: 409,
+    contracts_errors.OutputMissingError: 409,
     contracts_errors.BodyTooLargeError: 413,
     contracts_errors.SourceTooLargeError: 413,
     contracts_errors.UnsupportedMediaTypeError: 415,

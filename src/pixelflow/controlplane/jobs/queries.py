@@ -156,6 +156,8 @@ def _source(row: JobRow) -> Source:
     return Source(
         type=row.source_type,
         object_key=row.source_key,
+        job_id=row.source_job_id,
+        output=row.source_output,
         bytes=row.source_bytes if row.source_bytes is not None else row.declared_bytes,
         content_type=row.declared_content_type,
         sha256=row.source_sha256,

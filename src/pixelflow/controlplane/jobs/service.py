@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -33,8 +34,9 @@ from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.places import SourcePlaces
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
-from pixelflow.controlplane.jobs.store import Insertion
+from pixelflow.controlplane.jobs.store import Insertion, SourcePlace
 from pixelflow.controlplane.jobs.transitions import JobState
 from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
 from pixelflow.controlplane.presets import service as presets
@@ -63,6 +65,15 @@ _ENDED: dict[str, str] = {
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class _NewJob:
+    """A job that is about to be inserted."""
+
+    request: CreateJobRequest
+    place: SourcePlace
+    created: CreatedJob
+
+
 class JobService:
     """Changes the jobs of one user. ``user_id`` comes from the authenticated credentials."""
 
@@ -82,6 +93,7 @@ class JobService:
         self._wakeups = wakeups
         self._uploads = Uploads(settings, objects)
         self._local_files = local_files
+        self._places = SourcePlaces(database, local_files)
         self._on_enqueued = on_enqueued
         self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
@@ -108,16 +120,18 @@ class JobService:
         """Create a job and return how to upload its source. Idempotent by ``job_id``.
 
         Raises:
-            LocalFilesDisabledError: ``object_key`` is not under an allowed root.
+            LocalFilesDisabledError: the local file is not under an allowed root.
+            NotFoundError, JobNotFinishedError, OutputMissingError, SourceMissingError: an earlier job can't give the
+                file that the request means.
             ValidationFailedError: the pipeline uses an asset that the user does not have, the size is missing, or the
                 user has no such preset or it has other parameters.
             TooManyUploadsError: the user's pending uploads would exceed their number or their total size.
             UnsupportedCapabilityError: workers are live, and none has an optional capability that the job requires.
         """
         request, preset = await self._apply_preset(user_id, request)
-        created = await self._prepare(user_id, request, job_id)
-        await self._insert(user_id, request, created, preset=preset, key=None)
-        return created
+        new = await self._prepare(user_id, request, job_id)
+        await self._insert(user_id, new, preset=preset, key=None)
+        return new.created
 
     async def create_with_key(
         self, user_id: str, request: CreateJobRequest, *, job_id: UUID, answer: Callable[[CreatedJob], AnsweredKey]
@@ -127,9 +141,9 @@ class JobService:
         Returns ``None`` if the user has that key; nothing is created then.
         """
         request, preset = await self._apply_preset(user_id, request)
-        created = await self._prepare(user_id, request, job_id)
-        inserted = await self._insert(user_id, request, created, preset=preset, key=answer(created))
-        return created if inserted else None
+        new = await self._prepare(user_id, request, job_id)
+        inserted = await self._insert(user_id, new, preset=preset, key=answer(new.created))
+        return new.created if inserted else None
 
     async def _apply_preset(self, user_id: str, request: CreateJobRequest) -> tuple[CreateJobRequest, AppliedPreset]:
         if request.preset is None:
@@ -137,35 +151,24 @@ class JobService:
         async with self._database.connection(of_user(user_id)) as connection:
             return await presets.apply(connection, user_id, request)
 
-    async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> CreatedJob:
-        if request.source_type is SourceType.LOCAL_FILE:
-            key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "", user_id)
-        else:
-            key = source_key(job_id)
-        upload = self._uploads.sign(request, key)
-        return CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
+    async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> _NewJob:
+        request, place = await self._places.find(user_id, request, job_id)
+        upload = self._uploads.sign(request, place.key)
+        return _NewJob(request, place, CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start"))
 
-    async def _insert(
-        self,
-        user_id: str,
-        request: CreateJobRequest,
-        created: CreatedJob,
-        *,
-        preset: AppliedPreset,
-        key: AnsweredKey | None,
-    ) -> bool:
+    async def _insert(self, user_id: str, new: _NewJob, *, preset: AppliedPreset, key: AnsweredKey | None) -> bool:
         """Insert the job, and return whether it is new."""
         async with self._database.connection(of_user(user_id)) as connection:
             if self._settings.unsupported_jobs == "refuse":
-                await check_supported(connection, request.requires)
-            used = await assets.resolve(connection, user_id, request.pipeline)
+                await check_supported(connection, new.request.requires)
+            used = await assets.resolve(connection, user_id, new.request.pipeline)
             async with connection.transaction() if used else nullcontext():
                 insertion = await jobs_store.insert(
                     connection,
-                    job_id=created.job_id,
+                    job_id=new.created.job_id,
                     user_id=user_id,
-                    request=request,
-                    source_key=created.upload.object_key,
+                    request=new.request,
+                    place=new.place,
                     max_attempts=self._settings.max_attempts,
                     limits=self._uploads.limits,
                     preset=preset,
@@ -174,7 +177,7 @@ class JobService:
                 if insertion is Insertion.OVER_LIMIT:
                     raise self._uploads.too_many()
                 if used and insertion is Insertion.INSERTED:
-                    await assets_store.attach(connection, job_id=created.job_id, assets=used)
+                    await assets_store.attach(connection, job_id=new.created.job_id, assets=used)
         return insertion is Insertion.INSERTED
 
     async def explain(self, user_id: str, request: CreateJobRequest) -> Explanation:
@@ -282,11 +285,9 @@ class JobService:
         else:
             source = await self._uploads.find(job.source_key)
         if source is None:
-            raise SourceMissingError(
-                "Upload the source to the URL that creating the job returned, then start the job again"
-            )
+            raise _source_missing(job)
         if source.bytes > self._settings.max_source_bytes:
-            if job.source_type != SourceType.LOCAL_FILE:
+            if job.source_type == SourceType.S3_PRESIGNED:  # the job owns no other source
                 await self._uploads.remove_refused(job.source_key)
             raise SourceTooLargeError(
                 f"The source has {source.bytes} bytes; the limit is {self._settings.max_source_bytes}"
@@ -397,3 +398,13 @@ def _check_not_expired(job: JobState) -> None:
     """Raise if the source has expired. An expired object may still exist, but its deletion is scheduled."""
     if job.source_expired_at is not None:
         raise SourceMissingError("The source has expired and is deleted; create a new job")
+    if not job.file_exists:
+        raise _source_missing(job)
+
+
+def _source_missing(job: JobState) -> SourceMissingError:
+    if job.source_job_id is not None:
+        return SourceMissingError(
+            f"The file of the job {job.source_job_id} has expired or was erased; create a new job with an upload"
+        )
+    return SourceMissingError("Upload the source to the URL that creating the job returned, then start the job again")

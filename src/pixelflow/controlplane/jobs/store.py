@@ -18,8 +18,8 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.presets.service import AppliedPreset
 
 _COLUMNS = """
-    jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, source_options,
-    pipeline, preset, preset_version, preset_parameters, metadata, webhook_url,
+    jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, declared_bytes,
+    declared_content_type, source_options, pipeline, preset, preset_version, preset_parameters, metadata, webhook_url,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
     max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
@@ -42,6 +42,8 @@ class JobRow:
     status: str
     source_type: str
     source_key: str
+    source_job_id: UUID | None
+    source_output: str | None
     declared_bytes: int | None
     declared_content_type: str | None
     source_options: dict[str, Any]
@@ -71,6 +73,18 @@ class JobRow:
     outputs_expired_at: datetime | None
     usage: dict[str, int] | None
     outputs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SourcePlace:
+    """Where the source of a job is."""
+
+    key: str
+    """Of the object, or the path of a local file."""
+    job_id: UUID | None = None
+    """The earlier job that owns the file."""
+    output: str | None = None
+    """The step of that job whose output it is; ``None``: its source."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +124,12 @@ _PENDING = """
 """
 """The user's uploads that may still arrive, and one row if there is room for another one."""
 _INSERT_JOB = """
-    INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
-                      declared_sha256, source_options, pipeline, metadata, webhook_url, max_attempts, priority,
-                      requires, preset, preset_version, preset_parameters)
+    INSERT INTO jobs (job_id, user_id, source_type, source_key, source_job_id, source_output, declared_bytes,
+                      declared_content_type, declared_sha256, source_options, pipeline, metadata, webhook_url,
+                      max_attempts, priority, requires, preset, preset_version, preset_parameters)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
-           %(content_length)s::bigint, %(content_type)s::text, %(sha256)s::text, %(source_options)s::jsonb,
+           %(source_job_id)s::uuid, %(source_output)s::text, %(content_length)s::bigint, %(content_type)s::text,
+           %(sha256)s::text, %(source_options)s::jsonb,
            %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
            %(priority)s::smallint, %(requires)s::text[],
            %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb
@@ -151,7 +166,7 @@ async def insert(
     job_id: UUID,
     user_id: str,
     request: CreateJobRequest,
-    source_key: str,
+    place: SourcePlace,
     max_attempts: int,
     limits: UploadLimits,
     preset: AppliedPreset | None = None,
@@ -168,7 +183,9 @@ async def insert(
         "job_id": job_id,
         "user_id": user_id,
         "source_type": request.source_type,
-        "source_key": source_key,
+        "source_key": place.key,
+        "source_job_id": place.job_id,
+        "source_output": place.output,
         "content_length": declared.content_length,
         "content_type": declared.content_type,
         "sha256": declared.sha256,

@@ -26,15 +26,27 @@ class JobState:
     run: int
     queued_at: datetime | None
     source_expired_at: datetime | None
+    source_job_id: UUID | None
+    """The earlier job that owns the source."""
+    file_exists: bool
+    """Whether that job exists and its file has not expired; true without such a job."""
+
+
+_ORIGIN_HAS_FILE = """
+    SELECT FROM jobs AS origin
+    WHERE origin.job_id = jobs.source_job_id AND origin.user_id = jobs.user_id AND origin.erased_at IS NULL
+      AND CASE WHEN jobs.source_output IS NULL THEN origin.source_expired_at ELSE origin.outputs_expired_at END IS NULL
+"""
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobState | None:
     """Return the state of the user's job, or ``None`` if it does not exist or was erased."""
     cursor = await connection.execute(
-        """
-        SELECT status, source_type, source_key, run, queued_at, source_expired_at FROM jobs
-        WHERE job_id = %s AND user_id = %s AND erased_at IS NULL
-        """,
+        f"""
+        SELECT status, source_type, source_key, run, queued_at, source_expired_at, source_job_id,
+               source_job_id IS NULL OR EXISTS ({_ORIGIN_HAS_FILE}) AS file_exists
+        FROM jobs WHERE job_id = %s AND user_id = %s AND erased_at IS NULL
+        """,  # noqa: S608  # fixed parts
         (job_id, user_id),
     )
     row = await cursor.fetchone()
@@ -50,16 +62,24 @@ class QueuedRun:
 
 
 _QUEUE = """
-WITH moved AS (
+WITH origin AS (
+    SELECT FROM jobs AS origin JOIN jobs AS reader ON origin.job_id = reader.source_job_id
+    WHERE reader.job_id = %(job_id)s AND origin.user_id = %(user_id)s AND origin.erased_at IS NULL
+      AND CASE WHEN reader.source_output IS NULL THEN origin.source_expired_at
+               ELSE origin.outputs_expired_at END IS NULL
+    FOR SHARE OF origin
+), moved AS (
     UPDATE jobs SET status = 'queued', queued_at = now(), finished_at = NULL, error = NULL, attempts = 0,
                     run = run + %(new_run)s, source_bytes = %(source_bytes)s, source_version = %(source_version)s,
                     source_version_run = run + %(new_run)s, traceparent = %(traceparent)s
     WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
       AND source_key = %(source_key)s AND source_expired_at IS NULL
+      AND (source_job_id IS NULL OR EXISTS (SELECT FROM origin))
     RETURNING job_id, run, queued_at
 )
 SELECT run, queued_at, enqueue_job(job_id, %(max_active)s::integer) FROM moved
 """
+"""The origin is the job whose file is read. Its lock makes the expiry of the file see this job, or this see that."""
 
 
 async def queue(
@@ -78,7 +98,8 @@ async def queue(
     """Move the user's job to ``queued``.
 
     Returns ``None`` and changes nothing if the job is in none of the statuses ``moved_from``, if its source key differs
-    from ``source_key`` (the object that the caller checked), or if its source has expired.
+    from ``source_key`` (the object that the caller checked), or if its source has expired, also as the file of another
+    job.
 
     Args:
         connection: scoped to the user.

@@ -68,8 +68,8 @@ class Uploads:
             raise validation_failed([missing])
 
     def sign(self, request: CreateJobRequest, key: str) -> Upload:
-        """Return how to upload the source, with a fresh URL; for a local file, that there is nothing to upload."""
-        if request.source_type is SourceType.LOCAL_FILE:
+        """Return how to upload the source, with a fresh URL; or that it is there already."""
+        if request.source_type is not SourceType.S3_PRESIGNED:
             return Upload(
                 object_key=key,
                 presigned_put_url=None,

@@ -124,7 +124,7 @@ class RowCollector:
     async def _run(self, statement: Pass, age: timedelta | None) -> int:
         if age is None:
             return 0
-        async with self._database.connection() as connection:
+        async with self._database.connection() as connection, connection.transaction():
             return await statement(connection, age=age, limit=EXPIRY_BATCH)
 
     async def _erase_never_started(self, age: timedelta) -> int:

@@ -1,7 +1,8 @@
 """The statements of retention, which apply to the jobs of all users, a batch at a time.
 
-Expiry marks a file in its job's row and inserts the pending deletion in one statement. A pending deletion is leased
-by moving its due time a short while ahead, so that it is due again if the process dies. Every statement locks its rows
+Expiry marks a file in its job's row and inserts the pending deletion in one statement. An earlier one locked the rows,
+so that this one sees each job that was queued to read the file (``transitions.queue``). A pending deletion is leased by
+moving its due time a short while ahead, so that it is due again if the process dies. Every statement locks its rows
 with ``SKIP LOCKED``: concurrent changes to a job take precedence, and several controllers share the work.
 
 A pending deletion must never name a file that a job may still need: expiry, the trigger on ``attempts`` and
@@ -10,7 +11,7 @@ A pending deletion must never name a file that a job may still need: expiry, the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -21,27 +22,58 @@ from pixelflow.adapters.postgres.database import AsyncConnection
 # ── Expiry ───────────────────────────────────────────────────────────────────────────────────────
 
 
-async def expire_sources(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
-    """Expire the uploaded sources of jobs that ended ``age`` ago; returns how many.
-
-    None of these jobs can be queued afterwards: ``transitions.queue`` requires a source that has not expired.
-    """
-    cursor = await connection.execute(
-        """
-        WITH due AS (
-            SELECT job_id FROM jobs
-            WHERE finished_at <= now() - %(age)s AND source_expired_at IS NULL AND erased_at IS NULL
-              AND source_type = 's3_presigned'
-            ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-        ), expired AS (
-            UPDATE jobs SET source_expired_at = now() FROM due WHERE jobs.job_id = due.job_id RETURNING jobs.job_id
-        )
-        INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
-        SELECT job_id, 'source', 0, now() FROM expired
-        """,
-        {"age": age, "limit": limit},
+_EXPIRE_DUE = """
+    SELECT job_id FROM jobs
+    WHERE finished_at <= now() - %(age)s AND {column} IS NULL AND erased_at IS NULL AND {condition} AND {unread}
+    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+_EXPIRE = """
+    WITH expired AS (
+        UPDATE jobs SET {column} = now() WHERE job_id = ANY(%(due)s) AND {unread} RETURNING job_id, lease_token
     )
-    return cursor.rowcount
+    INSERT INTO pending_deletions (job_id, kind, attempt, due_at) SELECT job_id, {deletion}, now() FROM expired
+"""
+_UNREAD = """NOT EXISTS (
+    SELECT FROM jobs AS reader
+    WHERE reader.source_job_id = jobs.job_id AND reader.source_job_id IS NOT NULL AND reader.finished_at IS NULL
+      AND reader.source_output IS {step}
+)"""
+"""No unfinished job reads the file."""
+_SOURCES = {
+    "column": "source_expired_at",
+    "condition": "source_type = 's3_presigned'",
+    "deletion": "'source', 0",
+    "unread": _UNREAD.format(step="NULL"),
+}
+_OUTPUTS = {
+    "column": "outputs_expired_at",
+    "condition": "status = 'succeeded'",
+    "deletion": "'output', lease_token",
+    "unread": _UNREAD.format(step="NOT NULL"),
+}
+
+
+async def expire_sources(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
+    """Expire the uploaded sources of jobs that ended ``age`` ago and that no unfinished job reads; returns how many.
+
+    Must run in a transaction. None of these jobs can be queued afterwards, nor one that reads their sources:
+    ``transitions.queue`` requires a source that has not expired.
+    """
+    return await _expire(connection, _SOURCES, age=age, limit=limit)
+
+
+async def expire_outputs(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
+    """Expire the outputs of jobs that succeeded ``age`` ago, as ``expire_sources``; returns the number of jobs."""
+    return await _expire(connection, _OUTPUTS, age=age, limit=limit)
+
+
+async def _expire(connection: AsyncConnection, files: Mapping[str, str], *, age: timedelta, limit: int) -> int:
+    """Lock jobs whose files are due, then expire those files: the second statement sees all jobs that read them."""
+    cursor = await connection.execute(_EXPIRE_DUE.format(**files).encode(), {"age": age, "limit": limit})
+    due = [row["job_id"] for row in await cursor.fetchall()]
+    if not due:
+        return 0
+    return (await connection.execute(_EXPIRE.format(**files).encode(), {"due": due})).rowcount
 
 
 async def expire_unused_uploads(
@@ -66,27 +98,6 @@ async def expire_unused_uploads(
         SELECT job_id, 'source', 0, greatest(now(), finished_at + %(upload_grace)s) FROM expired
         """,
         {"age": age, "limit": limit, "upload_grace": upload_grace},
-    )
-    return cursor.rowcount
-
-
-async def expire_outputs(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
-    """Expire the outputs of jobs that succeeded ``age`` ago; returns the number of jobs."""
-    cursor = await connection.execute(
-        """
-        WITH due AS (
-            SELECT job_id FROM jobs
-            WHERE finished_at <= now() - %(age)s AND outputs_expired_at IS NULL AND erased_at IS NULL
-              AND status = 'succeeded'
-            ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-        ), expired AS (
-            UPDATE jobs SET outputs_expired_at = now() FROM due WHERE jobs.job_id = due.job_id
-            RETURNING jobs.job_id, lease_token
-        )
-        INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
-        SELECT job_id, 'output', lease_token, now() FROM expired
-        """,
-        {"age": age, "limit": limit},
     )
     return cursor.rowcount
 
@@ -124,7 +135,7 @@ async def delete_jobs(connection: AsyncConnection, *, age: timedelta, limit: int
         WITH due AS (
             SELECT job_id FROM jobs
             WHERE finished_at <= now() - %(age)s AND erased_at IS NULL
-              AND (source_expired_at IS NOT NULL OR source_type = 'local_file')
+              AND (source_expired_at IS NOT NULL OR source_type <> 's3_presigned')
               AND (outputs_expired_at IS NOT NULL OR status <> 'succeeded')
               AND NOT EXISTS (SELECT FROM pending_deletions WHERE pending_deletions.job_id = jobs.job_id)
               AND NOT EXISTS (SELECT FROM events WHERE events.job_id = jobs.job_id AND events.status = 'pending')

@@ -192,7 +192,11 @@ def _open_transfers(
     settings: Settings, capacity: Capacity, objects: ObjectStorage, health: WorkerHealth, stack: ExitStack
 ) -> Transfers:
     transfers = Transfers(
-        {SourceType.S3_PRESIGNED: objects, SourceType.LOCAL_FILE: LocalFiles(settings.local_roots)},
+        {
+            SourceType.S3_PRESIGNED: objects,
+            SourceType.JOB: objects,
+            SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
+        },
         assets=objects,
         health=health,
         max_source_bytes=settings.max_source_bytes,

@@ -25,6 +25,7 @@ from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
 from pixelflow.errors import AssetGoneError, JobError, ObjectsUnavailableError, SourceChangedError, SourceError
 from pixelflow.imaging.formats.registry import FORMATS, output_name
 
+_IN_OBJECT_STORAGE = {SourceType.S3_PRESIGNED, SourceType.JOB}
 _WAIT_SECONDS = 0.2
 """Between two looks at the lease while sources of other jobs fill the limit."""
 
@@ -289,7 +290,7 @@ class Transfers:
             result = transfer()
         except ObjectsUnavailableError:
             lease.check()  # raises if the transfer was ended because the lease was interrupted
-            if source_type == SourceType.S3_PRESIGNED:
+            if source_type in _IN_OBJECT_STORAGE:
                 self._health.record_failure(Reason.OBJECT_STORAGE)
             raise
         except JobError:
@@ -299,7 +300,7 @@ class Transfers:
         return result
 
     def _record_success(self, source_type: str) -> None:
-        if source_type == SourceType.S3_PRESIGNED:
+        if source_type in _IN_OBJECT_STORAGE:
             self._health.record_success(Reason.OBJECT_STORAGE)
 
 

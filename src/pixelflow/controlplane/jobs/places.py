@@ -1,0 +1,41 @@
+"""Finds where the source of a new job is."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
+from pixelflow.adapters.storage.local_files import LocalFiles
+from pixelflow.adapters.storage.objects import source_key
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.controlplane.jobs import origins
+from pixelflow.controlplane.jobs.store import SourcePlace
+
+
+class SourcePlaces:
+    """Finds sources, and checks that the user may read them."""
+
+    def __init__(self, database: AsyncDatabase, local_files: LocalFiles) -> None:
+        self._database = database
+        self._local_files = local_files
+
+    async def find(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> tuple[CreateJobRequest, SourcePlace]:
+        """Return where the source of the job ``job_id`` is; and the request, with what is known of an existing file.
+
+        Raises:
+            LocalFilesDisabledError: a local file is not under an allowed root.
+            NotFoundError, JobNotFinishedError, OutputMissingError, SourceMissingError: an earlier job can't give the
+                file that the request means.
+        """
+        place = SourcePlace(source_key(job_id))
+        if request.source_type is SourceType.JOB and request.source and request.source.job:
+            async with self._database.connection(of_user(user_id)) as connection:
+                origin = await origins.find(connection, job_id=request.source.job, user_id=user_id)
+            request, place = origins.resolve(request, origin)
+        elif request.source_type is SourceType.LOCAL_FILE:
+            place = SourcePlace(request.object_key or "")
+        if request.source_type is SourceType.LOCAL_FILE and place.job_id is None:
+            place = SourcePlace(await asyncio.to_thread(self._local_files.resolve, place.key, user_id))
+        return request, place
