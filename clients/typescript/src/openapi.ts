@@ -339,6 +339,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List presets
+         * @description List the latest versions of your presets, by name.
+         */
+        get: operations["list_presets"];
+        put?: never;
+        /**
+         * Save a preset
+         * @description Create a preset, or a new version of it. Jobs use it by its name, or by name and version.
+         */
+        post: operations["save_preset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/presets/{preset}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a preset
+         * @description Return a version of a preset, and the list of all its versions.
+         */
+        get: operations["get_preset"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a preset
+         * @description Delete a preset with all its versions. Jobs keep the pipeline that they were created with.
+         */
+        delete: operations["delete_preset"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/usage": {
         parameters: {
             query?: never;
@@ -1103,6 +1151,16 @@ export interface components {
              */
             object_key?: string | null;
             /**
+             * Parameters
+             * @description Parameters of the preset. Default: `{}`.
+             * @example {
+             *       "size": 200
+             *     }
+             */
+            parameters?: {
+                [key: string]: string | number | boolean;
+            };
+            /**
              * Pipeline
              * @description The steps. A step comes after the steps that it reads.
              * @example [
@@ -1113,11 +1171,16 @@ export interface components {
              *       }
              *     ]
              */
-            pipeline: components["schemas"]["Step"][];
+            pipeline?: components["schemas"]["Step"][];
+            /**
+             * Preset
+             * @description The preset to use, instead of `pipeline`.
+             */
+            preset?: string | null;
             /** @description Order among your own queued jobs. Your share beside other users does not depend on it. Default: `normal`. */
             priority?: components["schemas"]["Priority"];
             source?: components["schemas"]["DeclaredSource"] | null;
-            /** @description `s3_presigned`: you upload the source. `local_file`: the worker reads `object_key`. Default: `s3_presigned`. */
+            /** @description `s3_presigned`: you upload the source. `local_file`: the worker reads `object_key`. The other types follow from `source`, so you need not send them. Default: `s3_presigned`. */
             source_type?: components["schemas"]["SourceType"];
             /**
              * Webhook Url
@@ -1150,6 +1213,49 @@ export interface components {
              *     ]
              */
             scopes: components["schemas"]["Scope"][];
+        };
+        /**
+         * CreatePresetRequest
+         * @description The body of ``POST /v1/presets``.
+         */
+        CreatePresetRequest: {
+            /** Description */
+            description?: string | null;
+            /**
+             * Name
+             * @description Name of the preset, unique among your presets.
+             * @example avatar
+             */
+            name: string;
+            /**
+             * Parameters
+             * @description The parameters that jobs can set. Default: `{}`.
+             * @example {
+             *       "size": {
+             *         "default": 320,
+             *         "maximum": 2048,
+             *         "minimum": 16,
+             *         "type": "integer"
+             *       }
+             *     }
+             */
+            parameters?: {
+                [key: string]: components["schemas"]["Parameter"];
+            };
+            /**
+             * Pipeline
+             * @description The steps, as in a job. The value of a field can be a parameter, such as `"width": "${size}"`.
+             * @example [
+             *       {
+             *         "action": "resize",
+             *         "id": "thumb",
+             *         "width": "${size}"
+             *       }
+             *     ]
+             */
+            pipeline: {
+                [key: string]: unknown;
+            }[];
         };
         /**
          * Crop
@@ -1250,7 +1356,9 @@ export interface components {
         };
         /**
          * DeclaredSource
-         * @description Properties of the file to upload, of which the first three are signed into the upload URL; and how to read it.
+         * @description Where the source is, unless you upload it; the properties of the file; and how to read it.
+         *
+         *     The first three properties are signed into the upload URL.
          */
         DeclaredSource: {
             /**
@@ -1285,8 +1393,20 @@ export interface components {
              * @description Height in pixels, upright. Only for `dry_run`.
              */
             height?: number | null;
+            /**
+             * Job
+             * @description ID of an earlier job of yours whose source is processed again, without a copy.
+             * @example 0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55
+             */
+            job?: string | null;
             /** @description `refuse`: the job fails with `undecodable` if pixels are missing or damaged. `accept`: the outputs show what can be decoded, and the job has the warning `source_damaged`. Default: `refuse`. */
             on_damage?: components["schemas"]["OnDamage"];
+            /**
+             * Output
+             * @description ID of the step whose output is the source. Only beside `job`. Default: that job's source.
+             * @example hero
+             */
+            output?: string | null;
             /**
              * Sha256
              * @description SHA-256 of the file, as 64 lower-case hexadecimal digits. A file with another one is not processed.
@@ -1989,6 +2109,8 @@ export interface components {
              * @description The steps, with the fields that the client set.
              */
             pipeline: components["schemas"]["JobStep"][];
+            /** @description The preset that the pipeline was made from. Null: the request had the pipeline itself. */
+            preset: components["schemas"]["JobPreset"] | null;
             /**
              * Priority
              * @description Order among the user's queued jobs. Default: `normal`.
@@ -2048,6 +2170,23 @@ export interface components {
              * @description Value of `cursor` for the next page. Null on the last page.
              */
             next_cursor: string | null;
+        };
+        /**
+         * JobPreset
+         * @description The preset that a job was created with.
+         */
+        JobPreset: {
+            /** Name */
+            name: string;
+            /**
+             * Parameters
+             * @description The values, those of defaults among them.
+             */
+            parameters: {
+                [key: string]: string | number | boolean;
+            };
+            /** Version */
+            version: number;
         };
         /**
          * JobStatus
@@ -2626,6 +2765,41 @@ export interface components {
             top?: number | string;
         };
         /**
+         * Parameter
+         * @description A parameter that a preset declares. Without a default, each job must set it.
+         */
+        Parameter: {
+            /**
+             * Default
+             * @description Value of jobs that don't set the parameter. Null: they must set it.
+             */
+            default?: (string | number | boolean) | null;
+            /** Description */
+            description?: string | null;
+            /**
+             * Enum
+             * @description The allowed values.
+             */
+            enum?: (string | number | boolean)[] | null;
+            /**
+             * Maximum
+             * @description Largest value, of a number.
+             */
+            maximum?: number | null;
+            /**
+             * Minimum
+             * @description Smallest value, of a number.
+             */
+            minimum?: number | null;
+            type: components["schemas"]["ParameterType"];
+        };
+        /**
+         * ParameterType
+         * @description The type of a parameter's values.
+         * @enum {string}
+         */
+        ParameterType: "integer" | "number" | "string" | "boolean";
+        /**
          * Pixelate
          * @description Replace squares of an image by their mean color.
          */
@@ -2727,6 +2901,86 @@ export interface components {
          * @enum {string}
          */
         Position: "outside" | "inside";
+        /**
+         * Preset
+         * @description A version of a preset. Its content never changes.
+         */
+        Preset: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Description */
+            description: string | null;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /**
+             * Pipeline
+             * @description The steps, as they were sent.
+             */
+            pipeline: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Version
+             * @description Counts from 1. `{name}@{version}` names this version in a job.
+             */
+            version: number;
+            /**
+             * Versions
+             * @description All versions, newest first. Null in the response to a creation.
+             */
+            versions?: components["schemas"]["PresetVersion"][] | null;
+        };
+        /**
+         * PresetList
+         * @description The response to ``GET /v1/presets``, by name.
+         */
+        PresetList: {
+            /** Data */
+            data: components["schemas"]["PresetSummary"][];
+        };
+        /**
+         * PresetSummary
+         * @description The latest version of a preset, without its pipeline.
+         */
+        PresetSummary: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Description */
+            description: string | null;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** Version */
+            version: number;
+        };
+        /**
+         * PresetVersion
+         * @description A version of a preset, without its pipeline.
+         */
+        PresetVersion: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Description */
+            description: string | null;
+            /** Version */
+            version: number;
+        };
         /**
          * Priority
          * @description The priority of a job among the jobs of its user.
@@ -3313,6 +3567,11 @@ export interface components {
              * @description Height in pixels, in display orientation.
              */
             height: number | null;
+            /**
+             * Job Id
+             * @description The earlier job that the file belongs to. Null if it belongs to this job.
+             */
+            job_id: string | null;
             /** Object Key */
             object_key: string;
             /**
@@ -3322,6 +3581,11 @@ export interface components {
             options: {
                 [key: string]: unknown;
             };
+            /**
+             * Output
+             * @description The step of the earlier job whose output this is. Null for its source.
+             */
+            output: string | null;
             /**
              * Sha256
              * @description SHA-256 of the file, in hex. Null until a worker has read the file.
@@ -3340,7 +3604,7 @@ export interface components {
          * @description How a job gets its source.
          * @enum {string}
          */
-        SourceType: "s3_presigned" | "local_file";
+        SourceType: "s3_presigned" | "local_file" | "job";
         /**
          * StartedJob
          * @description The response to ``POST /v1/jobs/{id}/start``.
@@ -5330,6 +5594,7 @@ export interface operations {
                      *               "width": 640
                      *             }
                      *           ],
+                     *           "preset": null,
                      *           "priority": "normal",
                      *           "queued_at": "2026-11-23T14:01:12.604Z",
                      *           "source": {
@@ -5339,8 +5604,10 @@ export interface operations {
                      *             "format": "jpeg",
                      *             "frames": 1,
                      *             "height": 1350,
+                     *             "job_id": null,
                      *             "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
                      *             "options": {},
+                     *             "output": null,
                      *             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                      *             "type": "s3_presigned",
                      *             "width": 2400
@@ -5654,7 +5921,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `too_many_uploads` */
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `job_not_finished`, `output_missing`, `source_missing`, `too_many_uploads` */
             409: {
                 headers: {
                     /**
@@ -5836,6 +6103,7 @@ export interface operations {
                      *           "width": 640
                      *         }
                      *       ],
+                     *       "preset": null,
                      *       "priority": "normal",
                      *       "queued_at": "2026-11-23T14:01:12.604Z",
                      *       "source": {
@@ -5845,8 +6113,10 @@ export interface operations {
                      *         "format": "jpeg",
                      *         "frames": 1,
                      *         "height": 1350,
+                     *         "job_id": null,
                      *         "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
                      *         "options": {},
+                     *         "output": null,
                      *         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                      *         "type": "s3_presigned",
                      *         "width": 2400
@@ -6149,6 +6419,7 @@ export interface operations {
                      *           "width": 640
                      *         }
                      *       ],
+                     *       "preset": null,
                      *       "priority": "normal",
                      *       "queued_at": "2026-11-23T14:01:12.604Z",
                      *       "source": {
@@ -6158,8 +6429,10 @@ export interface operations {
                      *         "format": null,
                      *         "frames": null,
                      *         "height": null,
+                     *         "job_id": null,
                      *         "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
                      *         "options": {},
+                     *         "output": null,
                      *         "sha256": null,
                      *         "type": "s3_presigned",
                      *         "width": null
@@ -7418,6 +7691,737 @@ export interface operations {
             };
         };
     };
+    list_presets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "created_at": "2026-11-23T14:00:00Z",
+                     *           "description": null,
+                     *           "name": "avatar",
+                     *           "parameters": {
+                     *             "size": {
+                     *               "default": 320,
+                     *               "maximum": 2048,
+                     *               "minimum": 16,
+                     *               "type": "integer"
+                     *             }
+                     *           },
+                     *           "version": 3
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PresetList"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    save_preset: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreatePresetRequest"];
+            };
+        };
+        responses: {
+            /** @description The latest version has the same content */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "description": null,
+                     *       "name": "avatar",
+                     *       "parameters": {
+                     *         "size": {
+                     *           "default": 320,
+                     *           "maximum": 2048,
+                     *           "minimum": 16,
+                     *           "type": "integer"
+                     *         }
+                     *       },
+                     *       "pipeline": [
+                     *         {
+                     *           "action": "resize",
+                     *           "fit": "cover",
+                     *           "format": "webp",
+                     *           "height": "${size}",
+                     *           "id": "avatar",
+                     *           "width": "${size}"
+                     *         }
+                     *       ],
+                     *       "version": 3
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Preset"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "description": null,
+                     *       "name": "avatar",
+                     *       "parameters": {
+                     *         "size": {
+                     *           "default": 320,
+                     *           "maximum": 2048,
+                     *           "minimum": 16,
+                     *           "type": "integer"
+                     *         }
+                     *       },
+                     *       "pipeline": [
+                     *         {
+                     *           "action": "resize",
+                     *           "fit": "cover",
+                     *           "format": "webp",
+                     *           "height": "${size}",
+                     *           "id": "avatar",
+                     *           "width": "${size}"
+                     *         }
+                     *       ],
+                     *       "version": 3
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Preset"];
+                };
+            };
+            /** @description `idempotency_key_invalid`, `malformed_request` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `too_many_presets` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large` */
+            413: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused`, `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_preset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, for the latest version, or name and version: `avatar@3`. */
+                preset: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "description": null,
+                     *       "name": "avatar",
+                     *       "parameters": {
+                     *         "size": {
+                     *           "default": 320,
+                     *           "maximum": 2048,
+                     *           "minimum": 16,
+                     *           "type": "integer"
+                     *         }
+                     *       },
+                     *       "pipeline": [
+                     *         {
+                     *           "action": "resize",
+                     *           "fit": "cover",
+                     *           "format": "webp",
+                     *           "height": "${size}",
+                     *           "id": "avatar",
+                     *           "width": "${size}"
+                     *         }
+                     *       ],
+                     *       "version": 3,
+                     *       "versions": [
+                     *         {
+                     *           "created_at": "2026-11-23T14:00:00Z",
+                     *           "description": null,
+                     *           "version": 3
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Preset"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_preset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the preset. */
+                preset: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_usage: {
         parameters: {
             query?: {
@@ -7824,6 +8828,7 @@ export interface operations {
                  *             "width": 640
                  *           }
                  *         ],
+                 *         "preset": null,
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
@@ -7833,8 +8838,10 @@ export interface operations {
                  *           "format": null,
                  *           "frames": null,
                  *           "height": null,
+                 *           "job_id": null,
                  *           "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
                  *           "options": {},
+                 *           "output": null,
                  *           "sha256": null,
                  *           "type": "s3_presigned",
                  *           "width": null
@@ -7937,6 +8944,7 @@ export interface operations {
                  *             "width": 640
                  *           }
                  *         ],
+                 *         "preset": null,
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
@@ -7946,8 +8954,10 @@ export interface operations {
                  *           "format": "jpeg",
                  *           "frames": 1,
                  *           "height": 1350,
+                 *           "job_id": null,
                  *           "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
                  *           "options": {},
+                 *           "output": null,
                  *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                  *           "type": "s3_presigned",
                  *           "width": 2400
@@ -8044,6 +9054,7 @@ export interface operations {
                  *             "width": 640
                  *           }
                  *         ],
+                 *         "preset": null,
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
@@ -8053,8 +9064,10 @@ export interface operations {
                  *           "format": "jpeg",
                  *           "frames": 1,
                  *           "height": 1350,
+                 *           "job_id": null,
                  *           "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
                  *           "options": {},
+                 *           "output": null,
                  *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                  *           "type": "s3_presigned",
                  *           "width": 2400
