@@ -19,8 +19,7 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts.explanation import Explanation, explain, format_of
-from pixelflow.contracts.field_errors import validation_failed
+from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, StartedJob
@@ -35,6 +34,7 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.places import SourcePlaces
+from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace
 from pixelflow.controlplane.jobs.transitions import JobState
@@ -42,17 +42,12 @@ from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
 from pixelflow.controlplane.presets import service as presets
 from pixelflow.controlplane.presets.service import AppliedPreset
 from pixelflow.errors import (
-    FieldError,
     JobAlreadyFinishedError,
     JobNotFinishedError,
     ObjectsUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
 )
-from pixelflow.imaging.formats.registry import FORMATS
-from pixelflow.imaging.geometry import Size
-from pixelflow.imaging.header import Header
-from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
@@ -188,21 +183,8 @@ class JobService:
             TooManyPixelsError: the source exceeds the pixel limit.
             OutputTooLargeError: a result, or all of them together, exceed the pixel limit.
         """
-        source = request.source
-        if source is None or source.width is None or source.height is None:
-            message = "is required for `dry_run`: the size in pixels that the plan is made for"
-            missing = [name for name in ("width", "height") if getattr(source, name, None) is None]
-            raise validation_failed([FieldError(pointer=f"/source/{name}", message=message) for name in missing])
-        request, _ = await self._apply_preset(user_id, request)
-        format_ = format_of(source.content_type)
-        header = Header(Size(source.width, source.height), frames=source.frames or 1, wide=FORMATS[format_].wide)
-        limits = TransformLimits(
-            max_source_pixels=self._settings.max_source_pixels,
-            max_output_pixels=self._settings.max_output_pixels,
-            max_output_bytes=self._settings.max_output_bytes,
-            max_job_output_pixels=self._settings.max_job_output_pixels,
-        )
-        return explain(request.pipeline, format_, header, limits, source.options)
+        applied, _ = await self._apply_preset(user_id, request)
+        return plan_of(applied, self._settings)
 
     async def renew_upload(self, user_id: str, request: CreateJobRequest, created: CreatedJob) -> CreatedJob:
         """Return a stored response of ``create`` with a fresh upload URL, if the job still awaits its source."""
