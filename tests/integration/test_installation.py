@@ -13,8 +13,8 @@ from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase,
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
-from pixelflow.contracts import jobs as contract
 from pixelflow.contracts.capabilities import worker_capabilities
+from pixelflow.contracts.jobs import requests as contract
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.capabilities import store
 from pixelflow.controlplane.capabilities.service import CACHE_SECONDS, CapabilityQueries
