@@ -1,7 +1,6 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-PHOTO ?= examples/photo.jpg
 # Processes that run tests, each with servers of its own: two more than processors, since tests wait for much of their time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4
@@ -12,11 +11,11 @@ help: ## Show the targets
 	grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | \
 	awk -v bold="$$bold" -v plain="$$plain" -F ':.*## ' '{printf "  %s%-18s%s %s\n", bold, $$1, plain, $$2}'
 
-.venv/ready: requirements/dev.txt pyproject.toml
+.venv/ready: requirements/dev.txt pyproject.toml clients/python/pyproject.toml
 	@echo "Creating .venv: about a minute, most of it downloads"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . --editable clients/python
 	@touch $@
 
 .PHONY: setup
@@ -28,7 +27,7 @@ hooks: setup ## Install the Git hook that formats, lints and type-checks each co
 
 .PHONY: demo
 demo: setup ## Run one job on the embedded stack (PHOTO=path for another picture)
-	$(BIN)/pixelflow demo "$(PHOTO)"
+	$(BIN)/pixelflow demo $(if $(PHOTO),"$(PHOTO)")
 
 .PHONY: lint
 lint: setup ## Check format, lint, types and import rules; change nothing
@@ -136,7 +135,7 @@ dashboard: setup tools ## Run PixelFlow under load for three minutes and draw it
 
 .PHONY: lock
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras \
-	--no-emit-index-url --no-emit-find-links --no-emit-package pixelflow --no-header --no-annotate --quiet
+	--no-emit-index-url --no-emit-find-links --no-emit-package pixelflow-server --no-emit-package pixelflow-client --no-header --no-annotate --quiet
 lock: setup ## Lock the newest dependencies for development, and the same versions for the images (UPGRADE= to add only new ones)
 	$(LOCK) $(UPGRADE) --all-extras --group dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra api --output-file requirements/api.txt
@@ -144,6 +143,15 @@ lock: setup ## Lock the newest dependencies for development, and the same versio
 	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group build --output-file requirements/build.txt
 	$(LOCK:pyproject.toml=) --group fuzz --output-file requirements/fuzz.txt
 UPGRADE = --upgrade
+
+.PHONY: dist
+dist: setup ## Build the wheels and source distributions of the service and of the client into dist/, and check them
+	@$(BIN)/python -m tests.support.build_distributions dist
+	@PIXELFLOW_TEST_DIST=dist $(BIN)/python -m pytest --quiet tests/distribution
+
+.PHONY: dist-check
+dist-check: dist ## Install the wheels into empty environments and run demo, up and doctor there
+	$(BIN)/python -m tests.distribution dist
 
 .PHONY: clean
 clean: ## Remove everything that was built or downloaded, and the outputs of demos, tests and benchmarks

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from pixelflow import __version__
+from pixelflow.cli.distributions import SERVER
 from pixelflow.cli.exit_codes import MEANINGS, SERVICE_MEANINGS, ExitCode, legend
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
     """The first line of the command's own help, repeated here so that listing commands imports none of them."""
     exit_codes: Mapping[ExitCode, str] = MEANINGS
     extra: str | None = None
-    """What to install for the command. None: a plain installation has all that it imports."""
+    """The extra of the service to install for the command. None: the client has all that it imports."""
 
 
 COMMANDS = {
@@ -86,17 +87,19 @@ class _LazyGroup(TyperGroup):
 
             error.message = message_of(error)
             raise
-        except ModuleNotFoundError as error:
+        except ImportError as error:  # `from pixelflow import …` of a missing part is no ModuleNotFoundError
             _explain_missing(error, COMMANDS.get(ctx.invoked_subcommand or ""))
             raise typer.Exit(ExitCode.MISCONFIGURED) from None
 
 
-def _explain_missing(error: ModuleNotFoundError, entry: Entry | None) -> None:
-    """Say which extra of PixelFlow has the module that a command imports."""
+def _explain_missing(error: ImportError, entry: Entry | None) -> None:
+    """Say which extra of the service has the module that a command imports."""
     package = (error.name or "").partition(".")[0]
-    if entry is None or entry.extra is None or package in {"", "pixelflow"}:
+    is_missing = isinstance(error, ModuleNotFoundError) or error.name == "pixelflow"
+    if entry is None or entry.extra is None or not package or not is_missing:
         raise error
-    print(f"Error: This command needs the package {package}: pip install 'pixelflow[{entry.extra}]'", file=sys.stderr)
+    what = "a part of the service" if package == "pixelflow" else f"the package {package}"
+    print(f"Error: This command needs {what}: pip install '{SERVER}[{entry.extra}]'", file=sys.stderr)
 
 
 def load_command(name: str) -> Command:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 
-from pixelflow.client import ConfigurationError, ConnectionFailedError
+from pixelflow.client import ConfigurationError
+from pixelflow.client.local_session import read_session
 from pixelflow.client.session import KEY_VARIABLE, URL_VARIABLE, Session, open_session
-from pixelflow.devstack.home import CREDENTIALS, default_home, is_running, not_running_message
+from pixelflow.local_home import HOME_VARIABLE, find_home
 
-HOME_VARIABLE = "PIXELFLOW_HOME"
 DATABASE_VARIABLE = "PIXELFLOW_DATABASE_URL"
 CLIENT_VARIABLES = (URL_VARIABLE, KEY_VARIABLE, HOME_VARIABLE, "PIXELFLOW_WEBHOOK_SECRET")
 """Variables that only the command line reads."""
@@ -35,7 +33,7 @@ def find_session() -> Session:
         # Both come from the same source: a key must not be sent to an address that it was not issued for.
         found, missing = (URL_VARIABLE, KEY_VARIABLE) if url else (KEY_VARIABLE, URL_VARIABLE)
         raise ConfigurationError(f"Only {found} is set. Set {missing} too")
-    return read_session(_find_home())
+    return read_session(find_home())
 
 
 def find_database() -> dict[str, str]:
@@ -48,33 +46,4 @@ def find_database() -> dict[str, str]:
         return {}
     from pixelflow.devstack.postgres import database_settings  # noqa: PLC0415 - most commands need no database
 
-    return database_settings(_find_home())
-
-
-def _find_home() -> Path:
-    return Path(os.environ.get(HOME_VARIABLE) or default_home())
-
-
-def read_session(home: Path) -> Session:
-    """Return the API address and key of the stack in ``home``.
-
-    Raises:
-        ConfigurationError: the stack has never run, or its file is invalid.
-        ConnectionFailedError: the stack is not running. Another process may listen on its port and must not get its
-            key.
-    """
-    path = home / CREDENTIALS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        session = open_session(str(found["api_url"]), str(found["api_key"]))
-        if not is_running(home):
-            raise ConnectionFailedError(not_running_message(home), sent=False)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"Set {URL_VARIABLE} and {KEY_VARIABLE}, or start `pixelflow up`, which writes both to {path}"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"Can't read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"{path} is not a credentials file of `pixelflow up`") from None
-    return session
+    return database_settings(find_home())

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from pixelflow.cli.distributions import CLIENT
+
 INTERRUPTED = 130
 """The value of ``ExitCode.INTERRUPTED``, whose module may not be imported yet."""
+MISCONFIGURED = 78
+"""The value of ``ExitCode.MISCONFIGURED``."""
+OF_THE_COMMAND_LINE = {"rich", "typer"}
+"""What the SDK alone is installed without."""
 
 
 def main() -> None:
@@ -16,3 +22,8 @@ def main() -> None:
         build_app()(prog_name="pixelflow")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if error.name not in OF_THE_COMMAND_LINE:
+            raise
+        print(f"Error: The command line needs the package {error.name}: pip install '{CLIENT}[cli]'", file=sys.stderr)
+        sys.exit(MISCONFIGURED)

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
-from pixelflow.cli.credentials import read_session
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.client import Client, ConfigurationError, ConnectionFailedError
+from pixelflow.client.local_session import read_session
 from pixelflow.client.session import Session
 from pixelflow.devstack import launcher
 

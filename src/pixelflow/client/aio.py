@@ -16,8 +16,9 @@ import httpx
 
 from pixelflow.client import assets, capabilities, operations, presets, transfers, transport, usage, webhooks
 from pixelflow.client.errors import map_httpx_errors
+from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
-from pixelflow.client.session import Session, open_session
+from pixelflow.client.session import Session
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,12 +51,14 @@ class AsyncClient:
 
     Args:
         api_url: such as ``http://127.0.0.1:8080``. Default: the environment variable ``PIXELFLOW_API_URL``.
-        api_key: default: the environment variable ``PIXELFLOW_API_KEY``.
+        api_key: default: the environment variable ``PIXELFLOW_API_KEY``. If neither has a value, both come from the
+            home of ``pixelflow up`` on this machine, which ``PIXELFLOW_HOME`` can name.
         session: replaces both; lets tests set the clock and the jitter.
         sleep: waits for the given number of seconds.
 
     Raises:
         ConfigurationError: the URL or the key is missing or not valid.
+        ConnectionFailedError: the stack of the local home is not running.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class AsyncClient:
         session: Session | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._session = session or open_session(api_url, api_key)
+        self._session = session or find_session(api_url, api_key)
         self._sleep = sleep
         self._http = httpx.AsyncClient(
             timeout=transport.TIMEOUT,

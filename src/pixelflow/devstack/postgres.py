@@ -20,9 +20,10 @@ import psycopg
 
 from pixelflow.devstack.binaries import postgres_programs
 from pixelflow.devstack.errors import StackError
-from pixelflow.devstack.home import ROLES, SECRETS_FILE, is_running, not_running_message, read_json
+from pixelflow.devstack.home import ROLES, SECRETS_FILE, read_json
 from pixelflow.devstack.ports import LOOPBACK, PORTS_FILE
 from pixelflow.devstack.processes import Child, run_to_end, spawn
+from pixelflow.local_home import is_running, not_running_message
 
 if TYPE_CHECKING:
     from pixelflow.devstack.home import Home

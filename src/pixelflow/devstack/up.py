@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pixelflow.devstack.home import CREDENTIALS, default_home
 from pixelflow.devstack.stack import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, Role, Stack
+from pixelflow.local_home import CREDENTIALS, default_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

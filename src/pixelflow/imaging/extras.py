@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 @dataclass(frozen=True)
 class Extra:
-    """An extra of the package `pixelflow`: ``pip install 'pixelflow[worker,NAME]'``."""
+    """An extra of the service: ``pip install 'pixelflow-server[worker,NAME]'``."""
 
     package: str
     """The package on PyPI that it installs."""

@@ -15,8 +15,9 @@ import pytest
 from pixelflow.devstack import binaries
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.errors import StackError
-from pixelflow.devstack.home import Home, default_home
+from pixelflow.devstack.home import Home
 from pixelflow.devstack.processes import run_to_end, spawn
+from pixelflow.local_home import default_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

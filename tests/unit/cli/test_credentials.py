@@ -12,6 +12,8 @@ import pytest
 from tests.unit.client.stand_in import KEY, StandIn
 from typer.testing import Result
 
+from pixelflow.client import Client, ConfigurationError, ConnectionFailedError
+
 Run = Callable[..., Result]
 
 
@@ -90,3 +92,23 @@ def test_without_credentials_the_error_names_both_sources(pixelflow: Run, home: 
     for way in ("PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "pixelflow up", str(home)):
         assert way in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_sdk_finds_the_home_too(api: StandIn, home: Path) -> None:
+    home.write_text(json.dumps({"api_url": api.url, "api_key": KEY}))
+    with Client() as client:
+        client.list_jobs()
+    assert api.count("GET") == 1
+
+
+def test_the_sdk_gives_the_key_of_the_home_to_no_other_address(home: Path) -> None:
+    home.write_text(json.dumps({"api_url": "http://127.0.0.1:1", "api_key": KEY}))
+    with pytest.raises(ConfigurationError, match="PIXELFLOW_API_KEY"):
+        Client("http://127.0.0.1:2")
+
+
+def test_the_sdk_says_that_the_stack_of_the_home_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIXELFLOW_HOME", str(tmp_path))
+    (tmp_path / "credentials.json").write_text(json.dumps({"api_url": "http://127.0.0.1:1", "api_key": KEY}))
+    with pytest.raises(ConnectionFailedError, match="pixelflow up"):
+        Client()

@@ -76,7 +76,7 @@ def test_a_decoder_that_is_missing_has_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr(installation, "installed", lambda: ())
     heic = checked(pixelflow)[1]["heic"][0]
-    assert (heic["status"], "pip install 'pixelflow[worker,heic]'" in heic["advice"]) == ("absent", True)
+    assert (heic["status"], "pip install 'pixelflow-server[worker,heic]'" in heic["advice"]) == ("absent", True)
 
 
 def test_a_decoder_that_does_not_load_has_the_reason(tmp_path: Path) -> None:
@@ -221,4 +221,21 @@ def test_a_client_without_the_service_can_be_checked() -> None:
     assert lines["api"] == "api absent not installed; for the API and the controller"
     assert lines["worker"] == "worker absent not installed; for the worker"
     assert lines["settings"] == "settings absent not checked: no process of the service is installed"
-    assert "pip install 'pixelflow[worker]', if you need it here." in done.stdout
+    assert "pip install 'pixelflow-server[worker]', if you need it here." in done.stdout
+
+
+def test_a_pyvips_that_was_built_against_the_systems_libvips_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Recorded:
+        name = "_libvips.abi3.so"
+        size = 501113
+
+        def locate(self) -> Path:
+            return tmp_path / self.name
+
+    (tmp_path / Recorded.name).write_bytes(b"built by pip")
+    monkeypatch.setattr(installation, "distribution_files", lambda _: [Recorded()])
+    found = {each.name: each for each in installation.check()}
+    assert found["libvips"].status is FindingStatus.ERROR
+    assert "--force-reinstall --no-deps pyvips-binary" in (found["libvips"].advice or "")

@@ -28,6 +28,7 @@ from pixelflow.client.transfers import declared_source
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import JobStatus
+from pixelflow.devstack import launcher
 from pixelflow.imaging.file_types import describe
 from pixelflow.imaging.format import SIGNATURE_BYTES
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
@@ -60,13 +61,21 @@ _STATUS_NOTES: dict[str, str] = {
 def demo(
     *,
     photo: Annotated[
-        Path, typer.Argument(metavar="PHOTO", exists=True, dir_okay=False, readable=True, help="Photo to process.")
-    ] = Path("examples/photo.jpg"),
+        Path | None,
+        typer.Argument(
+            metavar="PHOTO",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Photo to process. Default: one that PixelFlow brings.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", file_okay=False, help="Directory for the outputs.")] = Path(
         "demo-output"
     ),
 ) -> None:
     """Run one photo through a temporary service and save five outputs."""
+    photo = photo or _own_photo()
     if refusal := _refusal(photo):
         echo_error(refusal)
         raise typer.Exit(ExitCode.USAGE)
@@ -83,6 +92,10 @@ def demo(
             echo(f"  {line}")
         raise typer.Exit(error.exit_code) from None
     log.print("stopped", "all processes; the outputs are kept")
+
+
+def _own_photo() -> Path:
+    return Path(launcher.__file__).with_name("photo.jpg")
 
 
 def _refusal(photo: Path) -> str | None:

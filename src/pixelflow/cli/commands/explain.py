@@ -65,7 +65,9 @@ def _header(photo: Path) -> tuple[str, Header]:
         from pixelflow.imaging.runtime import prepare  # noqa: PLC0415 - slow to import, and part of a worker only
         from pixelflow.imaging.source import open_source  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        echo_error(f"This command needs the package {error.name}, which a worker has: pip install 'pixelflow[worker]'")
+        echo_error(
+            f"This command needs the package {error.name}, which a worker has: pip install 'pixelflow-server[worker]'"
+        )
         raise typer.Exit(ExitCode.MISCONFIGURED) from None
     descriptor = os.open(photo, os.O_RDONLY)
     try:

@@ -59,7 +59,9 @@ def check(program: Sequence[str] | None = None) -> Iterator[Finding]:
         except ChildDiedError as failure:
             last = str(failure).strip().splitlines()[-1]
             yield error(
-                "transforms", f"the process does not start: {last}", "Reinstall: pip install 'pixelflow[worker]'."
+                "transforms",
+                f"the process does not start: {last}",
+                "Reinstall: pip install 'pixelflow-server[worker]'.",
             )
         finally:
             template.close()
