@@ -20,10 +20,12 @@ from pixelflow.imaging.operations.registry import OPERATIONS
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import FIELDS_SINCE, Step
 
-CONTRACT = 2
+CONTRACT = 3
 """The newest contract that workers of this release support; they support all earlier ones too."""
 _SOURCE_OPTIONS_SINCE = 2
 """The contract that introduced `imaging.source_options`."""
+_DESTINATION_SINCE = 3
+"""The contract that introduced destinations."""
 
 
 def required_capabilities(
@@ -31,6 +33,7 @@ def required_capabilities(
     source: SourceOptions | None = None,
     *,
     content_type: str | None = None,
+    has_destination: bool = False,
     operations: Mapping[str, Operation[Any]] = OPERATIONS,
     formats: Mapping[str, Format] = OUTPUT_FORMATS,
     input_formats: Mapping[str, Format] = INPUT_FORMATS,
@@ -41,12 +44,14 @@ def required_capabilities(
         pipeline: the steps of the job.
         source: how to read the source.
         content_type: declared media type of the source.
+        has_destination: whether the outputs are stored in a named bucket, too.
         operations: all operations by action.
         formats: all output formats by name.
         input_formats: all input formats by name.
     """
     declared = [each for each in input_formats.values() if each.is_declared_by(content_type)]
     contracts = {_SOURCE_OPTIONS_SINCE if source and source.are_set else 1, *(each.reads_since for each in declared)}
+    contracts.add(_DESTINATION_SINCE if has_destination else 1)
     extras = {each.extra for each in declared if each.extra}
     for step in pipeline:
         operation = operations[step.action]

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.capabilities import required_capabilities
+from pixelflow.contracts.jobs.destinations import Destination, destination_errors
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.jobs.sources import DeclaredSource, SourceType
 from pixelflow.contracts.jobs.states import Priority
@@ -106,18 +107,33 @@ class CreateJobRequest(_Request):
         Priority,
         Field(description="Order among your own queued jobs. Your share beside other users does not depend on it."),
     ] = Priority.NORMAL
+    destination: Annotated[
+        Destination | None,
+        Field(description="Where the outputs are stored, besides the service's own bucket."),
+    ] = None
     pipeline: Pipeline
 
     @property
     def requires(self) -> tuple[str, ...]:
         """What a worker must be capable of to process the job."""
         source = self.source
-        return required_capabilities(self.pipeline, source, content_type=source.content_type if source else None)
+        return required_capabilities(
+            self.pipeline,
+            source,
+            content_type=source.content_type if source else None,
+            has_destination=self.destination is not None,
+        )
 
     @model_validator(mode="wrap")
     @classmethod
     def _check_source(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
-        return validate(value, handler, _source_errors)
+        return validate(value, handler, _cross_field_errors)
+
+
+def _cross_field_errors(request: object) -> Iterator[CrossFieldError]:
+    yield from _source_errors(request)
+    if isinstance(request, CreateJobRequest) and request.destination is not None:
+        yield from destination_errors(request.destination, request.pipeline, request.metadata)
 
 
 def _source_errors(request: object) -> Iterator[CrossFieldError]:

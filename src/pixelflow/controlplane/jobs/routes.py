@@ -81,6 +81,7 @@ async def create_job(
     if dry_run:
         return JSONResponse(services.jobs.explain(job).model_dump(mode="json"))
     services.jobs.require_length(job)
+    services.jobs.check_destination(identity.user_id, job)
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))

@@ -33,6 +33,7 @@ from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.destinations import Destinations
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.store import Insertion
 from pixelflow.controlplane.jobs.transitions import JobState
@@ -79,6 +80,7 @@ class JobService:
         self._database = database
         self._wakeups = wakeups
         self._uploads = Uploads(settings, objects)
+        self._destinations = Destinations(settings.named_buckets)
         self._local_files = local_files
         self._on_enqueued = on_enqueued
         self._queries = JobQueries(settings, database=database, objects=objects)
@@ -99,6 +101,14 @@ class JobService:
             ValidationFailedError: it does not.
         """
         self._uploads.require_length(request)
+
+    def check_destination(self, user_id: str, request: CreateJobRequest) -> None:
+        """Check that the user can store outputs at the job's destination.
+
+        Raises:
+            ValidationFailedError: the user can't.
+        """
+        self._destinations.check(user_id, request)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -126,6 +136,7 @@ class JobService:
         return created if await self._insert(user_id, request, created, key=answer(created)) else None
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> CreatedJob:
+        self.check_destination(user_id, request)
         if request.source_type is SourceType.LOCAL_FILE:
             key = await asyncio.to_thread(self._local_files.resolve, request.object_key or "", user_id)
         else:
@@ -148,6 +159,7 @@ class JobService:
                     user_id=user_id,
                     request=request,
                     source_key=created.upload.object_key,
+                    destination=self._destinations.stored(user_id, request, created.job_id),
                     max_attempts=self._settings.max_attempts,
                     limits=self._uploads.limits,
                     key=key,

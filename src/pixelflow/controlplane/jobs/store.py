@@ -18,7 +18,7 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, declared_bytes, declared_content_type, source_options,
-    pipeline, metadata, webhook_url,
+    pipeline, destination, metadata, webhook_url,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
     max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
@@ -45,6 +45,7 @@ class JobRow:
     declared_content_type: str | None
     source_options: dict[str, Any]
     pipeline: list[dict[str, Any]]
+    destination: dict[str, Any] | None
     metadata: dict[str, str]
     webhook_url: str | None
     source_bytes: int | None
@@ -107,12 +108,12 @@ _PENDING = """
 """The user's uploads that may still arrive, and one row if there is room for another one."""
 _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, declared_bytes, declared_content_type,
-                      declared_sha256, source_options, pipeline, metadata, webhook_url, max_attempts, priority,
-                      requires)
+                      declared_sha256, source_options, pipeline, destination, metadata, webhook_url, max_attempts,
+                      priority, requires)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
            %(content_length)s::bigint, %(content_type)s::text, %(sha256)s::text, %(source_options)s::jsonb,
-           %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
-           %(priority)s::smallint, %(requires)s::text[]
+           %(pipeline)s::jsonb, %(destination)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text,
+           %(max_attempts)s::integer, %(priority)s::smallint, %(requires)s::text[]
 """
 _INSERT = f"""
     WITH {_PENDING}, inserted AS (
@@ -149,6 +150,7 @@ async def insert(
     source_key: str,
     max_attempts: int,
     limits: UploadLimits,
+    destination: dict[str, Any] | None = None,
     key: AnsweredKey | None = None,
 ) -> Insertion:
     """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
@@ -169,6 +171,7 @@ async def insert(
         "pipeline": Jsonb(
             [step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]
         ),
+        "destination": Jsonb(destination) if destination else None,
         "metadata": Jsonb(request.metadata),
         "webhook_url": request.webhook_url,
         "max_attempts": max_attempts,
