@@ -8,13 +8,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from tests.acceptance.running import servers_alone
+from tests.acceptance.running import named_buckets, servers_alone, start_processes
 from tests.support.scheduling import ByFile, by_duration, separate_ports
 from xdist.remote import Producer
 
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
-from pixelflow.devstack.up import pixelflow_roles
 from pixelflow.settings import Settings
 
 
@@ -53,7 +52,7 @@ def settings(stack: Stack) -> Settings:
 @pytest.fixture(scope="session")
 def service(stack: Stack) -> Stack:
     """API, controller and one worker, with the servers."""
-    stack.start_processes(pixelflow_roles(stack))
+    start_processes(stack, named_buckets(stack))
     return stack
 
 

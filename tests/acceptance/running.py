@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -50,15 +51,35 @@ def servers_alone() -> Iterator[Stack]:
         yield stack
 
 
-@contextlib.contextmanager
-def service_with(settings: dict[str, str]) -> Iterator[Stack]:
-    """A complete PixelFlow with these settings, besides the one that tests share."""
+def start_processes(stack: Stack, settings: dict[str, str]) -> None:
+    """Start PixelFlow's processes with these settings besides those of the stack."""
     env = shutil.which("env")
     assert env
     environment = [env, *(f"{name}={value}" for name, value in settings.items())]
+    roles = [dataclasses.replace(role, command=[*environment, *role.command]) for role in pixelflow_roles(stack)]
+    stack.start_processes(roles)
+
+
+def named_buckets(stack: Stack) -> dict[str, str]:
+    """The setting that names folders of the stack's bucket: one for all users, and one for nobody."""
+    bucket = {
+        "bucket": stack.environment["PIXELFLOW_S3_BUCKET"],
+        "endpoint_url": stack.environment["PIXELFLOW_S3_ENDPOINT_URL"],
+        "credentials": {
+            "access_key_id": "PIXELFLOW_S3_ACCESS_KEY_ID",
+            "secret_access_key": "PIXELFLOW_S3_SECRET_ACCESS_KEY",
+        },
+    }
+    shop = {**bucket, "prefix": "cdn/", "public_base_url": "https://img.example/cdn"}
+    archive = {**bucket, "prefix": "archive/", "users": []}
+    return {"PIXELFLOW_BUCKETS": json.dumps({"shop": shop, "archive": archive})}
+
+
+@contextlib.contextmanager
+def service_with(settings: dict[str, str]) -> Iterator[Stack]:
+    """A complete PixelFlow with these settings, besides the one that tests share."""
     with servers_alone() as stack:
-        roles = [dataclasses.replace(role, command=[*environment, *role.command]) for role in pixelflow_roles(stack)]
-        stack.start_processes(roles)
+        start_processes(stack, settings)
         yield stack
 
 

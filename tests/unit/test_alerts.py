@@ -83,8 +83,13 @@ def leaves(root: type[errors.PixelflowError]) -> list[type[errors.PixelflowError
     return [leaf for child in root.__subclasses__() for leaf in leaves(child)] or [root]
 
 
-OF_THE_OWNER = {error.code for error in leaves(errors.SourceError)} | {"output_too_large", "step_failed"}
-"""What is wrong with a source or a pipeline."""
+OF_THE_OWNER = {error.code for error in leaves(errors.SourceError)} | {
+    "destination_exists",
+    "destination_refused",
+    "output_too_large",
+    "step_failed",
+}
+"""What is wrong with a source, a pipeline or a destination."""
 OF_THE_SERVICE = {error.code for error in leaves(JobError)} - OF_THE_OWNER
 
 

@@ -15,10 +15,10 @@ import pytest
 from tests.support.waiting import eventually
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
-from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
+from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.store import Lease
 from pixelflow.dataplane.worker.transfers import BytesAtHand, NoRoomError, Transfers
-from pixelflow.errors import SourceGoneError
+from pixelflow.errors import DestinationUnavailableError, Fault, SourceGoneError
 
 SOURCE = b"x" * 100
 LIMIT = 2 * len(SOURCE)
@@ -161,3 +161,29 @@ def test_a_thread_that_can_not_start_ends_no_upload_before_it_read_its_output(
     with pytest.raises(RuntimeError, match="new thread"):
         transfers._put_all(put, outputs)  # type: ignore[arg-type]  # of strings
     assert stored == ["second"]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_bucket_that_does_not_answer_does_not_degrade_the_worker(*, interrupted: bool) -> None:
+    """It may be any server. The attempt does not count, and jobs with other destinations continue."""
+    health, buckets, storages = MagicMock(), MagicMock(), MagicMock()
+    buckets.store.side_effect = DestinationUnavailableError("no answer")
+    transfers = Transfers(
+        {"s3_presigned": storages},
+        assets=MagicMock(),
+        buckets=buckets,
+        health=health,
+        max_source_bytes=1,
+        parallel_uploads=1,
+    )
+    output = MagicMock(step_id="a", format="webp", width=5, height=4, sha256="0" * 64, bytes=1)
+    job = _job()
+    job.pipeline, job.destination = [{"id": "a", "action": "resize"}], {"bucket": "b", "key": "k", "resolved_key": "k"}
+    lease = _lease()
+    if interrupted:
+        lease.interrupt(LeaseLostError())
+    expected = LeaseLostError if interrupted else DestinationUnavailableError
+    with pytest.raises(expected):
+        transfers.store(job, lease, MagicMock(outputs=[output]))
+    health.record_failure.assert_not_called()
+    assert DestinationUnavailableError.fault is Fault.SERVICE

@@ -26,6 +26,8 @@ _SOURCE_OPTIONS_SINCE = 2
 """The contract that introduced `imaging.source_options`."""
 _SOURCE_TYPES_SINCE = {"job": 3}
 """The contracts that introduced types of sources."""
+_DESTINATION_SINCE = 3
+"""The contract that introduced destinations."""
 
 
 def required_capabilities(
@@ -34,6 +36,7 @@ def required_capabilities(
     *,
     source_type: str = "s3_presigned",
     content_type: str | None = None,
+    has_destination: bool = False,
     operations: Mapping[str, Operation[Any]] = OPERATIONS,
     formats: Mapping[str, Format] = OUTPUT_FORMATS,
     input_formats: Mapping[str, Format] = INPUT_FORMATS,
@@ -45,6 +48,7 @@ def required_capabilities(
         source: how to read the source.
         source_type: how the worker gets the source.
         content_type: declared media type of the source.
+        has_destination: whether the outputs are stored in a named bucket, too.
         operations: all operations by action.
         formats: all output formats by name.
         input_formats: all input formats by name.
@@ -52,6 +56,7 @@ def required_capabilities(
     declared = [each for each in input_formats.values() if each.is_declared_by(content_type)]
     contracts = {_SOURCE_OPTIONS_SINCE if source and source.are_set else 1, *(each.reads_since for each in declared)}
     contracts.add(_SOURCE_TYPES_SINCE.get(source_type, 1))
+    contracts.add(_DESTINATION_SINCE if has_destination else 1)
     extras = {each.extra for each in declared if each.extra}
     for step in pipeline:
         operation = operations[step.action]

@@ -222,6 +222,17 @@ GUIDES: Mapping[str, Guide] = {
     "asset_gone": Guide(
         "An asset of the pipeline was deleted before the job ran.", "Add the asset and create a new job.", _NO_JOB
     ),
+    "destination_refused": Guide(
+        "The bucket of the `destination` does not exist, or refuses the service's credentials or a header such as "
+        "the ACL. `message` has S3's own code.",
+        "Ask the operator about the bucket, then retry the job.",
+        _NO_JOB,
+    ),
+    "destination_exists": Guide(
+        "An object that the job did not store has the output's key, or two outputs have the same key.",
+        "Use a key with `{job_id}` or `{sha256}`, or set `overwrite` in `destination`.",
+        _NO_JOB,
+    ),
     "output_too_large": Guide(
         "A step's result, or all outputs together, exceed a limit of pixels or bytes.",
         "Ask for smaller outputs, or fewer of them in one job.",
@@ -298,6 +309,9 @@ GUIDES: Mapping[str, Guide] = {
         "The keys of the token issuer can't be fetched, so tokens can't be verified. API keys work.", _BACKING, _LATER
     ),
     "limiter_unavailable": Guide("Rate limits can't be counted, since Redis is not available.", _BACKING, _LATER),
+    "destination_unavailable": Guide(
+        "The bucket of the `destination` does not answer.", "The operator checks the bucket's server.", _BY_ITSELF
+    ),
     "worker_unavailable": Guide(
         "A worker's machine lacks disk space, memory, descriptors or processes.",
         "The operator frees them; the worker's log says which.",

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pixelflow.contracts.corrections import Row, corrected, limits
+from pixelflow.contracts.jobs.destinations import BUCKET_NAME_PATTERN, HEADER_PATTERN, METADATA_NAME_PATTERN
 from pixelflow.contracts.jobs.requests import NO_NUL_PATTERN, WEBHOOK_URL_PATTERN
 from pixelflow.contracts.keys import KEY_NAME_PATTERN
 from pixelflow.contracts.preset_templates import PARAMETER_NAME_PATTERN
@@ -70,9 +71,12 @@ _MESSAGES = {
     "uuid_type": "must be a UUID",
 }
 PATTERN_MESSAGES = {
+    BUCKET_NAME_PATTERN: "must be a name of lower-case letters, digits and `-`, such as `shop-images`",
     COLOR_PATTERN: "must be a color such as #ff8800, or a CSS name such as `orange`",
+    HEADER_PATTERN: "must have printable ASCII characters only",
     KEY_NAME_PATTERN: "must not contain control characters",
     MEDIA_TYPE_PATTERN: "must be a media type such as image/jpeg",
+    METADATA_NAME_PATTERN: "must have lower-case letters, digits and `-` only",
     NO_NUL_PATTERN: "must not contain NUL characters",
     OPAQUE_COLOR_PATTERN: "must be a color without transparency, such as #ff8800",
     PARAMETER_NAME_PATTERN: "must start with a lower-case letter and have at most 32 letters, digits or `_`",

@@ -59,6 +59,16 @@ class AssetGoneError(SourceError):
     title = "An asset of the job no longer exists"
 
 
+class DestinationRefusedError(JobError):
+    code = "destination_refused"
+    title = "The destination's bucket refuses the outputs"
+
+
+class DestinationExistsError(JobError):
+    code = "destination_exists"
+    title = "An object exists at the destination"
+
+
 class TransformError(JobError):
     """The transform of a valid source failed."""
 

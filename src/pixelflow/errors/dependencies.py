@@ -61,6 +61,13 @@ class ObjectsUnavailableError(DependencyError):
     code = "objects_unavailable"
 
 
+class DestinationUnavailableError(DependencyError):
+    """A bucket that the operator named does not answer. Only workers raise it; jobs with other buckets continue."""
+
+    code = "destination_unavailable"
+    title = "The destination's bucket is not available"
+
+
 class QueueUnavailableError(DependencyError):
     code = "queue_unavailable"
 

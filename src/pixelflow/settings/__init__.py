@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from pixelflow.settings.buckets import NamedBucket
 from pixelflow.settings.database import DatabaseSettings
 from pixelflow.settings.errors import PREFIX, SettingsError, validation_messages, variable
 from pixelflow.settings.model import Settings
@@ -35,6 +36,12 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         SettingsError: one line per setting that is missing or not valid. No value is repeated: it may be a secret.
     """
     return _load(Settings, variables)
+
+
+def variables_of_buckets(buckets: Iterable[NamedBucket]) -> dict[str, str]:
+    """Return the environment variables that hold the access keys of these buckets, those that are set."""
+    names = {name for bucket in buckets for name in bucket.variables}
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def is_configured() -> bool:

@@ -8,49 +8,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, ModelWrapValidatorHandler, SecretStr, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from pixelflow.cross_field import validate
 from pixelflow.settings import retention
-from pixelflow.settings.database import ConnectionSettings
 from pixelflow.settings.errors import PREFIX, SettingsError, missing_message, valid_values
-from pixelflow.settings.field_types import (
-    Directories,
-    EndpointUrl,
-    Networks,
-    RedisUrl,
-    SecretsKeys,
-    WebUrl,
-)
+from pixelflow.settings.field_types import Directories, Networks, RedisUrl, SecretsKeys, WebUrl
+from pixelflow.settings.storage import StorageSettings
 
 _UrlSeconds: TypeAlias = Annotated[int, Field(ge=1, le=604_800)]
 _Days: TypeAlias = Annotated[float, Field(gt=0, le=retention.MAX_DAYS)]
 _WholeDays: TypeAlias = Annotated[float, Field(ge=1, le=retention.MAX_DAYS)]
 
 
-class Settings(ConnectionSettings):
+class Settings(StorageSettings):
     """Settings of every process of the service."""
 
     # Servers
     redis_url: Annotated[RedisUrl, Field(description="Redis or Valkey URL, such as redis://:password@host:6379/0")]
-    s3_endpoint_url: Annotated[
-        EndpointUrl,
-        Field(
-            description="Object storage endpoint that the service connects to, such as "
-            "https://s3.eu-central-1.amazonaws.com"
-        ),
-    ]
-    s3_public_endpoint_url: Annotated[
-        EndpointUrl | None,
-        Field(
-            description="Object storage endpoint that clients connect to; used in presigned URLs. "
-            "Default: PIXELFLOW_S3_ENDPOINT_URL"
-        ),
-    ] = None
-    s3_region: Annotated[str, Field(description="Region used in request signatures")] = "us-east-1"
-    s3_bucket: Annotated[str, Field(description="Bucket for sources and outputs")]
-    s3_access_key_id: Annotated[str, Field(description="Access key ID")]
-    s3_secret_access_key: Annotated[SecretStr, Field(description="Secret access key")]
 
     # API
     api_host: Annotated[str, Field(description="Address that the API listens on")] = "127.0.0.1"
@@ -383,11 +358,6 @@ class Settings(ConnectionSettings):
     def upload_grace(self) -> timedelta:
         """How long after a job's end or erasure its files may still arrive."""
         return retention.upload_grace(self.upload_url_seconds, self.lease_seconds)
-
-    @property
-    def public_endpoint_url(self) -> str:
-        """The object storage endpoint in presigned URLs."""
-        return self.s3_public_endpoint_url or self.s3_endpoint_url
 
     def require_secrets_keys(self) -> tuple[bytes, ...]:
         """The keys that secrets are decrypted with; the first encrypts.

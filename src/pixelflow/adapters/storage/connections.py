@@ -19,6 +19,8 @@ MAX_IDLE = 32
 """Idle connections that are kept."""
 _IDLE_SECONDS = 20.0
 """Servers close idle connections; the usual limits are 60 s and more."""
+KEPT_METADATA = ("x-amz-meta-pixelflow-job", "x-amz-meta-pixelflow-sha256")
+"""Headers of user metadata that responses keep."""
 _MAX_HEADERS = 100
 _MAX_LINE_BYTES = 64 * 1024
 
@@ -43,6 +45,9 @@ class InterruptibleResponse(http.client.HTTPResponse):
             self.headers["ETag"] = etag
         if modified := headers.get(b"last-modified", b"").decode("latin-1"):
             self.headers["Last-Modified"] = modified
+        for name in KEPT_METADATA:
+            if kept := headers.get(name.encode()):
+                self.headers[name] = kept.decode("latin-1")
         self.chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked"
         self.chunk_left = None
         length = headers.get(b"content-length", b"")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import quote, urlsplit
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
@@ -24,16 +24,22 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class AccessKey:
-    """An access key. The secret is not shown in its ``repr``."""
+    """An access key. Its secrets are not shown in its ``repr``."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
+    """Of temporary credentials; part of each request. Empty: none."""
+
+
+KeySource: TypeAlias = Callable[[], AccessKey]
+"""Returns the access key that is valid at present."""
 
 
 class Signer:
     """Signs requests to one server. Thread-safe."""
 
-    def __init__(self, endpoint: str, *, region: str, credentials: AccessKey) -> None:
+    def __init__(self, endpoint: str, *, region: str, credentials: AccessKey | KeySource) -> None:
         """``endpoint`` has no path with characters that need encoding."""
         parts = urlsplit(endpoint)
         port = f":{parts.port}" if parts.port not in {None, _DEFAULT_PORTS[parts.scheme]} else ""
@@ -43,7 +49,7 @@ class Signer:
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._root = parts.path
         self._region = region
-        self._credentials = credentials
+        self._access_key: KeySource = credentials if callable(credentials) else lambda: credentials
 
     def presign(
         self,
@@ -65,20 +71,21 @@ class Signer:
             query: parameters of the request.
             now: when it becomes valid. Default: the present.
         """
-        day, moment = _stamps(now)
+        (day, moment), key = _stamps(now), self._access_key()
         location, (names, lines) = self._location(path), self._canonical_headers(headers or {})
         encoded = _encode(
             {
                 **(query or {}),
                 "X-Amz-Algorithm": _ALGORITHM,
-                "X-Amz-Credential": self._credential(day),
+                "X-Amz-Credential": f"{key.access_key_id}/{self._scope(day)}",
                 "X-Amz-Date": moment,
                 "X-Amz-Expires": str(seconds),
                 "X-Amz-SignedHeaders": names,
+                **({"X-Amz-Security-Token": key.session_token} if key.session_token else {}),
             }
         )
         request = f"{method}\n{location}\n{encoded}\n{lines}\n{names}\n{UNSIGNED_PAYLOAD}"
-        return f"{self._origin}{location}?{encoded}&X-Amz-Signature={self._sign(day, moment, request)}"
+        return f"{self._origin}{location}?{encoded}&X-Amz-Signature={self._sign(key, day, moment, request)}"
 
     def authorize(
         self,
@@ -94,23 +101,22 @@ class Signer:
 
         ``sha256`` is that of the body in hex, or ``UNSIGNED_PAYLOAD``.
         """
-        day, moment = _stamps(now)
+        (day, moment), key = _stamps(now), self._access_key()
         signed = {**headers, "X-Amz-Content-SHA256": sha256, "X-Amz-Date": moment}
+        if key.session_token:
+            signed["X-Amz-Security-Token"] = key.session_token
         names, lines = self._canonical_headers(signed)
         request = f"{method}\n{self._location(path)}\n{_encode(query or {})}\n{lines}\n{names}\n{sha256}"
         parts = {
-            "Credential": self._credential(day),
+            "Credential": f"{key.access_key_id}/{self._scope(day)}",
             "SignedHeaders": names,
-            "Signature": self._sign(day, moment, request),
+            "Signature": self._sign(key, day, moment, request),
         }
         signed["Authorization"] = f"{_ALGORITHM} {', '.join(f'{name}={value}' for name, value in parts.items())}"
         return signed
 
     def _location(self, path: str) -> str:
         return self._root + quote(path, safe="/~")
-
-    def _credential(self, day: str) -> str:
-        return f"{self._credentials.access_key_id}/{self._scope(day)}"
 
     def _canonical_headers(self, headers: Mapping[str, str]) -> tuple[str, str]:
         """Return the names for ``SignedHeaders``, and the lines that are signed."""
@@ -121,10 +127,10 @@ class Signer:
     def _scope(self, day: str) -> str:
         return f"{day}/{self._region}/s3/aws4_request"
 
-    def _sign(self, day: str, moment: str, canonical_request: str) -> str:
+    def _sign(self, access_key: AccessKey, day: str, moment: str, canonical_request: str) -> str:
         digest = hashlib.sha256(canonical_request.encode()).hexdigest()
         message = f"{_ALGORITHM}\n{moment}\n{self._scope(day)}\n{digest}"
-        key = _signing_key(self._credentials.secret_access_key, day, self._region)
+        key = _signing_key(access_key.secret_access_key, day, self._region)
         return hmac.digest(key, message.encode(), "sha256").hex()
 
 

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import io
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +39,9 @@ RETRY_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _BUFFER_BYTES = 256 * 1024
 _FIRST_SERVER_ERROR = 500
-_NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+_NO_SUCH_KEY = "NoSuchKey"
+"""The server said that the object does not exist. A missing bucket or a proxy gives 404, too."""
+_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _MAX_ERROR_BYTES = 64 * 1024
 _RETRYABLE = {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
 
@@ -47,14 +50,14 @@ _BY_TIME = "modified:"
 _T = TypeVar("_T")
 
 
-class _TransferError(Exception):
+class ObjectTransferError(Exception):
     """One attempt failed."""
 
-    def __init__(self, *, status: int | None = None, no_such_key: bool = False, stale: bool = False) -> None:
-        super().__init__(f"status {status}" if status else "no response")
+    def __init__(self, *, status: int | None = None, code: str = "", stale: bool = False) -> None:
+        super().__init__(f"status {status} {code}" if status else "no response")
         self.status = status
-        self.no_such_key = no_such_key
-        """Whether the server said that the object does not exist. A missing bucket or a proxy gives 404, too."""
+        self.code = code
+        """S3's error code. Empty if the response has none, as to a HEAD request and by a proxy."""
         self.stale = stale
         """Whether the server closed the connection, which it may have done before the request."""
 
@@ -72,10 +75,16 @@ class S3Transfers:
     """Transfers to and from one bucket. Thread-safe; connections are reused."""
 
     def __init__(self, endpoint: str, *, bucket: str, signer: Signer) -> None:
-        """Does not connect yet. ``signer`` is for the same endpoint."""
+        """Does not connect yet.
+
+        Args:
+            endpoint: of the server.
+            bucket: its name; empty if the host of the endpoint has it.
+            signer: for the same endpoint.
+        """
         self._connections = ConnectionPool(endpoint)
         self._root = urlsplit(endpoint).path
-        self._bucket = bucket
+        self._folder = f"/{bucket}" if bucket else ""
         self._signer = signer
         self._buffers = threading.local()
 
@@ -117,10 +126,10 @@ class S3Transfers:
 
         try:
             return self._transfer(receive, interrupts)
-        except _TransferError as error:
+        except ObjectTransferError as error:
             if error.status == http.client.PRECONDITION_FAILED:
                 raise _changed() from None
-            if error.no_such_key:
+            if error.code == _NO_SUCH_KEY:
                 raise SourceGoneError("The source is no longer in object storage; create a new job") from None
             raise _unavailable() from error
 
@@ -139,22 +148,46 @@ class S3Transfers:
         Raises:
             ObjectsUnavailableError: the server does not answer, or the transfer was ended.
         """
+        try:
+            self.send_file(key, file, {"Content-Type": media_type}, sha256=sha256, interrupts=interrupts)
+        except ObjectTransferError as error:
+            raise _unavailable() from error
+
+    def send_file(
+        self, key: str, file: IO[bytes], headers: Mapping[str, str], *, sha256: str | None, interrupts: Interrupts
+    ) -> None:
+        """As :meth:`put`, with these headers.
+
+        Raises:
+            ObjectTransferError: the server refuses it or does not answer, or the transfer was ended.
+        """
         size = file.seek(0, io.SEEK_END)
-        headers = {"Content-Length": str(size), "Content-Type": media_type}
+        all_headers = {"Content-Length": str(size), **headers}
 
         def send(connection: Connection) -> None:
             with self._send(
-                connection, "PUT", key, headers, sha256=sha256 or UNSIGNED_PAYLOAD, body=(file, size)
+                connection, "PUT", key, all_headers, sha256=sha256 or UNSIGNED_PAYLOAD, body=(file, size)
             ) as response:
                 if response.length is None or response.length > _BUFFER_BYTES:  # not worth reading to keep a connection
                     connection.close()
                 else:
                     response.read()
 
-        try:
-            self._transfer(send, interrupts)
-        except _TransferError as error:
-            raise _unavailable() from error
+        self._transfer(send, interrupts)
+
+    def head(self, key: str, *, interrupts: Interrupts) -> Mapping[str, str]:
+        """Return the ETag, and the metadata that PixelFlow gives the objects of its users' buckets.
+
+        Raises:
+            ObjectTransferError: the server refuses it or does not answer, or the transfer was ended.
+        """
+
+        def ask(connection: Connection) -> Mapping[str, str]:
+            with self._send(connection, "HEAD", key, {}, sha256=EMPTY_SHA256) as response:
+                response.read()
+                return dict(response.headers.items())
+
+        return self._transfer(ask, interrupts)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -172,7 +205,7 @@ class S3Transfers:
                 return self._attempt(work, connection, interrupts, ended)
             except _FileError as error:
                 raise error.__cause__ or error from None
-            except _TransferError as error:
+            except ObjectTransferError as error:
                 if ended.is_set():
                     raise
                 if error.stale and connection.used_at is not None:
@@ -196,10 +229,10 @@ class S3Transfers:
                 result = work(connection)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
             connection.close()
-            raise _TransferError(stale=True) from error
+            raise ObjectTransferError(stale=True) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise _TransferError from error
+            raise ObjectTransferError from error
         except BaseException:
             connection.close()
             raise
@@ -219,7 +252,7 @@ class S3Transfers:
         sha256: str,
         body: tuple[IO[bytes], int] | None = None,
     ) -> http.client.HTTPResponse:
-        path = f"/{self._bucket}/{key}"
+        path = f"{self._folder}/{key}"
         signed = self._signer.authorize(method, path, headers=headers, sha256=sha256)
         connection.putrequest(method, self._root + quote(path), skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self._signer.host)
@@ -230,9 +263,9 @@ class S3Transfers:
             self._send_body(connection, *body)
         response = connection.getresponse()
         if response.status != http.client.OK:
-            missing = response.status == http.client.NOT_FOUND and _NO_SUCH_KEY in response.read(_MAX_ERROR_BYTES)
+            code = _CODE.search(response.read(_MAX_ERROR_BYTES))
             response.close()
-            raise _TransferError(status=response.status, no_such_key=missing)
+            raise ObjectTransferError(status=response.status, code=code[1].decode() if code else "")
         return response
 
     def _send_body(self, connection: Connection, file: IO[bytes], size: int) -> None:

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.capabilities import required_capabilities
+from pixelflow.contracts.jobs.destinations import Destination, destination_errors
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.jobs.sources import TYPE_OF_FIELD, DeclaredSource, SourceType
 from pixelflow.contracts.jobs.states import Priority
@@ -112,6 +113,10 @@ class CreateJobRequest(_Request):
         Priority,
         Field(description="Order among your own queued jobs. Your share beside other users does not depend on it."),
     ] = Priority.NORMAL
+    destination: Annotated[
+        Destination | None,
+        Field(description="Where the outputs are stored, besides the service's own bucket."),
+    ] = None
     pipeline: Annotated[Pipeline, Field(default_factory=list)]
     preset: Annotated[PresetReference | None, Field(description="The preset to use, instead of `pipeline`.")] = None
     parameters: Annotated[
@@ -127,6 +132,7 @@ class CreateJobRequest(_Request):
             source,
             source_type=self.source_type,
             content_type=source.content_type if source else None,
+            has_destination=self.destination is not None,
         )
 
     @model_validator(mode="wrap")
@@ -138,6 +144,8 @@ class CreateJobRequest(_Request):
 def _errors(request: object) -> Iterator[CrossFieldError]:
     yield from _source_errors(request)
     yield from _preset_errors(request)
+    if isinstance(request, CreateJobRequest) and request.destination is not None:
+        yield from destination_errors(request.destination, request.pipeline, request.metadata)
 
 
 def _preset_errors(request: object) -> Iterator[CrossFieldError]:

@@ -76,6 +76,16 @@ class Output(ResponseModel):
         None
     )
     sha256: Annotated[str, Field(description="SHA-256 of the file, in hex.")]
+    url: Annotated[
+        str | None,
+        Field(
+            description="Final URL at the job's destination, which never changes. Null without a destination, and if "
+            "its bucket has no public URL."
+        ),
+    ] = None
+    destination_key: Annotated[
+        str | None, Field(description="Key at the job's destination. Null without a destination.")
+    ] = None
     download_url: Annotated[
         str | None,
         Field(
@@ -123,6 +133,18 @@ class JobStep(ResponseModel):
     ] = None
 
 
+class JobDestination(ResponseModel):
+    """Where the outputs of a job are stored, besides the service's own bucket."""
+
+    bucket: Annotated[str, Field(description="Name that the operator gave the bucket.")]
+    key: Annotated[str, Field(description="Template of each output's key.")]
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    acl: str | None = None
+    overwrite: bool = False
+
+
 class Job(ResponseModel):
     """The response to ``GET /v1/jobs/{id}``."""
 
@@ -134,6 +156,7 @@ class Job(ResponseModel):
         JobPreset | None,
         Field(description="The preset that the pipeline was made from. Null: the request had the pipeline itself."),
     ] = None
+    destination: Annotated[JobDestination | None, Field(description="As the request has it.")] = None
     webhook_url: str | None
     metadata: dict[str, str]
     priority: Annotated[Open[Priority], Field(description="Order among the user's queued jobs.")] = Priority.NORMAL

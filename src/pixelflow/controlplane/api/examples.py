@@ -116,6 +116,7 @@ JOB: dict[str, Any] = {
     },
     "pipeline": [_SMALL],
     "preset": None,
+    "destination": None,
     "webhook_url": None,
     "metadata": {"sku": "A-17"},
     "priority": "normal",
@@ -136,6 +137,8 @@ JOB: dict[str, Any] = {
             "width": 640,
             "height": 360,
             "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+            "url": None,
+            "destination_key": None,
             "download_url": f"https://s3.example/pixelflow/outputs/{_JOB_ID}/1/small.webp?X-Amz-Signature=…",
             "expired_at": None,
         }

@@ -15,9 +15,10 @@ from pydantic import BaseModel
 
 from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
+from pixelflow.adapters.storage.buckets import public_url
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.field_errors import validation_failed
-from pixelflow.contracts.jobs.responses import Job, JobFailure, Output, Source, Usage
+from pixelflow.contracts.jobs.responses import Job, JobDestination, JobFailure, Output, Source, Usage
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import PRIORITY_RANKS, JobStatus
 from pixelflow.contracts.presets import JobPreset
@@ -34,8 +35,8 @@ _PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
 _MAX_PAGES = 4
 """Pages that are made at once. One of 3200 outputs takes 48 ms of CPU, so each user makes one after another."""
 
-SignOutput = Callable[[JobRow, dict[str, Any]], str | None]
-"""Returns the download URL of one of a job's outputs."""
+OutputUrl = Callable[[JobRow, dict[str, Any]], str | None]
+"""Returns a URL of one of a job's outputs."""
 
 
 class JobQueries:
@@ -85,7 +86,7 @@ class JobQueries:
                 await asyncio.sleep(0)
 
     def _response(self, row: JobRow) -> Job:
-        return to_response(row, self._sign_output, expires_at=self._periods.expiry_of(row))
+        return to_response(row, self._sign_output, self._public_url, expires_at=self._periods.expiry_of(row))
 
     def _sign_output(self, row: JobRow, output: dict[str, Any]) -> str | None:
         if row.source_type == SourceType.LOCAL_FILE:
@@ -99,6 +100,11 @@ class JobQueries:
             seconds=self._settings.download_url_seconds,
         ).url
 
+    def _public_url(self, row: JobRow, output: dict[str, Any]) -> str | None:
+        key = output.get("destination_key")
+        bucket = self._settings.named_buckets.get(row.destination["bucket"]) if key and row.destination else None
+        return public_url(bucket, key) if bucket and key else None
+
 
 def job_not_found() -> NotFoundError:
     """Return the error for a job that does not exist or belongs to another user: callers can't distinguish them."""
@@ -108,7 +114,7 @@ def job_not_found() -> NotFoundError:
 # ── Responses ────────────────────────────────────────────────────────────────────────────────────
 
 
-def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | None) -> Job:
+def to_response(row: JobRow, sign_output: OutputUrl, public: OutputUrl, *, expires_at: datetime | None) -> Job:
     """Convert a row to the API's job. Expired outputs get no download URL."""
     return Job(
         job_id=row.job_id,
@@ -117,6 +123,7 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
         pipeline=row.pipeline,
         preset=_preset(row),
         webhook_url=row.webhook_url,
+        destination=JobDestination(**_known(JobDestination, row.destination)) if row.destination else None,
         metadata=row.metadata,
         priority=_PRIORITIES[row.priority],
         waiting_for=row.waiting_for,
@@ -126,7 +133,7 @@ def to_response(row: JobRow, sign_output: SignOutput, *, expires_at: datetime | 
         queued_at=row.queued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        outputs=[_output(row, output, sign_output) for output in row.outputs],
+        outputs=[_output(row, output, sign_output, public) for output in row.outputs],
         error=JobFailure(**_known(JobFailure, row.error)) if row.error else None,
         warnings=[JobWarning(**_known(JobWarning, each)) for each in row.warnings],
         usage=Usage(**row.usage) if row.usage else None,
@@ -140,10 +147,13 @@ def _preset(row: JobRow) -> JobPreset | None:
     return JobPreset(name=row.preset, version=row.preset_version, parameters=row.preset_parameters)
 
 
-def _output(row: JobRow, output: dict[str, Any], sign_output: SignOutput) -> Output:
+def _output(row: JobRow, output: dict[str, Any], sign_output: OutputUrl, public: OutputUrl) -> Output:
     expired_at = row.outputs_expired_at
     return Output(
-        **_known(Output, output), download_url=None if expired_at else sign_output(row, output), expired_at=expired_at
+        **_known(Output, output),
+        url=public(row, output),
+        download_url=None if expired_at else sign_output(row, output),
+        expired_at=expired_at,
     )
 
 

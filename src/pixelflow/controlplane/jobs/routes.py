@@ -83,7 +83,7 @@ async def create_job(
     """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
     if dry_run:
         return JSONResponse((await services.jobs.explain(identity.user_id, job)).model_dump(mode="json"))
-    services.jobs.require_length(job)
+    services.jobs.check(identity.user_id, job)
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))

@@ -33,6 +33,7 @@ from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.destinations import Destinations
 from pixelflow.controlplane.jobs.places import SourcePlaces
 from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
@@ -87,6 +88,7 @@ class JobService:
         self._database = database
         self._wakeups = wakeups
         self._uploads = Uploads(settings, objects)
+        self._destinations = Destinations(settings.named_buckets)
         self._local_files = local_files
         self._places = SourcePlaces(database, local_files)
         self._on_enqueued = on_enqueued
@@ -101,13 +103,14 @@ class JobService:
         """
         return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check)
 
-    def require_length(self, request: CreateJobRequest) -> None:
-        """Check that a job with an upload declares its size, if the settings require it.
+    def check(self, user_id: str, request: CreateJobRequest) -> None:
+        """Check that an upload declares its size, if the settings require it, and that the user may use the destination.
 
         Raises:
-            ValidationFailedError: it does not.
+            ValidationFailedError: one of them is not so.
         """
         self._uploads.require_length(request)
+        self._destinations.check(user_id, request)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -147,6 +150,7 @@ class JobService:
             return await presets.apply(connection, user_id, request)
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> _NewJob:
+        self._destinations.check(user_id, request)
         request, place = await self._places.find(user_id, request, job_id)
         upload = self._uploads.sign(request, place.key)
         return _NewJob(request, place, CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start"))
@@ -164,6 +168,7 @@ class JobService:
                     user_id=user_id,
                     request=new.request,
                     place=new.place,
+                    destination=self._destinations.stored(user_id, new.request, new.created.job_id),
                     max_attempts=self._settings.max_attempts,
                     limits=self._uploads.limits,
                     preset=preset,

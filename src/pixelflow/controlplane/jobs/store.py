@@ -19,7 +19,8 @@ from pixelflow.controlplane.presets.service import AppliedPreset
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, declared_bytes,
-    declared_content_type, source_options, pipeline, preset, preset_version, preset_parameters, metadata, webhook_url,
+    declared_content_type, source_options, pipeline, preset, preset_version, preset_parameters, destination, metadata,
+    webhook_url,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
     max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
@@ -51,6 +52,7 @@ class JobRow:
     preset: str | None
     preset_version: int | None
     preset_parameters: dict[str, Any]
+    destination: dict[str, Any] | None
     metadata: dict[str, str]
     webhook_url: str | None
     source_bytes: int | None
@@ -126,13 +128,13 @@ _PENDING = """
 _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, source_job_id, source_output, declared_bytes,
                       declared_content_type, declared_sha256, source_options, pipeline, metadata, webhook_url,
-                      max_attempts, priority, requires, preset, preset_version, preset_parameters)
+                      max_attempts, priority, requires, preset, preset_version, preset_parameters, destination)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
            %(source_job_id)s::uuid, %(source_output)s::text, %(content_length)s::bigint, %(content_type)s::text,
            %(sha256)s::text, %(source_options)s::jsonb,
            %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
            %(priority)s::smallint, %(requires)s::text[],
-           %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb
+           %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb, %(destination)s::jsonb
 """
 _INSERT = f"""
     WITH {_PENDING}, inserted AS (
@@ -170,6 +172,7 @@ async def insert(
     max_attempts: int,
     limits: UploadLimits,
     preset: AppliedPreset | None = None,
+    destination: dict[str, Any] | None = None,
     key: AnsweredKey | None = None,
 ) -> Insertion:
     """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
@@ -193,6 +196,7 @@ async def insert(
         "pipeline": Jsonb(
             [step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]
         ),
+        "destination": Jsonb(destination) if destination else None,
         "metadata": Jsonb(request.metadata),
         "webhook_url": request.webhook_url,
         "max_attempts": max_attempts,

@@ -177,7 +177,7 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
             UPDATE jobs SET erased_at = now(),
                             finished_at = COALESCE(finished_at, now()),
                             status = CASE WHEN status IN ('succeeded', 'failed') THEN status ELSE 'canceled' END,
-                            pipeline = '[]', preset_parameters = '{}',
+                            pipeline = '[]', preset_parameters = '{}', destination = NULL,
                             metadata = '{}', webhook_url = NULL, error = NULL, warnings = '[]',
                             traceparent = NULL, declared_content_type = NULL, declared_sha256 = NULL,
                             source_sha256 = NULL, source_version = NULL

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.field_errors import field_errors, validation_failed
+from pixelflow.contracts.jobs.destinations import destination_errors
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.preset_templates import (
     Parameter,
@@ -173,7 +174,25 @@ async def apply(
         raise validation_failed([missing])
     values = _values(row, request.parameters)
     steps = _make_steps(row, values)
-    return request.model_copy(update={"pipeline": steps}), AppliedPreset(row.name, row.version, values)
+    applied = request.model_copy(update={"pipeline": steps})
+    _check_destination(applied)
+    return applied, AppliedPreset(row.name, row.version, values)
+
+
+def _check_destination(request: CreateJobRequest) -> None:
+    """Check what the validation of a request could not: it had no steps.
+
+    Raises:
+        ValidationFailedError: outputs of the preset can't be stored at the destination.
+    """
+    if request.destination is None:
+        return
+    errors = [
+        FieldError(pointer="/" + "/".join(map(str, location)), message=message)
+        for location, message in destination_errors(request.destination, request.pipeline, request.metadata)
+    ]
+    if errors:
+        raise validation_failed(errors)
 
 
 def _values(row: PresetRow, given: Mapping[str, Scalar]) -> dict[str, Scalar]:

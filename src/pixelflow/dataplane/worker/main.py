@@ -23,6 +23,7 @@ from structlog.contextvars import bound_contextvars
 from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.readiness import notify_ready
+from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
@@ -47,7 +48,7 @@ from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Transfers
 from pixelflow.imaging.protocol import TransformLimits
-from pixelflow.settings import PREFIX, Settings, SettingsError
+from pixelflow.settings import PREFIX, Settings, SettingsError, variables_of_buckets
 
 MAX_CONNECTIONS = 2
 """Statements take a few milliseconds and jobs far longer: two connections serve all threads, and a renewal of leases
@@ -191,6 +192,8 @@ def _build(
 def _open_transfers(
     settings: Settings, capacity: Capacity, objects: ObjectStorage, health: WorkerHealth, stack: ExitStack
 ) -> Transfers:
+    buckets = NamedBuckets(settings.named_buckets, variables_of_buckets(settings.named_buckets.values()))
+    stack.callback(buckets.close)
     transfers = Transfers(
         {
             SourceType.S3_PRESIGNED: objects,
@@ -198,6 +201,7 @@ def _open_transfers(
             SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
         },
         assets=objects,
+        buckets=buckets,
         health=health,
         max_source_bytes=settings.max_source_bytes,
         parallel_uploads=capacity.places,

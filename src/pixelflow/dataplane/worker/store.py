@@ -49,6 +49,8 @@ class ClaimedJob:
     """Of the object when this run was queued; ``None`` or empty: any."""
     declared_sha256: str | None = None
     """Of the source; ``None``: any."""
+    destination: dict[str, Any] | None = None
+    """A ``StoredDestination``."""
 
     @property
     def lease(self) -> Lease:
@@ -81,11 +83,11 @@ def claim(
         rows = connection.execute(
             """
             SELECT claimed.*, job.source_options, job.source_version, job.declared_sha256,
-                   job.priority
+                   job.priority, job.destination
             FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval) AS claimed
             -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
             LEFT JOIN LATERAL (
-                SELECT source_options, declared_sha256, priority,
+                SELECT source_options, declared_sha256, priority, destination,
                        CASE WHEN source_version_run = run THEN source_version END AS source_version
                 FROM jobs WHERE job_id = claimed.job_id OFFSET 0
             ) AS job ON true
@@ -198,6 +200,8 @@ class OutputRow:
     width: int
     height: int
     sha256: str
+    destination_key: str | None = None
+    """Below the prefix of the destination's bucket."""
 
 
 @dataclass(frozen=True)
@@ -230,10 +234,11 @@ def succeed(
             WHERE job_id = %(job_id)s AND lease_token = %(token)s AND status = 'processing'
             RETURNING job_id, user_id, lease_token
         ), stored AS (
-            INSERT INTO outputs (job_id, step_id, position, action, format, object_key, bytes, width, height, sha256)
+            INSERT INTO outputs (job_id, step_id, position, action, format, object_key, bytes, width, height, sha256,
+                                 destination_key)
             SELECT done.job_id, o.* FROM done, jsonb_to_recordset(%(outputs)s) AS o (
                 step_id text, position integer, action text, format text, object_key text,
-                bytes bigint, width integer, height integer, sha256 text)
+                bytes bigint, width integer, height integer, sha256 text, destination_key text)
         ), billed AS (
             INSERT INTO usage_logs (job_id, user_id, pixels_processed, bytes_saved, compute_time_ms)
             SELECT job_id, user_id, %(pixels_processed)s, %(bytes_saved)s, %(compute_time_ms)s FROM done

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import IO, BinaryIO, Protocol, TypeVar
 from uuid import UUID
 
+from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.dataplane.worker.destinations import store_at_destination, with_destination_keys
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
@@ -145,6 +147,7 @@ class Transfers:
         storages: Mapping[str, Storage],
         *,
         assets: AssetStorage,
+        buckets: NamedBuckets | None = None,
         health: WorkerHealth,
         max_source_bytes: int,
         parallel_uploads: int,
@@ -154,12 +157,14 @@ class Transfers:
         Args:
             storages: by source type.
             assets: of the users.
+            buckets: destinations of outputs. Default: none.
             health: receives failures and successes of object storage.
             max_source_bytes: limit of one source; sources at hand may have twice as many bytes together.
             parallel_uploads: outputs of all jobs that are stored at a time, besides one per job.
         """
         self._storages = storages
         self._assets = assets
+        self._buckets = buckets or NamedBuckets({}, {})
         self._health = health
         self._max_source_bytes = max_source_bytes
         self._at_hand = BytesAtHand(2 * max_source_bytes)
@@ -245,12 +250,13 @@ class Transfers:
         """Store the outputs of a job in parallel; return their rows in pipeline order.
 
         Raises:
-            ObjectsUnavailableError: an output could not be stored.
+            ObjectsUnavailableError, DestinationUnavailableError: an output could not be stored.
+            DestinationExistsError, DestinationRefusedError: the destination does not take the outputs.
             LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
         """
         storage = self._storages[job.source_type]
         prefix = storage.output_prefix(job.source_key, job.job_id, job.lease_token)
-        rows = _rows(job, prefix, transformed)
+        rows = with_destination_keys(job, _rows(job, prefix, transformed))
 
         def put(row: OutputRow, output: CopiedOutput) -> None:
             storage.store(
@@ -260,6 +266,7 @@ class Transfers:
                 sha256=output.sha256,
                 interrupts=lease.on_interrupt,
             )
+            store_at_destination(self._buckets, job, lease, row, output)
 
         self._reported(
             job.source_type, lease, lambda: self._put_all(put, list(zip(rows, transformed.outputs, strict=True)))

@@ -1,0 +1,200 @@
+"""The buckets that the operator named for the users' jobs: their keys, credentials and connections."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import IO
+from urllib.parse import quote, urlsplit
+
+from pixelflow.adapters.storage.interrupts import Interrupts
+from pixelflow.adapters.storage.signatures import AccessKey, Signer
+from pixelflow.adapters.storage.transfers import ObjectTransferError, S3Transfers
+from pixelflow.errors import DestinationExistsError, DestinationRefusedError, DestinationUnavailableError
+from pixelflow.settings import SettingsError
+from pixelflow.settings.buckets import NamedBucket
+
+JOB_METADATA = "x-amz-meta-pixelflow-job"
+HASH_METADATA = "x-amz-meta-pixelflow-sha256"
+_FORBIDDEN, _NOT_FOUND, _CONFLICT, _PRECONDITION_FAILED, _FIRST_SERVER_ERROR = 403, 404, 409, 412, 500
+_TEMPORARY = {"ExpiredToken", "RequestTimeTooSkewed", "SlowDown", "RequestTimeout"}
+"""Codes of S3's refusals that pass without a change of the job or the bucket."""
+
+
+def user_folder(user_id: str) -> str:
+    """Return the name of a user's folder: the ID, with ``=`` and two hexadecimal digits for each special byte."""
+    name = quote(user_id, safe="").replace("%", "=")
+    return name.replace(".", "=2E") if name in {".", ".."} else name
+
+
+def key_root(bucket: NamedBucket, user_id: str) -> str:
+    """Return what the keys of a user's objects start with, below the bucket's prefix."""
+    return f"{user_folder(user_id)}/" if bucket.per_user else ""
+
+
+def public_url(bucket: NamedBucket | None, key: str) -> str | None:
+    """Return the final URL of the object with this key below the prefix; ``None`` if the bucket has no public URL."""
+    if bucket is None or bucket.public_base_url is None:
+        return None
+    return f"{bucket.public_base_url.rstrip('/')}/{quote(key, safe='/~')}"
+
+
+class NamedBuckets:
+    """The named buckets of a process. Thread-safe; connects when a bucket is used first."""
+
+    def __init__(self, buckets: Mapping[str, NamedBucket], environment: Mapping[str, str]) -> None:
+        """Read the credentials.
+
+        Args:
+            buckets: by name.
+            environment: has the variables that hold the credentials.
+
+        Raises:
+            SettingsError: variables are not set; one line for each.
+        """
+        missing = [
+            f"PIXELFLOW_BUCKETS: the bucket {name} needs the environment variable {variable}, which is not set."
+            for name, bucket in buckets.items()
+            for variable in bucket.variables
+            if not environment.get(variable)
+        ]
+        if missing:
+            raise SettingsError("\n".join(missing))
+        self._buckets = buckets
+        self._keys = {name: _access_key(bucket, environment) for name, bucket in buckets.items()}
+        self._open: dict[str, S3Transfers] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> tuple[NamedBucket, S3Transfers]:
+        """Return a bucket and its transfers.
+
+        Raises:
+            DestinationRefusedError: the operator named no such bucket, or no longer.
+        """
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            raise DestinationRefusedError(f"The bucket `{name}` is not available any more")
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = _transfers(bucket, self._keys[name])
+            return bucket, self._open[name]
+
+    def store(
+        self,
+        name: str,
+        key: str,
+        file: IO[bytes],
+        *,
+        headers: Mapping[str, str],
+        sha256: str,
+        job: str,
+        overwrite: bool,
+        interrupts: Interrupts,
+    ) -> None:
+        """Store an output; does nothing if the job has stored it already.
+
+        Args:
+            name: of the bucket.
+            key: of the object, below the bucket's prefix.
+            file: the content; seekable.
+            headers: of the object.
+            sha256: of the content, in hex.
+            job: ID of the job.
+            overwrite: whether an object of another origin is replaced.
+            interrupts: registers what ends the transfer.
+
+        Raises:
+            DestinationExistsError: an object of another origin has the key.
+            DestinationRefusedError: the bucket does not exist, or refuses the credentials or a header.
+            DestinationUnavailableError: the server does not answer, or the transfer was ended.
+        """
+        bucket, transfers = self.get(name)
+        key = bucket.prefix + key
+        sent = {**headers, JOB_METADATA: job, HASH_METADATA: sha256, **_encryption(bucket)}
+        try:
+            found = _find(transfers, key, interrupts)
+            if (found.get(JOB_METADATA), found.get(HASH_METADATA)) == (job, sha256):
+                return
+            if found and not overwrite and found.get(JOB_METADATA) != job:
+                raise _exists()
+            condition = {} if overwrite or found else {"If-None-Match": "*"}
+            transfers.send_file(key, file, {**sent, **condition}, sha256=sha256, interrupts=interrupts)
+        except ObjectTransferError as error:
+            if not self._has_stored(error, transfers, key, sent, interrupts):
+                raise _mapped(error, name) from error
+
+    def _has_stored(
+        self,
+        error: ObjectTransferError,
+        transfers: S3Transfers,
+        key: str,
+        sent: Mapping[str, str],
+        interrupts: Interrupts,
+    ) -> bool:
+        """Whether a repeated PUT was refused only because the one before it succeeded, whose response was lost."""
+        if error.status != _PRECONDITION_FAILED:
+            return False
+        try:
+            found = _find(transfers, key, interrupts)
+        except ObjectTransferError:
+            return False
+        return all(found.get(name) == sent[name] for name in (JOB_METADATA, HASH_METADATA))
+
+    def close(self) -> None:
+        """Close idle connections."""
+        for transfers in self._open.values():
+            transfers.close()
+
+
+def _find(transfers: S3Transfers, key: str, interrupts: Interrupts) -> Mapping[str, str]:
+    """Return the ETag and metadata of an object; empty if there is none, or if the credentials may not read.
+
+    Some servers ignore ``If-None-Match``, so the object is looked for first.
+    """
+    try:
+        return transfers.head(key, interrupts=interrupts)
+    except ObjectTransferError as error:
+        if error.status in {_NOT_FOUND, _FORBIDDEN}:
+            return {}
+        raise
+
+
+def _mapped(error: ObjectTransferError, name: str) -> Exception:
+    if error.status == _PRECONDITION_FAILED:
+        return _exists()
+    if error.status is None or error.again or error.status == _CONFLICT or error.code in _TEMPORARY:
+        return DestinationUnavailableError(f"The bucket `{name}` is not available; the job waits for it")
+    reason = f": {error.code}" if error.code else ""
+    return DestinationRefusedError(f"The bucket `{name}` refuses the output{reason} (status {error.status})")
+
+
+def _exists() -> DestinationExistsError:
+    return DestinationExistsError(
+        "An object has the key already; use another key, or `overwrite` in `destination` to replace it"
+    )
+
+
+def _encryption(bucket: NamedBucket) -> dict[str, str]:
+    if bucket.sse_kms_key_id is None:
+        return {}
+    return {
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": bucket.sse_kms_key_id,
+    }
+
+
+def _access_key(bucket: NamedBucket, environment: Mapping[str, str]) -> AccessKey:
+    return AccessKey(*[environment[variable] for variable in bucket.variables])
+
+
+def _transfers(bucket: NamedBucket, access_key: AccessKey) -> S3Transfers:
+    endpoint, folder = address(bucket.endpoint_url, bucket.bucket, bucket.addressing)
+    return S3Transfers(endpoint, bucket=folder, signer=Signer(endpoint, region=bucket.region, credentials=access_key))
+
+
+def address(endpoint: str, bucket: str, addressing: str) -> tuple[str, str]:
+    """Return the endpoint for requests to a bucket, and the folder in it: the bucket's name, unless the host has it."""
+    if addressing == "path":
+        return endpoint, bucket
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl(), ""

@@ -1,0 +1,122 @@
+"""The buckets that the operator names for the outputs of the users' jobs.
+
+A job holds only the name. The keys that open a bucket are never part of the setting either: it has the names of the
+environment variables that hold them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+from pixelflow.contracts.field_errors import error_message
+from pixelflow.contracts.jobs.destinations import BUCKET_NAME_PATTERN, Acl
+from pixelflow.settings.field_types import EndpointUrl, WebUrl
+
+
+def _matching(pattern: str, message: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise PydanticCustomError("buckets", message)
+        return value
+
+    return AfterValidator(check)
+
+
+_Name: TypeAlias = Annotated[
+    str, _matching(BUCKET_NAME_PATTERN, "must be a name of lower-case letters, digits and -, such as shop-images")
+]
+_Variable: TypeAlias = Annotated[
+    str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")
+]
+_Prefix: TypeAlias = Annotated[
+    str,
+    _matching(
+        r"([A-Za-z0-9!_'()@,+=~-][A-Za-z0-9!_'()@,+=~.-]*/)*", "must be folders that each end with /, such as shop/"
+    ),
+]
+_Visible: TypeAlias = Annotated[str, _matching(r"[!-~]+", "must have visible ASCII characters only")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class CredentialVariables(_Part):
+    """The environment variables that hold an access key."""
+
+    access_key_id: _Variable
+    secret_access_key: _Variable
+    session_token: _Variable | None = None
+
+
+class NamedBucket(_Part):
+    """A bucket that jobs can use by its name."""
+
+    bucket: Annotated[str, _matching(r"[A-Za-z0-9._-]{1,255}", "must be the name of a bucket")]
+    endpoint_url: EndpointUrl
+    region: _Visible = "us-east-1"
+    addressing: Literal["path", "virtual"] = "path"
+    """Whether the bucket's name is in the path of a URL, or the first part of its host."""
+    prefix: _Prefix = ""
+    """What all keys start with. Nothing outside it is written."""
+    users: tuple[str, ...] | None = None
+    """The users whose jobs can use the bucket; ``None``: all."""
+    per_user: bool = True
+    """Whether each user has a folder of its own below the prefix, so that users can't use each other's objects."""
+    credentials: CredentialVariables
+    public_base_url: WebUrl | None = None
+    """Where the prefix is served: the URL of an object is this, a slash and the part of its key after the prefix."""
+    sse_kms_key_id: _Visible | None = None
+    """The KMS key that encrypts what is stored; ``None``: as the bucket's default says."""
+    acls: tuple[Acl, ...] = ()
+    """The ACLs that jobs can ask for."""
+
+    @property
+    def variables(self) -> list[str]:
+        """The environment variables that hold the access key, in the order of its parts."""
+        named = self.credentials
+        return [each for each in (named.access_key_id, named.secret_access_key, named.session_token) if each]
+
+    def allows(self, user_id: str) -> bool:
+        """Whether the user's jobs can use it."""
+        return self.users is None or user_id in self.users
+
+
+_ADAPTER: TypeAdapter[dict[str, NamedBucket]] = TypeAdapter(dict[_Name, NamedBucket])
+
+
+def _parse(value: object) -> object:
+    """Read the JSON, or the file of it, and report all that is wrong with it in one message."""
+    given: Any = _decoded(value) if isinstance(value, str) else value
+    try:
+        return _ADAPTER.validate_python(given)
+    except ValidationError as error:
+        rows = error.errors(include_url=False, include_input=False)
+        faults = "; ".join(f"{'.'.join(map(str, row['loc'])) or 'the value'} {error_message(row)}" for row in rows)
+        raise PydanticCustomError("buckets", "{faults}", {"faults": faults}) from None
+
+
+def _decoded(text: str) -> object:
+    if not text.strip():
+        return {}
+    try:
+        document = Path(text).read_text(encoding="utf-8") if text.startswith("/") else text
+        return json.loads(document)
+    except OSError as error:
+        reason = {"reason": error.strerror or "it can't be read"}
+        raise PydanticCustomError("buckets", "must name a file that can be read: {reason}", reason) from None
+    except ValueError:
+        raise PydanticCustomError("buckets", "must be a JSON object, or the absolute path of a file with one") from None
+
+
+Buckets: TypeAlias = Annotated[dict[str, NamedBucket], NoDecode, BeforeValidator(_parse)]
+"""Buckets by name."""

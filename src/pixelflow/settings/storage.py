@@ -1,0 +1,51 @@
+"""Settings of object storage: the service's own bucket, and the buckets of its users."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from pixelflow.settings.buckets import Buckets, NamedBucket
+from pixelflow.settings.database import ConnectionSettings
+from pixelflow.settings.field_types import EndpointUrl
+
+
+class StorageSettings(ConnectionSettings):
+    """Settings of object storage, and those of the database."""
+
+    s3_endpoint_url: Annotated[
+        EndpointUrl,
+        Field(
+            description="Object storage endpoint that the service connects to, such as "
+            "https://s3.eu-central-1.amazonaws.com"
+        ),
+    ]
+    s3_public_endpoint_url: Annotated[
+        EndpointUrl | None,
+        Field(
+            description="Object storage endpoint that clients connect to; used in presigned URLs. "
+            "Default: PIXELFLOW_S3_ENDPOINT_URL"
+        ),
+    ] = None
+    s3_region: Annotated[str, Field(description="Region used in request signatures")] = "us-east-1"
+    s3_bucket: Annotated[str, Field(description="Bucket for sources and outputs")]
+    s3_access_key_id: Annotated[str, Field(description="Access key ID")]
+    s3_secret_access_key: Annotated[SecretStr, Field(description="Secret access key")]
+    buckets: Annotated[
+        Buckets | None,
+        Field(
+            description="Other buckets that jobs can store their outputs in: a JSON object by name, or the absolute "
+            "path of a file with one; see docs/storage.md. Default: none"
+        ),
+    ] = None
+
+    @property
+    def named_buckets(self) -> dict[str, NamedBucket]:
+        """The other buckets by name."""
+        return self.buckets or {}
+
+    @property
+    def public_endpoint_url(self) -> str:
+        """The object storage endpoint in presigned URLs."""
+        return self.s3_public_endpoint_url or self.s3_endpoint_url
