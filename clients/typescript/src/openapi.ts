@@ -1135,6 +1135,8 @@ export interface components {
          * @description The body of ``POST /v1/jobs``.
          */
         CreateJobRequest: {
+            /** @description Where the outputs are stored, besides the service's own bucket. */
+            destination?: components["schemas"]["Destination"] | null;
             /**
              * Metadata
              * @description Key-value pairs of your own. PixelFlow stores and returns them and does not interpret them. Default: `{}`.
@@ -1497,6 +1499,53 @@ export interface components {
          * @enum {string}
          */
         DeliveryOutcome: "delivered" | "retried" | "exhausted" | "refused";
+        /**
+         * Destination
+         * @description Where a job stores its outputs, besides the service's own bucket.
+         */
+        Destination: {
+            /**
+             * Acl
+             * @description Canned ACL of the outputs, if the operator allows it for the bucket.
+             */
+            acl?: ("private" | "public-read" | "authenticated-read" | "bucket-owner-read" | "bucket-owner-full-control") | null;
+            /**
+             * Bucket
+             * @description Name that the operator gave the bucket.
+             * @example shop
+             */
+            bucket: string;
+            /**
+             * Cache Control
+             * @description `Cache-Control` of the outputs.
+             * @example public, max-age=31536000, immutable
+             */
+            cache_control?: string | null;
+            /**
+             * Content Disposition
+             * @description `Content-Disposition` of the outputs.
+             * @example inline
+             */
+            content_disposition?: string | null;
+            /**
+             * Key
+             * @description Template of each output's key, with `{step}`, `{width}`, `{height}`, `{format}`, `{ext}`, `{sha256}` (the first 16 digits), `{metadata.NAME}`, `{job_id}` and `{user_id}`.
+             * @example products/{metadata.sku}/{step}-{width}.{ext}
+             */
+            key: string;
+            /**
+             * Metadata
+             * @description User metadata of the outputs (`x-amz-meta-…`). Default: `{}`.
+             */
+            metadata?: {
+                [key: string]: string;
+            };
+            /**
+             * Overwrite
+             * @description Whether an existing object is replaced. Otherwise the job fails as `destination_exists`. Default: `false`.
+             */
+            overwrite?: boolean;
+        };
         /**
          * Direction
          * @description Along which axes an image is mirrored.
@@ -2080,6 +2129,8 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /** @description As the request has it. */
+            destination: components["schemas"]["JobDestination"] | null;
             error: components["schemas"]["JobFailure"] | null;
             /**
              * Expires At
@@ -2139,6 +2190,37 @@ export interface components {
             warnings: components["schemas"]["JobWarning"][];
             /** Webhook Url */
             webhook_url: string | null;
+        };
+        /**
+         * JobDestination
+         * @description Where the outputs of a job are stored, besides the service's own bucket.
+         */
+        JobDestination: {
+            /** Acl */
+            acl?: string | null;
+            /**
+             * Bucket
+             * @description Name that the operator gave the bucket.
+             */
+            bucket: string;
+            /** Cache Control */
+            cache_control?: string | null;
+            /** Content Disposition */
+            content_disposition?: string | null;
+            /**
+             * Key
+             * @description Template of each output's key.
+             */
+            key: string;
+            /** Metadata */
+            metadata?: {
+                [key: string]: string;
+            };
+            /**
+             * Overwrite
+             * @description Default: `false`.
+             */
+            overwrite?: boolean;
         };
         /**
          * JobFailure
@@ -2449,6 +2531,11 @@ export interface components {
              */
             bytes: number;
             /**
+             * Destination Key
+             * @description Key at the job's destination. Null without a destination.
+             */
+            destination_key?: string | null;
+            /**
              * Download Url
              * @description Presigned download URL. Null for a file under a local root and for an expired one.
              */
@@ -2478,6 +2565,11 @@ export interface components {
             sha256: string;
             /** Step Id */
             step_id: string;
+            /**
+             * Url
+             * @description Final URL at the job's destination, which never changes. Null without a destination, and if its bucket has no public URL.
+             */
+            url?: string | null;
             /**
              * Width
              * @description Width in pixels. Null for an output that is not an image.
@@ -5564,6 +5656,7 @@ export interface operations {
                      *         {
                      *           "attempts": 1,
                      *           "created_at": "2026-11-23T14:00:58.112Z",
+                     *           "destination": null,
                      *           "error": null,
                      *           "expires_at": "2026-12-23T14:01:12.701Z",
                      *           "finished_at": "2026-11-23T14:01:12.701Z",
@@ -5576,6 +5669,7 @@ export interface operations {
                      *             {
                      *               "action": "resize",
                      *               "bytes": 58982,
+                     *               "destination_key": null,
                      *               "download_url": "https://s3.example/pixelflow/outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp?X-Amz-Signature=…",
                      *               "expired_at": null,
                      *               "format": "webp",
@@ -5583,6 +5677,7 @@ export interface operations {
                      *               "object_key": "outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp",
                      *               "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
                      *               "step_id": "small",
+                     *               "url": null,
                      *               "width": 640
                      *             }
                      *           ],
@@ -6073,6 +6168,7 @@ export interface operations {
                      * @example {
                      *       "attempts": 1,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
+                     *       "destination": null,
                      *       "error": null,
                      *       "expires_at": "2026-12-23T14:01:12.701Z",
                      *       "finished_at": "2026-11-23T14:01:12.701Z",
@@ -6085,6 +6181,7 @@ export interface operations {
                      *         {
                      *           "action": "resize",
                      *           "bytes": 58982,
+                     *           "destination_key": null,
                      *           "download_url": "https://s3.example/pixelflow/outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp?X-Amz-Signature=…",
                      *           "expired_at": null,
                      *           "format": "webp",
@@ -6092,6 +6189,7 @@ export interface operations {
                      *           "object_key": "outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp",
                      *           "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
                      *           "step_id": "small",
+                     *           "url": null,
                      *           "width": 640
                      *         }
                      *       ],
@@ -6402,6 +6500,7 @@ export interface operations {
                      * @example {
                      *       "attempts": 1,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
+                     *       "destination": null,
                      *       "error": null,
                      *       "expires_at": "2026-12-23T14:01:12.701Z",
                      *       "finished_at": "2026-11-23T14:01:12.701Z",
@@ -8811,6 +8910,7 @@ export interface operations {
                  *       "data": {
                  *         "attempts": 1,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
+                 *         "destination": null,
                  *         "error": null,
                  *         "expires_at": "2026-12-23T14:01:12.701Z",
                  *         "finished_at": "2026-11-23T14:01:12.701Z",
@@ -8914,6 +9014,7 @@ export interface operations {
                  *       "data": {
                  *         "attempts": 1,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
+                 *         "destination": null,
                  *         "error": null,
                  *         "expires_at": "2026-12-23T14:01:12.701Z",
                  *         "finished_at": "2026-11-23T14:01:12.701Z",
@@ -8926,6 +9027,7 @@ export interface operations {
                  *           {
                  *             "action": "resize",
                  *             "bytes": 58982,
+                 *             "destination_key": null,
                  *             "download_url": "https://s3.example/pixelflow/outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp?X-Amz-Signature=…",
                  *             "expired_at": null,
                  *             "format": "webp",
@@ -8933,6 +9035,7 @@ export interface operations {
                  *             "object_key": "outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp",
                  *             "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
                  *             "step_id": "small",
+                 *             "url": null,
                  *             "width": 640
                  *           }
                  *         ],
@@ -9034,6 +9137,7 @@ export interface operations {
                  *       "data": {
                  *         "attempts": 1,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
+                 *         "destination": null,
                  *         "error": {
                  *           "code": "undecodable",
                  *           "message": "The source can't be decoded"
