@@ -185,11 +185,11 @@ async def test_the_size_is_required_unless_the_settings_say_otherwise(client: Cl
     request = CreateJobRequest.model_validate({"pipeline": [STEP]})
     client.settings.__dict__["upload_length"] = "required"
     with pytest.raises(ValidationFailedError) as raised:
-        client.jobs.require_length(request)
+        client.jobs.check("user", request)
     assert [error.pointer for error in raised.value.errors] == ["/source/content_length"]
-    client.jobs.require_length(request.model_copy(update={"source_type": "local_file"}))
+    client.jobs.check("user", request.model_copy(update={"source_type": "local_file"}))
     client.settings.__dict__["upload_length"] = "optional"
-    client.jobs.require_length(request)
+    client.jobs.check("user", request)
 
 
 async def test_only_the_declared_size_can_be_uploaded(client: Client) -> None:

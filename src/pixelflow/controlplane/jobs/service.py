@@ -104,7 +104,7 @@ class JobService:
         return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check)
 
     def check(self, user_id: str, request: CreateJobRequest) -> None:
-        """Check that an upload declares its size, if the settings require it, and that the user may use the destination.
+        """Check that an upload declares its size, if the settings require it, and the destination of the user.
 
         Raises:
             ValidationFailedError: one of them is not so.
