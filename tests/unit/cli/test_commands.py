@@ -177,9 +177,34 @@ for line in sys.stdin.read().splitlines():
         command, code, exception, message = line.split("|")
         assert (code, exception) == ("78", "SystemExit"), line
         assert re.fullmatch(
-            rf"Error: This command needs the package \w+: pip install 'pixelflow\[{extras.pop(command)}\]'", message
+            rf"Error: This command needs the package \w+: pip install 'pixelflow-server\[{extras.pop(command)}\]'",
+            message,
         )
     assert not extras
+
+
+def test_a_command_of_the_service_names_the_distribution_that_the_client_alone_lacks() -> None:
+    script = """
+import sys
+from pixelflow.cli.app import build_app
+sys.modules.update(dict.fromkeys(["pixelflow.settings", "pixelflow.devstack", "pixelflow.dataplane"]))
+build_app()(["up"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    message = "Error: This command needs a part of the service: pip install 'pixelflow-server[devstack]'\n"
+    assert (done.returncode, done.stderr) == (78, message)
+
+
+def test_the_sdk_without_the_command_line_names_the_extra() -> None:
+    script = """
+import sys
+sys.modules["typer"] = None
+from pixelflow.cli.main import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    message = "Error: The command line needs the package typer: pip install 'pixelflow-client[cli]'\n"
+    assert (done.returncode, done.stderr) == (78, message)
 
 
 def test_ctrl_c_during_imports_exits_with_130_and_no_traceback() -> None:
