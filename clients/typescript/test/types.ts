@@ -8,8 +8,10 @@ export const tree: Step[] = [
   { id: "marked", from: "hero", action: "watermark", watermark: { text: "© Acme", opacity: 0.65 } },
 ];
 
-// @ts-expect-error a pipeline is required
-export const none: CreateJobRequest = {};
+export const preset: CreateJobRequest = { preset: "avatar@3", parameters: { size: 200 } };
+
+// @ts-expect-error a preset is named by a string
+export const number: CreateJobRequest = { preset: 3 };
 
 // @ts-expect-error no such action
 export const action: Step = { id: "a", action: "resized", width: 640 };
