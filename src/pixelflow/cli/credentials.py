@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from pixelflow.client import ConfigurationError
-from pixelflow.client.local_session import read_session
-from pixelflow.client.session import KEY_VARIABLE, URL_VARIABLE, Session, open_session
+from pixelflow.client import ConfigurationError, local_session
+from pixelflow.client.session import KEY_VARIABLE, URL_VARIABLE, Session
 from pixelflow.local_home import HOME_VARIABLE, find_home
 
 DATABASE_VARIABLE = "PIXELFLOW_DATABASE_URL"
@@ -27,13 +26,11 @@ def find_session() -> Session:
         ConnectionFailedError: the stack of the home is not running.
     """
     url, key = os.environ.get(URL_VARIABLE), os.environ.get(KEY_VARIABLE)
-    if url and key:
-        return open_session(url, key)
-    if url or key:
+    if bool(url) != bool(key):
         # Both come from the same source: a key must not be sent to an address that it was not issued for.
         found, missing = (URL_VARIABLE, KEY_VARIABLE) if url else (KEY_VARIABLE, URL_VARIABLE)
         raise ConfigurationError(f"Only {found} is set. Set {missing} too")
-    return read_session(find_home())
+    return local_session.find_session()
 
 
 def find_database() -> dict[str, str]:

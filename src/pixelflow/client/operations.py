@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
@@ -36,6 +36,7 @@ POLL_GROWTH = 1.5
 MAX_POLL_INTERVAL = 2.0
 """Seconds."""
 
+M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
 PhotoSource = Path | str | JobSource
@@ -66,7 +67,7 @@ def explain(
     """
     declared = {"width": width, "height": height, "frames": frames, "content_type": content_type}
     source = {name: value for name, value in declared.items() if value is not None}
-    request = _validated({"source": source, "pipeline": as_objects(pipeline)})
+    request = validated(CreateJobRequest, {"source": source, "pipeline": as_objects(pipeline)})
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/jobs?dry_run=true", Explanation, body))
 
@@ -261,7 +262,7 @@ def submit(
         raw["webhook_url"] = webhook_url
     if priority != Priority.NORMAL:
         raw["priority"] = priority
-    request = _validated(raw)
+    request = validated(CreateJobRequest, raw)
     created = yield from create_job(session, request)
     if isinstance(path, Path | str):
         yield from upload(session, created.upload, path, on_progress=on_progress)
@@ -324,11 +325,14 @@ def as_objects(pipeline: Steps) -> list[dict[str, Any]]:
     ]
 
 
-def _validated(raw: dict[str, Any]) -> CreateJobRequest:
+def validated(model: type[M], raw: dict[str, Any], *, message: str = "The request is not valid") -> M:
+    """Return the body of a request.
+
+    Raises:
+        InvalidRequestError: it is not valid.
+    """
     try:
-        return CreateJobRequest.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise InvalidRequestError(
-            "The request is not valid",
-            field_errors(error.errors(include_url=False, include_input=False), raw, CreateJobRequest),
-        ) from None
+        rows = error.errors(include_url=False, include_input=False)
+        raise InvalidRequestError(message, field_errors(rows, raw, model)) from None

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import ValidationError
-
 from pixelflow.client.api_calls import delete, get, post
-from pixelflow.client.errors import InvalidRequestError
 from pixelflow.client.models import Operation
-from pixelflow.client.operations import Steps, as_objects
+from pixelflow.client.operations import Steps, as_objects, validated
 from pixelflow.client.session import Session
-from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.presets import CreatePresetRequest, Preset, PresetList
 
 
@@ -44,11 +40,7 @@ def save_preset(
         raw["parameters"] = dict(parameters)
     if description is not None:
         raw["description"] = description
-    try:
-        request = CreatePresetRequest.model_validate(raw)
-    except ValidationError as error:
-        rows = error.errors(include_url=False, include_input=False)
-        raise InvalidRequestError("The preset is not valid", field_errors(rows, raw, CreatePresetRequest)) from None
+    request = validated(CreatePresetRequest, raw, message="The preset is not valid")
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/presets", Preset, body))
 

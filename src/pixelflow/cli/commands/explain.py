@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
+from pixelflow.cli.distributions import SERVER
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import cell, echo_error, format_size, print_json, print_table, table
@@ -65,9 +66,7 @@ def _header(photo: Path) -> tuple[str, Header]:
         from pixelflow.imaging.runtime import prepare  # noqa: PLC0415 - slow to import, and part of a worker only
         from pixelflow.imaging.source import open_source  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        echo_error(
-            f"This command needs the package {error.name}, which a worker has: pip install 'pixelflow-server[worker]'"
-        )
+        echo_error(f"This command needs the package {error.name}, which a worker has: pip install '{SERVER}[worker]'")
         raise typer.Exit(ExitCode.MISCONFIGURED) from None
     descriptor = os.open(photo, os.O_RDONLY)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pixelflow.cli.diagnosis.finding import Finding, error, ok, warning
+from pixelflow.cli.distributions import SERVER
 from pixelflow.imaging.extras import EXTRAS
 
 _MIN_LIBVIPS = (8, 18)
@@ -61,7 +62,7 @@ def check(program: Sequence[str] | None = None) -> Iterator[Finding]:
             yield error(
                 "transforms",
                 f"the process does not start: {last}",
-                "Reinstall: pip install 'pixelflow-server[worker]'.",
+                f"Reinstall: pip install '{SERVER}[worker]'.",
             )
         finally:
             template.close()

@@ -147,7 +147,7 @@ class JobService:
         if request.preset is None:
             return request, AppliedPreset()
         async with self._database.connection(of_user(user_id)) as connection:
-            return await presets.apply(connection, user_id, request)
+            return await presets.apply(connection, user_id, request, request.preset)
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> _NewJob:
         self._destinations.check(user_id, request)

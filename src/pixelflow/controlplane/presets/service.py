@@ -158,16 +158,14 @@ class AppliedPreset:
 
 
 async def apply(
-    connection: AsyncConnection, user_id: str, request: CreateJobRequest
+    connection: AsyncConnection, user_id: str, request: CreateJobRequest, reference: str
 ) -> tuple[CreateJobRequest, AppliedPreset]:
-    """Return the request with the pipeline of the preset that it names, if it names one.
+    """Return the request with the pipeline of the preset that ``reference`` names.
 
     Raises:
         ValidationFailedError: the user has no such preset, or the parameters are not valid for it.
     """
-    if request.preset is None:
-        return request, AppliedPreset()
-    name, version = parse_reference(request.preset)
+    name, version = parse_reference(reference)
     row = await _find(connection, user_id, name, version)
     if row is None:
         missing = FieldError(pointer="/preset", message="must be a preset of yours; GET /v1/presets lists them")
