@@ -47,6 +47,21 @@ def test_outputs_are_at_their_final_url_when_the_job_succeeds(client: httpx.Clie
     assert _object(service, key).status_code == 200
 
 
+def test_the_final_url_of_the_stack_s_own_bucket_opens_without_a_key(client: httpx.Client, service: Stack) -> None:
+    destination = {"bucket": "public", "key": "{metadata.sku}/{step}-{sha256}.{ext}"}
+    job = steps.done(client, photo(), steps.resize(format="webp"), destination=destination, metadata={"sku": "A-17"})
+    assert job["status"] == "succeeded", job["error"]
+    (output,) = job["outputs"]
+    assert output["url"].startswith(f"http://{service.addresses['public']}/")
+    assert httpx.head(output["url"]).headers["content-length"] == str(output["bytes"])
+    found = httpx.get(output["url"])
+    assert (found.status_code, found.headers["content-type"]) == (200, "image/webp")
+    assert found.content == steps.download(output).content
+    folder = output["url"].rpartition("/")[0]
+    assert httpx.get(f"{folder}/").status_code != 200, "no listing"
+    assert httpx.put(output["url"], content=b"other").status_code == 405
+
+
 def test_a_job_replaces_no_object_of_another_one(client: httpx.Client, service: Stack) -> None:
     first = steps.done(client, photo(), steps.resize(), **_destination())
     second = steps.done(client, photo(), steps.resize(), **_destination())

@@ -263,6 +263,12 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_to_a_decision_has_its_number(page: Path) -> None:
+    named = re.findall(r"\[[^\]]*?\b(0\d{3})\]\([^)]*?(0\d{3})-[\w-]+\.md", page.read_text(encoding="utf-8"))
+    assert [(text, target) for text, target in named if text != target] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_variable_that_is_named_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "PIXELFLOW_WEBHOOK_SECRET", "PIXELFLOW_HOME", PREFIX}

@@ -1,10 +1,10 @@
-"""S3 server: ``rclone serve s3`` over a folder of the home, in which the bucket is a subfolder.
+"""S3 server: ``rclone serve s3`` over a folder of the home, in which each bucket is a subfolder.
 
 Writes are not cached: an object exists as soon as its PUT is answered, and not before. The access keys are never passed
 on a command line.
 
 Each of PixelFlow's processes has a key pair of its own, so that requests can be attributed. rclone has no policies:
-every pair grants access to the whole bucket.
+every pair grants access to all buckets.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pixelflow.devstack.home import Home
 
 BUCKET = "pixelflow"
+PUBLIC_BUCKET = "public"
+"""For outputs with a destination; see ``public_files``."""
 REGION = "us-east-1"
 """Conventional region of S3 servers without regions; it is part of every signature."""
 PARTIAL_UPLOADS = ".rclone_temp_*"
@@ -71,8 +73,10 @@ class S3Server:
         }
 
     def start(self) -> Child:
-        """Start it; create an empty bucket if none exists."""
-        folder = self._folder()
+        """Start it; create the buckets that don't exist."""
+        for bucket in (BUCKET, PUBLIC_BUCKET):
+            bucket_folder(self._home, bucket)
+        folder = self._home.folder("objects")
         if self._has_partial_uploads:
             _remove_partial_uploads(folder)
         self._has_partial_uploads = True
@@ -102,12 +106,13 @@ class S3Server:
         finally:
             connection.close()
 
-    def _folder(self) -> Path:
-        folder = self._home.folder("objects")
-        bucket = folder / BUCKET
-        bucket.mkdir(mode=0o700, exist_ok=True)
-        self._home.account.chown(bucket)
-        return folder
+
+def bucket_folder(home: Home, bucket: str) -> Path:
+    """Return the folder of a bucket's objects; create it if there is none."""
+    folder = home.folder("objects") / bucket
+    folder.mkdir(mode=0o700, exist_ok=True)
+    home.account.chown(folder)
+    return folder
 
 
 def _remove_partial_uploads(folder: Path) -> None:

@@ -19,6 +19,7 @@ from pixelflow.devstack.notifications import Notifications
 from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
+from pixelflow.devstack.public_files import PublicFiles
 from pixelflow.devstack.s3_server import S3Server
 from pixelflow.devstack.supervisor import Supervisor
 from pixelflow.devstack.valkey import Valkey
@@ -35,8 +36,6 @@ METRICS_FILE = "metrics.json"
 METRICS_ROLES = ("api", "worker", "controller")
 """In the order of their ports."""
 SECRETS_KEY = "PIXELFLOW_SECRETS_KEY"
-_LOCAL_DEFAULTS = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false", "PIXELFLOW_UPLOAD_LENGTH": "optional"}
-"""Defaults that differ from production, since only this machine can reach the API. The caller's environment wins."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ class Stack:
         self._postgres = Postgres(home, ports[Postgres.name])
         self._valkey = Valkey(home, ports[Valkey.name])
         self._s3 = S3Server(home, ports[S3Server.name])
+        self._public_files = PublicFiles(home, ports[PublicFiles.name])
 
     @classmethod
     def open(
@@ -102,7 +102,7 @@ class Stack:
             locked = Home(home, servers_account())
             opened.callback(locked.close)
             listening = opened.enter_context(listen(api_port, echo=echo))
-            ports = choose_ports(locked, (Postgres.name, Valkey.name, S3Server.name), echo=echo)
+            ports = choose_ports(locked, (Postgres.name, Valkey.name, S3Server.name, PublicFiles.name), echo=echo)
             names = METRICS_ROLES if metrics_port is not None else ()
             metrics_ports = next_ports(metrics_port or 0, names, echo=echo)
             stack = cls(locked, listening, ports, metrics_ports, echo=echo)
@@ -145,12 +145,21 @@ class Stack:
     @property
     def _own_settings(self) -> dict[str, str]:
         return {
-            **{name: value for name, value in _LOCAL_DEFAULTS.items() if name not in os.environ},
+            **{name: value for name, value in self._local_defaults.items() if name not in os.environ},
             "PIXELFLOW_API_HOST": LOOPBACK,
             "PIXELFLOW_API_PORT": str(self._ports["api"]),
             "PIXELFLOW_METRICS_ENABLED": str(bool(self._metrics_ports)).lower(),
             "PIXELFLOW_METRICS_HOST": LOOPBACK,
             "PIXELFLOW_METRICS_PORT": "0",  # for processes other than the roles
+        }
+
+    @property
+    def _local_defaults(self) -> dict[str, str]:
+        """Defaults that differ from production, since only this machine can reach the API. The environment wins."""
+        return {
+            "PIXELFLOW_RATE_LIMIT_ENABLED": "false",
+            "PIXELFLOW_UPLOAD_LENGTH": "optional",
+            "PIXELFLOW_BUCKETS": self._public_files.buckets(self._s3.environment),
         }
 
     @property
@@ -169,13 +178,15 @@ class Stack:
         return self._postgres.is_new
 
     def start_servers(self) -> None:
-        """Start Postgres, Valkey and the S3 server. When it returns, they are ready and the bucket exists.
+        """Start Postgres, Valkey, the S3 server and the web server of its public bucket, with empty buckets.
+
+        When it returns, they are ready.
 
         Raises:
             StackError: a server can't be started; the message includes the end of its log.
         """
         # Postgres last: it takes longest to create a new database, and the others start in the meantime.
-        self._supervisor.start([self._valkey, self._s3, self._postgres])
+        self._supervisor.start([self._valkey, self._s3, self._public_files, self._postgres])
 
     def start_processes(self, roles: Sequence[Role]) -> None:
         """Start PixelFlow's processes in the caller's environment, overridden by :meth:`environment_of`.
