@@ -1,6 +1,6 @@
 """Web server of the bucket ``public``: ``rclone serve http`` over its folder, read-only and without listings.
 
-It is to ``pixelflow up`` what a CDN is to a production: the final URLs of outputs open in a browser. It must never serve
+It is to ``pixelflow up`` what a CDN is to a production: final URLs of outputs open in a browser. It must never serve
 another folder.
 """
 
