@@ -90,6 +90,7 @@ class AsyncClient:
     iter_jobs = _iterator(operations.iter_jobs)
     wait = _method(operations.wait)
     download = _method(transfers.download)
+    download_bytes = _method(transfers.download_bytes)
     submit = _method(operations.submit)
     process = _method(operations.process)
     create_asset = _method(assets.create_asset)

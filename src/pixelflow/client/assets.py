@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from pixelflow.client.api_calls import delete, get, post
 from pixelflow.client.errors import ClientError, InvalidRequestError
+from pixelflow.client.files import file_of
 from pixelflow.client.models import Operation
 from pixelflow.client.session import Session
-from pixelflow.client.transfers import Progress, declared_source, upload
+from pixelflow.client.transfers import Progress, upload
 from pixelflow.contracts.assets import Asset, AssetList, CreateAssetRequest, CreatedAsset
 from pixelflow.contracts.field_errors import field_errors
 
@@ -77,7 +78,7 @@ def delete_asset(session: Session, asset_id: UUID | str) -> Operation[None]:
 
 
 def _asset_request(path: Path, name: str | None) -> CreateAssetRequest:
-    raw = {"name": path.stem if name is None else name, "source": declared_source(path)}
+    raw = {"name": path.stem if name is None else name, "source": file_of(path).declared}
     try:
         return CreateAssetRequest.model_validate(raw)
     except ValidationError as error:

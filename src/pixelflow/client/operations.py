@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,12 +15,14 @@ from pydantic import BaseModel, ValidationError
 
 from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
+from pixelflow.client.files import Content, file_of
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
 from pixelflow.client.sources import JobSource
-from pixelflow.client.transfers import Progress, declared_source, upload
+from pixelflow.client.transfers import Progress, upload
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
+from pixelflow.contracts.jobs.destinations import Destination
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus, Priority
@@ -39,12 +40,20 @@ MAX_POLL_INTERVAL = 2.0
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
-PhotoSource = Path | str | JobSource
-"""A file to upload, or a source that is there already."""
+PhotoSource = Content | JobSource
+"""What to upload: the path of a file, bytes or an open binary file. Or a source that is there already."""
 
 
-def create_job(session: Session, request: CreateJobRequest) -> Operation[CreatedJob]:
+def create_job(
+    session: Session, request: CreateJobRequest, *, idempotency_key: str | None = None
+) -> Operation[CreatedJob]:
     """Create a job and return how to upload its source.
+
+    Args:
+        session: of the client.
+        request: the job.
+        idempotency_key: of your own, such as the ID of the photo in your database. The same request with the same key
+            returns the same job for 24 hours, also from another process. Default: a new one.
 
     Raises:
         ApiError: the API rejected the request.
@@ -52,7 +61,7 @@ def create_job(session: Session, request: CreateJobRequest) -> Operation[Created
     """
     # Only fields that were set: an older API rejects fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
-    return (yield from post(session, "/v1/jobs", CreatedJob, body))
+    return (yield from post(session, "/v1/jobs", CreatedJob, body, idempotency_key=idempotency_key))
 
 
 def explain(
@@ -82,16 +91,20 @@ def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
     response = yield from post_idempotent(session, f"{_path(job_id)}/start")
     if response.repeated and response.status == HTTPStatus.CONFLICT:
         # An earlier attempt whose response was lost may have started the job, which has ended since.
-        job = yield from get_job(session, job_id)
-        if job.queued_at is not None:
-            return StartedJob(
-                job_id=job.job_id,
-                status=JobStatus.QUEUED,
-                queue=QUEUE,
-                task_id=task_id_of(job.job_id, run=1),
-                enqueued_at=job.queued_at,
-            )
+        started = yield from _earlier_start(session, job_id)
+        if started is not None:
+            return started
     return parse(response, StartedJob)
+
+
+def _earlier_start(session: Session, job_id: UUID | str) -> Operation[StartedJob | None]:
+    job = yield from get_job(session, job_id)
+    if job.queued_at is None:
+        return None
+    task_id = task_id_of(job.job_id, run=1)
+    return StartedJob(
+        job_id=job.job_id, status=JobStatus.QUEUED, queue=QUEUE, task_id=task_id, enqueued_at=job.queued_at
+    )
 
 
 def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
@@ -217,7 +230,7 @@ def _has_ended(job: Job) -> bool:
 
 def submit(
     session: Session,
-    path: PhotoSource,
+    photo: PhotoSource,
     pipeline: Steps | None = None,
     *,
     preset: str | None = None,
@@ -226,13 +239,16 @@ def submit(
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
     source: SourceOptions | None = None,
+    destination: Destination | Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
     on_progress: Progress | None = None,
 ) -> Operation[StartedJob]:
-    """Create a job for the file at ``path``, upload the file, start the job.
+    """Create a job for a photo, upload the photo, start the job.
 
     Args:
         session: of the client.
-        path: of an image file; or ``JobSource(job_id)``, to process the source of an earlier job again.
+        photo: path, bytes or open binary file of an image; or ``JobSource(job_id)``, to process the source of an
+            earlier job again.
         pipeline: steps, as models or JSON objects.
         preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
         parameters: of the preset.
@@ -240,6 +256,8 @@ def submit(
         webhook_url: receives a webhook when the job succeeds, fails or is canceled.
         priority: of the job among your own queued jobs.
         source: how to read the file, such as ``SourceOptions(on_damage="accept")``.
+        destination: where the outputs are stored, besides the service's own bucket.
+        idempotency_key: as for ``create_job``.
         on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
@@ -248,30 +266,34 @@ def submit(
         TransferError: the file can't be read, or object storage rejected it.
         ConnectionFailedError: no response.
     """
-    raw: dict[str, Any] = {
-        "source": _declared(path) | (source.model_dump(exclude_defaults=True) if source else {}),
-        "metadata": dict(metadata or {}),
+    optional: dict[str, Any] = {
+        "pipeline": None if pipeline is None else as_objects(pipeline),
+        "preset": preset,
+        "parameters": dict(parameters) if parameters else None,
+        "webhook_url": webhook_url,
+        "priority": None if priority == Priority.NORMAL else priority,
+        "destination": None if destination is None else as_object(destination),
     }
-    if pipeline is not None:
-        raw["pipeline"] = as_objects(pipeline)
-    if preset is not None:
-        raw["preset"] = preset
-    if parameters:
-        raw["parameters"] = dict(parameters)
-    if webhook_url is not None:
-        raw["webhook_url"] = webhook_url
-    if priority != Priority.NORMAL:
-        raw["priority"] = priority
+    raw = {
+        "source": _declared(photo) | (source.model_dump(exclude_defaults=True) if source else {}),
+        "metadata": dict(metadata or {}),
+        **{name: value for name, value in optional.items() if value is not None},
+    }
     request = validated(CreateJobRequest, raw)
-    created = yield from create_job(session, request)
-    if isinstance(path, Path | str):
-        yield from upload(session, created.upload, path, on_progress=on_progress)
+    created = yield from create_job(session, request, idempotency_key=idempotency_key)
+    if idempotency_key is not None:
+        # An earlier call with the same key may have uploaded the photo.
+        started = yield from _earlier_start(session, created.job_id)
+        if started is not None:
+            return started
+    if not isinstance(photo, JobSource):
+        yield from upload(session, created.upload, photo, on_progress=on_progress)
     return (yield from start_job(session, created.job_id))
 
 
 def process(
     session: Session,
-    path: PhotoSource,
+    photo: PhotoSource,
     pipeline: Steps | None = None,
     *,
     preset: str | None = None,
@@ -280,6 +302,8 @@ def process(
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
     source: SourceOptions | None = None,
+    destination: Destination | Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
     timeout: float | None = None,
     on_progress: Progress | None = None,
     on_change: Callable[[Job], None] | None = None,
@@ -296,7 +320,7 @@ def process(
     """
     started = yield from submit(
         session,
-        path,
+        photo,
         pipeline,
         preset=preset,
         parameters=parameters,
@@ -304,6 +328,8 @@ def process(
         webhook_url=webhook_url,
         priority=priority,
         source=source,
+        destination=destination,
+        idempotency_key=idempotency_key,
         on_progress=on_progress,
     )
     return (yield from wait(session, started.job_id, timeout=timeout, on_change=on_change))
@@ -313,16 +339,18 @@ def _path(job_id: UUID | str) -> str:
     return f"/v1/jobs/{UUID(str(job_id))}"
 
 
-def _declared(path: PhotoSource) -> dict[str, Any]:
-    return {**(declared_source(Path(path)) if isinstance(path, Path | str) else path.declared())}
+def _declared(photo: PhotoSource) -> dict[str, Any]:
+    return {**(photo.declared() if isinstance(photo, JobSource) else file_of(photo).declared)}
 
 
 def as_objects(pipeline: Steps) -> list[dict[str, Any]]:
     """Return the steps as JSON objects, with the fields that were set."""
-    return [
-        step.model_dump(by_alias=True, exclude_unset=True) if isinstance(step, BaseModel) else dict(step)
-        for step in pipeline
-    ]
+    return [as_object(step) for step in pipeline]
+
+
+def as_object(value: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model or a JSON object as a JSON object, with the fields that were set."""
+    return value.model_dump(by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else dict(value)
 
 
 def validated(model: type[M], raw: dict[str, Any], *, message: str = "The request is not valid") -> M:

@@ -84,6 +84,7 @@ class Client:
     iter_jobs = _iterator(operations.iter_jobs)
     wait = _method(operations.wait)
     download = _method(transfers.download)
+    download_bytes = _method(transfers.download_bytes)
     submit = _method(operations.submit)
     process = _method(operations.process)
     create_asset = _method(assets.create_asset)

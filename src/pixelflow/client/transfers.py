@@ -6,7 +6,7 @@ Never sends the API key to object storage. Never shows the signature of a URL.
 from __future__ import annotations
 
 import hashlib
-import mimetypes
+import io
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pixelflow.client.errors import TransferError
+from pixelflow.client.files import Content, File, file_of
 from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
 from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.uploads import Upload
-from pixelflow.imaging.formats.registry import FORMATS
 
 CHUNK_BYTES = 256 * 1024
 _OK = 200
@@ -29,15 +29,13 @@ Progress = Callable[[int, int], None]
 """Called with the number of bytes transferred so far and the total."""
 
 
-def upload(
-    session: Session, upload: Upload, file: Path | str, *, on_progress: Progress | None = None
-) -> Operation[None]:
-    """Upload ``file``, read from disk in chunks. Idempotent.
+def upload(session: Session, upload: Upload, file: Content, *, on_progress: Progress | None = None) -> Operation[None]:
+    """Upload ``file``, read in chunks. Idempotent.
 
     Args:
         session: of the client.
         upload: from the response of ``create_job``.
-        file: path of the source.
+        file: path, bytes or open binary file of the source.
         on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
@@ -45,20 +43,20 @@ def upload(
             or object storage rejected it.
         ConnectionFailedError: no response.
     """
-    path = Path(file)
-    total = _file_size(path)
+    content = file_of(file)
     if upload.presigned_put_url is None:
         raise TransferError("This job has no upload: its source is a local file")
-    if total > upload.max_bytes:
-        raise TransferError(f"{path} has {total} bytes; at most {upload.max_bytes} are allowed")
-
-    if upload.content_length not in {None, total}:
-        raise TransferError(f"{path} has {total} bytes; the upload was created for {upload.content_length}")
+    if content.size > upload.max_bytes:
+        raise TransferError(f"{content.name} has {content.size} bytes; at most {upload.max_bytes} are allowed")
+    if upload.content_length not in {None, content.size}:
+        raise TransferError(
+            f"{content.name} has {content.size} bytes; the upload was created for {upload.content_length}"
+        )
 
     def body() -> Iterator[bytes]:
-        return _read_chunks(path, total, on_progress)
+        return _read_chunks(content, on_progress)
 
-    headers = {"User-Agent": USER_AGENT, "Content-Length": str(total)} | upload.headers
+    headers = {"User-Agent": USER_AGENT, "Content-Length": str(content.size)} | upload.headers
     request = Request(upload.method, upload.presigned_put_url, headers, body)
     response = yield from send(session, request)
     if not response.succeeded:
@@ -74,69 +72,51 @@ def download(session: Session, output: Output, path: Path | str) -> Operation[Pa
         ConnectionFailedError: no response.
     """
     target = Path(path)
+    with _partial_file(target, output) as part:
+        yield from _fetch(session, output, part)
+    return target
+
+
+def download_bytes(session: Session, output: Output) -> Operation[bytes]:
+    """Return the content of ``output``, after checking its size and hash.
+
+    Raises:
+        TransferError: the output has no download URL, the content does not match the output, or object storage
+            rejected the request.
+        ConnectionFailedError: no response.
+    """
+    buffer = io.BytesIO()
+    part = _PartialFile(buffer, output)
+    yield from _fetch(session, output, part)
+    part.check()
+    return buffer.getvalue()
+
+
+def _fetch(session: Session, output: Output, part: _PartialFile) -> Operation[None]:
     if output.expired_at is not None:
         raise TransferError(f"Output {output.step_id} expired on {output.expired_at:%Y-%m-%d}")
     if output.download_url is None:
         raise TransferError(f"Output {output.step_id} is a local file on the worker: {output.object_key}")
-    with _partial_file(target, output) as part:
-        # No compression on the way: the hash is that of the stored bytes.
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        request = Request("GET", output.download_url, headers, sink=part)
-        response = yield from send(session, request)
-        if response.status != _OK:
-            raise _storage_error("the download", response)
-    return target
+    # No compression on the way: the hash is that of the stored bytes.
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    response = yield from send(session, Request("GET", output.download_url, headers, sink=part))
+    if response.status != _OK:
+        raise _storage_error("the download", response)
 
 
-def declared_source(path: Path) -> dict[str, int | str]:
-    """The ``source`` of a request for the file at ``path``: its size and, if the extension is known, its media type.
-
-    Raises:
-        TransferError: the file can't be read or is empty.
-    """
-    declared: dict[str, int | str] = {"content_length": _file_size(path)}
-    media_type, encoding = _TYPES.guess_type(path.name)
-    if media_type and not encoding:
-        declared["content_type"] = media_type
-    return declared
-
-
-def _media_types() -> mimetypes.MimeTypes:
-    # The system's tables differ between machines, and those of older Pythons lack WebP and AVIF.
-    types = mimetypes.MimeTypes()
-    for format_ in FORMATS.values():
-        types.add_type(format_.media_type, f".{format_.extension}")
-    return types
-
-
-_TYPES = _media_types()
-
-
-def _file_size(path: Path) -> int:
-    try:
-        size = path.stat().st_size if path.is_file() else None
-    except OSError as error:
-        raise TransferError(f"{path} can't be read: {error.strerror}") from error
-    if size is None:
-        raise TransferError(f"{path} is not a file")
-    if size == 0:
-        raise TransferError(f"{path} is empty")
-    return size
-
-
-def _read_chunks(path: Path, total: int, on_progress: Progress | None) -> Iterator[bytes]:
+def _read_chunks(content: File, on_progress: Progress | None) -> Iterator[bytes]:
     sent = 0
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(min(CHUNK_BYTES, total - sent)):
+        with content.open() as file:
+            while chunk := file.read(min(CHUNK_BYTES, content.size - sent)):
                 yield chunk
                 sent += len(chunk)
                 if on_progress:
-                    on_progress(sent, total)
+                    on_progress(sent, content.size)
     except OSError as error:
-        raise TransferError(f"{path} can't be read: {error.strerror}") from error
-    if sent < total:
-        raise TransferError(f"{path} was truncated during the upload")
+        raise TransferError(f"{content.name} can't be read: {error.strerror}") from error
+    if sent < content.size:
+        raise TransferError(f"{content.name} was truncated during the upload")
 
 
 def _storage_error(what: str, response: Response) -> TransferError:

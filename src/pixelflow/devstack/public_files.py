@@ -17,6 +17,7 @@ from pixelflow.devstack.s3_server import PUBLIC_BUCKET, bucket_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pixelflow.devstack.home import Home
 
@@ -62,7 +63,14 @@ class PublicFiles:
     def start(self) -> Child:
         """Start it over the bucket's folder, which may be empty."""
         folder = bucket_folder(self._home, PUBLIC_BUCKET)
-        command = [self._program, "serve", "http", f"--addr={LOOPBACK}:{self._port}", *OPTIONS, folder]
+        command: list[str | Path] = [
+            self._program,
+            "serve",
+            "http",
+            f"--addr={LOOPBACK}:{self._port}",
+            *OPTIONS,
+            folder,
+        ]
         # The user's own rclone configuration is neither read nor written.
         environment = {"RCLONE_CONFIG": "", "HOME": str(folder)}
         return spawn(self._home, self.name, command, environment=environment, account=self._home.account)

@@ -136,8 +136,8 @@ class StandIn(ThreadingHTTPServer):
                 "attempts": 1,
                 "max_attempts": 5,
                 "created_at": NOW,
-                "queued_at": NOW,
-                "started_at": NOW,
+                "queued_at": NOW if kept.started else None,
+                "started_at": NOW if kept.started else None,
                 "finished_at": NOW if done else None,
                 "outputs": self._outputs(job_id, kept) if done else [],
                 "error": {"code": "undecodable", "message": "The source is damaged"}

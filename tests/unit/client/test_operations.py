@@ -229,3 +229,22 @@ def test_the_downloaded_file_is_the_output_of_the_job(call: Call, api: StandIn, 
     path = call("download", job.outputs[0], tmp_path / "small.webp")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == job.outputs[0].sha256
     assert path.read_bytes() == api.output_bytes("small")
+
+
+def test_a_key_of_one_s_own_is_sent_and_what_was_started_is_not_uploaded_again(
+    call: Call, api: StandIn, photo: Path
+) -> None:
+    first = call("submit", photo, STEPS, idempotency_key="photo-17")
+    again = call("submit", photo, STEPS, idempotency_key="photo-17")
+    assert again.job_id == first.job_id
+    created = [seen for seen in api.seen if (seen.method, seen.path) == ("POST", "/v1/jobs")]
+    assert [seen.headers["idempotency-key"] for seen in created] == ["photo-17"] * 2
+    assert (api.count("PUT"), api.count("POST", "/start")) == (1, 1)
+
+
+def test_a_destination_is_sent(call: Call, api: StandIn, photo: Path) -> None:
+    destination = {"bucket": "public", "key": "{step}.{ext}"}
+    started = call("submit", photo, STEPS, destination=destination)
+    sent = api.jobs[started.job_id].request.destination
+    assert sent is not None
+    assert sent.model_dump(exclude_unset=True) == destination

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.client.conftest import Call
-from tests.unit.client.stand_in import KEY, Fault, StandIn
+from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 
 from pixelflow.client import ConnectionFailedError, TransferError
 from pixelflow.contracts.jobs.requests import CreateJobRequest
@@ -167,3 +170,53 @@ def test_a_file_of_another_size_than_declared_is_not_sent(call: Call, api: Stand
     with pytest.raises(TransferError, match="the upload was created for 4"):
         call("upload", upload, photo)
     assert len(api.seen) == sent
+
+
+@pytest.mark.parametrize("given", ["bytes", "file", "rest of a file", "stream"])
+def test_bytes_and_open_files_are_uploaded_like_a_path(
+    call: Call, api: StandIn, photo: Path, tmp_path: Path, given: str
+) -> None:
+    content = photo.read_bytes()
+    front = tmp_path / "front"
+    front.write_bytes(b"front" + content)
+    with photo.open("rb") as file, front.open("rb") as rest:
+        rest.seek(5)
+        sources = {"bytes": content, "file": file, "rest of a file": rest, "stream": io.BytesIO(content)}
+        # The first PUT is lost, so it is sent again from the first byte.
+        api.fail("put", DROP)
+        started = call("submit", sources[given], STEPS)
+    assert api.jobs[started.job_id].source == content
+    declared = api.jobs[started.job_id].request.source
+    assert declared is not None
+    assert (declared.content_length, declared.content_type) == (768_000, "image/jpeg" if given == "file" else None)
+
+
+def test_the_content_of_an_output_is_returned_as_bytes(call: Call, photo: Path, tmp_path: Path) -> None:
+    job = call("process", photo, STEPS)
+    assert call("download_bytes", job.outputs[0]) == call("download", job.outputs[0], tmp_path / "x").read_bytes()
+
+
+def test_bytes_that_do_not_match_the_output_are_not_returned(call: Call, photo: Path) -> None:
+    output = call("process", photo, STEPS).outputs[0]
+    for wrong in (
+        output.model_copy(update={"bytes": output.bytes + 1}),
+        output.model_copy(update={"sha256": "0" * 64}),
+    ):
+        with pytest.raises(TransferError, match="does not match"):
+            call("download_bytes", wrong)
+
+
+def test_what_is_no_photo_is_named_with_what_is_accepted(call: Call, api: StandIn, photo: Path) -> None:
+    pipe, other = os.pipe()
+    os.close(other)
+    with os.fdopen(pipe, "rb") as unseekable, photo.open("r") as text:
+        for wrong, error, said in [
+            (123, TypeError, "a photo must be a path, bytes, a binary file open for reading, or a JobSource, not int"),
+            (None, TypeError, "not NoneType"),
+            (text, TypeError, 'open it with mode "rb"'),
+            (unseekable, TransferError, "pass its bytes instead"),
+            (b"", TransferError, "the given bytes is empty"),
+        ]:
+            with pytest.raises(error, match=re.escape(said)):
+                call("submit", wrong, STEPS)
+    assert api.seen == []

@@ -23,8 +23,8 @@ from pixelflow.cli.output import (
 )
 from pixelflow.cli.temporary_stack import StartFailedError, run_temporary_stack
 from pixelflow.client import Client
+from pixelflow.client.files import file_of
 from pixelflow.client.session import Session
-from pixelflow.client.transfers import declared_source
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import JobStatus
@@ -126,7 +126,7 @@ class _StageLog:
 
 
 def _process(session: Session, photo: Path, folder: Path, log: _StageLog) -> tuple[Job, list[Path]]:
-    request = CreateJobRequest.model_validate({"source": declared_source(photo), "pipeline": PIPELINE})
+    request = CreateJobRequest.model_validate({"source": file_of(photo).declared, "pipeline": PIPELINE})
     with Client(session=session) as client:
         created = client.create_job(request)
         log.print(created.status, f"job {created.job_id}, {len(request.pipeline)} steps")
