@@ -89,6 +89,11 @@ fuzz: setup ## Fuzz the transform of images and send what was found through conf
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
+.PHONY: site
+site: setup ## Build the documentation site into .site, with search and llms.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/site.txt
+	$(BIN)/python -m deploy.docs_site .site
+
 .PHONY: load
 load: setup ## Load an API with 30 users and 1,000 connections, one user hostile in each way; the others must not notice
 	$(BIN)/python -m tests.load $(if $(WAYS),--ways $(WAYS))
@@ -142,6 +147,7 @@ lock: setup ## Lock the newest dependencies for development, and the same versio
 	$(LOCK) --constraint requirements/dev.txt --extra worker --extra formats --extra faces --output-file requirements/worker.txt
 	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group build --output-file requirements/build.txt
 	$(LOCK:pyproject.toml=) --group fuzz --output-file requirements/fuzz.txt
+	$(LOCK:pyproject.toml=) --constraint requirements/dev.txt --group site --output-file requirements/site.txt
 UPGRADE = --upgrade
 
 .PHONY: dist
@@ -155,5 +161,5 @@ dist-check: dist ## Install the wheels into empty environments and run demo, up 
 
 .PHONY: clean
 clean: ## Remove everything that was built or downloaded, and the outputs of demos, tests and benchmarks
-	rm -rf .venv .tools .goldens .bench .fuzz demo-output outputs dist src/*.egg-info htmlcov .coverage*
+	rm -rf .venv .tools .goldens .bench .fuzz .site demo-output outputs dist src/*.egg-info htmlcov .coverage*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
