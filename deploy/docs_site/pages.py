@@ -15,9 +15,11 @@ from urllib.parse import unquote
 from pixelflow.contracts.error_guide import GUIDES, titles
 
 ROOT = Path(__file__).parents[2]
-SUMMARY = """A self-hosted, asynchronous service that processes uploaded images. A client creates a job with a pipeline \
-of steps, uploads the source to object storage by a presigned URL and starts the job; a worker stores the outputs, and \
-a signed webhook tells the client."""
+SUMMARY = (
+    "A self-hosted, asynchronous service that processes uploaded images. A client creates a job with a pipeline of "
+    "steps, uploads the source to object storage by a presigned URL and starts the job; a worker stores the outputs, "
+    "and a signed webhook tells the client."
+)
 INDEX = ROOT / "docs" / "README.md"
 FRONT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE")
 _LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
