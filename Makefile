@@ -11,10 +11,22 @@ help: ## Show the targets
 	grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | \
 	awk -v bold="$$bold" -v plain="$$plain" -F ':.*## ' '{printf "  %s%-18s%s %s\n", bold, $$1, plain, $$2}'
 
+# Reads the output of pip: on a terminal one line that changes, otherwise a line for every forty packages. Exits as pip.
+define SHOW_PROGRESS
+BEGIN { "test -t 2 && echo yes" | getline terminal }
+/^Collecting / { n++; show = sprintf("  %d of %d packages: %s", n, all, $$2) }
+/^Installing collected/ { show = "  installing them"; n = 0 }
+show { if (terminal) printf "\r\033[K%s", show; else if (n % 40 == 0) print show; fflush(); show = "" }
+/^exit / { code = $$2 }
+END { if (terminal) printf "\r\033[K"; exit code }
+endef
+export SHOW_PROGRESS
+
 .venv/ready: requirements/dev.txt pyproject.toml clients/python/pyproject.toml
 	@echo "Creating .venv: about a minute, most of it downloads"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --require-hashes -r requirements/dev.txt; \
+	echo "exit $$?"; } | awk -v all="$$(grep -c == requirements/dev.txt)" "$$SHOW_PROGRESS"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . --editable clients/python
 	@touch $@
 
