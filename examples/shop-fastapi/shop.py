@@ -25,8 +25,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from pixelflow.client import ApiError, AsyncClient
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 
-HERE = Path(__file__).parent
-CLIENT = HERE.parents[1] / "clients" / "typescript" / "dist"
+EXAMPLES = Path(__file__).parents[1]
+PAGE = EXAMPLES / "shop-page"
+CLIENT = EXAMPLES.parent / "clients" / "typescript" / "dist"
 """The built TypeScript client; a project with a bundler imports `pixelflow-client/browser` instead."""
 SIZES = [
     {"id": "large", "action": "resize", "width": 960, "format": "webp"},
@@ -119,8 +120,8 @@ def _find(photo: str) -> dict[str, Any]:
 @app.get("/")
 async def page() -> FileResponse:
     """The page with the drop zone."""
-    return FileResponse(HERE / "static" / "index.html")
+    return FileResponse(PAGE / "index.html")
 
 
-app.mount("/static", StaticFiles(directory=HERE / "static"))
+app.mount("/static", StaticFiles(directory=PAGE))
 app.mount("/pixelflow", StaticFiles(directory=CLIENT))

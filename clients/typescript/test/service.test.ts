@@ -77,8 +77,14 @@ test("an asset, the usage and the capabilities are read", async () => {
   assert.ok((await client.capabilities()).operations.length > 10);
 });
 
+/** The arguments of Python that start the example shops. All have the same page. */
+const SHOPS = {
+  FastAPI: (port: number) => ["-m", "uvicorn", "--app-dir", "examples/shop-fastapi", "--port", String(port), "shop:app"],
+  Django: (port: number) => ["examples/shop-django/shop.py", "runserver", "--noreload", String(port)],
+};
+
 /** Runs `use` with a page of the shop in Chromium, and stops both. */
-async function withShop(use: (page: Page, url: string) => Promise<void>): Promise<void> {
+async function withShop(use: (page: Page, url: string) => Promise<void>, framework: keyof typeof SHOPS = "FastAPI"): Promise<void> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const settings = {
@@ -87,8 +93,7 @@ async function withShop(use: (page: Page, url: string) => Promise<void>): Promis
     PIXELFLOW_WEBHOOK_SECRET: secret,
     SHOP_URL: url,
   };
-  const args = ["-m", "uvicorn", "--app-dir", "examples/shop-fastapi", "--port", String(port), "shop:app"];
-  const stopShop = await startPython(args, settings, url);
+  const stopShop = await startPython(SHOPS[framework](port), settings, url);
   let browser: Browser | undefined;
   try {
     browser = await puppeteer.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
@@ -117,29 +122,31 @@ async function dropPhoto(page: Page, content: string, name: string): Promise<voi
 
 const reportsOf = (page: Page) => page.evaluate(() => (window as unknown as { reports: string[] }).reports);
 
-test("in Chromium: a dropped photo is uploaded with progress, and the sizes of the verified webhook are shown", () =>
-  withShop(async (page, url) => {
-    await mkdir(SCREENSHOTS, { recursive: true });
-    const keys: string[] = [];
-    page.on("request", (request) => {
-      if (JSON.stringify([request.headers(), request.url()]).includes(stack.apiKey)) keys.push(request.url());
-    });
-    await page.emulateNetworkConditions({ upload: UPLOAD_RATE, download: 100_000_000, latency: 0 });
-    await dropPhoto(page, (await readFile(PHOTO)).toString("base64"), "photo.jpg");
-    await page.waitForFunction(() => /: [1-9]\d? %/.test(document.querySelector("#status")?.textContent ?? ""));
-    await page.screenshot({ path: `${SCREENSHOTS}/uploading.png` });
-    await page.waitForFunction(() => document.querySelector("#status")?.textContent === "Ready", { timeout: 60_000 });
-    await page.waitForFunction(() => [...document.images].every((each) => each.complete && each.naturalWidth === each.width));
-    await page.screenshot({ path: `${SCREENSHOTS}/ready.png`, fullPage: true });
-    const shown = await page.$$eval("figure img", (images) => images.map((each) => [each.naturalWidth, each.naturalHeight]));
-    assert.deepEqual(shown, [[960, 540], [320, 180], [160, 160]]);
-    const percentages = (await reportsOf(page)).flatMap((each) => /: (\d+) %/.exec(each)?.[1] ?? []).map(Number);
-    assert.ok(percentages.filter((each) => each > 0 && each < 100).length >= 2, percentages.join(" "));
-    assert.equal(percentages.at(-1), 100);
-    assert.deepEqual(keys, [], "the browser sent the API key");
-    const forged = await fetch(`${url}/hooks/pixelflow`, { method: "POST", body: "{}", headers: { "webhook-id": "x" } });
-    assert.equal(forged.status, 401);
-  }));
+for (const framework of ["FastAPI", "Django"] as const) {
+  test(`in Chromium, with ${framework}: a dropped photo is uploaded with progress, and the sizes of the verified webhook are shown`, () =>
+    withShop(async (page, url) => {
+      await mkdir(SCREENSHOTS, { recursive: true });
+      const keys: string[] = [];
+      page.on("request", (request) => {
+        if (JSON.stringify([request.headers(), request.url()]).includes(stack.apiKey)) keys.push(request.url());
+      });
+      await page.emulateNetworkConditions({ upload: UPLOAD_RATE, download: 100_000_000, latency: 0 });
+      await dropPhoto(page, (await readFile(PHOTO)).toString("base64"), "photo.jpg");
+      await page.waitForFunction(() => /: [1-9]\d? %/.test(document.querySelector("#status")?.textContent ?? ""));
+      await page.screenshot({ path: `${SCREENSHOTS}/uploading-${framework}.png` });
+      await page.waitForFunction(() => document.querySelector("#status")?.textContent === "Ready", { timeout: 60_000 });
+      await page.waitForFunction(() => [...document.images].every((each) => each.complete && each.naturalWidth === each.width));
+      await page.screenshot({ path: `${SCREENSHOTS}/ready-${framework}.png`, fullPage: true });
+      const shown = await page.$$eval("figure img", (images) => images.map((each) => [each.naturalWidth, each.naturalHeight]));
+      assert.deepEqual(shown, [[960, 540], [320, 180], [160, 160]]);
+      const percentages = (await reportsOf(page)).flatMap((each) => /: (\d+) %/.exec(each)?.[1] ?? []).map(Number);
+      assert.ok(percentages.filter((each) => each > 0 && each < 100).length >= 2, percentages.join(" "));
+      assert.equal(percentages.at(-1), 100);
+      assert.deepEqual(keys, [], "the browser sent the API key");
+      const forged = await fetch(`${url}/hooks/pixelflow`, { method: "POST", body: "{}", headers: { "webhook-id": "x" } });
+      assert.equal(forged.status, 401);
+    }, framework));
+}
 
 test("in Chromium: a file that is no picture ends with a message", () =>
   withShop(async (page) => {
