@@ -1897,6 +1897,14 @@ export interface components {
             /**
              * Stops
              * @description The colors, from start to end.
+             * @example [
+             *       {
+             *         "color": "#00000000"
+             *       },
+             *       {
+             *         "color": "#000000c0"
+             *       }
+             *     ]
              */
             stops: components["schemas"]["Stop"][];
         };
@@ -3202,6 +3210,14 @@ export interface components {
             /**
              * Regions
              * @description The regions. They may overlap.
+             * @example [
+             *       {
+             *         "height": "10%",
+             *         "width": 64,
+             *         "x": 120,
+             *         "y": 80
+             *       }
+             *     ]
              */
             regions: components["schemas"]["Region"][];
         };

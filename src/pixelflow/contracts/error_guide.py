@@ -181,8 +181,10 @@ GUIDES: Mapping[str, Guide] = {
         "Yes, after a worker with the capability has started.",
     ),
     "local_files_disabled": Guide(
-        "The path is outside the directories from which the operator allows local files.",
-        "Upload the file, or have the operator add its directory to `PIXELFLOW_LOCAL_ROOTS`.",
+        "No regular file that you may read has this path: local files are disabled, the file is missing, or it is "
+        "outside your folder in the directories that the operator allows.",
+        "Put the file into `ROOT/{user_id}/`, where `ROOT` is a directory of `PIXELFLOW_LOCAL_ROOTS`, or upload it. "
+        "With `PIXELFLOW_LOCAL_ACCESS=shared`, the operator allows all files of these directories to all users.",
         _NO,
     ),
     "internal_error": Guide(
