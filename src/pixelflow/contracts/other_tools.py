@@ -60,7 +60,8 @@ FIELDS = _by_alias(
         "margin": "padding offset",
         "color": "text_color font_color fill stroke",
         # Jobs
-        "pipeline": "steps operations transformations transformation transforms actions tasks instructions eager filters",
+        "pipeline": "steps operations transformations transformation transforms actions tasks instructions eager "
+        "filters",
         "webhook_url": "webhook webhooks callback callback_url notification notification_url notify notify_url hook "
         "hook_url eager_notification_url",
         "source": "file source_file src upload",

@@ -130,9 +130,9 @@ def test_version_prints_the_version(pixelflow: Run) -> None:
 @pytest.mark.parametrize(
     ("command", "missing"),
     [
-        (["api"], SERVERS),
+        (["api"], SERVERS | {"SECRETS_KEY"}),
         (["worker"], SERVERS),
-        (["controller"], SERVERS),
+        (["controller"], SERVERS | {"SECRETS_KEY"}),
         (["migrate"], {"DATABASE_URL"}),
         (["keys", "create", "--user", "me"], {"DATABASE_URL"}),
         (["keys", "list", "--user", "me"], {"DATABASE_URL"}),
