@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
+from pixelflow.client.arguments import require, to_mapping, to_path, to_seconds, to_steps, to_uuid
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
@@ -50,6 +51,7 @@ def create_job(session: Session, request: CreateJobRequest) -> Operation[Created
         ApiError: the API rejected the request.
         ConnectionFailedError: no response. The job may exist; it does not run unless it is started.
     """
+    require(request, CreateJobRequest, "request", "a CreateJobRequest; CreateJobRequest.model_validate() makes one")
     # Only fields that were set: an older API rejects fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/jobs", CreatedJob, body))
@@ -67,7 +69,7 @@ def explain(
     """
     declared = {"width": width, "height": height, "frames": frames, "content_type": content_type}
     source = {name: value for name, value in declared.items() if value is not None}
-    request = validated(CreateJobRequest, {"source": source, "pipeline": as_objects(pipeline)})
+    request = validated(CreateJobRequest, {"source": source, "pipeline": to_steps(pipeline)})
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/jobs?dry_run=true", Explanation, body))
 
@@ -136,7 +138,7 @@ def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
 
 
 def list_jobs(
-    session: Session, *, status: JobStatus | None = None, limit: int | None = None, cursor: str | None = None
+    session: Session, *, status: JobStatus | str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Operation[JobPage]:
     """Return one page of jobs, newest first. ``next_cursor`` is the ``cursor`` of the next page.
 
@@ -144,11 +146,13 @@ def list_jobs(
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
-    query = {"status": status and status.value, "limit": limit, "cursor": cursor}
+    query = {"status": None if status is None else _status(status), "limit": limit, "cursor": cursor}
     return (yield from get(session, "/v1/jobs", JobPage, query=query))
 
 
-def iter_jobs(session: Session, *, status: JobStatus | None = None, page_size: int | None = None) -> Paginator[Job]:
+def iter_jobs(
+    session: Session, *, status: JobStatus | str | None = None, page_size: int | None = None
+) -> Paginator[Job]:
     """Iterate over all jobs, newest first. Pages are fetched on demand.
 
     Raises:
@@ -194,6 +198,7 @@ def wait(
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
+    timeout = to_seconds(timeout, "timeout")
     deadline = None if timeout is None else session.clock() + timeout
     last = None
     while True:
@@ -208,6 +213,12 @@ def wait(
             raise WaitTimeoutError(job, timeout)
         yield Sleep(poll_interval if deadline is None else max(0.0, min(poll_interval, deadline - session.clock())))
         poll_interval = min(poll_interval * POLL_GROWTH, MAX_POLL_INTERVAL)
+
+
+def _status(status: JobStatus | str) -> str:
+    if status not in [*JobStatus]:
+        raise ValueError(f"`status` must be one of {', '.join(JobStatus)}")
+    return str(status)
 
 
 def _has_ended(job: Job) -> bool:
@@ -249,22 +260,22 @@ def submit(
         ConnectionFailedError: no response.
     """
     raw: dict[str, Any] = {
-        "source": _declared(path) | (source.model_dump(exclude_defaults=True) if source else {}),
-        "metadata": dict(metadata or {}),
+        "source": _declared(path) | (_options(source) if source is not None else {}),
+        "metadata": to_mapping(metadata or {}, "metadata", '{"sku": "A-17"}'),
     }
     if pipeline is not None:
-        raw["pipeline"] = as_objects(pipeline)
+        raw["pipeline"] = to_steps(pipeline)
     if preset is not None:
         raw["preset"] = preset
     if parameters:
-        raw["parameters"] = dict(parameters)
+        raw["parameters"] = to_mapping(parameters, "parameters", '{"size": 200}')
     if webhook_url is not None:
         raw["webhook_url"] = webhook_url
     if priority != Priority.NORMAL:
         raw["priority"] = priority
     request = validated(CreateJobRequest, raw)
     created = yield from create_job(session, request)
-    if isinstance(path, Path | str):
+    if not isinstance(path, JobSource):
         yield from upload(session, created.upload, path, on_progress=on_progress)
     return (yield from start_job(session, created.job_id))
 
@@ -294,6 +305,7 @@ def process(
         JobFailedError: the job failed or was canceled.
         WaitTimeoutError: the job did not finish in time; it continues.
     """
+    to_seconds(timeout, "timeout")  # before anything is sent
     started = yield from submit(
         session,
         path,
@@ -310,19 +322,16 @@ def process(
 
 
 def _path(job_id: UUID | str) -> str:
-    return f"/v1/jobs/{UUID(str(job_id))}"
+    return f"/v1/jobs/{to_uuid(job_id, 'job_id')}"
 
 
 def _declared(path: PhotoSource) -> dict[str, Any]:
-    return {**(declared_source(Path(path)) if isinstance(path, Path | str) else path.declared())}
+    return {**(path.declared() if isinstance(path, JobSource) else declared_source(to_path(path)))}
 
 
-def as_objects(pipeline: Steps) -> list[dict[str, Any]]:
-    """Return the steps as JSON objects, with the fields that were set."""
-    return [
-        step.model_dump(by_alias=True, exclude_unset=True) if isinstance(step, BaseModel) else dict(step)
-        for step in pipeline
-    ]
+def _options(source: SourceOptions) -> dict[str, Any]:
+    given = require(source, SourceOptions, "source", "a SourceOptions, such as SourceOptions(frame=0)")
+    return given.model_dump(exclude_defaults=True)
 
 
 def validated(model: type[M], raw: dict[str, Any], *, message: str = "The request is not valid") -> M:

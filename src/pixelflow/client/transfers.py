@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from pixelflow.client.arguments import require, to_path
 from pixelflow.client.errors import TransferError
 from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
@@ -45,7 +46,8 @@ def upload(
             or object storage rejected it.
         ConnectionFailedError: no response.
     """
-    path = Path(file)
+    require(upload, Upload, "upload", "the `upload` of a created job")
+    path = to_path(file, "file")
     total = _file_size(path)
     if upload.presigned_put_url is None:
         raise TransferError("This job has no upload: its source is a local file")
@@ -73,7 +75,8 @@ def download(session: Session, output: Output, path: Path | str) -> Operation[Pa
             written, or object storage rejected the request.
         ConnectionFailedError: no response.
     """
-    target = Path(path)
+    require(output, Output, "output", "an entry of `job.outputs`")
+    target = to_path(path)
     if output.expired_at is not None:
         raise TransferError(f"Output {output.step_id} expired on {output.expired_at:%Y-%m-%d}")
     if output.download_url is None:
