@@ -113,6 +113,21 @@ GUIDES: Mapping[str, Guide] = {
         "Delete a preset that you don't use: `DELETE /v1/presets/{name}`; or save the pipeline under another name.",
         "Yes, after you deleted a preset.",
     ),
+    "webhook_endpoint_exists": Guide(
+        "A webhook endpoint of yours has this URL.",
+        "Change that endpoint (`PATCH /v1/webhook-endpoints/{endpoint_id}`), or delete it first.",
+        f"Yes, after you deleted the endpoint, {_SAME_KEY}",
+    ),
+    "too_many_webhook_endpoints": Guide(
+        "You have as many webhook endpoints as a user may have.",
+        "Delete an endpoint that you don't use: `DELETE /v1/webhook-endpoints/{endpoint_id}`.",
+        f"Yes, after you deleted an endpoint, {_SAME_KEY}",
+    ),
+    "webhook_secret_exists": Guide(
+        "You have a webhook secret, which was shown when it was created. It can't be shown again.",
+        "Use the secret that you stored. If you lost it, get a new one: `POST /v1/webhook-secret/rotate`.",
+        _NO,
+    ),
     "idempotency_key_invalid": Guide(
         "The `Idempotency-Key` is empty, too long or has characters that are not allowed.",
         "Send a UUID, new for each operation.",

@@ -221,6 +221,10 @@ class Settings(StorageSettings):
 
     # Webhooks
     secrets_key: Annotated[SecretsKeys | None, SECRETS_KEY] = None
+    max_webhook_endpoints: Annotated[
+        int,
+        Field(ge=0, le=100, description="Maximum number of webhook endpoints of a user; a job's event is sent to each"),
+    ] = 10
     webhook_allow_cidrs: Annotated[
         Networks,
         Field(
