@@ -298,7 +298,7 @@ async def _endpoints(record: Recorder, later: datetime) -> None:
     await record.call("webhook_endpoints.insert", MINE, **mine, endpoint=new)
     await record.call("webhook_endpoints.find", MINE, **one)
     await record.call("webhook_endpoints.list_all", MINE, **mine)
-    await record.call("webhook_endpoints.has_url", MINE, **mine, url=new.url, except_for=endpoint_id)
+    await record.call("webhook_endpoints.has_url", MINE, **mine, url=new.url, except_for=uuid4())
     change = EndpointChange(None, "some", enabled=True, changes_event_types=True, event_types=["job.failed"])
     await record.call("webhook_endpoints.update", MINE, **one, change=change)
     await record.call("webhook_endpoints.insert_test_event", MINE, **one, event_id="msg_1", event_type="webhook.test")

@@ -17,9 +17,11 @@ from pixelflow.client.errors import (
     JobFailedError,
     TransferError,
     WaitTimeoutError,
+    WebhookVerificationError,
 )
 from pixelflow.client.sources import JobSource
 from pixelflow.client.sync import Client
+from pixelflow.client.verification import verify_webhook
 from pixelflow.imaging.source_options import SourceOptions
 
 __all__ = [
@@ -35,4 +37,6 @@ __all__ = [
     "SourceOptions",
     "TransferError",
     "WaitTimeoutError",
+    "WebhookVerificationError",
+    "verify_webhook",
 ]

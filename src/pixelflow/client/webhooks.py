@@ -8,6 +8,7 @@ from pixelflow.client.api_calls import get, post
 from pixelflow.client.arguments import to_uuid
 from pixelflow.client.models import Operation
 from pixelflow.client.session import Session
+from pixelflow.contracts.webhook_endpoints import WebhookSecret
 from pixelflow.contracts.webhooks import DeliveryList, ReplayedEvent, RotatedSecret
 
 
@@ -29,6 +30,16 @@ def replay_delivery(session: Session, delivery_id: UUID | str) -> Operation[Repl
         ConnectionFailedError: no response.
     """
     return (yield from post(session, f"/v1/deliveries/{to_uuid(delivery_id, 'delivery_id')}/replay", ReplayedEvent))
+
+
+def create_webhook_secret(session: Session) -> Operation[WebhookSecret]:
+    """Return the secret that signs your webhooks, which is shown only once.
+
+    Raises:
+        ApiError: the API rejected the request; ``webhook_secret_exists`` if it was shown before.
+        ConnectionFailedError: no response.
+    """
+    return (yield from post(session, "/v1/webhook-secret", WebhookSecret))
 
 
 def rotate_webhook_secret(session: Session) -> Operation[RotatedSecret]:
