@@ -19,7 +19,7 @@ from pixelflow.imaging.operations.registry import OPERATIONS
 
 Location = Sequence[int | str]
 
-_PLACES = {"CreateJobRequest": "job", "CreateKeyRequest": "key"}
+_PLACES = {"CreateJobRequest": "job", "CreateKeyRequest": "key", "CreateWebhookEndpointRequest": "endpoint"}
 _MAX_EXAMPLE = 100
 """Characters of an example in a message."""
 _MAX_LISTED = 8

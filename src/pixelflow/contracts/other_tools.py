@@ -73,6 +73,10 @@ FIELDS = _by_alias(
         "content_type": "media_type mime_type mime type",
         "frame": "page page_number layer",
         "density": "dpi ppi resolution",
+        # Webhook endpoints
+        "url": "webhook_url endpoint endpoint_url target_url callback_url hook_url",
+        "event_types": "events event types enabled_events topics",
+        "enabled": "active is_active is_enabled",
         # Keys
         "scopes": "permissions rights roles",
         "name": "label title description filename",
@@ -180,6 +184,7 @@ _BESIDE_ACTION = "write the fields of the action beside `action`"
 _SIZE = "set `width`, `height` or both, in pixels"
 _ORIENTED = "sources are always turned upright"
 _USER = "the API key determines the user"
+_ONE_SECRET = "all your webhooks have the same secret: POST /v1/webhook-secret"
 _NAMED = "an output has the `id` of its step as its name; `destination` sets another"
 _ASYNC = "jobs run asynchronously: GET /v1/jobs/{job_id} returns the state"
 _EACH_FORMAT = "write a step for each format, such as `avif` and `webp`"
@@ -235,6 +240,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     },
     "image": dict.fromkeys(["url", "src", "path", "file"], _ASSET),
     "key": dict.fromkeys(["user_id", "user"], _USER),
+    "endpoint": dict.fromkeys(["secret", "signing_secret"], _ONE_SECRET),
 }
 """By object: unknown fields that no field here replaces, and what to do instead."""
 
