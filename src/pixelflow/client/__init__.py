@@ -21,7 +21,7 @@ from pixelflow.client.errors import (
 )
 from pixelflow.client.sources import JobSource
 from pixelflow.client.sync import Client
-from pixelflow.client.verification import verify_webhook
+from pixelflow.client.verification import sign_webhook, verify_webhook
 from pixelflow.imaging.source_options import SourceOptions
 
 __all__ = [
@@ -38,5 +38,6 @@ __all__ = [
     "TransferError",
     "WaitTimeoutError",
     "WebhookVerificationError",
+    "sign_webhook",
     "verify_webhook",
 ]

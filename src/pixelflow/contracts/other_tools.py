@@ -184,7 +184,7 @@ _BESIDE_ACTION = "write the fields of the action beside `action`"
 _SIZE = "set `width`, `height` or both, in pixels"
 _ORIENTED = "sources are always turned upright"
 _USER = "the API key determines the user"
-_ONE_SECRET = "all your webhooks have the same secret: POST /v1/webhook-secret"
+_SIGNED_ALIKE = "all your webhooks have the same secret: POST /v1/webhook-secret"
 _NAMED = "an output has the `id` of its step as its name; `destination` sets another"
 _ASYNC = "jobs run asynchronously: GET /v1/jobs/{job_id} returns the state"
 _EACH_FORMAT = "write a step for each format, such as `avif` and `webp`"
@@ -240,7 +240,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     },
     "image": dict.fromkeys(["url", "src", "path", "file"], _ASSET),
     "key": dict.fromkeys(["user_id", "user"], _USER),
-    "endpoint": dict.fromkeys(["secret", "signing_secret"], _ONE_SECRET),
+    "endpoint": dict.fromkeys(["secret", "signing_secret"], _SIGNED_ALIKE),
 }
 """By object: unknown fields that no field here replaces, and what to do instead."""
 

@@ -14,6 +14,7 @@ from tests.integration.identity.conftest import serving
 
 from pixelflow.client import ApiError, AsyncClient, Client, InvalidRequestError
 from pixelflow.client.session import Session
+from pixelflow.contracts.keys import Scope
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
 
@@ -112,7 +113,7 @@ def test_a_change_of_nothing_is_refused(http: httpx.Client) -> None:
 @pytest.mark.parametrize("scope", ["jobs:read", "webhooks:write"])
 def test_changes_need_a_scope(api: str, quiet: Settings, scope: str) -> None:
     key = issue_key(
-        quiet.database_url.get_secret_value(), user_id=f"user-{uuid4()}", name="test", scopes=frozenset({scope})
+        quiet.database_url.get_secret_value(), user_id=f"user-{uuid4()}", name="test", scopes=frozenset({Scope(scope)})
     )
     with httpx.Client(base_url=api, headers={"Authorization": f"Bearer {key}"}) as http:
         listed, created = http.get(PATH), http.post(PATH, json={"url": URL})

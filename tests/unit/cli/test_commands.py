@@ -168,7 +168,7 @@ for line in sys.stdin.read().splitlines():
 """
     extras = {
         "up": "devstack", "api": "api", "controller": "api", "migrate": "api", "worker": "worker",
-        "keys list": "api", "secrets rotate": "api", "users list": "api", "webhook listen": "api",
+        "keys list": "api", "secrets rotate": "api", "users list": "api",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", script], input="\n".join(extras), capture_output=True, text=True, check=True
