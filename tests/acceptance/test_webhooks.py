@@ -20,7 +20,7 @@ import pytest
 from tests.support.webhook_receiver import receiving
 
 from pixelflow.adapters.postgres.migrate import migrate
-from pixelflow.client import ApiError, Client
+from pixelflow.client import ApiError, Client, verify_webhook
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.webhooks import Delivery
 from pixelflow.controlplane.keys.admin import issue_key
@@ -123,6 +123,59 @@ def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
     assert (body["type"], body["data"]["job_id"]) == ("job.completed", str(job.job_id))
     output = httpx.get(body["data"]["outputs"][0]["download_url"], trust_env=False)
     assert (output.status_code, output.headers["content-type"]) == (200, "image/webp")
+
+
+def test_an_endpoint_is_added_tested_and_removed_on_the_command_line(
+    environment: dict[str, str], client: Client
+) -> None:
+    with receiving() as receiver:
+        added = json.loads(
+            pixelflow(
+                environment, "webhook", "endpoints", "add", receiver.url, "--event", "job.canceled", "--json"
+            ).stdout
+        )
+        endpoint_id = added["endpoint_id"]
+        tested = pixelflow(environment, "webhook", "endpoints", "test", endpoint_id)
+        assert (tested.returncode, "delivered after" in tested.stderr) == (0, True), tested.stderr
+        request = CreateJobRequest.model_validate({"source": {"content_length": 1}, "pipeline": PIPELINE})
+        job_id = client.create_job(request).job_id
+        client.cancel_job(job_id)
+        [delivery] = delivered(client, job_id, 1)
+        assert str(delivery.endpoint_id) == endpoint_id
+        pixelflow(environment, "webhook", "endpoints", "disable", endpoint_id)
+        listed = json.loads(pixelflow(environment, "webhook", "endpoints", "list", "--json").stdout)["data"]
+        assert [(each["endpoint_id"], each["enabled"]) for each in listed] == [(endpoint_id, False)]
+        assert pixelflow(environment, "webhook", "endpoints", "remove", endpoint_id).returncode == 0
+    assert [json.loads(each.body)["type"] for each in receiver.received] == ["webhook.test", "job.canceled"]
+
+
+def test_a_test_that_fails_says_why(environment: dict[str, str]) -> None:
+    url = "http://127.0.0.1:9999/nobody"
+    endpoint_id = json.loads(pixelflow(environment, "webhook", "endpoints", "add", url, "--json").stdout)["endpoint_id"]
+    tested = pixelflow(environment, "webhook", "endpoints", "test", endpoint_id)
+    assert tested.returncode == 1
+    assert re.search(r"retried after \d+ ms: Could not connect to the server", tested.stderr), tested.stderr
+    pixelflow(environment, "webhook", "endpoints", "remove", endpoint_id)
+
+
+def test_events_are_forwarded_to_a_port_that_the_service_does_not_call(
+    environment: dict[str, str], client: Client, tmp_path: Path
+) -> None:
+    request = CreateJobRequest.model_validate({"source": {"content_length": 1}, "pipeline": PIPELINE})
+    earlier, later = (client.create_job(request).job_id for _ in range(2))
+    client.cancel_job(earlier)
+    said = tmp_path / "said"
+    with receiving() as receiver, said.open("wb") as file:
+        command = [sys.executable, "-m", "pixelflow", "webhook", "listen", "--forward", receiver.url]
+        with subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT) as process:
+            try:
+                secret = until(lambda: re.search(r"whsec_\S+(?=,)", said.read_text()))[0]
+                client.cancel_job(later)
+                [received] = until(lambda: list(receiver.received))
+            finally:
+                process.terminate()
+    event = verify_webhook(received.body, received.headers, secret)
+    assert (event["type"], event["data"]["job_id"]) == ("job.canceled", str(later))
 
 
 def test_deliveries_are_listed_as_a_table(environment: dict[str, str], client: Client) -> None:

@@ -77,6 +77,7 @@ def test_a_body_that_is_not_valid(client: httpx.Client, body: bytes, headers: di
         ("/v1/job", "404 No route matches this path; did you mean /v1/jobs?"),
         ("/v2/jobs", "404 No route matches this path; did you mean /v1/jobs?"),
         ("/v1/jobs/", "404 No route matches this path; remove the slash at the end of /v1/jobs/"),
+        ("/errors/", "404 No route matches this path; remove the slash at the end of /errors/"),
         (f"{NO_JOB}/result", "404 No route below /v1/jobs matches this path"),
         ("/albums", "404 No route matches this path; GET /openapi.json lists all"),
         (f"{NO_JOB}/start", "405 This route supports POST"),
@@ -85,6 +86,23 @@ def test_a_body_that_is_not_valid(client: httpx.Client, body: bytes, headers: di
 )
 def test_a_path_or_query_that_is_not_valid(client: httpx.Client, path: str, expected: str) -> None:
     assert expected in detail_of(client.get(path))
+
+
+def test_all_query_parameters_are_judged_at_once(client: httpx.Client) -> None:
+    response = client.get("/v1/jobs?state=failed&limit=x&status=done&per_page=3")
+    found = {error["pointer"]: error["message"] for error in response.json()["errors"]}
+    assert found["/query/limit"] == "must be an integer"
+    assert found["/query/state"] == "is an unknown query parameter; did you mean `status`?"
+    assert found["/query/status"].endswith("did you mean `succeeded`?")
+    assert detail_of(response).endswith("(the first of 4 errors)")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/does/not/exist.jpg"])
+def test_a_local_file_while_local_files_are_disabled(client: httpx.Client, path: str) -> None:
+    body = {"source_type": "local_file", "object_key": path, "pipeline": [STEP]}
+    assert detail_of(client.post("/v1/jobs", json=body)) == (
+        "403 Local files are disabled; the operator allows directories by PIXELFLOW_LOCAL_ROOTS"
+    )
 
 
 def test_a_dry_run_without_a_size(client: httpx.Client) -> None:

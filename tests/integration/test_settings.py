@@ -222,6 +222,21 @@ def test_no_process_starts_with_invalid_settings(environment: pytest.MonkeyPatch
     assert SECRET not in output
 
 
+@pytest.mark.parametrize("role", ["api", "controller"])
+def test_the_missing_key_of_secrets_is_named_with_all_other_faults(environment: pytest.MonkeyPatch, role: str) -> None:
+    environment.delenv("PIXELFLOW_S3_BUCKET")
+    environment.setenv("PIXELFLOW_API_PORT", "web")
+    environment.setenv("OTEL_TRACES_EXPORTER", "zipkin")
+    ended = subprocess.run([*PIXELFLOW, role], capture_output=True, text=True, timeout=20, check=False)
+    for fault in (
+        "PIXELFLOW_S3_BUCKET is not set",
+        "PIXELFLOW_API_PORT is not valid",
+        "PIXELFLOW_SECRETS_KEY is not set",
+        "OTEL_TRACES_EXPORTER is not valid",
+    ):
+        assert fault in ended.stderr
+
+
 def test_a_misspelt_setting_is_named_beside_the_one_that_is_missing(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("PIXELFLOW_DATABASE_URL")
     environment.setenv("PIXELFLOW_DATABSE_URL", f"postgresql://user:{SECRET}@db:5432/pixelflow")

@@ -22,6 +22,9 @@ _ALWAYS_SAFE = re.compile(
 _SAFE_ACTIONS = re.compile(
     r"ADD CONSTRAINT \w+ .* NOT VALID$|VALIDATE CONSTRAINT \w+$"
     r"|DROP CONSTRAINT IF EXISTS \w+_check$"  # a check only refuses: no statement fails without it
+    # A unique constraint, too, unless a statement names its columns in ON CONFLICT, which the recorded statements show.
+    r"|DROP CONSTRAINT IF EXISTS \w+_key$"
+    r"|ALTER COLUMN \w+ DROP NOT NULL$"
     r"|ALTER COLUMN \w+ SET (DEFAULT|STATISTICS) |SET \(",
     re.IGNORECASE,
 )

@@ -19,6 +19,7 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
+from pixelflow.controlplane.webhook_endpoints.store import EndpointChange, EndpointRow
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
 from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
@@ -282,7 +283,32 @@ async def _webhooks(record: Recorder) -> None:
     event = await _leased_event(record, later)
     await record.call("webhooks.record_attempt", EVERYONE, event, _attempt(later, "delivered", next_attempt_at=None))
     await record.call("webhooks.list_deliveries", MINE, job_id=event.job_id, user_id=USER, limit=9)
+    await record.call("webhooks.insert_first_secret", EVERYONE, secret_id=uuid4(), user_id="new", ciphertext=b"secret")
+    await record.call("webhooks.mark_shown", EVERYONE, "new")
+    await _endpoints(record, later)
     await record.call("retention.delete_events", EVERYONE, age=-DAY, limit=9)
+
+
+async def _endpoints(record: Recorder, later: datetime) -> None:
+    endpoint_id, mine = uuid4(), {"user_id": USER}
+    new = EndpointRow(endpoint_id, "https://client.example/all", None, "all", enabled=True, created_at=later)
+    one = {**mine, "endpoint_id": endpoint_id}
+    await record.call("webhook_endpoints.lock", MINE, **mine)
+    await record.call("webhook_endpoints.count_others", MINE, **one)
+    await record.call("webhook_endpoints.insert", MINE, **mine, endpoint=new)
+    await record.call("webhook_endpoints.find", MINE, **one)
+    await record.call("webhook_endpoints.list_all", MINE, **mine)
+    await record.call("webhook_endpoints.has_url", MINE, **mine, url=new.url, except_for=uuid4())
+    change = EndpointChange(None, "some", enabled=True, changes_event_types=True, event_types=["job.failed"])
+    await record.call("webhook_endpoints.update", MINE, **one, change=change)
+    await record.call("webhook_endpoints.insert_test_event", MINE, **one, event_id="msg_1", event_type="webhook.test")
+    event = await _leased_event(record, later)
+    await record.call("webhooks.record_attempt", EVERYONE, event, _attempt(later, "delivered", next_attempt_at=None))
+    await record.call("webhooks.list_endpoint_deliveries", MINE, **one, limit=9)
+    await record.call("webhook_endpoints.insert_test_event", MINE, **one, event_id="msg_2", event_type="webhook.test")
+    event = await _leased_event(record, later)
+    await record.call("webhooks.refuse", EVERYONE, event)
+    await record.call("webhook_endpoints.delete", MINE, **one)
 
 
 async def _leased_event(record: Recorder, at: datetime) -> LeasedEvent:

@@ -116,6 +116,32 @@ def test_a_file_name_that_is_not_unicode_is_refused(files: LocalFiles, root: Pat
         files.resolve(str(root / "link.jpg"), "user")
 
 
+@pytest.mark.parametrize(
+    ("user", "shared", "expected"),
+    [
+        ("alice", False, "in ROOT/alice/, your folder in a directory ROOT that PIXELFLOW_LOCAL_ROOTS allows"),
+        ("a/b", False, "in ROOT/a%2Fb/, your folder"),
+        ("..", False, "No folder can have your user ID as its name; local files need PIXELFLOW_LOCAL_ACCESS=shared"),
+        ("alice", True, "must name a regular file under a directory that PIXELFLOW_LOCAL_ROOTS allows"),
+    ],
+)
+@pytest.mark.parametrize("name", ["photo.jpg", "bob/photo.jpg", "missing.jpg", "../outside.jpg", "bob"])
+def test_a_refusal_says_which_files_the_user_can_use_and_not_what_is_there(
+    root: Path, name: str, user: str, shared: bool, expected: str
+) -> None:
+    (root / "bob").mkdir()
+    for path in (root / "photo.jpg", root / "bob/photo.jpg", root.parent / "outside.jpg"):
+        path.write_bytes(BODY)
+    files = LocalFiles((root,), shared=shared)
+    if shared and name.endswith("photo.jpg"):
+        assert files.resolve(str(root / name), user) == str(root / name)
+        return
+    with pytest.raises(LocalFilesDisabledError) as refused:
+        files.resolve(str(root / name), user)
+    assert expected in refused.value.detail
+    assert str(root) not in refused.value.detail
+
+
 # ── Errors of the disk ───────────────────────────────────────────────────────────────────────────
 
 

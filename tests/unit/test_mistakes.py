@@ -116,6 +116,73 @@ JOBS: list[tuple[object, str, str]] = [
     (step(background="rgb(255, 0, 0)"), "/background", "functions such as rgb() are not supported"),
     (step(background="none"), "/background", "did you mean `transparent`?"),
     (step(background="orrange"), "/background", "did you mean `orange`?"),
+    # Options of the encoder of another format
+    (step(format="webp", encoder={"progressive": True}), "/encoder/progressive", "JPEG and PNG have `progressive`"),
+    (step(format="webp", encoder={"tile": True}), "/encoder/tile", "options of WebP are `chroma`, `effort`"),
+    (step(format="jpg", encoder={"lossless": True}), "/encoder/lossless", "AVIF, JPEG XL and WebP have `lossless`"),
+    (step(format="jpeg", encoder={"chromaSubsampling": 1}), "/encoder/chromaSubsampling", "did you mean `chroma`?"),
+    (step(format="png", encoder={"compressionLevel": 9}), "/encoder/compressionLevel", "did you mean `effort`?"),
+    (step(format="png", encoder={"quality": 9}), "/encoder/quality", "move it out of `encoder`"),
+    (step(format="gif", encoder={"nonsense": 9}), "/encoder/nonsense", "the options of GIF are `colors`, `dither`"),
+    # Operations as fields of another one
+    (step(blur=5), "/blur", 'add a step of its own, such as {"id": "blur", "action": "blur", "sigma": "2%"}'),
+    (step(bl=5), "/bl", '{"id": "blur", "action": "blur"'),
+    (step(sharpen=True), "/sharpen", '{"id": "sharpen", "action": "sharpen"'),
+    (step(rotate=90), "/rotate", '{"id": "rotate", "action": "rotate", "angle": 90}'),
+    (step(radius=5), "/radius", '{"id": "round", "action": "round", "radius": "20%"}'),
+    (step(roundCorners=5), "/roundCorners", '"action": "round"'),
+    (step(watermark="x"), "/watermark", '{"id": "watermark", "action": "watermark", "watermark": {"text": "© Acme"'),
+    (step(aspect_ratio="16:9"), "/aspect_ratio", '{"id": "crop", "action": "crop", "ratio": "1:1"'),
+    (step(hue=20), "/hue", '{"id": "adjust", "action": "adjust", "hue": 90}'),
+    (step(greyscale=True), "/greyscale", '{"id": "grayscale", "action": "grayscale"}'),
+    (step(filter="sepia"), "/filter", '"action": "tint"'),
+    (step(effect="blur"), "/effect", '"action": "blur"'),
+    (of("grayscale", grayscale=True), "/grayscale", "remove it"),
+    (of("blur", width=100), "/width", '{"id": "resize", "action": "resize", "width": 320}'),
+    (step(pad=5), "/pad", 'set `width`, `height` and `"fit": "contain"`'),
+    (step(invert=True), "/invert", "PixelFlow has no operation for it"),
+    # Parameters of other tools
+    (step(page=1), "/page", "set `frame` in `source`, beside `pipeline`"),
+    (step(dpi=300), "/dpi", "set `density` in `source`, beside `pipeline`"),
+    (step(fm="webp"), "/fm", "did you mean `format`?"),
+    (step(fp_x=0.5), "/fp_x", "did you mean `focus`?"),
+    (step(max_w=5), "/max_w", "did you mean `max_width`?"),
+    (step(mw=5), "/mw", "did you mean `min_width`?"),
+    (step(auto="format"), "/auto", "write a step for each format"),
+    (step(format="auto"), "/format", "write a step for each format"),
+    (step(format="heif"), "/format", "HEIC is read, but not written"),
+    (step(quality="auto"), "/quality", "omit it for the default of the format"),
+    (step(height="auto"), "/height", "omit it: it follows from the aspect ratio"),
+    (step(public_id="a"), "/public_id", "an output has the `id` of its step as its name"),
+    (of("round", radius="max"), "/radius", 'did you mean "50%"?'),
+    (of("round", radius="50px"), "/radius", "write pixels as a number without a unit"),
+    (mark(rotation="45deg"), "/watermark/rotation", "write degrees as a number without a unit"),
+    (of("crop", smart=True, width=5), "/smart", 'set `"gravity": "attention"`'),
+    (of("crop", x1=1, x2=5), "/x2", "set `x`, `y`, `width` and `height`"),
+    # Gravities of other tools
+    *((step(gravity=name), "/gravity", "did you mean `faces`?") for name in ("g_face", "auto:face", "face")),
+    *((step(gravity=name), "/gravity", "did you mean `attention`?") for name in ("sm", "g_auto", "auto:subject")),
+    *((step(gravity=name), "/gravity", "did you mean `center`?") for name in ("ce", "xy_center")),
+    *((step(gravity=name), "/gravity", "did you mean `northeast`?") for name in ("noea", "north_east", "top,right")),
+    *((step(gravity=name), "/gravity", "did you mean `southwest`?") for name in ("sowe", "south_west", "sw")),
+    *((step(gravity=name), "/gravity", "set `focus` instead") for name in ("fp", "fp:0.5:0.5", "fo", "focalpoint")),
+    *(
+        (step(gravity=name, **fields), "/gravity", 'needs `"fit": "cover"`, `width` and `height`')
+        for name in ("faces", "attention", "entropy")
+        for fields in ({}, {"height": 5}, {"height": 5, "fit": "contain"}, {"fit": "cover"})
+    ),
+    (mark(gravity="replicate"), "/watermark/gravity", 'set `"tile": true`'),
+    (mark(x=5), "/watermark/x", 'set `gravity` and `margin`, such as `"gravity": "southeast", "margin": 24`'),
+    # Arrays
+    (of("redact"), "/regions", 'is required, such as [{"'),
+    (of("redact", regions={"x": 1}), "/regions", 'must be an array, such as [{"'),
+    (of("redact", regions=[[1, 2, 3, 4]]), "/regions/0", 'must be an object, such as {"x": 120, "y": 80'),
+    (of("redact", faces=True), "/faces", "list the rectangles in `regions`"),
+    (of("gradient", stops="red"), "/stops", 'must be an array, such as [{"color": "#00000000"}'),
+    (of("gradient", colors=["red", "blue"]), "/colors", 'set `stops`, such as [{"color": "#ff0080"}'),
+    (of("gradient", to="red"), "/to", 'set `stops`, such as [{"color": "#ff0080"}'),
+    (of("gradient", stops=[{"color": "red", "offset": 0}]), "/stops/0/offset", "did you mean `at`?"),
+    (of("gradient", direction="right"), "/direction", "set `angle`, in degrees as in CSS"),
     # Graph
     (step(**{"from": "b"}), "/from", "must be `source` or the id of an earlier step"),
     (step(id="source"), "/id", "choose another id"),
@@ -145,6 +212,11 @@ WHOLE: list[tuple[object, str, str]] = [
     (job(source={"content_type": "jpg"}), "/source/content_type", "must be a media type such as image/jpeg"),
     (job(source={"pipeline": []}), "/source/pipeline", "move it out of `source`"),
     (job(content_type="image/png"), "/content_type", "move it into `source`"),
+    (job(source={"checksum": "x"}), "/source/checksum", "did you mean `sha256`?"),
+    (job(eager=[]), "/eager", "did you mean `pipeline`?"),
+    (job(upload_preset="a"), "/upload_preset", "did you mean `preset`?"),
+    (job(bucket="a"), "/bucket", "set `bucket` in `destination`"),
+    (job(expires_in=5), "/expires_in", "the operator sets how long files are kept"),
     (job(output_format="webp"), "/output_format", "move it into a step of `pipeline`, as `format`"),
     (job(outputs=[]), "/outputs", "each step of `pipeline` is one output"),
     (job(dry_run=True), "/dry_run", "POST /v1/jobs?dry_run=true"),
@@ -191,6 +263,12 @@ def messages_of(model: type[BaseModel], body: object) -> dict[str, str]:
 )
 def test_the_message_says_what_to_change(model: type[BaseModel], body: object, pointer: str, expected: str) -> None:
     assert expected in messages_of(model, body)[pointer]
+
+
+@pytest.mark.parametrize("entries", [[1], ["red", "blue"], [{"colour": "red"}, {"colour": "blue"}]])
+def test_an_array_with_invalid_entries_is_not_reported_as_empty(entries: list[object]) -> None:
+    found = messages_of(CreateJobRequest, of("redact", regions=entries))
+    assert "/pipeline/0/regions" not in found
 
 
 @pytest.mark.parametrize(("model", "body"), [row[:2] for row in MISTAKES], ids=lambda value: str(value)[:50])

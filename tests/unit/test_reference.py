@@ -79,8 +79,14 @@ async def test_no_other_file_is_served(client: httpx.AsyncClient, name: str) -> 
     assert (await client.get(f"/docs/{name}")).status_code == 404
 
 
+async def test_a_slash_at_the_end_leads_to_the_page(client: httpx.AsyncClient) -> None:
+    response = await client.get("http://api/docs/", headers={"Host": "evil.example"})
+    assert (response.status_code, response.headers["Location"]) == (308, "../docs")
+    assert (await client.get("/docs/", follow_redirects=True)).url.path == "/docs"
+
+
 @pytest.mark.parametrize("path", ["/healthz/", "/v1/jobs/", "//evil.example/", "/redoc"])
-async def test_no_answer_redirects(client: httpx.AsyncClient, path: str) -> None:
+async def test_no_other_answer_redirects(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(f"http://api{path}", headers={"Host": "evil.example"})
     assert response.status_code in (401, 404)
     assert "Location" not in response.headers

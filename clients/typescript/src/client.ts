@@ -7,6 +7,7 @@ import type {
   CreatedAsset,
   CreatedJob,
   CreateJobRequest,
+  CreateWebhookEndpointRequest,
   DeliveryList,
   Explanation,
   Installation,
@@ -15,11 +16,16 @@ import type {
   ListJobsQuery,
   ReplayedEvent,
   RotatedSecret,
+  SentTestEvent,
   StartedJob,
   Step,
+  UpdateWebhookEndpointRequest,
   Upload,
   Usage,
   UsageQuery,
+  WebhookEndpoint,
+  WebhookEndpointList,
+  WebhookSecret,
 } from "./types.js";
 import { declaredSource, uploadTo, type UploadBody, type UploadOptions } from "./uploads.js";
 
@@ -208,6 +214,46 @@ export class PixelFlow {
     return this.#post(`v1/deliveries/${encodeURIComponent(deliveryId)}/replay`, options);
   }
 
+  /** Sends the events of all your jobs to a URL, besides the `webhook_url` of a job. */
+  createWebhookEndpoint(endpoint: CreateWebhookEndpointRequest, options?: PostOptions): Promise<WebhookEndpoint> {
+    return this.#post("v1/webhook-endpoints", options, endpoint);
+  }
+
+  getWebhookEndpoint(endpointId: string, options?: CallOptions): Promise<WebhookEndpoint> {
+    return this.#get(endpointPath(endpointId), options);
+  }
+
+  listWebhookEndpoints(options?: CallOptions): Promise<WebhookEndpointList> {
+    return this.#get("v1/webhook-endpoints", options);
+  }
+
+  /** Changes the given fields; `event_types: null` means all types. */
+  updateWebhookEndpoint(
+    endpointId: string,
+    change: UpdateWebhookEndpointRequest,
+    options?: CallOptions,
+  ): Promise<WebhookEndpoint> {
+    return this.#patch(endpointPath(endpointId), change, options);
+  }
+
+  deleteWebhookEndpoint(endpointId: string, options?: CallOptions): Promise<void> {
+    return this.#delete(endpointPath(endpointId), options);
+  }
+
+  /** Sends an event of the type `webhook.test`; `listEndpointDeliveries` shows the result. */
+  testWebhookEndpoint(endpointId: string, options?: PostOptions): Promise<SentTestEvent> {
+    return this.#post(`${endpointPath(endpointId)}/test`, options);
+  }
+
+  listEndpointDeliveries(endpointId: string, options?: CallOptions): Promise<DeliveryList> {
+    return this.#get(`${endpointPath(endpointId)}/deliveries`, options);
+  }
+
+  /** Returns the webhook secret, the first time that it is asked for. */
+  createWebhookSecret(options?: PostOptions): Promise<WebhookSecret> {
+    return this.#post("v1/webhook-secret", options);
+  }
+
   /** Creates a new webhook secret, which is returned only once. */
   rotateWebhookSecret(options?: PostOptions): Promise<RotatedSecret> {
     return this.#post("v1/webhook-secret/rotate", options);
@@ -233,6 +279,12 @@ export class PixelFlow {
     return parse(await this.#send({ ...sent, body: JSON.stringify(body) }, options));
   }
 
+  async #patch<T>(route: string, body: object, options?: CallOptions): Promise<T> {
+    const headers = { ...this.#headers, "Content-Type": "application/json" };
+    const sent: ApiRequest = { method: "PATCH", url: this.#url(route), headers, body: JSON.stringify(body) };
+    return parse(await this.#send(sent, options));
+  }
+
   async #delete(route: string, options?: CallOptions): Promise<void> {
     const reply = await this.#send({ method: "DELETE", url: this.#url(route), headers: this.#headers }, options);
     // An earlier attempt whose response was lost may have deleted it.
@@ -251,6 +303,10 @@ export class PixelFlow {
 
 function path(jobId: string): string {
   return `v1/jobs/${encodeURIComponent(jobId)}`;
+}
+
+function endpointPath(endpointId: string): string {
+  return `v1/webhook-endpoints/${encodeURIComponent(endpointId)}`;
 }
 
 function baseOf(url: string): URL {

@@ -410,6 +410,118 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/webhook-endpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhook endpoints
+         * @description List your webhook endpoints, oldest first.
+         */
+        get: operations["list_webhook_endpoints"];
+        put?: never;
+        /**
+         * Create a webhook endpoint
+         * @description Send the events of all your jobs to a URL, from now on, besides the `webhook_url` of a job.
+         */
+        post: operations["create_webhook_endpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook-endpoints/{endpoint_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a webhook endpoint
+         * @description Return a webhook endpoint.
+         */
+        get: operations["get_webhook_endpoint"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a webhook endpoint
+         * @description Delete a webhook endpoint. Events that are not delivered yet are not sent.
+         */
+        delete: operations["delete_webhook_endpoint"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a webhook endpoint
+         * @description Change the fields that the request has. While an endpoint is disabled, nothing is sent to it, except tests.
+         */
+        patch: operations["update_webhook_endpoint"];
+        trace?: never;
+    };
+    "/v1/webhook-endpoints/{endpoint_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the deliveries of a webhook endpoint
+         * @description List the attempts to deliver the newest 100 events of the endpoint, newest first. At most 100.
+         */
+        get: operations["list_endpoint_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook-endpoints/{endpoint_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test event
+         * @description Send an event of the type `webhook.test`, also to a disabled endpoint. Its deliveries show the result.
+         */
+        post: operations["test_webhook_endpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get your webhook secret
+         * @description Return the secret to verify webhooks with, once. Use it before your first job; later, rotate the secret.
+         */
+        post: operations["create_webhook_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/webhook-secret/rotate": {
         parameters: {
             query?: never;
@@ -443,7 +555,7 @@ export interface webhooks {
         put?: never;
         /**
          * A job was canceled
-         * @description Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.
+         * @description Sent to the `webhook_url` of the job, and to your webhook endpoints. Verify the signature, and act once on each `webhook-id`.
          */
         post: operations["job_canceled"];
         delete?: never;
@@ -463,7 +575,7 @@ export interface webhooks {
         put?: never;
         /**
          * A job succeeded
-         * @description Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.
+         * @description Sent to the `webhook_url` of the job, and to your webhook endpoints. Verify the signature, and act once on each `webhook-id`.
          */
         post: operations["job_completed"];
         delete?: never;
@@ -483,9 +595,29 @@ export interface webhooks {
         put?: never;
         /**
          * A job failed
-         * @description Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.
+         * @description Sent to the `webhook_url` of the job, and to your webhook endpoints. Verify the signature, and act once on each `webhook-id`.
          */
         post: operations["job_failed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "webhook.test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A test of an endpoint
+         * @description Sent to a webhook endpoint when you test it. Verify the signature, and act once on each `webhook-id`.
+         */
+        post: operations["webhook_test"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1260,6 +1392,38 @@ export interface components {
             }[];
         };
         /**
+         * CreateWebhookEndpointRequest
+         * @description The body of ``POST /v1/webhook-endpoints``.
+         */
+        CreateWebhookEndpointRequest: {
+            /**
+             * Description
+             * @description A description of your own. Default: ``.
+             * @example shop backend
+             */
+            description?: string;
+            /**
+             * Enabled
+             * @description Whether the endpoint gets events. Default: `true`.
+             */
+            enabled?: boolean;
+            /**
+             * Event Types
+             * @description The types of events that the endpoint gets. Null: all, those of later releases among them.
+             * @example [
+             *       "job.completed",
+             *       "job.failed"
+             *     ]
+             */
+            event_types?: components["schemas"]["EventType"][] | null;
+            /**
+             * Url
+             * @description URL that receives the events of all your jobs.
+             * @example https://client.example/hooks/pixel-done
+             */
+            url: string;
+        };
+        /**
          * Crop
          * @description Keep a part of an image.
          */
@@ -1435,6 +1599,11 @@ export interface components {
              * Format: uuid
              */
             delivery_id: string;
+            /**
+             * Endpoint Id
+             * @description The webhook endpoint of the event. Null: the event is for the `webhook_url` of the job.
+             */
+            endpoint_id?: string | null;
             /** @description Why there was no response. Null with a response. */
             error: components["schemas"]["DeliveryError"] | null;
             /**
@@ -1469,7 +1638,10 @@ export interface components {
              * @description HTTP status of the receiver's response. Null without a response.
              */
             status_code: number | null;
-            /** Type */
+            /**
+             * Type
+             * @description `webhook.test` for a test event.
+             */
             type: components["schemas"]["EventType"] | string;
         };
         /**
@@ -1897,6 +2069,14 @@ export interface components {
             /**
              * Stops
              * @description The colors, from start to end.
+             * @example [
+             *       {
+             *         "color": "#00000000"
+             *       },
+             *       {
+             *         "color": "#000000c0"
+             *       }
+             *     ]
              */
             stops: components["schemas"]["Stop"][];
         };
@@ -3202,6 +3382,14 @@ export interface components {
             /**
              * Regions
              * @description The regions. They may overlap.
+             * @example [
+             *       {
+             *         "height": "10%",
+             *         "width": 64,
+             *         "x": 120,
+             *         "y": 80
+             *       }
+             *     ]
              */
             regions: components["schemas"]["Region"][];
         };
@@ -3529,6 +3717,34 @@ export interface components {
          */
         Scope: "jobs:read" | "jobs:write" | "usage:read" | "webhooks:write" | "keys:write" | "admin";
         /**
+         * SentTestEvent
+         * @description The response to ``POST /v1/webhook-endpoints/{endpoint_id}/test``.
+         */
+        SentTestEvent: {
+            /**
+             * Endpoint Id
+             * Format: uuid
+             */
+            endpoint_id: string;
+            /**
+             * Event Id
+             * @description The `webhook-id` of the event, and the `event_id` of its deliveries.
+             */
+            event_id: string;
+            /**
+             * Status
+             * @description Default: `pending`.
+             * @example pending
+             */
+            status?: string;
+            /**
+             * Type
+             * @description Default: `webhook.test`.
+             * @example webhook.test
+             */
+            type?: string;
+        };
+        /**
          * Shadow
          * @description A shadow of the letters, with their stroke.
          */
@@ -3761,6 +3977,35 @@ export interface components {
             width?: number | string;
         };
         /**
+         * TestEvent
+         * @description The body of a test event.
+         */
+        TestEvent: {
+            data: components["schemas"]["TestEventData"];
+            /**
+             * Timestamp
+             * Format: date-time
+             * @description When the event was created.
+             */
+            timestamp: string;
+            /**
+             * Type
+             * @constant
+             */
+            type: "webhook.test";
+        };
+        /**
+         * TestEventData
+         * @description What a test event is about.
+         */
+        TestEventData: {
+            /**
+             * Endpoint Id
+             * Format: uuid
+             */
+            endpoint_id: string;
+        };
+        /**
          * TiffOptions
          * @description The options of the TIFF encoder.
          */
@@ -3922,6 +4167,30 @@ export interface components {
              * @description Largest difference to the border's color, in any channel, of a pixel that belongs to the border. 0: exactly this color. JPEG needs about 10. Default: `10`.
              */
             threshold?: number;
+        };
+        /**
+         * UpdateWebhookEndpointRequest
+         * @description The body of ``PATCH /v1/webhook-endpoints/{endpoint_id}``. Fields that are absent stay as they are.
+         */
+        UpdateWebhookEndpointRequest: {
+            /** Description */
+            description?: string | null;
+            /** Enabled */
+            enabled?: boolean | null;
+            /**
+             * Event Types
+             * @description The types of events that the endpoint gets. Null: all, those of later releases among them.
+             * @example [
+             *       "job.completed",
+             *       "job.failed"
+             *     ]
+             */
+            event_types?: components["schemas"]["EventType"][] | null;
+            /**
+             * Url
+             * @description New URL. Events that exist already go to the earlier one.
+             */
+            url?: string | null;
         };
         /**
          * Upload
@@ -4223,6 +4492,52 @@ export interface components {
              *     }
              */
             watermark: components["schemas"]["Mark"];
+        };
+        /**
+         * WebhookEndpoint
+         * @description A webhook endpoint.
+         */
+        WebhookEndpoint: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Description */
+            description: string;
+            /** Enabled */
+            enabled: boolean;
+            /**
+             * Endpoint Id
+             * Format: uuid
+             */
+            endpoint_id: string;
+            /**
+             * Event Types
+             * @description The types of events that it gets. Null: all.
+             */
+            event_types: (components["schemas"]["EventType"] | string)[] | null;
+            /** Url */
+            url: string;
+        };
+        /**
+         * WebhookEndpointList
+         * @description The response to ``GET /v1/webhook-endpoints``, oldest first.
+         */
+        WebhookEndpointList: {
+            /** Data */
+            data: components["schemas"]["WebhookEndpoint"][];
+        };
+        /**
+         * WebhookSecret
+         * @description The response to ``POST /v1/webhook-secret``.
+         */
+        WebhookSecret: {
+            /**
+             * Secret
+             * @description The secret, which signs all webhooks. It is shown only once.
+             */
+            secret: string;
         };
         /**
          * WebpChroma
@@ -6739,6 +7054,7 @@ export interface operations {
                      *         {
                      *           "attempt": 1,
                      *           "delivery_id": "0198f2c4-7f1a-7c02-a1d4-5e6f7a8b9c0d",
+                     *           "endpoint_id": null,
                      *           "error": null,
                      *           "event_id": "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b",
                      *           "latency_ms": 41,
@@ -8703,6 +9019,1407 @@ export interface operations {
             };
         };
     };
+    list_webhook_endpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "created_at": "2026-11-23T14:00:00Z",
+                     *           "description": "alerts",
+                     *           "enabled": true,
+                     *           "endpoint_id": "0198f2c4-6b2d-7a10-8c4e-3d5f7a9b1c2e",
+                     *           "event_types": [
+                     *             "job.canceled",
+                     *             "job.failed"
+                     *           ],
+                     *           "url": "https://client.example/hooks/failed"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpointList"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_webhook_endpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWebhookEndpointRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "description": "alerts",
+                     *       "enabled": true,
+                     *       "endpoint_id": "0198f2c4-6b2d-7a10-8c4e-3d5f7a9b1c2e",
+                     *       "event_types": [
+                     *         "job.canceled",
+                     *         "job.failed"
+                     *       ],
+                     *       "url": "https://client.example/hooks/failed"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            /** @description `idempotency_key_invalid`, `malformed_request` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `webhook_endpoint_exists`, `too_many_webhook_endpoints` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large` */
+            413: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused`, `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_webhook_endpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "description": "alerts",
+                     *       "enabled": true,
+                     *       "endpoint_id": "0198f2c4-6b2d-7a10-8c4e-3d5f7a9b1c2e",
+                     *       "event_types": [
+                     *         "job.canceled",
+                     *         "job.failed"
+                     *       ],
+                     *       "url": "https://client.example/hooks/failed"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_webhook_endpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_webhook_endpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateWebhookEndpointRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "description": "alerts",
+                     *       "enabled": true,
+                     *       "endpoint_id": "0198f2c4-6b2d-7a10-8c4e-3d5f7a9b1c2e",
+                     *       "event_types": [
+                     *         "job.canceled",
+                     *         "job.failed"
+                     *       ],
+                     *       "url": "https://client.example/hooks/failed"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `webhook_endpoint_exists` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large` */
+            413: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_endpoint_deliveries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "attempt": 1,
+                     *           "delivery_id": "0198f2c4-7f1a-7c02-a1d4-5e6f7a8b9c0d",
+                     *           "endpoint_id": "0198f2c4-6b2d-7a10-8c4e-3d5f7a9b1c2e",
+                     *           "error": null,
+                     *           "event_id": "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b",
+                     *           "latency_ms": 41,
+                     *           "next_attempt_at": null,
+                     *           "outcome": "delivered",
+                     *           "response_excerpt": "",
+                     *           "started_at": "2026-11-23T14:01:12.730Z",
+                     *           "status_code": 204,
+                     *           "type": "webhook.test"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_webhook_endpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "endpoint_id": "0198f2c4-6b2d-7a10-8c4e-3d5f7a9b1c2e",
+                     *       "event_id": "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b",
+                     *       "status": "pending",
+                     *       "type": "webhook.test"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SentTestEvent"];
+                };
+            };
+            /** @description `idempotency_key_invalid` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_webhook_secret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "secret": "whsec_…"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookSecret"];
+                };
+            };
+            /** @description `idempotency_key_invalid` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `webhook_secret_exists` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     rotate_webhook_secret: {
         parameters: {
             query?: never;
@@ -9188,6 +10905,67 @@ export interface operations {
                  *     }
                  */
                 "application/json": components["schemas"]["Event"];
+            };
+        };
+        responses: {
+            /** @description The event was received. Respond within ten seconds. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Deliver this event no more. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other response is retried, with growing delays, for more than a day. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    webhook_test: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description Identifies the event: the same for every attempt and replay.
+                 * @example msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54
+                 */
+                "webhook-id": string;
+                /**
+                 * @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; several, separated by spaces, after a rotation.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": string;
+                /**
+                 * @description When the attempt started, in seconds since 1970.
+                 * @example 1798891200
+                 */
+                "webhook-timestamp": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "endpoint_id": "0198f2c4-6b2d-7a10-8c4e-3d5f7a9b1c2e"
+                 *       },
+                 *       "timestamp": "2026-11-23T14:00:00Z",
+                 *       "type": "webhook.test"
+                 *     }
+                 */
+                "application/json": components["schemas"]["TestEvent"];
             };
         };
         responses: {

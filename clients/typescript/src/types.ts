@@ -24,6 +24,13 @@ export type FieldError = Schemas["FieldError"];
 export type DeliveryList = Schemas["DeliveryList"];
 export type ReplayedEvent = Schemas["ReplayedEvent"];
 export type RotatedSecret = Schemas["RotatedSecret"];
+export type WebhookSecret = Schemas["WebhookSecret"];
+export type WebhookEndpoint = Schemas["WebhookEndpoint"];
+export type WebhookEndpointList = Schemas["WebhookEndpointList"];
+export type CreateWebhookEndpointRequest = Schemas["CreateWebhookEndpointRequest"];
+export type UpdateWebhookEndpointRequest = Schemas["UpdateWebhookEndpointRequest"];
+export type SentTestEvent = Schemas["SentTestEvent"];
+/** An event of a job. Check `type` first: that of a test is `webhook.test`, and its `data` has only an `endpoint_id`. */
 export type WebhookEvent = { type: Schemas["EventType"] | (string & {}); timestamp: string; data: Job };
 
 export type ListJobsQuery = NonNullable<operations["list_jobs"]["parameters"]["query"]>;

@@ -46,7 +46,9 @@ COMMANDS = {
         "capabilities:capabilities", _PHOTOS, "Show the operations, formats, limits and workers of the API."
     ),
     "deliveries": Entry("deliveries:app", _WEBHOOKS, "List and replay webhook deliveries."),
-    "webhook": Entry("webhook:app", _WEBHOOKS, "Receive webhooks locally and rotate the signing secret.", extra="api"),
+    "webhook": Entry(
+        "webhook:app", _WEBHOOKS, "Receive webhooks locally; manage webhook endpoints and the signing secret."
+    ),
     "up": Entry("up:up", _SERVICE, "Run the whole service on this machine until Ctrl-C.", SERVICE_MEANINGS, "devstack"),
     "demo": Entry(
         "demo:demo", _SERVICE, "Run one photo through a temporary service and save five outputs.", extra="devstack"

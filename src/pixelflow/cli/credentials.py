@@ -9,6 +9,7 @@ from pixelflow.client.session import KEY_VARIABLE, URL_VARIABLE, Session
 from pixelflow.local_home import HOME_VARIABLE, find_home
 
 DATABASE_VARIABLE = "PIXELFLOW_DATABASE_URL"
+SECRETS_KEY_VARIABLE = "PIXELFLOW_SECRETS_KEY"
 CLIENT_VARIABLES = (URL_VARIABLE, KEY_VARIABLE, HOME_VARIABLE, "PIXELFLOW_WEBHOOK_SECRET")
 """Variables that only the command line reads."""
 
@@ -44,3 +45,17 @@ def find_database() -> dict[str, str]:
     from pixelflow.devstack.postgres import database_settings  # noqa: PLC0415 - most commands need no database
 
     return database_settings(find_home())
+
+
+def find_secrets() -> dict[str, str]:
+    """Return the settings of the database and the keys that encrypt secrets, as :func:`find_database` does.
+
+    Raises:
+        StackError: the stack is not running, or its home can't be read.
+    """
+    database = find_database()
+    if not database:
+        return {}
+    from pixelflow.devstack.home import SECRETS_FILE, read_json  # noqa: PLC0415 - most commands need no database
+
+    return {**database, SECRETS_KEY_VARIABLE: read_json(find_home(), SECRETS_FILE)["secrets_key"]}

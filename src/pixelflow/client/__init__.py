@@ -17,9 +17,11 @@ from pixelflow.client.errors import (
     JobFailedError,
     TransferError,
     WaitTimeoutError,
+    WebhookVerificationError,
 )
 from pixelflow.client.sources import JobSource
 from pixelflow.client.sync import Client
+from pixelflow.client.verification import sign_webhook, verify_webhook
 from pixelflow.imaging.source_options import SourceOptions
 
 __all__ = [
@@ -35,4 +37,7 @@ __all__ = [
     "SourceOptions",
     "TransferError",
     "WaitTimeoutError",
+    "WebhookVerificationError",
+    "sign_webhook",
+    "verify_webhook",
 ]

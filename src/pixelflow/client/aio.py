@@ -14,7 +14,18 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import assets, capabilities, operations, presets, transfers, transport, usage, webhooks
+from pixelflow.client import (
+    assets,
+    capabilities,
+    keys,
+    operations,
+    presets,
+    transfers,
+    transport,
+    usage,
+    webhook_endpoints,
+    webhooks,
+)
 from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
@@ -103,7 +114,18 @@ class AsyncClient:
     delete_preset = _method(presets.delete_preset)
     list_deliveries = _method(webhooks.list_deliveries)
     replay_delivery = _method(webhooks.replay_delivery)
+    create_webhook_secret = _method(webhooks.create_webhook_secret)
     rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)
+    create_webhook_endpoint = _method(webhook_endpoints.create_webhook_endpoint)
+    get_webhook_endpoint = _method(webhook_endpoints.get_webhook_endpoint)
+    list_webhook_endpoints = _method(webhook_endpoints.list_webhook_endpoints)
+    update_webhook_endpoint = _method(webhook_endpoints.update_webhook_endpoint)
+    delete_webhook_endpoint = _method(webhook_endpoints.delete_webhook_endpoint)
+    test_webhook_endpoint = _method(webhook_endpoints.test_webhook_endpoint)
+    list_endpoint_deliveries = _method(webhook_endpoints.list_endpoint_deliveries)
+    create_key = _method(keys.create_key)
+    list_keys = _method(keys.list_keys)
+    revoke_key = _method(keys.revoke_key)
     get_usage_by_day = _method(usage.get_usage_by_day)
     get_usage_by_user = _method(usage.get_usage_by_user)
     capabilities = _method(capabilities.capabilities)

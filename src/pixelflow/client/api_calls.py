@@ -56,6 +56,13 @@ def post_idempotent(session: Session, path: str) -> Operation[Response]:
     return (yield from send(session, Request("POST", session.url(path), session.headers())))
 
 
+def patch(session: Session, path: str, model: type[M], body: bytes) -> Operation[M]:
+    """PATCH ``path`` with the new values of fields: a repeated request has no further effect."""
+    headers = session.headers() | {"Content-Type": "application/json"}
+    response = yield from send(session, Request("PATCH", session.url(path), headers, body))
+    return parse(response, model)
+
+
 def delete(session: Session, path: str) -> Operation[None]:
     """DELETE ``path``."""
     response = yield from send(session, Request("DELETE", session.url(path), session.headers()))

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from pixelflow.client.api_calls import delete, get, post
+from pixelflow.client.arguments import require, to_path, to_uuid
 from pixelflow.client.errors import ClientError, InvalidRequestError
 from pixelflow.client.files import file_of
 from pixelflow.client.models import Operation
@@ -36,7 +37,7 @@ def create_asset(
         TransferError: the file can't be read, or object storage rejected it.
         ConnectionFailedError: no response.
     """
-    body = _asset_request(Path(path), name).model_dump_json(exclude_unset=True).encode()
+    body = _asset_request(to_path(path), name).model_dump_json(exclude_unset=True).encode()
     created = yield from post(session, "/v1/assets", CreatedAsset, body)
     try:
         yield from upload(session, created.upload, path, on_progress=on_progress)
@@ -54,7 +55,8 @@ def get_asset(session: Session, asset: UUID | str) -> Operation[Asset]:
         ApiError: the API rejected the request; ``not_found`` also for an asset of another user.
         ConnectionFailedError: no response.
     """
-    return (yield from get(session, f"/v1/assets/{quote(str(asset), safe='')}", Asset))
+    name = asset if isinstance(asset, UUID) else require(asset, str, "asset", "the name or ID of an asset")
+    return (yield from get(session, f"/v1/assets/{quote(str(name), safe='')}", Asset))
 
 
 def list_assets(session: Session) -> Operation[AssetList]:
@@ -74,7 +76,7 @@ def delete_asset(session: Session, asset_id: UUID | str) -> Operation[None]:
         ApiError: the API rejected the request; ``not_found`` also for an asset of another user.
         ConnectionFailedError: no response.
     """
-    yield from delete(session, f"/v1/assets/{UUID(str(asset_id))}")
+    yield from delete(session, f"/v1/assets/{to_uuid(asset_id, 'asset_id')}")
 
 
 def _asset_request(path: Path, name: str | None) -> CreateAssetRequest:

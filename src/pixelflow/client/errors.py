@@ -7,7 +7,8 @@
     ├── ApiError                the API returned an error
     ├── TransferError           an upload or a download failed
     ├── JobFailedError          the job failed or was canceled
-    └── WaitTimeoutError        the job did not finish in time
+    ├── WaitTimeoutError        the job did not finish in time
+    └── WebhookVerificationError  a webhook is not signed with the secret, or too old
 
 A message must never contain an API key or the query of a presigned URL.
 """
@@ -151,6 +152,12 @@ class WaitTimeoutError(ClientError):
     def __init__(self, job: Job, timeout: float) -> None:
         super().__init__(f"Job {job.job_id} is still {job.status} after {timeout:g} s")
         self.job = job
+
+
+class WebhookVerificationError(ClientError):
+    """A webhook is not signed with the secret, is too old, or is not valid. Respond with 401."""
+
+    code = "webhook_not_verified"
 
 
 class _Mapping(NamedTuple):

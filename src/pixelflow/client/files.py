@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pixelflow.client.arguments import to_path
 from pixelflow.client.errors import TransferError
 from pixelflow.imaging.formats.registry import FORMATS
 
-Content = Path | str | bytes | bytearray | memoryview | BinaryIO
+Content = os.PathLike[str] | str | bytes | bytearray | memoryview | BinaryIO
 """The path of a file, its bytes, or an open binary file that can seek, which is read from its position to its end."""
 
 
@@ -44,15 +45,16 @@ def file_of(content: Content) -> File:
         TransferError: it is empty, or can't be read or, for an open file, read again.
         TypeError: it is neither a path, bytes nor an open binary file.
     """
-    if isinstance(content, Path | str):
-        return _at_path(Path(content))
+    if isinstance(content, str | os.PathLike):
+        return _at_path(to_path(content))
     if isinstance(content, bytes | bytearray | memoryview):
         data = bytes(content)
         return _not_empty(File("the given bytes", len(data), None, lambda: io.BytesIO(data)))
     if hasattr(content, "read") and hasattr(content, "seek"):
         return _open_file(content)
     raise TypeError(
-        f"a photo must be a path, bytes, a binary file open for reading, or a JobSource, not {type(content).__name__}"
+        "`photo` must be the path of a file, its bytes, a binary file open for reading, or a JobSource, not "
+        f"{type(content).__name__}"
     )
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
+from pixelflow.client.arguments import require, to_mapping, to_object, to_seconds, to_steps, to_uuid
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.client.files import Content, file_of
 from pixelflow.client.models import Operation, Paginator, Sleep
@@ -37,6 +38,8 @@ POLL_GROWTH = 1.5
 MAX_POLL_INTERVAL = 2.0
 """Seconds."""
 
+_DESTINATION = '{"bucket": "public", "key": "{step}-{sha256}.{ext}"}'
+
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
@@ -59,6 +62,7 @@ def create_job(
         ApiError: the API rejected the request.
         ConnectionFailedError: no response. The job may exist; it does not run unless it is started.
     """
+    require(request, CreateJobRequest, "request", "a CreateJobRequest; CreateJobRequest.model_validate() makes one")
     # Only fields that were set: an older API rejects fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/jobs", CreatedJob, body, idempotency_key=idempotency_key))
@@ -76,7 +80,7 @@ def explain(
     """
     declared = {"width": width, "height": height, "frames": frames, "content_type": content_type}
     source = {name: value for name, value in declared.items() if value is not None}
-    request = validated(CreateJobRequest, {"source": source, "pipeline": as_objects(pipeline)})
+    request = validated(CreateJobRequest, {"source": source, "pipeline": to_steps(pipeline)})
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return (yield from post(session, "/v1/jobs?dry_run=true", Explanation, body))
 
@@ -149,7 +153,7 @@ def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
 
 
 def list_jobs(
-    session: Session, *, status: JobStatus | None = None, limit: int | None = None, cursor: str | None = None
+    session: Session, *, status: JobStatus | str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Operation[JobPage]:
     """Return one page of jobs, newest first. ``next_cursor`` is the ``cursor`` of the next page.
 
@@ -157,11 +161,13 @@ def list_jobs(
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
-    query = {"status": status and status.value, "limit": limit, "cursor": cursor}
+    query = {"status": None if status is None else _status(status), "limit": limit, "cursor": cursor}
     return (yield from get(session, "/v1/jobs", JobPage, query=query))
 
 
-def iter_jobs(session: Session, *, status: JobStatus | None = None, page_size: int | None = None) -> Paginator[Job]:
+def iter_jobs(
+    session: Session, *, status: JobStatus | str | None = None, page_size: int | None = None
+) -> Paginator[Job]:
     """Iterate over all jobs, newest first. Pages are fetched on demand.
 
     Raises:
@@ -207,6 +213,7 @@ def wait(
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
+    timeout = to_seconds(timeout, "timeout")
     deadline = None if timeout is None else session.clock() + timeout
     last = None
     while True:
@@ -221,6 +228,12 @@ def wait(
             raise WaitTimeoutError(job, timeout)
         yield Sleep(poll_interval if deadline is None else max(0.0, min(poll_interval, deadline - session.clock())))
         poll_interval = min(poll_interval * POLL_GROWTH, MAX_POLL_INTERVAL)
+
+
+def _status(status: JobStatus | str) -> str:
+    if status not in [*JobStatus]:
+        raise ValueError(f"`status` must be one of {', '.join(JobStatus)}")
+    return str(status)
 
 
 def _has_ended(job: Job) -> bool:
@@ -267,16 +280,16 @@ def submit(
         ConnectionFailedError: no response.
     """
     optional: dict[str, Any] = {
-        "pipeline": None if pipeline is None else as_objects(pipeline),
+        "pipeline": None if pipeline is None else to_steps(pipeline),
         "preset": preset,
-        "parameters": dict(parameters) if parameters else None,
+        "parameters": to_mapping(parameters, "parameters", '{"size": 200}') if parameters else None,
         "webhook_url": webhook_url,
         "priority": None if priority == Priority.NORMAL else priority,
-        "destination": None if destination is None else as_object(destination),
+        "destination": None if destination is None else to_object(destination, "destination", _DESTINATION),
     }
     raw = {
-        "source": _declared(photo) | (source.model_dump(exclude_defaults=True) if source else {}),
-        "metadata": dict(metadata or {}),
+        "source": _declared(photo) | (_options(source) if source is not None else {}),
+        "metadata": to_mapping(metadata or {}, "metadata", '{"sku": "A-17"}'),
         **{name: value for name, value in optional.items() if value is not None},
     }
     request = validated(CreateJobRequest, raw)
@@ -318,6 +331,7 @@ def process(
         JobFailedError: the job failed or was canceled.
         WaitTimeoutError: the job did not finish in time; it continues.
     """
+    to_seconds(timeout, "timeout")  # before anything is sent
     started = yield from submit(
         session,
         photo,
@@ -336,21 +350,16 @@ def process(
 
 
 def _path(job_id: UUID | str) -> str:
-    return f"/v1/jobs/{UUID(str(job_id))}"
+    return f"/v1/jobs/{to_uuid(job_id, 'job_id')}"
 
 
 def _declared(photo: PhotoSource) -> dict[str, Any]:
     return {**(photo.declared() if isinstance(photo, JobSource) else file_of(photo).declared)}
 
 
-def as_objects(pipeline: Steps) -> list[dict[str, Any]]:
-    """Return the steps as JSON objects, with the fields that were set."""
-    return [as_object(step) for step in pipeline]
-
-
-def as_object(value: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model or a JSON object as a JSON object, with the fields that were set."""
-    return value.model_dump(by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else dict(value)
+def _options(source: SourceOptions) -> dict[str, Any]:
+    given = require(source, SourceOptions, "source", "a SourceOptions, such as SourceOptions(frame=0)")
+    return given.model_dump(exclude_defaults=True)
 
 
 def validated(model: type[M], raw: dict[str, Any], *, message: str = "The request is not valid") -> M:

@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from pixelflow.client.api_calls import delete, get, post
+from pixelflow.client.arguments import require, to_mapping, to_steps
 from pixelflow.client.models import Operation
-from pixelflow.client.operations import Steps, as_objects, validated
+from pixelflow.client.operations import Steps, validated
 from pixelflow.client.session import Session
 from pixelflow.contracts.presets import CreatePresetRequest, Preset, PresetList
 
@@ -35,9 +36,9 @@ def save_preset(
         ApiError: the API rejected the request; ``too_many_presets`` if a limit is reached.
         ConnectionFailedError: no response.
     """
-    raw: dict[str, Any] = {"name": name, "pipeline": as_objects(pipeline)}
+    raw: dict[str, Any] = {"name": name, "pipeline": to_steps(pipeline)}
     if parameters:
-        raw["parameters"] = dict(parameters)
+        raw["parameters"] = to_mapping(parameters, "parameters", '{"size": {"type": "integer"}}')
     if description is not None:
         raw["description"] = description
     request = validated(CreatePresetRequest, raw, message="The preset is not valid")
@@ -52,7 +53,11 @@ def get_preset(session: Session, preset: str) -> Operation[Preset]:
         ApiError: the API rejected the request; ``not_found`` also for a preset of another user.
         ConnectionFailedError: no response.
     """
-    return (yield from get(session, f"/v1/presets/{quote(preset, safe='@')}", Preset))
+    return (
+        yield from get(
+            session, f"/v1/presets/{quote(require(preset, str, 'preset', 'the name of a preset'), safe='@')}", Preset
+        )
+    )
 
 
 def list_presets(session: Session) -> Operation[PresetList]:
@@ -72,4 +77,4 @@ def delete_preset(session: Session, name: str) -> Operation[None]:
         ApiError: the API rejected the request; ``not_found`` if there is none.
         ConnectionFailedError: no response.
     """
-    yield from delete(session, f"/v1/presets/{quote(name, safe='')}")
+    yield from delete(session, f"/v1/presets/{quote(require(name, str, 'name', 'the name of a preset'), safe='')}")

@@ -58,7 +58,10 @@ def open_session(api_url: str | None, api_key: str | None) -> Session:
 
 
 def _from_argument_or_environment(value: str | None, variable: str, what: str) -> str:
-    found = (value if value is not None else os.environ.get(variable, "")).strip()
+    given = value if value is not None else os.environ.get(variable, "")
+    if not isinstance(given, str):
+        raise TypeError(f"Pass {what} as a string, not {type(given).__name__}")
+    found = given.strip()
     if not found:
         raise ConfigurationError(f"Pass {what}, or set {variable}")
     return found

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from pixelflow.client.arguments import require, to_path
 from pixelflow.client.errors import TransferError
 from pixelflow.client.files import Content, File, file_of
 from pixelflow.client.models import Operation, Request, Response
@@ -43,6 +44,7 @@ def upload(session: Session, upload: Upload, file: Content, *, on_progress: Prog
             or object storage rejected it.
         ConnectionFailedError: no response.
     """
+    require(upload, Upload, "upload", "the `upload` of a created job")
     content = file_of(file)
     if upload.presigned_put_url is None:
         raise TransferError("This job has no upload: its source is a local file")
@@ -71,7 +73,7 @@ def download(session: Session, output: Output, path: Path | str) -> Operation[Pa
             written, or object storage rejected the request.
         ConnectionFailedError: no response.
     """
-    target = Path(path)
+    target = to_path(path)
     with _partial_file(target, output) as part:
         yield from _fetch(session, output, part)
     return target
@@ -93,6 +95,7 @@ def download_bytes(session: Session, output: Output) -> Operation[bytes]:
 
 
 def _fetch(session: Session, output: Output, part: _PartialFile) -> Operation[None]:
+    require(output, Output, "output", "an entry of `job.outputs`")
     if output.expired_at is not None:
         raise TransferError(f"Output {output.step_id} expired on {output.expired_at:%Y-%m-%d}")
     if output.download_url is None:

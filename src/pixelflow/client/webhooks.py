@@ -5,8 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from pixelflow.client.api_calls import get, post
+from pixelflow.client.arguments import to_uuid
 from pixelflow.client.models import Operation
 from pixelflow.client.session import Session
+from pixelflow.contracts.webhook_endpoints import WebhookSecret
 from pixelflow.contracts.webhooks import DeliveryList, ReplayedEvent, RotatedSecret
 
 
@@ -17,7 +19,7 @@ def list_deliveries(session: Session, job_id: UUID | str) -> Operation[DeliveryL
         ApiError: the API rejected the request; ``not_found`` also for a job of another user.
         ConnectionFailedError: no response.
     """
-    return (yield from get(session, f"/v1/jobs/{UUID(str(job_id))}/deliveries", DeliveryList))
+    return (yield from get(session, f"/v1/jobs/{to_uuid(job_id, 'job_id')}/deliveries", DeliveryList))
 
 
 def replay_delivery(session: Session, delivery_id: UUID | str) -> Operation[ReplayedEvent]:
@@ -27,7 +29,17 @@ def replay_delivery(session: Session, delivery_id: UUID | str) -> Operation[Repl
         ApiError: the API rejected the request; ``not_found`` also for a delivery of another user.
         ConnectionFailedError: no response.
     """
-    return (yield from post(session, f"/v1/deliveries/{UUID(str(delivery_id))}/replay", ReplayedEvent))
+    return (yield from post(session, f"/v1/deliveries/{to_uuid(delivery_id, 'delivery_id')}/replay", ReplayedEvent))
+
+
+def create_webhook_secret(session: Session) -> Operation[WebhookSecret]:
+    """Return the secret that signs your webhooks, which is shown only once.
+
+    Raises:
+        ApiError: the API rejected the request; ``webhook_secret_exists`` if it was shown before.
+        ConnectionFailedError: no response.
+    """
+    return (yield from post(session, "/v1/webhook-secret", WebhookSecret))
 
 
 def rotate_webhook_secret(session: Session) -> Operation[RotatedSecret]:

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from pixelflow.contracts.known_fields import Node, example_at, fields_at, nodes_at, parent_of
-from pixelflow.contracts.other_tools import FIELDS, HINTS, VALUES
+from pixelflow.contracts.misplaced_fields import encoder_option, listed, own_step
+from pixelflow.contracts.other_tools import FIELDS, HINTS, STEP_HINTS, VALUE_HINTS, VALUES
 from pixelflow.contracts.suggestions import misnamed, normalize, similar
 from pixelflow.imaging.color_names import COLOR_NAMES
+from pixelflow.imaging.formats.registry import FORMATS, canonical_format
 from pixelflow.imaging.operations.registry import OPERATIONS
 
 Location = Sequence[int | str]
 
-_PLACES = {"CreateJobRequest": "job", "CreateKeyRequest": "key"}
+_PLACES = {"CreateJobRequest": "job", "CreateKeyRequest": "key", "CreateWebhookEndpointRequest": "endpoint"}
 _MAX_EXAMPLE = 100
 """Characters of an example in a message."""
 _MAX_LISTED = 8
@@ -36,6 +38,8 @@ class Row(NamedTuple):
     """The value at the location."""
     siblings: object
     """The object that the field is in, or should be."""
+    around: object = None
+    """The object that ``siblings`` is in."""
 
 
 def corrected(row: Row, model: type[BaseModel] | None) -> str:
@@ -50,22 +54,49 @@ def corrected(row: Row, model: type[BaseModel] | None) -> str:
 
 
 def _unknown_field(row: Row, model: type[BaseModel] | None) -> str:
-    if model is None:
-        return row.message
+    meant = _meant_field(row, model) if model else None
+    return f"is an unknown field; {meant}" if meant else row.message
+
+
+def _meant_field(row: Row, model: type[BaseModel]) -> str | None:
+    """What to do about an unknown field, if more is known than to remove it."""
     *parents, field = row.location
-    name = str(field)
-    if hint := HINTS.get(_place(parents, model), {}).get(normalize(name)):
-        return f"is an unknown field; {hint}"
+    name, place = str(field), _place(parents, model)
     known = fields_at(model, parents)
     used: Collection[str] = row.siblings if isinstance(row.siblings, dict) else ()
-    if meant := similar(name, known - set(used), FIELDS) or similar(name, known, FIELDS):
-        return f"is an unknown field; did you mean `{meant}`?"
-    if name in known | {*OPERATIONS} or not known:
-        return row.message
-    if place := _other_place(name, parents, model):
-        return f"is an unknown field; {place}"
-    listed = sorted(known)
-    return f"is an unknown field; the fields here are {_listed(listed)}" if len(listed) <= _MAX_LISTED else row.message
+    if place == "encoder":
+        return encoder_option(name, row.around, used)
+    is_step_field = place == "step" and parent_of(model, parents, name) is None
+    return (
+        _hint(name, place, row.siblings)
+        or _did_you_mean(name, known - set(used))
+        or (own_step(name, row.value, row.siblings) if is_step_field else None)
+        or _did_you_mean(name, known)
+        or (_elsewhere(name, parents, model) if known and name not in known else None)
+    )
+
+
+def _did_you_mean(name: str, known: Collection[str]) -> str | None:
+    meant = similar(name, known, FIELDS)
+    return f"did you mean `{meant}`?" if meant else None
+
+
+def _elsewhere(name: str, parents: Location, model: type[BaseModel]) -> str | None:
+    """Where a field belongs, or else which fields the object has, unless they are many."""
+    names = [f"`{each}`" for each in sorted(fields_at(model, parents))]
+    return _other_place(name, parents, model) or (
+        f"the fields here are {listed(names)}" if len(names) <= _MAX_LISTED else None
+    )
+
+
+def _hint(field: str, place: str, siblings: object) -> str | None:
+    """The entry of ``STEP_HINTS`` or ``HINTS`` for a field."""
+    name = normalize(field)
+    if place == "step" and isinstance(siblings, dict):
+        of_action = STEP_HINTS.get(str(siblings.get("action")), {})
+        if hint := of_action.get(name):
+            return hint
+    return HINTS.get(place, {}).get(name)
 
 
 def _place(parents: Location, model: type[BaseModel]) -> str:
@@ -107,7 +138,21 @@ def _missing(row: Row, model: type[BaseModel] | None) -> str:
 def _choice(row: Row, _: type[BaseModel] | None) -> str:
     valid = re.findall(r"`([^`]+)`", row.message)
     meant = similar(row.value, valid, VALUES.get(str(row.location[-1]), {}))
-    return f"{row.message}; did you mean `{meant}`?" if meant else row.message
+    return f"{row.message}; did you mean `{meant}`?" if meant else row.message + _value_hint(row)
+
+
+def _value_hint(row: Row) -> str:
+    """What to do about a value of another tool that is no value here."""
+    if not isinstance(row.value, str):
+        return ""
+    field, value = str(row.location[-1]), normalize(row.value)
+    if hint := VALUE_HINTS.get(field, {}).get(value.partition(":")[0]):
+        return f"; {hint}"
+    if field == "format" and (source := similar(canonical_format(value), FORMATS, VALUES["format"])):
+        return f"; {FORMATS[source].label} is read, but not written"
+    if unit := re.fullmatch(r"-?[0-9.]+\s*(px|deg|°)", row.value.strip()):
+        return f"; write {'pixels' if unit[1] == 'px' else 'degrees'} as a number without a unit"
+    return ""
 
 
 # ── Values ───────────────────────────────────────────────────────────────────────────────────────
@@ -130,9 +175,7 @@ def _number(row: Row, model: type[BaseModel] | None) -> str:
         return f"{message}; remove the quotes"
     if text.endswith("%"):
         return f"{message}; percentages are not supported here"
-    if re.fullmatch(r"[0-9.]+\s*px", text):
-        return f"{message}; write pixels as a number without a unit"
-    return message
+    return message + _value_hint(row)
 
 
 def _range(nodes: Iterable[Node]) -> str:
@@ -170,11 +213,6 @@ def plain(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _listed(names: Sequence[str]) -> str:
-    *others, last = [f"`{name}`" for name in names]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def limits(context: Mapping[str, Any]) -> dict[str, object]:
     """The limits in the context of an error, as a message shows them."""
     return {
@@ -188,7 +226,7 @@ _CORRECTIONS: Mapping[str, _Correction] = {
     **dict.fromkeys(["missing", "union_tag_not_found"], _missing),
     **dict.fromkeys(["enum", "literal_error", "union_tag_invalid", "union"], _choice),
     **dict.fromkeys(["int_type", "int_from_float", "int_parsing", "float_type", "float_parsing"], _number),
-    **dict.fromkeys(["list_type", "set_type", "frozen_set_type", "dict_type", "model_type"], _container),
-    "model_attributes_type": _container,
+    **dict.fromkeys(["list_type", "set_type", "frozen_set_type", "tuple_type"], _container),
+    **dict.fromkeys(["dict_type", "model_type", "model_attributes_type"], _container),
 }
 """By error type. The message of a choice lists the valid names in backticks."""

@@ -113,6 +113,21 @@ GUIDES: Mapping[str, Guide] = {
         "Delete a preset that you don't use: `DELETE /v1/presets/{name}`; or save the pipeline under another name.",
         "Yes, after you deleted a preset.",
     ),
+    "webhook_endpoint_exists": Guide(
+        "A webhook endpoint of yours has this URL.",
+        "Change that endpoint (`PATCH /v1/webhook-endpoints/{endpoint_id}`), or delete it first.",
+        f"Yes, after you deleted the endpoint, {_SAME_KEY}",
+    ),
+    "too_many_webhook_endpoints": Guide(
+        "You have as many webhook endpoints as a user may have.",
+        "Delete an endpoint that you don't use: `DELETE /v1/webhook-endpoints/{endpoint_id}`.",
+        f"Yes, after you deleted an endpoint, {_SAME_KEY}",
+    ),
+    "webhook_secret_exists": Guide(
+        "You have a webhook secret, which was shown when it was created. It can't be shown again.",
+        "Use the secret that you stored. If you lost it, get a new one: `POST /v1/webhook-secret/rotate`.",
+        _NO,
+    ),
     "idempotency_key_invalid": Guide(
         "The `Idempotency-Key` is empty, too long or has characters that are not allowed.",
         "Send a UUID, new for each operation.",
@@ -181,8 +196,10 @@ GUIDES: Mapping[str, Guide] = {
         "Yes, after a worker with the capability has started.",
     ),
     "local_files_disabled": Guide(
-        "The path is outside the directories from which the operator allows local files.",
-        "Upload the file, or have the operator add its directory to `PIXELFLOW_LOCAL_ROOTS`.",
+        "No regular file that you may read has this path: local files are disabled, the file is missing, or it is "
+        "outside your folder in the directories that the operator allows.",
+        "Put the file into `ROOT/{user_id}/`, where `ROOT` is a directory of `PIXELFLOW_LOCAL_ROOTS`, or upload it. "
+        "With `PIXELFLOW_LOCAL_ACCESS=shared`, the operator allows all files of these directories to all users.",
         _NO,
     ),
     "internal_error": Guide(

@@ -54,6 +54,7 @@ _MESSAGES = {
     "list_type": "must be an array",
     "set_type": "must be an array",
     "frozen_set_type": "must be an array",
+    "tuple_type": "must be an array",
     "dict_type": _OBJECT,
     "model_type": _OBJECT,
     "model_attributes_type": _OBJECT,
@@ -114,6 +115,7 @@ def field_errors(
             message=_corrected(row, raw, model) if index < MAX_SUGGESTIONS else error_message(row),
         )
         for index, row in enumerate(rows)
+        if not _is_consequence(row, raw)
     ]
     # A key of `metadata` and its value have the same pointer, and may have the same error.
     return sorted(dict.fromkeys(fields), key=_document_order)
@@ -152,7 +154,16 @@ def _corrected(row: Mapping[str, Any], raw: object, model: type[BaseModel] | Non
     location = _location(row) or ("",)
     siblings = _value_at(location[:-1], raw)
     value = siblings.get(location[-1]) if isinstance(siblings, dict) else _value_at(location, raw)
-    return corrected(Row(row["type"], error_message(row), location, value, siblings), model)
+    around = _value_at(location[:-2], raw)
+    return corrected(Row(row["type"], error_message(row), location, value, siblings, around), model)
+
+
+def _is_consequence(row: Mapping[str, Any], raw: object) -> bool:
+    """Whether an array is reported as too short only because some of its entries are not valid."""
+    if row["type"] != "too_short":
+        return False
+    entries = _value_at(_location(row), raw)
+    return isinstance(entries, list) and len(entries) >= row["ctx"]["min_length"]
 
 
 def _location(row: Mapping[str, Any]) -> tuple[int | str, ...]:

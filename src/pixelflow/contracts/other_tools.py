@@ -19,20 +19,25 @@ def _by_alias(names: Mapping[str, str]) -> Aliases:
 FIELDS = _by_alias(
     {
         # Steps
-        "action": "op operation type transform transformation method filter effect command",
+        "action": "op operation type transform transformation method filter effect command e",
         "id": "name key step step_id label",
         "from": "input parent source_id source src in depends_on since start start_date from_date after_date",
         "output": "save keep export",
-        "format": "type ext extension output_format to fmt f target_format file_format convert_to",
+        "format": "type ext extension output_format to fmt f fm fetch_format target_format file_format convert_to",
         "quality": "q compression",
-        "width": "w size_x",
+        "width": "w size_x thickness",
         "height": "h size_y",
-        "fit": "mode resize_mode object_fit method crop",
-        "gravity": "position anchor g placement align pos",
-        "enlarge": "upscale allow_enlargement allow_upscale",
-        "background": "bg bg_color background_color fill_color fill",
-        "metadata": "tags context strip strip_metadata keep_metadata keep_exif exif meta custom labels",
-        "color_space": "colorspace colorspace_out profile icc color_profile",
+        "fit": "mode resize_mode resizing_type object_fit method crop c rs rt fit_in",
+        "gravity": "position anchor g placement align pos halign valign fo crop_gravity",
+        "focus": "fp fp_x fp_y focal_point focalpoint",
+        "enlarge": "upscale allow_enlargement allow_upscale el",
+        "min_width": "min_w mw",
+        "min_height": "min_h mh",
+        "max_width": "max_w",
+        "max_height": "max_h",
+        "background": "bg bg_color background_color fill_color fill color",
+        "metadata": "tags context strip strip_metadata keep_metadata keep_exif exif meta custom labels sm",
+        "color_space": "colorspace colorspace_out profile icc color_profile cs strip_profile scp strip_color_profile",
         "kernel": "interpolation resample sampling algorithm",
         "dpr": "pixel_ratio device_pixel_ratio",
         "angle": "rotation degrees deg rotate a",
@@ -47,6 +52,7 @@ FIELDS = _by_alias(
         "padding": "margin border",
         "size": "font_size block_size pixel_size text_size",
         "regions": "areas boxes rects",
+        "at": "offset position location",
         # Watermarks
         "watermark": "caption",
         "opacity": "transparency alpha",
@@ -54,14 +60,23 @@ FIELDS = _by_alias(
         "margin": "padding offset",
         "color": "text_color font_color fill stroke",
         # Jobs
-        "pipeline": "steps operations transformations transforms actions tasks instructions",
-        "webhook_url": "webhook webhooks callback callback_url notification_url notify_url notify hook hook_url",
+        "pipeline": "steps operations transformations transformation transforms actions tasks instructions eager "
+        "filters",
+        "webhook_url": "webhook webhooks callback callback_url notification notification_url notify notify_url hook "
+        "hook_url eager_notification_url",
         "source": "file source_file src upload",
+        "destination": "folder target output_location",
+        "preset": "presets upload_preset template",
+        "sha256": "checksum hash etag md5 sha1 digest sha_256",
         "object_key": "path file_path local_path",
         "content_length": "size content_size bytes length file_size",
         "content_type": "media_type mime_type mime type",
         "frame": "page page_number layer",
         "density": "dpi ppi resolution",
+        # Webhook endpoints
+        "url": "webhook_url endpoint endpoint_url target_url callback_url hook_url",
+        "event_types": "events event types enabled_events topics",
+        "enabled": "active is_active is_enabled",
         # Keys
         "scopes": "permissions rights roles",
         "name": "label title description filename",
@@ -83,7 +98,7 @@ _PLACES: Aliases = {
     for down in _DOWN | _MIDDLE
     for across in _ACROSS | _MIDDLE
     for first, second in ((down, across), (across, down))
-    for joint in ("", "_")
+    for joint in ("", "_", ",")
 } | {side: [place] for side, place in (_DOWN | _ACROSS).items()}
 """Such as ``top_left``, ``right_center`` and ``bottomright``."""
 
@@ -101,17 +116,17 @@ VALUES: Mapping[str, Aliases] = {
         **_PLACES,
         **_by_alias(
             {
-                "center": "middle centre c",
-                "north": "n t",
-                "south": "s b",
-                "east": "e r",
-                "west": "w l",
-                "northeast": "ne",
-                "northwest": "nw",
-                "southeast": "se",
-                "southwest": "sw",
-                "faces": "face people",
-                "attention": "smart auto subject",
+                "center": "middle centre c ce xy_center",
+                "north": "n t no",
+                "south": "s b so",
+                "east": "e r ea",
+                "west": "w l we",
+                "northeast": "ne noea",
+                "northwest": "nw nowe",
+                "southeast": "se soea",
+                "southwest": "sw sowe",
+                "faces": "face people g_face g_faces adv_face auto:face auto:faces face:auto fo_face faces,top",
+                "attention": "smart auto subject sm obj objw g_auto auto:subject auto:salient edges fo_auto body",
             }
         ),
     },
@@ -128,7 +143,7 @@ VALUES: Mapping[str, Aliases] = {
             "grayscale": "greyscale monochrome gray black_and_white bw",
             "flip": "mirror flop",
             "rotate": "rotation autorotate orient",
-            "round": "rounded radius corners border_radius rounded_corners",
+            "round": "rounded radius corners border_radius rounded_corners round_corners",
             "pad": "extend padding letterbox",
             "pixelate": "pixelize mosaic",
             "adjust": "brightness contrast saturation gamma modulate hue",
@@ -169,13 +184,32 @@ _BESIDE_ACTION = "write the fields of the action beside `action`"
 _SIZE = "set `width`, `height` or both, in pixels"
 _ORIENTED = "sources are always turned upright"
 _USER = "the API key determines the user"
+_SIGNED_ALIKE = "all your webhooks have the same secret: POST /v1/webhook-secret"
+_NAMED = "an output has the `id` of its step as its name; `destination` sets another"
+_ASYNC = "jobs run asynchronously: GET /v1/jobs/{job_id} returns the state"
+_EACH_FORMAT = "write a step for each format, such as `avif` and `webp`"
+_NONE = "PixelFlow has no operation for it"
+_UNSUPPORTED = (
+    *("invert", "negate", "negative", "vignette", "oil", "oil_paint", "median", "emboss", "edge", "noise"),
+    *("normalize", "normalise", "equalize", "auto_contrast", "despeckle", "swirl", "distort", "enhance"),
+    *("background_removal", "bg_remove", "remove_background"),
+)
+_NO_SIDE = {"auto": "omit it: it follows from the aspect ratio"}
+_MARK_PLACE = 'set `gravity` and `margin`, such as `"gravity": "southeast", "margin": 24`'
+_STOPS = 'set `stops`, such as [{"color": "#ff0080"}, {"color": "#0080ff"}]'
+_SMART = 'set `"gravity": "attention"`'
+_CONTAIN = 'set `width`, `height` and `"fit": "contain"`'
+_FOCUS = 'set `focus` instead, such as {"x": 0.3, "y": 0.7}'
 
 HINTS: Mapping[str, Mapping[str, str]] = {
     "job": {
         **dict.fromkeys(["url", "source_url", "image_url", "image", "images", "input_url"], _UPLOAD),
-        **dict.fromkeys(["outputs", "output", "sizes", "variants", "presets", "preset"], _IN_STEP),
+        **dict.fromkeys(["outputs", "output", "sizes", "variants"], _IN_STEP),
         **dict.fromkeys(["user_id", "user", "tenant"], _USER),
-        "bucket": "the operator sets the bucket",
+        "bucket": "set `bucket` in `destination`",
+        **dict.fromkeys(["filename", "public_id", "output_name"], _NAMED),
+        **dict.fromkeys(["expires", "expires_in", "expires_at", "ttl"], "the operator sets how long files are kept"),
+        **dict.fromkeys(["async", "sync", "wait", "timeout"], _ASYNC),
         "dry_run": "send it in the query: POST /v1/jobs?dry_run=true",
         "idempotency_key": "send it as the header `Idempotency-Key`",
         "name": "use `metadata` for values of your own",
@@ -187,13 +221,103 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     },
     "step": {
         **dict.fromkeys(["params", "options", "args", "arguments", "config", "settings"], _BESIDE_ACTION),
-        **dict.fromkeys(["dimensions", "geometry", "scale", "percent"], _SIZE),
+        **dict.fromkeys(["dimensions", "geometry", "scale", "percent", "zoom", "z"], _SIZE),
         **dict.fromkeys(["without_enlargement", "no_upscale"], "that is the default; `enlarge` changes it"),
         **dict.fromkeys(["progressive", "lossless", "effort", "interlace"], "set it in `encoder`, with `format`"),
         **dict.fromkeys(["asset", "logo", "picture", "url", "src", "overlay"], _ASSET),
         **dict.fromkeys(["auto_orient", "autorotate", "orient"], _ORIENTED),
+        **dict.fromkeys(["page", "pages", "frame", "animated", "pg"], "set `frame` in `source`, beside `pipeline`"),
+        **dict.fromkeys(["density", "dpi", "ppi", "dn"], "set `density` in `source`, beside `pipeline`"),
+        **dict.fromkeys(["auto", "f_auto", "auto_format"], _EACH_FORMAT),
+        **dict.fromkeys(["filename", "file_name", "public_id", "fn"], _NAMED),
+        **dict.fromkeys(["max_bytes", "mb", "target_size"], "no size in bytes can be requested; reduce `quality`"),
+        **dict.fromkeys(_UNSUPPORTED, _NONE),
     },
-    "watermark": dict.fromkeys(["url", "image", "logo", "src", "asset"], _ASSET),
+    "watermark": {
+        **dict.fromkeys(["url", "image", "logo", "src", "asset"], _ASSET),
+        **dict.fromkeys(["x", "y", "dx", "dy", "left", "top", "offset_x", "offset_y"], _MARK_PLACE),
+        **dict.fromkeys(["repeat", "tiled", "replicate"], "did you mean `tile`?"),
+    },
+    "image": dict.fromkeys(["url", "src", "path", "file"], _ASSET),
     "key": dict.fromkeys(["user_id", "user"], _USER),
+    "endpoint": dict.fromkeys(["secret", "signing_secret"], _SIGNED_ALIKE),
 }
 """By object: unknown fields that no field here replaces, and what to do instead."""
+
+STEP_HINTS: Mapping[str, Mapping[str, str]] = {
+    "resize": {
+        **dict.fromkeys(["size", "s", "sz"], _SIZE),
+        **dict.fromkeys(["extend", "ex", "pad", "letterbox"], _CONTAIN),
+        **dict.fromkeys(["smart", "smartcrop"], f'{_SMART} with `"fit": "cover"`'),
+    },
+    "crop": {
+        **dict.fromkeys(["smart", "smartcrop"], _SMART),
+        **dict.fromkeys(
+            ["x1", "y1", "x2", "y2", "right", "bottom", "box", "rect", "region", "geometry", "area"],
+            "set `x`, `y`, `width` and `height`",
+        ),
+    },
+    "border": {"size": "did you mean `width`?"},
+    "gradient": {
+        **dict.fromkeys(["color", "colors", "color_stops", "to", "start", "end", "start_color", "end_color"], _STOPS),
+        "direction": "set `angle`, in degrees as in CSS: 90 is toward the right, 180 toward the bottom",
+    },
+    "redact": dict.fromkeys(["faces", "face", "detect"], "list the rectangles in `regions`; faces are not detected"),
+    "tint": dict.fromkeys(["color", "tone"], "set `shadows`, `midtones` or `highlights` to a color"),
+    "adjust": dict.fromkeys(["exposure", "lightness"], "set `brightness` to a factor such as 1.2"),
+}
+"""By action: unknown fields of a step, and what to do instead. They precede those of ``HINTS``."""
+
+VALUE_HINTS: Mapping[str, Mapping[str, str]] = {
+    "gravity": {
+        **dict.fromkeys(["fp", "fo", "focalpoint", "focal_point", "xy", "custom"], _FOCUS),
+        **dict.fromkeys(["replicate", "tile", "repeat"], 'set `"tile": true`'),
+    },
+    "format": dict.fromkeys(["auto", "best"], _EACH_FORMAT),
+    "quality": dict.fromkeys(["auto", "best", "good"], "omit it for the default of the format"),
+    "width": _NO_SIDE,
+    "height": _NO_SIDE,
+    "dpr": {"auto": "write a step for each ratio, such as 1 and 2"},
+    "angle": dict.fromkeys(["auto", "exif"], _ORIENTED),
+    "radius": dict.fromkeys(["max", "circle", "full"], 'did you mean "50%"?'),
+}
+"""By field: values of other tools that no value here replaces, and what to do instead."""
+
+OPERATION_FIELDS = _by_alias(
+    {
+        "resize": "width height fit kernel enlarge dpr zoom",
+        "crop": "ratio aspect_ratio ar crop_rect",
+        "rotate": "angle rotation rot rt degrees",
+        "blur": "sigma bl gaussian",
+        "sharpen": "sh sharp usm",
+        "round": "r corner_radius",
+        "border": "bo",
+        "pad": "pd margin",
+        "watermark": "wm txt mark",
+        "overlay": "opacity blend",
+        "pixelate": "px pix",
+        "adjust": "bri con sat vib",
+        "tint": "duotone monochrome htn",
+        "gradient": "stops colors",
+        "redact": "regions",
+        "trim": "threshold",
+    }
+)
+"""Fields that are part of another operation, here or in other tools."""
+
+ENCODER_OPTIONS = _by_alias(
+    {
+        "chroma": "chroma_subsampling subsampling subsample sampling_factor",
+        "progressive": "interlace interlaced adam7",
+        "effort": "speed method reduction_effort compression_level level cpu_used",
+        "colors": "colours color_count palette_size max_colors n_colors",
+        "palette": "indexed quantize quantise",
+        "dither": "dithering",
+        "lossless": "loss_less",
+        "trellis": "mozjpeg trellis_quantisation trellis_quantization",
+        "optimize": "optimise optimize_coding optimise_coding optimize_scans",
+        "bit_depth": "bitdepth bits depth",
+        "tile": "tiled tiling",
+    }
+)
+"""Options of encoders."""

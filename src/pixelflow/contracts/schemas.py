@@ -24,6 +24,15 @@ from pixelflow.contracts.messages import ProcessImage
 from pixelflow.contracts.presets import CreatePresetRequest, Preset, PresetList
 from pixelflow.contracts.responses import Problem
 from pixelflow.contracts.usage import UsageByDay, UsageByUser
+from pixelflow.contracts.webhook_endpoints import (
+    CreateWebhookEndpointRequest,
+    SentTestEvent,
+    TestEvent,
+    UpdateWebhookEndpointRequest,
+    WebhookEndpoint,
+    WebhookEndpointList,
+    WebhookSecret,
+)
 from pixelflow.contracts.webhooks import DeliveryList, Event, ReplayedEvent, RotatedSecret
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -49,7 +58,14 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "problem": (Problem, "serialization"),
     "usage_by_day": (UsageByDay, "serialization"),
     "usage_by_user": (UsageByUser, "serialization"),
+    "create_webhook_endpoint_request": (CreateWebhookEndpointRequest, "validation"),
+    "update_webhook_endpoint_request": (UpdateWebhookEndpointRequest, "validation"),
+    "webhook_endpoint": (WebhookEndpoint, "serialization"),
+    "webhook_endpoint_list": (WebhookEndpointList, "serialization"),
+    "sent_test_event": (SentTestEvent, "serialization"),
     "webhook": (Event, "serialization"),
+    "test_webhook": (TestEvent, "serialization"),
+    "webhook_secret": (WebhookSecret, "serialization"),
     "delivery_list": (DeliveryList, "serialization"),
     "replayed_event": (ReplayedEvent, "serialization"),
     "rotated_secret": (RotatedSecret, "serialization"),

@@ -62,7 +62,11 @@ class Delivery(ResponseModel):
 
     delivery_id: UUID
     event_id: Annotated[str, Field(description="The `webhook-id`: the same for every attempt and replay.")]
-    type: Open[EventType]
+    endpoint_id: Annotated[
+        UUID | None,
+        Field(description="The webhook endpoint of the event. Null: the event is for the `webhook_url` of the job."),
+    ] = None
+    type: Annotated[Open[EventType], Field(description="`webhook.test` for a test event.")]
     attempt: Annotated[int, Field(description="Number of the attempt, from 1. A replay starts again at 1.")]
     outcome: Open[DeliveryOutcome]
     status_code: Annotated[

@@ -87,10 +87,13 @@ from pixelflow.errors.requests import (
     TooManyKeysError,
     TooManyPresetsError,
     TooManyUploadsError,
+    TooManyWebhookEndpointsError,
     UnauthenticatedError,
     UnsupportedCapabilityError,
     UnsupportedMediaTypeError,
     ValidationFailedError,
+    WebhookEndpointExistsError,
+    WebhookSecretExistsError,
 )
 
 __all__ = [
@@ -154,6 +157,7 @@ __all__ = [
     "TooManyPresetsError",
     "TooManyScansError",
     "TooManyUploadsError",
+    "TooManyWebhookEndpointsError",
     "TransformCrashedError",
     "TransformError",
     "TransformPostponedError",
@@ -164,5 +168,7 @@ __all__ = [
     "UnsupportedFormatError",
     "UnsupportedMediaTypeError",
     "ValidationFailedError",
+    "WebhookEndpointExistsError",
+    "WebhookSecretExistsError",
     "WorkerUnavailableError",
 ]

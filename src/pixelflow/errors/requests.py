@@ -113,6 +113,21 @@ class TooManyPresetsError(RequestError):
     title = "The limit of presets or of their versions is reached"
 
 
+class WebhookEndpointExistsError(RequestError):
+    code = "webhook_endpoint_exists"
+    title = "A webhook endpoint with this URL exists"
+
+
+class TooManyWebhookEndpointsError(RequestError):
+    code = "too_many_webhook_endpoints"
+    title = "The limit of webhook endpoints is reached"
+
+
+class WebhookSecretExistsError(RequestError):
+    code = "webhook_secret_exists"
+    title = "The webhook secret was shown before"
+
+
 class IdempotencyKeyInvalidError(RequestError):
     code = "idempotency_key_invalid"
     title = "The Idempotency-Key is not valid"

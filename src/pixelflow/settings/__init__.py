@@ -15,11 +15,22 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from pixelflow.settings.buckets import NamedBucket
-from pixelflow.settings.database import DatabaseSettings
+from pixelflow.settings.database import DatabaseSettings, RotationSettings
 from pixelflow.settings.errors import PREFIX, SettingsError, validation_messages, variable
-from pixelflow.settings.model import Settings
+from pixelflow.settings.model import ControlPlaneSettings, Settings
 
-__all__ = ["PREFIX", "DatabaseSettings", "Settings", "SettingsError", "load", "load_database"]
+__all__ = [
+    "PREFIX",
+    "ControlPlaneSettings",
+    "DatabaseSettings",
+    "RotationSettings",
+    "Settings",
+    "SettingsError",
+    "load",
+    "load_control_plane",
+    "load_database",
+    "load_rotation",
+]
 
 _SIMILAR = 0.85
 """Least similarity (difflib's ratio) of a misspelt name, of which the prefix is a third."""
@@ -36,6 +47,11 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         SettingsError: one line per setting that is missing or not valid. No value is repeated: it may be a secret.
     """
     return _load(Settings, variables)
+
+
+def load_control_plane(variables: Mapping[str, str] | None = None) -> ControlPlaneSettings:
+    """Read the settings as :func:`load` does, for the API and the controller: the key of secrets is required."""
+    return _load(ControlPlaneSettings, variables)
 
 
 def variables_of_buckets(buckets: Iterable[NamedBucket]) -> dict[str, str]:
@@ -64,6 +80,11 @@ def find_unknown(others: Iterable[str]) -> dict[str, str | None]:
 def load_database(variables: Mapping[str, str] | None = None) -> DatabaseSettings:
     """Read only the settings of the database, as :func:`load` does. Other settings may be missing or not valid."""
     return _load(DatabaseSettings, variables)
+
+
+def load_rotation(variables: Mapping[str, str] | None = None) -> RotationSettings:
+    """Read only the database and the keys of secrets, as :func:`load` does."""
+    return _load(RotationSettings, variables)
 
 
 def _load(model: type[_Model], variables: Mapping[str, str] | None) -> _Model:

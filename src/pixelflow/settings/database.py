@@ -9,7 +9,13 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pixelflow.settings.errors import PREFIX
-from pixelflow.settings.field_types import DatabaseUrl
+from pixelflow.settings.field_types import DatabaseUrl, SecretsKeys
+
+SECRETS_KEY = Field(
+    description="Key that encrypts webhook secrets and stored responses: 32 random bytes in URL-safe base64. "
+    "Required by the API and the controller. During a change of the key: several, separated by commas; the "
+    "first encrypts, all decrypt"
+)
 
 
 class DatabaseSettings(BaseSettings):
@@ -20,6 +26,12 @@ class DatabaseSettings(BaseSettings):
     database_url: Annotated[
         DatabaseUrl, Field(description="Postgres URL, such as postgresql://user:password@host:5432/pixelflow")
     ]
+
+
+class RotationSettings(DatabaseSettings):
+    """Settings of the command that re-encrypts stored values."""
+
+    secrets_key: Annotated[SecretsKeys, SECRETS_KEY]
 
 
 class ConnectionSettings(DatabaseSettings):

@@ -12,6 +12,7 @@ from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from pixelflow.cross_field import validate
 from pixelflow.settings import retention
+from pixelflow.settings.database import SECRETS_KEY
 from pixelflow.settings.errors import PREFIX, SettingsError, missing_message, valid_values
 from pixelflow.settings.field_types import Directories, Networks, RedisUrl, SecretsKeys, WebUrl
 from pixelflow.settings.storage import StorageSettings
@@ -219,14 +220,11 @@ class Settings(StorageSettings):
     ] = 90
 
     # Webhooks
-    secrets_key: Annotated[
-        SecretsKeys | None,
-        Field(
-            description="Key that encrypts webhook secrets and stored responses: 32 random bytes in URL-safe base64. "
-            "Required by the API and the controller. During a change of the key: several, separated by commas; the "
-            "first encrypts, all decrypt"
-        ),
-    ] = None
+    secrets_key: Annotated[SecretsKeys | None, SECRETS_KEY] = None
+    max_webhook_endpoints: Annotated[
+        int,
+        Field(ge=0, le=100, description="Maximum number of webhook endpoints of a user; a job's event is sent to each"),
+    ] = 10
     webhook_allow_cidrs: Annotated[
         Networks,
         Field(
@@ -368,3 +366,9 @@ class Settings(StorageSettings):
         if self.secrets_key is None:
             raise SettingsError(missing_message("secrets_key", type(self).model_fields["secrets_key"]))
         return tuple(key.get_secret_value() for key in self.secrets_key)
+
+
+class ControlPlaneSettings(Settings):
+    """Settings of the API and of the controller, which encrypt and decrypt secrets."""
+
+    secrets_key: Annotated[SecretsKeys, SECRETS_KEY]

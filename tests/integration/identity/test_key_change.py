@@ -172,3 +172,16 @@ def test_the_command_reports_what_it_did(stack: Stack, url: str) -> None:
     assert run.returncode == 1
     assert "Re-encrypted 1 webhook secrets and 0 stored responses." in run.stderr
     assert "1 webhook secrets and 0 stored responses are encrypted with a key that" in run.stderr
+
+
+def test_the_command_finds_database_and_keys_of_the_local_stack(stack: Stack) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
+    run = subprocess.run(
+        [sys.executable, "-m", "pixelflow", "secrets", "rotate"],
+        env={**environment, "PIXELFLOW_HOME": str(stack.home.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Re-encrypted 0 webhook secrets" in run.stderr
+    assert run.returncode == 0

@@ -72,11 +72,12 @@ class Harness:
     outcomes: list[str] = field(default_factory=list)
     """Of the attempts that were counted in the metrics."""
 
-    async def finished_job(self, url: str, *, status: str = "canceled", user_id: str | None = None) -> UUID:
-        """Create a job with a webhook and set its final status."""
+    async def finished_job(self, url: str | None, *, status: str = "canceled", user_id: str | None = None) -> UUID:
+        """Create a job, with a webhook unless ``url`` is None, and set its final status."""
         user_id = user_id or self.user_id
+        own = {"webhook_url": url} if url else {}
         request = CreateJobRequest.model_validate(
-            {"pipeline": PIPELINE, "source": {"content_length": 9}, "webhook_url": url, "metadata": {"sku": "A"}}
+            {"pipeline": PIPELINE, "source": {"content_length": 9}, "metadata": {"sku": "A"}, **own}
         )
         created = await self.jobs.create(user_id, request, job_id=new_id())
         async with self.database.connection() as connection:

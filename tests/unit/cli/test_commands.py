@@ -130,9 +130,9 @@ def test_version_prints_the_version(pixelflow: Run) -> None:
 @pytest.mark.parametrize(
     ("command", "missing"),
     [
-        (["api"], SERVERS),
+        (["api"], SERVERS | {"SECRETS_KEY"}),
         (["worker"], SERVERS),
-        (["controller"], SERVERS),
+        (["controller"], SERVERS | {"SECRETS_KEY"}),
         (["migrate"], {"DATABASE_URL"}),
         (["keys", "create", "--user", "me"], {"DATABASE_URL"}),
         (["keys", "list", "--user", "me"], {"DATABASE_URL"}),
@@ -168,7 +168,7 @@ for line in sys.stdin.read().splitlines():
 """
     extras = {
         "up": "devstack", "api": "api", "controller": "api", "migrate": "api", "worker": "worker",
-        "keys list": "api", "secrets rotate": "api", "users list": "api", "webhook listen": "api",
+        "keys list": "api", "secrets rotate": "api", "users list": "api",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", script], input="\n".join(extras), capture_output=True, text=True, check=True

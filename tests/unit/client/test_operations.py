@@ -219,7 +219,7 @@ def test_a_failed_or_canceled_job_raises_with_the_job(call: Call, api: StandIn, 
 
 @pytest.mark.parametrize("operation", ["start_job", "cancel_job", "retry_job", "erase_job", "get_job", "wait"])
 def test_an_invalid_job_id_is_rejected_before_anything_is_sent(call: Call, api: StandIn, operation: str) -> None:
-    with pytest.raises(ValueError, match="badly formed"):
+    with pytest.raises(ValueError, match="must be a UUID such as"):
         call(operation, "../v1/keys")
     assert api.seen == []
 

@@ -81,7 +81,7 @@ COVER = {"action": "resize", "width": 192, "height": 384, "fit": "cover", "gravi
 REQUIRED = [
     (CROP, True),
     (COVER, True),
-    ({**COVER, "fit": "contain"}, False),
+    ({**COVER, "fit": "contain", "gravity": "north"}, False),
     ({**CROP, "gravity": "attention"}, False),
     ({**COVER, "gravity": "entropy"}, False),
 ]

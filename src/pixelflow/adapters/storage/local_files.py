@@ -59,15 +59,34 @@ class LocalFiles:
         """Return the real path of a file, with symbolic links resolved.
 
         Raises:
-            LocalFilesDisabledError: the path is not a readable regular file that the user can use. The error does not
-                say why, so that callers can't probe the file system outside of the user's folders.
+            LocalFilesDisabledError: the path is not a readable regular file that the user can use. The error says which
+                files are, and not why this one is not, so that callers can't probe the file system.
             ObjectsUnavailableError: the disk can't be read.
         """
-        with self._open(path, with_links=True) as file:
-            real = _real_path(file)
+        try:
+            with self._open(path, with_links=True) as file:
+                real = _real_path(file)
+        except LocalFilesDisabledError as error:
+            raise self._not_allowed(user_id) from error
         if not (_is_unicode(real) and self._is_allowed(Path(real), user_id)):
-            raise _refused()
+            raise self._not_allowed(user_id)
         return real
+
+    def _not_allowed(self, user_id: str) -> LocalFilesDisabledError:
+        """What a user can use. Depends on no path. Names no directory: all users of the service would see it."""
+        file = "`object_key` must name a regular file"
+        if not self._roots:
+            detail = "Local files are disabled; the operator allows directories by PIXELFLOW_LOCAL_ROOTS"
+        elif self._shared:
+            detail = f"{file} under a directory that PIXELFLOW_LOCAL_ROOTS allows"
+        elif folder := user_folder(user_id):
+            detail = (
+                f"{file} in ROOT/{folder}/, your folder in a directory ROOT that PIXELFLOW_LOCAL_ROOTS allows. "
+                "Other files need PIXELFLOW_LOCAL_ACCESS=shared"
+            )
+        else:
+            detail = "No folder can have your user ID as its name; local files need PIXELFLOW_LOCAL_ACCESS=shared"
+        return LocalFilesDisabledError(detail)
 
     def _is_allowed(self, real: Path, user_id: str) -> bool:
         if self._shared:
@@ -326,5 +345,5 @@ def _unavailable() -> ObjectsUnavailableError:
 
 def _refused() -> LocalFilesDisabledError:
     return LocalFilesDisabledError(
-        "object_key must name a regular file under a folder that the operator allows for local files"
+        "The path is not that of a regular file under a directory that PIXELFLOW_LOCAL_ROOTS allows"
     )

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pixelflow.cli.output import echo
 from pixelflow.cli.server_settings import load_database_url, load_settings
+from pixelflow.settings import load_control_plane
 
 
 def api() -> None:
     """Run the API."""
-    with load_settings() as settings:
+    with load_settings(load_control_plane) as settings:
         from pixelflow.controlplane.api import main  # noqa: PLC0415 - see the module's docstring
 
         main.run(settings)
@@ -32,7 +33,7 @@ def controller() -> None:
 
     It requeues lost jobs, reaps expired leases, delivers webhooks, collects garbage and counts jobs for the metrics.
     """
-    with load_settings() as settings:
+    with load_settings(load_control_plane) as settings:
         from pixelflow.adapters.termination import exit_now  # noqa: PLC0415
         from pixelflow.controlplane.controller import main  # noqa: PLC0415 - see the module's docstring
 

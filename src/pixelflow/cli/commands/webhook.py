@@ -1,4 +1,4 @@
-"""``pixelflow webhook``: receives webhooks locally and rotates the signing secret. Must not store a secret."""
+"""``pixelflow webhook``: receives or forwards webhooks locally, and manages the signing secret. Must not store it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated
 
 import typer
-from standardwebhooks import Webhook, WebhookVerificationError
-from standardwebhooks.webhooks import EmptyWebhookSecretError
 
+from pixelflow.cli.commands import webhook_endpoints
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
+from pixelflow.cli.forwarding import Forwarder, new_secret
 from pixelflow.cli.output import echo, echo_error, printable
-from pixelflow.client import Client
+from pixelflow.client import Client, WebhookVerificationError, sign_webhook, verify_webhook
 from pixelflow.contracts.webhooks import ID_HEADER
 
 ADDRESS = "127.0.0.1"
@@ -23,8 +23,11 @@ MAX_BODY_BYTES = 5_000_000
 _READ_SECONDS = 10
 
 app = typer.Typer(
-    help="Receive webhooks locally and rotate the signing secret.", no_args_is_help=True, add_completion=False
+    help="Receive webhooks locally; manage webhook endpoints and the signing secret.",
+    no_args_is_help=True,
+    add_completion=False,
 )
+app.add_typer(webhook_endpoints.app, name="endpoints")
 
 
 @app.command()
@@ -37,26 +40,53 @@ def listen(
             metavar="whsec_…",
             envvar="PIXELFLOW_WEBHOOK_SECRET",
             show_envvar=True,
-            help="Secret to verify signatures with. Without it, nothing is verified. "
+            help="Secret to verify or sign with. Without it, nothing is verified. "
             "Prefer the environment variable: other users can see the command line in the process list.",
         ),
+    ] = None,
+    forward: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send the events of your jobs to this URL, in place of listening for them."),
     ] = None,
 ) -> None:
     """Receive webhooks on this machine, verify their signatures and print them until Ctrl-C.
 
     For local testing. The service only calls this machine with PIXELFLOW_WEBHOOK_ALLOW_CIDRS=127.0.0.0/8 and
-    PIXELFLOW_WEBHOOK_ALLOW_HTTP=true in the environment of `pixelflow up`.
+    PIXELFLOW_WEBHOOK_ALLOW_HTTP=true in the environment of `pixelflow up`. With --forward, it need not call this
+    machine: the command asks the API for jobs that end, and sends their events, signed, to the URL.
     """
-    webhook = _load_secret(secret)
+    checked = _checked(secret)
+    if forward is not None:
+        _forward(forward, checked)
+        return
     try:
-        server = ThreadingHTTPServer((ADDRESS, port), _handler(webhook))
+        server = ThreadingHTTPServer((ADDRESS, port), _handler(checked))
     except OSError as error:
         echo_error(f"Can't listen on port {port}: {error.strerror}")
         raise typer.Exit(ExitCode.FAILED) from None
     with server:
-        mode = "" if webhook else "(signatures are not verified)"
+        mode = "" if checked else "(signatures are not verified)"
         echo(f"Listening on http://{ADDRESS}:{server.server_port}/ {mode}")
         server.serve_forever()
+
+
+def _forward(url: str, secret: str | None) -> None:
+    used = secret or new_secret()
+    with exit_on_error(), Client(session=find_session()) as client, Forwarder(client, url, used) as forwarder:
+        forwarder.skip_finished()
+        echo(f"Forwarding events of jobs that end from now on to {url}.")
+        if secret is None:
+            echo(f"They are signed with the secret {used}, which is new and only for this command.")
+        forwarder.run(echo)
+
+
+@app.command("create-secret")
+def create_secret() -> None:
+    """Show your signing secret, once. Use it before your first job; later, rotate it."""
+    with exit_on_error(), Client(session=find_session()) as client:
+        created = client.create_webhook_secret()
+    echo("Store this secret: it is not shown again.")
+    print(created.secret)
 
 
 @app.command("rotate-secret")
@@ -70,19 +100,20 @@ def rotate_secret() -> None:
     print(rotated.secret)
 
 
-def _load_secret(secret: str | None) -> Webhook | None:
+def _checked(secret: str | None) -> str | None:
     if not secret:
         return None
     try:
-        return Webhook(secret)
-    except (ValueError, EmptyWebhookSecretError):
+        sign_webhook(b"", "", secret)
+    except WebhookVerificationError:
         echo_error(
-            "The secret is not valid. It must look like whsec_…, as printed by `pixelflow webhook rotate-secret`."
+            "The secret is not valid. It must look like whsec_…, as printed by `pixelflow webhook create-secret`."
         )
         raise typer.Exit(ExitCode.USAGE) from None
+    return secret
 
 
-def _handler(webhook: Webhook | None) -> type[BaseHTTPRequestHandler]:
+def _handler(secret: str | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _READ_SECONDS
 
@@ -92,7 +123,7 @@ def _handler(webhook: Webhook | None) -> type[BaseHTTPRequestHandler]:
                 self._respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
                 return
             body = self.rfile.read(int(length))
-            result = _verify(webhook, body, dict(self.headers.items()))
+            result = _verify(secret, body, dict(self.headers.items()))
             echo(f"{self.headers.get(ID_HEADER, 'no webhook-id')}: {result}")
             print(_format_body(body), flush=True)
             self._respond(HTTPStatus.UNAUTHORIZED if result.startswith("refused") else HTTPStatus.OK)
@@ -108,12 +139,12 @@ def _handler(webhook: Webhook | None) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _verify(webhook: Webhook | None, body: bytes, headers: dict[str, str]) -> str:
-    if webhook is None:
+def _verify(secret: str | None, body: bytes, headers: dict[str, str]) -> str:
+    if secret is None:
         return "not verified"
     try:
-        webhook.verify(body, headers)
-    except (WebhookVerificationError, ValueError) as error:
+        verify_webhook(body, headers, secret)
+    except WebhookVerificationError as error:
         return f"refused: {error}"
     return "verified"
 

@@ -80,7 +80,7 @@ class AuthenticatedRoute(APIRoute):
             if services.limits is not None:
                 _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
             request.state.identity = identity
-            check_query(request)
+            check_query(request, self.dependant.query_params)
             return await handle(request)
 
         return handle_in_time

@@ -13,7 +13,7 @@ from pixelflow.errors import FieldError
 
 MAX_BODY_BYTES = 128 * 1024
 """Of any route. 32 steps with every field take less than 40 KB."""
-_SMALL_BODIES = {"/v1/keys": 4 * 1024, "/v1/webhooks": 8 * 1024}
+_SMALL_BODIES = {"/v1/keys": 4 * 1024, "/v1/webhook-endpoints": 8 * 1024}
 """Limits by the beginning of the path. A key has a name and scopes; a webhook endpoint has a URL of at most 2 KB."""
 MAX_MEMBERS = 200
 """Fields of an object. A step has fewer than 50, ``metadata`` at most 32."""

@@ -29,6 +29,7 @@ from pixelflow.controlplane.jobs import routes as jobs_routes
 from pixelflow.controlplane.keys import routes as keys_routes
 from pixelflow.controlplane.presets import routes as presets_routes
 from pixelflow.controlplane.usage import routes as usage_routes
+from pixelflow.controlplane.webhook_endpoints import routes as webhook_endpoints_routes
 from pixelflow.controlplane.webhooks import routes as webhooks_routes
 from pixelflow.settings import Settings
 
@@ -37,6 +38,7 @@ ROUTERS = (
     assets_routes.router,
     presets_routes.router,
     webhooks_routes.router,
+    webhook_endpoints_routes.router,
     keys_routes.router,
     usage_routes.router,
     capabilities_routes.router,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
+from fastapi._compat import ModelField
+from fastapi.dependencies.utils import request_params_to_args
 
-from pixelflow.contracts.field_errors import validation_failed
+from pixelflow.contracts.field_errors import validation_failed, value_message
 from pixelflow.contracts.other_tools import FIELDS
 from pixelflow.contracts.suggestions import similar
 from pixelflow.errors import FieldError
@@ -30,6 +33,10 @@ def allowed_methods(request: Request) -> list[str]:
 
 def unknown_path_message(request: Request) -> str:
     """What to change in a path that no route matches: the version, or the name of a collection that it resembles."""
+    bare = request.url.path.rstrip("/")
+    paths = {*request.app.openapi()["paths"], *(getattr(route, "path", None) for route in request.app.routes)}
+    if bare != request.url.path and bare in paths:
+        return f"No route matches this path; remove the slash at the end of {bare}/"
     parts = [part for part in request.url.path.split("/") if part][:_MAX_PARTS]
     if parts[:1] and re.fullmatch(r"v[0-9]+", parts[0]):
         parts = parts[1:]
@@ -38,18 +45,20 @@ def unknown_path_message(request: Request) -> str:
     if meant is None:
         return "No route matches this path; GET /openapi.json lists all"
     found = f"/v1/{meant.replace('_', '-')}"
-    if request.url.path == f"{found}/":
-        return f"No route matches this path; remove the slash at the end of {found}/"
     if request.url.path.startswith(f"{found}/"):
         return f"No route below {found} matches this path; GET /openapi.json lists all"
     return f"No route matches this path; did you mean {found}?"
 
 
-def check_query(request: Request) -> None:
+def check_query(request: Request, fields: Sequence[ModelField] = ()) -> None:
     """Refuse query parameters that the route does not have: a misspelt filter must not return everything.
 
+    Args:
+        request: the request.
+        fields: the parameters that the route has, which FastAPI validates if all are known.
+
     Raises:
-        ValidationFailedError: names each of them.
+        ValidationFailedError: names each of them, and each known one whose value is not valid.
     """
     if not request.scope["query_string"]:
         return
@@ -58,7 +67,13 @@ def check_query(request: Request) -> None:
     unknown = list(islice((name for name in request.query_params if name not in known), _MAX_ERRORS + 1))
     if unknown:
         errors = [_unknown(name, known, suggest=at < _MAX_SUGGESTIONS) for at, name in enumerate(unknown[:_MAX_ERRORS])]
+        errors += [parameter_error(row) for row in request_params_to_args(fields, request.query_params)[1]]
         raise validation_failed(errors, complete=len(unknown) <= _MAX_ERRORS)
+
+
+def parameter_error(row: Mapping[str, Any]) -> FieldError:
+    """The error of a parameter whose value is not valid, from a row of FastAPI's."""
+    return FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=value_message(row))
 
 
 def _unknown(name: str, known: list[str], *, suggest: bool) -> FieldError:

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from pixelflow import errors as contracts_errors
-from pixelflow.contracts.field_errors import field_errors, validation_failed, value_message
+from pixelflow.contracts.field_errors import field_errors, validation_failed
 from pixelflow.contracts.responses import Problem
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.body_size import check_size
-from pixelflow.controlplane.api.parameters import allowed_methods, unknown_path_message
+from pixelflow.controlplane.api.parameters import allowed_methods, parameter_error, unknown_path_message
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -43,6 +43,9 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.TooManyAssetsError: 409,
     contracts_errors.TooManyPresetsError: 409,
     contracts_errors.TooManyUploadsError: 409,
+    contracts_errors.TooManyWebhookEndpointsError: 409,
+    contracts_errors.WebhookEndpointExistsError: 409,
+    contracts_errors.WebhookSecretExistsError: 409,
     contracts_errors.SourceMissingError: 409,
     contracts_errors.OutputMissingError: 409,
     contracts_errors.BodyTooLargeError: 413,
@@ -185,11 +188,7 @@ def _from_validation(error: RequestValidationError) -> contracts_errors.RequestE
     body = [{**row, "loc": row["loc"][1:]} for row in rows if row["loc"][0] == "body"]
     model = error.model if isinstance(error, InvalidBodyError) else None
     fields = field_errors(body[:MAX_ERRORS], error.body, model)
-    fields += [
-        contracts_errors.FieldError(pointer="/" + "/".join(map(str, row["loc"])), message=value_message(row))
-        for row in rows
-        if row["loc"][0] != "body"
-    ]
+    fields += [parameter_error(row) for row in rows if row["loc"][0] != "body"]
     return validation_failed(fields, complete=len(body) <= MAX_ERRORS)
 
 

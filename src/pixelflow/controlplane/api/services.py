@@ -31,6 +31,7 @@ from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.controlplane.presets.service import PresetService
 from pixelflow.controlplane.tokens.service import open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
+from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
 from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings
 
@@ -48,6 +49,7 @@ class Services:
     presets: PresetService
     usage_queries: UsageQueries
     webhooks: WebhookService
+    webhook_endpoints: WebhookEndpoints
     keys: ApiKeys
     credentials: Credentials
     response_cipher: SecretCipher
@@ -102,6 +104,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             presets=PresetService(settings, database=database),
             usage_queries=UsageQueries(database),
             webhooks=WebhookService(database, webhook_cipher(secrets_keys), new_id=new_id),
+            webhook_endpoints=WebhookEndpoints(database, max_endpoints=settings.max_webhook_endpoints),
             keys=keys,
             credentials=Credentials(keys, tokens),
             response_cipher=response_cipher(secrets_keys),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event, EventType
-from pixelflow.controlplane.api.examples import CANCELED, JOB
+from pixelflow.controlplane.api.examples import CANCELED, ENDPOINT, JOB
 
 EVENT_SCHEMA = "Event"
+TEST_SCHEMA = "TestEvent"
 _HEADERS = {
     ID_HEADER: ("Identifies the event: the same for every attempt and replay.", "msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54"),
     TIMESTAMP_HEADER: ("When the attempt started, in seconds since 1970.", "1798891200"),
@@ -35,18 +37,34 @@ def add_webhooks(document: dict[str, Any]) -> None:
     schema = Event.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     del schema["$defs"]  # the responses of routes have them
     document["components"]["schemas"][EVENT_SCHEMA] = schema
-    document["webhooks"] = {event.value: {"post": _operation(event)} for event in EventType}
+    test = TestEvent.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    document["components"]["schemas"] |= test.pop("$defs") | {TEST_SCHEMA: test}
+    operations = {event.value: _job_operation(event) for event in EventType} | {TEST_EVENT: _test_operation()}
+    document["webhooks"] = {name: {"post": operation} for name, operation in operations.items()}
 
 
-def _operation(event: EventType) -> dict[str, Any]:
-    body = {
-        "schema": {"$ref": f"#/components/schemas/{EVENT_SCHEMA}"},
-        "example": {"type": event.value, "timestamp": _JOBS[event]["finished_at"], "data": _JOBS[event]},
+def _job_operation(event: EventType) -> dict[str, Any]:
+    example = {"type": event.value, "timestamp": _JOBS[event]["finished_at"], "data": _JOBS[event]}
+    receivers = "Sent to the `webhook_url` of the job, and to your webhook endpoints."
+    return _operation(event.value, EVENT_SCHEMA, _SUMMARIES[event], receivers, example)
+
+
+def _test_operation() -> dict[str, Any]:
+    example = {
+        "type": TEST_EVENT,
+        "timestamp": ENDPOINT["created_at"],
+        "data": {"endpoint_id": ENDPOINT["endpoint_id"]},
     }
+    receiver = "Sent to a webhook endpoint when you test it."
+    return _operation(TEST_EVENT, TEST_SCHEMA, "A test of an endpoint", receiver, example)
+
+
+def _operation(name: str, schema: str, summary: str, receivers: str, example: dict[str, Any]) -> dict[str, Any]:
+    body = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
     return {
-        "operationId": event.value.replace(".", "_"),
-        "summary": _SUMMARIES[event],
-        "description": "Sent to the `webhook_url` of the job. Verify the signature, and act once on each `webhook-id`.",
+        "operationId": name.replace(".", "_"),
+        "summary": summary,
+        "description": f"{receivers} Verify the signature, and act once on each `webhook-id`.",
         "tags": ["Webhooks"],
         "security": [],
         "parameters": [_header(name, *text) for name, text in _HEADERS.items()],

@@ -26,6 +26,7 @@ from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error, start_span, traceparent_of
 from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent, TestEventData
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
 from pixelflow.controlplane.encryption import DecryptionError
 from pixelflow.controlplane.webhooks import due_events, store
@@ -149,12 +150,16 @@ class WebhookDispatcher:
     async def _deliver_in_span(self, event: LeasedEvent, span: Span) -> None:
         log = _log.bind(
             event_id=event.event_id,
-            job_id=str(event.job_id),
+            **_subjects(event),
             user_id=event.user_id,
             delivery_attempt=event.attempts + 1,
         )
         try:
-            await self._attempt_and_record(event, span, log)
+            if event.is_wanted:
+                await self._attempt_and_record(event, span, log)
+            else:
+                await self._refuse(event)
+                log.info("webhook dropped: its endpoint is disabled or deleted")
         except DependencyError as error:  # not counted: the event is due again when its lease expires
             set_error(span, error.code)
             log.warning("webhook not delivered: a dependency is unavailable", code=error.code, reason=error.detail)
@@ -191,17 +196,33 @@ class WebhookDispatcher:
         self._on_attempt(attempt.outcome)
         return counted
 
+    async def _refuse(self, event: LeasedEvent) -> None:
+        async with self._database.connection() as connection:
+            await store.refuse(connection, event)
+
     async def _delete(self, event: LeasedEvent) -> None:
         async with self._database.connection() as connection:
             await store.delete_event(connection, event.event_id)
 
     async def _attempt(self, event: LeasedEvent, traceparent: str | None) -> DeliveryAttempt:
-        body = _body(event, await self._inputs.get_job(event.user_id, event.job_id))
+        body = await self._body(event)
         secrets = await self._inputs.signing_secrets(event.user_id)
         started_at, started = self._inputs.clock(), time.monotonic()
         headers = _headers(event, body, secrets, started_at) | ({"traceparent": traceparent} if traceparent else {})
         result = await self._send(event.url, headers, body)
         return self._finish_attempt(event, result, started_at, seconds=time.monotonic() - started)
+
+    async def _body(self, event: LeasedEvent) -> bytes:
+        content: Event | TestEvent
+        if event.job_id is None:
+            assert event.endpoint_id is not None  # noqa: S101  # an event has a job or an endpoint
+            data = TestEventData(endpoint_id=event.endpoint_id)
+            content = TestEvent(type=TEST_EVENT, timestamp=event.created_at, data=data)
+        else:
+            job = await self._inputs.get_job(event.user_id, event.job_id)
+            content = Event(type=event.type, timestamp=event.created_at, data=job)
+        # Unset fields are omitted, as in the response of the API.
+        return content.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
     def _finish_attempt(
         self, event: LeasedEvent, result: HttpResponse | PixelflowError, started_at: datetime, *, seconds: float
@@ -226,12 +247,6 @@ class WebhookDispatcher:
             return error
 
 
-def _body(event: LeasedEvent, job: Job) -> bytes:
-    # Unset fields are omitted, as in the response of the API.
-    content = Event(type=event.type, timestamp=event.created_at, data=job)
-    return content.model_dump_json(by_alias=True, exclude_unset=True).encode()
-
-
 def _headers(event: LeasedEvent, body: bytes, secrets: list[str], now: datetime) -> dict[str, str]:
     signatures = [Webhook(secret).sign(event.event_id, now, body.decode()) for secret in secrets]
     return {
@@ -248,11 +263,17 @@ def _attributes(event: LeasedEvent) -> Attributes:
     return {
         "server.address": _host(event.url),
         "http.request.method": "POST",
-        "pixelflow.job_id": str(event.job_id),
+        **{f"pixelflow.{name}": value for name, value in _subjects(event).items()},
         "pixelflow.event_id": event.event_id,
         "pixelflow.event_type": event.type,
         "pixelflow.attempt": event.attempts + 1,
     }
+
+
+def _subjects(event: LeasedEvent) -> dict[str, str]:
+    """The job and the endpoint of an event, those that it has."""
+    ids = {"job_id": event.job_id, "endpoint_id": event.endpoint_id}
+    return {name: str(value) for name, value in ids.items() if value is not None}
 
 
 def _host(url: str) -> str:

@@ -27,7 +27,10 @@ class LeasedEvent:
     """An event that a dispatcher holds until ``lease_until``; ``lease_until`` and ``generation`` fence its outcome."""
 
     event_id: str
-    job_id: UUID
+    job_id: UUID | None
+    """``None``: a test event."""
+    endpoint_id: UUID | None
+    """``None``: the event is for the ``webhook_url`` of the job."""
     user_id: str
     type: str
     url: str
@@ -38,6 +41,8 @@ class LeasedEvent:
     """How often the event was replayed."""
     lease_until: datetime
     traceparent: str | None
+    is_wanted: bool
+    """False: the endpoint is disabled or deleted."""
 
 
 @dataclass(frozen=True)
@@ -184,15 +189,20 @@ _LEASE = """
         SELECT event_id, rank, next_attempt_at FROM within_users WHERE rank <= %(per_user)s
         ORDER BY rank, next_attempt_at LIMIT 2 * %(limit)s
     ), chosen AS MATERIALIZED (
-        SELECT event_id FROM first JOIN events USING (event_id)
+        SELECT event_id, job_id, endpoint_id FROM first JOIN events USING (event_id)
         WHERE status = 'pending' AND (lease_until IS NULL OR lease_until <= %(now)s)
         ORDER BY rank, first.next_attempt_at LIMIT %(limit)s
         FOR NO KEY UPDATE OF events SKIP LOCKED
     )
     UPDATE events SET lease_until = %(lease_until)s
-    FROM chosen, jobs WHERE events.event_id = chosen.event_id AND jobs.job_id = events.job_id
-    RETURNING events.event_id, events.job_id, events.user_id, type, url, events.created_at,
-              events.attempts, generation, events.lease_until, traceparent
+    FROM chosen
+    LEFT JOIN jobs ON jobs.job_id = chosen.job_id
+    LEFT JOIN webhook_endpoints AS endpoints ON endpoints.endpoint_id = chosen.endpoint_id
+    WHERE events.event_id = chosen.event_id
+    RETURNING events.event_id, events.job_id, events.endpoint_id, events.user_id, type, events.url, events.created_at,
+              events.attempts, generation, events.lease_until, traceparent,
+              events.endpoint_id IS NULL OR (endpoints.endpoint_id IS NOT NULL AND (enabled OR events.job_id IS NULL))
+                  AS is_wanted
 """
 _LOCK = 0x5750_4C53  # any number that no other advisory lock of this database uses
 

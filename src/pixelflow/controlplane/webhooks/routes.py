@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from pixelflow import errors
+from pixelflow.contracts.webhook_endpoints import WebhookSecret
 from pixelflow.contracts.webhooks import DeliveryList, ReplayedEvent, RotatedSecret
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesWebhooks
 from pixelflow.controlplane.api.problems import documented
@@ -41,6 +42,24 @@ async def replay_delivery(
         return await services.webhooks.replay(identity.user_id, delivery_id)
 
     return await call.run(identity, ReplayedEvent, replay)
+
+
+@router.post(
+    "/webhook-secret",
+    status_code=201,
+    summary="Get your webhook secret",
+    responses=documented(*COMMON_ERRORS, *IDEMPOTENCY_ERRORS, errors.WebhookSecretExistsError),
+)
+async def create_webhook_secret(
+    identity: WritesWebhooks, services: ServicesOf, call: IdempotentCallOf, response: Response
+) -> WebhookSecret:
+    """Return the secret to verify webhooks with, once. Use it before your first job; later, rotate the secret."""
+    response.headers["Cache-Control"] = "no-store"
+
+    async def create(_: UUID) -> WebhookSecret:
+        return await services.webhooks.create_secret(identity.user_id)
+
+    return await call.run(identity, WebhookSecret, create)
 
 
 @router.post(

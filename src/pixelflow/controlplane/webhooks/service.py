@@ -1,4 +1,4 @@
-"""Use cases of webhooks: list deliveries, replay an event, rotate the secret, get the secrets to sign with.
+"""Use cases of webhooks: list deliveries, replay an event, create and rotate the secret, get those that sign.
 
 Secrets are encrypted at rest. A secret is never written in plain text, and never returned after its rotation.
 """
@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, of_user
+from pixelflow.contracts.webhook_endpoints import WebhookSecret
 from pixelflow.contracts.webhooks import (
     SECRET_PREFIX,
     Delivery,
@@ -24,8 +25,9 @@ from pixelflow.contracts.webhooks import (
 )
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
 from pixelflow.controlplane.jobs.queries import job_not_found
+from pixelflow.controlplane.webhook_endpoints.service import endpoint_not_found
 from pixelflow.controlplane.webhooks import store
-from pixelflow.errors import NotFoundError
+from pixelflow.errors import NotFoundError, WebhookSecretExistsError
 
 MAX_LISTED = 100
 SECRET_BYTES = 32
@@ -66,6 +68,20 @@ class WebhookService:
             rows = await store.list_deliveries(connection, job_id=job_id, user_id=user_id, limit=MAX_LISTED)
         if rows is None:
             raise job_not_found()
+        return DeliveryList(data=[_to_response(row) for row in rows])
+
+    async def list_endpoint_deliveries(self, user_id: str, endpoint_id: UUID) -> DeliveryList:
+        """Return the newest attempts to deliver the newest events of an endpoint, newest first.
+
+        Raises:
+            NotFoundError: the user has no such endpoint.
+        """
+        async with self._database.connection(of_user(user_id)) as connection:
+            rows = await store.list_endpoint_deliveries(
+                connection, endpoint_id=endpoint_id, user_id=user_id, limit=MAX_LISTED
+            )
+        if rows is None:
+            raise endpoint_not_found()
         return DeliveryList(data=[_to_response(row) for row in rows])
 
     async def replay(self, user_id: str, delivery_id: UUID) -> ReplayedEvent:
@@ -113,6 +129,24 @@ class WebhookService:
             )
         return await store.list_valid_secrets(connection, user_id)
 
+    async def create_secret(self, user_id: str) -> WebhookSecret:
+        """Return the secret that signs the user's webhooks, the first time that it is asked for. Creates it if needed.
+
+        Raises:
+            WebhookSecretExistsError: it was shown before.
+            DecryptionError: it was encrypted with another PIXELFLOW_SECRETS_KEY.
+        """
+        async with self._database.connection(of_user(user_id)) as connection:
+            if not await store.list_valid_secrets(connection, user_id):
+                await self._create_first(connection, user_id)
+            async with connection.transaction():
+                ciphertext = await store.mark_shown(connection, user_id)
+                if ciphertext is None:
+                    raise WebhookSecretExistsError(
+                        "You have a webhook secret, which was shown before; POST /v1/webhook-secret/rotate replaces it"
+                    )
+                return WebhookSecret(secret=_encode(self._cipher.decrypt(ciphertext, owner=user_id)))
+
     async def rotate_secret(self, user_id: str) -> RotatedSecret:
         """Create a new current secret; the previous one stays valid for ``OVERLAP``."""
         secret = self._random_bytes(SECRET_BYTES)
@@ -133,6 +167,7 @@ def _to_response(row: store.DeliveryRow) -> Delivery:
     return Delivery(
         delivery_id=row.delivery_id,
         event_id=row.event_id,
+        endpoint_id=row.endpoint_id,
         type=row.type,
         attempt=row.attempt,
         outcome=row.outcome,

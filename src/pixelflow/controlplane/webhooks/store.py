@@ -79,6 +79,17 @@ async def record_attempt(connection: AsyncConnection, event: LeasedEvent, attemp
     return row is not None and row["counts"]
 
 
+async def refuse(connection: AsyncConnection, event: LeasedEvent) -> None:
+    """End an event whose endpoint is disabled or deleted, without an attempt; has no effect if its lease was lost."""
+    await connection.execute(
+        """
+        UPDATE events SET status = 'refused', lease_until = NULL
+        WHERE event_id = %(event_id)s AND lease_until = %(lease_until)s AND generation = %(generation)s
+        """,
+        {"event_id": event.event_id, "lease_until": event.lease_until, "generation": event.generation},
+    )
+
+
 async def delete_event(connection: AsyncConnection, event_id: str) -> None:
     """Delete an event whose job was erased."""
     await connection.execute("DELETE FROM events WHERE event_id = %s", (event_id,))
@@ -93,6 +104,7 @@ class DeliveryRow:
 
     delivery_id: UUID
     event_id: str
+    endpoint_id: UUID | None
     type: str
     attempt: int
     started_at: datetime
@@ -110,8 +122,8 @@ async def list_deliveries(
     """Return the newest attempts for the events of the user's job, newest first; ``None`` if there is no such job."""
     cursor = await connection.execute(
         """
-        SELECT delivery_id, deliveries.event_id, type, attempt, deliveries.started_at, latency_ms, outcome,
-               status_code, deliveries.error, response_excerpt,
+        SELECT delivery_id, deliveries.event_id, endpoint_id, type, attempt, deliveries.started_at, latency_ms,
+               outcome, status_code, deliveries.error, response_excerpt,
                CASE events.status WHEN 'pending' THEN next_attempt_at END AS next_attempt_at
         FROM jobs
         LEFT JOIN (events JOIN deliveries ON deliveries.event_id = events.event_id) ON events.job_id = jobs.job_id
@@ -120,6 +132,34 @@ async def list_deliveries(
         LIMIT %(limit)s
         """,
         {"job_id": job_id, "user_id": user_id, "limit": limit},
+    )
+    rows = await cursor.fetchall()
+    if not rows:
+        return None
+    return [DeliveryRow(**row) for row in rows if row["delivery_id"] is not None]
+
+
+async def list_endpoint_deliveries(
+    connection: AsyncConnection, *, endpoint_id: UUID, user_id: str, limit: int
+) -> list[DeliveryRow] | None:
+    """Return the newest attempts for the newest ``limit`` events of the user's endpoint; ``None`` if there is none."""
+    cursor = await connection.execute(
+        """
+        SELECT delivery_id, deliveries.event_id, endpoints.endpoint_id, type, attempt, started_at, latency_ms,
+               outcome, status_code, error, response_excerpt,
+               CASE newest.status WHEN 'pending' THEN next_attempt_at END AS next_attempt_at
+        FROM webhook_endpoints AS endpoints
+        LEFT JOIN LATERAL (
+            SELECT event_id, type, status, next_attempt_at FROM events
+            WHERE endpoint_id = endpoints.endpoint_id AND user_id = %(user_id)s
+            ORDER BY created_at DESC LIMIT %(limit)s
+        ) AS newest ON true
+        LEFT JOIN deliveries ON deliveries.event_id = newest.event_id
+        WHERE endpoints.endpoint_id = %(endpoint_id)s AND endpoints.user_id = %(user_id)s
+        ORDER BY started_at DESC NULLS LAST, delivery_id DESC
+        LIMIT %(limit)s
+        """,
+        {"endpoint_id": endpoint_id, "user_id": user_id, "limit": limit},
     )
     rows = await cursor.fetchall()
     if not rows:
@@ -177,15 +217,32 @@ async def list_valid_secrets(connection: AsyncConnection, user_id: str) -> list[
 
 
 async def insert_first_secret(connection: AsyncConnection, *, secret_id: UUID, user_id: str, ciphertext: bytes) -> None:
-    """Insert an encrypted secret, unless the user has a current one. Must run in a transaction."""
+    """Insert an encrypted secret that nobody has seen, unless the user has a current one. Must run in a transaction."""
     await _lock_secrets(connection, user_id)
     await connection.execute(
         """
-        INSERT INTO webhook_secrets (secret_id, user_id, ciphertext) VALUES (%s, %s, %s)
+        INSERT INTO webhook_secrets (secret_id, user_id, ciphertext, shown) VALUES (%s, %s, %s, false)
         ON CONFLICT (user_id) WHERE valid_until IS NULL DO NOTHING
         """,
         (secret_id, user_id, ciphertext),
     )
+
+
+async def mark_shown(connection: AsyncConnection, user_id: str) -> bytes | None:
+    """Return the user's current secret, encrypted, the first time; ``None`` if it was shown before, or there is none.
+
+    Must run in a transaction.
+    """
+    await _lock_secrets(connection, user_id)
+    cursor = await connection.execute(
+        """
+        UPDATE webhook_secrets SET shown = true WHERE user_id = %s AND valid_until IS NULL AND NOT shown
+        RETURNING ciphertext
+        """,
+        (user_id,),
+    )
+    row = await cursor.fetchone()
+    return row["ciphertext"] if row else None
 
 
 async def replace_secret(

@@ -4,7 +4,8 @@ GRANT SELECT, INSERT, UPDATE         ON jobs              TO pixelflow_api;
 GRANT SELECT, UPDATE                 ON attempts          TO pixelflow_api;
 GRANT SELECT, DELETE                 ON outputs           TO pixelflow_api;
 GRANT SELECT                         ON usage_logs        TO pixelflow_api;
-GRANT SELECT, UPDATE, DELETE         ON events            TO pixelflow_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON events            TO pixelflow_api;  -- INSERT: test events
+GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_endpoints TO pixelflow_api;
 GRANT SELECT                         ON deliveries        TO pixelflow_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_secrets   TO pixelflow_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys  TO pixelflow_api;

@@ -5,6 +5,7 @@ GRANT SELECT, DELETE                 ON outputs           TO pixelflow_controlle
 GRANT SELECT                         ON usage_logs        TO pixelflow_controller;
 GRANT SELECT, UPDATE, DELETE         ON events            TO pixelflow_controller;
 GRANT SELECT, INSERT, DELETE         ON deliveries        TO pixelflow_controller;
+GRANT SELECT                         ON webhook_endpoints TO pixelflow_controller;
 GRANT SELECT, INSERT                 ON webhook_secrets   TO pixelflow_controller;
 GRANT SELECT (user_id, key, created_at), UPDATE (created_at), DELETE
                                      ON idempotency_keys  TO pixelflow_controller;  -- UPDATE: it locks the rows

@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+from http import HTTPStatus
 from importlib.resources import files
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 
 from pixelflow.errors import NotFoundError
 
@@ -37,6 +39,10 @@ def install(app: FastAPI) -> None:
         headers = {"Content-Security-Policy": _CSP, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
         return _compressed(request, _file("page.html"), "text/html", headers)
 
+    async def with_slash() -> Response:
+        # Relative, so that neither the `Host` header nor the prefix of a proxy matters.
+        return RedirectResponse("../docs", HTTPStatus.PERMANENT_REDIRECT)
+
     async def asset(request: Request, name: str) -> Response:
         if name not in _FILES:
             raise NotFoundError("No route matches this path")
@@ -44,6 +50,7 @@ def install(app: FastAPI) -> None:
 
     app.add_api_route("/openapi.json", document, include_in_schema=False)
     app.add_api_route("/docs", page, include_in_schema=False)
+    app.add_api_route("/docs/", with_slash, include_in_schema=False)
     app.add_api_route("/docs/{name}", asset, include_in_schema=False)
 
 

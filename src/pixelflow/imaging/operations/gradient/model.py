@@ -33,7 +33,12 @@ class Gradient(Step):
     action: Literal["gradient"]
     stops: Annotated[
         tuple[Stop, ...],
-        Field(min_length=2, max_length=MAX_STOPS, description="The colors, from start to end."),
+        Field(
+            min_length=2,
+            max_length=MAX_STOPS,
+            description="The colors, from start to end.",
+            examples=[[{"color": "#00000000"}, {"color": "#000000c0"}]],
+        ),
         at_most(MAX_STOPS),
     ]
     angle: Annotated[

@@ -44,7 +44,12 @@ class Redact(Step):
     action: Literal["redact"]
     regions: Annotated[
         tuple[Region, ...],
-        Field(min_length=1, max_length=MAX_REGIONS, description="The regions. They may overlap."),
+        Field(
+            min_length=1,
+            max_length=MAX_REGIONS,
+            description="The regions. They may overlap.",
+            examples=[[{"x": 120, "y": 80, "width": 64, "height": "10%"}]],
+        ),
         at_most(MAX_REGIONS),
     ]
     method: Annotated[

@@ -119,6 +119,8 @@ def _size_errors(step: object) -> Iterator[CrossFieldError]:
         yield (), "needs `width`, `height` or both, or a bound such as `max_width`"
     if fields.get("focus") is not None and fields.get("gravity") not in (None, Gravity.CENTER):
         yield ("focus",), "can't be combined with `gravity`"
+    if fields.get("gravity") in [*Interest] and not (fields.get("fit") == Fit.COVER and {*_SIDES} <= given.keys()):
+        yield ("gravity",), 'needs `"fit": "cover"`, `width` and `height`: only then a part of the image is chosen'
     yield from _bound_errors(fields, given)
     yield from _limit_errors(fields, given)
 
