@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.schemas import render
+from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event, EventType
 from pixelflow.controlplane.api.export_openapi import openapi_document
 from pixelflow.imaging.operations.registry import OPERATIONS as OPERATIONS_OF_IMAGES
@@ -57,7 +58,15 @@ def test_the_document_lists_exactly_these_routes() -> None:
         "POST /v1/jobs/{job_id}/retry",
         "GET /v1/jobs/{job_id}/deliveries",
         "POST /v1/deliveries/{delivery_id}/replay",
+        "POST /v1/webhook-secret",
         "POST /v1/webhook-secret/rotate",
+        "POST /v1/webhook-endpoints",
+        "GET /v1/webhook-endpoints",
+        "GET /v1/webhook-endpoints/{endpoint_id}",
+        "PATCH /v1/webhook-endpoints/{endpoint_id}",
+        "DELETE /v1/webhook-endpoints/{endpoint_id}",
+        "POST /v1/webhook-endpoints/{endpoint_id}/test",
+        "GET /v1/webhook-endpoints/{endpoint_id}/deliveries",
         "POST /v1/presets",
         "GET /v1/presets",
         "GET /v1/presets/{preset}",
@@ -123,11 +132,12 @@ def test_every_example_is_valid_against_its_schema(body: dict[str, Any]) -> None
 
 
 def test_each_event_is_a_webhook_with_the_headers_of_its_signature() -> None:
-    assert set(WEBHOOKS) == {event.value for event in EventType}
+    assert set(WEBHOOKS) == {event.value for event in EventType} | {TEST_EVENT}
     for name, operation in WEBHOOKS.items():
         assert [each["name"] for each in operation["parameters"]] == [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER]
         [example] = examples_of(operation["requestBody"]["content"]["application/json"])
-        assert Event.model_validate(example).type == name
+        model = TestEvent if name == TEST_EVENT else Event
+        assert model.model_validate(example).type == name
 
 
 def test_a_client_finds_the_server_that_serves_the_document() -> None:

@@ -77,6 +77,21 @@ test("an asset, the usage and the capabilities are read", async () => {
   assert.ok((await client.capabilities()).operations.length > 10);
 });
 
+test("webhook endpoints are created, changed, tested and deleted", async () => {
+  const url = "https://client.example/hooks";
+  const created = await client.createWebhookEndpoint({ url, event_types: ["job.failed"] });
+  const changed = await client.updateWebhookEndpoint(created.endpoint_id, { enabled: false, event_types: null });
+  assert.deepEqual([changed.enabled, changed.event_types, changed.url], [false, null, url]);
+  assert.deepEqual((await client.listWebhookEndpoints()).data, [changed]);
+  assert.deepEqual(await client.getWebhookEndpoint(created.endpoint_id), changed);
+  const sent = await client.testWebhookEndpoint(created.endpoint_id);
+  assert.deepEqual([sent.type, sent.endpoint_id], ["webhook.test", created.endpoint_id]);
+  assert.ok(Array.isArray((await client.listEndpointDeliveries(created.endpoint_id)).data));
+  await client.deleteWebhookEndpoint(created.endpoint_id);
+  assert.deepEqual((await client.listWebhookEndpoints()).data, []);
+  await assert.rejects(client.createWebhookSecret(), { code: "webhook_secret_exists" });
+});
+
 /** The arguments of Python that start the example shops. All have the same page. */
 const SHOPS = {
   FastAPI: (port: number) => ["-m", "uvicorn", "--app-dir", "examples/shop-fastapi", "--port", String(port), "shop:app"],
