@@ -21,7 +21,7 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
-from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.dataplane.worker.store import Lease, OutputRow, Renewal, SourceFacts, UsageRow
 
 USER = "acme"
 MINE: TenantScope = of_user(USER)
@@ -193,7 +193,7 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await record.call("queue.list_shares", EVERYONE)
     await record.call("stats.count_unclaimable", EVERYONE)
     lease = await _claimed(record, job_id)
-    await record.call("worker.renew", EVERYONE, [lease], lease=MINUTE)
+    await record.call("worker.renew", EVERYONE, [Renewal(lease, "fetch", 40)], lease=MINUTE)
     released = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES, "compute_time_ms": 3}
     await record.call("worker.release", EVERYONE, lease, **{**released, "delay": timedelta(microseconds=1)})
     await record.call("worker.promote_due", EVERYONE, limit=9)

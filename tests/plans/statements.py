@@ -31,7 +31,7 @@ from pixelflow.controlplane.webhooks import due_events
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
 from pixelflow.controlplane.webhooks.due_events import Lane, Rotation
 from pixelflow.dataplane.worker import store as worker_store
-from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.dataplane.worker.store import Lease, OutputRow, Renewal, SourceFacts, UsageRow
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Database = psycopg.Connection[DictRow]
@@ -97,7 +97,7 @@ def _succeed(database: Database) -> Arguments:
 
 def _renew(database: Database) -> Arguments:
     rows = database.execute("SELECT job_id, lease_token FROM jobs WHERE status = 'processing' LIMIT 8").fetchall()
-    return ([Lease(row["job_id"], row["lease_token"]) for row in rows],), {"lease": _MINUTE}
+    return ([Renewal(Lease(row["job_id"], row["lease_token"])) for row in rows],), {"lease": _MINUTE}
 
 
 def _queue(database: Database) -> Arguments:

@@ -82,8 +82,9 @@ class JobService:
         objects: ObjectStorage,
         local_files: LocalFiles,
         on_enqueued: Callable[[], None] = lambda: None,
+        on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``on_enqueued`` is called after each job that was queued."""
+        """``on_enqueued`` is called after each job that was queued, ``on_change`` with the owner of a changed job."""
         self._settings = settings
         self._database = database
         self._wakeups = wakeups
@@ -92,6 +93,7 @@ class JobService:
         self._local_files = local_files
         self._places = SourcePlaces(database, local_files)
         self._on_enqueued = on_enqueued
+        self._on_change = on_change
         self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
@@ -178,6 +180,7 @@ class JobService:
                     raise self._uploads.too_many()
                 if used and insertion is Insertion.INSERTED:
                     await assets_store.attach(connection, job_id=new.created.job_id, assets=used)
+        self._on_change(user_id)
         return insertion is Insertion.INSERTED
 
     async def explain(self, user_id: str, request: CreateJobRequest) -> Explanation:
@@ -331,6 +334,7 @@ class JobService:
         if queued is None:
             return None
         self._on_enqueued()
+        self._on_change(user_id)
         self._wakeups.send(ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent))
         return StartedJob(
             job_id=job_id,
@@ -351,6 +355,7 @@ class JobService:
         """
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
+        self._on_change(user_id)
         job = await self._queries.get(user_id, job_id)
         if not canceled and job.status is not JobStatus.CANCELED:
             ended = _ENDED.get(job.status, "ended meanwhile")  # a finished job that was retried since
@@ -367,6 +372,7 @@ class JobService:
             if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
                 raise job_not_found()
             await idempotency_store.forget_job(connection, job_id=job_id, user_id=user_id)
+        self._on_change(user_id)
 
 
 def _already_started(job_id: UUID, job: JobState) -> StartedJob:
