@@ -114,7 +114,7 @@ def _add_example(operation: dict[str, Any]) -> None:
     """Add an example of the success response; FastAPI's own mechanism would remove its null values."""
     name = operation["operationId"]
     for status, response in operation["responses"].items():
-        if status.startswith("2") and "content" in response:
+        if status.startswith("2") and "application/json" in response.get("content", ()):
             response["content"]["application/json"]["example"] = RESPONSES.get(f"{name} {status}", RESPONSES[name])
 
 
@@ -133,7 +133,7 @@ def _is_never_sent(response: dict[str, Any]) -> bool:
 def _with_media_type(response: dict[str, Any]) -> dict[str, Any]:
     """Set the media type of problems; FastAPI describes every body with the media type of the route."""
     content = response.get("content", {})
-    if content.get("application/json", {}).get("schema") != _PROBLEM:
+    if not any(body.get("schema") == _PROBLEM for body in content.values()):
         return response
     problem = {"schema": _PROBLEM, **content.get(MEDIA_TYPE, {})}
     return {**response, "content": {MEDIA_TYPE: problem}}

@@ -40,8 +40,9 @@ LastEventId = Annotated[
 ]
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events. The `data` of each is one JSON object",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENT_STREAM}},
+        "model": JobEvent,
+        "description": "Events. The schema is that of the `data` of each",
+        "content": {"text/event-stream": {"example": examples.EVENT_STREAM}},
     }
 }
 _NOTHING_NEW: dict[int | str, dict[str, Any]] = {
@@ -49,7 +50,7 @@ _NOTHING_NEW: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/events", summary="Watch all jobs", response_class=EventStream, responses=_STREAM)
+@router.get("/events", status_code=200, summary="Watch all jobs", response_class=EventStream, responses=_STREAM)
 async def watch_jobs(
     _: ReadsJobs, services: ServicesOf, request: Request, last_event_id: LastEventId = None
 ) -> EventStream:
@@ -68,6 +69,7 @@ async def watch_jobs(
 
 @router.get(
     "/jobs/{job_id}/events",
+    status_code=200,
     summary="Watch a job",
     response_class=EventStream,
     responses=_STREAM | _NOTHING_NEW | documented(errors.NotFoundError),
