@@ -293,8 +293,8 @@ _IN_PROGRESS = """
 
 def test_a_user_has_a_limited_number_of_streams(live: Stack, owner: httpx.Client) -> None:
     with ExitStack() as stack:
-        for _ in range(STREAMS_PER_USER):
-            next(stack.enter_context(stream(owner, "/v1/events")))
+        opened = [stack.enter_context(stream(owner, "/v1/events")) for _ in range(STREAMS_PER_USER)]
+        assert all(next(events).event_id for events in opened)
         for path in ("/v1/events", f"/v1/jobs/{steps.create(owner)['job_id']}?wait=5"):
             answer = owner.get(path)
             assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
@@ -386,11 +386,12 @@ def test_streams_outlive_the_deadline_give_way_to_new_connections_and_end_with_t
         answer = client.get(f"/v1/jobs/{job_id}?wait=1.5")
         assert (answer.status_code, answer.json()["status"]) == (200, "created")
         with ExitStack() as streams:
-            first, *_ = [streams.enter_context(stream(client, "/v1/events")) for _ in range(10)]
+            opened = [streams.enter_context(stream(client, "/v1/events")) for _ in range(10)]
+            assert all(next(events).event_id for events in opened)
             with client_of(stack) as other:
                 assert other.get(f"/v1/jobs/{job_id}").status_code == 200
             with pytest.raises(httpx.HTTPError):
-                list(first)  # closed in favor of the new connection
+                list(opened[0])  # closed in favor of the new connection
         with ThreadPoolExecutor(1) as pool, stream(client, "/v1/events") as events:
             next(events)
             waiting = pool.submit(client.get, f"/v1/jobs/{job_id}?wait=30")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request
 
 from pixelflow import errors
+from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs.events import JobEvent
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs
@@ -17,7 +19,7 @@ from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
 from pixelflow.controlplane.api.waiting import Chunks, EventStream, caller_of
 from pixelflow.controlplane.live.service import StreamItem
-from pixelflow.errors import UnauthenticatedError
+from pixelflow.errors import FieldError, UnauthenticatedError
 
 RETRY_MILLISECONDS = 1000
 """After which a client connects again if the stream ends."""
@@ -29,11 +31,11 @@ router = APIRouter(
     responses=documented(*COMMON_ERRORS, errors.TooManyStreamsError, errors.ValidationFailedError),
 )
 
+_EVENT_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        pattern=r"^[0-9]{1,20}$",
         description="The last `id` that you received. The stream continues after it.",
         examples=["7421"],
     ),
@@ -59,9 +61,11 @@ async def watch_jobs(
     Without `Last-Event-ID`, the stream begins with the jobs that are queued or processing, at most 1000.
     """
 
+    seen = _number(last_event_id)
+
     @asynccontextmanager
     async def stream() -> AsyncIterator[Chunks | None]:
-        async with services.live.user_stream(caller_of(request), _number(last_event_id)) as items:
+        async with services.live.user_stream(caller_of(request), seen) as items:
             yield _chunks(items)
 
     return EventStream(stream, open_seconds=services.request_seconds)
@@ -79,16 +83,23 @@ async def watch_job(
 ) -> EventStream:
     """Stream the changes of a job, first its present state. The stream ends after the event of a finished job."""
 
+    seen = _number(last_event_id)
+
     @asynccontextmanager
     async def stream() -> AsyncIterator[Chunks | None]:
-        async with services.live.job_stream(caller_of(request), job_id, _number(last_event_id)) as items:
+        async with services.live.job_stream(caller_of(request), job_id, seen) as items:
             yield None if items is None else _chunks(items)
 
     return EventStream(stream, open_seconds=services.request_seconds)
 
 
 def _number(event_id: str | None) -> int | None:
-    return None if event_id is None else int(event_id)
+    if event_id is None:
+        return None
+    if not _EVENT_ID.fullmatch(event_id):
+        invalid = FieldError(pointer="/header/Last-Event-ID", message="must be the `id` of an event that you received")
+        raise validation_failed([invalid])
+    return int(event_id)
 
 
 async def _chunks(items: AsyncIterator[StreamItem]) -> Chunks:
