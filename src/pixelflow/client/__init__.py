@@ -20,6 +20,7 @@ from pixelflow.client.errors import (
 )
 from pixelflow.client.sources import JobSource
 from pixelflow.client.sync import Client
+from pixelflow.contracts.jobs.events import JobEvent
 from pixelflow.imaging.source_options import SourceOptions
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionFailedError",
     "InvalidRequestError",
+    "JobEvent",
     "JobFailedError",
     "JobSource",
     "SourceOptions",

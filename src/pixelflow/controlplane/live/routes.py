@@ -60,7 +60,6 @@ async def watch_jobs(
 
     Without `Last-Event-ID`, the stream begins with the jobs that are queued or processing, at most 1000.
     """
-
     seen = _number(last_event_id)
 
     @asynccontextmanager
@@ -82,7 +81,6 @@ async def watch_job(
     _: ReadsJobs, services: ServicesOf, request: Request, job_id: UUID, last_event_id: LastEventId = None
 ) -> EventStream:
     """Stream the changes of a job, first its present state. The stream ends after the event of a finished job."""
-
     seen = _number(last_event_id)
 
     @asynccontextmanager
