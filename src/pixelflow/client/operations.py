@@ -203,7 +203,7 @@ def wait(
     deadline = None if timeout is None else session.clock() + timeout
     looks = _Looks(session, job_id, deadline)
     last = None
-    seconds = 0.0 if on_change else LONG_POLL_SECONDS
+    seconds, looked = 0.0 if on_change else LONG_POLL_SECONDS, False
     while True:
         job = yield from looks.look(seconds, pause=poll_interval)
         if on_change and last != (last := (job.status, job.attempts)):
@@ -216,8 +216,9 @@ def wait(
             raise WaitTimeoutError(job, timeout)
         if on_change:
             seconds = poll_interval
-        if looks.count > 1:
+        if looked:
             poll_interval = min(poll_interval * POLL_GROWTH, MAX_POLL_INTERVAL)
+        looked = True
 
 
 class _Looks:
@@ -228,7 +229,7 @@ class _Looks:
         self._path = _path(job_id)
         self._deadline = deadline
         self._may_wait = True
-        self.count = 0
+        self._must_pause = False
 
     def left(self) -> float:
         """Seconds until the deadline."""
@@ -236,17 +237,20 @@ class _Looks:
 
     def look(self, seconds: float, *, pause: float) -> Operation[Job]:
         """Return the job: when it has finished, at most ``seconds`` later; after ``pause`` if the API does not wait."""
-        self.count += 1
-        wait_seconds = round(max(0.0, min(seconds, self.left())), 3)
+        if self._must_pause:
+            yield Sleep(max(0.0, min(pause, self.left())))
+        wait_seconds, began = round(max(0.0, min(seconds, self.left())), 3), self._session.clock()
         if self._may_wait and wait_seconds:
             try:
-                return (yield from self._get({"wait": f"{wait_seconds:g}"}))
+                job = yield from self._get({"wait": f"{wait_seconds:g}"})
             except ApiError as error:
                 if not _is_without_wait(error):
                     raise
                 self._may_wait = False
-        elif self.count > 1:
-            yield Sleep(max(0.0, min(pause, self.left())))
+            else:
+                self._must_pause = self._session.clock() - began < wait_seconds / 2  # it did not wait
+                return job
+        self._must_pause = not self._may_wait
         return (yield from self._get({}))
 
     def _get(self, query: Mapping[str, object]) -> Operation[Job]:

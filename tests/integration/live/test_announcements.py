@@ -9,6 +9,7 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 from tests.acceptance.running import paused, process_of
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.changes import CHANNEL, ChangeAnnouncer, ChangeListener, parse
 from pixelflow.devstack.stack import Stack
@@ -38,8 +39,7 @@ async def heard(url: str) -> AsyncIterator[asyncio.Queue[str]]:
 
 def _await_subscriber(url: str) -> None:
     with redis.Redis.from_url(url) as client:
-        while not client.pubsub_numsub(CHANNEL)[0][1]:
-            pass
+        eventually(lambda: client.pubsub_numsub(CHANNEL)[0][1])
 
 
 async def test_an_announcement_is_heard(url: str, heard: asyncio.Queue[str]) -> None:
@@ -64,15 +64,18 @@ async def test_announcements_while_redis_hangs_never_wait_and_work_again_afterwa
         with paused(process_of(quiet_stack, "valkey").pid):
             for number in range(10_000):
                 changes.announce(f"user-{number}")
-            while not logs:
-                await asyncio.sleep(0)
+            await asyncio.to_thread(eventually, lambda: logs)
         assert [entry["event"] for entry in logs] == ["announcements of changes unavailable"]
-        async with asyncio.timeout(10):
-            while heard.empty() or await heard.get() != "acme":
-                changes.announce("acme")
-                await asyncio.sleep(0)
+
+        def is_heard() -> bool:
+            changes.announce("acme")
+            return not heard.empty() and heard.get_nowait() == "acme"
+
+        await asyncio.to_thread(eventually, is_heard)
 
 
-@pytest.mark.parametrize("message", [b"", b"\xff", b"[" * 10_000, b"x" * 2_000_000, b"{}", b"7", b"[1, null]", b'"acme"'])
+@pytest.mark.parametrize(
+    "message", [b"", b"\xff", b"[" * 10_000, b"x" * 2_000_000, b"{}", b"7", b"[1, null]", b'"acme"']
+)
 def test_forged_announcements_name_nobody(message: bytes) -> None:
     assert parse(message) == []

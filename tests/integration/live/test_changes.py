@@ -14,7 +14,7 @@ from tests.integration.job_rows import CAPABILITIES, LEASE, claim, put
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncConnection, Connection
 from pixelflow.controlplane.live import store
-from pixelflow.controlplane.live.store import Position, Reading
+from pixelflow.controlplane.live.store import Reading, ReadPosition
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import Renewal
 
@@ -28,17 +28,17 @@ class Reader:
         self._connection = connection
         self._user_id = user_id
         self._job_id = job_id
-        self.position = Position("")
+        self.position = ReadPosition("")
 
     async def start(self) -> Reader:
         cursor = await self._connection.execute(NOW)
         row = await cursor.fetchone()
         assert row
-        self.position = Position(row["snapshot"])
+        self.position = ReadPosition(row["snapshot"])
         return self
 
     def resumed(self, event_id: str) -> Reader:
-        self.position = Position.of_event_id(int(event_id))
+        self.position = ReadPosition.of_event_id(int(event_id))
         return self
 
     async def read(self) -> list[UUID]:
@@ -178,8 +178,8 @@ async def test_one_statement_reads_for_many_readers(connection: Connection, asyn
     row = await cursor.fetchone()
     assert row
     jobs = [put(connection, user_id=user) for user in users]
-    readings = [Reading(user, None, Position(row["snapshot"])) for user in users]
-    readings.append(Reading("nobody", new_id(), Position("")))
+    readings = [Reading(user, None, ReadPosition(row["snapshot"])) for user in users]
+    readings.append(Reading("nobody", new_id(), ReadPosition("")))
     changes, _ = await store.read_changes(async_connection, readings)
     assert [[change.job_id for change in each] for each in changes] == [*([job] for job in jobs), []]
 

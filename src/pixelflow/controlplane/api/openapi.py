@@ -114,8 +114,11 @@ def _add_example(operation: dict[str, Any]) -> None:
     """Add an example of the success response; FastAPI's own mechanism would remove its null values."""
     name = operation["operationId"]
     for status, response in operation["responses"].items():
-        if status.startswith("2") and "application/json" in response.get("content", ()):
-            response["content"]["application/json"]["example"] = RESPONSES.get(f"{name} {status}", RESPONSES[name])
+        if status.startswith("2") and "content" in response:
+            content = response["content"]
+            body = content.get("application/json") or content["text/event-stream"]
+            body["schema"].pop("type" if "$ref" in body["schema"] else "", None)  # FastAPI adds `string` to a stream's
+            body["example"] = RESPONSES.get(f"{name} {status}", RESPONSES[name])
 
 
 def _add_rate_limit_headers(operation: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Header, Request
 from pixelflow import errors
 from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs.events import JobEvent
-from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs
 from pixelflow.controlplane.api.problems import documented
 from pixelflow.controlplane.api.services import ServicesOf
@@ -44,7 +43,6 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "model": JobEvent,
         "description": "Events. The schema is that of the `data` of each",
-        "content": {"text/event-stream": {"example": examples.EVENT_STREAM}},
     }
 }
 _NOTHING_NEW: dict[int | str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from pixelflow.contracts.jobs.responses import JobFailure
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.live import store
-from pixelflow.controlplane.live.store import Change, Position, ProgressRow
+from pixelflow.controlplane.live.store import Change, ProgressRow, ReadPosition
 from pixelflow.controlplane.live.watches import Batch, ProcessStoppingError, Watcher, Watches
 
 HEARTBEAT_SECONDS = 15.0
@@ -73,7 +73,7 @@ class LiveService:
         Raises:
             TooManyStreamsError: there is no place.
         """
-        return self._watches.watcher(caller.user_id, caller.key_id, job_id, Position(""))
+        return self._watches.watcher(caller.user_id, caller.key_id, job_id, ReadPosition(""))
 
     async def wait_until_finished(self, watcher: Watcher, *, seconds: float) -> None:
         """Wait until the watcher's job has finished or was erased, the process stops, or so long.
@@ -105,7 +105,7 @@ class LiveService:
             NotFoundError: the user has no such job.
             TooManyStreamsError: there is no place.
         """
-        with self._watches.watcher(caller.user_id, caller.key_id, job_id, Position("")) as watcher:
+        with self._watches.watcher(caller.user_id, caller.key_id, job_id, ReadPosition("")) as watcher:
             async with self._database.connection(of_user(caller.user_id)) as connection:
                 state = await store.find(connection, job_id=job_id, user_id=caller.user_id)
                 seen = await _seen_position(connection, last_event_id)
@@ -126,13 +126,13 @@ class LiveService:
         Raises:
             TooManyStreamsError: there is no place.
         """
-        with self._watches.watcher(caller.user_id, caller.key_id, None, Position("")) as watcher:
+        with self._watches.watcher(caller.user_id, caller.key_id, None, ReadPosition("")) as watcher:
             active: list[Change] = []
             async with self._database.connection(of_user(caller.user_id)) as connection:
                 seen = await _seen_position(connection, last_event_id)
                 if seen is None:
                     active, snapshot = await store.find_active(connection, user_id=caller.user_id)
-                    seen = Position(snapshot)
+                    seen = ReadPosition(snapshot)
             watcher.position = seen
             watcher.track(active)
             watcher.is_stale = True
@@ -161,11 +161,11 @@ def _is_last(change: Change) -> bool:
     return change.is_erased or change.status in FINISHED
 
 
-async def _seen_position(connection: AsyncConnection, last_event_id: int | None) -> Position | None:
+async def _seen_position(connection: AsyncConnection, last_event_id: int | None) -> ReadPosition | None:
     """The position of a client that has seen that event; ``None``: none, or one of another database."""
     if last_event_id is None or last_event_id > await store.newest_transaction(connection):
         return None
-    return Position.of_event_id(last_event_id)
+    return ReadPosition.of_event_id(last_event_id)
 
 
 # ── Events ───────────────────────────────────────────────────────────────────────────────────────

@@ -36,7 +36,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Position:
+class ReadPosition:
     """What a reader has seen: changes that ``snapshot`` sees and, if a page was too large, the others up to ``after``.
 
     Immutable: a page that was not delivered is read again.
@@ -57,16 +57,16 @@ class Position:
         return str(min(self.after[0], _first_unseen(self.next_snapshot)))
 
     @classmethod
-    def of_event_id(cls, event_id: int) -> Position:
+    def of_event_id(cls, event_id: int) -> ReadPosition:
         """The position of a reader that saw all changes before that transaction, and none from it on."""
         return cls(f"{event_id}:{event_id}:")
 
-    def moved(self, changes: Sequence[Change], snapshot: str) -> Position:
+    def moved(self, changes: Sequence[Change], snapshot: str) -> ReadPosition:
         """The position after these changes, which a statement with this snapshot returned."""
         if len(changes) < MAX_CHANGES:
-            return Position(self.next_snapshot or snapshot)
+            return ReadPosition(self.next_snapshot or snapshot)
         last = changes[-1]
-        return Position(self.snapshot, (last.change, last.job_id), self.next_snapshot or snapshot)
+        return ReadPosition(self.snapshot, (last.change, last.job_id), self.next_snapshot or snapshot)
 
 
 def _first_unseen(snapshot: str) -> int:
@@ -79,7 +79,7 @@ class Reading:
 
     user_id: str
     job_id: UUID | None
-    position: Position
+    position: ReadPosition
 
 
 _COLUMNS = """

@@ -21,7 +21,7 @@ import structlog
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.live import store
-from pixelflow.controlplane.live.store import Change, Position, ProgressRow, Reading
+from pixelflow.controlplane.live.store import Change, ProgressRow, Reading, ReadPosition
 from pixelflow.errors import PixelflowError, TooManyStreamsError, UnauthenticatedError
 
 LOOK_SECONDS = (0.7, 1.1)
@@ -58,7 +58,7 @@ class Watcher:
     key_id: str | None
     """The API key behind the request; ``None``: it has a token."""
     job_id: UUID | None
-    position: Position
+    position: ReadPosition
     tracked: dict[UUID, ProgressRow | None] = field(default_factory=dict)
     """The last known progress of jobs whose progress the watcher wants to know."""
     is_stale: bool = False
@@ -117,7 +117,9 @@ class Watches:
     # ── Watchers ─────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def watcher(self, user_id: str, key_id: str | None, job_id: UUID | None, position: Position) -> Iterator[Watcher]:
+    def watcher(
+        self, user_id: str, key_id: str | None, job_id: UUID | None, position: ReadPosition
+    ) -> Iterator[Watcher]:
         """Take a place for a watcher while the context lasts.
 
         Raises:
