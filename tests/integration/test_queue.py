@@ -643,7 +643,7 @@ def test_renewals_change_no_index(connection: Connection) -> None:
     statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'job_queue'"
     before = connection.execute(statistics).fetchone()
     for _ in range(10):
-        assert len(store.renew(connection, leases, lease=LEASE)) == 8
+        assert len(store.renew(connection, [store.Renewal(each) for each in leases], lease=LEASE)) == 8
     connection.execute("SELECT pg_stat_force_next_flush()")
     after = connection.execute(statistics).fetchone()
     assert before

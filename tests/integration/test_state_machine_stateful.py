@@ -68,7 +68,7 @@ _T = TypeVar("_T")
 
 
 def _renew(connection: Connection, lease: Lease) -> bool:
-    return worker_store.renew(connection, [lease], lease=LEASE) == {lease}
+    return worker_store.renew(connection, [worker_store.Renewal(lease)], lease=LEASE) == {lease}
 
 
 def _succeed(connection: Connection, lease: Lease) -> bool:

@@ -62,7 +62,7 @@ def _release(connection: Connection, lease: Lease, *, counted: bool = True) -> b
 
 
 def _renew(connection: Connection, lease: Lease) -> bool:
-    return lease.job_id in worker_store.renew(connection, [lease], lease=LEASE)
+    return lease.job_id in worker_store.renew(connection, [worker_store.Renewal(lease)], lease=LEASE)
 
 
 WRITES: dict[str, Callable[[Connection, Lease], bool]] = {

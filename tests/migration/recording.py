@@ -7,6 +7,7 @@ generated (an ID, a time) as the place in a result that they came from. Reads an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -104,6 +105,11 @@ def decode(encoded: Json, start: datetime, results: Sequence[Sequence[Mapping[st
     if kind == "list":
         return [decode(each, start, results) for each in content]
     return _KINDS[kind][2](content)
+
+
+def is_snapshot(value: str) -> bool:
+    """Whether the value is a snapshot of the database, which differs in each replay."""
+    return bool(re.fullmatch(r"[0-9]+:[0-9]+:[0-9,]*", value))
 
 
 def now() -> datetime:

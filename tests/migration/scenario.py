@@ -19,10 +19,11 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
+from pixelflow.controlplane.live.store import Reading, ReadPosition
 from pixelflow.controlplane.webhook_endpoints.store import EndpointChange, EndpointRow
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
-from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.dataplane.worker.store import Lease, OutputRow, Renewal, SourceFacts, UsageRow
 
 USER = "acme"
 MINE: TenantScope = of_user(USER)
@@ -73,6 +74,7 @@ async def _keys(record: Recorder) -> None:
     await record.call("keys.find_valid", NOBODY, "k1", stale=MINUTE)
     await record.call("keys.touch", of_key("k1"), "k1", stale=MINUTE)
     await record.call("keys.find_user", EVERYONE, "k1")
+    await record.call("keys.find_active_among", EVERYONE, ["k1"])
     await record.call("keys.find_scopes", MINE, key_id="k1", user_id=USER)
     await record.call("keys.revoke", MINE, key_id="k1", user_id=USER)
     await record.call("keys.list_all", MINE, user_id=USER, limit=9)
@@ -190,11 +192,14 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     declared = {"content_length": 1000, "content_type": "image/jpeg"}
     job_id = await _created(record, source=declared, webhook_url="https://client.example/hook")
     await _queue(record, job_id)
+    await record.call("live.newest_transaction", MINE)
+    _, seen = await record.call("live.find_active", MINE, user_id=USER)
     await record.call("queue.set_share", EVERYONE, user_id=USER, weight=2.0, max_active=3)
     await record.call("queue.list_shares", EVERYONE)
     await record.call("stats.count_unclaimable", EVERYONE)
     lease = await _claimed(record, job_id)
-    await record.call("worker.renew", EVERYONE, [lease], lease=MINUTE)
+    await record.call("worker.renew", EVERYONE, [Renewal(lease, "fetch", 40)], lease=MINUTE)
+    await _watch(record, job_id, seen)
     released = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES, "compute_time_ms": 3}
     await record.call("worker.release", EVERYONE, lease, **{**released, "delay": timedelta(microseconds=1)})
     await record.call("worker.promote_due", EVERYONE, limit=9)
@@ -205,6 +210,13 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await _succeed(record, lease)  # again: the lease is no longer valid
     await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
     return job_id
+
+
+async def _watch(record: Recorder, job_id: UUID, seen: str) -> None:
+    await record.call("live.find", MINE, job_id=job_id, user_id=USER)
+    await record.call("live.read_changes", EVERYONE, [Reading(USER, None, ReadPosition(seen))])
+    await record.call("live.read_changes", EVERYONE, [Reading(USER, job_id, ReadPosition(""))])
+    await record.call("live.find_progress", EVERYONE, [job_id])
 
 
 async def _presets(record: Recorder) -> None:

@@ -25,13 +25,15 @@ from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.keys import store as keys_store
+from pixelflow.controlplane.live import store as live_store
+from pixelflow.controlplane.live.store import Reading, ReadPosition
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import due_events
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
 from pixelflow.controlplane.webhooks.due_events import Lane, Rotation
 from pixelflow.dataplane.worker import store as worker_store
-from pixelflow.dataplane.worker.store import Lease, OutputRow, SourceFacts, UsageRow
+from pixelflow.dataplane.worker.store import Lease, OutputRow, Renewal, SourceFacts, UsageRow
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Database = psycopg.Connection[DictRow]
@@ -97,7 +99,15 @@ def _succeed(database: Database) -> Arguments:
 
 def _renew(database: Database) -> Arguments:
     rows = database.execute("SELECT job_id, lease_token FROM jobs WHERE status = 'processing' LIMIT 8").fetchall()
-    return ([Lease(row["job_id"], row["lease_token"]) for row in rows],), {"lease": _MINUTE}
+    return ([Renewal(Lease(row["job_id"], row["lease_token"])) for row in rows],), {"lease": _MINUTE}
+
+
+def _watchers(database: Database) -> Arguments:
+    """Four hundred who wait: for all jobs of a user, and for one job."""
+    snapshot = _one(database, "SELECT pg_current_snapshot()::text AS snapshot")["snapshot"]
+    job_id = _job(database, "processing", HEAVY)["job_id"]
+    one_each = [Reading(HEAVY, None, ReadPosition(snapshot)), Reading(HEAVY, job_id, ReadPosition(snapshot))]
+    return (200 * one_each,), {}
 
 
 def _queue(database: Database) -> Arguments:
@@ -178,6 +188,7 @@ def _of_requests() -> list[Hot]:
 
 def _of_workers() -> list[Hot]:
     return [
+        Hot("read changes", live_store.read_changes, EVERYONE, _watchers, ["jobs_by_change", "jobs_pkey"], 4000),
         Hot("claim one", worker_store.claim, EVERYONE, _claim(1), [], 150),  # as for the key above
         Hot("claim four", worker_store.claim, EVERYONE, _claim(4), [], 400),
         Hot("renew 8 leases", worker_store.renew, EVERYONE, _renew, ["job_queue_pkey"], 100),

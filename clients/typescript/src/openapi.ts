@@ -159,6 +159,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch all jobs
+         * @description Stream the changes of all your jobs.
+         *
+         *     Without `Last-Event-ID`, the stream begins with the jobs that are queued or processing, at most 1000.
+         */
+        get: operations["watch_jobs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -192,7 +214,7 @@ export interface paths {
         };
         /**
          * Show a job
-         * @description Return the job, with a fresh download URL for each output.
+         * @description Return the job, with a fresh download URL for each output. With `wait`, return it when it has finished.
          */
         get: operations["get_job"];
         put?: never;
@@ -241,6 +263,26 @@ export interface paths {
          * @description List the attempts to deliver the job's events, newest first, with your receiver's responses. At most 100.
          */
         get: operations["list_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/jobs/{job_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch a job
+         * @description Stream the changes of a job, first its present state. The stream ends after the event of a finished job.
+         */
+        get: operations["watch_job"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2403,6 +2445,43 @@ export interface components {
             overwrite?: boolean;
         };
         /**
+         * JobEvent
+         * @description The data of one event. It describes the job as it is then: earlier states that nobody read are left out.
+         */
+        JobEvent: {
+            /** Attempts */
+            attempts: number;
+            /** @description Why the job failed or, while it is queued again, its last attempt. */
+            error?: components["schemas"]["JobFailure"] | null;
+            /** Finished At */
+            finished_at?: string | null;
+            /**
+             * Job Id
+             * Format: uuid
+             */
+            job_id: string;
+            /**
+             * Percent
+             * @description How much of the stage is done: bytes of the source, or outputs. Null: unknown.
+             */
+            percent?: number | null;
+            /**
+             * Stage
+             * @description What the worker does. Null if the job is not processing, or unknown.
+             */
+            stage?: components["schemas"]["Stage"] | string | null;
+            /** Status */
+            status: components["schemas"]["JobStatus"] | string;
+            /** Type */
+            type: components["schemas"]["JobEventType"] | string;
+        };
+        /**
+         * JobEventType
+         * @description What happened; also the ``event`` field of the stream.
+         * @enum {string}
+         */
+        JobEventType: "status" | "progress" | "erased";
+        /**
          * JobFailure
          * @description Why a job, or its latest attempt, failed.
          */
@@ -3913,6 +3992,12 @@ export interface components {
          * @enum {string}
          */
         SourceType: "s3_presigned" | "local_file" | "job";
+        /**
+         * Stage
+         * @description What a worker does for a job whose status is ``processing``.
+         * @enum {string}
+         */
+        Stage: "fetching" | "waiting" | "transforming" | "storing";
         /**
          * StartedJob
          * @description The response to ``POST /v1/jobs/{id}/start``.
@@ -5936,6 +6021,154 @@ export interface operations {
             };
         };
     };
+    watch_jobs: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The last `id` that you received. The stream continues after it. */
+                "Last-Event-ID"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events. The schema is that of the `data` of each */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example retry: 1000
+                     *
+                     *     id: 7421
+                     *     event: status
+                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":null}
+                     *
+                     *     id: 7440
+                     *     event: progress
+                     *     data: {"type":"progress","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":"fetching","percent":40,"error":null,"finished_at":null}
+                     *
+                     *     id: 7502
+                     *     event: status
+                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"succeeded","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":"2026-01-01T12:00:07Z"}
+                     */
+                    "text/event-stream": components["schemas"]["JobEvent"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`, `too_many_streams` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_jobs: {
         parameters: {
             query?: {
@@ -6454,7 +6687,10 @@ export interface operations {
     };
     get_job: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Seconds to wait for the end of the job. The response comes as soon as the job has finished, or when the time is over, with the job as it is then. */
+                wait?: number;
+            };
             header?: never;
             path: {
                 job_id: string;
@@ -6606,7 +6842,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited` */
+            /** @description `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`, `too_many_streams` */
             429: {
                 headers: {
                     /**
@@ -7129,6 +7384,192 @@ export interface operations {
                 };
             };
             /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    watch_job: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The last `id` that you received. The stream continues after it. */
+                "Last-Event-ID"?: string | null;
+            };
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events. The schema is that of the `data` of each */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example retry: 1000
+                     *
+                     *     id: 7421
+                     *     event: status
+                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":null}
+                     *
+                     *     id: 7440
+                     *     event: progress
+                     *     data: {"type":"progress","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":"fetching","percent":40,"error":null,"finished_at":null}
+                     *
+                     *     id: 7502
+                     *     event: status
+                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"succeeded","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":"2026-01-01T12:00:07Z"}
+                     */
+                    "text/event-stream": components["schemas"]["JobEvent"];
+                };
+            };
+            /** @description The job has finished, and you have received its last event: don't connect again */
+            204: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`, `too_many_streams` */
             429: {
                 headers: {
                     /**

@@ -22,6 +22,7 @@ from pixelflow.client.errors import (
 from pixelflow.client.sources import JobSource
 from pixelflow.client.sync import Client
 from pixelflow.client.verification import sign_webhook, verify_webhook
+from pixelflow.contracts.jobs.events import JobEvent
 from pixelflow.imaging.source_options import SourceOptions
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionFailedError",
     "InvalidRequestError",
+    "JobEvent",
     "JobFailedError",
     "JobSource",
     "SourceOptions",

@@ -6,11 +6,12 @@ Files are read and written in threads, so that disk I/O does not block the event
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from uuid import UUID
 
 import httpx
 
@@ -26,10 +27,12 @@ from pixelflow.client import (
     webhook_endpoints,
     webhooks,
 )
-from pixelflow.client.errors import map_httpx_errors
+from pixelflow.client.errors import ConnectionFailedError, map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session
+from pixelflow.client.streams import EventReader
+from pixelflow.contracts.jobs.events import JobEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,6 +58,22 @@ def _iterator(
                 yield item
 
     return method
+
+
+async def _events(
+    self: AsyncClient, job_id: UUID | str | None = None, *, last_event_id: str | None = None
+) -> AsyncIterator[JobEvent]:
+    """As :meth:`pixelflow.client.Client.events`."""
+    reader = EventReader(self._session, job_id, last_event_id)
+    while not reader.ended:
+        try:
+            async with aclosing(self._read_events(reader)) as events:
+                async for event in events:
+                    yield event
+        except ConnectionFailedError as error:
+            reader.on_disconnect(error)
+        if not reader.ended:
+            await self._sleep(reader.pause())
 
 
 class AsyncClient:
@@ -100,6 +119,7 @@ class AsyncClient:
     list_jobs = _method(operations.list_jobs)
     iter_jobs = _iterator(operations.iter_jobs)
     wait = _method(operations.wait)
+    events = _events
     download = _method(transfers.download)
     download_bytes = _method(transfers.download_bytes)
     submit = _method(operations.submit)
@@ -159,6 +179,20 @@ class AsyncClient:
                 advance = partial(operation.throw, error)
             else:
                 advance = partial(operation.send, response)
+
+    async def _read_events(self, reader: EventReader) -> AsyncGenerator[JobEvent, None]:
+        request = reader.request()
+        with map_httpx_errors(request.url):
+            async with aclosing(await self._http.send(transport.to_httpx(request, b""), stream=True)) as response:
+                head = transport.ResponseReader(request, response)
+                if not transport.is_stream(response):
+                    async for chunk in response.aiter_bytes():
+                        head.feed(chunk)
+                reader.open(head.response())
+                if transport.is_stream(response):
+                    async for chunk in response.aiter_bytes():
+                        for event in reader.feed(chunk):
+                            yield event
 
     async def _perform(self, request: Request | Sleep) -> Response | None:
         if isinstance(request, Sleep):

@@ -8,7 +8,7 @@ All functions raise:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -32,11 +32,15 @@ def get(
     *,
     query: Mapping[str, object] | None = None,
     deadline: float | None = None,
+    final: Collection[str] = (),
 ) -> Operation[M]:
-    """GET ``path``; parameters of ``query`` that are None are omitted."""
+    """GET ``path``; parameters of ``query`` that are None are omitted.
+
+    Errors with a code in ``final`` are raised at once.
+    """
     encoded = urlencode({name: value for name, value in (query or {}).items() if value is not None})
     url = session.url(path + (f"?{encoded}" if encoded else ""))
-    response = yield from send(session, Request("GET", url, session.headers()), deadline=deadline)
+    response = yield from send(session, Request("GET", url, session.headers()), deadline=deadline, final=final)
     return parse(response, model)
 
 
@@ -69,7 +73,7 @@ def delete(session: Session, path: str) -> Operation[None]:
     # An earlier attempt whose response was lost may have deleted it.
     deleted_before = response.repeated and response.status == _NOT_FOUND
     if not response.succeeded and not deleted_before:
-        raise _api_error(response)
+        raise error_of(response)
 
 
 def parse(response: Response, model: type[M]) -> M:
@@ -78,10 +82,11 @@ def parse(response: Response, model: type[M]) -> M:
         parsed = _parse_body(response, model)
         if parsed is not None:
             return parsed
-    raise _api_error(response)
+    raise error_of(response)
 
 
-def _api_error(response: Response) -> ApiError:
+def error_of(response: Response) -> ApiError:
+    """Return the error that a response is."""
     problem = None if response.succeeded else _parse_body(response, Problem)
     if problem is None:
         return ApiError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
@@ -27,13 +29,16 @@ _TRANSIENT = frozenset({_TOO_MANY_REQUESTS, 502, 503, 504})
 """Statuses that another attempt may not get."""
 
 
-def send(session: Session, request: Request, *, deadline: float | None = None) -> Operation[Response]:
+def send(
+    session: Session, request: Request, *, deadline: float | None = None, final: Collection[str] = ()
+) -> Operation[Response]:
     """Send ``request``, retry it if needed, and return the last response, with any status.
 
     Args:
         session: of the client.
         request: sent unchanged on each attempt.
         deadline: on the session's clock; no further attempt starts after it.
+        final: error codes that another attempt would only repeat.
 
     Raises:
         ConnectionFailedError: the last attempt got no response.
@@ -41,6 +46,8 @@ def send(session: Session, request: Request, *, deadline: float | None = None) -
     state, repeated = _RetryState(), False
     while True:
         outcome = yield from _attempt(request)
+        if isinstance(outcome, Response) and not outcome.succeeded and _code_of(outcome) in final:
+            break
         delay = _next_delay(session, outcome, state)
         if delay is None or (deadline is not None and session.clock() + delay > deadline):
             break
@@ -49,6 +56,14 @@ def send(session: Session, request: Request, *, deadline: float | None = None) -
     if isinstance(outcome, ConnectionFailedError):
         raise outcome
     return replace(outcome, repeated=repeated)
+
+
+def _code_of(response: Response) -> object:
+    try:
+        problem = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return None
+    return problem.get("code") if isinstance(problem, dict) else None
 
 
 def _attempt(request: Request) -> Operation[Response | ConnectionFailedError]:
@@ -72,26 +87,28 @@ class _RetryState:
 
 def _next_delay(session: Session, outcome: Response | ConnectionFailedError, state: _RetryState) -> float | None:
     """Seconds until the next attempt; None if there is none."""
-    retry_after = _retry_after(outcome) if isinstance(outcome, Response) else None
-    if retry_after is not None and retry_after > MAX_RETRY_AFTER:
+    wait = retry_after(outcome) if isinstance(outcome, Response) else None
+    if wait is not None and wait > MAX_RETRY_AFTER:
         return None
-    if isinstance(outcome, Response) and outcome.status == _TOO_MANY_REQUESTS and retry_after is not None:
+    if isinstance(outcome, Response) and outcome.status == _TOO_MANY_REQUESTS and wait is not None:
         state.rate_limited += 1
-        delay = retry_after + _backoff(session, state.rate_limited)
+        delay = wait + backoff(session, state.rate_limited)
         state.rate_limit_wait += delay
         return delay if state.rate_limit_wait <= MAX_RATE_LIMIT_WAIT else None
     state.attempts += 1
-    if state.attempts >= MAX_ATTEMPTS or not _is_transient(outcome):
+    if state.attempts >= MAX_ATTEMPTS or not is_transient(outcome):
         return None
     # The backoff is added to Retry-After, so that no client returns too early.
-    return (retry_after or 0.0) + _backoff(session, state.attempts)
+    return (wait or 0.0) + backoff(session, state.attempts)
 
 
-def _backoff(session: Session, attempts: int) -> float:
+def backoff(session: Session, attempts: int) -> float:
+    """Seconds before the attempt that follows so many."""
     return min(MAX_BACKOFF, INITIAL_BACKOFF * 2.0 ** (attempts - 1)) * (1 - session.jitter() / 2)
 
 
-def _is_transient(outcome: Response | ConnectionFailedError) -> bool:
+def is_transient(outcome: Response | ConnectionFailedError) -> bool:
+    """Whether another attempt may succeed."""
     if isinstance(outcome, ConnectionFailedError):
         return outcome.transient
     # A conflict with Retry-After: an earlier attempt of the same request is still in progress.
@@ -105,7 +122,7 @@ def _may_have_taken_effect(outcome: Response | ConnectionFailedError) -> bool:
     return outcome.status != _TOO_MANY_REQUESTS
 
 
-def _retry_after(response: Response) -> float | None:
+def retry_after(response: Response) -> float | None:
     """Seconds of ``Retry-After`` (RFC 9110, 10.2.3): a number, or a date relative to the ``Date`` header."""
     value = response.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():

@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial, wraps
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
+from uuid import UUID
 
 import httpx
 
@@ -23,10 +24,12 @@ from pixelflow.client import (
     webhook_endpoints,
     webhooks,
 )
-from pixelflow.client.errors import map_httpx_errors
+from pixelflow.client.errors import ConnectionFailedError, map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session
+from pixelflow.client.streams import EventReader
+from pixelflow.contracts.jobs.events import JobEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +52,30 @@ def _iterator(
             yield from self._run(operation)
 
     return method
+
+
+def _events(self: Client, job_id: UUID | str | None = None, *, last_event_id: str | None = None) -> Iterator[JobEvent]:
+    """Iterate over the changes of all jobs, without an end; or of one job, until it has finished.
+
+    A connection that breaks is made again, and continues without a gap.
+
+    Args:
+        self: the client.
+        job_id: the job; None: all jobs, first those that are queued or processing.
+        last_event_id: of an earlier stream: continue after it.
+
+    Raises:
+        ApiError: the API rejected the request; ``not_found`` also for a job of another user.
+        ConnectionFailedError: the connection could not be made again.
+    """
+    reader = EventReader(self._session, job_id, last_event_id)
+    while not reader.ended:
+        try:
+            yield from self._read_events(reader)
+        except ConnectionFailedError as error:
+            reader.on_disconnect(error)
+        if not reader.ended:
+            self._sleep(reader.pause())
 
 
 class Client:
@@ -94,6 +121,7 @@ class Client:
     list_jobs = _method(operations.list_jobs)
     iter_jobs = _iterator(operations.iter_jobs)
     wait = _method(operations.wait)
+    events = _events
     download = _method(transfers.download)
     download_bytes = _method(transfers.download_bytes)
     submit = _method(operations.submit)
@@ -153,6 +181,21 @@ class Client:
                 advance = partial(operation.throw, error)
             else:
                 advance = partial(operation.send, response)
+
+    def _read_events(self, reader: EventReader) -> Iterator[JobEvent]:
+        request = reader.request()
+        with (
+            map_httpx_errors(request.url),
+            closing(self._http.send(transport.to_httpx(request, b""), stream=True)) as response,
+        ):
+            head = transport.ResponseReader(request, response)
+            if not transport.is_stream(response):
+                for chunk in response.iter_bytes():
+                    head.feed(chunk)
+            reader.open(head.response())
+            if transport.is_stream(response):
+                for chunk in response.iter_bytes():
+                    yield from reader.feed(chunk)
 
     def _perform(self, request: Request | Sleep) -> Response | None:
         if isinstance(request, Sleep):

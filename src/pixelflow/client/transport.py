@@ -10,6 +10,7 @@ import httpx
 
 from pixelflow.client.errors import ConnectionFailedError
 from pixelflow.client.models import Request, Response
+from pixelflow.client.streams import MEDIA_TYPE
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0, pool=None)
 """Seconds without progress. There is no limit on waiting for a free connection: that is waiting for other uploads of
@@ -41,6 +42,11 @@ def to_httpx(request: Request, body: bytes | Iterable[bytes] | AsyncIterator[byt
     converted = httpx.Request(request.method, request.url, headers=dict(request.headers), content=body)
     converted.url = _SignedUrl(converted.url)
     return converted
+
+
+def is_stream(response: httpx.Response) -> bool:
+    """Whether the body is an event stream, which has no end."""
+    return response.is_success and response.headers.get("content-type", "").startswith(MEDIA_TYPE)
 
 
 class ResponseReader:

@@ -93,6 +93,12 @@ GUIDES: Mapping[str, Guide] = {
         "Read the `RateLimit` header and send at most as many. To wait for a job, use a webhook instead of polling.",
         _LATER,
     ),
+    "too_many_streams": Guide(
+        "You have as many event streams and waiting requests as a user may have, or the server has no more places.",
+        "Close streams that you don't read. Watch all jobs by one stream of `GET /v1/events` instead of one per job, "
+        "or poll without `wait`.",
+        "Yes, after the seconds in `Retry-After`.",
+    ),
     "too_many_keys": Guide(
         "You have as many active keys as a user may have.",
         "Revoke a key that you don't use: `DELETE /v1/keys/{key_id}`.",

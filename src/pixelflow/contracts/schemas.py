@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pixelflow.contracts.assets import Asset, AssetList, CreateAssetRequest, CreatedAsset
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.installation import Installation
+from pixelflow.contracts.jobs.events import JobEvent
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
 from pixelflow.contracts.keys import CreatedKey, CreateKeyRequest, KeyList
@@ -43,6 +44,7 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "explanation": (Explanation, "serialization"),
     "started_job": (StartedJob, "serialization"),
     "job": (Job, "serialization"),
+    "job_event": (JobEvent, "serialization"),
     "job_page": (JobPage, "serialization"),
     "create_asset_request": (CreateAssetRequest, "validation"),
     "created_asset": (CreatedAsset, "serialization"),

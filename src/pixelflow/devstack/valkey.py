@@ -35,9 +35,10 @@ daemonize no
 CONNECTION = "resetchannels -@all +auth +hello +ping +select +quit +client|setinfo +client|setname"
 RIGHTS = {
     # The rate limits are a script that calls TIME, GET and SET.
-    "api": "~pixelflow:limit:* ~pixelflow:wakeups:* +eval +evalsha +script|load +time +get +set +lpush +ltrim +expire",
+    "api": "~pixelflow:limit:* ~pixelflow:wakeups:* &pixelflow:changes +publish +subscribe "
+    "+eval +evalsha +script|load +time +get +set +lpush +ltrim +expire",
     "controller": "",
-    "worker": "~pixelflow:wakeups:* +brpop +lpush +ltrim",
+    "worker": "~pixelflow:wakeups:* &pixelflow:changes +brpop +lpush +ltrim +publish",
 }
 """Keys and commands of each process, in the syntax of ``ACL SETUSER``; docker-compose.yml grants the same."""
 

@@ -93,6 +93,18 @@ class RateLimitedError(RequestError):
         self.retry_after = retry_after
 
 
+class TooManyStreamsError(RequestError):
+    """``retry_after`` is in seconds."""
+
+    code = "too_many_streams"
+    title = "Too many streams and waiting requests"
+    retryable = True
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class TooManyKeysError(RequestError):
     code = "too_many_keys"
     title = "The limit of API keys is reached"

@@ -70,6 +70,29 @@ class Settings(StorageSettings):
             "or the proxy may send a request on a connection that closes, and answer 502; most wait 60 seconds",
         ),
     ] = 75
+    api_max_streams: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Event streams and requests with `wait` that an API process serves at once. Their connections "
+            "give way to new ones, like idle ones",
+        ),
+    ] = 500
+    api_max_streams_per_user: Annotated[
+        int,
+        Field(
+            ge=1, description="Event streams and requests with `wait` of one user that an API process serves at once"
+        ),
+    ] = 100
+    api_stream_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=86_400,
+            description="Seconds that an event stream lasts at most. Clients connect again and miss nothing",
+        ),
+    ] = 900
     upload_length: Annotated[
         Literal["required", "optional"],
         Field(
@@ -92,8 +115,13 @@ class Settings(StorageSettings):
         bool, Field(description="Whether requests are rate limited. The default of `pixelflow up` is false")
     ] = True
     rate_limit_capacity: Annotated[
-        int, Field(ge=1, le=1_000_000, description="Requests that a user can send at once, per route class")
-    ] = 60
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Requests that a user can send at once, per route class. Five times as many that only read",
+        ),
+    ] = 600
     rate_limit_window_seconds: Annotated[
         int, Field(ge=1, le=86_400, description="Seconds in which an empty bucket refills")
     ] = 60

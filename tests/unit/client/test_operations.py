@@ -194,7 +194,7 @@ def test_wait_polls_at_growing_intervals_and_reports_each_change_once(
     reported: list[Job] = []
     call("process", photo, STEPS, on_change=reported.append)
     assert [job.status for job in reported] == [JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED]
-    assert time.slept[0] == 0.05
+    assert time.slept[0] < 0.1
     assert time.slept == sorted(time.slept)
     assert time.slept[-1] == 2.0
 

@@ -1,4 +1,4 @@
-"""``pixelflow jobs``: lists, shows, cancels, retries and erases jobs."""
+"""``pixelflow jobs``: lists, shows, watches, cancels, retries and erases jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
+from pixelflow.cli.commands import watch
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import (
     echo_client_error,
@@ -46,7 +47,7 @@ JobIds = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
-app = typer.Typer(help="List, show, cancel, retry and erase jobs.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="List, show, watch, cancel, retry and erase jobs.", no_args_is_help=True, add_completion=False)
 
 
 # ── list, show ───────────────────────────────────────────────────────────────────────────────────
@@ -154,6 +155,9 @@ def _outputs_table(job: Job) -> Table:
             cell(format_change(job.source.bytes, output.bytes)),
         )
     return rows
+
+
+app.command("watch")(watch.watch)
 
 
 # ── cancel, retry, erase ─────────────────────────────────────────────────────────────────────────

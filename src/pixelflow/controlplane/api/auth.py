@@ -51,7 +51,7 @@ _BEARER = HTTPBearer(
     "has configured. Each operation lists the scope that it requires.",
 )
 _POLICIES = {"create_job": Policy.CREATE, "start_job": Policy.START, "retry_job": Policy.START}
-"""Rate limit policies by route name. All other routes share one."""
+"""Rate limit policies by route name. Of the other routes, those that only read share one, and the rest another."""
 
 
 # ── Authentication and rate limits ───────────────────────────────────────────────────────────────
@@ -63,14 +63,16 @@ class AuthenticatedRoute(APIRoute):
     @property
     def policy(self) -> Policy:
         """The rate limit that requests count against."""
-        return _POLICIES.get(self.name, Policy.OTHER)
+        reads = self.methods is not None and self.methods <= {"GET", "HEAD"}
+        return _POLICIES.get(self.name, Policy.READ if reads else Policy.OTHER)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, preceded by authentication and rate limiting."""
         handle = super().get_route_handler()
 
         async def handle_in_time(request: Request) -> Response:
-            async with deadline(request.state.services.request_seconds):
+            async with deadline(request.state.services.request_seconds) as timeout:
+                request.state.deadline = timeout
                 return await authenticate_and_handle(request)
 
         async def authenticate_and_handle(request: Request) -> Response:

@@ -359,6 +359,17 @@ CAPABILITIES: dict[str, Any] = {
 HEALTHY: dict[str, Any] = {"status": "ok"}
 READY: dict[str, Any] = {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "object_storage": "ok"}}
 
+EVENT: dict[str, Any] = {
+    "type": "progress",
+    "job_id": "01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e",
+    "status": "processing",
+    "attempts": 1,
+    "stage": "fetching",
+    "percent": 40,
+    "error": None,
+    "finished_at": None,
+}
+
 REQUEST_ID = "4b9e1c5b0e7a4d0fb9a3c2f1d6e8a7b0"
 ERRORS = [{"pointer": "/pipeline/0/width", "message": "must be at least 1"}]
 
@@ -389,6 +400,8 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "list_keys": KEYS,
     "get_usage": USAGE,
     "get_job": JOB,
+    "watch_job": EVENT,
+    "watch_jobs": EVENT,
     "list_jobs": JOBS,
     "get_capabilities": CAPABILITIES,
     "healthz": HEALTHY,

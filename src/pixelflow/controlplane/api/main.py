@@ -27,6 +27,7 @@ from pixelflow.controlplane.assets import routes as assets_routes
 from pixelflow.controlplane.capabilities import routes as capabilities_routes
 from pixelflow.controlplane.jobs import routes as jobs_routes
 from pixelflow.controlplane.keys import routes as keys_routes
+from pixelflow.controlplane.live import routes as live_routes
 from pixelflow.controlplane.presets import routes as presets_routes
 from pixelflow.controlplane.usage import routes as usage_routes
 from pixelflow.controlplane.webhook_endpoints import routes as webhook_endpoints_routes
@@ -35,6 +36,7 @@ from pixelflow.settings import Settings
 
 ROUTERS = (
     jobs_routes.router,
+    live_routes.router,
     assets_routes.router,
     presets_routes.router,
     webhooks_routes.router,

@@ -29,7 +29,8 @@ class ApiMetrics:
         )
         self._seconds = Histogram(
             "pixelflow_api_request_duration_seconds",
-            "Seconds from the headers of a request to the last byte of its response.",
+            "Seconds from the headers of a request to the last byte of its response, without the time that it waited "
+            "for a change of a job.",
             ["method", "route"],
             buckets=SECONDS,
             registry=registry,
@@ -44,6 +45,11 @@ class ApiMetrics:
             "Connections that the server closed by reason: the code of the error, `evicted` (idle, for a new one) or "
             "`unread` (the client did not read the response).",
             ["reason"],
+            registry=registry,
+        )
+        self._streams = Gauge(
+            "pixelflow_api_streams",
+            "Open event streams and requests with `wait`.",
             registry=registry,
         )
         self._rejections = Counter(
@@ -78,6 +84,10 @@ class ApiMetrics:
     def connection_closed(self, reason: str) -> None:
         """Count a connection that the server closed: an error code, or another of a few reasons."""
         self._connections_closed.labels(reason).inc()
+
+    def streams_open(self, count: int) -> None:
+        """Set the number of event streams and waiting requests."""
+        self._streams.set(count)
 
     def enqueued(self) -> None:
         """Count a message that was put on the queue."""

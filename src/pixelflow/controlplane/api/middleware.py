@@ -30,6 +30,8 @@ BODY_TIMED_OUT = "body_timed_out"
 """Key of the request's state that the server sets when the body did not arrive in time."""
 MARK_HELD = "mark_held"
 """Key of the request's state with the server's function that must know whether the answer is being held."""
+WAITED_SECONDS = "waited_seconds"
+"""Key of the request's state with the time that it waited for a change: the service did nothing then."""
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -103,7 +105,8 @@ class RequestContextMiddleware:
             self._record(scope, status, seconds=self._clock() - started)
 
     def _record(self, scope: Scope, status: int, *, seconds: float) -> None:
-        self._metrics.request_finished(scope["method"], route_of(scope), status, seconds)
+        worked = max(0.0, seconds - scope["state"].get(WAITED_SECONDS, 0.0))
+        self._metrics.request_finished(scope["method"], route_of(scope), status, worked)
         fields = _log_fields(scope)
         _log.info(
             "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1), **fields

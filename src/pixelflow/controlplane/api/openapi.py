@@ -115,7 +115,10 @@ def _add_example(operation: dict[str, Any]) -> None:
     name = operation["operationId"]
     for status, response in operation["responses"].items():
         if status.startswith("2") and "content" in response:
-            response["content"]["application/json"]["example"] = RESPONSES.get(f"{name} {status}", RESPONSES[name])
+            content = response["content"]
+            body = content.get("application/json") or content["text/event-stream"]
+            body["schema"].pop("type" if "$ref" in body["schema"] else "", None)  # FastAPI adds `string` to a stream's
+            body["example"] = RESPONSES.get(f"{name} {status}", RESPONSES[name])
 
 
 def _add_rate_limit_headers(operation: dict[str, Any]) -> None:
@@ -133,7 +136,7 @@ def _is_never_sent(response: dict[str, Any]) -> bool:
 def _with_media_type(response: dict[str, Any]) -> dict[str, Any]:
     """Set the media type of problems; FastAPI describes every body with the media type of the route."""
     content = response.get("content", {})
-    if content.get("application/json", {}).get("schema") != _PROBLEM:
+    if not any(body.get("schema") == _PROBLEM for body in content.values()):
         return response
     problem = {"schema": _PROBLEM, **content.get(MEDIA_TYPE, {})}
     return {**response, "content": {MEDIA_TYPE: problem}}

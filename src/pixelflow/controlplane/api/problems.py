@@ -59,6 +59,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.TooManyPixelsError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
     contracts_errors.TooManyConnectionsError: 429,
+    contracts_errors.TooManyStreamsError: 429,
     contracts_errors.HeadersTooLargeError: 431,
     contracts_errors.OverloadedError: 503,
     contracts_errors.DependencyError: 503,
@@ -134,7 +135,7 @@ def response(
 def _headers_of(error: contracts_errors.PixelflowError) -> dict[str, str]:
     if isinstance(error, contracts_errors.InsufficientScopeError):  # RFC 6750, section 3
         return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(error.scopes)}"'}
-    if isinstance(error, contracts_errors.RateLimitedError):
+    if isinstance(error, contracts_errors.RateLimitedError | contracts_errors.TooManyStreamsError):
         return {"Retry-After": str(error.retry_after)}
     return {"Retry-After": "1"} if isinstance(error, contracts_errors.IdempotencyInProgressError) else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from pixelflow.adapters.changes import ChangeAnnouncer, ChangeListener
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase
@@ -28,6 +30,8 @@ from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.controlplane.keys.service import ApiKeys
 from pixelflow.controlplane.limits.service import RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
+from pixelflow.controlplane.live.service import LiveService
+from pixelflow.controlplane.live.watches import WatcherLimits, Watches
 from pixelflow.controlplane.presets.service import PresetService
 from pixelflow.controlplane.tokens.service import open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
@@ -45,6 +49,9 @@ class Services:
     capabilities: CapabilityQueries
     jobs: JobService
     job_queries: JobQueries
+    live: LiveService
+    watches: Watches
+    """What ``live`` waits by; the server stops it first."""
     assets: AssetService
     presets: PresetService
     usage_queries: UsageQueries
@@ -75,6 +82,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         _open_database(settings) as database,
         WakeUpSender(settings.redis_url.get_secret_value()) as wakeups,
         open_tokens(settings) as tokens,
+        _open_watches(settings, metrics, database) as (watches, changes),
         _open_limits(settings, metrics) as limits,
     ):
         jobs = JobService(
@@ -84,6 +92,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             objects=objects,
             local_files=LocalFiles(settings.local_roots, shared=settings.local_access == "shared"),
             on_enqueued=metrics.enqueued,
+            on_change=changes.announce,
         )
         health_checks = HealthChecks(
             {
@@ -100,6 +109,8 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             capabilities=CapabilityQueries(settings, database, max_body_bytes=MAX_BODY_BYTES),
             jobs=jobs,
             job_queries=JobQueries(settings, database=database, objects=objects),
+            live=LiveService(database, watches, stream_seconds=settings.api_stream_seconds),
+            watches=watches,
             assets=AssetService(settings, database=database, objects=objects),
             presets=PresetService(settings, database=database),
             usage_queries=UsageQueries(database),
@@ -114,6 +125,24 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         )
         async with run_health_checks(health_checks):
             yield services
+
+
+@asynccontextmanager
+async def _open_watches(
+    settings: Settings, metrics: ApiMetrics, database: AsyncDatabase
+) -> AsyncIterator[tuple[Watches, ChangeAnnouncer]]:
+    redis_url = settings.redis_url.get_secret_value()
+    limits = WatcherLimits(settings.api_max_streams, settings.api_max_streams_per_user)
+    watches = Watches(database, limits, on_count=metrics.streams_open)
+    listener = ChangeListener(redis_url)
+    tasks = [asyncio.create_task(watches.run()), asyncio.create_task(listener.listen(watches.on_users))]
+    try:
+        with ChangeAnnouncer(redis_url) as changes:
+            yield watches, changes
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _open_database(settings: Settings) -> AsyncDatabase:

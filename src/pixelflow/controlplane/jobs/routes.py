@@ -15,17 +15,20 @@ from pixelflow import errors
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
-from pixelflow.contracts.jobs.states import JobStatus
+from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
 from pixelflow.controlplane.api.middleware import Traceparent
 from pixelflow.controlplane.api.problems import documented, validate_body
 from pixelflow.controlplane.api.services import Services, ServicesOf
+from pixelflow.controlplane.api.waiting import caller_of, wait_in
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
 
+MAX_WAIT_SECONDS = 30
+"""Longest wait for the end of a job: proxies close connections without a response after a minute or less."""
 _EVERY_POST = (*COMMON_ERRORS, *IDEMPOTENCY_ERRORS)
 
 
@@ -187,10 +190,35 @@ async def erase_job(identity: WritesJobs, services: ServicesOf, job_id: UUID) ->
     "/{job_id}",
     summary="Show a job",
     response_model_exclude_unset=True,
-    responses=documented(*COMMON_ERRORS, errors.NotFoundError),
+    responses=documented(
+        *COMMON_ERRORS, errors.NotFoundError, errors.TooManyStreamsError, errors.ValidationFailedError
+    ),
 )
-async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Job:
-    """Return the job, with a fresh download URL for each output."""
+async def get_job(
+    identity: ReadsJobs,
+    services: ServicesOf,
+    request: Request,
+    job_id: UUID,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=MAX_WAIT_SECONDS,
+            allow_inf_nan=False,
+            description="Seconds to wait for the end of the job. The response comes as soon as the job has finished, "
+            "or when the time is over, with the job as it is then.",
+            examples=[20],
+        ),
+    ] = 0,
+) -> Job:
+    """Return the job, with a fresh download URL for each output. With `wait`, return it when it has finished."""
+    if not wait:
+        return await services.job_queries.get(identity.user_id, job_id)
+    with services.live.waiting(caller_of(request), job_id) as watcher:
+        job = await services.job_queries.get(identity.user_id, job_id)
+        if job.status in FINISHED:
+            return job
+        await wait_in(request, services.live.wait_until_finished(watcher, seconds=wait))
     return await services.job_queries.get(identity.user_id, job_id)
 
 

@@ -34,7 +34,7 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.destinations import Destinations
-from pixelflow.controlplane.jobs.places import SourcePlaces
+from pixelflow.controlplane.jobs.places import SourcePlaces, check_not_expired, source_missing
 from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace
@@ -46,7 +46,6 @@ from pixelflow.errors import (
     JobAlreadyFinishedError,
     JobNotFinishedError,
     ObjectsUnavailableError,
-    SourceMissingError,
     SourceTooLargeError,
 )
 from pixelflow.settings import Settings
@@ -82,8 +81,9 @@ class JobService:
         objects: ObjectStorage,
         local_files: LocalFiles,
         on_enqueued: Callable[[], None] = lambda: None,
+        on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``on_enqueued`` is called after each job that was queued."""
+        """``on_enqueued`` is called for each job that was queued, ``on_change`` with the owner of a changed one."""
         self._settings = settings
         self._database = database
         self._wakeups = wakeups
@@ -92,6 +92,7 @@ class JobService:
         self._local_files = local_files
         self._places = SourcePlaces(database, local_files)
         self._on_enqueued = on_enqueued
+        self._on_change = on_change
         self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
 
@@ -178,6 +179,7 @@ class JobService:
                     raise self._uploads.too_many()
                 if used and insertion is Insertion.INSERTED:
                     await assets_store.attach(connection, job_id=new.created.job_id, assets=used)
+        self._on_change(user_id)
         return insertion is Insertion.INSERTED
 
     async def explain(self, user_id: str, request: CreateJobRequest) -> Explanation:
@@ -263,7 +265,7 @@ class JobService:
         self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
     ) -> UploadedSource:
         """Return the job's source; ``unavailable`` is the error of a request to storage that need not be repeated."""
-        _check_not_expired(job)
+        check_not_expired(job)
         if job.source_type == SourceType.LOCAL_FILE:
             size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
             source = None if size is None else UploadedSource(job.source_key, size)
@@ -272,7 +274,7 @@ class JobService:
         else:
             source = await self._uploads.find(job.source_key)
         if source is None:
-            raise _source_missing(job)
+            raise source_missing(job)
         if source.bytes > self._settings.max_source_bytes:
             if job.source_type == SourceType.S3_PRESIGNED:  # the job owns no other source
                 await self._uploads.remove_refused(job.source_key)
@@ -300,7 +302,7 @@ class JobService:
         )
         if started is None:  # a concurrent request moved the job; return the result of that one
             job = await self._find(user_id, job_id)
-            _check_not_expired(job)
+            check_not_expired(job)
             return _already_started(job_id, job)
         return started
 
@@ -331,6 +333,7 @@ class JobService:
         if queued is None:
             return None
         self._on_enqueued()
+        self._on_change(user_id)
         self._wakeups.send(ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent))
         return StartedJob(
             job_id=job_id,
@@ -351,6 +354,7 @@ class JobService:
         """
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
+        self._on_change(user_id)
         job = await self._queries.get(user_id, job_id)
         if not canceled and job.status is not JobStatus.CANCELED:
             ended = _ENDED.get(job.status, "ended meanwhile")  # a finished job that was retried since
@@ -367,6 +371,7 @@ class JobService:
             if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
                 raise job_not_found()
             await idempotency_store.forget_job(connection, job_id=job_id, user_id=user_id)
+        self._on_change(user_id)
 
 
 def _already_started(job_id: UUID, job: JobState) -> StartedJob:
@@ -379,19 +384,3 @@ def _already_started(job_id: UUID, job: JobState) -> StartedJob:
         task_id=task_id_of(job_id, job.run),
         enqueued_at=job.queued_at,
     )
-
-
-def _check_not_expired(job: JobState) -> None:
-    """Raise if the source has expired. An expired object may still exist, but its deletion is scheduled."""
-    if job.source_expired_at is not None:
-        raise SourceMissingError("The source has expired and is deleted; create a new job")
-    if not job.file_exists:
-        raise _source_missing(job)
-
-
-def _source_missing(job: JobState) -> SourceMissingError:
-    if job.source_job_id is not None:
-        return SourceMissingError(
-            f"The file of the job {job.source_job_id} has expired or was erased; create a new job with an upload"
-        )
-    return SourceMissingError("Upload the source to the URL that creating the job returned, then start the job again")

@@ -142,6 +142,12 @@ def key_id_of(resource_id: UUID) -> str:
     return resource_id.hex[-12:]  # the last 48 bits of a new ID are random
 
 
+def key_id_in(credential: str) -> str | None:
+    """Return the ID of the key that the credential is; ``None``: it is no key."""
+    parts = _KEY.fullmatch(credential)
+    return parts["key_id"] if parts else None
+
+
 def unauthenticated(reason: str = "") -> UnauthenticatedError:
     """Return the error for every failed authentication.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -54,6 +54,15 @@ async def find_valid(connection: AsyncConnection, key_id: str, *, stale: timedel
     )
     row = await cursor.fetchone()
     return ValidKey(**row) if row else None
+
+
+async def find_active_among(connection: AsyncConnection, key_ids: Iterable[str]) -> set[str]:
+    """Return those keys that are neither revoked nor expired; ``connection`` has a tenant scope of all users."""
+    cursor = await connection.execute(
+        f"SELECT key_id FROM api_keys WHERE key_id = ANY(%s) AND {_ACTIVE}",  # noqa: S608 - a fixed condition
+        (list(key_ids),),
+    )
+    return {row["key_id"] for row in await cursor.fetchall()}
 
 
 async def touch(connection: AsyncConnection, key_id: str, *, stale: timedelta) -> None:

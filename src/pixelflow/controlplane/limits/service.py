@@ -27,6 +27,11 @@ MAX_REMEMBERED = 10_000
 MAX_REMEMBERED_SECONDS = 10.0
 """An empty bucket is asked again after this time at the latest, so that a Redis that lost its buckets, or a quota that
 was changed, takes effect. One question in ten seconds costs nothing."""
+READ_FACTOR = 5
+"""How many times as many requests that only read are allowed: a job is created once and may be polled often."""
+MAX_FAILURES = 60
+"""Failed authentications of a network in a window, if the quota is larger: users send hundreds of requests a minute,
+but nobody has as many wrong keys."""
 MAX_QUICK_PER_SECOND = 20
 HOLD_SECONDS = 1.0
 """Remembered rejections of one bucket beyond that rate are held for about this time. No client can use a faster one,
@@ -46,6 +51,8 @@ class Policy(StrEnum):
     """Creating jobs."""
     START = "start"
     """Starting runs: start and retry."""
+    READ = "read"
+    """Requests that change nothing: polls of jobs, above all."""
     OTHER = "other"
     UNAUTHENTICATED = "unauthenticated"
     """Requests without a valid credential."""
@@ -170,9 +177,10 @@ class RateLimiter:
 
     def _bucket_of(self, identity: Identity, policy: Policy) -> _Bucket:
         own_limit = identity.rate_limit
-        if own_limit is None:
-            return _Bucket(policy, f"user:{identity.user_id}", self._quota)
-        return _Bucket(policy, f"key:{own_limit.key_id}", Quota(own_limit.capacity, self._quota.window_seconds))
+        capacity = self._quota.capacity if own_limit is None else own_limit.capacity
+        owner = f"user:{identity.user_id}" if own_limit is None else f"key:{own_limit.key_id}"
+        factor = READ_FACTOR if policy is Policy.READ else 1
+        return _Bucket(policy, owner, Quota(capacity * factor, self._quota.window_seconds))
 
     # ── Failed authentication ────────────────────────────────────────────────────────────────────
 
@@ -205,7 +213,8 @@ class RateLimiter:
         return self._checks.allows(self._bucket_of_failures(network))
 
     def _bucket_of_failures(self, network: str) -> _Bucket:
-        return _Bucket(Policy.UNAUTHENTICATED, f"address:{network}", self._quota)
+        quota = Quota(min(self._quota.capacity, MAX_FAILURES), self._quota.window_seconds)
+        return _Bucket(Policy.UNAUTHENTICATED, f"address:{network}", quota)
 
     # ── Buckets ──────────────────────────────────────────────────────────────────────────────────
 

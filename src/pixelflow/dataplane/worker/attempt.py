@@ -24,7 +24,7 @@ from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_sp
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.inputs import InputFetcher
-from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
+from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, Progress, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import AttemptOutcome, WorkerMetrics
 from pixelflow.dataplane.worker.resources import is_shortage
 from pixelflow.dataplane.worker.retry import MAX_SERVICE_RETRY_SECONDS, retry_seconds
@@ -78,8 +78,10 @@ class AttemptRunner:
         scratch: Path,
         metrics: WorkerMetrics,
         tracer: Tracer,
+        on_end: Callable[[str], None] = lambda _: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        """``on_end`` is called with the owner of each job whose attempt has ended."""
         self._database = database
         self._sandbox = sandbox
         self._transfers = transfers
@@ -88,6 +90,7 @@ class AttemptRunner:
         self._inputs = InputFetcher(database, transfers, scratch)
         self._metrics = metrics
         self._tracer = tracer
+        self._on_end = on_end
         self._jitter = jitter
         self._draining = False
 
@@ -104,9 +107,10 @@ class AttemptRunner:
             claim_start_ns: when the claim started, in nanoseconds since the epoch.
         """
         self._metrics.record_wait(job.priority, job.queued_seconds)
-        stages, started = Stages(self._tracer), time.monotonic()
+        stages, started = Stages(self._tracer, on_start=partial(_show_stage, lease)), time.monotonic()
         with traced_attempt(self._tracer, job, claim_start_ns=claim_start_ns) as span:
             outcome = self._run(job, lease, stages)
+            self._on_end(job.user_id)
             span.set_attributes({"pixelflow.outcome": outcome})
             if stages.error_code:
                 set_error(span, stages.error_code)
@@ -297,6 +301,10 @@ class AttemptRunner:
         except StoreUnavailableError as error:
             self._health.record_failure(Reason.DATABASE)
             _log.warning("outcome not recorded: database unavailable", code=error.code)
+
+
+def _show_stage(lease: ActiveLease, stage: str) -> None:
+    lease.progress = Progress(stage)
 
 
 def _last_failure(job: ClaimedJob, error: PixelflowError) -> JobError:

@@ -143,6 +143,7 @@ class ClaimLoop:
         may_claim: Callable[[], bool] = lambda: True,
         degraded: Callable[[], str | None] = lambda: None,
         on_database: Callable[[bool], None] = lambda _available: None,
+        on_claim: Callable[[str], None] = lambda _: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Connect the loop to its surroundings.
@@ -157,6 +158,7 @@ class ClaimLoop:
             may_claim: whether the worker claims at present.
             degraded: why it does not, in a few words; registered with the worker.
             on_database: called after each claim with whether the database was available.
+            on_claim: called with the owner of each claimed job.
             jitter: returns a random number from 0 to 1.
         """
         self._database = database
@@ -168,6 +170,7 @@ class ClaimLoop:
         self._may_claim = may_claim
         self._degraded = degraded
         self._on_database = on_database
+        self._on_claim = on_claim
         self._jitter = jitter
         self._stop = threading.Event()
         self._freed = threading.Event()
@@ -227,6 +230,7 @@ class ClaimLoop:
             jobs = self._claim(places)
             for job in jobs:
                 self._submit(job, start_ns)
+                self._on_claim(job.user_id)
         if 0 < len(jobs) == places:
             self._wakeups.pass_on()
         return len(jobs)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Self
 
 import structlog
 
 from pixelflow.adapters.postgres.database import Database
 from pixelflow.dataplane.worker import store
-from pixelflow.dataplane.worker.store import Lease
+from pixelflow.dataplane.worker.store import Lease, Renewal
 from pixelflow.errors import StoreUnavailableError
 
 MAX_INTERVAL_SECONDS = 1.0
@@ -35,6 +38,26 @@ class ShutdownRequestedError(Exception):
     """The worker is stopping and must release the job."""
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What an attempt does at present."""
+
+    stage: str
+    percent: Callable[[], int | None] = lambda: None
+    """How much of the stage is done, from 0 to 100; ``None``: unknown. Called from another thread."""
+
+    @classmethod
+    def by_size(cls, stage: str, path: Path, size: int) -> Self:
+        """The progress of a stage that writes ``size`` bytes to the file at ``path``."""
+
+        def percent() -> int | None:
+            with suppress(OSError):
+                return min(100, 100 * path.stat().st_size // size) if size else None
+            return None
+
+        return cls(stage, percent)
+
+
 class ActiveLease:
     """A lease that is renewed while a thread works under it."""
 
@@ -48,6 +71,8 @@ class ActiveLease:
         self._hooks: dict[object, Callable[[], None]] = {}
         self.recording = False
         """Whether the outcome is being written: the job's row may have ended before this is noticed here."""
+        self.progress: Progress | None = None
+        """What the attempt does. Recorded with each renewal; nothing depends on it."""
         # The keeper's threads log with the context of the working thread.
         self.log = _log.bind(
             **{**structlog.contextvars.get_contextvars(), "job_id": str(lease.job_id), "attempt": lease.token}
@@ -200,7 +225,7 @@ class LeaseKeeper:
         sent_at = self._clock()
         try:
             with self._database.connection() as connection:
-                renewed = store.renew(connection, [active.lease for active in leases], lease=self._duration)
+                renewed = store.renew(connection, [_renewal(active) for active in leases], lease=self._duration)
         except StoreUnavailableError:
             _log.warning("leases not renewed: database unavailable", leases=len(leases))
             return
@@ -215,6 +240,13 @@ class LeaseKeeper:
         for active in self._snapshot():
             if active.until <= self._clock():
                 _interrupt_lost(active)
+
+
+def _renewal(active: ActiveLease) -> Renewal:
+    progress = active.progress
+    if progress is None:
+        return Renewal(active.lease)
+    return Renewal(active.lease, progress.stage, progress.percent())
 
 
 def _interrupt_lost(active: ActiveLease) -> None:

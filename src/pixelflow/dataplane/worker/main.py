@@ -20,6 +20,7 @@ import structlog
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bound_contextvars
 
+from pixelflow.adapters.changes import ChangeAnnouncer
 from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.readiness import notify_ready
@@ -157,6 +158,7 @@ def _build(
     health.add_checks({Reason.OBJECT_STORAGE: objects.check, Reason.DATABASE: database.ping})
     health.start()
     stack.callback(health.close)
+    changes = stack.enter_context(ChangeAnnouncer(settings.redis_url.get_secret_value()))
     lease = timedelta(seconds=settings.lease_seconds)
     keeper = LeaseKeeper(database, lease=lease)
     keeper.start()
@@ -170,6 +172,7 @@ def _build(
         scratch=scratch,
         metrics=metrics,
         tracer=tracer,
+        on_end=changes.announce,
     )
     places = Places(capacity.places, _job_runner(keeper, runner))
     claims = ClaimLoop(
@@ -182,6 +185,7 @@ def _build(
         capacity=partial(_capacity, places, health),
         wakeups=stack.enter_context(WakeUpWaiter(settings.redis_url.get_secret_value())),
         may_claim=health.may_claim,
+        on_claim=changes.announce,
         degraded=lambda: ", ".join(health.reasons) or None,
         on_database=partial(_record_database, health),
     )

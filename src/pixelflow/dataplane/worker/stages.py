@@ -6,7 +6,7 @@ No decision of an attempt may depend on what is measured here.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -26,6 +26,8 @@ class Stages:
 
     tracer: Tracer
     milliseconds: dict[str, int] = field(default_factory=dict)
+    on_start: Callable[[str], None] = lambda _: None
+    """Called with the name of each stage that begins."""
     error_code: str | None = None
     """Code of the error that ended the attempt, if it failed."""
 
@@ -38,6 +40,7 @@ class Stages:
     def measured(self, name: str) -> Iterator[Span]:
         """Measure one stage, even if it fails, and show it as a span."""
         started = time.monotonic()
+        self.on_start(name)
         try:
             with start_span(self.tracer, name) as span:
                 yield span

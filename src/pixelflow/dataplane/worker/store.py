@@ -157,7 +157,16 @@ def unregister(connection: Connection, *, worker_id: str) -> None:
     )
 
 
-def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:
+@dataclass(frozen=True)
+class Renewal:
+    """A lease to renew, and what its attempt does, for those who watch the job."""
+
+    lease: Lease
+    stage: str | None = None
+    percent: int | None = None
+
+
+def renew(connection: Connection, renewals: Sequence[Renewal], *, lease: timedelta) -> set[Lease]:
     """Renew a worker's leases in one statement and return the renewed ones; all others are lost.
 
     Tests ``lease_until``, which a constraint ties to the state ``active``, and not the state itself: the planner would
@@ -165,12 +174,20 @@ def renew(connection: Connection, leases: Sequence[Lease], *, lease: timedelta) 
     """
     rows = connection.execute(
         """
-        UPDATE job_queue SET lease_until = now() + %(lease)s
-        FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[]) AS leases (job_id, token)
+        UPDATE job_queue SET lease_until = now() + %(lease)s, progress_token = leases.token, stage = leases.stage,
+                             percent = leases.percent
+        FROM unnest(%(job_ids)s::uuid[], %(tokens)s::bigint[], %(stages)s::text[], %(percents)s::smallint[])
+             AS leases (job_id, token, stage, percent)
         WHERE job_queue.job_id = leases.job_id AND job_queue.lease_token = leases.token AND lease_until IS NOT NULL
         RETURNING job_queue.job_id, job_queue.lease_token
         """,
-        {"lease": lease, "job_ids": [each.job_id for each in leases], "tokens": [each.token for each in leases]},
+        {
+            "lease": lease,
+            "job_ids": [each.lease.job_id for each in renewals],
+            "tokens": [each.lease.token for each in renewals],
+            "stages": [each.stage for each in renewals],
+            "percents": [each.percent for each in renewals],
+        },
     ).fetchall()
     return {Lease(row["job_id"], row["lease_token"]) for row in rows}
 

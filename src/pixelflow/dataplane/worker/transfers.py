@@ -21,7 +21,7 @@ from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.worker.destinations import store_at_destination, with_destination_keys
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
-from pixelflow.dataplane.worker.leases import ActiveLease, ShutdownRequestedError
+from pixelflow.dataplane.worker.leases import ActiveLease, Progress, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
 from pixelflow.errors import AssetGoneError, JobError, ObjectsUnavailableError, SourceChangedError, SourceError
@@ -203,7 +203,9 @@ class Transfers:
         while True:
             try:
                 with path.open("xb", buffering=0) as file:
-                    fetch = partial(self._fetch, job, lease, file, lambda size: room.reserve(size + more_bytes))
+                    fetch = partial(
+                        self._fetch, job, lease, file, partial(_reserve, room, lease, path, more_bytes=more_bytes)
+                    )
                     size, sha256 = self._reported(job.source_type, lease, fetch)
             except NoRoomError as error:
                 path.unlink()
@@ -258,6 +260,9 @@ class Transfers:
         prefix = storage.output_prefix(job.source_key, job.job_id, job.lease_token)
         rows = with_destination_keys(job, _rows(job, prefix, transformed))
 
+        stored: list[OutputRow] = []
+        lease.progress = Progress("store", lambda: 100 * len(stored) // max(1, len(rows)))
+
         def put(row: OutputRow, output: CopiedOutput) -> None:
             storage.store(
                 output.content,
@@ -267,6 +272,7 @@ class Transfers:
                 interrupts=lease.on_interrupt,
             )
             store_at_destination(self._buckets, job, lease, row, output)
+            stored.append(row)
 
         self._reported(
             job.source_type, lease, lambda: self._put_all(put, list(zip(rows, transformed.outputs, strict=True)))
@@ -309,6 +315,11 @@ class Transfers:
     def _record_success(self, source_type: str) -> None:
         if source_type in _IN_OBJECT_STORAGE:
             self._health.record_success(Reason.OBJECT_STORAGE)
+
+
+def _reserve(room: Room, lease: ActiveLease, path: Path, size: int, *, more_bytes: int) -> None:
+    room.reserve(size + more_bytes)
+    lease.progress = Progress.by_size("fetch", path, size)
 
 
 def asset_gone(reference: str) -> AssetGoneError:

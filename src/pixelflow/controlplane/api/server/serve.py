@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.server.connections import ConnectionLimits, Connections, proxies_of
 from pixelflow.controlplane.api.server.protocol import ApiProtocol
+from pixelflow.controlplane.api.services import Services
 from pixelflow.settings import Settings
 
 _SHUTDOWN_SECONDS = 5
@@ -39,6 +40,12 @@ class ApiServer(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the event streams and waiting requests, then finish the others."""
+        services: Services = self.lifespan.state["services"]
+        services.watches.stop()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""

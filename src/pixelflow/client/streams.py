@@ -1,0 +1,120 @@
+"""Event streams of jobs: parses them, and continues one that breaks. Does no I/O; the clients read the bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from pixelflow.client.api_calls import error_of
+from pixelflow.client.errors import ConnectionFailedError
+from pixelflow.client.models import Request, Response
+from pixelflow.client.retries import MAX_ATTEMPTS, backoff, is_transient, retry_after
+from pixelflow.client.session import Session
+from pixelflow.contracts.jobs.events import JobEvent, JobEventType
+from pixelflow.contracts.jobs.states import FINISHED
+
+MEDIA_TYPE = "text/event-stream"
+MAX_LINE_BYTES = 1024 * 1024
+"""Longest line of a stream. An event has less than a kilobyte, and an error message a few."""
+_NO_CONTENT = 204
+
+
+class EventReader:
+    """The events of all jobs of the user, or of one job until it has finished, over as many connections as it takes.
+
+    Send :meth:`request`, pass the response to :meth:`open`, its bytes to :meth:`feed`, and wait for :meth:`pause`
+    between connections, until it is :attr:`ended`.
+    """
+
+    def __init__(self, session: Session, job_id: UUID | str | None, last_event_id: str | None = None) -> None:
+        self._session = session
+        self._is_of_one_job = job_id is not None
+        self._path = "/v1/events" if job_id is None else f"/v1/jobs/{UUID(str(job_id))}/events"
+        self.last_event_id = last_event_id
+        """From which another stream continues without a gap."""
+        self.ended = False
+        self._failures = 0
+        self._retry_after = 0.0
+        self._rest = b""
+        self._data: list[str] = []
+        self._id: str | None = None
+
+    def request(self) -> Request:
+        """The request of the next connection."""
+        self._rest, self._data, self._id = b"", [], self.last_event_id
+        headers = self._session.headers() | {"Accept": MEDIA_TYPE}
+        if self.last_event_id is not None:
+            headers["Last-Event-ID"] = self.last_event_id
+        return Request("GET", self._session.url(self._path), headers)
+
+    def open(self, response: Response) -> None:
+        """Look at the head of a response, or at all of it if it is an error.
+
+        Raises:
+            ApiError: the API rejected the request, and another attempt would not help.
+        """
+        if response.status == _NO_CONTENT:
+            self.ended = True
+        elif not response.succeeded:
+            if not is_transient(response):
+                raise error_of(response)
+            self._count_failure(error_of(response))
+            self._retry_after = retry_after(response) or 0.0
+        elif not response.headers.get("content-type", "").startswith(MEDIA_TYPE):
+            raise error_of(response)
+
+    def on_disconnect(self, error: ConnectionFailedError) -> None:
+        """The connection broke, or could not be made.
+
+        Raises:
+            ConnectionFailedError: several times in a row.
+        """
+        self._count_failure(error)
+
+    def _count_failure(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures >= MAX_ATTEMPTS:
+            raise error
+
+    def pause(self) -> float:
+        """Seconds to wait before the next connection."""
+        seconds, self._retry_after = self._retry_after, 0.0
+        return seconds + backoff(self._session, max(1, self._failures))
+
+    def feed(self, chunk: bytes) -> Iterator[JobEvent]:
+        """Yield the events that are complete with this chunk.
+
+        Raises:
+            ConnectionFailedError: the response is no event stream.
+        """
+        *lines, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise ConnectionFailedError("The response is not an event stream", sent=True, transient=False)
+        for line in lines:
+            event = self._take(line.decode("utf-8", "replace"))
+            if event is not None:
+                yield event
+
+    def _take(self, line: str) -> JobEvent | None:
+        name, _, value = line.partition(":")
+        if name == "id":
+            self._id = value.strip()
+        elif name == "data":
+            self._data.append(value.removeprefix(" "))
+        if line:
+            return None
+        self._failures, data, self._data = 0, "\n".join(self._data), []
+        self.last_event_id = self._id
+        return self._parse(data) if data else None
+
+    def _parse(self, data: str) -> JobEvent | None:
+        try:
+            event = JobEvent.model_validate(json.loads(data))
+        except (ValueError, ValidationError, RecursionError):
+            return None  # not of this format: a later version may send others
+        is_last = event.type == JobEventType.ERASED or event.status in FINISHED
+        self.ended = self.ended or (self._is_of_one_job and is_last)
+        return event

@@ -1,0 +1,1 @@
+"""Subject: waiting for changes of jobs, by long polls and event streams."""
