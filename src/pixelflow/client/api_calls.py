@@ -40,9 +40,12 @@ def get(
     return parse(response, model)
 
 
-def post(session: Session, path: str, model: type[M], body: bytes = b"") -> Operation[M]:
-    """POST ``body`` with an ``Idempotency-Key``, so that the request takes effect once even if it is sent again."""
-    headers = session.headers() | {"Idempotency-Key": session.new_id()}
+def post(session: Session, path: str, model: type[M], body: bytes = b"", *, key: str | None = None) -> Operation[M]:
+    """POST ``body`` with an ``Idempotency-Key``, so that the request takes effect once even if it is sent again.
+
+    ``key`` replaces the key, which is otherwise new for each call.
+    """
+    headers = session.headers() | {"Idempotency-Key": key or session.new_id()}
     if body:
         headers["Content-Type"] = "application/json"
     response = yield from send(session, Request("POST", session.url(path), headers, body))

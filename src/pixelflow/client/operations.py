@@ -43,8 +43,16 @@ PhotoSource = Path | str | JobSource
 """A file to upload, or a source that is there already."""
 
 
-def create_job(session: Session, request: CreateJobRequest) -> Operation[CreatedJob]:
+def create_job(
+    session: Session, request: CreateJobRequest, *, idempotency_key: str | None = None
+) -> Operation[CreatedJob]:
     """Create a job and return how to upload its source.
+
+    Args:
+        session: of the client.
+        request: the source and the pipeline.
+        idempotency_key: a key that you store before the call. The same request with the same key, within 24 hours and
+            from any process, returns the job that the first one created. Default: a new key for each call.
 
     Raises:
         ApiError: the API rejected the request.
@@ -52,7 +60,7 @@ def create_job(session: Session, request: CreateJobRequest) -> Operation[Created
     """
     # Only fields that were set: an older API rejects fields that it does not know.
     body = request.model_dump_json(by_alias=True, exclude_unset=True).encode()
-    return (yield from post(session, "/v1/jobs", CreatedJob, body))
+    return (yield from post(session, "/v1/jobs", CreatedJob, body, key=idempotency_key))
 
 
 def explain(
@@ -248,6 +256,39 @@ def submit(
         TransferError: the file can't be read, or object storage rejected it.
         ConnectionFailedError: no response.
     """
+    request = job_request(
+        path,
+        pipeline,
+        preset=preset,
+        parameters=parameters,
+        metadata=metadata,
+        webhook_url=webhook_url,
+        priority=priority,
+        source=source,
+    )
+    created = yield from create_job(session, request)
+    if isinstance(path, Path | str):
+        yield from upload(session, created.upload, path, on_progress=on_progress)
+    return (yield from start_job(session, created.job_id))
+
+
+def job_request(
+    path: PhotoSource,
+    pipeline: Steps | None = None,
+    *,
+    preset: str | None = None,
+    parameters: Mapping[str, Scalar] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    webhook_url: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    source: SourceOptions | None = None,
+) -> CreateJobRequest:
+    """Return the request that creates a job for the file at ``path``, with the arguments of ``submit``.
+
+    Raises:
+        InvalidRequestError: the request is not valid.
+        TransferError: the file can't be read.
+    """
     raw: dict[str, Any] = {
         "source": _declared(path) | (source.model_dump(exclude_defaults=True) if source else {}),
         "metadata": dict(metadata or {}),
@@ -262,11 +303,7 @@ def submit(
         raw["webhook_url"] = webhook_url
     if priority != Priority.NORMAL:
         raw["priority"] = priority
-    request = validated(CreateJobRequest, raw)
-    created = yield from create_job(session, request)
-    if isinstance(path, Path | str):
-        yield from upload(session, created.upload, path, on_progress=on_progress)
-    return (yield from start_job(session, created.job_id))
+    return validated(CreateJobRequest, raw)
 
 
 def process(

@@ -260,7 +260,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _start(self, url: SplitResult, _: bytes) -> None:
         job_id = UUID(url.path.split("/")[3])
-        kept = self.server.jobs[job_id]
+        kept = self.server.jobs.get(job_id)
+        if kept is None:
+            return self._problem(404, "not_found", "There is no such job")
         if kept.source is None:
             return self._problem(409, "source_missing", "Upload the source first")
         kept.started = True
