@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from pixelflow.cli.manifest import ManifestEntry, Fingerprint, Manifest, SentBefore, fingerprint_of
+from pixelflow.cli.manifest import Fingerprint, Manifest, ManifestEntry, SentBefore, fingerprint_of
 from pixelflow.cli.photos import Photo
 from pixelflow.client import ApiError, AsyncClient, ClientError, TransferError
 from pixelflow.contracts.jobs.requests import CreateJobRequest
