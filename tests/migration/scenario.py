@@ -18,6 +18,7 @@ from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency.store import AnsweredKey
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
 from pixelflow.controlplane.webhooks.store import DeliveryAttempt
@@ -260,10 +261,14 @@ async def _jobs_that_fail(record: Recorder) -> None:
 
 async def _pages(record: Recorder) -> None:
     page = {"user_id": USER, "limit": 1}
-    [newest] = await record.call("jobs.list_newest", MINE, **page, status=None, before=None)
+    [newest] = await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=None)
     before = newest.created_at, newest.job_id
-    await record.call("jobs.list_newest", MINE, **page, status=None, before=before)
-    await record.call("jobs.list_newest", MINE, **page, status="succeeded", before=before)
+    await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=before)
+    succeeded = JobFilters(JobStatus.SUCCEEDED)
+    await record.call("jobs.list_newest", MINE, **page, filters=succeeded, before=before)
+    found = JobFilters(metadata={"sku": "A-17"})
+    await record.call("jobs.list_newest", MINE, **page, filters=found, before=None)
+    await record.call("jobs.last_scanned", MINE, user_id=USER, filters=found, before=None, scan=1)
 
 
 async def _webhooks(record: Recorder) -> None:

@@ -168,7 +168,10 @@ export interface paths {
         };
         /**
          * List jobs
-         * @description List your jobs, newest first.
+         * @description List your jobs, newest first: those that meet all conditions of the query.
+         *
+         *     With several conditions, a page may have fewer jobs than `limit`, even none, although another page follows: continue
+         *     until `next_cursor` is null.
          */
         get: operations["list_jobs"];
         put?: never;
@@ -5624,8 +5627,25 @@ export interface operations {
     list_jobs: {
         parameters: {
             query?: {
+                /** @description Only jobs of this batch. */
+                batch?: string | null;
+                /** @description Only jobs created at this time or later. */
+                created_after?: string | null;
+                /** @description Only jobs created before this time. */
+                created_before?: string | null;
                 cursor?: string | null;
                 limit?: number;
+                /**
+                 * @description Values that the metadata of a job has: a parameter of its own for each, such as `metadata.sku=A-17`. A value must be equal, with the same case.
+                 * @example {
+                 *       "metadata.sku": "A-17"
+                 *     }
+                 */
+                metadata?: {
+                    [key: string]: string;
+                };
+                /** @description Only jobs of this preset, in any version: or in one, as in `avatar@3`. */
+                preset?: string | null;
                 status?: components["schemas"]["JobStatus"] | null;
             };
             header?: never;

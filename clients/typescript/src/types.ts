@@ -26,5 +26,6 @@ export type ReplayedEvent = Schemas["ReplayedEvent"];
 export type RotatedSecret = Schemas["RotatedSecret"];
 export type WebhookEvent = { type: Schemas["EventType"] | (string & {}); timestamp: string; data: Job };
 
+/** `metadata` has the values that the metadata of a job must have, such as `{ sku: "A-17" }`. */
 export type ListJobsQuery = NonNullable<operations["list_jobs"]["parameters"]["query"]>;
 export type UsageQuery = NonNullable<operations["get_usage"]["parameters"]["query"]>;

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "submit": Entry("submit:submit", _PHOTOS, "Create a job for each photo, upload the photo and start the job."),
     "explain": Entry("explain:explain", _PHOTOS, "Show what a pipeline would do with a photo, without running it."),
-    "jobs": Entry("jobs:app", _PHOTOS, "List, show, cancel, retry and erase jobs."),
+    "jobs": Entry("jobs:app", _PHOTOS, "List, show, download, cancel, retry and erase jobs."),
     "assets": Entry("assets:app", _PHOTOS, "Add, list and delete assets: pictures for pipelines."),
     "presets": Entry("presets:app", _PHOTOS, "Save, list, show and delete presets: named pipelines."),
     "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from pixelflow.cli.downloads import create_parent, has_content
 from pixelflow.cli.manifest import Fingerprint, Manifest, ManifestEntry, SentBefore, fingerprint_of
 from pixelflow.cli.photos import Photo
 from pixelflow.client import ApiError, AsyncClient, ClientError, TransferError
@@ -93,7 +94,7 @@ class PlainSender:
 
     async def download(self, client: AsyncClient, output: Output, path: Path) -> Path:
         """See Sender."""
-        _create_parent(path)
+        create_parent(path)
         return await client.download(output, path)
 
     def set_downloaded(self, item: BatchItem, folder: Path) -> None:
@@ -178,11 +179,11 @@ class RecordingSender:
 
     async def download(self, client: AsyncClient, output: Output, path: Path) -> Path:
         """See Sender. An output whose file is there already is not downloaded again."""
-        if self._parts is None or await asyncio.to_thread(_has_content, path, output):
+        if self._parts is None or await asyncio.to_thread(has_content, path, output):
             return path
-        _create_parent(path)
+        create_parent(path)
         part = self._parts / hashlib.sha256(output.object_key.encode()).hexdigest()
-        _create_parent(part)
+        create_parent(part)
         await client.download(output, part)
         await asyncio.to_thread(_move_durably, part, path)
         return path
@@ -212,23 +213,6 @@ def _fingerprint(photo: Photo, known: ManifestEntry | None) -> Fingerprint:
         return fingerprint_of(photo.path, known.fingerprint if known else None)
     except OSError as error:
         raise TransferError(f"{photo.path} can't be read: {error.strerror}") from error
-
-
-def _has_content(path: Path, output: Output) -> bool:
-    try:
-        if path.stat().st_size != output.bytes:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
-    except OSError:
-        return False
-
-
-def _create_parent(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TransferError(f"{path.parent} can't be created: {error.strerror}") from error
 
 
 def _move_durably(part: Path, path: Path) -> None:

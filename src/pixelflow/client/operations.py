@@ -16,14 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
-from pixelflow.client.models import Operation, Paginator, Sleep
+from pixelflow.client.models import Operation, Sleep
 from pixelflow.client.session import Session
 from pixelflow.client.sources import JobSource
 from pixelflow.client.transfers import Progress, declared_source, upload
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs.requests import CreateJobRequest
-from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
+from pixelflow.contracts.jobs.responses import CreatedJob, Job, StartedJob
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus, Priority
 from pixelflow.contracts.messages import QUEUE, task_id_of
 from pixelflow.contracts.preset_templates import Scalar
@@ -141,40 +141,6 @@ def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
         ConnectionFailedError: no response.
     """
     return (yield from get(session, _path(job_id), Job))
-
-
-def list_jobs(
-    session: Session, *, status: JobStatus | None = None, limit: int | None = None, cursor: str | None = None
-) -> Operation[JobPage]:
-    """Return one page of jobs, newest first. ``next_cursor`` is the ``cursor`` of the next page.
-
-    Raises:
-        ApiError: the API rejected the request.
-        ConnectionFailedError: no response.
-    """
-    query = {"status": status and status.value, "limit": limit, "cursor": cursor}
-    return (yield from get(session, "/v1/jobs", JobPage, query=query))
-
-
-def iter_jobs(session: Session, *, status: JobStatus | None = None, page_size: int | None = None) -> Paginator[Job]:
-    """Iterate over all jobs, newest first. Pages are fetched on demand.
-
-    Raises:
-        ApiError: the API rejected the request.
-        ConnectionFailedError: no response.
-    """
-    cursor = None
-    more = True
-
-    def next_page() -> Operation[list[Job]]:
-        nonlocal cursor, more
-        page = yield from list_jobs(session, status=status, limit=page_size, cursor=cursor)
-        cursor = page.next_cursor
-        more = cursor is not None
-        return page.data
-
-    while more:
-        yield next_page()
 
 
 def wait(

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import assets, capabilities, operations, presets, transfers, transport, usage, webhooks
+from pixelflow.client import assets, capabilities, job_lists, operations, presets, transfers, transport, usage, webhooks
 from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
@@ -80,8 +80,8 @@ class Client:
     retry_job = _method(operations.retry_job)
     erase_job = _method(operations.erase_job)
     get_job = _method(operations.get_job)
-    list_jobs = _method(operations.list_jobs)
-    iter_jobs = _iterator(operations.iter_jobs)
+    list_jobs = _method(job_lists.list_jobs)
+    iter_jobs = _iterator(job_lists.iter_jobs)
     wait = _method(operations.wait)
     download = _method(transfers.download)
     submit = _method(operations.submit)

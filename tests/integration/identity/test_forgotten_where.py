@@ -21,6 +21,7 @@ from tests.support.code import sql_functions
 from pixelflow.adapters.postgres.connection import TenantScope
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
@@ -109,7 +110,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
             "limits": UploadLimits(9, 9, undeclared_bytes=1),
         },
         "jobs.origins.find": job,
-        "jobs.list_newest": {"status": None, "limit": 99, "before": None},
+        "jobs.list_newest": {"filters": JobFilters(), "limit": 99, "before": None},
+        "jobs.last_scanned": {"filters": JobFilters(metadata={"sku": "A-17"}), "before": None, "scan": 1},
         "keys.find_scopes": {"key_id": theirs["key_id"]},
         "keys.insert": new_key,
         "keys.list_all": {"limit": 99},

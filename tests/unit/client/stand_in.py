@@ -316,6 +316,8 @@ class Handler(BaseHTTPRequestHandler):
         start, limit = int(query.get("cursor", ["0"])[0]), int(query.get("limit", ["20"])[0])
         rows = [self.server.describe(job_id) for job_id in reversed(self.server.jobs)]
         rows = [row for row in rows if row["status"] in query.get("status", [row["status"]])]
+        wanted = {name.removeprefix("metadata."): v[0] for name, v in query.items() if name.startswith("metadata.")}
+        rows = [row for row in rows if wanted.items() <= row["metadata"].items()]
         following = str(start + limit) if start + limit < len(rows) else None
         self._json(200, {"data": rows[start : start + limit], "next_cursor": following})
 

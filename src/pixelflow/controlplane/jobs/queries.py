@@ -20,11 +20,12 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs.responses import Job, JobDestination, JobFailure, Output, Source, Usage
 from pixelflow.contracts.jobs.sources import SourceType
-from pixelflow.contracts.jobs.states import PRIORITY_RANKS, JobStatus
+from pixelflow.contracts.jobs.states import PRIORITY_RANKS
 from pixelflow.contracts.presets import JobPreset
 from pixelflow.contracts.responses import JobWarning
 from pixelflow.controlplane.jobs import store
-from pixelflow.controlplane.jobs.store import JobRow
+from pixelflow.controlplane.jobs.filters import JobFilters
+from pixelflow.controlplane.jobs.store import JobRow, Position
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.errors import FieldError, NotFoundError
 from pixelflow.imaging.formats.registry import FORMATS
@@ -61,8 +62,10 @@ class JobQueries:
             raise job_not_found()
         return self._response(row)
 
-    async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> bytes:
+    async def list_newest(self, user_id: str, filters: JobFilters, *, limit: int, cursor: str | None) -> bytes:
         """Return one page of the user's jobs, newest first: the JSON of a ``JobPage``.
+
+        With several filters, a page may have fewer jobs than ``limit``, or none, although another one follows.
 
         Raises:
             ValidationFailedError: the cursor is not a ``next_cursor`` that the API returned.
@@ -70,12 +73,15 @@ class JobQueries:
         before = _decode_cursor(cursor) if cursor else None
         async with self._pages.place(user_id):
             async with self._database.connection(of_user(user_id)) as connection:
-                rows = await store.list_newest(
-                    connection, user_id=user_id, status=status, limit=limit + 1, before=before
-                )
-            page = rows[:limit]
+                asked: dict[str, Any] = {"user_id": user_id, "filters": filters, "before": before}
+                rows = await store.list_newest(connection, **asked, limit=limit + 1)
+                page = rows[:limit]
+                if len(rows) > limit:
+                    last: Position | None = (page[-1].created_at, page[-1].job_id)
+                else:
+                    last = await store.last_scanned(connection, **asked) if filters.indexed else None
             jobs = [job async for job in self._encoded(page)]
-        next_cursor = json.dumps(_encode_cursor(page[-1]) if len(rows) > limit else None).encode()
+        next_cursor = json.dumps(_encode_cursor(last) if last else None).encode()
         return b'{"data":[' + b",".join(jobs) + b'],"next_cursor":' + next_cursor + b"}"
 
     async def _encoded(self, rows: Sequence[JobRow]) -> AsyncIterator[bytes]:
@@ -183,11 +189,12 @@ def _source(row: JobRow) -> Source:
 # ── Cursors ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _encode_cursor(row: JobRow) -> str:
-    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.job_id}".encode()).decode()
+def _encode_cursor(last: Position) -> str:
+    created_at, job_id = last
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {job_id}".encode()).decode()
 
 
-def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+def _decode_cursor(cursor: str) -> Position:
     try:
         created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
         return datetime.fromisoformat(created_at), UUID(job_id)
