@@ -46,6 +46,7 @@ async def run(record: Recorder) -> None:
     done = await _job_that_succeeds(record)
     await _assets(record)
     await _presets(record)
+    await _batches(record)
     await _jobs_that_fail(record)
     await _webhooks(record)
     await _usage(record)
@@ -241,6 +242,20 @@ async def _assets(record: Recorder) -> None:
         [asset_id] = await record.call("assets.lease_deletions", EVERYONE, **collected)
         done = [asset_id], {"lease": MINUTE, "upload_grace": timedelta(0)}
         await record.call("assets.complete_deletions", EVERYONE, done[0], **done[1])
+
+
+async def _batches(record: Recorder) -> None:
+    batch: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
+    await record.call("batches.insert", MINE, **batch, name="cards", job={"preset": "avatar@1"})
+    found = await record.call("batches.find", MINE, **batch)
+    page = {"user_id": USER, "limit": 1}
+    await record.call("batches.list_newest", MINE, **page, before=None)
+    before = found.created_at + MINUTE, found.batch_id
+    await record.call("batches.list_newest", MINE, **page, before=before)
+    await record.call("batches.count_jobs", MINE, **batch)
+    await record.call("batches.list_unfinished", MINE, **batch, limit=9)
+    await record.call("batches.set_canceled", MINE, **batch)
+    await record.call("batches.delete_old", EVERYONE, age=-DAY, limit=9)
 
 
 async def _jobs_that_fail(record: Recorder) -> None:

@@ -11,7 +11,18 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from pixelflow.client import assets, capabilities, job_lists, operations, presets, transfers, transport, usage, webhooks
+from pixelflow.client import (
+    assets,
+    batches,
+    capabilities,
+    job_lists,
+    operations,
+    presets,
+    transfers,
+    transport,
+    usage,
+    webhooks,
+)
 from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
@@ -94,6 +105,14 @@ class Client:
     get_preset = _method(presets.get_preset)
     list_presets = _method(presets.list_presets)
     delete_preset = _method(presets.delete_preset)
+    create_batch = _method(batches.create_batch)
+    add_to_batch = _method(batches.add_to_batch)
+    rerun_in_batch = _method(batches.rerun_in_batch)
+    get_batch = _method(batches.get_batch)
+    list_batches = _method(batches.list_batches)
+    iter_batches = _iterator(batches.iter_batches)
+    wait_for_batch = _method(batches.wait_for_batch)
+    cancel_batch = _method(batches.cancel_batch)
     list_deliveries = _method(webhooks.list_deliveries)
     replay_delivery = _method(webhooks.replay_delivery)
     rotate_webhook_secret = _method(webhooks.rotate_webhook_secret)

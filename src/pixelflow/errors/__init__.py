@@ -61,6 +61,7 @@ from pixelflow.errors.pixelflow_error import (
 )
 from pixelflow.errors.requests import (
     AssetExistsError,
+    BatchCanceledError,
     BodyTooLargeError,
     HeadersTooLargeError,
     IdempotencyAnswerLostError,
@@ -97,6 +98,7 @@ __all__ = [
     "AssetExistsError",
     "AssetGoneError",
     "AttemptsExhaustedError",
+    "BatchCanceledError",
     "BodyTooLargeError",
     "DeadlineExceededError",
     "DecoderCrashedError",

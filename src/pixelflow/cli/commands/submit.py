@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 from pydantic import BeforeValidator
@@ -16,6 +15,7 @@ from pixelflow.cli.chosen_preset import find_preset, parse_pairs
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import echo_client_error, error_json, exit_code_of, exit_on_error
 from pixelflow.cli.exit_codes import worst
+from pixelflow.cli.job_sources import parse_sources
 from pixelflow.cli.manifest import FILE_NAME, SentBefore
 from pixelflow.cli.output import (
     cell,
@@ -31,7 +31,6 @@ from pixelflow.cli.output import (
 from pixelflow.cli.photos import Photo, find_photos, folder_of_outputs_among
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.cli.sending import BatchItem
-from pixelflow.client import JobSource
 from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
@@ -219,7 +218,7 @@ def _default_manifest(photos: Sequence[Path], out: Path | None) -> Path:
 
 
 def _find_photos(photos: Sequence[Path], jobs: Sequence[str], out: Path | None) -> Sequence[Photo]:
-    sources = _parse_sources(jobs)
+    sources = parse_sources(jobs, "--from-job")
     try:
         found = find_photos(photos, sources, out=out)
         searched = out and folder_of_outputs_among(found.photos, photos, out)
@@ -232,19 +231,6 @@ def _find_photos(photos: Sequence[Path], jobs: Sequence[str], out: Path | None) 
     if not found.photos:
         raise typer.BadParameter("name at least one photo, or an earlier job with --from-job", param_hint="PHOTO")
     return found.photos
-
-
-def _parse_sources(jobs: Sequence[str]) -> list[JobSource]:
-    sources = []
-    for job in jobs:
-        job_id, _, step = job.partition(":")
-        try:
-            sources.append(JobSource(UUID(job_id), step or None))
-        except ValueError as error:
-            raise typer.BadParameter(
-                "must be the ID of a job, such as JOB_ID or JOB_ID:STEP", param_hint="--from-job"
-            ) from error
-    return sources
 
 
 def _create_folder(folder: Path | None) -> None:

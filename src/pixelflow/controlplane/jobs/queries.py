@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
@@ -17,7 +15,6 @@ from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.buckets import public_url
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs.responses import Job, JobDestination, JobFailure, Output, Source, Usage
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import PRIORITY_RANKS
@@ -25,9 +22,10 @@ from pixelflow.contracts.presets import JobPreset
 from pixelflow.contracts.responses import JobWarning
 from pixelflow.controlplane.jobs import store
 from pixelflow.controlplane.jobs.filters import JobFilters
-from pixelflow.controlplane.jobs.store import JobRow, Position
+from pixelflow.controlplane.jobs.pages import decode_cursor, encode_cursor, find_page
+from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.errors import FieldError, NotFoundError
+from pixelflow.errors import NotFoundError
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.settings import Settings
 
@@ -70,18 +68,12 @@ class JobQueries:
         Raises:
             ValidationFailedError: the cursor is not a ``next_cursor`` that the API returned.
         """
-        before = _decode_cursor(cursor) if cursor else None
+        before = decode_cursor(cursor)
         async with self._pages.place(user_id):
             async with self._database.connection(of_user(user_id)) as connection:
-                asked: dict[str, Any] = {"user_id": user_id, "filters": filters, "before": before}
-                rows = await store.list_newest(connection, **asked, limit=limit + 1)
-                page = rows[:limit]
-                if len(rows) > limit:
-                    last: Position | None = (page[-1].created_at, page[-1].job_id)
-                else:
-                    last = await store.last_scanned(connection, **asked) if filters.indexed else None
-            jobs = [job async for job in self._encoded(page)]
-        next_cursor = json.dumps(_encode_cursor(last) if last else None).encode()
+                rows, last = await find_page(connection, user_id, filters, limit=limit, before=before)
+            jobs = [job async for job in self._encoded(rows)]
+        next_cursor = json.dumps(encode_cursor(last)).encode()
         return b'{"data":[' + b",".join(jobs) + b'],"next_cursor":' + next_cursor + b"}"
 
     async def _encoded(self, rows: Sequence[JobRow]) -> AsyncIterator[bytes]:
@@ -131,6 +123,7 @@ def to_response(row: JobRow, sign_output: OutputUrl, public: OutputUrl, *, expir
         webhook_url=row.webhook_url,
         destination=JobDestination(**_known(JobDestination, row.destination)) if row.destination else None,
         metadata=row.metadata,
+        batch_id=row.batch_id,
         priority=_PRIORITIES[row.priority],
         waiting_for=row.waiting_for,
         attempts=row.attempts,
@@ -184,20 +177,3 @@ def _source(row: JobRow) -> Source:
         options=row.source_options,
         expired_at=row.source_expired_at,
     )
-
-
-# ── Cursors ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _encode_cursor(last: Position) -> str:
-    created_at, job_id = last
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {job_id}".encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> Position:
-    try:
-        created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return datetime.fromisoformat(created_at), UUID(job_id)
-    except (ValueError, binascii.Error) as error:
-        invalid = FieldError(pointer="/query/cursor", message="must be the `next_cursor` of an earlier response")
-        raise validation_failed([invalid]) from error

@@ -37,6 +37,7 @@ from pixelflow.controlplane.jobs.destinations import Destinations
 from pixelflow.controlplane.jobs.places import SourcePlaces
 from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
+from pixelflow.controlplane.jobs.start_rules import ENDED, already_started, check_not_expired, source_missing
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace
 from pixelflow.controlplane.jobs.transitions import JobState
 from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
@@ -52,12 +53,6 @@ from pixelflow.errors import (
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
-_ENDED: dict[str, str] = {
-    JobStatus.SUCCEEDED: "succeeded",
-    JobStatus.FAILED: "failed",
-    JobStatus.CANCELED: "been canceled",
-}
-
 _log = structlog.get_logger(__name__)
 
 
@@ -88,7 +83,7 @@ class JobService:
         self._database = database
         self._wakeups = wakeups
         self._uploads = Uploads(settings, objects)
-        self._destinations = Destinations(settings.named_buckets)
+        self.destinations = Destinations(settings.named_buckets)
         self._local_files = local_files
         self._places = SourcePlaces(database, local_files)
         self._on_enqueued = on_enqueued
@@ -110,7 +105,7 @@ class JobService:
             ValidationFailedError: one of them is not so.
         """
         self._uploads.require_length(request)
-        self._destinations.check(user_id, request)
+        self.destinations.check(user_id, request)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -150,12 +145,42 @@ class JobService:
             return await presets.apply(connection, user_id, request, request.preset)
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> _NewJob:
-        self._destinations.check(user_id, request)
+        self.destinations.check(user_id, request)
         request, place = await self._places.find(user_id, request, job_id)
         upload = self._uploads.sign(request, place.key)
         return _NewJob(request, place, CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start"))
 
-    async def _insert(self, user_id: str, new: _NewJob, *, preset: AppliedPreset, key: AnsweredKey | None) -> bool:
+    async def create_started(
+        self,
+        user_id: str,
+        request: CreateJobRequest,
+        preset: AppliedPreset,
+        *,
+        job_id: UUID,
+        batch_id: UUID,
+        traceparent: str | None,
+    ) -> None:
+        """Create and start a job of a batch, whose source is there already; raise as both. Idempotent by ``job_id``."""
+        new = await self._prepare(user_id, request, job_id)
+        await self._insert(user_id, new, preset=preset, key=None, batch_id=batch_id)
+        job = await self._find(user_id, job_id)
+        if job.status in FINISHED:
+            return
+        try:
+            await self._queue_unless_started(user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent)
+        except (SourceMissingError, SourceTooLargeError):
+            await self.erase(user_id, job_id)
+            raise
+
+    async def _insert(
+        self,
+        user_id: str,
+        new: _NewJob,
+        *,
+        preset: AppliedPreset,
+        key: AnsweredKey | None,
+        batch_id: UUID | None = None,
+    ) -> bool:
         """Insert the job, and return whether it is new."""
         async with self._database.connection(of_user(user_id)) as connection:
             if self._settings.unsupported_jobs == "refuse":
@@ -168,10 +193,11 @@ class JobService:
                     user_id=user_id,
                     request=new.request,
                     place=new.place,
-                    destination=self._destinations.stored(user_id, new.request, new.created.job_id),
+                    destination=self.destinations.stored(user_id, new.request, new.created.job_id),
                     max_attempts=self._settings.max_attempts,
                     limits=self._uploads.limits,
                     preset=preset,
+                    batch_id=batch_id,
                     key=key,
                 )
                 if insertion is Insertion.OVER_LIMIT:
@@ -224,7 +250,7 @@ class JobService:
         job = await self._find(user_id, job_id)
         if job.status in FINISHED:
             raise JobAlreadyFinishedError(
-                f"The job has {_ENDED[job.status]}; create a new one, or retry it if it failed"
+                f"The job has {ENDED[job.status]}; create a new one, or retry it if it failed"
             )
         return await self._queue_unless_started(
             user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent, unavailable=unavailable
@@ -263,7 +289,7 @@ class JobService:
         self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
     ) -> UploadedSource:
         """Return the job's source; ``unavailable`` is the error of a request to storage that need not be repeated."""
-        _check_not_expired(job)
+        check_not_expired(job)
         if job.source_type == SourceType.LOCAL_FILE:
             size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
             source = None if size is None else UploadedSource(job.source_key, size)
@@ -272,7 +298,7 @@ class JobService:
         else:
             source = await self._uploads.find(job.source_key)
         if source is None:
-            raise _source_missing(job)
+            raise source_missing(job)
         if source.bytes > self._settings.max_source_bytes:
             if job.source_type == SourceType.S3_PRESIGNED:  # the job owns no other source
                 await self._uploads.remove_refused(job.source_key)
@@ -292,7 +318,7 @@ class JobService:
         unavailable: ObjectsUnavailableError | None = None,
     ) -> StartedJob:
         if job.status not in moved_from:
-            return _already_started(job_id, job)
+            return already_started(job_id, job)
         source = await self._check_source(job, unavailable=unavailable)
         new_run = job.status != JobStatus.CREATED
         started = await self._move_to_queue(
@@ -300,8 +326,8 @@ class JobService:
         )
         if started is None:  # a concurrent request moved the job; return the result of that one
             job = await self._find(user_id, job_id)
-            _check_not_expired(job)
-            return _already_started(job_id, job)
+            check_not_expired(job)
+            return already_started(job_id, job)
         return started
 
     async def _move_to_queue(
@@ -349,13 +375,17 @@ class JobService:
             NotFoundError: the user has no such job.
             JobAlreadyFinishedError: the job succeeded or failed.
         """
-        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
-            canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
+        canceled = await self.cancel_if_unfinished(user_id, job_id)
         job = await self._queries.get(user_id, job_id)
         if not canceled and job.status is not JobStatus.CANCELED:
-            ended = _ENDED.get(job.status, "ended meanwhile")  # a finished job that was retried since
+            ended = ENDED.get(job.status, "ended meanwhile")  # a finished job that was retried since
             raise JobAlreadyFinishedError(f"The job has {ended}; it can't be canceled any more")
         return job
+
+    async def cancel_if_unfinished(self, user_id: str, job_id: UUID) -> bool:
+        """Cancel the job unless it has finished or does not exist; return whether it was canceled."""
+        async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
+            return await transitions.cancel(connection, job_id=job_id, user_id=user_id)
 
     async def erase(self, user_id: str, job_id: UUID) -> None:
         """Erase the job and its personal data at once; its files are deleted within seconds.
@@ -367,31 +397,3 @@ class JobService:
             if not await transitions.erase(connection, job_id=job_id, user_id=user_id):
                 raise job_not_found()
             await idempotency_store.forget_job(connection, job_id=job_id, user_id=user_id)
-
-
-def _already_started(job_id: UUID, job: JobState) -> StartedJob:
-    if job.status in FINISHED or job.queued_at is None:
-        raise JobAlreadyFinishedError(f"The job has {_ENDED.get(job.status, 'ended')} meanwhile")
-    return StartedJob(
-        job_id=job_id,
-        status=JobStatus(job.status),
-        queue=QUEUE,
-        task_id=task_id_of(job_id, job.run),
-        enqueued_at=job.queued_at,
-    )
-
-
-def _check_not_expired(job: JobState) -> None:
-    """Raise if the source has expired. An expired object may still exist, but its deletion is scheduled."""
-    if job.source_expired_at is not None:
-        raise SourceMissingError("The source has expired and is deleted; create a new job")
-    if not job.file_exists:
-        raise _source_missing(job)
-
-
-def _source_missing(job: JobState) -> SourceMissingError:
-    if job.source_job_id is not None:
-        return SourceMissingError(
-            f"The file of the job {job.source_job_id} has expired or was erased; create a new job with an upload"
-        )
-    return SourceMissingError("Upload the source to the URL that creating the job returned, then start the job again")

@@ -21,7 +21,7 @@ from pixelflow.controlplane.presets.service import AppliedPreset
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, declared_bytes,
     declared_content_type, source_options, pipeline, preset, preset_version, preset_parameters, destination, metadata,
-    webhook_url,
+    batch_id, webhook_url,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
     max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
@@ -59,6 +59,7 @@ class JobRow:
     preset_parameters: dict[str, Any]
     destination: dict[str, Any] | None
     metadata: dict[str, str]
+    batch_id: UUID | None
     webhook_url: str | None
     source_bytes: int | None
     source_sha256: str | None
@@ -133,13 +134,15 @@ _PENDING = """
 _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, source_job_id, source_output, declared_bytes,
                       declared_content_type, declared_sha256, source_options, pipeline, metadata, webhook_url,
-                      max_attempts, priority, requires, preset, preset_version, preset_parameters, destination)
+                      max_attempts, priority, requires, preset, preset_version, preset_parameters, destination,
+                      batch_id)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
            %(source_job_id)s::uuid, %(source_output)s::text, %(content_length)s::bigint, %(content_type)s::text,
            %(sha256)s::text, %(source_options)s::jsonb,
            %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
            %(priority)s::smallint, %(requires)s::text[],
-           %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb, %(destination)s::jsonb
+           %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb, %(destination)s::jsonb,
+           %(batch_id)s::uuid
 """
 _INSERT = f"""
     WITH {_PENDING}, inserted AS (
@@ -178,6 +181,7 @@ async def insert(
     limits: UploadLimits,
     preset: AppliedPreset | None = None,
     destination: dict[str, Any] | None = None,
+    batch_id: UUID | None = None,
     key: AnsweredKey | None = None,
 ) -> Insertion:
     """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
@@ -210,6 +214,7 @@ async def insert(
         "preset": preset.name,
         "preset_version": preset.version,
         "preset_parameters": Jsonb(preset.parameters),
+        "batch_id": batch_id,
         "max_uploads": limits.uploads,
         "max_bytes": limits.bytes,
         "undeclared_bytes": limits.undeclared_bytes,
