@@ -12,6 +12,7 @@ from tests.integration.job_rows import put
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.adapters.storage.objects import ObjectStorage, SignedUrl
 from pixelflow.contracts.jobs.responses import JobPage
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.settings import Settings
 
@@ -47,7 +48,7 @@ async def test_a_page_of_3200_outputs_lets_other_requests_run(
 
     others = asyncio.create_task(take_turns())
     queries = JobQueries(quiet, database=async_database, objects=Objects(quiet))
-    page = JobPage.model_validate_json(await queries.list_newest("user", status=None, limit=JOBS, cursor=None))
+    page = JobPage.model_validate_json(await queries.list_newest("user", JobFilters(), limit=JOBS, cursor=None))
     others.cancel()
     assert sum(bool(output.download_url) for job in page.data for output in job.outputs) == JOBS * OUTPUTS
     assert max(Counter(turns_of_signatures).values()) == OUTPUTS

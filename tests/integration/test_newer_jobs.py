@@ -14,6 +14,7 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.jobs.responses import JobPage
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
 from pixelflow.settings import Settings
@@ -42,7 +43,7 @@ def put_newer(connection: Connection, status: str) -> UUID:
 async def test_a_newer_job_is_shown_and_listed(queries: JobQueries, connection: Connection, status: str) -> None:
     job_id = put_newer(connection, status)
     shown = await queries.get("user", job_id)
-    page = JobPage.model_validate_json(await queries.list_newest("user", status=None, limit=10, cursor=None))
+    page = JobPage.model_validate_json(await queries.list_newest("user", JobFilters(), limit=10, cursor=None))
     assert page.data == [shown]
     answer = shown.model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert (answer["pipeline"], answer["source"]["format"]) == (STEPS, "heic")

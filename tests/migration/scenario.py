@@ -18,6 +18,7 @@ from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency.store import AnsweredKey
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.live.store import Reading, ReadPosition
 from pixelflow.controlplane.webhook_endpoints.store import EndpointChange, EndpointRow
@@ -47,6 +48,7 @@ async def run(record: Recorder) -> None:
     done = await _job_that_succeeds(record)
     await _assets(record)
     await _presets(record)
+    await _batches(record)
     await _jobs_that_fail(record)
     await _webhooks(record)
     await _usage(record)
@@ -255,6 +257,20 @@ async def _assets(record: Recorder) -> None:
         await record.call("assets.complete_deletions", EVERYONE, done[0], **done[1])
 
 
+async def _batches(record: Recorder) -> None:
+    batch: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
+    await record.call("batches.insert", MINE, **batch, name="cards", job={"preset": "avatar@1"})
+    found = await record.call("batches.find", MINE, **batch)
+    page = {"user_id": USER, "limit": 1}
+    await record.call("batches.list_newest", MINE, **page, before=None)
+    before = found.created_at + MINUTE, found.batch_id
+    await record.call("batches.list_newest", MINE, **page, before=before)
+    await record.call("batches.count_jobs", MINE, **batch)
+    await record.call("batches.list_unfinished", MINE, **batch, limit=9)
+    await record.call("batches.set_canceled", MINE, **batch)
+    await record.call("batches.delete_old", EVERYONE, age=-DAY, limit=9)
+
+
 async def _jobs_that_fail(record: Recorder) -> None:
     job_id = await _created(record, source_type="local_file", object_key="/srv/a.jpg")
     await _queue(record, job_id)
@@ -273,10 +289,14 @@ async def _jobs_that_fail(record: Recorder) -> None:
 
 async def _pages(record: Recorder) -> None:
     page = {"user_id": USER, "limit": 1}
-    [newest] = await record.call("jobs.list_newest", MINE, **page, status=None, before=None)
+    [newest] = await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=None)
     before = newest.created_at, newest.job_id
-    await record.call("jobs.list_newest", MINE, **page, status=None, before=before)
-    await record.call("jobs.list_newest", MINE, **page, status="succeeded", before=before)
+    await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=before)
+    succeeded = JobFilters(JobStatus.SUCCEEDED)
+    await record.call("jobs.list_newest", MINE, **page, filters=succeeded, before=before)
+    found = JobFilters(metadata={"sku": "A-17"})
+    await record.call("jobs.list_newest", MINE, **page, filters=found, before=None)
+    await record.call("jobs.last_scanned", MINE, user_id=USER, filters=found, before=None, scan=1)
 
 
 async def _webhooks(record: Recorder) -> None:

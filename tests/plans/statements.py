@@ -23,6 +23,7 @@ from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.live import store as live_store
@@ -40,6 +41,7 @@ Database = psycopg.Connection[DictRow]
 
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 _REQUEST = CreateJobRequest.model_validate({"pipeline": [{"id": "small", "action": "resize", "width": 640}]})
+_ALL = JobFilters()
 _SOURCE = SourceFacts(bytes=1000, sha256="s", format="jpeg", width=120, height=80)
 _USAGE = UsageRow(pixels_processed=2400, bytes_saved=600, compute_time_ms=7)
 
@@ -117,11 +119,11 @@ def _queue(database: Database) -> Arguments:
     return (), {"job_id": row["job_id"], "user_id": HEAVY, "moved_from": [JobStatus.CREATED], **values}
 
 
-def _page(status: str | None = None, *, deep: bool, limit: int = 21) -> Callable[[Database], Arguments]:
+def _page(filters: JobFilters = _ALL, *, deep: bool, limit: int = 21) -> Callable[[Database], Arguments]:
     def arguments(database: Database) -> Arguments:
-        row = _job(database, status or "succeeded", HEAVY)
+        row = _job(database, filters.status or "succeeded", HEAVY)
         before = (row["created_at"], row["job_id"]) if deep else None
-        return (), {"user_id": HEAVY, "status": status, "limit": limit, "before": before}
+        return (), {"user_id": HEAVY, "filters": filters, "limit": limit, "before": before}
 
     return arguments
 
@@ -198,6 +200,7 @@ def _of_workers() -> list[Hot]:
 
 def _of_lists() -> list[Hot]:
     mine, all_, by_status = of_user(HEAVY), ["jobs_by_user"], ["jobs_by_user_and_status"]
+    sku, by_filter = {"sku": "A-17"}, ["job_filters_pkey"]
     week, page = _named(**_days(7)), _named(**_days(7), after="", limit=1001)
     of_steady = _named(user_id=STEADY, **_days(366))
     return [
@@ -207,12 +210,60 @@ def _of_lists() -> list[Hot]:
             "list failed, first page",
             jobs_store.list_newest,
             mine,
-            _page("failed", deep=False, limit=5),
+            _page(JobFilters(JobStatus.FAILED), deep=False, limit=5),
             by_status,
             400,
         ),
         Hot(
-            "list failed, deep page", jobs_store.list_newest, mine, _page("failed", deep=True, limit=5), by_status, 400
+            "list failed, deep page",
+            jobs_store.list_newest,
+            mine,
+            _page(JobFilters(JobStatus.FAILED), deep=True, limit=5),
+            by_status,
+            400,
+        ),
+        # Every job of the fill has this metadata.
+        Hot(
+            "list by metadata, first page",
+            jobs_store.list_newest,
+            mine,
+            _page(JobFilters(metadata=sku), deep=False),
+            by_filter,
+            400,
+        ),
+        Hot(
+            "list by metadata, deep page",
+            jobs_store.list_newest,
+            mine,
+            _page(JobFilters(metadata=sku), deep=True),
+            by_filter,
+            400,
+        ),
+        Hot(
+            "list by metadata, a later day",
+            jobs_store.list_newest,
+            mine,
+            _page(JobFilters(created_after=datetime.now(UTC) - 80 * _DAY, metadata=sku), deep=True),
+            by_filter,
+            600,
+        ),
+        # Reads 1000 jobs, if the user has so many, and finds none of them.
+        Hot(
+            "list by two values, deep page",
+            jobs_store.list_newest,
+            mine,
+            _page(JobFilters(metadata=sku | {"color": "red"}), deep=True),
+            by_filter,
+            6000,
+            growth=5,
+        ),
+        Hot(
+            "list by metadata and status, deep page",
+            jobs_store.list_newest,
+            mine,
+            _page(JobFilters(JobStatus.FAILED, metadata=sku), deep=True, limit=5),
+            by_filter,
+            6000,
         ),
         # A row per day with jobs, each on a page of its own among the rows of others.
         Hot("usage of a year", usage_store.by_day, of_user(STEADY), of_steady, ["usage_days_pkey"], 600, growth=10),

@@ -105,11 +105,13 @@ export class PixelFlow {
     return this.#get(path(jobId), options);
   }
 
-  /** Iterates over all jobs, newest first. Pages are fetched on demand. */
+  /** Iterates over the jobs that meet all conditions, newest first. Pages are fetched on demand. */
   async *listJobs(query: ListJobsQuery = {}, options?: CallOptions): AsyncGenerator<Job, void, undefined> {
+    const { metadata = {}, ...conditions } = query;
+    const values = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [`metadata.${name}`, value]));
     let cursor = query.cursor;
     do {
-      const page: JobPage = await this.#get("v1/jobs", options, { ...query, cursor });
+      const page: JobPage = await this.#get("v1/jobs", options, { ...conditions, ...values, cursor });
       yield* page.data;
       cursor = page.next_cursor;
     } while (cursor !== null);

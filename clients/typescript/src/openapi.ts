@@ -117,6 +117,97 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/batches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List batches
+         * @description List your batches, newest first.
+         */
+        get: operations["list_batches"];
+        put?: never;
+        /**
+         * Create a batch
+         * @description Create a batch: what many jobs have in common. Each source becomes a job, which is started.
+         *
+         *     With an `Idempotency-Key`, the same request completes one that was interrupted. To add more sources, or the sources
+         *     of earlier jobs, use `POST /v1/batches/{id}/jobs`.
+         */
+        post: operations["create_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{batch_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a batch
+         * @description Return the batch and its progress. `GET /v1/jobs?batch=` lists its jobs.
+         */
+        get: operations["get_batch"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{batch_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a batch
+         * @description Let the batch take no more jobs, and cancel up to 250 of its unfinished jobs.
+         *
+         *     Repeat the request, without an `Idempotency-Key` or with another one, until all jobs are finished.
+         */
+        post: operations["cancel_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{batch_id}/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add jobs to a batch
+         * @description Create and start a job for each source; or, with `rerun`, for up to 100 earlier jobs of a preset, newest first.
+         *
+         *     A source that can't be processed is in `refused`; it does not stop the others. Sending a source again has no effect.
+         */
+        post: operations["add_jobs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/capabilities": {
         parameters: {
             query?: never;
@@ -190,7 +281,10 @@ export interface paths {
         };
         /**
          * List jobs
-         * @description List your jobs, newest first.
+         * @description List your jobs, newest first: those that meet all conditions of the query.
+         *
+         *     With several conditions, a page may have fewer jobs than `limit`, even none, although another page follows: continue
+         *     until `next_cursor` is null.
          */
         get: operations["list_jobs"];
         put?: never;
@@ -670,6 +764,41 @@ export interface webhooks {
 export interface components {
     schemas: {
         /**
+         * AddedJobs
+         * @description The response to ``POST /v1/batches/{id}/jobs``.
+         */
+        AddedJobs: {
+            /**
+             * Accepted
+             * @description Sources that are jobs of the batch now, or were before.
+             */
+            accepted: number;
+            /**
+             * Batch Id
+             * Format: uuid
+             */
+            batch_id: string;
+            /**
+             * Next Cursor
+             * @description Value of `rerun.cursor` for the next request. Null: there are no more jobs.
+             */
+            next_cursor?: string | null;
+            /** Refused */
+            refused: components["schemas"]["RefusedSource"][];
+        };
+        /**
+         * AddJobsRequest
+         * @description The body of ``POST /v1/batches/{id}/jobs``.
+         */
+        AddJobsRequest: {
+            rerun?: components["schemas"]["Rerun"] | null;
+            /**
+             * Sources
+             * @description Sources that are there already. Each becomes a job, which is started. The same source with the same metadata becomes one job of the batch, however often it is sent. Default: `[]`.
+             */
+            sources?: components["schemas"]["BatchSource"][];
+        };
+        /**
          * Adjust
          * @description Change the tones and colors of an image.
          */
@@ -941,6 +1070,140 @@ export interface components {
              * @description Encoder quality. Default: 50 for AVIF, 80 for JPEG, 80 for JPEG XL, 80 for TIFF, 80 for WebP. PNG is lossless and ignores it.
              */
             quality?: number | null;
+        };
+        /**
+         * Batch
+         * @description The response to ``GET /v1/batches/{id}``.
+         */
+        Batch: {
+            /**
+             * Batch Id
+             * Format: uuid
+             */
+            batch_id: string;
+            /**
+             * Canceled At
+             * @description When it was canceled. It takes no more jobs.
+             */
+            canceled_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Number of jobs by status. Deleted jobs are not counted. */
+            jobs: components["schemas"]["BatchCounts"];
+            /** Name */
+            name: string | null;
+            /**
+             * Percent
+             * @description Finished jobs in percent, rounded down; 100 without jobs.
+             */
+            percent: number;
+            /**
+             * Preset
+             * @description Name and version of the preset. Null: the jobs have a pipeline.
+             */
+            preset: string | null;
+            /**
+             * Total
+             * @description Number of jobs.
+             */
+            total: number;
+        };
+        /**
+         * BatchCounts
+         * @description Jobs of a batch by status.
+         */
+        BatchCounts: {
+            /**
+             * Canceled
+             * @description Default: `0`.
+             */
+            canceled?: number;
+            /**
+             * Created
+             * @description Default: `0`.
+             */
+            created?: number;
+            /**
+             * Failed
+             * @description Default: `0`.
+             */
+            failed?: number;
+            /**
+             * Processing
+             * @description Default: `0`.
+             */
+            processing?: number;
+            /**
+             * Queued
+             * @description Default: `0`.
+             */
+            queued?: number;
+            /**
+             * Succeeded
+             * @description Default: `0`.
+             */
+            succeeded?: number;
+        };
+        /**
+         * BatchPage
+         * @description The response to ``GET /v1/batches``, newest first.
+         */
+        BatchPage: {
+            /** Data */
+            data: components["schemas"]["BatchSummary"][];
+            /**
+             * Next Cursor
+             * @description Value of `cursor` for the next page. Null on the last page.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * BatchSource
+         * @description A source of a batch, and what its job has of its own.
+         */
+        BatchSource: {
+            /**
+             * Metadata
+             * @description Added to the metadata of the batch. Default: `{}`.
+             * @example {
+             *       "sku": "A-17"
+             *     }
+             */
+            metadata?: {
+                [key: string]: string;
+            };
+            source: components["schemas"]["DeclaredSource"];
+        };
+        /**
+         * BatchSummary
+         * @description A batch, without its jobs.
+         */
+        BatchSummary: {
+            /**
+             * Batch Id
+             * Format: uuid
+             */
+            batch_id: string;
+            /**
+             * Canceled At
+             * @description When it was canceled. It takes no more jobs.
+             */
+            canceled_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Name */
+            name: string | null;
+            /**
+             * Preset
+             * @description Name and version of the preset. Null: the jobs have a pipeline.
+             */
+            preset: string | null;
         };
         /**
          * Blend
@@ -1219,6 +1482,66 @@ export interface components {
             source: components["schemas"]["AssetSource"];
         };
         /**
+         * CreateBatchRequest
+         * @description The body of ``POST /v1/batches``: what all jobs have in common, and the first sources.
+         */
+        CreateBatchRequest: {
+            /** @description Where the outputs of each job are stored. */
+            destination?: components["schemas"]["Destination"] | null;
+            /**
+             * Metadata
+             * @description Metadata of each job. Default: `{}`.
+             * @example {
+             *       "sku": "A-17"
+             *     }
+             */
+            metadata?: {
+                [key: string]: string;
+            };
+            /**
+             * Name
+             * @description A name for people.
+             * @example New card size, November
+             */
+            name?: string | null;
+            /**
+             * Parameters
+             * @description Parameters of the preset. Default: `{}`.
+             */
+            parameters?: {
+                [key: string]: string | number | boolean;
+            };
+            /**
+             * Pipeline
+             * @description The steps. A step comes after the steps that it reads.
+             * @example [
+             *       {
+             *         "action": "resize",
+             *         "id": "thumb",
+             *         "width": 640
+             *       }
+             *     ]
+             */
+            pipeline?: (components["schemas"]["Adjust"] | components["schemas"]["Background"] | components["schemas"]["Blur"] | components["schemas"]["Border"] | components["schemas"]["Convert"] | components["schemas"]["Crop"] | components["schemas"]["Flip"] | components["schemas"]["Gradient"] | components["schemas"]["Grayscale"] | components["schemas"]["Overlay"] | components["schemas"]["Pad"] | components["schemas"]["Pixelate"] | components["schemas"]["Redact"] | components["schemas"]["Resize"] | components["schemas"]["Rotate"] | components["schemas"]["Round"] | components["schemas"]["Sharpen"] | components["schemas"]["Tint"] | components["schemas"]["Trim"] | components["schemas"]["Watermark"])[];
+            /**
+             * Preset
+             * @description The preset to use, instead of `pipeline`. All jobs use the version that it names now.
+             */
+            preset?: string | null;
+            /** @description Order of the jobs among your own queued jobs. Default: `normal`. */
+            priority?: components["schemas"]["Priority"];
+            /**
+             * Sources
+             * @description Sources that are there already. Each becomes a job, which is started. The same source with the same metadata becomes one job of the batch, however often it is sent. Default: `[]`.
+             */
+            sources?: components["schemas"]["BatchSource"][];
+            /**
+             * Webhook Url
+             * @description URL that receives a webhook when a job succeeds, fails or is canceled.
+             */
+            webhook_url?: string | null;
+        };
+        /**
          * CreatedAsset
          * @description The response to ``POST /v1/assets``.
          */
@@ -1241,6 +1564,48 @@ export interface components {
              */
             status?: components["schemas"]["AssetStatus"] | string;
             upload: components["schemas"]["Upload"];
+        };
+        /**
+         * CreatedBatch
+         * @description The response to ``POST /v1/batches``.
+         */
+        CreatedBatch: {
+            /**
+             * Batch Id
+             * Format: uuid
+             */
+            batch_id: string;
+            /**
+             * Canceled At
+             * @description When it was canceled. It takes no more jobs.
+             */
+            canceled_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Number of jobs by status. Deleted jobs are not counted. */
+            jobs: components["schemas"]["BatchCounts"];
+            /** Name */
+            name: string | null;
+            /**
+             * Percent
+             * @description Finished jobs in percent, rounded down; 100 without jobs.
+             */
+            percent: number;
+            /**
+             * Preset
+             * @description Name and version of the preset. Null: the jobs have a pipeline.
+             */
+            preset: string | null;
+            /** Refused */
+            refused: components["schemas"]["RefusedSource"][];
+            /**
+             * Total
+             * @description Number of jobs.
+             */
+            total: number;
         };
         /**
          * CreatedJob
@@ -2346,6 +2711,11 @@ export interface components {
              * @description Attempts in the current run. A retry resets it to 0.
              */
             attempts: number;
+            /**
+             * Batch Id
+             * @description The batch that created the job.
+             */
+            batch_id: string | null;
             /**
              * Created At
              * Format: date-time
@@ -3473,6 +3843,29 @@ export interface components {
             regions: components["schemas"]["Region"][];
         };
         /**
+         * RefusedSource
+         * @description A source that became no job of the batch.
+         */
+        RefusedSource: {
+            /**
+             * Code
+             * @description Error code, as creating this job would return it.
+             */
+            code: string;
+            /** Detail */
+            detail: string;
+            /**
+             * Index
+             * @description Position in `sources`, from 0. Null for an earlier job.
+             */
+            index?: number | null;
+            /**
+             * Job Id
+             * @description The earlier job, for `rerun`.
+             */
+            job_id?: string | null;
+        };
+        /**
          * Region
          * @description A rectangle of an image. What is outside the image is ignored.
          */
@@ -3530,6 +3923,23 @@ export interface components {
             status?: string;
             /** Type */
             type: components["schemas"]["EventType"] | string;
+        };
+        /**
+         * Rerun
+         * @description Earlier jobs whose sources are processed again.
+         */
+        Rerun: {
+            /**
+             * Cursor
+             * @description `next_cursor` of the response before.
+             */
+            cursor?: string | null;
+            /**
+             * Preset
+             * @description Your jobs of this preset that succeeded before the batch was created.
+             * @example avatar@2
+             */
+            preset: string;
         };
         /**
          * Resize
@@ -5626,6 +6036,1020 @@ export interface operations {
             };
         };
     };
+    list_batches: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
+                     *           "canceled_at": null,
+                     *           "created_at": "2026-11-23T14:00:00Z",
+                     *           "name": "New card size",
+                     *           "preset": "card@2"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["BatchPage"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_batch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+                /** @description W3C Trace Context. An invalid value is ignored. */
+                traceparent?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateBatchRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
+                     *       "canceled_at": null,
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "jobs": {
+                     *         "canceled": 0,
+                     *         "created": 0,
+                     *         "failed": 0,
+                     *         "processing": 0,
+                     *         "queued": 1,
+                     *         "succeeded": 1
+                     *       },
+                     *       "name": "New card size",
+                     *       "percent": 50,
+                     *       "preset": "card@2",
+                     *       "refused": [],
+                     *       "total": 2
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CreatedBatch"];
+                };
+            };
+            /** @description `idempotency_key_invalid`, `malformed_request` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large` */
+            413: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused`, `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `objects_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
+                     *       "canceled_at": null,
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "jobs": {
+                     *         "canceled": 0,
+                     *         "created": 0,
+                     *         "failed": 0,
+                     *         "processing": 0,
+                     *         "queued": 1,
+                     *         "succeeded": 1
+                     *       },
+                     *       "name": "New card size",
+                     *       "percent": 50,
+                     *       "preset": "card@2",
+                     *       "total": 2
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_batch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
+                     *       "canceled_at": null,
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "jobs": {
+                     *         "canceled": 0,
+                     *         "created": 0,
+                     *         "failed": 0,
+                     *         "processing": 0,
+                     *         "queued": 1,
+                     *         "succeeded": 1
+                     *       },
+                     *       "name": "New card size",
+                     *       "percent": 50,
+                     *       "preset": "card@2",
+                     *       "total": 2
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description `idempotency_key_invalid` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_jobs: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+                /** @description W3C Trace Context. An invalid value is ignored. */
+                traceparent?: string | null;
+            };
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddJobsRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "accepted": 99,
+                     *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
+                     *       "next_cursor": "MjAyNi0xMS0yMFQxMjowMDowMCswMDowMCAwMTk4ZjJjNA==",
+                     *       "refused": [
+                     *         {
+                     *           "code": "source_missing",
+                     *           "detail": "The source of the job 0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55 has expired and is deleted; upload it again",
+                     *           "index": null,
+                     *           "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AddedJobs"];
+                };
+            };
+            /** @description `idempotency_key_invalid`, `malformed_request` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `batch_canceled` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large` */
+            413: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused`, `validation_failed` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `objects_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_capabilities: {
         parameters: {
             query?: never;
@@ -6050,19 +7474,16 @@ export interface operations {
                 };
                 content: {
                     /**
-                     * @example retry: 1000
-                     *
-                     *     id: 7421
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":null}
-                     *
-                     *     id: 7440
-                     *     event: progress
-                     *     data: {"type":"progress","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":"fetching","percent":40,"error":null,"finished_at":null}
-                     *
-                     *     id: 7502
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"succeeded","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":"2026-01-01T12:00:07Z"}
+                     * @example {
+                     *       "attempts": 1,
+                     *       "error": null,
+                     *       "finished_at": null,
+                     *       "job_id": "01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e",
+                     *       "percent": 40,
+                     *       "stage": "fetching",
+                     *       "status": "processing",
+                     *       "type": "progress"
+                     *     }
                      */
                     "text/event-stream": components["schemas"]["JobEvent"];
                 };
@@ -6172,8 +7593,25 @@ export interface operations {
     list_jobs: {
         parameters: {
             query?: {
+                /** @description Only jobs of this batch. */
+                batch?: string | null;
+                /** @description Only jobs created at this time or later. */
+                created_after?: string | null;
+                /** @description Only jobs created before this time. */
+                created_before?: string | null;
                 cursor?: string | null;
                 limit?: number;
+                /**
+                 * @description Values that the metadata of a job has: a parameter of its own for each, such as `metadata.sku=A-17`. A value must be equal, with the same case.
+                 * @example {
+                 *       "metadata.sku": "A-17"
+                 *     }
+                 */
+                metadata?: {
+                    [key: string]: string;
+                };
+                /** @description Only jobs of this preset, in any version: or in one, as in `avatar@3`. */
+                preset?: string | null;
                 status?: components["schemas"]["JobStatus"] | null;
             };
             header?: never;
@@ -6203,6 +7641,7 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "attempts": 1,
+                     *           "batch_id": null,
                      *           "created_at": "2026-11-23T14:00:58.112Z",
                      *           "destination": null,
                      *           "error": null,
@@ -6718,6 +8157,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "attempts": 1,
+                     *       "batch_id": null,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
                      *       "destination": null,
                      *       "error": null,
@@ -7069,6 +8509,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "attempts": 1,
+                     *       "batch_id": null,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
                      *       "destination": null,
                      *       "error": null,
@@ -7459,19 +8900,16 @@ export interface operations {
                 };
                 content: {
                     /**
-                     * @example retry: 1000
-                     *
-                     *     id: 7421
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":null}
-                     *
-                     *     id: 7440
-                     *     event: progress
-                     *     data: {"type":"progress","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":"fetching","percent":40,"error":null,"finished_at":null}
-                     *
-                     *     id: 7502
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"succeeded","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":"2026-01-01T12:00:07Z"}
+                     * @example {
+                     *       "attempts": 1,
+                     *       "error": null,
+                     *       "finished_at": null,
+                     *       "job_id": "01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e",
+                     *       "percent": 40,
+                     *       "stage": "fetching",
+                     *       "status": "processing",
+                     *       "type": "progress"
+                     *     }
                      */
                     "text/event-stream": components["schemas"]["JobEvent"];
                 };
@@ -11067,6 +12505,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "batch_id": null,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
                  *         "error": null,
@@ -11171,6 +12610,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "batch_id": null,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
                  *         "error": null,
@@ -11294,6 +12734,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "batch_id": null,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
                  *         "error": {

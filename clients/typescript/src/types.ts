@@ -33,5 +33,6 @@ export type SentTestEvent = Schemas["SentTestEvent"];
 /** An event of a job. Check `type` first: that of a test is `webhook.test`, and its `data` has only an `endpoint_id`. */
 export type WebhookEvent = { type: Schemas["EventType"] | (string & {}); timestamp: string; data: Job };
 
+/** `metadata` has the values that the metadata of a job must have, such as `{ sku: "A-17" }`. */
 export type ListJobsQuery = NonNullable<operations["list_jobs"]["parameters"]["query"]>;
 export type UsageQuery = NonNullable<operations["get_usage"]["parameters"]["query"]>;

@@ -115,6 +115,12 @@ test("jobs are listed page by page, on demand", () =>
     },
   ));
 
+test("jobs are listed by metadata and preset", () =>
+  withServer([{ status: 200, body: { data: [], next_cursor: null } }], async (client, server) => {
+    for await (const each of client.listJobs({ metadata: { sku: "A 17" }, preset: "avatar@3" })) assert.fail(each.job_id);
+    assert.deepEqual(server.received.map((each) => each.url), ["/v1/jobs?preset=avatar%403&metadata.sku=A+17"]);
+  }));
+
 test("waiting reports changes and returns the job that succeeded", () =>
   withServer([job("queued"), job("queued"), job("processing"), job("succeeded")], async (client) => {
     const states: string[] = [];

@@ -38,9 +38,10 @@ class Entry(NamedTuple):
 COMMANDS = {
     "submit": Entry("submit:submit", _PHOTOS, "Create a job for each photo, upload the photo and start the job."),
     "explain": Entry("explain:explain", _PHOTOS, "Show what a pipeline would do with a photo, without running it."),
-    "jobs": Entry("jobs:app", _PHOTOS, "List, show, watch, cancel, retry and erase jobs."),
+    "jobs": Entry("jobs:app", _PHOTOS, "List, show, download, watch, cancel, retry and erase jobs."),
     "assets": Entry("assets:app", _PHOTOS, "Add, list and delete assets: pictures for pipelines."),
-    "presets": Entry("presets:app", _PHOTOS, "Save, list, show and delete presets: named pipelines."),
+    "presets": Entry("presets:app", _PHOTOS, "Save, list, show, delete and run again presets: named pipelines."),
+    "batches": Entry("batches:app", _PHOTOS, "Create, list, show, watch and cancel batches of jobs."),
     "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),
     "capabilities": Entry(
         "capabilities:capabilities", _PHOTOS, "Show the operations, formats, limits and workers of the API."

@@ -6,23 +6,28 @@ A photo's error must not stop the others, unless every other photo would fail th
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from uuid import UUID
 
 from rich import progress as rich
 from rich.console import Console
 from rich.text import Text
 
 from pixelflow.cli.errors import is_fatal_for_batch
+from pixelflow.cli.manifest import Manifest
+from pixelflow.cli.photos import Photo, output_prefixes
 from pixelflow.cli.pipelines import Step, output_ids
-from pixelflow.client import AsyncClient, ClientError, JobFailedError, JobSource, TransferError, WaitTimeoutError
+from pixelflow.cli.sending import BatchItem, PlainSender, RecordingSender, Sender
+from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
+from pixelflow.client.operations import job_request
 from pixelflow.client.session import Session
-from pixelflow.contracts.jobs.responses import Job, Output
+from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.source_options import SourceOptions
@@ -31,36 +36,11 @@ CONCURRENCY = 8
 """Photos in progress at a time: enough to overlap one photo's upload with another's transform."""
 
 
-@dataclass
-class BatchItem:
-    """A photo and its result."""
-
-    path: Path
-    prefix: str
-    """What the names of its downloaded outputs begin with."""
-    source: JobSource | None = None
-    """Where the photo is, if it is not a file to upload; then ``path`` is only its name."""
-    job_id: UUID | None = None
-    status: str | None = None
-    job: Job | None = None
-    files: dict[str, Path] = field(default_factory=dict)
-    """The downloaded file of each step."""
-    error: ClientError | None = None
-
-    @property
-    def skipped(self) -> bool:
-        """Whether the photo was not sent because an earlier error is fatal for the batch."""
-        return self.job_id is None and self.error is None
-
-
 @dataclass(frozen=True)
 class BatchOptions:
     """What to do with the photos."""
 
-    photos: Sequence[Path]
-    """Files to upload."""
-    sources: Sequence[JobSource]
-    """Further photos, which are there already."""
+    photos: Sequence[Photo]
     steps: list[Step]
     """Of the preset, if there is one."""
     wait: bool
@@ -74,27 +54,67 @@ class BatchOptions:
     source: SourceOptions | None = None
     preset: str | None = None
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
+    manifest: Path | None = None
+    """Records which photo has which job; None sends every photo."""
+
+    @property
+    def work(self) -> str:
+        """Digest of what determines the outputs of a photo."""
+        source = self.source.model_dump(mode="json", exclude_defaults=True) if self.source else {}
+        document = [self.steps, self.preset, dict(self.parameters), source]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def request_for(self, photo: Photo) -> CreateJobRequest:
+        """Return the request that creates the job of a photo; its file name is in the metadata.
+
+        Raises:
+            InvalidRequestError: the request is not valid.
+            TransferError: the file can't be read.
+        """
+        named = {} if photo.filename is None else {"filename": photo.filename}
+        return job_request(
+            photo.source or photo.path,
+            None if self.preset else self.steps,
+            preset=self.preset,
+            parameters=self.parameters,
+            priority=self.priority,
+            metadata=named | dict(self.metadata),
+            webhook_url=self.webhook_url,
+            source=self.source,
+        )
 
 
 def run_batch(options: BatchOptions, session: Session) -> list[BatchItem]:
-    """Process the photos and return their results in the same order."""
-    with _progress_bars(options) as progress:
-        return asyncio.run(_Batch(options, session, progress).run())
+    """Process the photos and return their results in the same order. A manifest has each photo once.
+
+    Raises:
+        InvalidRequestError: the manifest can't be used.
+    """
+    with ExitStack() as stack:
+        sender: Sender = PlainSender()
+        if options.manifest is not None:
+            manifest = stack.enter_context(Manifest(options.manifest, session.api_url))
+            sender = RecordingSender(manifest, options.work, options.folder)
+            stack.callback(sender.close)
+            unique = {photo.key: photo for photo in options.photos}
+            options = replace(options, photos=list(unique.values()))
+        progress = stack.enter_context(_progress_bars(options))
+        return asyncio.run(_Batch(options, session, progress, sender).run())
 
 
 class _Batch:
-    def __init__(self, options: BatchOptions, session: Session, progress: _Progress) -> None:
+    def __init__(self, options: BatchOptions, session: Session, progress: _Progress, sender: Sender) -> None:
         self._options = options
         self._step_ids = output_ids(options.steps)
         self._session = session
         self._progress = progress
+        self._sender = sender
         self._aborted = False
 
     async def run(self) -> list[BatchItem]:
-        sources = {Path(source.name): source for source in self._options.sources}
-        paths = [*self._options.photos, *sources]
-        prefixes = output_prefixes(paths, self._step_ids, self._options.folder or Path())
-        items = [BatchItem(path, prefix, sources.get(path)) for path, prefix in zip(paths, prefixes, strict=True)]
+        photos, folder = self._options.photos, self._options.folder or Path()
+        prefixes = output_prefixes(photos, self._step_ids, folder, self._sender.known_prefixes())
+        items = [BatchItem(photo, prefix) for photo, prefix in zip(photos, prefixes, strict=True)]
         slots = asyncio.Semaphore(CONCURRENCY)
         async with AsyncClient(session=self._session) as client, asyncio.TaskGroup() as group:
             for item in items:
@@ -112,26 +132,17 @@ class _Batch:
             self._progress.advance_photos()
 
     async def _process(self, client: AsyncClient, item: BatchItem) -> None:
-        started = await client.submit(
-            item.source or item.path,
-            None if self._options.preset else self._options.steps,
-            preset=self._options.preset,
-            parameters=self._options.parameters,
-            priority=self._options.priority,
-            metadata=self._options.metadata,
-            webhook_url=self._options.webhook_url,
-            source=self._options.source,
-            on_progress=self._progress.upload_callback(),
-        )
-        item.job_id, item.status = started.job_id, started.status
-        if not self._options.wait:
+        request, on_progress = self._options.request_for(item.photo), self._progress.upload_callback()
+        await self._sender.send(client, item, request, on_progress)
+        if item.complete or not self._options.wait or item.job_id is None:
             return
-        item.job = await client.wait(started.job_id, timeout=self._options.timeout)
+        item.job = await client.wait(item.job_id, timeout=self._options.timeout)
         item.status = item.job.status
         if self._options.folder is not None:
             for output in item.job.outputs:
                 path = self._options.folder / self._file_name(item, output)
-                item.files[output.step_id] = await client.download(output, path)
+                item.files[output.step_id] = await self._sender.download(client, output, path)
+            self._sender.set_downloaded(item, self._options.folder)
 
     def _file_name(self, item: BatchItem, output: Output) -> str:
         if output.step_id not in self._step_ids:
@@ -146,29 +157,6 @@ class _Batch:
         self._aborted = self._aborted or is_fatal_for_batch(error)
 
 
-# ── Names of downloaded outputs ──────────────────────────────────────────────────────────────────
-
-
-def output_prefixes(photos: Sequence[Path], step_ids: Sequence[str], folder: Path) -> list[str]:
-    """Return a prefix per photo such that no two names ``{prefix}-{step}`` are equal: its stem, numbered if needed.
-
-    No output gets the name of a photo in ``folder`` either. Names that differ only in case count as equal, as they are
-    on some file systems.
-    """
-    taken = {photo.stem.casefold() for photo in photos if photo.resolve().parent == folder.resolve()}
-    return [_free_prefix(photo.stem, step_ids, taken) for photo in photos]
-
-
-def _free_prefix(stem: str, step_ids: Sequence[str], taken: set[str]) -> str:
-    for number in count(1):
-        prefix = stem if number == 1 else f"{stem}-{number}"
-        names = {f"{prefix}-{step_id}".casefold() for step_id in step_ids}
-        if not names & taken:
-            taken |= names
-            return prefix
-    raise AssertionError  # count() is infinite
-
-
 # ── Progress ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -177,8 +165,8 @@ def _progress_bars(options: BatchOptions) -> Iterator[_Progress]:
     """Show progress bars on stderr if it is a terminal."""
     columns = rich.TextColumn("{task.description}"), rich.BarColumn(), _AmountColumn(), rich.TimeElapsedColumn()
     with rich.Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        total_bytes = sum(photo.stat().st_size for photo in options.photos)
-        yield _Progress(bars, total_bytes, len(options.photos) + len(options.sources))
+        total_bytes = sum(photo.path.stat().st_size for photo in options.photos if photo.source is None)
+        yield _Progress(bars, total_bytes, len(options.photos))
 
 
 class _Progress:

@@ -17,7 +17,9 @@ import httpx
 
 from pixelflow.client import (
     assets,
+    batches,
     capabilities,
+    job_lists,
     keys,
     operations,
     presets,
@@ -116,8 +118,8 @@ class AsyncClient:
     retry_job = _method(operations.retry_job)
     erase_job = _method(operations.erase_job)
     get_job = _method(operations.get_job)
-    list_jobs = _method(operations.list_jobs)
-    iter_jobs = _iterator(operations.iter_jobs)
+    list_jobs = _method(job_lists.list_jobs)
+    iter_jobs = _iterator(job_lists.iter_jobs)
     wait = _method(operations.wait)
     events = _events
     download = _method(transfers.download)
@@ -132,6 +134,14 @@ class AsyncClient:
     get_preset = _method(presets.get_preset)
     list_presets = _method(presets.list_presets)
     delete_preset = _method(presets.delete_preset)
+    create_batch = _method(batches.create_batch)
+    add_to_batch = _method(batches.add_to_batch)
+    rerun_in_batch = _method(batches.rerun_in_batch)
+    get_batch = _method(batches.get_batch)
+    list_batches = _method(batches.list_batches)
+    iter_batches = _iterator(batches.iter_batches)
+    wait_for_batch = _method(batches.wait_for_batch)
+    cancel_batch = _method(batches.cancel_batch)
     list_deliveries = _method(webhooks.list_deliveries)
     replay_delivery = _method(webhooks.replay_delivery)
     create_webhook_secret = _method(webhooks.create_webhook_secret)

@@ -18,7 +18,7 @@ from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
 from pixelflow.client.arguments import require, to_mapping, to_object, to_seconds, to_steps, to_uuid
 from pixelflow.client.errors import ApiError, InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.client.files import Content, file_of
-from pixelflow.client.models import Operation, Paginator, Sleep
+from pixelflow.client.models import Operation, Sleep
 from pixelflow.client.session import Session
 from pixelflow.client.sources import JobSource
 from pixelflow.client.transfers import Progress, upload
@@ -26,7 +26,7 @@ from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs.destinations import Destination
 from pixelflow.contracts.jobs.requests import CreateJobRequest
-from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
+from pixelflow.contracts.jobs.responses import CreatedJob, Job, StartedJob
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus, Priority
 from pixelflow.contracts.messages import QUEUE, task_id_of
 from pixelflow.contracts.preset_templates import Scalar
@@ -155,42 +155,6 @@ def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
     return (yield from get(session, _path(job_id), Job))
 
 
-def list_jobs(
-    session: Session, *, status: JobStatus | str | None = None, limit: int | None = None, cursor: str | None = None
-) -> Operation[JobPage]:
-    """Return one page of jobs, newest first. ``next_cursor`` is the ``cursor`` of the next page.
-
-    Raises:
-        ApiError: the API rejected the request.
-        ConnectionFailedError: no response.
-    """
-    query = {"status": None if status is None else _status(status), "limit": limit, "cursor": cursor}
-    return (yield from get(session, "/v1/jobs", JobPage, query=query))
-
-
-def iter_jobs(
-    session: Session, *, status: JobStatus | str | None = None, page_size: int | None = None
-) -> Paginator[Job]:
-    """Iterate over all jobs, newest first. Pages are fetched on demand.
-
-    Raises:
-        ApiError: the API rejected the request.
-        ConnectionFailedError: no response.
-    """
-    cursor = None
-    more = True
-
-    def next_page() -> Operation[list[Job]]:
-        nonlocal cursor, more
-        page = yield from list_jobs(session, status=status, limit=page_size, cursor=cursor)
-        cursor = page.next_cursor
-        more = cursor is not None
-        return page.data
-
-    while more:
-        yield next_page()
-
-
 def wait(
     session: Session,
     job_id: UUID | str,
@@ -286,12 +250,6 @@ def _is_without_wait(error: ApiError) -> bool:
     return is_unknown or error.code == "too_many_streams"
 
 
-def _status(status: JobStatus | str) -> str:
-    if status not in [*JobStatus]:
-        raise ValueError(f"`status` must be one of {', '.join(JobStatus)}")
-    return str(status)
-
-
 def _has_ended(job: Job) -> bool:
     is_known = isinstance(job.status, JobStatus)
     return job.status in FINISHED if is_known else job.finished_at is not None
@@ -335,6 +293,46 @@ def submit(
         TransferError: the file can't be read, or object storage rejected it.
         ConnectionFailedError: no response.
     """
+    request = job_request(
+        photo,
+        pipeline,
+        preset=preset,
+        parameters=parameters,
+        metadata=metadata,
+        webhook_url=webhook_url,
+        priority=priority,
+        source=source,
+        destination=destination,
+    )
+    created = yield from create_job(session, request, idempotency_key=idempotency_key)
+    if idempotency_key is not None:
+        # An earlier call with the same key may have uploaded the photo.
+        started = yield from _earlier_start(session, created.job_id)
+        if started is not None:
+            return started
+    if not isinstance(photo, JobSource):
+        yield from upload(session, created.upload, photo, on_progress=on_progress)
+    return (yield from start_job(session, created.job_id))
+
+
+def job_request(
+    photo: PhotoSource,
+    pipeline: Steps | None = None,
+    *,
+    preset: str | None = None,
+    parameters: Mapping[str, Scalar] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    webhook_url: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    source: SourceOptions | None = None,
+    destination: Destination | Mapping[str, Any] | None = None,
+) -> CreateJobRequest:
+    """Return the request that creates a job for a photo, with the arguments of ``submit``.
+
+    Raises:
+        InvalidRequestError: the request is not valid.
+        TransferError: the file can't be read.
+    """
     optional: dict[str, Any] = {
         "pipeline": None if pipeline is None else to_steps(pipeline),
         "preset": preset,
@@ -348,16 +346,7 @@ def submit(
         "metadata": to_mapping(metadata or {}, "metadata", '{"sku": "A-17"}'),
         **{name: value for name, value in optional.items() if value is not None},
     }
-    request = validated(CreateJobRequest, raw)
-    created = yield from create_job(session, request, idempotency_key=idempotency_key)
-    if idempotency_key is not None:
-        # An earlier call with the same key may have uploaded the photo.
-        started = yield from _earlier_start(session, created.job_id)
-        if started is not None:
-            return started
-    if not isinstance(photo, JobSource):
-        yield from upload(session, created.upload, photo, on_progress=on_progress)
-    return (yield from start_job(session, created.job_id))
+    return validated(CreateJobRequest, raw)
 
 
 def process(

@@ -162,6 +162,11 @@ GUIDES: Mapping[str, Guide] = {
     "method_not_allowed": Guide(
         "The path exists, but not with this method.", "Use one of the methods in the `Allow` header.", _NO
     ),
+    "batch_canceled": Guide(
+        "The batch was canceled, so it takes no more jobs.",
+        "Create another batch.",
+        _NO,
+    ),
     "job_already_finished": Guide(
         "The job has succeeded, failed or was canceled, so it can't be started or canceled.",
         "Read its `status`. To run a failed or canceled job again, call `retry`; otherwise create a new job.",

@@ -61,6 +61,7 @@ from pixelflow.errors.pixelflow_error import (
 )
 from pixelflow.errors.requests import (
     AssetExistsError,
+    BatchCanceledError,
     BodyTooLargeError,
     HeadersTooLargeError,
     IdempotencyAnswerLostError,
@@ -101,6 +102,7 @@ __all__ = [
     "AssetExistsError",
     "AssetGoneError",
     "AttemptsExhaustedError",
+    "BatchCanceledError",
     "BodyTooLargeError",
     "DeadlineExceededError",
     "DecoderCrashedError",

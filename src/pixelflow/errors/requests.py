@@ -170,6 +170,11 @@ class MethodNotAllowedError(RequestError):
     title = "Method not allowed"
 
 
+class BatchCanceledError(RequestError):
+    code = "batch_canceled"
+    title = "The batch is canceled"
+
+
 class JobAlreadyFinishedError(RequestError):
     code = "job_already_finished"
     title = "The job is already finished"

@@ -25,12 +25,13 @@ from pixelflow.settings import Settings
 AddRows = Callable[[str], Awaitable[None]]
 
 _ROWS = """
-    INSERT INTO jobs (job_id, user_id, source_type, source_key, pipeline, max_attempts, status, finished_at)
-        VALUES (%(job_id)s, %(user_id)s, 's3_presigned', 'k', '[]', 5, 'succeeded', now());
+    INSERT INTO jobs (job_id, user_id, source_type, source_key, pipeline, max_attempts, status, finished_at, metadata)
+        VALUES (%(job_id)s, %(user_id)s, 's3_presigned', 'k', '[]', 5, 'succeeded', now(), '{"sku": "A-17"}');
     INSERT INTO attempts (job_id, attempt, worker_id) VALUES (%(job_id)s, 1, 'w');
     INSERT INTO outputs VALUES (%(job_id)s, 'small', 0, 'resize', 'webp', 'k', 1, 1, 1, 'x');
     INSERT INTO assets (asset_id, user_id, name, bytes, etag, ready_at)
         VALUES (%(asset_id)s, %(user_id)s, 'logo', 1, 'e', now());
+    INSERT INTO batches (batch_id, user_id, job) VALUES (gen_random_uuid(), %(user_id)s, '{}');
     INSERT INTO presets VALUES (%(user_id)s, %(name)s, 1);
     INSERT INTO preset_versions VALUES (%(user_id)s, %(name)s, 1, NULL, '{}', '[]');
     INSERT INTO job_assets VALUES (%(job_id)s, 'logo', %(asset_id)s);

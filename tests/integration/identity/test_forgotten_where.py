@@ -21,6 +21,7 @@ from tests.support.code import sql_functions
 from pixelflow.adapters.postgres.connection import TenantScope
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
@@ -75,7 +76,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     }
     queued = {"moved_from": {"created"}, "new_run": False, "max_active": None, "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1, "source_version": "v"}
-    asset = {"asset_id": theirs["asset_id"]}
+    asset, batch = {"asset_id": theirs["asset_id"]}, {"batch_id": theirs["batch_id"]}
     new_asset = {"asset_id": mine["new_id"], "size": 1, "content_type": None, "max_assets": 9, "max_total_bytes": 9}
     return {
         "assets.complete": {**asset, "etag": "mine"},
@@ -93,6 +94,12 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "presets.list_latest": {},
         "presets.list_versions": {"name": theirs["preset"]},
         "presets.lock": {},
+        "batches.count_jobs": batch,
+        "batches.find": batch,
+        "batches.insert": {"batch_id": mine["new_id"], "name": None, "job": {}},
+        "batches.list_newest": {"limit": 99, "before": None},
+        "batches.list_unfinished": {**batch, "limit": 9},
+        "batches.set_canceled": batch,
         "webhooks.list_deliveries": {**job, "limit": 9},
         "webhooks.replay_event": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
@@ -109,7 +116,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
             "limits": UploadLimits(9, 9, undeclared_bytes=1),
         },
         "jobs.origins.find": job,
-        "jobs.list_newest": {"status": None, "limit": 99, "before": None},
+        "jobs.list_newest": {"filters": JobFilters(), "limit": 99, "before": None},
+        "jobs.last_scanned": {"filters": JobFilters(metadata={"sku": "A-17"}), "before": None, "scan": 1},
         "keys.find_scopes": {"key_id": theirs["key_id"]},
         "keys.insert": new_key,
         "keys.list_all": {"limit": 99},
@@ -143,7 +151,7 @@ async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
     for table, column in (
         *(("jobs", "job_id"), ("deliveries", "delivery_id"), ("api_keys", "key_id")),
         *(("idempotency_keys", "holder"), ("events", "event_id"), ("webhook_secrets", "secret_id")),
-        *(("assets", "asset_id"), ("presets", "name")),
+        *(("assets", "asset_id"), ("presets", "name"), ("batches", "batch_id")),
     ):
         query = sql.SQL("SELECT {} AS id FROM {} WHERE user_id = %s").format(
             sql.Identifier(column), sql.Identifier(table)
@@ -178,9 +186,10 @@ async def _call(database: AsyncDatabase, scope: TenantScope, name: str, mine: st
 
 
 def test_every_function_with_a_user_id_is_tested_here() -> None:
-    ids = {name: uuid4() for name in ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset")} | {
-        "key_id": "k"
-    }
+    ids = {
+        name: uuid4()
+        for name in ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset", "batch_id")
+    } | {"key_id": "k"}
     assert set(_arguments(ids, ids)) == set(FUNCTIONS)
 
 

@@ -10,6 +10,7 @@ from tests.integration.retention.conftest import Scene
 
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.jobs.responses import Job, JobPage
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.settings import Settings
 
@@ -18,7 +19,7 @@ async def response(scene: Scene, job_id: UUID, **days: float | None) -> Job:
     used = scene.settings.model_copy(update={f"retention_{name}_days": value for name, value in days.items()})
     jobs = JobQueries(used, database=scene.database, objects=ObjectStorage(used))
     job = await jobs.get("user", job_id)
-    page = JobPage.model_validate_json(await jobs.list_newest("user", status=None, limit=10, cursor=None))
+    page = JobPage.model_validate_json(await jobs.list_newest("user", JobFilters(), limit=10, cursor=None))
     assert job.expires_at in [each.expires_at for each in page.data], "lists must return the same"
     return job
 

@@ -64,7 +64,10 @@ def test_every_job_gets_the_webhook_url_and_the_metadata(pixelflow: Run, api: St
     options = ["--webhook-url", "https://client.example/", "--metadata", "sku=A-17", "--metadata", "note=a=b"]
     assert pixelflow("submit", photo, "--resize", "64", *options).exit_code == 0
     body = json.loads(next(seen.body for seen in api.seen if seen.path == "/v1/jobs"))
-    assert (body["webhook_url"], body["metadata"]) == ("https://client.example/", {"sku": "A-17", "note": "a=b"})
+    assert (body["webhook_url"], body["metadata"]) == (
+        "https://client.example/",
+        {"filename": "photo.jpg", "sku": "A-17", "note": "a=b"},
+    )
 
 
 def test_options_of_the_source_are_sent(pixelflow: Run, api: StandIn, photo: Path) -> None:

@@ -260,7 +260,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _start(self, url: SplitResult, _: bytes) -> None:
         job_id = UUID(url.path.split("/")[3])
-        kept = self.server.jobs[job_id]
+        kept = self.server.jobs.get(job_id)
+        if kept is None:
+            return self._problem(404, "not_found", "There is no such job")
         if kept.source is None:
             return self._problem(409, "source_missing", "Upload the source first")
         kept.started = True
@@ -314,6 +316,8 @@ class Handler(BaseHTTPRequestHandler):
         start, limit = int(query.get("cursor", ["0"])[0]), int(query.get("limit", ["20"])[0])
         rows = [self.server.describe(job_id) for job_id in reversed(self.server.jobs)]
         rows = [row for row in rows if row["status"] in query.get("status", [row["status"]])]
+        wanted = {name.removeprefix("metadata."): v[0] for name, v in query.items() if name.startswith("metadata.")}
+        rows = [row for row in rows if wanted.items() <= row["metadata"].items()]
         following = str(start + limit) if start + limit < len(rows) else None
         self._json(200, {"data": rows[start : start + limit], "next_cursor": following})
 

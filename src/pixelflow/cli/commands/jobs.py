@@ -1,4 +1,4 @@
-"""``pixelflow jobs``: lists, shows, watches, cancels, retries and erases jobs."""
+"""``pixelflow jobs``: lists, shows, downloads, watches, cancels, retries and erases jobs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from pixelflow.cli.commands import watch
+from pixelflow.cli.commands.jobs_download import download
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import (
     echo_client_error,
@@ -21,6 +22,15 @@ from pixelflow.cli.errors import (
     is_fatal_for_batch,
 )
 from pixelflow.cli.exit_codes import worst
+from pixelflow.cli.job_filters import (
+    CreatedAfter,
+    CreatedBefore,
+    JobChoice,
+    MetadataPairs,
+    OfBatch,
+    OfPreset,
+    Status,
+)
 from pixelflow.cli.output import (
     cell,
     echo,
@@ -47,7 +57,10 @@ JobIds = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
-app = typer.Typer(help="List, show, watch, cancel, retry and erase jobs.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="List, show, download, watch, cancel, retry and erase jobs.", no_args_is_help=True, add_completion=False
+)
+app.command("download")(download)
 
 
 # ── list, show ───────────────────────────────────────────────────────────────────────────────────
@@ -56,13 +69,26 @@ app = typer.Typer(help="List, show, watch, cancel, retry and erase jobs.", no_ar
 @app.command("list")
 def list_(
     *,
-    status: Annotated[JobStatus | None, typer.Option(help="List only jobs with this status.")] = None,
+    status: Status = None,
+    metadata: MetadataPairs = None,
+    preset: OfPreset = None,
+    batch: OfBatch = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of jobs.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first: those that meet all conditions."""
+    choice = JobChoice.of(
+        status=status,
+        metadata=metadata,
+        preset=preset,
+        batch=batch,
+        created_after=created_after,
+        created_before=created_before,
+    )
     with exit_on_error(), Client(session=find_session()) as client:
-        jobs = list(islice(client.iter_jobs(status=status, page_size=min(limit, PAGE_SIZE)), limit))
+        jobs = list(islice(client.iter_jobs(**choice.conditions, page_size=min(limit, PAGE_SIZE)), limit))
     if as_json:
         print_json({"data": [_job_json(job) for job in jobs]})
     else:

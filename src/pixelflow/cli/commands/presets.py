@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
+from pixelflow.cli.chosen_preset import parse_pairs
+from pixelflow.cli.commands.batches import print_refused
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import exit_on_error
+from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, table
 from pixelflow.cli.pipelines import json_from_file
 from pixelflow.client import Client, InvalidRequestError
@@ -16,7 +20,7 @@ from pixelflow.client import Client, InvalidRequestError
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 _MEMBERS = {"name", "description", "parameters", "pipeline"}
 
-app = typer.Typer(help="Save, list, show and delete presets: named pipelines.", no_args_is_help=True)
+app = typer.Typer(help="Save, list, show, delete and run again presets: named pipelines.", no_args_is_help=True)
 
 
 @app.command()
@@ -98,3 +102,38 @@ def delete(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the
     with exit_on_error(), Client(session=find_session()) as client:
         client.delete_preset(name)
     echo(f"Deleted {name}.")
+
+
+@app.command()
+def rerun(
+    *,
+    preset: Annotated[
+        str, typer.Argument(metavar="NAME[@VERSION]", help="Preset, or version of it, whose jobs are run again.")
+    ],
+    as_: Annotated[str, typer.Option("--as", metavar="NAME[@VERSION]", help="Preset that the new jobs use.")],
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Metadata of each job, added to that of the earlier one."),
+    ] = None,
+    batch: Annotated[
+        UUID | None, typer.Option(metavar="BATCH_ID", help="Continue the batch of a command that was interrupted.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Process the sources of a preset's earlier jobs again, as a batch.
+
+    Each job has the metadata and the parameters of the earlier one. Jobs that succeeded before the batch was created
+    count. Sources that have expired are reported.
+    """
+    pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
+    with exit_on_error(), Client(session=find_session()) as client:
+        if batch is None:
+            batch = client.create_batch(preset=as_, metadata=pairs, name=f"{preset} as {as_}").batch_id
+            echo(f"Batch {batch}. If this command is interrupted, continue it with --batch {batch}.")
+        added = client.rerun_in_batch(batch, preset, on_page=lambda page: echo(f"{page.accepted} jobs added"))
+    if as_json:
+        print_json(added.model_dump(mode="json", exclude={"next_cursor"}))
+    else:
+        print(f"{batch}: {added.accepted} jobs. `pixelflow batches watch {batch}` waits for them.")
+    print_refused(added.refused)
+    raise typer.Exit(ExitCode.FAILED if added.refused else ExitCode.SUCCESS)

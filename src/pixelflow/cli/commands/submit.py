@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 from pydantic import BeforeValidator
 
-from pixelflow.cli.batch import BatchItem, BatchOptions, run_batch
+from pixelflow.cli.batch import BatchOptions, run_batch
 from pixelflow.cli.chosen_preset import find_preset, parse_pairs
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import echo_client_error, error_json, exit_code_of, exit_on_error
 from pixelflow.cli.exit_codes import worst
+from pixelflow.cli.job_sources import parse_sources
+from pixelflow.cli.manifest import FILE_NAME, SentBefore
 from pixelflow.cli.output import (
     cell,
     echo,
@@ -26,8 +28,9 @@ from pixelflow.cli.output import (
     printable,
     table,
 )
+from pixelflow.cli.photos import Photo, find_photos, folder_of_outputs_among
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
-from pixelflow.client import JobSource
+from pixelflow.cli.sending import BatchItem
 from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
@@ -38,7 +41,12 @@ TIMEOUT_SECONDS = 600.0
 
 _Photos = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[PHOTO…]", exists=True, dir_okay=False, readable=True, help="Photos to process."),
+    typer.Argument(
+        metavar="[PHOTO|DIR…]",
+        exists=True,
+        readable=True,
+        help="Photos to process. A directory stands for all images in it and in its subdirectories.",
+    ),
 ]
 _FromJob = Annotated[
     list[str] | None,
@@ -92,7 +100,10 @@ _WebhookUrl = Annotated[
 ]
 _Metadata = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Metadata of each job. Repeat the option for several keys."),
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Metadata of each job. Repeat the option for several keys. Default: filename=NAME of the photo.",
+    ),
 ]
 _Wait = Annotated[bool, typer.Option("--wait", help="Wait until all jobs are finished.")]
 _OutputFolder = Annotated[
@@ -101,6 +112,21 @@ _OutputFolder = Annotated[
         metavar="DIR",
         file_okay=False,
         help="Download outputs to this directory as PHOTO-STEP.EXT, replacing existing files. Implies --wait.",
+    ),
+]
+_Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Keep a manifest of the photos, and continue where an earlier command with --resume stopped."
+    ),
+]
+_ManifestFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        help=f"The manifest. Default: {FILE_NAME} in the directory of --out, otherwise in the one of the photos, "
+        "otherwise in the current one.",
     ),
 ]
 _Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait for each job.")]
@@ -126,25 +152,22 @@ def submit(
     metadata: _Metadata = None,
     wait: _Wait = False,
     out: _OutputFolder = None,
+    resume: _Resume = False,
+    manifest: _ManifestFile = None,
     timeout: _Timeout = TIMEOUT_SECONDS,
     as_json: _Json = False,
 ) -> None:
     """Create a job for each photo, upload the photo and start the job.
 
     The options --resize, --format, --quality and --watermark describe a single output per photo. Use --pipeline for
-    several, or --preset for a pipeline that you saved.
+    several, or --preset for a pipeline that you saved. With --resume, the same command can be repeated until all photos
+    are done: it sends none twice.
     """
-    options = any(value is not None for value in (resize, format_, quality, watermark))
-    if options and (pipeline is not None or preset is not None):
-        raise typer.BadParameter(
-            "can't be combined with --resize, --format, --quality or --watermark",
-            param_hint="--pipeline" if pipeline else "--preset",
-        )
-    if preset is not None and pipeline is not None:
-        raise typer.BadParameter("can't be combined with --pipeline", param_hint="--preset")
-    if param and preset is None:
-        raise typer.BadParameter("is only for --preset", param_hint="--param")
-    sources = _parse_sources(photos, from_job or [])
+    made_of_options = any(value is not None for value in (resize, format_, quality, watermark))
+    _check_pipeline_options(made_of_options=made_of_options, pipeline=pipeline, preset=preset, param=param)
+    if manifest is not None and not resume:
+        raise typer.BadParameter("is only for --resume", param_hint="--manifest")
+    found = _find_photos(photos or [], from_job or [], out)
     pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
     _create_folder(out)
     with exit_on_error():
@@ -157,8 +180,7 @@ def submit(
             steps = steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
         items = _run(
             BatchOptions(
-                photos or [],
-                sources,
+                found,
                 steps,
                 wait=wait or out is not None,
                 folder=out,
@@ -169,25 +191,46 @@ def submit(
                 metadata=pairs,
                 preset=chosen.reference if chosen else None,
                 parameters=chosen.parameters if chosen else {},
+                manifest=(manifest or _default_manifest(photos or [], out)) if resume else None,
             )
         )
     _print_results(items, as_json=as_json)
     raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
 
 
-def _parse_sources(photos: Sequence[Path] | None, jobs: Sequence[str]) -> list[JobSource]:
-    sources = []
-    for job in jobs:
-        job_id, _, step = job.partition(":")
-        try:
-            sources.append(JobSource(UUID(job_id), step or None))
-        except ValueError as error:
-            raise typer.BadParameter(
-                "must be the ID of a job, such as JOB_ID or JOB_ID:STEP", param_hint="--from-job"
-            ) from error
-    if not (photos or sources):
+def _check_pipeline_options(
+    *, made_of_options: bool, pipeline: Path | None, preset: str | None, param: Sequence[str] | None
+) -> None:
+    if made_of_options and (pipeline is not None or preset is not None):
+        raise typer.BadParameter(
+            "can't be combined with --resize, --format, --quality or --watermark",
+            param_hint="--pipeline" if pipeline else "--preset",
+        )
+    if preset is not None and pipeline is not None:
+        raise typer.BadParameter("can't be combined with --pipeline", param_hint="--preset")
+    if param and preset is None:
+        raise typer.BadParameter("is only for --preset", param_hint="--param")
+
+
+def _default_manifest(photos: Sequence[Path], out: Path | None) -> Path:
+    folders = [path for path in photos if path.is_dir()]
+    return (out or (folders[0] if len(folders) == 1 else Path())) / FILE_NAME
+
+
+def _find_photos(photos: Sequence[Path], jobs: Sequence[str], out: Path | None) -> Sequence[Photo]:
+    sources = parse_sources(jobs, "--from-job")
+    try:
+        found = find_photos(photos, sources, out=out)
+        searched = out and folder_of_outputs_among(found.photos, photos, out)
+    except OSError as error:
+        raise typer.BadParameter(f"can't read {error.filename}: {error.strerror}", param_hint="PHOTO") from error
+    if searched:
+        raise typer.BadParameter(f"outputs would become photos in {searched}; use a subdirectory", param_hint="--out")
+    if found.others:
+        echo(f"{found.others} files in the directories are not images of a known format")
+    if not found.photos:
         raise typer.BadParameter("name at least one photo, or an earlier job with --from-job", param_hint="PHOTO")
-    return sources
+    return found.photos
 
 
 def _create_folder(folder: Path | None) -> None:
@@ -206,6 +249,8 @@ def _run(options: BatchOptions) -> list[BatchItem]:
         echo(
             "Started jobs keep running. List them with `pixelflow jobs list`, cancel them with `pixelflow jobs cancel`."
         )
+        if options.manifest is not None:
+            echo("The same command continues where this one stopped.")
         raise
 
 
@@ -220,6 +265,7 @@ def _print_results(items: Sequence[BatchItem], *, as_json: bool) -> None:
         _print_outputs(items)
     else:
         _print_started_jobs(items)
+    _print_resumed(items)
     _print_warnings(items)
     _print_errors(items)
     if skipped := sum(item.skipped for item in items):
@@ -234,7 +280,7 @@ def _print_outputs(items: Sequence[BatchItem]) -> None:
         before = item.job.source.bytes if item.job else None
         for output in item.job.outputs if item.job else ():
             rows.add_row(
-                cell(item.path),
+                cell(item.photo.path),
                 cell(item.files.get(output.step_id, f"{output.step_id} ({output.format})")),
                 cell(format_pixels(output.width, output.height)),
                 cell(format_size(before) if before else ""),
@@ -248,14 +294,27 @@ def _print_started_jobs(items: Sequence[BatchItem]) -> None:
     if started := [item for item in items if item.job_id and not item.error]:
         rows = table("Photo", "Job", "Status")
         for item in started:
-            rows.add_row(cell(item.path), cell(item.job_id), cell(item.status))
+            rows.add_row(cell(item.photo.path), cell(item.job_id), cell(item.status))
         print_table(rows)
+
+
+def _print_resumed(items: Sequence[BatchItem]) -> None:
+    """Say what the manifest had, and why photos in it were sent again."""
+    notes = {
+        SentBefore.SAME: "{} photos were sent before",
+        SentBefore.OTHER_CONTENT: "{} photos have changed since they were sent: they were sent again",
+        SentBefore.OTHER_PIPELINE: "{} photos were sent with another pipeline before: they were sent again",
+    }
+    counts = Counter(item.before for item in items)
+    for before, note in notes.items():
+        if counts[before]:
+            echo(note.format(counts[before]))
 
 
 def _print_warnings(items: Sequence[BatchItem]) -> None:
     for item in items:
         for warning in item.job.warnings if item.job else ():
-            echo(f"{printable(item.path)}: {warning.message} ({warning.code})")
+            echo(f"{printable(item.photo.path)}: {warning.message} ({warning.code})")
 
 
 def _print_errors(items: Sequence[BatchItem]) -> None:
@@ -267,14 +326,15 @@ def _print_errors(items: Sequence[BatchItem]) -> None:
     for group in by_message.values():
         first, error = group[0], group[0].error
         if error is not None:
-            echo_client_error(error, first.path if len(group) == 1 else f"{len(group)} photos")
+            echo_client_error(error, first.photo.path if len(group) == 1 else f"{len(group)} photos")
 
 
 def _item_json(item: BatchItem) -> dict[str, Any]:
     return {
-        "photo": printable(item.path),
+        "photo": printable(item.photo.path),
         "job_id": str(item.job_id) if item.job_id else None,
         "status": str(item.status) if item.status else "not_sent",
+        "sent_before": item.before.value,
         "source_bytes": item.job.source.bytes if item.job else None,
         "outputs": [_output_json(item, output) for output in (item.job.outputs if item.job else ())],
         "warnings": [warning.model_dump(mode="json") for warning in (item.job.warnings if item.job else ())],

@@ -135,6 +135,16 @@ class CreateJobRequest(_Request):
             has_destination=self.destination is not None,
         )
 
+    def of_source(self, source: DeclaredSource, metadata: Mapping[str, str]) -> Self:
+        """Return the same request for a source that is there already, with this metadata besides.
+
+        Raises:
+            ValidationError: they don't fit together.
+        """
+        raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"pipeline"})
+        raw |= {"source": source.model_dump(exclude_unset=True), "metadata": {**self.metadata, **metadata}}
+        return type(self).model_validate(raw | ({} if self.preset else {"pipeline": self.pipeline}))
+
     @model_validator(mode="wrap")
     @classmethod
     def _check_source(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
@@ -143,13 +153,13 @@ class CreateJobRequest(_Request):
 
 def _errors(request: object) -> Iterator[CrossFieldError]:
     yield from _source_errors(request)
-    yield from _preset_errors(request)
+    yield from preset_errors(request)
     if isinstance(request, CreateJobRequest) and request.destination is not None:
         yield from destination_errors(request.destination, request.pipeline, request.metadata)
 
 
-def _preset_errors(request: object) -> Iterator[CrossFieldError]:
-    """A request has a pipeline or names a preset."""
+def preset_errors(request: object) -> Iterator[CrossFieldError]:
+    """Yield what is wrong with a request that must either have a pipeline or name a preset."""
     fields = fields_of(request)
     if fields is None:
         return

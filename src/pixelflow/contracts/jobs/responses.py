@@ -159,6 +159,7 @@ class Job(ResponseModel):
     destination: Annotated[JobDestination | None, Field(description="As the request has it.")] = None
     webhook_url: str | None
     metadata: dict[str, str]
+    batch_id: Annotated[UUID | None, Field(description="The batch that created the job.")] = None
     priority: Annotated[Open[Priority], Field(description="Order among the user's queued jobs.")] = Priority.NORMAL
     waiting_for: Annotated[
         list[str] | None,

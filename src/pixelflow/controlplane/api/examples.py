@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pixelflow.controlplane.api.batch_examples import BATCH_RESPONSES
+
 _JOB_ID = "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55"
 _HERO: dict[str, Any] = {
     "id": "hero",
@@ -119,6 +121,7 @@ JOB: dict[str, Any] = {
     "destination": None,
     "webhook_url": None,
     "metadata": {"sku": "A-17"},
+    "batch_id": None,
     "priority": "normal",
     "waiting_for": None,
     "attempts": 1,
@@ -385,6 +388,7 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "get_asset": ASSET,
     "save_preset": SAVED_PRESET,
     "list_presets": PRESETS,
+    **BATCH_RESPONSES,
     "get_preset": PRESET,
     "list_deliveries": DELIVERIES,
     "replay_delivery": REPLAYED,

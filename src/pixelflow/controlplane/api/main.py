@@ -24,6 +24,7 @@ from pixelflow.controlplane.api.middleware import RequestContextMiddleware, Trac
 from pixelflow.controlplane.api.server.serve import serve
 from pixelflow.controlplane.api.services import Services, open_services
 from pixelflow.controlplane.assets import routes as assets_routes
+from pixelflow.controlplane.batches import routes as batches_routes
 from pixelflow.controlplane.capabilities import routes as capabilities_routes
 from pixelflow.controlplane.jobs import routes as jobs_routes
 from pixelflow.controlplane.keys import routes as keys_routes
@@ -39,6 +40,7 @@ ROUTERS = (
     live_routes.router,
     assets_routes.router,
     presets_routes.router,
+    batches_routes.router,
     webhooks_routes.router,
     webhook_endpoints_routes.router,
     keys_routes.router,

@@ -63,8 +63,12 @@ def check_query(request: Request, fields: Sequence[ModelField] = ()) -> None:
     if not request.scope["query_string"]:
         return
     operation = _operations(request).get(request.method.lower(), {})
-    known = [row["name"] for row in operation.get("parameters", ()) if row["in"] == "query"]
-    unknown = list(islice((name for name in request.query_params if name not in known), _MAX_ERRORS + 1))
+    rows = [row for row in operation.get("parameters", ()) if row["in"] == "query"]
+    known = [row["name"] for row in rows]
+    # An object is sent as a parameter for each of its members, such as `metadata.sku`.
+    prefixes = tuple(f"{row['name']}." for row in rows if row.get("schema", {}).get("type") == "object")
+    names = (name for name in request.query_params if name not in known and not name.startswith(prefixes))
+    unknown = list(islice(names, _MAX_ERRORS + 1))
     if unknown:
         errors = [_unknown(name, known, suggest=at < _MAX_SUGGESTIONS) for at, name in enumerate(unknown[:_MAX_ERRORS])]
         errors += [parameter_error(row) for row in request_params_to_args(fields, request.query_params)[1]]

@@ -22,6 +22,7 @@ from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.assets.service import AssetService
+from pixelflow.controlplane.batches.service import BatchService
 from pixelflow.controlplane.capabilities.service import CapabilityQueries
 from pixelflow.controlplane.credentials import Credentials
 from pixelflow.controlplane.encryption import SecretCipher, response_cipher, webhook_cipher
@@ -54,6 +55,7 @@ class Services:
     """What ``live`` waits by; the server stops it first."""
     assets: AssetService
     presets: PresetService
+    batches: BatchService
     usage_queries: UsageQueries
     webhooks: WebhookService
     webhook_endpoints: WebhookEndpoints
@@ -113,6 +115,7 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
             watches=watches,
             assets=AssetService(settings, database=database, objects=objects),
             presets=PresetService(settings, database=database),
+            batches=BatchService(database, jobs),
             usage_queries=UsageQueries(database),
             webhooks=WebhookService(database, webhook_cipher(secrets_keys), new_id=new_id),
             webhook_endpoints=WebhookEndpoints(database, max_endpoints=settings.max_webhook_endpoints),

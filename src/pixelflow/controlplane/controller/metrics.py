@@ -54,7 +54,7 @@ class ControllerMetrics:
             "pixelflow_retention_removed_total",
             "Items deleted by retention, by kind: files (source, output, asset; orphan: of an attempt that did not "
             "succeed), jobs (upload: never started; job: finished), rows (event, delivery, attempt, idempotency_key; "
-            "queue_lane: of idle users).",
+            "batch: without jobs; queue_lane: of idle users).",
             ["kind"],
             registry=registry,
         )

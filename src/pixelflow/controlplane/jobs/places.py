@@ -12,8 +12,6 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.controlplane.jobs import origins
 from pixelflow.controlplane.jobs.store import SourcePlace
-from pixelflow.controlplane.jobs.transitions import JobState
-from pixelflow.errors import SourceMissingError
 
 
 class SourcePlaces:
@@ -41,20 +39,3 @@ class SourcePlaces:
         if request.source_type is SourceType.LOCAL_FILE and place.job_id is None:
             place = SourcePlace(await asyncio.to_thread(self._local_files.resolve, place.key, user_id))
         return request, place
-
-
-def check_not_expired(job: JobState) -> None:
-    """Raise if the source has expired. An expired object may still exist, but its deletion is scheduled."""
-    if job.source_expired_at is not None:
-        raise SourceMissingError("The source has expired and is deleted; create a new job")
-    if not job.file_exists:
-        raise source_missing(job)
-
-
-def source_missing(job: JobState) -> SourceMissingError:
-    """Return the error of a job whose source does not exist."""
-    if job.source_job_id is not None:
-        return SourceMissingError(
-            f"The file of the job {job.source_job_id} has expired or was erased; create a new job with an upload"
-        )
-    return SourceMissingError("Upload the source to the URL that creating the job returned, then start the job again")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
@@ -17,16 +15,17 @@ from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.buckets import public_url
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs.responses import Job, JobDestination, JobFailure, Output, Source, Usage
 from pixelflow.contracts.jobs.sources import SourceType
-from pixelflow.contracts.jobs.states import PRIORITY_RANKS, JobStatus
+from pixelflow.contracts.jobs.states import PRIORITY_RANKS
 from pixelflow.contracts.presets import JobPreset
 from pixelflow.contracts.responses import JobWarning
 from pixelflow.controlplane.jobs import store
+from pixelflow.controlplane.jobs.filters import JobFilters
+from pixelflow.controlplane.jobs.pages import decode_cursor, encode_cursor, find_page
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.errors import FieldError, NotFoundError
+from pixelflow.errors import NotFoundError
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.settings import Settings
 
@@ -61,21 +60,20 @@ class JobQueries:
             raise job_not_found()
         return self._response(row)
 
-    async def list_newest(self, user_id: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> bytes:
+    async def list_newest(self, user_id: str, filters: JobFilters, *, limit: int, cursor: str | None) -> bytes:
         """Return one page of the user's jobs, newest first: the JSON of a ``JobPage``.
+
+        With several filters, a page may have fewer jobs than ``limit``, or none, although another one follows.
 
         Raises:
             ValidationFailedError: the cursor is not a ``next_cursor`` that the API returned.
         """
-        before = _decode_cursor(cursor) if cursor else None
+        before = decode_cursor(cursor)
         async with self._pages.place(user_id):
             async with self._database.connection(of_user(user_id)) as connection:
-                rows = await store.list_newest(
-                    connection, user_id=user_id, status=status, limit=limit + 1, before=before
-                )
-            page = rows[:limit]
-            jobs = [job async for job in self._encoded(page)]
-        next_cursor = json.dumps(_encode_cursor(page[-1]) if len(rows) > limit else None).encode()
+                rows, last = await find_page(connection, user_id, filters, limit=limit, before=before)
+            jobs = [job async for job in self._encoded(rows)]
+        next_cursor = json.dumps(encode_cursor(last)).encode()
         return b'{"data":[' + b",".join(jobs) + b'],"next_cursor":' + next_cursor + b"}"
 
     async def _encoded(self, rows: Sequence[JobRow]) -> AsyncIterator[bytes]:
@@ -125,6 +123,7 @@ def to_response(row: JobRow, sign_output: OutputUrl, public: OutputUrl, *, expir
         webhook_url=row.webhook_url,
         destination=JobDestination(**_known(JobDestination, row.destination)) if row.destination else None,
         metadata=row.metadata,
+        batch_id=row.batch_id,
         priority=_PRIORITIES[row.priority],
         waiting_for=row.waiting_for,
         attempts=row.attempts,
@@ -178,19 +177,3 @@ def _source(row: JobRow) -> Source:
         options=row.source_options,
         expired_at=row.source_expired_at,
     )
-
-
-# ── Cursors ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _encode_cursor(row: JobRow) -> str:
-    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.job_id}".encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return datetime.fromisoformat(created_at), UUID(job_id)
-    except (ValueError, binascii.Error) as error:
-        invalid = FieldError(pointer="/query/cursor", message="must be the `next_cursor` of an earlier response")
-        raise validation_failed([invalid]) from error

@@ -15,7 +15,7 @@ from pixelflow import errors
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, JobPage, StartedJob
-from pixelflow.contracts.jobs.states import FINISHED, JobStatus
+from pixelflow.contracts.jobs.states import FINISHED
 from pixelflow.controlplane.api import examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesJobs
 from pixelflow.controlplane.api.middleware import Traceparent
@@ -24,6 +24,8 @@ from pixelflow.controlplane.api.services import Services, ServicesOf
 from pixelflow.controlplane.api.waiting import caller_of, wait_in
 from pixelflow.controlplane.idempotency.calls import IDEMPOTENCY_ERRORS, IdempotentCallOf
 from pixelflow.controlplane.idempotency.store import AnsweredKey
+from pixelflow.controlplane.jobs.filters import JobFilters
+from pixelflow.controlplane.jobs.query_parameters import METADATA_PARAMETER, job_filters
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
 
@@ -227,14 +229,19 @@ async def get_job(
     summary="List jobs",
     response_model=JobPage,
     responses=documented(*COMMON_ERRORS, errors.ValidationFailedError),
+    openapi_extra={"parameters": [METADATA_PARAMETER]},
 )
 async def list_jobs(
     identity: ReadsJobs,
     services: ServicesOf,
-    status: JobStatus | None = None,
+    filters: Annotated[JobFilters, Depends(job_filters)],
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
-    """List your jobs, newest first."""
-    page = await services.job_queries.list_newest(identity.user_id, status=status, limit=limit, cursor=cursor)
+    """List your jobs, newest first: those that meet all conditions of the query.
+
+    With several conditions, a page may have fewer jobs than `limit`, even none, although another page follows: continue
+    until `next_cursor` is null.
+    """
+    page = await services.job_queries.list_newest(identity.user_id, filters, limit=limit, cursor=cursor)
     return Response(page, media_type="application/json")

@@ -34,9 +34,10 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.destinations import Destinations
-from pixelflow.controlplane.jobs.places import SourcePlaces, check_not_expired, source_missing
+from pixelflow.controlplane.jobs.places import SourcePlaces
 from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
+from pixelflow.controlplane.jobs.start_rules import ENDED, already_started, check_not_expired, source_missing
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace
 from pixelflow.controlplane.jobs.transitions import JobState
 from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
@@ -46,17 +47,12 @@ from pixelflow.errors import (
     JobAlreadyFinishedError,
     JobNotFinishedError,
     ObjectsUnavailableError,
+    SourceMissingError,
     SourceTooLargeError,
 )
 from pixelflow.settings import Settings
 
 _RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
-_ENDED: dict[str, str] = {
-    JobStatus.SUCCEEDED: "succeeded",
-    JobStatus.FAILED: "failed",
-    JobStatus.CANCELED: "been canceled",
-}
-
 _log = structlog.get_logger(__name__)
 
 
@@ -88,7 +84,7 @@ class JobService:
         self._database = database
         self._wakeups = wakeups
         self._uploads = Uploads(settings, objects)
-        self._destinations = Destinations(settings.named_buckets)
+        self.destinations = Destinations(settings.named_buckets)
         self._local_files = local_files
         self._places = SourcePlaces(database, local_files)
         self._on_enqueued = on_enqueued
@@ -111,7 +107,7 @@ class JobService:
             ValidationFailedError: one of them is not so.
         """
         self._uploads.require_length(request)
-        self._destinations.check(user_id, request)
+        self.destinations.check(user_id, request)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -151,12 +147,42 @@ class JobService:
             return await presets.apply(connection, user_id, request, request.preset)
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> _NewJob:
-        self._destinations.check(user_id, request)
+        self.destinations.check(user_id, request)
         request, place = await self._places.find(user_id, request, job_id)
         upload = self._uploads.sign(request, place.key)
         return _NewJob(request, place, CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start"))
 
-    async def _insert(self, user_id: str, new: _NewJob, *, preset: AppliedPreset, key: AnsweredKey | None) -> bool:
+    async def create_started(
+        self,
+        user_id: str,
+        request: CreateJobRequest,
+        preset: AppliedPreset,
+        *,
+        job_id: UUID,
+        batch_id: UUID,
+        traceparent: str | None,
+    ) -> None:
+        """Create and start a job of a batch, whose source is there already; raise as both. Idempotent by ``job_id``."""
+        new = await self._prepare(user_id, request, job_id)
+        await self._insert(user_id, new, preset=preset, key=None, batch_id=batch_id)
+        job = await self._find(user_id, job_id)
+        if job.status in FINISHED:
+            return
+        try:
+            await self._queue_unless_started(user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent)
+        except (SourceMissingError, SourceTooLargeError):
+            await self.erase(user_id, job_id)
+            raise
+
+    async def _insert(
+        self,
+        user_id: str,
+        new: _NewJob,
+        *,
+        preset: AppliedPreset,
+        key: AnsweredKey | None,
+        batch_id: UUID | None = None,
+    ) -> bool:
         """Insert the job, and return whether it is new."""
         async with self._database.connection(of_user(user_id)) as connection:
             if self._settings.unsupported_jobs == "refuse":
@@ -169,10 +195,11 @@ class JobService:
                     user_id=user_id,
                     request=new.request,
                     place=new.place,
-                    destination=self._destinations.stored(user_id, new.request, new.created.job_id),
+                    destination=self.destinations.stored(user_id, new.request, new.created.job_id),
                     max_attempts=self._settings.max_attempts,
                     limits=self._uploads.limits,
                     preset=preset,
+                    batch_id=batch_id,
                     key=key,
                 )
                 if insertion is Insertion.OVER_LIMIT:
@@ -226,7 +253,7 @@ class JobService:
         job = await self._find(user_id, job_id)
         if job.status in FINISHED:
             raise JobAlreadyFinishedError(
-                f"The job has {_ENDED[job.status]}; create a new one, or retry it if it failed"
+                f"The job has {ENDED[job.status]}; create a new one, or retry it if it failed"
             )
         return await self._queue_unless_started(
             user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent, unavailable=unavailable
@@ -294,7 +321,7 @@ class JobService:
         unavailable: ObjectsUnavailableError | None = None,
     ) -> StartedJob:
         if job.status not in moved_from:
-            return _already_started(job_id, job)
+            return already_started(job_id, job)
         source = await self._check_source(job, unavailable=unavailable)
         new_run = job.status != JobStatus.CREATED
         started = await self._move_to_queue(
@@ -303,7 +330,7 @@ class JobService:
         if started is None:  # a concurrent request moved the job; return the result of that one
             job = await self._find(user_id, job_id)
             check_not_expired(job)
-            return _already_started(job_id, job)
+            return already_started(job_id, job)
         return started
 
     async def _move_to_queue(
@@ -352,14 +379,19 @@ class JobService:
             NotFoundError: the user has no such job.
             JobAlreadyFinishedError: the job succeeded or failed.
         """
+        canceled = await self.cancel_if_unfinished(user_id, job_id)
+        job = await self._queries.get(user_id, job_id)
+        if not canceled and job.status is not JobStatus.CANCELED:
+            ended = ENDED.get(job.status, "ended meanwhile")  # a finished job that was retried since
+            raise JobAlreadyFinishedError(f"The job has {ended}; it can't be canceled any more")
+        return job
+
+    async def cancel_if_unfinished(self, user_id: str, job_id: UUID) -> bool:
+        """Cancel the job unless it has finished or does not exist; return whether it was canceled."""
         async with self._database.connection(of_user(user_id)) as connection, connection.transaction():
             canceled = await transitions.cancel(connection, job_id=job_id, user_id=user_id)
         self._on_change(user_id)
-        job = await self._queries.get(user_id, job_id)
-        if not canceled and job.status is not JobStatus.CANCELED:
-            ended = _ENDED.get(job.status, "ended meanwhile")  # a finished job that was retried since
-            raise JobAlreadyFinishedError(f"The job has {ended}; it can't be canceled any more")
-        return job
+        return canceled
 
     async def erase(self, user_id: str, job_id: UUID) -> None:
         """Erase the job and its personal data at once; its files are deleted within seconds.
@@ -372,15 +404,3 @@ class JobService:
                 raise job_not_found()
             await idempotency_store.forget_job(connection, job_id=job_id, user_id=user_id)
         self._on_change(user_id)
-
-
-def _already_started(job_id: UUID, job: JobState) -> StartedJob:
-    if job.status in FINISHED or job.queued_at is None:
-        raise JobAlreadyFinishedError(f"The job has {_ENDED.get(job.status, 'ended')} meanwhile")
-    return StartedJob(
-        job_id=job_id,
-        status=JobStatus(job.status),
-        queue=QUEUE,
-        task_id=task_id_of(job_id, job.run),
-        enqueued_at=job.queued_at,
-    )

@@ -15,12 +15,13 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.sources import DeclaredSource
 from pixelflow.contracts.jobs.states import PRIORITY_RANKS
 from pixelflow.controlplane.idempotency.store import AnsweredKey
+from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.presets.service import AppliedPreset
 
 _COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, declared_bytes,
     declared_content_type, source_options, pipeline, preset, preset_version, preset_parameters, destination, metadata,
-    webhook_url,
+    batch_id, webhook_url,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
     max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
@@ -32,6 +33,10 @@ _COLUMNS = """
     COALESCE((SELECT jsonb_agg(to_jsonb(outputs) - 'job_id' ORDER BY position)
               FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
 """
+MAX_SCANNED = 1000
+"""Jobs that one request reads at most when it lists jobs by several conditions; at 4 pages each, about 10 ms."""
+Position = tuple[datetime, UUID]
+"""Creation time and ID of the last job that a list has shown."""
 _FROM = "FROM jobs LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id"
 
 
@@ -54,6 +59,7 @@ class JobRow:
     preset_parameters: dict[str, Any]
     destination: dict[str, Any] | None
     metadata: dict[str, str]
+    batch_id: UUID | None
     webhook_url: str | None
     source_bytes: int | None
     source_sha256: str | None
@@ -128,13 +134,15 @@ _PENDING = """
 _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, source_job_id, source_output, declared_bytes,
                       declared_content_type, declared_sha256, source_options, pipeline, metadata, webhook_url,
-                      max_attempts, priority, requires, preset, preset_version, preset_parameters, destination)
+                      max_attempts, priority, requires, preset, preset_version, preset_parameters, destination,
+                      batch_id)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
            %(source_job_id)s::uuid, %(source_output)s::text, %(content_length)s::bigint, %(content_type)s::text,
            %(sha256)s::text, %(source_options)s::jsonb,
            %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
            %(priority)s::smallint, %(requires)s::text[],
-           %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb, %(destination)s::jsonb
+           %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb, %(destination)s::jsonb,
+           %(batch_id)s::uuid
 """
 _INSERT = f"""
     WITH {_PENDING}, inserted AS (
@@ -173,6 +181,7 @@ async def insert(
     limits: UploadLimits,
     preset: AppliedPreset | None = None,
     destination: dict[str, Any] | None = None,
+    batch_id: UUID | None = None,
     key: AnsweredKey | None = None,
 ) -> Insertion:
     """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
@@ -205,6 +214,7 @@ async def insert(
         "preset": preset.name,
         "preset_version": preset.version,
         "preset_parameters": Jsonb(preset.parameters),
+        "batch_id": batch_id,
         "max_uploads": limits.uploads,
         "max_bytes": limits.bytes,
         "undeclared_bytes": limits.undeclared_bytes,
@@ -226,21 +236,97 @@ async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Jo
 
 
 async def list_newest(
-    connection: AsyncConnection, *, user_id: str, status: str | None, limit: int, before: tuple[datetime, UUID] | None
+    connection: AsyncConnection,
+    *,
+    user_id: str,
+    filters: JobFilters,
+    limit: int,
+    before: Position | None,
+    scan: int = MAX_SCANNED,
 ) -> list[JobRow]:
-    """Return the user's jobs, newest first, after ``before`` (creation time and ID of the last job seen; exclusive)."""
-    created_at, job_id = before or (None, None)
+    """Return the user's jobs, newest first, after ``before`` (exclusive).
+
+    With a condition of ``job_filters``, ``scan`` jobs that meet this one are read at most; those that meet the others,
+    too, are returned.
+    """
     # Optional conditions are omitted instead of written as «parameter IS NULL OR …»: Postgres caches one generic plan
     # for a statement that is sent often, and for such a condition that plan reads and sorts all jobs of the user.
-    status_condition = "" if status is None else "AND jobs.status = %(status)s"
-    cursor_condition = "" if before is None else "AND (jobs.created_at, jobs.job_id) < (%(created_at)s, %(job_id)s)"
+    if filters.indexed:
+        source = f"({_found(filters, before)} LIMIT %(scan)s) AS found JOIN jobs ON jobs.job_id = found.job_id"
+        order, conditions = "found", _checked(filters)
+    else:
+        source, order, conditions = "jobs", "jobs", _checked(filters) + _range(filters, before, "jobs")
     cursor = await connection.execute(
         f"""
-        SELECT {_COLUMNS} {_FROM}
-        WHERE jobs.user_id = %(user_id)s AND erased_at IS NULL {status_condition} {cursor_condition}
-        ORDER BY jobs.created_at DESC, jobs.job_id DESC
+        SELECT {_COLUMNS} FROM {source} LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id
+        WHERE {" AND ".join(["jobs.user_id = %(user_id)s", "erased_at IS NULL", *conditions])}
+        ORDER BY {order}.created_at DESC, {order}.job_id DESC
         LIMIT %(limit)s
-        """,  # fixed column names and conditions
-        {"user_id": user_id, "status": status, "created_at": created_at, "job_id": job_id, "limit": limit},
+        """,  # noqa: S608  # fixed column names and conditions
+        _values(user_id, filters, before) | {"limit": limit, "scan": scan},
     )
     return [JobRow(**row) for row in await cursor.fetchall()]
+
+
+async def last_scanned(
+    connection: AsyncConnection,
+    *,
+    user_id: str,
+    filters: JobFilters,
+    before: Position | None,
+    scan: int = MAX_SCANNED,
+) -> Position | None:
+    """Return where :meth:`list_newest` stopped reading; ``None``: it read all jobs of the indexed condition."""
+    cursor = await connection.execute(
+        f"{_found(filters, before)} OFFSET %(scan)s - 1 LIMIT 1",  # fixed conditions
+        _values(user_id, filters, before) | {"scan": scan},
+    )
+    row = await cursor.fetchone()
+    return (row["created_at"], row["job_id"]) if row else None
+
+
+def _found(filters: JobFilters, before: Position | None) -> str:
+    conditions = ["user_id = %(user_id)s", "digest = filter_digest(%(filter_name)s, %(filter_value)s)"]
+    return f"""
+        SELECT created_at, job_id FROM job_filters AS entry
+        WHERE {" AND ".join([*conditions, *_range(filters, before, "entry")])}
+        ORDER BY created_at DESC, job_id DESC
+    """  # noqa: S608  # fixed column names and conditions
+
+
+def _range(filters: JobFilters, before: Position | None, table: str) -> list[str]:
+    return [
+        *([f"({table}.created_at, {table}.job_id) < (%(at)s, %(job_id)s)"] if before else []),
+        *([f"{table}.created_at >= %(created_after)s"] if filters.created_after else []),
+        *([f"{table}.created_at < %(created_before)s"] if filters.created_before else []),
+    ]
+
+
+def _checked(filters: JobFilters) -> list[str]:
+    """Conditions that are checked for each job; digests may be equal although the values differ."""
+    return [
+        *(["jobs.status = %(status)s"] if filters.status else []),
+        *(["metadata @> %(metadata)s"] if filters.metadata else []),
+        *(["preset = %(preset)s"] if filters.preset else []),
+        *(["preset_version = %(preset_version)s"] if filters.preset and filters.preset.version else []),
+        *(["batch_id = %(batch_id)s"] if filters.batch_id else []),
+    ]
+
+
+def _values(user_id: str, filters: JobFilters, before: Position | None) -> dict[str, Any]:
+    at, job_id = before or (None, None)
+    filter_name, filter_value = filters.indexed or (None, None)
+    return {
+        "user_id": user_id,
+        "at": at,
+        "job_id": job_id,
+        "filter_name": filter_name,
+        "filter_value": filter_value,
+        "status": filters.status,
+        "created_after": filters.created_after,
+        "created_before": filters.created_before,
+        "metadata": Jsonb(dict(filters.metadata)),
+        "preset": filters.preset.name if filters.preset else None,
+        "preset_version": filters.preset.version if filters.preset else None,
+        "batch_id": filters.batch_id,
+    }

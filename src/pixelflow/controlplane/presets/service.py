@@ -157,6 +157,19 @@ class AppliedPreset:
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
 
 
+async def find_for_job(connection: AsyncConnection, user_id: str, reference: str) -> PresetRow:
+    """Return the version of the preset that ``reference`` names.
+
+    Raises:
+        ValidationFailedError: the user has no such preset.
+    """
+    row = await _find(connection, user_id, *parse_reference(reference))
+    if row is None:
+        missing = FieldError(pointer="/preset", message="must be a preset of yours; GET /v1/presets lists them")
+        raise validation_failed([missing])
+    return row
+
+
 async def apply(
     connection: AsyncConnection, user_id: str, request: CreateJobRequest, reference: str
 ) -> tuple[CreateJobRequest, AppliedPreset]:
@@ -165,11 +178,7 @@ async def apply(
     Raises:
         ValidationFailedError: the user has no such preset, or the parameters are not valid for it.
     """
-    name, version = parse_reference(reference)
-    row = await _find(connection, user_id, name, version)
-    if row is None:
-        missing = FieldError(pointer="/preset", message="must be a preset of yours; GET /v1/presets lists them")
-        raise validation_failed([missing])
+    row = await find_for_job(connection, user_id, reference)
     values = _values(row, request.parameters)
     steps = _make_steps(row, values)
     applied = request.model_copy(update={"pipeline": steps})

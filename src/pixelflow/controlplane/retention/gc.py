@@ -23,6 +23,7 @@ from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
 from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.controlplane.batches import store as batches_store
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.queue import store as queue_store
@@ -41,6 +42,7 @@ class RemovedKind(StrEnum):
     UPLOAD = "upload"
     ASSET = "asset"
     JOB = "job"
+    BATCH = "batch"
     EVENT = "event"
     DELIVERY = "delivery"
     ATTEMPT = "attempt"
@@ -142,17 +144,20 @@ class RowCollector:
             keys = await idempotency_store.delete_expired(connection, keep=idempotency_store.KEEP, limit=ROW_BATCH)
             events = await store.delete_events(connection, age=history, limit=ROW_BATCH)
             attempts = await store.delete_attempts(connection, age=history, limit=ROW_BATCH)
+            kept = self._periods.job
+            batches = await batches_store.delete_old(connection, age=kept, limit=ROW_BATCH) if kept else 0
             lanes = await queue_store.delete_idle_lanes(connection, limit=LANE_BATCH)
         counts = {
             RemovedKind.IDEMPOTENCY_KEY: keys,
             RemovedKind.EVENT: events.events,
             RemovedKind.DELIVERY: events.deliveries,
             RemovedKind.ATTEMPT: attempts,
+            RemovedKind.BATCH: batches,
             RemovedKind.QUEUE_LANE: lanes,
         }
         self._report(counts)
         if any(counts.values()):
-            _log.info("old rows deleted", **{f"{kind}s": count for kind, count in counts.items()})
+            _log.info("old rows deleted", **{_plural(kind): count for kind, count in counts.items()})
         if lanes < LANE_BATCH:  # users become idle all the time: what is left waits for the next minute
             counts.pop(RemovedKind.QUEUE_LANE)
         return sum(counts.values())
@@ -161,6 +166,10 @@ class RowCollector:
         for kind, count in counts.items():
             if count:
                 self._on_removed(kind, count)
+
+
+def _plural(kind: RemovedKind) -> str:
+    return f"{kind}es" if kind is RemovedKind.BATCH else f"{kind}s"
 
 
 @dataclass

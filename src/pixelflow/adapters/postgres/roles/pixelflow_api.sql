@@ -21,3 +21,5 @@ GRANT SELECT, INSERT, UPDATE         ON assets            TO pixelflow_api;
 GRANT SELECT, INSERT, DELETE         ON job_assets        TO pixelflow_api;
 GRANT SELECT, INSERT, UPDATE         ON presets           TO pixelflow_api;
 GRANT SELECT, INSERT, DELETE         ON preset_versions   TO pixelflow_api;
+GRANT SELECT                         ON job_filters       TO pixelflow_api;
+GRANT SELECT, INSERT, UPDATE         ON batches           TO pixelflow_api;

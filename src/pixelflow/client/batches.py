@@ -1,0 +1,246 @@
+"""Operations on batches, shared by both clients. Does no I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from pixelflow.client.api_calls import get, post
+from pixelflow.client.arguments import to_steps
+from pixelflow.client.models import Operation, Paginator, Sleep
+from pixelflow.client.operations import MAX_POLL_INTERVAL, POLL_GROWTH, POLL_INTERVAL, Steps, validated
+from pixelflow.client.session import Session
+from pixelflow.client.sources import JobSource
+from pixelflow.contracts.batches import (
+    MAX_SOURCES,
+    AddedJobs,
+    AddJobsRequest,
+    Batch,
+    BatchPage,
+    BatchSummary,
+    CreateBatchRequest,
+    CreatedBatch,
+    RefusedSource,
+)
+from pixelflow.contracts.jobs.states import Priority
+from pixelflow.contracts.preset_templates import Scalar
+
+MAX_REQUEST_BYTES = 100_000
+"""Sources of one request as JSON; a body has at most 128 KiB."""
+
+BatchEntry = JobSource | tuple[JobSource, Mapping[str, str]]
+"""A source, or a source and the metadata of its job."""
+
+
+def create_batch(
+    session: Session,
+    pipeline: Steps | None = None,
+    *,
+    preset: str | None = None,
+    parameters: Mapping[str, Scalar] | None = None,
+    sources: Sequence[BatchEntry] = (),
+    name: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    webhook_url: str | None = None,
+    priority: Priority = Priority.NORMAL,
+) -> Operation[CreatedBatch]:
+    """Create a batch and a job for each source, and start the jobs. Sends as many requests as the sources need.
+
+    Args:
+        session: of the client.
+        pipeline: steps, as models or JSON objects.
+        preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
+        parameters: of the preset.
+        sources: that are there already. ``add_to_batch`` and ``rerun_in_batch`` add more.
+        name: for people.
+        metadata: of each job.
+        webhook_url: receives a webhook when a job succeeds, fails or is canceled.
+        priority: of the jobs among your own queued jobs.
+
+    Raises:
+        InvalidRequestError: the request is not valid; nothing was sent.
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response. The batch and some of its jobs may exist.
+    """
+    optional = {"preset": preset, "name": name, "webhook_url": webhook_url}
+    raw: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
+    raw |= {"metadata": dict(metadata or {}), "parameters": dict(parameters or {}), "priority": priority}
+    if pipeline is not None:
+        raw["pipeline"] = to_steps(pipeline)
+    first, *others = list(_requests(sources)) or [[]]
+    raw["sources"] = first
+    body = validated(CreateBatchRequest, {field: value for field, value in raw.items() if value})
+    created = yield from post(session, "/v1/batches", CreatedBatch, _json(body))
+    if not others:
+        return created
+    added = yield from _add(session, created.batch_id, others, sent=len(first))
+    batch = yield from get_batch(session, created.batch_id)
+    return CreatedBatch(**dict(batch), refused=created.refused + added.refused)
+
+
+def add_to_batch(session: Session, batch_id: UUID | str, sources: Sequence[BatchEntry]) -> Operation[AddedJobs]:
+    """Add a job for each source. A source that the batch has already, with the same metadata, has no effect.
+
+    Raises:
+        InvalidRequestError: a source is not valid.
+        ApiError: the API rejected the request; ``batch_canceled`` if the batch takes no more jobs.
+        ConnectionFailedError: no response. The same call completes what is missing.
+    """
+    return (yield from _add(session, batch_id, list(_requests(sources)), sent=0))
+
+
+def rerun_in_batch(
+    session: Session, batch_id: UUID | str, preset: str, *, on_page: Callable[[AddedJobs], None] | None = None
+) -> Operation[AddedJobs]:
+    """Add a job for each of your jobs of a preset that succeeded before the batch was created, with the same source.
+
+    Each job has the metadata and the parameters of the earlier one; those of the batch take precedence.
+
+    Args:
+        session: of the client.
+        batch_id: of a batch with another version of the preset, or with anything else.
+        preset: whose jobs are run again, such as ``avatar@2``.
+        on_page: called with the result of each request, of up to 100 earlier jobs.
+
+    Raises:
+        ApiError: the API rejected the request; ``batch_canceled`` if the batch takes no more jobs.
+        ConnectionFailedError: no response. The same call completes what is missing.
+    """
+    accepted, refused, cursor = 0, list[RefusedSource](), None
+    while True:
+        rerun = {"preset": preset} | ({"cursor": cursor} if cursor else {})
+        body = validated(AddJobsRequest, {"rerun": rerun})
+        added = yield from post(session, f"{_path(batch_id)}/jobs", AddedJobs, _json(body))
+        accepted, cursor = accepted + added.accepted, added.next_cursor
+        refused += added.refused
+        if on_page:
+            on_page(added)
+        if cursor is None:
+            return added.model_copy(update={"accepted": accepted, "refused": refused})
+
+
+def get_batch(session: Session, batch_id: UUID | str) -> Operation[Batch]:
+    """Return a batch with the number of its jobs by status.
+
+    Raises:
+        ApiError: the API rejected the request; ``not_found`` also for a batch of another user.
+        ConnectionFailedError: no response.
+    """
+    return (yield from get(session, _path(batch_id), Batch))
+
+
+def list_batches(session: Session, *, limit: int | None = None, cursor: str | None = None) -> Operation[BatchPage]:
+    """Return one page of batches, newest first. ``next_cursor`` is the ``cursor`` of the next page.
+
+    Raises:
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response.
+    """
+    return (yield from get(session, "/v1/batches", BatchPage, query={"limit": limit, "cursor": cursor}))
+
+
+def iter_batches(session: Session, *, page_size: int | None = None) -> Paginator[BatchSummary]:
+    """Iterate over all batches, newest first. Pages are fetched on demand.
+
+    Raises:
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response.
+    """
+    cursor = None
+    more = True
+
+    def next_page() -> Operation[list[BatchSummary]]:
+        nonlocal cursor, more
+        page = yield from list_batches(session, limit=page_size, cursor=cursor)
+        cursor = page.next_cursor
+        more = cursor is not None
+        return page.data
+
+    while more:
+        yield next_page()
+
+
+def cancel_batch(session: Session, batch_id: UUID | str) -> Operation[Batch]:
+    """Cancel all unfinished jobs of a batch, which takes no more jobs, and return it. Idempotent.
+
+    Raises:
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response. The same call completes what is missing.
+    """
+    while True:
+        batch = yield from post(session, f"{_path(batch_id)}/cancel", Batch)
+        if not unfinished_jobs(batch):
+            return batch
+
+
+def wait_for_batch(
+    session: Session,
+    batch_id: UUID | str,
+    *,
+    timeout: float | None = None,
+    on_change: Callable[[Batch], None] | None = None,
+) -> Operation[Batch]:
+    """Poll a batch at growing intervals until all its jobs are finished, or ``timeout`` seconds have passed.
+
+    Returns the batch in both cases: ``percent`` is 100 if all jobs are finished, whether they succeeded or not.
+
+    Raises:
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response.
+    """
+    deadline = None if timeout is None else session.clock() + timeout
+    interval, last = POLL_INTERVAL, None
+    while True:
+        batch = yield from get_batch(session, batch_id)
+        if on_change and last != (last := batch.jobs):
+            on_change(batch)
+        if not unfinished_jobs(batch) or (deadline is not None and session.clock() >= deadline):
+            return batch
+        yield Sleep(interval if deadline is None else max(0.0, min(interval, deadline - session.clock())))
+        interval = min(interval * POLL_GROWTH, MAX_POLL_INTERVAL)
+
+
+def unfinished_jobs(batch: Batch) -> int:
+    """Return the number of jobs that have not finished."""
+    return batch.jobs.created + batch.jobs.queued + batch.jobs.processing
+
+
+def _add(
+    session: Session, batch_id: UUID | str, requests: Sequence[list[dict[str, Any]]], *, sent: int
+) -> Operation[AddedJobs]:
+    """Add the sources of these requests; ``sent`` sources were sent before."""
+    accepted, refused = 0, list[RefusedSource]()
+    for entries in requests:
+        body = validated(AddJobsRequest, {"sources": entries})
+        added = yield from post(session, f"{_path(batch_id)}/jobs", AddedJobs, _json(body))
+        accepted += added.accepted
+        refused += [row.model_copy(update={"index": (row.index or 0) + sent}) for row in added.refused]
+        sent += len(entries)
+    return AddedJobs(batch_id=UUID(str(batch_id)), accepted=accepted, refused=refused)
+
+
+def _path(batch_id: UUID | str) -> str:
+    return f"/v1/batches/{UUID(str(batch_id))}"
+
+
+def _json(body: CreateBatchRequest | AddJobsRequest) -> bytes:
+    return body.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+
+def _requests(sources: Sequence[BatchEntry]) -> Iterator[list[dict[str, Any]]]:
+    """Split the sources into those of each request."""
+    entries: list[dict[str, Any]] = []
+    size = 0
+    for source in sources:
+        named, metadata = source if isinstance(source, tuple) else (source, None)
+        entry: dict[str, Any] = {"source": named.declared()} | ({"metadata": dict(metadata)} if metadata else {})
+        more = len(json.dumps(entry))
+        if entries and (len(entries) == MAX_SOURCES or size + more > MAX_REQUEST_BYTES):
+            yield entries
+            entries, size = [], 0
+        entries.append(entry)
+        size += more
+    if entries:
+        yield entries

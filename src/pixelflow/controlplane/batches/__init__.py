@@ -1,0 +1,1 @@
+"""Batches: jobs that are created together."""

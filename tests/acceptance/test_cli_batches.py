@@ -1,0 +1,106 @@
+"""Batches on the running service: by both clients, and on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pixelflow.client import AsyncClient, Client, JobSource
+from pixelflow.client.session import Session
+from pixelflow.controlplane.keys.admin import issue_key
+from pixelflow.devstack.stack import Stack
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
+CARD: list[dict[str, Any]] = [{"id": "card", "action": "resize", "width": "${width}", "format": "webp"}]
+WIDTH = {"width": {"type": "integer", "default": 64}}
+
+
+@pytest.fixture
+def session(service: Stack) -> Session:
+    url = service.environment["PIXELFLOW_DATABASE_URL"]
+    return Session(service.api_url, issue_key(url, user_id=f"user-{uuid4()}", name="test"))
+
+
+@pytest.fixture
+def pixelflow(session: Session) -> Run:
+    """Run ``pixelflow`` as a separate process."""
+    environment = os.environ | {"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": session.api_key}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pixelflow", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+    return run
+
+
+def test_all_photos_of_a_preset_are_processed_again_with_its_next_version(
+    session: Session, pixelflow: Run, tmp_path: Path
+) -> None:
+    with Client(session=session) as client:
+        client.save_preset("card", CARD, parameters=WIDTH)
+        for width in (32, 48):
+            client.process(PHOTO, preset="card", parameters={"width": width}, metadata={"sku": str(width)}, timeout=60)
+        client.save_preset("card", [CARD[0] | {"format": "avif"}], parameters=WIDTH)
+    rerun = pixelflow("presets", "rerun", "card@1", "--as", "card@2", "--json")
+    assert rerun.returncode == 0, rerun.stderr
+    added = json.loads(rerun.stdout)
+    batch_id = added["batch_id"]
+    assert (added["accepted"], f"--batch {batch_id}" in rerun.stderr) == (2, True)
+    watched = pixelflow("batches", "watch", batch_id, "--json")
+    assert (watched.returncode, json.loads(watched.stdout)["jobs"]["succeeded"]) == (0, 2), watched.stderr
+    again = pixelflow("presets", "rerun", "card@1", "--as", "card@2", "--batch", batch_id, "--json")
+    assert json.loads(again.stdout)["accepted"] == 2
+    with Client(session=session) as client:
+        jobs = list(client.iter_jobs(batch_id=batch_id))
+        assert {(job.metadata["sku"], job.outputs[0].width, job.outputs[0].format) for job in jobs} == {
+            ("32", 32, "avif"), ("48", 48, "avif")
+        }  # fmt: skip
+    downloaded = pixelflow("jobs", "download", "--batch", batch_id, "--out", tmp_path / "o")
+    assert (downloaded.returncode, len(list((tmp_path / "o").iterdir()))) == (0, 2), downloaded.stderr
+
+
+def test_a_batch_is_created_shown_listed_and_canceled_on_the_command_line(session: Session, pixelflow: Run) -> None:
+    with Client(session=session) as client:
+        client.save_preset("card", CARD, parameters=WIDTH)
+        job_id = client.process(PHOTO, preset="card", timeout=60).job_id
+    options = ["--preset", "card", "--param", "width=20", "--metadata", "run=1", "--name", "again"]
+    created = pixelflow("batches", "create", f"{job_id}", f"{job_id}:card", uuid4(), *options, "--json")
+    batch = json.loads(created.stdout)
+    assert (created.returncode, batch["total"], batch["preset"]) == (1, 2, "card@1"), created.stderr
+    assert "Refused source 3: You have no job with this ID (not_found)" in created.stderr
+    assert "100 %" in pixelflow("batches", "watch", batch["batch_id"]).stdout
+    assert batch["batch_id"] in pixelflow("batches", "show", batch["batch_id"]).stdout
+    assert "again" in pixelflow("batches", "list").stdout
+    canceled = json.loads(pixelflow("batches", "cancel", batch["batch_id"], "--json").stdout)
+    assert (canceled["canceled_at"] is None, canceled["jobs"]["succeeded"]) == (False, 2)
+
+
+async def test_the_asynchronous_client_sends_more_sources_than_one_request_has(session: Session) -> None:
+    async with AsyncClient(session=session) as client:
+        job_id = (await client.process(PHOTO, [CARD[0] | {"width": 32}], timeout=60)).job_id
+        sources = [(JobSource(job_id), {"n": str(number)}) for number in range(259)]
+        unknown = JobSource(uuid4())
+        created = await client.create_batch(
+            [CARD[0] | {"width": 8}], sources=[*sources, unknown], metadata={"run": "1"}
+        )
+        assert (created.total, [(row.index, row.code) for row in created.refused]) == (259, [(259, "not_found")])
+        seen: list[int] = []
+        done = await client.wait_for_batch(
+            created.batch_id, timeout=120, on_change=lambda batch: seen.append(batch.percent)
+        )
+        assert (done.jobs.succeeded, done.percent, seen[-1]) == (259, 100, 100)
+        assert [batch.batch_id async for batch in client.iter_batches(page_size=1)] == [created.batch_id]
+
+
+def test_a_pipeline_is_needed(pixelflow: Run) -> None:
+    result = pixelflow("batches", "create", uuid4())
+    assert (result.returncode, "either --preset or --pipeline" in result.stderr) == (2, True)
