@@ -11,7 +11,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
@@ -58,6 +67,15 @@ class CredentialVariables(_Part):
     session_token: _Variable | None = None
 
 
+def _kind(given: object) -> str:
+    return "aws" if isinstance(given, str) else "keys"
+
+
+_Credentials: TypeAlias = Annotated[
+    Annotated[Literal["aws"], Tag("aws")] | Annotated[CredentialVariables, Tag("keys")], Discriminator(_kind)
+]
+
+
 class NamedBucket(_Part):
     """A bucket that jobs can use by its name."""
 
@@ -72,7 +90,8 @@ class NamedBucket(_Part):
     """The users whose jobs can use the bucket; ``None``: all."""
     per_user: bool = True
     """Whether each user has a folder of its own below the prefix, so that users can't use each other's objects."""
-    credentials: CredentialVariables
+    credentials: _Credentials
+    """Where its access key comes from: variables, or the credentials that AWS gives the worker."""
     public_base_url: WebUrl | None = None
     """Where the prefix is served: the URL of an object is this, a slash and the part of its key after the prefix."""
     sse_kms_key_id: _Visible | None = None
@@ -84,6 +103,8 @@ class NamedBucket(_Part):
     def variables(self) -> list[str]:
         """The environment variables that hold the access key, in the order of its parts."""
         named = self.credentials
+        if named == "aws":
+            return []
         return [each for each in (named.access_key_id, named.secret_access_key, named.session_token) if each]
 
     def allows(self, user_id: str) -> bool:

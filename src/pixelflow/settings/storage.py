@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
@@ -30,8 +31,23 @@ class StorageSettings(ConnectionSettings):
     ] = None
     s3_region: Annotated[str, Field(description="Region used in request signatures")] = "us-east-1"
     s3_bucket: Annotated[str, Field(description="Bucket for sources and outputs")]
-    s3_access_key_id: Annotated[str, Field(description="Access key ID")]
-    s3_secret_access_key: Annotated[SecretStr, Field(description="Secret access key")]
+    s3_credentials: Annotated[
+        Literal["keys", "aws"],
+        Field(
+            description="Where the access key comes from: `keys`, the next three settings; or `aws`, the credentials "
+            "that AWS gives the process (`AWS_…` variables, IRSA, EKS Pod Identity, ECS, EC2); see docs/storage.md"
+        ),
+    ] = "keys"
+    s3_access_key_id: Annotated[
+        str | None, Field(description="Access key ID. Required if PIXELFLOW_S3_CREDENTIALS is `keys`")
+    ] = None
+    s3_secret_access_key: Annotated[
+        SecretStr | None, Field(description="Secret access key. Required if PIXELFLOW_S3_CREDENTIALS is `keys`")
+    ] = None
+    s3_session_token: Annotated[
+        SecretStr | None,
+        Field(description="Session token of a temporary access key. The process needs a restart with each new one"),
+    ] = None
     buckets: Annotated[
         Buckets | None,
         Field(
@@ -44,6 +60,17 @@ class StorageSettings(ConnectionSettings):
     def named_buckets(self) -> dict[str, NamedBucket]:
         """The other buckets by name."""
         return self.buckets or {}
+
+    def missing_keys(self) -> Iterator[str]:
+        """The names of the settings of the access key that are required and not set."""
+        for name in ("s3_access_key_id", "s3_secret_access_key"):
+            if self.s3_credentials == "keys" and not getattr(self, name):
+                yield name
+
+    @property
+    def uses_aws_credentials(self) -> bool:
+        """Whether a bucket is opened with the credentials that AWS gives the process."""
+        return self.s3_credentials == "aws" or any(each.credentials == "aws" for each in self.named_buckets.values())
 
     @property
     def public_endpoint_url(self) -> str:

@@ -8,7 +8,7 @@ from typing import IO
 from urllib.parse import quote, urlsplit
 
 from pixelflow.adapters.storage.interrupts import Interrupts
-from pixelflow.adapters.storage.signatures import AccessKey, Signer
+from pixelflow.adapters.storage.signatures import AccessKey, KeySource, Signer, no_access_key
 from pixelflow.adapters.storage.transfers import ObjectTransferError, S3Transfers
 from pixelflow.errors import DestinationExistsError, DestinationRefusedError, DestinationUnavailableError
 from pixelflow.settings import SettingsError
@@ -42,12 +42,18 @@ def public_url(bucket: NamedBucket | None, key: str) -> str | None:
 class NamedBuckets:
     """The named buckets of a process. Thread-safe; connects when a bucket is used first."""
 
-    def __init__(self, buckets: Mapping[str, NamedBucket], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        buckets: Mapping[str, NamedBucket],
+        environment: Mapping[str, str],
+        aws_keys: KeySource = no_access_key,
+    ) -> None:
         """Read the credentials.
 
         Args:
             buckets: by name.
             environment: has the variables that hold the credentials.
+            aws_keys: the access key that AWS gives the process.
 
         Raises:
             SettingsError: variables are not set; one line for each.
@@ -61,7 +67,10 @@ class NamedBuckets:
         if missing:
             raise SettingsError("\n".join(missing))
         self._buckets = buckets
-        self._keys = {name: _access_key(bucket, environment) for name, bucket in buckets.items()}
+        self._keys = {
+            name: aws_keys if bucket.credentials == "aws" else _configured_key(bucket, environment)
+            for name, bucket in buckets.items()
+        }
         self._open: dict[str, S3Transfers] = {}
         self._lock = threading.Lock()
 
@@ -183,13 +192,15 @@ def _encryption(bucket: NamedBucket) -> dict[str, str]:
     }
 
 
-def _access_key(bucket: NamedBucket, environment: Mapping[str, str]) -> AccessKey:
-    return AccessKey(*[environment[variable] for variable in bucket.variables])
+def _configured_key(bucket: NamedBucket, environment: Mapping[str, str]) -> KeySource:
+    key_id, secret, *token = [environment[variable] for variable in bucket.variables]
+    key = AccessKey(key_id, secret, "".join(token))
+    return lambda: key
 
 
-def _transfers(bucket: NamedBucket, access_key: AccessKey) -> S3Transfers:
+def _transfers(bucket: NamedBucket, keys: KeySource) -> S3Transfers:
     endpoint, folder = address(bucket.endpoint_url, bucket.bucket, bucket.addressing)
-    return S3Transfers(endpoint, bucket=folder, signer=Signer(endpoint, region=bucket.region, credentials=access_key))
+    return S3Transfers(endpoint, bucket=folder, signer=Signer(endpoint, region=bucket.region, credentials=keys))
 
 
 def address(endpoint: str, bucket: str, addressing: str) -> tuple[str, str]:

@@ -19,13 +19,13 @@ from obstore import exceptions
 from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.adapters.storage.signatures import AccessKey, Signer
+from pixelflow.adapters.storage.signatures import AccessKey, KeySource, NoAccessKeyError, Signer, no_access_key
 from pixelflow.adapters.storage.transfers import S3Transfers, version_of
 from pixelflow.errors import ObjectsUnavailableError, SourceChangedError
 from pixelflow.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig  # exist for type checkers only
+    from obstore.store import ClientConfig, RetryConfig, S3Credential  # exist for type checkers only
 
 _METADATA_SECONDS = 5
 """Timeout of a request without a body, including its retry: a client waits for the result."""
@@ -70,17 +70,24 @@ class StoredObject:
 class ObjectStorage:
     """A bucket."""
 
-    def __init__(self, settings: Settings) -> None:
-        credentials = AccessKey(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
+    def __init__(self, settings: Settings, aws_keys: KeySource = no_access_key) -> None:
+        """Does not connect yet.
+
+        Args:
+            settings: name the bucket, and have its access key unless AWS gives it.
+            aws_keys: the access key that AWS gives the process.
+        """
+        self._keys = aws_keys if settings.s3_credentials == "aws" else _configured_key(settings)
         region, self._bucket = settings.s3_region, settings.s3_bucket
-        self._for_clients = Signer(settings.public_endpoint_url, region=region, credentials=credentials)
+        self._for_clients = Signer(settings.public_endpoint_url, region=region, credentials=self._keys)
         metadata = timedelta(seconds=_METADATA_SECONDS)
         self._metadata_store = _open(
             settings,
+            self._keys,
             {"connect_timeout": metadata, "timeout": metadata},
             {"max_retries": 1, "retry_timeout": metadata / 2},
         )
-        own = Signer(settings.s3_endpoint_url, region=region, credentials=credentials)
+        own = Signer(settings.s3_endpoint_url, region=region, credentials=self._keys)
         self._transfers = S3Transfers(settings.s3_endpoint_url, bucket=self._bucket, signer=own)
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
@@ -120,8 +127,17 @@ class ObjectStorage:
     def _sign(
         self, method: str, key: str, *, headers: dict[str, str], query: dict[str, str], seconds: int
     ) -> SignedUrl:
-        url = self._for_clients.presign(method, f"/{self._bucket}/{key}", headers=headers, query=query, seconds=seconds)
-        return SignedUrl(url, headers, datetime.now(UTC) + timedelta(seconds=seconds))
+        """S3 rejects a URL after the end of the session that signed it, so the URL is not given a longer life."""
+        now = datetime.now(UTC)
+        try:
+            session_end = self._keys().expires_at
+            if session_end is not None:
+                seconds = max(1, min(seconds, int((session_end - now).total_seconds())))
+            path = f"/{self._bucket}/{key}"
+            url = self._for_clients.presign(method, path, headers=headers, query=query, seconds=seconds, now=now)
+        except NoAccessKeyError:
+            raise _unavailable() from None
+        return SignedUrl(url, headers, now + timedelta(seconds=seconds))
 
     # ── For the API ──────────────────────────────────────────────────────────────────────────────
 
@@ -246,14 +262,38 @@ class ObjectStorage:
             next(iter(obstore.list(self._metadata_store, "uploads/ping")), None)
 
 
-def _open(settings: Settings, client: ClientConfig, retries: RetryConfig) -> S3Store:
+def _configured_key(settings: Settings) -> KeySource:
+    secret, token = settings.s3_secret_access_key, settings.s3_session_token
+    key = AccessKey(
+        settings.s3_access_key_id or "",
+        secret.get_secret_value() if secret else "",
+        token.get_secret_value() if token else "",
+    )
+    return lambda: key
+
+
+def _open(settings: Settings, keys: KeySource, client: ClientConfig, retries: RetryConfig) -> S3Store:
+    def credentials() -> S3Credential:
+        key = keys()
+        return {
+            "access_key_id": key.access_key_id,
+            "secret_access_key": key.secret_access_key,
+            "token": key.session_token or None,
+            "expires_at": datetime.now(UTC),  # obstore asks again for each request: keys() costs nothing
+        }
+
     return S3Store(
         settings.s3_bucket,
-        endpoint=settings.s3_endpoint_url,
+        # obstore reads variables of AWS from the environment, which an argument overrides.
+        aws_endpoint_url_s3=settings.s3_endpoint_url,
         region=settings.s3_region,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=settings.s3_secret_access_key.get_secret_value(),
+        skip_signature=False,
+        request_payer=False,
+        s3_express=False,
+        unsigned_payload=False,
+        disable_bulk_delete=False,
         virtual_hosted_style_request=False,
+        credential_provider=credentials,
         client_options={"allow_http": settings.s3_endpoint_url.startswith("http://"), **client},
         retry_config=retries,
     )
@@ -265,4 +305,8 @@ def _mapped_errors() -> Iterator[None]:
     try:
         yield
     except (exceptions.BaseError, OSError) as error:
-        raise ObjectsUnavailableError("Object storage is not available; try again shortly") from error
+        raise _unavailable() from error
+
+
+def _unavailable() -> ObjectsUnavailableError:
+    return ObjectsUnavailableError("Object storage is not available; try again shortly")

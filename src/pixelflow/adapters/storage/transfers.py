@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
+from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, NoAccessKeyError, Signer
 from pixelflow.errors import (
     ObjectsUnavailableError,
     SourceChangedError,
@@ -253,7 +253,10 @@ class S3Transfers:
         body: tuple[IO[bytes], int] | None = None,
     ) -> http.client.HTTPResponse:
         path = f"{self._folder}/{key}"
-        signed = self._signer.authorize(method, path, headers=headers, sha256=sha256)
+        try:
+            signed = self._signer.authorize(method, path, headers=headers, sha256=sha256)
+        except NoAccessKeyError as error:
+            raise ObjectTransferError from error
         connection.putrequest(method, self._root + quote(path), skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self._signer.host)
         for name, value in signed.items():

@@ -1,0 +1,272 @@
+"""An S3 server in memory that checks each request as AWS does, which no server that can be installed here does in full.
+
+It refuses a signature that botocore would not make, a session token that is missing, of another session or ended, and
+objects that are not encrypted as the bucket demands. It addresses buckets by the host or by the path, never by both. It
+records what it was asked, by the names that IAM policies use.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape, unescape
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+REGION = "eu-test-1"
+BUCKET = "team-bucket"
+FORMAT = "%Y%m%dT%H%M%SZ"
+_ECHOED = ("content-type", "cache-control", "x-amz-server-side-encryption", "x-amz-meta-pixelflow-job")
+_ENCRYPTION = ("x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id")
+
+
+@dataclass(frozen=True)
+class Session:
+    """An access key that the server knows."""
+
+    key_id: str
+    secret: str
+    token: str = ""
+    ends: dt.datetime | None = None
+
+
+@dataclass
+class CheckedS3:
+    """A running server with one bucket."""
+
+    url: str = ""
+    """Of the path style; the bucket's own host is ``BUCKET.localhost``."""
+    sessions: dict[str, Session] = field(default_factory=dict)
+    objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    """Action of IAM and key, or prefix of a list, of each request that was accepted."""
+    refusals: list[str] = field(default_factory=list)
+    is_virtual: bool = False
+    """Whether the bucket is addressed by the host, else by the path."""
+    encryption: dict[str, str] = field(default_factory=dict)
+    """Headers that each PUT must have."""
+
+    def admit(self, session: Session) -> None:
+        self.sessions[session.key_id] = session
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status, self.code = status, code
+
+
+class _WithHash(S3SigV4Auth):  # type: ignore[misc]  # botocore is untyped
+    """Computes the signature of a request that arrived."""
+
+    sha256 = ""
+
+    def payload(self, _request: AWSRequest) -> str:
+        return self.sha256
+
+
+def _expected(session: Session, request: AWSRequest, moment: str, sha256: str) -> tuple[str, str]:
+    signer = _WithHash(Credentials(session.key_id, session.secret), "s3", REGION)
+    signer.sha256 = sha256
+    request.context["timestamp"] = moment
+    canonical = signer.canonical_request(request)
+    signature: str = signer.signature(signer.string_to_sign(request, canonical), request)
+    return signature, canonical
+
+
+def _check(server: CheckedS3, method: str, target: str, headers: Mapping[str, str]) -> None:
+    """Check signature, time and session; headers have lower-case names."""
+    parts = urlsplit(target)
+    query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    is_url = "X-Amz-Signature" in query
+    if is_url:
+        fields, moment, token = query, query["X-Amz-Date"], query.get("X-Amz-Security-Token", "")
+        names, given, sha256 = query["X-Amz-SignedHeaders"], query["X-Amz-Signature"], "UNSIGNED-PAYLOAD"
+        credential, seconds = fields["X-Amz-Credential"], int(fields["X-Amz-Expires"])
+    else:
+        algorithm, _, rest = headers.get("authorization", "").partition(" ")
+        fields = dict(each.strip().split("=", 1) for each in rest.split(",")) if algorithm else {}
+        if algorithm != "AWS4-HMAC-SHA256":
+            raise _RefusedError(403, "AccessDenied")
+        moment, token = headers["x-amz-date"], headers.get("x-amz-security-token", "")
+        names, given, sha256 = fields["SignedHeaders"], fields["Signature"], headers["x-amz-content-sha256"]
+        credential, seconds = fields["Credential"], 900
+    key_id, _, scope = credential.partition("/")
+    session = server.sessions.get(key_id)
+    if session is None:
+        raise _RefusedError(403, "InvalidAccessKeyId")
+    if token != session.token:
+        raise _RefusedError(400, "InvalidToken")
+    _check_times(moment, seconds, session)
+    signed = names.split(";")
+    required = {"host", *(name for name in headers if name.startswith("x-amz-") and not is_url)}
+    if not required <= set(signed) or scope != f"{moment[:8]}/{REGION}/s3/aws4_request":
+        raise _RefusedError(403, "SignatureDoesNotMatch")
+    request = AWSRequest(
+        method=method,
+        url=f"http://{headers['host']}{parts.path}?"
+        + "&".join(each for each in parts.query.split("&") if each and not each.startswith("X-Amz-Signature=")),
+        headers={name: headers.get(name, "") for name in signed},
+    )
+    if _expected(session, request, moment, sha256)[0] != given:
+        raise _RefusedError(403, "SignatureDoesNotMatch")
+
+
+def _check_times(moment: str, seconds: int, session: Session) -> None:
+    now, signed_at = dt.datetime.now(dt.UTC), dt.datetime.strptime(moment, FORMAT).replace(tzinfo=dt.UTC)
+    if not signed_at - dt.timedelta(minutes=15) <= now <= signed_at + dt.timedelta(seconds=seconds):
+        raise _RefusedError(403, "AccessDenied")
+    if session.ends is not None and now >= session.ends:
+        raise _RefusedError(400, "ExpiredToken")
+
+
+def _check_content(headers: Mapping[str, str], body: bytes) -> None:
+    sha256 = headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
+    if sha256 not in {"UNSIGNED-PAYLOAD", hashlib.sha256(body).hexdigest()}:
+        raise _RefusedError(400, "XAmzContentSHA256Mismatch")
+
+
+@contextmanager
+def running_s3() -> Iterator[CheckedS3]:
+    """Run the server while the context lasts."""
+    state = CheckedS3()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _handler(state: CheckedS3) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        server_state = state
+
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_state: CheckedS3
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+    def _serve(self) -> None:
+        state = self.server_state
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        try:
+            _check(state, self.command, self.path, headers)
+            _check_content(headers, body)
+            self._answer(*self._result(headers, body))
+        except _RefusedError as refused:
+            state.refusals.append(refused.code)
+            self._answer(refused.status, f"<Error><Code>{refused.code}</Code></Error>".encode(), {})
+        except Exception as error:  # noqa: BLE001  # shown by the test
+            state.refusals.append(f"{type(error).__name__}: {error}")
+            self._answer(500, b"", {})
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815  # names of the library
+
+    def _key(self, path: str, host: str) -> str:
+        """The key of a request; empty: the bucket itself."""
+        state = self.server_state
+        if state.is_virtual:
+            if host.partition(":")[0] != f"{BUCKET}.localhost":
+                raise _RefusedError(400, "PathStyleNotAllowed")
+            return unquote(path).removeprefix("/")
+        bucket, _, key = unquote(path).removeprefix("/").partition("/")
+        if bucket != BUCKET:
+            raise _RefusedError(404, "NoSuchBucket")
+        return key
+
+    def _result(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        state, parts = self.server_state, urlsplit(self.path)
+        key = self._key(parts.path, headers["host"])
+        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        if not key:
+            return self._of_bucket(query, body)
+        if self.command == "PUT":
+            return self._put(key, headers, body)
+        action = "s3:DeleteObject" if self.command == "DELETE" else "s3:GetObject"
+        state.requests.append((action, key))
+        if self.command == "DELETE":
+            state.objects.pop(key, None)
+            return 204, b"", {}
+        if key not in state.objects:
+            raise _RefusedError(404, "NoSuchKey")
+        content, kept = state.objects[key]
+        asked = {
+            "content-type": query.get("response-content-type"),
+            "content-disposition": query.get("response-content-disposition"),
+        }
+        etag = f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324  # as S3
+        modified = "Sun, 29 Nov 2026 10:00:00 GMT"
+        return 200, content, {**kept, "ETag": etag, "Last-Modified": modified, **{n: v for n, v in asked.items() if v}}
+
+    def _put(self, key: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        state = self.server_state
+        state.requests.append(("s3:PutObject", key))
+        if any(headers.get(name) != value for name, value in state.encryption.items()):
+            raise _RefusedError(403, "AccessDenied")
+        if not state.encryption and any(name in headers for name in _ENCRYPTION):
+            raise _RefusedError(400, "InvalidArgument")
+        given = headers.get("x-amz-checksum-sha256")
+        if given is not None and given != base64.b64encode(hashlib.sha256(body).digest()).decode():
+            raise _RefusedError(400, "BadDigest")
+        if headers.get("if-none-match") == "*" and key in state.objects:
+            raise _RefusedError(412, "PreconditionFailed")
+        kept = {name: value for name, value in headers.items() if name in _ECHOED or name.startswith("x-amz-meta-")}
+        state.objects[key] = (body, kept)
+        return 200, b"", {"ETag": '"1"'}
+
+    def _of_bucket(self, query: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        state = self.server_state
+        if self.command == "POST" and "delete" in query:
+            keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
+            for key in keys:
+                state.requests.append(("s3:DeleteObject", key))
+                state.objects.pop(key, None)
+            deleted = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+            return 200, f"<DeleteResult>{deleted}</DeleteResult>".encode(), {}
+        if self.command == "GET" and query.get("list-type") == "2":
+            prefix = query.get("prefix", "")
+            state.requests.append(("s3:ListBucket", prefix))
+            found = "".join(
+                f"<Contents><Key>{escape(key)}</Key><LastModified>2026-11-29T10:00:00.000Z</LastModified>"
+                f"<Size>{len(content)}</Size></Contents>"
+                for key, (content, _) in sorted(state.objects.items())
+                if key.startswith(prefix)
+            )
+            return 200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode(), {}
+        raise _RefusedError(400, "NotImplemented")
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, Any]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
