@@ -46,14 +46,15 @@ class CheckedS3:
     """A running server with one bucket."""
 
     url: str = ""
-    """Of the path style; the bucket's own host is ``BUCKET.localhost``."""
     sessions: dict[str, Session] = field(default_factory=dict)
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+    """Of objects that were stored with one."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Action of IAM and key, or prefix of a list, of each request that was accepted."""
     refusals: list[str] = field(default_factory=list)
     is_virtual: bool = False
-    """Whether the bucket is addressed by the host, else by the path."""
+    """Whether the bucket is addressed by the host, and only by it; else by the path, and only by it."""
     encryption: dict[str, str] = field(default_factory=dict)
     """Headers that each PUT must have."""
 
@@ -61,8 +62,15 @@ class CheckedS3:
         self.sessions[session.key_id] = session
 
     @property
-    def port(self) -> int:
-        return urlsplit(self.url).port or 0
+    def settings(self) -> dict[str, str]:
+        """Address, bucket and region, by the names of settings without their prefix.
+
+        A bucket with a host of its own is named 127, at the server 0.0.1: the host is a name that needs no DNS.
+        """
+        style = "virtual" if self.is_virtual else "path"
+        endpoint = self.url.replace("//127.", "//") if self.is_virtual else self.url
+        bucket = "127" if self.is_virtual else BUCKET
+        return {"endpoint_url": endpoint, "bucket": bucket, "region": REGION, "addressing": style}
 
 
 class _RefusedError(Exception):
@@ -193,8 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
         """The key of a request; empty: the bucket itself."""
         state = self.server_state
         if state.is_virtual:
-            if host.partition(":")[0] != f"{BUCKET}.localhost":
-                raise _RefusedError(400, "PathStyleNotAllowed")
+            if host != urlsplit(state.url).netloc:
+                raise _RefusedError(400, "WrongHost")
             return unquote(path).removeprefix("/")
         bucket, _, key = unquote(path).removeprefix("/").partition("/")
         if bucket != BUCKET:
@@ -235,6 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
         given = headers.get("x-amz-checksum-sha256")
         if given is not None and given != base64.b64encode(hashlib.sha256(body).digest()).decode():
             raise _RefusedError(400, "BadDigest")
+        if given is not None:
+            state.checksums[key] = given
         if headers.get("if-none-match") == "*" and key in state.objects:
             raise _RefusedError(412, "PreconditionFailed")
         kept = {name: value for name, value in headers.items() if name in _ECHOED or name.startswith("x-amz-meta-")}

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from pixelflow import settings as settings_package
-from pixelflow.adapters.storage.buckets import NamedBuckets, address, public_url, user_folder
+from pixelflow.adapters.storage.buckets import NamedBuckets, public_url, user_folder
+from pixelflow.adapters.storage.request_form import address
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.jobs.destinations import Destinations
 from pixelflow.errors import ValidationFailedError

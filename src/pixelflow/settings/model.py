@@ -352,6 +352,7 @@ class Settings(StorageSettings):
                 "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "
                 "otherwise some slots are never used"
             )
+        yield from self.conflicts_of_storage()
         missing = [f"{PREFIX}JWT_{name}" for name in ("JWKS_URL", "AUDIENCE") if not given.get(f"jwt_{name.lower()}")]
         if self.jwt_issuer is not None and missing:
             yield f"PIXELFLOW_JWT_ISSUER requires {' and '.join(missing)}: tokens are validated against all of them"

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from pixelflow.settings.buckets import Buckets, NamedBucket
+from pixelflow.settings.buckets import KEY_WITHOUT_KMS, Buckets, NamedBucket
 from pixelflow.settings.database import ConnectionSettings
-from pixelflow.settings.field_types import EndpointUrl
+from pixelflow.settings.field_types import Addressing, Encryption, EndpointUrl, KeyPrefix, Visible
 
 
 class StorageSettings(ConnectionSettings):
@@ -31,6 +31,34 @@ class StorageSettings(ConnectionSettings):
     ] = None
     s3_region: Annotated[str, Field(description="Region used in request signatures")] = "us-east-1"
     s3_bucket: Annotated[str, Field(description="Bucket for sources and outputs")]
+    s3_addressing: Annotated[
+        Addressing,
+        Field(
+            description="Where URLs have the bucket: `path` (https://server/bucket/key), or `virtual` "
+            "(https://bucket.server/key), which new buckets of AWS may require"
+        ),
+    ] = "path"
+    s3_prefix: Annotated[
+        KeyPrefix,
+        Field(
+            description="Folders that all keys of the service start with, such as pixelflow/. Everything that it "
+            "stores, lists and deletes is below. Don't change it while there are jobs. Default: none"
+        ),
+    ] = ""
+    s3_sse: Annotated[
+        Encryption | None,
+        Field(
+            description="Encryption that each upload and output asks for. Clients send it as a header, which is one of "
+            "`upload.headers`. Default: as the bucket says"
+        ),
+    ] = None
+    s3_sse_kms_key_id: Annotated[
+        Visible | None, Field(description="KMS key of the encryption; alone, it means `aws:kms`. Default: the bucket's")
+    ] = None
+    s3_checksums: Annotated[
+        bool,
+        Field(description="Whether outputs are stored with their SHA-256 as checksum (`x-amz-checksum-sha256`)"),
+    ] = False
     s3_credentials: Annotated[
         Literal["keys", "aws"],
         Field(
@@ -66,6 +94,11 @@ class StorageSettings(ConnectionSettings):
         for name in ("s3_access_key_id", "s3_secret_access_key"):
             if self.s3_credentials == "keys" and not getattr(self, name):
                 yield name
+
+    def conflicts_of_storage(self) -> Iterator[str]:
+        """What is wrong between the settings of storage."""
+        if self.s3_sse == "AES256" and self.s3_sse_kms_key_id:
+            yield f"PIXELFLOW_S3_SSE {KEY_WITHOUT_KMS}"
 
     @property
     def uses_aws_credentials(self) -> bool:

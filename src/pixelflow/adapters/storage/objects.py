@@ -1,11 +1,11 @@
 """Object storage (S3): signs the URLs that clients use, and transfers files for the worker.
 
-Object keys are made here and nowhere else; never uses a name that comes from a client.
+Object keys are made here and nowhere else; never uses a name that comes from a client. Nobody else knows the prefix of
+the settings: keys in the database, in messages and in responses are below it.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from obstore import exceptions
 from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
+from pixelflow.adapters.storage.request_form import address, checksum_headers, encryption_headers
 from pixelflow.adapters.storage.signatures import AccessKey, KeySource, NoAccessKeyError, Signer, no_access_key
 from pixelflow.adapters.storage.transfers import S3Transfers, version_of
 from pixelflow.errors import ObjectsUnavailableError, SourceChangedError
@@ -78,8 +79,12 @@ class ObjectStorage:
             aws_keys: the access key that AWS gives the process.
         """
         self._keys = aws_keys if settings.s3_credentials == "aws" else _configured_key(settings)
-        region, self._bucket = settings.s3_region, settings.s3_bucket
-        self._for_clients = Signer(settings.public_endpoint_url, region=region, credentials=self._keys)
+        self._encryption = encryption_headers(settings.s3_sse, settings.s3_sse_kms_key_id)
+        self._has_checksums = settings.s3_checksums
+        bucket, addressing, region = settings.s3_bucket, settings.s3_addressing, settings.s3_region
+        public_endpoint, folder = address(settings.public_endpoint_url, bucket, addressing)
+        self._root = f"/{folder}/{settings.s3_prefix}" if folder else f"/{settings.s3_prefix}"
+        self._for_clients = Signer(public_endpoint, region=region, credentials=self._keys)
         metadata = timedelta(seconds=_METADATA_SECONDS)
         self._metadata_store = _open(
             settings,
@@ -87,8 +92,9 @@ class ObjectStorage:
             {"connect_timeout": metadata, "timeout": metadata},
             {"max_retries": 1, "retry_timeout": metadata / 2},
         )
-        own = Signer(settings.s3_endpoint_url, region=region, credentials=self._keys)
-        self._transfers = S3Transfers(settings.s3_endpoint_url, bucket=self._bucket, signer=own)
+        endpoint, _ = address(settings.s3_endpoint_url, bucket, addressing)
+        own = Signer(endpoint, region=region, credentials=self._keys)
+        self._transfers = S3Transfers(endpoint, root=self._root, signer=own)
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
 
@@ -102,11 +108,9 @@ class ObjectStorage:
         seconds: int,
     ) -> SignedUrl:
         """Return a URL for a PUT of ``key``. Declared values are signed, so that uploads must match them."""
-        headers = {}
+        headers = {**self._encryption, **checksum_headers(sha256)}
         if content_type is not None:
             headers["Content-Type"] = content_type
-        if sha256 is not None:
-            headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         length = {} if content_length is None else {"Content-Length": str(content_length)}
         url = self._sign("PUT", key, headers=headers | length, query={}, seconds=seconds)
         return dataclasses.replace(url, headers=headers)
@@ -133,7 +137,7 @@ class ObjectStorage:
             session_end = self._keys().expires_at
             if session_end is not None:
                 seconds = max(1, min(seconds, int((session_end - now).total_seconds())))
-            path = f"/{self._bucket}/{key}"
+            path = self._root + key
             url = self._for_clients.presign(method, path, headers=headers, query=query, seconds=seconds, now=now)
         except NoAccessKeyError:
             raise _unavailable() from None
@@ -246,7 +250,9 @@ class ObjectStorage:
         self, file: IO[bytes], key: str, *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never
     ) -> None:
         """Store an open file as the object ``key``, atomically; see :meth:`S3Transfers.put`."""
-        self._transfers.put(key, file, media_type=media_type, sha256=sha256, interrupts=interrupts)
+        checksum = checksum_headers(sha256) if self._has_checksums else {}
+        headers = {"Content-Type": media_type, **self._encryption, **checksum}
+        self._transfers.put(key, file, headers, sha256=sha256, interrupts=interrupts)
 
     def close(self) -> None:
         """Close the idle connections of transfers."""
@@ -282,17 +288,20 @@ def _open(settings: Settings, keys: KeySource, client: ClientConfig, retries: Re
             "expires_at": datetime.now(UTC),  # obstore asks again for each request: keys() costs nothing
         }
 
+    is_virtual = settings.s3_addressing == "virtual"
+    endpoint, _ = address(settings.s3_endpoint_url, settings.s3_bucket, settings.s3_addressing)
     return S3Store(
         settings.s3_bucket,
+        prefix=settings.s3_prefix or None,
         # obstore reads variables of AWS from the environment, which an argument overrides.
-        aws_endpoint_url_s3=settings.s3_endpoint_url,
+        aws_endpoint_url_s3=endpoint,
         region=settings.s3_region,
         skip_signature=False,
         request_payer=False,
         s3_express=False,
         unsigned_payload=False,
         disable_bulk_delete=False,
-        virtual_hosted_style_request=False,
+        virtual_hosted_style_request=is_virtual,
         credential_provider=credentials,
         client_options={"allow_http": settings.s3_endpoint_url.startswith("http://"), **client},
         retry_config=retries,
