@@ -107,7 +107,7 @@ def test_nothing_outside_the_prefix_is_listed_or_deleted(s3: CheckedS3) -> None:
     assert asyncio.run(storage.remove_job(job_id)) == 2
     assert asyncio.run(storage.remove_attempt(job_id, 1)) == 0
     assert set(outside) <= s3.objects.keys()
-    assert all(key.startswith("team/") for _, key in s3.requests)
+    assert all(key.startswith("team/") for _, _, key in s3.requests)
 
 
 def test_an_upload_must_be_encrypted_as_signed(s3: CheckedS3) -> None:

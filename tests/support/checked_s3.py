@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -50,8 +51,10 @@ class CheckedS3:
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
     """Of objects that were stored with one."""
-    requests: list[tuple[str, str]] = field(default_factory=list)
-    """Action of IAM and key, or prefix of a list, of each request that was accepted."""
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
+    """Access key ID, action of IAM, and key or prefix of a list, of each request that a policy had to allow."""
+    policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Statements of IAM policies by access key ID. One without policies may do everything."""
     refusals: list[str] = field(default_factory=list)
     is_virtual: bool = False
     """Whether the bucket is addressed by the host, and only by it; else by the path, and only by it."""
@@ -60,6 +63,21 @@ class CheckedS3:
 
     def admit(self, session: Session) -> None:
         self.sessions[session.key_id] = session
+
+    def allows(self, key_id: str, action: str, resource: str) -> bool:
+        """Whether a statement allows an action on a resource, whose name may end with a wildcard."""
+        return key_id not in self.policies or any(
+            action in _listed(each["Action"]) and any(fnmatchcase(resource, name) for name in _listed(each["Resource"]))
+            for each in self.policies[key_id]
+            if each["Effect"] == "Allow"
+        )
+
+    def require(self, key_id: str, action: str, name: str) -> None:
+        """Record a request, and refuse it unless a policy allows it."""
+        self.requests.append((key_id, action, name))
+        bucket = f"arn:aws:s3:::{self.settings['bucket']}"
+        if not self.allows(key_id, action, bucket if action == "s3:ListBucket" else f"{bucket}/{name}"):
+            raise _RefusedError(403, "AccessDenied")
 
     @property
     def settings(self) -> dict[str, str]:
@@ -71,6 +89,10 @@ class CheckedS3:
         endpoint = self.url.replace("//127.", "//") if self.is_virtual else self.url
         bucket = "127" if self.is_virtual else BUCKET
         return {"endpoint_url": endpoint, "bucket": bucket, "region": REGION, "addressing": style}
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 class _RefusedError(Exception):
@@ -97,8 +119,8 @@ def _expected(session: Session, request: AWSRequest, moment: str, sha256: str) -
     return signature, canonical
 
 
-def _check(server: CheckedS3, method: str, target: str, headers: Mapping[str, str]) -> None:
-    """Check signature, time and session; headers have lower-case names."""
+def _check(server: CheckedS3, method: str, target: str, headers: Mapping[str, str]) -> str:
+    """Check signature, time and session; returns the access key ID. Headers have lower-case names."""
     parts = urlsplit(target)
     query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     is_url = "X-Amz-Signature" in query
@@ -133,6 +155,7 @@ def _check(server: CheckedS3, method: str, target: str, headers: Mapping[str, st
     )
     if _expected(session, request, moment, sha256)[0] != given:
         raise _RefusedError(403, "SignatureDoesNotMatch")
+    return key_id
 
 
 def _check_times(moment: str, seconds: int, session: Session) -> None:
@@ -185,9 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
         try:
-            _check(state, self.command, self.path, headers)
+            key_id = _check(state, self.command, self.path, headers)
             _check_content(headers, body)
-            self._answer(*self._result(headers, body))
+            self._answer(*self._result(key_id, headers, body))
         except _RefusedError as refused:
             state.refusals.append(refused.code)
             self._answer(refused.status, f"<Error><Code>{refused.code}</Code></Error>".encode(), {})
@@ -209,21 +232,22 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(404, "NoSuchBucket")
         return key
 
-    def _result(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    def _result(self, key_id: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         state, parts = self.server_state, urlsplit(self.path)
         key = self._key(parts.path, headers["host"])
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         if not key:
-            return self._of_bucket(query, body)
+            return self._of_bucket(key_id, query, body)
+        action = {"PUT": "s3:PutObject", "DELETE": "s3:DeleteObject"}.get(self.command, "s3:GetObject")
+        state.require(key_id, action, key)
         if self.command == "PUT":
             return self._put(key, headers, body)
-        action = "s3:DeleteObject" if self.command == "DELETE" else "s3:GetObject"
-        state.requests.append((action, key))
         if self.command == "DELETE":
             state.objects.pop(key, None)
             return 204, b"", {}
         if key not in state.objects:
-            raise _RefusedError(404, "NoSuchKey")
+            may_list = state.allows(key_id, "s3:ListBucket", f"arn:aws:s3:::{state.settings['bucket']}")
+            raise _RefusedError(404, "NoSuchKey") if may_list else _RefusedError(403, "AccessDenied")
         content, kept = state.objects[key]
         asked = {
             "content-type": query.get("response-content-type"),
@@ -235,7 +259,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, key: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         state = self.server_state
-        state.requests.append(("s3:PutObject", key))
         if any(headers.get(name) != value for name, value in state.encryption.items()):
             raise _RefusedError(403, "AccessDenied")
         if not state.encryption and any(name in headers for name in _ENCRYPTION):
@@ -251,18 +274,18 @@ class _Handler(BaseHTTPRequestHandler):
         state.objects[key] = (body, kept)
         return 200, b"", {"ETag": '"1"'}
 
-    def _of_bucket(self, query: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    def _of_bucket(self, key_id: str, query: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         state = self.server_state
         if self.command == "POST" and "delete" in query:
             keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
             for key in keys:
-                state.requests.append(("s3:DeleteObject", key))
+                state.require(key_id, "s3:DeleteObject", key)
                 state.objects.pop(key, None)
             deleted = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
             return 200, f"<DeleteResult>{deleted}</DeleteResult>".encode(), {}
         if self.command == "GET" and query.get("list-type") == "2":
             prefix = query.get("prefix", "")
-            state.requests.append(("s3:ListBucket", prefix))
+            state.require(key_id, "s3:ListBucket", prefix)
             found = "".join(
                 f"<Contents><Key>{escape(key)}</Key><LastModified>2026-11-29T10:00:00.000Z</LastModified>"
                 f"<Size>{len(content)}</Size></Contents>"

@@ -125,7 +125,7 @@ def test_addresses_and_public_urls() -> None:
 
 def test_the_setting_shown_in_the_guide_is_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
-    setting, policy = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    setting, policy = re.findall(r"```json\n(.*?)```", guide.partition("## Named buckets")[2], re.DOTALL)
     shop = load(setting).named_buckets["shop"]
     allowed = {action for each in json.loads(policy)["Statement"] for action in each["Action"]}
     resources = {each["Resource"] for each in json.loads(policy)["Statement"]}
