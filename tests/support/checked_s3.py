@@ -53,6 +53,10 @@ class CheckedS3:
     """Of objects that were stored with one."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Access key ID, action of IAM, and key or prefix of a list, of each request that a policy had to allow."""
+    public_prefix: str | None = None
+    """What everybody may read, without a signature."""
+    is_away: bool = False
+    """Whether it answers 503."""
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Statements of IAM policies by access key ID. One without policies may do everything."""
     refusals: list[str] = field(default_factory=list)
@@ -208,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
         try:
-            key_id = _check(state, self.command, self.path, headers)
+            key_id = self._who(headers)
             _check_content(headers, body)
             self._answer(*self._result(key_id, headers, body))
         except _RefusedError as refused:
@@ -219,6 +223,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(500, b"", {})
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815  # names of the library
+
+    def _who(self, headers: Mapping[str, str]) -> str:
+        """The access key ID; empty: anybody, who may read public objects."""
+        state, parts = self.server_state, urlsplit(self.path)
+        if state.is_away:
+            raise _RefusedError(503, "SlowDown")
+        is_signed = "authorization" in headers or parts.query
+        if state.public_prefix is not None and not is_signed and self.command in {"GET", "HEAD"}:
+            if self._key(parts.path, headers["host"]).startswith(state.public_prefix):
+                return ""
+            raise _RefusedError(403, "AccessDenied")
+        return _check(state, self.command, self.path, headers)
 
     def _key(self, path: str, host: str) -> str:
         """The key of a request; empty: the bucket itself."""

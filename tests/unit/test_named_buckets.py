@@ -135,5 +135,5 @@ def test_the_setting_shown_in_the_guide_is_valid() -> None:
 
 def test_the_request_shown_in_the_guide_is_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "serve-outputs.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    shown, *_ = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
     assert CreateJobRequest.model_validate_json(shown).destination

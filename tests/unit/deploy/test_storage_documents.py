@@ -15,16 +15,33 @@ from pixelflow.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "s3"
-GUIDE = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")
+DOCUMENTS = [path for folder in ("s3", "cdn", "nginx") for path in sorted((ROOT / "deploy" / folder).rglob("*.json"))]
 
 
 def shown() -> list[Any]:
-    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)]
+    guides = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("storage.md", "serve-outputs.md")]
+    return [json.loads(block) for guide in guides for block in re.findall(r"```json\n(.*?)```", guide, re.DOTALL)]
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.json")), ids=lambda path: path.name)
-def test_the_guide_shows_each_document_as_it_is(path: Path) -> None:
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_guide_shows_each_document_as_it_is(path: Path) -> None:
     assert json.loads(path.read_text(encoding="utf-8")) in shown()
+
+
+@pytest.mark.parametrize("name", ["cdn/cloudfront-bucket-policy.json", "nginx/bucket-policy.json"])
+def test_a_cdn_may_only_read_the_prefix_and_not_without_a_condition(name: str) -> None:
+    (statement,) = json.loads((ROOT / "deploy" / name).read_text(encoding="utf-8"))["Statement"]
+    assert (statement["Action"], statement["Resource"]) == ("s3:GetObject", "arn:aws:s3:::acme-shop-images/img/*")
+    assert statement["Condition"]
+
+
+def test_the_cache_of_a_cdn_ignores_what_a_visitor_can_change() -> None:
+    policy = json.loads((ROOT / "deploy" / "cdn" / "cloudfront-cache-policy.json").read_text(encoding="utf-8"))
+    key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
+    chosen = [each for part in key.values() if isinstance(part, dict) for each in part.values()]
+    assert chosen == ["none"] * 3
+    assert policy["MinTTL"] == 0, "the object's Cache-Control decides"
+    assert policy["MaxTTL"] == 31_536_000
 
 
 def test_web_pages_may_send_every_header_of_an_upload() -> None:
