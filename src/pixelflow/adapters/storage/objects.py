@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, Literal
 from uuid import UUID
 
 import obstore
@@ -116,17 +116,24 @@ class ObjectStorage:
         return dataclasses.replace(url, headers=headers)
 
     def sign_download(
-        self, key: str, *, media_type: str | None, file_name: str, seconds: int, attachment: bool = False
+        self,
+        key: str,
+        *,
+        media_type: str | None,
+        file_name: str,
+        seconds: int,
+        attachment: bool = False,
+        method: Literal["GET", "HEAD"] = "GET",
     ) -> SignedUrl:
         """Return a URL for a GET of ``key``; the response has this file name, and this type or else the stored one.
 
-        Browsers save an ``attachment`` and don't display it.
+        Browsers save an ``attachment`` and don't display it. A URL is signed for one ``method``.
         """
         disposition = "attachment" if attachment else "inline"
         query = {"response-content-disposition": f'{disposition}; filename="{file_name}"'}
         if media_type is not None:
             query["response-content-type"] = media_type
-        return self._sign("GET", key, headers={}, query=query, seconds=seconds)
+        return self._sign(method, key, headers={}, query=query, seconds=seconds)
 
     def _sign(
         self, method: str, key: str, *, headers: dict[str, str], query: dict[str, str], seconds: int

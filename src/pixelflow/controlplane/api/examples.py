@@ -357,3 +357,11 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "readyz": READY,
 }
 """Responses of successful requests by route name; with the status, if it is not the route's own."""
+
+LOCATION: dict[str, Any] = {
+    "Location": {
+        "description": "A presigned URL, valid for the method of the request",
+        "schema": {"type": "string"},
+        "example": JOB["outputs"][0]["download_url"],
+    }
+}
