@@ -19,7 +19,7 @@ from pixelflow import settings as settings_package
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import never
 from pixelflow.adapters.storage.objects import ObjectStorage, SignedUrl, asset_key, source_key
-from pixelflow.errors import DestinationRefusedError, ObjectsUnavailableError
+from pixelflow.errors import DestinationExistsError, DestinationRefusedError, ObjectsUnavailableError
 from pixelflow.settings import Settings, SettingsError
 from pixelflow.settings.buckets import NamedBucket
 
@@ -165,6 +165,36 @@ def _store(buckets: NamedBuckets, key: str = "a b.webp") -> None:
     buckets.store(
         "shop", key, io.BytesIO(BODY), headers=headers, sha256=SHA256, job="j", overwrite=False, interrupts=never
     )
+
+
+def test_google_cloud_storage_needs_one_setting(s3: CheckedS3) -> None:
+    s3.is_google = True
+    storage, job_id = ObjectStorage(settings_of(s3, bulk_delete=False, prefix="team/")), uuid4()
+    run_a_job(storage, job_id)
+    many = [f"outputs/{job_id}/2/{number}.webp" for number in range(25)]
+    for key in many:
+        storage.store(io.BytesIO(BODY), key, media_type="image/webp")
+    assert asyncio.run(storage.remove_attempt(job_id, 2)) == 25
+    assert asyncio.run(storage.remove_job(job_id)) == 2
+    asyncio.run(storage.remove([asset_key(job_id), *many]))
+    assert s3.objects == {}
+    assert set(s3.refusals) == {"NoSuchKey"}, "missing objects are ignored"
+    with pytest.raises(ObjectsUnavailableError):
+        asyncio.run(ObjectStorage(settings_of(s3)).remove(["uploads/x"]))
+    s3.refusals.clear()
+    buckets = _named(s3)
+    _store(buckets)
+    with pytest.raises(DestinationExistsError):
+        buckets.store(
+            "shop",
+            "a b.webp",
+            io.BytesIO(b"x"),
+            headers={},
+            sha256=64 * "0",
+            job="k",
+            overwrite=False,
+            interrupts=never,
+        )
 
 
 @pytest.mark.parametrize("prefix", ["/", "a", "/a/", "a//b/", "../", "a/../b/", ".a/", "a b/", "ä/", "a/\n"])

@@ -62,6 +62,8 @@ class CheckedS3:
     refusals: list[str] = field(default_factory=list)
     is_virtual: bool = False
     """Whether the bucket is addressed by the host, and only by it; else by the path, and only by it."""
+    is_google: bool = False
+    """Whether it deviates from S3 as the XML API of Google Cloud Storage does."""
     encryption: dict[str, str] = field(default_factory=dict)
     """Headers that each PUT must have."""
 
@@ -259,7 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             return self._put(key, headers, body)
         if self.command == "DELETE":
-            state.objects.pop(key, None)
+            if state.objects.pop(key, None) is None and state.is_google:
+                raise _RefusedError(404, "NoSuchKey")
             return 204, b"", {}
         if key not in state.objects:
             may_list = state.allows(key_id, "s3:ListBucket", f"arn:aws:s3:::{state.settings['bucket']}")
@@ -284,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(400, "BadDigest")
         if given is not None:
             state.checksums[key] = given
-        if headers.get("if-none-match") == "*" and key in state.objects:
+        if headers.get("if-none-match") == "*" and not state.is_google and key in state.objects:
             raise _RefusedError(412, "PreconditionFailed")
         kept = {name: value for name, value in headers.items() if name in _ECHOED or name.startswith("x-amz-meta-")}
         state.objects[key] = (body, kept)
@@ -292,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _of_bucket(self, key_id: str, query: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         state = self.server_state
-        if self.command == "POST" and "delete" in query:
+        if self.command == "POST" and "delete" in query and not state.is_google:
             keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
             for key in keys:
                 state.require(key_id, "s3:DeleteObject", key)

@@ -66,6 +66,7 @@ class S3Server:
             "PIXELFLOW_S3_PUBLIC_ENDPOINT_URL": endpoint,
             "PIXELFLOW_S3_REGION": REGION,
             "PIXELFLOW_S3_BUCKET": BUCKET,
+            "PIXELFLOW_S3_ADDRESSING": "path",
             "PIXELFLOW_S3_CREDENTIALS": "keys",
             "PIXELFLOW_S3_SESSION_TOKEN": "",
             "PIXELFLOW_S3_ACCESS_KEY_ID": self._home.secrets[f"s3_access_key_id{suffix}"],

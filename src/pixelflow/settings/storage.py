@@ -59,6 +59,13 @@ class StorageSettings(ConnectionSettings):
         bool,
         Field(description="Whether outputs are stored with their SHA-256 as checksum (`x-amz-checksum-sha256`)"),
     ] = False
+    s3_bulk_delete: Annotated[
+        bool,
+        Field(
+            description="Whether objects are deleted many at once (DeleteObjects). False is for servers that don't "
+            "support it, such as Google Cloud Storage"
+        ),
+    ] = True
     s3_credentials: Annotated[
         Literal["keys", "aws"],
         Field(

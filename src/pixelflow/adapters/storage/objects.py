@@ -6,9 +6,10 @@ the settings: keys in the database, in messages and in responses are below it.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, BinaryIO, Literal
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _METADATA_SECONDS = 5
 """Timeout of a request without a body, including its retry: a client waits for the result."""
+
+_DELETES_AT_ONCE = 10
+"""Without bulk deletion."""
 
 
 def source_key(job_id: UUID) -> str:
@@ -81,6 +85,7 @@ class ObjectStorage:
         self._keys = aws_keys if settings.s3_credentials == "aws" else _configured_key(settings)
         self._encryption = encryption_headers(settings.s3_sse, settings.s3_sse_kms_key_id)
         self._has_checksums = settings.s3_checksums
+        self._deletes_in_bulk = settings.s3_bulk_delete
         bucket, addressing, region = settings.s3_bucket, settings.s3_addressing, settings.s3_region
         public_endpoint, folder = address(settings.public_endpoint_url, bucket, addressing)
         self._root = f"/{folder}/{settings.s3_prefix}" if folder else f"/{settings.s3_prefix}"
@@ -207,13 +212,24 @@ class ObjectStorage:
             ObjectsUnavailableError: the server does not answer; some objects may remain.
         """
         with _mapped_errors():
-            await obstore.delete_async(self._metadata_store, list(keys))
+            await self._delete(list(keys))
+
+    async def _delete(self, keys: list[str]) -> None:
+        if self._deletes_in_bulk:
+            await obstore.delete_async(self._metadata_store, keys)
+            return
+        for start in range(0, len(keys), _DELETES_AT_ONCE):
+            await asyncio.gather(*map(self._delete_one, keys[start : start + _DELETES_AT_ONCE]))
+
+    async def _delete_one(self, key: str) -> None:
+        with suppress(FileNotFoundError):  # S3 ignores a missing object, Google reports it
+            await obstore.delete_async(self._metadata_store, key)
 
     async def _remove_folder(self, folder: str) -> int:
         removed = 0
         with _mapped_errors():
             async for batch in obstore.list(self._metadata_store, folder):
-                await obstore.delete_async(self._metadata_store, [meta["path"] for meta in batch])
+                await self._delete([meta["path"] for meta in batch])
                 removed += len(batch)
         return removed
 
@@ -307,7 +323,7 @@ def _open(settings: Settings, keys: KeySource, client: ClientConfig, retries: Re
         request_payer=False,
         s3_express=False,
         unsigned_payload=False,
-        disable_bulk_delete=False,
+        disable_bulk_delete=not settings.s3_bulk_delete,
         virtual_hosted_style_request=is_virtual,
         credential_provider=credentials,
         client_options={"allow_http": settings.s3_endpoint_url.startswith("http://"), **client},

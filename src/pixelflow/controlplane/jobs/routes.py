@@ -200,7 +200,7 @@ async def get_job(identity: ReadsJobs, services: ServicesOf, job_id: UUID) -> Jo
     status_code=307,
     response_class=Response,
     summary="Download an output",
-    responses={307: {"description": "`Location` is a presigned URL of the file", "headers": examples.LOCATION}}
+    responses=examples.REDIRECT
     | documented(*COMMON_ERRORS, errors.NotFoundError, errors.OutputMissingError, errors.ObjectsUnavailableError),
 )
 async def download_output(
