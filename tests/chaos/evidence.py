@@ -103,6 +103,7 @@ def _by_job(connection: psycopg.Connection[dict[str, Any]], table: str, order: s
 def bucket(cluster: Cluster) -> S3Store:
     """Return the cluster's object storage, bypassing PixelFlow."""
     settings = cluster.settings
+    assert settings.s3_secret_access_key
     return S3Store(
         settings.s3_bucket,
         endpoint=settings.s3_endpoint_url,

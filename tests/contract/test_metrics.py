@@ -13,6 +13,8 @@ from tests.support.metric_list import METRICS, ROLES
 SHARED = {
     "pixelflow_build_info": {"version", "role"},
     "pixelflow_dependency_up": {"dependency"},
+    "pixelflow_storage_credentials_refreshes_total": {"source", "outcome"},
+    "pixelflow_storage_credentials_end_timestamp_seconds": {"source"},
 }
 GOLDEN: dict[str, dict[str, set[str]]] = {
     "api": {

@@ -76,7 +76,7 @@ class Server:
 
 
 def _transfers(url: str) -> S3Transfers:
-    return S3Transfers(url, bucket="b", signer=Signer(url, region="r", credentials=AccessKey("key", "secret")))
+    return S3Transfers(url, root="/b/", signer=Signer(url, region="r", credentials=AccessKey("key", "secret")))
 
 
 @contextmanager
@@ -214,7 +214,7 @@ def test_an_upload_is_repeated_from_the_start(tmp_path: Path) -> None:
     digest = hashlib.sha256(BODY).hexdigest()
     failure = _response("500 Internal Server Error", b"")
     with _served([failure, _response(body=b"")]) as (server, transfers), (tmp_path / "output").open("rb") as file:
-        transfers.put("outputs/x", file, media_type="image/jpeg", sha256=digest)
+        transfers.put("outputs/x", file, {"Content-Type": "image/jpeg"}, sha256=digest)
         assert [request.endswith(BODY) for request in server.requests] == [True, True]
         assert f"X-Amz-Content-SHA256: {digest}".encode() in server.requests[0]
 
@@ -294,7 +294,7 @@ def _hanging(sent: bytes) -> Iterator[S3Transfers]:
 
 def test_an_upload_that_hangs_can_be_ended() -> None:
     with _hanging(b"") as transfers, _prompt():
-        transfers.put("k", io.BytesIO(bytes(50_000_000)), media_type="image/jpeg", interrupts=Interruption())
+        transfers.put("k", io.BytesIO(bytes(50_000_000)), {"Content-Type": "image/jpeg"}, interrupts=Interruption())
 
 
 def test_a_connection_that_is_not_accepted_can_be_ended() -> None:
@@ -307,7 +307,7 @@ def test_a_connection_that_is_not_accepted_can_be_ended() -> None:
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         transfers = _transfers(url)
         with _prompt():
-            transfers.put("k", io.BytesIO(b"x"), media_type="image/jpeg", interrupts=Interruption())
+            transfers.put("k", io.BytesIO(b"x"), {"Content-Type": "image/jpeg"}, interrupts=Interruption())
 
 
 def test_the_pause_before_a_retry_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

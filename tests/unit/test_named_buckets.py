@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from pixelflow import settings as settings_package
-from pixelflow.adapters.storage.buckets import NamedBuckets, address, public_url, user_folder
+from pixelflow.adapters.storage.buckets import NamedBuckets, public_url, user_folder
+from pixelflow.adapters.storage.request_form import address
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.jobs.destinations import Destinations
 from pixelflow.errors import ValidationFailedError
@@ -124,7 +125,7 @@ def test_addresses_and_public_urls() -> None:
 
 def test_the_setting_shown_in_the_guide_is_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
-    setting, policy = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    setting, policy = re.findall(r"```json\n(.*?)```", guide.partition("## Named buckets")[2], re.DOTALL)
     shop = load(setting).named_buckets["shop"]
     allowed = {action for each in json.loads(policy)["Statement"] for action in each["Action"]}
     resources = {each["Resource"] for each in json.loads(policy)["Statement"]}
@@ -134,5 +135,5 @@ def test_the_setting_shown_in_the_guide_is_valid() -> None:
 
 def test_the_request_shown_in_the_guide_is_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "serve-outputs.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    shown, *_ = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
     assert CreateJobRequest.model_validate_json(shown).destination

@@ -385,6 +385,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{job_id}/outputs/{step_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download an output
+         * @description Redirect to the file of an output in object storage. Unlike `download_url`, this URL does not expire.
+         *
+         *     `HEAD` redirects to a URL that is signed for `HEAD`. Don't send your API key to the storage.
+         */
+        get: operations["download_output"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs/{job_id}/retry": {
         parameters: {
             query?: never;
@@ -9032,6 +9054,161 @@ export interface operations {
                 };
             };
             /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_output: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+                step_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `Location` is a presigned URL of the file */
+            307: {
+                headers: {
+                    /**
+                     * @description A presigned URL, valid for the method of the request
+                     * @example https://s3.example/pixelflow/outputs/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/1/small.webp?X-Amz-Signature=…
+                     */
+                    Location?: string;
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `output_missing` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable`, `objects_unavailable` */
             503: {
                 headers: {
                     /**

@@ -186,7 +186,8 @@ GUIDES: Mapping[str, Guide] = {
         f"Yes, after the upload, {_SAME_KEY}",
     ),
     "output_missing": Guide(
-        "The job in `source.job` has no output of the step in `source.output`.",
+        "The job in `source.job`, or in the path of a download, has no output of this step. Or the file to download "
+        "has expired, or is on the service's disk.",
         "Read `outputs` of that job, and send one of its `step_id` values. Steps with `output: false` have none.",
         _NO,
     ),

@@ -68,6 +68,9 @@ class S3Server:
             "PIXELFLOW_S3_PUBLIC_ENDPOINT_URL": endpoint,
             "PIXELFLOW_S3_REGION": REGION,
             "PIXELFLOW_S3_BUCKET": BUCKET,
+            "PIXELFLOW_S3_ADDRESSING": "path",
+            "PIXELFLOW_S3_CREDENTIALS": "keys",
+            "PIXELFLOW_S3_SESSION_TOKEN": "",
             "PIXELFLOW_S3_ACCESS_KEY_ID": self._home.secrets[f"s3_access_key_id{suffix}"],
             "PIXELFLOW_S3_SECRET_ACCESS_KEY": self._home.secrets[f"s3_secret_access_key{suffix}"],
         }

@@ -60,6 +60,11 @@ def variables_of_buckets(buckets: Iterable[NamedBucket]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def aws_variables() -> dict[str, str]:
+    """Return the environment variables by which AWS gives a process its credentials, and the home directory."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_") or name == "HOME"}
+
+
 def is_configured() -> bool:
     """Whether the environment has one of the settings that have no default."""
     required = (variable(name) for name, field in Settings.model_fields.items() if field.is_required())

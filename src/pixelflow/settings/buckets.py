@@ -7,43 +7,33 @@ environment variables that hold them.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
 from pixelflow.contracts.field_errors import error_message
 from pixelflow.contracts.jobs.destinations import BUCKET_NAME_PATTERN, Acl
-from pixelflow.settings.field_types import EndpointUrl, WebUrl
+from pixelflow.settings.field_types import Addressing, Encryption, EndpointUrl, KeyPrefix, Visible, WebUrl, matching
 
-
-def _matching(pattern: str, message: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise PydanticCustomError("buckets", message)
-        return value
-
-    return AfterValidator(check)
-
-
+KEY_WITHOUT_KMS = "has a KMS key, which AES256 does not use: set aws:kms or remove the key"
 _Name: TypeAlias = Annotated[
-    str, _matching(BUCKET_NAME_PATTERN, "must be a name of lower-case letters, digits and -, such as shop-images")
+    str, matching(BUCKET_NAME_PATTERN, "must be a name of lower-case letters, digits and -, such as shop-images")
 ]
 _Variable: TypeAlias = Annotated[
-    str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")
+    str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")
 ]
-_Prefix: TypeAlias = Annotated[
-    str,
-    _matching(
-        r"([A-Za-z0-9!_'()@,+=~-][A-Za-z0-9!_'()@,+=~.-]*/)*", "must be folders that each end with /, such as shop/"
-    ),
-]
-_Visible: TypeAlias = Annotated[str, _matching(r"[!-~]+", "must have visible ASCII characters only")]
 
 
 class _Part(BaseModel):
@@ -58,25 +48,38 @@ class CredentialVariables(_Part):
     session_token: _Variable | None = None
 
 
+def _kind(given: object) -> str:
+    return "aws" if isinstance(given, str) else "keys"
+
+
+_Credentials: TypeAlias = Annotated[
+    Annotated[Literal["aws"], Tag("aws")] | Annotated[CredentialVariables, Tag("keys")], Discriminator(_kind)
+]
+
+
 class NamedBucket(_Part):
     """A bucket that jobs can use by its name."""
 
-    bucket: Annotated[str, _matching(r"[A-Za-z0-9._-]{1,255}", "must be the name of a bucket")]
+    bucket: Annotated[str, matching(r"[A-Za-z0-9._-]{1,255}", "must be the name of a bucket")]
     endpoint_url: EndpointUrl
-    region: _Visible = "us-east-1"
-    addressing: Literal["path", "virtual"] = "path"
-    """Whether the bucket's name is in the path of a URL, or the first part of its host."""
-    prefix: _Prefix = ""
+    region: Visible = "us-east-1"
+    addressing: Addressing = "path"
+    prefix: KeyPrefix = ""
     """What all keys start with. Nothing outside it is written."""
     users: tuple[str, ...] | None = None
     """The users whose jobs can use the bucket; ``None``: all."""
     per_user: bool = True
     """Whether each user has a folder of its own below the prefix, so that users can't use each other's objects."""
-    credentials: CredentialVariables
+    credentials: _Credentials
+    """Where its access key comes from: variables, or the credentials that AWS gives the worker."""
     public_base_url: WebUrl | None = None
     """Where the prefix is served: the URL of an object is this, a slash and the part of its key after the prefix."""
-    sse_kms_key_id: _Visible | None = None
-    """The KMS key that encrypts what is stored; ``None``: as the bucket's default says."""
+    sse: Encryption | None = None
+    """How the server encrypts what is stored; ``None``: as the bucket's default says."""
+    sse_kms_key_id: Visible | None = None
+    """The KMS key that encrypts what is stored; alone, it means SSE-KMS."""
+    checksums: bool = False
+    """Whether objects are stored with their SHA-256 as checksum, as buckets with Object Lock require."""
     acls: tuple[Acl, ...] = ()
     """The ACLs that jobs can ask for."""
 
@@ -84,7 +87,15 @@ class NamedBucket(_Part):
     def variables(self) -> list[str]:
         """The environment variables that hold the access key, in the order of its parts."""
         named = self.credentials
+        if named == "aws":
+            return []
         return [each for each in (named.access_key_id, named.secret_access_key, named.session_token) if each]
+
+    @model_validator(mode="after")
+    def _check_encryption(self) -> Self:
+        if self.sse == "AES256" and self.sse_kms_key_id:
+            raise PydanticCustomError("buckets", KEY_WITHOUT_KMS)
+        return self
 
     def allows(self, user_id: str) -> bool:
         """Whether the user's jobs can use it."""

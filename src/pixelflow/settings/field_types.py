@@ -11,7 +11,7 @@ import base64
 import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 import psycopg
@@ -101,6 +101,35 @@ RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(_check_redis)]
 WebUrl: TypeAlias = Annotated[str, AfterValidator(_check_http)]
 EndpointUrl: TypeAlias = Annotated[str, AfterValidator(_check_endpoint)]
 """A web URL without credentials and query; a trailing slash is removed."""
+
+
+# ── Buckets ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def matching(pattern: str, message: str) -> AfterValidator:
+    """Return a validator of strings that the whole pattern must match."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise PydanticCustomError("pattern", message)
+        return value
+
+    return AfterValidator(check)
+
+
+KeyPrefix: TypeAlias = Annotated[
+    str,
+    matching(
+        r"([A-Za-z0-9!_'()@,+=~-][A-Za-z0-9!_'()@,+=~.-]*/)*", "must be folders that each end with /, such as shop/"
+    ),
+]
+"""Folders that keys start with; empty, or with a slash at its end."""
+Addressing: TypeAlias = Literal["path", "virtual"]
+"""Whether the bucket's name is in the path of a URL, or the first part of its host."""
+Encryption: TypeAlias = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+"""Encryption at the server, by S3's names."""
+Visible: TypeAlias = Annotated[str, matching(r"[!-~]+", "must have visible ASCII characters only")]
 
 
 # ── Lists ────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
-from pixelflow.cross_field import validate
+from pixelflow.cross_field import MISSING, CrossFieldError, validate
 from pixelflow.settings import retention
 from pixelflow.settings.database import SECRETS_KEY
 from pixelflow.settings.errors import PREFIX, SettingsError, missing_message, valid_values
@@ -362,18 +362,23 @@ class Settings(StorageSettings):
     @model_validator(mode="wrap")
     @classmethod
     def _check_together(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
-        return validate(value, handler, lambda checked: (((), each) for each in cls._conflicts(checked)))
+        return validate(value, handler, cls._cross_field_errors)
 
     @classmethod
-    def _conflicts(cls, checked: object) -> Iterator[str]:
+    def _cross_field_errors(cls, checked: object) -> Iterator[CrossFieldError]:
         """What is wrong between settings. Those that are not valid themselves count as not set."""
         self = checked if isinstance(checked, cls) else cls.model_construct(**valid_values(cls, checked))
+        given = checked if isinstance(checked, Mapping) else self.__dict__
+        yield from (((name,), MISSING) for name in self.missing_keys())
+        yield from (((), each) for each in self._conflicts(given))
+
+    def _conflicts(self, given: Mapping[str, Any]) -> Iterator[str]:
         if (self.worker_concurrency or math.inf) < (self.worker_max_active_jobs or 0):
             yield (
                 "PIXELFLOW_WORKER_CONCURRENCY must be at least PIXELFLOW_WORKER_MAX_ACTIVE_JOBS; "
                 "otherwise some slots are never used"
             )
-        given = checked if isinstance(checked, Mapping) else self.__dict__
+        yield from self.conflicts_of_storage()
         missing = [f"{PREFIX}JWT_{name}" for name in ("JWKS_URL", "AUDIENCE") if not given.get(f"jwt_{name.lower()}")]
         if self.jwt_issuer is not None and missing:
             yield f"PIXELFLOW_JWT_ISSUER requires {' and '.join(missing)}: tokens are validated against all of them"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from pixelflow.settings.buckets import Buckets, NamedBucket
+from pixelflow.settings.buckets import KEY_WITHOUT_KMS, Buckets, NamedBucket
 from pixelflow.settings.database import ConnectionSettings
-from pixelflow.settings.field_types import EndpointUrl
+from pixelflow.settings.field_types import Addressing, Encryption, EndpointUrl, KeyPrefix, Visible
 
 
 class StorageSettings(ConnectionSettings):
@@ -30,8 +31,58 @@ class StorageSettings(ConnectionSettings):
     ] = None
     s3_region: Annotated[str, Field(description="Region used in request signatures")] = "us-east-1"
     s3_bucket: Annotated[str, Field(description="Bucket for sources and outputs")]
-    s3_access_key_id: Annotated[str, Field(description="Access key ID")]
-    s3_secret_access_key: Annotated[SecretStr, Field(description="Secret access key")]
+    s3_addressing: Annotated[
+        Addressing,
+        Field(
+            description="Where URLs have the bucket: `path` (https://server/bucket/key), or `virtual` "
+            "(https://bucket.server/key), which new buckets of AWS may require"
+        ),
+    ] = "path"
+    s3_prefix: Annotated[
+        KeyPrefix,
+        Field(
+            description="Folders that all keys of the service start with, such as pixelflow/. Everything that it "
+            "stores, lists and deletes is below. Don't change it while there are jobs. Default: none"
+        ),
+    ] = ""
+    s3_sse: Annotated[
+        Encryption | None,
+        Field(
+            description="Encryption that each upload and output asks for. Clients send it as a header, which is one of "
+            "`upload.headers`. Default: as the bucket says"
+        ),
+    ] = None
+    s3_sse_kms_key_id: Annotated[
+        Visible | None, Field(description="KMS key of the encryption; alone, it means `aws:kms`. Default: the bucket's")
+    ] = None
+    s3_checksums: Annotated[
+        bool,
+        Field(description="Whether outputs are stored with their SHA-256 as checksum (`x-amz-checksum-sha256`)"),
+    ] = False
+    s3_bulk_delete: Annotated[
+        bool,
+        Field(
+            description="Whether objects are deleted many at once (DeleteObjects). False is for servers that don't "
+            "support it, such as Google Cloud Storage"
+        ),
+    ] = True
+    s3_credentials: Annotated[
+        Literal["keys", "aws"],
+        Field(
+            description="Where the access key comes from: `keys`, the next three settings; or `aws`, the credentials "
+            "that AWS gives the process (`AWS_…` variables, IRSA, EKS Pod Identity, ECS, EC2); see docs/storage.md"
+        ),
+    ] = "keys"
+    s3_access_key_id: Annotated[
+        str | None, Field(description="Access key ID. Required if PIXELFLOW_S3_CREDENTIALS is `keys`")
+    ] = None
+    s3_secret_access_key: Annotated[
+        SecretStr | None, Field(description="Secret access key. Required if PIXELFLOW_S3_CREDENTIALS is `keys`")
+    ] = None
+    s3_session_token: Annotated[
+        SecretStr | None,
+        Field(description="Session token of a temporary access key. The process needs a restart with each new one"),
+    ] = None
     buckets: Annotated[
         Buckets | None,
         Field(
@@ -44,6 +95,22 @@ class StorageSettings(ConnectionSettings):
     def named_buckets(self) -> dict[str, NamedBucket]:
         """The other buckets by name."""
         return self.buckets or {}
+
+    def missing_keys(self) -> Iterator[str]:
+        """The names of the settings of the access key that are required and not set."""
+        for name in ("s3_access_key_id", "s3_secret_access_key"):
+            if self.s3_credentials == "keys" and not getattr(self, name):
+                yield name
+
+    def conflicts_of_storage(self) -> Iterator[str]:
+        """What is wrong between the settings of storage."""
+        if self.s3_sse == "AES256" and self.s3_sse_kms_key_id:
+            yield f"PIXELFLOW_S3_SSE {KEY_WITHOUT_KMS}"
+
+    @property
+    def uses_aws_credentials(self) -> bool:
+        """Whether a bucket is opened with the credentials that AWS gives the process."""
+        return self.s3_credentials == "aws" or any(each.credentials == "aws" for each in self.named_buckets.values())
 
     @property
     def public_endpoint_url(self) -> str:

@@ -25,7 +25,7 @@ async def _resources_of(database: AsyncDatabase, add_rows: AddRows, user_id: str
         )
         row = await cursor.fetchone()
     assert row is not None
-    return {name: str(value) for name, value in row.items()}
+    return {name: str(value) for name, value in row.items()} | {"step_id": "their-step"}
 
 
 @pytest.mark.parametrize("route", OF_ONE, ids=str)

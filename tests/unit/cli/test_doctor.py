@@ -140,6 +140,23 @@ def test_servers_that_do_not_answer_are_errors_without_secrets(pixelflow: Run, m
 
 
 @pytest.mark.usefixtures("without_transforms")
+def test_missing_credentials_of_aws_have_their_reason(
+    pixelflow: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    keys = {"PIXELFLOW_S3_ACCESS_KEY_ID", "PIXELFLOW_S3_SECRET_ACCESS_KEY"}
+    for name, value in {name: value for name, value in SETTINGS.items() if name not in keys}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PIXELFLOW_S3_CREDENTIALS", "aws")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pixelflow")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "no-token"))
+    code, found = checked(pixelflow)
+    assert code == 3
+    assert found["object storage"][0]["detail"] == "no credentials of AWS: AWS_WEB_IDENTITY_TOKEN_FILE can't be read"
+
+
+@pytest.mark.usefixtures("without_transforms")
 @pytest.mark.parametrize(
     ("workers", "status", "detail"),
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from typing import IO
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pixelflow.adapters.storage.interrupts import Interrupts
-from pixelflow.adapters.storage.signatures import AccessKey, Signer
+from pixelflow.adapters.storage.request_form import address, checksum_headers, encryption_headers
+from pixelflow.adapters.storage.signatures import AccessKey, KeySource, Signer, no_access_key
 from pixelflow.adapters.storage.transfers import ObjectTransferError, S3Transfers
 from pixelflow.errors import DestinationExistsError, DestinationRefusedError, DestinationUnavailableError
 from pixelflow.settings import SettingsError
@@ -42,12 +43,18 @@ def public_url(bucket: NamedBucket | None, key: str) -> str | None:
 class NamedBuckets:
     """The named buckets of a process. Thread-safe; connects when a bucket is used first."""
 
-    def __init__(self, buckets: Mapping[str, NamedBucket], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        buckets: Mapping[str, NamedBucket],
+        environment: Mapping[str, str],
+        aws_keys: KeySource = no_access_key,
+    ) -> None:
         """Read the credentials.
 
         Args:
             buckets: by name.
             environment: has the variables that hold the credentials.
+            aws_keys: the access key that AWS gives the process.
 
         Raises:
             SettingsError: variables are not set; one line for each.
@@ -61,7 +68,10 @@ class NamedBuckets:
         if missing:
             raise SettingsError("\n".join(missing))
         self._buckets = buckets
-        self._keys = {name: _access_key(bucket, environment) for name, bucket in buckets.items()}
+        self._keys = {
+            name: aws_keys if bucket.credentials == "aws" else _configured_key(bucket, environment)
+            for name, bucket in buckets.items()
+        }
         self._open: dict[str, S3Transfers] = {}
         self._lock = threading.Lock()
 
@@ -110,7 +120,7 @@ class NamedBuckets:
         """
         bucket, transfers = self.get(name)
         key = bucket.prefix + key
-        sent = {**headers, JOB_METADATA: job, HASH_METADATA: sha256, **_encryption(bucket)}
+        sent = {**headers, JOB_METADATA: job, HASH_METADATA: sha256, **_rules(bucket, sha256)}
         try:
             found = _find(transfers, key, interrupts)
             if (found.get(JOB_METADATA), found.get(HASH_METADATA)) == (job, sha256):
@@ -174,27 +184,19 @@ def _exists() -> DestinationExistsError:
     )
 
 
-def _encryption(bucket: NamedBucket) -> dict[str, str]:
-    if bucket.sse_kms_key_id is None:
-        return {}
-    return {
-        "x-amz-server-side-encryption": "aws:kms",
-        "x-amz-server-side-encryption-aws-kms-key-id": bucket.sse_kms_key_id,
-    }
+def _rules(bucket: NamedBucket, sha256: str) -> dict[str, str]:
+    """Return the headers that the bucket's rules demand."""
+    checksum = checksum_headers(sha256) if bucket.checksums else {}
+    return {**encryption_headers(bucket.sse, bucket.sse_kms_key_id), **checksum}
 
 
-def _access_key(bucket: NamedBucket, environment: Mapping[str, str]) -> AccessKey:
-    return AccessKey(*[environment[variable] for variable in bucket.variables])
+def _configured_key(bucket: NamedBucket, environment: Mapping[str, str]) -> KeySource:
+    key_id, secret, *token = [environment[variable] for variable in bucket.variables]
+    key = AccessKey(key_id, secret, "".join(token))
+    return lambda: key
 
 
-def _transfers(bucket: NamedBucket, access_key: AccessKey) -> S3Transfers:
+def _transfers(bucket: NamedBucket, keys: KeySource) -> S3Transfers:
     endpoint, folder = address(bucket.endpoint_url, bucket.bucket, bucket.addressing)
-    return S3Transfers(endpoint, bucket=folder, signer=Signer(endpoint, region=bucket.region, credentials=access_key))
-
-
-def address(endpoint: str, bucket: str, addressing: str) -> tuple[str, str]:
-    """Return the endpoint for requests to a bucket, and the folder in it: the bucket's name, unless the host has it."""
-    if addressing == "path":
-        return endpoint, bucket
-    parts = urlsplit(endpoint)
-    return parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl(), ""
+    root = f"/{folder}/" if folder else "/"
+    return S3Transfers(endpoint, root=root, signer=Signer(endpoint, region=bucket.region, credentials=keys))

@@ -1,17 +1,18 @@
 """Object storage (S3): signs the URLs that clients use, and transfers files for the worker.
 
-Object keys are made here and nowhere else; never uses a name that comes from a client.
+Object keys are made here and nowhere else; never uses a name that comes from a client. Nobody else knows the prefix of
+the settings: keys in the database, in messages and in responses are below it.
 """
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, Literal
 from uuid import UUID
 
 import obstore
@@ -19,16 +20,20 @@ from obstore import exceptions
 from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.adapters.storage.signatures import AccessKey, Signer
+from pixelflow.adapters.storage.request_form import address, checksum_headers, encryption_headers
+from pixelflow.adapters.storage.signatures import AccessKey, KeySource, NoAccessKeyError, Signer, no_access_key
 from pixelflow.adapters.storage.transfers import S3Transfers, version_of
 from pixelflow.errors import ObjectsUnavailableError, SourceChangedError
 from pixelflow.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig  # exist for type checkers only
+    from obstore.store import ClientConfig, RetryConfig, S3Credential  # exist for type checkers only
 
 _METADATA_SECONDS = 5
 """Timeout of a request without a body, including its retry: a client waits for the result."""
+
+_DELETES_AT_ONCE = 10
+"""Without bulk deletion."""
 
 
 def source_key(job_id: UUID) -> str:
@@ -70,18 +75,31 @@ class StoredObject:
 class ObjectStorage:
     """A bucket."""
 
-    def __init__(self, settings: Settings) -> None:
-        credentials = AccessKey(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
-        region, self._bucket = settings.s3_region, settings.s3_bucket
-        self._for_clients = Signer(settings.public_endpoint_url, region=region, credentials=credentials)
+    def __init__(self, settings: Settings, aws_keys: KeySource = no_access_key) -> None:
+        """Does not connect yet.
+
+        Args:
+            settings: name the bucket, and have its access key unless AWS gives it.
+            aws_keys: the access key that AWS gives the process.
+        """
+        self._keys = aws_keys if settings.s3_credentials == "aws" else _configured_key(settings)
+        self._encryption = encryption_headers(settings.s3_sse, settings.s3_sse_kms_key_id)
+        self._has_checksums = settings.s3_checksums
+        self._deletes_in_bulk = settings.s3_bulk_delete
+        bucket, addressing, region = settings.s3_bucket, settings.s3_addressing, settings.s3_region
+        public_endpoint, folder = address(settings.public_endpoint_url, bucket, addressing)
+        self._root = f"/{folder}/{settings.s3_prefix}" if folder else f"/{settings.s3_prefix}"
+        self._for_clients = Signer(public_endpoint, region=region, credentials=self._keys)
         metadata = timedelta(seconds=_METADATA_SECONDS)
         self._metadata_store = _open(
             settings,
+            self._keys,
             {"connect_timeout": metadata, "timeout": metadata},
             {"max_retries": 1, "retry_timeout": metadata / 2},
         )
-        own = Signer(settings.s3_endpoint_url, region=region, credentials=credentials)
-        self._transfers = S3Transfers(settings.s3_endpoint_url, bucket=self._bucket, signer=own)
+        endpoint, _ = address(settings.s3_endpoint_url, bucket, addressing)
+        own = Signer(endpoint, region=region, credentials=self._keys)
+        self._transfers = S3Transfers(endpoint, root=self._root, signer=own)
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
 
@@ -95,33 +113,47 @@ class ObjectStorage:
         seconds: int,
     ) -> SignedUrl:
         """Return a URL for a PUT of ``key``. Declared values are signed, so that uploads must match them."""
-        headers = {}
+        headers = {**self._encryption, **checksum_headers(sha256)}
         if content_type is not None:
             headers["Content-Type"] = content_type
-        if sha256 is not None:
-            headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         length = {} if content_length is None else {"Content-Length": str(content_length)}
         url = self._sign("PUT", key, headers=headers | length, query={}, seconds=seconds)
         return dataclasses.replace(url, headers=headers)
 
     def sign_download(
-        self, key: str, *, media_type: str | None, file_name: str, seconds: int, attachment: bool = False
+        self,
+        key: str,
+        *,
+        media_type: str | None,
+        file_name: str,
+        seconds: int,
+        attachment: bool = False,
+        method: Literal["GET", "HEAD"] = "GET",
     ) -> SignedUrl:
         """Return a URL for a GET of ``key``; the response has this file name, and this type or else the stored one.
 
-        Browsers save an ``attachment`` and don't display it.
+        Browsers save an ``attachment`` and don't display it. A URL is signed for one ``method``.
         """
         disposition = "attachment" if attachment else "inline"
         query = {"response-content-disposition": f'{disposition}; filename="{file_name}"'}
         if media_type is not None:
             query["response-content-type"] = media_type
-        return self._sign("GET", key, headers={}, query=query, seconds=seconds)
+        return self._sign(method, key, headers={}, query=query, seconds=seconds)
 
     def _sign(
         self, method: str, key: str, *, headers: dict[str, str], query: dict[str, str], seconds: int
     ) -> SignedUrl:
-        url = self._for_clients.presign(method, f"/{self._bucket}/{key}", headers=headers, query=query, seconds=seconds)
-        return SignedUrl(url, headers, datetime.now(UTC) + timedelta(seconds=seconds))
+        """S3 rejects a URL after the end of the session that signed it, so the URL is not given a longer life."""
+        now = datetime.now(UTC)
+        try:
+            session_end = self._keys().expires_at
+            if session_end is not None:
+                seconds = max(1, min(seconds, int((session_end - now).total_seconds())))
+            path = self._root + key
+            url = self._for_clients.presign(method, path, headers=headers, query=query, seconds=seconds, now=now)
+        except NoAccessKeyError:
+            raise _unavailable() from None
+        return SignedUrl(url, headers, now + timedelta(seconds=seconds))
 
     # ── For the API ──────────────────────────────────────────────────────────────────────────────
 
@@ -180,13 +212,24 @@ class ObjectStorage:
             ObjectsUnavailableError: the server does not answer; some objects may remain.
         """
         with _mapped_errors():
-            await obstore.delete_async(self._metadata_store, list(keys))
+            await self._delete(list(keys))
+
+    async def _delete(self, keys: list[str]) -> None:
+        if self._deletes_in_bulk:
+            await obstore.delete_async(self._metadata_store, keys)
+            return
+        for start in range(0, len(keys), _DELETES_AT_ONCE):
+            await asyncio.gather(*map(self._delete_one, keys[start : start + _DELETES_AT_ONCE]))
+
+    async def _delete_one(self, key: str) -> None:
+        with suppress(FileNotFoundError):  # S3 ignores a missing object, Google reports it
+            await obstore.delete_async(self._metadata_store, key)
 
     async def _remove_folder(self, folder: str) -> int:
         removed = 0
         with _mapped_errors():
             async for batch in obstore.list(self._metadata_store, folder):
-                await obstore.delete_async(self._metadata_store, [meta["path"] for meta in batch])
+                await self._delete([meta["path"] for meta in batch])
                 removed += len(batch)
         return removed
 
@@ -230,7 +273,9 @@ class ObjectStorage:
         self, file: IO[bytes], key: str, *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never
     ) -> None:
         """Store an open file as the object ``key``, atomically; see :meth:`S3Transfers.put`."""
-        self._transfers.put(key, file, media_type=media_type, sha256=sha256, interrupts=interrupts)
+        checksum = checksum_headers(sha256) if self._has_checksums else {}
+        headers = {"Content-Type": media_type, **self._encryption, **checksum}
+        self._transfers.put(key, file, headers, sha256=sha256, interrupts=interrupts)
 
     def close(self) -> None:
         """Close the idle connections of transfers."""
@@ -246,14 +291,41 @@ class ObjectStorage:
             next(iter(obstore.list(self._metadata_store, "uploads/ping")), None)
 
 
-def _open(settings: Settings, client: ClientConfig, retries: RetryConfig) -> S3Store:
+def _configured_key(settings: Settings) -> KeySource:
+    secret, token = settings.s3_secret_access_key, settings.s3_session_token
+    key = AccessKey(
+        settings.s3_access_key_id or "",
+        secret.get_secret_value() if secret else "",
+        token.get_secret_value() if token else "",
+    )
+    return lambda: key
+
+
+def _open(settings: Settings, keys: KeySource, client: ClientConfig, retries: RetryConfig) -> S3Store:
+    def credentials() -> S3Credential:
+        key = keys()
+        return {
+            "access_key_id": key.access_key_id,
+            "secret_access_key": key.secret_access_key,
+            "token": key.session_token or None,
+            "expires_at": datetime.now(UTC),  # obstore asks again for each request: keys() costs nothing
+        }
+
+    is_virtual = settings.s3_addressing == "virtual"
+    endpoint, _ = address(settings.s3_endpoint_url, settings.s3_bucket, settings.s3_addressing)
     return S3Store(
         settings.s3_bucket,
-        endpoint=settings.s3_endpoint_url,
+        prefix=settings.s3_prefix or None,
+        # obstore reads variables of AWS from the environment, which an argument overrides.
+        aws_endpoint_url_s3=endpoint,
         region=settings.s3_region,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=settings.s3_secret_access_key.get_secret_value(),
-        virtual_hosted_style_request=False,
+        skip_signature=False,
+        request_payer=False,
+        s3_express=False,
+        unsigned_payload=False,
+        disable_bulk_delete=not settings.s3_bulk_delete,
+        virtual_hosted_style_request=is_virtual,
+        credential_provider=credentials,
         client_options={"allow_http": settings.s3_endpoint_url.startswith("http://"), **client},
         retry_config=retries,
     )
@@ -265,4 +337,8 @@ def _mapped_errors() -> Iterator[None]:
     try:
         yield
     except (exceptions.BaseError, OSError) as error:
-        raise ObjectsUnavailableError("Object storage is not available; try again shortly") from error
+        raise _unavailable() from error
+
+
+def _unavailable() -> ObjectsUnavailableError:
+    return ObjectsUnavailableError("Object storage is not available; try again shortly")

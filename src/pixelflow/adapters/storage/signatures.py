@@ -30,10 +30,21 @@ class AccessKey:
     secret_access_key: str = field(repr=False)
     session_token: str = field(default="", repr=False)
     """Of temporary credentials; part of each request. Empty: none."""
+    expires_at: datetime | None = None
+    """When the session ends, and with it all URLs that it signed; ``None``: never, or unknown."""
+
+
+class NoAccessKeyError(Exception):
+    """There is no valid access key at present."""
 
 
 KeySource: TypeAlias = Callable[[], AccessKey]
-"""Returns the access key that is valid at present."""
+"""Returns the access key that is valid at present, without delay. Raises ``NoAccessKeyError``: there is none."""
+
+
+def no_access_key() -> AccessKey:
+    """Raise ``NoAccessKeyError``: the source of a process without temporary credentials."""
+    raise NoAccessKeyError
 
 
 class Signer:

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
-from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
+from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, NoAccessKeyError, Signer
 from pixelflow.errors import (
     ObjectsUnavailableError,
     SourceChangedError,
@@ -74,17 +74,17 @@ class _FileError(Exception):
 class S3Transfers:
     """Transfers to and from one bucket. Thread-safe; connections are reused."""
 
-    def __init__(self, endpoint: str, *, bucket: str, signer: Signer) -> None:
+    def __init__(self, endpoint: str, *, root: str, signer: Signer) -> None:
         """Does not connect yet.
 
         Args:
             endpoint: of the server.
-            bucket: its name; empty if the host of the endpoint has it.
+            root: what the path of an object has before its key, such as ``/bucket/``.
             signer: for the same endpoint.
         """
         self._connections = ConnectionPool(endpoint)
-        self._root = urlsplit(endpoint).path
-        self._folder = f"/{bucket}" if bucket else ""
+        self._endpoint_path = urlsplit(endpoint).path
+        self._root = root
         self._signer = signer
         self._buffers = threading.local()
 
@@ -134,14 +134,20 @@ class S3Transfers:
             raise _unavailable() from error
 
     def put(
-        self, key: str, file: IO[bytes], *, media_type: str, sha256: str | None = None, interrupts: Interrupts = never
+        self,
+        key: str,
+        file: IO[bytes],
+        headers: Mapping[str, str],
+        *,
+        sha256: str | None = None,
+        interrupts: Interrupts = never,
     ) -> None:
         """Store an open file, from its start, as the object ``key``, atomically.
 
         Args:
             key: of the object.
             file: the content; seekable.
-            media_type: of the object.
+            headers: of the request.
             sha256: of the content, in hex, if known: the server then refuses a content that differs.
             interrupts: registers what ends the transfer.
 
@@ -149,14 +155,14 @@ class S3Transfers:
             ObjectsUnavailableError: the server does not answer, or the transfer was ended.
         """
         try:
-            self.send_file(key, file, {"Content-Type": media_type}, sha256=sha256, interrupts=interrupts)
+            self.send_file(key, file, headers, sha256=sha256, interrupts=interrupts)
         except ObjectTransferError as error:
             raise _unavailable() from error
 
     def send_file(
         self, key: str, file: IO[bytes], headers: Mapping[str, str], *, sha256: str | None, interrupts: Interrupts
     ) -> None:
-        """As :meth:`put`, with these headers.
+        """As :meth:`put`, with the server's reason if it refuses.
 
         Raises:
             ObjectTransferError: the server refuses it or does not answer, or the transfer was ended.
@@ -252,9 +258,12 @@ class S3Transfers:
         sha256: str,
         body: tuple[IO[bytes], int] | None = None,
     ) -> http.client.HTTPResponse:
-        path = f"{self._folder}/{key}"
-        signed = self._signer.authorize(method, path, headers=headers, sha256=sha256)
-        connection.putrequest(method, self._root + quote(path), skip_host=True, skip_accept_encoding=True)
+        path = self._root + key
+        try:
+            signed = self._signer.authorize(method, path, headers=headers, sha256=sha256)
+        except NoAccessKeyError as error:
+            raise ObjectTransferError from error
+        connection.putrequest(method, self._endpoint_path + quote(path), skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self._signer.host)
         for name, value in signed.items():
             connection.putheader(name, value)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
@@ -66,10 +67,28 @@ class ProcessMetrics:
             ["dependency"],
             registry=registry,
         )
+        self._refreshes = Counter(
+            "pixelflow_storage_credentials_refreshes_total",
+            "Attempts to get new temporary credentials of object storage, by source and outcome (succeeded, failed).",
+            ["source", "outcome"],
+            registry=registry,
+        )
+        self._credentials_end = Gauge(
+            "pixelflow_storage_credentials_end_timestamp_seconds",
+            "Unix time at which the temporary credentials of object storage end; omitted if they have no known end.",
+            ["source"],
+            registry=registry,
+        )
 
     def set_dependency_up(self, dependency: str, *, up: bool) -> None:
         """Record the result of a health check."""
         self._up.labels(dependency).set(up)
+
+    def record_storage_credentials(self, source: str, *, succeeded: bool, expires_at: datetime | None) -> None:
+        """Count an attempt to get new credentials of object storage; ``expires_at`` is the end of those in use."""
+        self._refreshes.labels(source, "succeeded" if succeeded else "failed").inc()
+        if expires_at is not None:
+            self._credentials_end.labels(source).set(expires_at.timestamp())
 
 
 class QueueMetrics:

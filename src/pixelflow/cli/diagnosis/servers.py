@@ -77,12 +77,23 @@ def _redis(settings: Settings) -> Finding:
 
 
 def _object_storage(settings: Settings) -> Finding:
-    from pixelflow.adapters.storage.objects import ObjectStorage  # noqa: PLC0415 - see the package's docstring
+    from pixelflow.adapters.storage.aws_credentials import (  # noqa: PLC0415 - see the package's docstring
+        CredentialsError,
+        find_source,
+    )
+    from pixelflow.adapters.storage.objects import ObjectStorage  # noqa: PLC0415 - the same
+    from pixelflow.adapters.storage.signatures import no_access_key  # noqa: PLC0415 - the same
+    from pixelflow.settings import aws_variables  # noqa: PLC0415 - the same
 
+    source = find_source(aws_variables(), region=settings.s3_region)
     try:
-        asyncio.run(ObjectStorage(settings).ping())
+        key = source.fetch() if settings.uses_aws_credentials else None
+        asyncio.run(ObjectStorage(settings, (lambda: key) if key else no_access_key).ping())
+    except CredentialsError as failure:
+        remedy = f"Check what AWS gives this process: its source is `{source.name}`; see docs/storage.md."
+        return error("object storage", f"no credentials of AWS: {failure}", remedy, ExitCode.UNREACHABLE)
     except DependencyError as failure:
-        return _unreachable("object storage", failure, "the PIXELFLOW_S3_ settings: address, bucket and keys")
+        return _unreachable("object storage", failure, "the PIXELFLOW_S3_ settings: address, bucket and credentials")
     return ok("object storage", f"bucket {settings.s3_bucket} can be listed")
 
 

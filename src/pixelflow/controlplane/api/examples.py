@@ -412,3 +412,16 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "readyz": READY,
 }
 """Responses of successful requests by route name; with the status, if it is not the route's own."""
+
+REDIRECT: dict[int | str, dict[str, Any]] = {
+    307: {
+        "description": "`Location` is a presigned URL of the file",
+        "headers": {
+            "Location": {
+                "description": "A presigned URL, valid for the method of the request",
+                "schema": {"type": "string"},
+                "example": JOB["outputs"][0]["download_url"],
+            }
+        },
+    }
+}

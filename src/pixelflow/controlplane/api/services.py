@@ -17,6 +17,7 @@ from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.storage.refreshed_keys import open_aws_keys
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
@@ -38,7 +39,7 @@ from pixelflow.controlplane.tokens.service import open_tokens
 from pixelflow.controlplane.usage.service import UsageQueries
 from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
 from pixelflow.controlplane.webhooks.service import WebhookService
-from pixelflow.settings import Settings
+from pixelflow.settings import Settings, aws_variables
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,15 @@ async def open_services(settings: Settings, metrics: ApiMetrics) -> AsyncIterato
         SettingsError: the key that encrypts secrets is not set.
     """
     secrets_keys = settings.require_secrets_keys()
-    objects = ObjectStorage(settings)
+    with open_aws_keys(settings, aws_variables(), metrics.process.record_storage_credentials) as aws_keys:
+        async with _open_services(settings, metrics, secrets_keys, ObjectStorage(settings, aws_keys)) as services:
+            yield services
+
+
+@asynccontextmanager
+async def _open_services(
+    settings: Settings, metrics: ApiMetrics, secrets_keys: tuple[bytes, ...], objects: ObjectStorage
+) -> AsyncIterator[Services]:
     async with (
         _open_database(settings) as database,
         WakeUpSender(settings.redis_url.get_secret_value()) as wakeups,

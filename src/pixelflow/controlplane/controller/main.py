@@ -17,6 +17,7 @@ from pixelflow.adapters.postgres.database import EVERYONE, AsyncDatabase
 from pixelflow.adapters.readiness import notify_ready
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.storage.refreshed_keys import open_aws_keys
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
@@ -34,7 +35,7 @@ from pixelflow.controlplane.stats import collector
 from pixelflow.controlplane.stats.collector import StatsCollector
 from pixelflow.controlplane.webhooks.dispatcher import DispatcherInputs, WebhookDispatcher
 from pixelflow.controlplane.webhooks.service import WebhookService
-from pixelflow.settings import Settings
+from pixelflow.settings import Settings, aws_variables
 
 PAUSE_SECONDS = 1.0
 WEBHOOK_PAUSE_SECONDS = 0.25
@@ -82,10 +83,19 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, r
     )
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
     try:
-        async with database:
-            await _run_loops(
-                settings, database, outbound, metrics=metrics, tracer=tracer, stop=stop, readiness=readiness
-            )
+        with open_aws_keys(settings, aws_variables(), metrics.process.record_storage_credentials) as aws_keys:
+            objects = ObjectStorage(settings, aws_keys)
+            async with database:
+                await _run_loops(
+                    settings,
+                    database,
+                    objects,
+                    outbound,
+                    metrics=metrics,
+                    tracer=tracer,
+                    stop=stop,
+                    readiness=readiness,
+                )
     except asyncio.CancelledError:
         _log.info("controller stopping at once: second signal")
     finally:
@@ -110,6 +120,7 @@ def _stop_on_signals(stop: asyncio.Event, readiness: ReadinessProbe) -> None:
 async def _run_loops(
     settings: Settings,
     database: AsyncDatabase,
+    objects: ObjectStorage,
     outbound: OutboundHttp,
     *,
     metrics: ControllerMetrics,
@@ -117,7 +128,6 @@ async def _run_loops(
     stop: asyncio.Event,
     readiness: ReadinessProbe,
 ) -> None:
-    objects = ObjectStorage(settings)
     periods = RetentionPeriods.of(settings)
     webhooks = WebhookService(database, webhook_cipher(settings.require_secrets_keys()), new_id=new_id)
     jobs = JobQueries(settings, database=database, objects=objects)

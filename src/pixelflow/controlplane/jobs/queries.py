@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -25,7 +25,7 @@ from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.pages import decode_cursor, encode_cursor, find_page
 from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.controlplane.retention.periods import RetentionPeriods
-from pixelflow.errors import NotFoundError
+from pixelflow.errors import NotFoundError, OutputMissingError
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.settings import Settings
 
@@ -54,11 +54,28 @@ class JobQueries:
         Raises:
             NotFoundError: the user has no such job.
         """
+        return self._response(await self._find(user_id, job_id))
+
+    async def output_url(self, user_id: str, job_id: UUID, step_id: str, method: Literal["GET", "HEAD"]) -> str:
+        """Return a URL for a GET or a HEAD of an output's file.
+
+        Raises:
+            NotFoundError: the user has no such job.
+            OutputMissingError: the job has no such output, or its file has expired or is on the service's disk.
+        """
+        row = await self._find(user_id, job_id)
+        output = next((each for each in row.outputs if each["step_id"] == step_id), None)
+        url = None if output is None or row.outputs_expired_at else self._sign_output(row, output, method)
+        if url is None:
+            raise OutputMissingError("The job has no file to download for this step; see its `status` and `outputs`")
+        return url
+
+    async def _find(self, user_id: str, job_id: UUID) -> JobRow:
         async with self._database.connection(of_user(user_id)) as connection:
             row = await store.find(connection, job_id=job_id, user_id=user_id)
         if row is None:
             raise job_not_found()
-        return self._response(row)
+        return row
 
     async def list_newest(self, user_id: str, filters: JobFilters, *, limit: int, cursor: str | None) -> bytes:
         """Return one page of the user's jobs, newest first: the JSON of a ``JobPage``.
@@ -86,7 +103,7 @@ class JobQueries:
     def _response(self, row: JobRow) -> Job:
         return to_response(row, self._sign_output, self._public_url, expires_at=self._periods.expiry_of(row))
 
-    def _sign_output(self, row: JobRow, output: dict[str, Any]) -> str | None:
+    def _sign_output(self, row: JobRow, output: dict[str, Any], method: Literal["GET", "HEAD"] = "GET") -> str | None:
         if row.source_type == SourceType.LOCAL_FILE:
             return None
         key: str = output["object_key"]
@@ -96,6 +113,7 @@ class JobQueries:
             media_type=format_.media_type if format_ else None,
             file_name=key.rpartition("/")[2],
             seconds=self._settings.download_url_seconds,
+            method=method,
         ).url
 
     def _public_url(self, row: JobRow, output: dict[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import structlog
@@ -222,6 +222,27 @@ async def get_job(
             return job
         await wait_in(request, services.live.wait_until_finished(watcher, seconds=wait))
     return await services.job_queries.get(identity.user_id, job_id)
+
+
+@router.head("/{job_id}/outputs/{step_id}", include_in_schema=False)
+@router.get(
+    "/{job_id}/outputs/{step_id}",
+    status_code=307,
+    response_class=Response,
+    summary="Download an output",
+    responses=examples.REDIRECT
+    | documented(*COMMON_ERRORS, errors.NotFoundError, errors.OutputMissingError, errors.ObjectsUnavailableError),
+)
+async def download_output(
+    identity: ReadsJobs, services: ServicesOf, request: Request, job_id: UUID, step_id: str
+) -> Response:
+    """Redirect to the file of an output in object storage. Unlike `download_url`, this URL does not expire.
+
+    `HEAD` redirects to a URL that is signed for `HEAD`. Don't send your API key to the storage.
+    """
+    method: Literal["GET", "HEAD"] = "HEAD" if request.method == "HEAD" else "GET"
+    url = await services.job_queries.output_url(identity.user_id, job_id, step_id, method)
+    return Response(status_code=307, headers={"Location": url})
 
 
 @router.get(

@@ -27,6 +27,8 @@ from pixelflow.adapters.readiness import notify_ready
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
+from pixelflow.adapters.storage.refreshed_keys import open_aws_keys
+from pixelflow.adapters.storage.signatures import KeySource
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks_in_thread
 from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
@@ -49,7 +51,7 @@ from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Transfers
 from pixelflow.imaging.protocol import TransformLimits
-from pixelflow.settings import PREFIX, Settings, SettingsError, variables_of_buckets
+from pixelflow.settings import PREFIX, Settings, SettingsError, aws_variables, variables_of_buckets
 
 MAX_CONNECTIONS = 2
 """Statements take a few milliseconds and jobs far longer: two connections serve all threads, and a renewal of leases
@@ -144,7 +146,8 @@ def _build(
         on_change=metrics.set_degraded,
     )
     sandbox = _start_sandbox(settings, capacity, scratch, metrics, stack)
-    objects = ObjectStorage(settings)
+    aws_keys = stack.enter_context(open_aws_keys(settings, aws_variables(), metrics.process.record_storage_credentials))
+    objects = ObjectStorage(settings, aws_keys)
     stack.callback(objects.close)
     database = stack.enter_context(
         Database(
@@ -166,7 +169,9 @@ def _build(
     runner = AttemptRunner(
         database=database,
         sandbox=sandbox,
-        transfers=_open_transfers(settings, capacity, objects, health, stack),
+        transfers=_open_transfers(
+            settings, capacity, objects, _open_buckets(settings, aws_keys, stack), health=health, stack=stack
+        ),
         health=health,
         limits=_job_limits(settings),
         scratch=scratch,
@@ -193,11 +198,22 @@ def _build(
     return _RunningWorker(keeper, claims, places, runner, health)
 
 
-def _open_transfers(
-    settings: Settings, capacity: Capacity, objects: ObjectStorage, health: WorkerHealth, stack: ExitStack
-) -> Transfers:
-    buckets = NamedBuckets(settings.named_buckets, variables_of_buckets(settings.named_buckets.values()))
+def _open_buckets(settings: Settings, aws_keys: KeySource, stack: ExitStack) -> NamedBuckets:
+    variables = variables_of_buckets(settings.named_buckets.values())
+    buckets = NamedBuckets(settings.named_buckets, variables, aws_keys)
     stack.callback(buckets.close)
+    return buckets
+
+
+def _open_transfers(
+    settings: Settings,
+    capacity: Capacity,
+    objects: ObjectStorage,
+    buckets: NamedBuckets,
+    *,
+    health: WorkerHealth,
+    stack: ExitStack,
+) -> Transfers:
     transfers = Transfers(
         {
             SourceType.S3_PRESIGNED: objects,
