@@ -174,7 +174,9 @@ export interface paths {
         put?: never;
         /**
          * Create a job
-         * @description Validate the pipeline and return a URL to upload the source to. The job runs only after you start it.
+         * @description Validate the pipeline and return a URL to upload the source to.
+         *
+         *     The job runs after you start it or, with `auto_start`, when its source is there.
          */
         post: operations["create_job"];
         delete?: never;
@@ -1080,7 +1082,7 @@ export interface components {
             job_id: string;
             /**
              * Start Url
-             * @description Path to POST to once the source is uploaded.
+             * @description Path to POST to once the source is uploaded. Not needed with `auto_start`.
              */
             start_url: string;
             /**
@@ -1135,6 +1137,11 @@ export interface components {
          * @description The body of ``POST /v1/jobs``.
          */
         CreateJobRequest: {
+            /**
+             * Auto Start
+             * @description Whether the job starts by itself as soon as its source is there: an upload when it has arrived, any other source at once. Without it, you start the job. Default: `false`.
+             */
+            auto_start?: boolean;
             /** @description Where the outputs are stored, besides the service's own bucket. */
             destination?: components["schemas"]["Destination"] | null;
             /**
@@ -2124,6 +2131,11 @@ export interface components {
              * @description Attempts in the current run. A retry resets it to 0.
              */
             attempts: number;
+            /**
+             * Auto Start
+             * @description Whether the job starts by itself as soon as its source is there. Default: `false`.
+             */
+            auto_start: boolean;
             /**
              * Created At
              * Format: date-time
@@ -5655,6 +5667,7 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "attempts": 1,
+                     *           "auto_start": false,
                      *           "created_at": "2026-11-23T14:00:58.112Z",
                      *           "destination": null,
                      *           "error": null,
@@ -5836,6 +5849,8 @@ export interface operations {
             header?: {
                 /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
+                /** @description W3C Trace Context. An invalid value is ignored. */
+                traceparent?: string | null;
             };
             path?: never;
             cookie?: never;
@@ -6167,6 +6182,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "attempts": 1,
+                     *       "auto_start": false,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
                      *       "destination": null,
                      *       "error": null,
@@ -6499,6 +6515,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "attempts": 1,
+                     *       "auto_start": false,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
                      *       "destination": null,
                      *       "error": null,
@@ -8909,6 +8926,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "auto_start": false,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
                  *         "error": null,
@@ -9013,6 +9031,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "auto_start": false,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
                  *         "error": null,
@@ -9136,6 +9155,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "auto_start": false,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
                  *         "error": {

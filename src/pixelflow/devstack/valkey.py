@@ -36,7 +36,7 @@ CONNECTION = "resetchannels -@all +auth +hello +ping +select +quit +client|setin
 RIGHTS = {
     # The rate limits are a script that calls TIME, GET and SET.
     "api": "~pixelflow:limit:* ~pixelflow:wakeups:* +eval +evalsha +script|load +time +get +set +lpush +ltrim +expire",
-    "controller": "",
+    "controller": "~pixelflow:wakeups:* +lpush +ltrim +expire",
     "worker": "~pixelflow:wakeups:* +brpop +lpush +ltrim",
 }
 """Keys and commands of each process, in the syntax of ``ACL SETUSER``; docker-compose.yml grants the same."""

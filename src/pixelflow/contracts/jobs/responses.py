@@ -23,7 +23,9 @@ class CreatedJob(ResponseModel):
     job_id: UUID
     status: Open[JobStatus] = JobStatus.CREATED
     upload: Upload
-    start_url: Annotated[str, Field(description="Path to POST to once the source is uploaded.")]
+    start_url: Annotated[
+        str, Field(description="Path to POST to once the source is uploaded. Not needed with `auto_start`.")
+    ]
 
 
 class StartedJob(ResponseModel):
@@ -160,6 +162,9 @@ class Job(ResponseModel):
     webhook_url: str | None
     metadata: dict[str, str]
     priority: Annotated[Open[Priority], Field(description="Order among the user's queued jobs.")] = Priority.NORMAL
+    auto_start: Annotated[
+        bool, Field(description="Whether the job starts by itself as soon as its source is there.")
+    ] = False
     waiting_for: Annotated[
         list[str] | None,
         Field(

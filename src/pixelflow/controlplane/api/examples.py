@@ -120,6 +120,7 @@ JOB: dict[str, Any] = {
     "webhook_url": None,
     "metadata": {"sku": "A-17"},
     "priority": "normal",
+    "auto_start": False,
     "waiting_for": None,
     "attempts": 1,
     "max_attempts": 5,

@@ -126,6 +126,7 @@ def to_response(row: JobRow, sign_output: OutputUrl, public: OutputUrl, *, expir
         destination=JobDestination(**_known(JobDestination, row.destination)) if row.destination else None,
         metadata=row.metadata,
         priority=_PRIORITIES[row.priority],
+        auto_start=row.auto_start,
         waiting_for=row.waiting_for,
         attempts=row.attempts,
         max_attempts=row.max_attempts,

@@ -1,4 +1,4 @@
-"""SQL that moves a job between statuses: queue, cancel, erase, and reap its expired lease.
+"""SQL that moves a job between statuses: queue, fail, cancel, erase, and reap its expired lease.
 
 The functions of the database that it calls keep the queue in step (`docs/queue.md`).
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 from pixelflow.contracts.jobs.states import JobStatus
@@ -129,6 +131,36 @@ async def queue(
     )
     row = await cursor.fetchone()
     return QueuedRun(row["run"], row["queued_at"]) if row else None
+
+
+async def fail_unstarted(
+    connection: AsyncConnection, *, job_id: UUID, user_id: str, code: str, message: str, upload_grace: timedelta
+) -> bool:
+    """Fail the user's job that can't be started with its source; returns whether it still was ``created``.
+
+    Its upload expires: it is deleted when no more can arrive, after ``upload_grace``.
+    """
+    cursor = await connection.execute(
+        """
+        WITH failed AS (
+            UPDATE jobs SET status = 'failed', finished_at = now(), error = %(error)s,
+                            source_expired_at = CASE source_type WHEN 's3_presigned' THEN now() END
+            WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = 'created'
+            RETURNING job_id, source_expired_at
+        ), deletion AS (
+            INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
+            SELECT job_id, 'source', 0, now() + %(upload_grace)s FROM failed WHERE source_expired_at IS NOT NULL
+        )
+        SELECT job_id FROM failed
+        """,
+        {
+            "job_id": job_id,
+            "user_id": user_id,
+            "error": Jsonb({"code": code, "message": message, "step_id": None}),
+            "upload_grace": upload_grace,
+        },
+    )
+    return await cursor.fetchone() is not None
 
 
 async def _lock(connection: AsyncConnection, job_id: UUID, user_id: str) -> None:
