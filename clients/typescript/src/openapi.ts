@@ -1422,6 +1422,11 @@ export interface components {
              */
             sha256?: string | null;
             /**
+             * Url
+             * @description URL of a file that a worker fetches, if the operator enabled this. It may contain a token.
+             */
+            url?: string | null;
+            /**
              * Width
              * @description Width in pixels, upright. Only for `dry_run`.
              */
@@ -3676,7 +3681,10 @@ export interface components {
              * @description The earlier job that the file belongs to. Null if it belongs to this job.
              */
             job_id: string | null;
-            /** Object Key */
+            /**
+             * Object Key
+             * @description Key of the object, or the path of a local file. Empty for a URL.
+             */
             object_key: string;
             /**
              * Options
@@ -3698,6 +3706,11 @@ export interface components {
             /** Type */
             type: components["schemas"]["SourceType"] | string;
             /**
+             * Url
+             * @description The URL that the file is fetched from, without its query. Null for other types.
+             */
+            url: string | null;
+            /**
              * Width
              * @description Width in pixels, in display orientation.
              */
@@ -3708,7 +3721,7 @@ export interface components {
          * @description How a job gets its source.
          * @enum {string}
          */
-        SourceType: "s3_presigned" | "local_file" | "job";
+        SourceType: "s3_presigned" | "local_file" | "job" | "url";
         /**
          * StartedJob
          * @description The response to ``POST /v1/jobs/{id}/start``.
@@ -5718,6 +5731,7 @@ export interface operations {
                      *             "output": null,
                      *             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                      *             "type": "s3_presigned",
+                     *             "url": null,
                      *             "width": 2400
                      *           },
                      *           "started_at": "2026-11-23T14:01:12.619Z",
@@ -5993,7 +6007,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `insufficient_scope`, `local_files_disabled` */
+            /** @description `insufficient_scope`, `local_files_disabled`, `url_sources_disabled` */
             403: {
                 headers: {
                     /**
@@ -6233,6 +6247,7 @@ export interface operations {
                      *         "output": null,
                      *         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                      *         "type": "s3_presigned",
+                     *         "url": null,
                      *         "width": 2400
                      *       },
                      *       "started_at": "2026-11-23T14:01:12.619Z",
@@ -6551,6 +6566,7 @@ export interface operations {
                      *         "output": null,
                      *         "sha256": null,
                      *         "type": "s3_presigned",
+                     *         "url": null,
                      *         "width": null
                      *       },
                      *       "started_at": null,
@@ -8962,6 +8978,7 @@ export interface operations {
                  *           "output": null,
                  *           "sha256": null,
                  *           "type": "s3_presigned",
+                 *           "url": null,
                  *           "width": null
                  *         },
                  *         "started_at": null,
@@ -9082,6 +9099,7 @@ export interface operations {
                  *           "output": null,
                  *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                  *           "type": "s3_presigned",
+                 *           "url": null,
                  *           "width": 2400
                  *         },
                  *         "started_at": "2026-11-23T14:01:12.619Z",
@@ -9194,6 +9212,7 @@ export interface operations {
                  *           "output": null,
                  *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                  *           "type": "s3_presigned",
+                 *           "url": null,
                  *           "width": 2400
                  *         },
                  *         "started_at": "2026-11-23T14:01:12.619Z",

@@ -20,8 +20,9 @@ from rich.text import Text
 
 from pixelflow.cli.errors import is_fatal_for_batch
 from pixelflow.cli.pipelines import Step, output_ids
-from pixelflow.client import AsyncClient, ClientError, JobFailedError, JobSource, TransferError, WaitTimeoutError
+from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
+from pixelflow.client.sources import ExistingSource
 from pixelflow.contracts.jobs.responses import Job, Output
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.contracts.preset_templates import Scalar
@@ -38,7 +39,7 @@ class BatchItem:
     path: Path
     prefix: str
     """What the names of its downloaded outputs begin with."""
-    source: JobSource | None = None
+    source: ExistingSource | None = None
     """Where the photo is, if it is not a file to upload; then ``path`` is only its name."""
     job_id: UUID | None = None
     status: str | None = None
@@ -59,7 +60,7 @@ class BatchOptions:
 
     photos: Sequence[Path]
     """Files to upload."""
-    sources: Sequence[JobSource]
+    sources: Sequence[ExistingSource]
     """Further photos, which are there already."""
     steps: list[Step]
     """Of the preset, if there is one."""
@@ -91,10 +92,11 @@ class _Batch:
         self._aborted = False
 
     async def run(self) -> list[BatchItem]:
-        sources = {Path(source.name): source for source in self._options.sources}
-        paths = [*self._options.photos, *sources]
+        photos, sources = self._options.photos, self._options.sources
+        paths = [*photos, *(Path(source.name) for source in sources)]
         prefixes = output_prefixes(paths, self._step_ids, self._options.folder or Path())
-        items = [BatchItem(path, prefix, sources.get(path)) for path, prefix in zip(paths, prefixes, strict=True)]
+        existing = [*(None for _ in photos), *sources]
+        items = [BatchItem(*each) for each in zip(paths, prefixes, existing, strict=True)]
         slots = asyncio.Semaphore(CONCURRENCY)
         async with AsyncClient(session=self._session) as client, asyncio.TaskGroup() as group:
             for item in items:

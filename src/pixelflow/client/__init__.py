@@ -18,7 +18,7 @@ from pixelflow.client.errors import (
     TransferError,
     WaitTimeoutError,
 )
-from pixelflow.client.sources import JobSource
+from pixelflow.client.sources import JobSource, UrlSource
 from pixelflow.client.sync import Client
 from pixelflow.imaging.source_options import SourceOptions
 
@@ -34,5 +34,6 @@ __all__ = [
     "JobSource",
     "SourceOptions",
     "TransferError",
+    "UrlSource",
     "WaitTimeoutError",
 ]

@@ -18,7 +18,7 @@ from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
 from pixelflow.client.errors import InvalidRequestError, JobFailedError, WaitTimeoutError
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.session import Session
-from pixelflow.client.sources import JobSource
+from pixelflow.client.sources import ExistingSource
 from pixelflow.client.transfers import Progress, declared_source, upload
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
@@ -39,7 +39,7 @@ MAX_POLL_INTERVAL = 2.0
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
-PhotoSource = Path | str | JobSource
+PhotoSource = Path | str | ExistingSource
 """A file to upload, or a source that is there already."""
 
 
@@ -232,7 +232,8 @@ def submit(
 
     Args:
         session: of the client.
-        path: of an image file; or ``JobSource(job_id)``, to process the source of an earlier job again.
+        path: of an image file; ``JobSource(job_id)``, to process the source of an earlier job again; or
+            ``UrlSource("https://…")``, for a file that a worker fetches.
         pipeline: steps, as models or JSON objects.
         preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
         parameters: of the preset.

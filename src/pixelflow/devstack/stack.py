@@ -35,7 +35,11 @@ METRICS_FILE = "metrics.json"
 METRICS_ROLES = ("api", "worker", "controller")
 """In the order of their ports."""
 SECRETS_KEY = "PIXELFLOW_SECRETS_KEY"
-_LOCAL_DEFAULTS = {"PIXELFLOW_RATE_LIMIT_ENABLED": "false", "PIXELFLOW_UPLOAD_LENGTH": "optional"}
+_LOCAL_DEFAULTS = {
+    "PIXELFLOW_RATE_LIMIT_ENABLED": "false",
+    "PIXELFLOW_UPLOAD_LENGTH": "optional",
+    "PIXELFLOW_URL_SOURCES": "true",
+}
 """Defaults that differ from production, since only this machine can reach the API. The caller's environment wins."""
 
 

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.api.examples import CAPABILITIES
 from pixelflow.imaging.formats.registry import output_name
@@ -261,7 +262,7 @@ class Handler(BaseHTTPRequestHandler):
     def _start(self, url: SplitResult, _: bytes) -> None:
         job_id = UUID(url.path.split("/")[3])
         kept = self.server.jobs[job_id]
-        if kept.source is None:
+        if kept.source is None and kept.request.source_type is SourceType.S3_PRESIGNED:
             return self._problem(409, "source_missing", "Upload the source first")
         kept.started = True
         return self._queued(job_id)

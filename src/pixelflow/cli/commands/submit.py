@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +28,8 @@ from pixelflow.cli.output import (
     table,
 )
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
-from pixelflow.client import JobSource
+from pixelflow.client import JobSource, UrlSource
+from pixelflow.client.sources import ExistingSource
 from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
@@ -36,9 +38,27 @@ from pixelflow.imaging.source_options import MAX_DENSITY, MAX_FRAME, OnDamage, S
 TIMEOUT_SECONDS = 600.0
 
 
+def _photo(value: str) -> Path | UrlSource:
+    """Parse an argument: a URL, or the path of a readable file."""
+    if value.lower().startswith(("https://", "http://")):
+        return UrlSource(value)
+    path = Path(value)
+    if not path.exists():
+        raise typer.BadParameter(f"File {value!r} does not exist.")
+    if not path.is_file():
+        raise typer.BadParameter(f"{value!r} is not a file.")
+    if not os.access(path, os.R_OK):
+        raise typer.BadParameter(f"File {value!r} is not readable.")
+    return path
+
+
 _Photos = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[PHOTO…]", exists=True, dir_okay=False, readable=True, help="Photos to process."),
+    list[Any] | None,  # Path | UrlSource; typer knows no unions
+    typer.Argument(
+        metavar="[PHOTO…]",
+        parser=_photo,
+        help="Photos to process: files to upload, or URLs that the service fetches, if its operator enabled it.",
+    ),
 ]
 _FromJob = Annotated[
     list[str] | None,
@@ -144,7 +164,8 @@ def submit(
         raise typer.BadParameter("can't be combined with --pipeline", param_hint="--preset")
     if param and preset is None:
         raise typer.BadParameter("is only for --preset", param_hint="--param")
-    sources = _parse_sources(photos, from_job or [])
+    files = [photo for photo in photos or [] if isinstance(photo, Path)]
+    sources = _parse_sources(photos or [], from_job or [])
     pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
     _create_folder(out)
     with exit_on_error():
@@ -157,7 +178,7 @@ def submit(
             steps = steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
         items = _run(
             BatchOptions(
-                photos or [],
+                files,
                 sources,
                 steps,
                 wait=wait or out is not None,
@@ -175,8 +196,8 @@ def submit(
     raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
 
 
-def _parse_sources(photos: Sequence[Path] | None, jobs: Sequence[str]) -> list[JobSource]:
-    sources = []
+def _parse_sources(photos: Sequence[Path | UrlSource], jobs: Sequence[str]) -> list[ExistingSource]:
+    sources: list[ExistingSource] = [photo for photo in photos if isinstance(photo, UrlSource)]
     for job in jobs:
         job_id, _, step = job.partition(":")
         try:

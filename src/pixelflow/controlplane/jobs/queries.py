@@ -169,6 +169,7 @@ def _source(row: JobRow) -> Source:
         object_key=row.source_key,
         job_id=row.source_job_id,
         output=row.source_output,
+        url=row.source_url.partition("?")[0] if row.source_url else None,
         bytes=row.source_bytes if row.source_bytes is not None else row.declared_bytes,
         content_type=row.declared_content_type,
         sha256=row.source_sha256,

@@ -67,6 +67,7 @@ async def _job_request(request: Request, body: _RawJobRequest) -> CreateJobReque
         errors.UnsupportedCapabilityError,
         errors.TooManyUploadsError,
         errors.UnsupportedMediaTypeError,
+        errors.UrlSourcesDisabledError,
         errors.ValidationFailedError,
     ),
 )

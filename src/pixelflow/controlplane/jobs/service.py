@@ -72,17 +72,18 @@ class JobService(JobStarts):
             on_enqueued=on_enqueued,
         )
         self._destinations = Destinations(settings.named_buckets)
-        self._places = SourcePlaces(database, local_files)
+        self._places = SourcePlaces(database, local_files, urls=settings.url_sources)
         self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
+        self._source_rule = OutboundRule.of_sources(settings)
 
     @property
     def request_limits(self) -> RequestLimits:
         """Validation context of requests to ``create``.
 
-        The webhook URL is checked without resolving its host; each delivery checks the resolved addresses.
+        URLs are checked without resolving their hosts; each connection checks the resolved addresses.
         """
-        return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check)
+        return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check, self._source_rule.check)
 
     def check(self, user_id: str, request: CreateJobRequest) -> None:
         """Check that an upload declares its size, if the settings require it, and the destination of the user.
@@ -102,6 +103,7 @@ class JobService(JobStarts):
 
         Raises:
             LocalFilesDisabledError: the local file is not under an allowed root.
+            UrlSourcesDisabledError: sources by URL are not enabled.
             NotFoundError, JobNotFinishedError, OutputMissingError, SourceMissingError: an earlier job can't give the
                 file that the request means.
             ValidationFailedError: the pipeline uses an asset that the user does not have, the size is missing, or the

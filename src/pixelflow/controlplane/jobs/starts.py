@@ -21,7 +21,7 @@ from pixelflow.contracts.messages import QUEUE, ProcessImage, task_id_of
 from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.jobs.transitions import JobState
-from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
+from pixelflow.controlplane.jobs.uploads import PinnedSource, UploadedSource, Uploads
 from pixelflow.errors import (
     JobAlreadyFinishedError,
     JobNotFinishedError,
@@ -119,11 +119,11 @@ class JobStarts:
         found = await self._uploads.find(source_key(job_id))
         return None if found is None or found.bytes > self._settings.max_source_bytes else found
 
-    async def _check_source(
-        self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
-    ) -> UploadedSource:
+    async def _check_source(self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None) -> PinnedSource:
         """Return the job's source; ``unavailable`` is the error of a request to storage that need not be repeated."""
         _check_not_expired(job)
+        if job.source_type == SourceType.URL:
+            return PinnedSource(job.source_key)
         if job.source_type == SourceType.LOCAL_FILE:
             size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
             source = None if size is None else UploadedSource(job.source_key, size)
@@ -168,7 +168,7 @@ class JobStarts:
         self,
         user_id: str,
         job_id: UUID,
-        source: UploadedSource,
+        source: PinnedSource,
         moved_from: AbstractSet[JobStatus],
         *,
         new_run: bool,

@@ -72,8 +72,9 @@ WITH origin AS (
     FOR SHARE OF origin
 ), moved AS (
     UPDATE jobs SET status = 'queued', queued_at = now(), finished_at = NULL, error = NULL, attempts = 0,
-                    run = run + %(new_run)s, source_bytes = %(source_bytes)s, source_version = %(source_version)s,
-                    source_version_run = run + %(new_run)s, traceparent = %(traceparent)s
+                    run = run + %(new_run)s, source_bytes = %(source_bytes)s::bigint,
+                    source_version = %(source_version)s, source_version_run = run + %(new_run)s,
+                    traceparent = %(traceparent)s
     WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
       AND source_key = %(source_key)s AND source_expired_at IS NULL
       AND (source_job_id IS NULL OR EXISTS (SELECT FROM origin))
@@ -92,7 +93,7 @@ async def queue(
     moved_from: Iterable[JobStatus],
     new_run: bool,
     source_key: str,
-    source_bytes: int,
+    source_bytes: int | None,
     source_version: str,
     traceparent: str | None,
     max_active: int | None,
@@ -110,7 +111,7 @@ async def queue(
         moved_from: statuses that the job may have.
         new_run: whether a new run starts.
         source_key: of the object that the caller checked.
-        source_bytes: its size.
+        source_bytes: its size, if it is known.
         source_version: its version, which workers compare; empty: they don't.
         traceparent: of the request.
         max_active: the user's limit of active jobs, unless an operator set another.
@@ -212,7 +213,7 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
                             pipeline = '[]', preset_parameters = '{}', destination = NULL,
                             metadata = '{}', webhook_url = NULL, error = NULL, warnings = '[]',
                             traceparent = NULL, declared_content_type = NULL, declared_sha256 = NULL,
-                            source_sha256 = NULL, source_version = NULL
+                            source_sha256 = NULL, source_version = NULL, source_url = NULL
             WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
             RETURNING job_id, lease_token
         ), deleted_events AS (

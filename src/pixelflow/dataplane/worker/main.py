@@ -20,6 +20,7 @@ import structlog
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bound_contextvars
 
+from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, Downloads, OutboundHttp, OutboundRule
 from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.readiness import notify_ready
@@ -32,7 +33,7 @@ from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, s
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import Termination
 from pixelflow.adapters.wakeup import WakeUpSender, WakeUpWaiter
-from pixelflow.contracts.capabilities import worker_capabilities
+from pixelflow.contracts.capabilities import URL_SOURCES, worker_capabilities
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
@@ -47,6 +48,7 @@ from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Transfers
+from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import PREFIX, Settings, SettingsError, variables_of_buckets
 
@@ -161,10 +163,11 @@ def _build(
     keeper = LeaseKeeper(database, lease=lease)
     keeper.start()
     stack.callback(keeper.close)
+    fetch_places = FetchPlaces(capacity.places)
     runner = AttemptRunner(
         database=database,
         sandbox=sandbox,
-        transfers=_open_transfers(settings, capacity, objects, health, stack),
+        transfers=_open_transfers(settings, capacity, objects, health, stack, fetch_places=fetch_places),
         health=health,
         limits=_job_limits(settings),
         scratch=scratch,
@@ -174,12 +177,11 @@ def _build(
     places = Places(capacity.places, _job_runner(keeper, runner))
     claims = ClaimLoop(
         database,
-        Worker(
-            _worker_id(), worker_capabilities(sandbox.children.extras, libvips=sandbox.children.libvips), capacity.slots
-        ),
+        Worker(_worker_id(), _capabilities(settings, sandbox), capacity.slots),
         lease=lease,
         submit=places.submit,
         capacity=partial(_capacity, places, health),
+        room_of={URL_SOURCES: lambda: fetch_places.room},
         wakeups=stack.enter_context(WakeUpWaiter(settings.redis_url.get_secret_value())),
         may_claim=health.may_claim,
         degraded=lambda: ", ".join(health.reasons) or None,
@@ -189,8 +191,20 @@ def _build(
     return _RunningWorker(keeper, claims, places, runner, health)
 
 
+def _capabilities(settings: Settings, sandbox: Sandbox) -> tuple[str, ...]:
+    children = sandbox.children
+    extras = [*children.extras, *([URL_SOURCES] if settings.url_sources else [])]
+    return worker_capabilities(extras, libvips=children.libvips)
+
+
 def _open_transfers(
-    settings: Settings, capacity: Capacity, objects: ObjectStorage, health: WorkerHealth, stack: ExitStack
+    settings: Settings,
+    capacity: Capacity,
+    objects: ObjectStorage,
+    health: WorkerHealth,
+    stack: ExitStack,
+    *,
+    fetch_places: FetchPlaces,
 ) -> Transfers:
     buckets = NamedBuckets(settings.named_buckets, variables_of_buckets(settings.named_buckets.values()))
     stack.callback(buckets.close)
@@ -198,16 +212,28 @@ def _open_transfers(
         {
             SourceType.S3_PRESIGNED: objects,
             SourceType.JOB: objects,
+            SourceType.URL: objects,
             SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
         },
         assets=objects,
         buckets=buckets,
+        urls=_open_url_sources(settings, fetch_places, stack),
         health=health,
         max_source_bytes=settings.max_source_bytes,
         parallel_uploads=capacity.places,
     )
     stack.callback(transfers.close)
     return transfers
+
+
+def _open_url_sources(settings: Settings, places: FetchPlaces, stack: ExitStack) -> UrlSources | None:
+    if not settings.url_sources:
+        return None
+    # Before the first DNS lookup, which is when the C library reads the variable. A value set by the operator wins.
+    os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
+    http = OutboundHttp(OutboundRule.of_sources(settings))
+    stack.callback(http.close)
+    return UrlSources(Downloads(http), places)
 
 
 def _capacity(places: Places, health: WorkerHealth) -> int:

@@ -1,6 +1,11 @@
--- Jobs that start by themselves when their source is there.
+-- Jobs that start by themselves when their source is there; and sources by URL.
 
-ALTER TABLE jobs ADD COLUMN auto_start boolean NOT NULL DEFAULT false;
+-- `source_url` may hold a secret in its query. It is null for other types of sources, and `source_key` is empty for this one.
+ALTER TABLE jobs DROP CONSTRAINT IF EXISTS jobs_source_type_check,
+                 ADD CONSTRAINT jobs_source_type_check
+                     CHECK (source_type IN ('s3_presigned', 'local_file', 'job', 'url')) NOT VALID,
+                 ADD COLUMN source_url text,
+                 ADD COLUMN auto_start boolean NOT NULL DEFAULT false;
 
 -- A row per job whose source a controller waits for. Narrow, since each check changes it. A controller removes the row when the job has
 -- left the status `created`, however that happened: no other statement needs to know this table.
