@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from tests.acceptance.running import named_buckets, servers_alone, start_processes
+from tests.acceptance.running import LOCAL_URL_SOURCES, named_buckets, servers_alone, start_processes
 from tests.support.scheduling import ByFile, by_duration, separate_ports
 from xdist.remote import Producer
 
@@ -52,7 +52,7 @@ def settings(stack: Stack) -> Settings:
 @pytest.fixture(scope="session")
 def service(stack: Stack) -> Stack:
     """API, controller and one worker, with the servers."""
-    start_processes(stack, named_buckets(stack))
+    start_processes(stack, named_buckets(stack) | LOCAL_URL_SOURCES)
     return stack
 
 

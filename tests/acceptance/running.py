@@ -76,6 +76,14 @@ def named_buckets(stack: Stack) -> dict[str, str]:
     return {"PIXELFLOW_BUCKETS": json.dumps({**own, "shop": shop, "archive": archive})}
 
 
+LOCAL_URL_SOURCES = {
+    "PIXELFLOW_URL_SOURCES": "true",
+    "PIXELFLOW_URL_SOURCE_ALLOW_CIDRS": "127.0.0.0/8",
+    "PIXELFLOW_URL_SOURCE_ALLOW_HTTP": "true",
+}
+"""Settings by which workers fetch sources from servers of tests."""
+
+
 @contextlib.contextmanager
 def service_with(settings: dict[str, str]) -> Iterator[Stack]:
     """A complete PixelFlow with these settings, besides the one that tests share."""

@@ -136,7 +136,15 @@ def test_the_controller_reports_the_database_and_deliveries(run: Run) -> None:
     assert run.controller.by("outcome", "pixelflow_webhook_deliveries_total") == {"retried": 1, "delivered": 1}
     assert run.controller.has("pixelflow_queue_oldest_seconds")
     assert run.controller("pixelflow_queue_oldest_seconds") == 0
-    loops = {"lease_reaper", "webhook_dispatcher", "stats_collector", "gc_files", "gc_rows", "gc_assets"}
+    loops = {
+        "lease_reaper",
+        "webhook_dispatcher",
+        "auto_starter",
+        "stats_collector",
+        "gc_files",
+        "gc_rows",
+        "gc_assets",
+    }
     assert loops <= set(run.controller.by("loop", "pixelflow_controller_rounds_total"))
     assert set(run.controller.by("outcome", "pixelflow_controller_rounds_total")) <= {"done", "idle"}
 

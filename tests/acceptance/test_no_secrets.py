@@ -21,7 +21,16 @@ import pytest
 import redis
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures, places
-from tests.acceptance.running import client_of, database_url, paused, process_of, service_with, wait_for
+from tests.acceptance.running import (
+    LOCAL_URL_SOURCES,
+    client_of,
+    database_url,
+    paused,
+    process_of,
+    service_with,
+    wait_for,
+)
+from tests.support.image_server import redirect, response, serving
 from tests.support.webhook_receiver import Receiver, Reply, receiving
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
@@ -41,6 +50,7 @@ LOUD = {
     "PIXELFLOW_LOG_LEVEL": "debug",
     "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
     "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
+    **LOCAL_URL_SOURCES,
 }
 
 CREATE = {"source": {"content_length": len(pictures.photo())}, "pipeline": [steps.resize()]}
@@ -115,6 +125,23 @@ def _jobs(traffic: Traffic) -> None:
     traffic.ask("DELETE", f"/v1/jobs/{failed['job_id']}", expected=204)
 
 
+def _urls(traffic: Traffic) -> None:
+    """Sources by URL, whose queries hold tokens; the database has them until the job is erased."""
+    traffic.secrets["in the URL of a source"] = "hush-in-a-source-url"
+    photo = {"/photo": response(pictures.photo()), "/moved": redirect("http://10.0.0.1/?hush-in-a-source-url")}
+    with serving(photo) as server:
+        for path, ends in (("photo", "succeeded"), ("missing", "failed"), ("moved", "failed")):
+            source = {"url": f"{server.url}/{path}?token=hush-in-a-source-url"}
+            request = {"source": source, "pipeline": [steps.resize()], "auto_start": True}
+            created = traffic.twice("/v1/jobs", expected=202, json=request).json()
+            job = steps.finished(traffic.client, created["job_id"])
+            assert job["status"] == ends, job
+            assert "hush" not in json.dumps(job)
+            traffic.ask("DELETE", f"/v1/jobs/{created['job_id']}", expected=204)
+        url = f"{server.url.replace('http:', 'ftp:')}/?hush-in-a-source-url"
+        traffic.ask("POST", "/v1/jobs", expected=422, json={"pipeline": [steps.resize()], "source": {"url": url}})
+
+
 def _refusals(traffic: Traffic) -> None:
     """What a client sends by mistake is a secret all the same."""
     shown = "_".join(traffic.client.headers["Authorization"].split("_", 2)[:2])
@@ -186,7 +213,7 @@ def traffic() -> Iterator[Traffic]:
     with service_with(LOUD) as stack, client_of(stack) as client, receiving(Reply(500), Reply()) as receiver:
         secrets = places.secrets_of(stack) | {"API key": client.headers["Authorization"].split("_", 2)[2]}
         made = Traffic(stack, client, receiver, secrets)
-        for act in (_secrets_shown_once, _jobs, _refusals, _refused_by_storage, _outages):
+        for act in (_secrets_shown_once, _jobs, _urls, _refusals, _refused_by_storage, _outages):
             act(made)
         yield made
 

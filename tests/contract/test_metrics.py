@@ -54,6 +54,7 @@ GOLDEN: dict[str, dict[str, set[str]]] = {
         "pixelflow_webhook_oldest_seconds": set(),
         "pixelflow_webhook_deliveries_total": {"outcome"},
         "pixelflow_leases_expired_total": {"outcome"},
+        "pixelflow_source_checks_total": {"outcome"},
         "pixelflow_usage_active_users": set(),
         "pixelflow_usage_top_pixels_processed": {"user_id"},
         "pixelflow_controller_rounds_total": {"loop", "outcome"},

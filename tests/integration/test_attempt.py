@@ -10,8 +10,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 from unittest.mock import MagicMock
@@ -24,10 +25,13 @@ from prometheus_client import CollectorRegistry
 from psycopg.types.json import Jsonb
 from tests.acceptance import pictures
 from tests.integration.job_rows import claim, claimed, make_due, put, queue_row, row_of, rows, steal
+from tests.support.image_server import response, serving, silent
 from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.ids import new_id
+from pixelflow.adapters.outbound_http import Downloads, OutboundHttp, OutboundRule
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.adapters.storage.local_files import LocalFiles
@@ -42,6 +46,7 @@ from pixelflow.dataplane.worker.sandbox import Sandbox
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import AssetStorage, Storage, Transfers
+from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
 from pixelflow.devstack.stack import Stack
 from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError
 from pixelflow.imaging.protocol import TransformLimits
@@ -52,6 +57,8 @@ LIMITS = JobLimits(
     max_wait_seconds=3600,
     transform=TransformLimits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**9),
 )
+
+LOCAL = OutboundRule((ip_network("127.0.0.0/8"),), allow_http=True)
 
 
 @pytest.fixture(scope="module")
@@ -687,3 +694,67 @@ def test_a_storage_that_is_away_while_an_asset_is_fetched_does_not_count(
     failed.assert_called_once_with(Reason.OBJECT_STORAGE)
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "objects_unavailable")
+
+
+# ── Sources by URL ───────────────────────────────────────────────────────────────────────────────
+
+
+def _fetching(storage: ObjectStorage, health: WorkerHealth, urls: UrlSources) -> Transfers:
+    return Transfers(
+        {"url": storage}, assets=storage, urls=urls, health=health, max_source_bytes=10**6, parallel_uploads=1
+    )
+
+
+@pytest.mark.parametrize(("attempts", "status"), [(0, "queued"), (4, "failed")])
+def test_a_server_of_a_source_that_fails_counts_and_never_degrades_the_worker(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage, attempts: int, status: str
+) -> None:
+    health = MagicMock()
+    with serving({"/a": response(b"", "500 Oops")}) as server, closing(OutboundHttp(LOCAL)) as http:
+        urls = UrlSources(Downloads(http), FetchPlaces(8))
+        job = claimed(
+            connection, source_type="url", source_key="", source_url=f"{server.url}/a?s3cr3t", attempts=attempts
+        )
+        run(job, transfers=_fetching(storage, health, urls))
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"], row["attempts"]) == (status, "source_url_unavailable", attempts + 1)
+    assert row["error"]["message"].startswith(f"{server.url} answered 500")
+    health.record_failure.assert_not_called()
+
+
+def test_an_attempt_whose_source_is_postponed_does_not_count(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage, health: WorkerHealth
+) -> None:
+    with closing(OutboundHttp(LOCAL)) as http:
+        places = FetchPlaces(1)
+        job = claimed(connection, source_type="url", source_key="", source_url="http://127.0.0.1:9/a")
+        with places.place("another", "host"):
+            run(job, transfers=_fetching(storage, health, UrlSources(Downloads(http), places)))
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"], row["attempts"]) == ("queued", "source_postponed", 0)
+
+
+def test_a_shutdown_during_a_download_releases_the_job_without_counting(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage, health: WorkerHealth
+) -> None:
+    with serving({"/a": silent}) as server, closing(OutboundHttp(LOCAL)) as http:
+        job = claimed(connection, source_type="url", source_key="", source_url=f"{server.url}/a")
+        lease = ActiveLease(job.lease, until=0)
+        urls = UrlSources(Downloads(http), FetchPlaces(8))
+        attempt = threading.Thread(
+            target=run, args=(job, lease), kwargs={"transfers": _fetching(storage, health, urls)}, daemon=True
+        )
+        attempt.start()
+        eventually(lambda: server.open)
+        lease.interrupt(ShutdownRequestedError())
+        attempt.join(10)
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"], row["attempts"]) == ("queued", None, 0)
+
+
+def test_a_worker_that_fetches_no_sources_by_url_refuses_them(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage
+) -> None:
+    job = claimed(connection, source_type="url", source_key="", source_url="http://127.0.0.1:9/a")
+    run(job, storages={"url": storage})
+    assert row_of(connection, job.job_id)["error"]["code"] == "source_url_refused"

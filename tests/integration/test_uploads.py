@@ -26,6 +26,7 @@ from pixelflow.errors import (
     SourceMissingError,
     SourceTooLargeError,
     TooManyUploadsError,
+    UrlSourcesDisabledError,
     ValidationFailedError,
 )
 from pixelflow.settings import Settings
@@ -219,3 +220,33 @@ async def test_an_erased_job_keeps_no_hash(client: Client, connection: Connectio
     await client.jobs.erase("user", job_id)
     row = row_of(connection, job_id)
     assert {row[name] for name in ("declared_sha256", "source_version", "source_sha256")} == {None}
+
+
+# ── Sources by URL ───────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_job_with_a_url_starts_without_a_size_and_keeps_no_url_when_it_is_erased(
+    client: Client, connection: Connection
+) -> None:
+    created = await client.create(url="https://img.example/a.jpg?token=s3cr3t")
+    await client.start(created.job_id)
+    row = row_of(connection, created.job_id)
+    assert (row["status"], row["source_url"], row["source_bytes"]) == (
+        "queued",
+        "https://img.example/a.jpg?token=s3cr3t",
+        None,
+    )
+    assert "url_sources" in row["requires"]
+    assert (await client.jobs._queries.get("user", created.job_id)).source.url == "https://img.example/a.jpg"
+    await client.jobs.erase("user", created.job_id)
+    assert row_of(connection, created.job_id)["source_url"] is None
+
+
+async def test_jobs_with_a_url_are_refused_unless_the_operator_enabled_them(
+    connection: Connection, quiet: Settings, async_database: AsyncDatabase
+) -> None:
+    del connection
+    async with WakeUpSender(quiet.redis_url.get_secret_value()) as wakeups:
+        client = Client(quiet.model_copy(update={"url_sources": False}), async_database, wakeups)
+        with pytest.raises(UrlSourcesDisabledError):
+            await client.create(url="https://img.example/a.jpg")

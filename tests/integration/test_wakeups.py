@@ -330,6 +330,29 @@ def test_a_worker_that_may_not_claim_shows_why(connection: Connection, database:
         ]
 
 
+@pytest.mark.parametrize(("room", "expected"), [(0, ["plain"]), (1, ["either"]), (8, ["url", "plain"])])
+def test_a_worker_claims_no_more_jobs_of_a_capability_than_it_has_room_for(
+    connection: Connection, database: Database, url: str, room: int, expected: list[str]
+) -> None:
+    job_ids = {
+        put(connection, requires=["contract/1", "url_sources"], user_id="a"): "url",
+        put(connection, requires=["contract/1"], user_id="b"): "plain",
+    }
+    claimed: list[str] = []
+    with WakeUpWaiter(url) as waiter:
+        claims = ClaimLoop(
+            database,
+            Worker("test", [*CAPABILITIES, "url_sources"], 2),
+            lease=timedelta(seconds=30),
+            submit=lambda job, _: claimed.append(job_ids[job.job_id]),
+            capacity=lambda: 8,
+            wakeups=waiter,
+            room_of={"url_sources": lambda: room},
+        )
+        assert claims.run_once() == len(expected)
+    assert sorted(claimed) == sorted(expected) or (expected == ["either"] and len(claimed) == 1)
+
+
 def test_a_waiter_is_stopped_at_once_while_redis_is_away() -> None:
     with WakeUpWaiter("redis://127.0.0.1:1/0") as waiter:
         stop = threading.Event()

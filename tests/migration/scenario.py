@@ -19,7 +19,7 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs.filters import JobFilters
-from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
+from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits, Waiting
 from pixelflow.controlplane.live.store import Reading, ReadPosition
 from pixelflow.controlplane.webhook_endpoints.store import EndpointChange, EndpointRow
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
@@ -45,6 +45,7 @@ async def run(record: Recorder) -> None:
     await _idempotency(record)
     await _created_with_key(record)
     await _job_that_expires(record)
+    await _awaited_sources(record)
     done = await _job_that_succeeds(record)
     await _assets(record)
     await _presets(record)
@@ -104,7 +105,7 @@ def _request(**fields: Any) -> CreateJobRequest:  # noqa: ANN401 - of any field
     return CreateJobRequest.model_validate({"pipeline": [step], "metadata": {"sku": "A-17"}, **fields})
 
 
-async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - as above
+async def _created(record: Recorder, *, waiting: Waiting | None = None, **fields: Any) -> UUID:  # noqa: ANN401 - as above
     job_id = uuid4()
     await record.call(
         "jobs.insert",
@@ -115,6 +116,7 @@ async def _created(record: Recorder, **fields: Any) -> UUID:  # noqa: ANN401 - a
         place=SourcePlace(f"uploads/{job_id}/source"),
         max_attempts=2,
         limits=LIMITS,
+        waiting=waiting,
     )
     return job_id
 
@@ -188,6 +190,24 @@ async def _job_that_expires(record: Recorder) -> None:
     await record.call("retention.delete_jobs", EVERYONE, **old)
     await _created(record)
     await record.call("retention.lock_never_started", EVERYONE, **old)
+
+
+async def _awaited_sources(record: Recorder) -> None:
+    """Jobs that start by themselves: one that starts, and one that can't run with its source."""
+    waiting = Waiting(timedelta(0), DAY, traceparent=None)
+    started, refused = [await _created(record, waiting=waiting) for _ in range(2)]
+    await record.call("jobs.awaited.renew", MINE, job_id=started, user_id=USER, waiting=waiting)
+    users, _ = await record.call("jobs.awaited.longest_due", EVERYONE)
+    assert await record.call("jobs.awaited.visit", EVERYONE, after="") == users
+    for _ in range(2):
+        leased = await record.call("jobs.awaited.lease", EVERYONE, users, seconds=MINUTE, limit=1)
+        await record.call("jobs.awaited.postpone", EVERYONE, [each.job_id for each in leased])
+    await record.call("jobs.awaited.release", EVERYONE, [started])
+    await _queue(record, started)
+    failure = {"code": "source_too_large", "message": "m", "upload_grace": DAY}
+    await record.call("jobs.transitions.fail_unstarted", MINE, job_id=refused, user_id=USER, **failure)
+    await record.call("jobs.awaited.remove", EVERYONE, [started, refused])
+    await record.call("jobs.transitions.cancel", MINE, job_id=started, user_id=USER)
 
 
 async def _job_that_succeeds(record: Recorder) -> UUID:

@@ -83,6 +83,9 @@ _REST = (
                        RETURNING jobs.job_id, source_sha256)
        INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
        SELECT job_id, 'job', 0, now() + (ascii(source_sha256) %% 2) * interval '1 day' FROM erased""",
+    """INSERT INTO awaited_sources (job_id, user_id, awaited_until, next_check_at)
+       SELECT job_id, user_id, now() + interval '1 h', now() - random() * interval '1 min'
+       FROM jobs WHERE status = 'created'""",
     """INSERT INTO failed_usage (user_id, day, attempts, compute_time_ms)
        SELECT 'user-' || n, current_date - day, 1, 31
        FROM generate_series(0, %(users)s) AS n, generate_series(0, 30) AS day""",

@@ -21,8 +21,9 @@ from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.idempotency import store as idempotency_store
+from pixelflow.controlplane.jobs import awaited, transitions
 from pixelflow.controlplane.jobs import store as jobs_store
-from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.auto_start import BATCH
 from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
 from pixelflow.controlplane.keys import store as keys_store
@@ -158,6 +159,11 @@ def _lease_backlog(database: Database) -> Arguments:
     return _lease_due(database)
 
 
+def _lease_checks(database: Database) -> Arguments:
+    users = database.execute("SELECT DISTINCT user_id FROM awaited_sources").fetchall()
+    return ([row["user_id"] for row in users][:320],), {"seconds": _MINUTE, "limit": BATCH}
+
+
 def hot_statements() -> list[Hot]:
     """Return all of them."""
     return [*_of_requests(), *_of_workers(), *_of_lists(), *_of_loops()]
@@ -282,6 +288,11 @@ def _of_loops() -> list[Hot]:
         Hot("visit users and hosts", due_events.visit, EVERYONE, _visit, ["events_by_user"], 6000),
         Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 2000),
         Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
+        Hot("find due checks of uploads", awaited.longest_due, EVERYONE, _named(), ["awaited_sources_due"], 300),
+        Hot(
+            "visit users of uploads", awaited.visit, EVERYONE, _named(after="user-1"), ["awaited_sources_by_user"], 600
+        ),
+        Hot("lease checks of uploads", awaited.lease, EVERYONE, _lease_checks, ["awaited_sources_by_user"], 3000),
         Hot(
             "lease deletions",
             retention_store.lease_deletions,

@@ -45,6 +45,7 @@ ENV_EXAMPLE = ROOT / ".env.example"
 
 _GROUPS = {
     "database_url": "Database and deadlines",
+    "url_sources": "Sources by URL",
     "redis_url": "Servers",
     "api_host": "API",
     "rate_limit_enabled": "Rate limits",

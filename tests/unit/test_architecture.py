@@ -101,6 +101,7 @@ READERS_OF_THE_ENVIRONMENT = {
     "adapters/telemetry/trace_settings.py": "libraries' own: OpenTelemetry's standard variables",
     "adapters/telemetry/span_export.py": "libraries' own: OpenTelemetry's standard variables",
     "controlplane/controller/main.py": "libraries' own: the C library's resolver",
+    "dataplane/worker/main.py": "libraries' own: the C library's resolver",
     "imaging/runtime.py": "libraries' own: fontconfig, libvips",
 }
 

@@ -240,7 +240,7 @@ def test_values_beyond_the_operators_limits_are_reported_with_the_other_errors(
 ) -> None:
     body = {"pipeline": [], "source": {"content_length": length}, "webhook_url": url}
     with pytest.raises(ValidationError) as raised:
-        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check))
+        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check, OutboundRule().check))
     errors = field_errors(raised.value.errors(include_url=False), body)
     assert sorted(error.pointer for error in errors) == ["/pipeline", *expected]
 
@@ -248,7 +248,7 @@ def test_values_beyond_the_operators_limits_are_reported_with_the_other_errors(
 def test_a_webhook_url_that_is_not_allowed_has_the_message_of_the_rule() -> None:
     body = {"pipeline": [STEP], "webhook_url": "http://client.example/"}
     with pytest.raises(ValidationError) as raised:
-        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check))
+        CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check, OutboundRule().check))
     [error] = field_errors(raised.value.errors(include_url=False), body)
     assert error.message == "must be an https URL; http is not allowed here"
 

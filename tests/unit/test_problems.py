@@ -59,9 +59,9 @@ def test_every_error_has_a_status(error: type[errors.PixelflowError]) -> None:
         assert status == (422 if of_dry_run else 500), "only a dry run meets an error of a job"
 
 
-@pytest.mark.parametrize("error", [error for error in ERRORS if issubclass(error, errors.SourceError)])
-def test_source_errors_are_not_retryable(error: type[errors.PixelflowError]) -> None:
-    assert not error.retryable
+def test_only_errors_of_servers_of_sources_are_retryable() -> None:
+    sources = {error.code for error in ERRORS if issubclass(error, errors.SourceError) and error.retryable}
+    assert sources == {"source_url_unavailable", "source_postponed"}
 
 
 def test_only_crashes_of_the_transform_are_retryable() -> None:

@@ -26,6 +26,7 @@ def reachable(start: JobStatus) -> set[JobStatus]:
 def test_the_transitions_are_exactly_these() -> None:
     assert {(before.value, after.value) for before, afters in TRANSITIONS.items() for after in afters} == {
         ("created", "queued"),
+        ("created", "failed"),
         ("created", "canceled"),
         ("queued", "processing"),
         ("queued", "canceled"),

@@ -74,7 +74,7 @@ def _job() -> Any:  # noqa: ANN401
 def test_sources_of_many_places_stay_below_the_limit(transfers: Transfers, storage: Storage, tmp_path: Path) -> None:
     def process(number: int) -> None:
         path = tmp_path / str(number)
-        with transfers.room() as room:
+        with transfers.room("s3_presigned") as room:
             transfers.fetch(_job(), _lease(), path, room)
             time.sleep(0.02)
             path.unlink()
@@ -88,9 +88,17 @@ def test_sources_of_many_places_stay_below_the_limit(transfers: Transfers, stora
 def test_room_is_given_back_after_an_error(transfers: Transfers, storage: Storage, tmp_path: Path) -> None:
     storage.error = SourceGoneError("gone")
     for number in range(5):
-        with transfers.room() as room, pytest.raises(SourceGoneError):
+        with transfers.room("s3_presigned") as room, pytest.raises(SourceGoneError):
             transfers.fetch(_job(), _lease(), tmp_path / str(number), room)
     assert storage.fetches == 5, "nobody waited"
+
+
+def test_sources_by_url_take_no_room_of_the_others(transfers: Transfers, tmp_path: Path) -> None:
+    with transfers.room("url") as one, transfers.room("url") as two, transfers.room("s3_presigned") as room:
+        for slow in (one, two):
+            slow.reserve(len(SOURCE))
+        transfers.fetch(_job(), _lease(), tmp_path / "source", room)
+        assert room.size == len(SOURCE)
 
 
 def test_a_large_source_is_not_overtaken_by_small_ones() -> None:

@@ -290,7 +290,9 @@ export interface paths {
         put?: never;
         /**
          * Create a job
-         * @description Validate the pipeline and return a URL to upload the source to. The job runs only after you start it.
+         * @description Validate the pipeline and return a URL to upload the source to.
+         *
+         *     The job runs after you start it or, with `auto_start`, when its source is there.
          */
         post: operations["create_job"];
         delete?: never;
@@ -1641,7 +1643,7 @@ export interface components {
             job_id: string;
             /**
              * Start Url
-             * @description Path to POST to once the source is uploaded.
+             * @description Path to POST to once the source is uploaded. Not needed with `auto_start`.
              */
             start_url: string;
             /**
@@ -1696,6 +1698,11 @@ export interface components {
          * @description The body of ``POST /v1/jobs``.
          */
         CreateJobRequest: {
+            /**
+             * Auto Start
+             * @description Whether the job starts by itself as soon as its source is there: an upload when it has arrived, any other source at once. Without it, you start the job. Default: `false`.
+             */
+            auto_start?: boolean;
             /** @description Where the outputs are stored, besides the service's own bucket. */
             destination?: components["schemas"]["Destination"] | null;
             /**
@@ -2007,6 +2014,11 @@ export interface components {
              * @description SHA-256 of the file, as 64 lower-case hexadecimal digits. A file with another one is not processed.
              */
             sha256?: string | null;
+            /**
+             * Url
+             * @description URL of a file that a worker fetches, if the operator enabled this. It may contain a token.
+             */
+            url?: string | null;
             /**
              * Width
              * @description Width in pixels, upright. Only for `dry_run`.
@@ -2733,6 +2745,11 @@ export interface components {
              * @description Attempts in the current run. A retry resets it to 0.
              */
             attempts: number;
+            /**
+             * Auto Start
+             * @description Whether the job starts by itself as soon as its source is there. Default: `false`.
+             */
+            auto_start: boolean;
             /**
              * Batch Id
              * @description The batch that created the job.
@@ -4391,7 +4408,10 @@ export interface components {
              * @description The earlier job that the file belongs to. Null if it belongs to this job.
              */
             job_id: string | null;
-            /** Object Key */
+            /**
+             * Object Key
+             * @description Key of the object, or the path of a local file. Empty for a URL.
+             */
             object_key: string;
             /**
              * Options
@@ -4413,6 +4433,11 @@ export interface components {
             /** Type */
             type: components["schemas"]["SourceType"] | string;
             /**
+             * Url
+             * @description The URL that the file is fetched from, without its query. Null for other types.
+             */
+            url: string | null;
+            /**
              * Width
              * @description Width in pixels, in display orientation.
              */
@@ -4423,7 +4448,7 @@ export interface components {
          * @description How a job gets its source.
          * @enum {string}
          */
-        SourceType: "s3_presigned" | "local_file" | "job";
+        SourceType: "s3_presigned" | "local_file" | "job" | "url";
         /**
          * Stage
          * @description What a worker does for a job whose status is ``processing``.
@@ -7663,6 +7688,7 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "attempts": 1,
+                     *           "auto_start": false,
                      *           "batch_id": null,
                      *           "created_at": "2026-11-23T14:00:58.112Z",
                      *           "destination": null,
@@ -7714,6 +7740,7 @@ export interface operations {
                      *             "output": null,
                      *             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                      *             "type": "s3_presigned",
+                     *             "url": null,
                      *             "width": 2400
                      *           },
                      *           "started_at": "2026-11-23T14:01:12.619Z",
@@ -7845,6 +7872,8 @@ export interface operations {
             header?: {
                 /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
                 "Idempotency-Key"?: string | null;
+                /** @description W3C Trace Context. An invalid value is ignored. */
+                traceparent?: string | null;
             };
             path?: never;
             cookie?: never;
@@ -7987,7 +8016,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `insufficient_scope`, `local_files_disabled` */
+            /** @description `insufficient_scope`, `local_files_disabled`, `url_sources_disabled` */
             403: {
                 headers: {
                     /**
@@ -8179,6 +8208,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "attempts": 1,
+                     *       "auto_start": false,
                      *       "batch_id": null,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
                      *       "destination": null,
@@ -8230,6 +8260,7 @@ export interface operations {
                      *         "output": null,
                      *         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                      *         "type": "s3_presigned",
+                     *         "url": null,
                      *         "width": 2400
                      *       },
                      *       "started_at": "2026-11-23T14:01:12.619Z",
@@ -8531,6 +8562,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "attempts": 1,
+                     *       "auto_start": false,
                      *       "batch_id": null,
                      *       "created_at": "2026-11-23T14:00:58.112Z",
                      *       "destination": null,
@@ -8567,6 +8599,7 @@ export interface operations {
                      *         "output": null,
                      *         "sha256": null,
                      *         "type": "s3_presigned",
+                     *         "url": null,
                      *         "width": null
                      *       },
                      *       "started_at": null,
@@ -12682,6 +12715,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "auto_start": false,
                  *         "batch_id": null,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
@@ -12718,6 +12752,7 @@ export interface operations {
                  *           "output": null,
                  *           "sha256": null,
                  *           "type": "s3_presigned",
+                 *           "url": null,
                  *           "width": null
                  *         },
                  *         "started_at": null,
@@ -12787,6 +12822,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "auto_start": false,
                  *         "batch_id": null,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
@@ -12838,6 +12874,7 @@ export interface operations {
                  *           "output": null,
                  *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                  *           "type": "s3_presigned",
+                 *           "url": null,
                  *           "width": 2400
                  *         },
                  *         "started_at": "2026-11-23T14:01:12.619Z",
@@ -12911,6 +12948,7 @@ export interface operations {
                  * @example {
                  *       "data": {
                  *         "attempts": 1,
+                 *         "auto_start": false,
                  *         "batch_id": null,
                  *         "created_at": "2026-11-23T14:00:58.112Z",
                  *         "destination": null,
@@ -12950,6 +12988,7 @@ export interface operations {
                  *           "output": null,
                  *           "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                  *           "type": "s3_presigned",
+                 *           "url": null,
                  *           "width": 2400
                  *         },
                  *         "started_at": "2026-11-23T14:01:12.619Z",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
 
 from pixelflow.client import JobSource
+from pixelflow.client.sources import ExistingSource
 from pixelflow.imaging.format import SIGNATURE_BYTES
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
 
@@ -23,13 +25,21 @@ class Photo:
     """The file to upload; for a source that is there already, only a name."""
     name: PurePath
     """The file name or, in a directory, the path below it."""
-    source: JobSource | None = None
+    source: ExistingSource | None = None
     """Where the photo is, if it is not a file to upload."""
 
     @property
     def key(self) -> Path:
-        """What identifies the photo in a manifest: the absolute path of a file, or the name of the source."""
-        return self.path.absolute() if self.source is None else self.path
+        """What identifies the photo in a manifest: the path of a file, the name of an earlier job, a hash of a URL."""
+        if self.source is None:
+            return self.path.absolute()
+        return self.path if isinstance(self.source, JobSource) else Path(f"url-{self.digest}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what says where a source is that is not a file to upload."""
+        declared = self.source.declared() if self.source else {}
+        return hashlib.sha256(repr(declared).encode()).hexdigest()
 
     @property
     def filename(self) -> str | None:
@@ -49,7 +59,7 @@ class FoundPhotos:
     """Files in the directories that are not images of a known format."""
 
 
-def find_photos(paths: Iterable[Path], sources: Iterable[JobSource], *, out: Path | None) -> FoundPhotos:
+def find_photos(paths: Iterable[Path], sources: Iterable[ExistingSource], *, out: Path | None) -> FoundPhotos:
     """Return the files, those in a directory by path, and the sources.
 
     A directory is searched with its subdirectories, except hidden ones, links to directories and ``out``. A file in it

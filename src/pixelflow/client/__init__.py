@@ -19,7 +19,7 @@ from pixelflow.client.errors import (
     WaitTimeoutError,
     WebhookVerificationError,
 )
-from pixelflow.client.sources import JobSource
+from pixelflow.client.sources import JobSource, UrlSource
 from pixelflow.client.sync import Client
 from pixelflow.client.verification import sign_webhook, verify_webhook
 from pixelflow.contracts.jobs.events import JobEvent
@@ -38,6 +38,7 @@ __all__ = [
     "JobSource",
     "SourceOptions",
     "TransferError",
+    "UrlSource",
     "WaitTimeoutError",
     "WebhookVerificationError",
     "sign_webhook",

@@ -20,7 +20,7 @@ from pixelflow.client.errors import ApiError, InvalidRequestError, JobFailedErro
 from pixelflow.client.files import Content, file_of
 from pixelflow.client.models import Operation, Sleep
 from pixelflow.client.session import Session
-from pixelflow.client.sources import JobSource
+from pixelflow.client.sources import ExistingSource
 from pixelflow.client.transfers import Progress, upload
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
@@ -46,7 +46,7 @@ LONG_POLL_SECONDS = 20.0
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
-PhotoSource = Content | JobSource
+PhotoSource = Content | ExistingSource
 """What to upload: the path of a file, bytes or an open binary file. Or a source that is there already."""
 
 
@@ -274,8 +274,8 @@ def submit(
 
     Args:
         session: of the client.
-        photo: path, bytes or open binary file of an image; or ``JobSource(job_id)``, to process the source of an
-            earlier job again.
+        photo: path, bytes or open binary file of an image; ``JobSource(job_id)``, to process the source of an earlier
+            job again; or ``UrlSource("https://…")``, for a file that a worker fetches.
         pipeline: steps, as models or JSON objects.
         preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
         parameters: of the preset.
@@ -310,7 +310,7 @@ def submit(
         started = yield from _earlier_start(session, created.job_id)
         if started is not None:
             return started
-    if not isinstance(photo, JobSource):
+    if not isinstance(photo, ExistingSource):
         yield from upload(session, created.upload, photo, on_progress=on_progress)
     return (yield from start_job(session, created.job_id))
 
@@ -399,7 +399,7 @@ def _path(job_id: UUID | str) -> str:
 
 
 def _declared(photo: PhotoSource) -> dict[str, Any]:
-    return {**(photo.declared() if isinstance(photo, JobSource) else file_of(photo).declared)}
+    return {**(photo.declared() if isinstance(photo, ExistingSource) else file_of(photo).declared)}
 
 
 def _options(source: SourceOptions) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 
@@ -21,3 +23,28 @@ class JobSource:
     def name(self) -> str:
         """A name for people, and for the files of outputs."""
         return str(self.job_id) if self.output is None else f"{self.job_id}-{self.output}"
+
+
+@dataclass(frozen=True)
+class UrlSource:
+    """A file that a worker fetches from a URL, if the operator enabled this. The URL may contain a token."""
+
+    url: str = field(repr=False)
+
+    def declared(self) -> dict[str, str]:
+        """Return the ``source`` of a request."""
+        return {"url": self.url}
+
+    @property
+    def name(self) -> str:
+        """A name for people, and for the files of outputs: the last part of the path, or the host."""
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            return "source"
+        last = unquote(parts.path).rstrip("/").rpartition("/")[2].replace("\0", "")
+        return last if last not in {"", ".", ".."} else parts.hostname or "source"
+
+
+ExistingSource: TypeAlias = JobSource | UrlSource
+"""A source that is there already."""

@@ -26,6 +26,8 @@ _SOURCE_OPTIONS_SINCE = 2
 """The contract that introduced `imaging.source_options`."""
 _SOURCE_TYPES_SINCE = {"job": 3}
 """The contracts that introduced types of sources."""
+URL_SOURCES = "url_sources"
+"""The optional capability of a worker that fetches sources by URL."""
 _DESTINATION_SINCE = 3
 """The contract that introduced destinations."""
 
@@ -58,6 +60,8 @@ def required_capabilities(
     contracts.add(_SOURCE_TYPES_SINCE.get(source_type, 1))
     contracts.add(_DESTINATION_SINCE if has_destination else 1)
     extras = {each.extra for each in declared if each.extra}
+    if source_type == "url":
+        extras.add(URL_SOURCES)
     for step in pipeline:
         operation = operations[step.action]
         contracts |= {operation.since, *_contracts_of_fields(step, {**FIELDS_SINCE, **type(step).fields_since})}

@@ -204,7 +204,7 @@ def _example(location: Location, model: type[BaseModel] | None) -> str:
 
 def _container(row: Row, model: type[BaseModel] | None) -> str:
     if row.location[-1] == "source" and isinstance(row.value, str):
-        return f"{row.message}; {HINTS['source']['url']}"
+        return f"{row.message}; {HINTS['job']['source_url']}"
     return row.message + _example(row.location, model)
 
 

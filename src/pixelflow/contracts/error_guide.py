@@ -214,6 +214,11 @@ GUIDES: Mapping[str, Guide] = {
         "With `PIXELFLOW_LOCAL_ACCESS=shared`, the operator allows all files of these directories to all users.",
         _NO,
     ),
+    "url_sources_disabled": Guide(
+        "The operator has not enabled `source.url`.",
+        "Upload the file, or have the operator set `PIXELFLOW_URL_SOURCES`.",
+        _NO,
+    ),
     "internal_error": Guide(
         "An unexpected error occurred and was logged.",
         "Report `request_id` to the operator, who finds it in the log.",
@@ -227,6 +232,29 @@ GUIDES: Mapping[str, Guide] = {
         "The file was replaced after the job was started, or does not have the declared `sha256`.",
         "Create a job for each file, and don't upload again after the start. If `sha256` is wrong, create a new job.",
         "Yes, if the file was replaced: `POST /v1/jobs/{job_id}/retry` uses the source that is there now.",
+    ),
+    "source_url_refused": Guide(
+        "PixelFlow does not fetch from this URL, or from one that it redirects to: the address is not public, the host "
+        "or the scheme is not allowed, there are too many redirects, or the server sends a coded body. `message` says "
+        "which.",
+        "Use an https URL of the file itself, on a public address and a host that the operator allows.",
+        _NO_JOB,
+    ),
+    "source_url_status": Guide(
+        "The server of the URL answered with the status in `message`, such as 403 or 404.",
+        "Check the URL. A signed URL may have expired: sign it for longer than the job may wait.",
+        "Yes, once the server sends the file.",
+    ),
+    "source_url_unavailable": Guide(
+        "The server of the URL did not answer, was too slow, sent an incomplete file or answered 408, 425, 429 or 5xx, "
+        "in every attempt.",
+        "Check that the server is reachable and fast enough.",
+        _BY_ITSELF,
+    ),
+    "source_postponed": Guide(
+        "The worker fetches several other sources of yours, or of this server.",
+        "Nothing. It becomes the error of a job only while the job waits.",
+        _BY_ITSELF,
     ),
     "unsupported_format": Guide(
         "The file is not an image that PixelFlow reads. `message` names what it is, if it is known.",

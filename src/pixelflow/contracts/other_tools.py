@@ -177,7 +177,8 @@ VALUES: Mapping[str, Aliases] = {
 A value that is valid is never looked up, so an entry may give one tool's meaning of a word that PixelFlow uses too.
 """
 
-_UPLOAD = "PixelFlow does not download sources: PUT the file to `presigned_put_url` of the response"
+_UPLOAD = "PUT the file to `presigned_put_url` of the response"
+_SOURCE = f'for a file on a web server, set `"source": {{"url": "https://…"}}`; else {_UPLOAD}'
 _ASSET = 'pictures are assets: POST /v1/assets, then set `"image": {"asset": "logo"}` in an `overlay` step'
 _IN_STEP = "each step of `pipeline` is one output: set its fields there"
 _BESIDE_ACTION = "write the fields of the action beside `action`"
@@ -203,7 +204,7 @@ _FOCUS = 'set `focus` instead, such as {"x": 0.3, "y": 0.7}'
 
 HINTS: Mapping[str, Mapping[str, str]] = {
     "job": {
-        **dict.fromkeys(["url", "source_url", "image_url", "image", "images", "input_url"], _UPLOAD),
+        **dict.fromkeys(["url", "source_url", "image_url", "image", "images", "input_url"], _SOURCE),
         **dict.fromkeys(["outputs", "output", "sizes", "variants"], _IN_STEP),
         **dict.fromkeys(["user_id", "user", "tenant"], _USER),
         "bucket": "set `bucket` in `destination`",
@@ -215,7 +216,8 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "name": "use `metadata` for values of your own",
     },
     "source": {
-        **dict.fromkeys(["url", "uri", "href", "data", "base64"], _UPLOAD),
+        **dict.fromkeys(["uri", "href"], "use `url`"),
+        **dict.fromkeys(["data", "base64"], _UPLOAD),
         **dict.fromkeys(["filename", "name"], "use `metadata` for values of your own"),
         **dict.fromkeys(["path", "object_key"], 'for a local file, set `"source_type": "local_file"` and `object_key`'),
     },

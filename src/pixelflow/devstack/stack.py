@@ -159,6 +159,7 @@ class Stack:
         return {
             "PIXELFLOW_RATE_LIMIT_ENABLED": "false",
             "PIXELFLOW_UPLOAD_LENGTH": "optional",
+            "PIXELFLOW_URL_SOURCES": "true",
             "PIXELFLOW_BUCKETS": self._public_files.buckets(self._s3.environment),
         }
 

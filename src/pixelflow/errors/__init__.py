@@ -3,7 +3,7 @@
     PixelflowError
     ├── RequestError            the API rejects the request
     ├── JobError                an attempt failed; stored with the job and shown to its owner
-    │   ├── SourceError         the source can't be used: permanent
+    │   ├── SourceError         the source can't be used: permanent, unless the server of a URL fails
     │   └── TransformError      the transform of a valid source failed
     ├── TargetError             a request to a webhook receiver failed
     └── DependencyError         a backing service is unavailable: retryable
@@ -27,6 +27,10 @@ from pixelflow.errors.attempts import (
     SourceError,
     SourceGoneError,
     SourceOverLimitError,
+    SourcePostponedError,
+    SourceUrlRefusedError,
+    SourceUrlStatusError,
+    SourceUrlUnavailableError,
     StepFailedError,
     TooManyPixelsError,
     TooManyScansError,
@@ -93,6 +97,7 @@ from pixelflow.errors.requests import (
     UnauthenticatedError,
     UnsupportedCapabilityError,
     UnsupportedMediaTypeError,
+    UrlSourcesDisabledError,
     ValidationFailedError,
     WebhookEndpointExistsError,
     WebhookSecretExistsError,
@@ -145,7 +150,11 @@ __all__ = [
     "SourceGoneError",
     "SourceMissingError",
     "SourceOverLimitError",
+    "SourcePostponedError",
     "SourceTooLargeError",
+    "SourceUrlRefusedError",
+    "SourceUrlStatusError",
+    "SourceUrlUnavailableError",
     "StepFailedError",
     "StoreReadOnlyError",
     "StoreUnavailableError",
@@ -171,6 +180,7 @@ __all__ = [
     "UnsupportedCapabilityError",
     "UnsupportedFormatError",
     "UnsupportedMediaTypeError",
+    "UrlSourcesDisabledError",
     "ValidationFailedError",
     "WebhookEndpointExistsError",
     "WebhookSecretExistsError",

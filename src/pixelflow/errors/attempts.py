@@ -16,7 +16,7 @@ class JobError(PixelflowError):
 
 
 class SourceError(JobError):
-    """The source can't be used. Permanent."""
+    """The source can't be used. Permanent, unless ``retryable``."""
 
 
 class SourceGoneError(SourceError):
@@ -27,6 +27,34 @@ class SourceGoneError(SourceError):
 class SourceChangedError(SourceError):
     code = "source_changed"
     title = "The source is not the one that the job was started with"
+
+
+class SourceUrlRefusedError(SourceError):
+    code = "source_url_refused"
+    title = "The source can't be fetched from this URL"
+
+
+class SourceUrlStatusError(SourceError):
+    code = "source_url_status"
+    title = "The server of the source refuses to send it"
+
+
+class SourceUrlUnavailableError(SourceError):
+    """The server of the source failed. It may be any server, so the attempt counts; other jobs are not affected."""
+
+    code = "source_url_unavailable"
+    title = "The server of the source does not send it"
+    retryable = True
+    fault = Fault.SOURCE
+
+
+class SourcePostponedError(SourceError):
+    """The worker fetches as many sources from the servers of this user, or from this server, as it may at a time."""
+
+    code = "source_postponed"
+    title = "Other sources are fetched first"
+    retryable = True
+    fault = Fault.SERVICE
 
 
 class SourceOverLimitError(SourceError):

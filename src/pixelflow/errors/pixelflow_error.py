@@ -26,6 +26,8 @@ class Fault(Enum):
     """The source or the job: it fails at the first attempt, since every other attempt would fail too."""
     CHILD = "child"
     """The process that transformed it died: the attempt counts, and the job has ``max_attempts``."""
+    SOURCE = "source"
+    """A server that the owner of the job named: the attempt counts, as above."""
     SERVICE = "service"
     """The worker or a backing service: the attempt does not count, and the job waits until it works."""
 

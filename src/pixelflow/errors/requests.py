@@ -210,6 +210,11 @@ class UnsupportedCapabilityError(RequestError):
     title = "No worker of this installation can process the job"
 
 
+class UrlSourcesDisabledError(RequestError):
+    code = "url_sources_disabled"
+    title = "Sources by URL are not enabled"
+
+
 class LocalFilesDisabledError(RequestError):
     code = "local_files_disabled"
     title = "Local files are not enabled for this path"

@@ -159,12 +159,23 @@ def _unmap(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     return network if mapped is None else IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
 
 
+def _check_host_pattern(host: str) -> str:
+    if not _HOST_PATTERN.fullmatch(host.lower()):
+        raise PydanticCustomError("host", "must list host names, such as img.example.com or *.example.com")
+    return host.lower()
+
+
+_HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _MAPPED_PREFIX = 96
 """Bits before the IPv4 address in a mapped one (RFC 4291, section 2.5.5.2)."""
 Networks: TypeAlias = Annotated[
     tuple[Annotated[IPvAnyNetwork, AfterValidator(_unmap)], ...], NoDecode, BeforeValidator(_split_at_commas)
 ]
 """Networks in CIDR notation, separated by commas. Those of IPv4 addresses are IPv4 networks, however written."""
+HostPatterns: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_host_pattern)], ...], NoDecode, BeforeValidator(_split_at_commas)
+]
+"""Host names in lower case, separated by commas; ``*.`` before a name stands for all names below it."""
 Directories: TypeAlias = Annotated[
     tuple[Annotated[Path, AfterValidator(_resolve_directory)], ...], NoDecode, BeforeValidator(_split_at_colons)
 ]

@@ -15,14 +15,14 @@ from pixelflow.settings import retention
 from pixelflow.settings.database import SECRETS_KEY
 from pixelflow.settings.errors import PREFIX, SettingsError, missing_message, valid_values
 from pixelflow.settings.field_types import Directories, Networks, RedisUrl, SecretsKeys, WebUrl
-from pixelflow.settings.storage import StorageSettings
+from pixelflow.settings.sources import SourceSettings
 
 _UrlSeconds: TypeAlias = Annotated[int, Field(ge=1, le=604_800)]
 _Days: TypeAlias = Annotated[float, Field(gt=0, le=retention.MAX_DAYS)]
 _WholeDays: TypeAlias = Annotated[float, Field(ge=1, le=retention.MAX_DAYS)]
 
 
-class Settings(StorageSettings):
+class Settings(SourceSettings):
     """Settings of every process of the service."""
 
     # Servers

@@ -120,6 +120,7 @@ def test_no_role_changes_the_schema_or_what_users_are_billed_by(
         "UPDATE jobs SET webhook_url = 'http://169.254.169.254/'",
         "UPDATE jobs SET user_id = 'another'",
         "UPDATE jobs SET source_key = 'uploads/of/another'",
+        "UPDATE jobs SET source_url = 'http://169.254.169.254/'",
         "UPDATE jobs SET pipeline = '[]'",
         "SELECT FROM outputs",
         "UPDATE outputs SET object_key = 'k'",

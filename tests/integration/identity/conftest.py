@@ -32,6 +32,7 @@ _ROWS = """
     INSERT INTO assets (asset_id, user_id, name, bytes, etag, ready_at)
         VALUES (%(asset_id)s, %(user_id)s, 'logo', 1, 'e', now());
     INSERT INTO batches (batch_id, user_id, job) VALUES (gen_random_uuid(), %(user_id)s, '{}');
+    INSERT INTO awaited_sources VALUES (%(job_id)s, %(user_id)s, now(), 'infinity', 'infinity');
     INSERT INTO presets VALUES (%(user_id)s, %(name)s, 1);
     INSERT INTO preset_versions VALUES (%(user_id)s, %(name)s, 1, NULL, '{}', '[]');
     INSERT INTO job_assets VALUES (%(job_id)s, 'logo', %(asset_id)s);

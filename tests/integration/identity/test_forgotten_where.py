@@ -22,7 +22,7 @@ from pixelflow.adapters.postgres.connection import TenantScope
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.jobs.filters import JobFilters
-from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits
+from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits, Waiting
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
 _DAY = timedelta(days=1)
@@ -123,6 +123,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "keys.list_all": {"limit": 99},
         "queue.set_share": {"weight": 2.0, "max_active": 1},
         "keys.revoke": {"key_id": theirs["key_id"]},
+        "jobs.awaited.renew": {**job, "waiting": Waiting(_DAY, _DAY, traceparent=None)},
+        "jobs.transitions.fail_unstarted": {**job, "code": "c", "message": "m", "upload_grace": _DAY},
         "jobs.transitions.cancel": job,
         "jobs.transitions.erase": job,
         "jobs.transitions.find": job,

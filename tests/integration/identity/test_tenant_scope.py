@@ -21,6 +21,7 @@ OF_USERS = {
     *("api_keys", "attempts", "deliveries", "events", "idempotency_keys", "jobs", "outputs", "usage_logs"),
     *("pending_deletions", "webhook_secrets", "assets", "job_assets", "presets", "preset_versions"),
     *("batches", "job_filters"),
+    "awaited_sources",
 }
 
 

@@ -77,6 +77,25 @@ def test_options_of_the_source_are_sent(pixelflow: Run, api: StandIn, photo: Pat
     assert body["source"] | {"frame": 2, "density": 300, "on_damage": "accept"} == body["source"]
 
 
+def test_a_url_is_sent_and_nothing_is_uploaded(pixelflow: Run, api: StandIn) -> None:
+    url = "https://img.example/originals/a17.jpg?token=s3cr3t"
+    done = pixelflow("submit", url, "--resize", "64")
+    assert done.exit_code == 0, done.output
+    body = json.loads(next(seen.body for seen in api.seen if seen.path == "/v1/jobs"))
+    assert body["source"]["url"] == url
+    assert not [seen for seen in api.seen if seen.method == "PUT"]
+    assert "a17.jpg" in done.output
+    assert "s3cr3t" not in done.output
+
+
+def test_what_is_neither_a_file_nor_a_url_is_refused(pixelflow: Run, api: StandIn, tmp_path: Path) -> None:
+    for argument, message in ((tmp_path / "missing.jpg", "does not exist"), (tmp_path, "not a file")):
+        done = pixelflow("submit", argument, "--resize", "64")
+        assert done.exit_code == 2
+        assert message in " ".join(done.output.split())
+    assert not api.seen
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_pipeline_may_come_from_a_file(
     pixelflow: Run, api: StandIn, photo: Path, tmp_path: Path, wrapped: bool

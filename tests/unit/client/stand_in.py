@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.api.examples import CAPABILITIES
 from pixelflow.imaging.formats.registry import output_name
@@ -263,7 +264,7 @@ class Handler(BaseHTTPRequestHandler):
         kept = self.server.jobs.get(job_id)
         if kept is None:
             return self._problem(404, "not_found", "There is no such job")
-        if kept.source is None:
+        if kept.source is None and kept.request.source_type is SourceType.S3_PRESIGNED:
             return self._problem(409, "source_missing", "Upload the source first")
         kept.started = True
         return self._queued(job_id)

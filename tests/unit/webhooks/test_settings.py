@@ -31,6 +31,23 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RES_OPTIONS")
 
 
+@pytest.mark.parametrize(
+    ("spelt", "hosts"), [("", ()), ("Img.Example, *.cdn.example", ("img.example", "*.cdn.example"))]
+)
+def test_hosts_of_sources_are_listed_with_commas(
+    monkeypatch: pytest.MonkeyPatch, spelt: str, hosts: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("PIXELFLOW_URL_SOURCE_HOSTS", spelt)
+    assert load().url_source_hosts == hosts
+
+
+@pytest.mark.parametrize("spelt", ["*", "https://img.example", "img.example:8080", "a*.example", "img.example/a"])
+def test_anything_else_is_no_host(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
+    monkeypatch.setenv("PIXELFLOW_URL_SOURCE_HOSTS", spelt)
+    with pytest.raises(SettingsError, match=r"PIXELFLOW_URL_SOURCE_HOSTS.* must list host names"):
+        load()
+
+
 def test_private_networks_and_http_are_refused_by_default() -> None:
     settings = load()
     assert (settings.webhook_allow_cidrs, settings.webhook_allow_http) == ((), False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -72,31 +72,54 @@ class OutboundHttp:
             TargetUnreachableError: there was no response.
             DependencyError: no resolver thread was free; nothing was sent.
         """
-        target = self._rule.check(url)
-        with _mapped_errors():
-            async with asyncio.timeout(timeout):
-                return await self._exchange(method, target, dict(headers), content, max_bytes)
+        target = self.check(url)
+        with mapped_errors():
+            async with asyncio.timeout(timeout), self.exchange(method, target, headers, content) as response:
+                body, truncated = await _read_up_to(response, max_bytes)
+        return HttpResponse(status=response.status, headers=headers_of(response), content=body, truncated=truncated)
 
-    async def _exchange(
-        self, method: str, target: Target, headers: dict[str, str], content: bytes, max_bytes: int
-    ) -> HttpResponse:
+    def check(self, url: str) -> Target:
+        """Parse and check a URL.
+
+        Raises:
+            TargetRefusedError: the URL is not valid or not allowed.
+        """
+        return self._rule.check(url)
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        content: bytes = b"",
+    ) -> AsyncIterator[httpcore.Response]:
+        """Send a request; the response has no body yet. The caller limits its time, and uses ``mapped_errors``.
+
+        Raises:
+            TargetRefusedError: an address is not allowed; nothing was sent.
+            DependencyError: no resolver thread was free; nothing was sent.
+        """
         origin = httpcore.Origin(target.scheme.encode(), target.host.encode(), target.port)
         url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target.path.encode())
         fixed = {"Host": target.authority, "Connection": "close", "Accept-Encoding": "identity"}
         connection = httpcore.AsyncHTTPConnection(origin, ssl_context=self._tls, network_backend=self._network)
         try:
             async with connection.stream(
-                method, url, headers=[*(fixed | headers).items()], content=content
+                method, url, headers=[*(fixed | dict(headers)).items()], content=content
             ) as response:
-                body, truncated = await _read_up_to(response, max_bytes)
+                yield response
         finally:
             await connection.aclose()
-        names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        return HttpResponse(status=response.status, headers=names, content=body, truncated=truncated)
 
     def close(self) -> None:
         """Stop the resolver threads."""
         self._system.close()
+
+
+def headers_of(response: httpcore.Response) -> dict[str, str]:
+    """Return the headers of a response by lower-case name; of repeated ones, the last."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
 
 
 async def _read_up_to(response: httpcore.Response, max_bytes: int) -> tuple[bytes, bool]:
@@ -116,7 +139,7 @@ def _default_tls() -> ssl.SSLContext:
 
 
 @contextmanager
-def _mapped_errors() -> Iterator[None]:
+def mapped_errors() -> Iterator[None]:
     """Map the errors of httpcore to those of PixelFlow."""
     try:
         yield

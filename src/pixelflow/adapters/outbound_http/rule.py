@@ -39,6 +39,15 @@ class Target:
     """If the host is an address rather than a name."""
 
     @property
+    def origin(self) -> str:
+        """The part of the URL that may be shown to anybody: the rest may contain a secret."""
+        return f"{self.scheme}://{self.authority}"
+
+    def is_at(self, allowed: str) -> bool:
+        """Return whether the host is ``allowed``, or below it if it begins with ``*.``."""
+        return self.host.endswith(allowed[1:]) if allowed.startswith("*.") else self.host == allowed
+
+    @property
     def authority(self) -> str:
         """The value of the ``Host`` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -52,11 +61,22 @@ class OutboundRule:
     networks: tuple[Network, ...] = ()
     """Networks that are allowed although they are not public."""
     allow_http: bool = False
+    hosts: tuple[str, ...] = ()
+    """Host names that are allowed, such as ``img.example``, or ``*.example`` for all names below it; empty: all."""
 
     @classmethod
     def of_webhooks(cls, settings: Settings) -> OutboundRule:
         """Return the rule for webhooks from the operator's settings."""
         return cls(networks=settings.webhook_allow_cidrs, allow_http=settings.webhook_allow_http)
+
+    @classmethod
+    def of_sources(cls, settings: Settings) -> OutboundRule:
+        """Return the rule for sources of jobs from the operator's settings."""
+        return cls(
+            networks=settings.url_source_allow_cidrs,
+            allow_http=settings.url_source_allow_http,
+            hosts=settings.url_source_hosts,
+        )
 
     def check(self, url: str) -> Target:
         """Parse and check ``url``.
@@ -67,6 +87,8 @@ class OutboundRule:
         parts = _split(url)
         self._check_scheme(parts.scheme)
         target = _target(parts)
+        if self.hosts and not any(map(target.is_at, self.hosts)):
+            raise TargetRefusedError("must have a host that the operator allows")
         if target.port < _FIRST_UNPRIVILEGED_PORT and target.port not in _PORTS.values():
             raise TargetRefusedError("must use port 80, port 443, or a port from 1024")
         if target.address is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from pixelflow.cli.output import (
 from pixelflow.cli.photos import Photo, find_photos, folder_of_outputs_among
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.cli.sending import BatchItem
+from pixelflow.client import UrlSource
+from pixelflow.client.sources import ExistingSource
 from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
@@ -39,13 +42,25 @@ from pixelflow.imaging.source_options import MAX_DENSITY, MAX_FRAME, OnDamage, S
 TIMEOUT_SECONDS = 600.0
 
 
+def _photo(value: str) -> Path | UrlSource:
+    """Parse an argument: a URL, or the path of a readable file."""
+    if value.lower().startswith(("https://", "http://")):
+        return UrlSource(value)
+    path = Path(value)
+    if not path.exists():
+        raise typer.BadParameter(f"File {value!r} does not exist.")
+    if not os.access(path, os.R_OK):
+        raise typer.BadParameter(f"File {value!r} is not readable.")
+    return path
+
+
 _Photos = Annotated[
-    list[Path] | None,
+    list[Any] | None,  # Path | UrlSource; typer knows no unions
     typer.Argument(
-        metavar="[PHOTO|DIR…]",
-        exists=True,
-        readable=True,
-        help="Photos to process. A directory stands for all images in it and in its subdirectories.",
+        metavar="[PHOTO|DIR|URL…]",
+        parser=_photo,
+        help="Photos to process: files to upload, or URLs that the service fetches, if its operator enabled it. A "
+        "directory stands for all images in it and in its subdirectories.",
     ),
 ]
 _FromJob = Annotated[
@@ -217,8 +232,10 @@ def _default_manifest(photos: Sequence[Path], out: Path | None) -> Path:
     return (out or (folders[0] if len(folders) == 1 else Path())) / FILE_NAME
 
 
-def _find_photos(photos: Sequence[Path], jobs: Sequence[str], out: Path | None) -> Sequence[Photo]:
-    sources = parse_sources(jobs, "--from-job")
+def _find_photos(given: Sequence[Path | UrlSource], jobs: Sequence[str], out: Path | None) -> Sequence[Photo]:
+    photos = [photo for photo in given if isinstance(photo, Path)]
+    sources: list[ExistingSource] = [photo for photo in given if isinstance(photo, UrlSource)]
+    sources += parse_sources(jobs, "--from-job")
     try:
         found = find_photos(photos, sources, out=out)
         searched = out and folder_of_outputs_among(found.photos, photos, out)

@@ -17,3 +17,5 @@ class RequestLimits:
     max_source_bytes: int
     check_webhook_url: Callable[[str], object]
     """Raises ``TargetRefusedError`` for a URL that is not allowed."""
+    check_source_url: Callable[[str], object]
+    """As above."""

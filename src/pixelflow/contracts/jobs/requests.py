@@ -113,6 +113,13 @@ class CreateJobRequest(_Request):
         Priority,
         Field(description="Order among your own queued jobs. Your share beside other users does not depend on it."),
     ] = Priority.NORMAL
+    auto_start: Annotated[
+        bool,
+        Field(
+            description="Whether the job starts by itself as soon as its source is there: an upload when it has "
+            "arrived, any other source at once. Without it, you start the job."
+        ),
+    ] = False
     destination: Annotated[
         Destination | None,
         Field(description="Where the outputs are stored, besides the service's own bucket."),

@@ -23,7 +23,9 @@ class CreatedJob(ResponseModel):
     job_id: UUID
     status: Open[JobStatus] = JobStatus.CREATED
     upload: Upload
-    start_url: Annotated[str, Field(description="Path to POST to once the source is uploaded.")]
+    start_url: Annotated[
+        str, Field(description="Path to POST to once the source is uploaded. Not needed with `auto_start`.")
+    ]
 
 
 class StartedJob(ResponseModel):
@@ -40,12 +42,15 @@ class Source(ResponseModel):
     """The source of a job: the declared properties, and those that the worker measured."""
 
     type: Open[SourceType]
-    object_key: str
+    object_key: Annotated[str, Field(description="Key of the object, or the path of a local file. Empty for a URL.")]
     job_id: Annotated[
         UUID | None, Field(description="The earlier job that the file belongs to. Null if it belongs to this job.")
     ] = None
     output: Annotated[
         str | None, Field(description="The step of the earlier job whose output this is. Null for its source.")
+    ] = None
+    url: Annotated[
+        str | None, Field(description="The URL that the file is fetched from, without its query. Null for other types.")
     ] = None
     bytes: Annotated[int | None, Field(description="Size in bytes.")] = None
     content_type: Annotated[str | None, Field(description="Declared media type.")] = None
@@ -161,6 +166,9 @@ class Job(ResponseModel):
     metadata: dict[str, str]
     batch_id: Annotated[UUID | None, Field(description="The batch that created the job.")] = None
     priority: Annotated[Open[Priority], Field(description="Order among the user's queued jobs.")] = Priority.NORMAL
+    auto_start: Annotated[
+        bool, Field(description="Whether the job starts by itself as soon as its source is there.")
+    ] = False
     waiting_for: Annotated[
         list[str] | None,
         Field(

@@ -6,11 +6,12 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StrictInt, ValidationInfo
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.uploads import SHA256_PATTERN, MediaType
+from pixelflow.errors import TargetRefusedError
 from pixelflow.imaging.fields import STEP_ID_PATTERN
 from pixelflow.imaging.source_options import SourceOptions
 
@@ -22,9 +23,11 @@ class SourceType(StrEnum):
     LOCAL_FILE = "local_file"
     JOB = "job"
     """The worker reads a file of an earlier job of the same user."""
+    URL = "url"
+    """The worker fetches a file from a URL."""
 
 
-TYPE_OF_FIELD = {"job": SourceType.JOB}
+TYPE_OF_FIELD = {"job": SourceType.JOB, "url": SourceType.URL}
 """The fields of ``source`` that name a source which is there already, and the type of the source that each means."""
 MAX_SIDE = 1_000_000
 """Pixels of a declared side."""
@@ -36,6 +39,29 @@ def _within_limit(content_length: int | None, info: ValidationInfo) -> int | Non
     if isinstance(limits, RequestLimits) and (content_length or 0) > limits.max_source_bytes:
         raise PydanticCustomError("source_too_large", f"must be at most {limits.max_source_bytes} bytes")
     return content_length
+
+
+def _is_allowed_url(url: str, info: ValidationInfo) -> str:
+    """Check the syntax, and the rules of the operator. Workers check the addresses on each connection."""
+    if not url.lower().startswith(("https://", "http://")):
+        raise PydanticCustomError("source_url", "must be an https URL such as https://img.example/a.jpg")
+    if "#" in url:
+        raise PydanticCustomError("source_url", "must not contain a fragment (#)")
+    limits = info.context
+    if isinstance(limits, RequestLimits):
+        try:
+            limits.check_source_url(url)
+        except TargetRefusedError as error:
+            raise PydanticCustomError(error.code, error.detail) from error
+    return url
+
+
+SourceUrl = Annotated[
+    str,
+    StringConstraints(max_length=2048, pattern=r"^[!-~]+$"),
+    AfterValidator(_is_allowed_url),
+    Field(examples=["https://img.example/originals/a17.jpg"]),
+]
 
 
 class DeclaredSource(SourceOptions):
@@ -57,6 +83,13 @@ class DeclaredSource(SourceOptions):
             pattern=STEP_ID_PATTERN,
             description="ID of the step whose output is the source. Only beside `job`. Default: that job's source.",
             examples=["hero"],
+        ),
+    ] = None
+    url: Annotated[
+        SourceUrl | None,
+        Field(
+            repr=False,
+            description="URL of a file that a worker fetches, if the operator enabled this. It may contain a token.",
         ),
     ] = None
     content_length: Annotated[

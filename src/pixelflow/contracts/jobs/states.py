@@ -17,8 +17,8 @@ class JobStatus(StrEnum):
 
 
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
-    # The client starts or cancels it.
-    JobStatus.CREATED: frozenset({JobStatus.QUEUED, JobStatus.CANCELED}),
+    # The client starts or cancels it; a controller starts it, or fails it if it can't run with its source.
+    JobStatus.CREATED: frozenset({JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELED}),
     # A worker claims it.
     JobStatus.QUEUED: frozenset({JobStatus.PROCESSING, JobStatus.CANCELED}),
     # The worker finishes or releases it; the lease reaper requeues it when the worker's lease expires.

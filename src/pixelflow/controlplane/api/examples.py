@@ -40,6 +40,18 @@ CREATE: dict[str, Any] = {
             "pipeline": [_HERO, _HERO_MARKED],
         },
     },
+    "a-browser": {
+        "summary": "A job that starts by itself when the browser's upload has arrived",
+        "value": {"auto_start": True, "source": {"content_length": 2483920}, "pipeline": [_SMALL]},
+    },
+    "a-url": {
+        "summary": "A photo that a worker fetches, at once",
+        "value": {
+            "auto_start": True,
+            "source": {"url": "https://img.example/originals/a17.jpg"},
+            "pipeline": [_SMALL],
+        },
+    },
 }
 
 CREATED: dict[str, Any] = {
@@ -106,6 +118,7 @@ JOB: dict[str, Any] = {
         "object_key": f"uploads/{_JOB_ID}/source",
         "job_id": None,
         "output": None,
+        "url": None,
         "bytes": 2483920,
         "content_type": "image/jpeg",
         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -123,6 +136,7 @@ JOB: dict[str, Any] = {
     "metadata": {"sku": "A-17"},
     "batch_id": None,
     "priority": "normal",
+    "auto_start": False,
     "waiting_for": None,
     "attempts": 1,
     "max_attempts": 5,

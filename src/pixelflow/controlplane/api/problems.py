@@ -31,6 +31,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.UnauthenticatedError: 401,
     contracts_errors.InsufficientScopeError: 403,
     contracts_errors.LocalFilesDisabledError: 403,
+    contracts_errors.UrlSourcesDisabledError: 403,
     contracts_errors.NotFoundError: 404,
     contracts_errors.MethodNotAllowedError: 405,
     contracts_errors.RequestTimeoutError: 408,

@@ -10,7 +10,7 @@ from typing import Any
 
 from pixelflow import __version__
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
-from pixelflow.contracts.capabilities import CONTRACT, WorkerProfile, is_optional
+from pixelflow.contracts.capabilities import CONTRACT, URL_SOURCES, WorkerProfile, is_optional
 from pixelflow.contracts.installation import (
     InputFormatCapability,
     Installation,
@@ -82,7 +82,7 @@ class CapabilityQueries:
 def describe(groups: Sequence[WorkerGroup], limits: InstallationLimits) -> Installation:
     """Return what an installation with these live workers can do."""
     workers = [_workers(group) for group in groups]
-    counts = Counter(dict.fromkeys(EXTRAS, 0))
+    counts = Counter(dict.fromkeys((*EXTRAS, URL_SOURCES), 0))
     for each in workers:
         counts.update(dict.fromkeys(each.optional, each.workers))
     live = counts if workers else None
@@ -186,6 +186,8 @@ async def check_supported(connection: AsyncConnection, requires: Sequence[str]) 
 
 def _message(optional: Sequence[str], missing: Sequence[str]) -> str:
     names, lacking = (" and ".join(f"`{name}`" for name in each) for each in (optional, missing))
+    if URL_SOURCES in missing:
+        return "No worker of this installation fetches sources by URL; the operator can enable it"
     if len(optional) == 1:
         return f"No worker of this installation has the extra {names}; the operator can install it"
     return f"No worker of this installation has all of the extras {names}: {lacking} would have to be added"

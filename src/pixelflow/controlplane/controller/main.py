@@ -23,12 +23,15 @@ from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import SIGNALS
+from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.assets.collector import AssetCollector
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.encryption import webhook_cipher
+from pixelflow.controlplane.jobs.auto_start import AutoStarter
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.reaper import LeaseReaper
+from pixelflow.controlplane.jobs.starts import JobStarts
 from pixelflow.controlplane.retention.gc import FileCollector, RemovedKind, RowCollector
 from pixelflow.controlplane.retention.periods import RetentionPeriods
 from pixelflow.controlplane.stats import collector
@@ -40,6 +43,8 @@ from pixelflow.settings import Settings, aws_variables
 PAUSE_SECONDS = 1.0
 WEBHOOK_PAUSE_SECONDS = 0.25
 """Shorter: it adds to the delay between the end of a job and its webhook."""
+AUTO_START_PAUSE_SECONDS = 0.25
+"""Shorter, too: it adds to the delay between the end of an upload and the start of its job."""
 RETENTION_PAUSE_SECONDS = 60.0
 """Longer: retention periods are days."""
 MAX_CONNECTIONS = 4
@@ -85,12 +90,13 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, r
     try:
         with open_aws_keys(settings, aws_variables(), metrics.process.record_storage_credentials) as aws_keys:
             objects = ObjectStorage(settings, aws_keys)
-            async with database:
+            async with database, WakeUpSender(settings.redis_url.get_secret_value()) as wakeups:
                 await _run_loops(
                     settings,
                     database,
                     objects,
                     outbound,
+                    wakeups,
                     metrics=metrics,
                     tracer=tracer,
                     stop=stop,
@@ -122,6 +128,7 @@ async def _run_loops(
     database: AsyncDatabase,
     objects: ObjectStorage,
     outbound: OutboundHttp,
+    wakeups: WakeUpSender,
     *,
     metrics: ControllerMetrics,
     tracer: Tracer,
@@ -133,10 +140,15 @@ async def _run_loops(
     jobs = JobQueries(settings, database=database, objects=objects)
     inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
     dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
+    local_files = LocalFiles(settings.local_roots)
+    starts = JobStarts(settings, database=database, wakeups=wakeups, objects=objects, local_files=local_files)
+    auto_starter = AutoStarter(
+        database, objects, starts, upload_grace=settings.upload_grace, on_check=metrics.record_source_check
+    )
     files = FileCollector(
         database,
         objects,
-        LocalFiles(settings.local_roots),
+        local_files,
         upload_grace=settings.upload_grace,
         on_removed=metrics.record_removed,
     )
@@ -155,6 +167,7 @@ async def _run_loops(
         (assets, PAUSE_SECONDS),
         (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
         (dispatcher, WEBHOOK_PAUSE_SECONDS),
+        (auto_starter, AUTO_START_PAUSE_SECONDS),
         (stats, collector.PAUSE_SECONDS),
     ]
     dependencies = HealthChecks(

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from pixelflow.adapters.telemetry.metrics import ProcessMetrics
 from pixelflow.contracts.webhooks import DeliveryOutcome
+from pixelflow.controlplane.jobs.auto_start import CheckOutcome
 from pixelflow.controlplane.jobs.reaper import ReapOutcome
 from pixelflow.controlplane.retention.gc import RemovedKind
 from pixelflow.controlplane.stats.metrics import DatabaseMetrics
@@ -50,6 +51,16 @@ class ControllerMetrics:
         )
         for reaped in ReapOutcome:
             self._leases.labels(reaped)
+        self._source_checks = Counter(
+            "pixelflow_source_checks_total",
+            "Checks of the sources of jobs that start by themselves, by outcome: started, waiting (not there yet), "
+            "refused (the job failed), ended (started or canceled by its owner), unavailable (a dependency did not "
+            "answer).",
+            ["outcome"],
+            registry=registry,
+        )
+        for check in CheckOutcome:
+            self._source_checks.labels(check)
         self._removed = Counter(
             "pixelflow_retention_removed_total",
             "Items deleted by retention, by kind: files (source, output, asset; orphan: of an attempt that did not "
@@ -91,6 +102,10 @@ class ControllerMetrics:
     def record_expired_lease(self, outcome: ReapOutcome) -> None:
         """Count a lease that was reaped."""
         self._leases.labels(outcome).inc()
+
+    def record_source_check(self, outcome: CheckOutcome) -> None:
+        """Count a check of the source of a job that starts by itself."""
+        self._source_checks.labels(outcome).inc()
 
     def record_removed(self, kind: RemovedKind, count: int) -> None:
         """Count items that retention deleted."""

@@ -12,12 +12,15 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.controlplane.jobs import origins
 from pixelflow.controlplane.jobs.store import SourcePlace
+from pixelflow.errors import UrlSourcesDisabledError
 
 
 class SourcePlaces:
     """Finds sources, and checks that the user may read them."""
 
-    def __init__(self, database: AsyncDatabase, local_files: LocalFiles) -> None:
+    def __init__(self, database: AsyncDatabase, local_files: LocalFiles, *, urls: bool) -> None:
+        """``urls``: whether sources by URL are enabled."""
+        self._urls = urls
         self._database = database
         self._local_files = local_files
 
@@ -26,6 +29,7 @@ class SourcePlaces:
 
         Raises:
             LocalFilesDisabledError: a local file is not under an allowed root.
+            UrlSourcesDisabledError: sources by URL are not enabled.
             NotFoundError, JobNotFinishedError, OutputMissingError, SourceMissingError: an earlier job can't give the
                 file that the request means.
         """
@@ -34,8 +38,12 @@ class SourcePlaces:
             async with self._database.connection(of_user(user_id)) as connection:
                 origin = await origins.find(connection, job_id=request.source.job, user_id=user_id)
             request, place = origins.resolve(request, origin)
+        elif request.source_type is SourceType.URL and request.source:
+            place = SourcePlace("", url=request.source.url)
         elif request.source_type is SourceType.LOCAL_FILE:
             place = SourcePlace(request.object_key or "")
         if request.source_type is SourceType.LOCAL_FILE and place.job_id is None:
             place = SourcePlace(await asyncio.to_thread(self._local_files.resolve, place.key, user_id))
+        if request.source_type is SourceType.URL and not self._urls:
+            raise UrlSourcesDisabledError("Sources by URL are not enabled; upload the file, or ask the operator")
         return request, place

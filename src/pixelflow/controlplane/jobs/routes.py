@@ -72,6 +72,7 @@ async def _job_request(request: Request, body: _RawJobRequest) -> CreateJobReque
         errors.UnsupportedCapabilityError,
         errors.TooManyUploadsError,
         errors.UnsupportedMediaTypeError,
+        errors.UrlSourcesDisabledError,
         errors.ValidationFailedError,
     ),
 )
@@ -80,23 +81,29 @@ async def create_job(
     services: ServicesOf,
     call: IdempotentCallOf,
     job: Annotated[CreateJobRequest, Depends(_job_request)],
+    traceparent: Traceparent,
     *,
     dry_run: Annotated[
         bool, Query(description="Return the plan of the job, for a source of the declared size, and create nothing.")
     ] = False,
 ) -> CreatedJob | JSONResponse:
-    """Validate the pipeline and return a URL to upload the source to. The job runs only after you start it."""
+    """Validate the pipeline and return a URL to upload the source to.
+
+    The job runs after you start it or, with `auto_start`, when its source is there.
+    """
     if dry_run:
         return JSONResponse((await services.jobs.explain(identity.user_id, job)).model_dump(mode="json"))
     services.jobs.check(identity.user_id, job)
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))
-        return await services.jobs.create(identity.user_id, job, job_id=job_id)
+        return await services.jobs.create(identity.user_id, job, job_id=job_id, traceparent=traceparent)
 
     async def create_with_key(job_id: UUID, answer: Callable[[CreatedJob], AnsweredKey]) -> CreatedJob | None:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))
-        return await services.jobs.create_with_key(identity.user_id, job, job_id=job_id, answer=answer)
+        return await services.jobs.create_with_key(
+            identity.user_id, job, job_id=job_id, answer=answer, traceparent=traceparent
+        )
 
     async def renew(created: CreatedJob) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(created.job_id))

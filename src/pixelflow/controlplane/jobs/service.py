@@ -5,55 +5,39 @@ Never reads or moves the bytes of an image.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
-
 from pixelflow.adapters.outbound_http import OutboundRule
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.local_files import LocalFiles
-from pixelflow.adapters.storage.objects import ObjectStorage, source_key
+from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.jobs.requests import CreateJobRequest
-from pixelflow.contracts.jobs.responses import CreatedJob, Job, StartedJob
-from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.contracts.jobs.responses import CreatedJob, Job
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
-from pixelflow.contracts.messages import QUEUE, ProcessImage, task_id_of
 from pixelflow.controlplane.assets import service as assets
 from pixelflow.controlplane.assets import store as assets_store
 from pixelflow.controlplane.capabilities.service import check_supported
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.idempotency.store import AnsweredKey
+from pixelflow.controlplane.jobs import awaited, transitions
 from pixelflow.controlplane.jobs import store as jobs_store
-from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.destinations import Destinations
 from pixelflow.controlplane.jobs.places import SourcePlaces
 from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
-from pixelflow.controlplane.jobs.start_rules import ENDED, already_started, check_not_expired, source_missing
-from pixelflow.controlplane.jobs.store import Insertion, SourcePlace
-from pixelflow.controlplane.jobs.transitions import JobState
-from pixelflow.controlplane.jobs.uploads import UploadedSource, Uploads
+from pixelflow.controlplane.jobs.start_rules import ENDED
+from pixelflow.controlplane.jobs.starts import JobStarts
+from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, Waiting
 from pixelflow.controlplane.presets import service as presets
 from pixelflow.controlplane.presets.service import AppliedPreset
-from pixelflow.errors import (
-    JobAlreadyFinishedError,
-    JobNotFinishedError,
-    ObjectsUnavailableError,
-    SourceMissingError,
-    SourceTooLargeError,
-)
+from pixelflow.errors import JobAlreadyFinishedError, SourceMissingError, SourceTooLargeError
 from pixelflow.settings import Settings
-
-_RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,9 +47,10 @@ class _NewJob:
     request: CreateJobRequest
     place: SourcePlace
     created: CreatedJob
+    waiting: Waiting | None
 
 
-class JobService:
+class JobService(JobStarts):
     """Changes the jobs of one user. ``user_id`` comes from the authenticated credentials."""
 
     def __init__(
@@ -80,25 +65,28 @@ class JobService:
         on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
         """``on_enqueued`` is called for each job that was queued, ``on_change`` with the owner of a changed one."""
-        self._settings = settings
-        self._database = database
-        self._wakeups = wakeups
-        self._uploads = Uploads(settings, objects)
+        super().__init__(
+            settings,
+            database=database,
+            wakeups=wakeups,
+            objects=objects,
+            local_files=local_files,
+            on_enqueued=on_enqueued,
+            on_change=on_change,
+        )
         self.destinations = Destinations(settings.named_buckets)
-        self._local_files = local_files
-        self._places = SourcePlaces(database, local_files)
-        self._on_enqueued = on_enqueued
-        self._on_change = on_change
+        self._places = SourcePlaces(database, local_files, urls=settings.url_sources)
         self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
+        self._source_rule = OutboundRule.of_sources(settings)
 
     @property
     def request_limits(self) -> RequestLimits:
         """Validation context of requests to ``create``.
 
-        The webhook URL is checked without resolving its host; each delivery checks the resolved addresses.
+        URLs are checked without resolving their hosts; each connection checks the resolved addresses.
         """
-        return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check)
+        return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check, self._source_rule.check)
 
     def check(self, user_id: str, request: CreateJobRequest) -> None:
         """Check that an upload declares its size, if the settings require it, and the destination of the user.
@@ -111,11 +99,14 @@ class JobService:
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
-    async def create(self, user_id: str, request: CreateJobRequest, *, job_id: UUID) -> CreatedJob:
+    async def create(
+        self, user_id: str, request: CreateJobRequest, *, job_id: UUID, traceparent: str | None = None
+    ) -> CreatedJob:
         """Create a job and return how to upload its source. Idempotent by ``job_id``.
 
         Raises:
             LocalFilesDisabledError: the local file is not under an allowed root.
+            UrlSourcesDisabledError: sources by URL are not enabled.
             NotFoundError, JobNotFinishedError, OutputMissingError, SourceMissingError: an earlier job can't give the
                 file that the request means.
             ValidationFailedError: the pipeline uses an asset that the user does not have, the size is missing, or the
@@ -124,19 +115,25 @@ class JobService:
             UnsupportedCapabilityError: workers are live, and none has an optional capability that the job requires.
         """
         request, preset = await self._apply_preset(user_id, request)
-        new = await self._prepare(user_id, request, job_id)
+        new = await self._prepare(user_id, request, job_id, traceparent)
         await self._insert(user_id, new, preset=preset, key=None)
         return new.created
 
     async def create_with_key(
-        self, user_id: str, request: CreateJobRequest, *, job_id: UUID, answer: Callable[[CreatedJob], AnsweredKey]
+        self,
+        user_id: str,
+        request: CreateJobRequest,
+        *,
+        job_id: UUID,
+        answer: Callable[[CreatedJob], AnsweredKey],
+        traceparent: str | None = None,
     ) -> CreatedJob | None:
         """As :meth:`create`, and store the idempotency key that ``answer`` makes of the response with the job.
 
         Returns ``None`` if the user has that key; nothing is created then.
         """
         request, preset = await self._apply_preset(user_id, request)
-        new = await self._prepare(user_id, request, job_id)
+        new = await self._prepare(user_id, request, job_id, traceparent)
         inserted = await self._insert(user_id, new, preset=preset, key=answer(new.created))
         return new.created if inserted else None
 
@@ -146,11 +143,13 @@ class JobService:
         async with self._database.connection(of_user(user_id)) as connection:
             return await presets.apply(connection, user_id, request, request.preset)
 
-    async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID) -> _NewJob:
+    async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID, traceparent: str | None) -> _NewJob:
         self.destinations.check(user_id, request)
         request, place = await self._places.find(user_id, request, job_id)
         upload = self._uploads.sign(request, place.key)
-        return _NewJob(request, place, CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start"))
+        created = CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
+        waiting = awaited.waiting_for(request, self._settings, traceparent) if request.auto_start else None
+        return _NewJob(request, place, created, waiting)
 
     async def create_started(
         self,
@@ -163,7 +162,7 @@ class JobService:
         traceparent: str | None,
     ) -> None:
         """Create and start a job of a batch, whose source is there already; raise as both. Idempotent by ``job_id``."""
-        new = await self._prepare(user_id, request, job_id)
+        new = await self._prepare(user_id, request, job_id, traceparent)
         await self._insert(user_id, new, preset=preset, key=None, batch_id=batch_id)
         job = await self._find(user_id, job_id)
         if job.status in FINISHED:
@@ -201,6 +200,7 @@ class JobService:
                     preset=preset,
                     batch_id=batch_id,
                     key=key,
+                    waiting=new.waiting,
                 )
                 if insertion is Insertion.OVER_LIMIT:
                     raise self._uploads.too_many()
@@ -224,151 +224,12 @@ class JobService:
         """Return a stored response of ``create`` with a fresh upload URL, if the job still awaits its source."""
         async with self._database.connection(of_user(user_id)) as connection:
             job = await transitions.find(connection, job_id=created.job_id, user_id=user_id)
-        if job is None or job.status != JobStatus.CREATED:
-            return created
+            if job is None or job.status != JobStatus.CREATED:
+                return created
+            if request.auto_start:
+                waiting = awaited.waiting_for(request, self._settings, traceparent=None)
+                await awaited.renew(connection, job_id=created.job_id, user_id=user_id, waiting=waiting)
         return created.model_copy(update={"upload": self._uploads.sign(request, created.upload.object_key)})
-
-    # ── Start and retry ──────────────────────────────────────────────────────────────────────────
-
-    async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
-        """Queue the job. Idempotent: a queued or processing job gives the same response.
-
-        Raises:
-            NotFoundError: the user has no such job.
-            JobAlreadyFinishedError: the job has finished.
-            SourceMissingError, SourceTooLargeError: the job can't run with its source.
-            ObjectsUnavailableError: object storage does not answer.
-        """
-        unavailable = None
-        try:
-            if (source := await self._find_uploaded(job_id)) and (
-                started := await self._move_to_queue(
-                    user_id, job_id, source, {JobStatus.CREATED}, new_run=False, traceparent=traceparent
-                )
-            ):
-                return started
-        except ObjectsUnavailableError as error:
-            unavailable = error
-        # Errors are raised in the documented order: the job's status before its source.
-        job = await self._find(user_id, job_id)
-        if job.status in FINISHED:
-            raise JobAlreadyFinishedError(
-                f"The job has {ENDED[job.status]}; create a new one, or retry it if it failed"
-            )
-        return await self._queue_unless_started(
-            user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent, unavailable=unavailable
-        )
-
-    async def retry(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
-        """Start a new run of a failed or canceled job, with all its attempts. Idempotent like ``start``.
-
-        Raises:
-            NotFoundError: the user has no such job.
-            JobAlreadyFinishedError: the job succeeded.
-            JobNotFinishedError: the job was never started.
-            SourceMissingError, SourceTooLargeError: the job can't run with its source.
-            ObjectsUnavailableError: object storage does not answer.
-        """
-        job = await self._find(user_id, job_id)
-        if job.status == JobStatus.SUCCEEDED:
-            raise JobAlreadyFinishedError("The job has succeeded; create a new one")
-        if job.status == JobStatus.CREATED:
-            raise JobNotFinishedError("The job was never started; start it")
-        return await self._queue_unless_started(user_id, job_id, job, _RETRIABLE, traceparent=traceparent)
-
-    async def _find(self, user_id: str, job_id: UUID) -> JobState:
-        async with self._database.connection(of_user(user_id)) as connection:
-            job = await transitions.find(connection, job_id=job_id, user_id=user_id)
-        if job is None:
-            raise job_not_found()
-        return job
-
-    async def _find_uploaded(self, job_id: UUID) -> UploadedSource | None:
-        """Return the upload for a job ID of any user, or ``None`` if no job can run with it."""
-        found = await self._uploads.find(source_key(job_id))
-        return None if found is None or found.bytes > self._settings.max_source_bytes else found
-
-    async def _check_source(
-        self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
-    ) -> UploadedSource:
-        """Return the job's source; ``unavailable`` is the error of a request to storage that need not be repeated."""
-        check_not_expired(job)
-        if job.source_type == SourceType.LOCAL_FILE:
-            size = await asyncio.to_thread(self._local_files.size_of, job.source_key)
-            source = None if size is None else UploadedSource(job.source_key, size)
-        elif unavailable is not None:
-            raise unavailable
-        else:
-            source = await self._uploads.find(job.source_key)
-        if source is None:
-            raise source_missing(job)
-        if source.bytes > self._settings.max_source_bytes:
-            if job.source_type == SourceType.S3_PRESIGNED:  # the job owns no other source
-                await self._uploads.remove_refused(job.source_key)
-            raise SourceTooLargeError(
-                f"The source has {source.bytes} bytes; the limit is {self._settings.max_source_bytes}"
-            )
-        return source
-
-    async def _queue_unless_started(
-        self,
-        user_id: str,
-        job_id: UUID,
-        job: JobState,
-        moved_from: AbstractSet[JobStatus],
-        *,
-        traceparent: str | None,
-        unavailable: ObjectsUnavailableError | None = None,
-    ) -> StartedJob:
-        if job.status not in moved_from:
-            return already_started(job_id, job)
-        source = await self._check_source(job, unavailable=unavailable)
-        new_run = job.status != JobStatus.CREATED
-        started = await self._move_to_queue(
-            user_id, job_id, source, moved_from, new_run=new_run, traceparent=traceparent
-        )
-        if started is None:  # a concurrent request moved the job; return the result of that one
-            job = await self._find(user_id, job_id)
-            check_not_expired(job)
-            return already_started(job_id, job)
-        return started
-
-    async def _move_to_queue(
-        self,
-        user_id: str,
-        job_id: UUID,
-        source: UploadedSource,
-        moved_from: AbstractSet[JobStatus],
-        *,
-        new_run: bool,
-        traceparent: str | None,
-    ) -> StartedJob | None:
-        """Queue the job and wake a worker; ``None`` if the job can't be moved. Succeeds while Redis is down."""
-        async with self._database.connection(of_user(user_id)) as connection:
-            queued = await transitions.queue(
-                connection,
-                job_id=job_id,
-                user_id=user_id,
-                moved_from=moved_from,
-                new_run=new_run,
-                source_key=source.key,
-                source_bytes=source.bytes,
-                source_version=source.version,
-                traceparent=traceparent,
-                max_active=self._settings.queue_max_active_per_user,
-            )
-        if queued is None:
-            return None
-        self._on_enqueued()
-        self._on_change(user_id)
-        self._wakeups.send(ProcessImage(job_id=job_id, requested_at=queued.queued_at, traceparent=traceparent))
-        return StartedJob(
-            job_id=job_id,
-            status=JobStatus.QUEUED,
-            queue=QUEUE,
-            task_id=task_id_of(job_id, queued.run),
-            enqueued_at=queued.queued_at,
-        )
 
     # ── Cancel and erase ─────────────────────────────────────────────────────────────────────────
 

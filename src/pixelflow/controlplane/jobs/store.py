@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -19,9 +19,9 @@ from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.presets.service import AppliedPreset
 
 _COLUMNS = """
-    jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, declared_bytes,
+    jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, source_url, declared_bytes,
     declared_content_type, source_options, pipeline, preset, preset_version, preset_parameters, destination, metadata,
-    batch_id, webhook_url,
+    batch_id, webhook_url, auto_start,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
     max_attempts, priority, error,
     CASE WHEN jobs.status = 'queued' THEN missing_capabilities(requires) END AS waiting_for,
@@ -50,6 +50,7 @@ class JobRow:
     source_key: str
     source_job_id: UUID | None
     source_output: str | None
+    source_url: str | None
     declared_bytes: int | None
     declared_content_type: str | None
     source_options: dict[str, Any]
@@ -61,6 +62,7 @@ class JobRow:
     metadata: dict[str, str]
     batch_id: UUID | None
     webhook_url: str | None
+    auto_start: bool
     source_bytes: int | None
     source_sha256: str | None
     source_format: str | None
@@ -93,6 +95,8 @@ class SourcePlace:
     """The earlier job that owns the file."""
     output: str | None = None
     """The step of that job whose output it is; ``None``: its source."""
+    url: str | None = None
+    """Where a worker fetches the file."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,18 @@ class UploadLimits:
     bytes: int
     undeclared_bytes: int
     """What a job without a declared size counts as."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How a controller waits for the source of a job that starts by itself."""
+
+    first_check: timedelta
+    """Time until the source may be there."""
+    longest: timedelta
+    """Time after which it can't arrive any more."""
+    traceparent: str | None
+    """Of the request that created the job."""
 
 
 class Insertion(Enum):
@@ -135,19 +151,27 @@ _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, source_job_id, source_output, declared_bytes,
                       declared_content_type, declared_sha256, source_options, pipeline, metadata, webhook_url,
                       max_attempts, priority, requires, preset, preset_version, preset_parameters, destination,
-                      batch_id)
+                      auto_start, source_url, batch_id)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
            %(source_job_id)s::uuid, %(source_output)s::text, %(content_length)s::bigint, %(content_type)s::text,
            %(sha256)s::text, %(source_options)s::jsonb,
            %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
            %(priority)s::smallint, %(requires)s::text[],
            %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb, %(destination)s::jsonb,
-           %(batch_id)s::uuid
+           %(auto_start)s::boolean, %(source_url)s::text, %(batch_id)s::uuid
+"""
+_AWAIT = """
+    awaited AS (
+        INSERT INTO awaited_sources (job_id, user_id, awaited_until, next_check_at, traceparent)
+        SELECT job_id, %(user_id)s::text, now() + %(longest)s::interval, now() + %(first_check)s::interval,
+               %(await_traceparent)s::text
+        FROM inserted WHERE %(auto_start)s::boolean
+    )
 """
 _INSERT = f"""
     WITH {_PENDING}, inserted AS (
         {_INSERT_JOB} FROM allowed ON CONFLICT (job_id) DO NOTHING RETURNING job_id
-    )
+    ), {_AWAIT}
     SELECT CASE WHEN EXISTS (SELECT FROM inserted) THEN 'inserted'
                 WHEN EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND user_id = %(user_id)s) THEN 'exists'
                 ELSE 'over limit' END AS insertion
@@ -162,7 +186,7 @@ _INSERT_WITH_KEY = f"""
         RETURNING user_id
     ), inserted AS (
         {_INSERT_JOB} FROM key RETURNING job_id
-    )
+    ), {_AWAIT}
     SELECT CASE WHEN EXISTS (SELECT FROM inserted) THEN 'inserted'
                 WHEN EXISTS (SELECT FROM allowed) THEN 'exists'
                 WHEN EXISTS (SELECT FROM idempotency_keys WHERE user_id = %(user_id)s AND key = %(key)s) THEN 'exists'
@@ -183,11 +207,12 @@ async def insert(
     destination: dict[str, Any] | None = None,
     batch_id: UUID | None = None,
     key: AnsweredKey | None = None,
+    waiting: Waiting | None = None,
 ) -> Insertion:
     """Insert a job with status ``created``, and its idempotency key if there is one; both or neither.
 
     Concurrent inserts may exceed the limits by one job each. Canceled and erased jobs count as long as their upload
-    URLs may be valid.
+    URLs may be valid. With ``waiting``, a controller starts the job when its source is there.
     """
     declared = request.source or DeclaredSource()
     preset = preset or AppliedPreset()
@@ -198,6 +223,7 @@ async def insert(
         "source_key": place.key,
         "source_job_id": place.job_id,
         "source_output": place.output,
+        "source_url": place.url,
         "content_length": declared.content_length,
         "content_type": declared.content_type,
         "sha256": declared.sha256,
@@ -218,6 +244,10 @@ async def insert(
         "max_uploads": limits.uploads,
         "max_bytes": limits.bytes,
         "undeclared_bytes": limits.undeclared_bytes,
+        "auto_start": waiting is not None,
+        "first_check": waiting and waiting.first_check,
+        "longest": waiting and waiting.longest,
+        "await_traceparent": waiting and waiting.traceparent,
     }
     cursor = await connection.execute(_INSERT_WITH_KEY if key else _INSERT, values | (vars(key) if key else {}))
     row = await cursor.fetchone()

@@ -1,4 +1,4 @@
-"""SQL that moves a job between statuses: queue, cancel, erase, and reap its expired lease.
+"""SQL that moves a job between statuses: queue, fail, cancel, erase, and reap its expired lease.
 
 The functions of the database that it calls keep the queue in step (`docs/queue.md`).
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 from pixelflow.contracts.jobs.states import JobStatus
@@ -70,8 +72,9 @@ WITH origin AS (
     FOR SHARE OF origin
 ), moved AS (
     UPDATE jobs SET status = 'queued', queued_at = now(), finished_at = NULL, error = NULL, attempts = 0,
-                    run = run + %(new_run)s, source_bytes = %(source_bytes)s, source_version = %(source_version)s,
-                    source_version_run = run + %(new_run)s, traceparent = %(traceparent)s
+                    run = run + %(new_run)s, source_bytes = %(source_bytes)s::bigint,
+                    source_version = %(source_version)s, source_version_run = run + %(new_run)s,
+                    traceparent = %(traceparent)s
     WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = ANY(%(moved_from)s)
       AND source_key = %(source_key)s AND source_expired_at IS NULL
       AND (source_job_id IS NULL OR EXISTS (SELECT FROM origin))
@@ -90,7 +93,7 @@ async def queue(
     moved_from: Iterable[JobStatus],
     new_run: bool,
     source_key: str,
-    source_bytes: int,
+    source_bytes: int | None,
     source_version: str,
     traceparent: str | None,
     max_active: int | None,
@@ -108,7 +111,7 @@ async def queue(
         moved_from: statuses that the job may have.
         new_run: whether a new run starts.
         source_key: of the object that the caller checked.
-        source_bytes: its size.
+        source_bytes: its size, if it is known.
         source_version: its version, which workers compare; empty: they don't.
         traceparent: of the request.
         max_active: the user's limit of active jobs, unless an operator set another.
@@ -129,6 +132,36 @@ async def queue(
     )
     row = await cursor.fetchone()
     return QueuedRun(row["run"], row["queued_at"]) if row else None
+
+
+async def fail_unstarted(
+    connection: AsyncConnection, *, job_id: UUID, user_id: str, code: str, message: str, upload_grace: timedelta
+) -> bool:
+    """Fail the user's job that can't be started with its source; returns whether it still was ``created``.
+
+    Its upload expires: it is deleted when no more can arrive, after ``upload_grace``.
+    """
+    cursor = await connection.execute(
+        """
+        WITH failed AS (
+            UPDATE jobs SET status = 'failed', finished_at = now(), error = %(error)s,
+                            source_expired_at = CASE source_type WHEN 's3_presigned' THEN now() END
+            WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL AND status = 'created'
+            RETURNING job_id, source_expired_at
+        ), deletion AS (
+            INSERT INTO pending_deletions (job_id, kind, attempt, due_at)
+            SELECT job_id, 'source', 0, now() + %(upload_grace)s FROM failed WHERE source_expired_at IS NOT NULL
+        )
+        SELECT job_id FROM failed
+        """,
+        {
+            "job_id": job_id,
+            "user_id": user_id,
+            "error": Jsonb({"code": code, "message": message, "step_id": None}),
+            "upload_grace": upload_grace,
+        },
+    )
+    return await cursor.fetchone() is not None
 
 
 async def _lock(connection: AsyncConnection, job_id: UUID, user_id: str) -> None:
@@ -180,7 +213,7 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
                             pipeline = '[]', preset_parameters = '{}', destination = NULL,
                             metadata = '{}', webhook_url = NULL, error = NULL, warnings = '[]',
                             traceparent = NULL, declared_content_type = NULL, declared_sha256 = NULL,
-                            source_sha256 = NULL, source_version = NULL
+                            source_sha256 = NULL, source_version = NULL, source_url = NULL
             WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
             RETURNING job_id, lease_token
         ), deleted_events AS (

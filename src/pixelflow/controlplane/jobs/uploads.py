@@ -23,13 +23,21 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class UploadedSource:
-    """A source that exists."""
+class PinnedSource:
+    """A source that a job is started with."""
 
     key: str
-    bytes: int
+    bytes: int | None = None
+    """``None``: a worker will learn it when it fetches the source."""
     version: str = ""
-    """Of the object; empty for a local file."""
+    """Of the object; empty: any."""
+
+
+@dataclass(frozen=True)
+class UploadedSource(PinnedSource):
+    """A source that exists in object storage, or a local file."""
+
+    bytes: int
 
 
 class Uploads:

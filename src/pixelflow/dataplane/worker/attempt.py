@@ -39,6 +39,8 @@ from pixelflow.errors import (
     JobError,
     PixelflowError,
     ServiceUnavailableError,
+    SourcePostponedError,
+    SourceUrlUnavailableError,
     StoreUnavailableError,
     TransformCrashedError,
     TransformPostponedError,
@@ -50,6 +52,8 @@ from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
 _FINISH_RETRY_SECONDS = 0.5
+POSTPONED_SECONDS = 1.0
+"""Shortest delay of a job whose source is not fetched yet because others are fetched; the longest is twice as long."""
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 
 _log = structlog.get_logger(__name__)
@@ -243,14 +247,15 @@ class AttemptRunner:
                 outcome, recorded = AttemptOutcome.FAILED, self._fail(job, error, stages)
         if not recorded:
             return AttemptOutcome.LOST
-        self._metrics.record_failure(error.code)
+        if not isinstance(error, SourcePostponedError):  # nothing failed
+            self._metrics.record_failure(error.code)
         return outcome
 
     def _final_error(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> PixelflowError | None:
         """The error with which the job fails; ``None``: another attempt follows."""
         if error.fault is Fault.JOB:
             return error
-        if error.fault is Fault.CHILD:
+        if error.fault in {Fault.CHILD, Fault.SOURCE}:
             if job.attempts < job.max_attempts:
                 return None
             final = _last_failure(job, error)
@@ -289,6 +294,8 @@ class AttemptRunner:
             return 0.0
         if counted:
             return retry_seconds(job.attempts, self._jitter())
+        if isinstance(error, SourcePostponedError):  # not longer each time: the worker claims such jobs more slowly
+            return POSTPONED_SECONDS * (1 + self._jitter())
         uncounted = job.lease_token - job.attempts + 1
         delay = retry_seconds(uncounted, self._jitter(), longest=MAX_SERVICE_RETRY_SECONDS)
         return max(delay, error.retry_after_seconds) if isinstance(error, TransformPostponedError) else delay
@@ -308,7 +315,9 @@ def _show_stage(lease: ActiveLease, stage: str) -> None:
 
 
 def _last_failure(job: ClaimedJob, error: PixelflowError) -> JobError:
-    """The error of a job whose last attempt failed because its child died."""
+    """The error of a job whose last attempt failed because its child died, or the server of its source."""
+    if isinstance(error, SourceUrlUnavailableError):
+        return SourceUrlUnavailableError(f"{error.detail}, in each of {job.attempts} attempts")
     attempt = f"attempt {job.attempts} of {job.max_attempts}"
     if isinstance(error, TransformCrashedError) and error.signal:
         return DecoderCrashedError(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -140,6 +141,7 @@ class ClaimLoop:
         submit: RunJob,
         capacity: Callable[[], int],
         wakeups: WakeUps,
+        room_of: Mapping[str, Callable[[], int]] = MappingProxyType({}),
         may_claim: Callable[[], bool] = lambda: True,
         degraded: Callable[[], str | None] = lambda: None,
         on_database: Callable[[bool], None] = lambda _available: None,
@@ -155,6 +157,8 @@ class ClaimLoop:
             submit: starts to process a claimed job.
             capacity: returns the number of free places.
             wakeups: where to wait.
+            room_of: for capabilities whose jobs have places of their own, how many of them are free. Without any, the
+                worker claims no job that requires the capability; otherwise, it claims at most as many jobs at once.
             may_claim: whether the worker claims at present.
             degraded: why it does not, in a few words; registered with the worker.
             on_database: called after each claim with whether the database was available.
@@ -167,6 +171,7 @@ class ClaimLoop:
         self._submit = submit
         self._capacity = capacity
         self._wakeups = wakeups
+        self._room_of = room_of
         self._may_claim = may_claim
         self._degraded = degraded
         self._on_database = on_database
@@ -236,12 +241,15 @@ class ClaimLoop:
         return len(jobs)
 
     def _claim(self, places: int) -> list[ClaimedJob]:
+        room = {capability: free() for capability, free in self._room_of.items()}
+        capabilities = [each for each in self._worker.capabilities if room.get(each, places) > 0]
+        places = min([places, *(free for free in room.values() if free > 0)])
         try:
             with self._database.connection() as connection:
                 jobs = store.claim(
                     connection,
                     places=places,
-                    capabilities=self._worker.capabilities,
+                    capabilities=capabilities,
                     worker_id=self._worker.worker_id,
                     lease=self._lease,
                 )

@@ -52,7 +52,7 @@ class InputFetcher:
         """
         assets = self._find_assets(job, steps)
         asset_bytes = sum(asset.bytes for asset in assets)
-        with self._transfers.room() as room, ExitStack() as files:
+        with self._transfers.room(job.source_type) as room, ExitStack() as files:
             source = files.enter_context(self._private_file("source"))
             size, sha256 = self._transfers.fetch(job, lease, source, room, more_bytes=asset_bytes)
             paths = {asset.reference: files.enter_context(self._private_file("asset")) for asset in assets}

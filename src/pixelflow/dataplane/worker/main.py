@@ -21,6 +21,7 @@ from opentelemetry.trace import Tracer
 from structlog.contextvars import bound_contextvars
 
 from pixelflow.adapters.changes import ChangeAnnouncer
+from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, Downloads, OutboundHttp, OutboundRule
 from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase, Database
 from pixelflow.adapters.readiness import notify_ready
@@ -35,7 +36,7 @@ from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, s
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import Termination
 from pixelflow.adapters.wakeup import WakeUpSender, WakeUpWaiter
-from pixelflow.contracts.capabilities import worker_capabilities
+from pixelflow.contracts.capabilities import URL_SOURCES, worker_capabilities
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
@@ -50,6 +51,7 @@ from pixelflow.dataplane.worker.scratch import scratch_folder
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import Transfers
+from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import PREFIX, Settings, SettingsError, aws_variables, variables_of_buckets
 
@@ -166,11 +168,18 @@ def _build(
     keeper = LeaseKeeper(database, lease=lease)
     keeper.start()
     stack.callback(keeper.close)
+    fetch_places = FetchPlaces(capacity.places)
     runner = AttemptRunner(
         database=database,
         sandbox=sandbox,
         transfers=_open_transfers(
-            settings, capacity, objects, _open_buckets(settings, aws_keys, stack), health=health, stack=stack
+            settings,
+            capacity,
+            objects,
+            _open_buckets(settings, aws_keys, stack),
+            health=health,
+            stack=stack,
+            fetch_places=fetch_places,
         ),
         health=health,
         limits=_job_limits(settings),
@@ -182,12 +191,11 @@ def _build(
     places = Places(capacity.places, _job_runner(keeper, runner))
     claims = ClaimLoop(
         database,
-        Worker(
-            _worker_id(), worker_capabilities(sandbox.children.extras, libvips=sandbox.children.libvips), capacity.slots
-        ),
+        Worker(_worker_id(), _capabilities(settings, sandbox), capacity.slots),
         lease=lease,
         submit=places.submit,
         capacity=partial(_capacity, places, health),
+        room_of={URL_SOURCES: lambda: fetch_places.room},
         wakeups=stack.enter_context(WakeUpWaiter(settings.redis_url.get_secret_value())),
         may_claim=health.may_claim,
         on_claim=changes.announce,
@@ -196,6 +204,12 @@ def _build(
     )
     stack.enter_context(run_health_checks_in_thread(partial(_health_checks, settings, objects, metrics)))
     return _RunningWorker(keeper, claims, places, runner, health)
+
+
+def _capabilities(settings: Settings, sandbox: Sandbox) -> tuple[str, ...]:
+    children = sandbox.children
+    extras = [*children.extras, *([URL_SOURCES] if settings.url_sources else [])]
+    return worker_capabilities(extras, libvips=children.libvips)
 
 
 def _open_buckets(settings: Settings, aws_keys: KeySource, stack: ExitStack) -> NamedBuckets:
@@ -213,21 +227,34 @@ def _open_transfers(
     *,
     health: WorkerHealth,
     stack: ExitStack,
+    fetch_places: FetchPlaces,
 ) -> Transfers:
     transfers = Transfers(
         {
             SourceType.S3_PRESIGNED: objects,
             SourceType.JOB: objects,
+            SourceType.URL: objects,
             SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
         },
         assets=objects,
         buckets=buckets,
+        urls=_open_url_sources(settings, fetch_places, stack),
         health=health,
         max_source_bytes=settings.max_source_bytes,
         parallel_uploads=capacity.places,
     )
     stack.callback(transfers.close)
     return transfers
+
+
+def _open_url_sources(settings: Settings, places: FetchPlaces, stack: ExitStack) -> UrlSources | None:
+    if not settings.url_sources:
+        return None
+    # Before the first DNS lookup, which is when the C library reads the variable. A value set by the operator wins.
+    os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
+    http = OutboundHttp(OutboundRule.of_sources(settings))
+    stack.callback(http.close)
+    return UrlSources(Downloads(http), places)
 
 
 def _capacity(places: Places, health: WorkerHealth) -> int:

@@ -7,7 +7,7 @@ has moved on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -51,6 +51,8 @@ class ClaimedJob:
     """Of the source; ``None``: any."""
     destination: dict[str, Any] | None = None
     """A ``StoredDestination``."""
+    source_url: str | None = field(default=None, repr=False)
+    """Where the source is fetched. It may contain a secret."""
 
     @property
     def lease(self) -> Lease:
@@ -83,11 +85,11 @@ def claim(
         rows = connection.execute(
             """
             SELECT claimed.*, job.source_options, job.source_version, job.declared_sha256,
-                   job.priority, job.destination
+                   job.priority, job.destination, job.source_url
             FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval) AS claimed
             -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
             LEFT JOIN LATERAL (
-                SELECT source_options, declared_sha256, priority, destination,
+                SELECT source_options, declared_sha256, priority, destination, source_url,
                        CASE WHEN source_version_run = run THEN source_version END AS source_version
                 FROM jobs WHERE job_id = claimed.job_id OFFSET 0
             ) AS job ON true

@@ -24,10 +24,20 @@ from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, Progress, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
-from pixelflow.errors import AssetGoneError, JobError, ObjectsUnavailableError, SourceChangedError, SourceError
+from pixelflow.dataplane.worker.url_sources import UrlSources
+from pixelflow.errors import (
+    AssetGoneError,
+    JobError,
+    ObjectsUnavailableError,
+    SourceChangedError,
+    SourceError,
+    SourceUrlRefusedError,
+    SourceUrlUnavailableError,
+)
 from pixelflow.imaging.formats.registry import FORMATS, output_name
 
-_IN_OBJECT_STORAGE = {SourceType.S3_PRESIGNED, SourceType.JOB}
+_IN_OBJECT_STORAGE = {SourceType.S3_PRESIGNED, SourceType.JOB, SourceType.URL}
+"""Types of sources of jobs whose outputs are in object storage."""
 _WAIT_SECONDS = 0.2
 """Between two looks at the lease while sources of other jobs fill the limit."""
 
@@ -148,6 +158,7 @@ class Transfers:
         *,
         assets: AssetStorage,
         buckets: NamedBuckets | None = None,
+        urls: UrlSources | None = None,
         health: WorkerHealth,
         max_source_bytes: int,
         parallel_uploads: int,
@@ -155,19 +166,24 @@ class Transfers:
         """Start no thread yet.
 
         Args:
-            storages: by source type.
+            storages: by source type; for ``url``, that of the outputs.
             assets: of the users.
             buckets: destinations of outputs. Default: none.
+            urls: fetches sources by URL. Default: none is fetched.
             health: receives failures and successes of object storage.
-            max_source_bytes: limit of one source; sources at hand may have twice as many bytes together.
+            max_source_bytes: limit of one source; sources at hand may have twice as many bytes together, and those by
+                URL as many again.
             parallel_uploads: outputs of all jobs that are stored at a time, besides one per job.
         """
         self._storages = storages
         self._assets = assets
         self._buckets = buckets or NamedBuckets({}, {})
+        self._urls = urls
         self._health = health
         self._max_source_bytes = max_source_bytes
         self._at_hand = BytesAtHand(2 * max_source_bytes)
+        self._at_hand_by_url = BytesAtHand(2 * max_source_bytes)
+        """Of sources by URL: a stranger's server that sends slowly must not hold the room of the others."""
         self._uploads = ThreadPoolExecutor(parallel_uploads, thread_name_prefix="upload")
         self._closed = False
 
@@ -176,9 +192,9 @@ class Transfers:
         self._closed = True
         self._uploads.shutdown(wait=False, cancel_futures=True)
 
-    def room(self) -> AbstractContextManager[Room]:
+    def room(self, source_type: str) -> AbstractContextManager[Room]:
         """Room for the file of a source: leave the context after the file was removed."""
-        return self._at_hand.room()
+        return (self._at_hand_by_url if source_type == SourceType.URL else self._at_hand).room()
 
     def fetch(
         self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room, *, more_bytes: int = 0
@@ -203,10 +219,8 @@ class Transfers:
         while True:
             try:
                 with path.open("xb", buffering=0) as file:
-                    fetch = partial(
-                        self._fetch, job, lease, file, partial(_reserve, room, lease, path, more_bytes=more_bytes)
-                    )
-                    size, sha256 = self._reported(job.source_type, lease, fetch)
+                    reserve = partial(_reserve, room, lease, path, more_bytes=more_bytes)
+                    size, sha256 = self._fetch(job, lease, file, reserve)
             except NoRoomError as error:
                 path.unlink()
                 room.wait(error.size, lease)
@@ -216,7 +230,10 @@ class Transfers:
                 return size, sha256
 
     def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
-        return self._storages[job.source_type].fetch(
+        if job.source_type == SourceType.URL:
+            return self._fetch_url(job, lease, file, reserve)
+        fetch = partial(
+            self._storages[job.source_type].fetch,
             job.source_key,
             file,
             max_bytes=self._max_source_bytes,
@@ -224,6 +241,24 @@ class Transfers:
             reserve=reserve,
             interrupts=lease.on_interrupt,
         )
+        return self._reported(job.source_type, lease, fetch)
+
+    def _fetch_url(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
+        """The server may be any: what it does is not reported to the worker's health."""
+        if self._urls is None or job.source_url is None:  # the operator disabled it since the job was claimed
+            raise SourceUrlRefusedError("Sources by URL are not enabled")
+        try:
+            return self._urls.fetch(
+                job.source_url,
+                file,
+                user_id=job.user_id,
+                max_bytes=self._max_source_bytes,
+                reserve=reserve,
+                interrupts=lease.on_interrupt,
+            )
+        except SourceUrlUnavailableError:
+            lease.check()  # raises if the download was ended because the lease was interrupted
+            raise
 
     def fetch_asset(self, asset: JobAsset, lease: ActiveLease, path: Path) -> None:
         """Copy an asset to a new file.

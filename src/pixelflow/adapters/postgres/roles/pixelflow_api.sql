@@ -1,6 +1,7 @@
 -- The API acts within the tenant scope of each request. It creates jobs and keys, and never deletes a job's row.
 GRANT SELECT, INSERT, UPDATE         ON api_keys          TO pixelflow_api;
 GRANT SELECT, INSERT, UPDATE         ON jobs              TO pixelflow_api;
+GRANT SELECT, INSERT, UPDATE         ON awaited_sources   TO pixelflow_api;
 GRANT SELECT, UPDATE                 ON attempts          TO pixelflow_api;
 GRANT SELECT, DELETE                 ON outputs           TO pixelflow_api;
 GRANT SELECT                         ON usage_logs        TO pixelflow_api;
