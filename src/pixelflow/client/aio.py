@@ -26,6 +26,7 @@ from pixelflow.client import (
     transfers,
     transport,
     usage,
+    waiting,
     webhook_endpoints,
     webhooks,
 )
@@ -120,7 +121,7 @@ class AsyncClient:
     get_job = _method(operations.get_job)
     list_jobs = _method(job_lists.list_jobs)
     iter_jobs = _iterator(job_lists.iter_jobs)
-    wait = _method(operations.wait)
+    wait = _method(waiting.wait)
     events = _events
     download = _method(transfers.download)
     download_bytes = _method(transfers.download_bytes)

@@ -11,9 +11,11 @@ import json
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
+from pixelflow.client.arguments import to_uuid
 from pixelflow.client.errors import ApiError
 from pixelflow.client.models import Operation, Request, Response
 from pixelflow.client.retries import send
@@ -23,6 +25,15 @@ from pixelflow.contracts.responses import Problem
 M = TypeVar("M", bound=BaseModel)
 
 _NOT_FOUND = 404
+
+
+def job_path(job_id: UUID | str) -> str:
+    """Return the path of a job.
+
+    Raises:
+        TypeError, ValueError: it is not an ID.
+    """
+    return f"/v1/jobs/{to_uuid(job_id, 'job_id')}"
 
 
 def get(

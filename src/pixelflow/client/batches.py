@@ -10,9 +10,10 @@ from uuid import UUID
 from pixelflow.client.api_calls import get, post
 from pixelflow.client.arguments import to_steps
 from pixelflow.client.models import Operation, Paginator, Sleep
-from pixelflow.client.operations import MAX_POLL_INTERVAL, POLL_GROWTH, POLL_INTERVAL, Steps, validated
+from pixelflow.client.operations import Steps, validated
 from pixelflow.client.session import Session
 from pixelflow.client.sources import JobSource
+from pixelflow.client.waiting import MAX_POLL_INTERVAL, POLL_GROWTH, POLL_INTERVAL
 from pixelflow.contracts.batches import (
     MAX_SOURCES,
     AddedJobs,

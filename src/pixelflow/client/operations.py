@@ -6,7 +6,6 @@ Every POST is safe to retry: start and cancel have no further effect by themselv
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -14,34 +13,27 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from pixelflow.client.api_calls import delete, get, parse, post, post_idempotent
-from pixelflow.client.arguments import require, to_mapping, to_object, to_seconds, to_steps, to_uuid
-from pixelflow.client.errors import ApiError, InvalidRequestError, JobFailedError, WaitTimeoutError
+from pixelflow.client.api_calls import delete, get, job_path, parse, post, post_idempotent
+from pixelflow.client.arguments import require, to_mapping, to_object, to_seconds, to_steps
+from pixelflow.client.errors import InvalidRequestError
 from pixelflow.client.files import Content, file_of
-from pixelflow.client.models import Operation, Sleep
+from pixelflow.client.models import Operation
 from pixelflow.client.session import Session
 from pixelflow.client.sources import ExistingSource
 from pixelflow.client.transfers import Progress, upload
+from pixelflow.client.waiting import wait
 from pixelflow.contracts.explanation import Explanation
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs.destinations import Destination
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob, Job, StartedJob
-from pixelflow.contracts.jobs.states import FINISHED, JobStatus, Priority
+from pixelflow.contracts.jobs.states import JobStatus, Priority
 from pixelflow.contracts.messages import QUEUE, task_id_of
 from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
-POLL_INTERVAL = 0.05
-"""Seconds before the second poll of a job; a small image takes less."""
-POLL_GROWTH = 1.5
-MAX_POLL_INTERVAL = 2.0
-"""Seconds."""
-
 _DESTINATION = '{"bucket": "public", "key": "{step}-{sha256}.{ext}"}'
-LONG_POLL_SECONDS = 20.0
-"""Longest time that one request waits for the end of a job: less than the timeout of the clients."""
 
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
@@ -95,7 +87,7 @@ def start_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
         ApiError: the API rejected the request; ``source_missing`` if nothing was uploaded.
         ConnectionFailedError: no response.
     """
-    response = yield from post_idempotent(session, f"{_path(job_id)}/start")
+    response = yield from post_idempotent(session, f"{job_path(job_id)}/start")
     if response.repeated and response.status == HTTPStatus.CONFLICT:
         # An earlier attempt whose response was lost may have started the job, which has ended since.
         started = yield from _earlier_start(session, job_id)
@@ -121,7 +113,7 @@ def cancel_job(session: Session, job_id: UUID | str) -> Operation[Job]:
         ApiError: the API rejected the request; ``job_already_finished`` if the job succeeded or failed.
         ConnectionFailedError: no response.
     """
-    return parse((yield from post_idempotent(session, f"{_path(job_id)}/cancel")), Job)
+    return parse((yield from post_idempotent(session, f"{job_path(job_id)}/cancel")), Job)
 
 
 def retry_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
@@ -132,7 +124,7 @@ def retry_job(session: Session, job_id: UUID | str) -> Operation[StartedJob]:
             it was never started.
         ConnectionFailedError: no response.
     """
-    return (yield from post(session, f"{_path(job_id)}/retry", StartedJob))
+    return (yield from post(session, f"{job_path(job_id)}/retry", StartedJob))
 
 
 def erase_job(session: Session, job_id: UUID | str) -> Operation[None]:
@@ -142,7 +134,7 @@ def erase_job(session: Session, job_id: UUID | str) -> Operation[None]:
         ApiError: the API rejected the request; ``not_found`` also if the job was already deleted.
         ConnectionFailedError: no response.
     """
-    yield from delete(session, _path(job_id))
+    yield from delete(session, job_path(job_id))
 
 
 def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
@@ -152,107 +144,7 @@ def get_job(session: Session, job_id: UUID | str) -> Operation[Job]:
         ApiError: the API rejected the request; ``not_found`` also for a job of another user.
         ConnectionFailedError: no response.
     """
-    return (yield from get(session, _path(job_id), Job))
-
-
-def wait(
-    session: Session,
-    job_id: UUID | str,
-    *,
-    timeout: float | None = None,
-    poll_interval: float = POLL_INTERVAL,
-    on_change: Callable[[Job], None] | None = None,
-) -> Operation[Job]:
-    """Wait until a job succeeds, and return it.
-
-    The API responds when the job has finished. If it can't, because it is older or serves too many such requests, the
-    job is polled at growing intervals.
-    A status that this version does not know counts as not finished while ``finished_at`` is not set.
-
-    Args:
-        session: of the client.
-        job_id: ID of a started job.
-        timeout: seconds; None waits without a limit.
-        poll_interval: seconds between the first looks at the job with ``on_change``; grows to 2 s.
-        on_change: called with the job whenever its status or its number of attempts has changed at a look.
-
-    Raises:
-        JobFailedError: the job failed or was canceled, or it has finished with an unknown status.
-        WaitTimeoutError: the job did not finish in time; it continues.
-        ApiError: the API rejected the request.
-        ConnectionFailedError: no response.
-    """
-    timeout = to_seconds(timeout, "timeout")
-    deadline = None if timeout is None else session.clock() + timeout
-    looks = _Looks(session, job_id, deadline)
-    last = None
-    seconds, looked = 0.0 if on_change else LONG_POLL_SECONDS, False
-    while True:
-        job = yield from looks.look(seconds, pause=poll_interval)
-        if on_change and last != (last := (job.status, job.attempts)):
-            on_change(job)
-        if job.status == JobStatus.SUCCEEDED:
-            return job
-        if _has_ended(job):
-            raise JobFailedError(job)
-        if timeout is not None and looks.left() <= 0:
-            raise WaitTimeoutError(job, timeout)
-        if on_change:
-            seconds = poll_interval
-        if looked:
-            poll_interval = min(poll_interval * POLL_GROWTH, MAX_POLL_INTERVAL)
-        looked = True
-
-
-class _Looks:
-    """Looks at a job until it has finished."""
-
-    def __init__(self, session: Session, job_id: UUID | str, deadline: float | None) -> None:
-        self._session = session
-        self._path = _path(job_id)
-        self._deadline = deadline
-        self._may_wait = True
-        self._must_pause = False
-
-    def left(self) -> float:
-        """Seconds until the deadline."""
-        return math.inf if self._deadline is None else self._deadline - self._session.clock()
-
-    def look(self, seconds: float, *, pause: float) -> Operation[Job]:
-        """Return the job: when it has finished, at most ``seconds`` later; after ``pause`` if the API does not wait."""
-        if self._must_pause:
-            yield Sleep(max(0.0, min(pause, self.left())))
-        wait_seconds, began = round(max(0.0, min(seconds, self.left())), 3), self._session.clock()
-        if self._may_wait and wait_seconds:
-            try:
-                job = yield from self._get({"wait": f"{wait_seconds:g}"})
-            except ApiError as error:
-                if not _is_without_wait(error):
-                    raise
-                self._may_wait = False
-            else:
-                self._must_pause = self._session.clock() - began < wait_seconds / 2  # it did not wait
-                return job
-        self._must_pause = not self._may_wait
-        return (yield from self._get({}))
-
-    def _get(self, query: Mapping[str, object]) -> Operation[Job]:
-        return (
-            yield from get(
-                self._session, self._path, Job, query=query, deadline=self._deadline, final={"too_many_streams"}
-            )
-        )
-
-
-def _is_without_wait(error: ApiError) -> bool:
-    """Whether the API does not know the parameter `wait`, or has no place for a request that waits."""
-    is_unknown = any(each.pointer == "/query/wait" for each in error.errors)
-    return is_unknown or error.code == "too_many_streams"
-
-
-def _has_ended(job: Job) -> bool:
-    is_known = isinstance(job.status, JobStatus)
-    return job.status in FINISHED if is_known else job.finished_at is not None
+    return (yield from get(session, job_path(job_id), Job))
 
 
 def submit(
@@ -392,10 +284,6 @@ def process(
         on_progress=on_progress,
     )
     return (yield from wait(session, started.job_id, timeout=timeout, on_change=on_change))
-
-
-def _path(job_id: UUID | str) -> str:
-    return f"/v1/jobs/{to_uuid(job_id, 'job_id')}"
 
 
 def _declared(photo: PhotoSource) -> dict[str, Any]:

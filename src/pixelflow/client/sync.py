@@ -23,6 +23,7 @@ from pixelflow.client import (
     transfers,
     transport,
     usage,
+    waiting,
     webhook_endpoints,
     webhooks,
 )
@@ -122,7 +123,7 @@ class Client:
     get_job = _method(operations.get_job)
     list_jobs = _method(job_lists.list_jobs)
     iter_jobs = _iterator(job_lists.iter_jobs)
-    wait = _method(operations.wait)
+    wait = _method(waiting.wait)
     events = _events
     download = _method(transfers.download)
     download_bytes = _method(transfers.download_bytes)

@@ -15,84 +15,20 @@ from pixelflow.settings import retention
 from pixelflow.settings.database import SECRETS_KEY
 from pixelflow.settings.errors import PREFIX, SettingsError, missing_message, valid_values
 from pixelflow.settings.field_types import Directories, Networks, RedisUrl, SecretsKeys, WebUrl
-from pixelflow.settings.sources import SourceSettings
+from pixelflow.settings.http_server import HttpServerSettings
 
 _UrlSeconds: TypeAlias = Annotated[int, Field(ge=1, le=604_800)]
 _Days: TypeAlias = Annotated[float, Field(gt=0, le=retention.MAX_DAYS)]
 _WholeDays: TypeAlias = Annotated[float, Field(ge=1, le=retention.MAX_DAYS)]
 
 
-class Settings(SourceSettings):
+class Settings(HttpServerSettings):
     """Settings of every process of the service."""
 
     # Servers
     redis_url: Annotated[RedisUrl, Field(description="Redis or Valkey URL, such as redis://:password@host:6379/0")]
 
     # API
-    api_host: Annotated[str, Field(description="Address that the API listens on")] = "127.0.0.1"
-    api_port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
-    api_socket: Annotated[
-        int | None,
-        Field(
-            ge=3,
-            description="File descriptor of an inherited, listening socket; replaces the address and the port. "
-            "Clients of a Unix socket are trusted as proxies",
-        ),
-    ] = None
-    api_max_connections: Annotated[
-        int,
-        Field(
-            ge=10,
-            le=100_000,
-            description="Open connections of an API process. At the limit, a new connection takes the place of the "
-            "oldest idle one. Each needs a file descriptor, and some 20 KB while idle",
-        ),
-    ] = 1000
-    api_max_connections_per_client: Annotated[
-        int,
-        Field(
-            ge=1,
-            description="Open connections from one IPv4 address or IPv6 /64 network, except trusted proxies",
-        ),
-    ] = 250
-    api_header_seconds: Annotated[
-        float, Field(gt=0, le=3600, description="Seconds in which the headers of a request must arrive")
-    ] = 10
-    api_body_seconds: Annotated[
-        float, Field(gt=0, le=3600, description="Seconds in which the body of a request must arrive")
-    ] = 20
-    api_keep_alive_seconds: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=3600,
-            description="Seconds until an idle connection is closed. Must exceed the idle timeout of a proxy in front, "
-            "or the proxy may send a request on a connection that closes, and answer 502; most wait 60 seconds",
-        ),
-    ] = 75
-    api_max_streams: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=100_000,
-            description="Event streams and requests with `wait` that an API process serves at once. Their connections "
-            "give way to new ones, like idle ones",
-        ),
-    ] = 500
-    api_max_streams_per_user: Annotated[
-        int,
-        Field(
-            ge=1, description="Event streams and requests with `wait` of one user that an API process serves at once"
-        ),
-    ] = 100
-    api_stream_seconds: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=86_400,
-            description="Seconds that an event stream lasts at most. Clients connect again and miss nothing",
-        ),
-    ] = 900
     upload_length: Annotated[
         Literal["required", "optional"],
         Field(

@@ -6,7 +6,8 @@ from typing import Any
 
 from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event, EventType
-from pixelflow.controlplane.api.examples import CANCELED, ENDPOINT, JOB
+from pixelflow.controlplane.api.examples import CANCELED, JOB
+from pixelflow.controlplane.api.webhook_examples import ENDPOINT
 
 EVENT_SCHEMA = "Event"
 TEST_SCHEMA = "TestEvent"

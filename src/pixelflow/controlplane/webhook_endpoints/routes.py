@@ -17,7 +17,7 @@ from pixelflow.contracts.webhook_endpoints import (
     WebhookEndpointList,
 )
 from pixelflow.contracts.webhooks import DeliveryList
-from pixelflow.controlplane.api import examples
+from pixelflow.controlplane.api import webhook_examples as examples
 from pixelflow.controlplane.api.auth import COMMON_ERRORS, AuthenticatedRoute, ReadsJobs, WritesWebhooks
 from pixelflow.controlplane.api.problems import documented, validate_body
 from pixelflow.controlplane.api.services import Services, ServicesOf
