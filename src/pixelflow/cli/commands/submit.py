@@ -49,6 +49,8 @@ def _photo(value: str) -> Path | UrlSource:
     path = Path(value)
     if not path.exists():
         raise typer.BadParameter(f"File {value!r} does not exist.")
+    if not (path.is_file() or path.is_dir()):
+        raise typer.BadParameter(f"{value!r} is not a file.")
     if not os.access(path, os.R_OK):
         raise typer.BadParameter(f"File {value!r} is not readable.")
     return path
@@ -57,7 +59,7 @@ def _photo(value: str) -> Path | UrlSource:
 _Photos = Annotated[
     list[Any] | None,  # Path | UrlSource; typer knows no unions
     typer.Argument(
-        metavar="[PHOTO|DIR|URL…]",
+        metavar="PHOTO|DIR|URL",
         parser=_photo,
         help="Photos to process: files to upload, or URLs that the service fetches, if its operator enabled it. A "
         "directory stands for all images in it and in its subdirectories.",
