@@ -20,6 +20,7 @@ WITHOUT_TENANT = {"schema_migrations"}
 OF_USERS = {
     *("api_keys", "attempts", "deliveries", "events", "idempotency_keys", "jobs", "outputs", "usage_logs"),
     *("pending_deletions", "webhook_secrets", "assets", "job_assets", "presets", "preset_versions"),
+    "webhook_endpoints",
 }
 
 
