@@ -42,6 +42,8 @@ _ROWS = """
         VALUES (%(name)s, %(job_id)s, 1, %(user_id)s, 'job.completed', 'https://client.example/', 'delivered');
     INSERT INTO deliveries (delivery_id, event_id, user_id, attempt, started_at, latency_ms, outcome)
         VALUES (gen_random_uuid(), %(name)s, %(user_id)s, 1, now(), 1, 'delivered');
+    INSERT INTO webhook_endpoints (endpoint_id, user_id, url, description, enabled)
+        VALUES (%(endpoint_id)s, %(user_id)s, 'https://client.example/', '', false);
     INSERT INTO webhook_secrets (secret_id, user_id, ciphertext) VALUES (gen_random_uuid(), %(user_id)s, 'x');
     INSERT INTO api_keys (key_id, user_id, name, secret_hash, scopes) VALUES (%(name)s, %(user_id)s, 'n', 'x', '{}');
     INSERT INTO idempotency_keys (user_id, key, fingerprint, job_id, resource_id, holder, lease_until)
@@ -66,7 +68,8 @@ def add_rows(database: AsyncDatabase) -> AddRows:
     """Inserts a row of a user into every table that has users' rows."""
 
     async def add(user_id: str) -> None:
-        values = {"job_id": uuid4(), "asset_id": uuid4(), "user_id": user_id, "name": uuid4().hex}
+        ids = {name: uuid4() for name in ("job_id", "asset_id", "endpoint_id")}
+        values = {"user_id": user_id, "name": uuid4().hex, **ids}
         async with database.connection(of_user(user_id)) as connection:
             for statement in _ROWS.split(";"):
                 await connection.execute(statement, values)

@@ -20,8 +20,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/keys": {"name": "n", "scopes": ["jobs:read"]},
     "/v1/presets": {"name": "thumb", "pipeline": JOB["pipeline"]},
     "/v1/assets": {"name": "logo", "source": {"content_length": 9}},
+    "/v1/webhook-endpoints": {"url": "https://client.example/hooks"},
+    "/v1/webhook-endpoints/{endpoint_id}": {"description": "changed"},
 }
-"""A valid body for each POST that takes one."""
+"""A valid body for each POST and PATCH that takes one."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, Asyn
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.store import SourcePlace, UploadLimits, Waiting
+from pixelflow.controlplane.webhook_endpoints.store import EndpointChange, EndpointRow
 
 _OWNER = re.compile(r"((?:\w+\.)?user_id = (?:%s|%\(user_id\)s))")
 _DAY = timedelta(days=1)
@@ -77,6 +78,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     queued = {"moved_from": {"created"}, "new_run": False, "max_active": None, "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1, "source_version": "v"}
     asset, batch = {"asset_id": theirs["asset_id"]}, {"batch_id": theirs["batch_id"]}
+    asset = {"asset_id": theirs["asset_id"]}
+    endpoint = {"endpoint_id": theirs["endpoint_id"]}
     new_asset = {"asset_id": mine["new_id"], "size": 1, "content_type": None, "max_assets": 9, "max_total_bytes": 9}
     return {
         "assets.complete": {**asset, "etag": "mine"},
@@ -100,6 +103,24 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "batches.list_newest": {"limit": 99, "before": None},
         "batches.list_unfinished": {**batch, "limit": 9},
         "batches.set_canceled": batch,
+        "webhook_endpoints.count_others": {"endpoint_id": mine["new_id"]},
+        "webhook_endpoints.delete": endpoint,
+        "webhook_endpoints.find": endpoint,
+        "webhook_endpoints.has_url": {"url": "https://client.example/", "except_for": mine["endpoint_id"]},
+        "webhook_endpoints.insert": {
+            "endpoint": EndpointRow(
+                theirs["endpoint_id"], "https://new.example/", None, "", enabled=True, created_at=_LONG_AGO
+            )
+        },
+        "webhook_endpoints.insert_test_event": {**endpoint, "event_id": "msg_1", "event_type": "webhook.test"},
+        "webhook_endpoints.list_all": {},
+        "webhook_endpoints.lock": {},
+        "webhook_endpoints.update": {
+            **endpoint,
+            "change": EndpointChange(None, "mine", enabled=None, changes_event_types=False, event_types=None),
+        },
+        "webhooks.list_endpoint_deliveries": {**endpoint, "limit": 9},
+        "webhooks.mark_shown": {},
         "webhooks.list_deliveries": {**job, "limit": 9},
         "webhooks.replay_event": {"delivery_id": theirs["delivery_id"]},
         "idempotency.claim": {**key, "job_id": None, "resource_id": uuid4(), "lease": _DAY, "keep": _DAY},
@@ -154,6 +175,7 @@ async def _ids_of(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
         *(("jobs", "job_id"), ("deliveries", "delivery_id"), ("api_keys", "key_id")),
         *(("idempotency_keys", "holder"), ("events", "event_id"), ("webhook_secrets", "secret_id")),
         *(("assets", "asset_id"), ("presets", "name"), ("batches", "batch_id")),
+        *(("assets", "asset_id"), ("presets", "name"), ("webhook_endpoints", "endpoint_id")),
     ):
         query = sql.SQL("SELECT {} AS id FROM {} WHERE user_id = %s").format(
             sql.Identifier(column), sql.Identifier(table)
@@ -192,6 +214,8 @@ def test_every_function_with_a_user_id_is_tested_here() -> None:
         name: uuid4()
         for name in ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset", "batch_id")
     } | {"key_id": "k"}
+    named = ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset", "endpoint_id")
+    ids = {name: uuid4() for name in named} | {"key_id": "k"}
     assert set(_arguments(ids, ids)) == set(FUNCTIONS)
 
 

@@ -22,6 +22,7 @@ OF_USERS = {
     *("pending_deletions", "webhook_secrets", "assets", "job_assets", "presets", "preset_versions"),
     *("batches", "job_filters"),
     "awaited_sources",
+    "webhook_endpoints",
 }
 
 

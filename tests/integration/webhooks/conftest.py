@@ -139,6 +139,8 @@ async def harness(settings: Settings, own_database: str) -> AsyncIterator[Harnes
     async with AsyncDatabase(own_database, max_connections=8, application="test", scope=EVERYONE) as database:
         async with database.connection() as connection:
             await connection.execute("DELETE FROM jobs")
+            await connection.execute("DELETE FROM events")  # those without a job
+            await connection.execute("DELETE FROM webhook_endpoints")
         objects = ObjectStorage(settings)
         jobs = JobService(
             allowed,
