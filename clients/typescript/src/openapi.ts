@@ -5735,19 +5735,16 @@ export interface operations {
                 };
                 content: {
                     /**
-                     * @example retry: 1000
-                     *
-                     *     id: 7421
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":null}
-                     *
-                     *     id: 7440
-                     *     event: progress
-                     *     data: {"type":"progress","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":"fetching","percent":40,"error":null,"finished_at":null}
-                     *
-                     *     id: 7502
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"succeeded","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":"2026-01-01T12:00:07Z"}
+                     * @example {
+                     *       "attempts": 1,
+                     *       "error": null,
+                     *       "finished_at": null,
+                     *       "job_id": "01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e",
+                     *       "percent": 40,
+                     *       "stage": "fetching",
+                     *       "status": "processing",
+                     *       "type": "progress"
+                     *     }
                      */
                     "text/event-stream": components["schemas"]["JobEvent"];
                 };
@@ -7143,19 +7140,16 @@ export interface operations {
                 };
                 content: {
                     /**
-                     * @example retry: 1000
-                     *
-                     *     id: 7421
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":null}
-                     *
-                     *     id: 7440
-                     *     event: progress
-                     *     data: {"type":"progress","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"processing","attempts":1,"stage":"fetching","percent":40,"error":null,"finished_at":null}
-                     *
-                     *     id: 7502
-                     *     event: status
-                     *     data: {"type":"status","job_id":"01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e","status":"succeeded","attempts":1,"stage":null,"percent":null,"error":null,"finished_at":"2026-01-01T12:00:07Z"}
+                     * @example {
+                     *       "attempts": 1,
+                     *       "error": null,
+                     *       "finished_at": null,
+                     *       "job_id": "01931d3c-8f2e-7bd4-a3e1-5f6a7b8c9d0e",
+                     *       "percent": 40,
+                     *       "stage": "fetching",
+                     *       "status": "processing",
+                     *       "type": "progress"
+                     *     }
                      */
                     "text/event-stream": components["schemas"]["JobEvent"];
                 };
