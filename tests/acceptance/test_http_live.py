@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -19,10 +23,11 @@ import psycopg
 import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance.pictures import photo
-from tests.acceptance.running import client_of, database_url, paused, process_of, service_with
+from tests.acceptance.running import PIXELFLOW, client_of, database_url, paused, process_of, service_with
 from tests.support.scraped import scrape
 from tests.support.waiting import DEADLINE_SECONDS, assert_within, eventually, time_limit
 
+from pixelflow.client import AsyncClient, Client
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 
@@ -339,7 +344,7 @@ def test_a_slow_reader_misses_nothing_and_nobody_waits_for_it(live: Stack, owner
     user_id = f"slow-{uuid4()}"
     key = issue_key(database_url(live), user_id=user_id, name="test")
     host, port = live.api_url.removeprefix("http://").split(":")
-    count = 5000
+    count = 3000
     with socket.create_connection((host, int(port))) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(f"GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
@@ -401,3 +406,26 @@ def test_streams_outlive_the_deadline_give_way_to_new_connections_and_end_with_t
             assert [event.data for event in events if event.data] == []
             assert waiting.result().json()["status"] == "created"
             assert_within(1, began)
+
+
+# ── SDK and command line ─────────────────────────────────────────────────────────────────────────
+
+
+def test_the_sdk_and_the_command_line_follow_a_job(live: Stack, tmp_path: Path) -> None:
+    key = issue_key(database_url(live), user_id=f"user-{uuid4()}", name="test")
+    (tmp_path / "photo.jpg").write_bytes(photo())
+    with Client(live.api_url, key) as pixelflow:
+        started = pixelflow.submit(tmp_path / "photo.jpg", [steps.resize()])
+        assert [event.status for event in pixelflow.events(started.job_id)][-1] == "succeeded"
+        assert pixelflow.wait(started.job_id, timeout=30).status == "succeeded"
+
+    async def follow() -> list[str]:
+        async with AsyncClient(live.api_url, key) as pixelflow:
+            return [str(event.status) async for event in pixelflow.events(started.job_id)]
+
+    assert asyncio.run(follow()) == ["succeeded"]
+    environment = {**os.environ, "PIXELFLOW_API_URL": live.api_url, "PIXELFLOW_API_KEY": key}
+    command = [*PIXELFLOW, "jobs", "watch", str(started.job_id)]
+    run = partial(subprocess.run, check=True, capture_output=True, text=True, env=environment, timeout=60)
+    assert json.loads(run([*command, "--json"]).stdout)["status"] == "succeeded"
+    assert run(command).stdout.split()[-2:] == [str(started.job_id), "succeeded"]

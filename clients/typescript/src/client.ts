@@ -1,4 +1,5 @@
-import { ConfigurationError, JobFailedError, WaitTimeoutError } from "./errors.js";
+import { ApiError, ConfigurationError, JobFailedError, WaitTimeoutError } from "./errors.js";
+import { readEvents, type EventsOptions } from "./events.js";
 import { apiError, parse, request, type ApiRequest } from "./http.js";
 import { sleep, type Reply, type SendOptions } from "./retries.js";
 import type {
@@ -12,6 +13,7 @@ import type {
   Explanation,
   Installation,
   Job,
+  JobEvent,
   JobPage,
   ListJobsQuery,
   ReplayedEvent,
@@ -33,6 +35,9 @@ import { declaredSource, uploadTo, type UploadBody, type UploadOptions } from ".
 const POLL_INTERVAL = 50;
 const POLL_GROWTH = 1.5;
 const MAX_POLL_INTERVAL = 2_000;
+/** Longest time that one request waits for the end of a job: less than its timeout. */
+const LONG_POLL = 20_000;
+const TOO_MANY_STREAMS = "too_many_streams";
 const NOT_FOUND = 404;
 const FINISHED = new Set(["succeeded", "failed", "canceled"]);
 const KNOWN = new Set(["created", "queued", "processing", ...FINISHED]);
@@ -138,26 +143,58 @@ export class PixelFlow {
   }
 
   /**
-   * Polls a job at growing intervals until it succeeds, and returns it.
+   * Waits until a job succeeds, and returns it. The API responds when the job has finished; one that can't is polled.
    *
    * @throws JobFailedError the job failed or was canceled.
    * @throws WaitTimeoutError the job did not finish in time; it continues.
    */
   async waitForJob(jobId: string, options: WaitOptions = {}): Promise<Job> {
     const deadline = options.timeoutMs === undefined ? undefined : Date.now() + options.timeoutMs;
+    const look = this.#looks(jobId, options.signal, deadline);
     let last = "";
     for (let interval = POLL_INTERVAL; ; interval = Math.min(interval * POLL_GROWTH, MAX_POLL_INTERVAL)) {
-      const job: Job = await this.#get(path(jobId), { signal: options.signal, deadline });
+      const job = await look(options.onProgress ? interval : LONG_POLL, interval);
       const state = `${job.status} ${job.attempts}`;
       if (state !== last) options.onProgress?.(job);
       last = state;
       if (job.status === "succeeded") return job;
       // A status that this version does not know counts as finished only if the job says so.
       if (FINISHED.has(job.status) || (!KNOWN.has(job.status) && job.finished_at !== null)) throw new JobFailedError(job);
-      const left = deadline === undefined ? Infinity : deadline - Date.now();
-      if (left <= 0) throw new WaitTimeoutError(job, options.timeoutMs ?? 0);
-      await sleep(Math.min(interval, left), options.signal);
+      if (deadline !== undefined && deadline <= Date.now()) throw new WaitTimeoutError(job, options.timeoutMs ?? 0);
     }
+  }
+
+  /** Returns a function that returns the job when it has finished, or after `ms`; after `pause` if the API does not wait. */
+  #looks(jobId: string, signal: AbortSignal | undefined, deadline: number | undefined) {
+    let mayWait = true;
+    let mustPause = false;
+    const left = (ms: number): number => (deadline === undefined ? ms : Math.max(0, Math.min(ms, deadline - Date.now())));
+    return async (ms: number, pause: number): Promise<Job> => {
+      if (mustPause) await sleep(left(pause), signal);
+      const wait = Math.round(left(ms)) / 1000;
+      if (mayWait && wait > 0) {
+        const began = Date.now();
+        try {
+          const job: Job = await this.#get(path(jobId), { signal, deadline, finalCode: TOO_MANY_STREAMS }, { wait });
+          mustPause = Date.now() - began < (wait * 1000) / 2;
+          return job;
+        } catch (error) {
+          if (!isWithoutWait(error)) throw error;
+          mayWait = false;
+        }
+      }
+      mustPause = !mayWait;
+      return this.#get(path(jobId), { signal, deadline });
+    };
+  }
+
+  /**
+   * Iterates over the changes of one job until it has finished; without an ID, over those of all jobs, without an end.
+   * A connection that breaks is made again, and continues without a gap.
+   */
+  events(jobId?: string, options: EventsOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
+    const url = this.#url(jobId === undefined ? "v1/events" : `${path(jobId)}/events`);
+    return readEvents(url, this.#headers, jobId !== undefined, options, this.#fetch ?? fetch);
   }
 
   /** Creates a job for `file`, uploads it, starts the job and waits for it. */
@@ -309,6 +346,12 @@ function path(jobId: string): string {
 
 function endpointPath(endpointId: string): string {
   return `v1/webhook-endpoints/${encodeURIComponent(endpointId)}`;
+}
+
+/** Whether the API does not know the parameter `wait`, or has no place for a request that waits. */
+function isWithoutWait(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return false;
+  return error.code === TOO_MANY_STREAMS || error.errors.some((each) => each.pointer === "/query/wait");
 }
 
 function baseOf(url: string): URL {

@@ -43,7 +43,7 @@ export async function read(
   }
 }
 
-function connectionFailed(url: URL, error: unknown): ConnectionFailedError {
+export function connectionFailed(url: URL, error: unknown): ConnectionFailedError {
   if (error instanceof DOMException && error.name === "TimeoutError") {
     return new ConnectionFailedError(`${url.origin} did not respond in time`, true);
   }

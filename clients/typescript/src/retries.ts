@@ -2,7 +2,7 @@
 import { ConnectionFailedError } from "./errors.js";
 
 /** Attempts of one request. Attempts that a rate limit rejects with `Retry-After` are not counted. */
-const MAX_ATTEMPTS = 4;
+export const MAX_ATTEMPTS = 4;
 /** Total milliseconds that one request waits for a rate limit. */
 const MAX_RATE_LIMIT_WAIT = 300_000;
 const INITIAL_BACKOFF = 200;
@@ -10,7 +10,7 @@ const MAX_BACKOFF = 5_000;
 /** Milliseconds. A response that asks for a longer wait is returned to the caller. */
 const MAX_RETRY_AFTER = 60_000;
 /** Statuses that another attempt may not get. */
-const TRANSIENT = new Set([429, 502, 503, 504]);
+export const TRANSIENT = new Set([429, 502, 503, 504]);
 const RATE_LIMITED = 429;
 const CONFLICT = 409;
 
@@ -27,6 +27,8 @@ export interface SendOptions {
   readonly signal?: AbortSignal | undefined;
   /** On the clock of `Date.now()`; no further attempt starts after it. */
   readonly deadline?: number | undefined;
+  /** Code of an error that another attempt would only repeat. */
+  readonly finalCode?: string | undefined;
   /** Whether the request can be sent again; default: true. */
   readonly repeatable?: boolean;
 }
@@ -40,7 +42,8 @@ export async function send(attempt: Attempt, options: SendOptions = {}): Promise
   for (;;) {
     options.signal?.throwIfAborted();
     const outcome = await outcomeOf(attempt);
-    const delay = options.repeatable === false ? undefined : nextDelay(outcome, state);
+    const isFinal = options.repeatable === false || hasCode(outcome, options.finalCode);
+    const delay = isFinal ? undefined : nextDelay(outcome, state);
     if (delay === undefined || (options.deadline !== undefined && Date.now() + delay > options.deadline)) {
       if (outcome instanceof ConnectionFailedError) throw outcome;
       return { ...outcome, repeated };
@@ -58,6 +61,11 @@ async function outcomeOf(attempt: Attempt): Promise<Omit<Reply, "repeated"> | Co
     if (error instanceof ConnectionFailedError) return error;
     throw error;
   }
+}
+
+function hasCode(outcome: Omit<Reply, "repeated"> | ConnectionFailedError, code: string | undefined): boolean {
+  if (code === undefined || outcome instanceof ConnectionFailedError || outcome.status < 400) return false;
+  return outcome.body.includes(`"${code}"`);
 }
 
 interface RetryState {
@@ -82,7 +90,8 @@ function nextDelay(outcome: Omit<Reply, "repeated"> | ConnectionFailedError, sta
   return (retryAfter ?? 0) + backoff(state.attempts);
 }
 
-function backoff(attempts: number): number {
+/** Milliseconds before the attempt that follows so many. */
+export function backoff(attempts: number): number {
   return Math.min(MAX_BACKOFF, INITIAL_BACKOFF * 2 ** (attempts - 1)) * (1 - Math.random() / 2);
 }
 

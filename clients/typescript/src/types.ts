@@ -9,6 +9,7 @@ export type CreatedJob = Schemas["CreatedJob"];
 export type StartedJob = Schemas["StartedJob"];
 export type Job = Schemas["Job"];
 export type JobPage = Schemas["JobPage"];
+export type JobEvent = Schemas["JobEvent"];
 export type JobStatus = Schemas["JobStatus"];
 export type Output = Schemas["Output"];
 export type Explanation = Schemas["Explanation"];

@@ -148,6 +148,22 @@ test("waiting ends at its timeout, and when it is aborted", () =>
     assert.ok(Date.now() - before < 1000);
   }));
 
+test("waiting falls back to polls if the API does not know `wait`", () =>
+  withServer(
+    [
+      { status: 422, body: { ...PROBLEM, errors: [{ pointer: "/query/wait", message: "is an unknown query parameter" }] } },
+      job("processing"),
+      job("succeeded"),
+    ],
+    async (client, server) => {
+      assert.equal((await client.waitForJob(JOB)).status, "succeeded");
+      assert.deepEqual(
+        server.received.map((each) => new URL(each.url, server.url).searchParams.get("wait")),
+        ["20", null, null],
+      );
+    },
+  ));
+
 test("polls come at growing intervals", () =>
   withServer([job("processing")], async (client, server) => {
     await assert.rejects(client.waitForJob(JOB, { timeoutMs: 900 }), WaitTimeoutError);

@@ -22,13 +22,14 @@ from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys import admin
-from pixelflow.controlplane.limits.service import MAX_REMEMBERED, Policy, RateLimiter
+from pixelflow.controlplane.limits.service import MAX_REMEMBERED, READ_FACTOR, Policy, RateLimiter
 from pixelflow.controlplane.limits.store import Quota, TokenBuckets
 from pixelflow.errors import LimiterUnavailableError
 from pixelflow.settings import Settings
 
 HOUR = 3600
 CAPACITY = 3
+READS = CAPACITY * READ_FACTOR
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -87,7 +88,7 @@ def create(client: httpx.Client, **options: str) -> httpx.Response:
     return client.post("/v1/jobs", json=JOB, headers=options)
 
 
-def exhaust(client: httpx.Client, requests: int = CAPACITY) -> None:
+def exhaust(client: httpx.Client, requests: int = READS) -> None:
     assert [client.get("/v1/keys").status_code for _ in range(requests + 1)] == [200] * requests + [429]
 
 
@@ -100,19 +101,19 @@ def test_every_response_has_the_rate_limit_headers(url: str, connect: Client, ne
         client.get(f"/v1/jobs/{uuid4()}"),  # not found
         client.get("/v1/keys"),  # lacks a scope
         client.get("/v1/jobs", params={"limit": 0}),  # not valid
-        client.get("/v1/jobs"),
+        client.delete(f"/v1/jobs/{uuid4()}"),
         client.post("/v1/jobs", content="{", headers={"Content-Type": "application/json"}),  # not JSON
         create(client),
     ]
-    assert [answer.status_code for answer in answers] == [404, 403, 422, 429, 400, 202]
+    assert [answer.status_code for answer in answers] == [404, 403, 422, 404, 400, 202]
     values = [answer.headers["RateLimit"] for answer in answers]
-    assert values[:3] == [f'"other";r={left};t=1200' for left in (2, 1, 0)]
-    assert re.fullmatch(r'"other";r=0;t=1(200|1[89]\d)', values[3])
-    assert values[4] == '"create";r=2;t=1200'
+    assert [re.sub(r"t=(240|2[0-3]\d)$", "t=240", value) for value in values[:3]] == [
+        f'"read";r={left};t=240' for left in (14, 13, 12)
+    ]
+    assert values[3:5] == ['"other";r=2;t=1200', '"create";r=2;t=1200']
     assert re.fullmatch(r'"create";r=1;t=1(200|1[89]\d)', values[5])
-    assert [answer.headers["RateLimit-Policy"] for answer in answers] == ['"other";q=3;w=3600'] * 4 + [
-        '"create";q=3;w=3600'
-    ] * 2
+    policies = ['"read";q=15;w=3600'] * 3 + ['"other";q=3;w=3600'] + ['"create";q=3;w=3600'] * 2
+    assert [answer.headers["RateLimit-Policy"] for answer in answers] == policies
 
 
 def test_a_rejection_is_a_problem_with_retry_after(url: str, connect: Client, new_key: Key) -> None:
@@ -123,7 +124,7 @@ def test_a_rejection_is_a_problem_with_retry_after(url: str, connect: Client, ne
     assert answer.json()["code"] == "rate_limited"
     seconds = int(answer.headers["Retry-After"])
     assert 1 <= seconds <= HOUR / CAPACITY
-    assert answer.headers["RateLimit"] == f'"other";r=0;t={seconds}'
+    assert answer.headers["RateLimit"] == f'"read";r=0;t={seconds}'
     assert f"try again in {seconds} s" in answer.json()["detail"]
 
 
@@ -163,28 +164,31 @@ def test_keys_of_one_user_share_a_limit_and_keys_of_two_users_do_not(url: str, c
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_every_route_counts_against_its_class(url: str, connect: Client, new_key: Key, route: Route) -> None:
-    """Creates, starts with retries, and all the rest: where one is used up the others go on."""
+    """Creates, starts with retries, reads, and all the rest: where one is used up the others go on."""
     kind = {"create_job": "create", "start_job": "start", "retry_job": "start"}.get(
-        route.operation["operationId"], "other"
+        route.operation["operationId"], "read" if route.method == "GET" else "other"
     )
     client = connect(url, new_key())
     answer = route.send(client)
-    assert answer.headers["RateLimit"].startswith(f'"{kind}";r=2;')
+    left = READS - 1 if kind == "read" else CAPACITY - 1
+    assert answer.headers["RateLimit"].startswith(f'"{kind}";r={left};')
     others: dict[str, Callable[[], httpx.Response]] = {
         "create": lambda: create(client),
         "start": lambda: client.post(f"/v1/jobs/{uuid4()}/start"),
-        "other": lambda: client.get("/v1/jobs"),
+        "read": lambda: client.get("/v1/jobs"),
+        "other": lambda: client.delete(f"/v1/jobs/{uuid4()}"),
     }
     for name, send in others.items():
-        assert send().headers["RateLimit"].startswith(f'"{name}";r={1 if name == kind else 2};')
+        left = (READS if name == "read" else CAPACITY) - (2 if name == kind else 1)
+        assert send().headers["RateLimit"].startswith(f'"{name}";r={left};')
 
 
 def test_a_key_with_its_own_limit_does_not_share_the_limit_of_its_user(url: str, connect: Client, new_key: Key) -> None:
     exhaust(connect(url, new_key()))
     own = connect(url, new_key(rate_limit=5))
-    assert own.get("/v1/keys").headers["RateLimit-Policy"] == '"other";q=5;w=3600'
-    exhaust(own, 4)
-    exhaust(connect(url, new_key(rate_limit=2)), 2)
+    assert own.get("/v1/keys").headers["RateLimit-Policy"] == '"read";q=25;w=3600'
+    exhaust(own, 24)
+    exhaust(connect(url, new_key(rate_limit=2)), 10)
 
 
 def test_a_key_shares_the_limit_of_the_key_that_created_it(url: str, connect: Client, new_key: Key) -> None:
@@ -195,7 +199,8 @@ def test_a_key_shares_the_limit_of_the_key_that_created_it(url: str, connect: Cl
     child = connect(url, made["key"])
     grandchild = child.post("/v1/keys", json={"name": "n", "scopes": ["keys:write"]}).json()
     assert grandchild["rate_limit"] == 2
-    assert [connect(url, key).get("/v1/keys").status_code for key in (made["key"], grandchild["key"])] == [429, 429]
+    keys = (made["key"], grandchild["key"])
+    assert [connect(url, key).delete("/v1/keys/x").status_code for key in keys] == [429, 429]
 
 
 @pytest.mark.parametrize("scopes", [DEFAULT_SCOPES, frozenset({Scope.ADMIN})], ids=["default", "admin"])
@@ -366,7 +371,7 @@ def test_rejections_are_counted_by_route_template(
 ) -> None:
     registry = CollectorRegistry()
     client = connect(running_api(limited, registry), new_key())
-    for _ in range(CAPACITY + 1):
+    for _ in range(READS + 1):
         client.get(f"/v1/jobs/{uuid4()}")
     client.get("/v1/keys")
     for route in ("/v1/jobs/{job_id}", "/v1/keys"):

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ApiError, PixelFlow, type JobEvent } from "../src/index.js";
+import { serve, type Prepared } from "./server.js";
+
+const JOB = "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55";
+
+function stream(...blocks: string[]): Prepared {
+  return { status: 200, headers: { "Content-Type": "text/event-stream" }, body: blocks.map((each) => `${each}\n\n`).join("") };
+}
+
+function event(id: number, status: string): string {
+  const data = { type: "status", job_id: JOB, status, attempts: 1, stage: null, percent: null, error: null, finished_at: null };
+  return `id: ${id}\nevent: status\ndata: ${JSON.stringify(data)}`;
+}
+
+async function read(jobId: string | undefined, ...prepared: Prepared[]): Promise<{ events: JobEvent[]; ids: unknown[] }> {
+  await using server = await serve(...prepared);
+  const events: JobEvent[] = [];
+  for await (const each of new PixelFlow({ url: server.url, apiKey: "key" }).events(jobId)) events.push(each);
+  return { events, ids: server.received.map((each) => each.headers["last-event-id"]) };
+}
+
+test("events end with the job", async () => {
+  const { events, ids } = await read(JOB, stream("retry: 1000", event(1, "queued"), ": heartbeat\nid: 2", event(3, "succeeded")));
+  assert.deepEqual(events.map((each) => each.status), ["queued", "succeeded"]);
+  assert.deepEqual(ids, [undefined]);
+});
+
+test("a stream that breaks is continued after the last event", async () => {
+  const busy = { status: 503, body: { code: "overloaded", detail: "later" } };
+  const { events, ids } = await read(JOB, stream(event(7, "queued")), busy, stream(event(9, "failed")));
+  assert.deepEqual(events.map((each) => each.status), ["queued", "failed"]);
+  assert.deepEqual(ids, [undefined, "7", "7"]);
+});
+
+test("204 ends the iteration, and an error is thrown", async () => {
+  assert.deepEqual((await read(JOB, { status: 204, body: "" })).events, []);
+  const missing = { status: 404, body: { code: "not_found", detail: "You have no job with this ID" } };
+  await assert.rejects(read(JOB, missing), (error: ApiError) => error.code === "not_found");
+});
