@@ -1,4 +1,4 @@
-"""Examples of requests and responses of batches for the OpenAPI document. Production code must never read them otherwise."""
+"""Examples of batches for the OpenAPI document. Production code must never read them otherwise."""
 
 from __future__ import annotations
 
