@@ -259,7 +259,10 @@ async def _batches(record: Recorder) -> None:
     await record.call("batches.list_unfinished", MINE, **batch, limit=9)
     await record.call("batches.set_canceled", MINE, **batch)
     await record.call("jobs.transitions.cancel", MINE, job_id=new["job_id"], user_id=USER)
-    await record.call("batches.insert", MINE, batch_id=uuid4(), user_id=USER, name=None, job={})
+    for _ in range(2):
+        empty: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
+        await record.call("batches.insert", MINE, **empty, name=None, job={})
+    await record.call("batches.delete", MINE, **empty)
     await record.call("batches.delete_old", EVERYONE, age=-DAY, limit=9)
 
 
