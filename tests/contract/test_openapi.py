@@ -73,6 +73,7 @@ def test_the_document_lists_exactly_these_routes() -> None:
         "POST /v1/batches",
         "GET /v1/batches",
         "GET /v1/batches/{batch_id}",
+        "DELETE /v1/batches/{batch_id}",
         "POST /v1/batches/{batch_id}/jobs",
         "POST /v1/batches/{batch_id}/cancel",
         "POST /v1/presets",

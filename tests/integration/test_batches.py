@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,7 +14,8 @@ from psycopg.types.json import Jsonb
 from tests.integration.identity.conftest import serving
 from tests.integration.job_rows import put
 
-from pixelflow.adapters.postgres.database import Connection
+from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
+from pixelflow.controlplane.batches import store
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
 
@@ -200,6 +202,34 @@ def test_cancel_stops_unfinished_jobs_and_the_batch_takes_no_more(http: httpx.Cl
     assert (canceled["jobs"]["canceled"], canceled["percent"], canceled["canceled_at"] is None) == (1, 100, False)
     refused = http.post(f"/v1/batches/{batch_id}/jobs", json={"sources": [source]})
     assert (refused.status_code, refused.json()["code"]) == (409, "batch_canceled")
+
+
+def test_a_deleted_batch_leaves_its_jobs(http: httpx.Client, photos: Photos) -> None:
+    sources = [{"source": {"job": str(photos.add())}}]
+    batch_id = http.post("/v1/batches", json={"pipeline": PLAIN, "sources": sources}).json()["batch_id"]
+    assert http.delete(f"/v1/batches/{batch_id}").status_code == 204
+    assert http.get(f"/v1/batches/{batch_id}").status_code == 404
+    assert http.delete(f"/v1/batches/{batch_id}").json()["code"] == "not_found"
+    assert len(jobs_of(http, batch_id)) == 1
+
+
+async def test_old_batches_without_jobs_are_deleted(
+    http: httpx.Client, photos: Photos, async_database: AsyncDatabase
+) -> None:
+    def make() -> list[str]:
+        sources = [{"source": {"job": str(photos.add())}}]
+        bodies = ({"pipeline": PLAIN, "sources": sources}, {"pipeline": PLAIN})
+        return [http.post("/v1/batches", json=body).json()["batch_id"] for body in bodies]
+
+    def statuses(batch_ids: list[str]) -> list[int]:
+        return [http.get(f"/v1/batches/{each}").status_code for each in batch_ids]
+
+    with_jobs_and_empty = await asyncio.to_thread(make)
+    async with async_database.connection() as connection:
+        await store.delete_old(connection, age=timedelta(hours=1), limit=1000)
+        assert await asyncio.to_thread(statuses, with_jobs_and_empty) == [200, 200]
+        await store.delete_old(connection, age=timedelta(0), limit=1000)
+    assert await asyncio.to_thread(statuses, with_jobs_and_empty) == [200, 404]
 
 
 def test_batches_are_listed_newest_first_page_by_page(http: httpx.Client) -> None:

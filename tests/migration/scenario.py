@@ -280,6 +280,9 @@ async def _assets(record: Recorder) -> None:
 async def _batches(record: Recorder) -> None:
     batch: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
     await record.call("batches.insert", MINE, **batch, name="cards", job={"preset": "avatar@1"})
+    new: dict[str, Any] = {"job_id": uuid4(), "user_id": USER, "batch_id": batch["batch_id"]}
+    source = {"place": SourcePlace("uploads/batch/source"), "max_attempts": 2, "limits": LIMITS}
+    await record.call("jobs.insert", MINE, request=_request(), **new, **source)
     found = await record.call("batches.find", MINE, **batch)
     page = {"user_id": USER, "limit": 1}
     await record.call("batches.list_newest", MINE, **page, before=None)
@@ -288,6 +291,11 @@ async def _batches(record: Recorder) -> None:
     await record.call("batches.count_jobs", MINE, **batch)
     await record.call("batches.list_unfinished", MINE, **batch, limit=9)
     await record.call("batches.set_canceled", MINE, **batch)
+    await record.call("jobs.transitions.cancel", MINE, job_id=new["job_id"], user_id=USER)
+    for _ in range(2):
+        empty: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
+        await record.call("batches.insert", MINE, **empty, name=None, job={})
+    await record.call("batches.delete", MINE, **empty)
     await record.call("batches.delete_old", EVERYONE, age=-DAY, limit=9)
 
 

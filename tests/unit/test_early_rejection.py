@@ -17,7 +17,8 @@ from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.limits.service import Policy
 
 LIMITED = LimitedRoutes(ROUTERS)
-POLICIES = {"create_job": Policy.CREATE, "start_job": Policy.START, "retry_job": Policy.START}
+CREATES, STARTS = ("create_job", "create_batch", "add_jobs"), ("start_job", "retry_job")
+POLICIES = dict.fromkeys(CREATES, Policy.CREATE) | dict.fromkeys(STARTS, Policy.START)
 JOB = "018f0000-0000-7000-8000-000000000000"
 
 

@@ -3,8 +3,13 @@ import { readEvents, type EventsOptions } from "./events.js";
 import { apiError, parse, request, type ApiRequest } from "./http.js";
 import { sleep, type Reply, type SendOptions } from "./retries.js";
 import type {
+  AddedJobs,
+  AddJobsRequest,
   Asset,
   AssetList,
+  Batch,
+  CreateBatchRequest,
+  CreatedBatch,
   CreatedAsset,
   CreatedJob,
   CreateJobRequest,
@@ -234,6 +239,31 @@ export class PixelFlow {
     return this.#delete(`v1/assets/${encodeURIComponent(assetId)}`, options);
   }
 
+  /** Creates a batch, and a started job for each of its sources. */
+  createBatch(batch: CreateBatchRequest, options?: PostOptions): Promise<CreatedBatch> {
+    return this.#post("v1/batches", options, batch);
+  }
+
+  /** Adds jobs to a batch: of sources, or of one page of the earlier jobs of a preset. */
+  addToBatch(batchId: string, jobs: AddJobsRequest, options?: PostOptions): Promise<AddedJobs> {
+    return this.#post(`${batchPath(batchId)}/jobs`, options, jobs);
+  }
+
+  /** Returns the batch with the number of its jobs by status. */
+  getBatch(batchId: string, options?: CallOptions): Promise<Batch> {
+    return this.#get(batchPath(batchId), options);
+  }
+
+  /** Cancels up to 250 unfinished jobs of a batch, which takes no more jobs. Call it until `percent` is 100. */
+  cancelBatch(batchId: string, options?: PostOptions): Promise<Batch> {
+    return this.#post(`${batchPath(batchId)}/cancel`, options);
+  }
+
+  /** Deletes a batch; its jobs stay. */
+  deleteBatch(batchId: string, options?: CallOptions): Promise<void> {
+    return this.#delete(batchPath(batchId), options);
+  }
+
   usage(query: UsageQuery = {}, options?: CallOptions): Promise<Usage> {
     return this.#get("v1/usage", options, query);
   }
@@ -352,6 +382,10 @@ function endpointPath(endpointId: string): string {
 function isWithoutWait(error: unknown): boolean {
   if (!(error instanceof ApiError)) return false;
   return error.code === TOO_MANY_STREAMS || error.errors.some((each) => each.pointer === "/query/wait");
+}
+
+function batchPath(batchId: string): string {
+  return `v1/batches/${encodeURIComponent(batchId)}`;
 }
 
 function baseOf(url: string): URL {

@@ -158,7 +158,11 @@ export interface paths {
         get: operations["get_batch"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a batch
+         * @description Delete the batch: its name, and what its jobs have in common. The jobs stay; erase them one by one.
+         */
+        delete: operations["delete_batch"];
         options?: never;
         head?: never;
         patch?: never;
@@ -6532,6 +6536,136 @@ export interface operations {
                      */
                     "application/json": components["schemas"]["Batch"];
                 };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated` */
             401: {

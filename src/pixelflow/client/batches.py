@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from pixelflow.client.api_calls import get, post
+from pixelflow.client.api_calls import delete, get, post
 from pixelflow.client.arguments import to_steps
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.operations import Steps, validated
@@ -174,6 +174,16 @@ def cancel_batch(session: Session, batch_id: UUID | str) -> Operation[Batch]:
         batch = yield from post(session, f"{_path(batch_id)}/cancel", Batch)
         if not unfinished_jobs(batch):
             return batch
+
+
+def delete_batch(session: Session, batch_id: UUID | str) -> Operation[None]:
+    """Delete a batch: its name, and what its jobs have in common. The jobs stay.
+
+    Raises:
+        ApiError: the API rejected the request; ``not_found`` also if the batch was already deleted.
+        ConnectionFailedError: no response.
+    """
+    yield from delete(session, _path(batch_id))
 
 
 def wait_for_batch(

@@ -145,6 +145,7 @@ class Client:
     iter_batches = _iterator(batches.iter_batches)
     wait_for_batch = _method(batches.wait_for_batch)
     cancel_batch = _method(batches.cancel_batch)
+    delete_batch = _method(batches.delete_batch)
     list_deliveries = _method(webhooks.list_deliveries)
     replay_delivery = _method(webhooks.replay_delivery)
     create_webhook_secret = _method(webhooks.create_webhook_secret)

@@ -28,7 +28,7 @@ BatchId = Annotated[UUID, typer.Argument(metavar="BATCH_ID", help="Batch ID, as 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
 app = typer.Typer(
-    help="Create, list, show, watch and cancel batches of jobs.", no_args_is_help=True, add_completion=False
+    help="Create, list, show, watch, cancel and delete batches of jobs.", no_args_is_help=True, add_completion=False
 )
 
 
@@ -128,6 +128,14 @@ def cancel(*, batch_id: BatchId, as_json: AsJson = False) -> None:
     with exit_on_error(), Client(session=find_session()) as client:
         batch = client.cancel_batch(batch_id)
     _print_batch(batch, as_json=as_json)
+
+
+@app.command()
+def delete(*, batch_id: BatchId) -> None:
+    """Delete a batch: its name, and what its jobs have in common. The jobs stay."""
+    with exit_on_error(), Client(session=find_session()) as client:
+        client.delete_batch(batch_id)
+    echo(f"Deleted {batch_id}.")
 
 
 def _report(batch: Batch) -> None:

@@ -50,7 +50,13 @@ _BEARER = HTTPBearer(
     description="Send `Authorization: Bearer pf_…` with an API key, or a token (JWT) from the issuer that the operator "
     "has configured. Each operation lists the scope that it requires.",
 )
-_POLICIES = {"create_job": Policy.CREATE, "start_job": Policy.START, "retry_job": Policy.START}
+_POLICIES = {
+    "create_job": Policy.CREATE,
+    "create_batch": Policy.CREATE,
+    "add_jobs": Policy.CREATE,
+    "start_job": Policy.START,
+    "retry_job": Policy.START,
+}
 """Rate limit policies by route name. Of the other routes, those that only read share one, and the rest another."""
 
 

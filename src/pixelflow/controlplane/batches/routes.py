@@ -129,3 +129,9 @@ async def cancel_batch(identity: WritesJobs, services: ServicesOf, call: Idempot
         return await services.batches.cancel(identity.user_id, batch_id)
 
     return await call.run(identity, Batch, cancel)
+
+
+@router.delete("/{batch_id}", status_code=204, summary="Delete a batch", responses=documented(errors.NotFoundError))
+async def delete_batch(identity: WritesJobs, services: ServicesOf, batch_id: UUID) -> None:
+    """Delete the batch: its name, and what its jobs have in common. The jobs stay; erase them one by one."""
+    await services.batches.delete(identity.user_id, batch_id)

@@ -149,6 +149,16 @@ class BatchService:
                 await self._jobs.cancel_if_unfinished(user_id, job_id)
         return await self.get(user_id, batch_id)
 
+    async def delete(self, user_id: str, batch_id: UUID) -> None:
+        """Delete the batch: its name, and what its jobs have in common. The jobs stay.
+
+        Raises:
+            NotFoundError: the user has no such batch.
+        """
+        async with self._database.connection(of_user(user_id)) as connection:
+            if not await store.delete(connection, batch_id=batch_id, user_id=user_id):
+                raise _not_found()
+
     async def _find(self, user_id: str, batch_id: UUID) -> BatchRow:
         async with self._database.connection(of_user(user_id)) as connection:
             row = await store.find(connection, batch_id=batch_id, user_id=user_id)

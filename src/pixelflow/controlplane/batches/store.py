@@ -92,6 +92,12 @@ async def list_unfinished(connection: AsyncConnection, *, batch_id: UUID, user_i
     return found
 
 
+async def delete(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> bool:
+    """Delete the user's batch, not its jobs; returns whether it existed."""
+    cursor = await connection.execute("DELETE FROM batches WHERE batch_id = %s AND user_id = %s", (batch_id, user_id))
+    return cursor.rowcount > 0
+
+
 async def delete_old(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
     """Delete at most ``limit`` batches of all users that are so old and have no jobs; returns how many."""
     cursor = await connection.execute(

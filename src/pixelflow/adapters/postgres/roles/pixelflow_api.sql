@@ -23,4 +23,4 @@ GRANT SELECT, INSERT, DELETE         ON job_assets        TO pixelflow_api;
 GRANT SELECT, INSERT, UPDATE         ON presets           TO pixelflow_api;
 GRANT SELECT, INSERT, DELETE         ON preset_versions   TO pixelflow_api;
 GRANT SELECT                         ON job_filters       TO pixelflow_api;
-GRANT SELECT, INSERT, UPDATE         ON batches           TO pixelflow_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON batches           TO pixelflow_api;
