@@ -48,6 +48,7 @@ def test_a_finished_job_has_its_source_times_and_usage(client: httpx.Client) -> 
         "object_key": f"uploads/{job['job_id']}/source",
         "job_id": None,
         "output": None,
+        "url": None,
         "bytes": len(source),
         "content_type": None,
         "sha256": hashlib.sha256(source).hexdigest(),

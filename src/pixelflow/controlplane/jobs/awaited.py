@@ -27,6 +27,8 @@ MIN_INTERVAL, MAX_INTERVAL = timedelta(seconds=0.5), timedelta(minutes=5)
 """Of two checks of a source. In between, a tenth of the time since the job's creation: an upload that took long may
 start its job a little later."""
 _WAITED_SHARE = 10
+_MIN_OF_USER = 4
+"""Due checks of a user that are read at least; with few users, enough of each to fill a lease."""
 RETRY_INTERVAL = timedelta(seconds=2)
 """After a check that could not be made."""
 
@@ -114,7 +116,7 @@ async def lease(
             FROM unnest(%(users)s::text[]) AS users (user_id) CROSS JOIN LATERAL (
                 SELECT job_id, next_check_at FROM awaited_sources
                 WHERE awaited_sources.user_id = users.user_id AND next_check_at <= now()
-                ORDER BY next_check_at LIMIT %(limit)s OFFSET 0
+                ORDER BY next_check_at LIMIT %(of_user)s OFFSET 0
             ) AS candidate
         ),
         -- More than needed, because a row may be locked.
@@ -131,7 +133,12 @@ async def lease(
         WHERE awaited.job_id = chosen.job_id
         RETURNING awaited.job_id, awaited.user_id, status, source_type, source_key, awaited.traceparent
         """,
-        {"users": list(users), "seconds": seconds, "limit": limit},
+        {
+            "users": list(users),
+            "seconds": seconds,
+            "limit": limit,
+            "of_user": max(_MIN_OF_USER, 2 * limit // len(users)),
+        },
     )
     return [AwaitedSource(**row) for row in await cursor.fetchall()]
 
