@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -75,6 +77,14 @@ def save(http: httpx.Client, width: object = "${size}") -> None:
     body = {"name": "avatar", "pipeline": [STEPS[0] | {"width": width}]}
     answer = http.post("/v1/presets", json=body | ({"parameters": SIZE} if width == "${size}" else {}))
     assert answer.status_code == 201, answer.text
+
+
+def until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - any result
+    """Return the first true result."""
+    deadline = time.monotonic() + 30
+    while not (result := look()):
+        assert time.monotonic() < deadline
+    return result
 
 
 def jobs_of(http: httpx.Client, batch_id: str) -> list[dict[str, Any]]:
@@ -193,6 +203,8 @@ def test_a_source_whose_file_is_gone_leaves_no_job(http: httpx.Client, connectio
     batch = http.post("/v1/batches", json={"pipeline": PLAIN, "sources": [{"source": {"job": str(gone)}}]}).json()
     assert [row["code"] for row in batch["refused"]] == ["source_missing"]
     assert jobs_of(http, batch["batch_id"]) == []
+    again = http.post(f"/v1/batches/{batch['batch_id']}/jobs", json={"sources": [{"source": {"job": str(gone)}}]})
+    assert ["was refused or erased" in row["detail"] for row in again.json()["refused"]] == [True]
 
 
 def test_cancel_stops_unfinished_jobs_and_the_batch_takes_no_more(http: httpx.Client, photos: Photos) -> None:
@@ -202,6 +214,23 @@ def test_cancel_stops_unfinished_jobs_and_the_batch_takes_no_more(http: httpx.Cl
     assert (canceled["jobs"]["canceled"], canceled["percent"], canceled["canceled_at"] is None) == (1, 100, False)
     refused = http.post(f"/v1/batches/{batch_id}/jobs", json={"sources": [source]})
     assert (refused.status_code, refused.json()["code"]) == (409, "batch_canceled")
+
+
+def test_a_request_that_adds_jobs_while_the_batch_is_canceled_leaves_none_running(
+    http: httpx.Client, photos: Photos
+) -> None:
+    batch_id = http.post("/v1/batches", json={"pipeline": PLAIN}).json()["batch_id"]
+    photo = str(photos.add())
+    sources = [{"source": {"job": photo}, "metadata": {"n": str(number)}} for number in range(200)]
+    with ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(http.post, f"/v1/batches/{batch_id}/jobs", json={"sources": sources})
+        until(lambda: http.get(f"/v1/batches/{batch_id}").json()["total"])
+        http.post(f"/v1/batches/{batch_id}/cancel")
+        added = adding.result().json()
+    batch = http.get(f"/v1/batches/{batch_id}").json()
+    assert batch["jobs"]["canceled"] == batch["total"] < len(sources)
+    assert {row["code"] for row in added["refused"]} == {"batch_canceled"}
+    assert len(added["refused"]) + added["accepted"] == len(sources)
 
 
 def test_a_deleted_batch_leaves_its_jobs(http: httpx.Client, photos: Photos) -> None:

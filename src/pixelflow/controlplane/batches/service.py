@@ -99,7 +99,7 @@ class BatchService:
         """
         row = await self._find(user_id, batch_id)
         if row.canceled_at is not None:
-            raise BatchCanceledError("The batch was canceled and takes no more jobs; create another one")
+            raise _canceled()
         if request.rerun is not None:
             return await self._rerun(user_id, row, request.rerun, traceparent)
         return await self._add_sources(user_id, row, request.sources, traceparent)
@@ -227,6 +227,7 @@ class _JobMaker:
         self._applied: dict[str, tuple[CreateJobRequest, AppliedPreset]] = {}
         self._names: frozenset[str] | None = None
         """Of the parameters of the preset."""
+        self._canceled = False
 
     async def make(
         self, source: DeclaredSource, metadata: Mapping[str, str], parameters: Mapping[str, Scalar], *, key: str
@@ -236,6 +237,9 @@ class _JobMaker:
         ``parameters`` are those of an earlier job: the batch's own take precedence, and those that its preset does not
         have are left out. ``key`` identifies the job within the batch.
         """
+        if self._canceled:
+            return _canceled()
+        job_id = uuid5(self._batch_id, key)
         try:
             request = self._template.of_source(source, metadata)
             request, preset = await self._apply(request, parameters)
@@ -243,7 +247,7 @@ class _JobMaker:
                 self._user_id,
                 request,
                 preset,
-                job_id=uuid5(self._batch_id, key),
+                job_id=job_id,
                 batch_id=self._batch_id,
                 traceparent=self._traceparent,
             )
@@ -252,7 +256,17 @@ class _JobMaker:
             return validation_failed(field_errors(rows, {}, CreateJobRequest))
         except RequestError as error:
             return error
-        return None
+        return await self._cancel_late(job_id)
+
+    async def _cancel_late(self, job_id: UUID) -> BatchCanceledError | None:
+        """Cancel the job if the batch was canceled meanwhile: that request may have read the jobs before this one."""
+        async with self._database.connection(of_user(self._user_id)) as connection:
+            row = await store.find(connection, batch_id=self._batch_id, user_id=self._user_id)
+        if row is None or row.canceled_at is None:
+            return None
+        self._canceled = True
+        await self._jobs.cancel_if_unfinished(self._user_id, job_id)
+        return _canceled()
 
     async def _apply(
         self, request: CreateJobRequest, earlier: Mapping[str, Scalar]
@@ -292,6 +306,10 @@ def _summary(row: BatchRow) -> BatchSummary:
 
 def _refused(error: RequestError, *, index: int | None = None, job_id: UUID | None = None) -> RefusedSource:
     return RefusedSource(index=index, job_id=job_id, code=error.code, detail=error.detail)
+
+
+def _canceled() -> BatchCanceledError:
+    return BatchCanceledError("The batch was canceled and takes no more jobs; create another one")
 
 
 def _not_found() -> NotFoundError:

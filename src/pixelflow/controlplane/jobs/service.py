@@ -36,7 +36,7 @@ from pixelflow.controlplane.jobs.starts import JobStarts
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, Waiting
 from pixelflow.controlplane.presets import service as presets
 from pixelflow.controlplane.presets.service import AppliedPreset
-from pixelflow.errors import JobAlreadyFinishedError, SourceMissingError, SourceTooLargeError
+from pixelflow.errors import JobAlreadyFinishedError, NotFoundError, SourceMissingError, SourceTooLargeError
 from pixelflow.settings import Settings
 
 
@@ -164,7 +164,12 @@ class JobService(JobStarts):
         """Create and start a job of a batch, whose source is there already; raise as both. Idempotent by ``job_id``."""
         new = await self._prepare(user_id, request, job_id, traceparent)
         await self._insert(user_id, new, preset=preset, key=None, batch_id=batch_id)
-        job = await self._find(user_id, job_id)
+        try:
+            job = await self._find(user_id, job_id)
+        except NotFoundError:
+            raise NotFoundError(
+                "The batch had a job of this source, which was refused or erased; add the source to another batch"
+            ) from None
         if job.status in FINISHED:
             return
         try:
