@@ -20,16 +20,24 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.controlplane.batches import store
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
+from pixelflow.settings.buckets import NamedBucket
 
 STEPS: list[dict[str, Any]] = [{"id": "a", "action": "resize", "width": "${size}", "format": "webp"}]
 SIZE = {"size": {"type": "integer", "default": 320}}
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+OWN = NamedBucket.model_validate(
+    {
+        "bucket": "own",
+        "endpoint_url": "http://127.0.0.1:9",
+        "credentials": {"access_key_id": "ID", "secret_access_key": "KEY"},
+    }
+)
 PLAIN: list[dict[str, Any]] = [{"id": "a", "action": "resize", "width": 9, "format": "webp"}]
 
 
 @pytest.fixture(scope="module")
 def api(quiet: Settings) -> Iterator[str]:
-    with serving(quiet.model_copy(update={"rate_limit_enabled": False})) as url:
+    with serving(quiet.model_copy(update={"rate_limit_enabled": False, "buckets": {"own": OWN}})) as url:
         yield url
 
 
@@ -116,6 +124,24 @@ def test_each_source_becomes_a_started_job_with_its_metadata(http: httpx.Client,
     assert (second_job["source"]["options"], second_job["priority"]) == ({"frame": 1}, "low")
 
 
+@pytest.mark.parametrize("what", ["pipeline", "preset"])
+def test_the_key_of_a_destination_can_have_the_metadata_of_each_source(
+    http: httpx.Client, photos: Photos, what: str
+) -> None:
+    save(http)
+    common = {"pipeline": PLAIN} if what == "pipeline" else {"preset": "avatar"}
+    body = common | {"destination": {"bucket": "own", "key": "{metadata.sku}/{step}.{ext}"}}
+    first, second = ({"source": {"job": str(photos.add())}} for _ in range(2))
+    batch = http.post("/v1/batches", json=body | {"sources": [first | {"metadata": {"sku": "A-17"}}, second]}).json()
+    missing = "`/metadata/sku` is required: the key of the destination has it"
+    assert [(row["index"], row["detail"]) for row in batch["refused"]] == [(1, missing)]
+    [job] = jobs_of(http, batch["batch_id"])
+    assert job["metadata"] == {"sku": "A-17"}
+    empty = http.post("/v1/batches", json=body)
+    added = http.post(f"/v1/batches/{empty.json()['batch_id']}/jobs", json={"sources": [first]}).json()
+    assert (added["accepted"], len(added["refused"])) == (0, 1)
+
+
 def test_the_same_source_is_one_job_however_often_it_is_sent(http: httpx.Client, photos: Photos) -> None:
     source = {"source": {"job": str(photos.add())}, "metadata": {"sku": "1"}}
     batch_id = http.post("/v1/batches", json={"pipeline": PLAIN, "sources": [source, source]}).json()["batch_id"]
@@ -154,7 +180,9 @@ def test_a_preset_is_run_again_with_the_metadata_and_parameters_of_each_job(http
     save(http, 64)
     save(http)
     small = photos.add(preset=("avatar", 1), metadata={"sku": "1"}, preset_parameters={"size": 100})
-    large = photos.add(preset=("avatar", 1), metadata={"sku": "2"}, preset_parameters={"size": 200, "gone": 1})
+    large = photos.add(
+        preset=("avatar", 1), metadata={"sku": "2", "run": "1"}, preset_parameters={"size": 200, "gone": 1}
+    )
     photos.add(preset=("avatar", 2))
     batch = http.post("/v1/batches", json={"preset": "avatar", "metadata": {"run": "2"}}).json()
     assert (batch["preset"], batch["total"], batch["percent"]) == ("avatar@3", 0, 100)

@@ -74,15 +74,14 @@ class BatchService:
         Raises:
             ValidationFailedError: the user has no such preset, or can't use the parameters or the destination.
         """
-        template = CreateJobRequest.model_validate(request.job)
-        self._jobs.destinations.check(user_id, template)
+        self._jobs.destinations.check(user_id, request.destination)
         job = request.job
         async with self._database.connection(of_user(user_id)) as connection:
-            if template.preset is not None:
-                preset = await presets.find_for_job(connection, user_id, template.preset)
+            if request.preset is not None:
+                preset = await presets.find_for_job(connection, user_id, request.preset)
                 job["preset"] = f"{preset.name}@{preset.version}"
                 if request.sources:  # earlier jobs can have parameters that the batch lacks
-                    await presets.apply(connection, user_id, template, job["preset"])
+                    presets.fill_in(preset, request.parameters)
             await store.insert(connection, batch_id=batch_id, user_id=user_id, name=request.name, job=job)
         row = await self._find(user_id, batch_id)
         added = await self._add_sources(user_id, row, request.sources, traceparent) if request.sources else None
@@ -191,9 +190,9 @@ class BatchService:
             maker = await self._maker(user_id, row, len(jobs), traceparent)
             for job in jobs:
                 source = DeclaredSource(job=job.job_id, **job.source_options)
-                if (
-                    error := await maker.make(source, job.metadata, job.preset_parameters, key=_content(job))
-                ) is not None:
+                metadata = job.metadata | row.job.get("metadata", {})
+                error = await maker.make(source, metadata, job.preset_parameters, key=_content(job))
+                if error is not None:
                     refused.append(_refused(error, job_id=job.job_id))
         accepted = len(jobs) - len(refused)
         return AddedJobs(batch_id=row.batch_id, accepted=accepted, refused=refused, next_cursor=encode_cursor(last))
@@ -222,7 +221,7 @@ class _JobMaker:
         self._jobs = jobs
         self._user_id = user_id
         self._batch_id = row.batch_id
-        self._template = CreateJobRequest.model_validate(row.job)
+        self._template = CreateBatchRequest.model_validate(row.job)
         self._traceparent = traceparent
         self._applied: dict[str, tuple[CreateJobRequest, AppliedPreset]] = {}
         self._names: frozenset[str] | None = None
@@ -240,9 +239,9 @@ class _JobMaker:
         if self._canceled:
             return _canceled()
         job_id = uuid5(self._batch_id, key)
+        fields = self._template.job_fields(source, metadata)
         try:
-            request = self._template.of_source(source, metadata)
-            request, preset = await self._apply(request, parameters)
+            request, preset = await self._apply(CreateJobRequest.model_validate(fields), parameters)
             await self._jobs.create_started(
                 self._user_id,
                 request,
@@ -253,7 +252,7 @@ class _JobMaker:
             )
         except ValidationError as error:
             rows = error.errors(include_url=False, include_input=False)
-            return validation_failed(field_errors(rows, {}, CreateJobRequest))
+            return validation_failed(field_errors(rows, fields, CreateJobRequest))
         except RequestError as error:
             return error
         return await self._cancel_late(job_id)

@@ -95,7 +95,7 @@ class JobService(JobStarts):
             ValidationFailedError: one of them is not so.
         """
         self._uploads.require_length(request)
-        self.destinations.check(user_id, request)
+        self.destinations.check(user_id, request.destination)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -144,7 +144,7 @@ class JobService(JobStarts):
             return await presets.apply(connection, user_id, request, request.preset)
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID, traceparent: str | None) -> _NewJob:
-        self.destinations.check(user_id, request)
+        self.destinations.check(user_id, request.destination)
         request, place = await self._places.find(user_id, request, job_id)
         upload = self._uploads.sign(request, place.key)
         created = CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
