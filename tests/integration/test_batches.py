@@ -37,7 +37,9 @@ PLAIN: list[dict[str, Any]] = [{"id": "a", "action": "resize", "width": 9, "form
 
 @pytest.fixture(scope="module")
 def api(quiet: Settings) -> Iterator[str]:
-    with serving(quiet.model_copy(update={"rate_limit_enabled": False, "buckets": {"own": OWN}})) as url:
+    with serving(
+        quiet.model_copy(update={"rate_limit_enabled": False, "buckets": {"own": OWN}, "url_sources": True})
+    ) as url:
         yield url
 
 
@@ -198,6 +200,20 @@ def test_a_preset_is_run_again_with_the_metadata_and_parameters_of_each_job(http
     ]
     assert [made[str(job)]["pipeline"][0]["width"] for job in (small, large)] == [100, 200]
     assert {job["preset"]["version"] for job in made.values()} == {3}
+
+
+def test_jobs_of_different_urls_are_run_again_one_by_one(
+    http: httpx.Client, connection: Connection, user_id: str
+) -> None:
+    save(http, 64)
+    urls = [f"https://img.example/{number}.jpg?token=1" for number in range(3)]
+    for url in [*urls, urls[0]]:
+        of_url: dict[str, Any] = {"source_type": "url", "source_key": "", "source_url": url, "queued_at": NOW}
+        put(connection, "succeeded", user_id=user_id, preset="avatar", preset_version=1, **of_url)
+    batch_id = http.post("/v1/batches", json={"preset": "avatar"}).json()["batch_id"]
+    added = http.post(f"/v1/batches/{batch_id}/jobs", json={"rerun": {"preset": "avatar@1"}}).json()
+    assert (added["accepted"], added["refused"]) == (4, [])
+    assert sorted(job["source"]["url"] for job in jobs_of(http, batch_id)) == [url.partition("?")[0] for url in urls]
 
 
 def test_a_rerun_continues_page_by_page_and_names_sources_that_have_expired(

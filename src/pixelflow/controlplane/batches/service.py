@@ -289,7 +289,7 @@ class _JobMaker:
 
 def _content(job: JobRow) -> str:
     """What distinguishes an earlier job from others whose repetition would be the same."""
-    content = [job.source_key, job.source_options, job.metadata, job.preset_parameters]
+    content = [job.source_key, job.source_url, job.source_options, job.metadata, job.preset_parameters]
     return json.dumps(content, sort_keys=True)
 
 
