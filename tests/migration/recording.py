@@ -57,6 +57,7 @@ def file_of(release: str) -> Path:
 def write(recording: Recording) -> None:
     """Write the recording to its file."""
     text = json.dumps(asdict(recording), indent=1, ensure_ascii=False)
+    RECORDINGS.mkdir(exist_ok=True)
     file_of(recording.release).write_text(f"{text}\n", encoding="utf-8")
 
 

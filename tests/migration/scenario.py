@@ -291,6 +291,7 @@ async def _batches(record: Recorder) -> None:
     await record.call("batches.count_jobs", MINE, **batch)
     await record.call("batches.list_unfinished", MINE, **batch, limit=9)
     await record.call("batches.set_canceled", MINE, **batch)
+    await record.call("batches.is_canceled", MINE, **batch)
     await record.call("jobs.transitions.cancel", MINE, job_id=new["job_id"], user_id=USER)
     for _ in range(2):
         empty: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}

@@ -165,8 +165,16 @@ def _progress_bars(options: BatchOptions) -> Iterator[_Progress]:
     """Show progress bars on stderr if it is a terminal."""
     columns = rich.TextColumn("{task.description}"), rich.BarColumn(), _AmountColumn(), rich.TimeElapsedColumn()
     with rich.Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        total_bytes = sum(photo.path.stat().st_size for photo in options.photos if photo.source is None)
+        total_bytes = sum(_size(photo.path) for photo in options.photos if photo.source is None)
         yield _Progress(bars, total_bytes, len(options.photos))
+
+
+def _size(path: Path) -> int:
+    """Bytes of the file; 0 if it is gone, which is an error of this photo alone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class _Progress:

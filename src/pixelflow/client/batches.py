@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from pixelflow.client.api_calls import delete, get, post
-from pixelflow.client.arguments import to_destination, to_steps, to_uuid
+from pixelflow.client.arguments import to_destination, to_seconds, to_steps, to_uuid
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.operations import Steps, validated
 from pixelflow.client.session import Session
@@ -208,7 +208,8 @@ def wait_for_batch(
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
-    deadline = None if timeout is None else session.clock() + timeout
+    seconds = to_seconds(timeout, "timeout")
+    deadline = None if seconds is None else session.clock() + seconds
     interval, last = POLL_INTERVAL, None
     while True:
         batch = yield from get_batch(session, batch_id)

@@ -16,6 +16,7 @@ import pytest
 from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 from typer.testing import Result
 
+from pixelflow.cli.commands import submit
 from pixelflow.client.retries import MAX_ATTEMPTS
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS
@@ -223,6 +224,24 @@ def test_a_photo_that_fails_does_not_stop_the_others(pixelflow: Run, photo: Path
     result = pixelflow("submit", empty, photo, "--resize", "64", "--wait", "--json")
     assert [job["status"] for job in json.loads(result.stdout)["jobs"]] == ["not_sent", "succeeded"]
     assert (result.exit_code, result.stderr) == (1, f"Error: {empty}: {empty} is empty\n")
+
+
+def test_a_photo_that_vanishes_before_it_is_sent_does_not_stop_the_others(
+    pixelflow: Run, api: StandIn, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = photo.with_name("gone.jpg")
+    gone.write_bytes(photo.read_bytes())
+    find = submit._find_photos
+
+    def then_delete(*arguments: Any) -> Any:  # noqa: ANN401 - those of the function
+        found = find(*arguments)
+        gone.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(submit, "_find_photos", then_delete)
+    result = pixelflow("submit", gone, photo, "--resize", "64")
+    assert (result.exit_code, len(api.jobs)) == (1, 1), result.output
+    assert "gone.jpg is not a file" in result.stderr
 
 
 def test_a_photo_that_the_api_refuses_does_not_stop_the_others(pixelflow: Run, api: StandIn, photo: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.unit.client.conftest import Call
@@ -32,6 +33,9 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("explain", ("x",), {"width": 1, "height": 1}, "`pipeline` must be a list of steps"),
     ("get_job", (5,), {}, "`job_id` must be a UUID, or a string with one, not int"),
     ("wait", (None,), {}, "`job_id` must be a UUID, or a string with one, not NoneType"),
+    ("wait_for_batch", (UUID(int=1),), {"timeout": "5"}, "`timeout` must be seconds as a number, or None, not str"),
+    ("get_batch", (5,), {}, "`batch_id` must be a UUID, or a string with one, not int"),
+    ("create_batch", (STEPS,), {"destination": "public"}, '`destination` must be a dict such as {"bucket": "public"'),
     ("create_job", ({"pipeline": STEPS},), {}, "`request` must be a CreateJobRequest"),
     ("upload", ({}, FILE), {}, "`upload` must be the `upload` of a created job, not dict"),
     ("download", ("https://a.example", FILE), {}, "`output` must be an entry of `job.outputs`, not str"),

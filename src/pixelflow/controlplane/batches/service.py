@@ -36,7 +36,7 @@ from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.contracts.presets import parse_reference
 from pixelflow.controlplane.batches import store
-from pixelflow.controlplane.batches.store import BatchRow
+from pixelflow.controlplane.batches.store import BatchRow, BatchSummaryRow
 from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.pages import decode_cursor, encode_cursor, find_page
 from pixelflow.controlplane.jobs.service import JobService
@@ -260,8 +260,8 @@ class _JobMaker:
     async def _cancel_late(self, job_id: UUID) -> BatchCanceledError | None:
         """Cancel the job if the batch was canceled meanwhile: that request may have read the jobs before this one."""
         async with self._database.connection(of_user(self._user_id)) as connection:
-            row = await store.find(connection, batch_id=self._batch_id, user_id=self._user_id)
-        if row is None or row.canceled_at is None:
+            canceled = await store.is_canceled(connection, batch_id=self._batch_id, user_id=self._user_id)
+        if not canceled:
             return None
         self._canceled = True
         await self._jobs.cancel_if_unfinished(self._user_id, job_id)
@@ -293,11 +293,11 @@ def _content(job: JobRow) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _summary(row: BatchRow) -> BatchSummary:
+def _summary(row: BatchSummaryRow) -> BatchSummary:
     return BatchSummary(
         batch_id=row.batch_id,
         name=row.name,
-        preset=row.job.get("preset"),
+        preset=row.preset,
         created_at=row.created_at,
         canceled_at=row.canceled_at,
     )

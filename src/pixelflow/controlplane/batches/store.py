@@ -11,19 +11,26 @@ from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
-_COLUMNS = "batch_id, name, job, created_at, canceled_at"
+_SUMMARY = "batch_id, name, job->>'preset' AS preset, created_at, canceled_at"
 
 
 @dataclass(frozen=True)
-class BatchRow:
-    """A batch."""
+class BatchSummaryRow:
+    """A batch, without what its jobs have in common."""
 
     batch_id: UUID
     name: str | None
-    job: dict[str, Any]
-    """The request that all jobs begin with."""
+    preset: str | None
     created_at: datetime
     canceled_at: datetime | None
+
+
+@dataclass(frozen=True)
+class BatchRow(BatchSummaryRow):
+    """A batch."""
+
+    job: dict[str, Any]
+    """The request that all jobs begin with: up to 128 KiB, so a list is without it."""
 
 
 async def insert(
@@ -39,7 +46,7 @@ async def insert(
 async def find(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> BatchRow | None:
     """Return the user's batch."""
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM batches WHERE batch_id = %s AND user_id = %s",  # noqa: S608  # fixed columns
+        f"SELECT {_SUMMARY}, job FROM batches WHERE batch_id = %s AND user_id = %s",  # noqa: S608  # fixed columns
         (batch_id, user_id),
     )
     row = await cursor.fetchone()
@@ -48,18 +55,18 @@ async def find(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> 
 
 async def list_newest(
     connection: AsyncConnection, *, user_id: str, limit: int, before: tuple[datetime, UUID] | None
-) -> list[BatchRow]:
+) -> list[BatchSummaryRow]:
     """Return the user's batches, newest first, after ``before`` (exclusive)."""
     created_at, batch_id = before or (None, None)
     condition = "AND (created_at, batch_id) < (%(created_at)s, %(batch_id)s)" if before else ""
     cursor = await connection.execute(
         f"""
-        SELECT {_COLUMNS} FROM batches WHERE user_id = %(user_id)s {condition}
+        SELECT {_SUMMARY} FROM batches WHERE user_id = %(user_id)s {condition}
         ORDER BY created_at DESC, batch_id DESC LIMIT %(limit)s
         """,  # noqa: S608  # fixed columns and conditions
         {"user_id": user_id, "created_at": created_at, "batch_id": batch_id, "limit": limit},
     )
-    return [BatchRow(**row) for row in await cursor.fetchall()]
+    return [BatchSummaryRow(**row) for row in await cursor.fetchall()]
 
 
 async def count_jobs(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> dict[str, int]:
@@ -78,6 +85,14 @@ async def set_canceled(connection: AsyncConnection, *, batch_id: UUID, user_id: 
         (batch_id, user_id),
     )
     return cursor.rowcount > 0
+
+
+async def is_canceled(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> bool:
+    """Return whether the batch takes no more jobs."""
+    cursor = await connection.execute(
+        "SELECT FROM batches WHERE batch_id = %s AND user_id = %s AND canceled_at IS NOT NULL", (batch_id, user_id)
+    )
+    return await cursor.fetchone() is not None
 
 
 async def list_unfinished(connection: AsyncConnection, *, batch_id: UUID, user_id: str, limit: int) -> list[UUID]:
