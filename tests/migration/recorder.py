@@ -36,7 +36,7 @@ class Recorder:
         result = function(connection, *arguments, **named)
         return await result if is_async else result
 
-    def execute(self, name: str, scope: str, statement: str, values: Any) -> _Cursor:  # noqa: ANN401 - psycopg's Params
+    def execute(self, name: str, scope: str, statement: str | bytes, values: Any) -> _Cursor:  # noqa: ANN401 - psycopg's Params
         """Send the statement, and record it."""
         encoded = self._encode(values)
         cursor = self._connection.execute(statement, values)
@@ -45,7 +45,8 @@ class Recorder:
             for column, value in columns.items():
                 self._note_generated(value, (len(self.statements), row, column))
         result = [{name: encode(value, self._start) for name, value in columns.items()} for columns in rows]
-        self.statements.append(RecordedStatement(name, scope, statement, encoded, result, cursor.rowcount))
+        text = statement if isinstance(statement, str) else statement.decode()
+        self.statements.append(RecordedStatement(name, scope, text, encoded, result, cursor.rowcount))
         return _Cursor(rows, cursor.rowcount)
 
     def _encode(self, values: Any) -> Json:  # noqa: ANN401 - psycopg's Params
