@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from io import FileIO
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from unittest.mock import MagicMock
 
 import pytest
@@ -281,6 +282,16 @@ async def test_a_full_disk_is_no_fault_of_the_server(full: BinaryIO) -> None:
         pytest.raises(OSError, match="No space"),
     ):
         await opened.get(f"{server.url}/a", full, max_bytes=LIMIT)
+
+
+async def test_a_file_that_takes_less_at_a_time_is_complete(path: Path) -> None:
+    class Grudging(FileIO):
+        def write(self, data: Any) -> int:  # noqa: ANN401
+            return super().write(data[:1000])
+
+    with serving({"/a": response(PHOTO)}) as server, downloads() as opened, Grudging(path, "xb") as file:
+        await opened.get(f"{server.url}/a", cast("BinaryIO", file), max_bytes=LIMIT)
+    assert content(path) == PHOTO
 
 
 # ── In a worker ──────────────────────────────────────────────────────────────────────────────────
