@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from pixelflow.client import AsyncClient, Client, JobSource
+from pixelflow.client import ApiError, AsyncClient, Client, JobSource
 from pixelflow.client.session import Session
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
@@ -99,6 +99,17 @@ async def test_the_asynchronous_client_sends_more_sources_than_one_request_has(s
         )
         assert (done.jobs.succeeded, done.percent, seen[-1]) == (259, 100, 100)
         assert [batch.batch_id async for batch in client.iter_batches(page_size=1)] == [created.batch_id]
+
+
+def test_a_batch_is_created_once_for_an_idempotency_key(session: Session) -> None:
+    steps = [CARD[0] | {"width": 8}]
+    with Client(session=session) as client:
+        first, again = (client.create_batch(steps, name="once", idempotency_key="batch-1") for _ in range(2))
+        assert first.batch_id == again.batch_id
+        destination = {"bucket": "nobodys", "key": "{job_id}/{step}.{ext}"}
+        with pytest.raises(ApiError) as refused:
+            client.create_batch(steps, destination=destination)
+        assert [error.pointer for error in refused.value.errors] == ["/destination/bucket"]
 
 
 def test_a_pipeline_is_needed(pixelflow: Run) -> None:

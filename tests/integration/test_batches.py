@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,16 +20,26 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.controlplane.batches import store
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
+from pixelflow.settings.buckets import NamedBucket
 
 STEPS: list[dict[str, Any]] = [{"id": "a", "action": "resize", "width": "${size}", "format": "webp"}]
 SIZE = {"size": {"type": "integer", "default": 320}}
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+OWN = NamedBucket.model_validate(
+    {
+        "bucket": "own",
+        "endpoint_url": "http://127.0.0.1:9",
+        "credentials": {"access_key_id": "ID", "secret_access_key": "KEY"},
+    }
+)
 PLAIN: list[dict[str, Any]] = [{"id": "a", "action": "resize", "width": 9, "format": "webp"}]
 
 
 @pytest.fixture(scope="module")
 def api(quiet: Settings) -> Iterator[str]:
-    with serving(quiet.model_copy(update={"rate_limit_enabled": False})) as url:
+    with serving(
+        quiet.model_copy(update={"rate_limit_enabled": False, "buckets": {"own": OWN}, "url_sources": True})
+    ) as url:
         yield url
 
 
@@ -77,6 +89,14 @@ def save(http: httpx.Client, width: object = "${size}") -> None:
     assert answer.status_code == 201, answer.text
 
 
+def until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - any result
+    """Return the first true result."""
+    deadline = time.monotonic() + 30
+    while not (result := look()):
+        assert time.monotonic() < deadline
+    return result
+
+
 def jobs_of(http: httpx.Client, batch_id: str) -> list[dict[str, Any]]:
     return list(http.get("/v1/jobs", params={"batch": batch_id, "limit": 100}).json()["data"])
 
@@ -104,6 +124,24 @@ def test_each_source_becomes_a_started_job_with_its_metadata(http: httpx.Client,
     assert first_job["metadata"] == {"shop": "main", "sku": "1"}
     assert (first_job["source"]["job_id"], second_job["source"]["job_id"]) == (str(first), str(second))
     assert (second_job["source"]["options"], second_job["priority"]) == ({"frame": 1}, "low")
+
+
+@pytest.mark.parametrize("what", ["pipeline", "preset"])
+def test_the_key_of_a_destination_can_have_the_metadata_of_each_source(
+    http: httpx.Client, photos: Photos, what: str
+) -> None:
+    save(http)
+    common = {"pipeline": PLAIN} if what == "pipeline" else {"preset": "avatar"}
+    body = common | {"destination": {"bucket": "own", "key": "{metadata.sku}/{step}.{ext}"}}
+    first, second = ({"source": {"job": str(photos.add())}} for _ in range(2))
+    batch = http.post("/v1/batches", json=body | {"sources": [first | {"metadata": {"sku": "A-17"}}, second]}).json()
+    missing = "`/metadata/sku` is required: the key of the destination has it"
+    assert [(row["index"], row["detail"]) for row in batch["refused"]] == [(1, missing)]
+    [job] = jobs_of(http, batch["batch_id"])
+    assert job["metadata"] == {"sku": "A-17"}
+    empty = http.post("/v1/batches", json=body)
+    added = http.post(f"/v1/batches/{empty.json()['batch_id']}/jobs", json={"sources": [first]}).json()
+    assert (added["accepted"], len(added["refused"])) == (0, 1)
 
 
 def test_the_same_source_is_one_job_however_often_it_is_sent(http: httpx.Client, photos: Photos) -> None:
@@ -144,7 +182,9 @@ def test_a_preset_is_run_again_with_the_metadata_and_parameters_of_each_job(http
     save(http, 64)
     save(http)
     small = photos.add(preset=("avatar", 1), metadata={"sku": "1"}, preset_parameters={"size": 100})
-    large = photos.add(preset=("avatar", 1), metadata={"sku": "2"}, preset_parameters={"size": 200, "gone": 1})
+    large = photos.add(
+        preset=("avatar", 1), metadata={"sku": "2", "run": "1"}, preset_parameters={"size": 200, "gone": 1}
+    )
     photos.add(preset=("avatar", 2))
     batch = http.post("/v1/batches", json={"preset": "avatar", "metadata": {"run": "2"}}).json()
     assert (batch["preset"], batch["total"], batch["percent"]) == ("avatar@3", 0, 100)
@@ -160,6 +200,20 @@ def test_a_preset_is_run_again_with_the_metadata_and_parameters_of_each_job(http
     ]
     assert [made[str(job)]["pipeline"][0]["width"] for job in (small, large)] == [100, 200]
     assert {job["preset"]["version"] for job in made.values()} == {3}
+
+
+def test_jobs_of_different_urls_are_run_again_one_by_one(
+    http: httpx.Client, connection: Connection, user_id: str
+) -> None:
+    save(http, 64)
+    urls = [f"https://img.example/{number}.jpg?token=1" for number in range(3)]
+    for url in [*urls, urls[0]]:
+        of_url: dict[str, Any] = {"source_type": "url", "source_key": "", "source_url": url, "queued_at": NOW}
+        put(connection, "succeeded", user_id=user_id, preset="avatar", preset_version=1, **of_url)
+    batch_id = http.post("/v1/batches", json={"preset": "avatar"}).json()["batch_id"]
+    added = http.post(f"/v1/batches/{batch_id}/jobs", json={"rerun": {"preset": "avatar@1"}}).json()
+    assert (added["accepted"], added["refused"]) == (4, [])
+    assert sorted(job["source"]["url"] for job in jobs_of(http, batch_id)) == [url.partition("?")[0] for url in urls]
 
 
 def test_a_rerun_continues_page_by_page_and_names_sources_that_have_expired(
@@ -193,6 +247,8 @@ def test_a_source_whose_file_is_gone_leaves_no_job(http: httpx.Client, connectio
     batch = http.post("/v1/batches", json={"pipeline": PLAIN, "sources": [{"source": {"job": str(gone)}}]}).json()
     assert [row["code"] for row in batch["refused"]] == ["source_missing"]
     assert jobs_of(http, batch["batch_id"]) == []
+    again = http.post(f"/v1/batches/{batch['batch_id']}/jobs", json={"sources": [{"source": {"job": str(gone)}}]})
+    assert ["was refused or erased" in row["detail"] for row in again.json()["refused"]] == [True]
 
 
 def test_cancel_stops_unfinished_jobs_and_the_batch_takes_no_more(http: httpx.Client, photos: Photos) -> None:
@@ -202,6 +258,23 @@ def test_cancel_stops_unfinished_jobs_and_the_batch_takes_no_more(http: httpx.Cl
     assert (canceled["jobs"]["canceled"], canceled["percent"], canceled["canceled_at"] is None) == (1, 100, False)
     refused = http.post(f"/v1/batches/{batch_id}/jobs", json={"sources": [source]})
     assert (refused.status_code, refused.json()["code"]) == (409, "batch_canceled")
+
+
+def test_a_request_that_adds_jobs_while_the_batch_is_canceled_leaves_none_running(
+    http: httpx.Client, photos: Photos
+) -> None:
+    batch_id = http.post("/v1/batches", json={"pipeline": PLAIN}).json()["batch_id"]
+    photo = str(photos.add())
+    sources = [{"source": {"job": photo}, "metadata": {"n": str(number)}} for number in range(200)]
+    with ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(http.post, f"/v1/batches/{batch_id}/jobs", json={"sources": sources})
+        until(lambda: http.get(f"/v1/batches/{batch_id}").json()["total"])
+        http.post(f"/v1/batches/{batch_id}/cancel")
+        added = adding.result().json()
+    batch = http.get(f"/v1/batches/{batch_id}").json()
+    assert batch["jobs"]["canceled"] == batch["total"] < len(sources)
+    assert {row["code"] for row in added["refused"]} == {"batch_canceled"}
+    assert len(added["refused"]) + added["accepted"] == len(sources)
 
 
 def test_a_deleted_batch_leaves_its_jobs(http: httpx.Client, photos: Photos) -> None:

@@ -13,6 +13,7 @@ from tests.support import doc_tables
 
 from pixelflow import errors
 from pixelflow.adapters import wakeup
+from pixelflow.client import Client
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import TRANSITIONS, JobStatus
 from pixelflow.contracts.messages import ProcessImage
@@ -287,3 +288,8 @@ def test_a_decision_has_context_decision_and_consequences(page: Path) -> None:
 
 def test_decisions_are_numbered_without_a_gap() -> None:
     assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+def test_the_page_of_the_sdk_has_each_method_of_the_client() -> None:
+    methods = {name for name, member in vars(Client).items() if callable(member) and not name.startswith("_")}
+    assert methods - set(re.findall(r"`(\w+)`", text_of("python.md"))) == {"close"}

@@ -89,7 +89,7 @@ def test_only_users_of_a_writable_bucket_can_name_it() -> None:
         "open-one": bucket(),
     }
     destinations = Destinations(named)
-    destinations.check("ann", request(acl="public-read"))
+    destinations.check("ann", request(acl="public-read").destination)
     for user, fields, text in (
         ("bob", {}, "use `open-one`"),
         ("ann", {"bucket": "archive"}, "use `open-one`, `shop`"),
@@ -97,7 +97,7 @@ def test_only_users_of_a_writable_bucket_can_name_it() -> None:
         ("ann", {"acl": "private"}, "is not allowed"),
     ):
         with pytest.raises(ValidationFailedError) as raised:
-            destinations.check(user, request(**fields))
+            destinations.check(user, request(**fields).destination)
         assert text in raised.value.errors[0].message
 
 
@@ -135,5 +135,5 @@ def test_the_setting_shown_in_the_guide_is_valid() -> None:
 
 def test_the_request_shown_in_the_guide_is_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "serve-outputs.md").read_text(encoding="utf-8")
-    shown, *_ = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    shown, *_ = re.findall(r"```json\n(.*?)```", guide.partition("## Store outputs")[2], re.DOTALL)
     assert CreateJobRequest.model_validate_json(shown).destination

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from pixelflow.client import Client, sign_webhook
+from pixelflow.client import ApiError, Client, sign_webhook
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.webhooks import SECRET_PREFIX, Event, EventType
@@ -26,7 +26,7 @@ POLL_SECONDS = 2.0
 MAX_NEW_JOBS = 1000
 """Jobs that are looked at in one poll. Of more that were created since the previous one, the oldest are missed."""
 MAX_OPEN_JOBS = 20
-"""Jobs that are asked for one by one in a poll, because they are older than the newest page."""
+"""Jobs that are asked for one by one in a poll, in turns, because they are older than the newest page."""
 PAGE = 100
 _TIMEOUT = 10.0
 _SECRET_BYTES = 32
@@ -77,18 +77,30 @@ class Forwarder:
     def run_once(self, echo: Callable[[str], None]) -> None:
         """Forward the events since the previous call."""
         for job_id in self._newly_ended(limit=MAX_NEW_JOBS):
-            job = self._client.get_job(job_id)  # with new download URLs
-            if type_ := _TYPES.get(job.status):
+            job = self._find(job_id)  # with new download URLs
+            if job is not None and (type_ := _TYPES.get(job.status)):
                 echo(f"{type_} of job {job_id}: {self._send(type_, job)}")
 
     def _newly_ended(self, *, limit: int) -> list[UUID]:
         listed = self._newest(limit)
         open_ = [job_id for job_id, ended in self._ended.items() if ended is None and job_id not in listed]
-        jobs = [*listed.values(), *map(self._client.get_job, open_[:MAX_OPEN_JOBS])]
+        jobs = [*listed.values(), *filter(None, map(self._find, open_[:MAX_OPEN_JOBS]))]
         ended = [job for job in jobs if job.finished_at and job.finished_at != self._ended.get(job.job_id)]
-        self._ended |= {job.job_id: job.finished_at for job in jobs}
+        for job in jobs:  # put at the end, so that each open job has its turn
+            self._ended.pop(job.job_id, None)
+            self._ended[job.job_id] = job.finished_at
         ended.sort(key=lambda job: job.finished_at or job.created_at)
         return [job.job_id for job in ended if job.finished_at and job.finished_at > self._since]
+
+    def _find(self, job_id: UUID) -> Job | None:
+        """Return the job; None if it was erased."""
+        try:
+            return self._client.get_job(job_id)
+        except ApiError as error:
+            if error.code != "not_found":
+                raise
+            self._ended.pop(job_id, None)
+            return None
 
     def _newest(self, limit: int) -> dict[UUID, Job]:
         """The newest jobs: one page, and more as long as all of them are new."""

@@ -107,8 +107,8 @@ class Manifest:
                 raise
 
     def _prepare(self, api_url: str) -> None:
-        # Exclusive mode holds the lock until the connection is closed; WAL takes one fsync per change.
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+        # Exclusive mode holds the lock until the connection is closed.
+        for pragma in ("locking_mode = EXCLUSIVE", "synchronous = FULL"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute("BEGIN EXCLUSIVE")
         [application_id] = self._connection.execute("PRAGMA application_id").fetchone()
@@ -124,6 +124,8 @@ class Manifest:
             raise InvalidRequestError(
                 f"The jobs in {self._path} belong to {owner}, not to {api_url}; name another --manifest", ()
             )
+        # One fsync per change. Only now: the file of another program must stay as it is.
+        self._connection.execute("PRAGMA journal_mode = WAL")
 
     def _create(self, api_url: str) -> None:
         for statement in _SCHEMA.split(";"):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 T = TypeVar("T")
 _STEP = '{"id": "thumb", "action": "resize", "width": 640}'
+_DESTINATION = '{"bucket": "public", "key": "{step}-{sha256}.{ext}"}'
 
 
 def require(value: object, kind: type[T], name: str, accepted: str) -> T:
@@ -88,6 +89,15 @@ def to_steps(pipeline: object) -> list[dict[str, Any]]:
     if not isinstance(pipeline, Sequence) or isinstance(pipeline, str | bytes):
         raise _wrong_type(pipeline, "pipeline", f"a list of steps such as [{_STEP}]")
     return [to_object(step, f"pipeline[{index}]", _STEP) for index, step in enumerate(pipeline)]
+
+
+def to_destination(value: object) -> dict[str, Any] | None:
+    """Return a destination as a JSON object; None is none.
+
+    Raises:
+        TypeError: it is neither a model nor a mapping.
+    """
+    return None if value is None else to_object(value, "destination", _DESTINATION)
 
 
 def to_object(value: object, name: str, example: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from pixelflow.client.api_calls import delete, get, post
-from pixelflow.client.arguments import to_steps
+from pixelflow.client.arguments import to_destination, to_steps, to_uuid
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.operations import Steps, validated
 from pixelflow.client.session import Session
-from pixelflow.client.sources import JobSource
+from pixelflow.client.sources import ExistingSource
 from pixelflow.client.waiting import MAX_POLL_INTERVAL, POLL_GROWTH, POLL_INTERVAL
 from pixelflow.contracts.batches import (
     MAX_SOURCES,
@@ -25,13 +25,14 @@ from pixelflow.contracts.batches import (
     CreatedBatch,
     RefusedSource,
 )
+from pixelflow.contracts.jobs.destinations import Destination
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.contracts.preset_templates import Scalar
 
 MAX_REQUEST_BYTES = 100_000
 """Sources of one request as JSON; a body has at most 128 KiB."""
 
-BatchEntry = JobSource | tuple[JobSource, Mapping[str, str]]
+BatchEntry = ExistingSource | tuple[ExistingSource, Mapping[str, str]]
 """A source, or a source and the metadata of its job."""
 
 
@@ -46,6 +47,8 @@ def create_batch(
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
+    destination: Destination | Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
 ) -> Operation[CreatedBatch]:
     """Create a batch and a job for each source, and start the jobs. Sends as many requests as the sources need.
 
@@ -59,21 +62,25 @@ def create_batch(
         metadata: of each job.
         webhook_url: receives a webhook when a job succeeds, fails or is canceled.
         priority: of the jobs among your own queued jobs.
+        destination: where the outputs are stored, besides the service's own bucket.
+        idempotency_key: of your own. The same call with the same key returns the same batch for 24 hours, and completes
+            it, also from another process. Default: a new one.
 
     Raises:
         InvalidRequestError: the request is not valid; nothing was sent.
         ApiError: the API rejected the request.
         ConnectionFailedError: no response. The batch and some of its jobs may exist.
     """
-    optional = {"preset": preset, "name": name, "webhook_url": webhook_url}
-    raw: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
+    optional: dict[str, Any] = {"preset": preset, "name": name, "webhook_url": webhook_url}
+    optional |= {"destination": to_destination(destination)}
+    raw = {field: value for field, value in optional.items() if value is not None}
     raw |= {"metadata": dict(metadata or {}), "parameters": dict(parameters or {}), "priority": priority}
     if pipeline is not None:
         raw["pipeline"] = to_steps(pipeline)
     first, *others = list(_requests(sources)) or [[]]
     raw["sources"] = first
     body = validated(CreateBatchRequest, {field: value for field, value in raw.items() if value})
-    created = yield from post(session, "/v1/batches", CreatedBatch, _json(body))
+    created = yield from post(session, "/v1/batches", CreatedBatch, _json(body), idempotency_key=idempotency_key)
     if not others:
         return created
     added = yield from _add(session, created.batch_id, others, sent=len(first))
@@ -229,11 +236,11 @@ def _add(
         accepted += added.accepted
         refused += [row.model_copy(update={"index": (row.index or 0) + sent}) for row in added.refused]
         sent += len(entries)
-    return AddedJobs(batch_id=UUID(str(batch_id)), accepted=accepted, refused=refused)
+    return AddedJobs(batch_id=to_uuid(batch_id, "batch_id"), accepted=accepted, refused=refused)
 
 
 def _path(batch_id: UUID | str) -> str:
-    return f"/v1/batches/{UUID(str(batch_id))}"
+    return f"/v1/batches/{to_uuid(batch_id, 'batch_id')}"
 
 
 def _json(body: CreateBatchRequest | AddJobsRequest) -> bytes:

@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from pixelflow.client.api_calls import delete, get, job_path, parse, post, post_idempotent
-from pixelflow.client.arguments import require, to_mapping, to_object, to_seconds, to_steps
+from pixelflow.client.arguments import require, to_destination, to_mapping, to_seconds, to_steps
 from pixelflow.client.errors import InvalidRequestError
 from pixelflow.client.files import Content, file_of
 from pixelflow.client.models import Operation
@@ -32,8 +32,6 @@ from pixelflow.contracts.messages import QUEUE, task_id_of
 from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
-
-_DESTINATION = '{"bucket": "public", "key": "{step}-{sha256}.{ext}"}'
 
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
@@ -231,7 +229,7 @@ def job_request(
         "parameters": to_mapping(parameters, "parameters", '{"size": 200}') if parameters else None,
         "webhook_url": webhook_url,
         "priority": None if priority == Priority.NORMAL else priority,
-        "destination": None if destination is None else to_object(destination, "destination", _DESTINATION),
+        "destination": to_destination(destination),
     }
     raw = {
         "source": _declared(photo) | (_options(source) if source is not None else {}),

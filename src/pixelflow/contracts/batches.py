@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -70,8 +70,14 @@ class CreateBatchRequest(_Request):
 
     @property
     def job(self) -> dict[str, Any]:
-        """What all jobs have in common, as a request that creates a job has it."""
+        """What all jobs have in common, as the request has it."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name", "sources"})
+
+    def job_fields(self, source: DeclaredSource, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the fields of the request that creates the job of a source, with this metadata besides."""
+        raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"name", "sources", "pipeline"})
+        raw |= {"source": source.model_dump(exclude_unset=True), "metadata": {**self.metadata, **metadata}}
+        return raw | ({} if self.preset else {"pipeline": self.pipeline})
 
     @model_validator(mode="wrap")
     @classmethod
@@ -106,9 +112,9 @@ class AddJobsRequest(_Request):
 def _batch_errors(request: object) -> Iterator[CrossFieldError]:
     yield from preset_errors(request)
     yield from _source_errors(request)
-    if isinstance(request, CreateBatchRequest) and request.destination is not None and not request.sources:
+    if isinstance(request, CreateBatchRequest) and request.destination is not None:
         for location, message in destination_errors(request.destination, request.pipeline, request.metadata):
-            if "metadata" not in message:  # each source can add metadata
+            if location[0] != "metadata":  # each source can add metadata
                 yield location, message
 
 

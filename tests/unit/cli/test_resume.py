@@ -238,8 +238,17 @@ def test_a_file_that_is_no_manifest_of_this_api_is_refused_unchanged(
     before = path.read_bytes() if path.exists() else b""
     result, _ = submit(pixelflow, photo, "--manifest", path)
     assert (result.exit_code, api.seen, message in result.stderr) == (2, [], True), result.stderr
-    if kind == "text":
-        assert path.read_bytes() == before
+    assert (path.read_bytes() if path.exists() else b"") == before
+
+
+def test_a_url_is_sent_once_and_the_manifest_is_in_the_current_directory(
+    pixelflow: Run, api: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        result, _ = submit(pixelflow, "https://img.example/originals/a17.jpg")
+        assert result.exit_code == 0, result.output
+    assert (len(api.jobs), (tmp_path / FILE_NAME).exists()) == (1, True)
 
 
 def test_the_manifest_is_only_for_resume(pixelflow: Run, photo: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pixelflow.client import AsyncClient, Client
 
 STEPS = [{"id": "small", "action": "resize", "width": 64}]
 FILE = __file__
-PHOTO = "`photo` must be the path of a file, its bytes, a binary file open for reading, or a JobSource"
+PHOTO = "`photo` must be the path of a file, its bytes, a binary file open for reading, a JobSource or UrlSource"
 Arguments = tuple[str, tuple[Any, ...], dict[str, Any]]
 WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("process", (123, STEPS), {}, f"{PHOTO}, not int"),

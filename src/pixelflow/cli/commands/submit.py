@@ -229,8 +229,8 @@ def _check_pipeline_options(
         raise typer.BadParameter("is only for --preset", param_hint="--param")
 
 
-def _default_manifest(photos: Sequence[Path], out: Path | None) -> Path:
-    folders = [path for path in photos if path.is_dir()]
+def _default_manifest(photos: Sequence[Path | UrlSource], out: Path | None) -> Path:
+    folders = [photo for photo in photos if isinstance(photo, Path) and photo.is_dir()]
     return (out or (folders[0] if len(folders) == 1 else Path())) / FILE_NAME
 
 

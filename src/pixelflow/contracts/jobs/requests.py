@@ -142,16 +142,6 @@ class CreateJobRequest(_Request):
             has_destination=self.destination is not None,
         )
 
-    def of_source(self, source: DeclaredSource, metadata: Mapping[str, str]) -> Self:
-        """Return the same request for a source that is there already, with this metadata besides.
-
-        Raises:
-            ValidationError: they don't fit together.
-        """
-        raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"pipeline"})
-        raw |= {"source": source.model_dump(exclude_unset=True), "metadata": {**self.metadata, **metadata}}
-        return type(self).model_validate(raw | ({} if self.preset else {"pipeline": self.pipeline}))
-
     @model_validator(mode="wrap")
     @classmethod
     def _check_source(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input

@@ -74,15 +74,14 @@ class BatchService:
         Raises:
             ValidationFailedError: the user has no such preset, or can't use the parameters or the destination.
         """
-        template = CreateJobRequest.model_validate(request.job)
-        self._jobs.destinations.check(user_id, template)
+        self._jobs.destinations.check(user_id, request.destination)
         job = request.job
         async with self._database.connection(of_user(user_id)) as connection:
-            if template.preset is not None:
-                preset = await presets.find_for_job(connection, user_id, template.preset)
+            if request.preset is not None:
+                preset = await presets.find_for_job(connection, user_id, request.preset)
                 job["preset"] = f"{preset.name}@{preset.version}"
                 if request.sources:  # earlier jobs can have parameters that the batch lacks
-                    await presets.apply(connection, user_id, template, job["preset"])
+                    presets.fill_in(preset, request.parameters)
             await store.insert(connection, batch_id=batch_id, user_id=user_id, name=request.name, job=job)
         row = await self._find(user_id, batch_id)
         added = await self._add_sources(user_id, row, request.sources, traceparent) if request.sources else None
@@ -99,7 +98,7 @@ class BatchService:
         """
         row = await self._find(user_id, batch_id)
         if row.canceled_at is not None:
-            raise BatchCanceledError("The batch was canceled and takes no more jobs; create another one")
+            raise _canceled()
         if request.rerun is not None:
             return await self._rerun(user_id, row, request.rerun, traceparent)
         return await self._add_sources(user_id, row, request.sources, traceparent)
@@ -191,9 +190,9 @@ class BatchService:
             maker = await self._maker(user_id, row, len(jobs), traceparent)
             for job in jobs:
                 source = DeclaredSource(job=job.job_id, **job.source_options)
-                if (
-                    error := await maker.make(source, job.metadata, job.preset_parameters, key=_content(job))
-                ) is not None:
+                metadata = job.metadata | row.job.get("metadata", {})
+                error = await maker.make(source, metadata, job.preset_parameters, key=_content(job))
+                if error is not None:
                     refused.append(_refused(error, job_id=job.job_id))
         accepted = len(jobs) - len(refused)
         return AddedJobs(batch_id=row.batch_id, accepted=accepted, refused=refused, next_cursor=encode_cursor(last))
@@ -222,11 +221,12 @@ class _JobMaker:
         self._jobs = jobs
         self._user_id = user_id
         self._batch_id = row.batch_id
-        self._template = CreateJobRequest.model_validate(row.job)
+        self._template = CreateBatchRequest.model_validate(row.job)
         self._traceparent = traceparent
         self._applied: dict[str, tuple[CreateJobRequest, AppliedPreset]] = {}
         self._names: frozenset[str] | None = None
         """Of the parameters of the preset."""
+        self._canceled = False
 
     async def make(
         self, source: DeclaredSource, metadata: Mapping[str, str], parameters: Mapping[str, Scalar], *, key: str
@@ -236,23 +236,36 @@ class _JobMaker:
         ``parameters`` are those of an earlier job: the batch's own take precedence, and those that its preset does not
         have are left out. ``key`` identifies the job within the batch.
         """
+        if self._canceled:
+            return _canceled()
+        job_id = uuid5(self._batch_id, key)
+        fields = self._template.job_fields(source, metadata)
         try:
-            request = self._template.of_source(source, metadata)
-            request, preset = await self._apply(request, parameters)
+            request, preset = await self._apply(CreateJobRequest.model_validate(fields), parameters)
             await self._jobs.create_started(
                 self._user_id,
                 request,
                 preset,
-                job_id=uuid5(self._batch_id, key),
+                job_id=job_id,
                 batch_id=self._batch_id,
                 traceparent=self._traceparent,
             )
         except ValidationError as error:
             rows = error.errors(include_url=False, include_input=False)
-            return validation_failed(field_errors(rows, {}, CreateJobRequest))
+            return validation_failed(field_errors(rows, fields, CreateJobRequest))
         except RequestError as error:
             return error
-        return None
+        return await self._cancel_late(job_id)
+
+    async def _cancel_late(self, job_id: UUID) -> BatchCanceledError | None:
+        """Cancel the job if the batch was canceled meanwhile: that request may have read the jobs before this one."""
+        async with self._database.connection(of_user(self._user_id)) as connection:
+            row = await store.find(connection, batch_id=self._batch_id, user_id=self._user_id)
+        if row is None or row.canceled_at is None:
+            return None
+        self._canceled = True
+        await self._jobs.cancel_if_unfinished(self._user_id, job_id)
+        return _canceled()
 
     async def _apply(
         self, request: CreateJobRequest, earlier: Mapping[str, Scalar]
@@ -276,7 +289,7 @@ class _JobMaker:
 
 def _content(job: JobRow) -> str:
     """What distinguishes an earlier job from others whose repetition would be the same."""
-    content = [job.source_key, job.source_options, job.metadata, job.preset_parameters]
+    content = [job.source_key, job.source_url, job.source_options, job.metadata, job.preset_parameters]
     return json.dumps(content, sort_keys=True)
 
 
@@ -292,6 +305,10 @@ def _summary(row: BatchRow) -> BatchSummary:
 
 def _refused(error: RequestError, *, index: int | None = None, job_id: UUID | None = None) -> RefusedSource:
     return RefusedSource(index=index, job_id=job_id, code=error.code, detail=error.detail)
+
+
+def _canceled() -> BatchCanceledError:
+    return BatchCanceledError("The batch was canceled and takes no more jobs; create another one")
 
 
 def _not_found() -> NotFoundError:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pixelflow.adapters.storage.buckets import key_root, user_folder
 from pixelflow.contracts.field_errors import validation_failed
-from pixelflow.contracts.jobs.destinations import as_stored, known_values
+from pixelflow.contracts.jobs.destinations import Destination, as_stored, known_values
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.suggestions import similar
 from pixelflow.errors import FieldError
@@ -22,15 +22,14 @@ class Destinations:
         """``buckets`` by name."""
         self._buckets = buckets
 
-    def check(self, user_id: str, request: CreateJobRequest) -> None:
-        """Check the bucket and the ACL of the request's destination.
+    def check(self, user_id: str, destination: Destination | None) -> None:
+        """Check the bucket and the ACL of a destination.
 
         A bucket of other users is as unknown as one that does not exist.
 
         Raises:
             ValidationFailedError: the user can't store outputs there.
         """
-        destination = request.destination
         if destination is None:
             return
         allowed = {name: bucket for name, bucket in self._buckets.items() if bucket.allows(user_id)}

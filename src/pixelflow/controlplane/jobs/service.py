@@ -36,7 +36,7 @@ from pixelflow.controlplane.jobs.starts import JobStarts
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, Waiting
 from pixelflow.controlplane.presets import service as presets
 from pixelflow.controlplane.presets.service import AppliedPreset
-from pixelflow.errors import JobAlreadyFinishedError, SourceMissingError, SourceTooLargeError
+from pixelflow.errors import JobAlreadyFinishedError, NotFoundError, SourceMissingError, SourceTooLargeError
 from pixelflow.settings import Settings
 
 
@@ -95,7 +95,7 @@ class JobService(JobStarts):
             ValidationFailedError: one of them is not so.
         """
         self._uploads.require_length(request)
-        self.destinations.check(user_id, request)
+        self.destinations.check(user_id, request.destination)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
@@ -144,7 +144,7 @@ class JobService(JobStarts):
             return await presets.apply(connection, user_id, request, request.preset)
 
     async def _prepare(self, user_id: str, request: CreateJobRequest, job_id: UUID, traceparent: str | None) -> _NewJob:
-        self.destinations.check(user_id, request)
+        self.destinations.check(user_id, request.destination)
         request, place = await self._places.find(user_id, request, job_id)
         upload = self._uploads.sign(request, place.key)
         created = CreatedJob(job_id=job_id, upload=upload, start_url=f"/v1/jobs/{job_id}/start")
@@ -164,7 +164,12 @@ class JobService(JobStarts):
         """Create and start a job of a batch, whose source is there already; raise as both. Idempotent by ``job_id``."""
         new = await self._prepare(user_id, request, job_id, traceparent)
         await self._insert(user_id, new, preset=preset, key=None, batch_id=batch_id)
-        job = await self._find(user_id, job_id)
+        try:
+            job = await self._find(user_id, job_id)
+        except NotFoundError:
+            raise NotFoundError(
+                "The batch had a job of this source, which was refused or erased; add the source to another batch"
+            ) from None
         if job.status in FINISHED:
             return
         try:

@@ -179,11 +179,20 @@ async def apply(
         ValidationFailedError: the user has no such preset, or the parameters are not valid for it.
     """
     row = await find_for_job(connection, user_id, reference)
-    values = _values(row, request.parameters)
-    steps = _make_steps(row, values)
+    values, steps = fill_in(row, request.parameters)
     applied = request.model_copy(update={"pipeline": steps})
     _check_destination(applied)
     return applied, AppliedPreset(row.name, row.version, values)
+
+
+def fill_in(row: PresetRow, parameters: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], list[Step]]:
+    """Return the values of all parameters, and the pipeline with them.
+
+    Raises:
+        ValidationFailedError: the parameters are not valid for the preset.
+    """
+    values = _values(row, parameters)
+    return values, _make_steps(row, values)
 
 
 def _check_destination(request: CreateJobRequest) -> None:
