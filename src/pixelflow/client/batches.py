@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from pixelflow.client.api_calls import delete, get, post
-from pixelflow.client.arguments import to_steps
+from pixelflow.client.arguments import to_object, to_steps
 from pixelflow.client.models import Operation, Paginator, Sleep
-from pixelflow.client.operations import Steps, validated
+from pixelflow.client.operations import DESTINATION_EXAMPLE, Steps, validated
 from pixelflow.client.session import Session
 from pixelflow.client.sources import JobSource
 from pixelflow.client.waiting import MAX_POLL_INTERVAL, POLL_GROWTH, POLL_INTERVAL
@@ -25,6 +25,7 @@ from pixelflow.contracts.batches import (
     CreatedBatch,
     RefusedSource,
 )
+from pixelflow.contracts.jobs.destinations import Destination
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.contracts.preset_templates import Scalar
 
@@ -46,6 +47,7 @@ def create_batch(
     metadata: Mapping[str, str] | None = None,
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
+    destination: Destination | Mapping[str, Any] | None = None,
 ) -> Operation[CreatedBatch]:
     """Create a batch and a job for each source, and start the jobs. Sends as many requests as the sources need.
 
@@ -59,6 +61,8 @@ def create_batch(
         metadata: of each job.
         webhook_url: receives a webhook when a job succeeds, fails or is canceled.
         priority: of the jobs among your own queued jobs.
+        destination: where the outputs of each job are stored, besides the service's own bucket. Jobs that are run
+            again do not have the destination of the earlier ones.
 
     Raises:
         InvalidRequestError: the request is not valid; nothing was sent.
@@ -70,6 +74,8 @@ def create_batch(
     raw |= {"metadata": dict(metadata or {}), "parameters": dict(parameters or {}), "priority": priority}
     if pipeline is not None:
         raw["pipeline"] = to_steps(pipeline)
+    if destination is not None:
+        raw["destination"] = to_object(destination, "destination", DESTINATION_EXAMPLE)
     first, *others = list(_requests(sources)) or [[]]
     raw["sources"] = first
     body = validated(CreateBatchRequest, {field: value for field, value in raw.items() if value})

@@ -33,7 +33,7 @@ from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.source_options import SourceOptions
 from pixelflow.imaging.step import Step
 
-_DESTINATION = '{"bucket": "public", "key": "{step}-{sha256}.{ext}"}'
+DESTINATION_EXAMPLE = '{"bucket": "public", "key": "{step}-{sha256}.{ext}"}'
 
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
@@ -231,7 +231,7 @@ def job_request(
         "parameters": to_mapping(parameters, "parameters", '{"size": 200}') if parameters else None,
         "webhook_url": webhook_url,
         "priority": None if priority == Priority.NORMAL else priority,
-        "destination": None if destination is None else to_object(destination, "destination", _DESTINATION),
+        "destination": None if destination is None else to_object(destination, "destination", DESTINATION_EXAMPLE),
     }
     raw = {
         "source": _declared(photo) | (_options(source) if source is not None else {}),

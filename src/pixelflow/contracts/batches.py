@@ -106,10 +106,8 @@ class AddJobsRequest(_Request):
 def _batch_errors(request: object) -> Iterator[CrossFieldError]:
     yield from preset_errors(request)
     yield from _source_errors(request)
-    if isinstance(request, CreateBatchRequest) and request.destination is not None and not request.sources:
-        for location, message in destination_errors(request.destination, request.pipeline, request.metadata):
-            if "metadata" not in message:  # each source can add metadata
-                yield location, message
+    if isinstance(request, CreateBatchRequest) and request.destination is not None:
+        yield from destination_errors(request.destination, request.pipeline, request.metadata, of_batch=True)
 
 
 def _addition_errors(request: object) -> Iterator[CrossFieldError]:

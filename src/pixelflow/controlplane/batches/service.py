@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID, uuid5
 
 from pydantic import ValidationError
@@ -30,6 +31,7 @@ from pixelflow.contracts.batches import (
     Rerun,
 )
 from pixelflow.contracts.field_errors import field_errors, validation_failed
+from pixelflow.contracts.jobs.destinations import Destination
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.sources import DeclaredSource
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
@@ -74,7 +76,7 @@ class BatchService:
         Raises:
             ValidationFailedError: the user has no such preset, or can't use the parameters or the destination.
         """
-        template = CreateJobRequest.model_validate(request.job)
+        template = _template(request.job)
         self._jobs.destinations.check(user_id, template)
         job = request.job
         async with self._database.connection(of_user(user_id)) as connection:
@@ -82,7 +84,8 @@ class BatchService:
                 preset = await presets.find_for_job(connection, user_id, template.preset)
                 job["preset"] = f"{preset.name}@{preset.version}"
                 if request.sources:  # earlier jobs can have parameters that the batch lacks
-                    await presets.apply(connection, user_id, template, job["preset"])
+                    without = template.model_copy(update={"destination": None})  # each source completes its key
+                    await presets.apply(connection, user_id, without, job["preset"])
             await store.insert(connection, batch_id=batch_id, user_id=user_id, name=request.name, job=job)
         row = await self._find(user_id, batch_id)
         added = await self._add_sources(user_id, row, request.sources, traceparent) if request.sources else None
@@ -222,7 +225,7 @@ class _JobMaker:
         self._jobs = jobs
         self._user_id = user_id
         self._batch_id = row.batch_id
-        self._template = CreateJobRequest.model_validate(row.job)
+        self._template = _template(row.job)
         self._traceparent = traceparent
         self._applied: dict[str, tuple[CreateJobRequest, AppliedPreset]] = {}
         self._names: frozenset[str] | None = None
@@ -272,6 +275,14 @@ class _JobMaker:
                 self._applied[variant] = await presets.apply(connection, self._user_id, request, reference)
         pipeline, preset = self._applied[variant]
         return request.model_copy(update={"pipeline": pipeline.pipeline}), preset
+
+
+def _template(job: Mapping[str, Any]) -> CreateJobRequest:
+    """Return what all jobs of a batch have in common. Metadata of a source can be part of the destination's key."""
+    template = CreateJobRequest.model_validate({name: job[name] for name in job if name != "destination"})
+    if job.get("destination") is None:
+        return template
+    return template.model_copy(update={"destination": Destination.model_validate(job["destination"])})
 
 
 def _content(job: JobRow) -> str:
