@@ -302,6 +302,24 @@ def test_a_process_starts_without_credentials_and_gets_them_later(s3: CheckedS3,
         use_everything(storage)
 
 
+def test_a_session_that_has_ended_is_a_failure_and_no_key(s3: CheckedS3) -> None:
+    variables = {
+        "AWS_ACCESS_KEY_ID": "ASIA",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_CREDENTIAL_EXPIRATION": "2026-01-01T00:00:00Z",
+    }
+    recorded = Recorded()
+    with capture_logs() as logs, open_aws_keys(settings_of(s3), variables, recorded) as keys:
+        with pytest.raises(NoAccessKeyError):
+            keys()
+        eventually(lambda: len(recorded.calls) > 1)
+    assert set(recorded.outcomes()) == {False}
+    assert [(log["event"], log["reason"]) for log in logs] == [
+        ("storage credentials not refreshed", "the credentials have ended")
+    ]
+
+
 def test_half_of_the_remaining_life_is_left_when_a_key_is_replaced() -> None:
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
