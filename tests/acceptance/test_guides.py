@@ -101,6 +101,13 @@ def test_the_json_of_a_page_is_valid(page: Path) -> None:
             CreateJobRequest.model_validate_json(snippet.code)
 
 
+def test_the_page_of_the_sdk_names_all_calls() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    calls = [name for name in vars(Client) if not name.startswith("_")]
+    assert len(calls) > 40
+    assert [name for name in calls if f"`{name}`" not in page and f".{name}(" not in page] == []
+
+
 def fields_of_other_tools() -> list[str]:
     """The JSON fields in the right column of the tables that translate from other tools."""
     return [
