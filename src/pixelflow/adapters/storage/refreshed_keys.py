@@ -107,6 +107,8 @@ class RefreshedKeys:
             key = self._source.fetch()
         except CredentialsError as error:
             return str(error)
+        except Exception as error:  # noqa: BLE001  # a bug must not end the thread: no key would follow
+            return f"unexpected {type(error).__name__}"
         if _has_ended(key):
             return "the credentials have ended"
         self._key = key
