@@ -273,14 +273,18 @@ USED_BY = Row(
             "Requests per minute rejected by the rate limit of their user or address.",
             [Query(f"60 * {growth('pixelflow_api_rate_limit_rejections_total', 'route')}", "{{route}}")],
             unit="suffix:/min",
-            width=12,
+        ),
+        Panel(
+            "Open streams",
+            "Event streams and requests with `wait`. An API process refuses more than PIXELFLOW_API_MAX_STREAMS.",
+            [Query("sum(pixelflow_api_streams)", "open")],
+            unit="short",
         ),
         Stacked(
             "Outputs by format",
             "Outputs per second by format.",
             [Query(growth("pixelflow_worker_pipeline_outputs_total", "format"), "{{format}}")],
             unit="suffix:/s",
-            width=12,
         ),
     ],
 )

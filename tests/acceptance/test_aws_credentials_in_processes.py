@@ -41,6 +41,7 @@ def stack(s3: CheckedS3, identity: AwsIdentity) -> Iterator[Stack]:
         "PIXELFLOW_S3_CREDENTIALS": "aws",
         "PIXELFLOW_S3_ACCESS_KEY_ID": "",
         "PIXELFLOW_S3_SECRET_ACCESS_KEY": "",
+        "PIXELFLOW_BUCKETS": "",  # the stack's own bucket is opened by the two above
         **identity.variables("web_identity"),
     }
     with service_with(settings) as running:

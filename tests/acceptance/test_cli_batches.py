@@ -68,6 +68,29 @@ def test_all_photos_of_a_preset_are_processed_again_with_its_next_version(
     assert (downloaded.returncode, len(list((tmp_path / "o").iterdir()))) == (0, 2), downloaded.stderr
 
 
+def test_outputs_of_a_batch_are_stored_at_a_destination(session: Session, pixelflow: Run, tmp_path: Path) -> None:
+    destination = {"bucket": "public", "key": "cards/{metadata.sku}/{step}-{sha256}.{ext}"}
+    file = tmp_path / "destination.json"
+    file.write_text(json.dumps(destination))
+    with Client(session=session) as client:
+        client.save_preset("card", CARD, parameters=WIDTH)
+        job_id = client.process(PHOTO, preset="card", metadata={"sku": "A-17"}, timeout=60).job_id
+        by_sdk = client.create_batch(
+            [CARD[0] | {"width": 8}], sources=[(JobSource(job_id), {"sku": "A-18"})], destination=destination
+        ).batch_id
+        rerun = pixelflow("presets", "rerun", "card@1", "--as", "card", "--destination", file, "--json")
+        rerun_batch = json.loads(rerun.stdout)["batch_id"]
+        options = ["--preset", "card", "--param", "width=9", "--metadata", "sku=A-19", "--destination", file, "--json"]
+        created = json.loads(pixelflow("batches", "create", job_id, *options).stdout)["batch_id"]
+        for batch_id, sku in ((by_sdk, "A-18"), (created, "A-19"), (rerun_batch, "A-17")):
+            client.wait_for_batch(batch_id, timeout=60)
+            urls = {job.metadata["sku"]: job.outputs[0].url for job in client.iter_jobs(batch_id=batch_id)}
+            assert f"/cards/{sku}/card-" in str(urls[sku]), urls
+    file.write_text("[]")
+    refused = pixelflow("presets", "rerun", "card@1", "--as", "card", "--destination", file)
+    assert (refused.returncode, "must contain a destination" in refused.stderr) == (2, True)
+
+
 def test_a_batch_is_created_shown_listed_and_canceled_on_the_command_line(session: Session, pixelflow: Run) -> None:
     with Client(session=session) as client:
         client.save_preset("card", CARD, parameters=WIDTH)

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from tests.acceptance.running import service_with
 
 from pixelflow.client import Client
 from pixelflow.contracts.jobs.requests import CreateJobRequest
@@ -45,6 +46,15 @@ def snippets(page: Path) -> list[Snippet]:
         Snippet(block[1], block[2], text.count("\n", 0, block.start()) + 1)
         for block in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     ]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Stack]:
+    """A PixelFlow that may call this machine, as the guides start it."""
+    with service_with(
+        {"PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8", "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true"}
+    ) as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -89,6 +99,13 @@ def test_the_json_of_a_page_is_valid(page: Path) -> None:
             TypeAdapter(Pipeline).validate_json(snippet.code)
         elif snippet.language == "json":
             CreateJobRequest.model_validate_json(snippet.code)
+
+
+def test_the_page_of_the_sdk_names_all_calls() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    calls = [name for name in vars(Client) if not name.startswith("_")]
+    assert len(calls) > 40
+    assert [name for name in calls if f"`{name}`" not in page and f".{name}(" not in page] == []
 
 
 def fields_of_other_tools() -> list[str]:

@@ -97,6 +97,9 @@ def _live(client: httpx.Client, s3: CheckedS3) -> None:
         assert steps.start(client, created).status_code == 202
         again = steps.finished(client, created["job_id"])
         assert again["status"] == "succeeded", again["error"]
+    by_itself = client.post("/v1/jobs", json={"auto_start": True, "pipeline": [steps.resize()]}).json()
+    steps.upload(by_itself, photo())
+    assert steps.finished(client, by_itself["job_id"])["status"] == "succeeded"
     refused = client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).json()
     steps.upload(refused, bytes(MAX_BYTES + 1))
     assert steps.start(client, refused).status_code == 413

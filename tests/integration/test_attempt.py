@@ -722,12 +722,15 @@ def test_a_server_of_a_source_that_fails_counts_and_never_degrades_the_worker(
     health.record_failure.assert_not_called()
 
 
-def test_an_attempt_whose_source_is_postponed_does_not_count(
-    connection: Connection, run: Callable[..., None], storage: ObjectStorage, health: WorkerHealth
+@pytest.mark.parametrize("waited", [0, LIMITS.max_wait_seconds + 1])
+def test_an_attempt_whose_source_is_postponed_does_not_count_however_long_the_job_has_waited(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage, health: WorkerHealth, waited: float
 ) -> None:
     with closing(OutboundHttp(LOCAL)) as http:
-        places = FetchPlaces(1)
-        job = claimed(connection, source_type="url", source_key="", source_url="http://127.0.0.1:9/a")
+        places, queued_at = FetchPlaces(1), datetime.now(UTC) - timedelta(seconds=waited)
+        job = claimed(
+            connection, source_type="url", source_key="", source_url="http://127.0.0.1:9/a", queued_at=queued_at
+        )
         with places.place("another", "host"):
             run(job, transfers=_fetching(storage, health, UrlSources(Downloads(http), places)))
     row = row_of(connection, job.job_id)

@@ -349,6 +349,46 @@ def test_an_invalid_batch_is_refused(http: httpx.Client, changes: dict[str, Any]
     )
 
 
+SKU_KEY = {"bucket": "public", "key": "{metadata.sku}/{step}.{ext}"}
+
+
+@pytest.mark.parametrize("chosen", [{"pipeline": PLAIN}, {"preset": "card"}])
+def test_the_metadata_of_a_source_is_part_of_the_destinations_key(
+    http: httpx.Client, photos: Photos, chosen: dict[str, Any]
+) -> None:
+    if "preset" in chosen:
+        http.post("/v1/presets", json={"name": "card", "pipeline": PLAIN}).raise_for_status()
+    job_id = str(photos.add())
+    sources = [{"source": {"job": job_id}, "metadata": {"sku": sku}} for sku in ("A-17", "A/18")]
+    sources.append({"source": {"job": job_id}, "metadata": {}})
+    made = http.post("/v1/batches", json={**chosen, "destination": SKU_KEY, "sources": sources})
+    assert made.status_code == 201, made.text
+    assert [(row["index"], row["code"]) for row in made.json()["refused"]] == [
+        (1, "validation_failed"), (2, "validation_failed")
+    ]  # fmt: skip
+    empty = http.post("/v1/batches", json={**chosen, "destination": SKU_KEY})
+    added = http.post(f"/v1/batches/{empty.json()['batch_id']}/jobs", json={"sources": sources[:1]})
+    assert (empty.status_code, added.json()["accepted"]) == (201, 1), added.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"metadata": {"sku": "a/b"}}, "/metadata/sku"),
+        (
+            {"pipeline": [*PLAIN, PLAIN[0] | {"id": "b"}], "destination": SKU_KEY | {"key": "x.{ext}"}},
+            "/destination/key",
+        ),
+    ],
+)
+def test_a_destination_that_fits_no_source_is_refused_with_the_batch(
+    http: httpx.Client, photos: Photos, changes: dict[str, Any], pointer: str
+) -> None:
+    body = {"pipeline": PLAIN, "destination": SKU_KEY, "sources": [{"source": {"job": str(photos.add())}}], **changes}
+    answer = http.post("/v1/batches", json=body)
+    assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, [pointer])
+
+
 @pytest.mark.parametrize("body", [{}, {"sources": []}, {"rerun": {"preset": "avatar", "cursor": "x"}}])
 def test_an_addition_without_jobs_is_refused(http: httpx.Client, body: dict[str, Any]) -> None:
     batch_id = http.post("/v1/batches", json={"pipeline": PLAIN}).json()["batch_id"]

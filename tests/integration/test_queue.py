@@ -683,7 +683,7 @@ def _pages_of_a_claim(connection: Connection) -> int:
     for _ in range(8):  # so that the plans are the generic ones, as in a worker of some age
         take(connection, 4)
     row = connection.execute(
-        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM claim_jobs(4, '{contract/1,heic}', 'w', '1 min')"
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM claim_jobs(4, '{contract/1,heic}', 'w', '1 min', '{}')"
     ).fetchone()
     assert row
     (plan,) = row["QUERY PLAN"]

@@ -7,13 +7,18 @@ import hashlib
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
+from io import FileIO
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
+from unittest.mock import MagicMock
 
 import pytest
+from tests.integration.job_rows import CAPABILITIES, LEASE, put
 from tests.support.image_server import (
     ImageServer,
     Page,
@@ -29,6 +34,10 @@ from tests.support.waiting import assert_within, eventually
 
 from pixelflow.adapters.outbound_http import Downloads, OutboundHttp, OutboundRule, Resolve
 from pixelflow.adapters.outbound_http.downloads import MAX_REDIRECTS, RESERVE_BYTES
+from pixelflow.adapters.postgres.database import Connection, Database
+from pixelflow.contracts.capabilities import URL_SOURCES
+from pixelflow.dataplane.worker.claims import ClaimLoop, Worker
+from pixelflow.dataplane.worker.store import ClaimedJob, fail, release
 from pixelflow.dataplane.worker.url_sources import PAUSE_SECONDS, FetchPlaces, UrlSources
 from pixelflow.errors import (
     DependencyError,
@@ -44,6 +53,7 @@ from pixelflow.errors import (
 PHOTO = os.urandom(300_000)
 RULE = OutboundRule(networks=(ip_network("127.0.0.0/8"),), allow_http=True)
 LIMIT = 1_000_000
+NOTHING_SPENT: dict[str, Any] = {"stages": {}, "compute_time_ms": 0}
 
 
 @contextmanager
@@ -274,6 +284,16 @@ async def test_a_full_disk_is_no_fault_of_the_server(full: BinaryIO) -> None:
         await opened.get(f"{server.url}/a", full, max_bytes=LIMIT)
 
 
+async def test_a_file_that_takes_less_at_a_time_is_complete(path: Path) -> None:
+    class Grudging(FileIO):
+        def write(self, data: Any) -> int:  # noqa: ANN401
+            return super().write(data[:1000])
+
+    with serving({"/a": response(PHOTO)}) as server, downloads() as opened, Grudging(path, "xb") as file:
+        await opened.get(f"{server.url}/a", cast("BinaryIO", file), max_bytes=LIMIT)
+    assert content(path) == PHOTO
+
+
 # ── In a worker ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -302,9 +322,8 @@ class Fetching:
 
     def _result(self, url: str, file: BinaryIO, user_id: str, interrupts: Any) -> object:  # noqa: ANN401
         try:
-            return self.sources.fetch(
-                url, file, user_id=user_id, max_bytes=LIMIT, reserve=lambda _: None, interrupts=interrupts
-            )
+            with self.sources.place(user_id, url):
+                return self.sources.fetch(url, file, max_bytes=LIMIT, reserve=lambda _: None, interrupts=interrupts)
         except PixelflowError as error:
             return error
 
@@ -341,7 +360,7 @@ def test_one_user_and_one_host_leave_places_to_others(fetching: Fetching, places
         fetching.fetch(f"{other.url}/a").join(10)  # the user has half of eight places
         fetching.fetch(f"{slow.url}/a", "third").join(10)  # the host has three quarters
         assert [type(each) for each in fetching.results] == [SourcePostponedError] * 2
-        assert places.room == 0, "the worker claims no such job for a moment"
+        assert set(places.resting) == {"user", "third"}, "the worker claims no such job of theirs for a moment"
         fetching.fetch(f"{other.url.replace('127.0.0.1', 'localhost')}/a", "another").join(10)
         assert fetching.results[2] == (len(PHOTO), hashlib.sha256(PHOTO).hexdigest())
 
@@ -355,9 +374,9 @@ def test_downloads_take_half_of_the_places_of_a_worker() -> None:
         assert places.room == 0
         with pytest.raises(SourcePostponedError), places.place("another", "other"):
             pass
-    assert places.room == 0
+    assert (places.room, places.resting) == (4, ["another"])
     now += PAUSE_SECONDS
-    assert places.room == 4
+    assert places.resting == []
 
 
 def test_a_small_worker_has_one_place_for_downloads() -> None:
@@ -365,6 +384,49 @@ def test_a_small_worker_has_one_place_for_downloads() -> None:
     with places.place("user", "host"):
         assert places.room == 0
     assert places.room == 1
+
+
+def test_a_user_who_waits_for_a_slow_server_does_not_delay_the_sources_of_others(
+    connection: Connection, database: Database
+) -> None:
+    places, ended = FetchPlaces(8), Counter[str]()
+
+    def process(job: ClaimedJob, _: int) -> None:
+        try:
+            with places.place(job.user_id, job.user_id):
+                ended[job.user_id] += 1
+        except SourcePostponedError:
+            ended[f"{job.user_id} postponed"] += 1
+            release(connection, job.lease, delay=timedelta(seconds=1), counted=False, error=None, **NOTHING_SPENT)
+        else:
+            fail(connection, job.lease, error={"code": "x"}, **NOTHING_SPENT)
+
+    claims = ClaimLoop(
+        database,
+        Worker("test", [*CAPABILITIES, URL_SOURCES], slots=4),
+        lease=LEASE,
+        submit=process,
+        capacity=lambda: 8,
+        wakeups=MagicMock(),
+        room_of={URL_SOURCES: lambda: places.room},
+        resting=lambda: places.resting,
+    )
+    for user_id in ("slow", "fast"):
+        for _ in range(30):
+            put(connection, user_id=user_id, source_type="url", source_url="https://x.example", requires=[URL_SOURCES])
+    with places.place("slow", "slow"), places.place("slow", "slow"):
+        while claims.run_once():
+            pass
+        assert ended["fast"] == 30
+        assert ended["slow"] == 0
+        assert 1 <= ended["slow postponed"] <= 8
+
+    def slow_has_ended() -> bool:
+        claims.look_around()  # makes delayed jobs claimable
+        claims.run_once()
+        return ended["slow"] == 30
+
+    eventually(slow_has_ended)
 
 
 async def test_no_resolver_thread_is_no_fault_of_the_job(path: Path) -> None:

@@ -103,6 +103,8 @@ def decode(encoded: Json, start: datetime, results: Sequence[Sequence[Mapping[st
         return results[statement][row][column]
     if kind == "seconds":
         return start + timedelta(seconds=content)
+    if kind == "day":
+        return date.fromisoformat(content)
     if kind == "list":
         return [decode(each, start, results) for each in content]
     return _KINDS[kind][2](content)

@@ -90,7 +90,7 @@ class Api:
 
 @asynccontextmanager
 async def _services(limits: object) -> AsyncIterator[Services]:
-    yield cast("Services", SimpleNamespace(limits=limits, credentials=None))
+    yield cast("Services", SimpleNamespace(limits=limits, credentials=None, watches=SimpleNamespace(stop=lambda: None)))
 
 
 @contextmanager

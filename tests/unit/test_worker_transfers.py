@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 from unittest.mock import MagicMock
@@ -18,6 +19,7 @@ from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.store import Lease
 from pixelflow.dataplane.worker.transfers import BytesAtHand, NoRoomError, Transfers
+from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
 from pixelflow.errors import DestinationUnavailableError, Fault, SourceGoneError
 
 SOURCE = b"x" * 100
@@ -99,6 +101,31 @@ def test_sources_by_url_take_no_room_of_the_others(transfers: Transfers, tmp_pat
             slow.reserve(len(SOURCE))
         transfers.fetch(_job(), _lease(), tmp_path / "source", room)
         assert room.size == len(SOURCE)
+
+
+def test_sources_by_url_that_wait_for_room_keep_their_places(tmp_path: Path) -> None:
+    async def get(_: str, file: BinaryIO, *, reserve: Reserve, **__: object) -> tuple[int, str]:
+        reserve(len(SOURCE))
+        file.write(SOURCE)
+        return len(SOURCE), ""
+
+    places = FetchPlaces(8)
+    urls = UrlSources(MagicMock(get=get), places)
+    made = Transfers(
+        {}, assets=MagicMock(), urls=urls, health=MagicMock(), max_source_bytes=len(SOURCE), parallel_uploads=1
+    )
+    job = MagicMock(source_type="url", source_url="https://img.example/a", user_id="user", declared_sha256=None)
+    with closing(made), made.room("url") as one, made.room("url") as two, made.room("url") as room:
+        for slow in (one, two):
+            slow.reserve(len(SOURCE))
+        thread = threading.Thread(target=made.fetch, args=(job, _lease(), tmp_path / "source", room))
+        thread.start()
+        eventually(lambda: made._at_hand_by_url._waiting)
+        assert places.room == 3
+        made._at_hand_by_url.change(one, 0)
+        thread.join(5)
+        assert room.size == len(SOURCE)
+        assert places.room == 4
 
 
 def test_a_large_source_is_not_overtaken_by_small_ones() -> None:

@@ -113,9 +113,7 @@ def _batch_errors(request: object) -> Iterator[CrossFieldError]:
     yield from preset_errors(request)
     yield from _source_errors(request)
     if isinstance(request, CreateBatchRequest) and request.destination is not None:
-        for location, message in destination_errors(request.destination, request.pipeline, request.metadata):
-            if location[0] != "metadata":  # each source can add metadata
-                yield location, message
+        yield from destination_errors(request.destination, request.pipeline, request.metadata, of_batch=True)
 
 
 def _addition_errors(request: object) -> Iterator[CrossFieldError]:

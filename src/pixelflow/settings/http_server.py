@@ -1,16 +1,19 @@
-"""Settings of the API's HTTP server: where it listens, and how long and how many connections may last."""
+"""Settings of the API: its HTTP server, and the URLs that it signs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from pixelflow.settings.field_types import Networks
 from pixelflow.settings.sources import SourceSettings
+
+_UrlSeconds: TypeAlias = Annotated[int, Field(ge=1, le=604_800)]
 
 
 class HttpServerSettings(SourceSettings):
-    """Settings of the HTTP server, and those of sources by URL."""
+    """Settings of the API, and those of sources by URL."""
 
     api_host: Annotated[str, Field(description="Address that the API listens on")] = "127.0.0.1"
     api_port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
@@ -76,3 +79,19 @@ class HttpServerSettings(SourceSettings):
             description="Seconds that an event stream lasts at most. Clients connect again and miss nothing",
         ),
     ] = 900
+    upload_length: Annotated[
+        Literal["required", "optional"],
+        Field(
+            description="Whether a job with an upload must declare `source.content_length`. Without it, object storage "
+            "accepts an upload of any size. The default of `pixelflow up` is `optional`"
+        ),
+    ] = "required"
+    upload_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that an upload URL is valid")] = 3600
+    download_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that a download URL is valid")] = 3600
+    trusted_proxies: Annotated[
+        Networks,
+        Field(
+            description="Networks of proxies whose `X-Forwarded-For` header is trusted, separated by commas, such as "
+            "10.0.0.0/8. Clients of a Unix socket are trusted, too. Default: none"
+        ),
+    ] = ()

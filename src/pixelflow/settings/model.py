@@ -17,7 +17,6 @@ from pixelflow.settings.errors import PREFIX, SettingsError, missing_message, va
 from pixelflow.settings.field_types import Directories, Networks, RedisUrl, SecretsKeys, WebUrl
 from pixelflow.settings.http_server import HttpServerSettings
 
-_UrlSeconds: TypeAlias = Annotated[int, Field(ge=1, le=604_800)]
 _Days: TypeAlias = Annotated[float, Field(gt=0, le=retention.MAX_DAYS)]
 _WholeDays: TypeAlias = Annotated[float, Field(ge=1, le=retention.MAX_DAYS)]
 
@@ -27,24 +26,6 @@ class Settings(HttpServerSettings):
 
     # Servers
     redis_url: Annotated[RedisUrl, Field(description="Redis or Valkey URL, such as redis://:password@host:6379/0")]
-
-    # API
-    upload_length: Annotated[
-        Literal["required", "optional"],
-        Field(
-            description="Whether a job with an upload must declare `source.content_length`. Without it, object storage "
-            "accepts an upload of any size. The default of `pixelflow up` is `optional`"
-        ),
-    ] = "required"
-    upload_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that an upload URL is valid")] = 3600
-    download_url_seconds: Annotated[_UrlSeconds, Field(description="Seconds that a download URL is valid")] = 3600
-    trusted_proxies: Annotated[
-        Networks,
-        Field(
-            description="Networks of proxies whose `X-Forwarded-For` header is trusted, separated by commas, such as "
-            "10.0.0.0/8. Clients of a Unix socket are trusted, too. Default: none"
-        ),
-    ] = ()
 
     # Rate limits
     rate_limit_enabled: Annotated[

@@ -43,9 +43,9 @@ class Reader:
 
     async def read(self) -> list[UUID]:
         reading = Reading(self._user_id, self._job_id, self.position)
-        changes, snapshot = await store.read_changes(self._connection, [reading])
-        self.position = self.position.moved(changes[0], snapshot)
-        return [change.job_id for change in changes[0]]
+        [page] = await store.read_changes(self._connection, [reading])
+        self.position = page.position
+        return [change.job_id for change in page.changes]
 
 
 @pytest.fixture
@@ -159,8 +159,8 @@ async def test_erasing_a_job_is_a_change(
     job_id = put(connection, "succeeded")
     await reader.read()
     connection.execute("UPDATE jobs SET erased_at = now() WHERE job_id = %s", (job_id,))
-    changes, _ = await store.read_changes(async_connection, [Reading("user", None, reader.position)])
-    assert [(change.job_id, change.is_erased) for change in changes[0]] == [(job_id, True)]
+    [page] = await store.read_changes(async_connection, [Reading("user", None, reader.position)])
+    assert [(change.job_id, change.is_erased) for change in page.changes] == [(job_id, True)]
 
 
 async def test_changes_of_a_restored_database_are_no_changes_of_the_future(
@@ -180,8 +180,34 @@ async def test_one_statement_reads_for_many_readers(connection: Connection, asyn
     jobs = [put(connection, user_id=user) for user in users]
     readings = [Reading(user, None, ReadPosition(row["snapshot"])) for user in users]
     readings.append(Reading("nobody", new_id(), ReadPosition("")))
-    changes, _ = await store.read_changes(async_connection, readings)
-    assert [[change.job_id for change in each] for each in changes] == [*([job] for job in jobs), []]
+    pages = await store.read_changes(async_connection, readings)
+    assert [[change.job_id for change in page.changes] for page in pages] == [*([job] for job in jobs), []]
+    assert all(page.is_last for page in pages)
+
+
+async def test_many_readers_who_have_missed_much_share_a_statement_and_miss_nothing(
+    connection: Connection, async_connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_READ", store._READ.replace(f"LIMIT {store.MAX_ALL_CHANGES}", "LIMIT 25"))
+    monkeypatch.setattr(store, "MAX_ALL_CHANGES", 25)
+    jobs = {put(connection) for _ in range(10)}
+    theirs = put(connection, user_id="other")
+    positions = [ReadPosition.of_event_id(1) for _ in range(5)]
+    found: list[list[UUID]] = [[] for _ in positions]
+    waiting = [0, 1, 2, 3, 4]
+    users = 4 * ["user"] + ["other"]
+    sizes = []
+    while waiting:
+        readings = [Reading(users[number], None, positions[number]) for number in waiting]
+        pages = dict(zip(waiting, await store.read_changes(async_connection, readings), strict=True))
+        sizes.append(sum(len(page.changes) for page in pages.values()))
+        for number, page in pages.items():
+            positions[number] = page.position
+            found[number] += [change.job_id for change in page.changes]
+        waiting = [number for number, page in pages.items() if not page.is_last]
+    assert sizes == [25, 16]
+    assert [len(each) for each in found] == [10, 10, 10, 10, 1]
+    assert [set(each) for each in found] == [*4 * [jobs], {theirs}]
 
 
 async def test_progress_is_that_of_the_present_attempt(

@@ -62,6 +62,12 @@ def test_the_migration_is_given_the_database_and_nothing_else() -> None:
     }
 
 
+def test_what_makes_the_policies_has_the_prefix_of_the_processes() -> None:
+    files = SERVICES["bucket"]["env_file"]
+    assert files == [{"path": "pixelflow.env", "required": False}]
+    assert [SERVICES[role]["env_file"] for role in ("api", "controller", "worker")] == [files] * 3
+
+
 def test_workers_are_not_given_the_key_of_sealed_secrets() -> None:
     secret = f"{PREFIX}SECRETS_KEY"
     assert [role for role in SERVICES if secret in SERVICES[role].get("environment", {})] == ["api", "controller"]

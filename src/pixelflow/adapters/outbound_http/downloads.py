@@ -135,7 +135,9 @@ class _Copy:
             self._reserve(self._reserved)
         self._hash.update(chunk)
         try:
-            self._file.write(chunk)
+            part = memoryview(chunk)
+            while part:
+                part = part[self._file.write(part) :]  # an unbuffered file may take less, as on a disk that gets full
         except OSError as error:
             raise _FileError from error
 

@@ -86,7 +86,7 @@ class RefreshedKeys:
             NoAccessKeyError: there was none yet, or it has ended.
         """
         key = self._key
-        if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):
+        if key is None or _has_ended(key):
             raise NoAccessKeyError
         return key
 
@@ -104,9 +104,14 @@ class RefreshedKeys:
     def _refresh(self) -> str:
         """Replace the key; returns why that failed, or an empty string. The old key stays in use until it ends."""
         try:
-            self._key = self._source.fetch()
+            key = self._source.fetch()
         except CredentialsError as error:
             return str(error)
+        except Exception as error:  # noqa: BLE001  # a bug must not end the thread: no key would follow
+            return f"unexpected {type(error).__name__}"
+        if _has_ended(key):
+            return "the credentials have ended"
+        self._key = key
         return ""
 
     def _record(self, reason: str, failures: int) -> None:
@@ -117,6 +122,10 @@ class RefreshedKeys:
         elif failures == 1:
             _log.warning("storage credentials not refreshed", source=self._source.name, reason=reason, **until)
         self._on_refresh(self._source.name, succeeded=not reason, expires_at=expires_at)
+
+
+def _has_ended(key: AccessKey) -> bool:
+    return key.expires_at is not None and key.expires_at <= datetime.now(UTC)
 
 
 def refresh_pause(key: AccessKey | None, now: datetime) -> float:

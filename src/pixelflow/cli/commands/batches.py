@@ -16,7 +16,7 @@ from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.job_sources import parse_sources
 from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, printable, table
-from pixelflow.cli.pipelines import steps_from_file
+from pixelflow.cli.pipelines import destination_from_file, steps_from_file
 from pixelflow.client import Client, InvalidRequestError
 from pixelflow.contracts.batches import Batch, RefusedSource
 from pixelflow.contracts.jobs.states import Priority
@@ -25,6 +25,16 @@ _SHOWN_REFUSALS = 20
 _PAGE = 100
 
 BatchId = Annotated[UUID, typer.Argument(metavar="BATCH_ID", help="Batch ID, as printed by `batches create`.")]
+DestinationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--destination",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="JSON file with the bucket and the key of each output.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
 app = typer.Typer(
@@ -55,6 +65,7 @@ def create(
     webhook_url: Annotated[
         str | None, typer.Option(metavar="URL", help="URL that receives a webhook when a job finishes.")
     ] = None,
+    destination: DestinationFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a batch with a job for each source, and start the jobs."""
@@ -72,6 +83,7 @@ def create(
             metadata=pairs,
             priority=priority,
             webhook_url=webhook_url,
+            destination=destination_from_file(destination) if destination else None,
         )
     _print_batch(batch, as_json=as_json)
     print_refused(batch.refused)

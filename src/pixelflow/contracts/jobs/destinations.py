@@ -120,13 +120,17 @@ class Destination(BaseModel):
 
 
 def destination_errors(
-    destination: Destination, pipeline: Pipeline, metadata: Mapping[str, str]
+    destination: Destination, pipeline: Pipeline, metadata: Mapping[str, str], *, of_batch: bool = False
 ) -> Iterator[CrossFieldError]:
-    """Yield what is wrong with a destination together with the rest of the request."""
+    """Yield what is wrong with a destination together with the rest of the request.
+
+    The sources of a batch can add metadata, so none is missing yet.
+    """
     names = _PLACEHOLDER.findall(destination.key)
     for name in dict.fromkeys(each.removeprefix(_METADATA) for each in names if each.startswith(_METADATA)):
         if name not in metadata:
-            yield ("metadata", name), "is required: the key of the destination has it"
+            if not of_batch:
+                yield ("metadata", name), "is required: the key of the destination has it"
         elif not _is_safe_value(metadata[name]):
             yield (
                 ("metadata", name),

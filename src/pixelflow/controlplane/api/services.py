@@ -106,11 +106,7 @@ async def _open_services(
             on_change=changes.announce,
         )
         health_checks = HealthChecks(
-            {
-                "postgres": database.ping,
-                "redis": wakeups.ping,
-                "object_storage": objects.ping,
-            },
+            {"postgres": database.ping, "redis": wakeups.ping, "object_storage": objects.ping},
             on_status=metrics.process.set_dependency_up,
         )
         keys = ApiKeys(database)

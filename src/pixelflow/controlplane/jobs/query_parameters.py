@@ -37,7 +37,7 @@ METADATA_PARAMETER: dict[str, Any] = {
 """For the OpenAPI document: FastAPI knows no parameters whose names vary."""
 
 
-def job_filters(
+async def job_filters(
     request: Request,
     *,
     status: JobStatus | None = None,

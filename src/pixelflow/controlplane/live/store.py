@@ -15,8 +15,11 @@ from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
-MAX_CHANGES = 1000
-"""Changes that one statement returns for one reader; it gets the rest by the next one."""
+MAX_CHANGES = 100
+"""Changes that one statement returns for one reader; it gets the rest by the next ones."""
+MAX_ALL_CHANGES = 2000
+"""Changes that one statement returns for all readers, so that many who have missed much delay the others only a little:
+those that it does not reach are first the next time."""
 MAX_ACTIVE = 1000
 """Unfinished jobs with which a stream of all jobs begins: the newest."""
 
@@ -50,6 +53,13 @@ class ReadPosition:
     """When the first of the incomplete pages was read. Changes between it and a later page may be delivered twice."""
 
     @property
+    def since(self) -> str | None:
+        """The first transaction whose changes are read: where the index is entered. ``None``: any."""
+        if self.after is not None:
+            return str(self.after[0])
+        return str(_first_unseen(self.snapshot)) if self.snapshot else None
+
+    @property
     def event_id(self) -> str:
         """The first transaction that a reader at this position may not have seen: changes from it on are read again."""
         if self.after is None:
@@ -61,9 +71,9 @@ class ReadPosition:
         """The position of a reader that saw all changes before that transaction, and none from it on."""
         return cls(f"{event_id}:{event_id}:")
 
-    def moved(self, changes: Sequence[Change], snapshot: str) -> ReadPosition:
-        """The position after these changes, which a statement with this snapshot returned."""
-        if len(changes) < MAX_CHANGES:
+    def moved(self, changes: Sequence[Change], snapshot: str, *, is_last: bool) -> ReadPosition:
+        """The position after this page, the last or not, which a statement with this snapshot returned."""
+        if is_last:
             return ReadPosition(self.next_snapshot or snapshot)
         last = changes[-1]
         return ReadPosition(self.snapshot, (last.change, last.job_id), self.next_snapshot or snapshot)
@@ -82,6 +92,17 @@ class Reading:
     position: ReadPosition
 
 
+@dataclass(frozen=True)
+class Page:
+    """What a reader is given by one statement."""
+
+    changes: Sequence[Change]
+    position: ReadPosition
+    """Of the reader, afterwards."""
+    is_last: bool
+    """Whether there are no more changes."""
+
+
 _COLUMNS = """
     coalesce(change::text::bigint, 0) AS change, job_id, status, attempts, error, finished_at,
     erased_at IS NOT NULL AS is_erased
@@ -92,13 +113,14 @@ FROM (SELECT pg_current_snapshot() AS snapshot) AS now
 LEFT JOIN LATERAL (
     SELECT reader.place, changed.*
     FROM unnest(%(users)s::text[], %(jobs)s::uuid[], %(snapshots)s::text[]::pg_snapshot[],
-                %(after)s::text[]::xid8[], %(after_jobs)s::uuid[])
-         WITH ORDINALITY AS reader (user_id, job_id, snapshot, after, after_job, place)
+                %(since)s::text[]::xid8[], %(after)s::text[]::xid8[], %(after_jobs)s::uuid[])
+         WITH ORDINALITY AS reader (user_id, job_id, snapshot, since, after, after_job, place)
     CROSS JOIN LATERAL (
         (
             SELECT {_COLUMNS} FROM jobs
             WHERE reader.job_id IS NULL AND user_id = reader.user_id
-              AND jobs.change >= pg_snapshot_xmin(reader.snapshot) AND jobs.change < pg_snapshot_xmax(now.snapshot)
+              AND jobs.change >= reader.since
+              AND jobs.change < pg_snapshot_xmax(now.snapshot)
               AND NOT pg_visible_in_snapshot(jobs.change, reader.snapshot)
               AND (reader.after_job IS NULL OR (jobs.change, jobs.job_id) > (reader.after, reader.after_job))
             ORDER BY jobs.change, jobs.job_id LIMIT {MAX_CHANGES}
@@ -111,12 +133,13 @@ LEFT JOIN LATERAL (
         )
     ) AS changed
 ) AS found ON true
+ORDER BY found.place, found.change, found.job_id LIMIT {MAX_ALL_CHANGES}
 """  # noqa: S608  # fixed parts
 """A database that was restored from a dump may hold changes of the future, which are no changes."""
 
 
-async def read_changes(connection: AsyncConnection, readings: Sequence[Reading]) -> tuple[list[list[Change]], str]:
-    """Return the changes of each reading, in the order of the transactions, and the snapshot of the statement.
+async def read_changes(connection: AsyncConnection, readings: Sequence[Reading]) -> list[Page]:
+    """Return the changes of each reading, in the order of the transactions. The first readings are served first.
 
     The tenant scope must contain the users of all readings. Each reading gets rows of its own user only.
     """
@@ -127,6 +150,7 @@ async def read_changes(connection: AsyncConnection, readings: Sequence[Reading])
             "users": [reading.user_id for reading in readings],
             "jobs": [reading.job_id for reading in readings],
             "snapshots": [position.snapshot or None for position in positions],
+            "since": [position.since for position in positions],
             "after": [str(position.after[0]) if position.after else None for position in positions],
             "after_jobs": [position.after[1] if position.after else None for position in positions],
         },
@@ -136,7 +160,18 @@ async def read_changes(connection: AsyncConnection, readings: Sequence[Reading])
     for row in rows:
         if row["place"] is not None:
             changes[row["place"] - 1].append(_change(row))
-    return [sorted(each, key=lambda change: (change.change, change.job_id)) for each in changes], rows[0]["snapshot"]
+    snapshot, reached = rows[0]["snapshot"], len(readings)
+    if len(rows) == MAX_ALL_CHANGES:
+        reached = rows[-1]["place"] - 1  # the last one may have been cut off
+    return [
+        _page(position, found, snapshot, is_last=len(found) < MAX_CHANGES and place < reached)
+        for place, (position, found) in enumerate(zip(positions, changes, strict=True))
+    ]
+
+
+def _page(position: ReadPosition, found: Sequence[Change], snapshot: str, *, is_last: bool) -> Page:
+    moved = position.moved(found, snapshot, is_last=is_last) if found or is_last else position
+    return Page(found, moved, is_last)
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Change | None:

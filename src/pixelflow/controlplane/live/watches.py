@@ -21,7 +21,7 @@ import structlog
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.live import store
-from pixelflow.controlplane.live.store import Change, ProgressRow, Reading, ReadPosition
+from pixelflow.controlplane.live.store import Change, Page, ProgressRow, Reading, ReadPosition
 from pixelflow.errors import PixelflowError, TooManyStreamsError, UnauthenticatedError
 
 LOOK_SECONDS = (0.7, 1.1)
@@ -42,7 +42,7 @@ class ProcessStoppingError(Exception):
 
 
 @dataclass(frozen=True)
-class Batch:
+class Delivered:
     """What a watcher is given at once."""
 
     changes: Sequence[Change] = ()
@@ -64,7 +64,7 @@ class Watcher:
     is_stale: bool = False
     """Whether a change may have happened since the watcher was read for."""
     is_revoked: bool = False
-    waiting: asyncio.Future[Batch] | None = None
+    waiting: asyncio.Future[Delivered] | None = None
 
     @property
     def reading(self) -> Reading:
@@ -106,7 +106,7 @@ class Watches:
         self._jitter = jitter
         self._by_user: defaultdict[str, dict[Watcher, None]] = defaultdict(dict)
         self._count = 0
-        self._waiting: dict[Watcher, asyncio.Future[Batch]] = {}
+        self._waiting: dict[Watcher, asyncio.Future[Delivered]] = {}
         self._any_waiting = asyncio.Event()
         self._is_due = asyncio.Event()
         self._is_stopping = False
@@ -151,7 +151,7 @@ class Watches:
         self._count = count
         self._on_count(count)
 
-    async def next(self, watcher: Watcher, *, seconds: float) -> Batch:
+    async def next(self, watcher: Watcher, *, seconds: float) -> Delivered:
         """Wait for changes, at most so long; the batch is empty if there were none. Moves the watcher's position.
 
         Raises:
@@ -168,7 +168,7 @@ class Watches:
         finally:
             self._waiting.pop(watcher, None)
         self._check(watcher)
-        return future.result() if future.done() else Batch()
+        return future.result() if future.done() else Delivered()
 
     def _check(self, watcher: Watcher) -> None:
         if watcher.is_revoked:
@@ -188,7 +188,7 @@ class Watches:
         """End all watchers, and those that come later."""
         self._is_stopping = True
         for watcher in list(self._waiting):
-            self._deliver(watcher, Batch())
+            self._deliver(watcher, Delivered())
 
     # ── The loop ─────────────────────────────────────────────────────────────────────────────────
 
@@ -218,7 +218,7 @@ class Watches:
         self._is_due.clear()
 
     async def _read(self) -> None:
-        watchers = list(self._waiting)
+        watchers = list(self._waiting)  # who waits the longest is first
         if not watchers:
             self._any_waiting.clear()
             return
@@ -226,9 +226,9 @@ class Watches:
             watcher.is_stale = False  # announcements from now on may be of changes that the statement does not see
         async with self._database.connection(EVERYONE, owner=_OWNER) as connection:
             progress = await self._look(connection, watchers)
-            changes, snapshot = await store.read_changes(connection, [watcher.reading for watcher in watchers])
-        for watcher, changed in zip(watchers, changes, strict=True):
-            self._move(watcher, Batch(changed, _new_progress(watcher, progress)), snapshot)
+            pages = await store.read_changes(connection, [watcher.reading for watcher in watchers])
+        for watcher, page in zip(watchers, pages, strict=True):
+            self._move(watcher, page, _new_progress(watcher, progress))
 
     async def _look(self, connection: AsyncConnection, watchers: Sequence[Watcher]) -> Mapping[UUID, ProgressRow]:
         """Check the keys of the watchers and return the progress of tracked jobs; nothing if it is not yet time."""
@@ -244,20 +244,22 @@ class Watches:
         tracked = {job_id for watcher in watchers for job_id in watcher.tracked}
         return await store.find_progress(connection, tracked) if tracked else {}
 
-    def _move(self, watcher: Watcher, batch: Batch, snapshot: str) -> None:
+    def _move(self, watcher: Watcher, page: Page, progress: Mapping[UUID, ProgressRow]) -> None:
         if watcher not in self._waiting:
             return  # it gave up meanwhile; what was read for it is read again
         if watcher.is_revoked:
-            self._deliver(watcher, Batch())
+            self._deliver(watcher, Delivered())
             return
-        watcher.position = watcher.position.moved(batch.changes, snapshot)
-        watcher.is_stale = watcher.is_stale or watcher.position.after is not None
-        watcher.tracked.update(batch.progress)
-        watcher.track(batch.changes)
-        if batch.changes or batch.progress:
-            self._deliver(watcher, batch)
+        watcher.position = page.position
+        if not page.is_last:
+            watcher.is_stale = True
+            self._is_due.set()
+        watcher.tracked.update(progress)
+        watcher.track(page.changes)
+        if page.changes or progress:
+            self._deliver(watcher, Delivered(page.changes, progress))
 
-    def _deliver(self, watcher: Watcher, batch: Batch) -> None:
+    def _deliver(self, watcher: Watcher, batch: Delivered) -> None:
         future = self._waiting.pop(watcher, None)
         if future is not None and not future.done():
             future.set_result(batch)

@@ -261,8 +261,8 @@ class AttemptRunner:
             final = _last_failure(job, error)
             final.compute_time_ms = _failed_compute_ms(error, stages)
             return final
-        if job.waited_seconds < self._limits.max_wait_seconds:
-            return None
+        if job.waited_seconds < self._limits.max_wait_seconds or isinstance(error, SourcePostponedError):
+            return None  # one that is postponed waits for its turn, as in the queue, and not for the service
         return ServiceUnavailableError(f"The job waited {job.waited_seconds:.0f} s for the service: {error.detail}")
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:

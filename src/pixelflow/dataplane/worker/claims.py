@@ -142,6 +142,7 @@ class ClaimLoop:
         capacity: Callable[[], int],
         wakeups: WakeUps,
         room_of: Mapping[str, Callable[[], int]] = MappingProxyType({}),
+        resting: Callable[[], Sequence[str]] = tuple,
         may_claim: Callable[[], bool] = lambda: True,
         degraded: Callable[[], str | None] = lambda: None,
         on_database: Callable[[bool], None] = lambda _available: None,
@@ -159,6 +160,7 @@ class ClaimLoop:
             wakeups: where to wait.
             room_of: for capabilities whose jobs have places of their own, how many of them are free. Without any, the
                 worker claims no job that requires the capability; otherwise, it claims at most as many jobs at once.
+            resting: returns the users of whom no job with a source by URL is claimed at present.
             may_claim: whether the worker claims at present.
             degraded: why it does not, in a few words; registered with the worker.
             on_database: called after each claim with whether the database was available.
@@ -172,6 +174,7 @@ class ClaimLoop:
         self._capacity = capacity
         self._wakeups = wakeups
         self._room_of = room_of
+        self._resting = resting
         self._may_claim = may_claim
         self._degraded = degraded
         self._on_database = on_database
@@ -252,6 +255,7 @@ class ClaimLoop:
                     capabilities=capabilities,
                     worker_id=self._worker.worker_id,
                     lease=self._lease,
+                    resting=self._resting(),
                 )
         except StoreUnavailableError as error:
             if not self._is_down:

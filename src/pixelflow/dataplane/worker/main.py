@@ -196,6 +196,7 @@ def _build(
         submit=places.submit,
         capacity=partial(_capacity, places, health),
         room_of={URL_SOURCES: lambda: fetch_places.room},
+        resting=lambda: fetch_places.resting,
         wakeups=stack.enter_context(WakeUpWaiter(settings.redis_url.get_secret_value())),
         may_claim=health.may_claim,
         on_claim=changes.announce,

@@ -75,9 +75,17 @@ _MAX_CLAIMS = 5
 
 
 def claim(
-    connection: Connection, *, places: int, capabilities: Sequence[str], worker_id: str, lease: timedelta
+    connection: Connection,
+    *,
+    places: int,
+    capabilities: Sequence[str],
+    worker_id: str,
+    lease: timedelta,
+    resting: Sequence[str] = (),
 ) -> list[ClaimedJob]:
     """Claim up to ``places`` jobs that a worker of these capabilities can process, and open their attempts.
+
+    Leaves out the jobs with sources by URL of the users in ``resting``.
 
     The order among users and among the jobs of a user is that of the SQL function ``claim_jobs``.
     """
@@ -86,7 +94,7 @@ def claim(
             """
             SELECT claimed.*, job.source_options, job.source_version, job.declared_sha256,
                    job.priority, job.destination, job.source_url
-            FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval) AS claimed
+            FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval, %s::text[]) AS claimed
             -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
             LEFT JOIN LATERAL (
                 SELECT source_options, declared_sha256, priority, destination, source_url,
@@ -94,7 +102,7 @@ def claim(
                 FROM jobs WHERE job_id = claimed.job_id OFFSET 0
             ) AS job ON true
             """,
-            (places, list(capabilities), worker_id, lease),
+            (places, list(capabilities), worker_id, lease, list(resting)),
         ).fetchall()
         if not rows or rows[0]["job_id"] is not None:
             return [ClaimedJob(**row) for row in rows]

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, TypeVar
@@ -211,23 +211,34 @@ class Transfers:
             more_bytes: of the job's assets.
 
         Raises:
-            SourceError: the source can't be used.
+            SourceError: the source can't be used, or not yet.
             ObjectsUnavailableError: the storage does not answer.
             OSError: the file can't be written.
             LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
         """
+        with self._place(job):
+            size, sha256 = self._fetch_when_there_is_room(job, lease, path, room, more_bytes)
+        if job.declared_sha256 not in {None, sha256}:
+            raise SourceChangedError("The source does not have the SHA-256 that the job declares")
+        return size, sha256
+
+    def _place(self, job: ClaimedJob) -> AbstractContextManager[None]:
+        """What bounds the sources by URL: those that wait for room keep a place of the worker, too."""
+        if self._urls is None or job.source_url is None:
+            return nullcontext()
+        return self._urls.place(job.user_id, job.source_url)
+
+    def _fetch_when_there_is_room(
+        self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room, more_bytes: int
+    ) -> tuple[int, str]:
         while True:
             try:
                 with path.open("xb", buffering=0) as file:
                     reserve = partial(_reserve, room, lease, path, more_bytes=more_bytes)
-                    size, sha256 = self._fetch(job, lease, file, reserve)
+                    return self._fetch(job, lease, file, reserve)
             except NoRoomError as error:
                 path.unlink()
                 room.wait(error.size, lease)
-            else:
-                if job.declared_sha256 not in {None, sha256}:
-                    raise SourceChangedError("The source does not have the SHA-256 that the job declares")
-                return size, sha256
 
     def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
         if job.source_type == SourceType.URL:
@@ -251,7 +262,6 @@ class Transfers:
             return self._urls.fetch(
                 job.source_url,
                 file,
-                user_id=job.user_id,
                 max_bytes=self._max_source_bytes,
                 reserve=reserve,
                 interrupts=lease.on_interrupt,

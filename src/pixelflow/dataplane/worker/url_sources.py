@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.errors import SourcePostponedError, SourceUrlUnavailableError
 
 PAUSE_SECONDS = 1.0
-"""How long a worker claims no job with such a source after it had to postpone one."""
+"""How long a worker claims no job with such a source of a user after it had to postpone one of the user."""
 
 
 class FetchPlaces:
@@ -38,13 +38,21 @@ class FetchPlaces:
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
         self._taken = 0
-        self._paused_until = float("-inf")
+        self._resting: dict[str, float] = {}
+        """Until when each user rests of whom a download was postponed."""
 
     @property
     def room(self) -> int:
-        """How many more downloads may begin; 0 for a while after one was postponed."""
+        """How many more downloads may begin."""
+        return self._total - self._taken
+
+    @property
+    def resting(self) -> list[str]:
+        """The users of whom no download should begin now, because one was postponed a moment ago."""
         with self._lock:
-            return 0 if self._clock() < self._paused_until else self._total - self._taken
+            now = self._clock()
+            self._resting = {user_id: until for user_id, until in self._resting.items() if until > now}
+            return list(self._resting)
 
     @contextmanager
     def place(self, user_id: str, host: str) -> Iterator[None]:
@@ -57,7 +65,7 @@ class FetchPlaces:
         with self._lock:
             is_full = any(self._held[owner] >= share for owner, share in shares.items())
             if is_full or self._taken >= self._total:
-                self._paused_until = self._clock() + PAUSE_SECONDS
+                self._resting[user_id] = self._clock() + PAUSE_SECONDS
                 raise SourcePostponedError("The worker fetches other sources of yours, or of this server, first")
             self._taken += 1
             self._held.update(shares.keys())
@@ -77,27 +85,22 @@ class UrlSources:
         self._downloads = downloads
         self._places = places
 
+    def place(self, user_id: str, url: str) -> AbstractContextManager[None]:
+        """A place for :meth:`fetch`, also while its file waits for room; see :meth:`FetchPlaces.place`."""
+        return self._places.place(user_id, urlsplit(url).hostname or "")
+
     def fetch(
-        self,
-        url: str,
-        file: BinaryIO,
-        *,
-        user_id: str,
-        max_bytes: int,
-        reserve: Reserve,
-        interrupts: Interrupts,
+        self, url: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
         """Copy the file at ``url`` into an empty file; see :meth:`Downloads.get`.
 
         Raises:
-            SourcePostponedError: the worker fetches enough for this user, or from this host.
             SourceUrlUnavailableError: also if the download was ended by ``interrupts``.
         """
-        with self._places.place(user_id, urlsplit(url).hostname or ""):
-            try:
-                return asyncio.run(self._fetch(url, file, max_bytes, reserve, interrupts))
-            except asyncio.CancelledError:
-                raise SourceUrlUnavailableError("The download was ended") from None
+        try:
+            return asyncio.run(self._fetch(url, file, max_bytes, reserve, interrupts))
+        except asyncio.CancelledError:
+            raise SourceUrlUnavailableError("The download was ended") from None
 
     async def _fetch(
         self, url: str, file: BinaryIO, max_bytes: int, reserve: Reserve, interrupts: Interrupts
