@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Request, Response, Security
+from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 from starlette import types
@@ -75,6 +76,7 @@ class AuthenticatedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, preceded by authentication and rate limiting."""
         handle = super().get_route_handler()
+        parameters = get_flat_dependant(self.dependant).query_params  # those of dependencies too
 
         async def handle_in_time(request: Request) -> Response:
             async with deadline(request.state.services.request_seconds) as timeout:
@@ -88,7 +90,7 @@ class AuthenticatedRoute(APIRoute):
             if services.limits is not None:
                 _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
             request.state.identity = identity
-            check_query(request, self.dependant.query_params)
+            check_query(request, parameters)
             return await handle(request)
 
         return handle_in_time
