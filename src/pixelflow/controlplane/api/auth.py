@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Request, Response, Security
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 from starlette import types
@@ -76,7 +77,7 @@ class AuthenticatedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, preceded by authentication and rate limiting."""
         handle = super().get_route_handler()
-        parameters = get_flat_dependant(self.dependant).query_params  # those of dependencies too
+        parameters = _query_parameters(self.dependant)
 
         async def handle_in_time(request: Request) -> Response:
             async with deadline(request.state.services.request_seconds) as timeout:
@@ -94,6 +95,11 @@ class AuthenticatedRoute(APIRoute):
             return await handle(request)
 
         return handle_in_time
+
+
+def _query_parameters(dependant: Dependant) -> list[ModelField]:
+    """Return the query parameters of a route and of what it depends on."""
+    return dependant.query_params + [each for other in dependant.dependencies for each in _query_parameters(other)]
 
 
 async def _authenticate_client(request: Request, services: Services) -> Identity:
