@@ -56,6 +56,15 @@ def test_photos_become_files_of_the_requested_size_and_format(pixelflow: Run, tm
     assert "photo-2-128.webp" in result.stdout
 
 
+def test_outputs_are_stored_at_a_destination(pixelflow: Run, tmp_path: Path) -> None:
+    file = tmp_path / "destination.json"
+    file.write_text('{"bucket": "public", "key": "{metadata.sku}/{step}-{sha256}.{ext}"}')
+    options = ["--resize", "64", "--metadata", "sku=A-17", "--destination", file, "--wait", "--json"]
+    result = pixelflow("submit", PHOTO, *options)
+    assert result.returncode == 0, result.stderr
+    assert "/A-17/" in result.stdout
+
+
 def test_resize_and_watermark_produce_one_watermarked_output(pixelflow: Run, tmp_path: Path) -> None:
     plain = pixelflow("submit", PHOTO, "--resize", "200", "--format", "png", "--out", tmp_path)
     marked = pixelflow("submit", PHOTO, "--resize", "200", "--format", "png", "--watermark", "© Me", "--out", tmp_path)

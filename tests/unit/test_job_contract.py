@@ -191,7 +191,13 @@ def test_every_error_is_reported_once_with_a_pointer_to_the_field(body: object, 
             {"/metadata/a\0": "must not contain NUL characters"},
         ),
         (step(width="10"), {"/pipeline/0/width": "must be an integer; remove the quotes"}),
-        (step(format="bmp"), {"/pipeline/0/format": "must be `avif`, `gif`, `jpeg`, `jxl`, `png`, `tiff` or `webp`"}),
+        (
+            step(format="bmp"),
+            {
+                "/pipeline/0/format": "must be `avif`, `gif`, `jpeg`, `jxl`, `png`, `tiff` or `webp`; "
+                "BMP is read, but not written"
+            },
+        ),
         (step(quality=101), {"/pipeline/0/quality": "must be at most 100"}),
         ({"pipeline": [STEP], "metadata": {"a": 1}}, {"/metadata/a": "must be a string; put it in quotes"}),
         (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich import progress as rich
 from rich.console import Console
@@ -50,6 +51,7 @@ class BatchOptions:
     """Seconds to wait for each job."""
     priority: Priority = Priority.NORMAL
     webhook_url: str | None = None
+    destination: Mapping[str, Any] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: SourceOptions | None = None
     preset: str | None = None
@@ -80,6 +82,7 @@ class BatchOptions:
             priority=self.priority,
             metadata=named | dict(self.metadata),
             webhook_url=self.webhook_url,
+            destination=self.destination,
             source=self.source,
         )
 

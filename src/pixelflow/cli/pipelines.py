@@ -50,18 +50,6 @@ def steps_from_file(path: Path) -> list[Step]:
     return steps
 
 
-def destination_from_file(path: Path) -> dict[str, Any]:
-    """Return the destination in a JSON file.
-
-    Raises:
-        InvalidRequestError: the file can't be read, is too large or contains something else.
-    """
-    found = json_from_file(path)
-    if not isinstance(found, dict):
-        raise InvalidRequestError(f'{path} must contain a destination: {{"bucket": …, "key": …}}', ())
-    return found
-
-
 def json_from_file(path: Path) -> Any:  # noqa: ANN401 - any JSON
     """Return the content of a JSON file.
 

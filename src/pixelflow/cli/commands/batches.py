@@ -12,11 +12,12 @@ import typer
 
 from pixelflow.cli.chosen_preset import find_preset, parse_pairs
 from pixelflow.cli.credentials import find_session
+from pixelflow.cli.destination import DestinationFile, read_destination
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.job_sources import parse_sources
 from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, printable, table
-from pixelflow.cli.pipelines import destination_from_file, steps_from_file
+from pixelflow.cli.pipelines import steps_from_file
 from pixelflow.client import Client, InvalidRequestError
 from pixelflow.contracts.batches import Batch, RefusedSource
 from pixelflow.contracts.jobs.states import Priority
@@ -25,16 +26,6 @@ _SHOWN_REFUSALS = 20
 _PAGE = 100
 
 BatchId = Annotated[UUID, typer.Argument(metavar="BATCH_ID", help="Batch ID, as printed by `batches create`.")]
-DestinationFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--destination",
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        help="JSON file with the bucket and the key of each output.",
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
 app = typer.Typer(
@@ -83,7 +74,7 @@ def create(
             metadata=pairs,
             priority=priority,
             webhook_url=webhook_url,
-            destination=destination_from_file(destination) if destination else None,
+            destination=read_destination(destination),
         )
     _print_batch(batch, as_json=as_json)
     print_refused(batch.refused)

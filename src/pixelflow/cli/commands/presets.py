@@ -9,12 +9,13 @@ from uuid import UUID
 import typer
 
 from pixelflow.cli.chosen_preset import parse_pairs
-from pixelflow.cli.commands.batches import DestinationFile, print_refused
+from pixelflow.cli.commands.batches import print_refused
 from pixelflow.cli.credentials import find_session
+from pixelflow.cli.destination import DestinationFile, read_destination
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, table
-from pixelflow.cli.pipelines import destination_from_file, json_from_file
+from pixelflow.cli.pipelines import json_from_file
 from pixelflow.client import Client, InvalidRequestError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
@@ -129,9 +130,9 @@ def rerun(
     pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
     with exit_on_error(), Client(session=find_session()) as client:
         if batch is None:
-            chosen = destination_from_file(destination) if destination else None
-            name = f"{preset} as {as_}"
-            batch = client.create_batch(preset=as_, metadata=pairs, name=name, destination=chosen).batch_id
+            batch = client.create_batch(
+                preset=as_, metadata=pairs, name=f"{preset} as {as_}", destination=read_destination(destination)
+            ).batch_id
             echo(f"Batch {batch}. If this command is interrupted, continue it with --batch {batch}.")
         added = client.rerun_in_batch(batch, preset, on_page=lambda page: echo(f"{page.accepted} jobs added"))
     if as_json:

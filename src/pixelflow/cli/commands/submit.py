@@ -14,6 +14,7 @@ from pydantic import BeforeValidator
 from pixelflow.cli.batch import BatchOptions, run_batch
 from pixelflow.cli.chosen_preset import find_preset, parse_pairs
 from pixelflow.cli.credentials import find_session
+from pixelflow.cli.destination import DestinationFile, read_destination
 from pixelflow.cli.errors import echo_client_error, error_json, exit_code_of, exit_on_error
 from pixelflow.cli.exit_codes import worst
 from pixelflow.cli.job_sources import parse_sources
@@ -166,6 +167,7 @@ def submit(
     on_damage: _OnDamage = OnDamage.REFUSE,
     priority: _Priority = Priority.NORMAL,
     webhook_url: _WebhookUrl = None,
+    destination: DestinationFile = None,
     metadata: _Metadata = None,
     wait: _Wait = False,
     out: _OutputFolder = None,
@@ -205,6 +207,7 @@ def submit(
                 priority=priority,
                 source=SourceOptions(frame=frame, density=density, on_damage=on_damage),
                 webhook_url=webhook_url,
+                destination=read_destination(destination),
                 metadata=pairs,
                 preset=chosen.reference if chosen else None,
                 parameters=chosen.parameters if chosen else {},
