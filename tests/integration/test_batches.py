@@ -20,26 +20,16 @@ from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.controlplane.batches import store
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
-from pixelflow.settings.buckets import NamedBucket
 
 STEPS: list[dict[str, Any]] = [{"id": "a", "action": "resize", "width": "${size}", "format": "webp"}]
 SIZE = {"size": {"type": "integer", "default": 320}}
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-OWN = NamedBucket.model_validate(
-    {
-        "bucket": "own",
-        "endpoint_url": "http://127.0.0.1:9",
-        "credentials": {"access_key_id": "ID", "secret_access_key": "KEY"},
-    }
-)
 PLAIN: list[dict[str, Any]] = [{"id": "a", "action": "resize", "width": 9, "format": "webp"}]
 
 
 @pytest.fixture(scope="module")
 def api(quiet: Settings) -> Iterator[str]:
-    with serving(
-        quiet.model_copy(update={"rate_limit_enabled": False, "buckets": {"own": OWN}, "url_sources": True})
-    ) as url:
+    with serving(quiet.model_copy(update={"rate_limit_enabled": False, "url_sources": True})) as url:
         yield url
 
 
@@ -124,24 +114,6 @@ def test_each_source_becomes_a_started_job_with_its_metadata(http: httpx.Client,
     assert first_job["metadata"] == {"shop": "main", "sku": "1"}
     assert (first_job["source"]["job_id"], second_job["source"]["job_id"]) == (str(first), str(second))
     assert (second_job["source"]["options"], second_job["priority"]) == ({"frame": 1}, "low")
-
-
-@pytest.mark.parametrize("what", ["pipeline", "preset"])
-def test_the_key_of_a_destination_can_have_the_metadata_of_each_source(
-    http: httpx.Client, photos: Photos, what: str
-) -> None:
-    save(http)
-    common = {"pipeline": PLAIN} if what == "pipeline" else {"preset": "avatar"}
-    body = common | {"destination": {"bucket": "own", "key": "{metadata.sku}/{step}.{ext}"}}
-    first, second = ({"source": {"job": str(photos.add())}} for _ in range(2))
-    batch = http.post("/v1/batches", json=body | {"sources": [first | {"metadata": {"sku": "A-17"}}, second]}).json()
-    missing = "`/metadata/sku` is required: the key of the destination has it"
-    assert [(row["index"], row["detail"]) for row in batch["refused"]] == [(1, missing)]
-    [job] = jobs_of(http, batch["batch_id"])
-    assert job["metadata"] == {"sku": "A-17"}
-    empty = http.post("/v1/batches", json=body)
-    added = http.post(f"/v1/batches/{empty.json()['batch_id']}/jobs", json={"sources": [first]}).json()
-    assert (added["accepted"], len(added["refused"])) == (0, 1)
 
 
 def test_the_same_source_is_one_job_however_often_it_is_sent(http: httpx.Client, photos: Photos) -> None:
@@ -366,6 +338,7 @@ def test_the_metadata_of_a_source_is_part_of_the_destinations_key(
     assert [(row["index"], row["code"]) for row in made.json()["refused"]] == [
         (1, "validation_failed"), (2, "validation_failed")
     ]  # fmt: skip
+    assert made.json()["refused"][1]["detail"] == "`/metadata/sku` is required: the key of the destination has it"
     empty = http.post("/v1/batches", json={**chosen, "destination": SKU_KEY})
     added = http.post(f"/v1/batches/{empty.json()['batch_id']}/jobs", json={"sources": sources[:1]})
     assert (empty.status_code, added.json()["accepted"]) == (201, 1), added.text
