@@ -39,13 +39,13 @@ class Recorder:
     def execute(self, name: str, scope: str, statement: str | bytes, values: Any) -> _Cursor:  # noqa: ANN401 - psycopg's Params
         """Send the statement, and record it."""
         encoded = self._encode(values)
-        cursor = self._connection.execute(statement, values)
+        text = statement.decode() if isinstance(statement, bytes) else statement
+        cursor = self._connection.execute(text, values)
         rows = cursor.fetchall() if cursor.description else []
         for row, columns in enumerate(rows):
             for column, value in columns.items():
                 self._note_generated(value, (len(self.statements), row, column))
         result = [{name: encode(value, self._start) for name, value in columns.items()} for columns in rows]
-        text = statement if isinstance(statement, str) else statement.decode()
         self.statements.append(RecordedStatement(name, scope, text, encoded, result, cursor.rowcount))
         return _Cursor(rows, cursor.rowcount)
 
@@ -106,12 +106,12 @@ class _Connection:
         self._recorder = recorder
         self._called = name, scope
 
-    def execute(self, statement: str, values: Any = None) -> _Cursor:  # noqa: ANN401 - psycopg's Params
+    def execute(self, statement: str | bytes, values: Any = None) -> _Cursor:  # noqa: ANN401 - psycopg's Params
         return self._recorder.execute(*self._called, statement, values)
 
 
 class _AsyncConnection(_Connection):
     """The part of a connection that the asynchronous stores use."""
 
-    async def execute(self, statement: str, values: Any = None) -> _AsyncCursor:  # type: ignore[override]  # noqa: ANN401
+    async def execute(self, statement: str | bytes, values: Any = None) -> _AsyncCursor:  # type: ignore[override]  # noqa: ANN401
         return _AsyncCursor(self._recorder.execute(*self._called, statement, values))

@@ -84,7 +84,7 @@ def encode(value: object, start: datetime, place_of: Callable[[object], Place | 
     if isinstance(value, datetime):
         return {"seconds": (value - start).total_seconds()}
     if isinstance(value, date):
-        return {"day": value.isoformat()}
+        return {"days": (value - start.date()).days}
     if isinstance(value, list):
         return {"list": [encode(each, start, place_of) for each in value]}
     for kind, (type_, encode_as, _) in _KINDS.items():
@@ -103,8 +103,8 @@ def decode(encoded: Json, start: datetime, results: Sequence[Sequence[Mapping[st
         return results[statement][row][column]
     if kind == "seconds":
         return start + timedelta(seconds=content)
-    if kind == "day":
-        return date.fromisoformat(content)
+    if kind == "days":
+        return start.date() + timedelta(days=content)
     if kind == "list":
         return [decode(each, start, results) for each in content]
     return _KINDS[kind][2](content)
