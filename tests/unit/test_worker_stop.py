@@ -62,7 +62,7 @@ def ran() -> list[object]:
 
 @pytest.fixture
 def worker(database: Database, ran: list[object], monkeypatch: pytest.MonkeyPatch) -> Iterator[_RunningWorker]:
-    monkeypatch.setattr(store, "claim", lambda *_, **__: [SimpleNamespace(job_id="a job", user_id="acme")])
+    monkeypatch.setattr(store, "claim", lambda *_, **__: [SimpleNamespace(job_id="a job", user_id="user")])
     monkeypatch.setattr(store, "unregister", lambda *_, **__: None)
     places = Places(2, lambda job, _: ran.append(job.job_id))
     arguments: dict[str, Any] = {"database": database, "worker": Worker("test", (), 2), "wakeups": MagicMock()}
@@ -128,6 +128,6 @@ def test_a_lease_that_is_tracked_after_the_shutdown_is_interrupted_at_once() -> 
 
 def test_a_submitted_job_is_in_hand_before_it_starts() -> None:
     places = Places(3, lambda *_: None)
-    job: Any = SimpleNamespace(job_id="a job", user_id="acme")
+    job: Any = SimpleNamespace(job_id="a job", user_id="user")
     places.submit(job, 0)
     assert (places.in_hand(), places.capacity()) == (1, 2)

@@ -16,7 +16,7 @@ from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.live import store
 from pixelflow.controlplane.live.store import Change, ProgressRow, ReadPosition
-from pixelflow.controlplane.live.watches import Delivered, ProcessStoppingError, Watcher, Watches
+from pixelflow.controlplane.live.watches import ChangeBatch, ProcessStoppingError, Watcher, Watches
 
 HEARTBEAT_SECONDS = 15.0
 """Longest time in which a stream sends nothing: proxies close connections that are silent for a minute or less."""
@@ -142,7 +142,7 @@ class LiveService:
         """Yield items until the last event of a single job, the end of the stream's time, or the process stops."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._stream_seconds * (1 - self._jitter() / 10)  # so that not all come back at once
-        batch = Delivered(first or ())
+        batch = ChangeBatch(first or ())
         if watcher.job_id is None:  # at once, so that the client can continue even if it gets nothing else
             for item in _items(watcher, batch):
                 yield item
@@ -171,7 +171,7 @@ async def _seen_position(connection: AsyncConnection, last_event_id: int | None)
 # ── Events ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _items(watcher: Watcher, batch: Delivered) -> Iterator[StreamItem]:
+def _items(watcher: Watcher, batch: ChangeBatch) -> Iterator[StreamItem]:
     """The events of a batch. Only the last one has an ID, because a client that has it has the whole batch."""
     changed = {change.job_id for change in batch.changes}
     events: list[JobEvent | None] = [_event_of(change, batch.progress.get(change.job_id)) for change in batch.changes]

@@ -93,7 +93,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Page:
+class ChangePage:
     """What a reader is given by one statement."""
 
     changes: Sequence[Change]
@@ -138,7 +138,7 @@ ORDER BY found.place, found.change, found.job_id LIMIT {MAX_ALL_CHANGES}
 """A database that was restored from a dump may hold changes of the future, which are no changes."""
 
 
-async def read_changes(connection: AsyncConnection, readings: Sequence[Reading]) -> list[Page]:
+async def read_changes(connection: AsyncConnection, readings: Sequence[Reading]) -> list[ChangePage]:
     """Return the changes of each reading, in the order of the transactions. The first readings are served first.
 
     The tenant scope must contain the users of all readings. Each reading gets rows of its own user only.
@@ -169,9 +169,9 @@ async def read_changes(connection: AsyncConnection, readings: Sequence[Reading])
     ]
 
 
-def _page(position: ReadPosition, found: Sequence[Change], snapshot: str, *, is_last: bool) -> Page:
+def _page(position: ReadPosition, found: Sequence[Change], snapshot: str, *, is_last: bool) -> ChangePage:
     moved = position.moved(found, snapshot, is_last=is_last) if found or is_last else position
-    return Page(found, moved, is_last)
+    return ChangePage(found, moved, is_last)
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Change | None:

@@ -21,7 +21,7 @@ import structlog
 from pixelflow.adapters.postgres.database import EVERYONE, AsyncConnection, AsyncDatabase
 from pixelflow.controlplane.keys import store as keys_store
 from pixelflow.controlplane.live import store
-from pixelflow.controlplane.live.store import Change, Page, ProgressRow, Reading, ReadPosition
+from pixelflow.controlplane.live.store import Change, ChangePage, ProgressRow, Reading, ReadPosition
 from pixelflow.errors import PixelflowError, TooManyStreamsError, UnauthenticatedError
 
 LOOK_SECONDS = (0.7, 1.1)
@@ -42,7 +42,7 @@ class ProcessStoppingError(Exception):
 
 
 @dataclass(frozen=True)
-class Delivered:
+class ChangeBatch:
     """What a watcher is given at once."""
 
     changes: Sequence[Change] = ()
@@ -64,7 +64,7 @@ class Watcher:
     is_stale: bool = False
     """Whether a change may have happened since the watcher was read for."""
     is_revoked: bool = False
-    waiting: asyncio.Future[Delivered] | None = None
+    waiting: asyncio.Future[ChangeBatch] | None = None
 
     @property
     def reading(self) -> Reading:
@@ -106,7 +106,7 @@ class Watches:
         self._jitter = jitter
         self._by_user: defaultdict[str, dict[Watcher, None]] = defaultdict(dict)
         self._count = 0
-        self._waiting: dict[Watcher, asyncio.Future[Delivered]] = {}
+        self._waiting: dict[Watcher, asyncio.Future[ChangeBatch]] = {}
         self._any_waiting = asyncio.Event()
         self._is_due = asyncio.Event()
         self._is_stopping = False
@@ -151,7 +151,7 @@ class Watches:
         self._count = count
         self._on_count(count)
 
-    async def next(self, watcher: Watcher, *, seconds: float) -> Delivered:
+    async def next(self, watcher: Watcher, *, seconds: float) -> ChangeBatch:
         """Wait for changes, at most so long; the batch is empty if there were none. Moves the watcher's position.
 
         Raises:
@@ -168,7 +168,7 @@ class Watches:
         finally:
             self._waiting.pop(watcher, None)
         self._check(watcher)
-        return future.result() if future.done() else Delivered()
+        return future.result() if future.done() else ChangeBatch()
 
     def _check(self, watcher: Watcher) -> None:
         if watcher.is_revoked:
@@ -188,7 +188,7 @@ class Watches:
         """End all watchers, and those that come later."""
         self._is_stopping = True
         for watcher in list(self._waiting):
-            self._deliver(watcher, Delivered())
+            self._deliver(watcher, ChangeBatch())
 
     # ── The loop ─────────────────────────────────────────────────────────────────────────────────
 
@@ -244,11 +244,11 @@ class Watches:
         tracked = {job_id for watcher in watchers for job_id in watcher.tracked}
         return await store.find_progress(connection, tracked) if tracked else {}
 
-    def _move(self, watcher: Watcher, page: Page, progress: Mapping[UUID, ProgressRow]) -> None:
+    def _move(self, watcher: Watcher, page: ChangePage, progress: Mapping[UUID, ProgressRow]) -> None:
         if watcher not in self._waiting:
             return  # it gave up meanwhile; what was read for it is read again
         if watcher.is_revoked:
-            self._deliver(watcher, Delivered())
+            self._deliver(watcher, ChangeBatch())
             return
         watcher.position = page.position
         if not page.is_last:
@@ -257,9 +257,9 @@ class Watches:
         watcher.tracked.update(progress)
         watcher.track(page.changes)
         if page.changes or progress:
-            self._deliver(watcher, Delivered(page.changes, progress))
+            self._deliver(watcher, ChangeBatch(page.changes, progress))
 
-    def _deliver(self, watcher: Watcher, batch: Delivered) -> None:
+    def _deliver(self, watcher: Watcher, batch: ChangeBatch) -> None:
         future = self._waiting.pop(watcher, None)
         if future is not None and not future.done():
             future.set_result(batch)
