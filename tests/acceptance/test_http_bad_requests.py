@@ -249,7 +249,7 @@ def test_an_unknown_query_parameter_is_answered_with_the_one_that_was_meant(some
         " did you mean `limit`?",
         " this route has `limit`, `cursor`, `status`, `created_after`, `created_before`, `preset`, `batch`, `metadata`",
     ]
-    errors = _problem(somebody.get(f"/v1/jobs/{uuid4()}", params={"x": 1}))["errors"]
+    errors = _problem(somebody.get(f"/v1/jobs/{uuid4()}/deliveries", params={"x": 1}))["errors"]
     assert errors == [{"pointer": "/query/x", "message": "is an unknown query parameter; this route has none"}]
 
 
