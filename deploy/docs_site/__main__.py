@@ -56,12 +56,20 @@ def main(output: Path) -> None:
             check=True,
             cwd=ROOT,
         )
-        for page in pages:
-            shutil.copy(staged / page, Path(folder, "site", page))
+        _copy_missing(staged, Path(folder, "site"))
         Path(folder, "site", "llms.txt").write_text(llms_txt(), encoding="utf-8")
         shutil.rmtree(output, ignore_errors=True)
         shutil.move(Path(folder, "site"), output)
     print(f"{len(pages)} pages in {output}: serve it with python3 -m http.server --directory {output}")
+
+
+def _copy_missing(staged: Path, site: Path) -> None:
+    """Copy what Zensical leaves out: the pages as Markdown, and files whose name begins with a dot."""
+    for source in filter(Path.is_file, staged.rglob("*")):
+        target = site / source.relative_to(staged)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
 
 
 def _configuration() -> dict[str, Any]:

@@ -90,7 +90,11 @@ def test_a_url_is_sent_and_nothing_is_uploaded(pixelflow: Run, api: StandIn) -> 
 
 
 def test_what_is_neither_a_file_nor_a_url_is_refused(pixelflow: Run, api: StandIn, tmp_path: Path) -> None:
-    for argument, message in ((tmp_path / "missing.jpg", "does not exist"), ("/dev/null", "not a file")):
+    for argument, message in (
+        (tmp_path / "missing.jpg", "does not exist"),
+        ("/dev/null", "not a file"),
+        ("ftp://a/b.jpg", "only https"),
+    ):
         done = pixelflow("submit", argument, "--resize", "64")
         assert done.exit_code == 2
         assert message in " ".join(done.output.split())

@@ -47,6 +47,8 @@ def _photo(value: str) -> Path | UrlSource:
     """Parse an argument: a URL, or the path of a readable file."""
     if value.lower().startswith(("https://", "http://")):
         return UrlSource(value)
+    if "://" in value:
+        raise typer.BadParameter(f"{value.partition('://')[0]!r} URLs can't be fetched, only https and http.")
     path = Path(value)
     if not path.exists():
         raise typer.BadParameter(f"File {value!r} does not exist.")
@@ -249,7 +251,8 @@ def _find_photos(given: Sequence[Path | UrlSource], jobs: Sequence[str], out: Pa
     if searched:
         raise typer.BadParameter(f"outputs would become photos in {searched}; use a subdirectory", param_hint="--out")
     if found.others:
-        echo(f"{found.others} files in the directories are not images of a known format")
+        what = "1 file in the directories is no image" if found.others == 1 else f"{found.others} files are no images"
+        echo(f"{what} of a known format")
     if not found.photos:
         raise typer.BadParameter("name at least one photo, or an earlier job with --from-job", param_hint="PHOTO")
     return found.photos

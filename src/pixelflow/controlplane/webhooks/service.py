@@ -143,7 +143,8 @@ class WebhookService:
                 ciphertext = await store.mark_shown(connection, user_id)
                 if ciphertext is None:
                     raise WebhookSecretExistsError(
-                        "You have a webhook secret, which was shown before; POST /v1/webhook-secret/rotate replaces it"
+                        "You have a webhook secret, which was shown before; `pixelflow webhook rotate-secret`, or "
+                        "POST /v1/webhook-secret/rotate, replaces it"
                     )
                 return WebhookSecret(secret=_encode(self._cipher.decrypt(ciphertext, owner=user_id)))
 
