@@ -262,8 +262,8 @@ def test_faults_of_one_setting_and_between_settings_are_named_at_once(environmen
         ),
         "PIXELFLOW_JWT_ISSUER requires PIXELFLOW_JWT_AUDIENCE",
         "PIXELFLOW_RETENTION_SOURCE_DAYS must be at most PIXELFLOW_RETENTION_JOB_DAYS",
-        "PIXELFLOW_REDIS_URL is not valid",
         "PIXELFLOW_API_PORT is not valid",
+        "PIXELFLOW_REDIS_URL is not valid",
         "PIXELFLOW_JWT_JWKS_URL is not valid",
     ]
 

@@ -20,6 +20,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/keys": {"name": "n", "scopes": ["jobs:read"]},
     "/v1/presets": {"name": "thumb", "pipeline": JOB["pipeline"]},
     "/v1/assets": {"name": "logo", "source": {"content_length": 9}},
+    "/v1/batches": {"pipeline": JOB["pipeline"]},
+    "/v1/batches/{batch_id}/jobs": {"sources": [{"source": {"job": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55"}}]},
     "/v1/webhook-endpoints": {"url": "https://client.example/hooks"},
     "/v1/webhook-endpoints/{endpoint_id}": {"description": "changed"},
 }

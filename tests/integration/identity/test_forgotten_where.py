@@ -78,7 +78,6 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     queued = {"moved_from": {"created"}, "new_run": False, "max_active": None, "traceparent": None}
     queued |= {"source_key": "k", "source_bytes": 1, "source_version": "v"}
     asset, batch = {"asset_id": theirs["asset_id"]}, {"batch_id": theirs["batch_id"]}
-    asset = {"asset_id": theirs["asset_id"]}
     endpoint = {"endpoint_id": theirs["endpoint_id"]}
     new_asset = {"asset_id": mine["new_id"], "size": 1, "content_type": None, "max_assets": 9, "max_total_bytes": 9}
     return {
@@ -101,6 +100,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "batches.delete": batch,
         "batches.find": batch,
         "batches.insert": {"batch_id": mine["new_id"], "name": None, "job": {}},
+        "batches.is_canceled": batch,
         "batches.list_newest": {"limit": 99, "before": None},
         "batches.list_unfinished": {**batch, "limit": 9},
         "batches.set_canceled": batch,
@@ -137,6 +137,8 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
             "max_attempts": 1,
             "limits": UploadLimits(9, 9, undeclared_bytes=1),
         },
+        "live.find": job,
+        "live.find_active": {},
         "jobs.origins.find": job,
         "jobs.list_newest": {"filters": JobFilters(), "limit": 99, "before": None},
         "jobs.last_scanned": {"filters": JobFilters(metadata={"sku": "A-17"}), "before": None, "scan": 1},
@@ -211,11 +213,7 @@ async def _call(database: AsyncDatabase, scope: TenantScope, name: str, mine: st
 
 
 def test_every_function_with_a_user_id_is_tested_here() -> None:
-    ids = {
-        name: uuid4()
-        for name in ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset", "batch_id")
-    } | {"key_id": "k"}
-    named = ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset", "endpoint_id")
+    named = ("job_id", "delivery_id", "key_id", "holder", "new_id", "asset_id", "preset", "endpoint_id", "batch_id")
     ids = {name: uuid4() for name in named} | {"key_id": "k"}
     assert set(_arguments(ids, ids)) == set(FUNCTIONS)
 

@@ -108,7 +108,7 @@ def test_two_keys_in_one_request_are_rejected(client: httpx.Client) -> None:
 @pytest.mark.parametrize("route", POSTS, ids=str)
 def test_every_post_repeats_its_response(client: httpx.Client, route: Route) -> None:
     key = {"Idempotency-Key": str(uuid4())}
-    ids = {name: str(uuid4()) for name in ("job_id", "delivery_id", "asset_id", "endpoint_id")}
+    ids = {name: str(uuid4()) for name in ("job_id", "delivery_id", "asset_id", "endpoint_id", "batch_id")}
     first, second = (route.send(client, ids, headers=key) for _ in range(2))
     assert second.headers.get("Idempotent-Replayed") == ("true" if first.is_success else None)
     assert second.status_code == first.status_code

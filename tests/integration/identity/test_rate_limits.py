@@ -165,7 +165,8 @@ def test_keys_of_one_user_share_a_limit_and_keys_of_two_users_do_not(url: str, c
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_every_route_counts_against_its_class(url: str, connect: Client, new_key: Key, route: Route) -> None:
     """Creates, starts with retries, reads, and all the rest: where one is used up the others go on."""
-    kind = {"create_job": "create", "start_job": "start", "retry_job": "start"}.get(
+    created = dict.fromkeys(("create_job", "create_batch", "add_jobs"), "create")
+    kind = {**created, "start_job": "start", "retry_job": "start"}.get(
         route.operation["operationId"], "read" if route.method == "GET" else "other"
     )
     client = connect(url, new_key())

@@ -20,8 +20,8 @@ async def _resources_of(database: AsyncDatabase, add_rows: AddRows, user_id: str
     await add_rows(user_id)
     async with database.connection(of_user(user_id)) as connection:
         cursor = await connection.execute(
-            "SELECT job_id, delivery_id, key_id, asset_id, presets.name AS preset, webhook_endpoints.endpoint_id"
-            " FROM jobs, deliveries, api_keys, assets, presets, webhook_endpoints"
+            "SELECT job_id, delivery_id, key_id, asset_id, presets.name AS preset, webhook_endpoints.endpoint_id,"
+            " batches.batch_id FROM jobs, deliveries, api_keys, assets, presets, webhook_endpoints, batches"
         )
         row = await cursor.fetchone()
     assert row is not None
