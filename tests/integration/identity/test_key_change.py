@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from tests.acceptance.running import servers_alone
 from tests.support.databases import new_database
 
 from pixelflow.adapters.ids import new_id
@@ -174,14 +175,15 @@ def test_the_command_reports_what_it_did(stack: Stack, url: str) -> None:
     assert "1 webhook secrets and 0 stored responses are encrypted with a key that" in run.stderr
 
 
-def test_the_command_finds_database_and_keys_of_the_local_stack(stack: Stack) -> None:
+def test_the_command_finds_database_and_keys_of_the_local_stack() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
-    run = subprocess.run(
-        [sys.executable, "-m", "pixelflow", "secrets", "rotate"],
-        env={**environment, "PIXELFLOW_HOME": str(stack.home.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with servers_alone() as stack:  # the shared one has secrets of tests with keys of their own
+        run = subprocess.run(
+            [sys.executable, "-m", "pixelflow", "secrets", "rotate"],
+            env={**environment, "PIXELFLOW_HOME": str(stack.home.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert "Re-encrypted 0 webhook secrets" in run.stderr
     assert run.returncode == 0
