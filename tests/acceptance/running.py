@@ -21,7 +21,6 @@ from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.controlplane.keys.admin import issue_key
-from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles
 
@@ -88,24 +87,9 @@ LOCAL_URL_SOURCES = {
 @contextlib.contextmanager
 def service_with(settings: dict[str, str]) -> Iterator[Stack]:
     """A complete PixelFlow with these settings, besides the one that tests share."""
-    with contextlib.ExitStack() as opened:
-        yield _started(opened, settings)
-
-
-def _started(opened: contextlib.ExitStack, settings: dict[str, str]) -> Stack:
-    """Start it; once more if another test took a port between its choice and the start of the process that has it."""
-    for is_last in (False, True):
-        with contextlib.ExitStack() as attempt:
-            stack = attempt.enter_context(servers_alone())
-            try:
-                start_processes(stack, settings)
-            except StackError as error:
-                if is_last or "already in use" not in str(error):
-                    raise
-            else:
-                opened.push(attempt.pop_all())
-                return stack
-    raise AssertionError
+    with servers_alone() as stack:
+        start_processes(stack, settings)
+        yield stack
 
 
 def database_url(stack: Stack) -> str:
