@@ -11,6 +11,7 @@ from pixelflow.client.api_calls import delete, get, post
 from pixelflow.client.arguments import to_destination, to_seconds, to_steps, to_uuid
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.operations import Steps, validated
+from pixelflow.client.pagination import pages
 from pixelflow.client.session import Session
 from pixelflow.client.sources import ExistingSource
 from pixelflow.client.waiting import MAX_POLL_INTERVAL, POLL_GROWTH, POLL_INTERVAL
@@ -156,18 +157,7 @@ def iter_batches(session: Session, *, page_size: int | None = None) -> Paginator
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
-    cursor = None
-    more = True
-
-    def next_page() -> Operation[list[BatchSummary]]:
-        nonlocal cursor, more
-        page = yield from list_batches(session, limit=page_size, cursor=cursor)
-        cursor = page.next_cursor
-        more = cursor is not None
-        return page.data
-
-    while more:
-        yield next_page()
+    return pages(lambda cursor: list_batches(session, limit=page_size, cursor=cursor))
 
 
 def cancel_batch(session: Session, batch_id: UUID | str) -> Operation[Batch]:

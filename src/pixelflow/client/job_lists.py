@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pixelflow.client.api_calls import get
 from pixelflow.client.models import Operation, Paginator
+from pixelflow.client.pagination import pages
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.responses import Job, JobPage
 from pixelflow.contracts.jobs.states import JobStatus
@@ -76,12 +77,8 @@ def iter_jobs(
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
-    cursor = None
-    more = True
-
-    def next_page() -> Operation[list[Job]]:
-        nonlocal cursor, more
-        page = yield from list_jobs(
+    return pages(
+        lambda cursor: list_jobs(
             session,
             status=status,
             metadata=metadata,
@@ -92,12 +89,7 @@ def iter_jobs(
             limit=page_size,
             cursor=cursor,
         )
-        cursor = page.next_cursor
-        more = cursor is not None
-        return page.data
-
-    while more:
-        yield next_page()
+    )
 
 
 def _status(status: JobStatus | str) -> str:
