@@ -63,9 +63,7 @@ def straight(image: pyvips.Image) -> pyvips.Image:
 
 
 def flattened(image: pyvips.Image, background: tuple[int, ...]) -> pyvips.Image:
-    """Composite an 8-bit image over a color; the result has no alpha. A gray image becomes one of color if it must."""
-    if not image.hasalpha():
-        return image
+    """Composite an 8-bit image with alpha over a color. The result has no alpha; a gray one gets colors if it must."""
     if image.bands < CHANNELS and len(set(background)) > 1:
         image = image.colourspace("srgb")
     color = [float(value) for value in background[: image.bands - 1]]

@@ -45,7 +45,7 @@ def encode(frames: Frames, step: Step, format_: Format, output: int, metadata: M
     assert format_.options is not None  # noqa: S101 - only output formats are encoded
     options = step.encoder or format_.options()
     image = convert.to_16_bits(frames.joined()) if options.wide else convert.to_8_bits(frames.joined())
-    if not format_.alpha:
+    if image.hasalpha() and not format_.alpha:
         image = flattened(image, convert.values_of(rgba(step.background).rgb, image))
     if frames.gain_map and format_.gain_maps and step.hdr is HdrChoice.KEEP:
         image = joined(image, frames.gain_map)

@@ -94,13 +94,19 @@ def reduction(size: Size, step: Resize, _allowed: float) -> float:
 
 def finds_faces(size: Size, step: Resize) -> bool:
     """Whether the step finds faces to crop to."""
+    if not _can_find_faces(step):
+        return False
     scaled, canvas = fit(size, step)
-    return step.fit is Fit.COVER and scaled != canvas and faces.by_faces(step.gravity, step.focus)
+    return scaled != canvas
 
 
 def requires(step: Resize) -> tuple[str, ...]:
     """Return the capability to find faces if the step can need it."""
-    return (faces.EXTRA,) if step.fit is Fit.COVER and faces.by_faces(step.gravity, step.focus) else ()
+    return (faces.EXTRA,) if _can_find_faces(step) else ()
+
+
+def _can_find_faces(step: Resize) -> bool:
+    return step.fit is Fit.COVER and faces.by_faces(step.gravity, step.focus)
 
 
 def kept(size: Size, step: Resize) -> int:
