@@ -142,6 +142,7 @@ schemas: setup ## Regenerate JSON Schemas, the OpenAPI document, the documentati
 	$(BIN)/python -m tests.support.doc_tables
 	$(BIN)/python -m tests.support.operation_pages
 	$(BIN)/python -m tests.support.architecture_picture
+	$(BIN)/python -m tests.support.states_picture
 	$(BIN)/python -m deploy.grafana.dashboard
 	@command -v npm >/dev/null && cd clients/typescript && npm ci --silent --ignore-scripts && npm run --silent generate \
 	|| echo "The types of the TypeScript client need Node with npm: they were not regenerated"

@@ -21,7 +21,6 @@ from tests.support.metric_list import METRICS
 
 from pixelflow import errors as contracts_errors
 from pixelflow.contracts.error_guide import GUIDES, titles
-from pixelflow.contracts.jobs.states import TRANSITIONS
 from pixelflow.controlplane.api.problems import status_of
 from pixelflow.imaging.extras import EXTRAS
 from pixelflow.imaging.fields import (
@@ -309,19 +308,6 @@ def delivery_errors_table() -> str:
     return "\n".join(lines)
 
 
-# ── States ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def states_diagram() -> str:
-    """Return a diagram of the state machine."""
-    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> created"]
-    for before, afters in TRANSITIONS.items():
-        lines += [f"    {before.value} --> {after.value}" for after in TRANSITIONS if after in afters]
-        if not afters:
-            lines.append(f"    {before.value} --> [*]")
-    return "\n".join([*lines, "```"])
-
-
 # ── Metrics ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -353,7 +339,6 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "webhooks.md": {"delivery errors": delivery_errors_table},
     "http-api.md": {"errors": request_errors_table},
     "errors.md": {"guide": error_guide},
-    "state-machine.md": {"states": states_diagram},
     "metrics.md": {role: functools.partial(metrics_table, role) for role in METRICS},
 }
 """Page → its tables, by the name in the page's comments."""
