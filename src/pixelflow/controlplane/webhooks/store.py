@@ -210,7 +210,8 @@ async def replay_event(connection: AsyncConnection, *, delivery_id: UUID, user_i
     """
     cursor = await connection.execute(
         """
-        UPDATE events SET status = 'pending', attempts = 0, next_attempt_at = now(), generation = generation + 1
+        UPDATE events
+        SET status = 'pending', attempts = 0, next_attempt_at = now(), generation = events.generation + 1
         FROM deliveries
         JOIN events AS found ON found.event_id = deliveries.event_id AND found.user_id = deliveries.user_id
         LEFT JOIN jobs ON jobs.job_id = found.job_id AND jobs.user_id = found.user_id AND jobs.erased_at IS NULL
