@@ -1,6 +1,7 @@
 """Sends the events of jobs and batches that end to a URL on this machine, signed as webhooks.
 
-Asks the API; is never called by it. For local testing: the event IDs are not those of the service, and an event that the URL does not accept is not retried.
+Asks the API; is never called by it. For local testing: the event IDs are not those of the service, and an event that
+the URL does not accept is not retried.
 """
 
 from __future__ import annotations

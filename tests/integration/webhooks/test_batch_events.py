@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.webhook_receiver import receiving
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.connection import TimeLimits
-from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
+from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import FINISHED
 from pixelflow.contracts.webhooks import BatchEvent
@@ -39,7 +40,7 @@ class Batches:
     async def create(self, *statuses: str, closed: bool = True, url: str | None = None) -> UUID:
         """Create a batch with a job for each status."""
         batch_id = new_id()
-        own = {"batch_id": batch_id, "user_id": self.user_id}
+        own: dict[str, Any] = {"batch_id": batch_id, "user_id": self.user_id}
         async with self.database.connection(of_user(self.user_id)) as connection:
             job = {"pipeline": PIPELINE} | ({"webhook_url": url} if url else {})
             await store.insert(connection, **own, name="cards", job=job)
@@ -90,9 +91,9 @@ class Batches:
         return left
 
 
-async def insert(connection: object, user_id: str, batch_id: UUID, job_id: UUID) -> Insertion:
+async def insert(connection: AsyncConnection, user_id: str, batch_id: UUID, job_id: UUID) -> Insertion:
     return await jobs_store.insert(
-        connection,  # type: ignore[arg-type]
+        connection,
         job_id=job_id,
         user_id=user_id,
         request=CreateJobRequest.model_validate({"pipeline": PIPELINE}),
@@ -174,7 +175,8 @@ async def test_a_job_is_not_added_after_the_batch_was_closed(
     harness: Harness, batches: Batches, own_database: str
 ) -> None:
     batch_id = await batches.create(closed=False, url=OWN)
-    own, scope, added = {"batch_id": batch_id, "user_id": harness.user_id}, of_user(harness.user_id), new_id()
+    own: dict[str, Any] = {"batch_id": batch_id, "user_id": harness.user_id}
+    scope, added = of_user(harness.user_id), new_id()
     async with impatient(own_database) as other:
         async with harness.database.connection(scope) as connection, connection.transaction():
             assert await insert(connection, harness.user_id, batch_id, added) is Insertion.INSERTED
