@@ -19,7 +19,7 @@ from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, of_user
 from pixelflow.contracts.jobs.requests import CreateJobRequest
-from pixelflow.contracts.jobs.states import FINISHED
+from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.contracts.webhooks import BatchEvent
 from pixelflow.controlplane.batches import store
 from pixelflow.controlplane.batches.finisher import BatchFinisher
@@ -136,6 +136,7 @@ async def test_a_closed_batch_has_one_event_for_each_receiver_that_wants_it(harn
     assert [types_of(each) for each in (everything, ends, other)] == [["batch.finished"], ["batch.finished"], []]
     event = BatchEvent.model_validate(body)
     assert (event.data.batch_id, event.data.total, event.data.percent) == (batch_id, 3, 100)
+    assert body["data"]["jobs"] == dict.fromkeys(JobStatus, 0) | dict.fromkeys(FINISHED, 1)
     assert event.data.closed_at is not None
     assert event.data.finished_at == event.timestamp
     assert "url" not in str(body), "the receiver gets nothing of the request"

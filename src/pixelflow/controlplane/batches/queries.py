@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.contracts.batches import Batch, BatchCounts, BatchPage, BatchSummary
-from pixelflow.contracts.jobs.states import FINISHED
+from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.controlplane.batches import store
 from pixelflow.controlplane.batches.store import BatchSummaryRow
 from pixelflow.controlplane.jobs.pages import decode_cursor, encode_cursor
@@ -29,9 +29,10 @@ class BatchQueries:
             row = await store.find(connection, batch_id=batch_id, user_id=user_id)
             if row is None:
                 raise batch_not_found()
-            counts = await store.count_jobs(connection, batch_id=batch_id, user_id=user_id)
+            found = await store.count_jobs(connection, batch_id=batch_id, user_id=user_id)
+        counts = {status: found.get(status, 0) for status in JobStatus}
         total = sum(counts.values())
-        finished = sum(counts.get(status, 0) for status in FINISHED)
+        finished = sum(counts[status] for status in FINISHED)
         percent = 100 * finished // total if total else 100
         return Batch(**dict(_summary(row)), jobs=BatchCounts(**counts), total=total, percent=percent)
 
