@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -91,20 +92,42 @@ def test_outputs_of_a_batch_are_stored_at_a_destination(session: Session, pixelf
     assert (refused.returncode, "must contain a destination" in refused.stderr) == (2, True)
 
 
-def test_a_batch_is_created_shown_listed_and_canceled_on_the_command_line(session: Session, pixelflow: Run) -> None:
+def test_a_batch_is_created_shown_listed_closed_and_canceled_on_the_command_line(
+    session: Session, pixelflow: Run
+) -> None:
     with Client(session=session) as client:
         client.save_preset("card", CARD, parameters=WIDTH)
         job_id = client.process(PHOTO, preset="card", timeout=60).job_id
-    options = ["--preset", "card", "--param", "width=20", "--metadata", "run=1", "--name", "again"]
+    options = ["--preset", "card", "--param", "width=20", "--metadata", "run=1", "--name", "again", "--keep-open"]
     created = pixelflow("batches", "create", f"{job_id}", f"{job_id}:card", uuid4(), *options, "--json")
     batch = json.loads(created.stdout)
     assert (created.returncode, batch["total"], batch["preset"]) == (1, 2, "card@1"), created.stderr
     assert "Refused source 3: You have no job with this ID (not_found)" in created.stderr
+    assert "Name at least one source" in pixelflow("batches", "create", *options).stderr
+    closed = json.loads(pixelflow("batches", "close", batch["batch_id"], "--json").stdout)
+    assert (batch["closed_at"], closed["closed_at"] is None) == (None, False)
     assert "100 %" in pixelflow("batches", "watch", batch["batch_id"]).stdout
     assert batch["batch_id"] in pixelflow("batches", "show", batch["batch_id"]).stdout
     assert "again" in pixelflow("batches", "list").stdout
     canceled = json.loads(pixelflow("batches", "cancel", batch["batch_id"], "--json").stdout)
     assert (canceled["canceled_at"] is None, canceled["jobs"]["succeeded"]) == (False, 2)
+
+
+def test_urls_of_a_file_become_a_closed_batch(session: Session, pixelflow: Run, tmp_path: Path) -> None:
+    with Client(session=session) as client:
+        client.save_preset("card", CARD, parameters=WIDTH)
+    urls = tmp_path / "urls.txt"
+    urls.write_text("# photos\n\nhttps://img.example/1.jpg\n")
+    options = ["--urls-file", urls, "--url", "https://img.example/2.jpg", "--preset", "card"]
+    created = pixelflow("batches", "create", *options, "--json")
+    batch = json.loads(created.stdout)
+    assert (batch["total"], batch["closed_at"] is None) == (2, False), created.stderr
+    with Client(session=session) as client:
+        assert {job.source.url for job in client.iter_jobs(batch_id=batch["batch_id"])} == {
+            "https://img.example/1.jpg",
+            "https://img.example/2.jpg",
+        }
+        client.cancel_batch(batch["batch_id"])
 
 
 async def test_the_asynchronous_client_sends_more_sources_than_one_request_has(session: Session) -> None:
@@ -113,7 +136,7 @@ async def test_the_asynchronous_client_sends_more_sources_than_one_request_has(s
         sources = [(JobSource(job_id), {"n": str(number)}) for number in range(259)]
         unknown = JobSource(uuid4())
         created = await client.create_batch(
-            [CARD[0] | {"width": 8}], sources=[*sources, unknown], metadata={"run": "1"}
+            [CARD[0] | {"width": 8}], sources=[*sources, unknown], metadata={"run": "1"}, close=True
         )
         assert (created.total, [(row.index, row.code) for row in created.refused]) == (259, [(259, "not_found")])
         seen: list[int] = []
@@ -121,6 +144,9 @@ async def test_the_asynchronous_client_sends_more_sources_than_one_request_has(s
             created.batch_id, timeout=120, on_change=lambda batch: seen.append(batch.percent)
         )
         assert (done.jobs.succeeded, done.percent, seen[-1]) == (259, 100, 100)
+        async with asyncio.timeout(10):
+            while done.finished_at is None:
+                done = await client.get_batch(created.batch_id)
         assert [batch.batch_id async for batch in client.iter_batches(page_size=1)] == [created.batch_id]
 
 

@@ -140,6 +140,7 @@ def test_the_controller_reports_the_database_and_deliveries(run: Run) -> None:
         "lease_reaper",
         "webhook_dispatcher",
         "auto_starter",
+        "batch_finisher",
         "stats_collector",
         "gc_files",
         "gc_rows",

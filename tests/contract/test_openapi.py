@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.schemas import render
 from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent
-from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event, EventType
+from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, BatchEvent, Event, EventType
 from pixelflow.controlplane.api.export_openapi import openapi_document
 from pixelflow.imaging.operations.registry import OPERATIONS as OPERATIONS_OF_IMAGES
 
@@ -75,7 +75,9 @@ def test_the_document_lists_exactly_these_routes() -> None:
         "GET /v1/batches/{batch_id}",
         "DELETE /v1/batches/{batch_id}",
         "POST /v1/batches/{batch_id}/jobs",
+        "POST /v1/batches/{batch_id}/close",
         "POST /v1/batches/{batch_id}/cancel",
+        "GET /v1/batches/{batch_id}/deliveries",
         "POST /v1/presets",
         "GET /v1/presets",
         "GET /v1/presets/{preset}",
@@ -148,7 +150,7 @@ def test_each_event_is_a_webhook_with_the_headers_of_its_signature() -> None:
     for name, operation in WEBHOOKS.items():
         assert [each["name"] for each in operation["parameters"]] == [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER]
         [example] = examples_of(operation["requestBody"]["content"]["application/json"])
-        model = TestEvent if name == TEST_EVENT else Event
+        model = {TEST_EVENT: TestEvent, EventType.BATCH_FINISHED: BatchEvent}.get(name, Event)
         assert model.model_validate(example).type == name
 
 

@@ -228,6 +228,7 @@ def test_cancel_stops_unfinished_jobs_and_the_batch_takes_no_more(http: httpx.Cl
     batch_id = http.post("/v1/batches", json={"pipeline": PLAIN, "sources": [source]}).json()["batch_id"]
     canceled = http.post(f"/v1/batches/{batch_id}/cancel").json()
     assert (canceled["jobs"]["canceled"], canceled["percent"], canceled["canceled_at"] is None) == (1, 100, False)
+    assert canceled["closed_at"] == canceled["canceled_at"]
     refused = http.post(f"/v1/batches/{batch_id}/jobs", json={"sources": [source]})
     assert (refused.status_code, refused.json()["code"]) == (409, "batch_canceled")
 
@@ -247,6 +248,53 @@ def test_a_request_that_adds_jobs_while_the_batch_is_canceled_leaves_none_runnin
     assert batch["jobs"]["canceled"] == batch["total"] < len(sources)
     assert {row["code"] for row in added["refused"]} == {"batch_canceled"}
     assert len(added["refused"]) + added["accepted"] == len(sources)
+
+
+def test_a_closed_batch_takes_no_more_jobs_and_repeated_requests_answer_as_before(
+    http: httpx.Client, photos: Photos
+) -> None:
+    first, second, new = ({"source": {"job": str(photos.add())}} for _ in range(3))
+    created = http.post("/v1/batches", json={"pipeline": PLAIN, "sources": [first]}).json()
+    assert (created["closed_at"], created["finished_at"]) == (None, None)
+    path = f"/v1/batches/{created['batch_id']}"
+    last = {"sources": [second, {"source": {"job": str(uuid4())}}], "close": True}
+    added = http.post(f"{path}/jobs", json=last).json()
+    assert (added["accepted"], [row["code"] for row in added["refused"]]) == (1, ["not_found"])
+    assert http.post(f"{path}/jobs", json=last).json() == added
+    refused = http.post(f"{path}/jobs", json={"sources": [first, new]})
+    assert (refused.status_code, refused.json()["code"]) == (409, "batch_closed")
+    closed = http.get(path).json()
+    assert (closed["total"], closed["closed_at"] is None) == (2, False)
+    assert http.post(f"{path}/close").json() == closed
+    assert http.post(f"/v1/batches/{uuid4()}/close").status_code == 404
+
+
+def test_a_rerun_closes_the_batch_after_the_last_page(
+    http: httpx.Client, photos: Photos, connection: Connection
+) -> None:
+    save(http, 64)
+    job_id = photos.add(preset=("avatar", 1), metadata={"n": "0"})
+    connection.execute(
+        """INSERT INTO jobs (job_id, user_id, status, source_type, source_key, pipeline, max_attempts, metadata, preset,
+                             preset_version, queued_at, finished_at)
+           SELECT gen_random_uuid(), user_id, status, source_type, source_key, pipeline, max_attempts,
+                  jsonb_build_object('n', n::text), preset, preset_version, queued_at, finished_at
+           FROM jobs CROSS JOIN generate_series(1, 100) AS n WHERE job_id = %s""",
+        (job_id,),
+    )
+    path = f"/v1/batches/{http.post('/v1/batches', json={'preset': 'avatar'}).json()['batch_id']}"
+    cursor = None
+    for is_last in (False, True):
+        body = {"rerun": {"preset": "avatar@1", "cursor": cursor}, "close": True}
+        cursor = http.post(f"{path}/jobs", json=body).json()["next_cursor"]
+        assert ((cursor is None), http.get(path).json()["closed_at"] is not None) == (is_last, is_last)
+
+
+def test_an_empty_batch_is_closed_by_the_request_that_creates_it(http: httpx.Client) -> None:
+    body = {"pipeline": PLAIN, "close": True}
+    first, again = (http.post("/v1/batches", json=body, headers={"Idempotency-Key": "k"}).json() for _ in range(2))
+    assert (first == again, first["total"], first["closed_at"] is None) == (True, 0, False)
+    assert http.post("/v1/batches", json={"pipeline": PLAIN, "close": 1}).status_code == 422
 
 
 def test_a_deleted_batch_leaves_its_jobs(http: httpx.Client, photos: Photos) -> None:

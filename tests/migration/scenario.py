@@ -290,8 +290,10 @@ async def _batches(record: Recorder) -> None:
     await record.call("batches.list_newest", MINE, **page, before=before)
     await record.call("batches.count_jobs", MINE, **batch)
     await record.call("batches.list_unfinished", MINE, **batch, limit=9)
+    await record.call("batches.close", MINE, **batch)
+    await record.call("batches.finish_due", EVERYONE, limit=9)
+    await record.call("jobs.insert", MINE, request=_request(), **{**new, "job_id": uuid4()}, **source)
     await record.call("batches.set_canceled", MINE, **batch)
-    await record.call("batches.is_canceled", MINE, **batch)
     await record.call("jobs.transitions.cancel", MINE, job_id=new["job_id"], user_id=USER)
     for _ in range(2):
         empty: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
@@ -349,6 +351,7 @@ async def _webhooks(record: Recorder) -> None:
     await record.call("webhooks.insert_first_secret", EVERYONE, secret_id=uuid4(), user_id="new", ciphertext=b"secret")
     await record.call("webhooks.mark_shown", EVERYONE, "new")
     await _endpoints(record, later)
+    await _end_of_a_batch(record, later)
     await record.call("retention.delete_events", EVERYONE, age=-DAY, limit=9)
 
 
@@ -372,6 +375,20 @@ async def _endpoints(record: Recorder, later: datetime) -> None:
     event = await _leased_event(record, later)
     await record.call("webhooks.refuse", EVERYONE, event)
     await record.call("webhook_endpoints.delete", MINE, **one)
+
+
+async def _end_of_a_batch(record: Recorder, later: datetime) -> None:
+    batch: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
+    await record.call("batches.insert", MINE, **batch, name=None, job={"webhook_url": "https://client.example/hook"})
+    await record.call("batches.close", MINE, **batch)
+    finished = await record.call("batches.finish_due", EVERYONE, limit=9)
+    assert batch["batch_id"] in {each.batch_id for each in finished if each.is_finished}
+    event = await _leased_event(record, later)
+    attempt = _attempt(later, "delivered", next_attempt_at=None)
+    await record.call("webhooks.record_attempt", EVERYONE, event, attempt)
+    await record.call("webhooks.list_batch_deliveries", MINE, **batch, limit=9)
+    await record.call("webhooks.replay_event", MINE, delivery_id=attempt.delivery_id, user_id=USER)
+    await record.call("batches.delete", MINE, **batch)
 
 
 async def _leased_event(record: Recorder, at: datetime) -> LeasedEvent:

@@ -86,6 +86,17 @@ _REST = (
     """INSERT INTO awaited_sources (job_id, user_id, awaited_until, next_check_at)
        SELECT job_id, user_id, now() + interval '1 h', now() - random() * interval '1 min'
        FROM jobs WHERE status = 'created'""",
+    """WITH waiting AS (SELECT gen_random_uuid() AS batch_id, job_id, user_id FROM jobs
+                        WHERE status IN ('created', 'processing')),
+            added AS (UPDATE jobs SET batch_id = waiting.batch_id FROM waiting WHERE jobs.job_id = waiting.job_id)
+       INSERT INTO batches (batch_id, user_id, job, closed_at, next_check_at)
+       SELECT batch_id, user_id, '{}', now() - interval '1 h', now() FROM waiting""",
+    """INSERT INTO batches (batch_id, user_id, job) SELECT gen_random_uuid(), %(heavy)s, '{}'""",
+    # Of many jobs, most of which have ended.
+    """WITH large AS (INSERT INTO batches (batch_id, user_id, job, closed_at, next_check_at)
+                      VALUES (gen_random_uuid(), %(heavy)s, '{}', now() - interval '1 h', now()) RETURNING *)
+       UPDATE jobs SET batch_id = large.batch_id FROM large
+       WHERE jobs.user_id = large.user_id AND jobs.batch_id IS NULL AND jobs.created_at > now() - interval '9 days'""",
     """INSERT INTO failed_usage (user_id, day, attempts, compute_time_ms)
        SELECT 'user-' || n, current_date - day, 1, 31
        FROM generate_series(0, %(users)s) AS n, generate_series(0, 30) AS day""",
@@ -117,6 +128,7 @@ def fill(connection: psycopg.Connection[Any], *, jobs: int) -> None:
     values = {
         "jobs": jobs,
         "users": USERS,
+        "heavy": HEAVY,
         "steady": STEADY,
         "steady_jobs": STEADY_JOBS,
         "queued": round(jobs * QUEUED_SHARE),

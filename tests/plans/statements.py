@@ -20,6 +20,8 @@ from pixelflow.adapters.postgres.database import EVERYONE, NOBODY, of_user
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
+from pixelflow.controlplane.batches import store as batches_store
+from pixelflow.controlplane.batches.finisher import LIMIT
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import awaited, transitions
 from pixelflow.controlplane.jobs import store as jobs_store
@@ -66,6 +68,14 @@ class Hot:
 
 def _named(**named: Any) -> Callable[[Database], Arguments]:  # noqa: ANN401 - of any function
     return lambda _: ((), named)
+
+
+def _in_a_batch(job: dict[str, Any]) -> Callable[[Database], Arguments]:
+    def arguments(database: Database) -> Arguments:
+        row = _one(database, "SELECT batch_id FROM batches WHERE closed_at IS NULL")
+        return (), job | {"job_id": new_id(), "batch_id": row["batch_id"]}
+
+    return arguments
 
 
 def _one(database: Database, query: str, **values: object) -> DictRow:
@@ -187,6 +197,7 @@ def _of_requests() -> list[Hot]:
         ),
         Hot("claim an idempotency key", idempotency_store.claim, mine, _named(**claim), ["idempotency_keys_pkey"], 40),
         Hot("create", jobs_store.insert, mine, _named(**job), ["jobs_pending_uploads"], 400, growth=10),
+        Hot("create, in a batch", jobs_store.insert, mine, _in_a_batch(job), ["batches_pkey"], 400, growth=10),
         Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
         Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),
@@ -288,6 +299,7 @@ def _of_loops() -> list[Hot]:
         Hot("visit users and hosts", due_events.visit, EVERYONE, _visit, ["events_by_user"], 6000),
         Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 2000),
         Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
+        Hot("finish batches", batches_store.finish_due, EVERYONE, _named(limit=LIMIT), ["jobs_by_batch"], 8000),
         Hot("find due checks of uploads", awaited.longest_due, EVERYONE, _named(), ["awaited_sources_due"], 300),
         Hot(
             "visit users of uploads", awaited.visit, EVERYONE, _named(after="user-1"), ["awaited_sources_by_user"], 600

@@ -254,6 +254,11 @@ export class PixelFlow {
     return this.#get(batchPath(batchId), options);
   }
 
+  /** Lets a batch take no more jobs. Its event `batch.finished` follows its last job. */
+  closeBatch(batchId: string, options?: PostOptions): Promise<Batch> {
+    return this.#post(`${batchPath(batchId)}/close`, options);
+  }
+
   /** Cancels up to 250 unfinished jobs of a batch, which takes no more jobs. Call it until `percent` is 100. */
   cancelBatch(batchId: string, options?: PostOptions): Promise<Batch> {
     return this.#post(`${batchPath(batchId)}/cancel`, options);
@@ -276,6 +281,11 @@ export class PixelFlow {
   /** Returns the latest delivery attempts of a job's webhooks, newest first. */
   listDeliveries(jobId: string, options?: CallOptions): Promise<DeliveryList> {
     return this.#get(`${path(jobId)}/deliveries`, options);
+  }
+
+  /** Returns the latest delivery attempts of a batch's webhooks, newest first. */
+  listBatchDeliveries(batchId: string, options?: CallOptions): Promise<DeliveryList> {
+    return this.#get(`${batchPath(batchId)}/deliveries`, options);
   }
 
   /** Sends the event of a delivery again. */

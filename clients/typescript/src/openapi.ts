@@ -134,6 +134,9 @@ export interface paths {
          * Create a batch
          * @description Create a batch: what many jobs have in common. Each source becomes a job, which is started.
          *
+         *     When no more sources follow, close it, with `close` or `POST /v1/batches/{id}/close`. You get the event
+         *     `batch.finished` when all of its jobs have ended.
+         *
          *     With an `Idempotency-Key`, the same request completes one that was interrupted. To add more sources, or the sources
          *     of earlier jobs, use `POST /v1/batches/{id}/jobs`.
          */
@@ -184,6 +187,46 @@ export interface paths {
          *     Repeat the request, without an `Idempotency-Key` or with another one, until all jobs are finished.
          */
         post: operations["cancel_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{batch_id}/close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Close a batch
+         * @description Let the batch take no more jobs. It finishes when all of its jobs have ended, also if it has none.
+         */
+        post: operations["close_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{batch_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the deliveries of a batch's webhooks
+         * @description List the attempts to deliver the batch's events, newest first, with your receiver's responses. At most 100.
+         */
+        get: operations["list_batch_deliveries"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -708,6 +751,26 @@ export interface paths {
     };
 }
 export interface webhooks {
+    "batch.finished": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * All jobs of a closed batch have ended
+         * @description Sent to the `webhook_url` of the batch, and to your webhook endpoints. Verify the signature, and act once on each `webhook-id`.
+         */
+        post: operations["batch_finished"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "job.canceled": {
         parameters: {
             query?: never;
@@ -819,6 +882,11 @@ export interface components {
          * @description The body of ``POST /v1/batches/{id}/jobs``.
          */
         AddJobsRequest: {
+            /**
+             * Close
+             * @description Close the batch afterwards: it takes no more jobs, and finishes when all of its jobs have ended. With `rerun`, the request that has the last page closes it. Default: `false`.
+             */
+            close?: boolean;
             rerun?: components["schemas"]["Rerun"] | null;
             /**
              * Sources
@@ -1115,10 +1183,20 @@ export interface components {
              */
             canceled_at: string | null;
             /**
+             * Closed At
+             * @description When it was closed or canceled. It takes no more jobs.
+             */
+            closed_at?: string | null;
+            /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /**
+             * Finished At
+             * @description When all of its jobs had ended after it was closed. A retry of a job does not change it.
+             */
+            finished_at?: string | null;
             /** @description Number of jobs by status. Deleted jobs are not counted. */
             jobs: components["schemas"]["BatchCounts"];
             /** Name */
@@ -1176,6 +1254,25 @@ export interface components {
             succeeded?: number;
         };
         /**
+         * BatchEvent
+         * @description The body of a webhook about a batch.
+         */
+        BatchEvent: {
+            /** @description The batch as `GET /v1/batches/{id}` returns it at the time of the attempt. */
+            data: components["schemas"]["Batch"];
+            /**
+             * Timestamp
+             * Format: date-time
+             * @description When the event occurred.
+             */
+            timestamp: string;
+            /**
+             * Type
+             * @constant
+             */
+            type: "batch.finished";
+        };
+        /**
          * BatchPage
          * @description The response to ``GET /v1/batches``, newest first.
          */
@@ -1221,10 +1318,20 @@ export interface components {
              */
             canceled_at: string | null;
             /**
+             * Closed At
+             * @description When it was closed or canceled. It takes no more jobs.
+             */
+            closed_at?: string | null;
+            /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /**
+             * Finished At
+             * @description When all of its jobs had ended after it was closed. A retry of a job does not change it.
+             */
+            finished_at?: string | null;
             /** Name */
             name: string | null;
             /**
@@ -1514,6 +1621,11 @@ export interface components {
          * @description The body of ``POST /v1/batches``: what all jobs have in common, and the first sources.
          */
         CreateBatchRequest: {
+            /**
+             * Close
+             * @description Close the batch afterwards: it takes no more jobs, and finishes when all of its jobs have ended. With `rerun`, the request that has the last page closes it. Default: `false`.
+             */
+            close?: boolean;
             /** @description Where the outputs of each job are stored. */
             destination?: components["schemas"]["Destination"] | null;
             /**
@@ -1565,7 +1677,7 @@ export interface components {
             sources?: components["schemas"]["BatchSource"][];
             /**
              * Webhook Url
-             * @description URL that receives a webhook when a job succeeds, fails or is canceled.
+             * @description URL that receives a webhook when a job succeeds, fails or is canceled, and one when the batch has finished.
              */
             webhook_url?: string | null;
         };
@@ -1609,10 +1721,20 @@ export interface components {
              */
             canceled_at: string | null;
             /**
+             * Closed At
+             * @description When it was closed or canceled. It takes no more jobs.
+             */
+            closed_at?: string | null;
+            /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /**
+             * Finished At
+             * @description When all of its jobs had ended after it was closed. A retry of a job does not change it.
+             */
+            finished_at?: string | null;
             /** @description Number of jobs by status. Deleted jobs are not counted. */
             jobs: components["schemas"]["BatchCounts"];
             /** Name */
@@ -2046,7 +2168,7 @@ export interface components {
             delivery_id: string;
             /**
              * Endpoint Id
-             * @description The webhook endpoint of the event. Null: the event is for the `webhook_url` of the job.
+             * @description The webhook endpoint of the event. Null: the event is for a `webhook_url`.
              */
             endpoint_id?: string | null;
             /** @description Why there was no response. Null with a response. */
@@ -2104,7 +2226,7 @@ export interface components {
         };
         /**
          * DeliveryList
-         * @description The response to ``GET /v1/jobs/{id}/deliveries``, newest first.
+         * @description The response to ``GET /v1/jobs/{id}/deliveries`` and its like, newest first.
          */
         DeliveryList: {
             /** Data */
@@ -2171,7 +2293,7 @@ export interface components {
         Direction: "horizontal" | "vertical" | "both";
         /**
          * Event
-         * @description The body of a webhook.
+         * @description The body of a webhook about a job.
          */
         Event: {
             /** @description The job as `GET /v1/jobs/{id}` returns it at the time of the attempt. */
@@ -2183,14 +2305,14 @@ export interface components {
              */
             timestamp: string;
             /** Type */
-            type: components["schemas"]["EventType"] | string;
+            type: ("job.completed" | "job.failed" | "job.canceled") | string;
         };
         /**
          * EventType
-         * @description The result of a run of a job.
+         * @description What happened: the result of a run of a job, or the end of a batch.
          * @enum {string}
          */
-        EventType: "job.completed" | "job.failed" | "job.canceled";
+        EventType: "job.completed" | "job.failed" | "job.canceled" | "batch.finished";
         /**
          * ExplainedSource
          * @description How the source would be decoded.
@@ -3944,15 +4066,20 @@ export interface components {
          */
         ReplayedEvent: {
             /**
+             * Batch Id
+             * @description The batch of the event. Null: the event has a job.
+             */
+            batch_id?: string | null;
+            /**
              * Event Id
              * @description The `webhook-id`, unchanged.
              */
             event_id: string;
             /**
              * Job Id
-             * Format: uuid
+             * @description The job of the event. Null: the event has a batch.
              */
-            job_id: string;
+            job_id: string | null;
             /**
              * Next Attempt At
              * Format: date-time
@@ -6121,7 +6248,9 @@ export interface operations {
                      *         {
                      *           "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
                      *           "canceled_at": null,
+                     *           "closed_at": "2026-11-23T14:00:02Z",
                      *           "created_at": "2026-11-23T14:00:00Z",
+                     *           "finished_at": null,
                      *           "name": "New card size",
                      *           "preset": "card@2"
                      *         }
@@ -6272,7 +6401,9 @@ export interface operations {
                      * @example {
                      *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
                      *       "canceled_at": null,
+                     *       "closed_at": "2026-11-23T14:00:02Z",
                      *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "finished_at": null,
                      *       "jobs": {
                      *         "canceled": 0,
                      *         "created": 0,
@@ -6519,7 +6650,9 @@ export interface operations {
                      * @example {
                      *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
                      *       "canceled_at": null,
+                     *       "closed_at": "2026-11-23T14:00:02Z",
                      *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "finished_at": null,
                      *       "jobs": {
                      *         "canceled": 0,
                      *         "created": 0,
@@ -6803,7 +6936,9 @@ export interface operations {
                      * @example {
                      *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
                      *       "canceled_at": null,
+                     *       "closed_at": "2026-11-23T14:00:02Z",
                      *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "finished_at": null,
                      *       "jobs": {
                      *         "canceled": 0,
                      *         "created": 0,
@@ -6918,6 +7053,371 @@ export interface operations {
             };
             /** @description `idempotency_key_reused` */
             422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    close_batch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request safe to retry. Repeating the same request with the same key within 24 hours returns the response of the one that succeeded and has no further effect; after an error, the request is processed again. 1 to 255 visible ASCII characters, for example a UUID. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
+                     *       "canceled_at": null,
+                     *       "closed_at": "2026-11-23T14:00:02Z",
+                     *       "created_at": "2026-11-23T14:00:00Z",
+                     *       "finished_at": null,
+                     *       "jobs": {
+                     *         "canceled": 0,
+                     *         "created": 0,
+                     *         "failed": 0,
+                     *         "processing": 0,
+                     *         "queued": 1,
+                     *         "succeeded": 1
+                     *       },
+                     *       "name": "New card size",
+                     *       "percent": 50,
+                     *       "preset": "card@2",
+                     *       "total": 2
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description `idempotency_key_invalid` */
+            400: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress` */
+            409: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused` */
+            422: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    /**
+                     * @description Seconds to wait before the next request.
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            503: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_batch_deliveries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "attempt": 1,
+                     *           "delivery_id": "0198f2c4-7f1a-7c02-a1d4-5e6f7a8b9c0d",
+                     *           "endpoint_id": null,
+                     *           "error": null,
+                     *           "event_id": "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b",
+                     *           "latency_ms": 41,
+                     *           "next_attempt_at": null,
+                     *           "outcome": "delivered",
+                     *           "response_excerpt": "",
+                     *           "started_at": "2026-11-23T14:01:12.730Z",
+                     *           "status_code": 204,
+                     *           "type": "batch.finished"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `insufficient_scope` */
+            403: {
+                headers: {
+                    /**
+                     * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
+                     * @example "create";r=59;t=1
+                     */
+                    RateLimit?: string;
+                    /**
+                     * @description The rate limit of this class of requests: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers).
+                     * @example "create";q=60;w=60
+                     */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
                 headers: {
                     /**
                      * @description Your current state: `r` requests are left, and one more becomes available in `t` seconds. Absent if the request was not counted.
@@ -7110,7 +7610,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `batch_canceled` */
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `batch_canceled`, `batch_closed` */
             409: {
                 headers: {
                     /**
@@ -7457,6 +7957,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
+                     *       "batch_id": null,
                      *       "event_id": "msg_5f0c8b1d6a7e4f3c9d2b1a0e8f7c6d5b",
                      *       "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
                      *       "next_attempt_at": "2026-11-23T14:05:00Z",
@@ -12817,6 +13318,83 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
+            };
+        };
+    };
+    batch_finished: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description Identifies the event: the same for every attempt and replay.
+                 * @example msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54
+                 */
+                "webhook-id": string;
+                /**
+                 * @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; several, separated by spaces, after a rotation.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": string;
+                /**
+                 * @description When the attempt started, in seconds since 1970.
+                 * @example 1798891200
+                 */
+                "webhook-timestamp": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "batch_id": "0198f2c4-9a3b-7c5d-8e6f-7a8b9c0d1e2f",
+                 *         "canceled_at": null,
+                 *         "closed_at": "2026-11-23T14:00:02Z",
+                 *         "created_at": "2026-11-23T14:00:00Z",
+                 *         "finished_at": "2026-11-23T14:00:09Z",
+                 *         "jobs": {
+                 *           "canceled": 0,
+                 *           "created": 0,
+                 *           "failed": 0,
+                 *           "processing": 0,
+                 *           "queued": 0,
+                 *           "succeeded": 2
+                 *         },
+                 *         "name": "New card size",
+                 *         "percent": 100,
+                 *         "preset": "card@2",
+                 *         "total": 2
+                 *       },
+                 *       "timestamp": "2026-11-23T14:00:09Z",
+                 *       "type": "batch.finished"
+                 *     }
+                 */
+                "application/json": components["schemas"]["BatchEvent"];
+            };
+        };
+        responses: {
+            /** @description The event was received. Respond within ten seconds. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Deliver this event no more. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other response is retried, with growing delays, for more than a day. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

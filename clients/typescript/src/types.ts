@@ -36,8 +36,15 @@ export type WebhookEndpointList = Schemas["WebhookEndpointList"];
 export type CreateWebhookEndpointRequest = Schemas["CreateWebhookEndpointRequest"];
 export type UpdateWebhookEndpointRequest = Schemas["UpdateWebhookEndpointRequest"];
 export type SentTestEvent = Schemas["SentTestEvent"];
-/** An event of a job. Check `type` first: that of a test is `webhook.test`, and its `data` has only an `endpoint_id`. */
-export type WebhookEvent = { type: Schemas["EventType"] | (string & {}); timestamp: string; data: Job };
+export type JobWebhookEvent = {
+  type: Exclude<Schemas["EventType"], Schemas["BatchEvent"]["type"]>;
+  timestamp: string;
+  data: Job;
+};
+export type BatchWebhookEvent = Schemas["BatchEvent"];
+export type TestWebhookEvent = Schemas["TestEvent"];
+/** Check `type` first: it determines `data`. A later release may have other types, which you can ignore. */
+export type WebhookEvent = JobWebhookEvent | BatchWebhookEvent | TestWebhookEvent;
 
 /** `metadata` has the values that the metadata of a job must have, such as `{ sku: "A-17" }`. */
 export type ListJobsQuery = NonNullable<operations["list_jobs"]["parameters"]["query"]>;

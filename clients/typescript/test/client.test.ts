@@ -121,18 +121,26 @@ test("jobs are listed by metadata and preset", () =>
     assert.deepEqual(server.received.map((each) => each.url), ["/v1/jobs?preset=avatar%403&metadata.sku=A+17"]);
   }));
 
-test("a batch is created, extended, shown, canceled and deleted", () => {
+test("a batch is created, extended, closed, shown, canceled and deleted", () => {
   const body = { batch_id: "b", percent: 100, refused: [] };
-  const answers = [201, 200, 200, 200, 204].map((status) => ({ status, ...(status === 204 ? {} : { body }) }));
+  const answers = [201, 200, 200, 200, 200, 204].map((status) => ({ status, ...(status === 204 ? {} : { body }) }));
   return withServer(answers, async (client, server) => {
     const created = await client.createBatch({ preset: "card@2", sources: [{ source: { job: JOB } }] });
     await client.addToBatch(created.batch_id, { rerun: { preset: "card@1" } });
+    await client.closeBatch("b");
     assert.equal((await client.getBatch("b")).percent, 100);
     await client.cancelBatch("b");
     await client.deleteBatch("b");
     assert.deepEqual(
       server.received.map((each) => `${each.method} ${each.url}`),
-      ["POST /v1/batches", "POST /v1/batches/b/jobs", "GET /v1/batches/b", "POST /v1/batches/b/cancel", "DELETE /v1/batches/b"],
+      [
+        "POST /v1/batches",
+        "POST /v1/batches/b/jobs",
+        "POST /v1/batches/b/close",
+        "GET /v1/batches/b",
+        "POST /v1/batches/b/cancel",
+        "DELETE /v1/batches/b",
+      ],
     );
   });
 });

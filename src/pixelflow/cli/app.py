@@ -41,7 +41,7 @@ COMMANDS = {
     "jobs": Entry("jobs:app", _PHOTOS, "List, show, download, watch, cancel, retry and erase jobs."),
     "assets": Entry("assets:app", _PHOTOS, "Add, list and delete assets: pictures for pipelines."),
     "presets": Entry("presets:app", _PHOTOS, "Save, list, show, delete and run again presets: named pipelines."),
-    "batches": Entry("batches:app", _PHOTOS, "Create, list, show, watch, cancel and delete batches of jobs."),
+    "batches": Entry("batches:app", _PHOTOS, "Create, list, show, watch, close, cancel and delete batches of jobs."),
     "usage": Entry("usage:usage", _PHOTOS, "Show usage totals by day or by user."),
     "capabilities": Entry(
         "capabilities:capabilities", _PHOTOS, "Show the operations, formats, limits and workers of the API."

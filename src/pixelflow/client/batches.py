@@ -29,6 +29,7 @@ from pixelflow.contracts.batches import (
 from pixelflow.contracts.jobs.destinations import Destination
 from pixelflow.contracts.jobs.states import Priority
 from pixelflow.contracts.preset_templates import Scalar
+from pixelflow.contracts.webhooks import DeliveryList
 
 MAX_REQUEST_BYTES = 100_000
 """Sources of one request as JSON; a body has at most 128 KiB."""
@@ -49,6 +50,7 @@ def create_batch(
     webhook_url: str | None = None,
     priority: Priority = Priority.NORMAL,
     destination: Destination | Mapping[str, Any] | None = None,
+    close: bool = False,
     idempotency_key: str | None = None,
 ) -> Operation[CreatedBatch]:
     """Create a batch and a job for each source, and start the jobs. Sends as many requests as the sources need.
@@ -61,9 +63,10 @@ def create_batch(
         sources: that are there already. ``add_to_batch`` and ``rerun_in_batch`` add more.
         name: for people.
         metadata: of each job.
-        webhook_url: receives a webhook when a job succeeds, fails or is canceled.
+        webhook_url: receives a webhook when a job succeeds, fails or is canceled, and when the batch has finished.
         priority: of the jobs among your own queued jobs.
         destination: where the outputs are stored, besides the service's own bucket.
+        close: close the batch after the last source. Without it, add more, then call ``close_batch``.
         idempotency_key: of your own. The same call with the same key returns the same batch for 24 hours, and completes
             it, also from another process. Default: a new one.
 
@@ -79,29 +82,41 @@ def create_batch(
     if pipeline is not None:
         raw["pipeline"] = to_steps(pipeline)
     first, *others = list(_requests(sources)) or [[]]
-    raw["sources"] = first
+    raw |= {"sources": first, "close": close and not others}
     body = validated(CreateBatchRequest, {field: value for field, value in raw.items() if value})
     created = yield from post(session, "/v1/batches", CreatedBatch, _json(body), idempotency_key=idempotency_key)
     if not others:
         return created
-    added = yield from _add(session, created.batch_id, others, sent=len(first))
+    added = yield from _add(session, created.batch_id, others, sent=len(first), close=close)
     batch = yield from get_batch(session, created.batch_id)
     return CreatedBatch(**dict(batch), refused=created.refused + added.refused)
 
 
-def add_to_batch(session: Session, batch_id: UUID | str, sources: Sequence[BatchEntry]) -> Operation[AddedJobs]:
+def add_to_batch(
+    session: Session, batch_id: UUID | str, sources: Sequence[BatchEntry], *, close: bool = False
+) -> Operation[AddedJobs]:
     """Add a job for each source. A source that the batch has already, with the same metadata, has no effect.
+
+    With ``close``, the batch is closed after the last source.
 
     Raises:
         InvalidRequestError: a source is not valid.
-        ApiError: the API rejected the request; ``batch_canceled`` if the batch takes no more jobs.
+        ApiError: the API rejected the request; ``batch_closed`` or ``batch_canceled`` if the batch takes no more jobs.
         ConnectionFailedError: no response. The same call completes what is missing.
     """
-    return (yield from _add(session, batch_id, list(_requests(sources)), sent=0))
+    added = yield from _add(session, batch_id, list(_requests(sources)), sent=0, close=close)
+    if close and not sources:
+        yield from close_batch(session, batch_id)
+    return added
 
 
 def rerun_in_batch(
-    session: Session, batch_id: UUID | str, preset: str, *, on_page: Callable[[AddedJobs], None] | None = None
+    session: Session,
+    batch_id: UUID | str,
+    preset: str,
+    *,
+    close: bool = False,
+    on_page: Callable[[AddedJobs], None] | None = None,
 ) -> Operation[AddedJobs]:
     """Add a job for each of your jobs of a preset that succeeded before the batch was created, with the same source.
 
@@ -111,16 +126,17 @@ def rerun_in_batch(
         session: of the client.
         batch_id: of a batch with another version of the preset, or with anything else.
         preset: whose jobs are run again, such as ``avatar@2``.
+        close: close the batch after the last job.
         on_page: called with the result of each request, of up to 100 earlier jobs.
 
     Raises:
-        ApiError: the API rejected the request; ``batch_canceled`` if the batch takes no more jobs.
+        ApiError: the API rejected the request; ``batch_closed`` or ``batch_canceled`` if the batch takes no more jobs.
         ConnectionFailedError: no response. The same call completes what is missing.
     """
     accepted, refused, cursor = 0, list[RefusedSource](), None
     while True:
         rerun = {"preset": preset} | ({"cursor": cursor} if cursor else {})
-        body = validated(AddJobsRequest, {"rerun": rerun})
+        body = validated(AddJobsRequest, {"rerun": rerun} | ({"close": True} if close else {}))
         added = yield from post(session, f"{_path(batch_id)}/jobs", AddedJobs, _json(body))
         accepted, cursor = accepted + added.accepted, added.next_cursor
         refused += added.refused
@@ -158,6 +174,26 @@ def iter_batches(session: Session, *, page_size: int | None = None) -> Paginator
         ConnectionFailedError: no response.
     """
     return pages(lambda cursor: list_batches(session, limit=page_size, cursor=cursor))
+
+
+def close_batch(session: Session, batch_id: UUID | str) -> Operation[Batch]:
+    """Let a batch take no more jobs, and return it. Its event ``batch.finished`` follows its last job. Idempotent.
+
+    Raises:
+        ApiError: the API rejected the request.
+        ConnectionFailedError: no response.
+    """
+    return (yield from post(session, f"{_path(batch_id)}/close", Batch))
+
+
+def list_batch_deliveries(session: Session, batch_id: UUID | str) -> Operation[DeliveryList]:
+    """Return the latest delivery attempts of a batch's webhooks, newest first; those of its jobs are not among them.
+
+    Raises:
+        ApiError: the API rejected the request; ``not_found`` also for a batch of another user.
+        ConnectionFailedError: no response.
+    """
+    return (yield from get(session, f"{_path(batch_id)}/deliveries", DeliveryList))
 
 
 def cancel_batch(session: Session, batch_id: UUID | str) -> Operation[Batch]:
@@ -217,12 +253,13 @@ def unfinished_jobs(batch: Batch) -> int:
 
 
 def _add(
-    session: Session, batch_id: UUID | str, requests: Sequence[list[dict[str, Any]]], *, sent: int
+    session: Session, batch_id: UUID | str, requests: Sequence[list[dict[str, Any]]], *, sent: int, close: bool
 ) -> Operation[AddedJobs]:
-    """Add the sources of these requests; ``sent`` sources were sent before."""
+    """Add the sources of these requests; ``sent`` sources were sent before. With ``close``, the last one closes."""
     accepted, refused = 0, list[RefusedSource]()
-    for entries in requests:
-        body = validated(AddJobsRequest, {"sources": entries})
+    for number, entries in enumerate(requests, 1):
+        is_last = close and number == len(requests)
+        body = validated(AddJobsRequest, {"sources": entries} | ({"close": True} if is_last else {}))
         added = yield from post(session, f"{_path(batch_id)}/jobs", AddedJobs, _json(body))
         accepted += added.accepted
         refused += [row.model_copy(update={"index": (row.index or 0) + sent}) for row in added.refused]

@@ -30,7 +30,7 @@ def verify_webhook(
 ) -> dict[str, Any]:
     """Return the event if one of the secrets signed it: an object with ``type``, ``timestamp`` and ``data``.
 
-    ``pixelflow.contracts.webhooks.Event.model_validate(event)`` is an event of a job with types.
+    ``pixelflow.contracts.webhooks`` has models of events: ``Event`` of a job, ``BatchEvent`` of a batch.
 
     Args:
         body: the unmodified body of the request; never JSON that was parsed and written again.

@@ -25,6 +25,10 @@ MAX_JOBS = 100_000
 """Jobs of a batch: they are counted whenever it is shown."""
 
 
+_OF_THE_BATCH = {"name", "sources", "close"}
+"""Fields of a request that creates a batch which its jobs do not have."""
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -36,6 +40,14 @@ class BatchSource(_Request):
     metadata: Annotated[Metadata, Field(description="Added to the metadata of the batch.")] = {}
 
 
+Close = Annotated[
+    bool,
+    Field(
+        strict=True,
+        description="Close the batch afterwards: it takes no more jobs, and finishes when all of its jobs have ended. "
+        "With `rerun`, the request that has the last page closes it.",
+    ),
+]
 Sources = Annotated[
     list[BatchSource],
     Field(
@@ -55,7 +67,11 @@ class CreateBatchRequest(_Request):
         Field(description="A name for people.", examples=["New card size, November"]),
     ] = None
     webhook_url: Annotated[
-        WebhookUrl | None, Field(description="URL that receives a webhook when a job succeeds, fails or is canceled.")
+        WebhookUrl | None,
+        Field(
+            description="URL that receives a webhook when a job succeeds, fails or is canceled, and one when the batch "
+            "has finished."
+        ),
     ] = None
     metadata: Annotated[Metadata, Field(description="Metadata of each job.")] = {}
     priority: Annotated[Priority, Field(description="Order of the jobs among your own queued jobs.")] = Priority.NORMAL
@@ -67,15 +83,16 @@ class CreateBatchRequest(_Request):
     ] = None
     parameters: Annotated[ParameterValues, Field(description="Parameters of the preset.")] = {}
     sources: Sources = []
+    close: Close = False
 
     @property
     def job(self) -> dict[str, Any]:
         """What all jobs have in common, as the request has it."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name", "sources"})
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_OF_THE_BATCH)
 
     def job_fields(self, source: DeclaredSource, metadata: Mapping[str, str]) -> dict[str, Any]:
         """Return the fields of the request that creates the job of a source, with this metadata besides."""
-        raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"name", "sources", "pipeline"})
+        raw = self.model_dump(by_alias=True, exclude_unset=True, exclude=_OF_THE_BATCH | {"pipeline"})
         raw |= {"source": source.model_dump(exclude_unset=True), "metadata": {**self.metadata, **metadata}}
         return raw | ({} if self.preset else {"pipeline": self.pipeline})
 
@@ -102,6 +119,7 @@ class AddJobsRequest(_Request):
 
     sources: Sources = []
     rerun: Rerun | None = None
+    close: Close = False
 
     @model_validator(mode="wrap")
     @classmethod
@@ -156,6 +174,13 @@ class BatchSummary(ResponseModel):
     preset: Annotated[str | None, Field(description="Name and version of the preset. Null: the jobs have a pipeline.")]
     created_at: datetime
     canceled_at: Annotated[datetime | None, Field(description="When it was canceled. It takes no more jobs.")]
+    closed_at: Annotated[
+        datetime | None, Field(description="When it was closed or canceled. It takes no more jobs.")
+    ] = None
+    finished_at: Annotated[
+        datetime | None,
+        Field(description="When all of its jobs had ended after it was closed. A retry of a job does not change it."),
+    ] = None
 
 
 class Batch(BatchSummary):

@@ -162,6 +162,11 @@ GUIDES: Mapping[str, Guide] = {
     "method_not_allowed": Guide(
         "The path exists, but not with this method.", "Use one of the methods in the `Allow` header.", _NO
     ),
+    "batch_closed": Guide(
+        "The batch was closed, so it takes no more jobs. The request has a source that is not one of its jobs.",
+        "Create another batch for the other sources. Close a batch with its last request.",
+        _NO,
+    ),
     "batch_canceled": Guide(
         "The batch was canceled, so it takes no more jobs.",
         "Create another batch.",

@@ -34,7 +34,7 @@ from pixelflow.contracts.webhook_endpoints import (
     WebhookEndpointList,
     WebhookSecret,
 )
-from pixelflow.contracts.webhooks import DeliveryList, Event, ReplayedEvent, RotatedSecret
+from pixelflow.contracts.webhooks import BatchEvent, DeliveryList, Event, ReplayedEvent, RotatedSecret
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -66,6 +66,7 @@ _PUBLISHED: dict[str, tuple[type[BaseModel], Literal["validation", "serializatio
     "webhook_endpoint_list": (WebhookEndpointList, "serialization"),
     "sent_test_event": (SentTestEvent, "serialization"),
     "webhook": (Event, "serialization"),
+    "batch_webhook": (BatchEvent, "serialization"),
     "test_webhook": (TestEvent, "serialization"),
     "webhook_secret": (WebhookSecret, "serialization"),
     "delivery_list": (DeliveryList, "serialization"),

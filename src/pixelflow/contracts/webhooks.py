@@ -1,4 +1,4 @@
-"""Webhooks: the event that a receiver gets, and the deliveries that the owner of the job can list.
+"""Webhooks: the events that a receiver gets, and the deliveries that their owner can list.
 
 Headers and signature follow Standard Webhooks (standardwebhooks.com, specification 1.0.0).
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
 
+from pixelflow.contracts.batches import Batch
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.responses import Open, ResponseModel
 
@@ -22,11 +23,15 @@ SECRET_PREFIX = "whsec_"  # noqa: S105  # the prefix, not a secret
 
 
 class EventType(StrEnum):
-    """The result of a run of a job."""
+    """What happened: the result of a run of a job, or the end of a batch."""
 
     COMPLETED = "job.completed"
     FAILED = "job.failed"
     CANCELED = "job.canceled"
+    BATCH_FINISHED = "batch.finished"
+
+
+_OfJobs = Literal[EventType.COMPLETED, EventType.FAILED, EventType.CANCELED]
 
 
 class DeliveryOutcome(StrEnum):
@@ -43,11 +48,21 @@ class DeliveryOutcome(StrEnum):
 
 
 class Event(ResponseModel):
-    """The body of a webhook."""
+    """The body of a webhook about a job."""
 
-    type: Open[EventType]
+    type: Open[_OfJobs]
     timestamp: Annotated[datetime, Field(description="When the event occurred.")]
     data: Annotated[Job, Field(description="The job as `GET /v1/jobs/{id}` returns it at the time of the attempt.")]
+
+
+class BatchEvent(ResponseModel):
+    """The body of a webhook about a batch."""
+
+    type: Literal["batch.finished"]
+    timestamp: Annotated[datetime, Field(description="When the event occurred.")]
+    data: Annotated[
+        Batch, Field(description="The batch as `GET /v1/batches/{id}` returns it at the time of the attempt.")
+    ]
 
 
 class DeliveryError(ResponseModel):
@@ -64,7 +79,7 @@ class Delivery(ResponseModel):
     event_id: Annotated[str, Field(description="The `webhook-id`: the same for every attempt and replay.")]
     endpoint_id: Annotated[
         UUID | None,
-        Field(description="The webhook endpoint of the event. Null: the event is for the `webhook_url` of the job."),
+        Field(description="The webhook endpoint of the event. Null: the event is for a `webhook_url`."),
     ] = None
     type: Annotated[Open[EventType], Field(description="`webhook.test` for a test event.")]
     attempt: Annotated[int, Field(description="Number of the attempt, from 1. A replay starts again at 1.")]
@@ -82,7 +97,7 @@ class Delivery(ResponseModel):
 
 
 class DeliveryList(ResponseModel):
-    """The response to ``GET /v1/jobs/{id}/deliveries``, newest first."""
+    """The response to ``GET /v1/jobs/{id}/deliveries`` and its like, newest first."""
 
     data: list[Delivery]
 
@@ -91,7 +106,8 @@ class ReplayedEvent(ResponseModel):
     """The response to ``POST /v1/deliveries/{id}/replay``."""
 
     event_id: Annotated[str, Field(description="The `webhook-id`, unchanged.")]
-    job_id: UUID
+    job_id: Annotated[UUID | None, Field(description="The job of the event. Null: the event has a batch.")]
+    batch_id: Annotated[UUID | None, Field(description="The batch of the event. Null: the event has a job.")] = None
     type: Open[EventType]
     status: Annotated[str, Field(examples=["pending"])] = "pending"
     next_attempt_at: datetime

@@ -66,6 +66,7 @@ from pixelflow.errors.pixelflow_error import (
 from pixelflow.errors.requests import (
     AssetExistsError,
     BatchCanceledError,
+    BatchClosedError,
     BodyTooLargeError,
     HeadersTooLargeError,
     IdempotencyAnswerLostError,
@@ -108,6 +109,7 @@ __all__ = [
     "AssetGoneError",
     "AttemptsExhaustedError",
     "BatchCanceledError",
+    "BatchClosedError",
     "BodyTooLargeError",
     "DeadlineExceededError",
     "DecoderCrashedError",

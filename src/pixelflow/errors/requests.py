@@ -170,6 +170,11 @@ class MethodNotAllowedError(RequestError):
     title = "Method not allowed"
 
 
+class BatchClosedError(RequestError):
+    code = "batch_closed"
+    title = "The batch is closed"
+
+
 class BatchCanceledError(RequestError):
     code = "batch_canceled"
     title = "The batch is canceled"

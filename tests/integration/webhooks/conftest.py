@@ -24,6 +24,7 @@ from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.controlplane.batches.queries import BatchQueries
 from pixelflow.controlplane.encryption import webhook_cipher
 from pixelflow.controlplane.jobs.queries import JobQueries
 from pixelflow.controlplane.jobs.service import JobService
@@ -106,6 +107,7 @@ class Harness:
         outbound = OutboundHttp(OutboundRule(networks=(LOOPBACK,), allow_http=True), resolve=resolve)
         inputs = DispatcherInputs(
             get_job=self.job_queries.get,
+            get_batch=BatchQueries(self.database).get,
             signing_secrets=self.webhooks.signing_secrets,
             new_id=new_id,
             clock=self.clock,

@@ -12,8 +12,10 @@ from tests.unit.client.stand_in import KEY, StandIn
 from pixelflow.cli import forwarding
 from pixelflow.cli.forwarding import Forwarder, new_secret
 from pixelflow.client import Client
+from pixelflow.contracts.batches import Batch
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import JobStatus
+from pixelflow.controlplane.api import batch_examples as examples
 
 REQUEST = CreateJobRequest.model_validate({"pipeline": [{"id": "a", "action": "resize", "width": 9}]})
 
@@ -40,7 +42,7 @@ class Events:
 
 @pytest.fixture
 def events(api: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
-    for limit in ("PAGE", "MAX_OPEN_JOBS"):
+    for limit in ("PAGE", "MAX_OPEN"):
         monkeypatch.setattr(forwarding, limit, 1)
     api.life = (JobStatus.SUCCEEDED,)
     with (
@@ -62,3 +64,11 @@ def test_a_job_that_is_erased_ends_nothing(events: Events, api: StandIn) -> None
     del api.jobs[erased]
     api.jobs[ends].started = True
     assert [line for _ in range(2) for line in events.poll()] == [f"job.completed of job {ends}: status 200"]
+
+
+def test_a_batch_that_finishes_is_one_event(events: Events, api: StandIn) -> None:
+    batch = Batch.model_validate(examples.BATCH)
+    api.batches = [batch]
+    assert events.poll() == []
+    api.batches = [batch.model_copy(update={"finished_at": batch.created_at})]
+    assert [*events.poll(), *events.poll()] == [f"batch.finished of batch {batch.batch_id}: status 200"]

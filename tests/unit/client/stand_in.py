@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 
 from pydantic import ValidationError
 
+from pixelflow.contracts.batches import Batch
 from pixelflow.contracts.field_errors import field_errors
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import Job
@@ -87,6 +88,7 @@ class StandIn(ThreadingHTTPServer):
         """Responses by idempotency key."""
         self.life: tuple[JobStatus, ...] = LIFE
         """Statuses that successive polls of a new job return; the last one stays."""
+        self.batches: list[Batch] = []
         self.max_bytes = 1_000_000
         self.rename_output: str | None = None
         """Replaces the step id of every output."""
@@ -208,6 +210,8 @@ class Handler(BaseHTTPRequestHandler):
             return "put" if self.command == "PUT" else "download"
         if path in {"/v1/usage", "/v1/capabilities"}:
             return path.rsplit("/", 1)[1]
+        if path.startswith("/v1/batches"):
+            return "batches"
         if path == "/v1/jobs":
             return "create" if self.command == "POST" else "list"
         if self.command == "DELETE":
@@ -247,6 +251,12 @@ class Handler(BaseHTTPRequestHandler):
         return self._json(
             202, {"job_id": str(job_id), "status": "created", "upload": upload, "start_url": "/elsewhere"}
         )
+
+    def _batches(self, url: SplitResult, _: bytes) -> None:
+        batches = [each.model_dump(mode="json") for each in self.server.batches]
+        if url.path == "/v1/batches":
+            return self._json(200, {"data": batches, "next_cursor": None})
+        return self._json(200, next(each for each in batches if url.path.endswith(each["batch_id"])))
 
     def _put(self, url: SplitResult, body: bytes) -> None:
         job_id = UUID(url.path.split("/")[3])

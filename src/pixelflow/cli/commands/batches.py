@@ -15,10 +15,11 @@ from pixelflow.cli.credentials import find_session
 from pixelflow.cli.destination import DestinationFile, read_destination
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
-from pixelflow.cli.job_sources import parse_sources
+from pixelflow.cli.job_sources import parse_sources, parse_urls
 from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, printable, table
 from pixelflow.cli.pipelines import steps_from_file
 from pixelflow.client import Client, InvalidRequestError
+from pixelflow.client.batches import BatchEntry
 from pixelflow.contracts.batches import Batch, RefusedSource
 from pixelflow.contracts.jobs.states import Priority
 
@@ -29,7 +30,9 @@ BatchId = Annotated[UUID, typer.Argument(metavar="BATCH_ID", help="Batch ID, as 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
 app = typer.Typer(
-    help="Create, list, show, watch, cancel and delete batches of jobs.", no_args_is_help=True, add_completion=False
+    help="Create, list, show, watch, close, cancel and delete batches of jobs.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 
@@ -37,9 +40,19 @@ app = typer.Typer(
 def create(
     *,
     jobs: Annotated[
-        list[str],
-        typer.Argument(metavar="JOB_ID[:STEP]…", help="Jobs whose source, or output of a step, is processed again."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[JOB_ID[:STEP]…]", help="Jobs whose source, or output of a step, is processed again."),
+    ] = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="URL of a source that a worker fetches. Can be repeated."),
+    ] = None,
+    urls_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="File with a URL per line, such as URLs with tokens."
+        ),
+    ] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME[@VERSION]", help="Preset to use.")] = None,
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter of the preset. Can be repeated.")
@@ -54,14 +67,21 @@ def create(
     ] = None,
     priority: Annotated[Priority, typer.Option(help="Order among your own queued jobs.")] = Priority.NORMAL,
     webhook_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="URL that receives a webhook when a job finishes.")
+        str | None,
+        typer.Option(metavar="URL", help="URL that receives a webhook when a job finishes, and when the batch does."),
     ] = None,
     destination: DestinationFile = None,
+    keep_open: Annotated[
+        bool, typer.Option("--keep-open", help="Let the batch take more jobs, until `batches close`.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create a batch with a job for each source, and start the jobs."""
-    sources, pairs = parse_sources(jobs, "JOB_ID"), parse_pairs(metadata or [], "--metadata", "sku=A-17")
+    """Create a batch with a job for each source, start the jobs and close the batch."""
+    of_jobs, pairs = parse_sources(jobs or [], "JOB_ID"), parse_pairs(metadata or [], "--metadata", "sku=A-17")
     with exit_on_error(), Client(session=find_session()) as client:
+        sources: list[BatchEntry] = [*of_jobs, *parse_urls(url or [], urls_file)]
+        if not sources:
+            raise InvalidRequestError("Name at least one source: JOB_ID, --url or --urls-file", ())
         if (preset is None) == (pipeline is None):
             raise InvalidRequestError("Set either --preset or --pipeline", ())
         chosen = find_preset(preset, param or []) if preset else None
@@ -75,6 +95,7 @@ def create(
             priority=priority,
             webhook_url=webhook_url,
             destination=read_destination(destination),
+            close=not keep_open,
         )
     _print_batch(batch, as_json=as_json)
     print_refused(batch.refused)
@@ -93,10 +114,10 @@ def list_(
     if as_json:
         print_json({"data": [batch.model_dump(mode="json") for batch in found]})
         return
-    rows = table("Batch", "Name", "Preset", "Created", "Canceled")
+    rows = table("Batch", "Name", "Preset", "Created", "Canceled", "Finished")
     for batch in found:
-        canceled = format_time(batch.canceled_at) if batch.canceled_at else ""
-        values = (batch.batch_id, batch.name or "", batch.preset or "", format_time(batch.created_at), canceled)
+        ends = (format_time(at) if at else "" for at in (batch.canceled_at, batch.finished_at))
+        values = (batch.batch_id, batch.name or "", batch.preset or "", format_time(batch.created_at), *ends)
         rows.add_row(*map(cell, values))
     print_table(rows)
 
@@ -123,6 +144,14 @@ def watch(
     if batch.percent < 100:  # noqa: PLR2004 - percent
         raise typer.Exit(ExitCode.TIMED_OUT)
     raise typer.Exit(ExitCode.FAILED if batch.jobs.failed + batch.jobs.canceled else ExitCode.SUCCESS)
+
+
+@app.command()
+def close(*, batch_id: BatchId, as_json: AsJson = False) -> None:
+    """Let a batch take no more jobs. Its webhook follows when all of its jobs have ended."""
+    with exit_on_error(), Client(session=find_session()) as client:
+        batch = client.close_batch(batch_id)
+    _print_batch(batch, as_json=as_json)
 
 
 @app.command()

@@ -125,7 +125,7 @@ def rerun(
     """Process the sources of a preset's earlier jobs again, as a batch.
 
     Each job has the metadata and the parameters of the earlier one. Jobs that succeeded before the batch was created
-    count. Sources that have expired are reported.
+    count. Sources that have expired are reported. The batch is closed after the last job.
     """
     pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
     with exit_on_error(), Client(session=find_session()) as client:
@@ -134,7 +134,9 @@ def rerun(
                 preset=as_, metadata=pairs, name=f"{preset} as {as_}", destination=read_destination(destination)
             ).batch_id
             echo(f"Batch {batch}. If this command is interrupted, continue it with --batch {batch}.")
-        added = client.rerun_in_batch(batch, preset, on_page=lambda page: echo(f"{page.accepted} jobs added"))
+        added = client.rerun_in_batch(
+            batch, preset, close=True, on_page=lambda page: echo(f"{page.accepted} jobs added")
+        )
     if as_json:
         print_json(added.model_dump(mode="json", exclude={"next_cursor"}))
     else:

@@ -46,14 +46,16 @@ def listen(
     ] = None,
     forward: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Send the events of your jobs to this URL, in place of listening for them."),
+        typer.Option(
+            metavar="URL", help="Send the events of your jobs and batches to this URL, in place of listening for them."
+        ),
     ] = None,
 ) -> None:
     """Receive webhooks on this machine, verify their signatures and print them until Ctrl-C.
 
     For local testing. The service only calls this machine with PIXELFLOW_WEBHOOK_ALLOW_CIDRS=127.0.0.0/8 and
     PIXELFLOW_WEBHOOK_ALLOW_HTTP=true in the environment of `pixelflow up`. With --forward, it need not call this
-    machine: the command asks the API for jobs that end, and sends their events, signed, to the URL.
+    machine: the command asks the API for jobs and batches that end, and sends their events, signed, to the URL.
     """
     checked = _checked(secret)
     if forward is not None:
@@ -74,7 +76,7 @@ def _forward(url: str, secret: str | None) -> None:
     used = secret or new_secret()
     with exit_on_error(), Client(session=find_session()) as client, Forwarder(client, url, used) as forwarder:
         forwarder.skip_finished()
-        echo(f"Forwarding events of jobs that end from now on to {url}.")
+        echo(f"Forwarding events of jobs and batches that end from now on to {url}.")
         if secret is None:
             echo(f"They are signed with the secret {used}, which is new and only for this command.")
         forwarder.run(echo)

@@ -12,6 +12,7 @@ CREATE_BATCH: dict[str, Any] = {
             "name": "New card size",
             "preset": "card@2",
             "metadata": {"shop": "main"},
+            "close": True,
             "sources": [
                 {"source": {"job": _JOB_ID}, "metadata": {"sku": "A-17"}},
                 {"source": {"job": "0198f2c4-6d2f-7e4b-8c71-3a2e5d9f8b66"}, "metadata": {"sku": "A-18"}},
@@ -36,11 +37,18 @@ _BATCH_SUMMARY: dict[str, Any] = {
     "preset": "card@2",
     "created_at": "2026-11-23T14:00:00Z",
     "canceled_at": None,
+    "closed_at": "2026-11-23T14:00:02Z",
+    "finished_at": None,
 }
 BATCH: dict[str, Any] = _BATCH_SUMMARY | {
     "jobs": {"created": 0, "queued": 1, "processing": 0, "succeeded": 1, "failed": 0, "canceled": 0},
     "total": 2,
     "percent": 50,
+}
+FINISHED_BATCH: dict[str, Any] = BATCH | {
+    "finished_at": "2026-11-23T14:00:09Z",
+    "jobs": {"created": 0, "queued": 0, "processing": 0, "succeeded": 2, "failed": 0, "canceled": 0},
+    "percent": 100,
 }
 CREATED_BATCH: dict[str, Any] = BATCH | {"refused": []}
 ADDED_JOBS: dict[str, Any] = {
@@ -62,6 +70,7 @@ BATCH_RESPONSES: dict[str, Any] = {
     "add_jobs": ADDED_JOBS,
     "get_batch": BATCH,
     "list_batches": BATCHES,
+    "close_batch": BATCH,
     "cancel_batch": BATCH,
 }
 """Responses of successful requests by route name."""

@@ -36,6 +36,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.MethodNotAllowedError: 405,
     contracts_errors.RequestTimeoutError: 408,
     contracts_errors.BatchCanceledError: 409,
+    contracts_errors.BatchClosedError: 409,
     contracts_errors.JobAlreadyFinishedError: 409,
     contracts_errors.JobNotFinishedError: 409,
     contracts_errors.IdempotencyAnswerLostError: 409,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent
-from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Event, EventType
+from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, BatchEvent, Event, EventType
+from pixelflow.controlplane.api.batch_examples import FINISHED_BATCH
 from pixelflow.controlplane.api.examples import CANCELED, JOB
 from pixelflow.controlplane.api.webhook_examples import ENDPOINT
 
 EVENT_SCHEMA = "Event"
-TEST_SCHEMA = "TestEvent"
+BATCH_SCHEMA, TEST_SCHEMA = "BatchEvent", "TestEvent"
 _HEADERS = {
     ID_HEADER: ("Identifies the event: the same for every attempt and replay.", "msg_5c1f0e9a7d3b4f0e8a6c2d1b9f7e3a54"),
     TIMESTAMP_HEADER: ("When the attempt started, in seconds since 1970.", "1798891200"),
@@ -34,13 +35,15 @@ _JOBS = {EventType.COMPLETED: JOB, EventType.FAILED: _FAILED, EventType.CANCELED
 
 
 def add_webhooks(document: dict[str, Any]) -> None:
-    """Add each event, and the schema of its body, to an OpenAPI document that has the schema of a job."""
-    schema = Event.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-    del schema["$defs"]  # the responses of routes have them
-    document["components"]["schemas"][EVENT_SCHEMA] = schema
+    """Add each event, and the schema of its body, to an OpenAPI document that has the schemas of jobs and batches."""
+    for name, model in ((EVENT_SCHEMA, Event), (BATCH_SCHEMA, BatchEvent)):
+        schema = model.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        del schema["$defs"]  # the responses of routes have them
+        document["components"]["schemas"][name] = schema
     test = TestEvent.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     document["components"]["schemas"] |= test.pop("$defs") | {TEST_SCHEMA: test}
-    operations = {event.value: _job_operation(event) for event in EventType} | {TEST_EVENT: _test_operation()}
+    operations = {event.value: _job_operation(event) for event in _JOBS}
+    operations |= {EventType.BATCH_FINISHED.value: _batch_operation(), TEST_EVENT: _test_operation()}
     document["webhooks"] = {name: {"post": operation} for name, operation in operations.items()}
 
 
@@ -48,6 +51,13 @@ def _job_operation(event: EventType) -> dict[str, Any]:
     example = {"type": event.value, "timestamp": _JOBS[event]["finished_at"], "data": _JOBS[event]}
     receivers = "Sent to the `webhook_url` of the job, and to your webhook endpoints."
     return _operation(event.value, EVENT_SCHEMA, _SUMMARIES[event], receivers, example)
+
+
+def _batch_operation() -> dict[str, Any]:
+    name = EventType.BATCH_FINISHED.value
+    example = {"type": name, "timestamp": FINISHED_BATCH["finished_at"], "data": FINISHED_BATCH}
+    receivers = "Sent to the `webhook_url` of the batch, and to your webhook endpoints."
+    return _operation(name, BATCH_SCHEMA, "All jobs of a closed batch have ended", receivers, example)
 
 
 def _test_operation() -> dict[str, Any]:

@@ -27,6 +27,7 @@ DELIVERIES: dict[str, Any] = {
 REPLAYED: dict[str, Any] = {
     "event_id": _EVENT_ID,
     "job_id": _JOB_ID,
+    "batch_id": None,
     "type": "job.completed",
     "status": "pending",
     "next_attempt_at": "2026-11-23T14:05:00Z",
@@ -65,6 +66,7 @@ ROTATED: dict[str, Any] = {"secret": "whsec_…", "previous_valid_until": "2026-
 
 WEBHOOK_RESPONSES: dict[str, dict[str, Any]] = {
     "list_deliveries": DELIVERIES,
+    "list_batch_deliveries": {"data": [DELIVERIES["data"][0] | {"type": "batch.finished"}]},
     "replay_delivery": REPLAYED,
     "create_webhook_secret": SECRET,
     "rotate_webhook_secret": ROTATED,

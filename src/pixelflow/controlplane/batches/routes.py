@@ -62,6 +62,9 @@ async def create_batch(
 ) -> CreatedBatch:
     """Create a batch: what many jobs have in common. Each source becomes a job, which is started.
 
+    When no more sources follow, close it, with `close` or `POST /v1/batches/{id}/close`. You get the event
+    `batch.finished` when all of its jobs have ended.
+
     With an `Idempotency-Key`, the same request completes one that was interrupted. To add more sources, or the sources
     of earlier jobs, use `POST /v1/batches/{id}/jobs`.
     """
@@ -75,7 +78,9 @@ async def create_batch(
 @router.post(
     "/{batch_id}/jobs",
     summary="Add jobs to a batch",
-    responses=documented(*IDEMPOTENCY_ERRORS, *_BODY_ERRORS, errors.NotFoundError, errors.BatchCanceledError),
+    responses=documented(
+        *IDEMPOTENCY_ERRORS, *_BODY_ERRORS, errors.NotFoundError, errors.BatchCanceledError, errors.BatchClosedError
+    ),
 )
 async def add_jobs(
     identity: WritesJobs,
@@ -112,6 +117,20 @@ async def list_batches(
 async def get_batch(identity: ReadsJobs, services: ServicesOf, batch_id: UUID) -> Batch:
     """Return the batch and its progress. `GET /v1/jobs?batch=` lists its jobs."""
     return await services.batches.get(identity.user_id, batch_id)
+
+
+@router.post(
+    "/{batch_id}/close",
+    summary="Close a batch",
+    responses=documented(*IDEMPOTENCY_ERRORS, errors.NotFoundError),
+)
+async def close_batch(identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, batch_id: UUID) -> Batch:
+    """Let the batch take no more jobs. It finishes when all of its jobs have ended, also if it has none."""
+
+    async def close(_: UUID) -> Batch:
+        return await services.batches.close(identity.user_id, batch_id)
+
+    return await call.run(identity, Batch, close)
 
 
 @router.post(

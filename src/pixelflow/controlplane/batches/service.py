@@ -1,4 +1,4 @@
-"""Use cases of batches: create, add jobs, show, list, cancel.
+"""Use cases that change batches: create, add jobs, close, cancel, delete.
 
 Each request does a bounded amount of work, one job after another, so that it holds neither a long transaction nor more
 than one connection. A request that is interrupted is completed by the same request: the IDs of jobs are derived from
@@ -20,10 +20,7 @@ from pixelflow.contracts.batches import (
     AddedJobs,
     AddJobsRequest,
     Batch,
-    BatchCounts,
-    BatchPage,
     BatchSource,
-    BatchSummary,
     CreateBatchRequest,
     CreatedBatch,
     RefusedSource,
@@ -32,11 +29,12 @@ from pixelflow.contracts.batches import (
 from pixelflow.contracts.field_errors import field_errors, validation_failed
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.sources import DeclaredSource
-from pixelflow.contracts.jobs.states import FINISHED, JobStatus
+from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.contracts.presets import parse_reference
 from pixelflow.controlplane.batches import store
-from pixelflow.controlplane.batches.store import BatchRow, BatchSummaryRow
+from pixelflow.controlplane.batches.queries import BatchQueries, batch_not_found
+from pixelflow.controlplane.batches.store import BatchRow
 from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.pages import decode_cursor, encode_cursor, find_page
 from pixelflow.controlplane.jobs.service import JobService
@@ -45,8 +43,8 @@ from pixelflow.controlplane.presets import service as presets
 from pixelflow.controlplane.presets.service import AppliedPreset
 from pixelflow.errors import (
     BatchCanceledError,
+    BatchClosedError,
     FieldError,
-    NotFoundError,
     RequestError,
 )
 
@@ -58,11 +56,11 @@ _CANCELED_JOBS = 250
 """Jobs that one request cancels."""
 
 
-class BatchService:
-    """The batches of one user. ``user_id`` comes from the authenticated credentials."""
+class BatchService(BatchQueries):
+    """Changes the batches of one user. ``user_id`` comes from the authenticated credentials."""
 
     def __init__(self, database: AsyncDatabase, jobs: JobService) -> None:
-        self._database = database
+        super().__init__(database)
         self._jobs = jobs
         self._requests = FairSemaphore(_MAX_REQUESTS, share=1)
 
@@ -85,50 +83,45 @@ class BatchService:
             await store.insert(connection, batch_id=batch_id, user_id=user_id, name=request.name, job=job)
         row = await self._find(user_id, batch_id)
         added = await self._add_sources(user_id, row, request.sources, traceparent) if request.sources else None
+        if request.close:
+            await self._close(user_id, batch_id)
         batch = await self.get(user_id, batch_id)
         return CreatedBatch(**dict(batch), refused=added.refused if added else [])
 
     async def add(self, user_id: str, batch_id: UUID, request: AddJobsRequest, *, traceparent: str | None) -> AddedJobs:
-        """Create and start a job for each source, or for each earlier job of a page. Idempotent.
+        """Create and start a job for each source, or for each earlier job of a page. Idempotent, also after closing.
 
         Raises:
             NotFoundError: the user has no such batch.
-            BatchCanceledError: it takes no more jobs.
+            BatchCanceledError: it was canceled.
+            BatchClosedError: it was closed, and a source is not one of its jobs.
             ValidationFailedError: the batch would have too many jobs, or the cursor is not valid.
         """
         row = await self._find(user_id, batch_id)
         if row.canceled_at is not None:
             raise _canceled()
         if request.rerun is not None:
-            return await self._rerun(user_id, row, request.rerun, traceparent)
-        return await self._add_sources(user_id, row, request.sources, traceparent)
+            added = await self._rerun(user_id, row, request.rerun, traceparent)
+        else:
+            added = await self._add_sources(user_id, row, request.sources, traceparent)
+        if row.closed_at is not None and any(refused.code == BatchClosedError.code for refused in added.refused):
+            raise _closed()
+        if request.close and added.next_cursor is None:
+            await self._close(user_id, batch_id)
+        return added
 
-    async def get(self, user_id: str, batch_id: UUID) -> Batch:
-        """Return the batch, with the number of its jobs by status.
+    async def close(self, user_id: str, batch_id: UUID) -> Batch:
+        """Let the batch take no more jobs: it finishes when all of its jobs have ended. Idempotent.
 
         Raises:
             NotFoundError: the user has no such batch.
         """
-        row = await self._find(user_id, batch_id)
-        async with self._database.connection(of_user(user_id)) as connection:
-            counts = await store.count_jobs(connection, batch_id=batch_id, user_id=user_id)
-        total = sum(counts.values())
-        finished = sum(counts.get(status, 0) for status in FINISHED)
-        percent = 100 * finished // total if total else 100
-        return Batch(**dict(_summary(row)), jobs=BatchCounts(**counts), total=total, percent=percent)
+        await self._close(user_id, batch_id)
+        return await self.get(user_id, batch_id)
 
-    async def list_newest(self, user_id: str, *, limit: int, cursor: str | None) -> BatchPage:
-        """Return one page of the user's batches, newest first.
-
-        Raises:
-            ValidationFailedError: the cursor is not a ``next_cursor`` that the API returned.
-        """
-        before = decode_cursor(cursor)
+    async def _close(self, user_id: str, batch_id: UUID) -> None:
         async with self._database.connection(of_user(user_id)) as connection:
-            rows = await store.list_newest(connection, user_id=user_id, limit=limit + 1, before=before)
-        page = rows[:limit]
-        last = (page[-1].created_at, page[-1].batch_id) if len(rows) > limit else None
-        return BatchPage(data=[_summary(row) for row in page], next_cursor=encode_cursor(last))
+            await store.close(connection, batch_id=batch_id, user_id=user_id)
 
     async def cancel(self, user_id: str, batch_id: UUID) -> Batch:
         """Let the batch take no more jobs, and cancel up to 250 of its unfinished jobs. Repeat it for the others.
@@ -138,7 +131,7 @@ class BatchService:
         """
         async with self._database.connection(of_user(user_id)) as connection:
             if not await store.set_canceled(connection, batch_id=batch_id, user_id=user_id):
-                raise _not_found()
+                raise batch_not_found()
         async with self._requests.place(user_id):
             async with self._database.connection(of_user(user_id)) as connection:
                 job_ids = await store.list_unfinished(
@@ -149,20 +142,20 @@ class BatchService:
         return await self.get(user_id, batch_id)
 
     async def delete(self, user_id: str, batch_id: UUID) -> None:
-        """Delete the batch: its name, and what its jobs have in common. The jobs stay.
+        """Delete the batch: its name, what its jobs have in common, and its events. The jobs stay.
 
         Raises:
             NotFoundError: the user has no such batch.
         """
         async with self._database.connection(of_user(user_id)) as connection:
             if not await store.delete(connection, batch_id=batch_id, user_id=user_id):
-                raise _not_found()
+                raise batch_not_found()
 
     async def _find(self, user_id: str, batch_id: UUID) -> BatchRow:
         async with self._database.connection(of_user(user_id)) as connection:
             row = await store.find(connection, batch_id=batch_id, user_id=user_id)
         if row is None:
-            raise _not_found()
+            raise batch_not_found()
         return row
 
     # ── Jobs ─────────────────────────────────────────────────────────────────────────────────────
@@ -226,7 +219,6 @@ class _JobMaker:
         self._applied: dict[str, tuple[CreateJobRequest, AppliedPreset]] = {}
         self._names: frozenset[str] | None = None
         """Of the parameters of the preset."""
-        self._canceled = False
 
     async def make(
         self, source: DeclaredSource, metadata: Mapping[str, str], parameters: Mapping[str, Scalar], *, key: str
@@ -236,8 +228,6 @@ class _JobMaker:
         ``parameters`` are those of an earlier job: the batch's own take precedence, and those that its preset does not
         have are left out. ``key`` identifies the job within the batch.
         """
-        if self._canceled:
-            return _canceled()
         job_id = uuid5(self._batch_id, key)
         fields = self._template.job_fields(source, metadata)
         try:
@@ -253,19 +243,18 @@ class _JobMaker:
         except ValidationError as error:
             rows = error.errors(include_url=False, include_input=False)
             return validation_failed(field_errors(rows, fields, CreateJobRequest))
+        except BatchClosedError:
+            return await self._why_closed()
         except RequestError as error:
             return error
-        return await self._cancel_late(job_id)
+        return None
 
-    async def _cancel_late(self, job_id: UUID) -> BatchCanceledError | None:
-        """Cancel the job if the batch was canceled meanwhile: that request may have read the jobs before this one."""
+    async def _why_closed(self) -> RequestError:
         async with self._database.connection(of_user(self._user_id)) as connection:
-            canceled = await store.is_canceled(connection, batch_id=self._batch_id, user_id=self._user_id)
-        if not canceled:
-            return None
-        self._canceled = True
-        await self._jobs.cancel_if_unfinished(self._user_id, job_id)
-        return _canceled()
+            row = await store.find(connection, batch_id=self._batch_id, user_id=self._user_id)
+        if row is None:
+            return batch_not_found()
+        return _canceled() if row.canceled_at is not None else _closed()
 
     async def _apply(
         self, request: CreateJobRequest, earlier: Mapping[str, Scalar]
@@ -293,16 +282,6 @@ def _content(job: JobRow) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _summary(row: BatchSummaryRow) -> BatchSummary:
-    return BatchSummary(
-        batch_id=row.batch_id,
-        name=row.name,
-        preset=row.preset,
-        created_at=row.created_at,
-        canceled_at=row.canceled_at,
-    )
-
-
 def _refused(error: RequestError, *, index: int | None = None, job_id: UUID | None = None) -> RefusedSource:
     return RefusedSource(index=index, job_id=job_id, code=error.code, detail=error.detail)
 
@@ -311,5 +290,5 @@ def _canceled() -> BatchCanceledError:
     return BatchCanceledError("The batch was canceled and takes no more jobs; create another one")
 
 
-def _not_found() -> NotFoundError:
-    return NotFoundError("You have no batch with this ID")
+def _closed() -> BatchClosedError:
+    return BatchClosedError("The batch is closed and takes no more jobs; create another one for new sources")

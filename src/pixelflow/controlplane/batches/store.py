@@ -1,4 +1,7 @@
-"""SQL of batches. Every function is restricted to the batches of ``user_id``, except the one that deletes old ones."""
+"""SQL of batches. Every function is restricted to the batches of ``user_id``, except those that serve the controller.
+
+A closed batch takes no more jobs: ``jobs.store.insert`` locks the batch. Triggers create its events.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from psycopg.types.json import Jsonb
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 
-_SUMMARY = "batch_id, name, job->>'preset' AS preset, created_at, canceled_at"
+_SUMMARY = """
+    batch_id, name, job->>'preset' AS preset, created_at, canceled_at, coalesce(closed_at, canceled_at) AS closed_at,
+    finished_at
+"""
+SHORTEST_CHECK, LONGEST_CHECK = timedelta(seconds=1), timedelta(minutes=5)
+"""Time until the next check of a batch that has not finished."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,8 @@ class BatchSummaryRow:
     preset: str | None
     created_at: datetime
     canceled_at: datetime | None
+    closed_at: datetime | None
+    finished_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -78,21 +88,28 @@ async def count_jobs(connection: AsyncConnection, *, batch_id: UUID, user_id: st
     return {row["status"]: row["jobs"] for row in await cursor.fetchall()}
 
 
+async def close(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> None:
+    """Let the batch take no more jobs; it is checked at once. Has no effect if it is closed or does not exist."""
+    await connection.execute(
+        """
+        UPDATE batches SET closed_at = now(), next_check_at = now()
+        WHERE batch_id = %s AND user_id = %s AND closed_at IS NULL AND canceled_at IS NULL
+        """,
+        (batch_id, user_id),
+    )
+
+
 async def set_canceled(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> bool:
-    """Note that the batch takes no more jobs; returns whether it exists. Idempotent."""
+    """Let the batch take no more jobs, as a canceled one; returns whether it exists. Idempotent."""
     cursor = await connection.execute(
-        "UPDATE batches SET canceled_at = coalesce(canceled_at, now()) WHERE batch_id = %s AND user_id = %s",
+        """
+        UPDATE batches SET canceled_at = coalesce(canceled_at, now()), closed_at = coalesce(closed_at, now()),
+                           next_check_at = now()
+        WHERE batch_id = %s AND user_id = %s
+        """,
         (batch_id, user_id),
     )
     return cursor.rowcount > 0
-
-
-async def is_canceled(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> bool:
-    """Return whether the batch takes no more jobs."""
-    cursor = await connection.execute(
-        "SELECT FROM batches WHERE batch_id = %s AND user_id = %s AND canceled_at IS NOT NULL", (batch_id, user_id)
-    )
-    return await cursor.fetchone() is not None
 
 
 async def list_unfinished(connection: AsyncConnection, *, batch_id: UUID, user_id: str, limit: int) -> list[UUID]:
@@ -108,13 +125,13 @@ async def list_unfinished(connection: AsyncConnection, *, batch_id: UUID, user_i
 
 
 async def delete(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> bool:
-    """Delete the user's batch, not its jobs; returns whether it existed."""
+    """Delete the user's batch and its events, not its jobs; returns whether it existed."""
     cursor = await connection.execute("DELETE FROM batches WHERE batch_id = %s AND user_id = %s", (batch_id, user_id))
     return cursor.rowcount > 0
 
 
 async def delete_old(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
-    """Delete at most ``limit`` batches of all users that are so old and have no jobs; returns how many."""
+    """Delete at most ``limit`` batches that are so old and have no jobs and no pending events; returns how many."""
     cursor = await connection.execute(
         """
         WITH due AS (
@@ -122,6 +139,7 @@ async def delete_old(connection: AsyncConnection, *, age: timedelta, limit: int)
             WHERE created_at <= now() - %(age)s
               AND NOT EXISTS (SELECT FROM jobs
                               WHERE jobs.user_id = batches.user_id AND jobs.batch_id = batches.batch_id)
+              AND NOT EXISTS (SELECT FROM events WHERE events.batch_id = batches.batch_id AND status = 'pending')
             ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         )
         DELETE FROM batches USING due WHERE batches.batch_id = due.batch_id
@@ -129,3 +147,45 @@ async def delete_old(connection: AsyncConnection, *, age: timedelta, limit: int)
         {"age": age, "limit": limit},
     )
     return cursor.rowcount
+
+
+@dataclass(frozen=True)
+class CheckedBatch:
+    """A closed batch that was due for a check."""
+
+    batch_id: UUID
+    user_id: str
+    is_finished: bool
+
+
+async def finish_due(connection: AsyncConnection, *, limit: int) -> list[CheckedBatch]:
+    """Check at most ``limit`` closed batches of all users that are due; finish those whose jobs have all ended.
+
+    A batch that is locked is left out. Only batches that were closed when the statement began are checked, and by then
+    all of their jobs were committed. The trigger on ``finished_at`` creates the events in the same statement. The next
+    check of a batch with a job in progress is due shortly; of others, the later, the longer they have been closed.
+    """
+    cursor = await connection.execute(
+        """
+        WITH due AS MATERIALIZED (
+            SELECT batch_id, user_id FROM batches
+            WHERE closed_at IS NOT NULL AND finished_at IS NULL AND next_check_at <= now()
+            ORDER BY next_check_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+        ), checked AS MATERIALIZED (
+            SELECT batch_id,
+                   EXISTS (SELECT FROM jobs WHERE jobs.user_id = due.user_id AND jobs.batch_id = due.batch_id
+                                              AND status = 'processing') AS is_active,
+                   EXISTS (SELECT FROM jobs WHERE jobs.user_id = due.user_id AND jobs.batch_id = due.batch_id
+                                              AND status IN ('created', 'queued')) AS is_waiting
+            FROM due
+        )
+        UPDATE batches
+        SET finished_at = CASE WHEN NOT is_active AND NOT is_waiting THEN now() END,
+            next_check_at = now() + CASE WHEN is_active THEN %(shortest)s::interval
+                ELSE least(greatest((now() - closed_at) / 4, %(shortest)s::interval), %(longest)s::interval) END
+        FROM checked WHERE batches.batch_id = checked.batch_id
+        RETURNING batches.batch_id, user_id, finished_at IS NOT NULL AS is_finished
+        """,
+        {"limit": limit, "shortest": SHORTEST_CHECK, "longest": LONGEST_CHECK},
+    )
+    return [CheckedBatch(**row) for row in await cursor.fetchall()]

@@ -25,6 +25,8 @@ from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.adapters.termination import SIGNALS
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.assets.collector import AssetCollector
+from pixelflow.controlplane.batches.finisher import BatchFinisher
+from pixelflow.controlplane.batches.queries import BatchQueries
 from pixelflow.controlplane.controller.loop import LoopBody, run_loop
 from pixelflow.controlplane.controller.metrics import ControllerMetrics
 from pixelflow.controlplane.encryption import webhook_cipher
@@ -45,6 +47,8 @@ WEBHOOK_PAUSE_SECONDS = 0.25
 """Shorter: it adds to the delay between the end of a job and its webhook."""
 AUTO_START_PAUSE_SECONDS = 0.25
 """Shorter, too: it adds to the delay between the end of an upload and the start of its job."""
+BATCH_PAUSE_SECONDS = 0.5
+"""Shorter, too: it adds to the delay between the end of a batch and its webhook."""
 RETENTION_PAUSE_SECONDS = 60.0
 """Longer: retention periods are days."""
 MAX_CONNECTIONS = 4
@@ -138,7 +142,12 @@ async def _run_loops(
     periods = RetentionPeriods.of(settings)
     webhooks = WebhookService(database, webhook_cipher(settings.require_secrets_keys()), new_id=new_id)
     jobs = JobQueries(settings, database=database, objects=objects)
-    inputs = DispatcherInputs(get_job=jobs.get, signing_secrets=webhooks.signing_secrets, new_id=new_id)
+    inputs = DispatcherInputs(
+        get_job=jobs.get,
+        get_batch=BatchQueries(database).get,
+        signing_secrets=webhooks.signing_secrets,
+        new_id=new_id,
+    )
     dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
     local_files = LocalFiles(settings.local_roots)
     starts = JobStarts(settings, database=database, wakeups=wakeups, objects=objects, local_files=local_files)
@@ -168,6 +177,7 @@ async def _run_loops(
         (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
         (dispatcher, WEBHOOK_PAUSE_SECONDS),
         (auto_starter, AUTO_START_PAUSE_SECONDS),
+        (BatchFinisher(database), BATCH_PAUSE_SECONDS),
         (stats, collector.PAUSE_SECONDS),
     ]
     dependencies = HealthChecks(

@@ -6,7 +6,7 @@ Never reads or moves the bytes of an image.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -36,7 +36,13 @@ from pixelflow.controlplane.jobs.starts import JobStarts
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, Waiting
 from pixelflow.controlplane.presets import service as presets
 from pixelflow.controlplane.presets.service import AppliedPreset
-from pixelflow.errors import JobAlreadyFinishedError, NotFoundError, SourceMissingError, SourceTooLargeError
+from pixelflow.errors import (
+    BatchClosedError,
+    JobAlreadyFinishedError,
+    NotFoundError,
+    SourceMissingError,
+    SourceTooLargeError,
+)
 from pixelflow.settings import Settings
 
 
@@ -161,7 +167,12 @@ class JobService(JobStarts):
         batch_id: UUID,
         traceparent: str | None,
     ) -> None:
-        """Create and start a job of a batch, whose source is there already; raise as both. Idempotent by ``job_id``."""
+        """Create and start a job of a batch, whose source is there already. Idempotent by ``job_id``.
+
+        Raises:
+            BatchClosedError: the batch takes no more jobs, or was deleted, and the job does not exist.
+            RequestError: as ``create`` and ``start``.
+        """
         new = await self._prepare(user_id, request, job_id, traceparent)
         await self._insert(user_id, new, preset=preset, key=None, batch_id=batch_id)
         try:
@@ -173,7 +184,8 @@ class JobService(JobStarts):
         if job.status in FINISHED:
             return
         try:
-            await self._queue_unless_started(user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent)
+            with suppress(JobAlreadyFinishedError):  # canceled meanwhile, with its batch
+                await self._queue_unless_started(user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent)
         except (SourceMissingError, SourceTooLargeError):
             await self.erase(user_id, job_id)
             raise
@@ -209,6 +221,8 @@ class JobService(JobStarts):
                 )
                 if insertion is Insertion.OVER_LIMIT:
                     raise self._uploads.too_many()
+                if insertion is Insertion.CLOSED:
+                    raise BatchClosedError("The batch takes no more jobs; create another one")
                 if used and insertion is Insertion.INSERTED:
                     await assets_store.attach(connection, job_id=new.created.job_id, assets=used)
         self._on_change(user_id)

@@ -129,6 +129,8 @@ class Insertion(Enum):
     """The idempotency key exists or, without one, the job."""
     OVER_LIMIT = "over limit"
     """A limit of the user's uploads would be exceeded."""
+    CLOSED = "closed"
+    """The batch takes no more jobs, or does not exist."""
 
 
 _PENDING = """
@@ -139,14 +141,22 @@ _PENDING = """
               AND source_type = 's3_presigned'
             LIMIT %(max_uploads)s
         ) AS upload
+    ), open_batch AS (
+        SELECT FROM batches
+        WHERE batch_id = %(batch_id)s::uuid AND user_id = %(user_id)s AND closed_at IS NULL AND canceled_at IS NULL
+        FOR SHARE
     ), allowed AS (
         SELECT FROM pending
-        WHERE %(source_type)s::text <> 's3_presigned'
-           OR (uploads < %(max_uploads)s
-               AND bytes + coalesce(%(content_length)s::bigint, %(undeclared_bytes)s::bigint) <= %(max_bytes)s)
+        WHERE (%(source_type)s::text <> 's3_presigned'
+               OR (uploads < %(max_uploads)s
+                   AND bytes + coalesce(%(content_length)s::bigint, %(undeclared_bytes)s::bigint) <= %(max_bytes)s))
+          AND (%(batch_id)s::uuid IS NULL OR EXISTS (SELECT FROM open_batch))
     )
 """
-"""The user's uploads that may still arrive, and one row if there is room for another one."""
+"""The user's uploads that may still arrive, and one row if there is room for another one and the batch takes it.
+
+The lock makes the request that closes the batch wait, so that whoever sees the batch closed sees all of its jobs.
+"""
 _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, source_job_id, source_output, declared_bytes,
                       declared_content_type, declared_sha256, source_options, pipeline, metadata, webhook_url,
@@ -174,6 +184,7 @@ _INSERT = f"""
     ), {_AWAIT}
     SELECT CASE WHEN EXISTS (SELECT FROM inserted) THEN 'inserted'
                 WHEN EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND user_id = %(user_id)s) THEN 'exists'
+                WHEN %(batch_id)s::uuid IS NOT NULL AND NOT EXISTS (SELECT FROM open_batch) THEN 'closed'
                 ELSE 'over limit' END AS insertion
 """  # noqa: S608  # fixed parts
 _INSERT_WITH_KEY = f"""

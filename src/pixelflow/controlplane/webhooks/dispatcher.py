@@ -25,9 +25,17 @@ from pixelflow import __version__
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp
 from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.adapters.telemetry.tracing import Attributes, log_keys, set_error, start_span, traceparent_of
+from pixelflow.contracts.batches import Batch
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent, TestEventData
-from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, DeliveryOutcome, Event
+from pixelflow.contracts.webhooks import (
+    ID_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    BatchEvent,
+    DeliveryOutcome,
+    Event,
+)
 from pixelflow.controlplane.encryption import DecryptionError
 from pixelflow.controlplane.webhooks import due_events, store
 from pixelflow.controlplane.webhooks.due_events import DeliveryLimits, LeasedEvent, Rotation
@@ -63,6 +71,8 @@ class DispatcherInputs:
 
     get_job: Callable[[str, UUID], Awaitable[Job]]
     """Returns a user's job as the API does; raises ``NotFoundError`` if it was erased."""
+    get_batch: Callable[[str, UUID], Awaitable[Batch]]
+    """Returns a user's batch as the API does; raises ``NotFoundError`` if it was deleted."""
     signing_secrets: Callable[[str], Awaitable[list[str]]]
     """Returns the secrets to sign a user's webhooks with."""
     new_id: Callable[[], UUID]
@@ -176,7 +186,7 @@ class WebhookDispatcher:
             attempt = await self._attempt(event, traceparent_of(span))
         except NotFoundError:
             await self._delete(event)
-            log.info("webhook dropped: its job was erased")
+            log.info("webhook dropped: its job was erased, or its batch deleted")
         else:
             _describe(span, attempt)
             counted = await self._record(event, attempt)
@@ -205,24 +215,25 @@ class WebhookDispatcher:
             await store.delete_event(connection, event.event_id)
 
     async def _attempt(self, event: LeasedEvent, traceparent: str | None) -> DeliveryAttempt:
-        body = await self._body(event)
+        content = await self._content(event)
+        # Unset fields are omitted, as in the response of the API.
+        body = content.model_dump_json(by_alias=True, exclude_unset=True).encode()
         secrets = await self._inputs.signing_secrets(event.user_id)
         started_at, started = self._inputs.clock(), time.monotonic()
         headers = _headers(event, body, secrets, started_at) | ({"traceparent": traceparent} if traceparent else {})
         result = await self._send(event.url, headers, body)
         return self._finish_attempt(event, result, started_at, seconds=time.monotonic() - started)
 
-    async def _body(self, event: LeasedEvent) -> bytes:
-        content: Event | TestEvent
-        if event.job_id is None:
-            assert event.endpoint_id is not None  # noqa: S101  # an event has a job or an endpoint
-            data = TestEventData(endpoint_id=event.endpoint_id)
-            content = TestEvent(type=TEST_EVENT, timestamp=event.created_at, data=data)
-        else:
+    async def _content(self, event: LeasedEvent) -> Event | BatchEvent | TestEvent:
+        if event.job_id is not None:
             job = await self._inputs.get_job(event.user_id, event.job_id)
-            content = Event(type=event.type, timestamp=event.created_at, data=job)
-        # Unset fields are omitted, as in the response of the API.
-        return content.model_dump_json(by_alias=True, exclude_unset=True).encode()
+            return Event(type=event.type, timestamp=event.created_at, data=job)
+        if event.batch_id is not None:
+            batch = await self._inputs.get_batch(event.user_id, event.batch_id)
+            return BatchEvent(type="batch.finished", timestamp=event.created_at, data=batch)
+        assert event.endpoint_id is not None  # noqa: S101  # an event has a job, a batch or an endpoint
+        data = TestEventData(endpoint_id=event.endpoint_id)
+        return TestEvent(type=TEST_EVENT, timestamp=event.created_at, data=data)
 
     def _finish_attempt(
         self, event: LeasedEvent, result: HttpResponse | PixelflowError, started_at: datetime, *, seconds: float
@@ -271,8 +282,8 @@ def _attributes(event: LeasedEvent) -> Attributes:
 
 
 def _subjects(event: LeasedEvent) -> dict[str, str]:
-    """The job and the endpoint of an event, those that it has."""
-    ids = {"job_id": event.job_id, "endpoint_id": event.endpoint_id}
+    """The job, the batch and the endpoint of an event, those that it has."""
+    ids = {"job_id": event.job_id, "batch_id": event.batch_id, "endpoint_id": event.endpoint_id}
     return {name: str(value) for name, value in ids.items() if value is not None}
 
 

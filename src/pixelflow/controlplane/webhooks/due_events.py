@@ -28,9 +28,10 @@ class LeasedEvent:
 
     event_id: str
     job_id: UUID | None
-    """``None``: a test event."""
+    batch_id: UUID | None
+    """A test event has neither job nor batch."""
     endpoint_id: UUID | None
-    """``None``: the event is for the ``webhook_url`` of the job."""
+    """``None``: the event is for the ``webhook_url`` of the job or the batch."""
     user_id: str
     type: str
     url: str
@@ -199,10 +200,11 @@ _LEASE = """
     LEFT JOIN jobs ON jobs.job_id = chosen.job_id
     LEFT JOIN webhook_endpoints AS endpoints ON endpoints.endpoint_id = chosen.endpoint_id
     WHERE events.event_id = chosen.event_id
-    RETURNING events.event_id, events.job_id, events.endpoint_id, events.user_id, type, events.url, events.created_at,
-              events.attempts, generation, events.lease_until, traceparent,
-              events.endpoint_id IS NULL OR (endpoints.endpoint_id IS NOT NULL AND (enabled OR events.job_id IS NULL))
-                  AS is_wanted
+    RETURNING events.event_id, events.job_id, events.batch_id, events.endpoint_id, events.user_id, type, events.url,
+              events.created_at, events.attempts, generation, events.lease_until, traceparent,
+              events.endpoint_id IS NULL
+                  OR (endpoints.endpoint_id IS NOT NULL
+                      AND (enabled OR coalesce(events.job_id, events.batch_id) IS NULL)) AS is_wanted
 """
 _LOCK = 0x5750_4C53  # any number that no other advisory lock of this database uses
 

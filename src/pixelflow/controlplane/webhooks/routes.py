@@ -27,6 +27,16 @@ async def list_deliveries(identity: ReadsJobs, services: ServicesOf, job_id: UUI
     return await services.webhooks.list_deliveries(identity.user_id, job_id)
 
 
+@router.get(
+    "/batches/{batch_id}/deliveries",
+    summary="List the deliveries of a batch's webhooks",
+    responses=documented(*COMMON_ERRORS, errors.NotFoundError),
+)
+async def list_batch_deliveries(identity: ReadsJobs, services: ServicesOf, batch_id: UUID) -> DeliveryList:
+    """List the attempts to deliver the batch's events, newest first, with your receiver's responses. At most 100."""
+    return await services.webhooks.list_batch_deliveries(identity.user_id, batch_id)
+
+
 @router.post(
     "/deliveries/{delivery_id}/replay",
     status_code=202,

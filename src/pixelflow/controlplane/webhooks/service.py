@@ -23,6 +23,7 @@ from pixelflow.contracts.webhooks import (
     ReplayedEvent,
     RotatedSecret,
 )
+from pixelflow.controlplane.batches.queries import batch_not_found
 from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.webhook_endpoints.service import endpoint_not_found
@@ -70,6 +71,18 @@ class WebhookService:
             raise job_not_found()
         return DeliveryList(data=[_to_response(row) for row in rows])
 
+    async def list_batch_deliveries(self, user_id: str, batch_id: UUID) -> DeliveryList:
+        """Return the newest attempts to deliver the batch's events, newest first.
+
+        Raises:
+            NotFoundError: the user has no such batch.
+        """
+        async with self._database.connection(of_user(user_id)) as connection:
+            rows = await store.list_batch_deliveries(connection, batch_id=batch_id, user_id=user_id, limit=MAX_LISTED)
+        if rows is None:
+            raise batch_not_found()
+        return DeliveryList(data=[_to_response(row) for row in rows])
+
     async def list_endpoint_deliveries(self, user_id: str, endpoint_id: UUID) -> DeliveryList:
         """Return the newest attempts to deliver the newest events of an endpoint, newest first.
 
@@ -95,7 +108,11 @@ class WebhookService:
         if row is None:
             raise NotFoundError("You have no delivery with this ID")
         return ReplayedEvent(
-            event_id=row.event_id, job_id=row.job_id, type=row.type, next_attempt_at=row.next_attempt_at
+            event_id=row.event_id,
+            job_id=row.job_id,
+            batch_id=row.batch_id,
+            type=row.type,
+            next_attempt_at=row.next_attempt_at,
         )
 
     # ── Secrets ──────────────────────────────────────────────────────────────────────────────────

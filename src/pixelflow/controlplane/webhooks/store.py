@@ -91,7 +91,7 @@ async def refuse(connection: AsyncConnection, event: LeasedEvent) -> None:
 
 
 async def delete_event(connection: AsyncConnection, event_id: str) -> None:
-    """Delete an event whose job was erased."""
+    """Delete an event whose job was erased, or whose batch was deleted."""
     await connection.execute("DELETE FROM events WHERE event_id = %s", (event_id,))
 
 
@@ -139,6 +139,29 @@ async def list_deliveries(
     return [DeliveryRow(**row) for row in rows if row["delivery_id"] is not None]
 
 
+async def list_batch_deliveries(
+    connection: AsyncConnection, *, batch_id: UUID, user_id: str, limit: int
+) -> list[DeliveryRow] | None:
+    """Return the newest attempts for the events of the user's batch, newest first; ``None`` if there is no such one."""
+    cursor = await connection.execute(
+        """
+        SELECT delivery_id, events.event_id, endpoint_id, type, attempt, started_at, latency_ms, outcome, status_code,
+               error, response_excerpt, CASE events.status WHEN 'pending' THEN next_attempt_at END AS next_attempt_at
+        FROM batches
+        LEFT JOIN (events JOIN deliveries ON deliveries.event_id = events.event_id)
+               ON events.batch_id = batches.batch_id
+        WHERE batches.batch_id = %(batch_id)s AND batches.user_id = %(user_id)s
+        ORDER BY started_at DESC NULLS LAST, delivery_id DESC
+        LIMIT %(limit)s
+        """,
+        {"batch_id": batch_id, "user_id": user_id, "limit": limit},
+    )
+    rows = await cursor.fetchall()
+    if not rows:
+        return None
+    return [DeliveryRow(**row) for row in rows if row["delivery_id"] is not None]
+
+
 async def list_endpoint_deliveries(
     connection: AsyncConnection, *, endpoint_id: UUID, user_id: str, limit: int
 ) -> list[DeliveryRow] | None:
@@ -172,7 +195,8 @@ class ReplayedRow:
     """An event that was made due again."""
 
     event_id: str
-    job_id: UUID
+    job_id: UUID | None
+    batch_id: UUID | None
     type: str
     status: str
     next_attempt_at: datetime
@@ -186,12 +210,14 @@ async def replay_event(connection: AsyncConnection, *, delivery_id: UUID, user_i
     """
     cursor = await connection.execute(
         """
-        UPDATE events SET status = 'pending', attempts = 0, next_attempt_at = now(), generation = generation + 1
-        FROM deliveries JOIN jobs ON jobs.user_id = deliveries.user_id
+        UPDATE events
+        SET status = 'pending', attempts = 0, next_attempt_at = now(), generation = events.generation + 1
+        FROM deliveries
+        JOIN events AS found ON found.event_id = deliveries.event_id AND found.user_id = deliveries.user_id
+        LEFT JOIN jobs ON jobs.job_id = found.job_id AND jobs.user_id = found.user_id AND jobs.erased_at IS NULL
         WHERE deliveries.delivery_id = %(delivery_id)s AND deliveries.user_id = %(user_id)s
-          AND events.event_id = deliveries.event_id AND events.user_id = deliveries.user_id
-          AND jobs.job_id = events.job_id AND jobs.erased_at IS NULL
-        RETURNING events.event_id, events.job_id, type, events.status, next_attempt_at
+          AND events.event_id = found.event_id AND coalesce(jobs.job_id, found.batch_id) IS NOT NULL
+        RETURNING events.event_id, events.job_id, events.batch_id, events.type, events.status, events.next_attempt_at
         """,
         {"delivery_id": delivery_id, "user_id": user_id},
     )

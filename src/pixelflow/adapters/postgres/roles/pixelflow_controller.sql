@@ -20,4 +20,5 @@ GRANT SELECT, DELETE                 ON workers           TO pixelflow_controlle
 GRANT SELECT, INSERT, UPDATE         ON controller_leases TO pixelflow_controller;
 GRANT SELECT, UPDATE, DELETE         ON assets            TO pixelflow_controller;
 GRANT SELECT, DELETE                 ON job_assets        TO pixelflow_controller;
-GRANT SELECT, UPDATE, DELETE         ON batches           TO pixelflow_controller;
+GRANT SELECT, UPDATE (finished_at, next_check_at), DELETE
+                                     ON batches           TO pixelflow_controller;
