@@ -1,7 +1,8 @@
 /** Event streams of jobs: reads them with `fetch`, and continues one that breaks. */
 import { ConnectionFailedError } from "./errors.js";
-import { apiError, connectionFailed } from "./http.js";
+import { apiError, mapErrors } from "./http.js";
 import { backoff, MAX_ATTEMPTS, retryAfterOf, sleep, TRANSIENT } from "./retries.js";
+import { hasFinished } from "./states.js";
 import type { JobEvent } from "./types.js";
 
 /** Milliseconds without a byte after which a connection counts as broken; the API sends something every 15 s. */
@@ -9,7 +10,6 @@ const SILENCE = 30_000;
 /** Characters of one line. An event has less than a thousand. */
 const MAX_LINE = 1024 * 1024;
 const NO_CONTENT = 204;
-const FINISHED = new Set<string>(["succeeded", "failed", "canceled"]);
 
 export interface EventsOptions {
   readonly signal?: AbortSignal | undefined;
@@ -38,7 +38,8 @@ export async function* readEvents(
     try {
       const sent: Record<string, string> = { ...headers, Accept: "text/event-stream" };
       if (lastId !== undefined) sent["Last-Event-ID"] = lastId;
-      const response = await connect(fetcher, url, sent, options.signal);
+      const init: RequestInit = { headers: sent, redirect: "error", ...(options.signal ? { signal: options.signal } : {}) };
+      const response = await mapErrors(url, options.signal, () => fetcher(url, init));
       if (response.status === NO_CONTENT) return;
       if (TRANSIENT.has(response.status)) {
         isTransient = true;
@@ -50,7 +51,7 @@ export async function* readEvents(
         lastId = block.id ?? lastId;
         const event = block.data ? (JSON.parse(block.data) as JobEvent) : undefined;
         if (event) yield event;
-        if (event && isOfOneJob && (event.type === "erased" || FINISHED.has(event.status))) return;
+        if (event && isOfOneJob && (event.type === "erased" || hasFinished(event))) return;
       }
     } catch (error) {
       options.signal?.throwIfAborted();
@@ -58,20 +59,6 @@ export async function* readEvents(
       if (!isPassing || ++failures >= MAX_ATTEMPTS) throw error;
     }
     await sleep(retryAfter + backoff(Math.max(1, failures)), options.signal);
-  }
-}
-
-async function connect(
-  fetcher: typeof fetch,
-  url: URL,
-  headers: Record<string, string>,
-  signal: AbortSignal | undefined,
-): Promise<Response> {
-  try {
-    return await fetcher(url, { headers, redirect: "error", ...(signal ? { signal } : {}) });
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw connectionFailed(url, error);
   }
 }
 
@@ -107,17 +94,10 @@ async function* blocksOf(response: Response, url: URL, signal: AbortSignal | und
   }
 }
 
-async function within<T>(reading: Promise<T>, url: URL, signal: AbortSignal | undefined): Promise<T> {
+function within<T>(reading: Promise<T>, url: URL, signal: AbortSignal | undefined): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const silence = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new ConnectionFailedError(`${url.origin} sent nothing for 30 s`, true)), SILENCE);
   });
-  try {
-    return await Promise.race([reading, silence]);
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error instanceof ConnectionFailedError ? error : connectionFailed(url, error);
-  } finally {
-    clearTimeout(timer);
-  }
+  return mapErrors(url, signal, () => Promise.race([reading, silence])).finally(() => clearTimeout(timer));
 }
