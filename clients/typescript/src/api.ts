@@ -1,9 +1,8 @@
 /** The core of the client: requests to one API with one key. Knows no subject. */
 import { ConfigurationError } from "./errors.js";
-import { readEvents, type EventsOptions } from "./events.js";
+import { readEvents, type EventsOptions, type StreamedEvent } from "./events.js";
 import { apiError, parse, request, type ApiRequest } from "./http.js";
 import type { Reply, SendOptions } from "./retries.js";
-import type { JobEvent } from "./types.js";
 
 const NOT_FOUND = 404;
 
@@ -107,7 +106,7 @@ export class Api {
     return location;
   }
 
-  events(route: string, isOfOneJob: boolean, options: EventsOptions): AsyncGenerator<JobEvent, void, undefined> {
+  events(route: string, isOfOneJob: boolean, options: EventsOptions): AsyncGenerator<StreamedEvent, void, undefined> {
     return readEvents(this.url(route), this.#headers, isOfOneJob, options, this.fetch ?? fetch);
   }
 

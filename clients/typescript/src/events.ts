@@ -17,6 +17,9 @@ export interface EventsOptions {
   readonly lastEventId?: string | undefined;
 }
 
+/** An event of a job, with the ID after which another stream can continue: empty if the API sent none. */
+export type StreamedEvent = JobEvent & { readonly id: string };
+
 interface Block {
   readonly id: string | undefined;
   readonly data: string;
@@ -29,7 +32,7 @@ export async function* readEvents(
   isOfOneJob: boolean,
   options: EventsOptions,
   fetcher: typeof fetch,
-): AsyncGenerator<JobEvent, void, undefined> {
+): AsyncGenerator<StreamedEvent, void, undefined> {
   let lastId = options.lastEventId;
   let failures = 0;
   for (;;) {
@@ -49,7 +52,7 @@ export async function* readEvents(
       for await (const block of blocksOf(response, url, options.signal)) {
         failures = 0;
         lastId = block.id ?? lastId;
-        const event = block.data ? (JSON.parse(block.data) as JobEvent) : undefined;
+        const event = block.data ? { ...(JSON.parse(block.data) as JobEvent), id: lastId ?? "" } : undefined;
         if (event) yield event;
         if (event && isOfOneJob && (event.type === "erased" || hasFinished(event))) return;
       }

@@ -1,7 +1,7 @@
 export type { CallOptions, PixelFlowOptions, PostOptions } from "./api.js";
 export type { RerunOptions } from "./batches.js";
 export { PixelFlow } from "./client.js";
-export type { EventsOptions } from "./events.js";
+export type { EventsOptions, StreamedEvent } from "./events.js";
 export * from "./errors.js";
 export type { ProcessOptions, StepsOrPreset, SubmitOptions } from "./jobs.js";
 export { finalUrl } from "./outputs.js";
