@@ -13,7 +13,7 @@ const NO_CONTENT = 204;
 
 export interface EventsOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Continue after this event of an earlier stream. */
+  /** Continue after this event of an earlier stream; empty: from the start. */
   readonly lastEventId?: string | undefined;
 }
 
@@ -33,7 +33,7 @@ export async function* readEvents(
   options: EventsOptions,
   fetcher: typeof fetch,
 ): AsyncGenerator<StreamedEvent, void, undefined> {
-  let lastId = options.lastEventId;
+  let lastId = options.lastEventId || undefined;
   let failures = 0;
   for (;;) {
     let retryAfter = 0;
@@ -41,8 +41,7 @@ export async function* readEvents(
     try {
       const sent: Record<string, string> = { ...headers, Accept: "text/event-stream" };
       if (lastId !== undefined) sent["Last-Event-ID"] = lastId;
-      const init: RequestInit = { headers: sent, redirect: "error", ...(options.signal ? { signal: options.signal } : {}) };
-      const response = await mapErrors(url, options.signal, () => fetcher(url, init));
+      const response = await connect(fetcher, url, sent, options.signal);
       if (response.status === NO_CONTENT) return;
       if (TRANSIENT.has(response.status)) {
         isTransient = true;
@@ -62,6 +61,22 @@ export async function* readEvents(
       if (!isPassing || ++failures >= MAX_ATTEMPTS) throw error;
     }
     await sleep(retryAfter + backoff(Math.max(1, failures)), options.signal);
+  }
+}
+
+async function connect(
+  fetcher: typeof fetch,
+  url: URL,
+  headers: Record<string, string>,
+  signal: AbortSignal | undefined,
+): Promise<Response> {
+  const connection = new AbortController();
+  const either = signal ? AbortSignal.any([signal, connection.signal]) : connection.signal;
+  try {
+    return await within(fetcher(url, { headers, redirect: "error", signal: either }), url, signal);
+  } catch (error) {
+    connection.abort();
+    throw error;
   }
 }
 
@@ -97,6 +112,7 @@ async function* blocksOf(response: Response, url: URL, signal: AbortSignal | und
   }
 }
 
+/** The result of `reading`, unless it takes longer than a connection may be silent. */
 function within<T>(reading: Promise<T>, url: URL, signal: AbortSignal | undefined): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const silence = new Promise<never>((_, reject) => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import {
   ApiError,
@@ -211,6 +212,13 @@ test("a key is never sent to where the API redirects", () =>
   withServer([{ status: 307, headers: { Location: "http://127.0.0.1:1/" } }], async (client) => {
     await assert.rejects(client.getJob(JOB), ConnectionFailedError);
   }));
+
+test("every method is on the page of the client", async () => {
+  const page = await readFile("../../docs/typescript.md", "utf-8");
+  const methods = Object.getOwnPropertyNames(PixelFlow.prototype).filter((name) => name !== "constructor");
+  assert.ok(methods.length > 45);
+  assert.deepEqual(methods.filter((name) => !page.includes(`\`${name}\``)), []);
+});
 
 test("a missing URL or key is reported at once", () => {
   assert.throws(() => new PixelFlow({ url: "pixelflow", apiKey: "k" }), ConfigurationError);

@@ -19,6 +19,7 @@ let client: PixelFlow;
 let secret: string;
 
 before(async () => {
+  await mkdir(SCREENSHOTS, { recursive: true });
   stack = await startPixelFlow();
   client = new PixelFlow(stack);
   secret = (await client.rotateWebhookSecret()).secret;
@@ -171,7 +172,6 @@ const withShop = (use: (page: Page, url: string) => Promise<void>, framework: Fr
 for (const framework of ["FastAPI", "Django"] as const) {
   test(`in Chromium, with ${framework}: a dropped photo is uploaded with progress, and its sizes are shown by their final URLs`, () =>
     withShop(async (page, url) => {
-      await mkdir(SCREENSHOTS, { recursive: true });
       const keys: string[] = [];
       page.on("request", (request) => {
         if (JSON.stringify([request.headers(), request.url()]).includes(stack.apiKey)) keys.push(request.url());
@@ -203,7 +203,7 @@ for (const framework of ["FastAPI", "Django"] as const) {
 test("in Chromium: a file that is no picture ends with the reason", () =>
   withShop(async (page) => {
     await dropPhoto(page, Buffer.from("not a picture").toString("base64"), "notes.jpg");
-    await page.waitForFunction(() => /did not work: .*image/.test(document.querySelector("#status")?.textContent ?? ""), { timeout: 30_000 });
+    await page.waitForFunction(() => /did not work: The source is text/.test(document.querySelector("#status")?.textContent ?? ""), { timeout: 30_000 });
     await page.screenshot({ path: `${SCREENSHOTS}/failed.png` });
   }));
 
