@@ -52,3 +52,18 @@ test("a stream is continued after an event of an earlier one, and an abort ends 
   await assert.rejects(next, /left the page/);
   assert.deepEqual(server.received.map((each) => each.headers["last-event-id"]), ["7", "8"]);
 });
+
+test("a connection that gets no response within 30 s is made again", { timeout: 10_000 }, async (context) => {
+  await using server = await serve({ status: 200, hold: true }, stream(event(1, "succeeded")));
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const next = new PixelFlow({ url: server.url, apiKey: "key" }).watchJob(JOB).next();
+  await server.held;
+  context.mock.timers.tick(29_999);
+  assert.equal(server.received.length, 1);
+  context.mock.timers.tick(1);
+  while (server.received.length < 2) {
+    await new Promise(setImmediate);
+    context.mock.timers.tick(100);
+  }
+  assert.equal((await next).value?.status, "succeeded");
+});
