@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { inspect } from "node:util";
 import {
   ApiError,
   ConfigurationError,
@@ -212,6 +213,11 @@ test("a key is never sent to where the API redirects", () =>
   withServer([{ status: 307, headers: { Location: "http://127.0.0.1:1/" } }], async (client) => {
     await assert.rejects(client.getJob(JOB), ConnectionFailedError);
   }));
+
+test("a client that is logged does not show its key", () => {
+  const client = new PixelFlow({ url: "http://localhost", apiKey: "secret-key" });
+  assert.doesNotMatch(inspect(client, { depth: null, showHidden: true }) + JSON.stringify(client), /secret-key/);
+});
 
 test("every method is on the page of the client", async () => {
   const page = await readFile("../../docs/typescript.md", "utf-8");
