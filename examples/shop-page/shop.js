@@ -1,10 +1,10 @@
 import { declaredSource, uploadTo } from "/pixelflow/browser.js";
 
-const POLL_MS = 300;
+const STAGES = { fetching: "Reading the photo …", transforming: "Resizing …", storing: "Storing the sizes …" };
 const drop = document.querySelector("#drop");
 const progress = document.querySelector("#progress");
 const status = document.querySelector("#status");
-const sizes = document.querySelector("#sizes");
+const photos = document.querySelector("#photos");
 
 /** Calls the shop's own backend, which holds the key of PixelFlow. */
 async function shop(method, path, body) {
@@ -17,7 +17,6 @@ async function shop(method, path, body) {
 }
 
 async function add(file) {
-  sizes.replaceChildren();
   progress.hidden = false;
   try {
     const { photo, upload } = await shop("POST", "/photos", declaredSource(file));
@@ -27,9 +26,10 @@ async function add(file) {
         status.textContent = `Uploading ${file.name}: ${Math.round((100 * sent) / total)} %`;
       },
     });
-    status.textContent = "Processing …";
-    await shop("POST", `/photos/${photo}/start`);
-    show(await finished(photo));
+    const found = await finished(photo);
+    if (found.status !== "succeeded") throw new Error(found.problem ?? found.status);
+    status.textContent = "Ready";
+    show(found);
   } catch (error) {
     status.textContent = `That did not work: ${error.message}`;
   } finally {
@@ -37,24 +37,33 @@ async function add(file) {
   }
 }
 
-async function finished(photo) {
-  for (;;) {
-    const found = await shop("GET", `/photos/${photo}`);
-    if (!["created", "queued", "processing"].includes(found.status)) return found;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
+/** Shows what happens to a photo whose upload has arrived, and resolves with its sizes. A broken stream continues by itself. */
+function finished(photo) {
+  return new Promise((resolve, reject) => {
+    const events = new EventSource(`/photos/${photo}/events`);
+    events.onmessage = ({ data }) => {
+      const found = JSON.parse(data);
+      status.textContent = STAGES[found.stage] ?? "Processing …";
+      if (!found.sizes) return;
+      events.close();
+      resolve(found);
+    };
+    events.onerror = () => {
+      if (events.readyState === EventSource.CLOSED) reject(new Error("the shop does not respond"));
+    };
+  });
 }
 
-function show(photo) {
-  status.textContent = photo.status === "succeeded" ? "Ready" : `The photo ${photo.status}`;
-  for (const size of photo.sizes) {
+function show({ sizes }) {
+  const row = document.createElement("section");
+  for (const { step_id: name, url, width, height } of sizes) {
     const figure = document.createElement("figure");
-    const image = Object.assign(new Image(), { src: size.url, width: size.width, height: size.height, alt: size.step_id });
     const caption = document.createElement("figcaption");
-    caption.textContent = `${size.step_id}: ${size.width} × ${size.height}`;
-    figure.append(image, caption);
-    sizes.append(figure);
+    caption.textContent = `${name}: ${width} × ${height}`;
+    figure.append(Object.assign(new Image(), { src: url, width, height, alt: name }), caption);
+    row.append(figure);
   }
+  photos.prepend(row);
 }
 
 document.querySelector("#file").addEventListener("change", (event) => event.target.files[0] && add(event.target.files[0]));
@@ -71,3 +80,4 @@ drop.addEventListener("drop", (event) => {
   const [file] = event.dataTransfer.files;
   if (file) add(file);
 });
+for (const photo of await shop("GET", "/photos")) show(photo);

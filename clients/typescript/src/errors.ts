@@ -53,7 +53,7 @@ export class ApiError extends PixelFlowError {
   }
 }
 
-/** An upload failed. `status` is that of object storage, if it responded. */
+/** An upload or a download failed. `status` is that of object storage, if it responded. */
 export class TransferError extends PixelFlowError {
   readonly status: number | undefined;
 

@@ -1,7 +1,8 @@
 /** Event streams of jobs: reads them with `fetch`, and continues one that breaks. */
 import { ConnectionFailedError } from "./errors.js";
-import { apiError, connectionFailed } from "./http.js";
+import { apiError, mapErrors } from "./http.js";
 import { backoff, MAX_ATTEMPTS, retryAfterOf, sleep, TRANSIENT } from "./retries.js";
+import { hasFinished } from "./states.js";
 import type { JobEvent } from "./types.js";
 
 /** Milliseconds without a byte after which a connection counts as broken; the API sends something every 15 s. */
@@ -9,13 +10,15 @@ const SILENCE = 30_000;
 /** Characters of one line. An event has less than a thousand. */
 const MAX_LINE = 1024 * 1024;
 const NO_CONTENT = 204;
-const FINISHED = new Set<string>(["succeeded", "failed", "canceled"]);
 
 export interface EventsOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Continue after this event of an earlier stream. */
+  /** Continue after this event of an earlier stream; empty: from the start. */
   readonly lastEventId?: string | undefined;
 }
+
+/** An event of a job, with the ID after which another stream can continue: empty if the API sent none. */
+export type StreamedEvent = JobEvent & { readonly id: string };
 
 interface Block {
   readonly id: string | undefined;
@@ -29,8 +32,8 @@ export async function* readEvents(
   isOfOneJob: boolean,
   options: EventsOptions,
   fetcher: typeof fetch,
-): AsyncGenerator<JobEvent, void, undefined> {
-  let lastId = options.lastEventId;
+): AsyncGenerator<StreamedEvent, void, undefined> {
+  let lastId = options.lastEventId || undefined;
   let failures = 0;
   for (;;) {
     let retryAfter = 0;
@@ -48,9 +51,9 @@ export async function* readEvents(
       for await (const block of blocksOf(response, url, options.signal)) {
         failures = 0;
         lastId = block.id ?? lastId;
-        const event = block.data ? (JSON.parse(block.data) as JobEvent) : undefined;
+        const event = block.data ? { ...(JSON.parse(block.data) as JobEvent), id: lastId ?? "" } : undefined;
         if (event) yield event;
-        if (event && isOfOneJob && (event.type === "erased" || FINISHED.has(event.status))) return;
+        if (event && isOfOneJob && (event.type === "erased" || hasFinished(event))) return;
       }
     } catch (error) {
       options.signal?.throwIfAborted();
@@ -67,11 +70,13 @@ async function connect(
   headers: Record<string, string>,
   signal: AbortSignal | undefined,
 ): Promise<Response> {
+  const connection = new AbortController();
+  const either = signal ? AbortSignal.any([signal, connection.signal]) : connection.signal;
   try {
-    return await fetcher(url, { headers, redirect: "error", ...(signal ? { signal } : {}) });
+    return await within(fetcher(url, { headers, redirect: "error", signal: either }), url, signal);
   } catch (error) {
-    signal?.throwIfAborted();
-    throw connectionFailed(url, error);
+    connection.abort();
+    throw error;
   }
 }
 
@@ -107,17 +112,11 @@ async function* blocksOf(response: Response, url: URL, signal: AbortSignal | und
   }
 }
 
-async function within<T>(reading: Promise<T>, url: URL, signal: AbortSignal | undefined): Promise<T> {
+/** The result of `reading`, unless it takes longer than a connection may be silent. */
+function within<T>(reading: Promise<T>, url: URL, signal: AbortSignal | undefined): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const silence = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new ConnectionFailedError(`${url.origin} sent nothing for 30 s`, true)), SILENCE);
   });
-  try {
-    return await Promise.race([reading, silence]);
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error instanceof ConnectionFailedError ? error : connectionFailed(url, error);
-  } finally {
-    clearTimeout(timer);
-  }
+  return mapErrors(url, signal, () => Promise.race([reading, silence])).finally(() => clearTimeout(timer));
 }

@@ -13,6 +13,8 @@ export interface ApiRequest {
   readonly url: URL;
   readonly headers: Record<string, string>;
   readonly body?: string;
+  /** Default: a redirect is an error, since it could carry the key to another host. */
+  readonly redirect?: "manual";
 }
 
 /** Sends a request to the API with retries, and returns the response with any status. */
@@ -20,30 +22,36 @@ export function request(each: ApiRequest, options: SendOptions, fetcher: typeof 
   return send(async () => {
     const timeout = AbortSignal.timeout(TIMEOUT);
     const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
-    // A redirect could carry the key to another host.
-    const init: RequestInit = { method: each.method, headers: each.headers, signal, redirect: "error" };
+    const init: RequestInit = { method: each.method, headers: each.headers, signal, redirect: each.redirect ?? "error" };
     if (each.body !== undefined) init.body = each.body;
     return read(fetcher, each.url, init, options.signal);
   }, options);
 }
 
-/** Fetches `url` once and reads the response; every failure except an abort is a `ConnectionFailedError`. */
-export async function read(
+/** Fetches `url` once and reads the response as text. */
+export function read(
   fetcher: typeof fetch,
   url: URL,
   init: RequestInit,
   signal: AbortSignal | undefined,
 ): Promise<Omit<Reply, "repeated">> {
-  try {
+  return mapErrors(url, signal, async () => {
     const response = await fetcher(url, init);
     return { status: response.status, headers: response.headers, body: await response.text() };
+  });
+}
+
+/** Returns the result of `exchange` with `url`; every failure except an abort is a `ConnectionFailedError`. */
+export async function mapErrors<T>(url: URL, signal: AbortSignal | undefined, exchange: () => Promise<T>): Promise<T> {
+  try {
+    return await exchange();
   } catch (error) {
     signal?.throwIfAborted();
-    throw connectionFailed(url, error);
+    throw error instanceof ConnectionFailedError ? error : connectionFailed(url, error);
   }
 }
 
-export function connectionFailed(url: URL, error: unknown): ConnectionFailedError {
+function connectionFailed(url: URL, error: unknown): ConnectionFailedError {
   if (error instanceof DOMException && error.name === "TimeoutError") {
     return new ConnectionFailedError(`${url.origin} did not respond in time`, true);
   }

@@ -1,14 +1,13 @@
-export {
-  PixelFlow,
-  type CallOptions,
-  type PixelFlowOptions,
-  type PostOptions,
-  type ProcessOptions,
-  type WaitOptions,
-} from "./client.js";
-export type { EventsOptions } from "./events.js";
+export type { CallOptions, PixelFlowOptions, PostOptions } from "./api.js";
+export type { RerunOptions } from "./batches.js";
+export { PixelFlow } from "./client.js";
+export type { EventsOptions, StreamedEvent } from "./events.js";
 export * from "./errors.js";
+export type { ProcessOptions, StepsOrPreset, SubmitOptions } from "./jobs.js";
+export { finalUrl } from "./outputs.js";
+export type { ExistingSource, Photo } from "./sources.js";
 export { declaredSource, uploadTo, type Progress, type UploadBody, type UploadOptions } from "./uploads.js";
+export type { WaitForBatchOptions, WaitOptions } from "./waiting.js";
 export { verifyWebhook, type VerifyOptions } from "./webhooks.js";
 export type * from "./types.js";
 export type { components, operations, paths } from "./openapi.js";

@@ -47,7 +47,7 @@ export async function uploadTo(upload: Upload, file: UploadBody, options: Upload
     },
     { signal: options.signal, repeatable: source instanceof Blob },
   );
-  if (reply.status < 200 || reply.status >= 300) throw rejected(reply);
+  if (reply.status < 200 || reply.status >= 300) throw storageError("upload", reply);
 }
 
 /** The `source` of a create request for this file: its size and, for an image, its media type. */
@@ -89,9 +89,10 @@ function counted(stream: ReadableStream<Uint8Array>, total: number, onProgress?:
   return stream.pipeThrough(counter);
 }
 
-function rejected(reply: Reply): TransferError {
+/** The error of an upload or a download that object storage rejected. */
+export function storageError(what: "upload" | "download", reply: Reply): TransferError {
   // Errors of S3 are XML. Only the code is shown: the rest repeats the request and its signature.
   const code = /<Code>([A-Za-z0-9.]{1,64})<\/Code>/.exec(reply.body)?.[1];
   const reason = code ? ` ${code}` : "";
-  return new TransferError(`Object storage rejected the upload: ${reply.status}${reason}`, reply.status);
+  return new TransferError(`Object storage rejected the ${what}: ${reply.status}${reason}`, reply.status);
 }

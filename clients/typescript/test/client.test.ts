@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { inspect } from "node:util";
 import {
   ApiError,
   ConfigurationError,
@@ -121,29 +123,31 @@ test("jobs are listed by metadata and preset", () =>
     assert.deepEqual(server.received.map((each) => each.url), ["/v1/jobs?preset=avatar%403&metadata.sku=A+17"]);
   }));
 
-test("a batch is created, extended, closed, shown, canceled and deleted", () => {
-  const body = { batch_id: "b", percent: 100, refused: [] };
-  const answers = [201, 200, 200, 200, 200, 204].map((status) => ({ status, ...(status === 204 ? {} : { body }) }));
-  return withServer(answers, async (client, server) => {
-    const created = await client.createBatch({ preset: "card@2", sources: [{ source: { job: JOB } }] });
-    await client.addToBatch(created.batch_id, { rerun: { preset: "card@1" } });
-    await client.closeBatch("b");
-    assert.equal((await client.getBatch("b")).percent, 100);
-    await client.cancelBatch("b");
-    await client.deleteBatch("b");
+test("a photo is submitted with a preset, and one that is there already is not uploaded", () =>
+  withServer([{ status: 202, body: { job_id: JOB } }], async (client, server) => {
+    const preset = { preset: "avatar@3", parameters: { size: 200 } };
+    assert.equal(await client.submit({ job: JOB, output: "hero" }, preset, { request: { metadata: { sku: "A-17" } } }), JOB);
+    assert.deepEqual(JSON.parse(String(server.received[0]?.body)), {
+      metadata: { sku: "A-17" },
+      preset: "avatar@3",
+      parameters: { size: 200 },
+      source: { job: JOB, output: "hero" },
+    });
+    await client.submit({ url: "https://img.example/a.jpg" }, [], { request: { auto_start: true } });
     assert.deepEqual(
-      server.received.map((each) => `${each.method} ${each.url}`),
-      [
-        "POST /v1/batches",
-        "POST /v1/batches/b/jobs",
-        "POST /v1/batches/b/close",
-        "GET /v1/batches/b",
-        "POST /v1/batches/b/cancel",
-        "DELETE /v1/batches/b",
-      ],
+      server.received.map((each) => each.url),
+      ["/v1/jobs", `/v1/jobs/${JOB}/start`, "/v1/jobs"],
     );
-  });
-});
+  }));
+
+test("a photo that was submitted with the same idempotency key is neither uploaded nor started again", () =>
+  withServer([{ status: 202, body: { job_id: JOB } }, { status: 200, body: { queued_at: "2026-11-29T12:00:00Z" } }], async (client, server) => {
+    assert.equal(await client.submit(new Uint8Array(9), [], { idempotencyKey: "photo-17" }), JOB);
+    assert.deepEqual(
+      server.received.map((each) => [each.url, each.headers["idempotency-key"]]),
+      [["/v1/jobs", "photo-17"], [`/v1/jobs/${JOB}`, undefined]],
+    );
+  }));
 
 test("waiting reports changes and returns the job that succeeded", () =>
   withServer([job("queued"), job("queued"), job("processing"), job("succeeded")], async (client) => {
@@ -209,6 +213,18 @@ test("a key is never sent to where the API redirects", () =>
   withServer([{ status: 307, headers: { Location: "http://127.0.0.1:1/" } }], async (client) => {
     await assert.rejects(client.getJob(JOB), ConnectionFailedError);
   }));
+
+test("a client that is logged does not show its key", () => {
+  const client = new PixelFlow({ url: "http://localhost", apiKey: "secret-key" });
+  assert.doesNotMatch(inspect(client, { depth: null, showHidden: true }) + JSON.stringify(client), /secret-key/);
+});
+
+test("every method is on the page of the client", async () => {
+  const page = await readFile("../../docs/typescript.md", "utf-8");
+  const methods = Object.getOwnPropertyNames(PixelFlow.prototype).filter((name) => name !== "constructor");
+  assert.ok(methods.length > 45);
+  assert.deepEqual(methods.filter((name) => !page.includes(`\`${name}\``)), []);
+});
 
 test("a missing URL or key is reported at once", () => {
   assert.throws(() => new PixelFlow({ url: "pixelflow", apiKey: "k" }), ConfigurationError);

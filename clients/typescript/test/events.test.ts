@@ -17,7 +17,8 @@ function event(id: number, status: string): string {
 async function read(jobId: string | undefined, ...prepared: Prepared[]): Promise<{ events: JobEvent[]; ids: unknown[] }> {
   await using server = await serve(...prepared);
   const events: JobEvent[] = [];
-  for await (const each of new PixelFlow({ url: server.url, apiKey: "key" }).events(jobId)) events.push(each);
+  const client = new PixelFlow({ url: server.url, apiKey: "key" });
+  for await (const each of jobId === undefined ? client.watchJobs() : client.watchJob(jobId)) events.push(each);
   return { events, ids: server.received.map((each) => each.headers["last-event-id"]) };
 }
 
@@ -38,4 +39,31 @@ test("204 ends the iteration, and an error is thrown", async () => {
   assert.deepEqual((await read(JOB, { status: 204, body: "" })).events, []);
   const missing = { status: 404, body: { code: "not_found", detail: "You have no job with this ID" } };
   await assert.rejects(read(JOB, missing), (error: ApiError) => error.code === "not_found");
+});
+
+test("a stream is continued after an event of an earlier one, and an abort ends it while it waits", async () => {
+  await using server = await serve(stream(event(8, "queued")), { status: 200, hold: true });
+  const controller = new AbortController();
+  const watched = new PixelFlow({ url: server.url, apiKey: "key" }).watchJobs({ lastEventId: "7", signal: controller.signal });
+  assert.equal((await watched.next()).value?.status, "queued");
+  const next = watched.next();
+  await server.held;
+  controller.abort(new Error("left the page"));
+  await assert.rejects(next, /left the page/);
+  assert.deepEqual(server.received.map((each) => each.headers["last-event-id"]), ["7", "8"]);
+});
+
+test("a connection that gets no response within 30 s is made again", { timeout: 10_000 }, async (context) => {
+  await using server = await serve({ status: 200, hold: true }, stream(event(1, "succeeded")));
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const next = new PixelFlow({ url: server.url, apiKey: "key" }).watchJob(JOB).next();
+  await server.held;
+  context.mock.timers.tick(29_999);
+  assert.equal(server.received.length, 1);
+  context.mock.timers.tick(1);
+  while (server.received.length < 2) {
+    await new Promise(setImmediate);
+    context.mock.timers.tick(100);
+  }
+  assert.equal((await next).value?.status, "succeeded");
 });

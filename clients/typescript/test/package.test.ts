@@ -12,7 +12,14 @@ import { PixelFlow, type Step } from "pixelflow-client";
 import { uploadTo } from "pixelflow-client/browser";
 import { verifyWebhook } from "pixelflow-client/webhooks";
 const steps: Step[] = [{ id: "small", action: "resize", width: 640 }];
-export const found: unknown[] = [PixelFlow, uploadTo, verifyWebhook, steps];
+export const found: unknown[] = [uploadTo, verifyWebhook];
+export async function sample(photo: Blob): Promise<string[]> {
+  const pixelflow = new PixelFlow({ url: "http://127.0.0.1:8080", apiKey: "key" });
+  const job = await pixelflow.process(photo, steps, { timeoutMs: 60_000 });
+  const again = await pixelflow.submit({ job: job.job_id }, { preset: "avatar@3", parameters: { size: 96 } });
+  for await (const event of pixelflow.watchJob(again)) console.log(event.status);
+  return job.outputs.map((output) => output.step_id);
+}
 `;
 const STRICT = ["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess", "--target", "es2022"];
 

@@ -8,6 +8,8 @@ export interface Prepared {
   readonly body?: unknown;
   /** Close the connection instead. */
   readonly drop?: boolean;
+  /** Send no response. */
+  readonly hold?: boolean;
 }
 
 export interface Received {
@@ -20,11 +22,15 @@ export interface Received {
 export interface FakeServer extends AsyncDisposable {
   readonly url: string;
   readonly received: Received[];
+  /** Resolves when a request is held. */
+  readonly held: Promise<void>;
 }
 
 /** Starts a server; the last prepared response repeats. */
 export async function serve(...prepared: Prepared[]): Promise<FakeServer> {
   const received: Received[] = [];
+  let reportHeld = (): void => undefined;
+  const held = new Promise<void>((resolve) => (reportHeld = resolve));
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -36,6 +42,7 @@ export async function serve(...prepared: Prepared[]): Promise<FakeServer> {
         headers: request.headers,
         body: Buffer.concat(chunks),
       });
+      if (next.hold) return reportHeld();
       if (next.drop) return request.socket.destroy();
       response.writeHead(next.status, { "Content-Type": "application/json", ...next.headers });
       return response.end(typeof next.body === "string" ? next.body : JSON.stringify(next.body ?? null));
@@ -45,6 +52,7 @@ export async function serve(...prepared: Prepared[]): Promise<FakeServer> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     received,
+    held,
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

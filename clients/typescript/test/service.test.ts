@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { openAsBlob } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import puppeteer, { type Browser, type Page } from "puppeteer-core";
-import { ApiError, JobFailedError, PixelFlow, type Job } from "../src/index.js";
-import { freePort, REPOSITORY, startPixelFlow, startPython, type Started } from "./stack.js";
+import type { Page } from "puppeteer-core";
+import { ApiError, declaredSource, finalUrl, JobFailedError, PixelFlow, type Job, type StreamedEvent } from "../src/index.js";
+import { dropPhoto, openShop, PHOTO, reportsOf, shownSizes, uploadAndLeave, type Framework } from "./shop.js";
+import { startPixelFlow, type Started } from "./stack.js";
 
-const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
-const PHOTO = join(REPOSITORY, "examples/photo.jpg");
+/** Of the three outputs of a photo in the shop. */
+const SIZES = [[960, 540], [320, 180], [160, 160]];
 const SCREENSHOTS = "build/screenshots";
 /** Bytes per second of the browser's uploads, so that a photo takes more than one report of its progress. */
 const UPLOAD_RATE = 400_000;
@@ -19,6 +19,7 @@ let client: PixelFlow;
 let secret: string;
 
 before(async () => {
+  await mkdir(SCREENSHOTS, { recursive: true });
   stack = await startPixelFlow();
   client = new PixelFlow(stack);
   secret = (await client.rotateWebhookSecret()).secret;
@@ -68,6 +69,79 @@ test("an invalid pipeline is refused with a pointer to the field", async () => {
   assert.equal(error.errors[0]?.pointer, "/pipeline/0/width");
 });
 
+test("a preset, a destination and an earlier job: the outputs have final and signed URLs, and are found by their metadata", async () => {
+  const size = { type: "integer", default: 160, minimum: 16 } as const;
+  const pipeline = [{ id: "avatar", action: "resize", width: "${size}", height: "${size}", fit: "cover", format: "png" }];
+  const saved = await client.savePreset({ name: "avatar", parameters: { size }, pipeline });
+  assert.deepEqual([saved.name, saved.version, (await client.getPreset("avatar@1")).version], ["avatar", 1, 1]);
+  assert.deepEqual((await client.listPresets()).data.map((each) => each.name), ["avatar"]);
+  const destination = { bucket: "public", key: "avatars/{metadata.user}/{step}-{sha256}.{ext}", overwrite: true };
+  const photo = await openAsBlob(PHOTO, { type: "image/jpeg" });
+  const call = { request: { metadata: { user: "A-17" }, destination, auto_start: true }, idempotencyKey: "typescript-2", timeoutMs: 30_000 };
+  const job = await client.process(photo, { preset: "avatar@1", parameters: { size: 48 } }, call);
+  const same = await client.submit(photo, { preset: "avatar@1", parameters: { size: 48 } }, call);
+  assert.equal(same, job.job_id);
+  const bytes = await (await client.download(job.outputs[0] ?? assert.fail("no output"))).arrayBuffer();
+  for (const url of [finalUrl(job, "avatar"), await client.signedOutputUrl(job.job_id, "avatar")]) {
+    assert.deepEqual(await (await fetch(url)).arrayBuffer(), bytes);
+  }
+  const authorized = await fetch(client.outputUrl(job.job_id, "avatar"), { redirect: "manual", headers: { Authorization: `Bearer ${stack.apiKey}` } });
+  assert.equal(authorized.status, 307);
+  const again = await client.process({ job: job.job_id, output: "avatar" }, [{ id: "tiny", action: "resize", width: 16 }]);
+  assert.equal(again.outputs[0]?.width, 16);
+  const conditions = { metadata: { user: "A-17" }, preset: "avatar@1", status: "succeeded", created_after: job.created_at } as const;
+  assert.deepEqual((await client.getJobPage(conditions)).data.map((each) => each.job_id), [job.job_id]);
+  assert.deepEqual((await client.getJobPage({ ...conditions, created_before: job.created_at })).data, []);
+  await client.deletePreset("avatar");
+  await assert.rejects(client.getPreset("avatar"), { code: "not_found" });
+});
+
+test("a job is watched until it has finished, and another stream continues after an event of the first", async () => {
+  const pipeline = [{ id: "small", action: "resize" as const, width: 64 }];
+  const photo = await openAsBlob(PHOTO, { type: "image/jpeg" });
+  const created = await client.createJob({ source: declaredSource(photo), pipeline, auto_start: true });
+  const events: StreamedEvent[] = [];
+  for await (const event of client.watchJob(created.job_id, { signal: AbortSignal.timeout(30_000) })) {
+    if (events.length === 0) await client.upload(created, photo);
+    events.push(event);
+  }
+  assert.deepEqual([events[0]?.status, events.at(-1)?.status], ["created", "succeeded"]);
+  for (const [seen, last] of [[events[0], "succeeded"], [events.at(-1), undefined]] as const) {
+    const continued: string[] = [];
+    for await (const event of client.watchJob(created.job_id, { lastEventId: seen?.id })) continued.push(event.status);
+    assert.equal(continued.at(-1), last);
+    assert.ok(!continued.includes("created"));
+  }
+});
+
+test("a batch processes stored photos, and is listed and filtered by", async () => {
+  const pipeline = [{ id: "small", action: "resize" as const, width: 64 }];
+  const source = { job: await client.submit(await openAsBlob(PHOTO), pipeline) };
+  const missing = { job: "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55" };
+  const created = await client.createBatch({ name: "Cards", pipeline, sources: [{ source }, { source: missing }] });
+  assert.deepEqual(created.refused.map((each) => [each.index, each.code]), [[1, "not_found"]]);
+  assert.equal((await client.addToBatch(created.batch_id, { sources: [{ source, metadata: { sku: "A-17" } }] })).accepted, 1);
+  const done = await client.waitForBatch(created.batch_id, { timeoutMs: 30_000 });
+  assert.deepEqual([done.percent, done.jobs.succeeded], [100, 2]);
+  const jobs: string[] = [];
+  for await (const job of client.listJobs({ batch: created.batch_id, limit: 1 })) jobs.push(job.status);
+  assert.deepEqual(jobs, ["succeeded", "succeeded"]);
+  const names: unknown[] = [];
+  for await (const batch of client.listBatches()) names.push(batch.name);
+  assert.deepEqual(names, ["Cards"]);
+  assert.notEqual((await client.cancelBatch(created.batch_id)).canceled_at, null);
+  await client.deleteBatch(created.batch_id);
+});
+
+test("a key is created, listed, used and revoked", async () => {
+  const created = await client.createKey({ name: "reader", scopes: ["jobs:read"] });
+  const reader = new PixelFlow({ url: stack.url, apiKey: created.key });
+  await assert.rejects(reader.listKeys(), { code: "insufficient_scope" });
+  assert.ok((await client.listKeys()).data.some((each) => each.key_id === created.key_id));
+  await client.revokeKey(created.key_id);
+  assert.ok((await client.listKeys()).data.some((each) => each.key_id === created.key_id && each.revoked_at !== null));
+});
+
 test("an asset, the usage and the capabilities are read", async () => {
   const asset = await client.createAsset("logo", await openAsBlob(PHOTO, { type: "image/jpeg" }));
   assert.equal((await client.listAssets()).data[0]?.asset_id, asset.asset_id);
@@ -92,55 +166,12 @@ test("webhook endpoints are created, changed, tested and deleted", async () => {
   await assert.rejects(client.createWebhookSecret(), { code: "webhook_secret_exists" });
 });
 
-/** The arguments of Python that start the example shops. All have the same page. */
-const SHOPS = {
-  FastAPI: (port: number) => ["-m", "uvicorn", "--app-dir", "examples/shop-fastapi", "--port", String(port), "shop:app"],
-  Django: (port: number) => ["examples/shop-django/shop.py", "runserver", "--noreload", String(port)],
-};
-
-/** Runs `use` with a page of the shop in Chromium, and stops both. */
-async function withShop(use: (page: Page, url: string) => Promise<void>, framework: keyof typeof SHOPS = "FastAPI"): Promise<void> {
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
-  const settings = {
-    PIXELFLOW_URL: stack.url,
-    PIXELFLOW_API_KEY: stack.apiKey,
-    PIXELFLOW_WEBHOOK_SECRET: secret,
-    SHOP_URL: url,
-  };
-  const stopShop = await startPython(SHOPS[framework](port), settings, url);
-  let browser: Browser | undefined;
-  try {
-    browser = await puppeteer.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
-    const page = await browser.newPage();
-    await page.setViewport({ width: 1000, height: 1000 });
-    await page.goto(url);
-    await use(page, url);
-  } finally {
-    await browser?.close();
-    await stopShop();
-  }
-}
-
-/** Drops a file onto the page as a person would, and records what the page reports. */
-async function dropPhoto(page: Page, content: string, name: string): Promise<void> {
-  await page.evaluate((base64, fileName) => {
-    const reports: string[] = ((window as unknown as { reports: string[] }).reports = []);
-    const status = document.querySelector("#status");
-    new MutationObserver(() => reports.push(status?.textContent ?? "")).observe(status as Node, { childList: true });
-    const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
-    const transfer = new DataTransfer();
-    transfer.items.add(new File([bytes], fileName, { type: "image/jpeg" }));
-    document.querySelector("#drop")?.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-  }, content, name);
-}
-
-const reportsOf = (page: Page) => page.evaluate(() => (window as unknown as { reports: string[] }).reports);
+const withShop = (use: (page: Page, url: string) => Promise<void>, framework: Framework = "FastAPI") =>
+  openShop(framework, stack, secret, use);
 
 for (const framework of ["FastAPI", "Django"] as const) {
-  test(`in Chromium, with ${framework}: a dropped photo is uploaded with progress, and the sizes of the verified webhook are shown`, () =>
+  test(`in Chromium, with ${framework}: a dropped photo is uploaded with progress, and its sizes are shown by their final URLs`, () =>
     withShop(async (page, url) => {
-      await mkdir(SCREENSHOTS, { recursive: true });
       const keys: string[] = [];
       page.on("request", (request) => {
         if (JSON.stringify([request.headers(), request.url()]).includes(stack.apiKey)) keys.push(request.url());
@@ -150,23 +181,29 @@ for (const framework of ["FastAPI", "Django"] as const) {
       await page.waitForFunction(() => /: [1-9]\d? %/.test(document.querySelector("#status")?.textContent ?? ""));
       await page.screenshot({ path: `${SCREENSHOTS}/uploading-${framework}.png` });
       await page.waitForFunction(() => document.querySelector("#status")?.textContent === "Ready", { timeout: 60_000 });
-      await page.waitForFunction(() => [...document.images].every((each) => each.complete && each.naturalWidth === each.width));
+      await shownSizes(page);
       await page.screenshot({ path: `${SCREENSHOTS}/ready-${framework}.png`, fullPage: true });
-      const shown = await page.$$eval("figure img", (images) => images.map((each) => [each.naturalWidth, each.naturalHeight]));
-      assert.deepEqual(shown, [[960, 540], [320, 180], [160, 160]]);
+      assert.deepEqual(await shownSizes(page), SIZES);
       const percentages = (await reportsOf(page)).flatMap((each) => /: (\d+) %/.exec(each)?.[1] ?? []).map(Number);
       assert.ok(percentages.filter((each) => each > 0 && each < 100).length >= 2, percentages.join(" "));
       assert.equal(percentages.at(-1), 100);
       assert.deepEqual(keys, [], "the browser sent the API key");
+      for (const source of await page.$$eval("figure img", (images) => images.map((each) => each.src))) {
+        assert.match(source, /\/photos\/[0-9a-f-]{36}\/[a-z]+-[0-9a-f]{16}\.webp$/);
+      }
+      await uploadAndLeave(url);
+      await page.reload();
+      await page.waitForFunction(() => document.querySelectorAll("figure img").length === 6);
+      assert.deepEqual(await shownSizes(page), [...SIZES, ...SIZES]);
       const forged = await fetch(`${url}/hooks/pixelflow`, { method: "POST", body: "{}", headers: { "webhook-id": "x" } });
       assert.equal(forged.status, 401);
     }, framework));
 }
 
-test("in Chromium: a file that is no picture ends with a message", () =>
+test("in Chromium: a file that is no picture ends with the reason", () =>
   withShop(async (page) => {
     await dropPhoto(page, Buffer.from("not a picture").toString("base64"), "notes.jpg");
-    await page.waitForFunction(() => /failed/.test(document.querySelector("#status")?.textContent ?? ""), { timeout: 30_000 });
+    await page.waitForFunction(() => /did not work: The source is text/.test(document.querySelector("#status")?.textContent ?? ""), { timeout: 30_000 });
     await page.screenshot({ path: `${SCREENSHOTS}/failed.png` });
   }));
 

@@ -1,5 +1,5 @@
 /** Compiled, never run: tsc fails if a line marked with `@ts-expect-error` compiles. */
-import type { CreateJobRequest, Step } from "../src/index.js";
+import type { CreateJobRequest, CreatePresetRequest, ListJobsQuery, Photo, Step } from "../src/index.js";
 
 export const minimal: CreateJobRequest = { pipeline: [{ id: "small", action: "resize", width: 640 }] };
 
@@ -9,6 +9,20 @@ export const tree: Step[] = [
 ];
 
 export const preset: CreateJobRequest = { preset: "avatar@3", parameters: { size: 200 } };
+
+export const parameterized: CreatePresetRequest = {
+  name: "avatar",
+  parameters: { size: { type: "integer", default: 160 } },
+  pipeline: [{ id: "avatar", action: "resize", width: "${size}" }],
+};
+
+export const photos: Photo[] = [{ job: "j", output: "hero" }, { url: "https://img.example/a.jpg" }, new Uint8Array(1)];
+
+// @ts-expect-error a file is opened first
+export const path: Photo = "photo.jpg";
+
+// @ts-expect-error times are texts
+export const times: ListJobsQuery = { created_after: new Date() };
 
 // @ts-expect-error a preset is named by a string
 export const number: CreateJobRequest = { preset: 3 };
