@@ -96,7 +96,7 @@ def receive_webhook(request: HttpRequest) -> HttpResponse:
     except (WebhookVerificationError, ValueError):
         return HttpResponse(status=401)
     job = event["data"]
-    if request.headers["webhook-id"] not in seen_events and job["job_id"] in photos:
+    if request.headers["webhook-id"] not in seen_events and job.get("job_id") in photos:
         sizes = [
             {name: output[name] for name in ("step_id", "width", "height")} | {"url": output["download_url"]}
             for output in job["outputs"]

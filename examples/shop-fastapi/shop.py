@@ -102,7 +102,7 @@ async def receive_webhook(request: Request) -> Response:
     except (WebhookVerificationError, ValueError):
         return Response(status_code=401)
     job = event["data"]
-    if request.headers["webhook-id"] not in seen_events and job["job_id"] in photos:
+    if request.headers["webhook-id"] not in seen_events and job.get("job_id") in photos:
         sizes = [{name: output[name] for name in ("step_id", "width", "height")} for output in job["outputs"]]
         urls = [output["download_url"] for output in job["outputs"]]
         found = [size | {"url": url} for size, url in zip(sizes, urls, strict=True)]
