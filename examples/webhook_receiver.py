@@ -25,9 +25,10 @@ MAX_BODY = 5_000_000
 
 def act(connection: sqlite3.Connection, event: dict[str, Any]) -> None:
     """The action for an event: here, insert one row for each finished job. Replace this function with your own."""
-    connection.execute(
-        "INSERT INTO finished_jobs (job_id, type) VALUES (?, ?)", (event["data"]["job_id"], event["type"])
-    )
+    if event["type"] in {"job.completed", "job.failed", "job.canceled"}:  # others have no job, such as a test
+        connection.execute(
+            "INSERT INTO finished_jobs (job_id, type) VALUES (?, ?)", (event["data"]["job_id"], event["type"])
+        )
 
 
 def act_once(database: str, event_id: str, event: dict[str, Any]) -> bool:
@@ -76,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         except Exception:
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR)
             raise
-        self.log_message("%s %s %s", event["type"], event["data"]["job_id"], "done" if new else "seen before")
+        self.log_message("%s %s %s", event["type"], self.headers["webhook-id"], "done" if new else "seen before")
         self._answer(HTTPStatus.OK)
 
     def _answer(self, status: HTTPStatus) -> None:

@@ -111,7 +111,7 @@ def receive_webhook(request: HttpRequest) -> HttpResponse:
         event = webhook.verify(request.body, dict(request.headers))
     except (WebhookVerificationError, ValueError):
         return HttpResponse(status=401)
-    if event["data"]["job_id"] in photos:
+    if event["data"].get("job_id") in photos:
         _store(event["data"])
     return HttpResponse(status=204)
 

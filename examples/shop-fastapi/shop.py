@@ -113,7 +113,7 @@ async def receive_webhook(request: Request) -> Response:
         event = webhook.verify(await request.body(), dict(request.headers))
     except (WebhookVerificationError, ValueError):
         return Response(status_code=401)
-    if event["data"]["job_id"] in photos:
+    if event["data"].get("job_id") in photos:
         _store(event["data"])
     return Response(status_code=204)
 

@@ -150,8 +150,8 @@ def test_each_event_is_a_webhook_with_the_headers_of_its_signature() -> None:
     for name, operation in WEBHOOKS.items():
         assert [each["name"] for each in operation["parameters"]] == [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER]
         [example] = examples_of(operation["requestBody"]["content"]["application/json"])
-        model = {TEST_EVENT: TestEvent, EventType.BATCH_FINISHED: BatchEvent}.get(name, Event)
-        assert model.model_validate(example).type == name
+        models: dict[str, Any] = {TEST_EVENT: TestEvent, EventType.BATCH_FINISHED: BatchEvent}
+        assert models.get(name, Event).model_validate(example).type == name
 
 
 def test_a_client_finds_the_server_that_serves_the_document() -> None:

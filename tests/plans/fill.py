@@ -92,6 +92,9 @@ _REST = (
        INSERT INTO batches (batch_id, user_id, job, closed_at, next_check_at)
        SELECT batch_id, user_id, '{}', now() - interval '1 h', now() FROM waiting""",
     """INSERT INTO batches (batch_id, user_id, job) SELECT gen_random_uuid(), %(heavy)s, '{}'""",
+    """INSERT INTO batches (batch_id, user_id, job, closed_at, finished_at)
+       SELECT gen_random_uuid(), 'user-' || n %% %(users)s, '{}', now(), now()
+       FROM generate_series(1, %(jobs)s / 10) AS n""",
     # Of many jobs, most of which have ended.
     """WITH large AS (INSERT INTO batches (batch_id, user_id, job, closed_at, next_check_at)
                       VALUES (gen_random_uuid(), %(heavy)s, '{}', now() - interval '1 h', now()) RETURNING *)

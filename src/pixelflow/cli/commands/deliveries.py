@@ -10,7 +10,7 @@ import typer
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, table
-from pixelflow.client import Client
+from pixelflow.client import Client, InvalidRequestError
 from pixelflow.contracts.webhooks import Delivery, DeliveryOutcome
 
 _STYLES: dict[str, str] = {
@@ -28,12 +28,22 @@ app = typer.Typer(help="List and replay webhook deliveries.", no_args_is_help=Tr
 @app.command("list")
 def list_(
     *,
-    job_id: Annotated[UUID, typer.Argument(metavar="JOB_ID", help="Job ID, as printed by `submit` and `jobs list`.")],
+    job_id: Annotated[
+        UUID | None, typer.Argument(metavar="[JOB_ID]", help="Job ID, as printed by `submit` and `jobs list`.")
+    ] = None,
+    batch: Annotated[
+        UUID | None, typer.Option(metavar="BATCH_ID", help="List those of a batch's own webhooks, in place of a job's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the delivery attempts of a job's webhooks, newest first."""
+    """List the delivery attempts of the webhooks of a job or a batch, newest first."""
     with exit_on_error(), Client(session=find_session()) as client:
-        found = client.list_deliveries(job_id)
+        if job_id is not None and batch is None:
+            found = client.list_deliveries(job_id)
+        elif batch is not None and job_id is None:
+            found = client.list_batch_deliveries(batch)
+        else:
+            raise InvalidRequestError("Name either a job or --batch BATCH_ID", ())
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
@@ -68,7 +78,8 @@ def replay(
     if as_json:
         print_json(replayed.model_dump(mode="json"))
         return
-    echo(f"Sending {replayed.type} of job {replayed.job_id} again, with the event ID {replayed.event_id}")
+    subject = f"batch {replayed.batch_id}" if replayed.batch_id else f"job {replayed.job_id}"
+    echo(f"Sending {replayed.type} of {subject} again, with the event ID {replayed.event_id}")
 
 
 def _response(delivery: Delivery) -> str:
