@@ -7879,6 +7879,7 @@ export interface operations {
                      *           "priority": "normal",
                      *           "queued_at": "2026-11-23T14:01:12.604Z",
                      *           "source": {
+                     *             "bucket": null,
                      *             "bytes": 2483920,
                      *             "content_type": "image/jpeg",
                      *             "expired_at": null,
@@ -8399,6 +8400,7 @@ export interface operations {
                      *       "priority": "normal",
                      *       "queued_at": "2026-11-23T14:01:12.604Z",
                      *       "source": {
+                     *         "bucket": null,
                      *         "bytes": 2483920,
                      *         "content_type": "image/jpeg",
                      *         "expired_at": null,
@@ -8738,6 +8740,7 @@ export interface operations {
                      *       "priority": "normal",
                      *       "queued_at": "2026-11-23T14:01:12.604Z",
                      *       "source": {
+                     *         "bucket": null,
                      *         "bytes": 2483920,
                      *         "content_type": "image/jpeg",
                      *         "expired_at": null,
@@ -12891,6 +12894,7 @@ export interface operations {
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
+                 *           "bucket": null,
                  *           "bytes": 2483920,
                  *           "content_type": "image/jpeg",
                  *           "expired_at": null,
@@ -13013,6 +13017,7 @@ export interface operations {
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
+                 *           "bucket": null,
                  *           "bytes": 2483920,
                  *           "content_type": "image/jpeg",
                  *           "expired_at": null,
@@ -13127,6 +13132,7 @@ export interface operations {
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
+                 *           "bucket": null,
                  *           "bytes": 2483920,
                  *           "content_type": "image/jpeg",
                  *           "expired_at": null,
