@@ -48,6 +48,7 @@ from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import AssetStorage, Storage, Transfers
 from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
+from pixelflow.devstack.s3_server import BUCKET, bucket_folder
 from pixelflow.devstack.stack import Stack
 from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError
 from pixelflow.imaging.protocol import TransformLimits
@@ -762,7 +763,11 @@ def _in_bucket(connection: Connection, storage: ObjectStorage, content: bytes) -
 
 
 def test_a_retry_reads_the_version_that_the_first_attempt_found(
-    connection: Connection, run: Callable[..., None], storage: ObjectStorage, reading: Callable[..., Transfers]
+    connection: Connection,
+    run: Callable[..., None],
+    storage: ObjectStorage,
+    reading: Callable[..., Transfers],
+    quiet_stack: Stack,
 ) -> None:
     job = _in_bucket(connection, storage, pictures.photo())
     away = MagicMock(output_prefix=storage.output_prefix, store=MagicMock(side_effect=ObjectsUnavailableError("away")))
@@ -773,6 +778,8 @@ def test_a_retry_reads_the_version_that_the_first_attempt_found(
     assert again
     assert again.source_version
     obstore.put(storage._metadata_store, job.source_key, pictures.photo(width=90))
+    replaced = bucket_folder(quiet_stack.home, BUCKET) / job.source_key
+    os.utime(replaced, (1, 1))  # this server sends no ETag, and the time in whole seconds
     run(again, transfers=reading(MagicMock()))
     row = row_of(connection, job.job_id)
     assert (row["status"], row["error"]["code"]) == ("failed", "source_changed")

@@ -1,9 +1,10 @@
 /** The client against a real PixelFlow: in Node, and in Chromium through the example shop. */
 import assert from "node:assert/strict";
 import { openAsBlob } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
+import { build } from "esbuild";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
 import { ApiError, JobFailedError, PixelFlow, type Job } from "../src/index.js";
 import { freePort, REPOSITORY, startPixelFlow, startPython, type Started } from "./stack.js";
@@ -122,6 +123,12 @@ async function withShop(use: (page: Page, url: string) => Promise<void>, framewo
   }
 }
 
+/** What the test uses of Uppy. */
+interface UppyOfSnippet {
+  addFile(file: { name: string; type: string; data: Blob }): void;
+  upload(): Promise<{ successful: { meta: { photo: string } }[]; failed: { error: unknown }[] }>;
+}
+
 /** Drops a file onto the page as a person would, and records what the page reports. */
 async function dropPhoto(page: Page, content: string, name: string): Promise<void> {
   await page.evaluate((base64, fileName) => {
@@ -162,6 +169,31 @@ for (const framework of ["FastAPI", "Django"] as const) {
       assert.equal(forged.status, 401);
     }, framework));
 }
+
+test("in Chromium: the snippet with Uppy uploads a photo, and its job succeeds", () =>
+  withShop(async (page, url) => {
+    const names = (await readdir("generated")).filter((each) => each.startsWith("typescript-"));
+    const snippets = await Promise.all(names.map(async (name) => ({ name, code: await readFile(`generated/${name}`, "utf-8") })));
+    const found = snippets.find((each) => each.code.includes("@uppy/core"));
+    assert.ok(found, "docs/typescript.md has no snippet with Uppy");
+    const bundled = await build({
+      stdin: { contents: `import { uppy } from "./generated/${found.name}"; window.uppy = uppy;`, resolveDir: resolve(".") },
+      bundle: true,
+      write: false,
+      format: "iife",
+    });
+    await page.addScriptTag({ content: bundled.outputFiles[0]?.text ?? "" });
+    const result = await page.evaluate(async (base64) => {
+      const { uppy } = window as unknown as { uppy: UppyOfSnippet };
+      const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+      uppy.addFile({ name: "photo.jpg", type: "image/jpeg", data: new Blob([bytes], { type: "image/jpeg" }) });
+      const { successful, failed } = await uppy.upload();
+      return { photos: successful.map((each) => each.meta.photo), errors: failed.map((each) => String(each.error)) };
+    }, (await readFile(PHOTO)).toString("base64"));
+    assert.deepEqual(result.errors, []);
+    const photo = `${url}/photos/${result.photos[0]}`;
+    await page.waitForFunction(async (from) => (await (await fetch(from)).json()).status === "succeeded", { timeout: 60_000 }, photo);
+  }));
 
 test("in Chromium: a file that is no picture ends with a message", () =>
   withShop(async (page) => {
