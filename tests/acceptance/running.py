@@ -61,7 +61,7 @@ def start_processes(stack: Stack, settings: dict[str, str]) -> None:
 
 
 def named_buckets(stack: Stack) -> dict[str, str]:
-    """The setting that names, besides the stack's own, folders of its bucket: one for all users, and one for nobody."""
+    """The setting that names, besides the stack's own, folders of its bucket for outputs and for sources."""
     bucket = {
         "bucket": stack.environment["PIXELFLOW_S3_BUCKET"],
         "endpoint_url": stack.environment["PIXELFLOW_S3_ENDPOINT_URL"],
@@ -72,8 +72,10 @@ def named_buckets(stack: Stack) -> dict[str, str]:
     }
     shop = {**bucket, "prefix": "cdn/", "public_base_url": "https://img.example/cdn"}
     archive = {**bucket, "prefix": "archive/", "users": []}
+    originals = {**bucket, "prefix": "originals/", "outputs": False, "sources": True, "source_prefix": ""}
     own = json.loads(stack.environment["PIXELFLOW_BUCKETS"])
-    return {"PIXELFLOW_BUCKETS": json.dumps({**own, "shop": shop, "archive": archive})}
+    named = {**own, "shop": shop, "archive": archive, "originals": originals}
+    return {"PIXELFLOW_BUCKETS": json.dumps(named)}
 
 
 LOCAL_URL_SOURCES = {

@@ -17,9 +17,14 @@ from tests.support.checked_s3 import CheckedS3, Session, running_s3
 
 from pixelflow import settings as settings_package
 from pixelflow.adapters.storage.buckets import NamedBuckets
-from pixelflow.adapters.storage.interrupts import never
+from pixelflow.adapters.storage.interrupts import never, unlimited
 from pixelflow.adapters.storage.objects import ObjectStorage, SignedUrl, asset_key, source_key
-from pixelflow.errors import DestinationExistsError, DestinationRefusedError, ObjectsUnavailableError
+from pixelflow.errors import (
+    DestinationExistsError,
+    DestinationRefusedError,
+    ObjectsUnavailableError,
+    SourceChangedError,
+)
 from pixelflow.settings import Settings, SettingsError
 from pixelflow.settings.buckets import NamedBucket
 
@@ -151,6 +156,30 @@ def test_a_named_bucket_has_the_same_rules(s3: CheckedS3, rules: str) -> None:
         with pytest.raises(DestinationRefusedError, match="AccessDenied"):
             _store(_named(s3), "other.webp")
     assert set(s3.refusals) <= {"NoSuchKey", "AccessDenied"}
+
+
+def test_a_source_is_read_as_long_as_it_has_the_version_that_was_found_first(s3: CheckedS3) -> None:
+    buckets, found = _named(s3, sources=True), list[str]()
+
+    def fetch(version: str) -> tuple[int, str]:
+        return buckets.fetch(
+            "shop",
+            "al=2Fice/a #1 100%.jpg",
+            "al/ice",
+            io.BytesIO(),
+            max_bytes=len(BODY),
+            version=version,
+            on_version=found.append,
+            reserve=unlimited,
+            interrupts=never,
+        )
+
+    s3.objects["img/al=2Fice/a #1 100%.jpg"] = (BODY, {})
+    assert fetch("") == fetch(found[0]) == (len(BODY), SHA256)
+    assert found == [hashlib.md5(BODY).hexdigest()] * 2  # noqa: S324  # the ETag
+    s3.objects["img/al=2Fice/a #1 100%.jpg"] = (BODY[::-1], {})
+    with pytest.raises(SourceChangedError):
+        fetch(found[0])
 
 
 def _named(s3: CheckedS3, **fields: Any) -> NamedBuckets:  # noqa: ANN401  # values of the setting

@@ -9,7 +9,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from hashlib import sha256 as sha256_of
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import uuid4
 
 import httpx
@@ -18,8 +19,10 @@ import pytest
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import never
 from pixelflow.adapters.storage.signatures import AccessKey, Signer
+from pixelflow.cli.diagnosis.buckets import check_buckets
 from pixelflow.devstack.stack import Stack
 from pixelflow.errors import DestinationExistsError, DestinationRefusedError, DestinationUnavailableError
+from pixelflow.settings import Settings
 from pixelflow.settings.buckets import NamedBucket
 
 CREDENTIALS = {"access_key_id": "T_ID", "secret_access_key": "T_SECRET"}
@@ -139,6 +142,32 @@ def test_refusals_are_the_jobs_and_outages_are_not(server: dict[str, str]) -> No
         assert server["endpoint"] not in str(refused.value)
     with pytest.raises(DestinationUnavailableError):
         store(opened(server, endpoint_url=f"http://127.0.0.1:{_free_port()}"), key)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "detail"),
+    [
+        ({"sources": True}, "ok", "outputs and sources below cdn/{user_id}/"),
+        ({"outputs": False, "sources": True, "source_prefix": ""}, "ok", "sources below cdn/ of all users"),
+        ({"bucket": "no-such-bucket"}, "error", "refuses requests: NoSuchBucket"),
+        ({"endpoint_url": "http://127.0.0.1:9"}, "error", "does not answer"),
+        ({"credentials": CREDENTIALS | {"access_key_id": "T_MISSING"}}, "absent", "outputs; not asked: T_MISSING"),
+    ],
+)
+def test_the_doctor_says_what_a_bucket_is_used_for_and_whether_it_answers(
+    server: dict[str, str], monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], status: str, detail: str
+) -> None:
+    for name in CREDENTIALS.values():
+        monkeypatch.setenv(name, server[name])
+    named = {
+        "bucket": server["bucket"],
+        "endpoint_url": server["endpoint"],
+        "prefix": "cdn/",
+        "credentials": CREDENTIALS,
+    }
+    settings = SimpleNamespace(named_buckets={"shop": NamedBucket.model_validate(named | fields)})
+    [finding] = check_buckets(cast("Settings", settings))
+    assert (finding.name, finding.status, finding.detail[: len(detail)]) == ("bucket shop", status, detail)
 
 
 def test_a_presigned_url_of_a_get_allows_no_head_and_a_single_byte(versitygw: dict[str, str]) -> None:

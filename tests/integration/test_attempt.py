@@ -16,7 +16,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 from unittest.mock import MagicMock
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import obstore
 import pytest
@@ -33,6 +33,7 @@ from tests.support.waiting import eventually
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import Downloads, OutboundHttp, OutboundRule
 from pixelflow.adapters.postgres.database import Connection, Database
+from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, asset_key, source_key
@@ -51,6 +52,7 @@ from pixelflow.devstack.stack import Stack
 from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import Settings
+from pixelflow.settings.buckets import NamedBucket
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LIMITS = JobLimits(
@@ -719,6 +721,105 @@ def test_a_server_of_a_source_that_fails_counts_and_never_degrades_the_worker(
     row = row_of(connection, job.job_id)
     assert (row["status"], row["error"]["code"], row["attempts"]) == (status, "source_url_unavailable", attempts + 1)
     assert row["error"]["message"].startswith(f"{server.url} answered 500")
+    health.record_failure.assert_not_called()
+
+
+# ── Sources in named buckets ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def reading(storage: ObjectStorage, quiet_stack: Stack) -> Callable[..., Transfers]:
+    """Makes transfers of a worker whose bucket ``photos`` is that of the service, with other ``fields``."""
+    names = quiet_stack.environment
+    bucket = {
+        "bucket": names["PIXELFLOW_S3_BUCKET"],
+        "endpoint_url": names["PIXELFLOW_S3_ENDPOINT_URL"],
+        "credentials": {
+            "access_key_id": "PIXELFLOW_S3_ACCESS_KEY_ID",
+            "secret_access_key": "PIXELFLOW_S3_SECRET_ACCESS_KEY",
+        },
+        "sources": True,
+    }
+
+    def reading(health: WorkerHealth, outputs: Any = storage, **fields: Any) -> Transfers:  # noqa: ANN401
+        buckets = NamedBuckets({"photos": NamedBucket.model_validate(bucket | fields)}, names)
+        return Transfers(
+            {"bucket": outputs},
+            assets=storage,
+            buckets=buckets,
+            health=health,
+            max_source_bytes=10**6,
+            parallel_uploads=1,
+        )
+
+    return reading
+
+
+def _in_bucket(connection: Connection, storage: ObjectStorage, content: bytes) -> ClaimedJob:
+    key = f"user/{uuid4()}.jpg"
+    obstore.put(storage._metadata_store, key, content)
+    return claimed(connection, source_type="bucket", source_key=key, source_bucket="photos")
+
+
+def test_a_retry_reads_the_version_that_the_first_attempt_found(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage, reading: Callable[..., Transfers]
+) -> None:
+    job = _in_bucket(connection, storage, pictures.photo())
+    away = MagicMock(output_prefix=storage.output_prefix, store=MagicMock(side_effect=ObjectsUnavailableError("away")))
+    run(job, transfers=reading(MagicMock(), away))
+    assert row_of(connection, job.job_id)["error"]["code"] == "objects_unavailable"
+    make_due(connection)
+    again = claim(connection, job.job_id)
+    assert again
+    # This server sends no ETag, and the time in whole seconds.
+    modified = obstore.head(storage._metadata_store, job.source_key)["last_modified"]
+    assert again.source_version == f"modified:{int(modified.timestamp())}"
+    run(dataclasses.replace(again, source_version="modified:1"), transfers=reading(MagicMock()))
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"]) == ("failed", "source_changed")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ({"sources": False}, "source_not_allowed"),
+        ({"users": ["another"]}, "source_not_allowed"),
+        ({"source_prefix": "{user_id}/private/"}, "source_not_allowed"),
+        ({"bucket": "no-such-bucket"}, "source_not_allowed"),
+        ({"prefix": "elsewhere/"}, "source_not_found"),
+    ],
+)
+def test_a_source_that_its_user_can_not_read_any_more_fails_the_job(
+    connection: Connection,
+    run: Callable[..., None],
+    storage: ObjectStorage,
+    reading: Callable[..., Transfers],
+    case: tuple[dict[str, Any], str],
+) -> None:
+    fields, code = case
+    job = _in_bucket(connection, storage, pictures.photo())
+    run(job, transfers=reading(MagicMock(), **fields))
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"], row["attempts"]) == ("failed", code, 1)
+
+
+def test_an_object_over_the_limit_fails_the_job(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage, reading: Callable[..., Transfers]
+) -> None:
+    job = _in_bucket(connection, storage, bytes(10**6 + 1))
+    run(job, transfers=reading(MagicMock()))
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"]) == ("failed", "source_too_large")
+
+
+def test_a_bucket_that_does_not_answer_makes_the_job_wait_and_never_degrades_the_worker(
+    connection: Connection, run: Callable[..., None], storage: ObjectStorage, reading: Callable[..., Transfers]
+) -> None:
+    health = MagicMock()
+    job = _in_bucket(connection, storage, pictures.photo())
+    run(job, transfers=reading(health, endpoint_url="http://127.0.0.1:9"))
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["error"]["code"], row["attempts"]) == ("queued", "source_bucket_unavailable", 0)
     health.record_failure.assert_not_called()
 
 

@@ -30,6 +30,7 @@ from pixelflow.errors import (
     ValidationFailedError,
 )
 from pixelflow.settings import Settings
+from pixelflow.settings.buckets import NamedBucket
 
 CONTENT, OTHER = b"content", b"changed"
 STEP = {"id": "small", "action": "resize", "width": 60}
@@ -240,6 +241,30 @@ async def test_a_job_with_a_url_starts_without_a_size_and_keeps_no_url_when_it_i
     assert (await client.jobs._queries.get("user", created.job_id)).source.url == "https://img.example/a.jpg"
     await client.jobs.erase("user", created.job_id)
     assert row_of(connection, created.job_id)["source_url"] is None
+
+
+async def test_a_job_with_an_object_keeps_neither_bucket_nor_key_when_it_is_erased(
+    connection: Connection, quiet: Settings, async_database: AsyncDatabase
+) -> None:
+    photos = NamedBucket.model_validate(
+        {
+            "bucket": "photos",
+            "endpoint_url": "http://127.0.0.1:9",
+            "credentials": "aws",
+            "outputs": False,
+            "sources": True,
+            "source_prefix": "",
+        }
+    )
+    async with WakeUpSender(quiet.redis_url.get_secret_value()) as wakeups:
+        client = Client(quiet.model_copy(update={"buckets": {"photos": photos}}), async_database, wakeups)
+        job_id = (await client.create(bucket="photos", key="anna.jpg")).job_id
+        await client.start(job_id)
+        row = row_of(connection, job_id)
+        assert (row["status"], row["source_bucket"], row["source_key"]) == ("queued", "photos", "anna.jpg")
+        await client.jobs.erase("user", job_id)
+    row = row_of(connection, job_id)
+    assert (row["source_bucket"], row["source_key"]) == (None, "")
 
 
 async def test_jobs_with_a_url_are_refused_unless_the_operator_enabled_them(

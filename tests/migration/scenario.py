@@ -220,6 +220,7 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     await record.call("queue.list_shares", EVERYONE)
     await record.call("stats.count_unclaimable", EVERYONE)
     lease = await _claimed(record, job_id)
+    await record.call("worker.pin_source", EVERYONE, lease, "etag")
     await record.call("worker.renew", EVERYONE, [Renewal(lease, "fetch", 40)], lease=MINUTE)
     await _watch(record, job_id, seen)
     released = {"delay": timedelta(0), "counted": True, "error": ERROR, "stages": STAGES, "compute_time_ms": 3}

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from pixelflow import settings as settings_package
-from pixelflow.adapters.storage.buckets import NamedBuckets, public_url, user_folder
+from pixelflow.adapters.storage.buckets import NamedBuckets, public_url, source_root, user_folder
 from pixelflow.adapters.storage.request_form import address
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.jobs.destinations import Destinations
@@ -137,3 +137,45 @@ def test_the_request_shown_in_the_guide_is_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "serve-outputs.md").read_text(encoding="utf-8")
     shown, *_ = re.findall(r"```json\n(.*?)```", guide.partition("## Store outputs")[2], re.DOTALL)
     assert CreateJobRequest.model_validate_json(shown).destination
+
+
+# ── Sources ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("fields", "root"),
+    [
+        ({}, "al=2Fice/"),
+        ({"source_prefix": "{user_id}/originals/"}, "al=2Fice/originals/"),
+        ({"outputs": False, "source_prefix": "photos/{user_id}/"}, "photos/al=2Fice/"),
+        ({"outputs": False, "source_prefix": ""}, ""),
+        ({"per_user": False}, ""),
+        ({"per_user": False, "source_prefix": "photos/"}, "photos/"),
+    ],
+)
+def test_the_prefix_of_sources_has_the_folder_of_the_user(fields: dict[str, Any], root: str) -> None:
+    assert source_root(bucket(sources=True, **fields), "al/ice") == root
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"source_prefix": "photos/"}, "has a source_prefix, but no sources"),
+        ({"sources": True, "source_prefix": "photos/"}, "lets users read the outputs of others"),
+        ({"sources": True, "source_prefix": "photos/{user_id}/"}, "lets users read the outputs of others"),
+        ({"sources": True, "source_prefix": "{user}/"}, "must be folders that each end with /"),
+        ({"sources": True, "source_prefix": "../"}, "must be folders that each end with /"),
+        ({"sources": True, "source_prefix": "{user_id}"}, "must be folders that each end with /"),
+    ],
+)
+def test_a_prefix_that_does_not_separate_users_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        load(json.dumps({"shop": SHOP | fields}))
+
+
+@pytest.mark.parametrize("prefix", ["", "uploads/", "uploads/x/"])
+def test_sources_in_the_bucket_of_the_service_have_a_prefix_of_their_own(prefix: str) -> None:
+    own = SHOP | {"bucket": REQUIRED["PIXELFLOW_S3_BUCKET"], "sources": True}
+    with pytest.raises(SettingsError, match="give it a prefix such as cdn/"):
+        load(json.dumps({"shop": own | {"prefix": prefix}}))
+    assert load(json.dumps({"shop": own | {"prefix": "cdn/"}})).named_buckets["shop"].sources

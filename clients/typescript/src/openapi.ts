@@ -2086,9 +2086,15 @@ export interface components {
          * DeclaredSource
          * @description Where the source is, unless you upload it; the properties of the file; and how to read it.
          *
-         *     The first three properties are signed into the upload URL.
+         *     `content_length`, `content_type` and `sha256` are signed into the upload URL.
          */
         DeclaredSource: {
+            /**
+             * Bucket
+             * @description Name that the operator gave a bucket with sources. Beside `key`.
+             * @example originals
+             */
+            bucket?: string | null;
             /**
              * Content Length
              * @description Size of the file in bytes. Required for an upload, unless the operator made it optional.
@@ -2127,6 +2133,12 @@ export interface components {
              * @example 0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55
              */
             job?: string | null;
+            /**
+             * Key
+             * @description Key of the object in the `bucket`, below the prefix that the operator set for it.
+             * @example photos/1.jpg
+             */
+            key?: string | null;
             /** @description `refuse`: the job fails with `undecodable` if pixels are missing or damaged. `accept`: the outputs show what can be decoded, and the job has the warning `source_damaged`. Default: `refuse`. */
             on_damage?: components["schemas"]["OnDamage"];
             /**
@@ -4504,6 +4516,11 @@ export interface components {
          */
         Source: {
             /**
+             * Bucket
+             * @description The named bucket that the object is in. Null for other types.
+             */
+            bucket: string | null;
+            /**
              * Bytes
              * @description Size in bytes.
              */
@@ -4579,7 +4596,7 @@ export interface components {
          * @description How a job gets its source.
          * @enum {string}
          */
-        SourceType: "s3_presigned" | "local_file" | "job" | "url";
+        SourceType: "s3_presigned" | "local_file" | "job" | "url" | "bucket";
         /**
          * Stage
          * @description What a worker does for a job whose status is ``processing``.
@@ -8363,6 +8380,7 @@ export interface operations {
                      *           "priority": "normal",
                      *           "queued_at": "2026-11-23T14:01:12.604Z",
                      *           "source": {
+                     *             "bucket": null,
                      *             "bytes": 2483920,
                      *             "content_type": "image/jpeg",
                      *             "expired_at": null,
@@ -8883,6 +8901,7 @@ export interface operations {
                      *       "priority": "normal",
                      *       "queued_at": "2026-11-23T14:01:12.604Z",
                      *       "source": {
+                     *         "bucket": null,
                      *         "bytes": 2483920,
                      *         "content_type": "image/jpeg",
                      *         "expired_at": null,
@@ -9222,6 +9241,7 @@ export interface operations {
                      *       "priority": "normal",
                      *       "queued_at": "2026-11-23T14:01:12.604Z",
                      *       "source": {
+                     *         "bucket": null,
                      *         "bytes": 2483920,
                      *         "content_type": "image/jpeg",
                      *         "expired_at": null,
@@ -13452,6 +13472,7 @@ export interface operations {
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
+                 *           "bucket": null,
                  *           "bytes": 2483920,
                  *           "content_type": "image/jpeg",
                  *           "expired_at": null,
@@ -13574,6 +13595,7 @@ export interface operations {
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
+                 *           "bucket": null,
                  *           "bytes": 2483920,
                  *           "content_type": "image/jpeg",
                  *           "expired_at": null,
@@ -13688,6 +13710,7 @@ export interface operations {
                  *         "priority": "normal",
                  *         "queued_at": "2026-11-23T14:01:12.604Z",
                  *         "source": {
+                 *           "bucket": null,
                  *           "bytes": 2483920,
                  *           "content_type": "image/jpeg",
                  *           "expired_at": null,

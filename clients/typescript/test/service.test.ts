@@ -5,7 +5,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import type { Page } from "puppeteer-core";
 import { ApiError, declaredSource, finalUrl, JobFailedError, PixelFlow, type Job, type StreamedEvent } from "../src/index.js";
-import { dropPhoto, openShop, PHOTO, reportsOf, shownSizes, uploadAndLeave, type Framework } from "./shop.js";
+import { dropPhoto, openShop, PHOTO, reportsOf, shownSizes, untilReady, uploadAndLeave, uploadByUppy, type Framework } from "./shop.js";
 import { startPixelFlow, type Started } from "./stack.js";
 
 /** Of the three outputs of a photo in the shop. */
@@ -199,6 +199,13 @@ for (const framework of ["FastAPI", "Django"] as const) {
       assert.equal(forged.status, 401);
     }, framework));
 }
+
+test("in Chromium: the snippet with Uppy uploads a photo, and its job succeeds", () =>
+  withShop(async (page, url) => {
+    const { photos, errors } = await uploadByUppy(page);
+    assert.deepEqual([photos.length, errors], [1, []]);
+    await untilReady(url, String(photos[0]));
+  }));
 
 test("in Chromium: a file that is no picture ends with the reason", () =>
   withShop(async (page) => {

@@ -1,8 +1,10 @@
 /** The example shops, and what a person does on their page in Chromium. */
 import assert from "node:assert/strict";
 import { openAsBlob } from "node:fs";
-import { join } from "node:path";
+import { readdir, readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { build } from "esbuild";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
 import { declaredSource, uploadTo, type Upload } from "../src/index.js";
 import { freePort, REPOSITORY, startPython, type Started } from "./stack.js";
@@ -67,10 +69,46 @@ export async function uploadAndLeave(shop: string): Promise<void> {
   const response = await fetch(`${shop}/photos`, { method: "POST", headers, body: JSON.stringify(declaredSource(photo)) });
   const created = (await response.json()) as { photo: string; upload: Upload };
   await uploadTo(created.upload, photo);
+  await untilReady(shop, created.photo);
+}
+
+/** Waits until a webhook has told the shop of the sizes of a photo. */
+export async function untilReady(shop: string, photo: string): Promise<void> {
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(100)) {
-    if (JSON.stringify(await (await fetch(`${shop}/photos`)).json()).includes(created.photo)) return;
+    if (JSON.stringify(await (await fetch(`${shop}/photos`)).json()).includes(photo)) return;
   }
   assert.fail("the shop got no webhook");
+}
+
+/** What the test uses of Uppy. */
+interface UppyOfSnippet {
+  addFile(file: { name: string; type: string; data: Blob }): void;
+  upload(): Promise<{ successful: { meta: { photo: string } }[]; failed: { error: unknown }[] }>;
+}
+
+/** Uploads a photo by the documentation's snippet with Uppy, on the page of a shop. */
+export async function uploadByUppy(page: Page): Promise<{ photos: string[]; errors: string[] }> {
+  const bundled = await build({
+    stdin: { contents: `import { uppy } from "./generated/${await uppySnippet()}"; window.uppy = uppy;`, resolveDir: resolve(".") },
+    bundle: true,
+    write: false,
+    format: "iife",
+  });
+  await page.addScriptTag({ content: bundled.outputFiles[0]?.text ?? "" });
+  return page.evaluate(async (base64) => {
+    const { uppy } = window as unknown as { uppy: UppyOfSnippet };
+    const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+    uppy.addFile({ name: "photo.jpg", type: "image/jpeg", data: new Blob([bytes], { type: "image/jpeg" }) });
+    const { successful, failed } = await uppy.upload();
+    return { photos: successful.map((each) => each.meta.photo), errors: failed.map((each) => String(each.error)) };
+  }, (await readFile(PHOTO)).toString("base64"));
+}
+
+async function uppySnippet(): Promise<string> {
+  for (const name of await readdir("generated")) {
+    if (name.startsWith("typescript-") && (await readFile(`generated/${name}`, "utf-8")).includes("@uppy/core")) return name;
+  }
+  return assert.fail("docs/typescript.md has no snippet with Uppy");
 }
 
 /** The sizes in pixels of the images that the page shows, once they are there. */

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
 
-from pixelflow.client import JobSource
+from pixelflow.client import JobSource, UrlSource
 from pixelflow.client.sources import ExistingSource
 from pixelflow.imaging.format import SIGNATURE_BYTES
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
@@ -30,10 +30,13 @@ class Photo:
 
     @property
     def key(self) -> Path:
-        """What identifies the photo in a manifest: the path of a file, the name of an earlier job, a hash of a URL."""
+        """What identifies the photo in a manifest: the path of a file, the name of an earlier job, or a hash."""
         if self.source is None:
             return self.path.absolute()
-        return self.path if isinstance(self.source, JobSource) else Path(f"url-{self.digest}")
+        if isinstance(self.source, JobSource):
+            return self.path
+        kind = "url" if isinstance(self.source, UrlSource) else "object"
+        return Path(f"{kind}-{self.digest}")
 
     @property
     def digest(self) -> str:

@@ -207,7 +207,7 @@ async def _upload_and_start(client: AsyncClient, item: BatchItem, created: Creat
 
 
 def _fingerprint(photo: Photo, known: ManifestEntry | None) -> Fingerprint:
-    if photo.source is not None:  # the file of a job never changes, and what is at a URL is not known
+    if photo.source is not None:  # the file of a job never changes, other files are not known
         return Fingerprint(0, 0, photo.digest)
     try:
         return fingerprint_of(photo.path, known.fingerprint if known else None)

@@ -19,7 +19,7 @@ from pixelflow.client.errors import (
     WaitTimeoutError,
     WebhookVerificationError,
 )
-from pixelflow.client.sources import JobSource, UrlSource
+from pixelflow.client.sources import BucketSource, JobSource, UrlSource
 from pixelflow.client.sync import Client
 from pixelflow.client.verification import sign_webhook, verify_webhook
 from pixelflow.contracts.jobs.events import JobEvent
@@ -28,6 +28,7 @@ from pixelflow.imaging.source_options import SourceOptions
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "BucketSource",
     "Client",
     "ClientError",
     "ConfigurationError",

@@ -53,8 +53,8 @@ def file_of(content: Content) -> File:
     if hasattr(content, "read") and hasattr(content, "seek"):
         return _open_file(content)
     raise TypeError(
-        "`photo` must be the path of a file, its bytes, a binary file open for reading, a JobSource or UrlSource, not "
-        f"{type(content).__name__}"
+        "`photo` must be the path of a file, its bytes, a binary file open for reading, a JobSource, UrlSource or "
+        f"BucketSource, not {type(content).__name__}"
     )
 
 

@@ -165,7 +165,8 @@ def submit(
     Args:
         session: of the client.
         photo: path, bytes or open binary file of an image; ``JobSource(job_id)``, to process the source of an earlier
-            job again; or ``UrlSource("https://…")``, for a file that a worker fetches.
+            job again; ``UrlSource("https://…")``, for a file that a worker fetches; or
+            ``BucketSource("originals", "photos/1.jpg")``, for an object in a named bucket.
         pipeline: steps, as models or JSON objects.
         preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
         parameters: of the preset.

@@ -46,5 +46,23 @@ class UrlSource:
         return last if last not in {"", ".", ".."} else parts.hostname or "source"
 
 
-ExistingSource: TypeAlias = JobSource | UrlSource
+@dataclass(frozen=True)
+class BucketSource:
+    """An object in a bucket that the operator named and lets you read."""
+
+    bucket: str
+    """The name that the operator gave it."""
+    key: str
+
+    def declared(self) -> dict[str, str]:
+        """Return the ``source`` of a request."""
+        return {"bucket": self.bucket, "key": self.key}
+
+    @property
+    def name(self) -> str:
+        """A name for people, and for the files of outputs: the last part of the key."""
+        return self.key.rpartition("/")[2].replace("\0", "") or "source"
+
+
+ExistingSource: TypeAlias = JobSource | UrlSource | BucketSource
 """A source that is there already."""

@@ -24,7 +24,7 @@ CONTRACT = 3
 """The newest contract that workers of this release support; they support all earlier ones too."""
 _SOURCE_OPTIONS_SINCE = 2
 """The contract that introduced `imaging.source_options`."""
-_SOURCE_TYPES_SINCE = {"job": 3}
+_SOURCE_TYPES_SINCE = {"job": 3, "bucket": 3}
 """The contracts that introduced types of sources."""
 URL_SOURCES = "url_sources"
 """The optional capability of a worker that fetches sources by URL."""

@@ -238,6 +238,14 @@ GUIDES: Mapping[str, Guide] = {
         "Create a job for each file, and don't upload again after the start. If `sha256` is wrong, create a new job.",
         "Yes, if the file was replaced: `POST /v1/jobs/{job_id}/retry` uses the source that is there now.",
     ),
+    "source_not_found": Guide(
+        "The bucket of `source` has no object with this key.", "Check the key.", "Yes, once the object is there."
+    ),
+    "source_not_allowed": Guide(
+        "The operator no longer lets you read it, or the bucket of `source` refuses it, with S3's code in `message`.",
+        "Check the key: S3 may also refuse what does not exist. Then ask the operator about the bucket.",
+        _NO_JOB,
+    ),
     "source_url_refused": Guide(
         "PixelFlow does not fetch from this URL, or from one that it redirects to: the address is not public, the host "
         "or the scheme is not allowed, there are too many redirects, or the server sends a coded body. `message` says "
@@ -373,6 +381,9 @@ GUIDES: Mapping[str, Guide] = {
     "limiter_unavailable": Guide("Rate limits can't be counted, since Redis is not available.", _BACKING, _LATER),
     "destination_unavailable": Guide(
         "The bucket of the `destination` does not answer.", "The operator checks the bucket's server.", _BY_ITSELF
+    ),
+    "source_bucket_unavailable": Guide(
+        "The bucket of the `source` does not answer.", "The operator checks the bucket's server.", _BY_ITSELF
     ),
     "worker_unavailable": Guide(
         "A worker's machine lacks disk space, memory, descriptors or processes.",

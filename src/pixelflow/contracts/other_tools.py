@@ -180,6 +180,8 @@ A value that is valid is never looked up, so an entry may give one tool's meanin
 _UPLOAD = "PUT the file to `presigned_put_url` of the response"
 _SOURCE = f'for a file on a web server, set `"source": {{"url": "https://…"}}`; else {_UPLOAD}'
 _ASSET = 'pictures are assets: POST /v1/assets, then set `"image": {"asset": "logo"}` in an `overlay` step'
+_OBJECT = 'for an object in a bucket, set `"source": {"bucket": "NAME", "key": "photos/1.jpg"}`'
+_PATH = 'for an object in a bucket, set `bucket` and `key`; for a local file, `"source_type": "local_file"`'
 _IN_STEP = "each step of `pipeline` is one output: set its fields there"
 _BESIDE_ACTION = "write the fields of the action beside `action`"
 _SIZE = "set `width`, `height` or both, in pixels"
@@ -207,7 +209,8 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(["url", "source_url", "image_url", "image", "images", "input_url"], _SOURCE),
         **dict.fromkeys(["outputs", "output", "sizes", "variants"], _IN_STEP),
         **dict.fromkeys(["user_id", "user", "tenant"], _USER),
-        "bucket": "set `bucket` in `destination`",
+        "bucket": "set `bucket` in `destination`, or in `source` for an object that is there already",
+        **dict.fromkeys(["key", "s3_key"], _OBJECT),
         **dict.fromkeys(["filename", "public_id", "output_name"], _NAMED),
         **dict.fromkeys(["expires", "expires_in", "expires_at", "ttl"], "the operator sets how long files are kept"),
         **dict.fromkeys(["async", "sync", "wait", "timeout"], _ASYNC),
@@ -219,7 +222,8 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(["uri", "href"], "use `url`"),
         **dict.fromkeys(["data", "base64"], _UPLOAD),
         **dict.fromkeys(["filename", "name"], "use `metadata` for values of your own"),
-        **dict.fromkeys(["path", "object_key"], 'for a local file, set `"source_type": "local_file"` and `object_key`'),
+        **dict.fromkeys(["path", "object_key"], _PATH),
+        **dict.fromkeys(["s3", "s3_key", "s3_url", "s3_uri"], "for an object in a bucket, set `bucket` and `key`"),
     },
     "step": {
         **dict.fromkeys(["params", "options", "args", "arguments", "config", "settings"], _BESIDE_ACTION),

@@ -57,6 +57,7 @@ class PublicFiles:
                 "secret_access_key": "PIXELFLOW_S3_SECRET_ACCESS_KEY",
             },
             "public_base_url": f"http://{LOOPBACK}:{self._port}",
+            "sources": True,
         }
         return json.dumps({"public": bucket})
 

@@ -29,6 +29,16 @@ class SourceChangedError(SourceError):
     title = "The source is not the one that the job was started with"
 
 
+class SourceNotFoundError(SourceError):
+    code = "source_not_found"
+    title = "The bucket has no such object"
+
+
+class SourceNotAllowedError(SourceError):
+    code = "source_not_allowed"
+    title = "The source can't be read from this bucket"
+
+
 class SourceUrlRefusedError(SourceError):
     code = "source_url_refused"
     title = "The source can't be fetched from this URL"

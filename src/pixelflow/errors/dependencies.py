@@ -68,6 +68,13 @@ class DestinationUnavailableError(DependencyError):
     title = "The destination's bucket is not available"
 
 
+class SourceBucketUnavailableError(DependencyError):
+    """As :class:`DestinationUnavailableError`, for the bucket of a source."""
+
+    code = "source_bucket_unavailable"
+    title = "The source's bucket is not available"
+
+
 class QueueUnavailableError(DependencyError):
     code = "queue_unavailable"
 

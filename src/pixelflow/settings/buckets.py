@@ -1,4 +1,4 @@
-"""The buckets that the operator names for the outputs of the users' jobs.
+"""The buckets that the operator names for the outputs and the sources of the users' jobs.
 
 A job holds only the name. The keys that open a bucket are never part of the setting either: it has the names of the
 environment variables that hold them.
@@ -25,11 +25,32 @@ from pydantic_settings import NoDecode
 
 from pixelflow.contracts.field_errors import error_message
 from pixelflow.contracts.jobs.destinations import BUCKET_NAME_PATTERN, Acl
-from pixelflow.settings.field_types import Addressing, Encryption, EndpointUrl, KeyPrefix, Visible, WebUrl, matching
+from pixelflow.settings.field_types import (
+    FOLDER_PATTERN,
+    Addressing,
+    Encryption,
+    EndpointUrl,
+    KeyPrefix,
+    Visible,
+    WebUrl,
+    matching,
+)
 
+USER_FOLDER = "{user_id}/"
+"""Stands for the folder of a user in the prefix of sources."""
+_NOT_SEPARATE = (
+    "lets users read the outputs of others: start source_prefix with {user_id}/, or set per_user or outputs to false"
+)
 KEY_WITHOUT_KMS = "has a KMS key, which AES256 does not use: set aws:kms or remove the key"
 _Name: TypeAlias = Annotated[
     str, matching(BUCKET_NAME_PATTERN, "must be a name of lower-case letters, digits and -, such as shop-images")
+]
+_SourcePrefix: TypeAlias = Annotated[
+    str,
+    matching(
+        rf"(?:{FOLDER_PATTERN}|{{user_id}}/)*",
+        "must be folders that each end with /, such as originals/{user_id}/",
+    ),
 ]
 _Variable: TypeAlias = Annotated[
     str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")
@@ -68,6 +89,12 @@ class NamedBucket(_Part):
     """What all keys start with. Nothing outside it is written."""
     users: tuple[str, ...] | None = None
     """The users whose jobs can use the bucket; ``None``: all."""
+    outputs: bool = True
+    """Whether jobs can store their outputs in the bucket."""
+    sources: bool = False
+    """Whether jobs can read their sources from the bucket."""
+    source_prefix: _SourcePrefix | None = None
+    """What the keys of sources start with, below the prefix; ``None``: the user's folder, if each user has one."""
     per_user: bool = True
     """Whether each user has a folder of its own below the prefix, so that users can't use each other's objects."""
     credentials: _Credentials
@@ -96,6 +123,22 @@ class NamedBucket(_Part):
         if self.sse == "AES256" and self.sse_kms_key_id:
             raise PydanticCustomError("buckets", KEY_WITHOUT_KMS)
         return self
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        if not self.sources and self.source_prefix is not None:
+            raise PydanticCustomError("buckets", "has a source_prefix, but no sources: set sources to true")
+        is_separate = self.source_template.startswith(USER_FOLDER)
+        if self.sources and self.outputs and self.per_user and not is_separate:
+            raise PydanticCustomError("buckets", "{text}", {"text": _NOT_SEPARATE})
+        return self
+
+    @property
+    def source_template(self) -> str:
+        """What the keys of sources start with, below the prefix, with ``USER_FOLDER`` for the user's folder."""
+        if self.source_prefix is not None:
+            return self.source_prefix
+        return USER_FOLDER if self.per_user else ""
 
     def allows(self, user_id: str) -> bool:
         """Whether the user's jobs can use it."""

@@ -118,11 +118,9 @@ def matching(pattern: str, message: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+FOLDER_PATTERN = r"[A-Za-z0-9!_'()@,+=~-][A-Za-z0-9!_'()@,+=~.-]*/"
 KeyPrefix: TypeAlias = Annotated[
-    str,
-    matching(
-        r"([A-Za-z0-9!_'()@,+=~-][A-Za-z0-9!_'()@,+=~.-]*/)*", "must be folders that each end with /, such as shop/"
-    ),
+    str, matching(rf"(?:{FOLDER_PATTERN})*", "must be folders that each end with /, such as shop/")
 ]
 """Folders that keys start with; empty, or with a slash at its end."""
 Addressing: TypeAlias = Literal["path", "virtual"]

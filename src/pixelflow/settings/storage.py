@@ -11,6 +11,9 @@ from pixelflow.settings.buckets import KEY_WITHOUT_KMS, Buckets, NamedBucket
 from pixelflow.settings.database import ConnectionSettings
 from pixelflow.settings.field_types import Addressing, Encryption, EndpointUrl, KeyPrefix, Visible
 
+OWN_FOLDERS = ("uploads/", "outputs/", "assets/")
+"""What the service keeps in its bucket, below its prefix."""
+
 
 class StorageSettings(ConnectionSettings):
     """Settings of object storage, and those of the database."""
@@ -86,8 +89,8 @@ class StorageSettings(ConnectionSettings):
     buckets: Annotated[
         Buckets | None,
         Field(
-            description="Other buckets that jobs can store their outputs in: a JSON object by name, or the absolute "
-            "path of a file with one; see docs/storage.md. Default: none"
+            description="Other buckets that jobs can store their outputs in, or read their sources from: a JSON object "
+            "by name, or the absolute path of a file with one; see docs/storage.md. Default: none"
         ),
     ] = None
 
@@ -106,6 +109,14 @@ class StorageSettings(ConnectionSettings):
         """What is wrong between the settings of storage."""
         if self.s3_sse == "AES256" and self.s3_sse_kms_key_id:
             yield f"PIXELFLOW_S3_SSE {KEY_WITHOUT_KMS}"
+        own = [f"{self.s3_prefix}{folder}" for folder in OWN_FOLDERS]
+        for name, bucket in self.named_buckets.items():
+            is_apart = not any(f.startswith(bucket.prefix) or bucket.prefix.startswith(f) for f in own)
+            if bucket.sources and bucket.bucket == self.s3_bucket and not is_apart:
+                yield (
+                    f"PIXELFLOW_BUCKETS: the bucket {name} has sources and the name of PIXELFLOW_S3_BUCKET: give it a "
+                    "prefix such as cdn/, so that no job can read what belongs to others"
+                )
 
     @property
     def uses_aws_credentials(self) -> bool:

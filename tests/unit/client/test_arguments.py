@@ -14,7 +14,8 @@ from pixelflow.client import AsyncClient, Client
 
 STEPS = [{"id": "small", "action": "resize", "width": 64}]
 FILE = __file__
-PHOTO = "`photo` must be the path of a file, its bytes, a binary file open for reading, a JobSource or UrlSource"
+PHOTO = "`photo` must be the path of a file, its bytes, a binary file open for reading, a JobSource, UrlSource or "
+PHOTO += "BucketSource"
 Arguments = tuple[str, tuple[Any, ...], dict[str, Any]]
 WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("process", (123, STEPS), {}, f"{PHOTO}, not int"),

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Mapping
-from typing import IO
+from collections.abc import Callable, Mapping
+from typing import IO, BinaryIO
 from urllib.parse import quote
 
-from pixelflow.adapters.storage.interrupts import Interrupts
+from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
 from pixelflow.adapters.storage.request_form import address, checksum_headers, encryption_headers
 from pixelflow.adapters.storage.signatures import AccessKey, KeySource, Signer, no_access_key
-from pixelflow.adapters.storage.transfers import ObjectTransferError, S3Transfers
-from pixelflow.errors import DestinationExistsError, DestinationRefusedError, DestinationUnavailableError
+from pixelflow.adapters.storage.transfers import NO_SUCH_KEY, ObjectTransferError, S3Transfers
+from pixelflow.errors import (
+    DestinationExistsError,
+    DestinationRefusedError,
+    DestinationUnavailableError,
+    SourceBucketUnavailableError,
+    SourceNotAllowedError,
+    SourceNotFoundError,
+    SourceOverLimitError,
+)
 from pixelflow.settings import SettingsError
-from pixelflow.settings.buckets import NamedBucket
+from pixelflow.settings.buckets import USER_FOLDER, NamedBucket
 
 JOB_METADATA = "x-amz-meta-pixelflow-job"
 HASH_METADATA = "x-amz-meta-pixelflow-sha256"
@@ -31,6 +40,16 @@ def user_folder(user_id: str) -> str:
 def key_root(bucket: NamedBucket, user_id: str) -> str:
     """Return what the keys of a user's objects start with, below the bucket's prefix."""
     return f"{user_folder(user_id)}/" if bucket.per_user else ""
+
+
+def source_root(bucket: NamedBucket, user_id: str) -> str:
+    """Return what the keys of a user's sources start with, below the bucket's prefix."""
+    return bucket.source_template.replace(USER_FOLDER, f"{user_folder(user_id)}/")
+
+
+def can_read(bucket: NamedBucket, user_id: str) -> bool:
+    """Whether the user's jobs can read sources from the bucket, below :func:`source_root`."""
+    return bucket.sources and bucket.allows(user_id)
 
 
 def public_url(bucket: NamedBucket | None, key: str) -> str | None:
@@ -79,15 +98,54 @@ class NamedBuckets:
         """Return a bucket and its transfers.
 
         Raises:
-            DestinationRefusedError: the operator named no such bucket, or no longer.
+            DestinationRefusedError: the operator named no such bucket for outputs, or no longer.
         """
         bucket = self._buckets.get(name)
-        if bucket is None:
+        if bucket is None or not bucket.outputs:
             raise DestinationRefusedError(f"The bucket `{name}` is not available any more")
+        return bucket, self._transfers_of(name, bucket)
+
+    def _transfers_of(self, name: str, bucket: NamedBucket) -> S3Transfers:
         with self._lock:
             if name not in self._open:
                 self._open[name] = _transfers(bucket, self._keys[name])
-            return bucket, self._open[name]
+            return self._open[name]
+
+    def fetch(
+        self,
+        name: str,
+        key: str,
+        user_id: str,
+        file: BinaryIO,
+        *,
+        max_bytes: int,
+        version: str,
+        on_version: Callable[[str], object],
+        reserve: Reserve,
+        interrupts: Interrupts,
+    ) -> tuple[int, str]:
+        """Copy the source of a user's job into an empty file; see :meth:`S3Transfers.receive_file`.
+
+        Raises:
+            SourceNotFoundError: the bucket has no such object.
+            SourceNotAllowedError: the user can't read it, or the bucket refuses the credentials.
+            SourceBucketUnavailableError: the server does not answer, or the transfer was ended.
+        """
+        bucket = self._buckets.get(name)
+        if bucket is None or not can_read(bucket, user_id) or not key.startswith(source_root(bucket, user_id)):
+            raise SourceNotAllowedError(f"Your jobs can't read this object of the bucket `{name}` any more")
+        try:
+            return self._transfers_of(name, bucket).receive_file(
+                bucket.prefix + key,
+                file,
+                max_bytes=max_bytes,
+                version=version,
+                on_version=on_version,
+                reserve=reserve,
+                interrupts=interrupts,
+            )
+        except ObjectTransferError as error:
+            raise _source_error(error, name, key) from error
 
     def store(
         self,
@@ -133,6 +191,27 @@ class NamedBuckets:
             if not self._has_stored(error, transfers, key, sent, interrupts):
                 raise _mapped(error, name) from error
 
+    def probe(self, name: str) -> str:
+        """Ask a bucket for an object that hardly exists; return S3's code of the answer, ``NoSuchKey`` if all is well.
+
+        The code is the status if the server sent none, and empty if the server does not answer.
+        """
+        bucket = self._buckets[name]
+        try:
+            self._transfers_of(name, bucket).receive_file(
+                f"{bucket.prefix}pixelflow-doctor",
+                io.BytesIO(),
+                max_bytes=0,
+                version="",
+                reserve=unlimited,
+                interrupts=never,
+            )
+        except ObjectTransferError as error:
+            return error.code or str(error.status or "")
+        except SourceOverLimitError:  # somebody stored one
+            pass
+        return NO_SUCH_KEY
+
     def _has_stored(
         self,
         error: ObjectTransferError,
@@ -172,10 +251,23 @@ def _find(transfers: S3Transfers, key: str, interrupts: Interrupts) -> Mapping[s
 def _mapped(error: ObjectTransferError, name: str) -> Exception:
     if error.status == _PRECONDITION_FAILED:
         return _exists()
-    if error.status is None or error.again or error.status == _CONFLICT or error.code in _TEMPORARY:
+    if _is_outage(error) or error.status == _CONFLICT:
         return DestinationUnavailableError(f"The bucket `{name}` is not available; the job waits for it")
     reason = f": {error.code}" if error.code else ""
     return DestinationRefusedError(f"The bucket `{name}` refuses the output{reason} (status {error.status})")
+
+
+def _is_outage(error: ObjectTransferError) -> bool:
+    return error.status is None or error.again or error.code in _TEMPORARY
+
+
+def _source_error(error: ObjectTransferError, name: str, key: str) -> Exception:
+    if _is_outage(error):
+        return SourceBucketUnavailableError(f"The bucket `{name}` is not available; the job waits for it")
+    if error.code == NO_SUCH_KEY:
+        return SourceNotFoundError(f"The bucket `{name}` has no object `{key}`")
+    reason = f": {error.code}" if error.code else ""
+    return SourceNotAllowedError(f"The bucket `{name}` refuses to send the object{reason} (status {error.status})")
 
 
 def _exists() -> DestinationExistsError:

@@ -39,7 +39,7 @@ RETRY_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _BUFFER_BYTES = 256 * 1024
 _FIRST_SERVER_ERROR = 500
-_NO_SUCH_KEY = "NoSuchKey"
+NO_SUCH_KEY = "NoSuchKey"
 """The server said that the object does not exist. A missing bucket or a proxy gives 404, too."""
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _MAX_ERROR_BYTES = 64 * 1024
@@ -109,6 +109,33 @@ class S3Transfers:
             ObjectsUnavailableError: the server does not answer, or the transfer was ended.
             OSError: the file can't be written.
         """
+        try:
+            return self.receive_file(
+                key, file, max_bytes=max_bytes, version=version, reserve=reserve, interrupts=interrupts
+            )
+        except ObjectTransferError as error:
+            if error.code == NO_SUCH_KEY:
+                raise SourceGoneError("The source is no longer in object storage; create a new job") from None
+            raise _unavailable() from error
+
+    def receive_file(
+        self,
+        key: str,
+        file: BinaryIO,
+        *,
+        max_bytes: int,
+        version: str,
+        reserve: Reserve,
+        interrupts: Interrupts,
+        on_version: Callable[[str], object] = lambda _: None,
+    ) -> tuple[int, str]:
+        """As :meth:`get`, with the server's reason if it refuses.
+
+        Calls ``on_version`` with the object's version before it receives the content; an error ends the transfer.
+
+        Raises:
+            ObjectTransferError: the server refuses it or does not answer, or the transfer was ended.
+        """
 
         def receive(connection: Connection) -> tuple[int, str]:
             with _file_errors():
@@ -116,12 +143,14 @@ class S3Transfers:
                     file.seek(0)
                     file.truncate()
             with self._send(connection, "GET", key, _conditions(version), sha256=EMPTY_SHA256) as response:
-                if version and _response_version(response, version) != version:
+                found = _response_version(response, version)
+                if version and found != version:
                     raise _changed()
                 size = _content_length(response)
                 if size > max_bytes:
                     raise SourceOverLimitError(f"The source has {size} bytes; the limit is {max_bytes}")
                 reserve(size)
+                on_version(found)
                 return size, self._receive(response, size, file)
 
         try:
@@ -129,9 +158,7 @@ class S3Transfers:
         except ObjectTransferError as error:
             if error.status == http.client.PRECONDITION_FAILED:
                 raise _changed() from None
-            if error.code == _NO_SUCH_KEY:
-                raise SourceGoneError("The source is no longer in object storage; create a new job") from None
-            raise _unavailable() from error
+            raise
 
     def put(
         self,
@@ -330,10 +357,11 @@ def _conditions(version: str) -> dict[str, str]:
 
 def _response_version(response: http.client.HTTPResponse, expected: str) -> str:
     """Return the version that a response has, or the expected one if it has nothing to compare."""
-    etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-    if expected.startswith(_BY_TIME):
-        return version_of(None, parsedate_to_datetime(modified)) if modified else expected
-    return version_of(etag, None) or expected
+    etag, modified = version_of(response.headers.get("ETag"), None), response.headers.get("Last-Modified")
+    if etag and not expected.startswith(_BY_TIME):
+        return etag
+    is_by_time = not expected or expected.startswith(_BY_TIME)
+    return version_of(None, parsedate_to_datetime(modified)) if modified and is_by_time else expected
 
 
 def _changed() -> SourceChangedError:

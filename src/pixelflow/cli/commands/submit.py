@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from pydantic import BeforeValidator
@@ -33,7 +33,7 @@ from pixelflow.cli.output import (
 from pixelflow.cli.photos import Photo, find_photos, folder_of_outputs_among
 from pixelflow.cli.pipelines import steps_from_file, steps_from_options
 from pixelflow.cli.sending import BatchItem
-from pixelflow.client import UrlSource
+from pixelflow.client import BucketSource, UrlSource
 from pixelflow.client.sources import ExistingSource
 from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
@@ -43,12 +43,20 @@ from pixelflow.imaging.source_options import MAX_DENSITY, MAX_FRAME, OnDamage, S
 TIMEOUT_SECONDS = 600.0
 
 
-def _photo(value: str) -> Path | UrlSource:
+_Argument: TypeAlias = Path | UrlSource | BucketSource
+
+
+def _photo(value: str) -> _Argument:
     """Parse an argument: a URL, or the path of a readable file."""
     if value.lower().startswith(("https://", "http://")):
         return UrlSource(value)
+    if value.lower().startswith("s3://"):
+        bucket, _, key = value[len("s3://") :].partition("/")
+        if not bucket or not key:
+            raise typer.BadParameter(f"{value!r} must have a bucket and a key, such as s3://originals/photos/1.jpg.")
+        return BucketSource(bucket, key)
     if "://" in value:
-        raise typer.BadParameter(f"{value.partition('://')[0]!r} URLs can't be fetched, only https and http.")
+        raise typer.BadParameter(f"{value.partition('://')[0]!r} URLs can't be fetched, only https, http and s3.")
     path = Path(value)
     if not path.exists():
         raise typer.BadParameter(f"File {value!r} does not exist.")
@@ -60,12 +68,13 @@ def _photo(value: str) -> Path | UrlSource:
 
 
 _Photos = Annotated[
-    list[Any] | None,  # Path | UrlSource; typer knows no unions
+    list[Any] | None,  # of _Argument; typer knows no unions
     typer.Argument(
         metavar="PHOTO|DIR|URL",
         parser=_photo,
-        help="Photos to process: files to upload, or URLs that the service fetches, if its operator enabled it. A "
-        "directory stands for all images in it and in its subdirectories.",
+        help="Photos to process: files to upload, or URLs that the service fetches, if its operator enabled it; "
+        "s3://BUCKET/KEY is an object in a bucket that the operator named. A directory stands for all images in it and "
+        "in its subdirectories.",
     ),
 ]
 _FromJob = Annotated[
@@ -234,14 +243,14 @@ def _check_pipeline_options(
         raise typer.BadParameter("is only for --preset", param_hint="--param")
 
 
-def _default_manifest(photos: Sequence[Path | UrlSource], out: Path | None) -> Path:
+def _default_manifest(photos: Sequence[_Argument], out: Path | None) -> Path:
     folders = [photo for photo in photos if isinstance(photo, Path) and photo.is_dir()]
     return (out or (folders[0] if len(folders) == 1 else Path())) / FILE_NAME
 
 
-def _find_photos(given: Sequence[Path | UrlSource], jobs: Sequence[str], out: Path | None) -> Sequence[Photo]:
+def _find_photos(given: Sequence[_Argument], jobs: Sequence[str], out: Path | None) -> Sequence[Photo]:
     photos = [photo for photo in given if isinstance(photo, Path)]
-    sources: list[ExistingSource] = [photo for photo in given if isinstance(photo, UrlSource)]
+    sources: list[ExistingSource] = [photo for photo in given if not isinstance(photo, Path)]
     sources += parse_sources(jobs, "--from-job")
     try:
         found = find_photos(photos, sources, out=out)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pixelflow.cli.credentials import find_session, is_session_configured
+from pixelflow.cli.diagnosis.buckets import check_buckets
 from pixelflow.cli.diagnosis.finding import Finding, absent, error, ok, warning, within_limit
 from pixelflow.cli.errors import exit_code_of
 from pixelflow.cli.exit_codes import ExitCode
@@ -22,10 +23,11 @@ _NOT_FOUND = 404
 
 
 def check_service(settings: Settings) -> Iterator[Finding]:
-    """Yield the state of Postgres, Redis and object storage."""
+    """Yield the state of Postgres, Redis, object storage and the named buckets."""
     yield from within_limit("Postgres", lambda: list(_postgres(settings)))
     yield from within_limit("Redis", lambda: [_redis(settings)])
     yield from within_limit("object storage", lambda: [_object_storage(settings)])
+    yield from check_buckets(settings)
 
 
 def check_api() -> Iterator[Finding]:

@@ -34,6 +34,10 @@ NO_NUL_PATTERN = r"^[^\x00]*$"
 """Postgres can't store NUL in text."""
 WEBHOOK_URL_PATTERN = r"^[!-~]+$"
 _TYPES = tuple(SourceType)
+_PARTS_OF_OBJECT = {
+    "bucket": "the name that the operator gave the bucket",
+    "key": "the key of the object, such as photos/1.jpg",
+}
 
 
 class _Request(BaseModel):
@@ -207,5 +211,8 @@ def _named_source_errors(source_type: object, source: object) -> Iterator[CrossF
             yield ("source", name), f"is required for `{type_}`"
     if fields.get("output") is not None and "job" not in named:
         yield ("source", "output"), "is only for a source that is a `job`"
+    if ("bucket" in named) is not (fields.get("key") is not None):
+        missing, given = ("key", "bucket") if "bucket" in named else ("bucket", "key")
+        yield ("source", missing), f"is required beside `{given}`: {_PARTS_OF_OBJECT[missing]}"
     if fields.get("content_length") is not None and named:
         yield ("source", "content_length"), "is only for an upload"

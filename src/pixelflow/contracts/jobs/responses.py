@@ -43,6 +43,9 @@ class Source(ResponseModel):
 
     type: Open[SourceType]
     object_key: Annotated[str, Field(description="Key of the object, or the path of a local file. Empty for a URL.")]
+    bucket: Annotated[
+        str | None, Field(description="The named bucket that the object is in. Null for other types.")
+    ] = None
     job_id: Annotated[
         UUID | None, Field(description="The earlier job that the file belongs to. Null if it belongs to this job.")
     ] = None

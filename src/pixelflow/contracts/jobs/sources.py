@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StrictInt, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from pixelflow.contracts.jobs.destinations import BUCKET_NAME_PATTERN, MAX_KEY_BYTES
 from pixelflow.contracts.jobs.limits import RequestLimits
 from pixelflow.contracts.uploads import SHA256_PATTERN, MediaType
 from pixelflow.errors import TargetRefusedError
@@ -25,10 +27,13 @@ class SourceType(StrEnum):
     """The worker reads a file of an earlier job of the same user."""
     URL = "url"
     """The worker fetches a file from a URL."""
+    BUCKET = "bucket"
+    """The worker reads an object in a bucket that the operator named."""
 
 
-TYPE_OF_FIELD = {"job": SourceType.JOB, "url": SourceType.URL}
+TYPE_OF_FIELD = {"job": SourceType.JOB, "url": SourceType.URL, "bucket": SourceType.BUCKET}
 """The fields of ``source`` that name a source which is there already, and the type of the source that each means."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAX_SIDE = 1_000_000
 """Pixels of a declared side."""
 MAX_FRAMES = 100_000
@@ -43,6 +48,8 @@ def _within_limit(content_length: int | None, info: ValidationInfo) -> int | Non
 
 def _is_allowed_url(url: str, info: ValidationInfo) -> str:
     """Check the syntax, and the rules of the operator. Workers check the addresses on each connection."""
+    if url.lower().startswith("s3://"):
+        raise PydanticCustomError("source_url", "can't be of a bucket; set `bucket` and `key` instead")
     if not url.lower().startswith(("https://", "http://")):
         raise PydanticCustomError("source_url", "must be an https URL such as https://img.example/a.jpg")
     if "#" in url:
@@ -56,6 +63,19 @@ def _is_allowed_url(url: str, info: ValidationInfo) -> str:
     return url
 
 
+def _is_safe_object_key(key: str) -> str:
+    """Check that no server or library can mean another object by the key."""
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise PydanticCustomError("source_key", f"must have at most {MAX_KEY_BYTES} bytes")
+    if any(name in {"", ".", ".."} for name in key.split("/")) or _CONTROL.search(key):
+        raise PydanticCustomError(
+            "source_key",
+            "must be folders and a file name, such as photos/1.jpg; without a / at the start or the end, an empty, "
+            ". or .. part, or a control character",
+        )
+    return key
+
+
 SourceUrl = Annotated[
     str,
     StringConstraints(max_length=2048, pattern=r"^[!-~]+$"),
@@ -67,7 +87,7 @@ SourceUrl = Annotated[
 class DeclaredSource(SourceOptions):
     """Where the source is, unless you upload it; the properties of the file; and how to read it.
 
-    The first three properties are signed into the upload URL.
+    `content_length`, `content_type` and `sha256` are signed into the upload URL.
     """
 
     job: Annotated[
@@ -91,6 +111,23 @@ class DeclaredSource(SourceOptions):
             repr=False,
             description="URL of a file that a worker fetches, if the operator enabled this. It may contain a token.",
         ),
+    ] = None
+    bucket: Annotated[
+        str | None,
+        Field(
+            pattern=BUCKET_NAME_PATTERN,
+            description="Name that the operator gave a bucket with sources. Beside `key`.",
+            examples=["originals"],
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_KEY_BYTES,
+            description="Key of the object in the `bucket`, below the prefix that the operator set for it.",
+            examples=["photos/1.jpg"],
+        ),
+        AfterValidator(_is_safe_object_key),
     ] = None
     content_length: Annotated[
         StrictInt | None,

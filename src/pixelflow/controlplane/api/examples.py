@@ -119,6 +119,7 @@ JOB: dict[str, Any] = {
         "object_key": f"uploads/{_JOB_ID}/source",
         "job_id": None,
         "output": None,
+        "bucket": None,
         "url": None,
         "bytes": 2483920,
         "content_type": "image/jpeg",

@@ -278,8 +278,8 @@ class _JobMaker:
 
 def _content(job: JobRow) -> str:
     """What distinguishes an earlier job from others whose repetition would be the same."""
-    content = [job.source_key, job.source_url, job.source_options, job.metadata, job.preset_parameters]
-    return json.dumps(content, sort_keys=True)
+    place = [job.source_bucket, job.source_key, job.source_url]
+    return json.dumps([*place, job.source_options, job.metadata, job.preset_parameters], sort_keys=True)
 
 
 def _refused(error: RequestError, *, index: int | None = None, job_id: UUID | None = None) -> RefusedSource:

@@ -32,11 +32,10 @@ class Destinations:
         """
         if destination is None:
             return
-        allowed = {name: bucket for name, bucket in self._buckets.items() if bucket.allows(user_id)}
+        allowed = {name: each for name, each in self._buckets.items() if each.outputs and each.allows(user_id)}
         if (bucket := allowed.get(destination.bucket)) is None:
-            raise validation_failed(
-                [FieldError(pointer="/destination/bucket", message=_unknown(destination.bucket, allowed))]
-            )
+            message = unknown_bucket(destination.bucket, allowed, "write to")
+            raise validation_failed([FieldError(pointer="/destination/bucket", message=message)])
         if destination.acl is not None and destination.acl not in bucket.acls:
             raise validation_failed(
                 [FieldError(pointer="/destination/acl", message="is not allowed for this bucket; leave it out")]
@@ -51,9 +50,10 @@ class Destinations:
         return as_stored(destination, key_root(self._buckets[destination.bucket], user_id), values)
 
 
-def _unknown(name: str, allowed: Mapping[str, NamedBucket]) -> str:
+def unknown_bucket(name: str, allowed: Mapping[str, NamedBucket], use: str) -> str:
+    """Return what is wrong with the name of a bucket that is not one of those for this use."""
     if not allowed:
-        return "is not available: the operator named no bucket that your jobs can write to"
+        return f"is not available: the operator named no bucket that your jobs can {use}"
     meant = similar(name, tuple(allowed), {})
     hint = f"did you mean `{meant}`?" if meant else f"use {', '.join(f'`{each}`' for each in sorted(allowed))}"
-    return f"is not a bucket that your jobs can write to; {hint}"
+    return f"is not a bucket that your jobs can {use}; {hint}"

@@ -31,6 +31,7 @@ class Origin:
     source_key: str
     source_job_id: UUID | None
     source_output: str | None
+    source_bucket: str | None
     source_url: str | None
     declared_content_type: str | None
     source_format: str | None
@@ -44,9 +45,8 @@ async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Or
     """Return the user's job, or ``None`` if it does not exist or was erased."""
     cursor = await connection.execute(
         """
-        SELECT job_id, status, queued_at, source_type, source_key, source_job_id, source_output, source_url,
-               declared_content_type,
-               source_format, source_sha256, source_expired_at, outputs_expired_at,
+        SELECT job_id, status, queued_at, source_type, source_key, source_job_id, source_output, source_bucket,
+               source_url, declared_content_type, source_format, source_sha256, source_expired_at, outputs_expired_at,
                COALESCE((SELECT jsonb_agg(jsonb_build_object('step_id', step_id, 'key', object_key, 'format', format,
                                                              'sha256', sha256) ORDER BY position)
                          FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
@@ -85,7 +85,9 @@ def _source_of(
     if origin.source_expired_at is not None:
         raise SourceMissingError(f"The source of the job {origin.job_id} has expired and is deleted; upload it again")
     media_type = origin.declared_content_type or _media_type(origin.source_format)
-    place = SourcePlace(origin.source_key, origin.source_job_id, origin.source_output, origin.source_url)
+    place = SourcePlace(
+        origin.source_key, origin.source_job_id, origin.source_output, origin.source_url, origin.source_bucket
+    )
     source_type = SourceType(origin.source_type)
     if source_type is SourceType.S3_PRESIGNED:
         source_type, place = SourceType.JOB, SourcePlace(origin.source_key, origin.job_id)

@@ -184,6 +184,7 @@ def _source(row: JobRow) -> Source:
     return Source(
         type=row.source_type,
         object_key=row.source_key,
+        bucket=row.source_bucket,
         job_id=row.source_job_id,
         output=row.source_output,
         url=row.source_url.partition("?")[0] if row.source_url else None,

@@ -81,7 +81,7 @@ class JobService(JobStarts):
             on_change=on_change,
         )
         self.destinations = Destinations(settings.named_buckets)
-        self._places = SourcePlaces(database, local_files, urls=settings.url_sources)
+        self._places = SourcePlaces(database, local_files, urls=settings.url_sources, buckets=settings.named_buckets)
         self._queries = JobQueries(settings, database=database, objects=objects)
         self._webhook_rule = OutboundRule.of_webhooks(settings)
         self._source_rule = OutboundRule.of_sources(settings)
@@ -95,12 +95,13 @@ class JobService(JobStarts):
         return RequestLimits(self._settings.max_source_bytes, self._webhook_rule.check, self._source_rule.check)
 
     def check(self, user_id: str, request: CreateJobRequest) -> None:
-        """Check that an upload declares its size, if the settings require it, and the destination of the user.
+        """Check the declared size of an upload, if the settings require it, and the named buckets of the user.
 
         Raises:
-            ValidationFailedError: one of them is not so.
+            ValidationFailedError: the size is missing, or the user can't use a bucket.
         """
         self._uploads.require_length(request)
+        self._places.check(user_id, request.source)
         self.destinations.check(user_id, request.destination)
 
     # ── Create ───────────────────────────────────────────────────────────────────────────────────

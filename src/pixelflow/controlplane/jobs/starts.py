@@ -118,7 +118,7 @@ class JobStarts:
     async def _check_source(self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None) -> PinnedSource:
         """Return the job's source; ``unavailable`` is the error of a request to storage that need not be repeated."""
         check_not_expired(job)
-        if job.source_type == SourceType.URL:
+        if job.source_type in {SourceType.URL, SourceType.BUCKET}:
             return PinnedSource(job.source_key)
         if job.source_type == SourceType.LOCAL_FILE:
             size = await asyncio.to_thread(self._local_files.size_of, job.source_key)

@@ -19,7 +19,8 @@ from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.presets.service import AppliedPreset
 
 _COLUMNS = """
-    jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, source_url, declared_bytes,
+    jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, source_bucket, source_url,
+    declared_bytes,
     declared_content_type, source_options, pipeline, preset, preset_version, preset_parameters, destination, metadata,
     batch_id, webhook_url, auto_start,
     source_bytes, source_sha256, source_format, source_width, source_height, source_frames, warnings, attempts,
@@ -50,6 +51,7 @@ class JobRow:
     source_key: str
     source_job_id: UUID | None
     source_output: str | None
+    source_bucket: str | None
     source_url: str | None
     declared_bytes: int | None
     declared_content_type: str | None
@@ -90,13 +92,15 @@ class SourcePlace:
     """Where the source of a job is."""
 
     key: str
-    """Of the object, or the path of a local file."""
+    """Of the object, in a named bucket below its prefix; or the path of a local file."""
     job_id: UUID | None = None
     """The earlier job that owns the file."""
     output: str | None = None
     """The step of that job whose output it is; ``None``: its source."""
     url: str | None = None
     """Where a worker fetches the file."""
+    bucket: str | None = None
+    """The named bucket that has the object."""
 
 
 @dataclass(frozen=True)
@@ -161,14 +165,14 @@ _INSERT_JOB = """
     INSERT INTO jobs (job_id, user_id, source_type, source_key, source_job_id, source_output, declared_bytes,
                       declared_content_type, declared_sha256, source_options, pipeline, metadata, webhook_url,
                       max_attempts, priority, requires, preset, preset_version, preset_parameters, destination,
-                      auto_start, source_url, batch_id)
+                      auto_start, source_url, source_bucket, batch_id)
     SELECT %(job_id)s::uuid, %(user_id)s::text, %(source_type)s::text, %(source_key)s::text,
            %(source_job_id)s::uuid, %(source_output)s::text, %(content_length)s::bigint, %(content_type)s::text,
            %(sha256)s::text, %(source_options)s::jsonb,
            %(pipeline)s::jsonb, %(metadata)s::jsonb, %(webhook_url)s::text, %(max_attempts)s::integer,
            %(priority)s::smallint, %(requires)s::text[],
            %(preset)s::text, %(preset_version)s::integer, %(preset_parameters)s::jsonb, %(destination)s::jsonb,
-           %(auto_start)s::boolean, %(source_url)s::text, %(batch_id)s::uuid
+           %(auto_start)s::boolean, %(source_url)s::text, %(source_bucket)s::text, %(batch_id)s::uuid
 """
 _AWAIT = """
     awaited AS (
@@ -235,6 +239,7 @@ async def insert(
         "source_job_id": place.job_id,
         "source_output": place.output,
         "source_url": place.url,
+        "source_bucket": place.bucket,
         "content_length": declared.content_length,
         "content_type": declared.content_type,
         "sha256": declared.sha256,

@@ -213,7 +213,8 @@ async def erase(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> b
                             pipeline = '[]', preset_parameters = '{}', destination = NULL,
                             metadata = '{}', webhook_url = NULL, error = NULL, warnings = '[]',
                             traceparent = NULL, declared_content_type = NULL, declared_sha256 = NULL,
-                            source_sha256 = NULL, source_version = NULL, source_url = NULL
+                            source_sha256 = NULL, source_version = NULL, source_url = NULL, source_bucket = NULL,
+                            source_key = CASE source_type WHEN 'bucket' THEN '' ELSE source_key END
             WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND erased_at IS NULL
             RETURNING job_id, lease_token
         ), deleted_events AS (

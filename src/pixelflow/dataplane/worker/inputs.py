@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
 from pixelflow.adapters.postgres.database import Database
 from pixelflow.dataplane.worker import store
-from pixelflow.dataplane.worker.leases import ActiveLease
+from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError
 from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset
 from pixelflow.dataplane.worker.transfers import Transfers, asset_gone
 from pixelflow.imaging.pipeline_assets import pipeline_assets
@@ -54,11 +55,22 @@ class InputFetcher:
         asset_bytes = sum(asset.bytes for asset in assets)
         with self._transfers.room(job.source_type) as room, ExitStack() as files:
             source = files.enter_context(self._private_file("source"))
-            size, sha256 = self._transfers.fetch(job, lease, source, room, more_bytes=asset_bytes)
+            pin = partial(self._pin, job)
+            size, sha256 = self._transfers.fetch(job, lease, source, room, pin=pin, more_bytes=asset_bytes)
             paths = {asset.reference: files.enter_context(self._private_file("asset")) for asset in assets}
             for asset in assets:
                 self._transfers.fetch_asset(asset, lease, paths[asset.reference])
             yield Inputs(source, size, sha256, paths, size + asset_bytes)
+
+    def _pin(self, job: ClaimedJob, version: str) -> None:
+        """Record the version of the source, which the next attempts must find.
+
+        Raises:
+            LeaseLostError: the job is not this worker's any more.
+        """
+        with self._database.connection() as connection:
+            if not store.pin_source(connection, job.lease, version):
+                raise LeaseLostError
 
     def _find_assets(self, job: ClaimedJob, steps: Sequence[Step]) -> list[JobAsset]:
         """Return the assets that the steps use.

@@ -235,6 +235,7 @@ def _open_transfers(
             SourceType.S3_PRESIGNED: objects,
             SourceType.JOB: objects,
             SourceType.URL: objects,
+            SourceType.BUCKET: objects,
             SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
         },
         assets=objects,

@@ -51,6 +51,8 @@ class ClaimedJob:
     """Of the source; ``None``: any."""
     destination: dict[str, Any] | None = None
     """A ``StoredDestination``."""
+    source_bucket: str | None = None
+    """The named bucket that has the source."""
     source_url: str | None = field(default=None, repr=False)
     """Where the source is fetched. It may contain a secret."""
 
@@ -93,11 +95,11 @@ def claim(
         rows = connection.execute(
             """
             SELECT claimed.*, job.source_options, job.source_version, job.declared_sha256,
-                   job.priority, job.destination, job.source_url
+                   job.priority, job.destination, job.source_bucket, job.source_url
             FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval, %s::text[]) AS claimed
             -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
             LEFT JOIN LATERAL (
-                SELECT source_options, declared_sha256, priority, destination, source_url,
+                SELECT source_options, declared_sha256, priority, destination, source_bucket, source_url,
                        CASE WHEN source_version_run = run THEN source_version END AS source_version
                 FROM jobs WHERE job_id = claimed.job_id OFFSET 0
             ) AS job ON true
@@ -130,6 +132,19 @@ def find_assets(connection: Connection, job_id: UUID) -> list[JobAsset]:
         (job_id,),
     ).fetchall()
     return [JobAsset(**row) for row in rows]
+
+
+def pin_source(connection: Connection, lease: Lease, version: str) -> bool:
+    """Record the version of the source that this run reads. False: lease lost, nothing written."""
+    row = connection.execute(
+        """
+        UPDATE jobs SET source_version = %s, source_version_run = run
+        WHERE job_id = %s AND lease_token = %s AND status = 'processing'
+        RETURNING job_id
+        """,
+        (version, lease.job_id, lease.token),
+    ).fetchone()
+    return row is not None
 
 
 def promote_due(connection: Connection, *, limit: int) -> int:

@@ -5,11 +5,9 @@ A transfer that fails because the attempt was interrupted raises the reason of t
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, TypeVar
@@ -18,11 +16,13 @@ from uuid import UUID
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.dataplane.worker.bucket_sources import fetch_from_bucket
 from pixelflow.dataplane.worker.destinations import store_at_destination, with_destination_keys
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, Progress, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
+from pixelflow.dataplane.worker.source_room import BytesAtHand, NoRoomError, Room
 from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
 from pixelflow.dataplane.worker.url_sources import UrlSources
 from pixelflow.errors import (
@@ -36,10 +36,8 @@ from pixelflow.errors import (
 )
 from pixelflow.imaging.formats.registry import FORMATS, output_name
 
-_IN_OBJECT_STORAGE = {SourceType.S3_PRESIGNED, SourceType.JOB, SourceType.URL}
+_IN_OBJECT_STORAGE = {SourceType.S3_PRESIGNED, SourceType.JOB, SourceType.URL, SourceType.BUCKET}
 """Types of sources of jobs whose outputs are in object storage."""
-_WAIT_SECONDS = 0.2
-"""Between two looks at the lease while sources of other jobs fill the limit."""
 
 _T = TypeVar("_T")
 
@@ -69,86 +67,6 @@ class AssetStorage(Protocol):
         """Copy an asset into an empty file, if it still has that size and version."""
 
 
-class NoRoomError(Exception):
-    """The sources at hand leave no room for a source at present."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"no room for {size} bytes")
-        self.size = size
-
-
-class BytesAtHand:
-    """Bounds the bytes of source files. Thread-safe; those who wait get room in the order of their arrival."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held = 0
-        self._waiting: deque[Room] = deque()
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def room(self) -> Iterator[Room]:
-        """Room for one source, empty at first; given back at the end."""
-        room = Room(self)
-        try:
-            yield room
-        finally:
-            self.change(room, 0)
-
-    def change(self, room: Room, size: int) -> bool:
-        """Make a room as large as ``size`` bytes, if nobody waits before it; returns whether that was possible."""
-        with self._changed:
-            if size > room.size and not self._fits(room, size):
-                return False
-            self._held += size - room.size
-            room.size = size
-            self._changed.notify_all()
-            return True
-
-    def _fits(self, room: Room, size: int) -> bool:
-        is_next = not self._waiting or self._waiting[0] is room
-        others = self._held - room.size
-        return is_next and (others + size <= self._limit or not others)
-
-    def wait(self, room: Room, size: int, lease: ActiveLease) -> None:
-        """Wait until the room has ``size`` bytes; it must be empty, so that two rooms can't wait for each other."""
-        with self._changed:
-            self._waiting.append(room)
-            try:
-                while not self.change(room, size):
-                    lease.check()
-                    self._changed.wait(_WAIT_SECONDS)
-            finally:
-                self._waiting.remove(room)
-                self._changed.notify_all()
-
-
-class Room:
-    """Room for the bytes of one source."""
-
-    def __init__(self, at_hand: BytesAtHand) -> None:
-        self._at_hand = at_hand
-        self.size = 0
-
-    def reserve(self, size: int) -> None:
-        """Make room for ``size`` bytes.
-
-        Raises:
-            NoRoomError: there is not enough at present.
-        """
-        if size > self.size and not self._at_hand.change(self, size):
-            raise NoRoomError(size)
-
-    def wait(self, size: int, lease: ActiveLease) -> None:
-        """Give the room back, and wait until there are ``size`` bytes.
-
-        Raises:
-            LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
-        """
-        self._at_hand.change(self, 0)
-        self._at_hand.wait(self, size, lease)
-
-
 class Transfers:
     """Moves the files of all attempts of a worker. Thread-safe."""
 
@@ -166,9 +84,9 @@ class Transfers:
         """Start no thread yet.
 
         Args:
-            storages: by source type; for ``url``, that of the outputs.
+            storages: by source type; for ``url`` and ``bucket``, that of the outputs.
             assets: of the users.
-            buckets: destinations of outputs. Default: none.
+            buckets: for sources, and destinations of outputs. Default: none.
             urls: fetches sources by URL. Default: none is fetched.
             health: receives failures and successes of object storage.
             max_source_bytes: limit of one source; sources at hand may have twice as many bytes together, and those by
@@ -197,7 +115,14 @@ class Transfers:
         return (self._at_hand_by_url if source_type == SourceType.URL else self._at_hand).room()
 
     def fetch(
-        self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room, *, more_bytes: int = 0
+        self,
+        job: ClaimedJob,
+        lease: ActiveLease,
+        path: Path,
+        room: Room,
+        *,
+        pin: Callable[[str], object] = lambda _: None,
+        more_bytes: int = 0,
     ) -> tuple[int, str]:
         """Copy the source of a job to a new file; return its size in bytes and its SHA-256.
 
@@ -208,6 +133,7 @@ class Transfers:
             lease: its lease.
             path: of the new file.
             room: for the bytes of the source, and of the job's assets.
+            pin: called with the version of an object in a named bucket, unless the job has one already.
             more_bytes: of the job's assets.
 
         Raises:
@@ -217,7 +143,8 @@ class Transfers:
             LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
         """
         with self._place(job):
-            size, sha256 = self._fetch_when_there_is_room(job, lease, path, room, more_bytes)
+            fetch = partial(self._fetch, job, lease, pin=pin)
+            size, sha256 = _fetch_when_there_is_room(fetch, lease, path, room, more_bytes)
         if job.declared_sha256 not in {None, sha256}:
             raise SourceChangedError("The source does not have the SHA-256 that the job declares")
         return size, sha256
@@ -228,21 +155,15 @@ class Transfers:
             return nullcontext()
         return self._urls.place(job.user_id, job.source_url)
 
-    def _fetch_when_there_is_room(
-        self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room, more_bytes: int
+    def _fetch(
+        self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve, *, pin: Callable[[str], object]
     ) -> tuple[int, str]:
-        while True:
-            try:
-                with path.open("xb", buffering=0) as file:
-                    reserve = partial(_reserve, room, lease, path, more_bytes=more_bytes)
-                    return self._fetch(job, lease, file, reserve)
-            except NoRoomError as error:
-                path.unlink()
-                room.wait(error.size, lease)
-
-    def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
         if job.source_type == SourceType.URL:
             return self._fetch_url(job, lease, file, reserve)
+        if job.source_type == SourceType.BUCKET:
+            return fetch_from_bucket(
+                self._buckets, job, lease, file, max_bytes=self._max_source_bytes, reserve=reserve, pin=pin
+            )
         fetch = partial(
             self._storages[job.source_type].fetch,
             job.source_key,
@@ -360,6 +281,18 @@ class Transfers:
     def _record_success(self, source_type: str) -> None:
         if source_type in _IN_OBJECT_STORAGE:
             self._health.record_success(Reason.OBJECT_STORAGE)
+
+
+def _fetch_when_there_is_room(
+    fetch: Callable[[BinaryIO, Reserve], tuple[int, str]], lease: ActiveLease, path: Path, room: Room, more_bytes: int
+) -> tuple[int, str]:
+    while True:
+        try:
+            with path.open("xb", buffering=0) as file:
+                return fetch(file, partial(_reserve, room, lease, path, more_bytes=more_bytes))
+        except NoRoomError as error:
+            path.unlink()
+            room.wait(error.size, lease)
 
 
 def _reserve(room: Room, lease: ActiveLease, path: Path, size: int, *, more_bytes: int) -> None:

@@ -1,0 +1,62 @@
+"""Sources that are objects in buckets that the operator named. Never changes or deletes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from pixelflow.adapters.storage.buckets import NamedBuckets
+from pixelflow.adapters.storage.interrupts import Reserve
+from pixelflow.dataplane.worker.leases import ActiveLease
+from pixelflow.dataplane.worker.store import ClaimedJob
+from pixelflow.errors import SourceBucketUnavailableError, SourceNotAllowedError
+
+
+def fetch_from_bucket(
+    buckets: NamedBuckets,
+    job: ClaimedJob,
+    lease: ActiveLease,
+    file: BinaryIO,
+    *,
+    max_bytes: int,
+    reserve: Reserve,
+    pin: Callable[[str], object],
+) -> tuple[int, str]:
+    """Copy the source of a job into an empty file; return its size in bytes and its SHA-256.
+
+    Args:
+        buckets: of the worker.
+        job: the claimed job; if it has the version of an earlier attempt, the object must still have it.
+        lease: its lease.
+        file: where to.
+        max_bytes: limit of the source.
+        reserve: makes room for the source.
+        pin: records the version for the next attempts.
+
+    Raises:
+        SourceError: the object can't be used.
+        SourceBucketUnavailableError: the bucket does not answer. It may be any server, so that does not degrade the
+            worker.
+        LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
+    """
+    if job.source_bucket is None:
+        raise SourceNotAllowedError("The job names no bucket")
+    try:
+        return buckets.fetch(
+            job.source_bucket,
+            job.source_key,
+            job.user_id,
+            file,
+            max_bytes=max_bytes,
+            version=job.source_version or "",
+            on_version=pin if not job.source_version else _is_pinned,
+            reserve=reserve,
+            interrupts=lease.on_interrupt,
+        )
+    except SourceBucketUnavailableError:
+        lease.check()  # raises if the transfer was ended because the lease was interrupted
+        raise
+
+
+def _is_pinned(_version: str) -> None:
+    """An earlier attempt has recorded the version."""
