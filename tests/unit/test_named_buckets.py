@@ -123,14 +123,16 @@ def test_addresses_and_public_urls() -> None:
     assert public_url(served, "a b/ü+.webp") == "https://img.example/shop/a%20b/%C3%BC%2B.webp"
 
 
-def test_the_setting_shown_in_the_guide_is_valid() -> None:
+def test_the_settings_shown_in_the_guide_are_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
-    setting, policy = re.findall(r"```json\n(.*?)```", guide.partition("## Named buckets")[2], re.DOTALL)
-    shop = load(setting).named_buckets["shop"]
-    allowed = {action for each in json.loads(policy)["Statement"] for action in each["Action"]}
-    resources = {each["Resource"] for each in json.loads(policy)["Statement"]}
-    assert {"s3:GetObject", "s3:PutObject"} <= allowed
-    assert f"arn:aws:s3:::{shop.bucket}/{shop.prefix}*" in resources
+    shown = re.findall(r"```json\n(.*?)```", guide.partition("## Named buckets")[2], re.DOTALL)
+    shop, originals = (load(each).named_buckets[name] for each, name in zip(shown, ("shop", "originals"), strict=False))
+    read, write = (json.loads(each)["Statement"] for each in shown[2:])
+    assert write[0]["Action"] == ["s3:GetObject", "s3:PutObject"]
+    assert write[0]["Resource"] == f"arn:aws:s3:::{shop.bucket}/{shop.prefix}*"
+    assert read[0]["Action"] == "s3:GetObject"
+    assert read[0]["Resource"] == f"arn:aws:s3:::{originals.bucket}/tenants/*"
+    assert source_root(originals, "alice") == "tenants/alice/"
 
 
 def test_the_request_shown_in_the_guide_is_valid() -> None:
