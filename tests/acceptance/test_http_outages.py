@@ -31,7 +31,7 @@ from pixelflow.devstack.stack import Stack
 
 PATIENCE_SECONDS = 1.0
 """A client may be kept waiting so long by a Redis that is away, and no longer."""
-JOBS = 50
+JOBS = 24
 
 
 @pytest.fixture
