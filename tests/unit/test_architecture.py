@@ -118,11 +118,12 @@ def test_only_these_modules_touch_the_environment() -> None:
 # ── What a process loads ─────────────────────────────────────────────────────────────────────────
 
 
-def loaded_by(module: str) -> set[str]:
+@cache
+def loaded_by(module: str) -> frozenset[str]:
     """Names of the modules that are loaded once ``module`` is, in an interpreter of its own."""
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    return set(done.stdout.split())
+    return frozenset(done.stdout.split())
 
 
 PROCESSES = [
