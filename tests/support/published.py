@@ -1,4 +1,4 @@
-"""The OpenAPI document in ``docs``: a test proves that it is the API's own. Reading it takes far less than making it."""
+"""The OpenAPI document in ``docs``: a test proves that it is that of the API. To read it takes less than to make it."""
 
 from __future__ import annotations
 
