@@ -101,6 +101,10 @@ fuzz: setup ## Fuzz the transform of images and send what was found through conf
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
+.PHONY: fuzz-api
+fuzz-api: setup ## Send all generated requests to the API, some 20,000: make test sends a part of them
+	PIXELFLOW_TEST_FUZZ=all $(BIN)/python -m pytest tests/contract/test_fuzzed_api.py
+
 .PHONY: site
 site: setup ## Build the documentation site into .site, with search and llms.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/site.txt

@@ -31,11 +31,12 @@ from pixelflow.devstack.stack import Stack
 
 PATIENCE_SECONDS = 1.0
 """A client may be kept waiting so long by a Redis that is away, and no longer."""
-JOBS = 50
+JOBS = 24
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fragile_service() -> Iterator[Stack]:
+    """A service whose Redis dies; a test starts it again, or lets it go on, before it ends."""
     with service_with({}) as stack:
         yield stack
 
@@ -165,8 +166,7 @@ def _with_status(client: httpx.Client, status: str) -> list[steps.Json]:
     return listed
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_service_in_order_in_the_middle_of_a_job(number: signal.Signals) -> None:
+def test_a_signal_ends_the_service_in_order_in_the_middle_of_a_job() -> None:
     with new_home() as home, _up(home) as running, running.client() as client:
         slow = [
             steps.resize(f"s{i}", width=3000, enlarge=True, format="avif") for i in range(30)
@@ -174,7 +174,7 @@ def test_a_signal_ends_the_service_in_order_in_the_middle_of_a_job(number: signa
         job_id = steps.started(client, pictures.noise(800, 600), *slow)["job_id"]
         wait_for(lambda: steps.show(client, job_id)["status"] == "processing", 10)
         running.family = descendants(running.process.pid)
-        running.process.send_signal(number)
+        running.process.terminate()
         assert running.process.wait(10) == 0
         assert running.left_after(0) == []
         assert "job released" in (home / "logs" / "worker.log").read_text()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+from tests.support.published import OPENAPI, OPENAPI_FILE
 
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.schemas import render
@@ -18,16 +18,14 @@ from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_
 from pixelflow.controlplane.api.export_openapi import openapi_document
 from pixelflow.imaging.operations.registry import OPERATIONS as OPERATIONS_OF_IMAGES
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
-DOCUMENT = openapi_document()
 OPERATIONS = {
     f"{method.upper()} {path}": operation
-    for path, methods in DOCUMENT["paths"].items()
+    for path, methods in OPENAPI["paths"].items()
     for method, operation in methods.items()
 }
 
 
-WEBHOOKS = {name: methods["post"] for name, methods in DOCUMENT["webhooks"].items()}
+WEBHOOKS = {name: methods["post"] for name, methods in OPENAPI["webhooks"].items()}
 
 
 def examples_of(body: dict[str, Any]) -> list[Any]:
@@ -36,12 +34,12 @@ def examples_of(body: dict[str, Any]) -> list[Any]:
 
 
 def test_the_committed_document_is_up_to_date() -> None:
-    committed = COMMITTED.read_text(encoding="utf-8")
-    assert committed == render(DOCUMENT), "the API has changed; if that is intended, run `make schemas`"
+    committed = OPENAPI_FILE.read_text(encoding="utf-8")
+    assert committed == render(openapi_document()), "the API has changed; if that is intended, run `make schemas`"
 
 
 def test_the_document_is_valid_openapi() -> None:
-    validate(DOCUMENT)
+    validate(OPENAPI)
 
 
 def test_the_document_lists_exactly_these_routes() -> None:
@@ -140,7 +138,7 @@ def _with_examples() -> list[Any]:
 
 @pytest.mark.parametrize("body", _with_examples())
 def test_every_example_is_valid_against_its_schema(body: dict[str, Any]) -> None:
-    schema = {**body["schema"], "components": DOCUMENT["components"]}
+    schema = {**body["schema"], "components": OPENAPI["components"]}
     for example in examples_of(body):
         Draft202012Validator(schema).validate(json.loads(json.dumps(example)))
 
@@ -155,16 +153,16 @@ def test_each_event_is_a_webhook_with_the_headers_of_its_signature() -> None:
 
 
 def test_a_client_finds_the_server_that_serves_the_document() -> None:
-    assert DOCUMENT["servers"][0]["url"] == "/"
+    assert OPENAPI["servers"][0]["url"] == "/"
 
 
 def test_the_job_statuses_are_those_of_the_state_machine() -> None:
-    assert DOCUMENT["components"]["schemas"]["JobStatus"]["enum"] == [status.value for status in JobStatus]
+    assert OPENAPI["components"]["schemas"]["JobStatus"]["enum"] == [status.value for status in JobStatus]
 
 
 # ── Client generators ────────────────────────────────────────────────────────────────────────────
 
-SCHEMAS = DOCUMENT["components"]["schemas"]
+SCHEMAS = OPENAPI["components"]["schemas"]
 
 
 def nodes_of(node: object) -> Iterator[dict[str, Any]]:
@@ -208,7 +206,7 @@ def test_a_response_with_every_field_says_so(name: str) -> None:
 
 
 def test_every_reference_has_its_schema_and_every_schema_is_used() -> None:
-    used = {node["$ref"] for node in nodes_of(DOCUMENT) if isinstance(node.get("$ref"), str)}
+    used = {node["$ref"] for node in nodes_of(OPENAPI) if isinstance(node.get("$ref"), str)}
     assert used == {f"#/components/schemas/{name}" for name in SCHEMAS}
 
 
@@ -216,4 +214,4 @@ def test_every_example_of_a_field_is_valid() -> None:
     for node in nodes_of(SCHEMAS):
         examples = node.get("examples", [])
         for example in examples if isinstance(examples, list) else []:
-            Draft202012Validator({**node, "components": DOCUMENT["components"]}).validate(example)
+            Draft202012Validator({**node, "components": OPENAPI["components"]}).validate(example)

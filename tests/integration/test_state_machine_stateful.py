@@ -53,7 +53,7 @@ from pixelflow.settings import Settings
 MAX_ATTEMPTS = 2
 LEASE = timedelta(hours=1)
 """Longer than the test: no lease expires by itself."""
-EXAMPLES, STEPS = 60, 40
+EXAMPLES, STEPS = 30, 40
 MAX_LIVING = 2
 """Few jobs, so that much happens to each."""
 CHOICES = 4

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from tests.support.published import OPENAPI
 
 from pixelflow.contracts.capabilities import worker_capabilities
 from pixelflow.contracts.installation import Installation, InstallationLimits
@@ -18,7 +17,6 @@ from pixelflow.controlplane.capabilities.store import WorkerGroup
 from pixelflow.imaging.formats.registry import INPUT_FORMATS, OUTPUT_FORMATS
 from pixelflow.imaging.operations.registry import OPERATIONS
 
-OPENAPI = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 LIMITS = InstallationLimits.model_validate(CAPABILITIES["limits"])
 PLAIN = WorkerGroup(list(worker_capabilities()), workers=2, slots=8, degraded=0)
 

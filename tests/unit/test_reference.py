@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
@@ -28,9 +29,14 @@ def _no_services() -> AbstractAsyncContextManager[Services]:
     raise NotImplementedError
 
 
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """One for all: it makes the OpenAPI document once, which takes a second."""
+    return make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer())
+
+
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer())
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
         yield client
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -14,7 +13,6 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.test_architecture import PROCESSES, loaded_by
 
 from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, AccessKey, Signer
 
@@ -152,10 +150,3 @@ def test_the_example_of_the_specification() -> None:
 
 def test_the_secret_is_not_shown() -> None:
     assert SECRET not in repr(AccessKey(KEY, SECRET))
-
-
-@pytest.mark.parametrize("module", PROCESSES)
-def test_no_process_loads_botocore(module: str) -> None:
-    """It takes 8 MB of memory and 45 ms."""
-    assert "botocore" in sys.modules  # the name is right
-    assert "botocore" not in loaded_by(module)

@@ -123,7 +123,7 @@ class Parameter(BaseModel):
 
 def _parameter_errors(parameter: object) -> Iterator[CrossFieldError]:
     fields = fields_of(parameter) or {}
-    is_number = fields.get("type") in {ParameterType.INTEGER, ParameterType.NUMBER}
+    is_number = fields.get("type") in (ParameterType.INTEGER, ParameterType.NUMBER)
     for name in ("minimum", "maximum"):
         if fields.get(name) is not None and not is_number:
             yield (name,), "is only for the types `integer` and `number`"

@@ -8,8 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-
-from pixelflow.controlplane.api.export_openapi import openapi_document
+from tests.support.published import OPENAPI
 
 JOB: dict[str, Any] = {
     "source": {"content_length": 9},
@@ -60,7 +59,7 @@ class Route:
 
 def routes() -> Iterator[Route]:
     """All authenticated routes. Read from the document, so that new routes are included."""
-    for path, methods in openapi_document()["paths"].items():
+    for path, methods in OPENAPI["paths"].items():
         for method, operation in methods.items():
             if path.startswith("/v1/"):
                 yield Route(method.upper(), path, operation)
