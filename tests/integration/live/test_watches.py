@@ -128,7 +128,7 @@ async def test_places_are_limited_by_user_and_process_and_given_back(watches: Wa
 
 def test_users_who_take_all_they_can_leave_places_to_others(watches: Watches) -> None:
     with ExitStack() as stack:
-        counts = []
+        counts: list[int] = []
         for number in range(10):
             with suppress(TooManyStreamsError):
                 for taken in count(1):
