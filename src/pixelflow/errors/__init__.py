@@ -99,6 +99,7 @@ from pixelflow.errors.requests import (
     UnsupportedMediaTypeError,
     UrlSourcesDisabledError,
     ValidationFailedError,
+    WebhookEndpointDisabledError,
     WebhookEndpointExistsError,
     WebhookSecretExistsError,
 )
@@ -182,6 +183,7 @@ __all__ = [
     "UnsupportedMediaTypeError",
     "UrlSourcesDisabledError",
     "ValidationFailedError",
+    "WebhookEndpointDisabledError",
     "WebhookEndpointExistsError",
     "WebhookSecretExistsError",
     "WorkerUnavailableError",
