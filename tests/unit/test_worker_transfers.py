@@ -17,8 +17,9 @@ from tests.support.waiting import eventually
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
+from pixelflow.dataplane.worker.source_room import BytesAtHand, NoRoomError
 from pixelflow.dataplane.worker.store import Lease
-from pixelflow.dataplane.worker.transfers import BytesAtHand, NoRoomError, Transfers
+from pixelflow.dataplane.worker.transfers import Transfers
 from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
 from pixelflow.errors import DestinationUnavailableError, Fault, SourceGoneError
 

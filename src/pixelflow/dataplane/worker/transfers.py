@@ -5,11 +5,9 @@ A transfer that fails because the attempt was interrupted raises the reason of t
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, TypeVar
@@ -23,8 +21,9 @@ from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, Progress, ShutdownRequestedError
 from pixelflow.dataplane.worker.sandbox import Transformed
+from pixelflow.dataplane.worker.source_room import BytesAtHand, NoRoomError, Room
 from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
-from pixelflow.dataplane.worker.url_sources import UrlSources
+from pixelflow.dataplane.worker.url_sources import FetchPlace, UrlSources
 from pixelflow.errors import (
     AssetGoneError,
     JobError,
@@ -38,10 +37,9 @@ from pixelflow.imaging.formats.registry import FORMATS, output_name
 
 _IN_OBJECT_STORAGE = {SourceType.S3_PRESIGNED, SourceType.JOB, SourceType.URL}
 """Types of sources of jobs whose outputs are in object storage."""
-_WAIT_SECONDS = 0.2
-"""Between two looks at the lease while sources of other jobs fill the limit."""
 
 _T = TypeVar("_T")
+_Fetch = Callable[[BinaryIO, Reserve], tuple[int, str]]
 
 
 class Storage(Protocol):
@@ -67,86 +65,6 @@ class AssetStorage(Protocol):
 
     def fetch_asset(self, asset_id: UUID, file: BinaryIO, *, size: int, version: str, interrupts: Interrupts) -> None:
         """Copy an asset into an empty file, if it still has that size and version."""
-
-
-class NoRoomError(Exception):
-    """The sources at hand leave no room for a source at present."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"no room for {size} bytes")
-        self.size = size
-
-
-class BytesAtHand:
-    """Bounds the bytes of source files. Thread-safe; those who wait get room in the order of their arrival."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held = 0
-        self._waiting: deque[Room] = deque()
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def room(self) -> Iterator[Room]:
-        """Room for one source, empty at first; given back at the end."""
-        room = Room(self)
-        try:
-            yield room
-        finally:
-            self.change(room, 0)
-
-    def change(self, room: Room, size: int) -> bool:
-        """Make a room as large as ``size`` bytes, if nobody waits before it; returns whether that was possible."""
-        with self._changed:
-            if size > room.size and not self._fits(room, size):
-                return False
-            self._held += size - room.size
-            room.size = size
-            self._changed.notify_all()
-            return True
-
-    def _fits(self, room: Room, size: int) -> bool:
-        is_next = not self._waiting or self._waiting[0] is room
-        others = self._held - room.size
-        return is_next and (others + size <= self._limit or not others)
-
-    def wait(self, room: Room, size: int, lease: ActiveLease) -> None:
-        """Wait until the room has ``size`` bytes; it must be empty, so that two rooms can't wait for each other."""
-        with self._changed:
-            self._waiting.append(room)
-            try:
-                while not self.change(room, size):
-                    lease.check()
-                    self._changed.wait(_WAIT_SECONDS)
-            finally:
-                self._waiting.remove(room)
-                self._changed.notify_all()
-
-
-class Room:
-    """Room for the bytes of one source."""
-
-    def __init__(self, at_hand: BytesAtHand) -> None:
-        self._at_hand = at_hand
-        self.size = 0
-
-    def reserve(self, size: int) -> None:
-        """Make room for ``size`` bytes.
-
-        Raises:
-            NoRoomError: there is not enough at present.
-        """
-        if size > self.size and not self._at_hand.change(self, size):
-            raise NoRoomError(size)
-
-    def wait(self, size: int, lease: ActiveLease) -> None:
-        """Give the room back, and wait until there are ``size`` bytes.
-
-        Raises:
-            LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
-        """
-        self._at_hand.change(self, 0)
-        self._at_hand.wait(self, size, lease)
 
 
 class Transfers:
@@ -216,33 +134,36 @@ class Transfers:
             OSError: the file can't be written.
             LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
         """
-        with self._place(job):
-            size, sha256 = self._fetch_when_there_is_room(job, lease, path, room, more_bytes)
+        with self._place(job) as place:
+            fetch = partial(self._fetch, job, lease, place)
+            size, sha256 = self._fetch_when_there_is_room(fetch, lease, path, room, more_bytes)
         if job.declared_sha256 not in {None, sha256}:
             raise SourceChangedError("The source does not have the SHA-256 that the job declares")
         return size, sha256
 
-    def _place(self, job: ClaimedJob) -> AbstractContextManager[None]:
+    def _place(self, job: ClaimedJob) -> AbstractContextManager[FetchPlace | None]:
         """What bounds the sources by URL: those that wait for room keep a place of the worker, too."""
         if self._urls is None or job.source_url is None:
             return nullcontext()
         return self._urls.place(job.user_id, job.source_url)
 
     def _fetch_when_there_is_room(
-        self, job: ClaimedJob, lease: ActiveLease, path: Path, room: Room, more_bytes: int
+        self, fetch: _Fetch, lease: ActiveLease, path: Path, room: Room, more_bytes: int
     ) -> tuple[int, str]:
         while True:
             try:
                 with path.open("xb", buffering=0) as file:
                     reserve = partial(_reserve, room, lease, path, more_bytes=more_bytes)
-                    return self._fetch(job, lease, file, reserve)
+                    return fetch(file, reserve)
             except NoRoomError as error:
                 path.unlink()
                 room.wait(error.size, lease)
 
-    def _fetch(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
+    def _fetch(
+        self, job: ClaimedJob, lease: ActiveLease, place: FetchPlace | None, file: BinaryIO, reserve: Reserve
+    ) -> tuple[int, str]:
         if job.source_type == SourceType.URL:
-            return self._fetch_url(job, lease, file, reserve)
+            return self._fetch_url(job, lease, place, file, reserve)
         fetch = partial(
             self._storages[job.source_type].fetch,
             job.source_key,
@@ -254,14 +175,19 @@ class Transfers:
         )
         return self._reported(job.source_type, lease, fetch)
 
-    def _fetch_url(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
+    def _fetch_url(
+        self, job: ClaimedJob, lease: ActiveLease, place: FetchPlace | None, file: BinaryIO, reserve: Reserve
+    ) -> tuple[int, str]:
         """The server may be any: what it does is not reported to the worker's health."""
-        if self._urls is None or job.source_url is None:  # the operator disabled it since the job was claimed
+        if (
+            self._urls is None or job.source_url is None or place is None
+        ):  # the operator disabled it since the job was claimed
             raise SourceUrlRefusedError("Sources by URL are not enabled")
         try:
             return self._urls.fetch(
                 job.source_url,
                 file,
+                place,
                 max_bytes=self._max_source_bytes,
                 reserve=reserve,
                 interrupts=lease.on_interrupt,
