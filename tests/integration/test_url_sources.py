@@ -36,7 +36,7 @@ from pixelflow.adapters.outbound_http import Downloads, OutboundHttp, OutboundRu
 from pixelflow.adapters.outbound_http.downloads import MAX_REDIRECTS, RESERVE_BYTES
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.contracts.capabilities import URL_SOURCES
-from pixelflow.dataplane.worker.claims import ClaimLoop, Worker
+from pixelflow.dataplane.worker.claims import ClaimLimits, ClaimLoop, Worker
 from pixelflow.dataplane.worker.store import ClaimedJob, fail, release
 from pixelflow.dataplane.worker.url_sources import PAUSE_SECONDS, FetchPlaces, UrlSources
 from pixelflow.errors import (
@@ -429,11 +429,9 @@ def test_a_user_who_waits_for_a_slow_server_does_not_delay_the_sources_of_others
         database,
         Worker("test", [*CAPABILITIES, URL_SOURCES], slots=4),
         lease=LEASE,
+        limits=ClaimLimits(lambda: 8, room_of={URL_SOURCES: lambda: places.room}, resting=lambda: places.resting),
         submit=process,
-        capacity=lambda: 8,
         wakeups=MagicMock(),
-        room_of={URL_SOURCES: lambda: places.room},
-        resting=lambda: places.resting,
     )
     for user_id in ("slow", "fast"):
         for _ in range(30):

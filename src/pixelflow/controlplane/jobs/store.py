@@ -217,11 +217,32 @@ async def insert(
     Concurrent inserts may exceed the limits by one job each. Canceled and erased jobs count as long as their upload
     URLs may be valid. With ``waiting``, a controller starts the job when its source is there.
     """
-    declared = request.source or DeclaredSource()
-    preset = preset or AppliedPreset()
     values = {
+        **_columns(request, place, preset or AppliedPreset()),
         "job_id": job_id,
         "user_id": user_id,
+        "destination": Jsonb(destination) if destination else None,
+        "max_attempts": max_attempts,
+        "batch_id": batch_id,
+        "max_uploads": limits.uploads,
+        "max_bytes": limits.bytes,
+        "undeclared_bytes": limits.undeclared_bytes,
+        "auto_start": waiting is not None,
+        "first_check": waiting and waiting.first_check,
+        "longest": waiting and waiting.longest,
+        "await_traceparent": waiting and waiting.traceparent,
+        **(vars(key) if key else {}),
+    }
+    cursor = await connection.execute(_INSERT_WITH_KEY if key else _INSERT, values)
+    row = await cursor.fetchone()
+    assert row  # noqa: S101  # for the type checker: the statement always returns one
+    return Insertion(row["insertion"])
+
+
+def _columns(request: CreateJobRequest, place: SourcePlace, preset: AppliedPreset) -> dict[str, Any]:
+    """The columns that a request determines."""
+    declared = request.source or DeclaredSource()
+    return {
         "source_type": request.source_type,
         "source_key": place.key,
         "source_job_id": place.job_id,
@@ -234,28 +255,14 @@ async def insert(
         "pipeline": Jsonb(
             [step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]
         ),
-        "destination": Jsonb(destination) if destination else None,
         "metadata": Jsonb(request.metadata),
         "webhook_url": request.webhook_url,
-        "max_attempts": max_attempts,
         "priority": PRIORITY_RANKS[request.priority],
         "requires": list(request.requires),
         "preset": preset.name,
         "preset_version": preset.version,
         "preset_parameters": Jsonb(preset.parameters),
-        "batch_id": batch_id,
-        "max_uploads": limits.uploads,
-        "max_bytes": limits.bytes,
-        "undeclared_bytes": limits.undeclared_bytes,
-        "auto_start": waiting is not None,
-        "first_check": waiting and waiting.first_check,
-        "longest": waiting and waiting.longest,
-        "await_traceparent": waiting and waiting.traceparent,
     }
-    cursor = await connection.execute(_INSERT_WITH_KEY if key else _INSERT, values | (vars(key) if key else {}))
-    row = await cursor.fetchone()
-    assert row  # noqa: S101  # for the type checker: the statement always returns one
-    return Insertion(row["insertion"])
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
