@@ -8,8 +8,9 @@ from uuid import UUID
 
 from pixelflow.client.api_calls import get, job_path
 from pixelflow.client.arguments import to_seconds
-from pixelflow.client.errors import ApiError, JobFailedError, WaitTimeoutError
+from pixelflow.client.errors import ApiError, ConnectionFailedError, JobFailedError, WaitTimeoutError
 from pixelflow.client.models import Operation, Sleep
+from pixelflow.client.retries import AWAY, MAX_OUTAGE
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
@@ -79,6 +80,7 @@ class _Looks:
         self._session = session
         self._path = job_path(job_id)
         self._deadline = deadline
+        self._answered_at: float | None = None
         self._may_wait = True
         self._must_pause = False
 
@@ -105,11 +107,25 @@ class _Looks:
         return (yield from self._get({}))
 
     def _get(self, query: Mapping[str, object]) -> Operation[Job]:
-        return (
-            yield from get(
-                self._session, self._path, Job, query=query, deadline=self._deadline, final={"too_many_streams"}
-            )
-        )
+        """Return the job. Once the API has answered, it may be away for a while, as when it restarts."""
+        while True:
+            try:
+                job = yield from get(
+                    self._session, self._path, Job, query=query, deadline=self._deadline, final={"too_many_streams"}
+                )
+            except (ConnectionFailedError, ApiError) as error:
+                if not self._is_outage(error):
+                    raise
+                yield Sleep(MAX_POLL_INTERVAL)
+            else:
+                self._answered_at = self._session.clock()
+                return job
+
+    def _is_outage(self, error: ConnectionFailedError | ApiError) -> bool:
+        is_away = error.transient if isinstance(error, ConnectionFailedError) else error.status in AWAY
+        if not is_away or self._answered_at is None or self.left() <= MAX_POLL_INTERVAL:
+            return False
+        return self._session.clock() - self._answered_at < MAX_OUTAGE
 
 
 def _is_without_wait(error: ApiError) -> bool:
