@@ -21,16 +21,14 @@ INITIAL_BACKOFF = 0.2
 MAX_BACKOFF = 5.0
 """Seconds at which the backoff stops doubling."""
 MAX_OUTAGE = 60.0
-"""Seconds that a caller who waits for a job or watches jobs goes on without an answer, after there was one: longer than
-an API takes to restart."""
+"""Seconds that a caller who waits for a job or watches jobs goes on without an answer: longer than an API takes to
+restart."""
 MAX_RETRY_AFTER = 60.0
 """Seconds. A response that asks for a longer wait is returned to the caller."""
 
 _CONFLICT = 409
 _TOO_MANY_REQUESTS = 429
-AWAY = frozenset({502, 503, 504})
-"""Statuses of an API that is away, or of the proxy before it."""
-_TRANSIENT = AWAY | {_TOO_MANY_REQUESTS}
+_TRANSIENT = frozenset({_TOO_MANY_REQUESTS, 502, 503, 504})
 """Statuses that another attempt may not get."""
 
 

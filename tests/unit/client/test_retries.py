@@ -44,8 +44,8 @@ def test_every_operation_survives_three_transient_failures(
 @pytest.mark.parametrize(
     ("route", "fault", "error"),
     [
-        ("get", DROP, ConnectionFailedError),
-        ("get", Fault(503), ApiError),
+        ("start", DROP, ConnectionFailedError),
+        ("start", Fault(503), ApiError),
         ("put", Fault(503), TransferError),
         ("put", DROP, ConnectionFailedError),
     ],
@@ -61,7 +61,7 @@ def test_the_fourth_failure_is_raised(
     assert time.slept == [0.2, 0.4, 0.8]
 
 
-@pytest.mark.parametrize("fault", [DROP, Fault(503)], ids=str)
+@pytest.mark.parametrize("fault", [DROP, Fault(502)], ids=str)
 @pytest.mark.parametrize(("failures", "is_over"), [(40, False), (400, True)])
 def test_a_wait_survives_a_restart_of_the_api_but_no_long_outage(
     *, call: Call, api: StandIn, time: Time, photo: Path, fault: Fault, failures: int, is_over: bool
