@@ -21,12 +21,14 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+import redis
 from tests.acceptance import job_steps as steps
 from tests.acceptance.pictures import photo
-from tests.acceptance.running import PIXELFLOW, client_of, database_url, paused, process_of, service_with
+from tests.acceptance.running import PIXELFLOW, client_of, database_url, paused, process_of, service_with, worker_paused
 from tests.support.scraped import scrape
 from tests.support.waiting import DEADLINE_SECONDS, assert_within, eventually, time_limit
 
+from pixelflow.adapters.changes import CHANNEL, parse
 from pixelflow.client import AsyncClient, Client
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
@@ -172,6 +174,26 @@ def test_an_announced_change_is_seen_within_100_ms(live: Stack, owner: httpx.Cli
             delays.append(waiting.result() - canceled_at)
         await_streams(live, 0)
     assert sorted(delays)[2] <= time_limit(0.1), delays
+
+
+def test_a_start_by_the_controller_is_announced(live: Stack) -> None:
+    with (
+        redis.Redis.from_url(live.environment["PIXELFLOW_REDIS_URL"]) as server,
+        server.pubsub(ignore_subscribe_messages=True) as heard,
+        worker_paused(live),  # it announces claims
+        client_of(live) as client,
+    ):
+        heard.subscribe(CHANNEL)
+
+        def is_announced() -> bool:
+            message = heard.get_message(timeout=0.1)
+            return message is not None and parse(message["data"]) == ["user"]
+
+        created = steps.create(client, auto_start=True)
+        eventually(is_announced)
+        steps.upload(created, photo())
+        eventually(is_announced)
+        assert steps.show(client, created["job_id"])["status"] == "queued"
 
 
 def _timed(client: httpx.Client, path: str) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,6 +75,18 @@ def test_a_worker_fetches_the_source(client: httpx.Client, server: ImageServer, 
 def test_a_server_that_fails_once_is_asked_again(client: httpx.Client, server: ImageServer, path: str) -> None:
     job = run(client, server.url + path)
     assert (job["status"], job["attempts"]) == ("succeeded", 2)
+
+
+def test_the_command_line_shows_why_an_attempt_is_repeated(
+    service: Stack, client: httpx.Client, server: ImageServer
+) -> None:
+    key = client.headers["Authorization"].removeprefix("Bearer ")
+    environment = {**os.environ, "PIXELFLOW_API_URL": service.api_url, "PIXELFLOW_API_KEY": key}
+    server.pages["/busy"] = [response(b"", "503 Busy"), response(pictures.photo())]
+    command = [*PIXELFLOW, "submit", f"{server.url}/busy?{TOKEN}", "--resize", "60", "--wait"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    [line] = ran.stderr.splitlines()
+    assert re.fullmatch(r"busy: attempt 1 of \d failed, trying again: .*503.* \(source_url_unavailable\)", line), line
 
 
 @pytest.mark.parametrize(

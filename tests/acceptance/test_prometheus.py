@@ -223,6 +223,8 @@ def test_no_alert_fired(scraped: Scraped) -> None:
 
 @pytest.mark.parametrize("panel", dashboard.panels(), ids=lambda panel: panel.title)
 def test_a_panel_has_data(scraped: Scraped, panel: Shown) -> None:
+    if panel.title == "Storage credentials":
+        pytest.skip("the access key of this PixelFlow has no end")
     for query in panel.queries:
         found = scraped.prometheus.now(query.filled(rate=WHOLE, whole=WHOLE))
         assert any(math.isfinite(value) for value in found.values()), query.expression

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -125,7 +126,7 @@ def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
     assert (output.status_code, output.headers["content-type"]) == (200, "image/webp")
 
 
-def test_an_endpoint_is_added_tested_and_removed_on_the_command_line(
+def test_an_endpoint_is_added_tested_changed_and_removed_on_the_command_line(
     environment: dict[str, str], client: Client
 ) -> None:
     with receiving() as receiver:
@@ -142,9 +143,19 @@ def test_an_endpoint_is_added_tested_and_removed_on_the_command_line(
         client.cancel_job(job_id)
         [delivery] = delivered(client, job_id, 1)
         assert str(delivery.endpoint_id) == endpoint_id
-        pixelflow(environment, "webhook", "endpoints", "disable", endpoint_id)
-        listed = json.loads(pixelflow(environment, "webhook", "endpoints", "list", "--json").stdout)["data"]
-        assert [(each["endpoint_id"], each["enabled"]) for each in listed] == [(endpoint_id, False)]
+        shown = pixelflow(environment, "webhook", "endpoints", "deliveries", endpoint_id).stdout.splitlines()
+        assert [line.split()[:4] for line in shown[1:]] == [
+            [str(delivery.delivery_id), "job.canceled", "1", "delivered"],
+            [ANY, "webhook.test", "1", "delivered"],
+        ]
+        url = f"{receiver.url}/new"
+        options = ("--url", url, "--all-events", "--disable")
+        assert pixelflow(environment, "webhook", "endpoints", "update", endpoint_id, *options).returncode == 0
+        [listed] = json.loads(pixelflow(environment, "webhook", "endpoints", "list", "--json").stdout)["data"]
+        assert listed == added | {"url": url, "event_types": None, "enabled": False}
+        refused = pixelflow(environment, "deliveries", "replay", str(delivery.delivery_id))
+        assert (refused.returncode, "enable it, then replay" in refused.stderr) == (4, True)
+        assert pixelflow(environment, "webhook", "endpoints", "update", endpoint_id).returncode == 2
         assert pixelflow(environment, "webhook", "endpoints", "remove", endpoint_id).returncode == 0
     assert [json.loads(each.body)["type"] for each in receiver.received] == ["webhook.test", "job.canceled"]
 
@@ -154,7 +165,7 @@ def test_a_test_that_fails_says_why(environment: dict[str, str]) -> None:
     endpoint_id = json.loads(pixelflow(environment, "webhook", "endpoints", "add", url, "--json").stdout)["endpoint_id"]
     tested = pixelflow(environment, "webhook", "endpoints", "test", endpoint_id)
     assert tested.returncode == 1
-    assert re.search(r"retried after \d+ ms: Could not connect to the server", tested.stderr), tested.stderr
+    assert re.search(r"retried after \d+ ms: The server refused the connection", tested.stderr), tested.stderr
     pixelflow(environment, "webhook", "endpoints", "remove", endpoint_id)
 
 

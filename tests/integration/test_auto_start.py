@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import psycopg
 import pytest
+from tests.integration.conftest import FOR_ALL_USERS
 from tests.integration.job_rows import assert_lanes_match, claim, put, queue_row, row_of
 from tests.integration.test_uploads import put as upload
 from tests.integration.test_uploads import send_upload
@@ -50,6 +52,7 @@ class Scene:
             settings, database=database, wakeups=wakeups, objects=self.objects, local_files=LocalFiles(())
         )
         self.outcomes: Counter[CheckOutcome] = Counter()
+        self.changed: list[str] = []
         self.controller = self.new_controller()
 
     def new_controller(self, jobs: JobService | None = None) -> AutoStarter:
@@ -62,6 +65,7 @@ class Scene:
             jobs or self.jobs,
             upload_grace=self.settings.upload_grace,
             on_check=count,
+            on_change=self.changed.append,
             tick_seconds=0,
         )
 
@@ -188,6 +192,25 @@ async def test_a_job_with_an_upload_over_the_limit_fails_and_tells_its_owner(sce
     due = "SELECT kind, due_at > now() + interval '1 hour' AS is_later FROM pending_deletions WHERE job_id = %s"
     assert scene.connection.execute(due, (created.job_id,)).fetchone() == {"kind": "source", "is_later": True}
     assert scene.awaited_row(created.job_id) is None
+    assert scene.changed == ["user"]
+
+
+async def test_a_controller_that_dies_before_the_job_has_failed_leaves_the_upload_for_the_next(
+    scene: Scene, database_url: str
+) -> None:
+    created = await scene.create(source={})
+    assert send_upload(created, b"more than the ten") == 200
+    with psycopg.connect(database_url, options=FOR_ALL_USERS) as other:
+        other.execute("SELECT FROM jobs WHERE job_id = %s FOR UPDATE", (created.job_id,))
+        dying = asyncio.create_task(scene.check())
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%''failed''%'"
+        await asyncio.to_thread(eventually, lambda: scene.connection.execute(waiting).fetchone() is not None)
+        assert await scene.objects.find(source_key(created.job_id))
+        dying.cancel()
+        await asyncio.wait([dying])
+    await scene.check(scene.new_controller())
+    assert row_of(scene.connection, created.job_id)["error"]["code"] == "source_too_large"
+    assert await scene.objects.find(source_key(created.job_id)) is None
 
 
 async def test_a_job_whose_earlier_job_was_erased_fails(scene: Scene) -> None:
@@ -271,10 +294,12 @@ async def test_a_bug_that_one_job_triggers_does_not_delay_the_others(scene: Scen
     odd, sound = await scene.uploaded("a"), await scene.uploaded("b")
 
     class Buggy(JobService):
-        async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
+        async def start(
+            self, user_id: str, job_id: UUID, *, traceparent: str | None, keep_refused: bool = False
+        ) -> StartedJob:
             if job_id == odd:
                 raise ZeroDivisionError
-            return await super().start(user_id, job_id, traceparent=traceparent)
+            return await super().start(user_id, job_id, traceparent=traceparent, keep_refused=keep_refused)
 
     async with WakeUpSender(scene.settings.redis_url.get_secret_value()) as wakeups:
         jobs = Buggy(

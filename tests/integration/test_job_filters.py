@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,11 +13,13 @@ from psycopg.types.json import Jsonb
 from tests.integration.identity.conftest import serving
 from tests.integration.job_rows import put
 
-from pixelflow.adapters.postgres.database import Connection
+from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, Connection
 from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.states import JobStatus
-from pixelflow.controlplane.jobs.store import MAX_SCANNED
+from pixelflow.controlplane.jobs import store
+from pixelflow.controlplane.jobs.filters import JobFilters
+from pixelflow.controlplane.jobs.store import MAX_SCANNED, Position
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
 
@@ -125,6 +127,39 @@ def test_few_jobs_among_many_of_the_same_value_are_found_page_by_page(
     page = http.get("/v1/jobs", params=query).json()
     assert (page["data"], page["next_cursor"] is None) == ([], False)
     assert [job.job_id for job in client.iter_jobs(status=JobStatus.FAILED, metadata={"shop": "main"})] == [first]
+
+
+async def test_a_page_and_where_its_scan_ended_are_of_one_snapshot(
+    connection: Connection, async_database: AsyncDatabase, user_id: str
+) -> None:
+    """A job that is created after each statement changes no page, and is on none twice."""
+    jobs = [put(connection, "failed", user_id=user_id, metadata=Jsonb({"shop": "main"})) for _ in range(5)][::-1]
+    filters = JobFilters(JobStatus.FAILED, metadata={"shop": "main"})
+    seen: list[UUID] = []
+    before: Position | None = None
+    for scanned in (2, 2, 1):
+        async with async_database.connection() as opened:
+            busy: Any = _Busy(
+                opened, lambda: put(connection, "failed", user_id=user_id, metadata=Jsonb({"shop": "main"}))
+            )
+            page = await store.list_newest(busy, user_id=user_id, filters=filters, limit=9, before=before, scan=2)
+        assert len(page.rows) == scanned
+        seen += [row.job_id for row in page.rows]
+        before = page.scanned_to
+    assert (seen, before) == (jobs, None)
+
+
+class _Busy:
+    """A connection, with something that happens after each statement."""
+
+    def __init__(self, connection: AsyncConnection, then: Callable[[], object]) -> None:
+        self._connection = connection
+        self._then = then
+
+    async def execute(self, *args: Any) -> Any:  # noqa: ANN401
+        cursor = await self._connection.execute(*args)
+        self._then()
+        return cursor
 
 
 def test_the_longest_metadata_is_found(http: httpx.Client, client: Client) -> None:

@@ -36,7 +36,7 @@ from pixelflow.adapters.outbound_http import Downloads, OutboundHttp, OutboundRu
 from pixelflow.adapters.outbound_http.downloads import MAX_REDIRECTS, RESERVE_BYTES
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.contracts.capabilities import URL_SOURCES
-from pixelflow.dataplane.worker.claims import ClaimLoop, Worker
+from pixelflow.dataplane.worker.claims import ClaimLimits, ClaimLoop, Worker
 from pixelflow.dataplane.worker.store import ClaimedJob, fail, release
 from pixelflow.dataplane.worker.url_sources import PAUSE_SECONDS, FetchPlaces, UrlSources
 from pixelflow.errors import (
@@ -322,8 +322,10 @@ class Fetching:
 
     def _result(self, url: str, file: BinaryIO, user_id: str, interrupts: Any) -> object:  # noqa: ANN401
         try:
-            with self.sources.place(user_id, url):
-                return self.sources.fetch(url, file, max_bytes=LIMIT, reserve=lambda _: None, interrupts=interrupts)
+            with self.sources.place(user_id, url) as place:
+                return self.sources.fetch(
+                    url, file, place, max_bytes=LIMIT, reserve=lambda _: None, interrupts=interrupts
+                )
         except PixelflowError as error:
             return error
 
@@ -363,6 +365,28 @@ def test_one_user_and_one_host_leave_places_to_others(fetching: Fetching, places
         assert set(places.resting) == {"user", "third"}, "the worker claims no such job of theirs for a moment"
         fetching.fetch(f"{other.url.replace('127.0.0.1', 'localhost')}/a", "another").join(10)
         assert fetching.results[2] == (len(PHOTO), hashlib.sha256(PHOTO).hexdigest())
+
+
+def test_a_redirected_download_counts_for_the_host_that_it_is_redirected_to(
+    fetching: Fetching, places: FetchPlaces
+) -> None:
+    with serving({"/slow": silent, "/a": response(PHOTO)}) as slow:
+        elsewhere = slow.url.replace("127.0.0.1", "localhost")
+        with serving({"/slow": redirect(f"{elsewhere}/slow"), "/a": redirect(f"{elsewhere}/a")}) as redirecting:
+            for number in range(6):
+                fetching.fetch(f"{redirecting.url}/slow", f"user-{number // 3}")
+            eventually(lambda: slow.open == 6)
+            fetching.fetch(f"{redirecting.url}/a", "third").join(10)
+            assert [type(each) for each in fetching.results] == [SourcePostponedError]
+            assert places.resting == ["third"]
+            fetching.fetch(f"{slow.url}/a", "fourth").join(10)  # the host that redirected has its places again
+            assert fetching.results[1] == (len(PHOTO), hashlib.sha256(PHOTO).hexdigest())
+        for end in fetching.end:
+            end()
+        eventually(lambda: places.room == 8)
+    with ExitStack() as stack:
+        for number in range(6):
+            stack.enter_context(places.place(f"user-{number}", "localhost"))
 
 
 def test_downloads_take_half_of_the_places_of_a_worker() -> None:
@@ -405,11 +429,9 @@ def test_a_user_who_waits_for_a_slow_server_does_not_delay_the_sources_of_others
         database,
         Worker("test", [*CAPABILITIES, URL_SOURCES], slots=4),
         lease=LEASE,
+        limits=ClaimLimits(lambda: 8, room_of={URL_SOURCES: lambda: places.room}, resting=lambda: places.resting),
         submit=process,
-        capacity=lambda: 8,
         wakeups=MagicMock(),
-        room_of={URL_SOURCES: lambda: places.room},
-        resting=lambda: places.resting,
     )
     for user_id in ("slow", "fast"):
         for _ in range(30):

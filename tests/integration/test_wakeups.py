@@ -23,7 +23,7 @@ from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.wakeup import KEY, MAX_WAKEUPS, WakeUpSender, WakeUpWaiter
 from pixelflow.contracts.messages import ProcessImage
 from pixelflow.dataplane.worker import store
-from pixelflow.dataplane.worker.claims import ClaimLoop, Places, Worker
+from pixelflow.dataplane.worker.claims import ClaimLimits, ClaimLoop, Places, Worker
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
@@ -73,8 +73,8 @@ class Loop:
             database,
             Worker("test", CAPABILITIES, places),
             lease=timedelta(seconds=30),
+            limits=ClaimLimits(self.places.capacity),
             submit=self.places.submit,
-            capacity=self.places.capacity,
             wakeups=self.waiter,
         )
 
@@ -316,11 +316,9 @@ def test_a_worker_that_may_not_claim_shows_why(connection: Connection, database:
             database,
             Worker("sick", CAPABILITIES, 2),
             lease=timedelta(seconds=30),
+            limits=ClaimLimits(lambda: 2, may_claim=lambda: False, degraded=lambda: "disk full"),
             submit=lambda *_: pytest.fail("claimed"),
-            capacity=lambda: 2,
             wakeups=waiter,
-            may_claim=lambda: False,
-            degraded=lambda: "disk full",
         )
         put(connection)
         claims.look_around()
@@ -344,10 +342,9 @@ def test_a_worker_claims_no_more_jobs_of_a_capability_than_it_has_room_for(
             database,
             Worker("test", [*CAPABILITIES, "url_sources"], 2),
             lease=timedelta(seconds=30),
+            limits=ClaimLimits(lambda: 8, room_of={"url_sources": lambda: room}),
             submit=lambda job, _: claimed.append(job_ids[job.job_id]),
-            capacity=lambda: 8,
             wakeups=waiter,
-            room_of={"url_sources": lambda: room},
         )
         assert claims.run_once() == len(expected)
     assert sorted(claimed) == sorted(expected) or (expected == ["either"] and len(claimed) == 1)

@@ -323,14 +323,13 @@ async def _jobs_that_fail(record: Recorder) -> None:
 
 async def _pages(record: Recorder) -> None:
     page = {"user_id": USER, "limit": 1}
-    [newest] = await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=None)
+    [newest] = (await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=None)).rows
     before = newest.created_at, newest.job_id
     await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=before)
     succeeded = JobFilters(JobStatus.SUCCEEDED)
     await record.call("jobs.list_newest", MINE, **page, filters=succeeded, before=before)
     found = JobFilters(metadata={"sku": "A-17"})
     await record.call("jobs.list_newest", MINE, **page, filters=found, before=None)
-    await record.call("jobs.last_scanned", MINE, user_id=USER, filters=found, before=None, scan=1)
 
 
 async def _webhooks(record: Recorder) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
-from fastapi import Request
+from fastapi import Depends, Query, Request
+from fastapi.dependencies.utils import request_params_to_args
+from fastapi.routing import APIRoute
+from starlette.datastructures import QueryParams
 
+import pixelflow
 from pixelflow import errors
 from pixelflow.controlplane.api import parameters
 
@@ -45,3 +51,29 @@ def test_few_of_thousands_of_unknown_parameters_are_compared(monkeypatch: pytest
     refused = _refusal(*(f"{number:x}" for number in range(4000)))
     assert len(refused.errors) == 100
     assert len(compared) <= 20
+
+
+# ── Internals of FastAPI ─────────────────────────────────────────────────────────────────────────
+
+
+async def _shared(cursor: str = "") -> None: ...
+
+
+async def _endpoint(_: None = Depends(_shared), limit: int = Query(20, le=100)) -> None: ...
+
+
+def test_internals_of_fastapi_give_the_parameters_of_a_route_and_validate_them() -> None:
+    """If this fails with a new FastAPI, change parameters.py."""
+    fields = parameters.query_fields(APIRoute("/", _endpoint))
+    assert sorted(field.alias for field in fields) == ["cursor", "limit"]
+    values, faults = request_params_to_args(fields, QueryParams("cursor=x&limit=7"))
+    assert (values, faults) == ({"limit": 7, "cursor": "x"}, [])
+    _, [fault] = request_params_to_args(fields, QueryParams("limit=101"))
+    assert parameters.parameter_error(fault) == errors.FieldError(pointer="/query/limit", message="must be at most 100")
+
+
+def test_no_other_module_uses_internals_of_fastapi() -> None:
+    root = Path(pixelflow.__file__).parent
+    internals = re.compile(r"^\s*(from|import) fastapi\.(_|dependencies)", re.MULTILINE)
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if internals.search(path.read_text())}
+    assert found == {"controlplane/api/parameters.py"}

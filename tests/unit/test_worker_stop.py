@@ -16,7 +16,7 @@ import pytest
 from tests.support.waiting import eventually
 
 from pixelflow.dataplane.worker import main, store
-from pixelflow.dataplane.worker.claims import UNREGISTER_SECONDS, ClaimLoop, Places, Worker
+from pixelflow.dataplane.worker.claims import UNREGISTER_SECONDS, ClaimLimits, ClaimLoop, Places, Worker
 from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
 from pixelflow.dataplane.worker.main import _RunningWorker
 
@@ -66,7 +66,9 @@ def worker(database: Database, ran: list[object], monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(store, "unregister", lambda *_, **__: None)
     places = Places(2, lambda job, _: ran.append(job.job_id))
     arguments: dict[str, Any] = {"database": database, "worker": Worker("test", (), 2), "wakeups": MagicMock()}
-    claims = ClaimLoop(**arguments, lease=timedelta(seconds=30), submit=places.submit, capacity=places.capacity)
+    claims = ClaimLoop(
+        **arguments, lease=timedelta(seconds=30), limits=ClaimLimits(places.capacity), submit=places.submit
+    )
     places.start()
     claiming = threading.Thread(target=claims.run_once, daemon=True)
     claiming.start()

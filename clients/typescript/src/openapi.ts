@@ -308,7 +308,8 @@ export interface paths {
          * Watch all jobs
          * @description Stream the changes of all your jobs.
          *
-         *     Without `Last-Event-ID`, the stream begins with the jobs that are queued or processing, at most 1000.
+         *     Without `Last-Event-ID`, the stream begins with the newest 200 jobs that are queued or processing. Changes of others
+         *     follow as they happen; `GET /v1/jobs?status=queued` and `status=processing` list them.
          */
         get: operations["watch_jobs"];
         put?: never;
@@ -8061,7 +8062,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_answer_lost`, `idempotency_in_progress` */
+            /** @description `idempotency_answer_lost`, `idempotency_in_progress`, `webhook_endpoint_disabled` */
             409: {
                 headers: {
                     /**

@@ -21,15 +21,16 @@ from rich.text import Text
 
 from pixelflow.cli.errors import is_fatal_for_batch
 from pixelflow.cli.manifest import Manifest
+from pixelflow.cli.output import printable
 from pixelflow.cli.photos import Photo, output_prefixes
 from pixelflow.cli.pipelines import Step, output_ids
 from pixelflow.cli.sending import BatchItem, PlainSender, RecordingSender, Sender
-from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, WaitTimeoutError
+from pixelflow.client import AsyncClient, ClientError, JobFailedError, TransferError, UrlSource, WaitTimeoutError
 from pixelflow.client.operations import job_request
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.requests import CreateJobRequest
-from pixelflow.contracts.jobs.responses import Output
-from pixelflow.contracts.jobs.states import Priority
+from pixelflow.contracts.jobs.responses import Job, Output
+from pixelflow.contracts.jobs.states import FINISHED, JobStatus, Priority
 from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.source_options import SourceOptions
 
@@ -139,7 +140,9 @@ class _Batch:
         await self._sender.send(client, item, request, on_progress)
         if item.complete or not self._options.wait or item.job_id is None:
             return
-        item.job = await client.wait(item.job_id, timeout=self._options.timeout)
+        # Only a source by URL fails and is tried again in the ordinary course; to see that takes more requests.
+        on_change = self._progress.retry_callback(item) if isinstance(item.photo.source, UrlSource) else None
+        item.job = await client.wait(item.job_id, timeout=self._options.timeout, on_change=on_change)
         item.status = item.job.status
         if self._options.folder is not None:
             for output in item.job.outputs:
@@ -167,7 +170,9 @@ class _Batch:
 def _progress_bars(options: BatchOptions) -> Iterator[_Progress]:
     """Show progress bars on stderr if it is a terminal."""
     columns = rich.TextColumn("{task.description}"), rich.BarColumn(), _AmountColumn(), rich.TimeElapsedColumn()
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+    with rich.Progress(
+        *columns, console=Console(stderr=True, highlight=False), transient=True, disable=not sys.stderr.isatty()
+    ) as bars:
         total_bytes = sum(_size(photo.path) for photo in options.photos if photo.source is None)
         yield _Progress(bars, total_bytes, len(options.photos))
 
@@ -198,6 +203,25 @@ class _Progress:
             before = sent
 
         return report
+
+    def retry_callback(self, item: BatchItem) -> Callable[[Job], None]:
+        """Return a callback that gets the job at each change, and prints why an attempt failed that is repeated."""
+        reported = 0
+
+        def report(job: Job) -> None:
+            nonlocal reported
+            failed = job.attempts if job.status == JobStatus.QUEUED else job.attempts - 1
+            if job.error is None or job.status in FINISHED or failed <= reported:
+                return
+            reported = failed
+            text = f"{item.photo.path}: attempt {failed} of {job.max_attempts} failed, trying again: "
+            self._note(f"{text}{job.error.message} ({job.error.code})")
+
+        return report
+
+    def _note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(Text(printable(text)), soft_wrap=True)
 
     def advance_photos(self) -> None:
         """Count one more photo as finished, whether it succeeded or failed."""

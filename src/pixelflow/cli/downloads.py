@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from pixelflow.client import TransferError
+from pixelflow.client.partial_files import remove_abandoned
 from pixelflow.contracts.jobs.responses import Output
 
 
@@ -20,13 +21,23 @@ def has_content(path: Path, output: Output) -> bool:
         return False
 
 
-def create_parent(path: Path) -> None:
-    """Create the directory of ``path``.
+class OutputFolders:
+    """The directories that a command downloads to."""
 
-    Raises:
-        TransferError: it can't be created.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TransferError(f"{path.parent} can't be created: {error.strerror}") from error
+    def __init__(self) -> None:
+        self._prepared: set[Path] = set()
+
+    def prepare(self, folder: Path) -> None:
+        """Create the directory; the first time, remove what killed commands have left there.
+
+        Raises:
+            TransferError: it can't be created.
+        """
+        if folder in self._prepared:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TransferError(f"{folder} can't be created: {error.strerror}") from error
+        remove_abandoned(folder)
+        self._prepared.add(folder)

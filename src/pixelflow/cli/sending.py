@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from pixelflow.cli.downloads import create_parent, has_content
+from pixelflow.cli.downloads import OutputFolders, has_content
 from pixelflow.cli.manifest import Fingerprint, Manifest, ManifestEntry, SentBefore, fingerprint_of
 from pixelflow.cli.photos import Photo
 from pixelflow.client import ApiError, AsyncClient, ClientError, TransferError
@@ -81,6 +81,9 @@ class Sender(Protocol):
 class PlainSender:
     """Sends every photo and records nothing."""
 
+    def __init__(self) -> None:
+        self._folders = OutputFolders()
+
     def known_prefixes(self) -> Mapping[Path, str]:
         """Return nothing."""
         return {}
@@ -94,7 +97,7 @@ class PlainSender:
 
     async def download(self, client: AsyncClient, output: Output, path: Path) -> Path:
         """See Sender."""
-        create_parent(path)
+        self._folders.prepare(path.parent)
         return await client.download(output, path)
 
     def set_downloaded(self, item: BatchItem, folder: Path) -> None:
@@ -110,6 +113,7 @@ class RecordingSender:
         self._known = manifest.entries()
         self._folder = folder.absolute() if folder else None
         self._parts = folder / manifest.parts_name if folder else None
+        self._folders = OutputFolders()
         self.close()
 
     def close(self) -> None:
@@ -181,9 +185,9 @@ class RecordingSender:
         """See Sender. An output whose file is there already is not downloaded again."""
         if self._parts is None or await asyncio.to_thread(has_content, path, output):
             return path
-        create_parent(path)
+        self._folders.prepare(path.parent)
         part = self._parts / hashlib.sha256(output.object_key.encode()).hexdigest()
-        create_parent(part)
+        self._folders.prepare(part.parent)
         await client.download(output, part)
         await asyncio.to_thread(_move_durably, part, path)
         return path

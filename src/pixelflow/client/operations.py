@@ -164,9 +164,8 @@ def submit(
 
     Args:
         session: of the client.
-        photo: path, bytes or open binary file of an image; ``JobSource(job_id)``, to process the source of an earlier
-            job again; ``UrlSource("https://…")``, for a file that a worker fetches; or
-            ``BucketSource("originals", "photos/1.jpg")``, for an object in a named bucket.
+        photo: path, bytes or open binary file of an image; or one that is not here: a ``JobSource``, ``UrlSource`` or
+            ``BucketSource``.
         pipeline: steps, as models or JSON objects.
         preset: name of a preset, such as ``avatar`` or ``avatar@3``, instead of a pipeline.
         parameters: of the preset.
@@ -195,6 +194,18 @@ def submit(
         source=source,
         destination=destination,
     )
+    return (yield from _send(session, request, photo, idempotency_key, on_progress=on_progress))
+
+
+def _send(
+    session: Session,
+    request: CreateJobRequest,
+    photo: PhotoSource,
+    idempotency_key: str | None,
+    *,
+    on_progress: Progress | None,
+) -> Operation[StartedJob]:
+    """Create the job, upload the photo unless it is there already, and start the job."""
     created = yield from create_job(session, request, idempotency_key=idempotency_key)
     if idempotency_key is not None:
         # An earlier call with the same key may have uploaded the photo.

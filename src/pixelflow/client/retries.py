@@ -20,6 +20,9 @@ INITIAL_BACKOFF = 0.2
 """Seconds before the second attempt. Each further attempt doubles it; jitter takes off up to a half."""
 MAX_BACKOFF = 5.0
 """Seconds at which the backoff stops doubling."""
+MAX_OUTAGE = 60.0
+"""Seconds that a caller who waits for a job or watches jobs goes on without an answer: longer than an API takes to
+restart."""
 MAX_RETRY_AFTER = 60.0
 """Seconds. A response that asks for a longer wait is returned to the caller."""
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pixelflow.client.api_calls import error_of
 from pixelflow.client.errors import ConnectionFailedError
 from pixelflow.client.models import Request, Response
-from pixelflow.client.retries import MAX_ATTEMPTS, backoff, is_transient, retry_after
+from pixelflow.client.retries import MAX_ATTEMPTS, MAX_OUTAGE, backoff, is_transient, retry_after
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.events import JobEvent, JobEventType
 from pixelflow.contracts.jobs.states import FINISHED
@@ -37,6 +37,7 @@ class EventReader:
         """From which another stream continues without a gap."""
         self.ended = False
         self._failures = 0
+        self._answered_at: float | None = None
         self._retry_after = 0.0
         self._rest = b""
         self._data: list[str] = []
@@ -70,13 +71,14 @@ class EventReader:
         """The connection broke, or could not be made.
 
         Raises:
-            ConnectionFailedError: several times in a row.
+            ConnectionFailedError: several times in a row; after events were received, for ``MAX_OUTAGE`` seconds.
         """
         self._count_failure(error)
 
     def _count_failure(self, error: Exception) -> None:
         self._failures += 1
-        if self._failures >= MAX_ATTEMPTS:
+        is_outage = self._answered_at is not None and self._session.clock() - self._answered_at < MAX_OUTAGE
+        if self._failures >= MAX_ATTEMPTS and not is_outage:
             raise error
 
     def pause(self) -> float:
@@ -106,7 +108,8 @@ class EventReader:
             self._data.append(value.removeprefix(" "))
         if line:
             return None
-        self._failures, data, self._data = 0, "\n".join(self._data), []
+        self._failures, self._answered_at = 0, self._session.clock()
+        data, self._data = "\n".join(self._data), []
         self.last_event_id = self._id
         return self._parse(data) if data else None
 

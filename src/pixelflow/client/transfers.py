@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from pixelflow.client.arguments import require, to_path
 from pixelflow.client.errors import TransferError
 from pixelflow.client.files import Content, File, file_of
 from pixelflow.client.models import Operation, Request, Response
+from pixelflow.client.partial_files import replacing
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
 from pixelflow.contracts.jobs.responses import Output
@@ -174,14 +174,10 @@ class _PartialFile:
 @contextmanager
 def _partial_file(target: Path, output: Output) -> Iterator[_PartialFile]:
     """A temporary file in the directory of ``target``, which it replaces once it is complete and checked."""
-    path = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with path.open("xb") as file:
+        with replacing(target) as file:
             part = _PartialFile(file, output)
             yield part
             part.check()
-        path.replace(target)
     except OSError as error:
         raise TransferError(f"{target} can't be written: {error.strerror}") from error
-    finally:
-        path.unlink(missing_ok=True)

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from pixelflow.client.api_calls import get, job_path
 from pixelflow.client.arguments import to_seconds
-from pixelflow.client.errors import ApiError, JobFailedError, WaitTimeoutError
+from pixelflow.client.errors import ApiError, ConnectionFailedError, JobFailedError, WaitTimeoutError
 from pixelflow.client.models import Operation, Sleep
+from pixelflow.client.retries import MAX_OUTAGE
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
@@ -21,6 +22,8 @@ MAX_POLL_INTERVAL = 2.0
 """Seconds."""
 LONG_POLL_SECONDS = 20.0
 """Longest time that one request waits for the end of a job: less than the timeout of the clients."""
+_AWAY = frozenset({502, 504})
+"""Statuses of a proxy before an API that is away."""
 
 
 def wait(
@@ -79,6 +82,7 @@ class _Looks:
         self._session = session
         self._path = job_path(job_id)
         self._deadline = deadline
+        self._answered_at = session.clock()  # the job was started before
         self._may_wait = True
         self._must_pause = False
 
@@ -105,11 +109,25 @@ class _Looks:
         return (yield from self._get({}))
 
     def _get(self, query: Mapping[str, object]) -> Operation[Job]:
-        return (
-            yield from get(
-                self._session, self._path, Job, query=query, deadline=self._deadline, final={"too_many_streams"}
-            )
-        )
+        """Return the job. The API may be away for a while, as when it restarts."""
+        while True:
+            try:
+                job = yield from get(
+                    self._session, self._path, Job, query=query, deadline=self._deadline, final={"too_many_streams"}
+                )
+            except (ConnectionFailedError, ApiError) as error:
+                if not self._is_outage(error):
+                    raise
+                yield Sleep(MAX_POLL_INTERVAL)
+            else:
+                self._answered_at = self._session.clock()
+                return job
+
+    def _is_outage(self, error: ConnectionFailedError | ApiError) -> bool:
+        is_away = error.transient if isinstance(error, ConnectionFailedError) else error.status in _AWAY
+        if not is_away or self.left() <= MAX_POLL_INTERVAL:
+            return False
+        return self._session.clock() - self._answered_at < MAX_OUTAGE
 
 
 def _is_without_wait(error: ApiError) -> bool:

@@ -124,6 +124,11 @@ GUIDES: Mapping[str, Guide] = {
         "Change that endpoint (`PATCH /v1/webhook-endpoints/{endpoint_id}`), or delete it first.",
         f"Yes, after you deleted the endpoint, {_SAME_KEY}",
     ),
+    "webhook_endpoint_disabled": Guide(
+        "The event of the delivery is for a webhook endpoint of yours that is disabled, and nothing is sent to it.",
+        'Enable the endpoint (`PATCH /v1/webhook-endpoints/{endpoint_id}` with `{"enabled": true}`), then replay.',
+        f"Yes, after you enabled the endpoint, {_SAME_KEY}",
+    ),
     "too_many_webhook_endpoints": Guide(
         "You have as many webhook endpoints as a user may have.",
         "Delete an endpoint that you don't use: `DELETE /v1/webhook-endpoints/{endpoint_id}`.",

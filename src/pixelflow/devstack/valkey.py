@@ -37,7 +37,7 @@ RIGHTS = {
     # The rate limits are a script that calls TIME, GET and SET.
     "api": "~pixelflow:limit:* ~pixelflow:wakeups:* &pixelflow:changes +publish +subscribe "
     "+eval +evalsha +script|load +time +get +set +lpush +ltrim +expire",
-    "controller": "~pixelflow:wakeups:* +lpush +ltrim +expire",
+    "controller": "~pixelflow:wakeups:* &pixelflow:changes +lpush +ltrim +expire +publish",
     "worker": "~pixelflow:wakeups:* &pixelflow:changes +brpop +lpush +ltrim +publish",
 }
 """Keys and commands of each process, in the syntax of ``ACL SETUSER``; docker-compose.yml grants the same."""

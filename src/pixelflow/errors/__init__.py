@@ -103,6 +103,7 @@ from pixelflow.errors.requests import (
     UnsupportedMediaTypeError,
     UrlSourcesDisabledError,
     ValidationFailedError,
+    WebhookEndpointDisabledError,
     WebhookEndpointExistsError,
     WebhookSecretExistsError,
 )
@@ -190,6 +191,7 @@ __all__ = [
     "UnsupportedMediaTypeError",
     "UrlSourcesDisabledError",
     "ValidationFailedError",
+    "WebhookEndpointDisabledError",
     "WebhookEndpointExistsError",
     "WebhookSecretExistsError",
     "WorkerUnavailableError",

@@ -130,6 +130,11 @@ class WebhookEndpointExistsError(RequestError):
     title = "A webhook endpoint with this URL exists"
 
 
+class WebhookEndpointDisabledError(RequestError):
+    code = "webhook_endpoint_disabled"
+    title = "The webhook endpoint is disabled"
+
+
 class TooManyWebhookEndpointsError(RequestError):
     code = "too_many_webhook_endpoints"
     title = "The limit of webhook endpoints is reached"

@@ -68,7 +68,9 @@ class HttpServerSettings(SourceSettings):
     api_max_streams_per_user: Annotated[
         int,
         Field(
-            ge=1, description="Event streams and requests with `wait` of one user that an API process serves at once"
+            ge=1,
+            description="Event streams and requests with `wait` of one user that an API process serves at once; "
+            "fewer while other users have many: at most a fifth of the places that they leave free",
         ),
     ] = 100
     api_stream_seconds: Annotated[

@@ -172,6 +172,19 @@ async def test_changes_of_a_restored_database_are_no_changes_of_the_future(
     assert await reader.read() == []
 
 
+async def test_a_stream_of_all_jobs_begins_with_the_newest_and_reads_changes_of_the_others(
+    connection: Connection, async_connection: AsyncConnection
+) -> None:
+    oldest, *newest = [put(connection) for _ in range(store.MAX_ACTIVE + 1)]
+    first, snapshot = await store.find_active(async_connection, user_id="user")
+    assert [change.job_id for change in first] == newest[::-1]
+    assert len(first) == 200
+    reader = Reader(async_connection)
+    reader.position = ReadPosition(snapshot)
+    assert claim(connection, oldest)
+    assert await reader.read() == [oldest]
+
+
 async def test_one_statement_reads_for_many_readers(connection: Connection, async_connection: AsyncConnection) -> None:
     users = [f"user-{number}" for number in range(5)]
     cursor = await async_connection.execute(NOW)

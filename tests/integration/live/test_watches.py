@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
+from itertools import count
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from pixelflow.controlplane.live.store import ReadPosition
 from pixelflow.controlplane.live.watches import Watcher, WatcherLimits, Watches
 from pixelflow.errors import StoreUnavailableError, TooManyStreamsError
 
-LIMITS = WatcherLimits(total=300, per_user=250)
+LIMITS = WatcherLimits(total=300, per_user=50)
 
 
 class CountingDatabase(AsyncDatabase):
@@ -113,13 +114,28 @@ async def test_an_outage_of_the_database_is_logged_once_and_ends_by_itself(
 async def test_places_are_limited_by_user_and_process_and_given_back(watches: Watches) -> None:
     with ExitStack() as stack:
         for number in range(LIMITS.total):
-            stack.enter_context(watches.watcher(f"user-{number % 2}", None, None, ReadPosition("")))
+            stack.enter_context(watches.watcher(f"user-{number}", None, None, ReadPosition("")))
         with pytest.raises(TooManyStreamsError, match="server"), watches.watcher("x", None, None, ReadPosition("")):
             pass
     with ExitStack() as stack:
         for _ in range(LIMITS.per_user):
             stack.enter_context(watches.watcher("user", None, None, ReadPosition("")))
-        with pytest.raises(TooManyStreamsError, match="250"), watches.watcher("user", None, None, ReadPosition("")):
+        with pytest.raises(TooManyStreamsError, match="have 50"), watches.watcher("user", None, None, ReadPosition("")):
             pass
         with watches.watcher("other", None, None, ReadPosition("")):
             pass
+
+
+def test_users_who_take_all_they_can_leave_places_to_others(watches: Watches) -> None:
+    with ExitStack() as stack:
+        counts: list[int] = []
+        for number in range(10):
+            with suppress(TooManyStreamsError):
+                for taken in count(1):
+                    stack.enter_context(watches.watcher(f"greedy-{number}", None, None, ReadPosition("")))
+                    counts[number:] = [taken]
+        assert counts == [50, 50, 40, 32, 25, 20, 16, 13, 10, 8]
+        with pytest.raises(TooManyStreamsError, match="have 17"):
+            stack.enter_context(watches.watcher("greedy-0", None, None, ReadPosition("")))
+        for number in range(36):
+            stack.enter_context(watches.watcher(f"other-{number}", None, None, ReadPosition("")))

@@ -13,7 +13,7 @@ from tests.support.webhook_receiver import Receiver, Reply, receiving
 from pixelflow.adapters.ids import new_id
 from pixelflow.contracts.webhook_endpoints import CreateWebhookEndpointRequest, UpdateWebhookEndpointRequest
 from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
-from pixelflow.errors import NotFoundError, WebhookSecretExistsError
+from pixelflow.errors import NotFoundError, WebhookEndpointDisabledError, WebhookSecretExistsError
 
 
 @pytest.fixture
@@ -170,6 +170,26 @@ async def test_a_test_event_is_delivered_also_if_the_endpoint_is_disabled(
     assert delivery.status_code == 204
     with pytest.raises(NotFoundError):  # a test is sent again by another test
         await harness.webhooks.replay(harness.user_id, delivery.delivery_id)
+
+
+async def test_an_event_of_a_disabled_or_deleted_endpoint_is_not_replayed(
+    harness: Harness, endpoints: WebhookEndpoints
+) -> None:
+    with receiving() as receiver:
+        endpoint_id = await add(endpoints, harness, receiver.url)
+        await harness.finished_job(None)
+        await deliver(harness)
+        [delivery] = (await harness.webhooks.list_endpoint_deliveries(harness.user_id, endpoint_id)).data
+        await change(endpoints, harness, endpoint_id, enabled=False)
+        with pytest.raises(WebhookEndpointDisabledError, match="enable it"):
+            await harness.webhooks.replay(harness.user_id, delivery.delivery_id)
+        await change(endpoints, harness, endpoint_id, enabled=True)
+        await harness.webhooks.replay(harness.user_id, delivery.delivery_id)
+        await deliver(harness)
+        assert len(receiver.received) == 2
+        await endpoints.delete(harness.user_id, endpoint_id)
+        with pytest.raises(NotFoundError, match="endpoint of this delivery was deleted"):
+            await harness.webhooks.replay(harness.user_id, delivery.delivery_id)
 
 
 async def test_an_erased_job_has_no_events_for_endpoints(harness: Harness, endpoints: WebhookEndpoints) -> None:

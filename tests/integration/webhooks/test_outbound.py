@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -123,6 +124,35 @@ async def test_a_response_that_is_not_http_is_unreachable(said: bytes) -> None:
         await call(f"http://127.0.0.1:{port}/")
 
 
+CLOSED = "(closed|reset) the connection before it sent a complete response"
+ALERT = bytes([0x15, 3, 1, 0, 2, 2, 70])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said", "reason"),
+    [
+        ("http", b"", CLOSED),
+        ("http", b"HTTP/1.1 200 OK", CLOSED),
+        ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", CLOSED),
+        ("http", b"HTTP/1.1 two hundred\r\n\r\n", "not valid HTTP/1.1"),
+        ("http", None, "reset the connection before it sent a complete response"),
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS on this port"),
+        ("https", ALERT, r"TLS handshake with the server failed \(TLSV1_ALERT_PROTOCOL_VERSION\)"),
+        ("https", b"", "closed the connection during the TLS handshake"),
+        ("https", None, "closed the connection during the TLS handshake"),
+    ],
+)
+async def test_the_error_says_what_the_server_did(scheme: str, said: bytes | None, reason: str) -> None:
+    def speak(peer: socket.socket) -> None:
+        if said is None:  # close without the usual farewell
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            peer.sendall(said)
+
+    with _speaking(speak) as port, pytest.raises(TargetUnreachableError, match=reason):
+        await call(f"{scheme}://127.0.0.1:{port}/")
+
+
 async def test_endless_headers_are_unreachable() -> None:
     flood = b"HTTP/1.1 200 OK\r\n" + b"X-A: " + b"a" * 1_000_000
     with _speaking(lambda peer: peer.sendall(flood)) as port, pytest.raises(TargetUnreachableError):
@@ -132,7 +162,7 @@ async def test_endless_headers_are_unreachable() -> None:
 async def test_a_closed_port_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(TargetUnreachableError):
+    with pytest.raises(TargetUnreachableError, match="refused the connection: nothing listens on the port"):
         await call(f"http://127.0.0.1:{port}/")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -12,6 +14,7 @@ from tests.unit.client.stand_in import Fault, StandIn
 from typer.testing import Result
 
 from pixelflow.client import Client
+from pixelflow.client.partial_files import replacing
 from pixelflow.contracts.jobs.states import JobStatus
 
 Run = Callable[..., Result]
@@ -61,6 +64,24 @@ def test_an_interrupted_command_continues_and_replaces_incomplete_files(
         api.output_bytes("small"), api.output_bytes("tiny")
     }  # fmt: skip
     assert len(jobs) * 2 == len(list((tmp_path / "o").iterdir()))
+
+
+def test_files_that_a_killed_command_left_are_removed_and_no_others(
+    pixelflow: Run, jobs: list[str], tmp_path: Path
+) -> None:
+    others = [tmp_path / name for name in (".pixelflow-mine.part", f".pixelflow-{'0' * 32}.part.jpg", "a.part")]
+    for path in others:
+        path.write_bytes(b"of somebody else")
+    code = (
+        "import os, signal; from pathlib import Path; from pixelflow.client.partial_files import replacing\n"
+        f"with replacing(Path({str(tmp_path)!r}, 'x')): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    with replacing(tmp_path / "in progress") as file:
+        assert len(list(tmp_path.glob(".pixelflow-????????????????????????????????.part"))) == 2
+        assert pixelflow("jobs", "download", jobs[0], "--out", tmp_path).exit_code == 0
+        assert [str(path) for path in tmp_path.glob(".pixelflow-????????????????????????????????.part")] == [file.name]
+    assert all(path.exists() for path in [*others, tmp_path / "in progress"])
 
 
 def test_an_unknown_job_does_not_stop_the_others(pixelflow: Run, jobs: list[str], tmp_path: Path) -> None:

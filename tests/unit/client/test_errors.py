@@ -102,7 +102,7 @@ def test_neither_key_nor_signature_is_in_an_error_its_traceback_or_a_log(
     *, call: Call, api: StandIn, photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, route: str, fault: Fault
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    api.fail(route, *[fault] * 4)
+    api.fail(route, *[fault] * 200)
     with pytest.raises(ClientError) as caught:
         call("download", call("process", photo, STEPS).outputs[0], tmp_path / "x")
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text

@@ -7,10 +7,13 @@ from uuid import uuid4
 
 import pytest
 from tests.unit.client.conftest import Call, Time
-from tests.unit.client.stand_in import DROP, LOST, Fault, StandIn
+from tests.unit.client.stand_in import DROP, KEY, LOST, Fault, StandIn
 
 from pixelflow.client import ApiError, ConnectionFailedError, TransferError, WaitTimeoutError
+from pixelflow.client.session import Session
+from pixelflow.client.streams import EventReader
 from pixelflow.contracts.jobs.requests import CreateJobRequest
+from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.messages import task_id_of
 
@@ -41,8 +44,8 @@ def test_every_operation_survives_three_transient_failures(
 @pytest.mark.parametrize(
     ("route", "fault", "error"),
     [
-        ("get", DROP, ConnectionFailedError),
-        ("get", Fault(503), ApiError),
+        ("start", DROP, ConnectionFailedError),
+        ("start", Fault(503), ApiError),
         ("put", Fault(503), TransferError),
         ("put", DROP, ConnectionFailedError),
     ],
@@ -56,6 +59,43 @@ def test_the_fourth_failure_is_raised(
         call("process", photo, STEPS)
     assert len(api.faults[route]) == 6
     assert time.slept == [0.2, 0.4, 0.8]
+
+
+@pytest.mark.parametrize("fault", [DROP, Fault(502)], ids=str)
+@pytest.mark.parametrize(("failures", "is_over"), [(40, False), (400, True)])
+def test_a_wait_survives_a_restart_of_the_api_but_no_long_outage(
+    *, call: Call, api: StandIn, time: Time, photo: Path, fault: Fault, failures: int, is_over: bool
+) -> None:
+    answered_at: list[float] = []
+
+    def on_change(_: Job) -> None:
+        if not answered_at:
+            answered_at.append(time.now)
+            api.fail("get", *[fault] * failures)
+
+    if is_over:
+        with pytest.raises(ConnectionFailedError if fault is DROP else ApiError):
+            call("process", photo, STEPS, on_change=on_change)
+        assert 60 <= time.now - answered_at[0] < 70
+    else:
+        assert call("process", photo, STEPS, on_change=on_change).status == "succeeded"
+        assert 20 < time.now - answered_at[0] < 60
+
+
+def test_a_stream_survives_a_restart_of_the_api_but_no_long_outage(time: Time) -> None:
+    away = ConnectionFailedError("away", sent=False)
+    reader = EventReader(Session("http://127.0.0.1:9", KEY, clock=time), None)
+    for _ in range(3):
+        reader.on_disconnect(away)
+    with pytest.raises(ConnectionFailedError):
+        reader.on_disconnect(away)
+    assert list(reader.feed(b": heartbeat\nid: 7\n\n")) == []
+    began = time.now
+    with pytest.raises(ConnectionFailedError):  # noqa: PT012  # as a client does, until it gives up
+        while True:
+            reader.on_disconnect(away)
+            time.sleep(reader.pause())
+    assert 60 <= time.now - began < 70
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 422, 500])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -143,19 +144,48 @@ def mapped_errors() -> Iterator[None]:
     """Map the errors of httpcore to those of PixelFlow."""
     try:
         yield
+    except httpcore.ConnectTimeout as error:
+        raise TargetTimeoutError("The server did not accept the connection in time") from error
     except (TimeoutError, httpcore.TimeoutException) as error:
         raise TargetTimeoutError("The server did not answer in time") from error
     except httpcore.ConnectError as error:
         raise TargetUnreachableError(_connect_reason(error)) from error
     except httpcore.RemoteProtocolError as error:
-        raise TargetUnreachableError("The server's response is not valid HTTP/1.1") from error
+        raise TargetUnreachableError(_protocol_reason(error)) from error
     except (httpcore.NetworkError, OSError) as error:
-        raise TargetUnreachableError("The connection was closed before the response") from error
+        raise TargetUnreachableError("The server reset the connection before it sent a complete response") from error
 
 
 def _connect_reason(error: httpcore.ConnectError) -> str:
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return f"The server's certificate is not trusted: {error.__cause__.verify_message}"
     if isinstance(error.__cause__, ssl.SSLError):
-        return "The TLS handshake with the server failed"
+        return _tls_reason(error.__cause__)
+    if not isinstance(error.__cause__, OSError):  # of the stream of anyio
+        return "The server closed the connection during the TLS handshake"
+    for cause in _causes(error):
+        if isinstance(cause, ConnectionRefusedError):
+            return "The server refused the connection: nothing listens on the port, or a firewall rejects it"
+        if isinstance(cause, OSError) and cause.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH}:
+            return "There is no route to the server"
     return "Could not connect to the server"
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"The server's certificate is not trusted: {error.verify_message}"
+    if error.reason == "WRONG_VERSION_NUMBER":
+        return "The server does not speak TLS on this port"
+    return f"The TLS handshake with the server failed ({error.reason})"
+
+
+def _protocol_reason(error: httpcore.RemoteProtocolError) -> str:
+    # httpcore reports a close before the end of the headers itself, and passes on what h11 says of all else.
+    if error.__cause__ is None or "peer closed connection" in str(error):
+        return "The server closed the connection before it sent a complete response"
+    return "The server's response is not valid HTTP/1.1"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

@@ -66,10 +66,19 @@ class Downloads:
         self._first_seconds = first_seconds
         self._min_bytes_per_second = min_bytes_per_second
 
-    async def get(self, url: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve = _unlimited) -> tuple[int, str]:
+    async def get(
+        self,
+        url: str,
+        file: BinaryIO,
+        *,
+        max_bytes: int,
+        reserve: Reserve = _unlimited,
+        on_redirect: Callable[[str], None] = lambda _: None,
+    ) -> tuple[int, str]:
         """Copy the file at ``url`` into an empty one; return its size in bytes and its SHA-256 (hex).
 
-        Calls ``reserve`` with the size so far, in steps, before it stores the bytes.
+        Calls ``reserve`` with the size so far, in steps, before it stores the bytes, and ``on_redirect`` with each
+        further URL, which may be used, before it is requested.
 
         Raises:
             SourceUrlRefusedError: the URL, an address of its host or a redirect is not allowed.
@@ -80,9 +89,12 @@ class Downloads:
             OSError: ``file`` can't be written.
         """
         copy = _Copy(file, max_bytes, reserve)
+        is_redirected = False
         deadline = asyncio.get_running_loop().time() + self._first_seconds
         for _ in range(MAX_REDIRECTS + 1):
             target = _checked(self._http, url)
+            if is_redirected:
+                on_redirect(url)
             with _source_errors(target.origin):
                 async with (
                     asyncio.timeout_at(deadline) as budget,
@@ -95,7 +107,7 @@ class Downloads:
                             copy.write(chunk)
                             budget.reschedule(deadline + copy.size / self._min_bytes_per_second)
                         return copy.size, copy.sha256
-                    url = _redirected(url, response, target.origin)
+                    url, is_redirected = _redirected(url, response, target.origin), True
         raise SourceUrlRefusedError(
             f"{target.origin} redirects more than {MAX_REDIRECTS} times; use the URL of the file"
         )

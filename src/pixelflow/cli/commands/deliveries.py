@@ -8,17 +8,10 @@ from uuid import UUID
 import typer
 
 from pixelflow.cli.credentials import find_session
+from pixelflow.cli.delivery_rows import print_deliveries
 from pixelflow.cli.errors import exit_on_error
-from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, table
+from pixelflow.cli.output import echo, print_json
 from pixelflow.client import Client, InvalidRequestError
-from pixelflow.contracts.webhooks import Delivery, DeliveryOutcome
-
-_STYLES: dict[str, str] = {
-    DeliveryOutcome.DELIVERED: "green",
-    DeliveryOutcome.RETRIED: "yellow",
-    DeliveryOutcome.EXHAUSTED: "red",
-    DeliveryOutcome.REFUSED: "red",
-}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
@@ -47,21 +40,7 @@ def list_(
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    rows = table(
-        "Delivery", "Event", "Attempt", "Outcome", "Response", "ms", "Started", "Next", right=("Attempt", "ms")
-    )
-    for delivery in found.data:
-        rows.add_row(
-            cell(delivery.delivery_id),
-            cell(delivery.type),
-            cell(delivery.attempt),
-            cell(delivery.outcome, _STYLES.get(delivery.outcome, "")),
-            cell(_response(delivery)),
-            cell(delivery.latency_ms),
-            cell(format_time(delivery.started_at)),
-            cell(format_time(delivery.next_attempt_at) if delivery.next_attempt_at else ""),
-        )
-    print_table(rows)
+    print_deliveries(found.data)
 
 
 @app.command()
@@ -80,7 +59,3 @@ def replay(
         return
     subject = f"batch {replayed.batch_id}" if replayed.batch_id else f"job {replayed.job_id}"
     echo(f"Sending {replayed.type} of {subject} again, with the event ID {replayed.event_id}")
-
-
-def _response(delivery: Delivery) -> str:
-    return str(delivery.status_code) if delivery.error is None else delivery.error.message

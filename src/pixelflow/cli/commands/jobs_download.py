@@ -14,7 +14,7 @@ from uuid import UUID
 import typer
 
 from pixelflow.cli.credentials import find_session
-from pixelflow.cli.downloads import create_parent, has_content
+from pixelflow.cli.downloads import OutputFolders, has_content
 from pixelflow.cli.errors import echo_client_error, error_json, exit_code_of, exit_on_error, is_fatal_for_batch
 from pixelflow.cli.exit_codes import worst
 from pixelflow.cli.job_filters import (
@@ -52,6 +52,32 @@ class _File:
     @property
     def result(self) -> str:
         return "failed" if self.error else "existing" if self.existed else "downloaded"
+
+
+class _Saver:
+    """Downloads outputs to a directory, several at a time."""
+
+    def __init__(self, client: AsyncClient, out: Path) -> None:
+        self._client = client
+        self._out = out
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._folders = OutputFolders()
+
+    async def save(self, file: _File, output: Output) -> None:
+        """Download the output unless its file is there already; set the result in ``file``."""
+        async with self._slots:
+            try:
+                if not re.fullmatch(STEP_ID_PATTERN, output.step_id):
+                    # The ID becomes part of a path: a server must not choose where a file is written.
+                    raise TransferError("The job has an output whose step has no valid ID")
+                self._folders.prepare(self._out)
+                path = self._out / f"{file.job_id}-{output.step_id}.{output.extension}"
+                file.existed = await asyncio.to_thread(has_content, path, output)
+                if not file.existed:
+                    await self._client.download(output, path)
+                file.path = path
+            except ClientError as error:
+                file.error = error
 
 
 def download(
@@ -94,8 +120,8 @@ def download(
 
 async def _download(choice: JobChoice, job_ids: Sequence[UUID], out: Path, steps: Sequence[str] | None) -> list[_File]:
     files: list[_File] = []
-    slots = asyncio.Semaphore(CONCURRENCY)
     async with AsyncClient(session=find_session()) as client:
+        saver = _Saver(client, out)
         pages = _named(client, job_ids, files) if job_ids else _chosen(client, choice)
         async for jobs in pages:
             outputs = [(job, each) for job in jobs for each in job.outputs if not steps or each.step_id in steps]
@@ -103,7 +129,7 @@ async def _download(choice: JobChoice, job_ids: Sequence[UUID], out: Path, steps
             files += found
             async with asyncio.TaskGroup() as group:
                 for file, (_, output) in zip(found, outputs, strict=True):
-                    group.create_task(_save(client, slots, file, output, out))
+                    group.create_task(saver.save(file, output))
             if any(file.error is not None and is_fatal_for_batch(file.error) for file in found):
                 break
     return files
@@ -134,22 +160,6 @@ async def _named(client: AsyncClient, job_ids: Sequence[UUID], files: list[_File
                 if is_fatal_for_batch(error):
                     return
         yield jobs
-
-
-async def _save(client: AsyncClient, slots: asyncio.Semaphore, file: _File, output: Output, out: Path) -> None:
-    async with slots:
-        try:
-            if not re.fullmatch(STEP_ID_PATTERN, output.step_id):
-                # The ID becomes part of a path: a server must not choose where a file is written.
-                raise TransferError("The job has an output whose step has no valid ID")
-            path = out / f"{file.job_id}-{output.step_id}.{output.extension}"
-            file.existed = await asyncio.to_thread(has_content, path, output)
-            if not file.existed:
-                create_parent(path)
-                await client.download(output, path)
-            file.path = path
-        except ClientError as error:
-            file.error = error
 
 
 # ── Output ───────────────────────────────────────────────────────────────────────────────────────

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import typer
 from pydantic import BeforeValidator
 
 from pixelflow.cli.batch import BatchOptions, run_batch
+from pixelflow.cli.batch_results import print_results
 from pixelflow.cli.chosen_preset import find_preset, parse_pairs
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.destination import DestinationFile, read_destination
-from pixelflow.cli.errors import echo_client_error, error_json, exit_code_of, exit_on_error
-from pixelflow.cli.exit_codes import worst
+from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.job_sources import parse_sources
-from pixelflow.cli.manifest import FILE_NAME, SentBefore
+from pixelflow.cli.manifest import FILE_NAME
 from pixelflow.cli.output import (
-    cell,
     echo,
-    format_change,
-    format_pixels,
-    format_size,
-    print_json,
-    print_table,
-    printable,
-    table,
 )
 from pixelflow.cli.photos import Photo, find_photos, folder_of_outputs_among
-from pixelflow.cli.pipelines import steps_from_file, steps_from_options
+from pixelflow.cli.pipelines import Step, steps_from_file, steps_from_options
 from pixelflow.cli.sending import BatchItem
 from pixelflow.client import BucketSource, UrlSource
 from pixelflow.client.sources import ExistingSource
-from pixelflow.contracts.jobs.responses import Output
 from pixelflow.contracts.jobs.states import Priority
+from pixelflow.contracts.preset_templates import Scalar
 from pixelflow.imaging.formats.registry import OUTPUT_FORMATS, OutputFormat, canonical_format
 from pixelflow.imaging.source_options import MAX_DENSITY, MAX_FRAME, OnDamage, SourceOptions
 
@@ -193,57 +185,78 @@ def submit(
     several, or --preset for a pipeline that you saved. With --resume, the same command can be repeated until all photos
     are done: it sends none twice.
     """
-    made_of_options = any(value is not None for value in (resize, format_, quality, watermark))
-    _check_pipeline_options(made_of_options=made_of_options, pipeline=pipeline, preset=preset, param=param)
-    if manifest is not None and not resume:
-        raise typer.BadParameter("is only for --resume", param_hint="--manifest")
+    work = _WorkOptions(resize, format_, quality, watermark, pipeline=pipeline, preset=preset, param=param or ())
     found = _find_photos(photos or [], from_job or [], out)
-    pairs = parse_pairs(metadata or [], "--metadata", "sku=A-17")
-    _create_folder(out)
     with exit_on_error():
-        chosen = find_preset(preset, param or []) if preset else None
-        if chosen:
-            steps = chosen.steps
-        elif pipeline:
-            steps = steps_from_file(pipeline)
-        else:
-            steps = steps_from_options(resize=resize, format_=format_, quality=quality, watermark=watermark)
-        items = _run(
-            BatchOptions(
-                found,
-                steps,
-                wait=wait or out is not None,
-                folder=out,
-                timeout=timeout,
-                priority=priority,
-                source=SourceOptions(frame=frame, density=density, on_damage=on_damage),
-                webhook_url=webhook_url,
-                destination=read_destination(destination),
-                metadata=pairs,
-                preset=chosen.reference if chosen else None,
-                parameters=chosen.parameters if chosen else {},
-                manifest=(manifest or _default_manifest(photos or [], out)) if resume else None,
+        options = BatchOptions(
+            found,
+            wait=wait or out is not None,
+            folder=out,
+            timeout=timeout,
+            priority=priority,
+            source=SourceOptions(frame=frame, density=density, on_damage=on_damage),
+            webhook_url=webhook_url,
+            destination=read_destination(destination),
+            metadata=parse_pairs(metadata or [], "--metadata", "sku=A-17"),
+            manifest=_manifest_file(photos or [], out, manifest, resume=resume),
+            **work.of_batch(),
+        )
+        items = _run(options)
+    raise typer.Exit(print_results(items, as_json=as_json))
+
+
+@dataclass(frozen=True)
+class _WorkOptions:
+    """The options that say what to do with each photo: four of a single output, a file of steps, or a preset."""
+
+    resize: str | None
+    format_: OutputFormat | None
+    quality: int | None
+    watermark: str | None
+    _: KW_ONLY
+    pipeline: Path | None
+    preset: str | None
+    param: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Refuse options that exclude each other."""
+        single = any(value is not None for value in (self.resize, self.format_, self.quality, self.watermark))
+        if single and (self.pipeline is not None or self.preset is not None):
+            raise typer.BadParameter(
+                "can't be combined with --resize, --format, --quality or --watermark",
+                param_hint="--pipeline" if self.pipeline else "--preset",
             )
+        if self.preset is not None and self.pipeline is not None:
+            raise typer.BadParameter("can't be combined with --pipeline", param_hint="--preset")
+        if self.param and self.preset is None:
+            raise typer.BadParameter("is only for --preset", param_hint="--param")
+
+    def of_batch(self) -> _Work:
+        """Return the steps, and the preset and its parameters if there is one, as arguments of BatchOptions."""
+        if self.preset:
+            chosen = find_preset(self.preset, self.param)
+            return {"steps": chosen.steps, "preset": chosen.reference, "parameters": chosen.parameters}
+        if self.pipeline:
+            return {"steps": steps_from_file(self.pipeline), "preset": None, "parameters": {}}
+        steps = steps_from_options(
+            resize=self.resize, format_=self.format_, quality=self.quality, watermark=self.watermark
         )
-    _print_results(items, as_json=as_json)
-    raise typer.Exit(worst(exit_code_of(item.error) for item in items if item.error is not None))
+        return {"steps": steps, "preset": None, "parameters": {}}
 
 
-def _check_pipeline_options(
-    *, made_of_options: bool, pipeline: Path | None, preset: str | None, param: Sequence[str] | None
-) -> None:
-    if made_of_options and (pipeline is not None or preset is not None):
-        raise typer.BadParameter(
-            "can't be combined with --resize, --format, --quality or --watermark",
-            param_hint="--pipeline" if pipeline else "--preset",
-        )
-    if preset is not None and pipeline is not None:
-        raise typer.BadParameter("can't be combined with --pipeline", param_hint="--preset")
-    if param and preset is None:
-        raise typer.BadParameter("is only for --preset", param_hint="--param")
+class _Work(TypedDict):
+    steps: list[Step]
+    preset: str | None
+    parameters: Mapping[str, Scalar]
 
 
-def _default_manifest(photos: Sequence[_Argument], out: Path | None) -> Path:
+def _manifest_file(photos: Sequence[_Argument], out: Path | None, given: Path | None, *, resume: bool) -> Path | None:
+    if not resume:
+        if given is not None:
+            raise typer.BadParameter("is only for --resume", param_hint="--manifest")
+        return None
+    if given is not None:
+        return given
     folders = [photo for photo in photos if isinstance(photo, Path) and photo.is_dir()]
     return (out or (folders[0] if len(folders) == 1 else Path())) / FILE_NAME
 
@@ -276,6 +289,7 @@ def _create_folder(folder: Path | None) -> None:
 
 
 def _run(options: BatchOptions) -> list[BatchItem]:
+    _create_folder(options.folder)
     session = find_session()
     try:
         return run_batch(options, session)
@@ -286,96 +300,3 @@ def _run(options: BatchOptions) -> list[BatchItem]:
         if options.manifest is not None:
             echo("The same command continues where this one stopped.")
         raise
-
-
-# ── Output ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _print_results(items: Sequence[BatchItem], *, as_json: bool) -> None:
-    """Print results to stdout and errors to stderr."""
-    if as_json:
-        print_json({"jobs": [_item_json(item) for item in items]})
-    elif any(item.job and item.job.outputs for item in items):
-        _print_outputs(items)
-    else:
-        _print_started_jobs(items)
-    _print_resumed(items)
-    _print_warnings(items)
-    _print_errors(items)
-    if skipped := sum(item.skipped for item in items):
-        echo(f"{skipped} more not sent")
-
-
-def _print_outputs(items: Sequence[BatchItem]) -> None:
-    rows = table(
-        "Photo", "Output", "Pixels", "Before", "After", "Change", right=("Pixels", "Before", "After", "Change")
-    )
-    for item in items:
-        before = item.job.source.bytes if item.job else None
-        for output in item.job.outputs if item.job else ():
-            rows.add_row(
-                cell(item.photo.path),
-                cell(item.files.get(output.step_id, f"{output.step_id} ({output.format})")),
-                cell(format_pixels(output.width, output.height)),
-                cell(format_size(before) if before else ""),
-                cell(format_size(output.bytes)),
-                cell(format_change(before, output.bytes)),
-            )
-    print_table(rows)
-
-
-def _print_started_jobs(items: Sequence[BatchItem]) -> None:
-    if started := [item for item in items if item.job_id and not item.error]:
-        rows = table("Photo", "Job", "Status")
-        for item in started:
-            rows.add_row(cell(item.photo.path), cell(item.job_id), cell(item.status))
-        print_table(rows)
-
-
-def _print_resumed(items: Sequence[BatchItem]) -> None:
-    """Say what the manifest had, and why photos in it were sent again."""
-    notes = {
-        SentBefore.SAME: "{} photos were sent before",
-        SentBefore.OTHER_CONTENT: "{} photos have changed since they were sent: they were sent again",
-        SentBefore.OTHER_PIPELINE: "{} photos were sent with another pipeline before: they were sent again",
-    }
-    counts = Counter(item.before for item in items)
-    for before, note in notes.items():
-        if counts[before]:
-            echo(note.format(counts[before]))
-
-
-def _print_warnings(items: Sequence[BatchItem]) -> None:
-    for item in items:
-        for warning in item.job.warnings if item.job else ():
-            echo(f"{printable(item.photo.path)}: {warning.message} ({warning.code})")
-
-
-def _print_errors(items: Sequence[BatchItem]) -> None:
-    """Print each distinct error once: an error that is fatal for the batch often hits several photos."""
-    by_message: dict[str, list[BatchItem]] = {}
-    for item in items:
-        if item.error is not None:
-            by_message.setdefault(str(item.error), []).append(item)
-    for group in by_message.values():
-        first, error = group[0], group[0].error
-        if error is not None:
-            echo_client_error(error, first.photo.path if len(group) == 1 else f"{len(group)} photos")
-
-
-def _item_json(item: BatchItem) -> dict[str, Any]:
-    return {
-        "photo": printable(item.photo.path),
-        "job_id": str(item.job_id) if item.job_id else None,
-        "status": str(item.status) if item.status else "not_sent",
-        "sent_before": item.before.value,
-        "source_bytes": item.job.source.bytes if item.job else None,
-        "outputs": [_output_json(item, output) for output in (item.job.outputs if item.job else ())],
-        "warnings": [warning.model_dump(mode="json") for warning in (item.job.warnings if item.job else ())],
-        "error": error_json(item.error) if item.error else None,
-    }
-
-
-def _output_json(item: BatchItem, output: Output) -> dict[str, Any]:
-    path = item.files.get(output.step_id)
-    return output.model_dump(mode="json") | {"path": printable(path) if path else None}

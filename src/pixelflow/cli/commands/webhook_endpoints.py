@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from pixelflow.cli.credentials import find_session
+from pixelflow.cli.delivery_rows import print_deliveries
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import cell, echo, echo_error, format_time, print_json, print_table, table
@@ -59,6 +60,49 @@ def add(
         print_json(added.model_dump(mode="json"))
         return
     echo(f"Added the endpoint {added.endpoint_id}.")
+
+
+@app.command()
+def update(
+    *,
+    endpoint_id: EndpointId,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="New URL. Events that exist already go to the earlier one.")
+    ] = None,
+    events: Annotated[
+        list[EventType] | None,
+        typer.Option("--event", help="Type of events, instead of those it gets now. Repeat it for several."),
+    ] = None,
+    all_events: Annotated[bool, typer.Option("--all-events", help="Send events of all types.")] = False,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="Description for people.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Send events to it, or nothing.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change an endpoint: what you name, and nothing else."""
+    if events and all_events:
+        raise typer.BadParameter("can't be combined with --event", param_hint="--all-events")
+    event_types = "all" if all_events else events or None
+    if all(value is None for value in (url, event_types, description, enabled)):
+        raise typer.BadParameter("name what to change", param_hint="--url, --event, --description or --enable")
+    with exit_on_error(), Client(session=find_session()) as client:
+        changed = client.update_webhook_endpoint(
+            endpoint_id, url=url, event_types=event_types, description=description, enabled=enabled
+        )
+    if as_json:
+        print_json(changed.model_dump(mode="json"))
+        return
+    echo(f"Changed the endpoint {endpoint_id}.")
+
+
+@app.command()
+def deliveries(*, endpoint_id: EndpointId, as_json: AsJson = False) -> None:
+    """List the attempts to deliver the newest events of an endpoint, newest first."""
+    with exit_on_error(), Client(session=find_session()) as client:
+        found = client.list_endpoint_deliveries(endpoint_id)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    print_deliveries(found.data)
 
 
 @app.command()

@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Request, Response, Security
-from fastapi._compat import ModelField
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 from starlette import types
@@ -22,7 +20,7 @@ from pixelflow import errors
 from pixelflow.contracts.keys import Scope
 from pixelflow.controlplane.api.deadline import deadline
 from pixelflow.controlplane.api.middleware import route_of
-from pixelflow.controlplane.api.parameters import check_query
+from pixelflow.controlplane.api.parameters import check_query, query_fields
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys.service import unauthenticated
@@ -77,7 +75,7 @@ class AuthenticatedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, preceded by authentication and rate limiting."""
         handle = super().get_route_handler()
-        parameters = _query_parameters(self.dependant)
+        fields = query_fields(self)
 
         async def handle_in_time(request: Request) -> Response:
             async with deadline(request.state.services.request_seconds) as timeout:
@@ -91,15 +89,10 @@ class AuthenticatedRoute(APIRoute):
             if services.limits is not None:
                 _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
             request.state.identity = identity
-            check_query(request, parameters)
+            check_query(request, fields)
             return await handle(request)
 
         return handle_in_time
-
-
-def _query_parameters(dependant: Dependant) -> list[ModelField]:
-    """Return the query parameters of a route and of what it depends on."""
-    return dependant.query_params + [each for other in dependant.dependencies for each in _query_parameters(other)]
 
 
 async def _authenticate_client(request: Request, services: Services) -> Identity:

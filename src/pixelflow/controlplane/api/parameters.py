@@ -1,4 +1,8 @@
-"""What the OpenAPI document says of a request's route: its methods and its query parameters."""
+"""What the OpenAPI document says of a request's route: its methods and its query parameters.
+
+Only this module uses internals of FastAPI, which has no public way to validate the parameters of a route without
+running it. tests/unit/test_query_parameters.py shows what is expected of them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from urllib.parse import quote
 
 from fastapi import Request
 from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_params_to_args
+from fastapi.routing import APIRoute
 
 from pixelflow.contracts.field_errors import validation_failed, value_message
 from pixelflow.contracts.other_tools import FIELDS
@@ -48,6 +54,15 @@ def unknown_path_message(request: Request) -> str:
     if request.url.path.startswith(f"{found}/"):
         return f"No route below {found} matches this path; GET /openapi.json lists all"
     return f"No route matches this path; did you mean {found}?"
+
+
+def query_fields(route: APIRoute) -> list[ModelField]:
+    """Return the query parameters of a route and of what it depends on."""
+    return _query_fields(route.dependant)
+
+
+def _query_fields(dependant: Dependant) -> list[ModelField]:
+    return dependant.query_params + [each for other in dependant.dependencies for each in _query_fields(other)]
 
 
 def check_query(request: Request, fields: Sequence[ModelField] = ()) -> None:

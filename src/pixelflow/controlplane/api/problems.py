@@ -48,6 +48,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.TooManyUploadsError: 409,
     contracts_errors.TooManyWebhookEndpointsError: 409,
     contracts_errors.WebhookEndpointExistsError: 409,
+    contracts_errors.WebhookEndpointDisabledError: 409,
     contracts_errors.WebhookSecretExistsError: 409,
     contracts_errors.SourceMissingError: 409,
     contracts_errors.OutputMissingError: 409,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 import structlog
 from opentelemetry.trace import Tracer
 
+from pixelflow.adapters.changes import ChangeAnnouncer
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import RESOLVER_OPTIONS, OutboundHttp, OutboundRule
 from pixelflow.adapters.postgres.connection import TimeLimits
@@ -91,21 +93,16 @@ async def _run(settings: Settings, metrics: ControllerMetrics, tracer: Tracer, r
         prepare=settings.database_prepared_statements,
     )
     outbound = OutboundHttp(OutboundRule.of_webhooks(settings))
+    redis_url = settings.redis_url.get_secret_value()
     try:
-        with open_aws_keys(settings, aws_variables(), metrics.process.record_storage_credentials) as aws_keys:
+        with (
+            open_aws_keys(settings, aws_variables(), metrics.process.record_storage_credentials) as aws_keys,
+            ChangeAnnouncer(redis_url) as changes,
+        ):
             objects = ObjectStorage(settings, aws_keys)
-            async with database, WakeUpSender(settings.redis_url.get_secret_value()) as wakeups:
-                await _run_loops(
-                    settings,
-                    database,
-                    objects,
-                    outbound,
-                    wakeups,
-                    metrics=metrics,
-                    tracer=tracer,
-                    stop=stop,
-                    readiness=readiness,
-                )
+            async with database, WakeUpSender(redis_url) as wakeups:
+                servers = _Servers(database, objects, outbound, wakeups, changes)
+                await _run_loops(_Loops(settings, servers, metrics, tracer), stop, readiness)
     except asyncio.CancelledError:
         _log.info("controller stopping at once: second signal")
     finally:
@@ -127,69 +124,124 @@ def _stop_on_signals(stop: asyncio.Event, readiness: ReadinessProbe) -> None:
         loop.add_signal_handler(number, handle)
 
 
-async def _run_loops(
-    settings: Settings,
-    database: AsyncDatabase,
-    objects: ObjectStorage,
-    outbound: OutboundHttp,
-    wakeups: WakeUpSender,
-    *,
-    metrics: ControllerMetrics,
-    tracer: Tracer,
-    stop: asyncio.Event,
-    readiness: ReadinessProbe,
-) -> None:
-    periods = RetentionPeriods.of(settings)
-    webhooks = WebhookService(database, webhook_cipher(settings.require_secrets_keys()), new_id=new_id)
-    jobs = JobQueries(settings, database=database, objects=objects)
-    inputs = DispatcherInputs(
-        get_job=jobs.get,
-        get_batch=BatchQueries(database).get,
-        signing_secrets=webhooks.signing_secrets,
-        new_id=new_id,
-    )
-    dispatcher = WebhookDispatcher(database, outbound, inputs, on_attempt=metrics.record_delivery, tracer=tracer)
-    local_files = LocalFiles(settings.local_roots)
-    starts = JobStarts(settings, database=database, wakeups=wakeups, objects=objects, local_files=local_files)
-    auto_starter = AutoStarter(
-        database, objects, starts, upload_grace=settings.upload_grace, on_check=metrics.record_source_check
-    )
-    files = FileCollector(
-        database,
-        objects,
-        local_files,
-        upload_grace=settings.upload_grace,
-        on_removed=metrics.record_removed,
-    )
-    assets = AssetCollector(
-        database,
-        objects,
-        pending_age=periods.upload,
-        upload_grace=settings.upload_grace,
-        on_removed=partial(metrics.record_removed, RemovedKind.ASSET),
-    )
-    lease = timedelta(seconds=settings.lease_seconds)
-    stats = StatsCollector(database, metrics.database, top_users=settings.metrics_top_users, holder=new_id())
-    loops: list[tuple[LoopBody, float]] = [
-        (LeaseReaper(database, lease=lease, on_reaped=metrics.record_expired_lease), PAUSE_SECONDS),
-        (files, PAUSE_SECONDS),
-        (assets, PAUSE_SECONDS),
-        (RowCollector(database, periods, on_removed=metrics.record_removed), RETENTION_PAUSE_SECONDS),
-        (dispatcher, WEBHOOK_PAUSE_SECONDS),
-        (auto_starter, AUTO_START_PAUSE_SECONDS),
-        (BatchFinisher(database), BATCH_PAUSE_SECONDS),
-        (stats, collector.PAUSE_SECONDS),
-    ]
+@dataclass(frozen=True)
+class _Servers:
+    """The connections to the servers that the loops use."""
+
+    database: AsyncDatabase
+    objects: ObjectStorage
+    outbound: OutboundHttp
+    wakeups: WakeUpSender
+    changes: ChangeAnnouncer
+
+
+class _Loops:
+    """Builds the bodies of the loops."""
+
+    def __init__(self, settings: Settings, servers: _Servers, metrics: ControllerMetrics, tracer: Tracer) -> None:
+        self._settings = settings
+        self.servers = servers
+        self.metrics = metrics
+        self._local_files = LocalFiles(settings.local_roots)
+        self.dispatcher = self._dispatcher(tracer)
+        self.bodies: list[tuple[LoopBody, float]] = [
+            (self._lease_reaper(), PAUSE_SECONDS),
+            (self._file_collector(), PAUSE_SECONDS),
+            (self._asset_collector(), PAUSE_SECONDS),
+            (self._row_collector(), RETENTION_PAUSE_SECONDS),
+            (self.dispatcher, WEBHOOK_PAUSE_SECONDS),
+            (self._auto_starter(), AUTO_START_PAUSE_SECONDS),
+            (BatchFinisher(self.servers.database), BATCH_PAUSE_SECONDS),
+            (self._stats_collector(), collector.PAUSE_SECONDS),
+        ]
+        """Each with the seconds that it pauses when there is nothing to do."""
+
+    def _dispatcher(self, tracer: Tracer) -> WebhookDispatcher:
+        settings, database = self._settings, self.servers.database
+        webhooks = WebhookService(database, webhook_cipher(settings.require_secrets_keys()), new_id=new_id)
+        jobs = JobQueries(settings, database=database, objects=self.servers.objects)
+        inputs = DispatcherInputs(
+            get_job=jobs.get,
+            get_batch=BatchQueries(database).get,
+            signing_secrets=webhooks.signing_secrets,
+            new_id=new_id,
+        )
+        return WebhookDispatcher(
+            database, self.servers.outbound, inputs, on_attempt=self.metrics.record_delivery, tracer=tracer
+        )
+
+    def _lease_reaper(self) -> LeaseReaper:
+        return LeaseReaper(
+            self.servers.database,
+            lease=timedelta(seconds=self._settings.lease_seconds),
+            on_reaped=self.metrics.record_expired_lease,
+            on_change=self.servers.changes.announce,
+        )
+
+    def _auto_starter(self) -> AutoStarter:
+        servers, on_change = self.servers, self.servers.changes.announce
+        starts = JobStarts(
+            self._settings,
+            database=servers.database,
+            wakeups=servers.wakeups,
+            objects=servers.objects,
+            local_files=self._local_files,
+            on_change=on_change,
+        )
+        return AutoStarter(
+            servers.database,
+            servers.objects,
+            starts,
+            upload_grace=self._settings.upload_grace,
+            on_check=self.metrics.record_source_check,
+            on_change=on_change,
+        )
+
+    def _file_collector(self) -> FileCollector:
+        return FileCollector(
+            self.servers.database,
+            self.servers.objects,
+            self._local_files,
+            upload_grace=self._settings.upload_grace,
+            on_removed=self.metrics.record_removed,
+        )
+
+    def _asset_collector(self) -> AssetCollector:
+        return AssetCollector(
+            self.servers.database,
+            self.servers.objects,
+            pending_age=RetentionPeriods.of(self._settings).upload,
+            upload_grace=self._settings.upload_grace,
+            on_removed=partial(self.metrics.record_removed, RemovedKind.ASSET),
+        )
+
+    def _row_collector(self) -> RowCollector:
+        return RowCollector(
+            self.servers.database,
+            RetentionPeriods.of(self._settings),
+            on_removed=self.metrics.record_removed,
+            on_change=self.servers.changes.announce,
+        )
+
+    def _stats_collector(self) -> StatsCollector:
+        return StatsCollector(
+            self.servers.database,
+            self.metrics.database,
+            top_users=self._settings.metrics_top_users,
+            holder=new_id(),
+        )
+
+
+async def _run_loops(loops: _Loops, stop: asyncio.Event, readiness: ReadinessProbe) -> None:
     dependencies = HealthChecks(
-        {
-            "postgres": database.ping,
-            "object_storage": objects.ping,
-        },
-        on_status=metrics.process.set_dependency_up,
+        {"postgres": loops.servers.database.ping, "object_storage": loops.servers.objects.ping},
+        on_status=loops.metrics.process.set_dependency_up,
     )
     readiness.reasons = dependencies.unavailable
     _log.info("controller started")
     notify_ready()
     async with run_health_checks(dependencies):
-        await asyncio.gather(*(run_loop(body, pause=pause, stop=stop, metrics=metrics) for body, pause in loops))
-    await dispatcher.finish()
+        await asyncio.gather(
+            *(run_loop(body, pause=pause, stop=stop, metrics=loops.metrics) for body, pause in loops.bodies)
+        )
+    await loops.dispatcher.finish()

@@ -33,44 +33,36 @@ class ControllerMetrics:
         self.process = ProcessMetrics(registry, role="controller")
         self.database = DatabaseMetrics()
         registry.register(self.database)
-        self._deliveries = Counter(
+        self._deliveries = _counter(
+            registry,
             "pixelflow_webhook_deliveries_total",
             "Attempts to deliver webhook events, by outcome: delivered, retried (failed, will be retried), exhausted "
             "(failed, was the last attempt), refused (the receiver answered 410, or its address is not allowed).",
-            ["outcome"],
-            registry=registry,
+            outcome=DeliveryOutcome,
         )
-        for outcome in DeliveryOutcome:
-            self._deliveries.labels(outcome)
-        self._leases = Counter(
+        self._leases = _counter(
+            registry,
             "pixelflow_leases_expired_total",
             "Leases that expired because a worker crashed or stopped responding, by what happened to the job: "
             "requeued, or exhausted (it was the last attempt, and the job failed).",
-            ["outcome"],
-            registry=registry,
+            outcome=ReapOutcome,
         )
-        for reaped in ReapOutcome:
-            self._leases.labels(reaped)
-        self._source_checks = Counter(
+        self._source_checks = _counter(
+            registry,
             "pixelflow_source_checks_total",
             "Checks of the sources of jobs that start by themselves, by outcome: started, waiting (not there yet), "
             "refused (the job failed), ended (started or canceled by its owner), unavailable (a dependency did not "
             "answer).",
-            ["outcome"],
-            registry=registry,
+            outcome=CheckOutcome,
         )
-        for check in CheckOutcome:
-            self._source_checks.labels(check)
-        self._removed = Counter(
+        self._removed = _counter(
+            registry,
             "pixelflow_retention_removed_total",
             "Items deleted by retention, by kind: files (source, output, asset; orphan: of an attempt that did not "
             "succeed), jobs (upload: never started; job: finished), rows (event, delivery, attempt, idempotency_key; "
             "batch: without jobs; queue_lane: of idle users).",
-            ["kind"],
-            registry=registry,
+            kind=RemovedKind,
         )
-        for kind in RemovedKind:
-            self._removed.labels(kind)
         self._ticks = Counter(
             "pixelflow_controller_rounds_total",
             "Ticks of each loop, by outcome: done, idle (nothing to do), unavailable (a dependency did not answer), "
@@ -110,3 +102,12 @@ class ControllerMetrics:
     def record_removed(self, kind: RemovedKind, count: int) -> None:
         """Count items that retention deleted."""
         self._removed.labels(kind).inc(count)
+
+
+def _counter(registry: CollectorRegistry, name: str, documentation: str, **labels: type[StrEnum]) -> Counter:
+    """Return a counter with one label, which has each of its values from the start."""
+    [(label, values)] = labels.items()
+    counter = Counter(name, documentation, [label], registry=registry)
+    for value in values:
+        counter.labels(value)
+    return counter

@@ -21,6 +21,7 @@ from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.jobs import awaited, transitions
 from pixelflow.controlplane.jobs.awaited import VISITED_USERS, AwaitedSource
 from pixelflow.controlplane.jobs.starts import JobStarts
+from pixelflow.controlplane.jobs.uploads import remove_refused
 from pixelflow.errors import (
     DependencyError,
     JobAlreadyFinishedError,
@@ -74,6 +75,7 @@ class AutoStarter:
         *,
         upload_grace: timedelta,
         on_check: Callable[[CheckOutcome], None] = lambda _: None,
+        on_change: Callable[[str], None] = lambda _: None,
         tick_seconds: float = TICK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,6 +87,7 @@ class AutoStarter:
             starts: starts jobs of their users.
             upload_grace: how long after a job's end its upload may still arrive.
             on_check: called with the outcome of each check.
+            on_change: called with the owner of each job that failed; ``starts`` reports those that were started.
             tick_seconds: shortest time between two ticks that check sources.
             clock: returns seconds.
         """
@@ -93,6 +96,7 @@ class AutoStarter:
         self._starts = starts
         self._upload_grace = upload_grace
         self._on_check = on_check
+        self._on_change = on_change
         self._tick_seconds = tick_seconds
         self._clock = clock
         self._next_tick = 0.0
@@ -167,21 +171,29 @@ class AutoStarter:
         if is_upload and await self._objects.find(source.source_key) is None:
             return CheckOutcome.WAITING
         try:
-            await self._starts.start(source.user_id, source.job_id, traceparent=source.traceparent)
+            await self._starts.start(source.user_id, source.job_id, traceparent=source.traceparent, keep_refused=True)
         except (NotFoundError, JobAlreadyFinishedError):
             return CheckOutcome.ENDED
         except (SourceMissingError, SourceTooLargeError) as error:
             if is_upload and isinstance(error, SourceMissingError):  # deleted since
                 return CheckOutcome.WAITING
-            await self._fail(source, error)
-            log.info("job failed: it can't run with its source", code=error.code)
-            return CheckOutcome.REFUSED
+            return await self._refuse(source, error, log, is_upload=is_upload)
         log.info("job started by itself")
         return CheckOutcome.STARTED
 
-    async def _fail(self, source: AwaitedSource, error: PixelflowError) -> None:
+    async def _refuse(
+        self, source: AwaitedSource, error: PixelflowError, log: structlog.stdlib.BoundLogger, *, is_upload: bool
+    ) -> CheckOutcome:
+        if not await self._fail(source, error):
+            return CheckOutcome.ENDED
+        log.info("job failed: it can't run with its source", code=error.code)
+        if is_upload:  # after the job has failed: a controller that takes over would wait for a deleted upload
+            await remove_refused(self._objects, source.source_key)
+        return CheckOutcome.REFUSED
+
+    async def _fail(self, source: AwaitedSource, error: PixelflowError) -> bool:
         async with self._database.connection(of_user(source.user_id)) as connection:
-            await transitions.fail_unstarted(
+            is_failed = await transitions.fail_unstarted(
                 connection,
                 job_id=source.job_id,
                 user_id=source.user_id,
@@ -189,3 +201,5 @@ class AutoStarter:
                 message=error.detail,
                 upload_grace=self._upload_grace,
             )
+        self._on_change(source.user_id)
+        return is_failed

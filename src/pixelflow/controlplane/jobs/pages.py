@@ -22,13 +22,11 @@ async def find_page(
 
     With several conditions, a page may have fewer jobs than ``limit``, or none, although another one follows.
     """
-    rows = await store.list_newest(connection, user_id=user_id, filters=filters, limit=limit + 1, before=before)
-    page = rows[:limit]
-    if len(rows) > limit:
+    found = await store.list_newest(connection, user_id=user_id, filters=filters, limit=limit + 1, before=before)
+    page = found.rows[:limit]
+    if len(found.rows) > limit:
         return page, (page[-1].created_at, page[-1].job_id)
-    if filters.indexed:
-        return page, await store.last_scanned(connection, user_id=user_id, filters=filters, before=before)
-    return page, None
+    return page, found.scanned_to
 
 
 def encode_cursor(last: Position | None) -> str | None:

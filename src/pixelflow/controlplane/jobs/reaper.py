@@ -51,6 +51,7 @@ class LeaseReaper:
         *,
         lease: timedelta,
         on_reaped: Callable[[ReapOutcome], None] = lambda _: None,
+        on_change: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create the loop.
@@ -59,11 +60,13 @@ class LeaseReaper:
             database: connections for all users.
             lease: length of a lease.
             on_reaped: called once for each reaped job.
+            on_change: called with the owner of each.
             clock: returns seconds.
         """
         self._database = database
         self._lease = lease
         self._on_reaped = on_reaped
+        self._on_change = on_change
         self._clock = clock
         self._available_since: float | None = None
         self._saw_outage = False
@@ -79,6 +82,7 @@ class LeaseReaper:
                 self._saw_outage = True
             raise
         for row in rows:
+            self._on_change(row.user_id)
             self._on_reaped(ReapOutcome.REQUEUED if row.status == JobStatus.QUEUED else ReapOutcome.EXHAUSTED)
             _log.warning(
                 "lease expired",

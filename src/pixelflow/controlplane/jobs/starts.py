@@ -6,8 +6,9 @@ Never reads or moves the bytes of an image.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, nullcontext
 from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
@@ -22,7 +23,7 @@ from pixelflow.controlplane.jobs import transitions
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.jobs.start_rules import ENDED, already_started, check_not_expired, source_missing
 from pixelflow.controlplane.jobs.transitions import JobState
-from pixelflow.controlplane.jobs.uploads import PinnedSource, UploadedSource, Uploads
+from pixelflow.controlplane.jobs.uploads import PinnedSource, UploadedSource, Uploads, remove_refused
 from pixelflow.errors import (
     JobAlreadyFinishedError,
     JobNotFinishedError,
@@ -52,13 +53,18 @@ class JobStarts:
         self._settings = settings
         self._database = database
         self._wakeups = wakeups
+        self._objects = objects
         self._uploads = Uploads(settings, objects)
         self._local_files = local_files
         self._on_enqueued = on_enqueued
         self._on_change = on_change
 
-    async def start(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
+    async def start(
+        self, user_id: str, job_id: UUID, *, traceparent: str | None, keep_refused: bool = False
+    ) -> StartedJob:
         """Queue the job. Idempotent: a queued or processing job gives the same response.
+
+        An upload that is too large is deleted. ``keep_refused``: it stays, because the caller fails the job first.
 
         Raises:
             NotFoundError: the user has no such job.
@@ -82,9 +88,10 @@ class JobStarts:
             raise JobAlreadyFinishedError(
                 f"The job has {ENDED[job.status]}; create a new one, or retry it if it failed"
             )
-        return await self._queue_unless_started(
-            user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent, unavailable=unavailable
-        )
+        async with nullcontext() if keep_refused else self._removing_refused(job):
+            return await self._queue_unless_started(
+                user_id, job_id, job, {JobStatus.CREATED}, traceparent=traceparent, unavailable=unavailable
+            )
 
     async def retry(self, user_id: str, job_id: UUID, *, traceparent: str | None) -> StartedJob:
         """Start a new run of a failed or canceled job, with all its attempts. Idempotent like ``start``.
@@ -101,7 +108,17 @@ class JobStarts:
             raise JobAlreadyFinishedError("The job has succeeded; create a new one")
         if job.status == JobStatus.CREATED:
             raise JobNotFinishedError("The job was never started; start it")
-        return await self._queue_unless_started(user_id, job_id, job, _RETRIABLE, traceparent=traceparent)
+        async with self._removing_refused(job):
+            return await self._queue_unless_started(user_id, job_id, job, _RETRIABLE, traceparent=traceparent)
+
+    @asynccontextmanager
+    async def _removing_refused(self, job: JobState) -> AsyncIterator[None]:
+        try:
+            yield
+        except SourceTooLargeError:
+            if job.source_type == SourceType.S3_PRESIGNED:  # the job owns no other source
+                await remove_refused(self._objects, job.source_key)
+            raise
 
     async def _find(self, user_id: str, job_id: UUID) -> JobState:
         async with self._database.connection(of_user(user_id)) as connection:
@@ -130,8 +147,6 @@ class JobStarts:
         if source is None:
             raise source_missing(job)
         if source.bytes > self._settings.max_source_bytes:
-            if job.source_type == SourceType.S3_PRESIGNED:  # the job owns no other source
-                await self._uploads.remove_refused(job.source_key)
             raise SourceTooLargeError(
                 f"The source has {source.bytes} bytes; the limit is {self._settings.max_source_bytes}"
             )

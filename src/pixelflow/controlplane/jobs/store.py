@@ -87,6 +87,9 @@ class JobRow:
     outputs: list[dict[str, Any]]
 
 
+_NAMES = tuple(JobRow.__dataclass_fields__)
+
+
 @dataclass(frozen=True)
 class SourcePlace:
     """Where the source of a job is."""
@@ -229,11 +232,32 @@ async def insert(
     Concurrent inserts may exceed the limits by one job each. Canceled and erased jobs count as long as their upload
     URLs may be valid. With ``waiting``, a controller starts the job when its source is there.
     """
-    declared = request.source or DeclaredSource()
-    preset = preset or AppliedPreset()
     values = {
+        **_columns(request, place, preset or AppliedPreset()),
         "job_id": job_id,
         "user_id": user_id,
+        "destination": Jsonb(destination) if destination else None,
+        "max_attempts": max_attempts,
+        "batch_id": batch_id,
+        "max_uploads": limits.uploads,
+        "max_bytes": limits.bytes,
+        "undeclared_bytes": limits.undeclared_bytes,
+        "auto_start": waiting is not None,
+        "first_check": waiting and waiting.first_check,
+        "longest": waiting and waiting.longest,
+        "await_traceparent": waiting and waiting.traceparent,
+        **(vars(key) if key else {}),
+    }
+    cursor = await connection.execute(_INSERT_WITH_KEY if key else _INSERT, values)
+    row = await cursor.fetchone()
+    assert row  # noqa: S101  # for the type checker: the statement always returns one
+    return Insertion(row["insertion"])
+
+
+def _columns(request: CreateJobRequest, place: SourcePlace, preset: AppliedPreset) -> dict[str, Any]:
+    """The columns that a request determines."""
+    declared = request.source or DeclaredSource()
+    return {
         "source_type": request.source_type,
         "source_key": place.key,
         "source_job_id": place.job_id,
@@ -247,28 +271,14 @@ async def insert(
         "pipeline": Jsonb(
             [step.model_dump(mode="json", by_alias=True, exclude_unset=True) for step in request.pipeline]
         ),
-        "destination": Jsonb(destination) if destination else None,
         "metadata": Jsonb(request.metadata),
         "webhook_url": request.webhook_url,
-        "max_attempts": max_attempts,
         "priority": PRIORITY_RANKS[request.priority],
         "requires": list(request.requires),
         "preset": preset.name,
         "preset_version": preset.version,
         "preset_parameters": Jsonb(preset.parameters),
-        "batch_id": batch_id,
-        "max_uploads": limits.uploads,
-        "max_bytes": limits.bytes,
-        "undeclared_bytes": limits.undeclared_bytes,
-        "auto_start": waiting is not None,
-        "first_check": waiting and waiting.first_check,
-        "longest": waiting and waiting.longest,
-        "await_traceparent": waiting and waiting.traceparent,
     }
-    cursor = await connection.execute(_INSERT_WITH_KEY if key else _INSERT, values | (vars(key) if key else {}))
-    row = await cursor.fetchone()
-    assert row  # noqa: S101  # for the type checker: the statement always returns one
-    return Insertion(row["insertion"])
 
 
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
@@ -281,6 +291,15 @@ async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Jo
     return JobRow(**row) if row else None
 
 
+@dataclass(frozen=True)
+class JobList:
+    """Some jobs, newest first."""
+
+    rows: list[JobRow]
+    scanned_to: Position | None
+    """Where reading stopped before the limit was reached; ``None``: there are no more jobs, or the limit was."""
+
+
 async def list_newest(
     connection: AsyncConnection,
     *,
@@ -289,46 +308,49 @@ async def list_newest(
     limit: int,
     before: Position | None,
     scan: int = MAX_SCANNED,
-) -> list[JobRow]:
-    """Return the user's jobs, newest first, after ``before`` (exclusive).
+) -> JobList:
+    """Return at most ``limit`` of the user's jobs, newest first, after ``before`` (exclusive).
 
     With a condition of ``job_filters``, ``scan`` jobs that meet this one are read at most; those that meet the others,
     too, are returned.
     """
     # Optional conditions are omitted instead of written as «parameter IS NULL OR …»: Postgres caches one generic plan
     # for a statement that is sent often, and for such a condition that plan reads and sorts all jobs of the user.
-    if filters.indexed:
-        source = f"({_found(filters, before)} LIMIT %(scan)s) AS found JOIN jobs ON jobs.job_id = found.job_id"
-        order, conditions = "found", _checked(filters)
-    else:
-        source, order, conditions = "jobs", "jobs", _checked(filters) + _range(filters, before, "jobs")
-    cursor = await connection.execute(
-        f"""
+    statement = _scanned_page(filters, before) if filters.indexed else _page("jobs", filters, before)
+    cursor = await connection.execute(statement, _values(user_id, filters, before) | {"limit": limit, "scan": scan})
+    found = await cursor.fetchall()
+    rows = [JobRow(**{name: row[name] for name in _NAMES}) for row in found if row["job_id"] is not None]
+    has_end = filters.indexed and found[0]["scanned_at"] is not None
+    return JobList(rows, (found[0]["scanned_at"], found[0]["scanned_id"]) if has_end else None)
+
+
+def _page(source: str, filters: JobFilters, before: Position | None) -> str:
+    is_table = source == "jobs"
+    order = "jobs" if is_table else "found"
+    conditions = [*_checked(filters), *(_range(filters, before, "jobs") if is_table else [])]
+    return f"""
         SELECT {_COLUMNS} FROM {source} LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id
         WHERE {" AND ".join(["jobs.user_id = %(user_id)s", "erased_at IS NULL", *conditions])}
         ORDER BY {order}.created_at DESC, {order}.job_id DESC
         LIMIT %(limit)s
-        """,  # noqa: S608  # fixed column names and conditions
-        _values(user_id, filters, before) | {"limit": limit, "scan": scan},
-    )
-    return [JobRow(**row) for row in await cursor.fetchall()]
+    """  # noqa: S608  # fixed column names and conditions
 
 
-async def last_scanned(
-    connection: AsyncConnection,
-    *,
-    user_id: str,
-    filters: JobFilters,
-    before: Position | None,
-    scan: int = MAX_SCANNED,
-) -> Position | None:
-    """Return where :meth:`list_newest` stopped reading; ``None``: it read all jobs of the indexed condition."""
-    cursor = await connection.execute(
-        f"{_found(filters, before)} OFFSET %(scan)s - 1 LIMIT 1",  # fixed conditions
-        _values(user_id, filters, before) | {"scan": scan},
-    )
-    row = await cursor.fetchone()
-    return (row["created_at"], row["job_id"]) if row else None
+def _scanned_page(filters: JobFilters, before: Position | None) -> str:
+    """The page and where its scan ended, in one snapshot: a job that comes or goes moves both. At least one row."""
+    found = _found(filters, before)
+    page = _page(f"({found} LIMIT %(scan)s) AS found JOIN jobs ON jobs.job_id = found.job_id", filters, before)
+    return f"""
+        WITH page AS MATERIALIZED ({page}), scanned AS (
+            SELECT created_at AS scanned_at, job_id AS scanned_id FROM (
+                {found} OFFSET %(scan)s - 1
+                LIMIT CASE WHEN (SELECT count(*) FROM page) < %(limit)s THEN 1 ELSE 0 END
+            ) AS last
+        )
+        SELECT page.*, scanned_at, scanned_id
+        FROM (VALUES (1)) AS one (n) LEFT JOIN scanned ON true LEFT JOIN page ON true
+        ORDER BY page.created_at DESC, page.job_id DESC
+    """  # noqa: S608  # fixed column names and conditions
 
 
 def _found(filters: JobFilters, before: Position | None) -> str:

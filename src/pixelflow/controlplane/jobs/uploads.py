@@ -113,9 +113,10 @@ class Uploads:
         found = await self._objects.find(key)
         return UploadedSource(key, found.bytes, found.version) if found else None
 
-    async def remove_refused(self, key: str) -> None:
-        """Delete an upload that no job can run with. If that fails, it is deleted with its job."""
-        try:
-            await self._objects.remove([key])
-        except ObjectsUnavailableError:
-            _log.warning("refused upload not deleted", object_key=key)
+
+async def remove_refused(objects: ObjectStorage, key: str) -> None:
+    """Delete an upload that no job can run with. If that fails, it is deleted with its job."""
+    try:
+        await objects.remove([key])
+    except ObjectsUnavailableError:
+        _log.warning("refused upload not deleted", object_key=key)

@@ -56,7 +56,8 @@ async def watch_jobs(
 ) -> EventStream:
     """Stream the changes of all your jobs.
 
-    Without `Last-Event-ID`, the stream begins with the jobs that are queued or processing, at most 1000.
+    Without `Last-Event-ID`, the stream begins with the newest 200 jobs that are queued or processing. Changes of others
+    follow as they happen; `GET /v1/jobs?status=queued` and `status=processing` list them.
     """
     seen = _number(last_event_id)
 

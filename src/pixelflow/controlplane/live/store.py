@@ -20,8 +20,8 @@ MAX_CHANGES = 100
 MAX_ALL_CHANGES = 2000
 """Changes that one statement returns for all readers, so that many who have missed much delay the others only a little:
 those that it does not reach are first the next time."""
-MAX_ACTIVE = 1000
-"""Unfinished jobs with which a stream of all jobs begins: the newest."""
+MAX_ACTIVE = 200
+"""Unfinished jobs with which a stream of all jobs begins: the newest. Clients list the others."""
 
 
 @dataclass(frozen=True)

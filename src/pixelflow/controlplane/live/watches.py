@@ -30,6 +30,9 @@ MIN_PAUSE_SECONDS = 0.05
 """Between two readings, however many changes are announced."""
 MAX_TRACKED = 100
 """Jobs in progress of one watcher whose progress is read."""
+FREE_SHARE = 5
+"""A user may have a fifth of the places that others leave free, and at least one: five users who take all that they can
+have 67 % of the places, and ten 89 %."""
 _RETRY_AFTER_SECONDS = 2
 _OWNER = "watches"
 """The owner of the loop's connection."""
@@ -125,17 +128,7 @@ class Watches:
         Raises:
             TooManyStreamsError: the user or the process has no more places.
         """
-        if len(self._by_user.get(user_id, ())) >= self._limits.per_user:
-            raise TooManyStreamsError(
-                f"You may have {self._limits.per_user} streams and waiting requests at once; close some, watch all "
-                "jobs by one stream of `GET /v1/events`, or use webhooks",
-                retry_after=_RETRY_AFTER_SECONDS,
-            )
-        if self._count >= self._limits.total:
-            raise TooManyStreamsError(
-                "The server has no more places for streams and waiting requests; try again shortly, or without `wait`",
-                retry_after=_RETRY_AFTER_SECONDS,
-            )
+        self._check_places(len(self._by_user.get(user_id, ())))
         watcher = Watcher(user_id, key_id, job_id, position)
         self._by_user[user_id][watcher] = None
         self._set_count(self._count + 1)
@@ -146,6 +139,22 @@ class Watches:
             if not self._by_user[user_id]:
                 del self._by_user[user_id]
             self._set_count(self._count - 1)
+
+    def _check_places(self, held: int) -> None:
+        """Check that a user who has that many places may have another one."""
+        free = self._limits.total - self._count
+        if free <= 0:
+            raise TooManyStreamsError(
+                "The server has no more places for streams and waiting requests; try again shortly, or without `wait`",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+        allowed = min(self._limits.per_user, max(1, (free + held) // FREE_SHARE))
+        if held >= allowed:
+            raise TooManyStreamsError(
+                f"You may have {allowed} streams and waiting requests at once, while others have theirs; close some, "
+                "watch all jobs by one stream of `GET /v1/events`, or use webhooks",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
 
     def _set_count(self, count: int) -> None:
         self._count = count

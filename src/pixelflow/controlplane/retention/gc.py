@@ -86,11 +86,18 @@ class RowCollector:
     name = "gc_rows"
 
     def __init__(
-        self, database: AsyncDatabase, periods: RetentionPeriods, *, on_removed: Report = lambda *_: None
+        self,
+        database: AsyncDatabase,
+        periods: RetentionPeriods,
+        *,
+        on_removed: Report = lambda *_: None,
+        on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """``on_change`` is called with the owner of each job that was erased."""
         self._database = database
         self._periods = periods
         self._on_removed = on_removed
+        self._on_change = on_change
 
     async def run_once(self) -> int:
         """Run each pass on a batch; returns the number of jobs and rows that it changed or deleted.
@@ -136,6 +143,8 @@ class RowCollector:
             for job in due:
                 await transitions.erase(connection, job_id=job.job_id, user_id=job.user_id)
                 await idempotency_store.forget_job(connection, job_id=job.job_id, user_id=job.user_id)
+        for job in due:
+            self._on_change(job.user_id)
         return len(due)
 
     async def _delete_old_rows(self) -> int:

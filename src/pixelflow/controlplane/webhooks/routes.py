@@ -41,7 +41,9 @@ async def list_batch_deliveries(identity: ReadsJobs, services: ServicesOf, batch
     "/deliveries/{delivery_id}/replay",
     status_code=202,
     summary="Send a webhook again",
-    responses=documented(*COMMON_ERRORS, errors.NotFoundError, *IDEMPOTENCY_ERRORS),
+    responses=documented(
+        *COMMON_ERRORS, errors.NotFoundError, *IDEMPOTENCY_ERRORS, errors.WebhookEndpointDisabledError
+    ),
 )
 async def replay_delivery(
     identity: WritesWebhooks, services: ServicesOf, call: IdempotentCallOf, delivery_id: UUID

@@ -28,7 +28,8 @@ from pixelflow.controlplane.encryption import DecryptionError, SecretCipher
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.webhook_endpoints.service import endpoint_not_found
 from pixelflow.controlplane.webhooks import store
-from pixelflow.errors import NotFoundError, WebhookSecretExistsError
+from pixelflow.controlplane.webhooks.store import Receiver
+from pixelflow.errors import NotFoundError, WebhookEndpointDisabledError, WebhookSecretExistsError
 
 MAX_LISTED = 100
 SECRET_BYTES = 32
@@ -101,12 +102,19 @@ class WebhookService:
         """Make the delivery's event due immediately, with the same event ID and a new retry schedule.
 
         Raises:
-            NotFoundError: the user has no such delivery.
+            NotFoundError: the user has no such delivery, or deleted the endpoint of its event.
+            WebhookEndpointDisabledError: the endpoint of its event is disabled.
         """
         async with self._database.connection(of_user(user_id)) as connection:
             row = await store.replay_event(connection, delivery_id=delivery_id, user_id=user_id)
         if row is None:
             raise NotFoundError("You have no delivery with this ID")
+        if row is Receiver.DELETED:
+            raise NotFoundError("The webhook endpoint of this delivery was deleted; its event can't be sent again")
+        if row is Receiver.DISABLED:
+            raise WebhookEndpointDisabledError(
+                "The webhook endpoint of this delivery is disabled; enable it, then replay"
+            )
         return ReplayedEvent(
             event_id=row.event_id,
             job_id=row.job_id,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -202,27 +203,50 @@ class ReplayedRow:
     next_attempt_at: datetime
 
 
-async def replay_event(connection: AsyncConnection, *, delivery_id: UUID, user_id: str) -> ReplayedRow | None:
+class Receiver(Enum):
+    """Why nothing can be sent to the receiver of an event."""
+
+    DISABLED = "disabled"
+    DELETED = "deleted"
+
+
+async def replay_event(
+    connection: AsyncConnection, *, delivery_id: UUID, user_id: str
+) -> ReplayedRow | Receiver | None:
     """Make the event of the user's delivery due now, with a new schedule; ``None`` if there is no such delivery.
 
-    An attempt in progress continues, keeps its lease and is recorded, but does not change the event, which is due when
-    that attempt ends.
+    Changes nothing if the event's endpoint is disabled or deleted. An attempt in progress continues, keeps its lease
+    and is recorded, but does not change the event, which is due when that attempt ends.
     """
     cursor = await connection.execute(
         """
-        UPDATE events
-        SET status = 'pending', attempts = 0, next_attempt_at = now(), generation = events.generation + 1
-        FROM deliveries
-        JOIN events AS found ON found.event_id = deliveries.event_id AND found.user_id = deliveries.user_id
-        LEFT JOIN jobs ON jobs.job_id = found.job_id AND jobs.user_id = found.user_id AND jobs.erased_at IS NULL
-        WHERE deliveries.delivery_id = %(delivery_id)s AND deliveries.user_id = %(user_id)s
-          AND events.event_id = found.event_id AND coalesce(jobs.job_id, found.batch_id) IS NOT NULL
-        RETURNING events.event_id, events.job_id, events.batch_id, events.type, events.status, events.next_attempt_at
+        WITH found AS (
+            SELECT events.event_id, CASE WHEN events.endpoint_id IS NULL OR endpoints.enabled THEN 'ready'
+                                         WHEN endpoints.endpoint_id IS NULL THEN 'deleted'
+                                         ELSE 'disabled' END AS receiver
+            FROM deliveries
+            JOIN events ON events.event_id = deliveries.event_id AND events.user_id = deliveries.user_id
+            LEFT JOIN jobs ON jobs.job_id = events.job_id AND jobs.user_id = events.user_id AND jobs.erased_at IS NULL
+            LEFT JOIN webhook_endpoints AS endpoints
+                 ON endpoints.endpoint_id = events.endpoint_id AND endpoints.user_id = events.user_id
+            WHERE deliveries.delivery_id = %(delivery_id)s AND deliveries.user_id = %(user_id)s
+              AND coalesce(jobs.job_id, events.batch_id) IS NOT NULL
+        ), replayed AS (
+            UPDATE events SET status = 'pending', attempts = 0, next_attempt_at = now(), generation = generation + 1
+            FROM found WHERE events.event_id = found.event_id AND receiver = 'ready'
+            RETURNING events.event_id, events.job_id, events.batch_id, type, events.status, next_attempt_at
+        )
+        SELECT receiver, replayed.* FROM found LEFT JOIN replayed ON true
         """,
         {"delivery_id": delivery_id, "user_id": user_id},
     )
     row = await cursor.fetchone()
-    return ReplayedRow(**row) if row else None
+    if row is None:
+        return None
+    receiver = row.pop("receiver")
+    if receiver != "ready":
+        return Receiver(receiver)
+    return ReplayedRow(**row) if row["event_id"] else None  # None: erased at this moment
 
 
 # ── Secrets ──────────────────────────────────────────────────────────────────────────────────────

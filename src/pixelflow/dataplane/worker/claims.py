@@ -11,10 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from queue import SimpleQueue
-from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -129,6 +128,23 @@ class Places:
             _log.exception("job thread failed", job_id=str(job.job_id))
 
 
+@dataclass(frozen=True)
+class ClaimLimits:
+    """What a worker claims at present. Each is asked again before a claim."""
+
+    capacity: Callable[[], int]
+    """Returns the number of free places."""
+    room_of: Mapping[str, Callable[[], int]] = field(default_factory=dict)
+    """For capabilities whose jobs have places of their own, how many of them are free. Without any, the worker claims
+    no job that requires the capability; otherwise, it claims at most as many jobs at once."""
+    resting: Callable[[], Sequence[str]] = tuple
+    """Returns the users of whom no job with a source by URL is claimed."""
+    may_claim: Callable[[], bool] = lambda: True
+    """Whether the worker claims at all."""
+    degraded: Callable[[], str | None] = lambda: None
+    """Why it does not, in a few words; registered with the worker."""
+
+
 class ClaimLoop:
     """Claims jobs for the free places, in a thread of its own."""
 
@@ -138,13 +154,9 @@ class ClaimLoop:
         worker: Worker,
         *,
         lease: timedelta,
+        limits: ClaimLimits,
         submit: RunJob,
-        capacity: Callable[[], int],
         wakeups: WakeUps,
-        room_of: Mapping[str, Callable[[], int]] = MappingProxyType({}),
-        resting: Callable[[], Sequence[str]] = tuple,
-        may_claim: Callable[[], bool] = lambda: True,
-        degraded: Callable[[], str | None] = lambda: None,
         on_database: Callable[[bool], None] = lambda _available: None,
         on_claim: Callable[[str], None] = lambda _: None,
         jitter: Callable[[], float] = random.random,
@@ -155,14 +167,9 @@ class ClaimLoop:
             database: for claims.
             worker: as it is registered.
             lease: duration of the leases.
+            limits: what it claims at present.
             submit: starts to process a claimed job.
-            capacity: returns the number of free places.
             wakeups: where to wait.
-            room_of: for capabilities whose jobs have places of their own, how many of them are free. Without any, the
-                worker claims no job that requires the capability; otherwise, it claims at most as many jobs at once.
-            resting: returns the users of whom no job with a source by URL is claimed at present.
-            may_claim: whether the worker claims at present.
-            degraded: why it does not, in a few words; registered with the worker.
             on_database: called after each claim with whether the database was available.
             on_claim: called with the owner of each claimed job.
             jitter: returns a random number from 0 to 1.
@@ -170,13 +177,9 @@ class ClaimLoop:
         self._database = database
         self._worker = worker
         self._lease = lease
+        self._limits = limits
         self._submit = submit
-        self._capacity = capacity
         self._wakeups = wakeups
-        self._room_of = room_of
-        self._resting = resting
-        self._may_claim = may_claim
-        self._degraded = degraded
         self._on_database = on_database
         self._on_claim = on_claim
         self._jitter = jitter
@@ -231,8 +234,8 @@ class ClaimLoop:
     def run_once(self) -> int:
         """Claim for all free places in one statement and start the jobs; returns how many."""
         with self._claiming:
-            places = self._capacity()
-            if places <= 0 or self._stop.is_set() or not self._may_claim():
+            places = self._limits.capacity()
+            if places <= 0 or self._stop.is_set() or not self._limits.may_claim():
                 return 0
             start_ns = time.time_ns()
             jobs = self._claim(places)
@@ -244,7 +247,7 @@ class ClaimLoop:
         return len(jobs)
 
     def _claim(self, places: int) -> list[ClaimedJob]:
-        room = {capability: free() for capability, free in self._room_of.items()}
+        room = {capability: free() for capability, free in self._limits.room_of.items()}
         capabilities = [each for each in self._worker.capabilities if room.get(each, places) > 0]
         places = min([places, *(free for free in room.values() if free > 0)])
         try:
@@ -255,7 +258,7 @@ class ClaimLoop:
                     capabilities=capabilities,
                     worker_id=self._worker.worker_id,
                     lease=self._lease,
-                    resting=self._resting(),
+                    resting=self._limits.resting(),
                 )
         except StoreUnavailableError as error:
             if not self._is_down:
@@ -274,7 +277,7 @@ class ClaimLoop:
             if now >= self._sign_of_life_at:
                 self._sign_of_life_at = now + SIGN_OF_LIFE_SECONDS
                 with self._database.connection() as connection:
-                    store.register(connection, **vars(self._worker), degraded=self._degraded())
+                    store.register(connection, **vars(self._worker), degraded=self._limits.degraded())
             if now >= self._promote_at:
                 self._promote_at = now + PROMOTE_SECONDS
                 with self._database.connection() as connection:
@@ -297,9 +300,9 @@ class ClaimLoop:
         """Wait for a free place; or, if there is one and the worker claims, for a wake-up."""
         shortest, longest = WAIT_SECONDS
         seconds = shortest + (longest - shortest) * self._jitter()
-        if self._capacity() <= 0:
+        if self._limits.capacity() <= 0:
             self._freed.wait(seconds)
-        elif not self._may_claim():
+        elif not self._limits.may_claim():
             self._stop.wait(seconds)
         else:
             self._waiting = True

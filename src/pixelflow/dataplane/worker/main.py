@@ -41,7 +41,7 @@ from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
 from pixelflow.dataplane.worker.children import ConfinementMissingError, Isolation
-from pixelflow.dataplane.worker.claims import ClaimLoop, Places, RunJob, Worker
+from pixelflow.dataplane.worker.claims import ClaimLimits, ClaimLoop, Places, RunJob, Worker
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import LeaseKeeper, ShutdownRequestedError
 from pixelflow.dataplane.worker.metrics import WorkerMetrics
@@ -148,63 +148,92 @@ def _build(
         on_change=metrics.set_degraded,
     )
     sandbox = _start_sandbox(settings, capacity, scratch, metrics, stack)
-    aws_keys = stack.enter_context(open_aws_keys(settings, aws_variables(), metrics.process.record_storage_credentials))
-    objects = ObjectStorage(settings, aws_keys)
-    stack.callback(objects.close)
-    database = stack.enter_context(
-        Database(
+    servers = _Servers.open(settings, metrics, stack)
+    health.add_checks({Reason.OBJECT_STORAGE: servers.objects.check, Reason.DATABASE: servers.database.ping})
+    health.start()
+    stack.callback(health.close)
+    keeper = LeaseKeeper(servers.database, lease=timedelta(seconds=settings.lease_seconds))
+    keeper.start()
+    stack.callback(keeper.close)
+    fetch_places = FetchPlaces(capacity.places)
+    runner = AttemptRunner(
+        database=servers.database,
+        sandbox=sandbox,
+        transfers=_open_transfers(settings, capacity, servers, health=health, stack=stack, fetch_places=fetch_places),
+        health=health,
+        limits=_job_limits(settings),
+        scratch=scratch,
+        metrics=metrics,
+        tracer=tracer,
+        on_end=servers.changes.announce,
+    )
+    places = Places(capacity.places, _job_runner(keeper, runner))
+    worker = Worker(_worker_id(), _capabilities(settings, sandbox), capacity.slots)
+    claims = _claim_loop(settings, servers, worker, places=places, fetch_places=fetch_places, health=health)
+    stack.enter_context(run_health_checks_in_thread(partial(_health_checks, settings, servers.objects, metrics)))
+    return _RunningWorker(keeper, claims, places, runner, health)
+
+
+@dataclass(frozen=True)
+class _Servers:
+    """The connections to the servers that a worker uses."""
+
+    database: Database
+    objects: ObjectStorage
+    buckets: NamedBuckets
+    changes: ChangeAnnouncer
+    wakeups: WakeUpWaiter
+
+    @classmethod
+    def open(cls, settings: Settings, metrics: WorkerMetrics, stack: ExitStack) -> _Servers:
+        """Open them; ``stack`` closes them."""
+        record = metrics.process.record_storage_credentials
+        aws_keys = stack.enter_context(open_aws_keys(settings, aws_variables(), record))
+        objects = ObjectStorage(settings, aws_keys)
+        stack.callback(objects.close)
+        database = Database(
             settings.database_url.get_secret_value(),
             max_connections=MAX_CONNECTIONS,
             application=_APPLICATION,
             limits=TimeLimits(settings.worker_statement_seconds, settings.worker_lock_seconds),
             prepare=settings.database_prepared_statements,
         )
-    )
-    health.add_checks({Reason.OBJECT_STORAGE: objects.check, Reason.DATABASE: database.ping})
-    health.start()
-    stack.callback(health.close)
-    changes = stack.enter_context(ChangeAnnouncer(settings.redis_url.get_secret_value()))
-    lease = timedelta(seconds=settings.lease_seconds)
-    keeper = LeaseKeeper(database, lease=lease)
-    keeper.start()
-    stack.callback(keeper.close)
-    fetch_places = FetchPlaces(capacity.places)
-    runner = AttemptRunner(
-        database=database,
-        sandbox=sandbox,
-        transfers=_open_transfers(
-            settings,
-            capacity,
+        redis_url = settings.redis_url.get_secret_value()
+        return cls(
+            stack.enter_context(database),
             objects,
             _open_buckets(settings, aws_keys, stack),
-            health=health,
-            stack=stack,
-            fetch_places=fetch_places,
-        ),
-        health=health,
-        limits=_job_limits(settings),
-        scratch=scratch,
-        metrics=metrics,
-        tracer=tracer,
-        on_end=changes.announce,
-    )
-    places = Places(capacity.places, _job_runner(keeper, runner))
-    claims = ClaimLoop(
-        database,
-        Worker(_worker_id(), _capabilities(settings, sandbox), capacity.slots),
-        lease=lease,
-        submit=places.submit,
-        capacity=partial(_capacity, places, health),
+            stack.enter_context(ChangeAnnouncer(redis_url)),
+            stack.enter_context(WakeUpWaiter(redis_url)),
+        )
+
+
+def _claim_loop(
+    settings: Settings,
+    servers: _Servers,
+    worker: Worker,
+    *,
+    places: Places,
+    fetch_places: FetchPlaces,
+    health: WorkerHealth,
+) -> ClaimLoop:
+    limits = ClaimLimits(
+        partial(_capacity, places, health),
         room_of={URL_SOURCES: lambda: fetch_places.room},
         resting=lambda: fetch_places.resting,
-        wakeups=stack.enter_context(WakeUpWaiter(settings.redis_url.get_secret_value())),
         may_claim=health.may_claim,
-        on_claim=changes.announce,
         degraded=lambda: ", ".join(health.reasons) or None,
+    )
+    return ClaimLoop(
+        servers.database,
+        worker,
+        lease=timedelta(seconds=settings.lease_seconds),
+        limits=limits,
+        submit=places.submit,
+        wakeups=servers.wakeups,
+        on_claim=servers.changes.announce,
         on_database=partial(_record_database, health),
     )
-    stack.enter_context(run_health_checks_in_thread(partial(_health_checks, settings, objects, metrics)))
-    return _RunningWorker(keeper, claims, places, runner, health)
 
 
 def _capabilities(settings: Settings, sandbox: Sandbox) -> tuple[str, ...]:
@@ -223,8 +252,7 @@ def _open_buckets(settings: Settings, aws_keys: KeySource, stack: ExitStack) -> 
 def _open_transfers(
     settings: Settings,
     capacity: Capacity,
-    objects: ObjectStorage,
-    buckets: NamedBuckets,
+    servers: _Servers,
     *,
     health: WorkerHealth,
     stack: ExitStack,
@@ -232,14 +260,14 @@ def _open_transfers(
 ) -> Transfers:
     transfers = Transfers(
         {
-            SourceType.S3_PRESIGNED: objects,
-            SourceType.JOB: objects,
-            SourceType.URL: objects,
-            SourceType.BUCKET: objects,
+            SourceType.S3_PRESIGNED: servers.objects,
+            SourceType.JOB: servers.objects,
+            SourceType.URL: servers.objects,
+            SourceType.BUCKET: servers.objects,
             SourceType.LOCAL_FILE: LocalFiles(settings.local_roots),
         },
-        assets=objects,
-        buckets=buckets,
+        assets=servers.objects,
+        buckets=servers.buckets,
         urls=_open_url_sources(settings, fetch_places, stack),
         health=health,
         max_source_bytes=settings.max_source_bytes,

@@ -24,7 +24,7 @@ from pixelflow.dataplane.worker.leases import ActiveLease, Progress, ShutdownReq
 from pixelflow.dataplane.worker.sandbox import Transformed
 from pixelflow.dataplane.worker.source_room import BytesAtHand, NoRoomError, Room
 from pixelflow.dataplane.worker.store import ClaimedJob, JobAsset, OutputRow
-from pixelflow.dataplane.worker.url_sources import UrlSources
+from pixelflow.dataplane.worker.url_sources import FetchPlace, UrlSources
 from pixelflow.errors import (
     AssetGoneError,
     JobError,
@@ -40,6 +40,7 @@ _IN_OBJECT_STORAGE = {SourceType.S3_PRESIGNED, SourceType.JOB, SourceType.URL, S
 """Types of sources of jobs whose outputs are in object storage."""
 
 _T = TypeVar("_T")
+_Fetch = Callable[[BinaryIO, Reserve], tuple[int, str]]
 
 
 class Storage(Protocol):
@@ -142,24 +143,31 @@ class Transfers:
             OSError: the file can't be written.
             LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
         """
-        with self._place(job):
-            fetch = partial(self._fetch, job, lease, pin=pin)
+        with self._place(job) as place:
+            fetch = partial(self._fetch, job, lease, place, pin=pin)
             size, sha256 = _fetch_when_there_is_room(fetch, lease, path, room, more_bytes)
         if job.declared_sha256 not in {None, sha256}:
             raise SourceChangedError("The source does not have the SHA-256 that the job declares")
         return size, sha256
 
-    def _place(self, job: ClaimedJob) -> AbstractContextManager[None]:
+    def _place(self, job: ClaimedJob) -> AbstractContextManager[FetchPlace | None]:
         """What bounds the sources by URL: those that wait for room keep a place of the worker, too."""
         if self._urls is None or job.source_url is None:
             return nullcontext()
         return self._urls.place(job.user_id, job.source_url)
 
     def _fetch(
-        self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve, *, pin: Callable[[str], object]
+        self,
+        job: ClaimedJob,
+        lease: ActiveLease,
+        place: FetchPlace | None,
+        file: BinaryIO,
+        reserve: Reserve,
+        *,
+        pin: Callable[[str], object],
     ) -> tuple[int, str]:
         if job.source_type == SourceType.URL:
-            return self._fetch_url(job, lease, file, reserve)
+            return self._fetch_url(job, lease, place, file, reserve)
         if job.source_type == SourceType.BUCKET:
             return fetch_from_bucket(
                 self._buckets, job, lease, file, max_bytes=self._max_source_bytes, reserve=reserve, pin=pin
@@ -175,14 +183,19 @@ class Transfers:
         )
         return self._reported(job.source_type, lease, fetch)
 
-    def _fetch_url(self, job: ClaimedJob, lease: ActiveLease, file: BinaryIO, reserve: Reserve) -> tuple[int, str]:
+    def _fetch_url(
+        self, job: ClaimedJob, lease: ActiveLease, place: FetchPlace | None, file: BinaryIO, reserve: Reserve
+    ) -> tuple[int, str]:
         """The server may be any: what it does is not reported to the worker's health."""
-        if self._urls is None or job.source_url is None:  # the operator disabled it since the job was claimed
+        if (
+            self._urls is None or job.source_url is None or place is None
+        ):  # the operator disabled it since the job was claimed
             raise SourceUrlRefusedError("Sources by URL are not enabled")
         try:
             return self._urls.fetch(
                 job.source_url,
                 file,
+                place,
                 max_bytes=self._max_source_bytes,
                 reserve=reserve,
                 interrupts=lease.on_interrupt,
@@ -284,7 +297,7 @@ class Transfers:
 
 
 def _fetch_when_there_is_room(
-    fetch: Callable[[BinaryIO, Reserve], tuple[int, str]], lease: ActiveLease, path: Path, room: Room, more_bytes: int
+    fetch: _Fetch, lease: ActiveLease, path: Path, room: Room, more_bytes: int
 ) -> tuple[int, str]:
     while True:
         try:

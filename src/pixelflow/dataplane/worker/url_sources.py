@@ -10,8 +10,9 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -26,7 +27,8 @@ PAUSE_SECONDS = 1.0
 class FetchPlaces:
     """Bounds the downloads of a worker to half of its places. Thread-safe.
 
-    Of these, a user may have half and a host three quarters: no user takes all places of a host that others use too.
+    Of these, a user may have half and a host three quarters: no user takes all places of a host that others use too. A
+    download that is redirected counts for the host that it is redirected to.
     """
 
     def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,27 +57,61 @@ class FetchPlaces:
             return list(self._resting)
 
     @contextmanager
-    def place(self, user_id: str, host: str) -> Iterator[None]:
+    def place(self, user_id: str, host: str) -> Iterator[FetchPlace]:
         """Hold a place for a download.
 
         Raises:
             SourcePostponedError: there is none at present for this user or host.
         """
-        shares = {f"user {user_id}": self._per_user, f"host {host}": self._per_host}
+        user = f"user {user_id}"
         with self._lock:
-            is_full = any(self._held[owner] >= share for owner, share in shares.items())
-            if is_full or self._taken >= self._total:
-                self._resting[user_id] = self._clock() + PAUSE_SECONDS
-                raise SourcePostponedError("The worker fetches other sources of yours, or of this server, first")
+            if self._held[user] >= self._per_user or self._taken >= self._total:
+                raise self._postponed(user_id)
+            self._take_host(user_id, host)
             self._taken += 1
-            self._held.update(shares.keys())
+            self._held[user] += 1
+        place = FetchPlace(self, user_id, host)
         try:
-            yield
+            yield place
         finally:
             with self._lock:
                 self._taken -= 1
-                self._held.subtract(shares.keys())
+                self._held.subtract([user, f"host {place.host}"])
                 self._held += Counter()  # drops those without a place
+
+    def move(self, place: FetchPlace, host: str) -> None:
+        """See :meth:`FetchPlace.move`."""
+        with self._lock:
+            if host != place.host:
+                self._take_host(place.user_id, host)
+                self._held[f"host {place.host}"] -= 1
+                place.host = host
+
+    def _take_host(self, user_id: str, host: str) -> None:
+        if self._held[f"host {host}"] >= self._per_host:
+            raise self._postponed(user_id)
+        self._held[f"host {host}"] += 1
+
+    def _postponed(self, user_id: str) -> SourcePostponedError:
+        self._resting[user_id] = self._clock() + PAUSE_SECONDS
+        return SourcePostponedError("The worker fetches other sources of yours, or of this server, first")
+
+
+@dataclass(eq=False)
+class FetchPlace:
+    """A place for one download, which counts for its user and for the host that it is from at present."""
+
+    _places: FetchPlaces
+    user_id: str
+    host: str
+
+    def move(self, host: str) -> None:
+        """Count for the host of a redirect instead.
+
+        Raises:
+            SourcePostponedError: there is no place for this host at present.
+        """
+        self._places.move(self, host)
 
 
 class UrlSources:
@@ -85,32 +121,40 @@ class UrlSources:
         self._downloads = downloads
         self._places = places
 
-    def place(self, user_id: str, url: str) -> AbstractContextManager[None]:
+    def place(self, user_id: str, url: str) -> AbstractContextManager[FetchPlace]:
         """A place for :meth:`fetch`, also while its file waits for room; see :meth:`FetchPlaces.place`."""
-        return self._places.place(user_id, urlsplit(url).hostname or "")
+        return self._places.place(user_id, _host_of(url))
 
     def fetch(
-        self, url: str, file: BinaryIO, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
+        self, url: str, file: BinaryIO, place: FetchPlace, *, max_bytes: int, reserve: Reserve, interrupts: Interrupts
     ) -> tuple[int, str]:
-        """Copy the file at ``url`` into an empty file; see :meth:`Downloads.get`.
+        """Copy the file at ``url`` into an empty file; see :meth:`Downloads.get`. The place moves with redirects.
 
         Raises:
             SourceUrlUnavailableError: also if the download was ended by ``interrupts``.
+            SourcePostponedError: there is no place for the host of a redirect.
         """
+        place.move(_host_of(url))
+        download = self._downloads.get(
+            url, file, max_bytes=max_bytes, reserve=reserve, on_redirect=lambda to: place.move(_host_of(to))
+        )
         try:
-            return asyncio.run(self._fetch(url, file, max_bytes, reserve, interrupts))
+            return asyncio.run(_run(download, interrupts))
         except asyncio.CancelledError:
             raise SourceUrlUnavailableError("The download was ended") from None
 
-    async def _fetch(
-        self, url: str, file: BinaryIO, max_bytes: int, reserve: Reserve, interrupts: Interrupts
-    ) -> tuple[int, str]:
-        loop = asyncio.get_running_loop()
-        download = asyncio.create_task(self._downloads.get(url, file, max_bytes=max_bytes, reserve=reserve))
 
-        def end() -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(download.cancel)
+async def _run(download: Coroutine[None, None, tuple[int, str]], interrupts: Interrupts) -> tuple[int, str]:
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(download)
 
-        with interrupts(end):
-            return await download
+    def end() -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(task.cancel)
+
+    with interrupts(end):
+        return await task
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
