@@ -102,6 +102,7 @@ def test_a_user_reads_the_own_folder_of_a_bucket_and_no_other(
         ({"bucket": "originals", "key": "a\x00.jpg"}, "/source/key", "without a / at the start"),
         ({"bucket": "originals", "key": "é" * 513}, "/source/key", "at most 1024 bytes"),
         ({"bucket": "originals"}, "/source/key", "is required beside `bucket`"),
+        ({"bucket": "originals", "key": None}, "/source/key", "is required beside `bucket`"),
         ({"key": "a.jpg"}, "/source/bucket", "is required beside `key`"),
         ({"bucket": "originals", "key": "a", "content_length": 9}, "/source/content_length", "only for an upload"),
         ({"url": "s3://originals/a.jpg"}, "/source/url", "set `bucket` and `key` instead"),

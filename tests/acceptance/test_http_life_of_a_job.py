@@ -49,6 +49,7 @@ def test_a_finished_job_has_its_source_times_and_usage(client: httpx.Client) -> 
         "job_id": None,
         "output": None,
         "url": None,
+        "bucket": None,
         "bytes": len(source),
         "content_type": None,
         "sha256": hashlib.sha256(source).hexdigest(),

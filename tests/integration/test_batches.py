@@ -261,12 +261,38 @@ def test_a_closed_batch_takes_no_more_jobs_and_repeated_requests_answer_as_befor
     added = http.post(f"{path}/jobs", json=last).json()
     assert (added["accepted"], [row["code"] for row in added["refused"]]) == (1, ["not_found"])
     assert http.post(f"{path}/jobs", json=last).json() == added
-    refused = http.post(f"{path}/jobs", json={"sources": [first, new]})
+    refused = http.post(f"{path}/jobs", json={"sources": [new]})
     assert (refused.status_code, refused.json()["code"]) == (409, "batch_closed")
     closed = http.get(path).json()
     assert (closed["total"], closed["closed_at"] is None) == (2, False)
     assert http.post(f"{path}/close").json() == closed
     assert http.post(f"/v1/batches/{uuid4()}/close").status_code == 404
+
+
+def test_a_repeated_request_that_closes_answers_as_before_although_a_source_is_usable_now(
+    http: httpx.Client, photos: Photos, connection: Connection
+) -> None:
+    usable, waiting = photos.add(), photos.add()
+    connection.execute("UPDATE jobs SET source_expired_at = now() WHERE job_id = %s", (waiting,))
+    path = f"/v1/batches/{http.post('/v1/batches', json={'pipeline': PLAIN}).json()['batch_id']}/jobs"
+    last = {"sources": [{"source": {"job": str(each)}} for each in (usable, waiting)], "close": True}
+    first = http.post(path, json=last).json()
+    assert (first["accepted"], len(first["refused"])) == (1, 1)
+    connection.execute("UPDATE jobs SET source_expired_at = NULL WHERE job_id = %s", (waiting,))
+    again = http.post(path, json=last).json()
+    assert (again["accepted"], [row["code"] for row in again["refused"]]) == (1, ["batch_closed"])
+
+
+def test_a_request_can_be_repeated_when_the_batch_has_as_many_jobs_as_it_may(
+    http: httpx.Client, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelflow.controlplane.batches.service.MAX_JOBS", 2)
+    path = f"/v1/batches/{http.post('/v1/batches', json={'pipeline': PLAIN}).json()['batch_id']}/jobs"
+    sources = [{"source": {"job": str(photos.add())}} for _ in range(3)]
+    answers = [http.post(path, json={"sources": sources[:2]}).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0]["accepted"] == 2
+    assert http.post(path, json={"sources": sources[1:]}).status_code == 422
 
 
 def test_a_rerun_closes_the_batch_after_the_last_page(

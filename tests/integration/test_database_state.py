@@ -23,7 +23,8 @@ def test_a_migrated_database_lacks_nothing(database_url: str) -> None:
 
 def test_the_servers_of_a_working_installation_are_in_order(quiet: Settings) -> None:
     found = {each.name: each.status for each in check_service(quiet)}
-    assert found == dict.fromkeys(("Postgres", "migrations", "Redis", "object storage"), FindingStatus.OK)
+    in_order = dict.fromkeys(("Postgres", "migrations", "Redis", "object storage"), FindingStatus.OK)
+    assert found == in_order | {"bucket public": FindingStatus.ABSENT}
 
 
 def test_migrations_that_are_not_applied_are_listed(database_url: str) -> None:

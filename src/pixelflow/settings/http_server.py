@@ -70,7 +70,7 @@ class HttpServerSettings(SourceSettings):
         Field(
             ge=1,
             description="Event streams and requests with `wait` of one user that an API process serves at once; "
-            "fewer while other users have many: at most a fifth of the places that they leave free",
+            "never more than a fifth of the places that other users leave free",
         ),
     ] = 100
     api_stream_seconds: Annotated[

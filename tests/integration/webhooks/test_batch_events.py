@@ -222,3 +222,48 @@ async def test_a_batch_with_a_pending_event_is_not_deleted_by_retention(harness:
         await connection.execute("UPDATE events SET status = 'delivered'")
         assert await store.delete_old(connection, age=timedelta(0), limit=9) == 1
     assert await harness.rows("SELECT FROM events WHERE batch_id = %s", batch_id) == []
+
+
+async def test_an_event_of_a_newer_release_is_left_to_its_controllers(harness: Harness, batches: Batches) -> None:
+    with receiving() as receiver:
+        batch_id = await batches.create("succeeded", url=receiver.url)
+        await batches.check()
+        await harness.rows("UPDATE events SET type = 'batch.archived' WHERE batch_id = %s RETURNING 1", batch_id)
+        await deliver(harness)
+    assert receiver.received == []
+    assert await harness.rows("SELECT attempts, status FROM events WHERE batch_id = %s", batch_id) == [
+        {"attempts": 0, "status": "pending"}
+    ]
+
+
+async def test_a_batch_that_was_canceled_long_after_it_was_closed_is_checked_soon(
+    harness: Harness, batches: Batches
+) -> None:
+    batch_id = await batches.create("queued")
+    await harness.rows("UPDATE batches SET closed_at = now() - interval '1 d' RETURNING 1")
+    async with harness.database.connection(of_user(harness.user_id)) as connection:
+        assert await store.set_canceled(connection, batch_id=batch_id, user_id=harness.user_id)
+    await batches.check()  # the end of its last job is not visible yet
+    assert await batches.next_check(batch_id) <= store.SHORTEST_CHECK
+
+
+async def test_a_batch_that_an_older_release_canceled_finishes_when_it_is_closed(
+    harness: Harness, batches: Batches
+) -> None:
+    batch_id = await batches.create("canceled", closed=False, url=OWN)
+    await harness.rows("UPDATE batches SET canceled_at = now() RETURNING 1")
+    await batches.close(batch_id)
+    await batches.check()
+    assert await batches.events() == [(batch_id, OWN)]
+
+
+async def test_a_job_that_another_request_inserts_at_the_same_time_exists(harness: Harness, batches: Batches) -> None:
+    batch_id, job_id = await batches.create(closed=False), new_id()
+    scope = of_user(harness.user_id)
+    async with harness.database.connection(scope) as first, harness.database.connection(scope) as second:
+        async with first.transaction():
+            assert await insert(first, harness.user_id, batch_id, job_id) is Insertion.INSERTED
+            waiting = asyncio.create_task(insert(second, harness.user_id, batch_id, job_id))
+            await asyncio.sleep(0.2)
+            assert not waiting.done(), "it waits for the first"
+        assert await waiting is Insertion.EXISTS

@@ -76,6 +76,7 @@ def _is_safe_object_key(key: str) -> str:
     return key
 
 
+ObjectKey = Annotated[str, StringConstraints(max_length=MAX_KEY_BYTES), AfterValidator(_is_safe_object_key)]
 SourceUrl = Annotated[
     str,
     StringConstraints(max_length=2048, pattern=r"^[!-~]+$"),
@@ -121,13 +122,11 @@ class DeclaredSource(SourceOptions):
         ),
     ] = None
     key: Annotated[
-        str | None,
+        ObjectKey | None,
         Field(
-            max_length=MAX_KEY_BYTES,
             description="Key of the object in the `bucket`, below the prefix that the operator set for it.",
             examples=["photos/1.jpg"],
         ),
-        AfterValidator(_is_safe_object_key),
     ] = None
     content_length: Annotated[
         StrictInt | None,

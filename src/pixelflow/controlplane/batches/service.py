@@ -94,7 +94,7 @@ class BatchService(BatchQueries):
         Raises:
             NotFoundError: the user has no such batch.
             BatchCanceledError: it was canceled.
-            BatchClosedError: it was closed, and a source is not one of its jobs.
+            BatchClosedError: it was closed, and no source is one of its jobs.
             ValidationFailedError: the batch would have too many jobs, or the cursor is not valid.
         """
         row = await self._find(user_id, batch_id)
@@ -104,7 +104,7 @@ class BatchService(BatchQueries):
             added = await self._rerun(user_id, row, request.rerun, traceparent)
         else:
             added = await self._add_sources(user_id, row, request.sources, traceparent)
-        if row.closed_at is not None and any(refused.code == BatchClosedError.code for refused in added.refused):
+        if not added.accepted and any(refused.code == BatchClosedError.code for refused in added.refused):
             raise _closed()
         if request.close and added.next_cursor is None:
             await self._close(user_id, batch_id)
@@ -164,10 +164,10 @@ class BatchService(BatchQueries):
         self, user_id: str, row: BatchRow, sources: Sequence[BatchSource], traceparent: str | None
     ) -> AddedJobs:
         refused = []
+        keys = [entry.model_dump_json(exclude_unset=True) for entry in sources]
         async with self._requests.place(user_id):
-            maker = await self._maker(user_id, row, len(sources), traceparent)
-            for index, entry in enumerate(sources):
-                key = entry.model_dump_json(exclude_unset=True)
+            maker = await self._maker(user_id, row, keys, traceparent)
+            for index, (entry, key) in enumerate(zip(sources, keys, strict=True)):
                 if (error := await maker.make(entry.source, entry.metadata, {}, key=key)) is not None:
                     refused.append(_refused(error, index=index))
         return AddedJobs(batch_id=row.batch_id, accepted=len(sources) - len(refused), refused=refused)
@@ -180,25 +180,31 @@ class BatchService(BatchQueries):
         async with self._requests.place(user_id):
             async with self._database.connection(of_user(user_id)) as connection:
                 jobs, last = await find_page(connection, user_id, filters, limit=_RERUN_JOBS, before=before)
-            maker = await self._maker(user_id, row, len(jobs), traceparent)
-            for job in jobs:
+            keys = [_content(job) for job in jobs]
+            maker = await self._maker(user_id, row, keys, traceparent)
+            for job, key in zip(jobs, keys, strict=True):
                 source = DeclaredSource(job=job.job_id, **job.source_options)
                 metadata = job.metadata | row.job.get("metadata", {})
-                error = await maker.make(source, metadata, job.preset_parameters, key=_content(job))
+                error = await maker.make(source, metadata, job.preset_parameters, key=key)
                 if error is not None:
                     refused.append(_refused(error, job_id=job.job_id))
         accepted = len(jobs) - len(refused)
         return AddedJobs(batch_id=row.batch_id, accepted=accepted, refused=refused, next_cursor=encode_cursor(last))
 
-    async def _maker(self, user_id: str, row: BatchRow, more: int, traceparent: str | None) -> _JobMaker:
-        """Return what makes jobs of the batch.
+    async def _maker(self, user_id: str, row: BatchRow, keys: Sequence[str], traceparent: str | None) -> _JobMaker:
+        """Return what makes the jobs of the batch that have these keys.
 
         Raises:
             ValidationFailedError: the batch would have too many jobs.
         """
         async with self._database.connection(of_user(user_id)) as connection:
             counts = await store.count_jobs(connection, batch_id=row.batch_id, user_id=user_id)
-        if sum(counts.values()) + more > MAX_JOBS:
+            total = sum(counts.values()) + len(keys)
+            if total > MAX_JOBS:  # of a repeated request, some are in the batch
+                job_ids = {_job_id(row.batch_id, key) for key in keys}
+                new = await store.list_new(connection, row.batch_id, job_ids, user_id=user_id)
+                total -= len(keys) - len(new)
+        if total > MAX_JOBS:
             full = FieldError(pointer="", message=f"would give the batch more than {MAX_JOBS} jobs; create another one")
             raise validation_failed([full])
         return _JobMaker(self._database, self._jobs, user_id, row, traceparent)
@@ -228,7 +234,7 @@ class _JobMaker:
         ``parameters`` are those of an earlier job: the batch's own take precedence, and those that its preset does not
         have are left out. ``key`` identifies the job within the batch.
         """
-        job_id = uuid5(self._batch_id, key)
+        job_id = _job_id(self._batch_id, key)
         fields = self._template.job_fields(source, metadata)
         try:
             request, preset = await self._apply(CreateJobRequest.model_validate(fields), parameters)
@@ -274,6 +280,10 @@ class _JobMaker:
                 self._applied[variant] = await presets.apply(connection, self._user_id, request, reference)
         pipeline, preset = self._applied[variant]
         return request.model_copy(update={"pipeline": pipeline.pipeline}), preset
+
+
+def _job_id(batch_id: UUID, key: str) -> UUID:
+    return uuid5(batch_id, key)
 
 
 def _content(job: JobRow) -> str:

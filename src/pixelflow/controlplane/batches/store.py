@@ -5,6 +5,7 @@ A closed batch takes no more jobs: ``jobs.store.insert`` locks the batch. Trigge
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,12 +89,27 @@ async def count_jobs(connection: AsyncConnection, *, batch_id: UUID, user_id: st
     return {row["status"]: row["jobs"] for row in await cursor.fetchall()}
 
 
+async def list_new(
+    connection: AsyncConnection, batch_id: UUID, job_ids: Collection[UUID], *, user_id: str
+) -> list[UUID]:
+    """Return those of the IDs that no job of the batch has."""
+    cursor = await connection.execute(
+        """
+        SELECT job_id FROM unnest(%(job_ids)s::uuid[]) AS wanted (job_id)
+        WHERE NOT EXISTS (SELECT FROM jobs WHERE jobs.job_id = wanted.job_id AND user_id = %(user_id)s
+                                             AND batch_id = %(batch_id)s)
+        """,
+        {"job_ids": list(job_ids), "user_id": user_id, "batch_id": batch_id},
+    )
+    return [row["job_id"] for row in await cursor.fetchall()]
+
+
 async def close(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> None:
     """Let the batch take no more jobs; it is checked at once. Has no effect if it is closed or does not exist."""
     await connection.execute(
         """
-        UPDATE batches SET closed_at = now(), next_check_at = now()
-        WHERE batch_id = %s AND user_id = %s AND closed_at IS NULL AND canceled_at IS NULL
+        UPDATE batches SET closed_at = coalesce(canceled_at, now()), next_check_at = now()
+        WHERE batch_id = %s AND user_id = %s AND closed_at IS NULL
         """,
         (batch_id, user_id),
     )
@@ -182,7 +198,8 @@ async def finish_due(connection: AsyncConnection, *, limit: int) -> list[Checked
         UPDATE batches
         SET finished_at = CASE WHEN NOT is_active AND NOT is_waiting THEN now() END,
             next_check_at = now() + CASE WHEN is_active THEN %(shortest)s::interval
-                ELSE least(greatest((now() - closed_at) / 4, %(shortest)s::interval), %(longest)s::interval) END
+                ELSE least(greatest((now() - coalesce(canceled_at, closed_at)) / 4, %(shortest)s::interval),
+                           %(longest)s::interval) END
         FROM checked WHERE batches.batch_id = checked.batch_id
         RETURNING batches.batch_id, user_id, finished_at IS NOT NULL AS is_finished
         """,

@@ -190,6 +190,7 @@ _INSERT = f"""
         {_INSERT_JOB} FROM allowed ON CONFLICT (job_id) DO NOTHING RETURNING job_id
     ), {_AWAIT}
     SELECT CASE WHEN EXISTS (SELECT FROM inserted) THEN 'inserted'
+                WHEN EXISTS (SELECT FROM allowed) THEN 'exists'  -- inserted at this moment, so not visible
                 WHEN EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND user_id = %(user_id)s) THEN 'exists'
                 WHEN %(batch_id)s::uuid IS NOT NULL AND NOT EXISTS (SELECT FROM open_batch) THEN 'closed'
                 ELSE 'over limit' END AS insertion

@@ -151,7 +151,7 @@ class Watches:
         allowed = min(self._limits.per_user, max(1, (free + held) // FREE_SHARE))
         if held >= allowed:
             raise TooManyStreamsError(
-                f"You may have {allowed} streams and waiting requests at once, while others have theirs; close some, "
+                f"You may have {allowed} streams and waiting requests at once at present; close some, "
                 "watch all jobs by one stream of `GET /v1/events`, or use webhooks",
                 retry_after=_RETRY_AFTER_SECONDS,
             )

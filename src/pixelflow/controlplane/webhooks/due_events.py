@@ -13,6 +13,8 @@ from itertools import groupby
 from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
+from pixelflow.contracts.webhook_endpoints import TEST_EVENT
+from pixelflow.contracts.webhooks import EventType
 
 DUE_WINDOW = 256
 """Due events whose lanes are looked at, the longest due first. If they fill the window, other lanes are visited too."""
@@ -167,7 +169,8 @@ _LEASE = """
         FROM lanes CROSS JOIN LATERAL (
             SELECT event_id, next_attempt_at FROM events
             WHERE status = 'pending' AND events.user_id = lanes.user_id AND events.host = lanes.host
-              AND next_attempt_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
+              AND type = ANY(%(types)s::text[]) AND next_attempt_at <= %(now)s
+              AND (lease_until IS NULL OR lease_until <= %(now)s)
             ORDER BY next_attempt_at LIMIT greatest(0, least(%(limit)s, %(per_lane)s - places))
             OFFSET 0
         ) AS candidate
@@ -206,6 +209,8 @@ _LEASE = """
                   OR (endpoints.endpoint_id IS NOT NULL
                       AND (enabled OR coalesce(events.job_id, events.batch_id) IS NULL)) AS is_wanted
 """
+_TYPES = [*EventType, TEST_EVENT]
+"""What this release can send. Others were created by a newer one, of which a controller sends them."""
 _LOCK = 0x5750_4C53  # any number that no other advisory lock of this database uses
 
 
@@ -230,6 +235,7 @@ async def lease_due(
         "now": now,
         "lease_until": now + lease,
         "limit": limit,
+        "types": _TYPES,
         **vars(limits),
     }
     cursor = await connection.execute(_LEASE, values)
