@@ -116,7 +116,7 @@ def test_whatever_broke_off_the_next_command_continues_with_the_same_job(
     out = tmp_path / "out"
     api.fail(route, *[fault] * MAX_ATTEMPTS)
     broken, _ = submit(pixelflow, photo, "--out", out)
-    waits_on = route == "get" and fault in {DROP, LOST}
+    waits_on = route == "get" and fault in (DROP, LOST)
     assert (broken.exit_code == 0) is waits_on
     api.faults.clear()
     resumed, [job] = submit(pixelflow, photo, "--out", out)
