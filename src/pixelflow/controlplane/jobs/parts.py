@@ -28,6 +28,12 @@ def is_in_parts(request: CreateJobRequest) -> bool:
     return request.source is not None and request.source.multipart
 
 
+def without_parts(created: CreatedJob) -> CreatedJob:
+    """Return the response for a job that needs no parts any more."""
+    multipart = created.upload.multipart
+    return created if multipart is None else _with(created, multipart.part_size, [], None)
+
+
 class PartUploads:
     """The multipart uploads of jobs."""
 
@@ -49,7 +55,7 @@ class PartUploads:
             async with self._database.connection(of_user(user_id)) as connection:
                 job = await transitions.find(connection, job_id=job_id, user_id=user_id)
             if job is None or job.status != JobStatus.CREATED:
-                return created
+                return without_parts(created)
             upload_id, stored = job.multipart_upload, await self._stored(job_id, job.multipart_upload, sizes)
             if stored is None:
                 upload_id, stored = await self._begin(user_id, request, job_id, replaced=upload_id), {}
@@ -91,17 +97,17 @@ class PartUploads:
     async def _begin(
         self, user_id: str, request: CreateJobRequest, job_id: UUID, *, replaced: str | None
     ) -> str | None:
-        """Begin an upload and return its ID; ``None`` if a concurrent request has begun one."""
-        key, uploads = source_key(job_id), self._objects.multipart
-        upload_id = await uploads.begin(key, content_type=request.source.content_type if request.source else None)
+        """Begin an upload and return its ID; ``None`` if a concurrent request has begun one.
+
+        Then nobody uses the new one. It has no parts, and a rule of the bucket deletes it (docs/storage.md).
+        """
+        content_type = request.source.content_type if request.source else None
+        upload_id = await self._objects.multipart.begin(source_key(job_id), content_type=content_type)
         async with self._database.connection(of_user(user_id)) as connection:
-            if await transitions.set_multipart_upload(
+            is_set = await transitions.set_multipart_upload(
                 connection, job_id=job_id, user_id=user_id, upload_id=upload_id, replaced=replaced
-            ):
-                return upload_id
-        with suppress(ObjectsUnavailableError):  # it has no parts
-            await uploads.abort(key, upload_id)
-        return None
+            )
+        return upload_id if is_set else None
 
     def _with_parts(self, created: CreatedJob, sizes: list[int], missing: list[int], upload_id: str) -> CreatedJob:
         parts, expires_at = [], list[datetime]()
@@ -116,9 +122,12 @@ class PartUploads:
             expires_at.append(signed.expires_at)
             offset = (number - 1) * sizes[0]
             parts.append(UploadPart(number=number, url=signed.url, offset=offset, content_length=sizes[number - 1]))
-        multipart = MultipartUpload(part_size=sizes[0], parts=parts)
-        changed = {"multipart": multipart, "expires_at": min(expires_at, default=None)}
-        return created.model_copy(update={"upload": created.upload.model_copy(update=changed)})
+        return _with(created, sizes[0], parts, min(expires_at, default=None))
+
+
+def _with(created: CreatedJob, part_size: int, parts: list[UploadPart], expires_at: datetime | None) -> CreatedJob:
+    changed = {"multipart": MultipartUpload(part_size=part_size, parts=parts), "expires_at": expires_at}
+    return created.model_copy(update={"upload": created.upload.model_copy(update=changed)})
 
 
 def _missing(sizes: list[int], stored: Mapping[int, StoredPart]) -> list[int]:

@@ -28,7 +28,7 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import awaited, transitions
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs.destinations import Destinations
-from pixelflow.controlplane.jobs.parts import is_in_parts
+from pixelflow.controlplane.jobs.parts import is_in_parts, without_parts
 from pixelflow.controlplane.jobs.places import SourcePlaces
 from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
@@ -264,7 +264,7 @@ class JobService(JobStarts):
         async with self._database.connection(of_user(user_id)) as connection:
             job = await transitions.find(connection, job_id=created.job_id, user_id=user_id)
             if job is None or job.status != JobStatus.CREATED:
-                return created
+                return without_parts(created)
             if request.auto_start:
                 waiting = awaited.waiting_for(request, self._settings, traceparent=None)
                 await awaited.renew(connection, job_id=created.job_id, user_id=user_id, waiting=waiting)
