@@ -100,6 +100,7 @@ def _live(client: httpx.Client, s3: CheckedS3) -> None:
     by_itself = client.post("/v1/jobs", json={"auto_start": True, "pipeline": [steps.resize()]}).json()
     steps.upload(by_itself, photo())
     assert steps.finished(client, by_itself["job_id"])["status"] == "succeeded"
+    _in_parts(client, s3)
     refused = client.post("/v1/jobs", json={"pipeline": [steps.resize()]}).json()
     steps.upload(refused, bytes(MAX_BYTES + 1))
     assert steps.start(client, refused).status_code == 413
@@ -108,6 +109,24 @@ def _live(client: httpx.Client, s3: CheckedS3) -> None:
     assert client.delete(f"/v1/jobs/{first['job_id']}").status_code == 204
     gone = (asset, first["job_id"], again["job_id"], refused["job_id"])
     eventually(lambda: not [key for key in s3.objects for each in gone if each in key])
+
+
+def _in_parts(client: httpx.Client, s3: CheckedS3) -> None:
+    """Upload in parts: for a job that is started, one that starts by itself, and one that is erased."""
+    content = photo()
+    source = {"content_length": len(content), "multipart": True}
+    for auto_start in (False, True, None):
+        body = {"source": source, "auto_start": bool(auto_start), "pipeline": [steps.resize()]}
+        created = client.post("/v1/jobs", json=body).json()
+        if auto_start is None:
+            assert client.delete(f"/v1/jobs/{created['job_id']}").status_code == 204
+            eventually(lambda: not s3.uploads)
+            return
+        [part] = created["upload"]["multipart"]["parts"]
+        assert httpx.put(part["url"], content=content).status_code == 200
+        if not auto_start:
+            assert steps.start(client, created).status_code == 202
+        assert steps.finished(client, created["job_id"])["status"] == "succeeded"
 
 
 def _asset(client: httpx.Client) -> str:

@@ -101,6 +101,21 @@ def test_a_job_works_with_every_rule_of_a_bucket(s3: CheckedS3, prefix: str, rul
     assert s3.refusals == ["NoSuchKey"]
 
 
+def test_an_upload_in_parts_works_with_a_prefix_and_encryption(s3: CheckedS3) -> None:
+    s3.encryption = KMS
+    storage = ObjectStorage(settings_of(s3, prefix="team/pixel-flow+(1)/", sse_kms_key_id=KMS_KEY))
+
+    async def upload() -> None:
+        upload_id = await storage.multipart.begin("k", content_type="image/png")
+        signed = storage.sign_part("k", upload_id=upload_id, number=1, content_length=len(BODY), seconds=60)
+        assert signed.headers == {}
+        assert put(signed) == 200
+        await storage.multipart.complete("k", upload_id, await storage.multipart.parts("k", upload_id))
+
+    asyncio.run(upload())
+    assert list(s3.objects) == ["team/pixel-flow+(1)/k"]
+
+
 def test_nothing_outside_the_prefix_is_listed_or_deleted(s3: CheckedS3) -> None:
     job_id = uuid4()
     outside = [

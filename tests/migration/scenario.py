@@ -177,7 +177,9 @@ async def _job_that_expires(record: Recorder) -> None:
     await _succeed(record, await _claimed(record, job_id))
     await record.call("jobs.origins.find", MINE, job_id=job_id, user_id=USER)
     await record.call("retention.expire_sources", EVERYONE, **old)
-    unused = await _created(record)
+    unused = await _created(record, source={"content_length": 1000, "multipart": True})
+    begun = {"job_id": unused, "user_id": USER, "upload_id": "upload"}
+    assert await record.call("jobs.transitions.set_multipart_upload", MINE, **begun, replaced=None)
     await record.call("jobs.transitions.cancel", MINE, job_id=unused, user_id=USER)
     await record.call("retention.expire_unused_uploads", EVERYONE, **old, upload_grace=MINUTE)
     await record.call("retention.expire_outputs", EVERYONE, **old)

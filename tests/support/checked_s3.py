@@ -28,6 +28,7 @@ from botocore.credentials import Credentials
 REGION = "eu-test-1"
 BUCKET = "team-bucket"
 FORMAT = "%Y%m%dT%H%M%SZ"
+MIN_PART_BYTES = 5 * 1024 * 1024
 _ECHOED = ("content-type", "cache-control", "x-amz-server-side-encryption", "x-amz-meta-pixelflow-job")
 _ENCRYPTION = ("x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id")
 
@@ -43,6 +44,15 @@ class Session:
 
 
 @dataclass
+class MultipartUpload:
+    """An upload in parts."""
+
+    key: str
+    headers: dict[str, str]
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass
 class CheckedS3:
     """A running server with one bucket."""
 
@@ -51,6 +61,8 @@ class CheckedS3:
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
     """Of objects that were stored with one."""
+    uploads: dict[str, MultipartUpload] = field(default_factory=dict)
+    """Unfinished uploads in parts, by their IDs."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Access key ID, action of IAM, and key or prefix of a list, of each request that a policy had to allow."""
     public_prefix: str | None = None
@@ -95,6 +107,10 @@ class CheckedS3:
         endpoint = self.url.replace("//127.", "//") if self.is_virtual else self.url
         bucket = "127" if self.is_virtual else BUCKET
         return {"endpoint_url": endpoint, "bucket": bucket, "region": REGION, "addressing": style}
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324  # as S3
 
 
 def _listed(value: str | list[str]) -> list[str]:
@@ -256,6 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         if not key:
             return self._of_bucket(key_id, query, body)
+        if "uploads" in query or "uploadId" in query:
+            return self._multipart(key_id, key, query, headers, body)
         action = {"PUT": "s3:PutObject", "DELETE": "s3:DeleteObject"}.get(self.command, "s3:GetObject")
         state.require(key_id, action, key)
         if self.command == "PUT":
@@ -272,16 +290,63 @@ class _Handler(BaseHTTPRequestHandler):
             "content-type": query.get("response-content-type"),
             "content-disposition": query.get("response-content-disposition"),
         }
-        etag = f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324  # as S3
+        etag = _etag(content)
         modified = "Sun, 29 Nov 2026 10:00:00 GMT"
         return 200, content, {**kept, "ETag": etag, "Last-Modified": modified, **{n: v for n, v in asked.items() if v}}
 
-    def _put(self, key: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    def _multipart(
+        self, key_id: str, key: str, query: dict[str, str], headers: dict[str, str], body: bytes
+    ) -> tuple[int, bytes, dict[str, str]]:
+        state, upload_id = self.server_state, query.get("uploadId")
+        actions = {"GET": "s3:ListMultipartUploadParts", "DELETE": "s3:AbortMultipartUpload"}
+        state.require(key_id, actions.get(self.command, "s3:PutObject"), key)
+        if upload_id is None:
+            self._check_encryption(headers)
+            upload_id = f"{len(state.requests)}/+ ="  # must be encoded in a URL
+            state.uploads[upload_id] = MultipartUpload(key, headers)
+            return 200, f"<R><UploadId>{upload_id}</UploadId></R>".encode(), {}
+        upload = state.uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise _RefusedError(404, "NoSuchUpload")
+        if self.command == "DELETE":
+            del state.uploads[upload_id]
+            return 204, b"", {}
+        if self.command == "PUT":
+            if any(name in headers for name in _ENCRYPTION):
+                raise _RefusedError(400, "InvalidArgument")
+            upload.parts[int(query["partNumber"])] = body
+            return 200, b"", {"ETag": _etag(body)}
+        if self.command == "GET":
+            listed = "".join(
+                f"<Part><PartNumber>{n}</PartNumber><ETag>{escape(_etag(part))}</ETag><Size>{len(part)}</Size></Part>"
+                for n, part in sorted(upload.parts.items())
+            )
+            return 200, f"<ListPartsResult>{listed}</ListPartsResult>".encode(), {}
+        return self._complete(upload_id, upload, body)
+
+    def _complete(self, upload_id: str, upload: MultipartUpload, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        state = self.server_state
+        named = re.findall(r"<PartNumber>(\d+)</PartNumber><ETag>(.*?)</ETag>", body.decode())
+        parts = [upload.parts.get(int(number), b"") for number, _ in named]
+        if not named or any(_etag(part) != unescape(etag) for part, (_, etag) in zip(parts, named, strict=True)):
+            return 200, b"<Error><Code>InvalidPart</Code></Error>", {}  # as S3, which has begun the response
+        if any(len(part) < MIN_PART_BYTES for part in parts[:-1]):
+            raise _RefusedError(400, "EntityTooSmall")
+        del state.uploads[upload_id]
+        kept = {name: value for name, value in upload.headers.items() if name in _ECHOED}
+        state.objects[upload.key] = (b"".join(parts), kept)
+        return 200, b"<CompleteMultipartUploadResult/>", {}
+
+    def _check_encryption(self, headers: Mapping[str, str]) -> None:
         state = self.server_state
         if any(headers.get(name) != value for name, value in state.encryption.items()):
             raise _RefusedError(403, "AccessDenied")
         if not state.encryption and any(name in headers for name in _ENCRYPTION):
             raise _RefusedError(400, "InvalidArgument")
+
+    def _put(self, key: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        state = self.server_state
+        self._check_encryption(headers)
         given = headers.get("x-amz-checksum-sha256")
         if given is not None and given != base64.b64encode(hashlib.sha256(body).digest()).decode():
             raise _RefusedError(400, "BadDigest")

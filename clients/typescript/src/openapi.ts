@@ -2140,6 +2140,11 @@ export interface components {
              * @example photos/1.jpg
              */
             key?: string | null;
+            /**
+             * Multipart
+             * @description Whether you upload the file in parts. Only for an upload with `content_length`. Default: `false`.
+             */
+            multipart?: boolean;
             /** @description `refuse`: the job fails with `undecodable` if pixels are missing or damaged. `accept`: the outputs show what can be decoded, and the job has the warning `source_damaged`. Default: `refuse`. */
             on_damage?: components["schemas"]["OnDamage"];
             /**
@@ -3286,6 +3291,24 @@ export interface components {
          * @enum {string}
          */
         Method: "solid" | "pixels" | "blur";
+        /**
+         * MultipartUpload
+         * @description An upload in parts, which you can send in any order and at the same time.
+         *
+         *     Repeating the request that created the job, with its `Idempotency-Key`, returns fresh URLs of the missing parts.
+         */
+        MultipartUpload: {
+            /**
+             * Part Size
+             * @description Size of each part in bytes; the last one is smaller.
+             */
+            part_size: number;
+            /**
+             * Parts
+             * @description The parts to send.
+             */
+            parts: components["schemas"]["UploadPart"][];
+        };
         /**
          * OnDamage
          * @description What to do with a source whose pixels are damaged or incomplete.
@@ -4916,11 +4939,13 @@ export interface components {
              * @example PUT
              */
             method: string;
+            /** @description The parts to upload, if you asked for `multipart`. */
+            multipart: components["schemas"]["MultipartUpload"] | null;
             /** Object Key */
             object_key: string;
             /**
              * Presigned Put Url
-             * @description URL to upload the source to. Null for `local_file`.
+             * @description URL to upload the source to. Null for `local_file` and for `multipart`.
              */
             presigned_put_url: string | null;
             /**
@@ -4929,6 +4954,32 @@ export interface components {
              * @example not_required
              */
             presigned_url_state: string;
+        };
+        /**
+         * UploadPart
+         * @description A part of the file that is not there yet.
+         */
+        UploadPart: {
+            /**
+             * Content Length
+             * @description Size of the part in bytes: it is signed.
+             */
+            content_length: number;
+            /**
+             * Number
+             * @description From 1.
+             */
+            number: number;
+            /**
+             * Offset
+             * @description Where the part begins in the file, in bytes.
+             */
+            offset: number;
+            /**
+             * Url
+             * @description URL for a PUT of the part, with no headers. It expires with the upload.
+             */
+            url: string;
         };
         /**
          * Usage
@@ -5547,6 +5598,7 @@ export interface operations {
                      *         },
                      *         "max_bytes": 18204,
                      *         "method": "PUT",
+                     *         "multipart": null,
                      *         "object_key": "assets/0198f2c5-1f0a-7c44-8a0e-6d3b5c9e1f27",
                      *         "presigned_put_url": "https://s3.example/pixelflow/assets/0198f2c5-1f0a-7c44-8a0e-6d3b5c9e1f27?X-Amz-Signature=…",
                      *         "presigned_url_state": "ready"
@@ -8623,6 +8675,7 @@ export interface operations {
                      *         },
                      *         "max_bytes": 100000000,
                      *         "method": "PUT",
+                     *         "multipart": null,
                      *         "object_key": "uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source",
                      *         "presigned_put_url": "https://s3.example/pixelflow/uploads/0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55/source?X-Amz-Signature=…",
                      *         "presigned_url_state": "ready"
@@ -8808,7 +8861,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable` */
+            /** @description `store_unavailable`, `resource_busy`, `store_read_only`, `deadline_exceeded`, `limiter_unavailable`, `objects_unavailable` */
             503: {
                 headers: {
                     /**

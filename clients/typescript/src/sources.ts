@@ -2,6 +2,9 @@
 import { declaredSource } from "./uploads.js";
 import type { DeclaredSource } from "./types.js";
 
+/** Larger files are uploaded in parts. */
+const MULTIPART_BYTES = 64 * 1024 * 1024;
+
 /** A source that is there already: the source or an output of an earlier job, or a file that a worker fetches. */
 export type ExistingSource =
   | { readonly job: string; readonly output?: string }
@@ -19,5 +22,6 @@ export function fileOf(photo: Photo): Blob | undefined {
 /** The `source` of a create request for this photo. */
 export function sourceOf(photo: Photo): DeclaredSource {
   const file = fileOf(photo);
-  return file ? declaredSource(file) : (photo as ExistingSource);
+  if (!file) return photo as ExistingSource;
+  return file.size > MULTIPART_BYTES ? { ...declaredSource(file), multipart: true } : declaredSource(file);
 }

@@ -14,6 +14,7 @@ export type JobStatus = Schemas["JobStatus"];
 export type Output = Schemas["Output"];
 export type Explanation = Schemas["Explanation"];
 export type Upload = Schemas["Upload"];
+export type MultipartUpload = Schemas["MultipartUpload"];
 export type DeclaredSource = Schemas["DeclaredSource"];
 export type Destination = Schemas["Destination"];
 export type AddJobsRequest = Schemas["AddJobsRequest"];

@@ -14,6 +14,7 @@ function upload(url: string, changes: Partial<Upload> = {}): Upload {
     method: "PUT",
     headers: { "Content-Type": "image/jpeg" },
     content_length: SIZE,
+    multipart: null,
     expires_at: null,
     max_bytes: 1_000_000,
     ...changes,
@@ -88,4 +89,51 @@ test("the source of a request is the size and, for an image, the type", () => {
   assert.deepEqual(declaredSource(new Blob([BYTES], { type: "image/png" })), { content_length: SIZE, content_type: "image/png" });
   assert.deepEqual(declaredSource(new Blob([BYTES], { type: "text/plain" })), { content_length: SIZE });
   assert.throws(() => declaredSource(new Blob([])), TransferError);
+});
+
+function inParts(url: string, numbers: number[]): Upload {
+  const part_size = 300_000;
+  const parts = numbers.map((number) => {
+    const offset = (number - 1) * part_size;
+    return { number, url: `${url}/bucket/k?partNumber=${number}`, offset, content_length: Math.min(part_size, SIZE - offset) };
+  });
+  return upload(url, { presigned_put_url: null, headers: {}, multipart: { part_size, parts } });
+}
+
+test("parts are sent by themselves, each is retried, and their progress is summed", async () => {
+  const server = await serve({ status: 503 }, { status: 200 });
+  const content = new Uint8Array(SIZE).map((_, index) => index % 251);
+  const seen: number[] = [];
+  await uploadTo(inParts(server.url, [1, 2, 3]), content, { onProgress: (sent) => seen.push(sent) });
+  assert.equal(server.received.length, 4);
+  const bodies = new Map(server.received.map((each) => [each.url.at(-1), each.body]));
+  const all = Buffer.concat(["1", "2", "3"].map((number) => bodies.get(number) ?? Buffer.alloc(0)));
+  assert.deepEqual(new Uint8Array(all), content);
+  assert.equal(server.received[0]?.headers["content-type"], undefined);
+  assert.equal(seen.at(-1), SIZE);
+  await server[Symbol.asyncDispose]();
+});
+
+test("only missing parts are sent, and count as the rest", async () => {
+  const server = await serve({ status: 200 });
+  const seen: number[] = [];
+  await uploadTo(inParts(server.url, [3]), BYTES, { onProgress: (sent) => seen.push(sent) });
+  assert.deepEqual(server.received.map((each) => each.body.length), [100_000]);
+  assert.deepEqual([seen[0]! > 600_000, seen.at(-1)], [true, SIZE]);
+  await uploadTo(inParts(server.url, []), BYTES);
+  assert.equal(server.received.length, 1);
+  await server[Symbol.asyncDispose]();
+});
+
+test("a part that is rejected ends the upload, and so does the signal", async () => {
+  const refusing = await serve({ status: 403, body: "<Error><Code>AccessDenied</Code></Error>" });
+  await assert.rejects(uploadTo(inParts(refusing.url, [1, 2, 3]), BYTES), /403 AccessDenied/);
+  await refusing[Symbol.asyncDispose]();
+  const holding = await serve({ status: 200, hold: true });
+  const aborter = new AbortController();
+  const sending = uploadTo(inParts(holding.url, [1, 2, 3]), BYTES, { signal: aborter.signal });
+  await holding.held;
+  aborter.abort(new Error("left the page"));
+  await assert.rejects(sending, /left the page/);
+  await holding[Symbol.asyncDispose]();
 });

@@ -36,6 +36,7 @@ from pixelflow.imaging.step import Step
 M = TypeVar("M", bound=BaseModel)
 Steps = Sequence[Step | Mapping[str, Any]]
 """A pipeline: steps as models or as JSON objects."""
+MULTIPART_BYTES = 64 * 1024 * 1024
 PhotoSource = Content | ExistingSource
 """What to upload: the path of a file, bytes or an open binary file. Or a source that is there already."""
 
@@ -158,6 +159,7 @@ def submit(
     source: SourceOptions | None = None,
     destination: Destination | Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
+    multipart_bytes: int = MULTIPART_BYTES,
     on_progress: Progress | None = None,
 ) -> Operation[StartedJob]:
     """Create a job for a photo, upload the photo, start the job.
@@ -174,7 +176,8 @@ def submit(
         priority: of the job among your own queued jobs.
         source: how to read the file, such as ``SourceOptions(on_damage="accept")``.
         destination: where the outputs are stored, besides the service's own bucket.
-        idempotency_key: as for ``create_job``.
+        idempotency_key: as for ``create_job``. A repeated call uploads what is missing of a file in parts.
+        multipart_bytes: files with more bytes are uploaded in parts, of which each is retried by itself.
         on_progress: called with the bytes sent and the total; with ``AsyncClient``, from another thread.
 
     Raises:
@@ -193,6 +196,7 @@ def submit(
         priority=priority,
         source=source,
         destination=destination,
+        multipart_bytes=multipart_bytes,
     )
     return (yield from _send(session, request, photo, idempotency_key, on_progress=on_progress))
 
@@ -228,6 +232,7 @@ def job_request(
     priority: Priority = Priority.NORMAL,
     source: SourceOptions | None = None,
     destination: Destination | Mapping[str, Any] | None = None,
+    multipart_bytes: int = MULTIPART_BYTES,
 ) -> CreateJobRequest:
     """Return the request that creates a job for a photo, with the arguments of ``submit``.
 
@@ -244,7 +249,7 @@ def job_request(
         "destination": to_destination(destination),
     }
     raw = {
-        "source": _declared(photo) | (_options(source) if source is not None else {}),
+        "source": _declared(photo, multipart_bytes) | (_options(source) if source is not None else {}),
         "metadata": to_mapping(metadata or {}, "metadata", '{"sku": "A-17"}'),
         **{name: value for name, value in optional.items() if value is not None},
     }
@@ -264,6 +269,7 @@ def process(
     source: SourceOptions | None = None,
     destination: Destination | Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
+    multipart_bytes: int = MULTIPART_BYTES,
     timeout: float | None = None,
     on_progress: Progress | None = None,
     on_change: Callable[[Job], None] | None = None,
@@ -291,13 +297,17 @@ def process(
         source=source,
         destination=destination,
         idempotency_key=idempotency_key,
+        multipart_bytes=multipart_bytes,
         on_progress=on_progress,
     )
     return (yield from wait(session, started.job_id, timeout=timeout, on_change=on_change))
 
 
-def _declared(photo: PhotoSource) -> dict[str, Any]:
-    return {**(photo.declared() if isinstance(photo, ExistingSource) else file_of(photo).declared)}
+def _declared(photo: PhotoSource, multipart_bytes: int) -> dict[str, Any]:
+    if isinstance(photo, ExistingSource):
+        return {**photo.declared()}
+    file = file_of(photo)
+    return {**file.declared, **({"multipart": True} if file.size > multipart_bytes else {})}
 
 
 def _options(source: SourceOptions) -> dict[str, Any]:

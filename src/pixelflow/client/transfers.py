@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,17 +24,18 @@ from pixelflow.client.partial_files import replacing
 from pixelflow.client.retries import send
 from pixelflow.client.session import USER_AGENT, Session
 from pixelflow.contracts.jobs.responses import Output
-from pixelflow.contracts.uploads import Upload
+from pixelflow.contracts.uploads import Upload, UploadPart
 
 CHUNK_BYTES = 256 * 1024
 _OK = 200
 
 Progress = Callable[[int, int], None]
 """Called with the number of bytes transferred so far and the total."""
+_Report = Callable[[int], None]
 
 
 def upload(session: Session, upload: Upload, file: Content, *, on_progress: Progress | None = None) -> Operation[None]:
-    """Upload ``file``, read in chunks. Idempotent.
+    """Upload ``file``, read in chunks; of an upload in parts, the parts that are missing. Idempotent.
 
     Args:
         session: of the client.
@@ -46,7 +50,7 @@ def upload(session: Session, upload: Upload, file: Content, *, on_progress: Prog
     """
     require(upload, Upload, "upload", "the `upload` of a created job")
     content = file_of(file)
-    if upload.presigned_put_url is None:
+    if upload.presigned_put_url is None and upload.multipart is None:
         raise TransferError("This job has no upload: its source is a local file")
     if content.size > upload.max_bytes:
         raise TransferError(f"{content.name} has {content.size} bytes; at most {upload.max_bytes} are allowed")
@@ -55,12 +59,42 @@ def upload(session: Session, upload: Upload, file: Content, *, on_progress: Prog
             f"{content.name} has {content.size} bytes; the upload was created for {upload.content_length}"
         )
 
-    def body() -> Iterator[bytes]:
-        return _read_chunks(content, on_progress)
+    report = _report_to(on_progress, content.size)
+    if upload.multipart is not None:
+        yield from _put_parts(session, upload.multipart.parts, content, report)
+    elif upload.presigned_put_url is not None:
+        part = _Part(content, 0, content.size)
+        yield from _put(session, upload.presigned_put_url, upload.headers, part, report)
 
-    headers = {"User-Agent": USER_AGENT, "Content-Length": str(content.size)} | upload.headers
-    request = Request(upload.method, upload.presigned_put_url, headers, body)
-    response = yield from send(session, request)
+
+@dataclass(frozen=True)
+class _Part:
+    """A range of a file."""
+
+    file: File
+    offset: int
+    size: int
+
+
+def _put_parts(session: Session, parts: Sequence[UploadPart], content: File, report: _Report) -> Operation[None]:
+    """Upload the missing parts, one after the other; each is retried by itself."""
+    sent = content.size - sum(part.content_length for part in parts)
+    for each in parts:
+        part = _Part(content, each.offset, each.content_length)
+        yield from _put(session, each.url, {}, part, partial(_add, report, sent))
+        sent += part.size
+
+
+def _add(report: _Report, before: int, sent: int) -> None:
+    report(before + sent)
+
+
+def _put(session: Session, url: str, headers: Mapping[str, str], part: _Part, report: _Report) -> Operation[None]:
+    def body() -> Iterator[bytes]:
+        return _read_chunks(part, report)
+
+    all_headers = {"User-Agent": USER_AGENT, "Content-Length": str(part.size), **headers}
+    response = yield from send(session, Request("PUT", url, all_headers, body))
     if not response.succeeded:
         raise _storage_error("the upload", response)
 
@@ -107,19 +141,24 @@ def _fetch(session: Session, output: Output, part: _PartialFile) -> Operation[No
         raise _storage_error("the download", response)
 
 
-def _read_chunks(content: File, on_progress: Progress | None) -> Iterator[bytes]:
+def _report_to(on_progress: Progress | None, total: int) -> _Report:
+    return (lambda sent: on_progress(sent, total)) if on_progress else lambda _: None
+
+
+def _read_chunks(part: _Part, report: _Report) -> Iterator[bytes]:
     sent = 0
     try:
-        with content.open() as file:
-            while chunk := file.read(min(CHUNK_BYTES, content.size - sent)):
+        with part.file.open() as file:
+            if part.offset:
+                file.seek(part.offset, os.SEEK_CUR)
+            while chunk := file.read(min(CHUNK_BYTES, part.size - sent)):
                 yield chunk
                 sent += len(chunk)
-                if on_progress:
-                    on_progress(sent, content.size)
+                report(sent)
     except OSError as error:
-        raise TransferError(f"{content.name} can't be read: {error.strerror}") from error
-    if sent < content.size:
-        raise TransferError(f"{content.name} was truncated during the upload")
+        raise TransferError(f"{part.file.name} can't be read: {error.strerror}") from error
+    if sent < part.size:
+        raise TransferError(f"{part.file.name} was truncated during the upload")
 
 
 def _storage_error(what: str, response: Response) -> TransferError:

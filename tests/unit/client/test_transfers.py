@@ -15,6 +15,7 @@ from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 from pixelflow.client import ConnectionFailedError, TransferError
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import Output
+from pixelflow.contracts.uploads import MultipartUpload, UploadPart
 
 STEPS = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
@@ -217,4 +218,40 @@ def test_what_is_no_photo_is_named_with_what_is_accepted(call: Call, api: StandI
         ]:
             with pytest.raises(error, match=re.escape(said)):
                 call("submit", wrong, STEPS)
+    assert api.seen == []
+
+
+# ── Uploads in parts ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_large_file_is_declared_in_parts(call: Call, api: StandIn, photo: Path) -> None:
+    sizes = {768_000: False, 767_999: True}
+    for multipart_bytes in sizes:
+        call("submit", photo, STEPS, multipart_bytes=multipart_bytes)
+    declared = [kept.request.source for kept in api.jobs.values()]
+    assert [source and source.multipart for source in declared] == list(sizes.values())
+
+
+def test_missing_parts_are_uploaded_and_each_is_retried_by_itself(call: Call, api: StandIn, photo: Path) -> None:
+    source = {"content_length": 768_000, "multipart": True}
+    created = call("create_job", CreateJobRequest.model_validate({"source": source, "pipeline": STEPS}))
+    url = f"{api.url}/bucket/uploads/{created.job_id}/source"
+    parts = [
+        UploadPart(number=number, url=f"{url}?partNumber={number}", offset=offset, content_length=size)
+        for number, offset, size in ((2, 300_000, 300_000), (3, 600_000, 168_000))
+    ]
+    multipart = MultipartUpload(part_size=300_000, parts=parts)
+    upload = created.upload.model_copy(update={"presigned_put_url": None, "multipart": multipart})
+    api.faults["put"] = [Fault(200), DROP, Fault(503), Fault(200)]
+    seen: list[int] = []
+    with photo.open("rb") as file:
+        call("upload", upload, file, on_progress=lambda sent, _: seen.append(sent))
+    puts = [each for each in api.seen if each.method == "PUT"]
+    assert [each.path[-1] for each in puts] == ["2", "3", "3", "3"]
+    content = photo.read_bytes()
+    assert (puts[0].body, puts[-1].body) == (content[300_000:600_000], content[600_000:])
+    assert puts[0].headers.keys() == {"host", "user-agent", "content-length"}
+    assert (min(seen) > 300_000, seen[-1]) == (True, 768_000)
+    api.seen.clear()
+    call("upload", upload.model_copy(update={"multipart": MultipartUpload(part_size=300_000, parts=[])}), photo)
     assert api.seen == []

@@ -20,6 +20,7 @@ from obstore import exceptions
 from obstore.store import S3Store
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
+from pixelflow.adapters.storage.multipart import MultipartUploads
 from pixelflow.adapters.storage.request_form import address, checksum_headers, encryption_headers
 from pixelflow.adapters.storage.signatures import AccessKey, KeySource, NoAccessKeyError, Signer, no_access_key
 from pixelflow.adapters.storage.transfers import S3Transfers, version_of
@@ -100,6 +101,8 @@ class ObjectStorage:
         endpoint, _ = address(settings.s3_endpoint_url, bucket, addressing)
         own = Signer(endpoint, region=region, credentials=self._keys)
         self._transfers = S3Transfers(endpoint, root=self._root, signer=own)
+        self.multipart = MultipartUploads(endpoint, root=self._root, signer=own, headers=self._encryption)
+        """Uploads in parts, which :meth:`sign_part` signs."""
 
     # ── For clients ──────────────────────────────────────────────────────────────────────────────
 
@@ -119,6 +122,12 @@ class ObjectStorage:
         length = {} if content_length is None else {"Content-Length": str(content_length)}
         url = self._sign("PUT", key, headers=headers | length, query={}, seconds=seconds)
         return dataclasses.replace(url, headers=headers)
+
+    def sign_part(self, key: str, *, upload_id: str, number: int, content_length: int, seconds: int) -> SignedUrl:
+        """Return a URL for a PUT of one part of a multipart upload. Its size is signed; it needs no headers."""
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        length = {"Content-Length": str(content_length)}
+        return dataclasses.replace(self._sign("PUT", key, headers=length, query=query, seconds=seconds), headers={})
 
     def sign_download(
         self,
@@ -280,6 +289,7 @@ class ObjectStorage:
     def close(self) -> None:
         """Close the idle connections of transfers."""
         self._transfers.close()
+        self.multipart.close()
 
     def check(self) -> None:
         """Check that the server answers, as :meth:`ping` does, for a thread without an event loop.

@@ -198,6 +198,7 @@ def _source_errors(request: object) -> Iterator[CrossFieldError]:
     elif source_type in _TYPES and path is not None:
         yield ("object_key",), "is only for `local_file`; PixelFlow assigns the object key of an upload"
     yield from _named_source_errors(source_type, fields.get("source"))
+    yield from _multipart_errors(source_type, fields_of(fields.get("source")) or {})
 
 
 def _named_source_errors(source_type: object, source: object) -> Iterator[CrossFieldError]:
@@ -216,3 +217,12 @@ def _named_source_errors(source_type: object, source: object) -> Iterator[CrossF
         yield ("source", missing), f"is required beside `{given}`: {_PARTS_OF_OBJECT[missing]}"
     if fields.get("content_length") is not None and named:
         yield ("source", "content_length"), "is only for an upload"
+
+
+def _multipart_errors(source_type: object, fields: Mapping[str, object]) -> Iterator[CrossFieldError]:
+    if fields.get("multipart") is not True:
+        return
+    if source_type in _TYPES and source_type != SourceType.S3_PRESIGNED:
+        yield ("source", "multipart"), "is only for an upload"
+    elif fields.get("content_length") is None:
+        yield ("source", "content_length"), "is required for `multipart`: the size of the file in bytes"

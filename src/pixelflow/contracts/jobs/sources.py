@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StrictInt, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from pixelflow.contracts.jobs.destinations import BUCKET_NAME_PATTERN, MAX_KEY_BYTES
@@ -137,6 +137,10 @@ class DeclaredSource(SourceOptions):
         ),
         AfterValidator(_within_limit),
     ] = None
+    multipart: Annotated[
+        StrictBool,
+        Field(description="Whether you upload the file in parts. Only for an upload with `content_length`."),
+    ] = False
     content_type: Annotated[MediaType | None, Field(description="Media type of the file.", examples=["image/jpeg"])] = (
         None
     )

@@ -119,6 +119,11 @@ class IdempotentCall:
         self._cipher = cipher
         self._lease = lease
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the client can repeat the request to get the response."""
+        return HEADER in self._request.headers
+
     async def run(
         self,
         identity: Identity,

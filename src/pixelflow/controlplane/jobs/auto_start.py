@@ -168,14 +168,14 @@ class AutoStarter:
         is_upload = source.source_type == SourceType.S3_PRESIGNED
         if source.status != JobStatus.CREATED:
             return CheckOutcome.ENDED
-        if is_upload and await self._objects.find(source.source_key) is None:
-            return CheckOutcome.WAITING
+        if is_upload and not source.is_in_parts and await self._objects.find(source.source_key) is None:
+            return CheckOutcome.WAITING  # the start itself looks for parts
         try:
             await self._starts.start(source.user_id, source.job_id, traceparent=source.traceparent, keep_refused=True)
         except (NotFoundError, JobAlreadyFinishedError):
             return CheckOutcome.ENDED
         except (SourceMissingError, SourceTooLargeError) as error:
-            if is_upload and isinstance(error, SourceMissingError):  # deleted since
+            if is_upload and isinstance(error, SourceMissingError):  # deleted since, or parts are missing
                 return CheckOutcome.WAITING
             return await self._refuse(source, error, log, is_upload=is_upload)
         log.info("job started by itself")

@@ -64,6 +64,8 @@ class AwaitedSource:
     source_type: str
     source_key: str
     traceparent: str | None
+    is_in_parts: bool
+    """Whether the source is uploaded in parts."""
 
 
 async def longest_due(connection: AsyncConnection) -> tuple[list[str], bool]:
@@ -131,7 +133,8 @@ async def lease(
         UPDATE awaited_sources AS awaited SET next_check_at = now() + %(seconds)s
         FROM chosen JOIN jobs USING (job_id)
         WHERE awaited.job_id = chosen.job_id
-        RETURNING awaited.job_id, awaited.user_id, status, source_type, source_key, awaited.traceparent
+        RETURNING awaited.job_id, awaited.user_id, status, source_type, source_key, awaited.traceparent,
+                  multipart_upload IS NOT NULL AS is_in_parts
         """,
         {
             "users": list(users),

@@ -67,6 +67,7 @@ async def _job_request(request: Request, body: _RawJobRequest) -> CreateJobReque
         errors.JobNotFinishedError,
         errors.LocalFilesDisabledError,
         errors.NotFoundError,
+        errors.ObjectsUnavailableError,
         errors.OutputMissingError,
         errors.SourceMissingError,
         errors.UnsupportedCapabilityError,
@@ -97,7 +98,9 @@ async def create_job(
 
     async def create(job_id: UUID) -> CreatedJob:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))
-        return await services.jobs.create(identity.user_id, job, job_id=job_id, traceparent=traceparent)
+        return await services.jobs.create(
+            identity.user_id, job, job_id=job_id, traceparent=traceparent, can_be_repeated=call.has_key
+        )
 
     async def create_with_key(job_id: UUID, answer: Callable[[CreatedJob], AnsweredKey]) -> CreatedJob | None:
         structlog.contextvars.bind_contextvars(job_id=str(job_id))

@@ -28,6 +28,7 @@ from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.jobs import awaited, transitions
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs.destinations import Destinations
+from pixelflow.controlplane.jobs.parts import is_in_parts, without_parts
 from pixelflow.controlplane.jobs.places import SourcePlaces
 from pixelflow.controlplane.jobs.plans import plan_of
 from pixelflow.controlplane.jobs.queries import JobQueries, job_not_found
@@ -40,6 +41,7 @@ from pixelflow.errors import (
     BatchClosedError,
     JobAlreadyFinishedError,
     NotFoundError,
+    ObjectsUnavailableError,
     SourceMissingError,
     SourceTooLargeError,
 )
@@ -107,11 +109,20 @@ class JobService(JobStarts):
     # ── Create ───────────────────────────────────────────────────────────────────────────────────
 
     async def create(
-        self, user_id: str, request: CreateJobRequest, *, job_id: UUID, traceparent: str | None = None
+        self,
+        user_id: str,
+        request: CreateJobRequest,
+        *,
+        job_id: UUID,
+        traceparent: str | None = None,
+        can_be_repeated: bool = True,
     ) -> CreatedJob:
         """Create a job and return how to upload its source. Idempotent by ``job_id``.
 
+        If an upload in parts can't begin, the job stays if the request ``can_be_repeated``, and is erased otherwise.
+
         Raises:
+            ObjectsUnavailableError: an upload in parts can't begin.
             LocalFilesDisabledError: the local file is not under an allowed root.
             UrlSourcesDisabledError: sources by URL are not enabled.
             NotFoundError, JobNotFinishedError, OutputMissingError, SourceMissingError: an earlier job can't give the
@@ -124,7 +135,14 @@ class JobService(JobStarts):
         request, preset = await self._apply_preset(user_id, request)
         new = await self._prepare(user_id, request, job_id, traceparent)
         await self._insert(user_id, new, preset=preset, key=None)
-        return new.created
+        if not is_in_parts(request):
+            return new.created
+        try:
+            return await self._parts.add_missing(user_id, request, new.created)
+        except ObjectsUnavailableError:
+            if not can_be_repeated:
+                await self.erase(user_id, job_id)
+            raise
 
     async def create_with_key(
         self,
@@ -141,8 +159,9 @@ class JobService(JobStarts):
         """
         request, preset = await self._apply_preset(user_id, request)
         new = await self._prepare(user_id, request, job_id, traceparent)
-        inserted = await self._insert(user_id, new, preset=preset, key=answer(new.created))
-        return new.created if inserted else None
+        if not await self._insert(user_id, new, preset=preset, key=answer(new.created)):
+            return None
+        return await self._parts.add_missing(user_id, request, new.created) if is_in_parts(request) else new.created
 
     async def _apply_preset(self, user_id: str, request: CreateJobRequest) -> tuple[CreateJobRequest, AppliedPreset]:
         if request.preset is None:
@@ -245,10 +264,12 @@ class JobService(JobStarts):
         async with self._database.connection(of_user(user_id)) as connection:
             job = await transitions.find(connection, job_id=created.job_id, user_id=user_id)
             if job is None or job.status != JobStatus.CREATED:
-                return created
+                return without_parts(created)
             if request.auto_start:
                 waiting = awaited.waiting_for(request, self._settings, traceparent=None)
                 await awaited.renew(connection, job_id=created.job_id, user_id=user_id, waiting=waiting)
+        if is_in_parts(request):
+            return await self._parts.add_missing(user_id, request, created)
         return created.model_copy(update={"upload": self._uploads.sign(request, created.upload.object_key)})
 
     # ── Cancel and erase ─────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.contracts.messages import QUEUE, ProcessImage, task_id_of
 from pixelflow.controlplane.jobs import transitions
+from pixelflow.controlplane.jobs.parts import PartUploads
 from pixelflow.controlplane.jobs.queries import job_not_found
 from pixelflow.controlplane.jobs.start_rules import ENDED, already_started, check_not_expired, source_missing
 from pixelflow.controlplane.jobs.transitions import JobState
@@ -55,6 +56,7 @@ class JobStarts:
         self._wakeups = wakeups
         self._objects = objects
         self._uploads = Uploads(settings, objects)
+        self._parts = PartUploads(settings, database=database, objects=objects)
         self._local_files = local_files
         self._on_enqueued = on_enqueued
         self._on_change = on_change
@@ -132,7 +134,9 @@ class JobStarts:
         found = await self._uploads.find(source_key(job_id))
         return None if found is None or found.bytes > self._settings.max_source_bytes else found
 
-    async def _check_source(self, job: JobState, *, unavailable: ObjectsUnavailableError | None = None) -> PinnedSource:
+    async def _check_source(
+        self, job_id: UUID, job: JobState, *, unavailable: ObjectsUnavailableError | None = None
+    ) -> PinnedSource:
         """Return the job's source; ``unavailable`` is the error of a request to storage that need not be repeated."""
         check_not_expired(job)
         if job.source_type in {SourceType.URL, SourceType.BUCKET}:
@@ -143,6 +147,8 @@ class JobStarts:
         elif unavailable is not None:
             raise unavailable
         else:
+            if job.multipart_upload is not None and job.declared_bytes is not None:
+                await self._parts.complete(job_id, job.multipart_upload, job.declared_bytes)
             source = await self._uploads.find(job.source_key)
         if source is None:
             raise source_missing(job)
@@ -164,7 +170,7 @@ class JobStarts:
     ) -> StartedJob:
         if job.status not in moved_from:
             return already_started(job_id, job)
-        source = await self._check_source(job, unavailable=unavailable)
+        source = await self._check_source(job_id, job, unavailable=unavailable)
         new_run = job.status != JobStatus.CREATED
         started = await self._move_to_queue(
             user_id, job_id, source, moved_from, new_run=new_run, traceparent=traceparent

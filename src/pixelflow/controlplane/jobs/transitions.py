@@ -8,7 +8,7 @@ All functions but ``reap_expired``, which serves the controller, are restricted 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -32,6 +32,9 @@ class JobState:
     """The earlier job that owns the source."""
     file_exists: bool
     """Whether that job exists and its file has not expired; true without such a job."""
+    declared_bytes: int | None = None
+    multipart_upload: str | None = field(default=None, repr=False)
+    """ID of the upload in parts at object storage."""
 
 
 _ORIGIN_HAS_FILE = """
@@ -45,7 +48,8 @@ async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Jo
     """Return the state of the user's job, or ``None`` if it does not exist or was erased."""
     cursor = await connection.execute(
         f"""
-        SELECT status, source_type, source_key, run, queued_at, source_expired_at, source_job_id,
+        SELECT status, source_type, source_key, run, queued_at, source_expired_at, source_job_id, declared_bytes,
+               multipart_upload,
                source_job_id IS NULL OR EXISTS ({_ORIGIN_HAS_FILE}) AS file_exists
         FROM jobs WHERE job_id = %s AND user_id = %s AND erased_at IS NULL
         """,  # noqa: S608  # fixed parts
@@ -53,6 +57,21 @@ async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> Jo
     )
     row = await cursor.fetchone()
     return JobState(**row) if row else None
+
+
+async def set_multipart_upload(
+    connection: AsyncConnection, *, job_id: UUID, user_id: str, upload_id: str, replaced: str | None
+) -> bool:
+    """Set the multipart upload of the user's job; ``False`` if it awaits no source or does not have ``replaced``."""
+    cursor = await connection.execute(
+        """
+        UPDATE jobs SET multipart_upload = %(upload_id)s
+        WHERE job_id = %(job_id)s AND user_id = %(user_id)s AND status = 'created' AND erased_at IS NULL
+          AND multipart_upload IS NOT DISTINCT FROM %(replaced)s::text
+        """,
+        {"job_id": job_id, "user_id": user_id, "upload_id": upload_id, "replaced": replaced},
+    )
+    return cursor.rowcount == 1
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from pixelflow.adapters.storage.multipart import part_sizes
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.field_errors import validation_failed
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.sources import DeclaredSource, SourceType
-from pixelflow.contracts.uploads import Upload
+from pixelflow.contracts.uploads import MultipartUpload, Upload
 from pixelflow.controlplane.jobs.store import UploadLimits
 from pixelflow.errors import FieldError, ObjectsUnavailableError, TooManyUploadsError
 from pixelflow.settings import Settings
@@ -76,7 +77,7 @@ class Uploads:
             raise validation_failed([missing])
 
     def sign(self, request: CreateJobRequest, key: str) -> Upload:
-        """Return how to upload the source, with a fresh URL; or that it is there already."""
+        """Return how to upload the source, with a fresh URL; or that it is there already. Parts are added later."""
         if request.source_type is not SourceType.S3_PRESIGNED:
             return Upload(
                 object_key=key,
@@ -87,6 +88,17 @@ class Uploads:
                 max_bytes=self._settings.max_source_bytes,
             )
         source = request.source or DeclaredSource()
+        if source.multipart and source.content_length is not None:
+            return Upload(
+                object_key=key,
+                presigned_put_url=None,
+                presigned_url_state="ready",
+                headers={},
+                content_length=source.content_length,
+                multipart=MultipartUpload(part_size=part_sizes(source.content_length)[0], parts=[]),
+                expires_at=None,
+                max_bytes=self._settings.max_source_bytes,
+            )
         signed = self._objects.sign_upload(
             key,
             content_length=source.content_length,

@@ -278,6 +278,8 @@ class FileCollector:
         local = [each for each in deletions if each.source_type == SourceType.LOCAL_FILE]
         stored = [each for each in deletions if each.source_type != SourceType.LOCAL_FILE]
         files = await asyncio.to_thread(self._delete_local, kind, local)
+        if kind in {DeletionKind.JOB, DeletionKind.SOURCE}:
+            await self._abort_uploads(stored)
         match kind:
             case DeletionKind.JOB:
                 return files + sum([await self._delete_job(each) for each in stored])
@@ -297,6 +299,12 @@ class FileCollector:
             for each in deletions:
                 self._local_files.remove_job(each.source_key, each.job_id)
         return len(_output_keys(deletions))
+
+    async def _abort_uploads(self, deletions: Sequence[PendingDeletion]) -> None:
+        """Delete parts of unfinished uploads; a completed upload has none."""
+        for each in deletions:
+            if each.multipart_upload is not None:
+                await self._objects.multipart.abort(source_key(each.job_id), each.multipart_upload)
 
     async def _delete_job(self, deletion: PendingDeletion) -> int:
         objects = await self._objects.remove_job(deletion.job_id)

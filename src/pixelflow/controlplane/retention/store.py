@@ -12,7 +12,7 @@ A pending deletion must never name a file that a job may still need: expiry, the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -218,6 +218,8 @@ class PendingDeletion:
     source_key: str
     output_keys: list[str]
     """For the kind ``output``; otherwise empty."""
+    multipart_upload: str | None = field(default=None, repr=False)
+    """ID of the upload in parts, which may be unfinished."""
 
 
 async def lease_deletions(
@@ -233,7 +235,7 @@ async def lease_deletions(
         UPDATE pending_deletions AS pending SET due_at = now() + %(lease)s
         FROM due JOIN jobs ON jobs.job_id = due.job_id
         WHERE (pending.job_id, pending.kind, pending.attempt) = (due.job_id, due.kind, due.attempt)
-        RETURNING pending.job_id, pending.kind, pending.attempt, source_type, source_key,
+        RETURNING pending.job_id, pending.kind, pending.attempt, source_type, source_key, multipart_upload,
                   ARRAY(SELECT object_key FROM outputs
                         WHERE outputs.job_id = pending.job_id AND pending.kind = 'output') AS output_keys
         """,
