@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import Reserve
+from pixelflow.dataplane.worker.bucket_places import BucketPlaces
 from pixelflow.dataplane.worker.leases import ActiveLease
 from pixelflow.dataplane.worker.store import ClaimedJob
-from pixelflow.errors import SourceBucketUnavailableError, SourceNotAllowedError
+from pixelflow.errors import SourceBucketUnavailableError, SourceNotAllowedError, SourcePostponedError
+
+
+def source_place(buckets: NamedBuckets, places: BucketPlaces, name: str) -> AbstractContextManager[None]:
+    """Return a place for :func:`fetch_from_bucket`, also while its file waits for room.
+
+    Raises:
+        SourcePostponedError: when it is entered; see :meth:`BucketPlaces.place`.
+    """
+    refusal = SourcePostponedError(f"The worker reads other sources from the server of the bucket `{name}` first")
+    return places.place(buckets.server(name), refusal)
 
 
 def fetch_from_bucket(
