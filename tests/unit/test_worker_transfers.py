@@ -18,6 +18,7 @@ from tests.support.waiting import eventually
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.worker.bucket_places import PATIENCE_SECONDS, BucketPlaces
+from pixelflow.dataplane.worker.inputs import InputFetcher
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.source_room import BytesAtHand, NoRoomError
 from pixelflow.dataplane.worker.store import Lease
@@ -231,6 +232,18 @@ def test_a_job_is_not_processed_while_its_destination_takes_long(storage: Storag
         with pytest.raises(DestinationUnavailableError, match="takes long to store"):
             made.fetch(job, _lease(), tmp_path / "source", room)
     assert storage.fetches == 0
+
+
+@pytest.mark.parametrize("version", [None, "v1"])
+def test_only_the_first_attempt_records_the_version_of_its_source(tmp_path: Path, version: str | None) -> None:
+    def fetch(*_: object, pin: Callable[[str], object], **__: object) -> tuple[int, str]:
+        pin("v1")
+        return 1, ""
+
+    database, job = MagicMock(), _job()
+    job.source_version = version
+    with InputFetcher(database, MagicMock(fetch=fetch), tmp_path).fetched(job, _lease(), []):
+        assert database.connection.called is (version is None)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

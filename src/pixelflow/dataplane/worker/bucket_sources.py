@@ -43,7 +43,7 @@ def fetch_from_bucket(
         file: where to.
         max_bytes: limit of the source.
         reserve: makes room for the source.
-        pin: records the version for the next attempts.
+        pin: called with the version of the object.
 
     Raises:
         SourceError: the object can't be used.
@@ -61,14 +61,10 @@ def fetch_from_bucket(
             file,
             max_bytes=max_bytes,
             version=job.source_version or "",
-            on_version=pin if not job.source_version else _is_pinned,
+            on_version=pin,
             reserve=reserve,
             interrupts=lease.on_interrupt,
         )
     except SourceBucketUnavailableError:
         lease.check()  # raises if the transfer was ended because the lease was interrupted
         raise
-
-
-def _is_pinned(_version: str) -> None:
-    """An earlier attempt has recorded the version."""

@@ -143,7 +143,7 @@ class Transfers:
             lease: its lease.
             path: of the new file.
             room: for the bytes of the source, and of the job's assets.
-            pin: called with the version of an object in a named bucket, unless the job has one already.
+            pin: called with the version of an object in a named bucket.
             more_bytes: of the job's assets.
 
         Raises:
