@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 from collections.abc import Callable, Generator, Iterator
 from uuid import uuid4
 
@@ -68,10 +69,11 @@ def settings(stack: Stack) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def service(stack: Stack) -> Stack:
+def service(stack: Stack) -> Iterator[Stack]:
     """API, controller and one worker, with the servers."""
-    start_processes(stack, named_buckets(stack) | LOCAL_URL_SOURCES)
-    return stack
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:  # connects, and sends nothing
+        start_processes(stack, named_buckets(stack, f"http://127.0.0.1:{silent.getsockname()[1]}") | LOCAL_URL_SOURCES)
+        yield stack
 
 
 @pytest.fixture

@@ -60,8 +60,8 @@ def start_processes(stack: Stack, settings: dict[str, str]) -> None:
     stack.start_processes(roles)
 
 
-def named_buckets(stack: Stack) -> dict[str, str]:
-    """The setting that names, besides the stack's own, folders of its bucket for outputs and for sources."""
+def named_buckets(stack: Stack, silent_url: str) -> dict[str, str]:
+    """The setting that names, besides the stack's own, folders of its bucket, and a bucket of a silent server."""
     bucket = {
         "bucket": stack.environment["PIXELFLOW_S3_BUCKET"],
         "endpoint_url": stack.environment["PIXELFLOW_S3_ENDPOINT_URL"],
@@ -74,7 +74,8 @@ def named_buckets(stack: Stack) -> dict[str, str]:
     archive = {**bucket, "prefix": "archive/", "users": []}
     originals = {**bucket, "prefix": "originals/", "outputs": False, "sources": True, "source_prefix": ""}
     own = json.loads(stack.environment["PIXELFLOW_BUCKETS"])
-    named = {**own, "shop": shop, "archive": archive, "originals": originals}
+    silent = {**bucket, "bucket": "silent", "endpoint_url": silent_url, "sources": True, "per_user": False}
+    named = {**own, "shop": shop, "archive": archive, "originals": originals, "silent": silent}
     return {"PIXELFLOW_BUCKETS": json.dumps(named)}
 
 

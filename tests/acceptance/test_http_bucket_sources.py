@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,7 @@ import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
 from tests.acceptance.running import PIXELFLOW
+from tests.support.waiting import assert_within, eventually
 
 from pixelflow.adapters.storage.signatures import AccessKey, Signer
 from pixelflow.client import BucketSource, Client
@@ -88,6 +90,23 @@ def test_a_user_reads_the_own_folder_of_a_bucket_and_no_other(
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/source/key")
     assert refused.json()["errors"][0]["message"].startswith(OTHERS)
     assert output["destination_key"].partition("/")[0] not in refused.text
+
+
+@pytest.mark.parametrize("fields", [{}, {"destination": {"bucket": "silent", "key": "{job_id}.{ext}"}}], ids=str)
+def test_a_silent_bucket_delays_nobody_else(
+    new_client: Callable[[], httpx.Client], key: str, fields: dict[str, object]
+) -> None:
+    """As the bucket of the sources, or that of the destination."""
+    waiting, other = new_client(), new_client()
+    source = {"bucket": "originals" if fields else "silent", "key": key}
+    job_ids = [create(waiting, source, **fields).json()["job_id"] for _ in range(20)]
+    eventually(lambda: len(waiting.get("/v1/jobs", params={"status": "processing"}).json()["data"]) >= 3)
+    began = time.monotonic()
+    assert steps.done(other, pictures.photo())["status"] == "succeeded"
+    assert run(other, {"bucket": "originals", "key": key})["status"] == "succeeded"
+    assert_within(6, began)
+    for job_id in job_ids:
+        waiting.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
 
 
 @pytest.mark.parametrize(

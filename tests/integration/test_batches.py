@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import httpx
 import pytest
@@ -186,6 +186,19 @@ def test_jobs_of_different_urls_are_run_again_one_by_one(
     added = http.post(f"/v1/batches/{batch_id}/jobs", json={"rerun": {"preset": "avatar@1"}}).json()
     assert (added["accepted"], added["refused"]) == (4, [])
     assert sorted(job["source"]["url"] for job in jobs_of(http, batch_id)) == [url.partition("?")[0] for url in urls]
+
+
+def test_a_rerun_that_an_upgrade_interrupts_makes_no_job_twice(
+    http: httpx.Client, connection: Connection, user_id: str
+) -> None:
+    """The IDs of jobs whose source is in no bucket are those that earlier releases made, which had no buckets."""
+    save(http, 64)
+    of_url: dict[str, Any] = {"source_type": "url", "source_key": "", "source_url": "https://img.example/1.jpg"}
+    put(connection, "succeeded", user_id=user_id, preset="avatar", preset_version=1, queued_at=NOW, **of_url)
+    batch_id = http.post("/v1/batches", json={"preset": "avatar"}).json()["batch_id"]
+    http.post(f"/v1/batches/{batch_id}/jobs", json={"rerun": {"preset": "avatar@1"}}).raise_for_status()
+    expected = uuid5(UUID(batch_id), '["", "https://img.example/1.jpg", {}, {}, {}]')
+    assert [job["job_id"] for job in jobs_of(http, batch_id)] == [str(expected)]
 
 
 def test_a_rerun_continues_page_by_page_and_names_sources_that_have_expired(

@@ -389,6 +389,23 @@ def test_a_redirected_download_counts_for_the_host_that_it_is_redirected_to(
             stack.enter_context(places.place(f"user-{number}", "localhost"))
 
 
+def test_a_redirected_download_waits_a_moment_for_a_place_and_asks_the_origin_once(
+    fetching: Fetching, places: FetchPlaces
+) -> None:
+    """The URL may work only once."""
+    with serving({"/a": response(PHOTO)}) as target, ExitStack() as busy:
+        elsewhere = f"{target.url.replace('127.0.0.1', 'localhost')}/a"
+        for number in range(6):
+            busy.enter_context(places.place(f"user-{number}", "localhost"))
+        with serving({"/once": [redirect(elsewhere), response(b"", "403 Used up")]}) as origin:
+            thread = fetching.fetch(f"{origin.url}/once")
+            eventually(lambda: origin.requests)
+            busy.close()
+            thread.join(10)
+            assert len(origin.requests) == 1
+    assert fetching.results == [(len(PHOTO), hashlib.sha256(PHOTO).hexdigest())]
+
+
 def test_downloads_take_half_of_the_places_of_a_worker() -> None:
     now = 0.0
     places = FetchPlaces(8, clock=lambda: now)

@@ -175,6 +175,45 @@ def test_a_prefix_that_does_not_separate_users_is_refused(fields: dict[str, Any]
         load(json.dumps({"shop": SHOP | fields}))
 
 
+CDN = {"prefix": "cdn/"}
+READ_ONLY = {"outputs": False, "sources": True}
+
+
+@pytest.mark.parametrize(
+    ("reading", "writing"),
+    [
+        ({"source_prefix": ""}, CDN),
+        ({"source_prefix": "cdn/alice/"}, CDN),
+        ({"source_prefix": "{user_id}/"}, CDN),  # of a user named "cdn"
+        ({"source_prefix": "photos/{user_id}/"}, {"prefix": ""}),
+        ({"source_prefix": "cdn/x/{user_id}/"}, CDN),
+        ({"source_prefix": ""}, CDN | {"per_user": False, "users": ["alice"]}),
+        ({"source_prefix": "", "users": ["bob"]}, CDN | {"users": ["alice"]}),
+        ({"source_prefix": "", "users": ["alice"]}, CDN | {"users": ["alice", "bob"]}),
+        ({"source_prefix": "", "endpoint_url": "https://s3.dualstack.example"}, CDN),
+    ],
+)
+def test_two_names_of_a_bucket_show_no_outputs_of_others(reading: dict[str, Any], writing: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="the bucket originals has sources where cdn has outputs"):
+        load(json.dumps({"originals": SHOP | READ_ONLY | reading, "cdn": SHOP | writing}))
+
+
+@pytest.mark.parametrize(
+    ("reading", "writing"),
+    [
+        ({"source_prefix": "photos/"}, CDN),
+        ({"source_prefix": "cdn/{user_id}/"}, CDN),
+        ({"prefix": "cdn/"}, CDN),
+        ({"source_prefix": ""}, CDN | {"per_user": False}),
+        ({"source_prefix": "", "users": ["alice"]}, CDN | {"users": ["alice"]}),
+        ({"source_prefix": ""}, CDN | {"outputs": False}),
+        ({"source_prefix": ""}, CDN | {"bucket": "acme-cdn"}),
+    ],
+)
+def test_a_bucket_can_have_two_names_that_keep_users_apart(reading: dict[str, Any], writing: dict[str, Any]) -> None:
+    assert load(json.dumps({"originals": SHOP | READ_ONLY | reading, "cdn": SHOP | writing})).named_buckets
+
+
 @pytest.mark.parametrize("prefix", ["", "uploads/", "uploads/x/"])
 def test_sources_in_the_bucket_of_the_service_have_a_prefix_of_their_own(prefix: str) -> None:
     own = SHOP | {"bucket": REQUIRED["PIXELFLOW_S3_BUCKET"], "sources": True}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from unittest.mock import MagicMock
 from uuid import UUID
 
@@ -16,6 +16,9 @@ import pytest
 from tests.support.waiting import eventually
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
+from pixelflow.contracts.jobs.sources import SourceType
+from pixelflow.dataplane.worker.bucket_places import PATIENCE_SECONDS, BucketPlaces
+from pixelflow.dataplane.worker.inputs import InputFetcher
 from pixelflow.dataplane.worker.leases import ActiveLease, LeaseLostError, ShutdownRequestedError
 from pixelflow.dataplane.worker.source_room import BytesAtHand, NoRoomError
 from pixelflow.dataplane.worker.store import Lease
@@ -71,7 +74,7 @@ def _lease() -> ActiveLease:
 
 
 def _job() -> Any:  # noqa: ANN401
-    return MagicMock(source_type="s3_presigned", source_key="key", declared_sha256=None)
+    return MagicMock(source_type="s3_presigned", source_key="key", declared_sha256=None, destination=None)
 
 
 def test_sources_of_many_places_stay_below_the_limit(transfers: Transfers, storage: Storage, tmp_path: Path) -> None:
@@ -96,8 +99,9 @@ def test_room_is_given_back_after_an_error(transfers: Transfers, storage: Storag
     assert storage.fetches == 5, "nobody waited"
 
 
-def test_sources_by_url_take_no_room_of_the_others(transfers: Transfers, tmp_path: Path) -> None:
-    with transfers.room("url") as one, transfers.room("url") as two, transfers.room("s3_presigned") as room:
+@pytest.mark.parametrize("type_", ["url", "bucket"])
+def test_sources_at_other_servers_take_no_room_of_the_others(transfers: Transfers, tmp_path: Path, type_: str) -> None:
+    with transfers.room(type_) as one, transfers.room(type_) as two, transfers.room("s3_presigned") as room:
         for slow in (one, two):
             slow.reserve(len(SOURCE))
         transfers.fetch(_job(), _lease(), tmp_path / "source", room)
@@ -115,15 +119,16 @@ def test_sources_by_url_that_wait_for_room_keep_their_places(tmp_path: Path) -> 
     made = Transfers(
         {}, assets=MagicMock(), urls=urls, health=MagicMock(), max_source_bytes=len(SOURCE), parallel_uploads=1
     )
-    job = MagicMock(source_type="url", source_url="https://img.example/a", user_id="user", declared_sha256=None)
+    job = _job()
+    job.source_type, job.source_url, job.user_id = "url", "https://img.example/a", "user"
     with closing(made), made.room("url") as one, made.room("url") as two, made.room("url") as room:
         for slow in (one, two):
             slow.reserve(len(SOURCE))
         thread = threading.Thread(target=made.fetch, args=(job, _lease(), tmp_path / "source", room))
         thread.start()
-        eventually(lambda: made._at_hand_by_url._waiting)
+        eventually(lambda: made._at_hand_of[SourceType.URL]._waiting)
         assert places.room == 3
-        made._at_hand_by_url.change(one, 0)
+        made._at_hand_of[SourceType.URL].change(one, 0)
         thread.join(5)
         assert room.size == len(SOURCE)
         assert places.room == 4
@@ -197,6 +202,48 @@ def test_a_thread_that_can_not_start_ends_no_upload_before_it_read_its_output(
     with pytest.raises(RuntimeError, match="new thread"):
         transfers._put_all(put, outputs)  # type: ignore[arg-type]  # of strings
     assert stored == ["second"]
+
+
+def test_the_outputs_of_a_job_take_no_thread_of_the_others_before_its_destination_answers(transfers: Transfers) -> None:
+    def put(*_: object) -> None:
+        raise DestinationUnavailableError("no answer")
+
+    outputs: Any = [("first", None), ("second", None)]
+    with pytest.raises(DestinationUnavailableError):
+        transfers._put_all(put, outputs, is_first_alone=True)
+    assert not transfers._uploads._threads
+
+
+def test_a_job_is_not_processed_while_its_destination_takes_long(storage: Storage, tmp_path: Path) -> None:
+    now = 0.0
+    places, storages = BucketPlaces(1, clock=lambda: now), cast("Any", {"s3_presigned": storage})
+    made = Transfers(
+        storages,
+        assets=MagicMock(),
+        bucket_places=places,
+        health=MagicMock(),
+        max_source_bytes=len(SOURCE),
+        parallel_uploads=1,
+    )
+    job = _job()
+    job.destination = {"bucket": "b", "key": "k", "resolved_key": "k"}
+    with closing(made), made.room("s3_presigned") as room, places.place("silent", AssertionError()):
+        now += PATIENCE_SECONDS
+        with pytest.raises(DestinationUnavailableError, match="takes long to store"):
+            made.fetch(job, _lease(), tmp_path / "source", room)
+    assert storage.fetches == 0
+
+
+@pytest.mark.parametrize("version", [None, "v1"])
+def test_only_the_first_attempt_records_the_version_of_its_source(tmp_path: Path, version: str | None) -> None:
+    def fetch(*_: object, pin: Callable[[str], object], **__: object) -> tuple[int, str]:
+        pin("v1")
+        return 1, ""
+
+    database, job = MagicMock(), _job()
+    job.source_version = version
+    with InputFetcher(database, MagicMock(fetch=fetch), tmp_path).fetched(job, _lease(), []):
+        assert database.connection.called is (version is None)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

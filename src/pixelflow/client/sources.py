@@ -42,8 +42,7 @@ class UrlSource:
             parts = urlsplit(self.url)
         except ValueError:
             return "source"
-        last = unquote(parts.path).rstrip("/").rpartition("/")[2].replace("\0", "")
-        return last if last not in {"", ".", ".."} else parts.hostname or "source"
+        return _last_part(unquote(parts.path).rstrip("/")) or parts.hostname or "source"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,13 @@ class BucketSource:
     @property
     def name(self) -> str:
         """A name for people, and for the files of outputs: the last part of the key."""
-        return self.key.rpartition("/")[2].replace("\0", "") or "source"
+        return _last_part(self.key) or "source"
+
+
+def _last_part(path: str) -> str:
+    """Return the last part of a path; empty if it can't be the name of a file."""
+    last = path.rpartition("/")[2].replace("\0", "")
+    return "" if last in {".", ".."} else last
 
 
 ExistingSource: TypeAlias = JobSource | UrlSource | BucketSource

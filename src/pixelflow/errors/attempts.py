@@ -59,7 +59,7 @@ class SourceUrlUnavailableError(SourceError):
 
 
 class SourcePostponedError(SourceError):
-    """The worker fetches as many sources from the servers of this user, or from this server, as it may at a time."""
+    """The worker fetches as many sources of this user by URL, or from this server, as it may at a time."""
 
     code = "source_postponed"
     title = "Other sources are fetched first"

@@ -140,6 +140,22 @@ class NamedBucket(_Part):
             return self.source_prefix
         return USER_FOLDER if self.per_user else ""
 
+    def shows_outputs_of(self, other: NamedBucket) -> bool:
+        """Whether a user could read, as a source in this one, what another user stored in ``other``.
+
+        A bucket is recognized by its name, because one may have several addresses.
+        """
+        if not (self.sources and other.outputs and self.bucket == other.bucket):
+            return False
+        folder, user_folder, _ = f"{self.prefix}{self.source_template}".partition(USER_FOLDER)
+        if not (folder.startswith(other.prefix) or other.prefix.startswith(folder)):
+            return False
+        if other.per_user and user_folder and folder == other.prefix:
+            return False
+        writers = None if other.users is None else set(other.users)
+        is_one_group = writers is None or (self.users is not None and writers.issuperset(self.users))
+        return not is_one_group or (other.per_user and (writers is None or len(writers) > 1))
+
     def allows(self, user_id: str) -> bool:
         """Whether the user's jobs can use it."""
         return self.users is None or user_id in self.users

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
@@ -109,6 +110,13 @@ class StorageSettings(ConnectionSettings):
         """What is wrong between the settings of storage."""
         if self.s3_sse == "AES256" and self.s3_sse_kms_key_id:
             yield f"PIXELFLOW_S3_SSE {KEY_WITHOUT_KMS}"
+        for name, other in permutations(self.named_buckets, 2):
+            if self.named_buckets[name].shows_outputs_of(self.named_buckets[other]):
+                yield (
+                    f"PIXELFLOW_BUCKETS: the bucket {name} has sources where {other} has outputs in the same bucket. "
+                    f"Users could read the outputs of others: give {name} a prefix or source_prefix of its own, or "
+                    "{user_id}/ directly below the prefix of the other"
+                )
         own = [f"{self.s3_prefix}{folder}" for folder in OWN_FOLDERS]
         for name, bucket in self.named_buckets.items():
             is_apart = not any(f.startswith(bucket.prefix) or bucket.prefix.startswith(f) for f in own)

@@ -105,6 +105,11 @@ class NamedBuckets:
             raise DestinationRefusedError(f"The bucket `{name}` is not available any more")
         return bucket, self._transfers_of(name, bucket)
 
+    def server(self, name: str) -> str:
+        """Return the endpoint of a bucket's server; empty if the operator names no such bucket any more."""
+        bucket = self._buckets.get(name)
+        return bucket.endpoint_url if bucket else ""
+
     def _transfers_of(self, name: str, bucket: NamedBucket) -> S3Transfers:
         with self._lock:
             if name not in self._open:

@@ -45,7 +45,7 @@ def create(
     ] = None,
     url: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="URL of a source that a worker fetches. Can be repeated."),
+        typer.Option(metavar="URL", help="URL of a source that a worker fetches, or s3://BUCKET/KEY. Can be repeated."),
     ] = None,
     urls_file: Annotated[
         Path | None,

@@ -17,7 +17,7 @@ from pixelflow.cli.chosen_preset import find_preset, parse_pairs
 from pixelflow.cli.credentials import find_session
 from pixelflow.cli.destination import DestinationFile, read_destination
 from pixelflow.cli.errors import exit_on_error
-from pixelflow.cli.job_sources import parse_sources
+from pixelflow.cli.job_sources import parse_place, parse_sources
 from pixelflow.cli.manifest import FILE_NAME
 from pixelflow.cli.output import (
     echo,
@@ -40,15 +40,8 @@ _Argument: TypeAlias = Path | UrlSource | BucketSource
 
 def _photo(value: str) -> _Argument:
     """Parse an argument: a URL, or the path of a readable file."""
-    if value.lower().startswith(("https://", "http://")):
-        return UrlSource(value)
-    if value.lower().startswith("s3://"):
-        bucket, _, key = value[len("s3://") :].partition("/")
-        if not bucket or not key:
-            raise typer.BadParameter(f"{value!r} must have a bucket and a key, such as s3://originals/photos/1.jpg.")
-        return BucketSource(bucket, key)
-    if "://" in value:
-        raise typer.BadParameter(f"{value.partition('://')[0]!r} URLs can't be fetched, only https, http and s3.")
+    if (place := parse_place(value)) is not None:
+        return place
     path = Path(value)
     if not path.exists():
         raise typer.BadParameter(f"File {value!r} does not exist.")

@@ -287,9 +287,15 @@ def _job_id(batch_id: UUID, key: str) -> UUID:
 
 
 def _content(job: JobRow) -> str:
-    """What distinguishes an earlier job from others whose repetition would be the same."""
-    place = [job.source_bucket, job.source_key, job.source_url]
-    return json.dumps([*place, job.source_options, job.metadata, job.preset_parameters], sort_keys=True)
+    """What distinguishes an earlier job from others whose repetition would be the same.
+
+    Without a bucket it is what releases before buckets made of the job, so that a rerun continues after an upgrade.
+    """
+    bucket = [] if job.source_bucket is None else [job.source_bucket]
+    return json.dumps(
+        [*bucket, job.source_key, job.source_url, job.source_options, job.metadata, job.preset_parameters],
+        sort_keys=True,
+    )
 
 
 def _refused(error: RequestError, *, index: int | None = None, job_id: UUID | None = None) -> RefusedSource:

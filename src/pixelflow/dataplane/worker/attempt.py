@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.adapters.telemetry.tracing import Attributes, set_error, start_span
+from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.inputs import InputFetcher
@@ -53,7 +54,7 @@ from pixelflow.imaging.step import Step
 
 _FINISH_RETRY_SECONDS = 0.5
 POSTPONED_SECONDS = 1.0
-"""Shortest delay of a job whose source is not fetched yet because others are fetched; the longest is twice as long."""
+"""Shortest delay of a job whose URL is not fetched yet because others are fetched; the longest is twice as long."""
 _PIPELINE: TypeAdapter[list[Step]] = TypeAdapter(Pipeline)
 
 _log = structlog.get_logger(__name__)
@@ -294,7 +295,8 @@ class AttemptRunner:
             return 0.0
         if counted:
             return retry_seconds(job.attempts, self._jitter())
-        if isinstance(error, SourcePostponedError):  # not longer each time: the worker claims such jobs more slowly
+        if isinstance(error, SourcePostponedError) and job.source_type == SourceType.URL:
+            # not longer each time: the worker claims such jobs more slowly
             return POSTPONED_SECONDS * (1 + self._jitter())
         uncounted = job.lease_token - job.attempts + 1
         delay = retry_seconds(uncounted, self._jitter(), longest=MAX_SERVICE_RETRY_SECONDS)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import Reserve
+from pixelflow.dataplane.worker.bucket_places import BucketPlaces
 from pixelflow.dataplane.worker.leases import ActiveLease
 from pixelflow.dataplane.worker.store import ClaimedJob
-from pixelflow.errors import SourceBucketUnavailableError, SourceNotAllowedError
+from pixelflow.errors import SourceBucketUnavailableError, SourceNotAllowedError, SourcePostponedError
+
+
+def source_place(buckets: NamedBuckets, places: BucketPlaces, name: str) -> AbstractContextManager[None]:
+    """Return a place for :func:`fetch_from_bucket`, also while its file waits for room.
+
+    Raises:
+        SourcePostponedError: when it is entered; see :meth:`BucketPlaces.place`.
+    """
+    refusal = SourcePostponedError(f"The worker reads other sources from the server of the bucket `{name}` first")
+    return places.place(buckets.server(name), refusal)
 
 
 def fetch_from_bucket(
@@ -31,7 +43,7 @@ def fetch_from_bucket(
         file: where to.
         max_bytes: limit of the source.
         reserve: makes room for the source.
-        pin: records the version for the next attempts.
+        pin: called with the version of the object.
 
     Raises:
         SourceError: the object can't be used.
@@ -49,14 +61,10 @@ def fetch_from_bucket(
             file,
             max_bytes=max_bytes,
             version=job.source_version or "",
-            on_version=pin if not job.source_version else _is_pinned,
+            on_version=pin,
             reserve=reserve,
             interrupts=lease.on_interrupt,
         )
     except SourceBucketUnavailableError:
         lease.check()  # raises if the transfer was ended because the lease was interrupted
         raise
-
-
-def _is_pinned(_version: str) -> None:
-    """An earlier attempt has recorded the version."""

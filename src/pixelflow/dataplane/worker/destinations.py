@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.contracts.jobs.destinations import HASH_DIGITS, StoredDestination, fill, is_safe_key, repeated
+from pixelflow.dataplane.worker.bucket_places import BucketPlaces
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.leases import ActiveLease
 from pixelflow.dataplane.worker.store import ClaimedJob, OutputRow
@@ -41,6 +43,35 @@ def _values(row: OutputRow) -> dict[str, str]:
         "ext": output_name(row.step_id, row.format).rpartition(".")[2],
         "sha256": row.sha256[:HASH_DIGITS],
     }
+
+
+def destination_place(buckets: NamedBuckets, places: BucketPlaces, job: ClaimedJob) -> AbstractContextManager[None]:
+    """Return a place for the outputs that :func:`store_at_destination` stores, if the job has a destination.
+
+    Raises:
+        DestinationUnavailableError: when it is entered; see :meth:`BucketPlaces.place`.
+    """
+    if job.destination is None:
+        return nullcontext()
+    name = StoredDestination.model_validate(job.destination).bucket
+    return places.place(buckets.server(name), _too_slow(name))
+
+
+def check_destination(buckets: NamedBuckets, places: BucketPlaces, job: ClaimedJob) -> None:
+    """Find out before the job is processed that its outputs could not be stored at present.
+
+    Raises:
+        DestinationUnavailableError: the server of its destination has no place.
+    """
+    if job.destination is not None:
+        name = StoredDestination.model_validate(job.destination).bucket
+        places.check(buckets.server(name), _too_slow(name))
+
+
+def _too_slow(name: str) -> DestinationUnavailableError:
+    return DestinationUnavailableError(
+        f"The server of the bucket `{name}` takes long to store the outputs of other jobs; the job waits for it"
+    )
 
 
 def store_at_destination(

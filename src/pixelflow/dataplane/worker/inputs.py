@@ -63,11 +63,13 @@ class InputFetcher:
             yield Inputs(source, size, sha256, paths, size + asset_bytes)
 
     def _pin(self, job: ClaimedJob, version: str) -> None:
-        """Record the version of the source, which the next attempts must find.
+        """Record the version of the source, which the next attempts must find, unless an earlier one did.
 
         Raises:
             LeaseLostError: the job is not this worker's any more.
         """
+        if job.source_version:
+            return
         with self._database.connection() as connection:
             if not store.pin_source(connection, job.lease, version):
                 raise LeaseLostError

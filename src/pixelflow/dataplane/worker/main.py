@@ -40,6 +40,7 @@ from pixelflow.contracts.capabilities import URL_SOURCES, worker_capabilities
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.dataplane.child import confinement
 from pixelflow.dataplane.worker.attempt import AttemptRunner, JobLimits
+from pixelflow.dataplane.worker.bucket_places import BucketPlaces
 from pixelflow.dataplane.worker.children import ConfinementMissingError, Isolation
 from pixelflow.dataplane.worker.claims import ClaimLimits, ClaimLoop, Places, RunJob, Worker
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
@@ -268,6 +269,7 @@ def _open_transfers(
         },
         assets=servers.objects,
         buckets=servers.buckets,
+        bucket_places=BucketPlaces(capacity.places),
         urls=_open_url_sources(settings, fetch_places, stack),
         health=health,
         max_source_bytes=settings.max_source_bytes,

@@ -16,8 +16,14 @@ from uuid import UUID
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.contracts.jobs.sources import SourceType
-from pixelflow.dataplane.worker.bucket_sources import fetch_from_bucket
-from pixelflow.dataplane.worker.destinations import store_at_destination, with_destination_keys
+from pixelflow.dataplane.worker.bucket_places import BucketPlaces
+from pixelflow.dataplane.worker.bucket_sources import fetch_from_bucket, source_place
+from pixelflow.dataplane.worker.destinations import (
+    check_destination,
+    destination_place,
+    store_at_destination,
+    with_destination_keys,
+)
 from pixelflow.dataplane.worker.exchange import CopiedOutput
 from pixelflow.dataplane.worker.health import Reason, WorkerHealth
 from pixelflow.dataplane.worker.leases import ActiveLease, Progress, ShutdownRequestedError
@@ -77,6 +83,7 @@ class Transfers:
         *,
         assets: AssetStorage,
         buckets: NamedBuckets | None = None,
+        bucket_places: BucketPlaces | None = None,
         urls: UrlSources | None = None,
         health: WorkerHealth,
         max_source_bytes: int,
@@ -88,21 +95,23 @@ class Transfers:
             storages: by source type; for ``url`` and ``bucket``, that of the outputs.
             assets: of the users.
             buckets: for sources, and destinations of outputs. Default: none.
+            bucket_places: for the transfers with them. Default: one at a time.
             urls: fetches sources by URL. Default: none is fetched.
             health: receives failures and successes of object storage.
-            max_source_bytes: limit of one source; sources at hand may have twice as many bytes together, and those by
-                URL as many again.
+            max_source_bytes: limit of one source; sources at hand may have twice as many bytes together, those by URL
+                as many again, and those in named buckets, too.
             parallel_uploads: outputs of all jobs that are stored at a time, besides one per job.
         """
         self._storages = storages
         self._assets = assets
         self._buckets = buckets or NamedBuckets({}, {})
+        self._bucket_places = bucket_places or BucketPlaces(1)
         self._urls = urls
         self._health = health
         self._max_source_bytes = max_source_bytes
         self._at_hand = BytesAtHand(2 * max_source_bytes)
-        self._at_hand_by_url = BytesAtHand(2 * max_source_bytes)
-        """Of sources by URL: a stranger's server that sends slowly must not hold the room of the others."""
+        self._at_hand_of = {type_: BytesAtHand(2 * max_source_bytes) for type_ in (SourceType.URL, SourceType.BUCKET)}
+        """Of sources at other servers: one that sends slowly must not hold the room of the others."""
         self._uploads = ThreadPoolExecutor(parallel_uploads, thread_name_prefix="upload")
         self._closed = False
 
@@ -113,7 +122,7 @@ class Transfers:
 
     def room(self, source_type: str) -> AbstractContextManager[Room]:
         """Room for the file of a source: leave the context after the file was removed."""
-        return (self._at_hand_by_url if source_type == SourceType.URL else self._at_hand).room()
+        return self._at_hand_of.get(SourceType(source_type), self._at_hand).room()
 
     def fetch(
         self,
@@ -134,15 +143,17 @@ class Transfers:
             lease: its lease.
             path: of the new file.
             room: for the bytes of the source, and of the job's assets.
-            pin: called with the version of an object in a named bucket, unless the job has one already.
+            pin: called with the version of an object in a named bucket.
             more_bytes: of the job's assets.
 
         Raises:
             SourceError: the source can't be used, or not yet.
             ObjectsUnavailableError: the storage does not answer.
+            DestinationUnavailableError: the outputs could not be stored at present.
             OSError: the file can't be written.
             LeaseLostError, ShutdownRequestedError: the attempt was interrupted.
         """
+        check_destination(self._buckets, self._bucket_places, job)
         with self._place(job) as place:
             fetch = partial(self._fetch, job, lease, place, pin=pin)
             size, sha256 = _fetch_when_there_is_room(fetch, lease, path, room, more_bytes)
@@ -151,7 +162,9 @@ class Transfers:
         return size, sha256
 
     def _place(self, job: ClaimedJob) -> AbstractContextManager[FetchPlace | None]:
-        """What bounds the sources by URL: those that wait for room keep a place of the worker, too."""
+        """What bounds the sources at other servers: those that wait for room keep a place of the worker, too."""
+        if job.source_type == SourceType.BUCKET and job.source_bucket is not None:
+            return source_place(self._buckets, self._bucket_places, job.source_bucket)
         if self._urls is None or job.source_url is None:
             return nullcontext()
         return self._urls.place(job.user_id, job.source_url)
@@ -253,15 +266,24 @@ class Transfers:
             store_at_destination(self._buckets, job, lease, row, output)
             stored.append(row)
 
-        self._reported(
-            job.source_type, lease, lambda: self._put_all(put, list(zip(rows, transformed.outputs, strict=True)))
-        )
+        outputs = list(zip(rows, transformed.outputs, strict=True))
+        put_all = partial(self._put_all, put, outputs, is_first_alone=job.destination is not None)
+        with destination_place(self._buckets, self._bucket_places, job):
+            self._reported(job.source_type, lease, put_all)
         lease.check()
         return rows
 
     def _put_all(
-        self, put: Callable[[OutputRow, CopiedOutput], None], outputs: list[tuple[OutputRow, CopiedOutput]]
+        self,
+        put: Callable[[OutputRow, CopiedOutput], None],
+        outputs: list[tuple[OutputRow, CopiedOutput]],
+        *,
+        is_first_alone: bool = False,
     ) -> None:
+        """Put outputs in parallel; with ``is_first_alone``, the others after it: a silent server takes no thread."""
+        if is_first_alone:
+            put(*outputs[0])
+            outputs = outputs[1:]
         others: list[Future[None]] = []
         try:
             others.extend(self._uploads.submit(put, *each) for each in outputs[1:])

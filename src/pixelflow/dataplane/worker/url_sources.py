@@ -22,6 +22,9 @@ from pixelflow.errors import SourcePostponedError, SourceUrlUnavailableError
 
 PAUSE_SECONDS = 1.0
 """How long a worker claims no job with such a source of a user after it had to postpone one of the user."""
+REDIRECT_SECONDS = 1.0
+"""How long a redirected download waits for a place of its new host. Another attempt asks the first host again, and
+its URL may work only once."""
 
 
 class FetchPlaces:
@@ -37,7 +40,8 @@ class FetchPlaces:
         self._per_user = max(1, self._total // 2)
         self._per_host = max(1, self._total * 3 // 4)
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        """Notified when a place of a host is given back."""
         self._held: Counter[str] = Counter()
         self._taken = 0
         self._resting: dict[str, float] = {}
@@ -78,17 +82,19 @@ class FetchPlaces:
                 self._taken -= 1
                 self._held.subtract([user, f"host {place.host}"])
                 self._held += Counter()  # drops those without a place
+                self._lock.notify_all()
 
     def move(self, place: FetchPlace, host: str) -> None:
         """See :meth:`FetchPlace.move`."""
         with self._lock:
             if host != place.host:
-                self._take_host(place.user_id, host)
+                self._take_host(place.user_id, host, REDIRECT_SECONDS)
                 self._held[f"host {place.host}"] -= 1
+                self._lock.notify_all()
                 place.host = host
 
-    def _take_host(self, user_id: str, host: str) -> None:
-        if self._held[f"host {host}"] >= self._per_host:
+    def _take_host(self, user_id: str, host: str, seconds: float = 0.0) -> None:
+        if not self._lock.wait_for(lambda: self._held[f"host {host}"] < self._per_host, seconds):
             raise self._postponed(user_id)
         self._held[f"host {host}"] += 1
 
@@ -106,10 +112,10 @@ class FetchPlace:
     host: str
 
     def move(self, host: str) -> None:
-        """Count for the host of a redirect instead.
+        """Count for the host of a redirect instead. Blocks for up to ``REDIRECT_SECONDS`` until it has a place.
 
         Raises:
-            SourcePostponedError: there is no place for this host at present.
+            SourcePostponedError: there is no place for this host, also not within that time.
         """
         self._places.move(self, host)
 

@@ -1,0 +1,72 @@
+"""Places for transfers from and to named buckets: a server that does not answer takes a bounded part of a worker.
+
+The buckets are the operator's, so there is no share of a user, and a job waits a moment for a place at a busy server.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PATIENCE_SECONDS = 1.0
+"""How long a job waits for a place, from when one was taken or given back last. If none is given back for as long, the
+server is slow or silent, and jobs don't wait."""
+
+
+class BucketPlaces:
+    """Bounds the transfers of a worker with named buckets to half of its places, and three quarters of these a server.
+
+    Thread-safe. A job holds one place at a time: for its source, and later for its outputs.
+    """
+
+    def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """``places``: jobs that the worker has at hand at most."""
+        self._total = max(1, places // 2)
+        self._per_server = max(1, self._total * 3 // 4)
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._held: Counter[str] = Counter()
+        self._used_at: dict[str, float] = {}
+        """When a place of a server was taken or given back last."""
+
+    @contextmanager
+    def place(self, server: str, refusal: Exception) -> Iterator[None]:
+        """Hold a place for the transfers of one job with a server.
+
+        Raises:
+            Exception: ``refusal``, if there is no place, also not within ``PATIENCE_SECONDS``.
+        """
+        with self._changed:
+            patience = self._patience(server)
+            if not self._changed.wait_for(lambda: not self._is_full(server), max(0.0, patience)):
+                raise refusal
+            self._count(server, 1)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count(server, -1)
+
+    def check(self, server: str, refusal: Exception) -> None:
+        """Raise ``refusal`` if :meth:`place` would do so at once."""
+        with self._changed:
+            if self._is_full(server) and self._patience(server) <= 0:
+                raise refusal
+
+    def _is_full(self, server: str) -> bool:
+        return self._held[server] >= self._per_server or self._held.total() >= self._total
+
+    def _patience(self, server: str) -> float:
+        """Return how many seconds a job waits for a place."""
+        used_at = self._used_at
+        if self._held[server] < self._per_server:  # it may be full because of the other servers
+            return max(used_at.values(), default=self._clock()) + PATIENCE_SECONDS - self._clock()
+        return used_at[server] + PATIENCE_SECONDS - self._clock()
+
+    def _count(self, server: str, change: int) -> None:
+        self._held[server] += change
+        self._used_at[server] = self._clock()
+        self._changed.notify_all()
