@@ -214,6 +214,25 @@ test("a key is never sent to where the API redirects", () =>
     await assert.rejects(client.getJob(JOB), ConnectionFailedError);
   }));
 
+test("an ID that would change the path of a request is refused before anything is sent", () =>
+  withServer([{ status: 204 }], async (client, server) => {
+    const calls = [
+      (id: string) => client.erase(id),
+      (id: string) => client.getJob(id),
+      (id: string) => client.waitForJob(id),
+      (id: string) => client.deleteAsset(id),
+      (id: string) => client.signedOutputUrl(JOB, id),
+      (id: string) => client.watchJob(id).next(),
+    ];
+    for (const call of calls) {
+      for (const id of ["", ".", ".."]) await assert.rejects(call(id), { code: "invalid_id" }, id);
+    }
+    assert.throws(() => client.outputUrl("..", "small"), { code: "invalid_id" });
+    assert.deepEqual(server.received, []);
+    await client.erase("a/../b?c");
+    assert.deepEqual(server.received.map((each) => each.url), ["/v1/jobs/a%2F..%2Fb%3Fc"]);
+  }));
+
 test("a client that is logged does not show its key", () => {
   const client = new PixelFlow({ url: "http://localhost", apiKey: "secret-key" });
   assert.doesNotMatch(inspect(client, { depth: null, showHidden: true }) + JSON.stringify(client), /secret-key/);
