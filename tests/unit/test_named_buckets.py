@@ -181,3 +181,43 @@ def test_sources_in_the_bucket_of_the_service_have_a_prefix_of_their_own(prefix:
     with pytest.raises(SettingsError, match="give it a prefix such as cdn/"):
         load(json.dumps({"shop": own | {"prefix": prefix}}))
     assert load(json.dumps({"shop": own | {"prefix": "cdn/"}})).named_buckets["shop"].sources
+
+
+@pytest.mark.parametrize(
+    ("originals", "cdn"),
+    [
+        ({"outputs": False, "source_prefix": ""}, {"prefix": "cdn/"}),
+        ({"outputs": False, "source_prefix": "cdn/"}, {"prefix": "cdn/"}),
+        ({"outputs": False, "prefix": "cdn/", "source_prefix": "alice/"}, {"prefix": "cdn/"}),
+        ({}, {"prefix": "cdn/"}),  # what a user with the ID cdn reads
+        ({"outputs": False, "source_prefix": "photos/"}, {}),  # what a user with the ID photos writes
+        ({"outputs": False, "source_prefix": "cdn/x/{user_id}/"}, {"prefix": "cdn/"}),
+        ({"outputs": False, "source_prefix": ""}, {"per_user": False, "users": ["alice"]}),
+        ({"outputs": False, "source_prefix": "", "users": ["alice", "bob"]}, {"per_user": False, "users": ["alice"]}),
+    ],
+)
+def test_a_second_name_for_a_bucket_does_not_read_the_outputs_of_other_users(
+    originals: dict[str, Any], cdn: dict[str, Any]
+) -> None:
+    both = {"originals": SHOP | {"sources": True} | originals, "cdn": SHOP | cdn}
+    with pytest.raises(SettingsError, match="the bucket originals reads sources where users store outputs by cdn"):
+        load(json.dumps(both))
+    both["cdn"] |= {"bucket": "another"}
+    assert load(json.dumps(both)).named_buckets
+
+
+@pytest.mark.parametrize(
+    ("originals", "cdn"),
+    [
+        ({"outputs": False, "source_prefix": "photos/"}, {"prefix": "cdn/"}),
+        ({"outputs": False, "source_prefix": "cdn/{user_id}/originals/"}, {"prefix": "cdn/"}),
+        ({"outputs": False}, {}),
+        ({"outputs": False, "source_prefix": ""}, {"prefix": "cdn/", "per_user": False}),
+        ({"outputs": False, "source_prefix": "", "users": ["bob"]}, {"per_user": False, "users": ["bob", "alice"]}),
+        ({"outputs": False, "source_prefix": ""}, {"outputs": False}),
+    ],
+)
+def test_two_names_for_a_bucket_are_fine_if_users_stay_apart_or_share_the_outputs(
+    originals: dict[str, Any], cdn: dict[str, Any]
+) -> None:
+    assert load(json.dumps({"originals": SHOP | {"sources": True} | originals, "cdn": SHOP | cdn})).named_buckets
