@@ -38,6 +38,6 @@ export class Assets extends Subject {
 }
 
 async function complete(api: Api, created: CreatedAsset, file: Blob, options: UploadOptions): Promise<Asset> {
-  await uploadTo(created.upload, file, options);
+  await uploadTo(created.upload, file, { ...options, fetch: options.fetch ?? api.fetch });
   return api.post(path("assets", created.asset_id, "complete"), { signal: options.signal });
 }

@@ -39,8 +39,8 @@ export class Jobs extends Subject {
   }
 
   /** Uploads the source of a created job; needs no key: see `uploadTo`. */
-  upload(job: { readonly upload: Upload }, file: UploadBody, options?: UploadOptions): Promise<void> {
-    return uploadTo(job.upload, file, options);
+  upload(job: { readonly upload: Upload }, file: UploadBody, options: UploadOptions = {}): Promise<void> {
+    return uploadTo(job.upload, file, { ...options, fetch: options.fetch ?? this.api.fetch });
   }
 
   /** Starts a job whose source was uploaded. */

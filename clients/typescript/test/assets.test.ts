@@ -35,3 +35,21 @@ test("an asset without a key of the caller is deleted if its upload fails", asyn
   assert.ok(refused.error instanceof TransferError);
   assert.deepEqual(refused.requests, ["POST /v1/assets", `DELETE ${ROUTE}`]);
 });
+
+test("uploads of assets and of jobs use the function that replaces fetch, unless the call has another", async () => {
+  await using storage = await serve({ status: 200 });
+  const upload = { presigned_put_url: `${storage.url}/k`, method: "PUT", headers: {}, content_length: FILE.size, max_bytes: 100 };
+  await using server = await serve({ status: 201, body: { asset_id: ASSET, job_id: ASSET, upload } });
+  const counting = (seen: string[]): typeof fetch => (input, init) => {
+    seen.push(`${init?.method} ${new URL(String(input)).pathname}`);
+    return fetch(input, init);
+  };
+  const [ofClient, ofCall]: [string[], string[]] = [[], []];
+  const client = new PixelFlow({ url: server.url, apiKey: "key", fetch: counting(ofClient) });
+  await client.createAsset("logo", FILE);
+  await client.submit(FILE, [], { request: { auto_start: true } });
+  assert.deepEqual(ofClient, ["POST /v1/assets", "PUT /k", `POST ${ROUTE}/complete`, "POST /v1/jobs", "PUT /k"]);
+  const created = await client.createJob({ pipeline: [] });
+  await client.upload(created, FILE, { fetch: counting(ofCall) });
+  assert.deepEqual(ofCall, ["PUT /k"]);
+});
