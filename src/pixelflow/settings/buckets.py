@@ -140,18 +140,6 @@ class NamedBucket(_Part):
             return self.source_prefix
         return USER_FOLDER if self.per_user else ""
 
-    def reads_outputs_of(self, other: NamedBucket) -> bool:
-        """Whether a user can read outputs here that another user, who does not share them, stores by the other name."""
-        if not (self.sources and other.outputs and self.bucket == other.bucket):
-            return False
-        fixed, user_folder, _ = self.source_template.partition(USER_FOLDER)
-        root = self.prefix + fixed
-        if not root.startswith(other.prefix) and not other.prefix.startswith(root):
-            return False
-        if other.per_user:
-            return not (user_folder and root == other.prefix)
-        return other.users is not None and (self.users is None or not set(self.users) <= set(other.users))
-
     def allows(self, user_id: str) -> bool:
         """Whether the user's jobs can use it."""
         return self.users is None or user_id in self.users

@@ -118,18 +118,6 @@ class StorageSettings(ConnectionSettings):
                     "prefix such as cdn/, so that no job can read what belongs to others"
                 )
 
-        yield from self._readers_of_outputs()
-
-    def _readers_of_outputs(self) -> Iterator[str]:
-        for name, bucket in self.named_buckets.items():
-            for other, written in self.named_buckets.items():
-                if name != other and bucket.reads_outputs_of(written):
-                    yield (
-                        f"PIXELFLOW_BUCKETS: the bucket {name} reads sources where users store outputs by {other}, a "
-                        "name of the same bucket: give them prefixes that don't overlap, so that no job can read what "
-                        "belongs to others"
-                    )
-
     @property
     def uses_aws_credentials(self) -> bool:
         """Whether a bucket is opened with the credentials that AWS gives the process."""
