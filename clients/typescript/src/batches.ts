@@ -85,7 +85,7 @@ export class Batches extends Subject {
 
   /** Polls a batch until all its jobs have finished, or the time is over, and returns it: see `percent`. */
   waitForBatch(batchId: string, options: WaitForBatchOptions = {}): Promise<Batch> {
-    return waitForBatch(() => this.getBatch(batchId, options), options);
+    return waitForBatch(this.api, batchId, options);
   }
 
   /** Lets a batch take no more jobs. Its event `batch.finished` follows its last job. */
