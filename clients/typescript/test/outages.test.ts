@@ -104,6 +104,6 @@ test("a stream survives a restart of the API once it has begun, but no long outa
     const gone = await run(context, (n) => (n === 0 ? stream(event(1, "queued")) : away()), watch);
     assert.ok(gone.error instanceof (away === busy ? ApiError : ConnectionFailedError));
     assert.ok(gone.seconds >= 60 && gone.seconds < 70, `${gone.seconds} s`);
-    assert.equal((await run(context, away, watch)).requests.length, 4);
+    assert.equal((await run(context, () => away(), watch)).requests.length, 4);
   }
 });
