@@ -1,5 +1,5 @@
 /** The core of the client: requests to one API with one key. Knows no subject. */
-import { ConfigurationError } from "./errors.js";
+import { ConfigurationError, PixelFlowError } from "./errors.js";
 import { readEvents, type EventsOptions, type StreamedEvent } from "./events.js";
 import { apiError, parse, request, type ApiRequest } from "./http.js";
 import type { Reply, SendOptions } from "./retries.js";
@@ -46,7 +46,12 @@ export class Api {
     this.fetch = options.fetch;
   }
 
+  /** @throws PixelFlowError `invalid_id`: an ID in `route` makes it the path of something else. */
   url(route: string): URL {
+    const [names = ""] = route.split("?", 1);
+    if (names.split("/").some((each) => /^\.{0,2}$/.test(each))) {
+      throw new PixelFlowError("invalid_id", "An ID or a name must not be empty, `.` or `..`");
+    }
     return new URL(route, this.#base);
   }
 
@@ -106,8 +111,12 @@ export class Api {
     return location;
   }
 
-  events(route: string, isOfOneJob: boolean, options: EventsOptions): AsyncGenerator<StreamedEvent, void, undefined> {
-    return readEvents(this.url(route), this.#headers, isOfOneJob, options, this.fetch ?? fetch);
+  async *events(
+    route: string,
+    isOfOneJob: boolean,
+    options: EventsOptions,
+  ): AsyncGenerator<StreamedEvent, void, undefined> {
+    yield* readEvents(this.url(route), this.#headers, isOfOneJob, options, this.fetch ?? fetch);
   }
 
   #send(each: ApiRequest, options: SendOptions = {}): Promise<Reply> {

@@ -43,13 +43,16 @@ export class Batches extends Subject {
 
   /**
    * Adds jobs to a batch: of sources, in as many requests as they need, or of one page of the earlier jobs of a preset. A
-   * source that the batch has already, with the same metadata, has no effect.
+   * source that the batch has already, with the same metadata, has no effect. With `close`, the batch is closed after the
+   * last source, also if there is none.
    */
-  addToBatch(batchId: string, jobs: AddJobsRequest, options: PostOptions = {}): Promise<AddedJobs> {
+  async addToBatch(batchId: string, jobs: AddJobsRequest, options: PostOptions = {}): Promise<AddedJobs> {
     const requests = requestsOf(jobs.sources ?? []);
     const { close = false } = jobs;
-    if (requests.length > 1) return add(this.api, batchId, requests, { signal: options.signal, close, sent: 0 });
-    return this.api.post(path("batches", batchId, "jobs"), options, jobs);
+    if (jobs.rerun || requests.length === 1) return this.api.post(path("batches", batchId, "jobs"), options, jobs);
+    const added = await add(this.api, batchId, requests, { signal: options.signal, close, sent: 0 });
+    if (close && requests.length === 0) await this.closeBatch(batchId, options);
+    return added;
   }
 
   /** Adds a job for each of your jobs of a preset, such as `card@1`, that succeeded before the batch was created. */
@@ -85,7 +88,7 @@ export class Batches extends Subject {
 
   /** Polls a batch until all its jobs have finished, or the time is over, and returns it: see `percent`. */
   waitForBatch(batchId: string, options: WaitForBatchOptions = {}): Promise<Batch> {
-    return waitForBatch(() => this.getBatch(batchId, options), options);
+    return waitForBatch(this.api, batchId, options);
   }
 
   /** Lets a batch take no more jobs. Its event `batch.finished` follows its last job. */

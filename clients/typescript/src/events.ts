@@ -1,7 +1,7 @@
 /** Event streams of jobs: reads them with `fetch`, and continues one that breaks. */
 import { ConnectionFailedError } from "./errors.js";
 import { apiError, mapErrors } from "./http.js";
-import { backoff, MAX_ATTEMPTS, retryAfterOf, sleep, TRANSIENT } from "./retries.js";
+import { backoff, MAX_ATTEMPTS, MAX_OUTAGE, retryAfterOf, sleep, TRANSIENT } from "./retries.js";
 import { hasFinished } from "./states.js";
 import type { JobEvent } from "./types.js";
 
@@ -35,6 +35,7 @@ export async function* readEvents(
 ): AsyncGenerator<StreamedEvent, void, undefined> {
   let lastId = options.lastEventId || undefined;
   let failures = 0;
+  let answeredAt = -Infinity;
   for (;;) {
     let retryAfter = 0;
     let isTransient = false;
@@ -50,6 +51,7 @@ export async function* readEvents(
       }
       for await (const block of blocksOf(response, url, options.signal)) {
         failures = 0;
+        answeredAt = Date.now();
         lastId = block.id ?? lastId;
         const event = block.data ? { ...(JSON.parse(block.data) as JobEvent), id: lastId ?? "" } : undefined;
         if (event) yield event;
@@ -58,7 +60,8 @@ export async function* readEvents(
     } catch (error) {
       options.signal?.throwIfAborted();
       const isPassing = error instanceof ConnectionFailedError || isTransient;
-      if (!isPassing || ++failures >= MAX_ATTEMPTS) throw error;
+      const isOutage = Date.now() - answeredAt < MAX_OUTAGE;
+      if (!isPassing || (++failures >= MAX_ATTEMPTS && !isOutage)) throw error;
     }
     await sleep(retryAfter + backoff(Math.max(1, failures)), options.signal);
   }

@@ -39,8 +39,8 @@ export class Jobs extends Subject {
   }
 
   /** Uploads the source of a created job; needs no key: see `uploadTo`. */
-  upload(job: { readonly upload: Upload }, file: UploadBody, options?: UploadOptions): Promise<void> {
-    return uploadTo(job.upload, file, options);
+  upload(job: { readonly upload: Upload }, file: UploadBody, options: UploadOptions = {}): Promise<void> {
+    return uploadTo(job.upload, file, { ...options, fetch: options.fetch ?? this.api.fetch });
   }
 
   /** Starts a job whose source was uploaded. */
@@ -79,6 +79,7 @@ export class Jobs extends Subject {
 
   /**
    * Waits until a job succeeds, and returns it. The API responds when the job has finished; one that can't is polled.
+   * Goes on while the API is away for up to a minute, as when it restarts.
    *
    * @throws JobFailedError the job failed or was canceled.
    * @throws WaitTimeoutError the job did not finish in time; it continues.

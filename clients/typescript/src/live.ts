@@ -15,9 +15,4 @@ export class Live extends Subject {
   watchJobs(options: EventsOptions = {}): AsyncGenerator<StreamedEvent, void, undefined> {
     return this.api.events("v1/events", false, options);
   }
-
-  /** `watchJob`, or `watchJobs` without an ID. */
-  events(jobId?: string, options?: EventsOptions): AsyncGenerator<StreamedEvent, void, undefined> {
-    return jobId === undefined ? this.watchJobs(options) : this.watchJob(jobId, options);
-  }
 }

@@ -7,8 +7,10 @@ export const MAX_ATTEMPTS = 4;
 const MAX_RATE_LIMIT_WAIT = 300_000;
 const INITIAL_BACKOFF = 200;
 const MAX_BACKOFF = 5_000;
+/** Milliseconds that a caller who waits for a job or a batch, or watches jobs, goes on without an answer. */
+export const MAX_OUTAGE = 60_000;
 /** Milliseconds. A response that asks for a longer wait is returned to the caller. */
-const MAX_RETRY_AFTER = 60_000;
+export const MAX_RETRY_AFTER = 60_000;
 /** Statuses that another attempt may not get. */
 export const TRANSIENT = new Set([429, 502, 503, 504]);
 const RATE_LIMITED = 429;

@@ -8,7 +8,8 @@ const MULTIPART_BYTES = 64 * 1024 * 1024;
 /** A source that is there already: the source or an output of an earlier job, or a file that a worker fetches. */
 export type ExistingSource =
   | { readonly job: string; readonly output?: string }
-  | { readonly url: string };
+  | { readonly url: string }
+  | { readonly bucket: string; readonly key: string };
 
 /** What `process` and `submit` accept. A `File` is a `Blob`. */
 export type Photo = Blob | Uint8Array | ExistingSource;

@@ -1,6 +1,7 @@
 /** Waiting for the end of a job or a batch. */
 import { path, type Api, type CallOptions } from "./api.js";
 import { ApiError, JobFailedError, WaitTimeoutError } from "./errors.js";
+import { OutageTolerantReads } from "./outages.js";
 import { sleep } from "./retries.js";
 import { hasFinished } from "./states.js";
 import type { Batch, Job } from "./types.js";
@@ -29,8 +30,8 @@ export interface WaitForBatchOptions extends CallOptions {
 
 /** Waits until a job succeeds: see `PixelFlow.waitForJob`. */
 export async function waitForJob(api: Api, jobId: string, options: WaitOptions): Promise<Job> {
-  const deadline = new Deadline(options.timeoutMs);
-  const look = looksAt(api, jobId, options.signal, deadline);
+  const reads = new OutageTolerantReads(api, options.timeoutMs, options.signal);
+  const look = looksAt(reads, jobId, options.signal);
   let last = "";
   for (let interval = POLL_INTERVAL; ; interval = longer(interval)) {
     const job = await look(options.onProgress ? interval : LONG_POLL, interval);
@@ -39,55 +40,36 @@ export async function waitForJob(api: Api, jobId: string, options: WaitOptions):
     last = state;
     if (job.status === "succeeded") return job;
     if (hasFinished(job)) throw new JobFailedError(job);
-    if (deadline.hasPassed()) throw new WaitTimeoutError(job, options.timeoutMs ?? 0);
+    if (reads.left() === 0) throw new WaitTimeoutError(job, options.timeoutMs ?? 0);
   }
 }
 
 /** Polls a batch until its jobs have finished, or the time is over: see `PixelFlow.waitForBatch`. */
-export async function waitForBatch(getBatch: () => Promise<Batch>, options: WaitForBatchOptions): Promise<Batch> {
-  const deadline = new Deadline(options.timeoutMs);
+export async function waitForBatch(api: Api, batchId: string, options: WaitForBatchOptions): Promise<Batch> {
+  const reads = new OutageTolerantReads(api, options.timeoutMs, options.signal);
   let last = "";
   for (let interval = POLL_INTERVAL; ; interval = longer(interval)) {
-    const batch = await getBatch();
+    const batch: Batch = await reads.get(path("batches", batchId));
     const state = JSON.stringify(batch.jobs);
     if (state !== last) options.onProgress?.(batch);
     last = state;
-    if (batch.percent === 100 || deadline.hasPassed()) return batch;
-    await sleep(deadline.limit(interval), options.signal);
-  }
-}
-
-/** The end of a wait on the clock of `Date.now()`, if it has one. */
-class Deadline {
-  readonly at: number | undefined;
-
-  constructor(timeoutMs: number | undefined) {
-    this.at = timeoutMs === undefined ? undefined : Date.now() + timeoutMs;
-  }
-
-  hasPassed(): boolean {
-    return this.at !== undefined && this.at <= Date.now();
-  }
-
-  /** `ms`, or the milliseconds that are left, if these are less. */
-  limit(ms: number): number {
-    return this.at === undefined ? ms : Math.max(0, Math.min(ms, this.at - Date.now()));
+    if (batch.percent === 100 || reads.left() === 0) return batch;
+    await sleep(Math.min(interval, reads.left()), options.signal);
   }
 }
 
 /** Returns a function that returns the job when it has finished, or after `ms`; after `pause` if the API does not wait. */
-function looksAt(api: Api, jobId: string, signal: AbortSignal | undefined, deadline: Deadline) {
+function looksAt(reads: OutageTolerantReads, jobId: string, signal: AbortSignal | undefined) {
   const route = path("jobs", jobId);
-  const call = { signal, deadline: deadline.at };
   let mayWait = true;
   let mustPause = false;
   return async (ms: number, pause: number): Promise<Job> => {
-    if (mustPause) await sleep(deadline.limit(pause), signal);
-    const wait = Math.round(deadline.limit(ms)) / 1000;
+    if (mustPause) await sleep(Math.min(pause, reads.left()), signal);
+    const wait = Math.round(Math.min(ms, reads.left())) / 1000;
     if (mayWait && wait > 0) {
       const began = Date.now();
       try {
-        const job: Job = await api.get(route, { ...call, finalCode: TOO_MANY_STREAMS }, { wait });
+        const job: Job = await reads.get(route, { finalCode: TOO_MANY_STREAMS }, { wait });
         mustPause = Date.now() - began < (wait * 1000) / 2;
         return job;
       } catch (error) {
@@ -96,7 +78,7 @@ function looksAt(api: Api, jobId: string, signal: AbortSignal | undefined, deadl
       }
     }
     mustPause = !mayWait;
-    return api.get(route, call);
+    return reads.get(route);
   };
 }
 

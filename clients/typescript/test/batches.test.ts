@@ -60,6 +60,16 @@ test("the last request closes the batch", async () => {
   });
 });
 
+test("no more sources close the batch if asked to, and are otherwise no request", () =>
+  withServer([batch(100)], async (client, server) => {
+    const none = { batch_id: "b", accepted: 0, refused: [] };
+    assert.deepEqual(await client.addToBatch("b", { sources: [] }), none);
+    assert.deepEqual(requestsOf(server), []);
+    assert.deepEqual(await client.addToBatch("b", { sources: [], close: true }, { idempotencyKey: "mine" }), none);
+    assert.deepEqual(requestsOf(server), ["POST /v1/batches/b/close"]);
+    assert.equal(server.received[0]?.headers["idempotency-key"], "mine");
+  }));
+
 test("a preset is run again page by page", () =>
   withServer([added({ next_cursor: "n" }), added({ refused: [{ job_id: JOB, code: "source_missing" }], next_cursor: null })], async (client, server) => {
     const pages: number[] = [];

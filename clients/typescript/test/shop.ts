@@ -14,8 +14,8 @@ const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 
 /** The arguments of Python that start the example shops. All have the same page. */
 const SHOPS = {
-  FastAPI: (port: number) => ["-m", "uvicorn", "--app-dir", "examples/shop-fastapi", "--port", String(port), "shop:app"],
-  Django: (port: number) => ["examples/shop-django/shop.py", "runserver", "--noreload", String(port)],
+  FastAPI: (port: number) => ["-m", "uvicorn", "--app-dir", "examples", "--port", String(port), "shop_fastapi:app"],
+  Django: (port: number) => ["examples/shop_django.py", "runserver", "--noreload", String(port)],
 };
 
 export type Framework = keyof typeof SHOPS;

@@ -16,7 +16,10 @@ export const parameterized: CreatePresetRequest = {
   pipeline: [{ id: "avatar", action: "resize", width: "${size}" }],
 };
 
-export const photos: Photo[] = [{ job: "j", output: "hero" }, { url: "https://img.example/a.jpg" }, new Uint8Array(1)];
+export const photos: Photo[] = [{ job: "j", output: "hero" }, { url: "https://img.example/a.jpg" }, { bucket: "originals", key: "a.jpg" }, new Uint8Array(1)];
+
+// @ts-expect-error an object in a bucket has a key
+export const keyless: Photo = { bucket: "originals" };
 
 // @ts-expect-error a file is opened first
 export const path: Photo = "photo.jpg";

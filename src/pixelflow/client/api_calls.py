@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pixelflow.client.arguments import to_uuid
 from pixelflow.client.errors import ApiError
 from pixelflow.client.models import Operation, Request, Response
-from pixelflow.client.retries import send
+from pixelflow.client.retries import retry_after, send
 from pixelflow.client.session import Session
 from pixelflow.contracts.responses import Problem
 
@@ -105,6 +105,7 @@ def error_of(response: Response) -> ApiError:
             status=response.status,
             detail="The response is not one that this version of the SDK understands",
             request_id=response.headers.get("x-request-id"),
+            retry_after=retry_after(response),
         )
     return ApiError(
         code=problem.code,
@@ -113,6 +114,7 @@ def error_of(response: Response) -> ApiError:
         title=problem.title,
         errors=problem.errors or (),
         request_id=problem.request_id,
+        retry_after=retry_after(response),
     )
 
 

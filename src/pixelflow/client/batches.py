@@ -11,6 +11,7 @@ from pixelflow.client.api_calls import delete, get, post
 from pixelflow.client.arguments import to_destination, to_seconds, to_steps, to_uuid
 from pixelflow.client.models import Operation, Paginator, Sleep
 from pixelflow.client.operations import Steps, validated
+from pixelflow.client.outages import OutageTolerantReads
 from pixelflow.client.pagination import pages
 from pixelflow.client.session import Session
 from pixelflow.client.sources import ExistingSource
@@ -228,22 +229,22 @@ def wait_for_batch(
 ) -> Operation[Batch]:
     """Poll a batch at growing intervals until all its jobs are finished, or ``timeout`` seconds have passed.
 
+    It goes on while the API is away for up to a minute, as when it restarts.
     Returns the batch in both cases: ``percent`` is 100 if all jobs are finished, whether they succeeded or not.
 
     Raises:
         ApiError: the API rejected the request.
         ConnectionFailedError: no response.
     """
-    seconds = to_seconds(timeout, "timeout")
-    deadline = None if seconds is None else session.clock() + seconds
+    reads = OutageTolerantReads(session, to_seconds(timeout, "timeout"))
     interval, last = POLL_INTERVAL, None
     while True:
-        batch = yield from get_batch(session, batch_id)
+        batch = yield from reads.get(_path(batch_id), Batch)
         if on_change and last != (last := batch.jobs):
             on_change(batch)
-        if not unfinished_jobs(batch) or (deadline is not None and session.clock() >= deadline):
+        if not unfinished_jobs(batch) or reads.left() <= 0:
             return batch
-        yield Sleep(interval if deadline is None else max(0.0, min(interval, deadline - session.clock())))
+        yield Sleep(max(0.0, min(interval, reads.left())))
         interval = min(interval * POLL_GROWTH, MAX_POLL_INTERVAL)
 
 

@@ -93,6 +93,7 @@ class ApiError(ClientError):
             includes the first of ``errors``.
         errors: every invalid field, with a JSON Pointer into the request.
         request_id: ID of the request, for the operator of the API.
+        retry_after: seconds after which the same request may succeed, if the API said so.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class ApiError(ClientError):
         title: str | None = None,
         errors: Sequence[FieldError] = (),
         request_id: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         is_repeated = any(error.message in detail for error in errors)
         self.summary = f"{title if title and is_repeated else detail} ({status} {code})"
@@ -113,6 +115,7 @@ class ApiError(ClientError):
         self.detail = detail
         self.errors = tuple(errors)
         self.request_id = request_id
+        self.retry_after = retry_after
 
 
 class TransferError(ClientError):

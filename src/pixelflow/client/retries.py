@@ -21,8 +21,8 @@ INITIAL_BACKOFF = 0.2
 MAX_BACKOFF = 5.0
 """Seconds at which the backoff stops doubling."""
 MAX_OUTAGE = 60.0
-"""Seconds that a caller who waits for a job or watches jobs goes on without an answer: longer than an API takes to
-restart."""
+"""Seconds that a caller who waits for a job or a batch, or watches jobs, goes on without an answer: longer than an API
+takes to restart."""
 MAX_RETRY_AFTER = 60.0
 """Seconds. A response that asks for a longer wait is returned to the caller."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
-from pixelflow.client.api_calls import get, job_path
+from pixelflow.client.api_calls import job_path
 from pixelflow.client.arguments import to_seconds
-from pixelflow.client.errors import ApiError, ConnectionFailedError, JobFailedError, WaitTimeoutError
+from pixelflow.client.errors import ApiError, JobFailedError, WaitTimeoutError
 from pixelflow.client.models import Operation, Sleep
-from pixelflow.client.retries import MAX_OUTAGE
+from pixelflow.client.outages import OutageTolerantReads
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
@@ -22,8 +21,6 @@ MAX_POLL_INTERVAL = 2.0
 """Seconds."""
 LONG_POLL_SECONDS = 20.0
 """Longest time that one request waits for the end of a job: less than the timeout of the clients."""
-_AWAY = frozenset({502, 504})
-"""Statuses of a proxy before an API that is away."""
 
 
 def wait(
@@ -37,7 +34,7 @@ def wait(
     """Wait until a job succeeds, and return it.
 
     The API responds when the job has finished. If it can't, because it is older or serves too many such requests, the
-    job is polled at growing intervals.
+    job is polled at growing intervals. The wait goes on while the API is away for up to a minute, as when it restarts.
     A status that this version does not know counts as not finished while ``finished_at`` is not set.
 
     Args:
@@ -54,8 +51,7 @@ def wait(
         ConnectionFailedError: no response.
     """
     timeout = to_seconds(timeout, "timeout")
-    deadline = None if timeout is None else session.clock() + timeout
-    looks = _Looks(session, job_id, deadline)
+    looks = _Looks(session, job_id, timeout)
     last = None
     seconds, looked = 0.0 if on_change else LONG_POLL_SECONDS, False
     while True:
@@ -66,7 +62,7 @@ def wait(
             return job
         if _has_ended(job):
             raise JobFailedError(job)
-        if timeout is not None and looks.left() <= 0:
+        if timeout is not None and looks.reads.left() <= 0:
             raise WaitTimeoutError(job, timeout)
         if on_change:
             seconds = poll_interval
@@ -78,23 +74,18 @@ def wait(
 class _Looks:
     """Looks at a job until it has finished."""
 
-    def __init__(self, session: Session, job_id: UUID | str, deadline: float | None) -> None:
+    def __init__(self, session: Session, job_id: UUID | str, timeout: float | None) -> None:
+        self.reads = OutageTolerantReads(session, timeout)
         self._session = session
         self._path = job_path(job_id)
-        self._deadline = deadline
-        self._answered_at = session.clock()  # the job was started before
         self._may_wait = True
         self._must_pause = False
-
-    def left(self) -> float:
-        """Seconds until the deadline."""
-        return math.inf if self._deadline is None else self._deadline - self._session.clock()
 
     def look(self, seconds: float, *, pause: float) -> Operation[Job]:
         """Return the job: when it has finished, at most ``seconds`` later; after ``pause`` if the API does not wait."""
         if self._must_pause:
-            yield Sleep(max(0.0, min(pause, self.left())))
-        wait_seconds, began = round(max(0.0, min(seconds, self.left())), 3), self._session.clock()
+            yield Sleep(max(0.0, min(pause, self.reads.left())))
+        wait_seconds, began = round(max(0.0, min(seconds, self.reads.left())), 3), self._session.clock()
         if self._may_wait and wait_seconds:
             try:
                 job = yield from self._get({"wait": f"{wait_seconds:g}"})
@@ -109,25 +100,7 @@ class _Looks:
         return (yield from self._get({}))
 
     def _get(self, query: Mapping[str, object]) -> Operation[Job]:
-        """Return the job. The API may be away for a while, as when it restarts."""
-        while True:
-            try:
-                job = yield from get(
-                    self._session, self._path, Job, query=query, deadline=self._deadline, final={"too_many_streams"}
-                )
-            except (ConnectionFailedError, ApiError) as error:
-                if not self._is_outage(error):
-                    raise
-                yield Sleep(MAX_POLL_INTERVAL)
-            else:
-                self._answered_at = self._session.clock()
-                return job
-
-    def _is_outage(self, error: ConnectionFailedError | ApiError) -> bool:
-        is_away = error.transient if isinstance(error, ConnectionFailedError) else error.status in _AWAY
-        if not is_away or self.left() <= MAX_POLL_INTERVAL:
-            return False
-        return self._session.clock() - self._answered_at < MAX_OUTAGE
+        return (yield from self.reads.get(self._path, Job, query=query, final={"too_many_streams"}))
 
 
 def _is_without_wait(error: ApiError) -> bool:

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 from tests.unit.client.conftest import Call, Time
-from tests.unit.client.stand_in import DROP, KEY, LOST, Fault, StandIn
+from tests.unit.client.stand_in import DROP, KEY, LOST, NOW, Fault, StandIn
 
 from pixelflow.client import ApiError, ConnectionFailedError, TransferError, WaitTimeoutError
 from pixelflow.client.session import Session
 from pixelflow.client.streams import EventReader
+from pixelflow.contracts.batches import Batch
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import Job
 from pixelflow.contracts.jobs.states import JobStatus
@@ -61,7 +62,7 @@ def test_the_fourth_failure_is_raised(
     assert time.slept == [0.2, 0.4, 0.8]
 
 
-@pytest.mark.parametrize("fault", [DROP, Fault(502)], ids=str)
+@pytest.mark.parametrize("fault", [DROP, Fault(502), Fault(503)], ids=str)
 @pytest.mark.parametrize(("failures", "is_over"), [(40, False), (400, True)])
 def test_a_wait_survives_a_restart_of_the_api_but_no_long_outage(
     *, call: Call, api: StandIn, time: Time, photo: Path, fault: Fault, failures: int, is_over: bool
@@ -80,6 +81,54 @@ def test_a_wait_survives_a_restart_of_the_api_but_no_long_outage(
     else:
         assert call("process", photo, STEPS, on_change=on_change).status == "succeeded"
         assert 20 < time.now - answered_at[0] < 60
+
+
+@pytest.mark.parametrize("fault", [DROP, Fault(503)], ids=str)
+def test_a_wait_for_a_batch_survives_a_restart_of_the_api_but_no_long_outage(
+    *, call: Call, api: StandIn, time: Time, fault: Fault
+) -> None:
+    batch = Batch.model_validate(
+        {
+            "batch_id": uuid4(),
+            "name": None,
+            "preset": None,
+            "created_at": NOW,
+            "canceled_at": None,
+            "jobs": {},
+            "total": 0,
+            "percent": 100,
+        }
+    )
+    api.batches.append(batch)
+    api.fail("batches", *[fault] * 40)
+    assert call("wait_for_batch", batch.batch_id).percent == 100
+    api.fail("batches", *[fault] * 400)
+    began = time.now
+    with pytest.raises((ConnectionFailedError, ApiError)):
+        call("wait_for_batch", batch.batch_id)
+    assert 60 <= time.now - began < 70
+    began = time.now
+    with pytest.raises((ConnectionFailedError, ApiError)):
+        call("wait_for_batch", batch.batch_id, timeout=10)
+    assert time.now - began <= 10
+
+
+def test_a_wait_comes_back_no_earlier_than_an_api_that_is_away_asks_for(
+    call: Call, api: StandIn, time: Time, photo: Path
+) -> None:
+    job = call("submit", photo, STEPS)
+    api.fail("get", *[Fault(503, {"Retry-After": "5"})] * 6)
+    time.slept.clear()
+    assert call("wait", job.job_id).status == "succeeded"
+    assert min(time.slept[:6]) >= 5
+    api.fail("get", *[Fault(503, {"Retry-After": "5"})] * 100)
+    began = time.now
+    with pytest.raises(ApiError) as raised:
+        call("wait", job.job_id, timeout=30)
+    assert (raised.value.retry_after, time.now - began <= 30) == (5, True)
+    api.fail("get", Fault(503, {"Retry-After": "3600"}))
+    with pytest.raises(ApiError):
+        call("wait", job.job_id)
 
 
 def test_a_stream_survives_a_restart_of_the_api_but_no_long_outage(time: Time) -> None:
