@@ -17,9 +17,9 @@ from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase,
 from pixelflow.client import Client
 from pixelflow.client.session import Session
 from pixelflow.contracts.jobs.states import JobStatus
-from pixelflow.controlplane.jobs import store
+from pixelflow.controlplane.jobs import lists
 from pixelflow.controlplane.jobs.filters import JobFilters
-from pixelflow.controlplane.jobs.store import MAX_SCANNED, Position
+from pixelflow.controlplane.jobs.lists import MAX_SCANNED, Position
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.settings import Settings
 
@@ -142,7 +142,7 @@ async def test_a_page_and_where_its_scan_ended_are_of_one_snapshot(
             busy: Any = _Busy(
                 opened, lambda: put(connection, "failed", user_id=user_id, metadata=Jsonb({"shop": "main"}))
             )
-            page = await store.list_newest(busy, user_id=user_id, filters=filters, limit=9, before=before, scan=2)
+            page = await lists.list_newest(busy, user_id=user_id, filters=filters, limit=9, before=before, scan=2)
         assert len(page.rows) == scanned
         seen += [row.job_id for row in page.rows]
         before = page.scanned_to

@@ -292,6 +292,7 @@ async def _batches(record: Recorder) -> None:
     before = found.created_at + MINUTE, found.batch_id
     await record.call("batches.list_newest", MINE, **page, before=before)
     await record.call("batches.count_jobs", MINE, **batch)
+    await record.call("batches.list_new", MINE, **batch, job_ids=[batch["batch_id"]])
     await record.call("batches.list_unfinished", MINE, **batch, limit=9)
     await record.call("batches.close", MINE, **batch)
     await record.call("batches.finish_due", EVERYONE, limit=9)
@@ -325,13 +326,13 @@ async def _jobs_that_fail(record: Recorder) -> None:
 
 async def _pages(record: Recorder) -> None:
     page = {"user_id": USER, "limit": 1}
-    [newest] = (await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=None)).rows
+    [newest] = (await record.call("jobs.lists.list_newest", MINE, **page, filters=JobFilters(), before=None)).rows
     before = newest.created_at, newest.job_id
-    await record.call("jobs.list_newest", MINE, **page, filters=JobFilters(), before=before)
+    await record.call("jobs.lists.list_newest", MINE, **page, filters=JobFilters(), before=before)
     succeeded = JobFilters(JobStatus.SUCCEEDED)
-    await record.call("jobs.list_newest", MINE, **page, filters=succeeded, before=before)
+    await record.call("jobs.lists.list_newest", MINE, **page, filters=succeeded, before=before)
     found = JobFilters(metadata={"sku": "A-17"})
-    await record.call("jobs.list_newest", MINE, **page, filters=found, before=None)
+    await record.call("jobs.lists.list_newest", MINE, **page, filters=found, before=None)
 
 
 async def _webhooks(record: Recorder) -> None:

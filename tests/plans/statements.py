@@ -24,6 +24,7 @@ from pixelflow.controlplane.batches import store as batches_store
 from pixelflow.controlplane.batches.finisher import LIMIT
 from pixelflow.controlplane.idempotency import store as idempotency_store
 from pixelflow.controlplane.jobs import awaited, transitions
+from pixelflow.controlplane.jobs import lists as job_lists
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs.auto_start import BATCH
 from pixelflow.controlplane.jobs.filters import JobFilters
@@ -221,11 +222,11 @@ def _of_lists() -> list[Hot]:
     week, page = _named(**_days(7)), _named(**_days(7), after="", limit=1001)
     of_steady = _named(user_id=STEADY, **_days(366))
     return [
-        Hot("list, first page", jobs_store.list_newest, mine, _page(deep=False), all_, 400),
-        Hot("list, deep page", jobs_store.list_newest, mine, _page(deep=True), all_, 400),
+        Hot("list, first page", job_lists.list_newest, mine, _page(deep=False), all_, 400),
+        Hot("list, deep page", job_lists.list_newest, mine, _page(deep=True), all_, 400),
         Hot(
             "list failed, first page",
-            jobs_store.list_newest,
+            job_lists.list_newest,
             mine,
             _page(JobFilters(JobStatus.FAILED), deep=False, limit=5),
             by_status,
@@ -233,7 +234,7 @@ def _of_lists() -> list[Hot]:
         ),
         Hot(
             "list failed, deep page",
-            jobs_store.list_newest,
+            job_lists.list_newest,
             mine,
             _page(JobFilters(JobStatus.FAILED), deep=True, limit=5),
             by_status,
@@ -242,7 +243,7 @@ def _of_lists() -> list[Hot]:
         # Every job of the fill has this metadata.
         Hot(
             "list by metadata, first page",
-            jobs_store.list_newest,
+            job_lists.list_newest,
             mine,
             _page(JobFilters(metadata=sku), deep=False),
             by_filter,
@@ -250,7 +251,7 @@ def _of_lists() -> list[Hot]:
         ),
         Hot(
             "list by metadata, deep page",
-            jobs_store.list_newest,
+            job_lists.list_newest,
             mine,
             _page(JobFilters(metadata=sku), deep=True),
             by_filter,
@@ -258,7 +259,7 @@ def _of_lists() -> list[Hot]:
         ),
         Hot(
             "list by metadata, a later day",
-            jobs_store.list_newest,
+            job_lists.list_newest,
             mine,
             _page(JobFilters(created_after=datetime.now(UTC) - 80 * _DAY, metadata=sku), deep=True),
             by_filter,
@@ -267,7 +268,7 @@ def _of_lists() -> list[Hot]:
         # Reads 1000 jobs, if the user has so many, and finds none of them.
         Hot(
             "list by two values, deep page",
-            jobs_store.list_newest,
+            job_lists.list_newest,
             mine,
             _page(JobFilters(metadata=sku | {"color": "red"}), deep=True),
             by_filter,
@@ -276,7 +277,7 @@ def _of_lists() -> list[Hot]:
         ),
         Hot(
             "list by metadata and status, deep page",
-            jobs_store.list_newest,
+            job_lists.list_newest,
             mine,
             _page(JobFilters(JobStatus.FAILED, metadata=sku), deep=True, limit=5),
             by_filter,

@@ -12,7 +12,7 @@ from typing import Any
 import pixelflow.controlplane
 import pixelflow.dataplane.worker
 
-SQL_MODULES = ("store", "transitions", "due_events", "origins", "awaited")
+SQL_MODULES = ("store", "transitions", "due_events", "origins", "awaited", "lists")
 """Name suffixes of modules that contain SQL."""
 
 

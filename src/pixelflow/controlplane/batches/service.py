@@ -202,7 +202,7 @@ class BatchService(BatchQueries):
             total = sum(counts.values()) + len(keys)
             if total > MAX_JOBS:  # of a repeated request, some are in the batch
                 job_ids = {_job_id(row.batch_id, key) for key in keys}
-                new = await store.list_new(connection, row.batch_id, job_ids, user_id=user_id)
+                new = await store.list_new(connection, batch_id=row.batch_id, user_id=user_id, job_ids=job_ids)
                 total -= len(keys) - len(new)
         if total > MAX_JOBS:
             full = FieldError(pointer="", message=f"would give the batch more than {MAX_JOBS} jobs; create another one")

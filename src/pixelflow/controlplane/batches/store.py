@@ -90,7 +90,7 @@ async def count_jobs(connection: AsyncConnection, *, batch_id: UUID, user_id: st
 
 
 async def list_new(
-    connection: AsyncConnection, batch_id: UUID, job_ids: Collection[UUID], *, user_id: str
+    connection: AsyncConnection, *, batch_id: UUID, user_id: str, job_ids: Collection[UUID]
 ) -> list[UUID]:
     """Return those of the IDs that no job of the batch has."""
     cursor = await connection.execute(

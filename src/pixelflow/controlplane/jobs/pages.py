@@ -9,9 +9,10 @@ from uuid import UUID
 
 from pixelflow.adapters.postgres.database import AsyncConnection
 from pixelflow.contracts.field_errors import validation_failed
-from pixelflow.controlplane.jobs import store
+from pixelflow.controlplane.jobs import lists
 from pixelflow.controlplane.jobs.filters import JobFilters
-from pixelflow.controlplane.jobs.store import JobRow, Position
+from pixelflow.controlplane.jobs.lists import Position
+from pixelflow.controlplane.jobs.store import JobRow
 from pixelflow.errors import FieldError
 
 
@@ -22,7 +23,7 @@ async def find_page(
 
     With several conditions, a page may have fewer jobs than ``limit``, or none, although another one follows.
     """
-    found = await store.list_newest(connection, user_id=user_id, filters=filters, limit=limit + 1, before=before)
+    found = await lists.list_newest(connection, user_id=user_id, filters=filters, limit=limit + 1, before=before)
     page = found.rows[:limit]
     if len(found.rows) > limit:
         return page, (page[-1].created_at, page[-1].job_id)
