@@ -26,7 +26,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django.views.static import serve
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from pixelflow.client import ApiError, Client
+from pixelflow.client import ApiError, Client, ConnectionFailedError
 
 pixelflow = Client(os.environ["PIXELFLOW_URL"], os.environ["PIXELFLOW_API_KEY"])
 webhook = Webhook(os.environ["PIXELFLOW_WEBHOOK_SECRET"])
@@ -51,7 +51,7 @@ def create_photo(body: bytes) -> JsonResponse:
         return JsonResponse(shop_job.add(pixelflow.create_job(shop_job.request_of(body))))
     except ValueError as error:
         return _error(422, str(error))
-    except ApiError as error:
+    except (ApiError, ConnectionFailedError) as error:
         return _error(*shop_job.problem_of(error))
 
 

@@ -21,7 +21,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from pixelflow.client import ApiError, AsyncClient
+from pixelflow.client import ApiError, AsyncClient, ConnectionFailedError
 
 pixelflow = AsyncClient(os.environ["PIXELFLOW_URL"], os.environ["PIXELFLOW_API_KEY"])
 webhook = Webhook(os.environ["PIXELFLOW_WEBHOOK_SECRET"])
@@ -44,7 +44,7 @@ async def create_photo(request: Request) -> dict[str, Any]:
         return shop_job.add(await pixelflow.create_job(shop_job.request_of(await request.body())))
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
-    except ApiError as error:
+    except (ApiError, ConnectionFailedError) as error:
         raise HTTPException(*shop_job.problem_of(error)) from error
 
 

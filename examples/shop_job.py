@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pixelflow.client import ApiError, JobEvent
+from pixelflow.client import ApiError, ConnectionFailedError, JobEvent
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.responses import CreatedJob
 
@@ -65,9 +65,11 @@ def request_of(body: bytes) -> CreateJobRequest:
         raise ValueError(text) from error
 
 
-def problem_of(error: ApiError) -> tuple[int, str]:
+def problem_of(error: ApiError | ConnectionFailedError) -> tuple[int, str]:
     """Return the status and the message for a visitor whose photo has no job."""
-    return (422, error.detail) if error.status < _SERVER_ERROR else (503, "Photos can't be added now: try again later")
+    if isinstance(error, ApiError) and error.status < _SERVER_ERROR:
+        return 422, error.detail
+    return 503, "Photos can't be added now: try again later"
 
 
 def add(created: CreatedJob) -> dict[str, Any]:

@@ -11,9 +11,9 @@ async function shop(method, path, body) {
   const init = { method, headers: { "Content-Type": "application/json" } };
   if (body) init.body = JSON.stringify(body);
   const response = await fetch(path, init);
-  const content = await response.json();
-  if (!response.ok) throw new Error(String(content.detail ?? response.status));
-  return content;
+  if (response.ok) return response.json();
+  const { detail } = await response.json().catch(() => ({})); // a proxy answers with a page of its own
+  throw new Error(detail ?? `the shop answered ${response.status}`);
 }
 
 async function add(file) {
