@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
+from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.home import ROLES, Home
 from pixelflow.devstack.notifications import Notifications
 from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
@@ -36,6 +37,7 @@ METRICS_FILE = "metrics.json"
 METRICS_ROLES = ("api", "worker", "controller")
 """In the order of their ports."""
 SECRETS_KEY = "PIXELFLOW_SECRETS_KEY"
+BUCKETS = "PIXELFLOW_BUCKETS"
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,11 @@ class Stack:
             echo: called with messages for the person at the terminal.
 
         Raises:
-            StackError: the home can't be used or has a stack running in it, or no port is free.
+            StackError: the home can't be used or has a stack running in it, no port is free, or ``public_url`` has no
+                effect, since the caller's environment names the buckets.
         """
+        if public_url is not None and BUCKETS in os.environ:
+            raise StackError(f"--public-url has no effect while {BUCKETS} is set: set public_base_url there.")
         with contextlib.ExitStack() as opened:
             locked = Home(home, servers_account())
             opened.callback(locked.close)
@@ -166,7 +171,7 @@ class Stack:
             # Receivers under development. Who sends them has a key, and so a process on this machine.
             "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
             "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
-            "PIXELFLOW_BUCKETS": self._public_files.buckets(self._s3.environment),
+            BUCKETS: self._public_files.buckets(self._s3.environment),
         }
 
     @property

@@ -5,13 +5,11 @@ The stack of servers knows nothing about the service: this module passes it the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from pydantic import TypeAdapter, ValidationError
 
 from pixelflow import settings
@@ -29,8 +27,6 @@ from pixelflow.settings.field_types import EndpointUrl
 
 USER = "local"
 """The user whom the stack's own API key belongs to."""
-
-BUCKETS_VARIABLE = "PIXELFLOW_BUCKETS"
 
 
 def _public_url(value: str) -> str:
@@ -75,8 +71,8 @@ def up(
             metavar="URL",
             parser=_public_url,
             envvar=PUBLIC_URL_VARIABLE,
-            help="What the URLs of outputs in the bucket `public` begin with: the address of your nginx or CDN in front "
-            "of it. Default: that of its own web server.",
+            help="What the URLs of outputs in the bucket `public` begin with: the address of your nginx or CDN in "
+            "front of it. Default: that of its own web server.",
         ),
     ] = None,
 ) -> None:
@@ -85,10 +81,6 @@ def up(
     Starts Postgres, Valkey, an S3 server, the API, a worker and the controller. Ctrl-C stops all of them and exits
     with code 0.
     """
-    if public_url is not None and BUCKETS_VARIABLE in os.environ:
-        raise typer.BadParameter(
-            f"can't be combined with {BUCKETS_VARIABLE}; set public_base_url there", param_hint="--public-url"
-        )
     try:
         stack.run(
             home,
