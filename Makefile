@@ -11,22 +11,25 @@ help: ## Show the targets
 	grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | \
 	awk -v bold="$$bold" -v plain="$$plain" -F ':.*## ' '{printf "  %s%-18s%s %s\n", bold, $$1, plain, $$2}'
 
-# Reads the output of pip: on a terminal one line that changes, otherwise a line for every forty packages. Exits as pip.
+# Reads the output of pip, which says nothing while it installs, and "Installed N" every two seconds. Shows on a terminal one line that
+# changes, otherwise a line for every forty packages or ten seconds. Exits as pip.
 define SHOW_PROGRESS
-BEGIN { "test -t 2 && echo yes" | getline terminal }
+BEGIN { "test -t 2 && echo yes" | getline terminal; every = 40 }
 /^Collecting / { n++; show = sprintf("  %d of %d packages: %s", n, all, $$2) }
-/^Installing collected/ { show = "  installing them"; n = 0 }
-show { if (terminal) printf "\r\033[K%s", show; else if (n % 40 == 0) print show; fflush(); show = "" }
-/^exit / { code = $$2 }
+/^Installing collected/ { show = "  installing them"; n = 0; every = 5; installing = 1 }
+/^Installed / && installing { n++; show = sprintf("  installing: %d of %d packages", $$2 < all ? $$2 : all, all) }
+show { if (terminal) printf "\r\033[K%s", show; else if (n % every == 0) print show; fflush(); show = "" }
+/^exit / { code = $$2; exit }
 END { if (terminal) printf "\r\033[K"; exit code }
 endef
 export SHOW_PROGRESS
 
 .venv/ready: requirements/dev.txt pyproject.toml clients/python/pyproject.toml
-	@echo "Creating .venv: about a minute, most of it downloads"
+	@echo "Creating .venv: one to five minutes, most of it downloads"
 	$(PYTHON) -m venv .venv
-	@{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --require-hashes -r requirements/dev.txt; \
-	echo "exit $$?"; } | awk -v all="$$(grep -c == requirements/dev.txt)" "$$SHOW_PROGRESS"
+	@{ while sleep 2; do echo "Installed $$(ls -d .venv/lib/python*/site-packages/*.dist-info | wc -l)"; done & count=$$!; \
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --require-hashes -r requirements/dev.txt; \
+	echo "exit $$?"; kill $$count; } | awk -v all="$$(grep -c == requirements/dev.txt)" "$$SHOW_PROGRESS"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . --editable clients/python
 	@touch $@
 

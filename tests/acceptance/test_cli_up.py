@@ -39,6 +39,26 @@ def test_an_invalid_setting_is_reported_once_before_anything_is_started(home: Pa
     assert list((home / "logs").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "code", "named"),
+    [
+        ({"PIXELFLOW_UP_PUBLIC_URL": "images.example"}, 2, "PIXELFLOW_UP_PUBLIC_URL"),
+        ({"PIXELFLOW_UP_PUBLIC_URL": "https://images.example", "PIXELFLOW_BUCKETS": "{}"}, 1, "PIXELFLOW_BUCKETS"),
+    ],
+    ids=["no URL", "with buckets"],
+)
+def test_a_public_url_that_can_not_be_used_is_refused(
+    home: Path, settings: dict[str, str], code: int, named: str
+) -> None:
+    done = subprocess.run(
+        [*PIXELFLOW, "up", "--home", str(home)],
+        env=environment(**settings), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert named in done.stderr
+    assert list(home.iterdir()) == []
+
+
 def test_it_is_not_ready_if_the_worker_can_not_start(home: Path) -> None:
     done = subprocess.run(
         [*PIXELFLOW, "up", "--home", str(home), "--api-port", "0", "--metrics-port", "0"],

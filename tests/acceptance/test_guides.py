@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,11 +51,16 @@ def snippets(page: Path) -> list[Snippet]:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Stack]:
-    """A PixelFlow that may call this machine, as the guides start it."""
-    with service_with(
-        {"PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8", "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true"}
-    ) as stack:
+    """A PixelFlow as the guides start it."""
+    with service_with({}) as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+def port_of_a_shop() -> str:
+    """A free port in place of the one in the guides, on which the shop of somebody else may listen."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return str(free.getsockname()[1])
 
 
 @pytest.fixture
@@ -78,18 +84,34 @@ def namespace() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_snippets_of_a_page_run_as_written(page: Path, reader: Path, namespace: dict[str, Any]) -> None:
+def test_the_snippets_of_a_page_run_as_written(
+    page: Path, reader: Path, namespace: dict[str, Any], port_of_a_shop: str
+) -> None:
     for snippet in snippets(page):
         assert snippet.language in KNOWN, f"{page.name}:{snippet.line}"
         if snippet.language == "python":
             # Blank lines in front, so that a traceback has the line of the page.
-            exec(compile("\n" * snippet.line + snippet.code, str(page), "exec"), namespace)  # noqa: S102
+            code = "\n" * snippet.line + snippet.code.replace("8765", port_of_a_shop)
+            exec(compile(code, str(page), "exec"), namespace)  # noqa: S102
         elif snippet.language == "bash":
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", snippet.code],
                 cwd=reader, capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
             assert done.returncode == 0, f"{page.name}:{snippet.line}\n{done.stdout}{done.stderr}"
+
+
+def test_nginx_accepts_the_configuration_of_the_shop(tmp_path: Path) -> None:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        pytest.skip("no nginx on this machine (Debian: apt-get install nginx-light)")
+    [written] = [each.code for each in snippets(ROOT / "docs" / "guides" / "shop.md") if each.language == "nginx"]
+    (tmp_path / "nginx.conf").write_text(written)
+    done = subprocess.run(
+        [program, "-t", "-p", tmp_path, "-c", "nginx.conf", "-e", "stderr"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

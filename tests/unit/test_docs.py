@@ -13,6 +13,7 @@ from tests.support import doc_tables
 
 from pixelflow import errors
 from pixelflow.adapters import wakeup
+from pixelflow.cli.credentials import CLIENT_VARIABLES
 from pixelflow.client import Client
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import TRANSITIONS
@@ -227,8 +228,8 @@ def test_the_message_shown_is_one() -> None:
 
 
 def test_the_request_of_the_readme_is_valid() -> None:
-    (shown,) = re.findall(r"<<'JSON'\n(.*?)^JSON$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    CreateJobRequest.model_validate_json(shown)
+    (shown,) = re.findall(r"<<JSON\n(.*?)^JSON$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    CreateJobRequest.model_validate_json(shown.replace('$(wc -c < "$photo")', "642618"))
 
 
 # ── Links and decisions ──────────────────────────────────────────────────────────────────────────
@@ -260,7 +261,7 @@ def test_a_link_to_a_decision_has_its_number(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_variable_that_is_named_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {"PIXELFLOW_API_URL", "PIXELFLOW_API_KEY", "PIXELFLOW_WEBHOOK_SECRET", "PIXELFLOW_HOME", PREFIX}
+    known |= {*CLIENT_VARIABLES, PREFIX}
     known |= {f"PIXELFLOW_TEST_S3_{what}" for what in ("", "ENDPOINT")}
     assert set(re.findall(r"PIXELFLOW_[A-Z0-9_]*", page.read_text(encoding="utf-8"))) <= known
 

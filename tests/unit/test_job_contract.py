@@ -256,7 +256,7 @@ def test_a_webhook_url_that_is_not_allowed_has_the_message_of_the_rule() -> None
     with pytest.raises(ValidationError) as raised:
         CreateJobRequest.model_validate(body, context=RequestLimits(100, OutboundRule().check, OutboundRule().check))
     [error] = field_errors(raised.value.errors(include_url=False), body)
-    assert error.message == "must be an https URL; http is not allowed here"
+    assert error.message == "must be an https URL; the operator can allow http by PIXELFLOW_WEBHOOK_ALLOW_HTTP"
 
 
 def _seconds_to_reject(body: object) -> float:

@@ -91,6 +91,13 @@ async def test_a_slash_at_the_end_leads_to_the_page(client: httpx.AsyncClient) -
     assert (await client.get("/docs/", follow_redirects=True)).url.path == "/docs"
 
 
+async def test_the_root_leads_to_the_page(client: httpx.AsyncClient) -> None:
+    response = await client.get("/", headers={"Host": "evil.example"})
+    assert (response.status_code, response.headers["Location"]) == (307, "docs")
+    assert (await client.get("/", follow_redirects=True)).url.path == "/docs"
+    assert (await client.post("/")).status_code == 405
+
+
 @pytest.mark.parametrize("path", ["/healthz/", "/v1/jobs/", "//evil.example/", "/redoc"])
 async def test_no_other_answer_redirects(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(f"http://api{path}", headers={"Host": "evil.example"})

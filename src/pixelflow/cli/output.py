@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 _KILO = 1000
+_WHOLE_PERCENTS = 99
+_LARGEST_REDUCTION = 99.9
 _UNLIMITED_COLUMNS = 10_000
 """Width of output that goes to a file or another program, so that no line is wrapped."""
 
@@ -83,8 +85,14 @@ def format_time(time: datetime) -> str:
 
 
 def format_change(before: int | None, after: int) -> str:
-    """Return the signed change from ``before`` to ``after`` in percent; empty if ``before`` is unknown or zero."""
+    """Return the signed change from ``before`` to ``after`` in percent; empty if ``before`` is unknown or zero.
+
+    A reduction by more than 99 % has a decimal, and is below 100 % unless nothing remains.
+    """
     if not before:
         return ""
-    percent = round(100 * (after - before) / before)
+    exact = 100 * (after - before) / before
+    if after and exact < -_WHOLE_PERCENTS:
+        return f"\N{MINUS SIGN}{min(-exact, _LARGEST_REDUCTION):.1f} %"
+    percent = round(exact)
     return f"{percent:+d} %".replace("-", "\N{MINUS SIGN}") if percent else "0 %"

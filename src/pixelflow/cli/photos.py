@@ -58,7 +58,7 @@ class FoundPhotos:
     """The result of a search."""
 
     photos: Sequence[Photo]
-    others: int
+    others: Sequence[Path]
     """Files in the directories that are not images of a known format."""
 
 
@@ -72,7 +72,7 @@ def find_photos(paths: Iterable[Path], sources: Iterable[ExistingSource], *, out
         OSError: a directory or a file in it can't be read.
     """
     photos: list[Photo] = []
-    others = 0
+    others: list[Path] = []
     for path in paths:
         if not path.is_dir():
             photos.append(Photo(path, PurePath(path.name)))
@@ -81,7 +81,7 @@ def find_photos(paths: Iterable[Path], sources: Iterable[ExistingSource], *, out
             if _is_image(file):
                 photos.append(Photo(file, file.relative_to(path)))
             else:
-                others += 1
+                others.append(file)
     photos += [Photo(Path(source.name), PurePath(source.name), source) for source in sources]
     return FoundPhotos(photos, others)
 

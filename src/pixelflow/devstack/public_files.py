@@ -38,9 +38,10 @@ class PublicFiles:
 
     name = "public"
 
-    def __init__(self, home: Home, port: int) -> None:
+    def __init__(self, home: Home, port: int, public_url: str | None = None) -> None:
         self._home = home
         self._port = port
+        self._public_url = public_url or f"http://{LOOPBACK}:{port}"
         self._program = rclone_program(home)
 
     def buckets(self, s3: Mapping[str, str]) -> str:
@@ -56,7 +57,7 @@ class PublicFiles:
                 "access_key_id": "PIXELFLOW_S3_ACCESS_KEY_ID",
                 "secret_access_key": "PIXELFLOW_S3_SECRET_ACCESS_KEY",
             },
-            "public_base_url": f"http://{LOOPBACK}:{self._port}",
+            "public_base_url": self._public_url,
             "sources": True,
         }
         return json.dumps({"public": bucket})

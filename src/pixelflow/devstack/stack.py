@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.account import servers_account
+from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.home import ROLES, Home
 from pixelflow.devstack.notifications import Notifications
 from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
@@ -36,6 +37,7 @@ METRICS_FILE = "metrics.json"
 METRICS_ROLES = ("api", "worker", "controller")
 """In the order of their ports."""
 SECRETS_KEY = "PIXELFLOW_SECRETS_KEY"
+BUCKETS = "PIXELFLOW_BUCKETS"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Stack:
         ports: Mapping[str, int],
         metrics_ports: Mapping[str, int],
         *,
+        public_url: str | None,
         echo: Callable[[str], None],
     ) -> None:
         self.home = home
@@ -75,7 +78,7 @@ class Stack:
         self._postgres = Postgres(home, ports[Postgres.name])
         self._valkey = Valkey(home, ports[Valkey.name])
         self._s3 = S3Server(home, ports[S3Server.name])
-        self._public_files = PublicFiles(home, ports[PublicFiles.name])
+        self._public_files = PublicFiles(home, ports[PublicFiles.name], public_url)
 
     @classmethod
     def open(
@@ -84,6 +87,7 @@ class Stack:
         *,
         api_port: int = DEFAULT_API_PORT,
         metrics_port: int | None = 0,
+        public_url: str | None = None,
         echo: Callable[[str], None],
     ) -> Stack:
         """Prepare and lock the home, and choose ports. Starts no process.
@@ -93,11 +97,15 @@ class Stack:
             api_port: port of the API; the next free one if it is busy; any free port if it is 0.
             metrics_port: port of the API's metrics; the worker and the controller use the next two. The next free ones
                 if they are busy; any free ports if it is 0; no metrics if it is None.
+            public_url: what the URLs of the bucket ``public`` begin with; that of its own web server if it is None.
             echo: called with messages for the person at the terminal.
 
         Raises:
-            StackError: the home can't be used or has a stack running in it, or no port is free.
+            StackError: the home can't be used or has a stack running in it, no port is free, or ``public_url`` has no
+                effect, since the caller's environment names the buckets.
         """
+        if public_url is not None and BUCKETS in os.environ:
+            raise StackError(f"--public-url has no effect while {BUCKETS} is set: set public_base_url there.")
         with contextlib.ExitStack() as opened:
             locked = Home(home, servers_account())
             opened.callback(locked.close)
@@ -105,7 +113,7 @@ class Stack:
             ports = choose_ports(locked, (Postgres.name, Valkey.name, S3Server.name, PublicFiles.name), echo=echo)
             names = METRICS_ROLES if metrics_port is not None else ()
             metrics_ports = next_ports(metrics_port or 0, names, echo=echo)
-            stack = cls(locked, listening, ports, metrics_ports, echo=echo)
+            stack = cls(locked, listening, ports, metrics_ports, public_url=public_url, echo=echo)
             locked.write_json(METRICS_FILE, stack.metrics_urls)
             opened.pop_all()
             return stack
@@ -160,7 +168,10 @@ class Stack:
             "PIXELFLOW_RATE_LIMIT_ENABLED": "false",
             "PIXELFLOW_UPLOAD_LENGTH": "optional",
             "PIXELFLOW_URL_SOURCES": "true",
-            "PIXELFLOW_BUCKETS": self._public_files.buckets(self._s3.environment),
+            # Receivers under development. Who sends them has a key, and so a process on this machine.
+            "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
+            "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
+            BUCKETS: self._public_files.buckets(self._s3.environment),
         }
 
     @property

@@ -37,6 +37,7 @@ def run(
     *,
     api_port: int = DEFAULT_API_PORT,
     metrics_port: int | None = DEFAULT_METRICS_PORT,
+    public_url: str | None = None,
     echo: Callable[[str], None],
     check: Callable[[Mapping[str, str]], object],
     migrate: Callable[[Mapping[str, str]], None],
@@ -49,6 +50,7 @@ def run(
         home: the directory of all data; :func:`default_home` if None.
         api_port: port of the API; the next free one if it is busy, which is reported; any free port if it is 0.
         metrics_port: port of the API's metrics, as in :meth:`Stack.open`.
+        public_url: what the URLs of the bucket ``public`` begin with, as in :meth:`Stack.open`.
         echo: called with messages for the person at the terminal; they contain no secrets.
         check: raises an exception if the processes would refuse these settings; called before anything is started.
         migrate: applies database migrations; called with the settings of the stack.
@@ -61,7 +63,9 @@ def run(
     with (
         contextlib.suppress(KeyboardInterrupt),
         _signals_as_keyboard_interrupt(),
-        Stack.open(home or default_home(), api_port=api_port, metrics_port=metrics_port, echo=echo) as stack,
+        Stack.open(
+            home or default_home(), api_port=api_port, metrics_port=metrics_port, public_url=public_url, echo=echo
+        ) as stack,
     ):
         check(stack.environment)
         echo(f"Starting Postgres, Valkey, an S3 server and PixelFlow in {stack.home.path} …")

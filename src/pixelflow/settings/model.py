@@ -174,10 +174,13 @@ class Settings(HttpServerSettings):
         Networks,
         Field(
             description="Non-public networks that webhooks can be sent to, separated by commas, such as 10.20.0.0/16. "
-            "Default: none"
+            "Default: none; of `pixelflow up`: loopback"
         ),
     ] = ()
-    webhook_allow_http: Annotated[bool, Field(description="Whether webhooks can be sent to http:// URLs too")] = False
+    webhook_allow_http: Annotated[
+        bool,
+        Field(description="Whether webhooks can be sent to http:// URLs too. The default of `pixelflow up` is true"),
+    ] = False
 
     # Worker
     worker_concurrency: Annotated[

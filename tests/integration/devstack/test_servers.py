@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 import subprocess
@@ -88,16 +89,35 @@ def test_a_database_of_another_major_version_is_reported_with_what_to_do(home: P
     assert processes_of(home) == []
 
 
-@pytest.mark.parametrize(("set_to", "expected"), [(None, "false"), ("true", None)])
-def test_rate_limits_are_off_unless_the_caller_s_environment_sets_them(
-    home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, *, set_to: str | None, expected: str | None
+LOCAL = {
+    "PIXELFLOW_RATE_LIMIT_ENABLED": "false",
+    "PIXELFLOW_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
+    "PIXELFLOW_WEBHOOK_ALLOW_HTTP": "true",
+}
+
+
+@pytest.mark.parametrize("set_to", [None, ""])
+def test_limits_and_webhooks_are_those_of_one_machine_unless_the_caller_s_environment_sets_them(
+    home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, set_to: str | None
 ) -> None:
     """Settings that the stack does not override come from the caller's environment."""
-    monkeypatch.delenv("PIXELFLOW_RATE_LIMIT_ENABLED", raising=False)
-    if set_to is not None:
-        monkeypatch.setenv("PIXELFLOW_RATE_LIMIT_ENABLED", set_to)
+    for name in LOCAL:
+        monkeypatch.delenv(name, raising=False)
+        if set_to is not None:
+            monkeypatch.setenv(name, set_to)
     with Stack.open(home, echo=said.append) as opened:
-        assert opened.environment.get("PIXELFLOW_RATE_LIMIT_ENABLED") == expected
+        found = {name: value for name, value in opened.environment.items() if name in LOCAL}
+    assert found == (LOCAL if set_to is None else {})
+
+
+def test_urls_of_the_public_bucket_begin_with_the_address_of_the_server_in_front_of_it(
+    home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIXELFLOW_BUCKETS", raising=False)
+    with Stack.open(home, public_url="http://127.0.0.1:8081", echo=said.append) as opened:
+        for role in ("api", "controller", "worker"):
+            [bucket] = json.loads(opened.environment_of(role)["PIXELFLOW_BUCKETS"]).values()
+            assert bucket["public_base_url"] == "http://127.0.0.1:8081"
 
 
 def test_two_homes_run_side_by_side(servers: Stack, home: Path, said: list[str]) -> None:

@@ -24,7 +24,11 @@ PATH = "/v1/webhook-endpoints"
 
 @pytest.fixture(scope="module")
 def api(quiet: Settings) -> Iterator[str]:
-    allowed = {"webhook_allow_cidrs": (ip_network("127.0.0.0/8"),), "max_webhook_endpoints": 2}
+    allowed = {
+        "webhook_allow_cidrs": (ip_network("127.0.0.0/8"),),
+        "webhook_allow_http": False,
+        "max_webhook_endpoints": 2,
+    }
     with serving(quiet.model_copy(update={"rate_limit_enabled": False, **allowed})) as url:
         yield url
 

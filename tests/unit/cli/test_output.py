@@ -14,6 +14,8 @@ from pixelflow.cli.output import format_change, format_size, printable
         (100, 470, "+370 %"),
         (100, 100, "0 %"),
         (1000, 999, "0 %"),
+        (642_618, 1_780, "\N{MINUS SIGN}99.7 %"),
+        (10_000_000, 1, "\N{MINUS SIGN}99.9 %"),
         (None, 5, ""),
         (0, 5, ""),
     ],

@@ -63,6 +63,8 @@ class OutboundRule:
     allow_http: bool = False
     hosts: tuple[str, ...] = ()
     """Host names that are allowed, such as ``img.example``, or ``*.example`` for all names below it; empty: all."""
+    http_setting: str = "PIXELFLOW_WEBHOOK_ALLOW_HTTP"
+    """The setting by which the operator allows http."""
 
     @classmethod
     def of_webhooks(cls, settings: Settings) -> OutboundRule:
@@ -76,6 +78,7 @@ class OutboundRule:
             networks=settings.url_source_allow_cidrs,
             allow_http=settings.url_source_allow_http,
             hosts=settings.url_source_hosts,
+            http_setting="PIXELFLOW_URL_SOURCE_ALLOW_HTTP",
         )
 
     def check(self, url: str) -> Target:
@@ -101,7 +104,7 @@ class OutboundRule:
         if scheme not in _PORTS:
             raise TargetRefusedError("must be an https URL")
         if scheme == "http" and not self.allow_http:
-            raise TargetRefusedError("must be an https URL; http is not allowed here")
+            raise TargetRefusedError(f"must be an https URL; the operator can allow http by {self.http_setting}")
 
     def usable(self, addresses: Sequence[Address]) -> Sequence[Address]:
         """Return the addresses of a host that may be connected to, at least one.

@@ -19,9 +19,7 @@ from pixelflow.cli.destination import DestinationFile, read_destination
 from pixelflow.cli.errors import exit_on_error
 from pixelflow.cli.job_sources import parse_place, parse_sources
 from pixelflow.cli.manifest import FILE_NAME
-from pixelflow.cli.output import (
-    echo,
-)
+from pixelflow.cli.output import echo
 from pixelflow.cli.photos import Photo, find_photos, folder_of_outputs_among
 from pixelflow.cli.pipelines import Step, steps_from_file, steps_from_options
 from pixelflow.cli.sending import BatchItem
@@ -266,8 +264,9 @@ def _find_photos(given: Sequence[_Argument], jobs: Sequence[str], out: Path | No
     if searched:
         raise typer.BadParameter(f"outputs would become photos in {searched}; use a subdirectory", param_hint="--out")
     if found.others:
-        what = "1 file in the directories is no image" if found.others == 1 else f"{found.others} files are no images"
-        echo(f"{what} of a known format")
+        first, count = found.others[0], len(found.others)
+        what = f"{first} is no image" if count == 1 else f"{count} files are no images"
+        echo(f"{what} of a known format" + (f", such as {first}" if count > 1 else ""))
     if not found.photos:
         raise typer.BadParameter("name at least one photo, or an earlier job with --from-job", param_hint="PHOTO")
     return found.photos

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from pixelflow import settings
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.adapters.telemetry import trace_settings
-from pixelflow.cli.credentials import DATABASE_VARIABLE
+from pixelflow.cli.credentials import DATABASE_VARIABLE, PUBLIC_URL_VARIABLE
 from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.output import echo, echo_error, printable
 from pixelflow.cli.server_settings import echo_settings_error
@@ -22,9 +23,18 @@ from pixelflow.controlplane.keys import admin
 from pixelflow.devstack import up as stack
 from pixelflow.devstack.errors import StackError
 from pixelflow.errors import PixelflowError
+from pixelflow.settings.field_types import EndpointUrl
 
 USER = "local"
 """The user whom the stack's own API key belongs to."""
+
+
+def _public_url(value: str) -> str:
+    """Parse the address of a server in front of the bucket."""
+    try:
+        return TypeAdapter(EndpointUrl).validate_python(value)
+    except ValidationError:
+        raise typer.BadParameter("must be an http or https URL, such as http://127.0.0.1:8081") from None
 
 
 def up(
@@ -55,6 +65,16 @@ def up(
             "Busy ports are skipped; 0 picks any.",
         ),
     ] = 9090,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            parser=_public_url,
+            envvar=PUBLIC_URL_VARIABLE,
+            help="What the URLs of outputs in the bucket `public` begin with: the address of your nginx or CDN in "
+            "front of it. Default: that of its own web server.",
+        ),
+    ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C.
 
@@ -66,6 +86,7 @@ def up(
             home,
             api_port=api_port,
             metrics_port=metrics_port if metrics else None,
+            public_url=public_url,
             echo=_print_line,
             check=_check_settings,
             migrate=_migrate,

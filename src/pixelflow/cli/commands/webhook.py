@@ -53,9 +53,9 @@ def listen(
 ) -> None:
     """Receive webhooks on this machine, verify their signatures and print them until Ctrl-C.
 
-    For local testing. The service only calls this machine with PIXELFLOW_WEBHOOK_ALLOW_CIDRS=127.0.0.0/8 and
-    PIXELFLOW_WEBHOOK_ALLOW_HTTP=true in the environment of `pixelflow up`. With --forward, it need not call this
-    machine: the command asks the API for jobs and batches that end, and sends their events, signed, to the URL.
+    For local testing. The service of `pixelflow up` calls this machine; others do so only if their operator allows it.
+    With --forward, the service need not call this machine: the command asks the API for jobs and batches that end, and
+    sends their events, signed, to the URL.
     """
     checked = _checked(secret)
     if forward is not None:

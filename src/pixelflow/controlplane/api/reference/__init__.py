@@ -39,6 +39,9 @@ def install(app: FastAPI) -> None:
         headers = {"Content-Security-Policy": _CSP, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
         return _compressed(request, _file("page.html"), "text/html", headers)
 
+    async def root() -> Response:
+        return RedirectResponse("docs", HTTPStatus.TEMPORARY_REDIRECT)
+
     async def with_slash() -> Response:
         # Relative, so that neither the `Host` header nor the prefix of a proxy matters.
         return RedirectResponse("../docs", HTTPStatus.PERMANENT_REDIRECT)
@@ -49,6 +52,7 @@ def install(app: FastAPI) -> None:
         return _compressed(request, _file(name), _FILES[name], _CACHED)
 
     app.add_api_route("/openapi.json", document, include_in_schema=False)
+    app.add_api_route("/", root, include_in_schema=False)
     app.add_api_route("/docs", page, include_in_schema=False)
     app.add_api_route("/docs/", with_slash, include_in_schema=False)
     app.add_api_route("/docs/{name}", asset, include_in_schema=False)
