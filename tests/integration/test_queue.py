@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -697,3 +698,30 @@ def test_a_claim_reads_as_much_with_100_jobs_as_with_100000_and_10000_users(conn
         pages[jobs, users] = _pages_of_a_claim(connection)
     # Indexes get a level or two deeper, and no two of the claimed jobs are on the same page.
     assert max(pages.values()) <= 2.5 * pages[100, 10], pages
+
+
+def test_a_job_that_is_queued_while_a_worker_claims_comes_with_all_its_columns(
+    database_url: str, connection: Connection
+) -> None:
+    """The statement that claims is older than the job: it waits for the table while the job is inserted."""
+    columns = {"source_version": "v1", "source_version_run": 1, "source_bucket": "originals", "priority": 2}
+    with (
+        Database(database_url, max_connections=1, application="test") as other,
+        ThreadPoolExecutor(1) as pool,
+        other.connection() as writing,
+    ):
+        with writing.transaction():
+            writing.execute("LOCK TABLE queue_lanes")
+            claiming = pool.submit(take, connection)
+            _await_lock(writing, claiming)
+            job_id = put(writing, source_type="bucket", run=1, **columns)
+        [job] = claiming.result()
+    assert job.job_id == job_id
+    assert (job.source_version, job.source_bucket, job.priority) == ("v1", "originals", 2)
+
+
+def _await_lock(connection: Connection, claiming: Future[Any]) -> None:
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'queue_lanes'::regclass"
+    while connection.execute(waiting).fetchone() is None:
+        assert not claiming.done(), "it did not wait"
+        time.sleep(0.01)

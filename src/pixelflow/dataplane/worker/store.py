@@ -94,15 +94,9 @@ def claim(
     for _ in range(_MAX_CLAIMS):
         rows = connection.execute(
             """
-            SELECT claimed.*, job.source_options, job.source_version, job.declared_sha256,
-                   job.priority, job.destination, job.source_bucket, job.source_url
+            SELECT claimed.*, job.*
             FROM claim_jobs(%s::integer, %s::text[], %s::text, %s::interval, %s::text[]) AS claimed
-            -- OFFSET 0 keeps the planner from a join that reads all jobs: it expects 1000 rows of the function.
-            LEFT JOIN LATERAL (
-                SELECT source_options, declared_sha256, priority, destination, source_bucket, source_url,
-                       CASE WHEN source_version_run = run THEN source_version END AS source_version
-                FROM jobs WHERE job_id = claimed.job_id OFFSET 0
-            ) AS job ON true
+            LEFT JOIN LATERAL claimed_job(claimed.job_id) AS job ON true
             """,
             (places, list(capabilities), worker_id, lease, list(resting)),
         ).fetchall()
