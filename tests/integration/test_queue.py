@@ -704,7 +704,12 @@ def test_a_job_that_is_queued_while_a_worker_claims_comes_with_all_its_columns(
     database_url: str, connection: Connection
 ) -> None:
     """The statement that claims is older than the job: it waits for the table while the job is inserted."""
-    columns = {"source_version": "v1", "source_version_run": 1, "source_bucket": "originals", "priority": 2}
+    columns: dict[str, Any] = {
+        "source_version": "v1",
+        "source_version_run": 1,
+        "source_bucket": "originals",
+        "priority": 2,
+    }
     with (
         Database(database_url, max_connections=1, application="test") as other,
         ThreadPoolExecutor(1) as pool,
