@@ -7,6 +7,7 @@ All times come from the dispatcher's clock, except that a replayed event is due 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -134,10 +135,7 @@ async def list_deliveries(
         """,
         {"job_id": job_id, "user_id": user_id, "limit": limit},
     )
-    rows = await cursor.fetchall()
-    if not rows:
-        return None
-    return [DeliveryRow(**row) for row in rows if row["delivery_id"] is not None]
+    return _deliveries(await cursor.fetchall())
 
 
 async def list_batch_deliveries(
@@ -157,10 +155,7 @@ async def list_batch_deliveries(
         """,
         {"batch_id": batch_id, "user_id": user_id, "limit": limit},
     )
-    rows = await cursor.fetchall()
-    if not rows:
-        return None
-    return [DeliveryRow(**row) for row in rows if row["delivery_id"] is not None]
+    return _deliveries(await cursor.fetchall())
 
 
 async def list_endpoint_deliveries(
@@ -185,7 +180,11 @@ async def list_endpoint_deliveries(
         """,
         {"endpoint_id": endpoint_id, "user_id": user_id, "limit": limit},
     )
-    rows = await cursor.fetchall()
+    return _deliveries(await cursor.fetchall())
+
+
+def _deliveries(rows: Sequence[dict[str, Any]]) -> list[DeliveryRow] | None:
+    """A subject without deliveries has one row without values; one that does not exist has no row."""
     if not rows:
         return None
     return [DeliveryRow(**row) for row in rows if row["delivery_id"] is not None]
