@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.acceptance.running import LOCAL_URL_SOURCES, named_buckets, servers_alone, start_processes
-from tests.support.scheduling import ByFile, by_duration, separate_ports
+from tests.support.scheduling import ByFile, by_duration
 from xdist.remote import Producer
 
 from pixelflow.controlplane.keys.admin import issue_key
@@ -30,9 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # else processes of tests would ignore it, too
     # Clients of tests reach no other server: to load the authorities of the world would take each of them 30 ms.
     os.environ["SSL_CERT_FILE"] = str(config.rootpath / "tests" / "support" / "authority.pem")
-    worker = getattr(config, "workerinput", None)
-    if worker:
-        separate_ports(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
 
 
 @pytest.hookimpl(wrapper=True)

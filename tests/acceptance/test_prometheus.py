@@ -19,7 +19,7 @@ from tests.support.dashboard import Shown
 from tests.support.prometheus import Labels, Prometheus, labels
 from tests.support.webhook_receiver import Reply, receiving
 
-from pixelflow.devstack.ports import next_ports
+from pixelflow.devstack.ports import ReservedPorts
 from pixelflow.devstack.stack import Role, Stack
 
 ROOT = Path(__file__).parents[2]
@@ -79,8 +79,8 @@ def scraped(folder: Path) -> Iterator[Scraped]:
         "PIXELFLOW_RATE_LIMIT_CAPACITY": "1000000",
         "PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS": "3600",
     }
-    with service_with(settings) as stack, client_of(stack) as client:
-        second = next_ports(0, ["controller-2"], echo=lambda _: None)["controller-2"]
+    with service_with(settings) as stack, client_of(stack) as client, ReservedPorts(lambda _: None) as ports:
+        second = ports.choose_next(0, ["controller-2"])["controller-2"]
         targets = {f"pixelflow-{role}": [urlsplit(url).netloc] for role, url in stack.metrics_urls.items()}
         targets["pixelflow-controller"].append(f"127.0.0.1:{second}")
         with prometheus.scraping(targets, new_folder(folder), rules=[RULES]) as server:

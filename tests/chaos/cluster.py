@@ -23,7 +23,7 @@ from tests.chaos.managed_process import ManagedProcess
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.ports import LOOPBACK, choose_ports
+from pixelflow.devstack.ports import LOOPBACK, ReservedPorts
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn, stop_all
 from pixelflow.devstack.s3_server import S3Server
@@ -60,6 +60,7 @@ class Cluster:
     """All processes of the cluster."""
 
     home: Home
+    ports: ReservedPorts
     environment: Mapping[str, str]
     """Settings as environment variables. They contain secrets."""
     postgres: ManagedProcess
@@ -133,6 +134,7 @@ class Cluster:
         for group in (self.roles, self.servers):
             children = [process.child for process in group if process.child is not None]
             stop_all(children, time.monotonic() + STOP_SECONDS)
+        self.ports.close()
         self.home.close()
 
 
@@ -158,7 +160,8 @@ def create_cluster(
     home = Home(path, servers_account())
     api_names = [f"api-{number}" for number in range(apis)]
     names = [Postgres.name, Valkey.name, S3Server.name, *api_names]
-    ports = choose_ports(home, names, echo=lambda _: None)
+    reserved = ReservedPorts(lambda _: None)
+    ports = reserved.choose(home, names)
     postgres, valkey = Postgres(home, ports[Postgres.name]), Valkey(home, ports[Valkey.name])
     objects = S3Server(home, ports[S3Server.name])
     scratch = path / "scratch"
@@ -182,6 +185,7 @@ def create_cluster(
 
     return Cluster(
         home=home,
+        ports=reserved,
         environment={**own_settings, **secrets_key, **{k: v for each in servers for k, v in each.environment.items()}},
         postgres=ManagedProcess(postgres),
         valkey=ManagedProcess(valkey),

@@ -27,7 +27,7 @@ from pixelflow.dataplane.worker.claims import ClaimLimits, ClaimLoop, Places, Wo
 from pixelflow.dataplane.worker.store import ClaimedJob
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.ports import choose_ports
+from pixelflow.devstack.ports import ReservedPorts
 from pixelflow.devstack.processes import stop_all
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.valkey import Valkey
@@ -231,9 +231,9 @@ def test_a_redis_that_is_emptied_or_hangs_delays_a_job_by_two_seconds_at_most(
 
 def test_a_worker_with_its_own_rights_recovers_its_wake_ups_after_a_restart() -> None:
     """The user of the dev stack's workers may run few commands; the probe must be one of them."""
-    with new_home() as path:
+    with new_home() as path, ReservedPorts(lambda _: None) as ports:
         home = Home(path, servers_account())
-        valkey = Valkey(home, choose_ports(home, [Valkey.name], echo=lambda _: None)[Valkey.name])
+        valkey = Valkey(home, ports.choose(home, [Valkey.name])[Valkey.name])
         child = valkey.start()
         eventually(valkey.is_ready)
         try:

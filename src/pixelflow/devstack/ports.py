@@ -1,18 +1,20 @@
 """Ports on the loopback interface: the stored or requested port if it is free, else another one, which is reported.
 
-Another process can take a free port before the server listens on it. The server then fails to start and reports it.
+A program that is no stack can take a chosen port before the server listens on it. The server then fails to start and
+says so.
 """
 
 from __future__ import annotations
 
 import random
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pixelflow.devstack.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
 
     from pixelflow.devstack.home import Home
 
@@ -45,51 +47,89 @@ def listen(preferred: int, *, echo: Callable[[str], None]) -> socket.socket:
     raise StackError(f"There is no free port on {LOOPBACK} near {preferred}.")
 
 
-def next_ports(preferred: int, names: Iterable[str], *, echo: Callable[[str], None]) -> dict[str, int]:
-    """Choose a free port for each name: consecutive ports from ``preferred`` where possible; any free ports if it is 0.
+class ReservedPorts:
+    """Ports of one stack. No other stack of this machine chooses them until :meth:`close`.
 
-    Raises:
-        StackError: no port is free.
+    A server listens on its port only some time after the port was chosen, and not while it restarts. So each port is
+    reserved by a UDP socket of the same number: the system gives it to one process and takes it back when that ends.
+
+    Args:
+        echo: called with a message for each port that was wanted and is busy.
     """
-    chosen: dict[str, int] = {}
-    for offset, name in enumerate(names):
-        first = preferred + offset
-        candidates = range(first, min(first + CANDIDATES, PORTS.stop)) if preferred else _candidates(None)
-        chosen[name] = _first_free(candidates, taken=chosen.values())
-        _report_replacement(f"the metrics server of {name}", first if preferred else None, chosen[name], echo)
-    return chosen
 
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self._echo = echo
+        self._reservations: list[socket.socket] = []
 
-def choose_ports(home: Home, servers: Iterable[str], *, echo: Callable[[str], None]) -> dict[str, int]:
-    """Choose a free port for each server: the same as in the previous run where possible.
+    def choose(self, home: Home, servers: Iterable[str]) -> dict[str, int]:
+        """Reserve a free port for each server: the same as in the previous run where possible.
 
-    Raises:
-        StackError: no port is free.
-    """
-    stored = home.read_json(PORTS_FILE)
-    chosen: dict[str, int] = {}
-    for server in servers:
-        preferred = stored.get(server)
-        chosen[server] = _first_free(_candidates(preferred), taken=chosen.values())
-        _report_replacement(server, preferred, chosen[server], echo)
-    home.write_json(PORTS_FILE, chosen)
-    return chosen
+        Raises:
+            StackError: no port is free.
+        """
+        stored = home.read_json(PORTS_FILE)
+        chosen: dict[str, int] = {}
+        for server in servers:
+            preferred = stored.get(server)
+            chosen[server] = self._reserve_first(_candidates(preferred))
+            _report_replacement(server, preferred, chosen[server], self._echo)
+        home.write_json(PORTS_FILE, chosen)
+        return chosen
+
+    def choose_next(self, preferred: int, names: Iterable[str]) -> dict[str, int]:
+        """Reserve a free port for each name: consecutive ports from ``preferred``; any free ports if it is 0.
+
+        Raises:
+            StackError: no port is free.
+        """
+        chosen: dict[str, int] = {}
+        for offset, name in enumerate(names):
+            first = preferred + offset
+            candidates = range(first, min(first + CANDIDATES, PORTS.stop)) if preferred else _candidates(None)
+            chosen[name] = self._reserve_first(candidates)
+            wanted = first if preferred else None
+            _report_replacement(f"the metrics server of {name}", wanted, chosen[name], self._echo)
+        return chosen
+
+    def close(self) -> None:
+        """Let others choose these ports."""
+        for reservation in self._reservations:
+            reservation.close()
+
+    def _reserve_first(self, candidates: Iterable[int]) -> int:
+        last = None
+        for port in candidates:
+            if self._reserve(port):
+                return port
+            last = port
+        raise StackError(f"There is no free port on {LOOPBACK} (the last one tried was {last}).")
+
+    def _reserve(self, port: int) -> bool:
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            reservation.bind((LOOPBACK, port))
+        except OSError:
+            reservation.close()
+            return False
+        if not _is_free(port):
+            reservation.close()
+            return False
+        self._reservations.append(reservation)
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def _candidates(preferred: object) -> Iterator[int]:
     if isinstance(preferred, int) and preferred in SERVER_PORTS:
         yield preferred
     yield from random.sample(SERVER_PORTS, CANDIDATES)
-
-
-def _first_free(candidates: Iterable[int], *, taken: Iterable[int]) -> int:
-    excluded = set(taken)
-    last = None
-    for port in candidates:
-        if port not in excluded and _is_free(port):
-            return port
-        last = port
-    raise StackError(f"There is no free port on {LOOPBACK} (the last one tried was {last}).")
 
 
 def _is_free(port: int) -> bool:

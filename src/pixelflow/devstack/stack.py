@@ -17,7 +17,7 @@ from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.home import ROLES, Home
 from pixelflow.devstack.notifications import Notifications
-from pixelflow.devstack.ports import LOOPBACK, choose_ports, listen, next_ports
+from pixelflow.devstack.ports import LOOPBACK, ReservedPorts, listen
 from pixelflow.devstack.postgres import Postgres
 from pixelflow.devstack.processes import Child, spawn
 from pixelflow.devstack.public_files import PublicFiles
@@ -63,6 +63,7 @@ class Stack:
         self,
         home: Home,
         listening: socket.socket,
+        reserved: ReservedPorts,
         ports: Mapping[str, int],
         metrics_ports: Mapping[str, int],
         *,
@@ -72,6 +73,7 @@ class Stack:
         self.home = home
         self._metrics_ports = metrics_ports
         self._listening = listening
+        self._reserved_ports = reserved
         self._ports = {**ports, "api": listening.getsockname()[1]}
         self._supervisor = Supervisor(echo)
         self._notifications: list[Notifications] = []
@@ -110,10 +112,11 @@ class Stack:
             locked = Home(home, servers_account())
             opened.callback(locked.close)
             listening = opened.enter_context(listen(api_port, echo=echo))
-            ports = choose_ports(locked, (Postgres.name, Valkey.name, S3Server.name, PublicFiles.name), echo=echo)
+            reserved = opened.enter_context(ReservedPorts(echo))
+            ports = reserved.choose(locked, (Postgres.name, Valkey.name, S3Server.name, PublicFiles.name))
             names = METRICS_ROLES if metrics_port is not None else ()
-            metrics_ports = next_ports(metrics_port or 0, names, echo=echo)
-            stack = cls(locked, listening, ports, metrics_ports, public_url=public_url, echo=echo)
+            metrics_ports = reserved.choose_next(metrics_port or 0, names)
+            stack = cls(locked, listening, reserved, ports, metrics_ports, public_url=public_url, echo=echo)
             locked.write_json(METRICS_FILE, stack.metrics_urls)
             opened.pop_all()
             return stack
@@ -244,6 +247,7 @@ class Stack:
         """Stop PixelFlow's processes, then the servers, within 10 s, and release the home."""
         self._supervisor.stop()
         self._listening.close()
+        self._reserved_ports.close()
         for notifications in self._notifications:
             notifications.close()
         self.home.close()

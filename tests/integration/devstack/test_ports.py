@@ -11,7 +11,7 @@ import pytest
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.errors import StackError
 from pixelflow.devstack.home import Home
-from pixelflow.devstack.ports import choose_ports, listen, next_ports
+from pixelflow.devstack.ports import ReservedPorts, listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,20 +31,36 @@ def _free_port() -> int:
         return port
 
 
+def chosen(home: Home, said: list[str]) -> dict[str, int]:
+    with ReservedPorts(said.append) as ports:
+        return ports.choose(home, ["one", "two"])
+
+
 def test_servers_keep_their_ports(opened: Home, said: list[str]) -> None:
-    first = choose_ports(opened, ["one", "two"], echo=said.append)
+    first = chosen(opened, said)
     assert len(set(first.values())) == 2
-    assert choose_ports(opened, ["one", "two"], echo=said.append) == first
+    assert chosen(opened, said) == first
     assert said == []
 
 
 def test_a_server_s_busy_port_is_replaced_and_reported(opened: Home, said: list[str]) -> None:
-    first = choose_ports(opened, ["one", "two"], echo=said.append)
+    first = chosen(opened, said)
     with socket.create_server(("127.0.0.1", first["one"])):
-        second = choose_ports(opened, ["one", "two"], echo=said.append)
+        second = chosen(opened, said)
     assert second["one"] != first["one"]
     assert second["two"] == first["two"]
     assert said == [f"Port {first['one']} is busy: one listens on {second['one']} instead."]
+
+
+def test_no_other_stack_chooses_a_port_on_which_its_server_does_not_listen_yet(opened: Home, said: list[str]) -> None:
+    with ReservedPorts(said.append) as ports:
+        first = ports.choose(opened, ["one", "two"])
+        metrics = ports.choose_next(first["one"], ["metrics"])
+        other = chosen(opened, said)
+    assert len({*first.values(), *other.values(), *metrics.values()}) == 5
+    assert len(said) == 3
+    with ReservedPorts(said.append) as ports:
+        assert ports.choose_next(first["one"], ["metrics"]) == {"metrics": first["one"]}
 
 
 def test_the_api_s_port_is_reserved_as_soon_as_it_is_chosen(said: list[str]) -> None:
@@ -64,14 +80,15 @@ def test_port_0_chooses_any_port_without_a_message(said: list[str]) -> None:
 
 def test_metrics_ports_are_consecutive_except_for_busy_ones(said: list[str]) -> None:
     wanted = _free_port()
-    with socket.create_server(("127.0.0.1", wanted)):
-        chosen = next_ports(wanted, ["one", "two"], echo=said.append)
+    with socket.create_server(("127.0.0.1", wanted)), ReservedPorts(said.append) as ports:
+        chosen = ports.choose_next(wanted, ["one", "two"])
     assert wanted < chosen["one"] != chosen["two"] > wanted
     assert said[0] == f"Port {wanted} is busy: the metrics server of one listens on {chosen['one']} instead."
 
 
 def test_metrics_port_0_chooses_any_ports_without_a_message(said: list[str]) -> None:
-    chosen = next_ports(0, ["one", "two"], echo=said.append)
+    with ReservedPorts(said.append) as ports:
+        chosen = ports.choose_next(0, ["one", "two"])
     assert chosen["one"] != chosen["two"]
     assert said == []
 
