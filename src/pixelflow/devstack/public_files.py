@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pixelflow.devstack.home import Home
 
+URL_FILE = "public_url.json"
+"""The address of the server in front of this one, kept from one start to the next, as the ports are."""
 OPTIONS = (
     "--read-only",
     "--disable-dir-list",
@@ -39,9 +41,12 @@ class PublicFiles:
     name = "public"
 
     def __init__(self, home: Home, port: int, public_url: str | None = None) -> None:
+        """``public_url``: what the URLs begin with, now and at later starts; ``""``: the address of this server."""
         self._home = home
         self._port = port
-        self._public_url = public_url or f"http://{LOOPBACK}:{port}"
+        if public_url is not None:
+            home.write_json(URL_FILE, {"url": public_url})
+        self.url: str = home.read_json(URL_FILE).get("url") or f"http://{LOOPBACK}:{port}"
         self._program = rclone_program(home)
 
     def buckets(self, s3: Mapping[str, str]) -> str:
@@ -57,7 +62,7 @@ class PublicFiles:
                 "access_key_id": "PIXELFLOW_S3_ACCESS_KEY_ID",
                 "secret_access_key": "PIXELFLOW_S3_SECRET_ACCESS_KEY",
             },
-            "public_base_url": self._public_url,
+            "public_base_url": self.url,
             "sources": True,
         }
         return json.dumps({"public": bucket})

@@ -99,7 +99,8 @@ class Stack:
             api_port: port of the API; the next free one if it is busy; any free port if it is 0.
             metrics_port: port of the API's metrics; the worker and the controller use the next two. The next free ones
                 if they are busy; any free ports if it is 0; no metrics if it is None.
-            public_url: what the URLs of the bucket ``public`` begin with; that of its own web server if it is None.
+            public_url: what the URLs of the bucket ``public`` begin with, also in later runs of this home. As in the
+                run before if it is None; the address of its own web server if it is empty.
             echo: called with messages for the person at the terminal.
 
         Raises:
@@ -186,6 +187,11 @@ class Stack:
     def addresses(self) -> dict[str, str]:
         """Host and port of each server, without credentials."""
         return {name: f"{LOOPBACK}:{port}" for name, port in self._ports.items()}
+
+    @property
+    def public_url(self) -> str:
+        """What the URLs of outputs in the bucket ``public`` begin with."""
+        return self._public_files.url
 
     @property
     def is_new(self) -> bool:

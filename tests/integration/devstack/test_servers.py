@@ -114,10 +114,14 @@ def test_urls_of_the_public_bucket_begin_with_the_address_of_the_server_in_front
     home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PIXELFLOW_BUCKETS", raising=False)
-    with Stack.open(home, public_url="http://127.0.0.1:8081", echo=said.append) as opened:
-        for role in ("api", "controller", "worker"):
-            [bucket] = json.loads(opened.environment_of(role)["PIXELFLOW_BUCKETS"]).values()
-            assert bucket["public_base_url"] == "http://127.0.0.1:8081"
+    nginx = "http://127.0.0.1:8081"
+    for given, expected in ((None, None), (nginx, nginx), (None, nginx), ("", None)):
+        with Stack.open(home, public_url=given, echo=said.append) as opened:
+            url = expected or f"http://{opened.addresses['public']}"
+            assert opened.public_url == url
+            for role in ("api", "controller", "worker"):
+                [bucket] = json.loads(opened.environment_of(role)["PIXELFLOW_BUCKETS"]).values()
+                assert bucket["public_base_url"] == url
 
 
 def test_two_homes_run_side_by_side(servers: Stack, home: Path, said: list[str]) -> None:

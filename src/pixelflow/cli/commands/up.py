@@ -30,11 +30,13 @@ USER = "local"
 
 
 def _public_url(value: str) -> str:
-    """Parse the address of a server in front of the bucket."""
+    """Parse the address of a server in front of the bucket; empty if there is none any more."""
+    if value == "none":
+        return ""
     try:
         return TypeAdapter(EndpointUrl).validate_python(value)
     except ValidationError:
-        raise typer.BadParameter("must be an http or https URL, such as http://127.0.0.1:8081") from None
+        raise typer.BadParameter("must be an http or https URL, such as http://127.0.0.1:8081, or none") from None
 
 
 def up(
@@ -72,7 +74,7 @@ def up(
             parser=_public_url,
             envvar=PUBLIC_URL_VARIABLE,
             help="What the URLs of outputs in the bucket `public` begin with: the address of your nginx or CDN in "
-            "front of it. Default: that of its own web server.",
+            "front of it. Kept for later starts, until `none`, which stands for its own web server.",
         ),
     ] = None,
 ) -> None:
