@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
 
+from pixelflow.cli import manifest
 from pixelflow.client import JobSource, UrlSource
 from pixelflow.client.sources import ExistingSource
 from pixelflow.imaging.format import SIGNATURE_BYTES
@@ -65,7 +66,7 @@ class FoundPhotos:
 def find_photos(paths: Iterable[Path], sources: Iterable[ExistingSource], *, out: Path | None) -> FoundPhotos:
     """Return the files, those in a directory by path, and the sources.
 
-    A directory is searched with its subdirectories, except hidden ones, links to directories and ``out``. A file in it
+    A directory is searched with its subdirectories, except hidden ones, links to directories, ``out`` and manifests. A file in it
     counts if its first bytes are those of a format that PixelFlow reads.
 
     Raises:
@@ -103,7 +104,7 @@ def folder_of_outputs_among(photos: Sequence[Photo], paths: Iterable[Path], out:
 
 def _files(folder: Path, out: Path | None) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith((".", manifest.FILE_NAME)):  # the journal of SQLite, too
             continue
         if path.is_dir():
             if not path.is_symlink() and path.resolve() != out:

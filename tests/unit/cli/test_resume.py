@@ -75,6 +75,18 @@ def test_a_directory_for_outputs_below_the_photos_is_not_searched(pixelflow: Run
     assert len(api.jobs) == 6
 
 
+def test_the_manifest_of_an_earlier_command_is_not_reported_among_the_photos(
+    pixelflow: Run, api: StandIn, folder: Path
+) -> None:
+    (folder / "notes.txt").unlink()
+    for _ in range(2):
+        result = pixelflow("submit", folder, "--resize", "64", "--resume")
+        assert result.exit_code == 0
+        assert "no image" not in result.stderr
+    assert (folder / "pixelflow-manifest.sqlite").exists()
+    assert len(api.jobs) == 3
+
+
 def test_a_file_name_that_is_not_text_or_too_long_is_still_metadata(
     pixelflow: Run, api: StandIn, tmp_path: Path
 ) -> None:
