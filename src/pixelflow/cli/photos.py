@@ -66,8 +66,8 @@ class FoundPhotos:
 def find_photos(paths: Iterable[Path], sources: Iterable[ExistingSource], *, out: Path | None) -> FoundPhotos:
     """Return the files, those in a directory by path, and the sources.
 
-    A directory is searched with its subdirectories, except hidden ones, links to directories, ``out`` and manifests. A file in it
-    counts if its first bytes are those of a format that PixelFlow reads.
+    A directory is searched with its subdirectories, except hidden ones, links to directories, ``out`` and manifests. A
+    file in it counts if its first bytes are those of a format that PixelFlow reads.
 
     Raises:
         OSError: a directory or a file in it can't be read.
