@@ -14,7 +14,7 @@ from tests.images.enclosure import DIES_WITH_PARENT, NAMESPACES, Root
 
 PACKAGES = ("python3", "python3-venv", "ca-certificates", "netbase", "tzdata")
 """Packages in addition to the minimal system. The image's Python includes venv, Debian's does not."""
-_IMAGE = re.compile(r"python:(?P<python>\d+\.\d+)\.\d+-slim-(?P<suite>[a-z]+)")
+_IMAGE = re.compile(r"python:(?P<python>\d+\.\d+)\.\d+-slim-(?P<suite>[a-z]+)(@sha256:[0-9a-f]{64})?")
 
 
 def make_base(image: str, path: Path, mirror: str) -> None:

@@ -212,13 +212,15 @@ def test_no_two_containers_want_the_same_port_of_the_machine() -> None:
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_the_images_of_others_are_pinned_to_a_release(name: str) -> None:
-    assert re.fullmatch(r"[a-z./-]+:v?\d+\.\d+[\w.-]*", SERVICES[name]["image"])
+def test_the_images_of_others_are_pinned_to_a_release_and_its_digest(name: str) -> None:
+    assert re.fullmatch(r"[a-z./-]+:v?\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", SERVICES[name]["image"])
 
 
 def test_minio_is_the_last_image_of_its_community_edition() -> None:
     services = load("docker-compose.minio.yml")["services"].values()
-    assert {service["image"] for service in services} == {"quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"}
+    [(image, digest)] = {tuple(service["image"].split("@sha256:")) for service in services}
+    assert image == "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
+    assert re.fullmatch("[0-9a-f]{64}", digest)
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"migrate", "bucket", "otel-collector"}])

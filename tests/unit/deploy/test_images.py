@@ -40,7 +40,7 @@ def test_hadolint_has_nothing_to_say(path: Path) -> None:
 
 def test_all_stages_of_all_images_start_from_one_pinned_python() -> None:
     (base,) = {stage.base for path in DOCKERFILES for stage in read(path)}
-    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-[a-z]+", base)
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", base)
 
 
 @each_file

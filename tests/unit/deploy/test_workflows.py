@@ -58,6 +58,14 @@ def test_a_workflow_can_only_read_unless_a_job_says_more(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_to_the_commit_of_a_release(path: Path) -> None:
+    """A tag can be moved to other code by whoever takes over the action."""
+    used = re.findall(r"uses: (.+)", path.read_text(encoding="utf-8"))
+    assert used
+    assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_what_strangers_choose_is_in_no_script(path: Path) -> None:
     """An expression in a script is replaced before the shell sees it: a branch's name could be a command."""
     chosen = [name for step in steps(path) for name in re.findall(r"\$\{\{\s*(github\.[\w.]+)", step.get("run", ""))]
