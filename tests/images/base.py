@@ -30,7 +30,7 @@ def make_base(image: str, path: Path, mirror: str) -> None:
     command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", match["suite"], str(path), mirror]
     # debootstrap mounts /proc in the new root.
     subprocess.run([*DIES_WITH_PARENT, *NAMESPACES, *command], check=True, stdout=subprocess.DEVNULL)
-    version = Root(path, {"PATH": "/usr/bin:/bin"}).run(["python3", "--version"])
+    version = Root(path, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}).run(["python3", "--version"])
     if not version.startswith(f"Python {match['python']}."):
         raise ValueError(f"{image} has Python {match['python']}, Debian {match['suite']} has {version.strip()}")
 
