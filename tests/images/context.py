@@ -15,7 +15,7 @@ def make_context(repository: Path, destination: Path) -> None:
         if is_included(rules, name):
             target = destination / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(repository / name, target)
+            shutil.copy2(repository / name, target, follow_symlinks=False)  # a container engine keeps links, too
 
 
 def is_included(rules: list[str], name: str) -> bool:
@@ -37,4 +37,5 @@ def _matches(pattern: str, name: str) -> bool:
 def _files(repository: Path) -> list[str]:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
-    return [name for name in listed.split("\0") if name and (repository / name).is_file()]
+    paths = ((name, repository / name) for name in listed.split("\0") if name)
+    return [name for name, path in paths if path.is_file() or path.is_symlink()]  # not what was deleted
