@@ -18,7 +18,7 @@ MAX_SCANNED = 1000
 """Jobs that one request reads at most when it lists jobs by several conditions; at 4 pages each, about 10 ms."""
 Position = tuple[datetime, UUID]
 """Creation time and ID of the last job that a list has shown."""
-_NAMES = tuple(JobRow.__dataclass_fields__)
+_NAMES = tuple(name for name in JobRow.__dataclass_fields__ if name != "history")
 
 
 @dataclass(frozen=True)
