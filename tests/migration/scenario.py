@@ -384,7 +384,6 @@ async def _end_of_a_batch(record: Recorder, later: datetime) -> None:
     batch: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
     await record.call("batches.insert", MINE, **batch, name=None, job={"webhook_url": "https://client.example/hook"})
     await record.call("batches.close", MINE, **batch)
-    await record.call("batches.check_now", MINE, **batch)
     finished = await record.call("batches.finish_due", EVERYONE, limit=9)
     assert batch["batch_id"] in {each.batch_id for each in finished if each.is_finished}
     event = await _leased_event(record, later)

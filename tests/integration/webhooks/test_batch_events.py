@@ -23,7 +23,6 @@ from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.contracts.webhooks import BatchEvent
 from pixelflow.controlplane.batches import store
 from pixelflow.controlplane.batches.finisher import BatchFinisher
-from pixelflow.controlplane.batches.queries import BatchQueries
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, UploadLimits
 from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
@@ -246,22 +245,6 @@ async def test_a_batch_that_was_canceled_long_after_it_was_closed_is_checked_soo
         assert await store.set_canceled(connection, batch_id=batch_id, user_id=harness.user_id)
     await batches.check()  # the end of its last job is not visible yet
     assert await batches.next_check(batch_id) <= store.SHORTEST_CHECK
-
-
-async def test_a_batch_that_is_read_when_its_jobs_have_ended_is_checked_at_once(
-    harness: Harness, batches: Batches
-) -> None:
-    queries = BatchQueries(harness.database)
-    batch_id = await batches.create("queued")
-    await harness.rows("UPDATE batches SET closed_at = now() - interval '1 d' RETURNING 1")
-    await batches.check()
-    assert (await queries.get(harness.user_id, batch_id)).percent == 0
-    assert await batches.next_check(batch_id) > timedelta(minutes=4), "a job is still queued"
-    await batches.end_jobs(batch_id)
-    assert (await queries.get(harness.user_id, batch_id)).finished_at is None
-    assert await batches.next_check(batch_id) <= timedelta(0)
-    await BatchFinisher(harness.database).run_once()
-    assert (await queries.get(harness.user_id, batch_id)).finished_at is not None
 
 
 async def test_a_batch_that_an_older_release_canceled_finishes_when_it_is_closed(

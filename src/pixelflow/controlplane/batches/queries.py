@@ -22,8 +22,6 @@ class BatchQueries:
     async def get(self, user_id: str, batch_id: UUID) -> Batch:
         """Return the batch, with the number of its jobs by status.
 
-        If they have all ended and the batch has not finished, a controller checks it at once.
-
         Raises:
             NotFoundError: the user has no such batch.
         """
@@ -32,10 +30,9 @@ class BatchQueries:
             if row is None:
                 raise batch_not_found()
             found = await store.count_jobs(connection, batch_id=batch_id, user_id=user_id)
-            total, finished = sum(found.values()), sum(found.get(status, 0) for status in FINISHED)
-            if row.closed_at and not row.finished_at and finished == total:
-                await store.check_now(connection, batch_id=batch_id, user_id=user_id)
         counts = {status: found.get(status, 0) for status in JobStatus}
+        total = sum(counts.values())
+        finished = sum(counts[status] for status in FINISHED)
         percent = 100 * finished // total if total else 100
         return Batch(**dict(_summary(row)), jobs=BatchCounts(**counts), total=total, percent=percent)
 

@@ -115,18 +115,6 @@ async def close(connection: AsyncConnection, *, batch_id: UUID, user_id: str) ->
     )
 
 
-async def check_now(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> None:
-    """Let a closed batch that has not finished be checked at once. Has no effect if its check is due."""
-    await connection.execute(
-        """
-        UPDATE batches SET next_check_at = now()
-        WHERE batch_id = %s AND user_id = %s AND closed_at IS NOT NULL AND finished_at IS NULL
-          AND next_check_at > now()
-        """,
-        (batch_id, user_id),
-    )
-
-
 async def set_canceled(connection: AsyncConnection, *, batch_id: UUID, user_id: str) -> bool:
     """Let the batch take no more jobs, as a canceled one; returns whether it exists. Idempotent."""
     cursor = await connection.execute(
