@@ -28,8 +28,10 @@ def queries(quiet: Settings, connection: Connection, async_database: AsyncDataba
 
 def _release(connection: Connection, job: ClaimedJob | None, *, error: dict[str, str | None] | None = ERROR) -> None:
     assert job
-    options = {"delay": timedelta(0), "counted": error is not None, "stages": {}, "compute_time_ms": 0}
-    assert worker_store.release(connection, job.lease, error=error, **options)
+    counted = error is not None
+    assert worker_store.release(
+        connection, job.lease, delay=timedelta(0), counted=counted, error=error, stages={}, compute_time_ms=0
+    )
     make_due(connection)
 
 

@@ -35,6 +35,7 @@ from pixelflow.controlplane.live.store import Reading, ReadPosition
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import due_events
+from pixelflow.controlplane.webhooks import store as webhooks_store
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
 from pixelflow.controlplane.webhooks.due_events import Lane, Rotation
 from pixelflow.dataplane.worker import store as worker_store
@@ -144,6 +145,21 @@ def _of_job(status: str) -> Callable[[Database], Arguments]:
     return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY})
 
 
+def _of_batch(database: Database) -> Arguments:
+    """A batch with an event that was delivered."""
+    row = _one(database, "SELECT batch_id, user_id FROM events WHERE batch_id IS NOT NULL LIMIT 1")
+    return (), {"batch_id": row["batch_id"], "user_id": row["user_id"]}
+
+
+def _deliveries_of_batch(database: Database) -> Arguments:
+    return (), _of_batch(database)[1] | {"limit": 100}
+
+
+def _delivery(database: Database) -> Arguments:
+    row = _one(database, "SELECT delivery_id, user_id FROM deliveries LIMIT 1")
+    return (), dict(row)
+
+
 def _days(count: int) -> dict[str, date]:
     end = datetime.now(UTC).date() + _DAY
     return {"first": end - count * _DAY, "end": end}
@@ -203,6 +219,24 @@ def _of_requests() -> list[Hot]:
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
         Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),
         Hot("cancel", transitions.cancel, mine, _of_job("created"), ["jobs_pkey"], 80),
+        Hot(
+            "replay a delivery",
+            webhooks_store.replay_event,
+            EVERYONE,
+            _delivery,
+            ["deliveries_pkey", "events_pkey"],
+            60,
+        ),
+        Hot(
+            "list deliveries of a batch",
+            webhooks_store.list_batch_deliveries,
+            EVERYONE,
+            _deliveries_of_batch,
+            ["batches_pkey", "events_by_batch", "deliveries_by_event"],
+            30,
+        ),
+        # Its events, and their deliveries, are deleted by cascades of triggers: a plan does not show them.
+        Hot("delete a batch", batches_store.delete, EVERYONE, _of_batch, ["batches_pkey"], 60),
     ]
 
 
@@ -239,6 +273,7 @@ def _of_lists() -> list[Hot]:
             _page(JobFilters(JobStatus.FAILED), deep=True, limit=5),
             by_status,
             400,
+            growth=5,  # a user with few jobs has fewer failed ones than a page
         ),
         # Every job of the fill has this metadata.
         Hot(
@@ -255,7 +290,7 @@ def _of_lists() -> list[Hot]:
             mine,
             _page(JobFilters(metadata=sku), deep=True),
             by_filter,
-            400,
+            600,
         ),
         Hot(
             "list by metadata, a later day",
@@ -273,7 +308,7 @@ def _of_lists() -> list[Hot]:
             _page(JobFilters(metadata=sku | {"color": "red"}), deep=True),
             by_filter,
             6000,
-            growth=5,
+            growth=15,
         ),
         Hot(
             "list by metadata and status, deep page",
@@ -292,6 +327,8 @@ def _of_lists() -> list[Hot]:
 
 def _of_loops() -> list[Hot]:
     lost = _named(limit=100, exhausted="x")
+    # A thousand rows, or those that there are.
+    old_rows = _named(age=80 * _DAY, limit=1000)
     erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     return [
         Hot("promote delayed jobs", worker_store.promote_due, EVERYONE, _named(limit=100), [], 100),
@@ -313,6 +350,33 @@ def _of_loops() -> list[Hot]:
             erased,
             ["pending_deletions_due"],
             400,
+        ),
+        Hot(
+            "delete old batches",
+            batches_store.delete_old,
+            EVERYONE,
+            old_rows,
+            ["batches_by_age", "batches_pkey"],
+            12_000,
+            growth=20,
+        ),
+        Hot(
+            "delete old events",
+            retention_store.delete_events,
+            EVERYONE,
+            old_rows,
+            ["events_finished", "events_pkey", "deliveries_by_event"],
+            12_000,
+            growth=20,
+        ),
+        Hot(
+            "delete old attempts",
+            retention_store.delete_attempts,
+            EVERYONE,
+            old_rows,
+            ["attempts_by_age"],
+            12_000,
+            growth=20,
         ),
         Hot("delete old keys", idempotency_store.delete_expired, EVERYONE, old, ["idempotency_keys_by_age"], 40),
     ]

@@ -8,8 +8,8 @@ from pixelflow.contracts.error_guide.guide import BACKING, BY_ITSELF, LATER, Gui
 
 _NAMED_BUCKET = (
     "Nothing in the job: it waits. The operator runs `pixelflow doctor`, which asks each bucket, and checks that "
-    "workers reach its `endpoint_url` in `PIXELFLOW_BUCKETS`. To go on without it, cancel the job and create one with another "
-    "bucket."
+    "workers reach its `endpoint_url` in `PIXELFLOW_BUCKETS`. To go on without it, cancel the job and create one with "
+    "another bucket."
 )
 
 SERVICES: Mapping[str, Guide] = {

@@ -25,9 +25,7 @@ class BucketPlaces:
     Thread-safe. A job holds one place at a time: for its source, and later for its outputs.
     """
 
-    def __init__(
-        self, places: int, servers: Collection[str], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, places: int, servers: Collection[str], *, clock: Callable[[], float] = time.monotonic) -> None:
         """``places``: jobs that the worker has at hand at most; ``servers``: those of all named buckets."""
         self._servers = frozenset(servers)
         self._total = max(1, places // 2)
