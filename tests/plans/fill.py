@@ -139,11 +139,11 @@ _REST = (
 )
 
 
-def fill(connection: psycopg.Connection[Any], *, jobs: int) -> None:
+def fill(connection: psycopg.Connection[Any], *, jobs: int, users: int = USERS) -> None:
     """Fill empty tables; the tenant scope of the connection must be everyone."""
     values = {
         "jobs": jobs,
-        "users": USERS,
+        "users": users,
         "heavy": HEAVY,
         "steady": STEADY,
         "steady_jobs": STEADY_JOBS,
