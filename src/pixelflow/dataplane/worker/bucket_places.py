@@ -19,8 +19,8 @@ server is slow or silent, and jobs don't wait."""
 class BucketPlaces:
     """Bounds the transfers of a worker with named buckets to half of its places, and three quarters of these a server.
 
-    Each server that holds no place has one reserved, so that servers that don't answer never take the place of another
-    one, however many they are. With more servers than places, half of the places are reserved.
+    Each server that holds no place has one reserved, so that several servers that don't answer leave a place to each of
+    the others. With more servers than places, half of the places are reserved.
 
     Thread-safe. A job holds one place at a time: for its source, and later for its outputs.
     """
