@@ -37,11 +37,25 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(title="Shop", lifespan=lifespan)
 
 
+async def body_of(request: Request) -> bytes:
+    """Read the body of a request, which FastAPI does not limit.
+
+    Raises:
+        HTTPException: it is too large.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > shop_job.MAX_BODY_BYTES:
+            raise HTTPException(413, f"A request has at most {shop_job.MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
 @app.post("/photos")
 async def create_photo(request: Request) -> dict[str, Any]:
     """Create a job, and return where the page uploads the photo to."""
     try:
-        return shop_job.add(await pixelflow.create_job(shop_job.request_of(await request.body())))
+        return shop_job.add(await pixelflow.create_job(shop_job.request_of(await body_of(request))))
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     except (ApiError, ConnectionFailedError) as error:
@@ -73,7 +87,7 @@ async def _events(photo: str) -> AsyncIterator[str]:
 async def receive_webhook(request: Request) -> Response:
     """Store the result of a job if PixelFlow signed it."""
     try:
-        event = webhook.verify(await request.body(), dict(request.headers))
+        event = webhook.verify(await body_of(request), dict(request.headers))
     except (WebhookVerificationError, ValueError):
         return Response(status_code=401)
     shop_job.receive(event)

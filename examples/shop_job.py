@@ -21,6 +21,8 @@ PAGE = Path(__file__).parent / "shop-page"
 CLIENT = Path(__file__).parents[1] / "clients" / "typescript" / "dist"
 """The built TypeScript client; a project with a bundler imports `pixelflow-client/browser` instead."""
 MAX_PHOTO_BYTES = 20_000_000
+MAX_BODY_BYTES = 2_500_000
+"""Longest body of a request to the shop; also the default of Django. A webhook has a few kilobytes."""
 JOB = {
     "pipeline": [
         {"id": "large", "action": "resize", "width": 960, "format": "webp"},

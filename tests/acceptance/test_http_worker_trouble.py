@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -168,19 +168,50 @@ def test_a_signal_to_a_stopped_process_is_not_lost(servers: Stack, name: str) ->
     wait_for(lambda: not process.alive, EXIT_SECONDS)
 
 
-def test_a_second_signal_ends_the_grace_period(servers: Stack) -> None:
+def _slow_job(client: httpx.Client, stack: Stack, *, outputs: int) -> str:
+    """Start a job that takes some time, and return when its transform runs."""
+    slow = [steps.resize(f"s{i}", width=3000, enlarge=True, format="avif") for i in range(outputs)]
+    job_id: str = steps.started(client, pictures.noise(800, 600), *slow)["job_id"]
+    process = process_of(stack, "worker0")
+    wait_for(lambda: any(child.cpu_ticks > 20 for child in transform_children(process)), 20)  # it has a slot
+    return job_id
+
+
+def _press_ctrl_c(pid: int) -> None:
+    """Signal the process and those that it started, as a terminal does."""
+    assert os.getpgid(pid) == pid
+    os.killpg(pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("interrupt", [lambda pid: os.kill(pid, signal.SIGTERM), _press_ctrl_c], ids=["term", "ctrl-c"])
+def test_a_second_signal_ends_the_grace_period(servers: Stack, interrupt: Callable[[int], None]) -> None:
     _start(servers, {"PIXELFLOW_WORKER_GRACE_SECONDS": "60"}, Worker({}))
     with client_of(servers) as client:
-        slow = [steps.resize(f"s{i}", width=3000, enlarge=True, format="avif") for i in range(30)]
-        job_id = steps.started(client, pictures.noise(800, 600), *slow)["job_id"]
+        job_id = _slow_job(client, servers, outputs=30)
         process = process_of(servers, "worker0")
-        wait_for(lambda: any(child.cpu_ticks > 20 for child in transform_children(process)), 20)  # it has a slot
-        os.kill(process.pid, signal.SIGTERM)
+        interrupt(process.pid)
         time.sleep(1.5)
         assert process.alive, "it waits for the job"
-        os.kill(process.pid, signal.SIGTERM)
+        interrupt(process.pid)
         wait_for(lambda: not process.alive, EXIT_SECONDS + 1)
-        assert steps.show(client, job_id)["status"] == "queued"
+        released = steps.show(client, job_id)
+        assert (released["status"], released["attempts"], released["error"]) == ("queued", 0, None)
+        assert [(each["outcome"], each["error"]) for each in released["history"]] == [("retried", None)]
+
+
+def test_ctrl_c_lets_a_job_in_progress_finish_and_leaves_those_that_wait(servers: Stack) -> None:
+    _start(servers, {"PIXELFLOW_WORKER_GRACE_SECONDS": "60"}, Worker({"PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": "1"}))
+    with client_of(servers) as client:
+        job_id = _slow_job(client, servers, outputs=3)
+        waiting = _jobs(client, 12)
+        process = process_of(servers, "worker0")
+        _press_ctrl_c(process.pid)
+        wait_for(lambda: not process.alive, 60)
+        finished = steps.show(client, job_id)
+        assert (finished["status"], finished["attempts"]) == ("succeeded", 1)
+        left = [steps.show(client, each) for each in waiting]
+        assert {(job["status"], job["attempts"]) for job in left} <= {("queued", 0), ("succeeded", 1)}
+        assert any(job["status"] == "queued" for job in left)
 
 
 @pytest.mark.parametrize("path", ["missing", "relative"])

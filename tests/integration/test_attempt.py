@@ -19,6 +19,7 @@ from unittest.mock import MagicMock
 from uuid import UUID, uuid4
 
 import obstore
+import psycopg
 import pytest
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
@@ -49,7 +50,7 @@ from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import AssetStorage, Storage, Transfers
 from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
 from pixelflow.devstack.stack import Stack
-from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError
+from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError, UndecodableError
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import Settings
 from pixelflow.settings.buckets import NamedBucket
@@ -280,6 +281,51 @@ def test_failure_of_the_last_attempt_fails_the_job(connection: Connection, run: 
     run(job, storages={"s3_presigned": Broken()})
     row = row_of(connection, job.job_id)
     assert (row["status"], row["error"]["code"]) == ("failed", "attempts_exhausted")
+
+
+class BrokenMetrics(WorkerMetrics):
+    """Metrics with a bug, outside of what an attempt does for its job."""
+
+    def record_wait(self, priority: int, seconds: float) -> None:
+        del priority, seconds
+        raise ValueError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("broken", "raised"),
+    [
+        pytest.param({"metrics": BrokenMetrics(CollectorRegistry())}, ValueError, id="before the attempt"),
+        pytest.param(
+            {"storages": {"s3_presigned": Broken(UndecodableError("\0"))}}, psycopg.DataError, id="at its outcome"
+        ),
+    ],
+)
+def test_a_bug_around_an_attempt_releases_the_job_at_once_and_counts(
+    connection: Connection, run: Callable[..., None], broken: dict[str, Any], raised: type[Exception]
+) -> None:
+    job_id = put(connection, max_attempts=2)
+    with pytest.raises(raised):
+        run(claim(connection, job_id), **broken)
+    row = row_of(connection, job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 1, "transform_crashed")
+    make_due(connection)
+    with pytest.raises(raised):
+        run(claim(connection, job_id), **broken)
+    row = row_of(connection, job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("failed", 2, "attempts_exhausted")
+    assert [each["outcome"] for each in rows(connection, "attempts", job_id)] == ["retried", "failed"]
+
+
+def test_a_bug_after_an_attempt_leaves_its_outcome(
+    connection: Connection, storage: ObjectStorage, run: Callable[..., None]
+) -> None:
+    def fail(_: str) -> None:
+        raise ValueError("a bug")
+
+    job = _job(connection, storage, pictures.photo())
+    with pytest.raises(ValueError, match="a bug"):
+        run(job, on_end=fail)
+    assert row_of(connection, job.job_id)["status"] == "succeeded"
 
 
 def test_a_job_waits_for_the_service_at_any_number_of_attempts(

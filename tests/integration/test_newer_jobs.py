@@ -44,7 +44,7 @@ async def test_a_newer_job_is_shown_and_listed(queries: JobQueries, connection: 
     job_id = put_newer(connection, status)
     shown = await queries.get("user", job_id)
     page = JobPage.model_validate_json(await queries.list_newest("user", JobFilters(), limit=10, cursor=None))
-    assert page.data == [shown]
+    assert page.data == [shown.model_copy(update={"history": None})]
     answer = shown.model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert (answer["pipeline"], answer["source"]["format"]) == (STEPS, "heic")
     assert answer["error"] == {"code": "source_encrypted", "message": "It is encrypted", "step_id": None}

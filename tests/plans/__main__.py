@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from tests.acceptance.running import servers_alone
 from tests.plans.explain import Plan
-from tests.plans.fill import fill
+from tests.plans.fill import USERS, fill
 from tests.plans.statements import Database, Hot, explained, hot_statements
 from tests.support.databases import new_database
 
@@ -57,13 +57,13 @@ def dict_of(measured: Measured) -> dict[str, Plan]:
 
 
 @contextmanager
-def filled(stack: Stack, jobs: int) -> Iterator[Database]:
+def filled(stack: Stack, jobs: int, users: int = USERS) -> Iterator[Database]:
     """A database with that many jobs, and a connection like the service's."""
     with new_database(stack) as url:
         migrate(url)
         with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
             connection.execute("SET pixelflow.tenant_scope = 'everyone'")
-            fill(connection, jobs=jobs)
+            fill(connection, jobs=jobs, users=users)
             yield connection
 
 

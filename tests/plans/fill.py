@@ -95,6 +95,19 @@ _REST = (
     """INSERT INTO batches (batch_id, user_id, job, closed_at, finished_at)
        SELECT gen_random_uuid(), 'user-' || n %% %(users)s, '{}', now(), now()
        FROM generate_series(1, %(jobs)s / 10) AS n""",
+    # A quarter of them are old and have no jobs, as after the retention of jobs; some have an event.
+    """UPDATE batches SET created_at = now() - interval '100 days'
+       WHERE finished_at IS NOT NULL AND hashtext(batch_id::text) %% 4 = 0""",
+    """WITH first AS (SELECT batch_id, user_id FROM batches WHERE finished_at IS NOT NULL ORDER BY batch_id LIMIT 200),
+            made AS (INSERT INTO events (event_id, batch_id, run, user_id, type, url, status, attempts, next_attempt_at)
+                     SELECT 'msg_' || replace(gen_random_uuid()::text, '-', ''), batch_id, 0, user_id, 'batch.finished',
+                            'https://hooks.example/done', 'delivered', 1, now() FROM first
+                     RETURNING event_id, user_id)
+       INSERT INTO deliveries (delivery_id, event_id, user_id, attempt, started_at, latency_ms, outcome, status_code)
+       SELECT gen_random_uuid(), event_id, user_id, 1, now(), 40, 'delivered', 204 FROM made""",
+    """INSERT INTO webhook_endpoints (endpoint_id, user_id, url, description, enabled)
+       SELECT gen_random_uuid(), 'user-' || n, 'https://hooks.example/' || n, '', true
+       FROM generate_series(0, %(users)s) AS n""",
     # Of many jobs, most of which have ended.
     """WITH large AS (INSERT INTO batches (batch_id, user_id, job, closed_at, next_check_at)
                       VALUES (gen_random_uuid(), %(heavy)s, '{}', now() - interval '1 h', now()) RETURNING *)
@@ -126,11 +139,11 @@ _REST = (
 )
 
 
-def fill(connection: psycopg.Connection[Any], *, jobs: int) -> None:
+def fill(connection: psycopg.Connection[Any], *, jobs: int, users: int = USERS) -> None:
     """Fill empty tables; the tenant scope of the connection must be everyone."""
     values = {
         "jobs": jobs,
-        "users": USERS,
+        "users": users,
         "heavy": HEAVY,
         "steady": STEADY,
         "steady_jobs": STEADY_JOBS,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 from psycopg.rows import DictRow
@@ -35,6 +35,7 @@ from pixelflow.controlplane.live.store import Reading, ReadPosition
 from pixelflow.controlplane.retention import store as retention_store
 from pixelflow.controlplane.usage import store as usage_store
 from pixelflow.controlplane.webhooks import due_events
+from pixelflow.controlplane.webhooks import store as webhooks_store
 from pixelflow.controlplane.webhooks.dispatcher import LIMITS, MAX_CONCURRENT
 from pixelflow.controlplane.webhooks.due_events import Lane, Rotation
 from pixelflow.dataplane.worker import store as worker_store
@@ -144,6 +145,29 @@ def _of_job(status: str) -> Callable[[Database], Arguments]:
     return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY})
 
 
+def _of_batch(database: Database) -> Arguments:
+    """A batch with an event that was delivered."""
+    row = _one(database, "SELECT batch_id, user_id FROM events WHERE batch_id IS NOT NULL LIMIT 1")
+    return (), {"batch_id": row["batch_id"], "user_id": row["user_id"]}
+
+
+def _delete_events_of_batch(connection: Database, *, batch_id: UUID, user_id: str) -> None:
+    """As the foreign keys with `ON DELETE CASCADE` do for each batch, and for each of its events."""
+    del user_id
+    event = _one(connection, "SELECT event_id FROM events WHERE batch_id = %(batch_id)s", batch_id=batch_id)
+    connection.execute("DELETE FROM deliveries WHERE event_id = %s", (event["event_id"],))
+    connection.execute("DELETE FROM events WHERE batch_id = %s", (batch_id,))
+
+
+def _deliveries_of_batch(database: Database) -> Arguments:
+    return (), _of_batch(database)[1] | {"limit": 100}
+
+
+def _delivery(database: Database) -> Arguments:
+    row = _one(database, "SELECT delivery_id, user_id FROM deliveries LIMIT 1")
+    return (), dict(row)
+
+
 def _days(count: int) -> dict[str, date]:
     end = datetime.now(UTC).date() + _DAY
     return {"first": end - count * _DAY, "end": end}
@@ -203,6 +227,32 @@ def _of_requests() -> list[Hot]:
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
         Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),
         Hot("cancel", transitions.cancel, mine, _of_job("created"), ["jobs_pkey"], 80),
+        Hot(
+            "replay a delivery",
+            webhooks_store.replay_event,
+            EVERYONE,
+            _delivery,
+            ["deliveries_pkey", "events_pkey"],
+            60,
+        ),
+        Hot(
+            "list deliveries of a batch",
+            webhooks_store.list_batch_deliveries,
+            EVERYONE,
+            _deliveries_of_batch,
+            ["batches_pkey", "events_by_batch", "deliveries_by_event"],
+            30,
+        ),
+        Hot("delete a batch", batches_store.delete, EVERYONE, _of_batch, ["batches_pkey"], 60),
+        # The plan of the statement above does not show what its triggers do.
+        Hot(
+            "delete a batch, its cascade",
+            _delete_events_of_batch,
+            EVERYONE,
+            _of_batch,
+            ["events_by_batch", "deliveries_by_event"],
+            60,
+        ),
     ]
 
 
@@ -211,7 +261,7 @@ def _of_workers() -> list[Hot]:
         Hot("read changes", live_store.read_changes, EVERYONE, _watchers, ["jobs_by_change", "jobs_pkey"], 4000),
         Hot("claim one", worker_store.claim, EVERYONE, _claim(1), [], 150),  # as for the key above
         Hot("claim four", worker_store.claim, EVERYONE, _claim(4), [], 400),
-        Hot("renew 8 leases", worker_store.renew, EVERYONE, _renew, ["job_queue_pkey"], 100),
+        Hot("renew 8 leases", worker_store.renew, EVERYONE, _renew, ["job_queue_pkey"], 150),
         Hot("succeed", worker_store.succeed, EVERYONE, _succeed, ["jobs_pkey", "attempts_pkey"], 150),
     ]
 
@@ -239,6 +289,7 @@ def _of_lists() -> list[Hot]:
             _page(JobFilters(JobStatus.FAILED), deep=True, limit=5),
             by_status,
             400,
+            growth=5,  # a user with few jobs has fewer failed ones than a page
         ),
         # Every job of the fill has this metadata.
         Hot(
@@ -255,7 +306,7 @@ def _of_lists() -> list[Hot]:
             mine,
             _page(JobFilters(metadata=sku), deep=True),
             by_filter,
-            400,
+            600,
         ),
         Hot(
             "list by metadata, a later day",
@@ -273,7 +324,7 @@ def _of_lists() -> list[Hot]:
             _page(JobFilters(metadata=sku | {"color": "red"}), deep=True),
             by_filter,
             6000,
-            growth=5,
+            growth=15,
         ),
         Hot(
             "list by metadata and status, deep page",
@@ -282,6 +333,7 @@ def _of_lists() -> list[Hot]:
             _page(JobFilters(JobStatus.FAILED, metadata=sku), deep=True, limit=5),
             by_filter,
             6000,
+            growth=15,  # the same: it reads on until it has found five
         ),
         # A row per day with jobs, each on a page of its own among the rows of others.
         Hot("usage of a year", usage_store.by_day, of_user(STEADY), of_steady, ["usage_days_pkey"], 600, growth=10),
@@ -292,6 +344,8 @@ def _of_lists() -> list[Hot]:
 
 def _of_loops() -> list[Hot]:
     lost = _named(limit=100, exhausted="x")
+    # A thousand rows, or those that there are.
+    old_rows = _named(age=80 * _DAY, limit=1000)
     erased, old = _named(kind="job", lease=_MINUTE, limit=20), _named(keep=_DAY, limit=100)
     return [
         Hot("promote delayed jobs", worker_store.promote_due, EVERYONE, _named(limit=100), [], 100),
@@ -313,6 +367,33 @@ def _of_loops() -> list[Hot]:
             erased,
             ["pending_deletions_due"],
             400,
+        ),
+        Hot(
+            "delete old batches",
+            batches_store.delete_old,
+            EVERYONE,
+            old_rows,
+            ["batches_by_age", "batches_pkey"],
+            15_000,
+            growth=20,
+        ),
+        Hot(
+            "delete old events",
+            retention_store.delete_events,
+            EVERYONE,
+            old_rows,
+            ["events_finished", "events_pkey", "deliveries_by_event"],
+            15_000,
+            growth=20,
+        ),
+        Hot(
+            "delete old attempts",
+            retention_store.delete_attempts,
+            EVERYONE,
+            old_rows,
+            ["attempts_by_age"],
+            15_000,
+            growth=20,
         ),
         Hot("delete old keys", idempotency_store.delete_expired, EVERYONE, old, ["idempotency_keys_by_age"], 40),
     ]

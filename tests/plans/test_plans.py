@@ -30,6 +30,14 @@ async def test_a_statement_reads_no_more_pages_than_its_bound_and_is_rolled_back
     assert database.execute(count).fetchone() == before
 
 
+async def test_lists_of_a_user_who_has_nearly_all_jobs_read_no_table(stack: Stack) -> None:
+    lists = [hot for hot in hot_statements() if hot.name.startswith("list by ")]
+    with filled(stack, JOBS, users=1) as database:
+        plans = {hot.name: await explained(database, hot) for hot in lists}
+    assert {name: plan.scanned for name, plan in plans.items() if plan.scanned} == {}
+    assert len(plans) == 5
+
+
 def _list_with_generic_plan(connection: Connection) -> None:
     """One statement for pages with and without a cursor or a status, so one generic plan for all of them."""
     connection.execute(

@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def places(clock: Clock) -> BucketPlaces:
-    return BucketPlaces(8, clock=clock)
+    return BucketPlaces(8, {"silent"}, clock=clock)
 
 
 @pytest.fixture
@@ -76,9 +76,42 @@ def test_a_job_waits_for_a_place_at_a_busy_server(places: BucketPlaces, held: Ex
 
 
 def test_a_small_worker_has_one_place(clock: Clock) -> None:
-    places = BucketPlaces(1, clock=clock)
+    places = BucketPlaces(1, {"a", "b"}, clock=clock)
     with places.place("a", REFUSAL):
         clock.now += PATIENCE_SECONDS
         with pytest.raises(SourcePostponedError):
             places.check("b", REFUSAL)
     places.check("b", REFUSAL)
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "b", "c", "d"]], ids=len)
+def test_servers_that_do_not_answer_leave_a_place_to_each_other_server(names: list[str], clock: Clock) -> None:
+    places = BucketPlaces(8, names, clock=clock)
+    *silent, healthy = names
+    with ExitStack() as stack:
+        for server in 4 * silent:
+            try:
+                places.check(server, REFUSAL)
+                clock.now += PATIENCE_SECONDS  # nothing is given back
+                stack.enter_context(places.place(server, REFUSAL))
+            except SourcePostponedError:
+                pass
+        assert all(places._held[server] for server in silent)
+        for _ in range(3):
+            with places.place(healthy, REFUSAL):
+                clock.now += PATIENCE_SECONDS
+                for server in silent:
+                    with pytest.raises(SourcePostponedError):
+                        places.check(server, REFUSAL)
+
+
+def test_more_servers_than_places_leave_half_of_the_places_to_those_without_one(clock: Clock) -> None:
+    places = BucketPlaces(8, [str(number) for number in range(20)], clock=clock)
+    with places.place("0", REFUSAL), places.place("0", REFUSAL):
+        clock.now += PATIENCE_SECONDS
+        with pytest.raises(SourcePostponedError):
+            places.check("0", REFUSAL)
+        with places.place("1", REFUSAL), places.place("2", REFUSAL):
+            clock.now += PATIENCE_SECONDS
+            with pytest.raises(SourcePostponedError):
+                places.check("3", REFUSAL)

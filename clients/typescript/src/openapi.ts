@@ -1091,6 +1091,12 @@ export interface components {
          */
         AssetStatus: "pending" | "ready";
         /**
+         * AttemptResult
+         * @description How an attempt at a job ended.
+         * @enum {string}
+         */
+        AttemptResult: "succeeded" | "failed" | "retried" | "lost" | "canceled";
+        /**
          * AvifOptions
          * @description The options of the AVIF encoder.
          */
@@ -2915,6 +2921,11 @@ export interface components {
             /** Finished At */
             finished_at: string | null;
             /**
+             * History
+             * @description The latest attempts of all runs, at most 20, oldest first; they are kept for 90 days by default. Null in lists of jobs.
+             */
+            history: components["schemas"]["JobAttempt"][] | null;
+            /**
              * Job Id
              * Format: uuid
              */
@@ -2965,6 +2976,39 @@ export interface components {
             warnings: components["schemas"]["JobWarning"][];
             /** Webhook Url */
             webhook_url: string | null;
+        };
+        /**
+         * JobAttempt
+         * @description One attempt at a job.
+         */
+        JobAttempt: {
+            /**
+             * Attempt
+             * @description Number of the attempt, counted over all runs of the job.
+             */
+            attempt: number;
+            /**
+             * Ended At
+             * @description Null while the attempt runs.
+             */
+            ended_at?: string | null;
+            /** @description Why it failed. Null for `lost`, and for `retried` if the worker was stopped. */
+            error?: components["schemas"]["JobFailure"] | null;
+            /**
+             * Outcome
+             * @description `succeeded`; `failed`: the job failed with it; `retried`: another attempt follows; `lost`: the worker died; `canceled`. Null while the attempt runs.
+             */
+            outcome?: components["schemas"]["AttemptResult"] | string | null;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /**
+             * Worker
+             * @description Name of the worker process, the same for all attempts that it made.
+             */
+            worker?: string | null;
         };
         /**
          * JobDestination
@@ -8400,6 +8444,16 @@ export interface operations {
                      *           "error": null,
                      *           "expires_at": "2026-12-23T14:01:12.701Z",
                      *           "finished_at": "2026-11-23T14:01:12.701Z",
+                     *           "history": [
+                     *             {
+                     *               "attempt": 1,
+                     *               "ended_at": "2026-11-23T14:01:12.701Z",
+                     *               "error": null,
+                     *               "outcome": "succeeded",
+                     *               "started_at": "2026-11-23T14:01:12.619Z",
+                     *               "worker": "5f1c09ae"
+                     *             }
+                     *           ],
                      *           "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
                      *           "max_attempts": 5,
                      *           "metadata": {
@@ -8922,6 +8976,16 @@ export interface operations {
                      *       "error": null,
                      *       "expires_at": "2026-12-23T14:01:12.701Z",
                      *       "finished_at": "2026-11-23T14:01:12.701Z",
+                     *       "history": [
+                     *         {
+                     *           "attempt": 1,
+                     *           "ended_at": "2026-11-23T14:01:12.701Z",
+                     *           "error": null,
+                     *           "outcome": "succeeded",
+                     *           "started_at": "2026-11-23T14:01:12.619Z",
+                     *           "worker": "5f1c09ae"
+                     *         }
+                     *       ],
                      *       "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
                      *       "max_attempts": 5,
                      *       "metadata": {
@@ -9277,6 +9341,16 @@ export interface operations {
                      *       "error": null,
                      *       "expires_at": "2026-12-23T14:01:12.701Z",
                      *       "finished_at": "2026-11-23T14:01:12.701Z",
+                     *       "history": [
+                     *         {
+                     *           "attempt": 1,
+                     *           "ended_at": "2026-11-23T14:01:12.701Z",
+                     *           "error": null,
+                     *           "outcome": "succeeded",
+                     *           "started_at": "2026-11-23T14:01:12.619Z",
+                     *           "worker": "5f1c09ae"
+                     *         }
+                     *       ],
                      *       "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
                      *       "max_attempts": 5,
                      *       "metadata": {
@@ -13508,6 +13582,16 @@ export interface operations {
                  *         "error": null,
                  *         "expires_at": "2026-12-23T14:01:12.701Z",
                  *         "finished_at": "2026-11-23T14:01:12.701Z",
+                 *         "history": [
+                 *           {
+                 *             "attempt": 1,
+                 *             "ended_at": "2026-11-23T14:01:12.701Z",
+                 *             "error": null,
+                 *             "outcome": "succeeded",
+                 *             "started_at": "2026-11-23T14:01:12.619Z",
+                 *             "worker": "5f1c09ae"
+                 *           }
+                 *         ],
                  *         "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
                  *         "max_attempts": 5,
                  *         "metadata": {
@@ -13616,6 +13700,16 @@ export interface operations {
                  *         "error": null,
                  *         "expires_at": "2026-12-23T14:01:12.701Z",
                  *         "finished_at": "2026-11-23T14:01:12.701Z",
+                 *         "history": [
+                 *           {
+                 *             "attempt": 1,
+                 *             "ended_at": "2026-11-23T14:01:12.701Z",
+                 *             "error": null,
+                 *             "outcome": "succeeded",
+                 *             "started_at": "2026-11-23T14:01:12.619Z",
+                 *             "worker": "5f1c09ae"
+                 *           }
+                 *         ],
                  *         "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
                  *         "max_attempts": 5,
                  *         "metadata": {
@@ -13746,6 +13840,16 @@ export interface operations {
                  *         },
                  *         "expires_at": "2026-12-23T14:01:12.701Z",
                  *         "finished_at": "2026-11-23T14:01:12.701Z",
+                 *         "history": [
+                 *           {
+                 *             "attempt": 1,
+                 *             "ended_at": "2026-11-23T14:01:12.701Z",
+                 *             "error": null,
+                 *             "outcome": "succeeded",
+                 *             "started_at": "2026-11-23T14:01:12.619Z",
+                 *             "worker": "5f1c09ae"
+                 *           }
+                 *         ],
                  *         "job_id": "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55",
                  *         "max_attempts": 5,
                  *         "metadata": {

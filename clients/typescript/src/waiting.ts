@@ -12,6 +12,8 @@ const POLL_GROWTH = 1.5;
 const MAX_POLL_INTERVAL = 2_000;
 /** Longest time that one request waits for the end of a job: less than its timeout. */
 const LONG_POLL = 20_000;
+/** How long a batch whose jobs have ended is polled until it has finished. A controller needs about a second. */
+const FINISH = 10_000;
 const TOO_MANY_STREAMS = "too_many_streams";
 
 export interface WaitOptions extends CallOptions {
@@ -48,12 +50,15 @@ export async function waitForJob(api: Api, jobId: string, options: WaitOptions):
 export async function waitForBatch(api: Api, batchId: string, options: WaitForBatchOptions): Promise<Batch> {
   const reads = new OutageTolerantReads(api, options.timeoutMs, options.signal);
   let last = "";
+  let jobsEndedAt = Infinity;
   for (let interval = POLL_INTERVAL; ; interval = longer(interval)) {
     const batch: Batch = await reads.get(path("batches", batchId));
     const state = JSON.stringify(batch.jobs);
     if (state !== last) options.onProgress?.(batch);
     last = state;
-    if (batch.percent === 100 || reads.left() === 0) return batch;
+    jobsEndedAt = batch.percent === 100 ? Math.min(jobsEndedAt, Date.now()) : Infinity;
+    const isAwaited = batch.closed_at && !batch.finished_at && Date.now() - jobsEndedAt < FINISH;
+    if (reads.left() === 0 || (batch.percent === 100 && !isAwaited)) return batch;
     await sleep(Math.min(interval, reads.left()), options.signal);
   }
 }

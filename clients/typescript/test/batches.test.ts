@@ -103,4 +103,9 @@ test("waiting for a batch reports its changes, and returns it when its jobs have
   await withServer([batch(50)], async (client) => {
     assert.equal((await client.waitForBatch("b", { timeoutMs: 60 })).percent, 50);
   });
+  const closed = { ...batch(100).body, closed_at: "2026-11-23T14:00:00Z" };
+  const finished = { ...closed, finished_at: "2026-11-23T14:00:01Z" };
+  await withServer([{ status: 200, body: closed }, { status: 200, body: finished }], async (client) => {
+    assert.equal((await client.waitForBatch("b")).finished_at, finished.finished_at);
+  });
 });

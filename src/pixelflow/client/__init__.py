@@ -20,6 +20,7 @@ from pixelflow.client.errors import (
     WebhookVerificationError,
 )
 from pixelflow.client.sources import BucketSource, JobSource, UrlSource
+from pixelflow.client.streams import StreamedEvent
 from pixelflow.client.sync import Client
 from pixelflow.client.verification import sign_webhook, verify_webhook
 from pixelflow.contracts.jobs.events import JobEvent
@@ -38,6 +39,7 @@ __all__ = [
     "JobFailedError",
     "JobSource",
     "SourceOptions",
+    "StreamedEvent",
     "TransferError",
     "UrlSource",
     "WaitTimeoutError",

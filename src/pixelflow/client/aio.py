@@ -34,8 +34,7 @@ from pixelflow.client.errors import ConnectionFailedError, map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session
-from pixelflow.client.streams import EventReader
-from pixelflow.contracts.jobs.events import JobEvent
+from pixelflow.client.streams import EventReader, StreamedEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,7 +64,7 @@ def _iterator(
 
 async def _events(
     self: AsyncClient, job_id: UUID | str | None = None, *, last_event_id: str | None = None
-) -> AsyncIterator[JobEvent]:
+) -> AsyncIterator[StreamedEvent]:
     """As :meth:`pixelflow.client.Client.events`."""
     reader = EventReader(self._session, job_id, last_event_id)
     while not reader.ended:
@@ -194,7 +193,7 @@ class AsyncClient:
             else:
                 advance = partial(operation.send, response)
 
-    async def _read_events(self, reader: EventReader) -> AsyncGenerator[JobEvent, None]:
+    async def _read_events(self, reader: EventReader) -> AsyncGenerator[StreamedEvent, None]:
         request = reader.request()
         with map_httpx_errors(request.url):
             async with aclosing(await self._http.send(transport.to_httpx(request, b""), stream=True)) as response:

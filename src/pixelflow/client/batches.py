@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,9 @@ from pixelflow.contracts.webhooks import DeliveryList
 
 MAX_REQUEST_BYTES = 100_000
 """Sources of one request as JSON; a body has at most 128 KiB."""
+
+FINISH_SECONDS = 10.0
+"""How long a batch whose jobs have ended is polled until it has finished. A controller needs about a second."""
 
 BatchEntry = ExistingSource | tuple[ExistingSource, Mapping[str, str]]
 """A source, or a source and the metadata of its job."""
@@ -229,7 +233,8 @@ def wait_for_batch(
 ) -> Operation[Batch]:
     """Poll a batch at growing intervals until all its jobs are finished, or ``timeout`` seconds have passed.
 
-    It goes on while the API is away for up to a minute, as when it restarts.
+    A closed batch is returned with ``finished_at``, unless that takes longer than ten seconds more, as when no
+    controller runs. It goes on while the API is away for up to a minute, as when it restarts.
     Returns the batch in both cases: ``percent`` is 100 if all jobs are finished, whether they succeeded or not.
 
     Raises:
@@ -237,12 +242,14 @@ def wait_for_batch(
         ConnectionFailedError: no response.
     """
     reads = OutageTolerantReads(session, to_seconds(timeout, "timeout"))
-    interval, last = POLL_INTERVAL, None
+    interval, last, jobs_ended_at = POLL_INTERVAL, None, math.inf
     while True:
         batch = yield from reads.get(_path(batch_id), Batch)
         if on_change and last != (last := batch.jobs):
             on_change(batch)
-        if not unfinished_jobs(batch) or reads.left() <= 0:
+        jobs_ended_at = math.inf if unfinished_jobs(batch) else min(jobs_ended_at, session.clock())
+        is_awaited = batch.closed_at and not batch.finished_at and session.clock() - jobs_ended_at < FINISH_SECONDS
+        if reads.left() <= 0 or not (unfinished_jobs(batch) or is_awaited):
             return batch
         yield Sleep(max(0.0, min(interval, reads.left())))
         interval = min(interval * POLL_GROWTH, MAX_POLL_INTERVAL)

@@ -22,6 +22,13 @@ MAX_LINE_BYTES = 1024 * 1024
 _NO_CONTENT = 204
 
 
+class StreamedEvent(JobEvent):
+    """An event, with the ID after which another stream can continue."""
+
+    id: str | None = None
+    """The value of ``last_event_id`` for a stream of the same kind. ``None``: the API sent no ID."""
+
+
 class EventReader:
     """The events of all jobs of the user, or of one job until it has finished, over as many connections as it takes.
 
@@ -86,7 +93,7 @@ class EventReader:
         seconds, self._retry_after = self._retry_after, 0.0
         return seconds + backoff(self._session, max(1, self._failures))
 
-    def feed(self, chunk: bytes) -> Iterator[JobEvent]:
+    def feed(self, chunk: bytes) -> Iterator[StreamedEvent]:
         """Yield the events that are complete with this chunk.
 
         Raises:
@@ -100,7 +107,7 @@ class EventReader:
             if event is not None:
                 yield event
 
-    def _take(self, line: str) -> JobEvent | None:
+    def _take(self, line: str) -> StreamedEvent | None:
         name, _, value = line.partition(":")
         if name == "id":
             self._id = value.strip()
@@ -113,9 +120,9 @@ class EventReader:
         self.last_event_id = self._id
         return self._parse(data) if data else None
 
-    def _parse(self, data: str) -> JobEvent | None:
+    def _parse(self, data: str) -> StreamedEvent | None:
         try:
-            event = JobEvent.model_validate(json.loads(data))
+            event = StreamedEvent.model_validate(json.loads(data)).model_copy(update={"id": self.last_event_id})
         except (ValueError, ValidationError, RecursionError):
             return None  # not of this format: a later version may send others
         is_last = event.type == JobEventType.ERASED or event.status in FINISHED

@@ -31,8 +31,7 @@ from pixelflow.client.errors import ConnectionFailedError, map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session
-from pixelflow.client.streams import EventReader
-from pixelflow.contracts.jobs.events import JobEvent
+from pixelflow.client.streams import EventReader, StreamedEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,7 +56,9 @@ def _iterator(
     return method
 
 
-def _events(self: Client, job_id: UUID | str | None = None, *, last_event_id: str | None = None) -> Iterator[JobEvent]:
+def _events(
+    self: Client, job_id: UUID | str | None = None, *, last_event_id: str | None = None
+) -> Iterator[StreamedEvent]:
     """Iterate over the changes of all jobs, without an end; or of one job, until it has finished.
 
     A connection that breaks is made again, and continues without a gap.
@@ -65,7 +66,7 @@ def _events(self: Client, job_id: UUID | str | None = None, *, last_event_id: st
     Args:
         self: the client.
         job_id: the job; None: all jobs, first those that are queued or processing.
-        last_event_id: of an earlier stream: continue after it.
+        last_event_id: ``id`` of an event of an earlier stream, also of another process: continue after it.
 
     Raises:
         ApiError: the API rejected the request; ``not_found`` also for a job of another user.
@@ -196,7 +197,7 @@ class Client:
             else:
                 advance = partial(operation.send, response)
 
-    def _read_events(self, reader: EventReader) -> Iterator[JobEvent]:
+    def _read_events(self, reader: EventReader) -> Iterator[StreamedEvent]:
         request = reader.request()
         with (
             map_httpx_errors(request.url),

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.integration.webhooks.conftest import Harness, drain
 
 from pixelflow.controlplane.webhooks.dispatcher import LEASE
@@ -68,6 +70,17 @@ async def test_two_events_are_two_actions(harness: Harness, tmp_path: Path) -> N
         async with harness.dispatcher() as dispatcher:
             await drain(dispatcher)
     assert set(done(database)) == jobs
+
+
+@pytest.mark.parametrize("length", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "-1", ""])
+def test_an_invalid_length_is_refused(tmp_path: Path, length: str) -> None:
+    with recipe("whsec_c2VjcmV0", tmp_path / "events.db") as url:
+        connection = HTTPConnection(url.removeprefix("http://").strip("/"), timeout=10)
+        connection.putrequest("POST", "/")
+        connection.putheader("Content-Length", length)
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+        connection.close()
 
 
 async def test_a_forged_event_is_refused(harness: Harness, tmp_path: Path) -> None:

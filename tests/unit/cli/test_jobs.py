@@ -71,11 +71,28 @@ def test_a_job_is_shown_with_its_outputs(pixelflow: Run, api: StandIn, photo: Pa
         assert fact in shown
 
 
+def test_get_is_another_name_of_show(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.SUCCEEDED,)
+    [job_id] = submitted(photo)
+    assert pixelflow("jobs", "get", job_id).stdout == pixelflow("jobs", "show", job_id).stdout
+    assert " get " not in pixelflow("jobs", "--help").stdout
+
+
 def test_a_failed_job_is_shown_with_its_error(pixelflow: Run, api: StandIn, photo: Path) -> None:
     api.life = (JobStatus.FAILED,)
     [job_id] = submitted(photo)
     result = pixelflow("jobs", "show", job_id)
     assert (result.exit_code, "The source is damaged (undecodable)" in result.stdout) == (0, True)
+
+
+def test_a_job_is_shown_with_its_attempts_and_why_they_failed(pixelflow: Run, api: StandIn, photo: Path) -> None:
+    api.life = (JobStatus.SUCCEEDED,)
+    [job_id] = submitted(photo)
+    head, lost, retried = pixelflow("jobs", "show", job_id).stdout.splitlines()[-3:]
+    assert head.split() == ["Attempt", "Started", "Ended", "Outcome", "Worker", "Error"]
+    assert lost.split()[0] == "1"
+    assert lost.split()[-2:] == ["lost", "5f1c09ae"]
+    assert retried.endswith("The transform process crashed (transform_crashed)")
 
 
 def test_json_is_the_job_as_the_api_sent_it(pixelflow: Run, api: StandIn, photo: Path) -> None:

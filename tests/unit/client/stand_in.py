@@ -33,6 +33,16 @@ from pixelflow.imaging.formats.registry import output_name
 KEY = "pf_stand_in_0123456789abcdef"
 SIGNATURE = "X-Amz-Signature=5ecre7"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+HISTORY = [
+    {"attempt": 1, "worker": "5f1c09ae", "started_at": NOW, "ended_at": NOW, "outcome": "lost"},
+    {
+        "attempt": 2,
+        "started_at": NOW,
+        "ended_at": NOW,
+        "outcome": "retried",
+        "error": {"code": "transform_crashed", "message": "The transform process crashed"},
+    },
+]
 LIFE = (JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.SUCCEEDED)
 
 
@@ -138,6 +148,7 @@ class StandIn(ThreadingHTTPServer):
                 "metadata": kept.request.metadata,
                 "attempts": 1,
                 "max_attempts": 5,
+                "history": HISTORY if kept.started else [],
                 "created_at": NOW,
                 "queued_at": NOW if kept.started else None,
                 "started_at": NOW if kept.started else None,

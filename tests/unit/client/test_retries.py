@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -87,18 +88,7 @@ def test_a_wait_survives_a_restart_of_the_api_but_no_long_outage(
 def test_a_wait_for_a_batch_survives_a_restart_of_the_api_but_no_long_outage(
     *, call: Call, api: StandIn, time: Time, fault: Fault
 ) -> None:
-    batch = Batch.model_validate(
-        {
-            "batch_id": uuid4(),
-            "name": None,
-            "preset": None,
-            "created_at": NOW,
-            "canceled_at": None,
-            "jobs": {},
-            "total": 0,
-            "percent": 100,
-        }
-    )
+    batch = _ended_batch()
     api.batches.append(batch)
     api.fail("batches", *[fault] * 40)
     assert call("wait_for_batch", batch.batch_id).percent == 100
@@ -111,6 +101,33 @@ def test_a_wait_for_a_batch_survives_a_restart_of_the_api_but_no_long_outage(
     with pytest.raises((ConnectionFailedError, ApiError)):
         call("wait_for_batch", batch.batch_id, timeout=10)
     assert time.now - began <= 10
+
+
+def _ended_batch(**fields: object) -> Batch:
+    known = {"batch_id": uuid4(), "name": None, "preset": None, "created_at": NOW, "canceled_at": None}
+    return Batch.model_validate(known | {"jobs": {"succeeded": 1}, "total": 1, "percent": 100} | fields)
+
+
+def test_a_closed_batch_is_returned_when_it_has_finished(call: Call, api: StandIn) -> None:
+    batch = _ended_batch(closed_at=NOW)
+    api.batches.append(batch)
+
+    def finish(seen: Batch) -> None:
+        api.batches[:] = [seen.model_copy(update={"finished_at": NOW})]
+
+    assert call("wait_for_batch", batch.batch_id, on_change=finish).finished_at == NOW
+
+
+def test_a_batch_that_no_controller_finishes_is_returned_ten_seconds_after_its_jobs(
+    call: Call, api: StandIn, time: Time
+) -> None:
+    api.batches += [_ended_batch(closed_at=NOW), _ended_batch()]
+    closed, opened = (batch.batch_id for batch in api.batches)
+    began = time.now
+    assert call("wait_for_batch", opened).finished_at is None
+    assert time.now == began, "an open batch has no end"
+    assert call("wait_for_batch", closed).finished_at is None
+    assert 10 <= time.now - began < 13
 
 
 def test_a_wait_comes_back_no_earlier_than_an_api_that_is_away_asks_for(
@@ -129,6 +146,16 @@ def test_a_wait_comes_back_no_earlier_than_an_api_that_is_away_asks_for(
     api.fail("get", Fault(503, {"Retry-After": "3600"}))
     with pytest.raises(ApiError):
         call("wait", job.job_id)
+
+
+def test_an_event_has_the_id_after_which_another_stream_continues() -> None:
+    session = Session("http://127.0.0.1:9", KEY)
+    data = {"type": "status", "job_id": str(uuid4()), "status": "queued", "attempts": 0}
+    [event] = EventReader(session, None).feed(f"id: 7\ndata: {json.dumps(data)}\n\n".encode())
+    assert (event.id, str(event.status)) == ("7", "queued")
+    assert EventReader(session, None, event.id).request().headers["Last-Event-ID"] == "7"
+    [event] = EventReader(session, None).feed(f"data: {json.dumps(data)}\n\n".encode())
+    assert event.id is None
 
 
 def test_a_stream_survives_a_restart_of_the_api_but_no_long_outage(time: Time) -> None:

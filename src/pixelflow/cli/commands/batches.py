@@ -20,7 +20,7 @@ from pixelflow.cli.output import cell, echo, format_time, print_json, print_tabl
 from pixelflow.cli.pipelines import steps_from_file
 from pixelflow.client import Client, InvalidRequestError
 from pixelflow.client.batches import BatchEntry
-from pixelflow.contracts.batches import Batch, RefusedSource
+from pixelflow.contracts.batches import Batch, BatchCounts, BatchSummary, RefusedSource
 from pixelflow.contracts.jobs.states import Priority
 
 _SHOWN_REFUSALS = 20
@@ -106,18 +106,24 @@ def create(
 def list_(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of batches.")] = 20,
+    counts: Annotated[
+        bool, typer.Option("--counts", help="Show the number of jobs by status, too. Sends a request for each batch.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List batches, newest first."""
     with exit_on_error(), Client(session=find_session()) as client:
-        found = list(islice(client.iter_batches(page_size=min(limit, _PAGE)), limit))
+        found = islice(client.iter_batches(page_size=min(limit, _PAGE)), limit)
+        shown: Sequence[BatchSummary] = [client.get_batch(each.batch_id) if counts else each for each in found]
     if as_json:
-        print_json({"data": [batch.model_dump(mode="json") for batch in found]})
+        print_json({"data": [batch.model_dump(mode="json") for batch in shown]})
         return
-    rows = table("Batch", "Name", "Preset", "Created", "Canceled", "Finished")
-    for batch in found:
+    columns = ("Jobs", *map(str.capitalize, BatchCounts.model_fields)) if counts else ()
+    rows = table("Batch", "Name", "Preset", *columns, "Created", "Canceled", "Finished", right=columns)
+    for batch in shown:
+        of_jobs = (batch.total, *dict(batch.jobs).values()) if isinstance(batch, Batch) else ()
         ends = (format_time(at) if at else "" for at in (batch.canceled_at, batch.finished_at))
-        values = (batch.batch_id, batch.name or "", batch.preset or "", format_time(batch.created_at), *ends)
+        values = (batch.batch_id, batch.name or "", batch.preset or "", *of_jobs, format_time(batch.created_at), *ends)
         rows.add_row(*map(cell, values))
     print_table(rows)
 

@@ -43,7 +43,7 @@ from pixelflow.cli.output import (
     table,
 )
 from pixelflow.client import Client, ClientError, JobFailedError, WaitTimeoutError
-from pixelflow.contracts.jobs.responses import Job
+from pixelflow.contracts.jobs.responses import Job, JobAttempt
 from pixelflow.contracts.jobs.states import JobStatus, Priority
 
 PAGE_SIZE = 100
@@ -95,9 +95,10 @@ def list_(
         print_table(_jobs_table(jobs))
 
 
+@app.command("get", hidden=True)
 @app.command()
 def show(*, job_id: JobId, as_json: AsJson = False) -> None:
-    """Show a job's status, outputs and error."""
+    """Show a job's status, outputs, error and attempts."""
     with exit_on_error(), Client(session=find_session()) as client:
         job = client.get_job(job_id)
     if as_json:
@@ -106,6 +107,8 @@ def show(*, job_id: JobId, as_json: AsJson = False) -> None:
     print_table(_properties_table(job))
     if job.outputs:
         print_table(_outputs_table(job))
+    if job.history:
+        print_table(_history_table(job.history))
 
 
 def _job_json(job: Job) -> dict[str, Any]:
@@ -179,6 +182,20 @@ def _outputs_table(job: Job) -> Table:
             cell(format_pixels(output.width, output.height)),
             cell(format_size(output.bytes)),
             cell(format_change(job.source.bytes, output.bytes)),
+        )
+    return rows
+
+
+def _history_table(history: Sequence[JobAttempt]) -> Table:
+    rows = table("Attempt", "Started", "Ended", "Outcome", "Worker", "Error", right=("Attempt",))
+    for each in history:
+        rows.add_row(
+            cell(each.attempt),
+            cell(format_time(each.started_at)),
+            cell(format_time(each.ended_at) if each.ended_at else ""),
+            cell(each.outcome or "running"),
+            cell(each.worker or ""),
+            cell(f"{each.error.message} ({each.error.code})" if each.error else ""),
         )
     return rows
 

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 
 from pixelflow.contracts.error_guide.guide import BACKING, BY_ITSELF, LATER, Guide
 
+_NAMED_BUCKET = (
+    "Nothing in the job: it waits. The operator runs `pixelflow doctor`, which asks each bucket, and checks that "
+    "workers reach its `endpoint_url` in `PIXELFLOW_BUCKETS`. To go on without it, cancel the job and create one with "
+    "another bucket."
+)
+
 SERVICES: Mapping[str, Guide] = {
     "target_refused": Guide(
         "The receiver's host has an address that webhooks may not be sent to, such as a private one.",
@@ -39,10 +45,15 @@ SERVICES: Mapping[str, Guide] = {
     ),
     "limiter_unavailable": Guide("Rate limits can't be counted, since Redis is not available.", BACKING, LATER),
     "destination_unavailable": Guide(
-        "The bucket of the `destination` does not answer.", "The operator checks the bucket's server.", BY_ITSELF
+        "The server of the bucket of the `destination` does not answer or fails, or the service has no credentials for "
+        "it. The outputs are not stored yet.",
+        _NAMED_BUCKET,
+        BY_ITSELF,
     ),
     "source_bucket_unavailable": Guide(
-        "The bucket of the `source` does not answer.", "The operator checks the bucket's server.", BY_ITSELF
+        "The server of the bucket of the `source` does not answer or fails, or the service has no credentials for it.",
+        _NAMED_BUCKET,
+        BY_ITSELF,
     ),
     "worker_unavailable": Guide(
         "A worker's machine lacks disk space, memory, descriptors or processes.",

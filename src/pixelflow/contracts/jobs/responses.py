@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from pixelflow.contracts.jobs.sources import SourceType
-from pixelflow.contracts.jobs.states import JobStatus, Priority
+from pixelflow.contracts.jobs.states import AttemptResult, JobStatus, Priority
 from pixelflow.contracts.presets import JobPreset
 from pixelflow.contracts.responses import JobWarning, Open, ResponseModel
 from pixelflow.contracts.uploads import Upload
@@ -118,6 +118,28 @@ class JobFailure(ResponseModel):
     step_id: Annotated[str | None, Field(description="The step that failed, if a step did.")] = None
 
 
+class JobAttempt(ResponseModel):
+    """One attempt at a job."""
+
+    attempt: Annotated[int, Field(description="Number of the attempt, counted over all runs of the job.")]
+    worker: Annotated[
+        str | None, Field(description="Name of the worker process, the same for all attempts that it made.")
+    ] = None
+    started_at: datetime
+    ended_at: Annotated[datetime | None, Field(description="Null while the attempt runs.")] = None
+    outcome: Annotated[
+        Open[AttemptResult] | None,
+        Field(
+            description="`succeeded`; `failed`: the job failed with it; `retried`: another attempt follows; `lost`: "
+            "the worker died; `canceled`. Null while the attempt runs."
+        ),
+    ] = None
+    error: Annotated[
+        JobFailure | None,
+        Field(description="Why it failed. Null for `lost`, and for `retried` if the worker was stopped."),
+    ] = None
+
+
 class Usage(ResponseModel):
     """The usage that a job is billed for."""
 
@@ -181,6 +203,13 @@ class Job(ResponseModel):
     ] = None
     attempts: Annotated[int, Field(description="Attempts in the current run. A retry resets it to 0.")]
     max_attempts: Annotated[int, Field(description="Largest number of attempts in one run.")]
+    history: Annotated[
+        list[JobAttempt] | None,
+        Field(
+            description="The latest attempts of all runs, at most 20, oldest first; they are kept for 90 days by "
+            "default. Null in lists of jobs."
+        ),
+    ] = None
     created_at: datetime
     queued_at: datetime | None
     started_at: Annotated[datetime | None, Field(description="When the latest attempt started.")]

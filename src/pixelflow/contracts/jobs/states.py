@@ -34,6 +34,19 @@ FINISHED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
 """Final statuses."""
 
 
+class AttemptResult(StrEnum):
+    """How an attempt at a job ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """The job failed with it."""
+    RETRIED = "retried"
+    """Another attempt follows. Without an error, the worker was stopped."""
+    LOST = "lost"
+    """The worker died, or did not renew its lease."""
+    CANCELED = "canceled"
+
+
 class Priority(StrEnum):
     """The priority of a job among the jobs of its user."""
 

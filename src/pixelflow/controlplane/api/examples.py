@@ -143,6 +143,16 @@ JOB: dict[str, Any] = {
     "waiting_for": None,
     "attempts": 1,
     "max_attempts": 5,
+    "history": [
+        {
+            "attempt": 1,
+            "worker": "5f1c09ae",
+            "started_at": "2026-11-23T14:01:12.619Z",
+            "ended_at": "2026-11-23T14:01:12.701Z",
+            "outcome": "succeeded",
+            "error": None,
+        }
+    ],
     "created_at": "2026-11-23T14:00:58.112Z",
     "queued_at": "2026-11-23T14:01:12.604Z",
     "started_at": "2026-11-23T14:01:12.619Z",

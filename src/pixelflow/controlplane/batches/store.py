@@ -158,7 +158,7 @@ async def delete_old(connection: AsyncConnection, *, age: timedelta, limit: int)
               AND NOT EXISTS (SELECT FROM events WHERE events.batch_id = batches.batch_id AND status = 'pending')
             ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         )
-        DELETE FROM batches USING due WHERE batches.batch_id = due.batch_id
+        DELETE FROM batches WHERE batch_id = ANY (ARRAY(SELECT batch_id FROM due))
         """,
         {"age": age, "limit": limit},
     )

@@ -18,7 +18,7 @@ MAX_SCANNED = 1000
 """Jobs that one request reads at most when it lists jobs by several conditions; at 4 pages each, about 10 ms."""
 Position = tuple[datetime, UUID]
 """Creation time and ID of the last job that a list has shown."""
-_NAMES = tuple(JobRow.__dataclass_fields__)
+_NAMES = tuple(name for name in JobRow.__dataclass_fields__ if name != "history")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,11 @@ def _page(source: str, conditions: Iterable[str], *, order: str) -> str:
 def _scanned_page(filters: JobFilters, before: Position | None) -> str:
     """The page and where its scan ended, in one snapshot: a job that comes or goes moves both. At least one row."""
     found = _found(filters, before)
-    looked_up = f"({found} LIMIT %(scan)s) AS found JOIN jobs ON jobs.job_id = found.job_id"
+    # Each job is looked up by its ID. By `OFFSET 0`, the planner can't join instead, which may read all jobs of a user.
+    looked_up = f"""
+        ({found} LIMIT %(scan)s) AS found
+        CROSS JOIN LATERAL (SELECT * FROM jobs WHERE job_id = found.job_id OFFSET 0) AS jobs
+    """  # noqa: S608  # fixed column names and conditions
     page = _page(looked_up, _checked(filters), order="found")
     return f"""
         WITH page AS MATERIALIZED ({page}), scanned AS (

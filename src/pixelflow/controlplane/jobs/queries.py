@@ -15,7 +15,7 @@ from pixelflow.adapters.fair_semaphore import FairSemaphore
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.adapters.storage.buckets import public_url
 from pixelflow.adapters.storage.objects import ObjectStorage
-from pixelflow.contracts.jobs.responses import Job, JobDestination, JobFailure, Output, Source, Usage
+from pixelflow.contracts.jobs.responses import Job, JobAttempt, JobDestination, JobFailure, Output, Source, Usage
 from pixelflow.contracts.jobs.sources import SourceType
 from pixelflow.contracts.jobs.states import PRIORITY_RANKS
 from pixelflow.contracts.presets import JobPreset
@@ -147,16 +147,25 @@ def to_response(row: JobRow, sign_output: OutputUrl, public: OutputUrl, *, expir
         waiting_for=row.waiting_for,
         attempts=row.attempts,
         max_attempts=row.max_attempts,
+        history=None if row.history is None else [_attempt(each) for each in row.history],
         created_at=row.created_at,
         queued_at=row.queued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
         outputs=[_output(row, output, sign_output, public) for output in row.outputs],
-        error=JobFailure(**_known(JobFailure, row.error)) if row.error else None,
+        error=_failure(row.error),
         warnings=[JobWarning(**_known(JobWarning, each)) for each in row.warnings],
         usage=Usage(**row.usage) if row.usage else None,
         expires_at=expires_at,
     )
+
+
+def _attempt(stored: dict[str, Any]) -> JobAttempt:
+    return JobAttempt(**{**stored, "error": _failure(stored["error"])})
+
+
+def _failure(stored: dict[str, Any] | None) -> JobFailure | None:
+    return JobFailure(**_known(JobFailure, stored)) if stored else None
 
 
 def _preset(row: JobRow) -> JobPreset | None:

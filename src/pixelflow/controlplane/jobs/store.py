@@ -33,6 +33,14 @@ COLUMNS = """
     COALESCE((SELECT jsonb_agg(to_jsonb(outputs) - 'job_id' ORDER BY position)
               FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
 """
+_HISTORY = """
+    COALESCE((SELECT jsonb_agg(to_jsonb(latest) ORDER BY attempt)
+              FROM (SELECT attempt, nullif(split_part(worker_id, ':', 2), '') AS worker, started_at, ended_at, outcome,
+                           error
+                    FROM attempts WHERE attempts.job_id = jobs.job_id ORDER BY attempt DESC LIMIT 20) AS latest), '[]')
+    AS history
+"""
+"""The latest attempts. The name of a worker starts with that of its host, which is the operator's matter."""
 _FROM = "FROM jobs LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id"
 
 
@@ -80,6 +88,8 @@ class JobRow:
     outputs_expired_at: datetime | None
     usage: dict[str, int] | None
     outputs: list[dict[str, Any]]
+    history: list[dict[str, Any]] | None = None
+    """The latest attempts; only of a job that was read by itself."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +287,7 @@ def _columns(request: CreateJobRequest, place: SourcePlace, preset: AppliedPrese
 async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
     """Return the user's job, or ``None`` if it does not exist or was erased."""
     cursor = await connection.execute(
-        f"SELECT {COLUMNS} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",
+        f"SELECT {COLUMNS}, {_HISTORY} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",
         (job_id, user_id),
     )
     row = await cursor.fetchone()

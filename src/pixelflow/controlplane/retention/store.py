@@ -124,6 +124,8 @@ async def lock_never_started(connection: AsyncConnection, *, age: timedelta, lim
 
 # ── Old rows ─────────────────────────────────────────────────────────────────────────────────────
 
+# Rows are deleted by `= ANY (ARRAY(…))`, and not by a join: the planner may join by reading the whole table.
+
 
 async def delete_jobs(connection: AsyncConnection, *, age: timedelta, limit: int) -> int:
     """Delete jobs that ended ``age`` ago and have no files and no pending events; returns how many.
@@ -141,7 +143,7 @@ async def delete_jobs(connection: AsyncConnection, *, age: timedelta, limit: int
               AND NOT EXISTS (SELECT FROM events WHERE events.job_id = jobs.job_id AND events.status = 'pending')
             ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         )
-        DELETE FROM jobs USING due WHERE jobs.job_id = due.job_id
+        DELETE FROM jobs WHERE job_id = ANY (ARRAY(SELECT job_id FROM due))
         """,
         {"age": age, "limit": limit},
     )
@@ -164,9 +166,9 @@ async def delete_events(connection: AsyncConnection, *, age: timedelta, limit: i
             SELECT event_id FROM events WHERE status <> 'pending' AND next_attempt_at <= now() - %(age)s
             ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         ), deleted_deliveries AS (
-            DELETE FROM deliveries USING due WHERE deliveries.event_id = due.event_id RETURNING 1
+            DELETE FROM deliveries WHERE event_id = ANY (ARRAY(SELECT event_id FROM due)) RETURNING 1
         ), deleted_events AS (
-            DELETE FROM events USING due WHERE events.event_id = due.event_id RETURNING 1
+            DELETE FROM events WHERE event_id = ANY (ARRAY(SELECT event_id FROM due)) RETURNING 1
         )
         SELECT (SELECT count(*) FROM deleted_events) AS events,
                (SELECT count(*) FROM deleted_deliveries) AS deliveries

@@ -106,11 +106,26 @@ class AttemptRunner:
     def run(self, job: ClaimedJob, lease: ActiveLease, *, claim_start_ns: int) -> None:
         """Make one attempt and record its outcome.
 
+        A bug of the worker counts as a crash of the child: without an outcome, the job would wait until its lease
+        expires.
+
         Args:
             job: the claimed job.
             lease: its lease, renewed while the attempt runs.
             claim_start_ns: when the claim started, in nanoseconds since the epoch.
+
+        Raises:
+            Exception: a bug, after the outcome has been recorded. If no outcome could be recorded, the lease reaper
+                requeues the job.
         """
+        try:
+            self._run_measured(job, lease, claim_start_ns)
+        except Exception:
+            # Nothing of the attempt is recorded: it may be what could not be. Fenced, if it has an outcome already.
+            self._handle_failure(job, lease, _internal_error(), Stages(self._tracer))
+            raise
+
+    def _run_measured(self, job: ClaimedJob, lease: ActiveLease, claim_start_ns: int) -> None:
         self._metrics.record_wait(job.priority, job.queued_seconds)
         stages, started = Stages(self._tracer, on_start=partial(_show_stage, lease)), time.monotonic()
         with traced_attempt(self._tracer, job, claim_start_ns=claim_start_ns) as span:
@@ -222,7 +237,7 @@ class AttemptRunner:
             converted = WorkerUnavailableError(f"The worker lacks resources: {reason}")
         else:
             _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
-            converted = TransformCrashedError("An internal error occurred while the job was processed")
+            converted = _internal_error()
         converted.__cause__ = error
         return converted
 
@@ -314,6 +329,10 @@ class AttemptRunner:
 
 def _show_stage(lease: ActiveLease, stage: str) -> None:
     lease.progress = Progress(stage)
+
+
+def _internal_error() -> TransformCrashedError:
+    return TransformCrashedError("An internal error occurred while the job was processed")
 
 
 def _last_failure(job: ClaimedJob, error: PixelflowError) -> JobError:

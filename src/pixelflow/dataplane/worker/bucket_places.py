@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 PATIENCE_SECONDS = 1.0
@@ -19,11 +19,15 @@ server is slow or silent, and jobs don't wait."""
 class BucketPlaces:
     """Bounds the transfers of a worker with named buckets to half of its places, and three quarters of these a server.
 
+    Each server that holds no place has one reserved, so that several servers that don't answer leave a place to each of
+    the others. With more servers than places, half of the places are reserved.
+
     Thread-safe. A job holds one place at a time: for its source, and later for its outputs.
     """
 
-    def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """``places``: jobs that the worker has at hand at most."""
+    def __init__(self, places: int, servers: Collection[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        """``places``: jobs that the worker has at hand at most; ``servers``: those of all named buckets."""
+        self._servers = frozenset(servers)
         self._total = max(1, places // 2)
         self._per_server = max(1, self._total * 3 // 4)
         self._clock = clock
@@ -57,14 +61,22 @@ class BucketPlaces:
                 raise refusal
 
     def _is_full(self, server: str) -> bool:
-        return self._held[server] >= self._per_server or self._held.total() >= self._total
+        free = self._total - self._held.total()
+        return self._held[server] >= self._per_server or free <= self._reserved(server)
+
+    def _reserved(self, server: str) -> int:
+        """Return how many free places another place of this server must leave."""
+        if not self._held[server]:
+            return 0
+        without = sum(not self._held[each] for each in self._servers)
+        return min(without, self._total // 2)
 
     def _patience(self, server: str) -> float:
         """Return how many seconds a job waits for a place."""
         used_at = self._used_at
-        if self._held[server] < self._per_server:  # it may be full because of the other servers
-            return max(used_at.values(), default=self._clock()) + PATIENCE_SECONDS - self._clock()
-        return used_at[server] + PATIENCE_SECONDS - self._clock()
+        # Without a place, the server waits for one of the others.
+        latest = used_at[server] if self._held[server] else max(used_at.values(), default=self._clock())
+        return latest + PATIENCE_SECONDS - self._clock()
 
     def _count(self, server: str, change: int) -> None:
         self._held[server] += change
