@@ -116,7 +116,7 @@ def _job(trial: Trial, key: str, folder: Path) -> Job:
 def _disturb(trial: Trial, key: str, folder: Path) -> None:
     """Kill every child of the worker, which must continue."""
     children = trial.children("worker")
-    checks.confined(children[0])
+    checks.confined(children[-1])  # the newest: the template, which has no filter yet, forked it
     checks.bounded(trial.confine())
     for child in children:
         checks.kill(child)

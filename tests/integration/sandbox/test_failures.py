@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,28 @@ def test_a_dead_template_is_replaced(sandbox: Sandbox, work: Work) -> None:
     os.kill(template_of(sandbox), signal.SIGKILL)
     eventually(lambda: not child.usable)  # an exiting process loses its command line before it can be waited for
     assert run_transform(sandbox, work.quick()).outputs
+
+
+@pytest.fixture
+def process_1() -> Iterator[None]:
+    """Orphans below this process become its children, as those of a container's first process do."""
+    libc, set_child_subreaper = ctypes.CDLL(None, use_errno=True), 36
+    assert libc.prctl(set_child_subreaper, 1, 0, 0, 0) == 0
+    yield
+    assert libc.prctl(set_child_subreaper, 0, 0, 0, 0) == 0
+
+
+@pytest.mark.usefixtures("process_1")
+def test_the_children_of_a_dead_template_leave_no_zombies_in_a_container(sandbox: Sandbox, work: Work) -> None:
+    run_transform(sandbox, work.quick())
+    sandbox.children._starter.submit(lambda: None).result()  # a child was forked ahead
+    (fresh,) = filter(None, [sandbox.children._fresh])
+    below = [fresh.pid, *idle_children(sandbox)]
+    assert len(below) == 2
+    os.kill(template_of(sandbox), signal.SIGKILL)
+    eventually(lambda: not fresh.usable)
+    assert run_transform(sandbox, work.quick()).outputs
+    assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
 
 
 NO_PROCESSES = """

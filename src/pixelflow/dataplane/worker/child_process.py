@@ -224,9 +224,11 @@ class ChildProcess:
     def close(self) -> None:
         """Kill the child, wait for it for at most 30 s, and close its descriptors."""
         self.kill()
-        with suppress(ChildDiedError):  # without its template there is no child either
-            if self._has_exited(_END_SECONDS):  # the template must not wait while the kernel frees the child's memory
+        if self._has_exited(_END_SECONDS):  # the template must not wait while the kernel frees the child's memory
+            try:
                 self._reap()
+            except ChildDiedError:
+                self._reap_orphan()
         self._closed = True
         self._socket.close()
         self._errors.close()
@@ -238,6 +240,12 @@ class ChildProcess:
         if self._exit is None:
             self._exit = self._template.reap(self.pid)
         return self._exit
+
+    def _reap_orphan(self) -> None:
+        """Wait for a child whose template has died: it is the worker's if that is process 1, as in a container."""
+        self._template.wait(_END_SECONDS)
+        with suppress(ChildProcessError):  # it is another process's, which waits for it
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
 
     def _has_exited(self, seconds: float) -> bool:
         poll = select.poll()

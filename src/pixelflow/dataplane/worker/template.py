@@ -149,6 +149,11 @@ class Template:
         """Whether the process runs."""
         return self._process.poll() is None
 
+    def wait(self, seconds: float) -> None:
+        """Wait until the process has ended, for at most this time."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
     def wait_ready(self) -> dict[str, bool]:
         """Wait until the template has loaded libvips and confined itself; return which parts of that were possible.
 
