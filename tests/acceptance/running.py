@@ -104,6 +104,10 @@ LOCAL_URL_SOURCES = {
 """Settings by which workers fetch sources from servers of tests."""
 
 
+STREAMS_PER_USER = 5
+"""Of the service that tests share."""
+
+
 @contextlib.contextmanager
 def service_with(settings: dict[str, str]) -> Iterator[Stack]:
     """A complete PixelFlow with these settings, besides the one that tests share."""
