@@ -61,6 +61,12 @@ def with_settings(role: Role, settings: Mapping[str, str]) -> Role:
     return dataclasses.replace(role, command=[env, *environment, *role.command])
 
 
+def worker_role(stack: Stack, name: str) -> Role:
+    """A further worker of the stack."""
+    (worker,) = (role for role in pixelflow_roles(stack) if role.name == "worker")
+    return dataclasses.replace(worker, name=name)
+
+
 def start_processes(stack: Stack, settings: Mapping[str, str]) -> None:
     """Start PixelFlow's processes with these settings besides those of the stack."""
     stack.start_processes([with_settings(role, settings) for role in pixelflow_roles(stack)])

@@ -29,6 +29,7 @@ from tests.acceptance.running import (
     transform_children,
     wait_for,
     with_settings,
+    worker_role,
 )
 from tests.support.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.unit.test_metrics_server import free_port
@@ -63,11 +64,9 @@ class Worker:
 @contextlib.contextmanager
 def _running(service: Stack, *workers: Worker) -> Iterator[None]:
     """Run these workers, named ``worker0`` and so on."""
-    (worker,) = (role for role in pixelflow_roles(service) if role.name == "worker")
     roles = [
         with_settings(
-            dataclasses.replace(worker, name=f"worker{number}"),
-            {**each.settings, "PIXELFLOW_METRICS_PORT": str(each.port)},
+            worker_role(service, f"worker{number}"), {**each.settings, "PIXELFLOW_METRICS_PORT": str(each.port)}
         )
         for number, each in enumerate(workers)
     ]
