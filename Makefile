@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Processes that run tests, each with servers of its own: two more than processors, since tests wait for much of their time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# Each process of the tests, some hundreds, would compile all modules anew, and each process of pytest all tests: 6 s of CPU.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4
 
 .PHONY: help
@@ -45,18 +47,29 @@ demo: setup ## Run one job on the embedded stack (PHOTO=path for another picture
 	$(BIN)/pixelflow demo $(if $(PHOTO),"$(PHOTO)")
 
 .PHONY: lint
-lint: setup ## Check format, lint, types and import rules; change nothing
+lint: style types ## Check format, lint, types and import rules; change nothing
+
+.PHONY: style
+style: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: types
+types: setup
+	$(BIN)/mypy
 
 .PHONY: check
 check: lint ## Lint and run the unit tests: the quick check before a commit
 	$(PYTEST) --quiet tests/unit src/pixelflow/imaging
 
+# Types are checked beside the tests: mypy uses one processor for half a minute.
 .PHONY: test
-test: lint tools ## Lint and run every test in parallel: what CI runs (WORKERS=1 for one at a time)
+test: style tools ## Lint and run every test in parallel: what CI runs (WORKERS=1 for one at a time)
+	@$(MAKE) --no-print-directory --jobs=2 types tests
+
+.PHONY: tests
+tests: setup
 	$(PYTEST)
 
 .PHONY: typescript

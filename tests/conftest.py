@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from tests.acceptance.running import LOCAL_URL_SOURCES, named_buckets, servers_alone, start_processes
+from tests.acceptance.running import LOCAL_URL_SOURCES, STREAMS_PER_USER, named_buckets, servers_alone, start_processes
 from tests.support.scheduling import ByFile, by_duration
 from xdist.remote import Producer
 
@@ -69,7 +69,9 @@ def settings(stack: Stack) -> Settings:
 def service(stack: Stack) -> Iterator[Stack]:
     """API, controller and one worker, with the servers."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:  # connects, and sends nothing
-        start_processes(stack, named_buckets(stack, f"http://127.0.0.1:{silent.getsockname()[1]}") | LOCAL_URL_SOURCES)
+        buckets = named_buckets(stack, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        limits = {"PIXELFLOW_API_MAX_STREAMS_PER_USER": str(STREAMS_PER_USER)}
+        start_processes(stack, buckets | LOCAL_URL_SOURCES | limits)
         yield stack
 
 

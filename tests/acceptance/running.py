@@ -10,7 +10,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.controlplane.keys.admin import issue_key
-from pixelflow.devstack.stack import Stack
+from pixelflow.devstack.processes import stop_all
+from pixelflow.devstack.stack import Role, Stack
 from pixelflow.devstack.up import pixelflow_roles
 
 PIXELFLOW = [sys.executable, "-m", "pixelflow"]
@@ -51,13 +53,34 @@ def servers_alone() -> Iterator[Stack]:
         yield stack
 
 
-def start_processes(stack: Stack, settings: dict[str, str]) -> None:
-    """Start PixelFlow's processes with these settings besides those of the stack."""
+def with_settings(role: Role, settings: Mapping[str, str]) -> Role:
+    """The same process with these settings besides those of its stack."""
     env = shutil.which("env")
     assert env
-    environment = [env, *(f"{name}={value}" for name, value in settings.items())]
-    roles = [dataclasses.replace(role, command=[*environment, *role.command]) for role in pixelflow_roles(stack)]
+    environment = [f"{name}={value}" for name, value in settings.items()]
+    return dataclasses.replace(role, command=[env, *environment, *role.command])
+
+
+def worker_role(stack: Stack, name: str) -> Role:
+    """A further worker of the stack."""
+    (worker,) = (role for role in pixelflow_roles(stack) if role.name == "worker")
+    return dataclasses.replace(worker, name=name)
+
+
+def start_processes(stack: Stack, settings: Mapping[str, str]) -> None:
+    """Start PixelFlow's processes with these settings besides those of the stack."""
+    stack.start_processes([with_settings(role, settings) for role in pixelflow_roles(stack)])
+
+
+@contextlib.contextmanager
+def started(stack: Stack, roles: Sequence[Role]) -> Iterator[None]:
+    """Run further processes in a stack that several tests share."""
     stack.start_processes(roles)
+    try:
+        yield
+    finally:
+        group = stack._supervisor._groups.pop()
+        stop_all([each.child for each in group], time.monotonic() + 5)
 
 
 def named_buckets(stack: Stack, silent_url: str) -> dict[str, str]:
@@ -85,6 +108,10 @@ LOCAL_URL_SOURCES = {
     "PIXELFLOW_URL_SOURCE_ALLOW_HTTP": "true",
 }
 """Settings by which workers fetch sources from servers of tests."""
+
+
+STREAMS_PER_USER = 5
+"""Of the service that tests share."""
 
 
 @contextlib.contextmanager

@@ -69,12 +69,11 @@ def test_a_backup_is_restored_and_the_service_continues(tmp_path: Path) -> None:
                 assert finished(client, waiting["job_id"])["status"] == "succeeded"
 
 
-def test_a_dump_without_the_reach_is_empty_as_the_page_warns(tmp_path: Path) -> None:
-    with servers_alone() as stack:
-        issue_key(database_url(stack), user_id="anna", name="test")
-        without = commands("back up").replace("PGOPTIONS='-c pixelflow.tenant_scope=everyone' ", "")
-        run(stack, without, database_url(stack), tmp_path)
-        with new_database(stack) as url:
-            run(stack, commands("restore"), url, tmp_path)
-            with psycopg.connect(url, options="-c pixelflow.tenant_scope=everyone") as connection:
-                assert connection.execute("SELECT * FROM api_keys").fetchall() == []
+def test_a_dump_without_the_reach_is_empty_as_the_page_warns(stack: Stack, tmp_path: Path) -> None:
+    issue_key(database_url(stack), user_id="anna", name="test")
+    without = commands("back up").replace("PGOPTIONS='-c pixelflow.tenant_scope=everyone' ", "")
+    run(stack, without, database_url(stack), tmp_path)
+    with new_database(stack) as url:
+        run(stack, commands("restore"), url, tmp_path)
+        with psycopg.connect(url, options="-c pixelflow.tenant_scope=everyone") as connection:
+            assert connection.execute("SELECT * FROM api_keys").fetchall() == []

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from tests.support.command_line import Run, command_line
 
 from pixelflow.client import ApiError, AsyncClient, Client, JobSource
 from pixelflow.client.session import Session
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
 CARD: list[dict[str, Any]] = [{"id": "card", "action": "resize", "width": "${width}", "format": "webp"}]
 WIDTH = {"width": {"type": "integer", "default": 64}}
@@ -33,14 +29,7 @@ def session(service: Stack) -> Session:
 
 @pytest.fixture
 def pixelflow(session: Session) -> Run:
-    """Run ``pixelflow`` as a separate process."""
-    environment = os.environ | {"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": session.api_key}
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pixelflow", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-
-    return run
+    return command_line({"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": session.api_key})
 
 
 def test_all_photos_of_a_preset_are_processed_again_with_its_next_version(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.pictures import opened
+from tests.support.command_line import command_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def test_a_file_that_is_not_a_photo_exits_with_2_before_anything_is_started(
 ) -> None:
     file = tmp_path / "text.jpg"
     file.write_bytes(content)
-    result = demo(file, tmp_path)
+    result = command_line({})("demo", file, "--out", tmp_path / "out")
     assert (result.returncode, result.stdout) == (2, "")
     assert f" is {name}" in result.stderr
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +14,7 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 from tests.acceptance.pictures import opened
+from tests.support.command_line import Run, command_line
 
 from pixelflow.client import AsyncClient, Client, JobFailedError, JobSource
 from pixelflow.client.session import Session
@@ -22,7 +22,6 @@ from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
 
 
@@ -35,14 +34,7 @@ def session(service: Stack) -> Session:
 
 @pytest.fixture
 def pixelflow(session: Session) -> Run:
-    """Run ``pixelflow`` as a separate process."""
-    environment = os.environ | {"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": session.api_key}
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pixelflow", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-
-    return run
+    return command_line({"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": session.api_key})
 
 
 def test_photos_become_files_of_the_requested_size_and_format(pixelflow: Run, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from tests.acceptance.running import service_with
 
 from pixelflow.client import Client
 from pixelflow.contracts.jobs.requests import CreateJobRequest
@@ -47,13 +46,6 @@ def snippets(page: Path) -> list[Snippet]:
         Snippet(block[1], block[2], text.count("\n", 0, block.start()) + 1)
         for block in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     ]
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Stack]:
-    """A PixelFlow as the guides start it."""
-    with service_with({}) as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

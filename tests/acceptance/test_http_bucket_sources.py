@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import httpx
 import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import PIXELFLOW
+from tests.support.command_line import command_line_of
 from tests.support.waiting import assert_within, eventually
 
 from pixelflow.adapters.storage.signatures import AccessKey, Signer
@@ -159,17 +158,7 @@ def test_the_sdk_processes_an_object(client: httpx.Client, key: str) -> None:
 
 
 def test_the_command_line_processes_an_object(client: httpx.Client, key: str, tmp_path: Path) -> None:
-    environment = {
-        "PIXELFLOW_API_URL": str(client.base_url),
-        "PIXELFLOW_API_KEY": client.headers["Authorization"].removeprefix("Bearer "),
-    }
-    ended = subprocess.run(
-        [*PIXELFLOW, "submit", f"s3://originals/{key}", "--resize", "60", "--out", "done"],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    out = tmp_path / "done"
+    ended = command_line_of(client)("submit", f"s3://originals/{key}", "--resize", "60", "--out", out)
     assert ended.returncode == 0, ended.stderr
-    assert len([*(tmp_path / "done").glob("Straße*.jpg")]) == 1
+    assert len([*out.glob("Straße*.jpg")]) == 1

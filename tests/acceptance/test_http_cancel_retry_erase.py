@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +16,7 @@ from psycopg.rows import dict_row
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
 from tests.acceptance.running import Running, database_url, process_of, transform_children, wait_for, worker_paused
+from tests.support.command_line import command_line_of
 
 from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.client import ApiError, Client, JobFailedError
@@ -307,16 +305,14 @@ def test_the_client_cancels_retries_and_erases(client: httpx.Client, service: St
             pixelflow.erase_job(job_id)
 
 
-def test_the_command_line_retries_waits_and_erases(client: httpx.Client, service: Stack) -> None:
+def test_the_command_line_retries_waits_and_erases(client: httpx.Client) -> None:
     created = steps.started(client, TEXT)
     steps.finished(client, created["job_id"])
     steps.upload(created, pictures.photo())
-    key = client.headers["Authorization"].removeprefix("Bearer ")
-    environment = os.environ | {"PIXELFLOW_API_URL": service.api_url, "PIXELFLOW_API_KEY": key}
+    pixelflow = command_line_of(client)
 
     def jobs(*arguments: str) -> tuple[int, str | None]:
-        command = [sys.executable, "-m", "pixelflow", "jobs", *arguments, created["job_id"], "--json"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = pixelflow("jobs", *arguments, created["job_id"], "--json")
         return done.returncode, json.loads(done.stdout)["jobs"][0]["status"]
 
     assert jobs("retry", "--wait") == (0, "succeeded")

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,17 @@ import pytest
 import redis
 from tests.acceptance import job_steps as steps
 from tests.acceptance.pictures import photo
-from tests.acceptance.running import PIXELFLOW, client_of, database_url, paused, process_of, service_with, worker_paused
+from tests.acceptance.running import (
+    STREAMS_PER_USER,
+    client_of,
+    database_url,
+    paused,
+    process_of,
+    servers_alone,
+    with_settings,
+    worker_paused,
+)
+from tests.support.command_line import command_line
 from tests.support.scraped import scrape
 from tests.support.waiting import DEADLINE_SECONDS, assert_within, eventually, time_limit
 
@@ -32,8 +41,7 @@ from pixelflow.adapters.changes import CHANNEL, parse
 from pixelflow.client import AsyncClient, Client
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
-
-STREAMS_PER_USER = 5
+from pixelflow.devstack.up import pixelflow_roles
 
 
 @dataclass(frozen=True)
@@ -76,19 +84,12 @@ def stream(client: httpx.Client, path: str, last_event_id: str | None = None) ->
         yield events_of(response)
 
 
-@pytest.fixture(scope="module")
-def live() -> Iterator[Stack]:
-    """A PixelFlow with low limits of streams, and no worker's queue but its own."""
-    with service_with({"PIXELFLOW_API_MAX_STREAMS_PER_USER": str(STREAMS_PER_USER)}) as stack:
-        yield stack
-
-
 @pytest.fixture
-def owner(live: Stack) -> Iterator[httpx.Client]:
+def owner(service: Stack) -> Iterator[httpx.Client]:
     """A client of a new user."""
-    live.check()
-    key = issue_key(database_url(live), user_id=f"user-{uuid4()}", name="test")
-    with httpx.Client(base_url=live.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+    service.check()
+    key = issue_key(database_url(service), user_id=f"user-{uuid4()}", name="test")
+    with httpx.Client(base_url=service.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
         yield client
 
 
@@ -140,48 +141,48 @@ def test_a_long_poll_returns_the_unfinished_job_when_the_time_is_over(owner: htt
     assert_within(1.5, began)
 
 
-def test_a_long_poll_returns_soon_if_the_change_was_not_announced(live: Stack, owner: httpx.Client) -> None:
+def test_a_long_poll_returns_soon_if_the_change_was_not_announced(service: Stack, owner: httpx.Client) -> None:
     created = steps.create(owner)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(owner.get, f"/v1/jobs/{created['job_id']}", params={"wait": 20})
-        await_streams(live, 1)
+        await_streams(service, 1)
         began = time.monotonic()
-        set_status(live, created["job_id"], "canceled")
+        set_status(service, created["job_id"], "canceled")
         assert waiting.result().json()["status"] == "canceled"
     assert_within(2, began)
 
 
-def test_a_long_poll_returns_soon_while_redis_hangs(live: Stack, owner: httpx.Client) -> None:
+def test_a_long_poll_returns_soon_while_redis_hangs(service: Stack, owner: httpx.Client) -> None:
     created = steps.create(owner)
-    with paused(process_of(live, "valkey").pid), ThreadPoolExecutor(1) as pool:
+    with paused(process_of(service, "valkey").pid), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(owner.get, f"/v1/jobs/{created['job_id']}", params={"wait": 20})
-        await_streams(live, 1)
+        await_streams(service, 1)
         began = time.monotonic()
         assert owner.post(f"/v1/jobs/{created['job_id']}/cancel").status_code == 200
         assert waiting.result().json()["status"] == "canceled"
     assert_within(2, began)
 
 
-def test_an_announced_change_is_seen_within_100_ms(live: Stack, owner: httpx.Client) -> None:
+def test_an_announced_change_is_seen_within_100_ms(service: Stack, owner: httpx.Client) -> None:
     delays = []
     for _ in range(5):
         created = steps.create(owner)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(_timed, owner, f"/v1/jobs/{created['job_id']}?wait=20")
-            await_streams(live, 1)
+            await_streams(service, 1)
             owner.post(f"/v1/jobs/{created['job_id']}/cancel")
             canceled_at = time.monotonic()
             delays.append(waiting.result() - canceled_at)
-        await_streams(live, 0)
+        await_streams(service, 0)
     assert sorted(delays)[2] <= time_limit(0.1), delays
 
 
-def test_a_start_by_the_controller_is_announced(live: Stack) -> None:
+def test_a_start_by_the_controller_is_announced(service: Stack) -> None:
     with (
-        redis.Redis.from_url(live.environment["PIXELFLOW_REDIS_URL"]) as server,
+        redis.Redis.from_url(service.environment["PIXELFLOW_REDIS_URL"]) as server,
         server.pubsub(ignore_subscribe_messages=True) as heard,
-        worker_paused(live),  # it announces claims
-        client_of(live) as client,
+        worker_paused(service),  # it announces claims
+        client_of(service) as client,
     ):
         heard.subscribe(CHANNEL)
 
@@ -201,8 +202,8 @@ def _timed(client: httpx.Client, path: str) -> float:
     return time.monotonic()
 
 
-def test_a_long_poll_of_another_users_job_is_not_found(live: Stack, owner: httpx.Client) -> None:
-    with client_of(live) as other:
+def test_a_long_poll_of_another_users_job_is_not_found(service: Stack, owner: httpx.Client) -> None:
+    with client_of(service) as other:
         job_id = steps.create(other)["job_id"]
     for path in (f"/v1/jobs/{job_id}?wait=5", f"/v1/jobs/{job_id}/events"):
         answer = owner.get(path)
@@ -215,11 +216,11 @@ def test_a_wait_that_is_not_valid_is_refused(owner: httpx.Client, wait: str) -> 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/query/wait")
 
 
-def test_a_job_that_is_erased_ends_the_wait(live: Stack, owner: httpx.Client) -> None:
+def test_a_job_that_is_erased_ends_the_wait(service: Stack, owner: httpx.Client) -> None:
     job_id = steps.create(owner)["job_id"]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(owner.get, f"/v1/jobs/{job_id}", params={"wait": 20})
-        await_streams(live, 1)
+        await_streams(service, 1)
         owner.delete(f"/v1/jobs/{job_id}")
         assert waiting.result().status_code == 404
 
@@ -243,9 +244,9 @@ def test_the_stream_of_a_job_ends_after_its_last_event(owner: httpx.Client) -> N
         assert [event.data["status"] for event in events] == ["succeeded"]
 
 
-def test_the_stream_of_all_jobs_begins_with_those_in_the_queue(live: Stack, owner: httpx.Client) -> None:
+def test_the_stream_of_all_jobs_begins_with_those_in_the_queue(service: Stack, owner: httpx.Client) -> None:
     queued = steps.create(owner)["job_id"]
-    set_status(live, queued, "queued")  # no worker can claim it: it is not in the queue
+    set_status(service, queued, "queued")  # no worker can claim it: it is not in the queue
     steps.create(owner)
     with stream(owner, "/v1/events") as events:
         first = next(events)
@@ -264,9 +265,9 @@ def test_a_stream_that_breaks_is_continued_without_a_gap(owner: httpx.Client) ->
         assert {next(changed) for _ in missed} == missed
 
 
-def test_an_event_id_of_another_database_starts_the_stream_anew(live: Stack, owner: httpx.Client) -> None:
+def test_an_event_id_of_another_database_starts_the_stream_anew(service: Stack, owner: httpx.Client) -> None:
     queued = steps.create(owner)["job_id"]
-    set_status(live, queued, "queued")
+    set_status(service, queued, "queued")
     with stream(owner, "/v1/events", "9" * 20) as events:
         assert next(events).data["job_id"] == queued
 
@@ -277,8 +278,8 @@ def test_an_event_id_that_is_not_valid_is_refused(owner: httpx.Client, event_id:
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/header/Last-Event-ID")
 
 
-def test_no_user_sees_events_of_another(live: Stack, owner: httpx.Client) -> None:
-    with client_of(live) as other, stream(owner, "/v1/events") as events:
+def test_no_user_sees_events_of_another(service: Stack, owner: httpx.Client) -> None:
+    with client_of(service) as other, stream(owner, "/v1/events") as events:
         next(events)
         theirs = steps.create(other)["job_id"]
         mine = steps.create(owner)["job_id"]
@@ -295,12 +296,12 @@ def test_erasing_a_job_is_the_last_event_of_its_stream(owner: httpx.Client) -> N
     assert (last.kind, last.data["error"]) == ("erased", None)
 
 
-def test_a_long_stage_is_shown_with_its_percentage(live: Stack, owner: httpx.Client) -> None:
+def test_a_long_stage_is_shown_with_its_percentage(service: Stack, owner: httpx.Client) -> None:
     """The worker records what it does with each renewal of its lease; here, the test does."""
     job_id = steps.create(owner)["job_id"]
     with stream(owner, f"/v1/jobs/{job_id}/events") as events:
         next(events)
-        with psycopg.connect(database_url(live), options="-c pixelflow.tenant_scope=everyone") as connection:
+        with psycopg.connect(database_url(service), options="-c pixelflow.tenant_scope=everyone") as connection:
             connection.execute(_IN_PROGRESS, (job_id,))
             connection.execute("UPDATE jobs SET status = 'processing', attempts = 1 WHERE job_id = %s", (job_id,))
         progress = next(event for event in events if event.data["stage"])
@@ -318,7 +319,7 @@ _IN_PROGRESS = """
 # ── Bounds ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_user_has_a_limited_number_of_streams(live: Stack, owner: httpx.Client) -> None:
+def test_a_user_has_a_limited_number_of_streams(service: Stack, owner: httpx.Client) -> None:
     with ExitStack() as stack:
         opened = [stack.enter_context(stream(owner, "/v1/events")) for _ in range(STREAMS_PER_USER)]
         assert all(next(events).event_id for events in opened)
@@ -326,35 +327,35 @@ def test_a_user_has_a_limited_number_of_streams(live: Stack, owner: httpx.Client
             answer = owner.get(path)
             assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
             assert int(answer.headers["retry-after"]) >= 1
-        with client_of(live) as other, stream(other, "/v1/events") as events:
+        with client_of(service) as other, stream(other, "/v1/events") as events:
             next(events)  # another user has places
-    await_streams(live, 0)
+    await_streams(service, 0)
     with stream(owner, "/v1/events") as events:
         next(events)
 
 
-def test_a_client_that_leaves_gives_its_place_back(live: Stack, owner: httpx.Client) -> None:
+def test_a_client_that_leaves_gives_its_place_back(service: Stack, owner: httpx.Client) -> None:
     job_id = steps.create(owner)["job_id"]
     with pytest.raises(httpx.ReadTimeout):
         owner.get(f"/v1/jobs/{job_id}?wait=30", timeout=0.3)
-    await_streams(live, 0)
+    await_streams(service, 0)
 
 
-def test_revoking_a_key_ends_its_streams(live: Stack) -> None:
-    admin = issue_key(database_url(live), user_id="streamer", name="admin")
-    with httpx.Client(base_url=live.api_url, headers={"Authorization": f"Bearer {admin}"}, timeout=30) as client:
+def test_revoking_a_key_ends_its_streams(service: Stack) -> None:
+    admin = issue_key(database_url(service), user_id="streamer", name="admin")
+    with httpx.Client(base_url=service.api_url, headers={"Authorization": f"Bearer {admin}"}, timeout=30) as client:
         created = client.post("/v1/keys", json={"name": "short", "scopes": ["jobs:read", "jobs:write"]}).json()
         job_id = steps.create(client)["job_id"]
         with (
             httpx.Client(
-                base_url=live.api_url, headers={"Authorization": f"Bearer {created['key']}"}, timeout=30
+                base_url=service.api_url, headers={"Authorization": f"Bearer {created['key']}"}, timeout=30
             ) as revoked,
             ThreadPoolExecutor(1) as pool,
             stream(revoked, "/v1/events") as events,
         ):
             next(events)
             waiting = pool.submit(revoked.get, f"/v1/jobs/{job_id}?wait=30")
-            await_streams(live, 2)
+            await_streams(service, 2)
             began = time.monotonic()
             assert client.delete(f"/v1/keys/{created['key_id']}").status_code == 204
             assert [event.kind for event in events if event.data] == []
@@ -362,17 +363,17 @@ def test_revoking_a_key_ends_its_streams(live: Stack) -> None:
             assert_within(2.5, began)
 
 
-def test_a_slow_reader_misses_nothing_and_nobody_waits_for_it(live: Stack, owner: httpx.Client) -> None:
+def test_a_slow_reader_misses_nothing_and_nobody_waits_for_it(service: Stack, owner: httpx.Client) -> None:
     user_id = f"slow-{uuid4()}"
-    key = issue_key(database_url(live), user_id=user_id, name="test")
-    host, port = live.api_url.removeprefix("http://").split(":")
+    key = issue_key(database_url(service), user_id=user_id, name="test")
+    host, port = service.api_url.removeprefix("http://").split(":")
     count = 3000
     with socket.create_connection((host, int(port))) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(f"GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
-        await_streams(live, 1)
+        await_streams(service, 1)
         assert b"id: " in _received(slow, b"id: ")
-        with psycopg.connect(database_url(live), options="-c pixelflow.tenant_scope=everyone") as connection:
+        with psycopg.connect(database_url(service), options="-c pixelflow.tenant_scope=everyone") as connection:
             connection.execute(_MANY_JOBS, (user_id, count))
         created = steps.started(owner, photo())
         assert owner.get(f"/v1/jobs/{created['job_id']}?wait=20").json()["status"] == "succeeded"
@@ -408,7 +409,9 @@ def test_streams_outlive_the_deadline_give_way_to_new_connections_and_end_with_t
         "PIXELFLOW_API_LOCK_SECONDS": "0.4",
         "PIXELFLOW_API_MAX_CONNECTIONS": "10",
     }
-    with service_with(settings) as stack, client_of(stack) as client:
+    with servers_alone() as stack, client_of(stack) as client:
+        (api,) = (role for role in pixelflow_roles(stack) if role.name == "api")
+        stack.start_processes([with_settings(api, settings)])
         job_id = steps.create(client)["job_id"]
         answer = client.get(f"/v1/jobs/{job_id}?wait=1.5")
         assert (answer.status_code, answer.json()["status"]) == (200, "created")
@@ -433,21 +436,21 @@ def test_streams_outlive_the_deadline_give_way_to_new_connections_and_end_with_t
 # ── SDK and command line ─────────────────────────────────────────────────────────────────────────
 
 
-def test_the_sdk_and_the_command_line_follow_a_job(live: Stack, tmp_path: Path) -> None:
-    key = issue_key(database_url(live), user_id=f"user-{uuid4()}", name="test")
+def test_the_sdk_and_the_command_line_follow_a_job(service: Stack, tmp_path: Path) -> None:
+    key = issue_key(database_url(service), user_id=f"user-{uuid4()}", name="test")
     (tmp_path / "photo.jpg").write_bytes(photo())
-    with Client(live.api_url, key) as pixelflow:
+    with Client(service.api_url, key) as pixelflow:
         started = pixelflow.submit(tmp_path / "photo.jpg", [steps.resize()])
         assert [event.status for event in pixelflow.events(started.job_id)][-1] == "succeeded"
         assert pixelflow.wait(started.job_id, timeout=30).status == "succeeded"
 
     async def follow() -> list[str]:
-        async with AsyncClient(live.api_url, key) as pixelflow:
+        async with AsyncClient(service.api_url, key) as pixelflow:
             return [str(event.status) async for event in pixelflow.events(started.job_id)]
 
     assert asyncio.run(follow()) == ["succeeded"]
-    environment = {**os.environ, "PIXELFLOW_API_URL": live.api_url, "PIXELFLOW_API_KEY": key}
-    command = [*PIXELFLOW, "jobs", "watch", str(started.job_id)]
-    run = partial(subprocess.run, check=True, capture_output=True, text=True, env=environment, timeout=60)
-    assert json.loads(run([*command, "--json"]).stdout)["status"] == "succeeded"
-    assert run(command).stdout.split()[-2:] == [str(started.job_id), "succeeded"]
+    watch = partial(
+        command_line({"PIXELFLOW_API_URL": service.api_url, "PIXELFLOW_API_KEY": key}), "jobs", "watch", started.job_id
+    )
+    assert json.loads(watch("--json").stdout)["status"] == "succeeded"
+    assert watch().stdout.split()[-2:] == [str(started.job_id), "succeeded"]

@@ -9,7 +9,19 @@ import httpx
 import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import children, client_of, database_url, process_of, service_with, usage_rows, wait_for
+from tests.acceptance.running import (
+    Running,
+    children,
+    client_of,
+    database_url,
+    process_of,
+    started,
+    usage_rows,
+    wait_for,
+    with_settings,
+    worker_paused,
+    worker_role,
+)
 
 from pixelflow.devstack.stack import Stack
 
@@ -18,26 +30,28 @@ SLOTS = 2
 
 
 @pytest.fixture
-def busy_service() -> Iterator[Stack]:
+def worker(service: Stack) -> Iterator[Running]:
+    """The only worker that runs."""
     settings = {"PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": str(SLOTS), "PIXELFLOW_WORKER_CONCURRENCY": "8"}
-    with service_with(settings) as stack:
-        yield stack
+    with worker_paused(service), started(service, [with_settings(worker_role(service, "busy-worker"), settings)]):
+        yield process_of(service, "busy-worker")
 
 
-def test_fifty_jobs_at_once_all_succeed_and_never_more_than_two_are_transformed(busy_service: Stack) -> None:
+def test_fifty_jobs_at_once_all_succeed_and_never_more_than_two_are_transformed(
+    service: Stack, worker: Running
+) -> None:
     """Seen from outside: only children hold libvips, each takes one request at a time, and there were never others.
 
     The kernel sums the page faults of exited children, which shows that no child came and went unnoticed.
     """
-    worker = process_of(busy_service, "worker")
     (template,) = children(worker)
     wait_for(lambda: len(children(template)) == 1, 10)  # the first child; the process that cached the fonts has ended
     ended_before = template.dead_children_faults
-    with client_of(busy_service) as client:
+    with client_of(service) as client:
         job_ids = _start_together(client)
         jobs = [steps.finished(client, job_id, seconds=60) for job_id in job_ids]
     assert [(job["status"], job["attempts"]) for job in jobs] == [("succeeded", 1)] * JOBS
-    assert usage_rows(database_url(busy_service), job_ids) == dict.fromkeys(job_ids, 1)
+    assert usage_rows(database_url(service), job_ids) == dict.fromkeys(job_ids, 1)
     assert children(worker) == [template]
     assert template.dead_children_faults == ended_before
     forked = children(template)

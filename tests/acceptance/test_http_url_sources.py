@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
 from tests.acceptance.running import PIXELFLOW
+from tests.support.command_line import command_line_of
 from tests.support.image_server import ImageServer, Page, chunked, endless, redirect, response, serving, silent
 from tests.support.waiting import eventually
 
@@ -80,11 +80,10 @@ def test_a_server_that_fails_once_is_asked_again(client: httpx.Client, server: I
 def test_the_command_line_shows_why_an_attempt_is_repeated(
     service: Stack, client: httpx.Client, server: ImageServer
 ) -> None:
-    key = client.headers["Authorization"].removeprefix("Bearer ")
-    environment = {**os.environ, "PIXELFLOW_API_URL": service.api_url, "PIXELFLOW_API_KEY": key}
+    del service
     server.pages["/busy"] = [response(b"", "503 Busy"), response(pictures.photo())]
-    command = [*PIXELFLOW, "submit", f"{server.url}/busy?{TOKEN}", "--resize", "60", "--wait"]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    ran = command_line_of(client)("submit", f"{server.url}/busy?{TOKEN}", "--resize", "60", "--wait")
+    assert ran.returncode == 0, ran.stderr
     [line] = ran.stderr.splitlines()
     assert re.fullmatch(r"busy: attempt 1 of \d failed, trying again: .*503.* \(source_url_unavailable\)", line), line
 

@@ -19,7 +19,18 @@ import httpx
 import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import PIXELFLOW, client_of, process_of, servers_alone, transform_children, wait_for
+from tests.acceptance.running import (
+    PIXELFLOW,
+    Running,
+    client_of,
+    process_of,
+    servers_alone,
+    started,
+    transform_children,
+    wait_for,
+    with_settings,
+    worker_role,
+)
 from tests.support.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.unit.test_metrics_server import free_port
 
@@ -50,41 +61,35 @@ class Worker:
         ]
 
 
-def _start(stack: Stack, settings: Mapping[str, str], *workers: Worker) -> None:
-    """Start an API, a controller and these workers, named ``worker0`` and so on."""
-    env = shutil.which("env")
-    assert env
-    roles = []
-    api, controller, worker = pixelflow_roles(stack)
-    for role, own in [
-        (api, settings),
-        (controller, settings),
-        *(
-            (
-                dataclasses.replace(worker, name=f"worker{number}"),
-                {**settings, **each.settings, "PIXELFLOW_METRICS_PORT": str(each.port)},
-            )
-            for number, each in enumerate(workers)
-        ),
-    ]:
-        variables = [f"{name}={value}" for name, value in own.items()]
-        roles.append(dataclasses.replace(role, command=[env, *variables, *role.command]))
-    stack.start_processes(roles)
+@contextlib.contextmanager
+def _running(service: Stack, *workers: Worker) -> Iterator[None]:
+    """Run these workers, named ``worker0`` and so on."""
+    roles = [
+        with_settings(
+            worker_role(service, f"worker{number}"), {**each.settings, "PIXELFLOW_METRICS_PORT": str(each.port)}
+        )
+        for number, each in enumerate(workers)
+    ]
+    with started(service, roles):
+        yield
 
 
 def _jobs(client: httpx.Client, count: int) -> list[str]:
     return [steps.started(client, pictures.photo())["job_id"] for _ in range(count)]
 
 
-@pytest.fixture
-def servers() -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def service() -> Iterator[Stack]:
+    """An API and a controller; each test starts workers."""
     with servers_alone() as stack:
+        roles = [role for role in pixelflow_roles(stack) if role.name != "worker"]
+        stack.start_processes([with_settings(role, ONE_ATTEMPT) for role in roles])
         yield stack
 
 
 @pytest.fixture
-def proxy(servers: Stack) -> Iterator[FaultyProxy]:
-    endpoint = urlsplit(servers.environment["PIXELFLOW_S3_ENDPOINT_URL"])
+def proxy(service: Stack) -> Iterator[FaultyProxy]:
+    endpoint = urlsplit(service.environment["PIXELFLOW_S3_ENDPOINT_URL"])
     assert endpoint.hostname
     assert endpoint.port
     with faulty_proxy((endpoint.hostname, endpoint.port)) as running:
@@ -92,10 +97,9 @@ def proxy(servers: Stack) -> Iterator[FaultyProxy]:
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSE, Fault.RESET, Fault.HANG])
-def test_a_storage_outage_ends_no_job(servers: Stack, proxy: FaultyProxy, fault: Fault) -> None:
-    worker = Worker({"PIXELFLOW_S3_ENDPOINT_URL": f"http://{proxy.address}"})
-    _start(servers, ONE_ATTEMPT, worker)
-    with client_of(servers) as client:
+def test_a_storage_outage_ends_no_job(service: Stack, proxy: FaultyProxy, fault: Fault) -> None:
+    worker = Worker({**ONE_ATTEMPT, "PIXELFLOW_S3_ENDPOINT_URL": f"http://{proxy.address}"})
+    with _running(service, worker), client_of(service) as client:
         steps.done(client, pictures.photo())
         wait_for(lambda: worker.ready().status_code == 200, 5)
         proxy.fault = fault
@@ -130,14 +134,14 @@ def _small_disk(size: str) -> Iterator[Path]:
         folder.rmdir()
 
 
-def test_a_worker_with_a_full_disk_leaves_the_jobs_to_a_healthy_one_and_comes_back(servers: Stack) -> None:
+def test_a_worker_with_a_full_disk_leaves_the_jobs_to_a_healthy_one_and_comes_back(service: Stack) -> None:
     with _small_disk("8m") as folder:
-        sick = Worker({"PIXELFLOW_WORKER_TEMP_DIR": str(folder), "PIXELFLOW_WORKER_MIN_FREE_BYTES": "0"})
-        _start(servers, ONE_ATTEMPT, sick, Worker({}))
-        with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
-            while filler.write(bytes(4096)):
-                pass
-        with client_of(servers) as client:
+        full = {"PIXELFLOW_WORKER_TEMP_DIR": str(folder), "PIXELFLOW_WORKER_MIN_FREE_BYTES": "0"}
+        sick = Worker({**ONE_ATTEMPT, **full})
+        with _running(service, sick, Worker(ONE_ATTEMPT)), client_of(service) as client:
+            with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+                while filler.write(bytes(4096)):
+                    pass
             job_ids = _jobs(client, JOBS)
             while not sick.degraded() and len(job_ids) < 10 * JOBS:  # until it has claimed a job
                 job_ids += _jobs(client, 1)
@@ -148,20 +152,27 @@ def test_a_worker_with_a_full_disk_leaves_the_jobs_to_a_healthy_one_and_comes_ba
             wait_for(lambda: sick.ready().status_code == 200, 40)
 
 
-def test_a_worker_with_too_little_space_claims_nothing(servers: Stack) -> None:
+def test_a_worker_with_too_little_space_claims_nothing(service: Stack) -> None:
     sick = Worker({"PIXELFLOW_WORKER_MIN_FREE_BYTES": str(10**15)})
-    _start(servers, ONE_ATTEMPT, sick, Worker({}))
-    assert sick.ready().json()["reasons"] == ["scratch_bytes"]
-    with client_of(servers) as client:
+    with _running(service, sick, Worker({})), client_of(service) as client:
+        assert sick.ready().json()["reasons"] == ["scratch_bytes"]
         assert steps.done(client, pictures.photo())["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("name", ["worker0", "controller"])
-def test_a_signal_to_a_stopped_process_is_not_lost(servers: Stack, name: str) -> None:
-    _start(servers, {}, Worker({}))
-    with client_of(servers) as client:
-        steps.done(client, pictures.photo())
-    process = process_of(servers, name)
+def test_a_signal_to_a_stopped_worker_is_not_lost(service: Stack) -> None:
+    with _running(service, Worker({})):
+        with client_of(service) as client:
+            steps.done(client, pictures.photo())
+        _terminate_stopped(process_of(service, "worker0"))
+
+
+def test_a_signal_to_a_stopped_controller_is_not_lost(service: Stack) -> None:
+    (controller,) = (role for role in pixelflow_roles(service) if role.name == "controller")
+    with started(service, [dataclasses.replace(controller, name="controller2")]):
+        _terminate_stopped(process_of(service, "controller2"))
+
+
+def _terminate_stopped(process: Running) -> None:
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):
         os.kill(process.pid, number)
         time.sleep(0.1)
@@ -184,11 +195,11 @@ def _press_ctrl_c(pid: int) -> None:
 
 
 @pytest.mark.parametrize("interrupt", [lambda pid: os.kill(pid, signal.SIGTERM), _press_ctrl_c], ids=["term", "ctrl-c"])
-def test_a_second_signal_ends_the_grace_period(servers: Stack, interrupt: Callable[[int], None]) -> None:
-    _start(servers, {"PIXELFLOW_WORKER_GRACE_SECONDS": "60"}, Worker({}))
-    with client_of(servers) as client:
-        job_id = _slow_job(client, servers, outputs=30)
-        process = process_of(servers, "worker0")
+def test_a_second_signal_ends_the_grace_period(service: Stack, interrupt: Callable[[int], None]) -> None:
+    patient = Worker({"PIXELFLOW_WORKER_GRACE_SECONDS": "60"})
+    with _running(service, patient), client_of(service) as client:
+        job_id = _slow_job(client, service, outputs=30)
+        process = process_of(service, "worker0")
         interrupt(process.pid)
         time.sleep(1.5)
         assert process.alive, "it waits for the job"
@@ -197,27 +208,36 @@ def test_a_second_signal_ends_the_grace_period(servers: Stack, interrupt: Callab
         released = steps.show(client, job_id)
         assert (released["status"], released["attempts"], released["error"]) == ("queued", 0, None)
         assert [(each["outcome"], each["error"]) for each in released["history"]] == [("retried", None)]
+        _cancel(client, job_id)
 
 
-def test_ctrl_c_lets_a_job_in_progress_finish_and_leaves_those_that_wait(servers: Stack) -> None:
-    _start(servers, {"PIXELFLOW_WORKER_GRACE_SECONDS": "60"}, Worker({"PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": "1"}))
-    with client_of(servers) as client:
-        job_id = _slow_job(client, servers, outputs=3)
+def test_ctrl_c_lets_a_job_in_progress_finish_and_leaves_those_that_wait(service: Stack) -> None:
+    patient = Worker({"PIXELFLOW_WORKER_GRACE_SECONDS": "60", "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": "1"})
+    with _running(service, patient), client_of(service) as client:
+        job_id = _slow_job(client, service, outputs=3)
         waiting = _jobs(client, 12)
-        process = process_of(servers, "worker0")
+        process = process_of(service, "worker0")
         _press_ctrl_c(process.pid)
         wait_for(lambda: not process.alive, 60)
         finished = steps.show(client, job_id)
         assert (finished["status"], finished["attempts"]) == ("succeeded", 1)
         left = [steps.show(client, each) for each in waiting]
         assert {(job["status"], job["attempts"]) for job in left} <= {("queued", 0), ("succeeded", 1)}
-        assert any(job["status"] == "queued" for job in left)
+        queued = [job["job_id"] for job in left if job["status"] == "queued"]
+        assert queued
+        for each in queued:
+            _cancel(client, each)
+
+
+def _cancel(client: httpx.Client, job_id: str) -> None:
+    """So that no later worker takes it."""
+    assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["missing", "relative"])
-def test_a_scratch_folder_that_can_not_be_used_is_explained(servers: Stack, tmp_path: Path, path: str) -> None:
+def test_a_scratch_folder_that_can_not_be_used_is_explained(service: Stack, tmp_path: Path, path: str) -> None:
     parent = "somewhere" if path == "relative" else str(tmp_path / "missing")
-    environment = {**os.environ, **servers.environment, "PIXELFLOW_WORKER_TEMP_DIR": parent}
+    environment = {**os.environ, **service.environment, "PIXELFLOW_WORKER_TEMP_DIR": parent}
     environment["PIXELFLOW_METRICS_PORT"] = "0"
     done = subprocess.run(
         [*PIXELFLOW, "worker"], env=environment, capture_output=True, text=True, check=False, timeout=30
@@ -228,9 +248,9 @@ def test_a_scratch_folder_that_can_not_be_used_is_explained(servers: Stack, tmp_
 
 
 @pytest.mark.parametrize("role", ["worker", "controller"])
-def test_a_process_answers_readiness_and_ends_within_a_second_of_its_signal(servers: Stack, role: str) -> None:
+def test_a_process_answers_readiness_and_ends_within_a_second_of_its_signal(service: Stack, role: str) -> None:
     port = free_port()
-    environment = {**os.environ, **servers.environment, "PIXELFLOW_METRICS_PORT": str(port)}
+    environment = {**os.environ, **service.environment, "PIXELFLOW_METRICS_PORT": str(port)}
     with subprocess.Popen([*PIXELFLOW, role], env=environment, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(lambda: _status(f"http://127.0.0.1:{port}/readyz") == 200, 20)

@@ -16,12 +16,20 @@ import psycopg
 import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
-from tests.acceptance.running import client_of, database_url, process_of, servers_alone, wait_for
+from tests.acceptance.running import (
+    Running,
+    client_of,
+    database_url,
+    process_of,
+    started,
+    wait_for,
+    worker_paused,
+    worker_role,
+)
 from tests.support.scraped import Scrape
 
 from pixelflow.contracts.capabilities import CONTRACT
 from pixelflow.devstack.stack import Stack
-from pixelflow.devstack.up import pixelflow_roles
 
 NEW_FORMAT = "avif"
 NEXT_CONTRACT = CONTRACT + 1
@@ -39,11 +47,10 @@ BACKLOG_SECONDS = 20.0
 
 
 @pytest.fixture
-def old_release() -> Iterator[Stack]:
-    """API, controller and worker of this release."""
-    with servers_alone() as stack:
-        stack.start_processes(pixelflow_roles(stack))
-        yield stack
+def old_worker(service: Stack) -> Iterator[Running]:
+    """The only worker of this release that runs."""
+    with worker_paused(service), started(service, [worker_role(service, "old-worker")]):
+        yield process_of(service, "old-worker")
 
 
 @contextlib.contextmanager
@@ -78,9 +85,8 @@ def _unclaimable(stack: Stack) -> dict[str, float]:
     return metrics.by("requirement", "pixelflow_queue_unclaimable_jobs")
 
 
-def test_jobs_wait_for_a_worker_of_the_release_that_they_require(old_release: Stack) -> None:
-    stack = old_release
-    old_worker = process_of(stack, "worker")
+def test_jobs_wait_for_a_worker_of_the_release_that_they_require(service: Stack, old_worker: Running) -> None:
+    stack = service
     with (
         _next_release(stack, "api") as (_, url),
         client_of(stack) as old_api,

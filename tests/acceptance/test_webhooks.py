@@ -5,56 +5,37 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
+from uuid import uuid4
 
 import httpx
 import pytest
+from tests.support.command_line import Run, command_line
 from tests.support.webhook_receiver import receiving
 
-from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.client import ApiError, Client, verify_webhook
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.webhooks import Delivery
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Stack
-from pixelflow.devstack.up import pixelflow_roles
 
 PATIENCE_SECONDS = 20
 PIPELINE = [{"id": "small", "action": "resize", "width": 64, "format": "webp"}]
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """A service that allows webhooks to this machine, without TLS."""
-    home = Path(tempfile.mkdtemp(prefix="pixelflow-test-"))
-    home.chmod(0o755)
-    try:
-        with Stack.open(home, echo=lambda _: None) as opened, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PIXELFLOW_WEBHOOK_ALLOW_CIDRS", "127.0.0.0/8")
-            patch.setenv("PIXELFLOW_WEBHOOK_ALLOW_HTTP", "true")
-            opened.start_servers()
-            migrate(opened.environment["PIXELFLOW_DATABASE_URL"])
-            opened.start_processes(pixelflow_roles(opened))
-            yield opened
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def environment(stack: Stack) -> dict[str, str]:
+def environment(service: Stack) -> dict[str, str]:
     """The environment of a user's command line."""
-    key = issue_key(stack.environment["PIXELFLOW_DATABASE_URL"], user_id="anna", name="test")
+    key = issue_key(service.environment["PIXELFLOW_DATABASE_URL"], user_id=f"user-{uuid4()}", name="test")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
-    return {**clean, "PIXELFLOW_API_URL": stack.api_url, "PIXELFLOW_API_KEY": key}
+    return {**clean, "PIXELFLOW_API_URL": service.api_url, "PIXELFLOW_API_KEY": key}
 
 
 @pytest.fixture
@@ -63,9 +44,9 @@ def client(environment: dict[str, str]) -> Iterator[Client]:
         yield opened
 
 
-def pixelflow(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pixelflow", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+@pytest.fixture(scope="module")
+def pixelflow(environment: dict[str, str]) -> Run:
+    return command_line(environment)
 
 
 @contextmanager
@@ -103,16 +84,16 @@ def delivered(client: Client, job_id: object, count: int) -> list[Delivery]:
 
 
 def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
-    environment: dict[str, str], client: Client, tmp_path: Path
+    environment: dict[str, str], pixelflow: Run, client: Client, tmp_path: Path
 ) -> None:
-    secret = pixelflow(environment, "webhook", "rotate-secret").stdout.strip()
+    secret = pixelflow("webhook", "rotate-secret").stdout.strip()
     said = tmp_path / "said"
     with listening(environment, secret, said) as url:
         photo = Path(__file__).parents[2] / "examples" / "photo.jpg"
         job = client.process(photo, PIPELINE, webhook_url=url, timeout=60)
         [first] = delivered(client, job.job_id, 1)
-        listed = pixelflow(environment, "deliveries", "list", str(job.job_id), "--json")
-        replayed = pixelflow(environment, "deliveries", "replay", str(first.delivery_id), "--json")
+        listed = pixelflow("deliveries", "list", str(job.job_id), "--json")
+        replayed = pixelflow("deliveries", "replay", str(first.delivery_id), "--json")
         delivered(client, job.job_id, 2)
         shown = until(lambda: said.read_text() if said.read_text().count(": verified") == 2 else None)
     assert (first.outcome, first.status_code, first.attempt) == ("delivered", 200, 1)
@@ -126,47 +107,43 @@ def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
     assert (output.status_code, output.headers["content-type"]) == (200, "image/webp")
 
 
-def test_an_endpoint_is_added_tested_changed_and_removed_on_the_command_line(
-    environment: dict[str, str], client: Client
-) -> None:
+def test_an_endpoint_is_added_tested_changed_and_removed_on_the_command_line(pixelflow: Run, client: Client) -> None:
     with receiving() as receiver:
         added = json.loads(
-            pixelflow(
-                environment, "webhook", "endpoints", "add", receiver.url, "--event", "job.canceled", "--json"
-            ).stdout
+            pixelflow("webhook", "endpoints", "add", receiver.url, "--event", "job.canceled", "--json").stdout
         )
         endpoint_id = added["endpoint_id"]
-        tested = pixelflow(environment, "webhook", "endpoints", "test", endpoint_id)
+        tested = pixelflow("webhook", "endpoints", "test", endpoint_id)
         assert (tested.returncode, "delivered after" in tested.stderr) == (0, True), tested.stderr
         request = CreateJobRequest.model_validate({"source": {"content_length": 1}, "pipeline": PIPELINE})
         job_id = client.create_job(request).job_id
         client.cancel_job(job_id)
         [delivery] = delivered(client, job_id, 1)
         assert str(delivery.endpoint_id) == endpoint_id
-        shown = pixelflow(environment, "webhook", "endpoints", "deliveries", endpoint_id).stdout.splitlines()
+        shown = pixelflow("webhook", "endpoints", "deliveries", endpoint_id).stdout.splitlines()
         assert [line.split()[:4] for line in shown[1:]] == [
             [str(delivery.delivery_id), "job.canceled", "1", "delivered"],
             [ANY, "webhook.test", "1", "delivered"],
         ]
         url = f"{receiver.url}/new"
         options = ("--url", url, "--all-events", "--disable")
-        assert pixelflow(environment, "webhook", "endpoints", "update", endpoint_id, *options).returncode == 0
-        [listed] = json.loads(pixelflow(environment, "webhook", "endpoints", "list", "--json").stdout)["data"]
+        assert pixelflow("webhook", "endpoints", "update", endpoint_id, *options).returncode == 0
+        [listed] = json.loads(pixelflow("webhook", "endpoints", "list", "--json").stdout)["data"]
         assert listed == added | {"url": url, "event_types": None, "enabled": False}
-        refused = pixelflow(environment, "deliveries", "replay", str(delivery.delivery_id))
+        refused = pixelflow("deliveries", "replay", str(delivery.delivery_id))
         assert (refused.returncode, "enable it, then replay" in refused.stderr) == (4, True)
-        assert pixelflow(environment, "webhook", "endpoints", "update", endpoint_id).returncode == 2
-        assert pixelflow(environment, "webhook", "endpoints", "remove", endpoint_id).returncode == 0
+        assert pixelflow("webhook", "endpoints", "update", endpoint_id).returncode == 2
+        assert pixelflow("webhook", "endpoints", "remove", endpoint_id).returncode == 0
     assert [json.loads(each.body)["type"] for each in receiver.received] == ["webhook.test", "job.canceled"]
 
 
-def test_a_test_that_fails_says_why(environment: dict[str, str]) -> None:
+def test_a_test_that_fails_says_why(pixelflow: Run) -> None:
     url = "http://127.0.0.1:9999/nobody"
-    endpoint_id = json.loads(pixelflow(environment, "webhook", "endpoints", "add", url, "--json").stdout)["endpoint_id"]
-    tested = pixelflow(environment, "webhook", "endpoints", "test", endpoint_id)
+    endpoint_id = json.loads(pixelflow("webhook", "endpoints", "add", url, "--json").stdout)["endpoint_id"]
+    tested = pixelflow("webhook", "endpoints", "test", endpoint_id)
     assert tested.returncode == 1
     assert re.search(r"retried after \d+ ms: The server refused the connection", tested.stderr), tested.stderr
-    pixelflow(environment, "webhook", "endpoints", "remove", endpoint_id)
+    pixelflow("webhook", "endpoints", "remove", endpoint_id)
 
 
 def test_events_are_forwarded_to_a_port_that_the_service_does_not_call(
@@ -189,14 +166,14 @@ def test_events_are_forwarded_to_a_port_that_the_service_does_not_call(
     assert (event["type"], event["data"]["job_id"]) == ("job.canceled", str(later))
 
 
-def test_deliveries_are_listed_as_a_table(environment: dict[str, str], client: Client) -> None:
+def test_deliveries_are_listed_as_a_table(pixelflow: Run, client: Client) -> None:
     with receiving() as receiver:
         body = {"source": {"content_length": 1}, "pipeline": PIPELINE, "webhook_url": receiver.url}
         request = CreateJobRequest.model_validate(body)
         job_id = client.create_job(request).job_id
         client.cancel_job(job_id)
         [delivery] = delivered(client, job_id, 1)
-    table = pixelflow(environment, "deliveries", "list", str(job_id)).stdout
+    table = pixelflow("deliveries", "list", str(job_id)).stdout
     assert all(word in table.replace("\n", "") for word in ("job.canceled", "delivered", "200")), table
     assert str(delivery.delivery_id)[:8] in table
 
@@ -211,19 +188,19 @@ def test_a_hostile_webhook_url_is_an_error_of_its_field(client: Client, url: str
     assert [error.pointer for error in refused.value.errors] == ["/webhook_url"]
 
 
-def test_unknown_ids_are_not_found(environment: dict[str, str]) -> None:
+def test_unknown_ids_are_not_found(pixelflow: Run) -> None:
     nothing = "00000000-0000-7000-8000-000000000000"
     for command in (["list", nothing], ["replay", nothing]):
-        result = pixelflow(environment, "deliveries", *command)
+        result = pixelflow("deliveries", *command)
         assert result.returncode == 4
         assert "You have no " in result.stderr
 
 
-def test_no_secret_is_in_any_log_or_in_the_list_of_processes(stack: Stack, environment: dict[str, str]) -> None:
-    secret = pixelflow(environment, "webhook", "rotate-secret").stdout.strip()
-    logs = "".join(path.read_text(errors="replace") for path in (stack.home.path / "logs").iterdir())
+def test_no_secret_is_in_any_log_or_in_the_list_of_processes(service: Stack, pixelflow: Run) -> None:
+    secret = pixelflow("webhook", "rotate-secret").stdout.strip()
+    logs = "".join(path.read_text(errors="replace") for path in (service.home.path / "logs").iterdir())
     commands = b"".join(_command(process) for process in Path("/proc").glob("[0-9]*"))
-    for value in (secret, secret.removeprefix("whsec_"), stack.home.secrets["secrets_key"]):
+    for value in (secret, secret.removeprefix("whsec_"), service.home.secrets["secrets_key"]):
         assert value not in logs
         assert value.encode() not in commands
 

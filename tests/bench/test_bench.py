@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.__main__ import _options
 from bench.figures import BenchError, at_least, at_most, ratios, spread
 from bench.sections import SECTIONS
 from tests.acceptance.running import descendants, wait_for
@@ -186,14 +187,20 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_an_unknown_section_is_rejected() -> None:
-    done = subprocess.run(bench("--only", "nonsense"), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "nonsense" in done.stderr
-
-
-@pytest.mark.parametrize("peers", ["nonsense=http://127.0.0.1:1", "imgproxy=127.0.0.1:1"])
-def test_an_unknown_service_and_an_incomplete_url_are_rejected(peers: str) -> None:
-    done = subprocess.run(bench("--peers", peers), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "--peers" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--only", "nonsense"), "nonsense"),
+        (("--peers", "nonsense=http://127.0.0.1:1"), "--peers"),
+        (("--peers", "imgproxy=127.0.0.1:1"), "--peers"),
+    ],
+    ids=["unknown section", "unknown service", "incomplete URL"],
+)
+def test_an_invalid_option_is_rejected(
+    options: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *options])
+    with pytest.raises(SystemExit) as exited:
+        _options()
+    assert exited.value.code == 2
+    assert message in capsys.readouterr().err

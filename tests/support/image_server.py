@@ -92,9 +92,13 @@ def serving(pages: Mapping[str, Page | list[Page]]) -> Iterator[ImageServer]:
         server.close()
 
 
-def silent(_: socket.socket, server: ImageServer) -> None:
-    """Send nothing."""
-    server.closing.wait(60)
+def silent(connection: socket.socket, server: ImageServer) -> None:
+    """Send nothing until the client closes the connection."""
+    connection.settimeout(0.05)
+    while not server.closing.is_set():
+        with suppress(TimeoutError):
+            if not connection.recv(4096):
+                return
 
 
 def dripping(connection: socket.socket, server: ImageServer) -> None:

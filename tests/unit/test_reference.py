@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import re
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
@@ -51,6 +53,25 @@ async def test_the_page_and_all_that_it_names_come_from_the_api(client: httpx.As
     document = (await client.get("/openapi.json")).json()
     assert "/v1/jobs" in document["paths"]
     assert not any(path.startswith("/docs") for path in document["paths"])
+
+
+async def test_other_requests_are_answered_while_the_document_is_made_once() -> None:
+    app = make_app(_no_services, ApiMetrics(CollectorRegistry()), NoOpTracer())
+    answered = threading.Event()
+    calls: list[bool] = []
+
+    def slow() -> dict[str, object]:
+        calls.append(answered.wait(10))
+        return {}
+
+    app.openapi = slow  # type: ignore[method-assign]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        documents = [asyncio.create_task(client.get("/openapi.json")) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert (await client.get("/docs")).status_code == 200
+        answered.set()
+        assert [(await document).json() for document in documents] == [{}, {}]
+    assert calls == [True]
 
 
 async def test_the_page_may_run_only_scripts_of_the_api(client: httpx.AsyncClient) -> None:

@@ -84,7 +84,6 @@ def run(settings: Settings) -> None:
         open_tracer(role="api") as tracer,
     ):
         app = make_app(functools.partial(open_services, settings, metrics), metrics, tracer, readiness)
-        reference.render(app)  # a request would wait for it
         serve(app, settings, metrics)
 
 

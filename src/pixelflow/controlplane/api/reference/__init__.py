@@ -1,6 +1,7 @@
 """The reference of the API: ``/openapi.json``, and ``/docs``, a page that shows it without any other host.
 
-Both need no credentials, so neither does work for each request: all bytes are made once.
+Both need no credentials, so neither does work for each request: all bytes are made once. The document is made at its
+first request, in a thread: most processes are never asked for it, and would start half a second later.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gzip
 import json
 from http import HTTPStatus
 from importlib.resources import files
+from threading import Lock
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -30,10 +32,13 @@ _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 
 def install(app: FastAPI) -> None:
-    """Add the routes. The document is rendered at the first use; call ``render`` to do it earlier."""
+    """Add the routes."""
+    rendering = Lock()
 
-    async def document(request: Request) -> Response:
-        return _compressed(request, render(app), "application/json", {"Cache-Control": "no-cache"})
+    def document(request: Request) -> Response:
+        with rendering:
+            packed = _render(app)
+        return _compressed(request, packed, "application/json", {"Cache-Control": "no-cache"})
 
     async def page(request: Request) -> Response:
         headers = {"Content-Security-Policy": _CSP, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
@@ -59,8 +64,8 @@ def install(app: FastAPI) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def render(app: FastAPI) -> bytes:
-    """Return the OpenAPI document of the application, compressed. Takes a second the first time."""
+def _render(app: FastAPI) -> bytes:
+    """Return the OpenAPI document of the application, compressed."""
     text = json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":"))
     return gzip.compress(text.encode(), mtime=0)
 
