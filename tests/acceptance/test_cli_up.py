@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.acceptance.running import PIXELFLOW, new_home
 
+from pixelflow.cli.commands import up
+
 
 @pytest.fixture
 def home() -> Iterator[Path]:
@@ -57,6 +59,11 @@ def test_a_public_url_that_can_not_be_used_is_refused(
     assert done.returncode == code
     assert named in done.stderr
     assert list(home.iterdir()) == []
+
+
+def test_none_stands_for_no_server_in_front_of_the_public_bucket() -> None:
+    assert up._public_url("none") == ""
+    assert up._public_url("http://127.0.0.1:8081") == "http://127.0.0.1:8081"
 
 
 def test_it_is_not_ready_if_the_worker_can_not_start(home: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +40,21 @@ def test_the_shop_refuses_a_body_without_a_valid_length(length: str) -> None:
             connection.sendall(head.encode("latin-1"))
             assert connection.recv(100).startswith(b"HTTP/1.0 413 ")
         server.shutdown()
+
+
+def test_the_error_of_a_job_that_waits_is_no_problem_of_its_product() -> None:
+    shop = sqlite3.connect(":memory:")
+    names: dict[str, Any] = {"shop": shop}
+    run_part(ast.Assign, "CREATE TABLE", names)
+    store_job = run_part(ast.FunctionDef, "def store_job(", names)["store_job"]
+    shop.executescript(names["SCHEMA"])
+    shop.execute("INSERT INTO products (sku, job) VALUES ('a', '1')")
+    job = {"job_id": "1", "metadata": {"sku": "a"}, "error": {"message": "away"}, "outputs": []}
+    problems = []
+    for status in ("queued", "failed", "queued"):
+        store_job({**job, "status": status})
+        problems += shop.execute("SELECT problem FROM products").fetchone()
+    assert problems == [None, "away", None]
 
 
 def test_only_the_owner_reads_the_secret_of_the_shop(tmp_path: Path) -> None:

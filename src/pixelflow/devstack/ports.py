@@ -39,7 +39,8 @@ def listen(preferred: int, *, echo: Callable[[str], None]) -> socket.socket:
         )
     for port in range(preferred, min(preferred + CANDIDATES, PORTS.stop)) if preferred else [0]:
         try:
-            listening = socket.create_server((LOOPBACK, port))
+            with _reservation(port):
+                listening = socket.create_server((LOOPBACK, port))
         except OSError:
             continue
         _report_replacement("api", preferred or None, listening.getsockname()[1], echo)
@@ -105,11 +106,9 @@ class ReservedPorts:
         raise StackError(f"There is no free port on {LOOPBACK} (the last one tried was {last}).")
 
     def _reserve(self, port: int) -> bool:
-        reservation = socket.socket(type=socket.SOCK_DGRAM)
         try:
-            reservation.bind((LOOPBACK, port))
+            reservation = _reservation(port)
         except OSError:
-            reservation.close()
             return False
         if not _is_free(port):
             reservation.close()
@@ -124,6 +123,21 @@ class ReservedPorts:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _reservation(port: int) -> socket.socket:
+    """Reserve a port.
+
+    Raises:
+        OSError: another stack has it.
+    """
+    reservation = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        reservation.bind((LOOPBACK, port))
+    except OSError:
+        reservation.close()
+        raise
+    return reservation
 
 
 def _candidates(preferred: object) -> Iterator[int]:

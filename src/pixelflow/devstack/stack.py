@@ -189,9 +189,9 @@ class Stack:
         return {name: f"{LOOPBACK}:{port}" for name, port in self._ports.items()}
 
     @property
-    def public_url(self) -> str:
-        """What the URLs of outputs in the bucket ``public`` begin with."""
-        return self._public_files.url
+    def public_url(self) -> str | None:
+        """What the URLs of the bucket ``public`` begin with; None if the caller's environment names other buckets."""
+        return None if BUCKETS in os.environ else self._public_files.url
 
     @property
     def is_new(self) -> bool:

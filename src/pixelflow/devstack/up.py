@@ -102,7 +102,7 @@ def _summary(stack: Stack) -> list[str]:
         f"PixelFlow is ready: {stack.api_url}",
         f"  {'API docs':<11} {stack.api_url}/docs, {stack.api_url}/openapi.json",
         *(f"  {name:<11} {address}" for name, address in stack.addresses.items() if name != "api"),
-        f"  {'public URLs':<11} {stack.public_url}/…",
+        *([f"  {'public URLs':<11} {stack.public_url}/…"] if stack.public_url else []),
         *(f"  {'metrics':<11} {url} ({role})" for role, url in stack.metrics_urls.items()),
         f"  {'data':<11} {home}",
         f"  {'logs':<11} {home / 'logs'}",

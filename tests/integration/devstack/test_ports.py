@@ -72,6 +72,15 @@ def test_the_api_s_port_is_reserved_as_soon_as_it_is_chosen(said: list[str]) -> 
     assert said == [f"Port {wanted} is busy: api listens on {replaced} instead."]
 
 
+def test_the_api_does_not_listen_on_a_port_that_another_stack_has_chosen(said: list[str]) -> None:
+    wanted = _free_port()
+    with ReservedPorts(said.append) as ports:
+        (chosen,) = ports.choose_next(wanted, ["metrics"]).values()
+        with listen(chosen, echo=said.append) as listening:
+            assert listening.getsockname()[1] != chosen
+    assert said[-1].startswith(f"Port {chosen} is busy: api listens on ")
+
+
 def test_port_0_chooses_any_port_without_a_message(said: list[str]) -> None:
     with listen(0, echo=said.append) as one, listen(0, echo=said.append) as other:
         assert 0 < one.getsockname()[1] != other.getsockname()[1] > 0
