@@ -116,8 +116,8 @@ class EventReader:
 
     def _report_position(self) -> None:
         if self._on_position and self.last_event_id and self.last_event_id != self._reported:
-            self._reported = self.last_event_id
             self._on_position(self.last_event_id)
+            self._reported = self.last_event_id
 
     def _take(self, line: str) -> StreamedEvent | None:
         name, _, value = line.partition(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from uuid import uuid4
 
+import httpx
 import pytest
 from tests.unit.client.conftest import Call
 from tests.unit.client.stand_in import KEY, Fault, StandIn
@@ -54,3 +55,16 @@ def test_the_position_follows_an_event_only_when_the_next_one_is_asked_for() -> 
     next(events)
     assert positions == ["7"]
     assert (list(events), positions) == ([], ["7", "8"])
+
+
+def test_a_position_that_could_not_be_stored_is_reported_again(call: Call, api: StandIn) -> None:
+    api.fail("get", stream("id: 900\n\n"), stream(f": heartbeat\n\ndata: {json.dumps(DONE)}\n\n"))
+    positions: list[str] = []
+
+    def store(position: str) -> None:
+        positions.append(position)
+        if len(positions) == 1:
+            raise httpx.ConnectError("the store is away")
+
+    call("events", uuid4(), on_position=store)
+    assert positions == ["900", "900"]
