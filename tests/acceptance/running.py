@@ -22,7 +22,6 @@ from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.migrate import migrate
 from pixelflow.controlplane.keys.admin import issue_key
-from pixelflow.devstack.processes import stop_all
 from pixelflow.devstack.stack import Role, Stack
 from pixelflow.devstack.up import pixelflow_roles
 
@@ -75,12 +74,11 @@ def start_processes(stack: Stack, settings: Mapping[str, str]) -> None:
 @contextlib.contextmanager
 def started(stack: Stack, roles: Sequence[Role]) -> Iterator[None]:
     """Run further processes in a stack that several tests share."""
-    stack.start_processes(roles)
     try:
+        stack.start_processes(roles)
         yield
     finally:
-        group = stack._supervisor._groups.pop()
-        stop_all([each.child for each in group], time.monotonic() + 5)
+        stack._supervisor.stop_last(time.monotonic() + 5)
 
 
 def named_buckets(stack: Stack, silent_url: str) -> dict[str, str]:

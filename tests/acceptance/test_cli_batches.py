@@ -98,9 +98,9 @@ def test_a_batch_is_created_shown_listed_closed_and_canceled_on_the_command_line
     assert "100 %" in pixelflow("batches", "watch", batch["batch_id"]).stdout
     assert batch["batch_id"] in pixelflow("batches", "show", batch["batch_id"]).stdout
     assert "again" in pixelflow("batches", "list").stdout
-    head, *rows = pixelflow("batches", "list", "--counts").stdout.splitlines()
-    assert head.split()[3:6] == ["Jobs", "Created", "Queued"]
-    assert all(len(row) for row in rows)
+    head, row = pixelflow("batches", "list", "--counts").stdout.splitlines()
+    assert head.split()[3:8] == ["Jobs", "Created", "Queued", "Processing", "Succeeded"]
+    assert row.split()[:10] == [batch["batch_id"], "again", "card@1", *"2000200"]
     assert json.loads(pixelflow("deliveries", "list", "--batch", batch["batch_id"], "--json").stdout) == {"data": []}
     assert "either a job or --batch" in pixelflow("deliveries", "list").stderr
     canceled = json.loads(pixelflow("batches", "cancel", batch["batch_id"], "--json").stdout)

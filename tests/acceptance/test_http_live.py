@@ -452,5 +452,6 @@ def test_the_sdk_and_the_command_line_follow_a_job(service: Stack, tmp_path: Pat
     watch = partial(
         command_line({"PIXELFLOW_API_URL": service.api_url, "PIXELFLOW_API_KEY": key}), "jobs", "watch", started.job_id
     )
-    assert json.loads(watch("--json").stdout)["status"] == "succeeded"
+    line = json.loads(watch("--json").stdout)
+    assert (line["status"], line["id"].isdigit()) == ("succeeded", True)
     assert watch().stdout.split()[-2:] == [str(started.job_id), "succeeded"]

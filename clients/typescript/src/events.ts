@@ -15,6 +15,8 @@ export interface EventsOptions {
   readonly signal?: AbortSignal | undefined;
   /** Continue after this event of an earlier stream; empty: from the start. */
   readonly lastEventId?: string | undefined;
+  /** Called with the `lastEventId` for a later stream: when the next event is asked for, and while there is none. */
+  readonly onPosition?: ((lastEventId: string) => void) | undefined;
 }
 
 /** An event of a job, with the ID after which another stream can continue: empty if the API sent none. */
@@ -52,9 +54,11 @@ export async function* readEvents(
       for await (const block of blocksOf(response, url, options.signal)) {
         failures = 0;
         answeredAt = Date.now();
+        const before = lastId;
         lastId = block.id ?? lastId;
         const event = block.data ? { ...(JSON.parse(block.data) as JobEvent), id: lastId ?? "" } : undefined;
         if (event) yield event;
+        if (lastId && lastId !== before) options.onPosition?.(lastId);
         if (event && isOfOneJob && (event.type === "erased" || hasFinished(event))) return;
       }
     } catch (error) {

@@ -53,6 +53,15 @@ test("a stream is continued after an event of an earlier one, and an abort ends 
   assert.deepEqual(server.received.map((each) => each.headers["last-event-id"]), ["7", "8"]);
 });
 
+test("the position is reported after an event was handled, and while there is none", async () => {
+  await using server = await serve(stream(": heartbeat\nid: 900", ": heartbeat"), stream(event(900, "queued"), event(901, "succeeded")));
+  const seen: string[] = [];
+  const client = new PixelFlow({ url: server.url, apiKey: "key" });
+  const options = { lastEventId: "899", onPosition: (id: string) => seen.push(id) };
+  for await (const each of client.watchJob(JOB, options)) seen.push(each.status);
+  assert.deepEqual(seen, ["900", "queued", "succeeded", "901"]);
+});
+
 test("a connection that gets no response within 30 s is made again", { timeout: 10_000 }, async (context) => {
   await using server = await serve({ status: 200, hold: true }, stream(event(1, "succeeded")));
   context.mock.timers.enable({ apis: ["setTimeout"] });

@@ -24,6 +24,10 @@ from pixelflow.client import InvalidRequestError
 FILE_NAME = "pixelflow-manifest.sqlite"
 _APPLICATION_ID = 0x50464D31
 """Marks the file as a manifest (``PFM1``), in the header that SQLite has for it."""
+_SQLITE_HEADER = b"SQLite format 3\0"
+_APPLICATION_ID_AT = 68
+_JOURNALS = ("-journal", "-wal", "-shm")
+"""Ends of the names of files that SQLite keeps beside its own."""
 _VERSION = 1
 _SCHEMA = """
     CREATE TABLE service (api_url TEXT NOT NULL);
@@ -217,6 +221,24 @@ class Manifest:
             raise InvalidRequestError(message, ()) from error
         except OSError as error:
             raise InvalidRequestError(f"{self._path} can't be used as a manifest: {error.strerror}", ()) from error
+
+
+def is_of_manifest(path: Path, used: Path | None) -> bool:
+    """Return whether the file is a manifest or a journal of one; ``used`` is one also while it has no content."""
+    name = next((path.name.removesuffix(end) for end in _JOURNALS if path.name.endswith(end)), path.name)
+    database = path.with_name(name or path.name)
+    return (used is not None and database.resolve() == used.resolve()) or _is_manifest(database)
+
+
+def _is_manifest(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(_APPLICATION_ID_AT + 4)
+    except OSError:
+        return False
+    return head.startswith(_SQLITE_HEADER) and head[_APPLICATION_ID_AT:] == _APPLICATION_ID.to_bytes(4)
 
 
 def fingerprint_of(path: Path, known: Fingerprint | None) -> Fingerprint:

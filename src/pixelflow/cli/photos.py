@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
 
-from pixelflow.cli import manifest
+from pixelflow.cli.manifest import is_of_manifest
 from pixelflow.client import JobSource, UrlSource
 from pixelflow.client.sources import ExistingSource
 from pixelflow.imaging.format import SIGNATURE_BYTES
@@ -63,11 +63,14 @@ class FoundPhotos:
     """Files in the directories that are not images of a known format."""
 
 
-def find_photos(paths: Iterable[Path], sources: Iterable[ExistingSource], *, out: Path | None) -> FoundPhotos:
+def find_photos(
+    paths: Iterable[Path], sources: Iterable[ExistingSource], *, out: Path | None, manifest: Path | None
+) -> FoundPhotos:
     """Return the files, those in a directory by path, and the sources.
 
-    A directory is searched with its subdirectories, except hidden ones, links to directories, ``out`` and manifests. A
-    file in it counts if its first bytes are those of a format that PixelFlow reads.
+    A directory is searched with its subdirectories, except hidden ones, links to directories and ``out``. A file in it
+    counts if its first bytes are those of a format that PixelFlow reads. ``manifest`` and all other manifests are left
+    out, also as ``paths``: a shell expands ``*`` to them.
 
     Raises:
         OSError: a directory or a file in it can't be read.
@@ -76,12 +79,13 @@ def find_photos(paths: Iterable[Path], sources: Iterable[ExistingSource], *, out
     others: list[Path] = []
     for path in paths:
         if not path.is_dir():
-            photos.append(Photo(path, PurePath(path.name)))
+            if not is_of_manifest(path, manifest):
+                photos.append(Photo(path, PurePath(path.name)))
             continue
         for file in _files(path, out.resolve() if out else None):
             if _is_image(file):
                 photos.append(Photo(file, file.relative_to(path)))
-            else:
+            elif not is_of_manifest(file, manifest):
                 others.append(file)
     photos += [Photo(Path(source.name), PurePath(source.name), source) for source in sources]
     return FoundPhotos(photos, others)
@@ -104,7 +108,7 @@ def folder_of_outputs_among(photos: Sequence[Photo], paths: Iterable[Path], out:
 
 def _files(folder: Path, out: Path | None) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", manifest.FILE_NAME)):  # the journal of SQLite, too
+        if path.name.startswith("."):
             continue
         if path.is_dir():
             if not path.is_symlink() and path.resolve() != out:

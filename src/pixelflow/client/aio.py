@@ -63,10 +63,14 @@ def _iterator(
 
 
 async def _events(
-    self: AsyncClient, job_id: UUID | str | None = None, *, last_event_id: str | None = None
+    self: AsyncClient,
+    job_id: UUID | str | None = None,
+    *,
+    last_event_id: str | None = None,
+    on_position: Callable[[str], None] | None = None,
 ) -> AsyncIterator[StreamedEvent]:
     """As :meth:`pixelflow.client.Client.events`."""
-    reader = EventReader(self._session, job_id, last_event_id)
+    reader = EventReader(self._session, job_id, last_event_id, on_position)
     while not reader.ended:
         try:
             async with aclosing(self._read_events(reader)) as events:

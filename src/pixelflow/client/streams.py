@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import UUID
-
-from pydantic import ValidationError
 
 from pixelflow.client.api_calls import error_of
 from pixelflow.client.errors import ConnectionFailedError
@@ -36,12 +34,20 @@ class EventReader:
     between connections, until it is :attr:`ended`.
     """
 
-    def __init__(self, session: Session, job_id: UUID | str | None, last_event_id: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        job_id: UUID | str | None,
+        last_event_id: str | None = None,
+        on_position: Callable[[str], None] | None = None,
+    ) -> None:
         self._session = session
         self._is_of_one_job = job_id is not None
         self._path = "/v1/events" if job_id is None else f"/v1/jobs/{UUID(str(job_id))}/events"
         self.last_event_id = last_event_id
         """From which another stream continues without a gap."""
+        self._on_position = on_position
+        self._reported = last_event_id
         self.ended = False
         self._failures = 0
         self._answered_at: float | None = None
@@ -106,6 +112,12 @@ class EventReader:
             event = self._take(line.decode("utf-8", "replace"))
             if event is not None:
                 yield event
+            self._report_position()  # only now has the caller handled the event
+
+    def _report_position(self) -> None:
+        if self._on_position and self.last_event_id and self.last_event_id != self._reported:
+            self._on_position(self.last_event_id)
+            self._reported = self.last_event_id
 
     def _take(self, line: str) -> StreamedEvent | None:
         name, _, value = line.partition(":")
@@ -122,8 +134,8 @@ class EventReader:
 
     def _parse(self, data: str) -> StreamedEvent | None:
         try:
-            event = StreamedEvent.model_validate(json.loads(data)).model_copy(update={"id": self.last_event_id})
-        except (ValueError, ValidationError, RecursionError):
+            event = StreamedEvent.model_validate(json.loads(data) | {"id": self.last_event_id})
+        except (ValueError, TypeError, RecursionError):
             return None  # not of this format: a later version may send others
         is_last = event.type == JobEventType.ERASED or event.status in FINISHED
         self.ended = self.ended or (self._is_of_one_job and is_last)

@@ -57,7 +57,11 @@ def _iterator(
 
 
 def _events(
-    self: Client, job_id: UUID | str | None = None, *, last_event_id: str | None = None
+    self: Client,
+    job_id: UUID | str | None = None,
+    *,
+    last_event_id: str | None = None,
+    on_position: Callable[[str], None] | None = None,
 ) -> Iterator[StreamedEvent]:
     """Iterate over the changes of all jobs, without an end; or of one job, until it has finished.
 
@@ -67,12 +71,14 @@ def _events(
         self: the client.
         job_id: the job; None: all jobs, first those that are queued or processing.
         last_event_id: ``id`` of an event of an earlier stream, also of another process: continue after it.
+        on_position: called with the ``last_event_id`` for a later stream whenever it changes: when the next event is
+            asked for, and also while there is no event.
 
     Raises:
         ApiError: the API rejected the request; ``not_found`` also for a job of another user.
         ConnectionFailedError: the connection could not be made again.
     """
-    reader = EventReader(self._session, job_id, last_event_id)
+    reader = EventReader(self._session, job_id, last_event_id, on_position)
     while not reader.ended:
         try:
             yield from self._read_events(reader)

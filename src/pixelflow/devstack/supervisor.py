@@ -130,10 +130,12 @@ class Supervisor:
         """Stop all groups in order; kill what does not stop in time. Idempotent."""
         deadline = time.monotonic() + STOP_SECONDS
         while self._groups:
-            group = self._groups.pop()
-            killed = stop_all([process.child for process in group], deadline - RESERVED_SECONDS * len(self._groups))
-            for name in killed:
-                self.echo(f"{name} did not stop in time and was killed.")
+            self.stop_last(deadline - RESERVED_SECONDS * (len(self._groups) - 1))
+
+    def stop_last(self, deadline: float) -> None:
+        """Stop the group that was started last, also if it did not become ready; kill what runs at ``deadline``."""
+        for name in stop_all([process.child for process in self._groups.pop()], deadline):
+            self.echo(f"{name} did not stop in time and was killed.")
 
 
 def _failure(process: _Supervised, what: str) -> StackError:

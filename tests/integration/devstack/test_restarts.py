@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.acceptance.running import started
 
 from pixelflow.devstack import supervisor
 from pixelflow.devstack.errors import StackError
@@ -93,3 +94,11 @@ def test_a_process_that_exits_again_and_again_ends_the_watch(opened: Stack, said
     with pytest.raises(StackError, match=r"(?s)^worker exited 5 times .*out of luck"):
         opened.watch()
     assert len(said) == 4
+
+
+def test_processes_that_do_not_become_ready_are_stopped_and_the_earlier_ones_stay(opened: Stack) -> None:
+    opened.start_processes([role(NOTIFY, RUN, notifies=True)])
+    failing = role("raise SystemExit(3)", notifies=True)
+    with pytest.raises(StackError, match="exited during startup"), started(opened, [failing]):
+        pass
+    opened.check()

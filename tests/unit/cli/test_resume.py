@@ -87,6 +87,39 @@ def test_the_manifest_of_an_earlier_command_is_not_reported_among_the_photos(
     assert len(api.jobs) == 3
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_only_manifests_are_left_out_whatever_their_name(
+    *, pixelflow: Run, api: StandIn, folder: Path, resume: bool
+) -> None:
+    (folder / "notes.txt").unlink()
+    other = folder / "other.sqlite"
+    Manifest(other, api.url).close()
+    for name in (FILE_NAME, f"{FILE_NAME}-wal", "other.sqlite-wal"):  # the first as it is before its first change
+        (folder / name).touch()
+    if not resume:
+        Manifest(folder / FILE_NAME, api.url).close()
+    for name in (f"{FILE_NAME} photos/c.jpg", f"{FILE_NAME}.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(JPEG + name.encode())
+    options = ["--resume"] if resume else []
+    result = pixelflow("submit", folder, "--resize", "64", *options)
+    assert (result.exit_code, len(api.jobs), "no image" in result.stderr) == (0, 5, False), result.output
+
+
+@pytest.mark.parametrize("manifest", [FILE_NAME, "../link/other.sqlite"])
+def test_a_manifest_that_a_shell_names_among_the_photos_is_not_sent(
+    pixelflow: Run, api: StandIn, folder: Path, monkeypatch: pytest.MonkeyPatch, manifest: str
+) -> None:
+    (folder / "notes.txt").unlink()
+    (folder.parent / "link").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for _ in range(2):
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        result = pixelflow("submit", *names, "--resize", "64", "--resume", "--manifest", manifest)
+        assert (result.exit_code, len(api.jobs)) == (0, 3), result.output
+    assert len(names) == 3
+
+
 def test_a_file_name_that_is_not_text_or_too_long_is_still_metadata(
     pixelflow: Run, api: StandIn, tmp_path: Path
 ) -> None:

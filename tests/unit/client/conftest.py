@@ -53,6 +53,8 @@ def time() -> Time:
 
 
 Call = Callable[..., Any]
+ITERATORS = ("iter_", "events")
+"""Beginnings of the names of methods that iterate."""
 
 
 @pytest.fixture(params=["Client", "AsyncClient"])
@@ -69,7 +71,7 @@ def _blocking(session: Session, time: Time) -> Iterator[Call]:
 
         def call(name: str, *args: object, **kwargs: object) -> object:
             result = getattr(client, name)(*args, **kwargs)
-            return list(result) if name.startswith("iter_") else result
+            return list(result) if name.startswith(ITERATORS) else result
 
         yield call
 
@@ -81,7 +83,7 @@ def _asynchronous(session: Session, time: Time) -> Iterator[Call]:
 
         async def run(name: str, *args: object, **kwargs: object) -> object:
             result = getattr(client, name)(*args, **kwargs)
-            return [item async for item in result] if name.startswith("iter_") else await result
+            return [item async for item in result] if name.startswith(ITERATORS) else await result
 
         yield lambda *args, **kwargs: runner.run(run(*args, **kwargs))
         runner.run(client.aclose())

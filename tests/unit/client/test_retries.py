@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -146,16 +145,6 @@ def test_a_wait_comes_back_no_earlier_than_an_api_that_is_away_asks_for(
     api.fail("get", Fault(503, {"Retry-After": "3600"}))
     with pytest.raises(ApiError):
         call("wait", job.job_id)
-
-
-def test_an_event_has_the_id_after_which_another_stream_continues() -> None:
-    session = Session("http://127.0.0.1:9", KEY)
-    data = {"type": "status", "job_id": str(uuid4()), "status": "queued", "attempts": 0}
-    [event] = EventReader(session, None).feed(f"id: 7\ndata: {json.dumps(data)}\n\n".encode())
-    assert (event.id, str(event.status)) == ("7", "queued")
-    assert EventReader(session, None, event.id).request().headers["Last-Event-ID"] == "7"
-    [event] = EventReader(session, None).feed(f"data: {json.dumps(data)}\n\n".encode())
-    assert event.id is None
 
 
 def test_a_stream_survives_a_restart_of_the_api_but_no_long_outage(time: Time) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from pixelflow.cli.exit_codes import ExitCode
 from pixelflow.cli.job_sources import parse_sources, parse_urls
 from pixelflow.cli.output import cell, echo, format_time, print_json, print_table, printable, table
 from pixelflow.cli.pipelines import steps_from_file
-from pixelflow.client import Client, InvalidRequestError
+from pixelflow.client import ApiError, Client, InvalidRequestError
 from pixelflow.client.batches import BatchEntry
 from pixelflow.contracts.batches import Batch, BatchCounts, BatchSummary, RefusedSource
 from pixelflow.contracts.jobs.states import Priority
@@ -114,14 +115,15 @@ def list_(
     """List batches, newest first."""
     with exit_on_error(), Client(session=find_session()) as client:
         found = islice(client.iter_batches(page_size=min(limit, _PAGE)), limit)
-        shown: Sequence[BatchSummary] = [client.get_batch(each.batch_id) if counts else each for each in found]
+        shown: Sequence[BatchSummary] = list(_with_counts(client, found) if counts else found)
     if as_json:
         print_json({"data": [batch.model_dump(mode="json") for batch in shown]})
         return
     columns = ("Jobs", *map(str.capitalize, BatchCounts.model_fields)) if counts else ()
-    rows = table("Batch", "Name", "Preset", *columns, "Created", "Canceled", "Finished", right=columns)
+    dates = ("Created at", "Canceled at", "Finished at")
+    rows = table("Batch", "Name", "Preset", *columns, *dates, right=columns)
     for batch in shown:
-        of_jobs = (batch.total, *dict(batch.jobs).values()) if isinstance(batch, Batch) else ()
+        of_jobs = (batch.total, *_counts(batch)) if isinstance(batch, Batch) else ()
         ends = (format_time(at) if at else "" for at in (batch.canceled_at, batch.finished_at))
         values = (batch.batch_id, batch.name or "", batch.preset or "", *of_jobs, format_time(batch.created_at), *ends)
         rows.add_row(*map(cell, values))
@@ -176,6 +178,20 @@ def delete(*, batch_id: BatchId) -> None:
     echo(f"Deleted {batch_id}.")
 
 
+def _with_counts(client: Client, found: Iterable[BatchSummary]) -> Iterator[Batch]:
+    for each in found:
+        try:
+            yield client.get_batch(each.batch_id)
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:  # deleted since it was listed
+                raise
+
+
+def _counts(batch: Batch) -> Iterator[int]:
+    """Jobs by status, in the order of the columns. A newer API counts more, which have no column."""
+    return (getattr(batch.jobs, name) for name in BatchCounts.model_fields)
+
+
 def _report(batch: Batch) -> None:
     echo(f"{batch.percent} % of {batch.total} jobs finished, {batch.jobs.failed} failed")
 
@@ -184,9 +200,8 @@ def _print_batch(batch: Batch, *, as_json: bool) -> None:
     if as_json:
         print_json(batch.model_dump(mode="json"))
         return
-    rows = table("Batch", "Jobs", "Finished", *(name.capitalize() for name in type(batch.jobs).model_fields))
-    counts = (getattr(batch.jobs, name) for name in type(batch.jobs).model_fields)
-    rows.add_row(*map(cell, (batch.batch_id, batch.total, f"{batch.percent} %", *counts)))
+    rows = table("Batch", "Jobs", "Finished", *map(str.capitalize, BatchCounts.model_fields))
+    rows.add_row(*map(cell, (batch.batch_id, batch.total, f"{batch.percent} %", *_counts(batch))))
     print_table(rows)
 
 

@@ -177,7 +177,8 @@ def submit(
     are done: it sends none twice.
     """
     work = _WorkOptions(resize, format_, quality, watermark, pipeline=pipeline, preset=preset, param=param or ())
-    found = _find_photos(photos or [], from_job or [], out)
+    manifest = _manifest_file(photos or [], out, manifest, resume=resume)
+    found = _find_photos(photos or [], from_job or [], out, manifest)
     with exit_on_error():
         options = BatchOptions(
             found,
@@ -189,7 +190,7 @@ def submit(
             webhook_url=webhook_url,
             destination=read_destination(destination),
             metadata=parse_pairs(metadata or [], "--metadata", "sku=A-17"),
-            manifest=_manifest_file(photos or [], out, manifest, resume=resume),
+            manifest=manifest,
             **work.of_batch(),
         )
         items = _run(options)
@@ -252,12 +253,14 @@ def _manifest_file(photos: Sequence[_Argument], out: Path | None, given: Path | 
     return (out or (folders[0] if len(folders) == 1 else Path())) / FILE_NAME
 
 
-def _find_photos(given: Sequence[_Argument], jobs: Sequence[str], out: Path | None) -> Sequence[Photo]:
+def _find_photos(
+    given: Sequence[_Argument], jobs: Sequence[str], out: Path | None, manifest: Path | None
+) -> Sequence[Photo]:
     photos = [photo for photo in given if isinstance(photo, Path)]
     sources: list[ExistingSource] = [photo for photo in given if not isinstance(photo, Path)]
     sources += parse_sources(jobs, "--from-job")
     try:
-        found = find_photos(photos, sources, out=out)
+        found = find_photos(photos, sources, out=out, manifest=manifest)
         searched = out and folder_of_outputs_among(found.photos, photos, out)
     except OSError as error:
         raise typer.BadParameter(f"can't read {error.filename}: {error.strerror}", param_hint="PHOTO") from error
