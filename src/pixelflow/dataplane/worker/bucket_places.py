@@ -37,7 +37,7 @@ class BucketPlaces:
         self._changed = threading.Condition()
         self._held: Counter[str] = Counter()
         self._asked_at: dict[str, float] = {}
-        """When a job asked for a place of a server last. The servers are those of the named buckets, so they are few."""
+        """When a job asked for a place of a server last: of the named buckets, so they are few."""
         self._used_at: dict[str, float] = {}
         """When a place of a server was taken or given back last."""
 
