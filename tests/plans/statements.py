@@ -141,8 +141,8 @@ def _page(filters: JobFilters = _ALL, *, deep: bool, limit: int = 21) -> Callabl
     return arguments
 
 
-def _of_job(status: str) -> Callable[[Database], Arguments]:
-    return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY})
+def _of_job(status: str, **named: Any) -> Callable[[Database], Arguments]:  # noqa: ANN401 - of any function
+    return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY, **named})
 
 
 def _of_batch(database: Database) -> Arguments:
@@ -225,7 +225,7 @@ def _of_requests() -> list[Hot]:
         Hot("create, in a batch", jobs_store.insert, mine, _in_a_batch(job), ["batches_pkey"], 400, growth=10),
         Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
-        Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),
+        Hot("show", jobs_store.find, mine, _of_job("succeeded", with_history=True), ["attempts_pkey", *show], 40),
         Hot("cancel", transitions.cancel, mine, _of_job("created"), ["jobs_pkey"], 80),
         Hot(
             "replay a delivery",
