@@ -151,6 +151,13 @@ def _of_batch(database: Database) -> Arguments:
     return (), {"batch_id": row["batch_id"], "user_id": row["user_id"]}
 
 
+def _of_checked_batches(database: Database) -> Arguments:
+    rows = database.execute(
+        "SELECT batch_id FROM batches WHERE closed_at IS NOT NULL AND finished_at IS NULL LIMIT %s", (LIMIT,)
+    ).fetchall()
+    return (), {"batch_ids": [row["batch_id"] for row in rows]}
+
+
 def _delete_events_of_batch(connection: Database, *, batch_id: UUID, user_id: str) -> None:
     """As the foreign keys with `ON DELETE CASCADE` do for each batch, and for each of its events."""
     del user_id
@@ -355,6 +362,7 @@ def _of_loops() -> list[Hot]:
         Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 2000),
         Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
         Hot("finish batches", batches_store.finish_due, EVERYONE, _named(limit=LIMIT), ["jobs_by_batch"], 8000),
+        Hot("check ended batches", batches_store.check_ended, EVERYONE, _of_checked_batches, ["batches_pkey"], 8000),
         Hot("find due checks of uploads", awaited.longest_due, EVERYONE, _named(), ["awaited_sources_due"], 300),
         Hot(
             "visit users of uploads", awaited.visit, EVERYONE, _named(after="user-1"), ["awaited_sources_by_user"], 600
