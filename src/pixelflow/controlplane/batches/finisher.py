@@ -41,8 +41,8 @@ class BatchFinisher:
         """
         async with self._database.connection() as connection:
             if self._unfinished and self._unfinished[0][0] <= self._clock() - SECOND_LOOK_SECONDS:
-                _, batch_ids = self._unfinished.popleft()
-                await store.check_ended(connection, batch_ids=batch_ids)
+                await store.check_ended(connection, batch_ids=self._unfinished[0][1])
+                self._unfinished.popleft()
             checked = await store.finish_due(connection, limit=LIMIT)
         if unfinished := [batch.batch_id for batch in checked if not batch.is_finished]:
             self._unfinished.append((self._clock(), unfinished))
