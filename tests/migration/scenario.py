@@ -296,10 +296,11 @@ async def _batches(record: Recorder) -> None:
     await record.call("batches.list_unfinished", MINE, **batch, limit=9)
     await record.call("batches.close", MINE, **batch)
     await record.call("batches.finish_due", EVERYONE, limit=9)
-    await record.call("batches.check_ended", EVERYONE, batch_ids=[batch["batch_id"]])
     await record.call("jobs.insert", MINE, request=_request(), **{**new, "job_id": uuid4()}, **source)
     await record.call("batches.set_canceled", MINE, **batch)
+    await record.call("batches.finish_due", EVERYONE, limit=9)
     await record.call("jobs.transitions.cancel", MINE, job_id=new["job_id"], user_id=USER)
+    await record.call("batches.check_ended", EVERYONE, batch_ids=[batch["batch_id"]])
     for _ in range(2):
         empty: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
         await record.call("batches.insert", MINE, **empty, name=None, job={})
