@@ -24,6 +24,7 @@ import pytest
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 from psycopg.types.json import Jsonb
+from structlog.testing import capture_logs
 from tests.acceptance import pictures
 from tests.integration.job_rows import claim, claimed, make_due, put, queue_row, row_of, rows, steal
 from tests.support.image_server import response, serving, silent
@@ -284,17 +285,21 @@ def test_failure_of_the_last_attempt_fails_the_job(connection: Connection, run: 
 
 
 class BrokenMetrics(WorkerMetrics):
-    """Metrics with a bug, outside of what an attempt does for its job."""
+    """Metrics that raise an error, outside of what an attempt does for its job."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(CollectorRegistry())
+        self._error = error
 
     def record_wait(self, priority: int, seconds: float) -> None:
         del priority, seconds
-        raise ValueError("a bug")
+        raise self._error
 
 
 @pytest.mark.parametrize(
     ("broken", "raised"),
     [
-        pytest.param({"metrics": BrokenMetrics(CollectorRegistry())}, ValueError, id="before the attempt"),
+        pytest.param({"metrics": BrokenMetrics(ValueError("a bug"))}, ValueError, id="before the attempt"),
         pytest.param(
             {"storages": {"s3_presigned": Broken(UndecodableError("\0"))}}, psycopg.DataError, id="at its outcome"
         ),
@@ -316,6 +321,17 @@ def test_a_bug_around_an_attempt_releases_the_job_at_once_and_counts(
     assert [each["outcome"] for each in rows(connection, "attempts", job_id)] == ["retried", "failed"]
 
 
+def test_a_shortage_around_an_attempt_does_not_count(
+    connection: Connection, run: Callable[..., None], health: WorkerHealth
+) -> None:
+    job = claimed(connection, max_attempts=1)
+    with pytest.raises(OSError, match="No space left"):
+        run(job, metrics=BrokenMetrics(OSError(errno.ENOSPC, "No space left on device")))
+    row = row_of(connection, job.job_id)
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("queued", 0, "worker_unavailable")
+    assert health.reasons == [Reason.RESOURCES]
+
+
 def test_a_bug_after_an_attempt_leaves_its_outcome(
     connection: Connection, storage: ObjectStorage, run: Callable[..., None]
 ) -> None:
@@ -323,9 +339,10 @@ def test_a_bug_after_an_attempt_leaves_its_outcome(
         raise ValueError("a bug")
 
     job = _job(connection, storage, pictures.photo())
-    with pytest.raises(ValueError, match="a bug"):
+    with capture_logs() as logs, pytest.raises(ValueError, match="a bug"):
         run(job, on_end=fail)
     assert row_of(connection, job.job_id)["status"] == "succeeded"
+    assert [each["event"] for each in logs] == ["succeeded"], "the attempt has not failed"
 
 
 def test_a_job_waits_for_the_service_at_any_number_of_attempts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from tests.integration.job_rows import claim, make_due, put
@@ -12,9 +13,10 @@ from pixelflow.adapters.storage.objects import ObjectStorage
 from pixelflow.contracts.jobs.responses import JobPage
 from pixelflow.controlplane.jobs.filters import JobFilters
 from pixelflow.controlplane.jobs.queries import JobQueries
+from pixelflow.controlplane.jobs.store import MAX_ATTEMPTS_READ
 from pixelflow.dataplane.worker import store as worker_store
 from pixelflow.dataplane.worker.store import ClaimedJob
-from pixelflow.errors import NotFoundError
+from pixelflow.errors import NotFoundError, OutputMissingError
 from pixelflow.settings import Settings
 
 ERROR = {"code": "transform_crashed", "message": "The transform process ended", "step_id": None}
@@ -64,3 +66,44 @@ async def test_the_history_is_bounded_and_not_part_of_lists(queries: JobQueries,
     assert [job.history for job in page.data] == [None]
     with pytest.raises(NotFoundError):
         await queries.get("other", job_id)
+
+
+async def test_attempts_that_waited_for_their_turn_push_no_failure_out_of_the_history(
+    queries: JobQueries, connection: Connection
+) -> None:
+    job_id = put(connection)
+    _release(connection, claim(connection, job_id))
+    job = claim(connection, job_id)
+    assert job
+    postponed = {"code": "source_postponed", "message": "Later", "step_id": None}
+    assert worker_store.release(
+        connection, job.lease, delay=timedelta(0), counted=False, error=postponed, stages={}, compute_time_ms=0
+    )
+    _repeat_latest(connection, job_id, MAX_ATTEMPTS_READ - 2)
+    make_due(connection)
+    shown = await queries.get("user", job_id)
+    assert [(each.attempt, each.error and each.error.code) for each in shown.history or []] == [(1, ERROR["code"])]
+    assert shown.error
+    assert shown.error.code == "source_postponed"
+    _repeat_latest(connection, job_id, 1)
+    assert (await queries.get("user", job_id)).history == [], "reading is bounded"
+
+
+def _repeat_latest(connection: Connection, job_id: UUID, times: int) -> None:
+    connection.execute(
+        """
+        INSERT INTO attempts (job_id, attempt, worker_id, started_at, ended_at, outcome, error)
+        SELECT job_id, attempt + n, worker_id, started_at, ended_at, outcome, error
+        FROM (SELECT * FROM attempts WHERE job_id = %s ORDER BY attempt DESC LIMIT 1) AS latest,
+             generate_series(1, %s) AS n
+        """,
+        (job_id, times),
+    )
+
+
+async def test_a_download_reads_no_history(queries: JobQueries, connection: Connection) -> None:
+    job_id = put(connection)
+    with connection.transaction():
+        connection.execute("LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(OutputMissingError):
+            await queries.output_url("user", job_id, "small", "GET")

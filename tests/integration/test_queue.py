@@ -205,7 +205,7 @@ async def test_a_worker_claims_only_what_it_is_capable_of(
     new_job = put(connection, requires=["contract/2", "heic"], due_in=-60)
     assert [job.job_id for job in take(connection, 4)] == [old_job]
     assert take(connection, 4) == []
-    row = await jobs_store.find(async_connection, job_id=new_job, user_id="user")
+    row = await jobs_store.find(async_connection, job_id=new_job, user_id="user", with_history=False)
     assert row
     assert row.attempts == 0
     (job,) = take(connection, 4, NEW)
@@ -219,7 +219,7 @@ async def test_a_job_shows_what_no_live_worker_is_capable_of(
     job_id = put(connection, requires=["contract/2", "heic"])
 
     async def waiting_for() -> list[str] | None:
-        row = await jobs_store.find(async_connection, job_id=job_id, user_id="user")
+        row = await jobs_store.find(async_connection, job_id=job_id, user_id="user", with_history=False)
         assert row
         return row.waiting_for
 
@@ -250,11 +250,11 @@ def test_a_dead_worker_is_forgotten(connection: Connection) -> None:
 async def test_a_worker_that_stops_is_no_longer_live(connection: Connection, async_connection: AsyncConnection) -> None:
     job_id = put(connection)
     store.register(connection, worker_id="alive", capabilities=CAPABILITIES, slots=2, degraded=None)
-    row = await jobs_store.find(async_connection, job_id=job_id, user_id="user")
+    row = await jobs_store.find(async_connection, job_id=job_id, user_id="user", with_history=False)
     assert row
     assert row.waiting_for is None
     store.unregister(connection, worker_id="alive")
-    row = await jobs_store.find(async_connection, job_id=job_id, user_id="user")
+    row = await jobs_store.find(async_connection, job_id=job_id, user_id="user", with_history=False)
     assert row
     assert row.waiting_for == ["any worker"]
 

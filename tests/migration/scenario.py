@@ -186,7 +186,7 @@ async def _job_that_expires(record: Recorder) -> None:
     for kind in ("source", "output"):
         deletions = await record.call("retention.lease_deletions", EVERYONE, kind=kind, lease=DAY, limit=1)
         await record.call("retention.complete_deletions", EVERYONE, deletions)
-    await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
+    await record.call("jobs.find", MINE, job_id=job_id, user_id=USER, with_history=False)
     event = await _leased_event(record, now() + timedelta(hours=1))
     await record.call("webhooks.delete_event", EVERYONE, event.event_id)
     await record.call("retention.delete_jobs", EVERYONE, **old)
@@ -233,7 +233,7 @@ async def _job_that_succeeds(record: Recorder) -> UUID:
     lease = await _claimed(record, job_id)
     await _succeed(record, lease)
     await _succeed(record, lease)  # again: the lease is no longer valid
-    await record.call("jobs.find", MINE, job_id=job_id, user_id=USER)
+    await record.call("jobs.find", MINE, job_id=job_id, user_id=USER, with_history=True)
     return job_id
 
 
@@ -298,7 +298,9 @@ async def _batches(record: Recorder) -> None:
     await record.call("batches.finish_due", EVERYONE, limit=9)
     await record.call("jobs.insert", MINE, request=_request(), **{**new, "job_id": uuid4()}, **source)
     await record.call("batches.set_canceled", MINE, **batch)
+    await record.call("batches.finish_due", EVERYONE, limit=9)
     await record.call("jobs.transitions.cancel", MINE, job_id=new["job_id"], user_id=USER)
+    await record.call("batches.check_ended", EVERYONE, batch_ids=[batch["batch_id"]])
     for _ in range(2):
         empty: dict[str, Any] = {"batch_id": uuid4(), "user_id": USER}
         await record.call("batches.insert", MINE, **empty, name=None, job={})

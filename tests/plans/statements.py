@@ -141,14 +141,21 @@ def _page(filters: JobFilters = _ALL, *, deep: bool, limit: int = 21) -> Callabl
     return arguments
 
 
-def _of_job(status: str) -> Callable[[Database], Arguments]:
-    return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY})
+def _of_job(status: str, **named: Any) -> Callable[[Database], Arguments]:  # noqa: ANN401 - of any function
+    return lambda database: ((), {"job_id": _job(database, status, HEAVY)["job_id"], "user_id": HEAVY, **named})
 
 
 def _of_batch(database: Database) -> Arguments:
     """A batch with an event that was delivered."""
     row = _one(database, "SELECT batch_id, user_id FROM events WHERE batch_id IS NOT NULL LIMIT 1")
     return (), {"batch_id": row["batch_id"], "user_id": row["user_id"]}
+
+
+def _of_checked_batches(database: Database) -> Arguments:
+    rows = database.execute(
+        "SELECT batch_id FROM batches WHERE closed_at IS NOT NULL AND finished_at IS NULL LIMIT %s", (LIMIT,)
+    ).fetchall()
+    return (), {"batch_ids": [row["batch_id"] for row in rows]}
 
 
 def _delete_events_of_batch(connection: Database, *, batch_id: UUID, user_id: str) -> None:
@@ -225,7 +232,7 @@ def _of_requests() -> list[Hot]:
         Hot("create, in a batch", jobs_store.insert, mine, _in_a_batch(job), ["batches_pkey"], 400, growth=10),
         Hot("find, to start", transitions.find, mine, _of_job("created"), ["jobs_pkey"], 10),
         Hot("start", transitions.queue, mine, _queue, ["jobs_pkey"], 150),
-        Hot("show", jobs_store.find, mine, _of_job("succeeded"), show, 40),
+        Hot("show", jobs_store.find, mine, _of_job("succeeded", with_history=True), ["attempts_pkey", *show], 40),
         Hot("cancel", transitions.cancel, mine, _of_job("created"), ["jobs_pkey"], 80),
         Hot(
             "replay a delivery",
@@ -355,6 +362,7 @@ def _of_loops() -> list[Hot]:
         Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 2000),
         Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
         Hot("finish batches", batches_store.finish_due, EVERYONE, _named(limit=LIMIT), ["jobs_by_batch"], 8000),
+        Hot("check ended batches", batches_store.check_ended, EVERYONE, _of_checked_batches, ["batches_pkey"], 8000),
         Hot("find due checks of uploads", awaited.longest_due, EVERYONE, _named(), ["awaited_sources_due"], 300),
         Hot(
             "visit users of uploads", awaited.visit, EVERYONE, _named(after="user-1"), ["awaited_sources_by_user"], 600

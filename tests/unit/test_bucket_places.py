@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 from tests.support.waiting import eventually
 
-from pixelflow.dataplane.worker.bucket_places import PATIENCE_SECONDS, BucketPlaces
+from pixelflow.dataplane.worker.bucket_places import IN_USE_SECONDS, PATIENCE_SECONDS, BucketPlaces
 from pixelflow.errors import SourcePostponedError
 
 REFUSAL = SourcePostponedError("later")
@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def places(clock: Clock) -> BucketPlaces:
-    return BucketPlaces(8, {"silent"}, clock=clock)
+    return BucketPlaces(8, clock=clock)
 
 
 @pytest.fixture
@@ -42,6 +42,12 @@ def held(places: BucketPlaces) -> Iterator[ExitStack]:
         for _ in range(3):
             stack.enter_context(places.place("silent", REFUSAL))
         yield stack
+
+
+def _use(places: BucketPlaces, *servers: str) -> None:
+    """Let a job ask for a place of each server."""
+    for server in servers:
+        places.check(server, REFUSAL)
 
 
 @pytest.mark.usefixtures("held")
@@ -76,7 +82,7 @@ def test_a_job_waits_for_a_place_at_a_busy_server(places: BucketPlaces, held: Ex
 
 
 def test_a_small_worker_has_one_place(clock: Clock) -> None:
-    places = BucketPlaces(1, {"a", "b"}, clock=clock)
+    places = BucketPlaces(1, clock=clock)
     with places.place("a", REFUSAL):
         clock.now += PATIENCE_SECONDS
         with pytest.raises(SourcePostponedError):
@@ -86,8 +92,9 @@ def test_a_small_worker_has_one_place(clock: Clock) -> None:
 
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "b", "c", "d"]], ids=len)
 def test_servers_that_do_not_answer_leave_a_place_to_each_other_server(names: list[str], clock: Clock) -> None:
-    places = BucketPlaces(8, names, clock=clock)
+    places = BucketPlaces(8, clock=clock)
     *silent, healthy = names
+    _use(places, *names)
     with ExitStack() as stack:
         for server in 4 * silent:
             try:
@@ -106,7 +113,8 @@ def test_servers_that_do_not_answer_leave_a_place_to_each_other_server(names: li
 
 
 def test_more_servers_than_places_leave_half_of_the_places_to_those_without_one(clock: Clock) -> None:
-    places = BucketPlaces(8, [str(number) for number in range(20)], clock=clock)
+    places = BucketPlaces(8, clock=clock)
+    _use(places, *(str(number) for number in range(20)))
     with places.place("0", REFUSAL), places.place("0", REFUSAL):
         clock.now += PATIENCE_SECONDS
         with pytest.raises(SourcePostponedError):
@@ -115,3 +123,38 @@ def test_more_servers_than_places_leave_half_of_the_places_to_those_without_one(
             clock.now += PATIENCE_SECONDS
             with pytest.raises(SourcePostponedError):
                 places.check("3", REFUSAL)
+
+
+@pytest.mark.parametrize(("number", "names", "kept", "most"), [(8, "abc", 2, 3), (16, "abcde", 4, 6)])
+def test_a_server_that_is_not_in_use_keeps_no_place_from_the_others(
+    number: int, names: str, kept: int, most: int, clock: Clock
+) -> None:
+    places = BucketPlaces(number, clock=clock)
+    _use(places, *names)
+
+    def fill() -> None:
+        while not places._is_full("a"):
+            stack.enter_context(places.place("a", REFUSAL))
+
+    with ExitStack() as stack:
+        clock.now += IN_USE_SECONDS - 0.1
+        fill()
+        assert places._held["a"] == kept
+        clock.now += 0.1
+        fill()
+        assert places._held["a"] == most
+
+
+def test_a_server_waits_for_a_reserved_place_while_another_server_is_fast(clock: Clock) -> None:
+    places = BucketPlaces(8, clock=clock)
+    _use(places, "a", "b", "c")
+    with places.place("a", REFUSAL), places.place("b", REFUSAL):
+        clock.now += 2 * PATIENCE_SECONDS  # the transfer of "a" takes long
+        with places.place("b", REFUSAL):
+            assert places._is_full("a"), "a place is kept for c"
+            places.check("a", REFUSAL)
+        clock.now += PATIENCE_SECONDS
+        with places.place("b", REFUSAL):
+            clock.now += PATIENCE_SECONDS
+            with pytest.raises(SourcePostponedError):
+                places.check("a", REFUSAL)

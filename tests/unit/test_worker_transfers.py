@@ -216,7 +216,7 @@ def test_the_outputs_of_a_job_take_no_thread_of_the_others_before_its_destinatio
 
 def test_a_job_is_not_processed_while_its_destination_takes_long(storage: Storage, tmp_path: Path) -> None:
     now = 0.0
-    places, storages = BucketPlaces(1, (), clock=lambda: now), cast("Any", {"s3_presigned": storage})
+    places, storages = BucketPlaces(1, clock=lambda: now), cast("Any", {"s3_presigned": storage})
     made = Transfers(
         storages,
         assets=MagicMock(),

@@ -131,7 +131,7 @@ def _arguments(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
         "idempotency.finish": {"key": "k", "holder": theirs["holder"], "status": 200, "ciphertext": b"mine"},
         "idempotency.forget_job": job,
         "idempotency.release": {"key": "k", "holder": theirs["holder"]},
-        "jobs.find": job,
+        "jobs.find": {**job, "with_history": True},
         "jobs.insert": {
             "job_id": mine["new_id"],
             "request": REQUEST,

@@ -22,7 +22,7 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.contracts.webhooks import BatchEvent
 from pixelflow.controlplane.batches import store
-from pixelflow.controlplane.batches.finisher import BatchFinisher
+from pixelflow.controlplane.batches.finisher import SECOND_LOOK_SECONDS, BatchFinisher
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, UploadLimits
 from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
@@ -170,6 +170,23 @@ async def test_a_batch_is_checked_soon_after_a_job_ends(harness: Harness, batche
     assert store.LONGEST_CHECK / 2 < await batches.next_check(idle) <= store.LONGEST_CHECK
     await batches.end_jobs(idle)
     assert await batches.next_check(idle) <= store.SHORTEST_CHECK
+
+
+async def test_the_end_of_the_last_job_during_a_check_is_seen_soon(harness: Harness, batches: Batches) -> None:
+    batch_id = await batches.create("queued", url=OWN)
+    await harness.rows("UPDATE batches SET closed_at = now() - interval '1 d' RETURNING 1")
+    now = 100.0
+    finisher = BatchFinisher(harness.database, clock=lambda: now)
+    async with harness.database.connection() as ending, ending.transaction():
+        async with harness.database.connection() as checking, checking.transaction():
+            await checking.execute("SELECT FROM batches FOR NO KEY UPDATE")  # as a check in progress
+            await ending.execute("UPDATE jobs SET status = 'canceled', finished_at = now()")  # it leaves the batch out
+        assert await finisher.run_once() == 1
+        assert await batches.next_check(batch_id) > store.LONGEST_CHECK / 2, "the end is not visible yet"
+        assert await finisher.run_once() == 0, "nor at the next tick, which follows at once"
+    now += SECOND_LOOK_SECONDS
+    assert await finisher.run_once() == 1
+    assert await batches.events() == [(batch_id, OWN)]
 
 
 async def test_a_job_is_not_added_after_the_batch_was_closed(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Callable
+from uuid import UUID
+
 import structlog
 
 from pixelflow.adapters.postgres.database import AsyncDatabase
@@ -9,6 +14,8 @@ from pixelflow.controlplane.batches import store
 
 LIMIT = 200
 """Batches that one tick checks: about 10 ms of Postgres."""
+SECOND_LOOK_SECONDS = 1.0
+"""Time after which a job that ended during a check is visible."""
 
 _log = structlog.get_logger(__name__)
 
@@ -18,9 +25,13 @@ class BatchFinisher:
 
     name = "batch_finisher"
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, *, clock: Callable[[], float] = time.monotonic) -> None:
         """``database`` has connections for all users."""
         self._database = database
+        self._clock = clock
+        self._unfinished: deque[tuple[float, list[UUID]]] = deque()
+        """When a tick checked batches, and those that have not finished: a job that ended meanwhile could not make the
+        next check due."""
 
     async def run_once(self) -> int:
         """Check batches that are due; returns how many.
@@ -29,7 +40,12 @@ class BatchFinisher:
             StoreUnavailableError: Postgres did not answer.
         """
         async with self._database.connection() as connection:
+            if self._unfinished and self._unfinished[0][0] <= self._clock() - SECOND_LOOK_SECONDS:
+                await store.check_ended(connection, batch_ids=self._unfinished[0][1])
+                self._unfinished.popleft()
             checked = await store.finish_due(connection, limit=LIMIT)
+        if unfinished := [batch.batch_id for batch in checked if not batch.is_finished]:
+            self._unfinished.append((self._clock(), unfinished))
         for batch in checked:
             if batch.is_finished:
                 _log.info("batch finished", batch_id=str(batch.batch_id), user_id=batch.user_id)

@@ -206,3 +206,20 @@ async def finish_due(connection: AsyncConnection, *, limit: int) -> list[Checked
         {"limit": limit, "shortest": SHORTEST_CHECK, "longest": LONGEST_CHECK},
     )
     return [CheckedBatch(**row) for row in await cursor.fetchall()]
+
+
+async def check_ended(connection: AsyncConnection, *, batch_ids: Collection[UUID]) -> None:
+    """Let those of the batches be checked at once whose jobs have all ended. One that is locked is left out."""
+    await connection.execute(
+        """
+        UPDATE batches SET next_check_at = now()
+        FROM (SELECT batch_id FROM batches
+              WHERE batch_id = ANY(%s) AND finished_at IS NULL AND next_check_at > now()
+                AND NOT EXISTS (SELECT FROM jobs
+                                WHERE jobs.user_id = batches.user_id AND jobs.batch_id = batches.batch_id
+                                  AND status IN ('created', 'queued', 'processing'))
+              FOR NO KEY UPDATE SKIP LOCKED) AS ended
+        WHERE batches.batch_id = ended.batch_id
+        """,
+        (list(batch_ids),),
+    )

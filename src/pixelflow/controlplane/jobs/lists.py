@@ -18,7 +18,6 @@ MAX_SCANNED = 1000
 """Jobs that one request reads at most when it lists jobs by several conditions; at 4 pages each, about 10 ms."""
 Position = tuple[datetime, UUID]
 """Creation time and ID of the last job that a list has shown."""
-_NAMES = tuple(name for name in JobRow.__dataclass_fields__ if name != "history")
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ async def list_newest(
         statement = _page("jobs", [*_checked(filters), *_range(filters, before, "jobs")], order="jobs")
     cursor = await connection.execute(statement, _values(user_id, filters, before) | {"limit": limit, "scan": scan})
     found = await cursor.fetchall()
-    rows = [JobRow(**{name: row[name] for name in _NAMES}) for row in found if row["job_id"] is not None]
-    has_end = filters.indexed and found[0]["scanned_at"] is not None
-    return JobList(rows, (found[0]["scanned_at"], found[0]["scanned_id"]) if has_end else None)
+    ends = [(row.pop("scanned_at"), row.pop("scanned_id")) for row in found] if filters.indexed else []
+    rows = [JobRow(**row) for row in found if row["job_id"] is not None]
+    return JobList(rows, ends[0] if ends and ends[0][0] is not None else None)
 
 
 def _page(source: str, conditions: Iterable[str], *, order: str) -> str:

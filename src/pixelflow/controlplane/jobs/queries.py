@@ -54,7 +54,7 @@ class JobQueries:
         Raises:
             NotFoundError: the user has no such job.
         """
-        return self._response(await self._find(user_id, job_id))
+        return self._response(await self._find(user_id, job_id, with_history=True))
 
     async def output_url(self, user_id: str, job_id: UUID, step_id: str, method: Literal["GET", "HEAD"]) -> str:
         """Return a URL for a GET or a HEAD of an output's file.
@@ -63,16 +63,16 @@ class JobQueries:
             NotFoundError: the user has no such job.
             OutputMissingError: the job has no such output, or its file has expired or is on the service's disk.
         """
-        row = await self._find(user_id, job_id)
+        row = await self._find(user_id, job_id, with_history=False)
         output = next((each for each in row.outputs if each["step_id"] == step_id), None)
         url = None if output is None or row.outputs_expired_at else self._sign_output(row, output, method)
         if url is None:
             raise OutputMissingError("The job has no file to download for this step; see its `status` and `outputs`")
         return url
 
-    async def _find(self, user_id: str, job_id: UUID) -> JobRow:
+    async def _find(self, user_id: str, job_id: UUID, *, with_history: bool) -> JobRow:
         async with self._database.connection(of_user(user_id)) as connection:
-            row = await store.find(connection, job_id=job_id, user_id=user_id)
+            row = await store.find(connection, job_id=job_id, user_id=user_id, with_history=with_history)
         if row is None:
             raise job_not_found()
         return row

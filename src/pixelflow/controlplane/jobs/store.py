@@ -16,7 +16,10 @@ from pixelflow.contracts.jobs.sources import DeclaredSource
 from pixelflow.contracts.jobs.states import PRIORITY_RANKS
 from pixelflow.controlplane.idempotency.store import AnsweredKey
 from pixelflow.controlplane.presets.service import AppliedPreset
+from pixelflow.errors import SourcePostponedError
 
+MAX_ATTEMPTS_READ = 1000
+"""Attempts of a job that are read at most for its history."""
 COLUMNS = """
     jobs.job_id, jobs.status, source_type, source_key, source_job_id, source_output, source_bucket, source_url,
     declared_bytes,
@@ -33,14 +36,22 @@ COLUMNS = """
     COALESCE((SELECT jsonb_agg(to_jsonb(outputs) - 'job_id' ORDER BY position)
               FROM outputs WHERE outputs.job_id = jobs.job_id), '[]') AS outputs
 """
-_HISTORY = """
+_HISTORY = f"""
     COALESCE((SELECT jsonb_agg(to_jsonb(latest) ORDER BY attempt)
-              FROM (SELECT attempt, nullif(split_part(worker_id, ':', 2), '') AS worker, started_at, ended_at, outcome,
-                           error
-                    FROM attempts WHERE attempts.job_id = jobs.job_id ORDER BY attempt DESC LIMIT 20) AS latest), '[]')
+              FROM (SELECT * FROM (
+                        SELECT attempt, nullif(split_part(worker_id, ':', 2), '') AS worker, started_at, ended_at,
+                               outcome, error
+                        FROM attempts WHERE attempts.job_id = jobs.job_id
+                        ORDER BY attempt DESC LIMIT {MAX_ATTEMPTS_READ}
+                    ) AS read
+                    WHERE error->>'code' IS DISTINCT FROM '{SourcePostponedError.code}'
+                    ORDER BY attempt DESC LIMIT 20) AS latest), '[]')
     AS history
+"""  # noqa: S608  # fixed parts
+"""The latest attempts, without those that only waited for their turn, which may be every second.
+
+The name of a worker starts with that of its host, which is the operator's matter.
 """
-"""The latest attempts. The name of a worker starts with that of its host, which is the operator's matter."""
 _FROM = "FROM jobs LEFT JOIN usage_logs ON usage_logs.job_id = jobs.job_id"
 
 
@@ -89,7 +100,7 @@ class JobRow:
     usage: dict[str, int] | None
     outputs: list[dict[str, Any]]
     history: list[dict[str, Any]] | None = None
-    """The latest attempts; only of a job that was read by itself."""
+    """The latest attempts; ``None``: not read."""
 
 
 @dataclass(frozen=True)
@@ -284,10 +295,11 @@ def _columns(request: CreateJobRequest, place: SourcePlace, preset: AppliedPrese
     }
 
 
-async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str) -> JobRow | None:
+async def find(connection: AsyncConnection, *, job_id: UUID, user_id: str, with_history: bool) -> JobRow | None:
     """Return the user's job, or ``None`` if it does not exist or was erased."""
+    columns = f"{COLUMNS}, {_HISTORY}" if with_history else COLUMNS
     cursor = await connection.execute(
-        f"SELECT {COLUMNS}, {_HISTORY} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",
+        f"SELECT {columns} {_FROM} WHERE jobs.job_id = %s AND jobs.user_id = %s AND erased_at IS NULL",
         (job_id, user_id),
     )
     row = await cursor.fetchone()

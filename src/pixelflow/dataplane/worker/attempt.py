@@ -106,8 +106,8 @@ class AttemptRunner:
     def run(self, job: ClaimedJob, lease: ActiveLease, *, claim_start_ns: int) -> None:
         """Make one attempt and record its outcome.
 
-        A bug of the worker counts as a crash of the child: without an outcome, the job would wait until its lease
-        expires.
+        A bug of the worker counts as a crash of the child, what its machine lacks does not count: without an outcome,
+        the job would wait until its lease expires.
 
         Args:
             job: the claimed job.
@@ -115,14 +115,14 @@ class AttemptRunner:
             claim_start_ns: when the claim started, in nanoseconds since the epoch.
 
         Raises:
-            Exception: a bug, after the outcome has been recorded. If no outcome could be recorded, the lease reaper
-                requeues the job.
+            Exception: a bug or a shortage outside of the attempt's stages, after the outcome has been recorded. If no
+                outcome could be recorded, the lease reaper requeues the job.
         """
         try:
             self._run_measured(job, lease, claim_start_ns)
-        except Exception:
+        except Exception as error:
             # Nothing of the attempt is recorded: it may be what could not be. Fenced, if it has an outcome already.
-            self._handle_failure(job, lease, _internal_error(), Stages(self._tracer))
+            self._handle_failure(job, lease, self._to_pixelflow_error(error), Stages(self._tracer))
             raise
 
     def _run_measured(self, job: ClaimedJob, lease: ActiveLease, claim_start_ns: int) -> None:
@@ -156,7 +156,9 @@ class AttemptRunner:
         except PixelflowError as error:
             return self._handle_failure(job, lease, error, stages)
         except Exception as error:  # noqa: BLE001  # a bug or a full disk must not end the worker's thread
-            return self._handle_failure(job, lease, self._to_pixelflow_error(error, stages), stages)
+            if not is_shortage(error):
+                _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
+            return self._handle_failure(job, lease, self._to_pixelflow_error(error), stages)
         _log.info("succeeded", **{f"{stage}_ms": each for stage, each in stages.milliseconds.items()})
         return AttemptOutcome.SUCCEEDED
 
@@ -228,7 +230,7 @@ class AttemptRunner:
                 raise LeaseLostError
             return
 
-    def _to_pixelflow_error(self, error: Exception, stages: Stages) -> PixelflowError:
+    def _to_pixelflow_error(self, error: Exception) -> PixelflowError:
         """Classify an unexpected exception: the machine lacks something, or a bug."""
         converted: PixelflowError
         if is_shortage(error):
@@ -236,8 +238,7 @@ class AttemptRunner:
             reason = error.strerror if isinstance(error, OSError) else type(error).__name__
             converted = WorkerUnavailableError(f"The worker lacks resources: {reason}")
         else:
-            _log.exception("attempt failed unexpectedly", code=TransformCrashedError.code, stage=stages.latest)
-            converted = _internal_error()
+            converted = TransformCrashedError("An internal error occurred while the job was processed")
         converted.__cause__ = error
         return converted
 
@@ -245,6 +246,15 @@ class AttemptRunner:
         self, job: ClaimedJob, lease: ActiveLease, error: PixelflowError, stages: Stages
     ) -> AttemptOutcome:
         stages.error_code = error.code
+        final = self._final_error(job, error, stages)
+        with lease.recorded():
+            if final is None:
+                counted = error.fault is not Fault.SERVICE
+                outcome, recorded = AttemptOutcome.RETRIED, self._release(job, error, stages, counted=counted)
+            else:
+                outcome, recorded = AttemptOutcome.FAILED, self._fail(job, final, stages)
+        if not recorded:
+            return AttemptOutcome.LOST
         _log.warning(
             "attempt failed",
             code=error.code,
@@ -253,18 +263,8 @@ class AttemptRunner:
             retryable=error.retryable,
             fault=error.fault.value,
         )
-        final = self._final_error(job, error, stages)
-        with lease.recorded():
-            if final is None:
-                counted = error.fault is not Fault.SERVICE
-                outcome, recorded = AttemptOutcome.RETRIED, self._release(job, error, stages, counted=counted)
-            else:
-                error = final
-                outcome, recorded = AttemptOutcome.FAILED, self._fail(job, error, stages)
-        if not recorded:
-            return AttemptOutcome.LOST
         if not isinstance(error, SourcePostponedError):  # nothing failed
-            self._metrics.record_failure(error.code)
+            self._metrics.record_failure((final or error).code)
         return outcome
 
     def _final_error(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> PixelflowError | None:
@@ -329,10 +329,6 @@ class AttemptRunner:
 
 def _show_stage(lease: ActiveLease, stage: str) -> None:
     lease.progress = Progress(stage)
-
-
-def _internal_error() -> TransformCrashedError:
-    return TransformCrashedError("An internal error occurred while the job was processed")
 
 
 def _last_failure(job: ClaimedJob, error: PixelflowError) -> JobError:

@@ -8,31 +8,36 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE_SECONDS = 1.0
 """How long a job waits for a place, from when one was taken or given back last. If none is given back for as long, the
 server is slow or silent, and jobs don't wait."""
+IN_USE_SECONDS = 60.0
+"""How long a place is kept for a server that has none, from when a job asked for one last: longer than the delay of a
+job that was released for want of it."""
 
 
 class BucketPlaces:
     """Bounds the transfers of a worker with named buckets to half of its places, and three quarters of these a server.
 
-    Each server that holds no place has one reserved, so that several servers that don't answer leave a place to each of
-    the others. With more servers than places, half of the places are reserved.
+    Each server in use that holds no place has one reserved, so that several servers that don't answer leave a place to
+    each of the others. With more servers than places, half of the places are reserved. A server that no job has asked
+    for within ``IN_USE_SECONDS`` has none: the others would do less for nothing.
 
     Thread-safe. A job holds one place at a time: for its source, and later for its outputs.
     """
 
-    def __init__(self, places: int, servers: Collection[str], *, clock: Callable[[], float] = time.monotonic) -> None:
-        """``places``: jobs that the worker has at hand at most; ``servers``: those of all named buckets."""
-        self._servers = frozenset(servers)
+    def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """``places``: jobs that the worker has at hand at most."""
         self._total = max(1, places // 2)
         self._per_server = max(1, self._total * 3 // 4)
         self._clock = clock
         self._changed = threading.Condition()
         self._held: Counter[str] = Counter()
+        self._asked_at: dict[str, float] = {}
+        """When a job asked for a place of a server last: of the named buckets, so they are few."""
         self._used_at: dict[str, float] = {}
         """When a place of a server was taken or given back last."""
 
@@ -44,6 +49,7 @@ class BucketPlaces:
             Exception: ``refusal``, if there is no place, also not within ``PATIENCE_SECONDS``.
         """
         with self._changed:
+            self._asked_at[server] = self._clock()
             patience = self._patience(server)
             if not self._changed.wait_for(lambda: not self._is_full(server), max(0.0, patience)):
                 raise refusal
@@ -57,6 +63,7 @@ class BucketPlaces:
     def check(self, server: str, refusal: Exception) -> None:
         """Raise ``refusal`` if :meth:`place` would do so at once."""
         with self._changed:
+            self._asked_at[server] = self._clock()
             if self._is_full(server) and self._patience(server) <= 0:
                 raise refusal
 
@@ -68,14 +75,16 @@ class BucketPlaces:
         """Return how many free places another place of this server must leave."""
         if not self._held[server]:
             return 0
-        without = sum(not self._held[each] for each in self._servers)
+        since = self._clock() - IN_USE_SECONDS
+        without = sum(asked_at > since and not self._held[each] for each, asked_at in self._asked_at.items())
         return min(without, self._total // 2)
 
     def _patience(self, server: str) -> float:
         """Return how many seconds a job waits for a place."""
         used_at = self._used_at
-        # Without a place, the server waits for one of the others.
-        latest = used_at[server] if self._held[server] else max(used_at.values(), default=self._clock())
+        # With fewer places than it may have, the server waits for one of any server.
+        is_alone = self._held[server] >= self._per_server
+        latest = used_at[server] if is_alone else max(used_at.values(), default=self._clock())
         return latest + PATIENCE_SECONDS - self._clock()
 
     def _count(self, server: str, change: int) -> None:

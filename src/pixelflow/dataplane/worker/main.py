@@ -269,7 +269,7 @@ def _open_transfers(
         },
         assets=servers.objects,
         buckets=servers.buckets,
-        bucket_places=BucketPlaces(capacity.places, {servers.buckets.server(name) for name in settings.named_buckets}),
+        bucket_places=BucketPlaces(capacity.places),
         urls=_open_url_sources(settings, fetch_places, stack),
         health=health,
         max_source_bytes=settings.max_source_bytes,

@@ -105,7 +105,7 @@ class Transfers:
         self._storages = storages
         self._assets = assets
         self._buckets = buckets or NamedBuckets({}, {})
-        self._bucket_places = bucket_places or BucketPlaces(1, ())
+        self._bucket_places = bucket_places or BucketPlaces(1)
         self._urls = urls
         self._health = health
         self._max_source_bytes = max_source_bytes
