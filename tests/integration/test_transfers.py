@@ -135,7 +135,8 @@ def test_a_failure_is_retried_and_the_file_has_no_trace_of_it(tmp_path: Path, fa
         ('ETag: ""', "a", True),
         ("", "a", True),
         ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:06:58 GMT', "modified:1795914418", True),
-        ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:06:59 GMT', "modified:1795914418", False),
+        ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:06:59 GMT', "modified:1795914418", True),
+        ('ETag: ""\r\nLast-Modified: Sun, 29 Nov 2026 01:07:00 GMT', "modified:1795914418", False),
         ("", "modified:1795914418", True),
     ],
 )

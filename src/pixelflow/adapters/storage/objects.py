@@ -23,7 +23,8 @@ from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, un
 from pixelflow.adapters.storage.multipart import MultipartUploads
 from pixelflow.adapters.storage.request_form import address, checksum_headers, encryption_headers
 from pixelflow.adapters.storage.signatures import AccessKey, KeySource, NoAccessKeyError, Signer, no_access_key
-from pixelflow.adapters.storage.transfers import S3Transfers, version_of
+from pixelflow.adapters.storage.transfers import S3Transfers
+from pixelflow.adapters.storage.versions import version_of
 from pixelflow.errors import ObjectsUnavailableError, SourceChangedError
 from pixelflow.settings import Settings
 

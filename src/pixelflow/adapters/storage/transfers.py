@@ -16,14 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import IO, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 from pixelflow.adapters.storage.connections import STALL_SECONDS, Connection, ConnectionPool
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve, never, unlimited
 from pixelflow.adapters.storage.signatures import EMPTY_SHA256, UNSIGNED_PAYLOAD, NoAccessKeyError, Signer
+from pixelflow.adapters.storage.versions import conditions, response_version
 from pixelflow.errors import (
     ObjectsUnavailableError,
     SourceChangedError,
@@ -44,8 +43,6 @@ NO_SUCH_KEY = "NoSuchKey"
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _MAX_ERROR_BYTES = 64 * 1024
 _RETRYABLE = {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
-
-_BY_TIME = "modified:"
 
 _T = TypeVar("_T")
 
@@ -142,8 +139,8 @@ class S3Transfers:
                 if file.tell():  # written by an attempt that failed
                     file.seek(0)
                     file.truncate()
-            with self._send(connection, "GET", key, _conditions(version), sha256=EMPTY_SHA256) as response:
-                found = _response_version(response, version)
+            with self._send(connection, "GET", key, conditions(version), sha256=EMPTY_SHA256) as response:
+                found = response_version(response, version)
                 if version and found != version:
                     raise _changed()
                 size = _content_length(response)
@@ -338,30 +335,6 @@ class S3Transfers:
         if found is None:
             found = self._buffers.buffer = memoryview(bytearray(_BUFFER_BYTES))
         return found
-
-
-def version_of(etag: str | None, modified: datetime | None) -> str:
-    """Return what identifies the content of an object: its ETag, or when it was modified if the server sends no ETag.
-
-    S3's time is in whole seconds, so replacing an object within a second is noticed only by its ETag. Empty: unknown.
-    """
-    if etag := (etag or "").strip('"'):
-        return etag
-    return f"{_BY_TIME}{int(modified.timestamp())}" if modified else ""
-
-
-def _conditions(version: str) -> dict[str, str]:
-    """Return headers by which servers that support them refuse to send another version."""
-    return {"If-Match": f'"{version}"'} if version and not version.startswith(_BY_TIME) else {}
-
-
-def _response_version(response: http.client.HTTPResponse, expected: str) -> str:
-    """Return the version that a response has, or the expected one if it has nothing to compare."""
-    etag, modified = version_of(response.headers.get("ETag"), None), response.headers.get("Last-Modified")
-    if etag and not expected.startswith(_BY_TIME):
-        return etag
-    is_by_time = not expected or expected.startswith(_BY_TIME)
-    return version_of(None, parsedate_to_datetime(modified)) if modified and is_by_time else expected
 
 
 def _changed() -> SourceChangedError:
