@@ -404,16 +404,16 @@ _MANY_JOBS = """
 
 def test_streams_outlive_the_deadline_give_way_to_new_connections_and_end_with_the_process() -> None:
     settings = {
-        "PIXELFLOW_API_REQUEST_SECONDS": "1",
-        "PIXELFLOW_API_STATEMENT_SECONDS": "0.5",
-        "PIXELFLOW_API_LOCK_SECONDS": "0.4",
+        "PIXELFLOW_API_REQUEST_SECONDS": "3",
+        "PIXELFLOW_API_STATEMENT_SECONDS": "2",
+        "PIXELFLOW_API_LOCK_SECONDS": "1",
         "PIXELFLOW_API_MAX_CONNECTIONS": "10",
     }
     with servers_alone() as stack, client_of(stack) as client:
         (api,) = (role for role in pixelflow_roles(stack) if role.name == "api")
         stack.start_processes([with_settings(api, settings)])
         job_id = steps.create(client)["job_id"]
-        answer = client.get(f"/v1/jobs/{job_id}?wait=1.5")
+        answer = client.get(f"/v1/jobs/{job_id}?wait=3.5")
         assert (answer.status_code, answer.json()["status"]) == (200, "created")
         with ExitStack() as streams:
             opened = [streams.enter_context(stream(client, "/v1/events")) for _ in range(10)]
