@@ -53,6 +53,7 @@ async def test_the_controller_collects_garbage_and_counts_it(scene: Scene, quiet
         def removed() -> dict[str, float]:
             return Scrape(httpx.get(url).text).by("kind", "pixelflow_retention_removed_total")
 
-        wait_for(lambda: removed() == {"upload": 1, "orphan": 1, "attempt": 1}, 15)
+        # At least: earlier tests of these servers may have left some.
+        wait_for(lambda: all(removed().get(kind, 0) >= 1 for kind in ("upload", "orphan", "attempt")), 15)
         wait_for(lambda: not scene.keys(never_started), 15)
     assert scene.keys() == {source_key(waits), source_key(retried)}
