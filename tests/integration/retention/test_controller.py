@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,10 +40,14 @@ def controller(stack: Stack) -> Iterator[str]:
         try:
             lines = (json.loads(line) for line in process.stderr)
             served = next(line for line in lines if line["event"] == "metrics served")
+            # Else a controller that has much to log would wait for a reader.
+            reader = threading.Thread(target=lambda: deque(lines, maxlen=0), daemon=True)
+            reader.start()
             yield f"http://{served['address']}:{served['port']}/metrics"
-        finally:
             process.terminate()
-            process.stderr.read()
+            reader.join()
+        finally:
+            process.kill()
 
 
 async def test_the_controller_collects_garbage_and_counts_it(scene: Scene, quiet_stack: Stack) -> None:
