@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from tests.support.ports import free_port
 
 from pixelflow.client import Client
 from pixelflow.contracts.jobs.requests import CreateJobRequest
@@ -51,8 +51,7 @@ def snippets(page: Path) -> list[Snippet]:
 @pytest.fixture(scope="module")
 def port_of_a_shop() -> str:
     """A free port in place of the one in the guides, on which the shop of somebody else may listen."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
+    return str(free_port())
 
 
 @pytest.fixture

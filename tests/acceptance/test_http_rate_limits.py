@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ import pytest
 from tests.acceptance import job_steps as steps
 from tests.acceptance import pictures
 from tests.acceptance.running import database_url, process_of, servers_alone, wait_for
+from tests.support.ports import free_port
 
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.stack import Role, Stack
@@ -68,18 +68,12 @@ def limited() -> Iterator[Limited]:
             f"PIXELFLOW_RATE_LIMIT_WINDOW_SECONDS={HOUR}"]  # fmt: skip
     with servers_alone() as stack:
         roles = pixelflow_roles(stack)
-        port = _free_port()
+        port = free_port()
         twin_url = f"http://127.0.0.1:{port}"
         twin = [env, "-u", "PIXELFLOW_API_SOCKET", f"PIXELFLOW_API_PORT={port}", *roles[0].command]
         roles.append(Role("api-2", twin, ready_url=f"{twin_url}/readyz"))
         stack.start_processes([dataclasses.replace(role, command=[*limits, *role.command]) for role in roles])
         yield Limited(stack, (stack.api_url, twin_url))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
 
 
 def test_of_200_concurrent_requests_to_two_api_processes_a_bucket_of_60_allows_60(limited: Limited) -> None:

@@ -32,7 +32,7 @@ from tests.acceptance.running import (
     worker_role,
 )
 from tests.support.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.unit.test_metrics_server import free_port
+from tests.support.ports import free_port
 
 from pixelflow.devstack.stack import Stack
 from pixelflow.devstack.up import pixelflow_roles

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from tests.support.ports import free_port
 
 from pixelflow.adapters.storage.buckets import NamedBuckets
 from pixelflow.adapters.storage.interrupts import never
@@ -29,17 +30,12 @@ CREDENTIALS = {"access_key_id": "T_ID", "secret_access_key": "T_SECRET"}
 FOREVER = "public, max-age=31536000, immutable"
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The settings of a versitygw with an empty bucket."""
     if (program := shutil.which("versitygw")) is None:
         pytest.skip("no versitygw on this machine")
-    folder, port = tmp_path_factory.mktemp("versitygw"), _free_port()
+    folder, port = tmp_path_factory.mktemp("versitygw"), free_port()
     (folder / "shop").mkdir()
     keys = {"T_ID": "key", "T_SECRET": "secret"}
     environment = {"ROOT_ACCESS_KEY_ID": "key", "ROOT_SECRET_ACCESS_KEY": "secret", "VGW_PORT": f"127.0.0.1:{port}"}
@@ -141,7 +137,7 @@ def test_refusals_are_the_jobs_and_outages_are_not(server: dict[str, str]) -> No
             store(buckets, key)
         assert server["endpoint"] not in str(refused.value)
     with pytest.raises(DestinationUnavailableError):
-        store(opened(server, endpoint_url=f"http://127.0.0.1:{_free_port()}"), key)
+        store(opened(server, endpoint_url=f"http://127.0.0.1:{free_port()}"), key)
 
 
 @pytest.mark.parametrize(

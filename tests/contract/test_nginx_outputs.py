@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from tests.support.checked_s3 import CheckedS3, Session, running_s3
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 from pixelflow.adapters.storage.buckets import NamedBuckets, public_url
@@ -58,8 +59,7 @@ def site(s3: CheckedS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     if program is None:
         pytest.skip("no nginx on this machine (Debian: apt-get install nginx-light)")
     folder = tmp_path_factory.mktemp("nginx")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     changed = CONFIGURATION.read_text(encoding="utf-8")
     for shown, real in {
         "/var/cache/nginx/outputs": str(folder / "cache"),

@@ -10,7 +10,6 @@ import io
 import os
 import runpy
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from tests.support.ports import free_port
 
 from pixelflow.adapters.storage.multipart import MIN_PART_BYTES, NoSuchUploadError
 from pixelflow.adapters.storage.objects import ObjectStorage, asset_key, source_key
@@ -32,17 +32,12 @@ ROLES = ("api", "controller", "worker")
 KEYS = {name: (f"PF{name.upper()}", f"secret-of-{name}") for name in ("admin", *ROLES)}
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = shutil.which("versitygw")
     if program is None:
         pytest.skip("no versitygw on this machine")
-    folder, port, admin_port = tmp_path_factory.mktemp("versitygw"), _free_port(), _free_port()
+    folder, port, admin_port = tmp_path_factory.mktemp("versitygw"), free_port(), free_port()
     for name in ("data", "users"):
         (folder / name).mkdir()
     url = f"http://127.0.0.1:{port}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from tests.acceptance.running import Running, descendants
 from tests.images.build import Image
 from tests.images.dockerfile import Stage
 from tests.images.enclosure import Container, Root
+from tests.support.ports import free_port
 
 from pixelflow.client import Client
 from pixelflow.contracts.jobs.responses import Job
@@ -86,7 +86,7 @@ class Trial:
         self._images = images
         self._logs = logs
         self._settings = settings
-        self._ports = {name: str(_free_port()) for name in ("API", *IMAGES)}
+        self._ports = {name: str(free_port()) for name in ("API", *IMAGES)}
         self._containers: dict[str, Container] = {}
         self.api_url = f"http://{LOOPBACK}:{self._ports['API']}"
 
@@ -151,8 +151,3 @@ def _succeeds(root: Root, command: list[str]) -> bool:
     except subprocess.CalledProcessError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as listening:
-        return int(listening.getsockname()[1])

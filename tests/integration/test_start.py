@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from uuid import UUID, uuid5
 
 import obstore
 import pytest
 from tests.integration.job_rows import put, row_of
+from tests.support.ports import free_port
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
@@ -29,9 +29,7 @@ def storage(request: pytest.FixtureRequest, quiet: Settings) -> Settings:
     """Settings of a storage that answers, and of one that does not."""
     if request.param == "up":
         return quiet
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    return quiet.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{port}"})
+    return quiet.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{free_port()}"})
 
 
 @pytest.fixture

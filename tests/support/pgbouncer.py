@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from tests.support.ports import free_port
 
 from pixelflow.devstack.ports import LOOPBACK
 
@@ -38,7 +39,7 @@ def pgbouncer(database_url: str, folder: Path, *, server_connections: int) -> It
         folder: for its files, in which the user ``nobody`` may write.
         server_connections: that all clients share.
     """
-    url, port = urlsplit(database_url), _free_port()
+    url, port = urlsplit(database_url), free_port()
     users = folder / "users.txt"
     users.write_text(f'"{url.username}" "{unquote(url.password or "")}"\n')
     config = folder / "pgbouncer.ini"
@@ -66,12 +67,6 @@ def pgbouncer(database_url: str, folder: Path, *, server_connections: int) -> It
             yield url._replace(netloc=f"{url.netloc.rpartition('@')[0]}@{LOOPBACK}:{port}").geturl()
         finally:
             process.terminate()
-
-
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
 
 
 def _wait_for(port: int) -> None:

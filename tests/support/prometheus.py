@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / ".tools" / "prometheus" / "usr" / "bin"
@@ -85,7 +85,7 @@ def scraping(
         "scrape_configs": jobs,
     }
     (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is valid YAML
-    port = _free_port()
+    port = free_port()
     command: list[str | Path] = [
         program("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
@@ -98,12 +98,6 @@ def scraping(
             yield _ready(Prometheus(f"http://127.0.0.1:{port}"), process, folder / "log")
         finally:
             process.terminate()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def _ready(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> Prometheus:

@@ -12,15 +12,10 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
+from tests.support.ports import free_port
 
 from pixelflow.adapters.telemetry.metrics import MAX_CONNECTIONS, MAX_SECONDS, ReadinessProbe, serve_metrics
 from pixelflow.settings import Settings, SettingsError
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def settings_of(**values: object) -> Settings:

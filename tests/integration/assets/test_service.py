@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import httpx
 import psycopg
 import pytest
 from tests.integration.assets.conftest import CONTENT, asset_request, create, overlays, upload
 from tests.integration.job_rows import put
+from tests.support.ports import free_port
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection, of_user
@@ -156,9 +156,7 @@ async def test_completing_needs_object_storage_and_loses_nothing_while_it_is_awa
     assets: AssetService, quiet: Settings, async_database: AsyncDatabase
 ) -> None:
     created = await assets.create(USER, asset_request("logo"), asset_id=new_id())
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    away = quiet.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{port}"})
+    away = quiet.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{free_port()}"})
     with pytest.raises(ObjectsUnavailableError):
         await AssetService(away, database=async_database, objects=ObjectStorage(away)).complete(USER, created.asset_id)
     assert (await assets.get(USER, "logo")).status == "pending"

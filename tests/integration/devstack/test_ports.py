@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.ports import free_port
 
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.errors import StackError
@@ -22,13 +23,6 @@ def opened(home: Path) -> Iterator[Home]:
     opened = Home(home, servers_account())
     yield opened
     opened.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def chosen(home: Home, said: list[str]) -> dict[str, int]:
@@ -64,7 +58,7 @@ def test_no_other_stack_chooses_a_port_on_which_its_server_does_not_listen_yet(o
 
 
 def test_the_api_s_port_is_reserved_as_soon_as_it_is_chosen(said: list[str]) -> None:
-    wanted = _free_port()
+    wanted = free_port()
     with listen(wanted, echo=said.append) as first, listen(wanted, echo=said.append) as second:
         assert first.getsockname() == ("127.0.0.1", wanted)
         replaced = second.getsockname()[1]
@@ -73,7 +67,7 @@ def test_the_api_s_port_is_reserved_as_soon_as_it_is_chosen(said: list[str]) -> 
 
 
 def test_the_api_does_not_listen_on_a_port_that_another_stack_has_chosen(said: list[str]) -> None:
-    wanted = _free_port()
+    wanted = free_port()
     with ReservedPorts(said.append) as ports:
         (chosen,) = ports.choose_next(wanted, ["metrics"]).values()
         with listen(chosen, echo=said.append) as listening:
@@ -88,7 +82,7 @@ def test_port_0_chooses_any_port_without_a_message(said: list[str]) -> None:
 
 
 def test_metrics_ports_are_consecutive_except_for_busy_ones(said: list[str]) -> None:
-    wanted = _free_port()
+    wanted = free_port()
     with socket.create_server(("127.0.0.1", wanted)), ReservedPorts(said.append) as ports:
         chosen = ports.choose_next(wanted, ["one", "two"])
     assert wanted < chosen["one"] != chosen["two"] > wanted

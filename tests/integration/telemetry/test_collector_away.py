@@ -10,6 +10,7 @@ import pytest
 from opentelemetry.trace import Tracer
 from structlog.testing import capture_logs
 from tests.support.otlp_collector import collecting
+from tests.support.ports import free_port
 
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.settings import SettingsError
@@ -32,14 +33,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
 
 
-def refusing_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
-
-
 def test_an_unavailable_collector_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{refusing_port()}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     with capture_logs() as logs, open_tracer(role="api") as tracer:
         spans_until(tracer, lambda: logs)
         for _ in range(20):

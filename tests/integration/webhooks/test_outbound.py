@@ -17,6 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.support.ports import free_port
 from tests.support.webhook_receiver import Reply, receiving
 
 from pixelflow.adapters.outbound_http import HttpResponse, OutboundHttp, OutboundRule
@@ -160,10 +161,8 @@ async def test_endless_headers_are_unreachable() -> None:
 
 
 async def test_a_closed_port_is_unreachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     with pytest.raises(TargetUnreachableError, match="refused the connection: nothing listens on the port"):
-        await call(f"http://127.0.0.1:{port}/")
+        await call(f"http://127.0.0.1:{free_port()}/")
 
 
 class TestTls:
