@@ -15,7 +15,7 @@ export interface EventsOptions {
   readonly signal?: AbortSignal | undefined;
   /** Continue after this event of an earlier stream; empty: from the start. */
   readonly lastEventId?: string | undefined;
-  /** Called with the `lastEventId` for a later stream: when the next event is asked for, and while there is none. */
+  /** Called with the `lastEventId` for a later stream: when the next event is asked for, and while there is none. What it throws ends the stream. */
   readonly onPosition?: ((lastEventId: string) => void) | undefined;
 }
 
@@ -27,6 +27,21 @@ interface Block {
   readonly data: string;
 }
 
+/** A stream over as many connections as it takes. */
+interface Stream {
+  readonly url: URL;
+  readonly headers: Record<string, string>;
+  readonly isOfOneJob: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly fetcher: typeof fetch;
+  lastId: string | undefined;
+  failures: number;
+  answeredAt: number;
+  /** Milliseconds to wait before the next connection, beside the usual. */
+  retryAfter: number;
+  ended: boolean;
+}
+
 /** Yields events over as many connections as it takes, until the last one of a single job. */
 export async function* readEvents(
   url: URL,
@@ -35,39 +50,55 @@ export async function* readEvents(
   options: EventsOptions,
   fetcher: typeof fetch,
 ): AsyncGenerator<StreamedEvent, void, undefined> {
-  let lastId = options.lastEventId || undefined;
-  let failures = 0;
-  let answeredAt = -Infinity;
-  for (;;) {
-    let retryAfter = 0;
-    let isTransient = false;
-    try {
-      const sent: Record<string, string> = { ...headers, Accept: "text/event-stream" };
-      if (lastId !== undefined) sent["Last-Event-ID"] = lastId;
-      const response = await connect(fetcher, url, sent, options.signal);
-      if (response.status === NO_CONTENT) return;
-      if (TRANSIENT.has(response.status)) {
-        isTransient = true;
-        retryAfter = retryAfterOf(response.headers) ?? 0;
-        throw await errorOf(response);
-      }
-      for await (const block of blocksOf(response, url, options.signal)) {
-        failures = 0;
-        answeredAt = Date.now();
-        const before = lastId;
-        lastId = block.id ?? lastId;
-        const event = block.data ? { ...(JSON.parse(block.data) as JobEvent), id: lastId ?? "" } : undefined;
-        if (event) yield event;
-        if (lastId && lastId !== before) options.onPosition?.(lastId);
-        if (event && isOfOneJob && (event.type === "erased" || hasFinished(event))) return;
-      }
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      const isPassing = error instanceof ConnectionFailedError || isTransient;
-      const isOutage = Date.now() - answeredAt < MAX_OUTAGE;
-      if (!isPassing || (++failures >= MAX_ATTEMPTS && !isOutage)) throw error;
+  const { signal, lastEventId, onPosition } = options;
+  const lastId = lastEventId || undefined;
+  const first = { lastId, failures: 0, answeredAt: -Infinity, retryAfter: 0, ended: false };
+  const stream: Stream = { url, headers, isOfOneJob, signal, fetcher, ...first };
+  let reported = lastId;
+  while (!stream.ended) {
+    for await (const event of eventsOfConnection(stream)) {
+      if (event) yield event;
+      if (stream.lastId && stream.lastId !== reported) onPosition?.(stream.lastId);
+      reported = stream.lastId;
     }
-    await sleep(retryAfter + backoff(Math.max(1, failures)), options.signal);
+    if (stream.ended) return;
+    await sleep(stream.retryAfter + backoff(Math.max(1, stream.failures)), signal);
+  }
+}
+
+/**
+ * Yields the events of one connection until it breaks, and `undefined` where only the position may have changed. Throws
+ * if the API rejected the request, or if too many connections in a row broke.
+ */
+async function* eventsOfConnection(stream: Stream): AsyncGenerator<StreamedEvent | undefined, void, undefined> {
+  const { url, signal } = stream;
+  let isTransient = false;
+  stream.retryAfter = 0;
+  try {
+    const sent: Record<string, string> = { ...stream.headers, Accept: "text/event-stream" };
+    if (stream.lastId !== undefined) sent["Last-Event-ID"] = stream.lastId;
+    const response = await connect(stream.fetcher, url, sent, signal);
+    stream.ended = response.status === NO_CONTENT;
+    if (stream.ended) return;
+    if (TRANSIENT.has(response.status)) {
+      isTransient = true;
+      stream.retryAfter = retryAfterOf(response.headers) ?? 0;
+      throw await errorOf(response);
+    }
+    for await (const block of blocksOf(response, url, signal)) {
+      stream.failures = 0;
+      stream.answeredAt = Date.now();
+      stream.lastId = block.id ?? stream.lastId;
+      const event = block.data ? { ...(JSON.parse(block.data) as JobEvent), id: stream.lastId ?? "" } : undefined;
+      stream.ended = event !== undefined && stream.isOfOneJob && (event.type === "erased" || hasFinished(event));
+      yield event;
+      if (stream.ended) return;
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    const isPassing = error instanceof ConnectionFailedError || isTransient;
+    const isOutage = Date.now() - stream.answeredAt < MAX_OUTAGE;
+    if (!isPassing || (++stream.failures >= MAX_ATTEMPTS && !isOutage)) throw error;
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ApiError, PixelFlow, type JobEvent } from "../src/index.js";
+import { ApiError, ConnectionFailedError, PixelFlow, type JobEvent } from "../src/index.js";
 import { serve, type Prepared } from "./server.js";
 
 const JOB = "0198f2c4-5c1e-7d3a-9b60-2f1d4c8e7a55";
@@ -60,6 +60,17 @@ test("the position is reported after an event was handled, and while there is no
   const options = { lastEventId: "899", onPosition: (id: string) => seen.push(id) };
   for await (const each of client.watchJob(JOB, options)) seen.push(each.status);
   assert.deepEqual(seen, ["900", "queued", "succeeded", "901"]);
+});
+
+test("what onPosition throws is no broken connection", async () => {
+  await using server = await serve(stream("id: 900", event(901, "succeeded")));
+  const thrown = new ConnectionFailedError("the store is away", false);
+  const onPosition = () => {
+    throw thrown;
+  };
+  const next = new PixelFlow({ url: server.url, apiKey: "key" }).watchJob(JOB, { onPosition }).next();
+  await assert.rejects(next, (error) => error === thrown);
+  assert.equal(server.received.length, 1);
 });
 
 test("a connection that gets no response within 30 s is made again", { timeout: 10_000 }, async (context) => {

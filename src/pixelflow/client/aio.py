@@ -30,7 +30,7 @@ from pixelflow.client import (
     webhook_endpoints,
     webhooks,
 )
-from pixelflow.client.errors import ConnectionFailedError, map_httpx_errors
+from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session
@@ -72,12 +72,11 @@ async def _events(
     """As :meth:`pixelflow.client.Client.events`."""
     reader = EventReader(self._session, job_id, last_event_id, on_position)
     while not reader.ended:
-        try:
-            async with aclosing(self._read_events(reader)) as events:
-                async for event in events:
+        async with aclosing(self._read_events(reader)) as events:
+            async for event in events:
+                if event is not None:
                     yield event
-        except ConnectionFailedError as error:
-            reader.on_disconnect(error)
+                reader.report_position()
         if not reader.ended:
             await self._sleep(reader.pause())
 
@@ -197,9 +196,9 @@ class AsyncClient:
             else:
                 advance = partial(operation.send, response)
 
-    async def _read_events(self, reader: EventReader) -> AsyncGenerator[StreamedEvent, None]:
+    async def _read_events(self, reader: EventReader) -> AsyncGenerator[StreamedEvent | None, None]:
         request = reader.request()
-        with map_httpx_errors(request.url):
+        with reader.connection(), map_httpx_errors(request.url):
             async with aclosing(await self._http.send(transport.to_httpx(request, b""), stream=True)) as response:
                 head = transport.ResponseReader(request, response)
                 if not transport.is_stream(response):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from pixelflow.client.api_calls import error_of
@@ -30,8 +31,9 @@ class StreamedEvent(JobEvent):
 class EventReader:
     """The events of all jobs of the user, or of one job until it has finished, over as many connections as it takes.
 
-    Send :meth:`request`, pass the response to :meth:`open`, its bytes to :meth:`feed`, and wait for :meth:`pause`
-    between connections, until it is :attr:`ended`.
+    Within :meth:`connection`, send :meth:`request`, pass the response to :meth:`open` and its bytes to :meth:`feed`;
+    outside of it, call :meth:`report_position` when the caller has handled an event. Wait for :meth:`pause` between
+    connections, until it is :attr:`ended`.
     """
 
     def __init__(
@@ -80,13 +82,17 @@ class EventReader:
         elif not response.headers.get("content-type", "").startswith(MEDIA_TYPE):
             raise error_of(response)
 
-    def on_disconnect(self, error: ConnectionFailedError) -> None:
-        """The connection broke, or could not be made.
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """Make and read one connection within the context, which ends it without an error if it breaks.
 
         Raises:
             ConnectionFailedError: several times in a row; after events were received, for ``MAX_OUTAGE`` seconds.
         """
-        self._count_failure(error)
+        try:
+            yield
+        except ConnectionFailedError as error:
+            self._count_failure(error)
 
     def _count_failure(self, error: Exception) -> None:
         self._failures += 1
@@ -99,8 +105,8 @@ class EventReader:
         seconds, self._retry_after = self._retry_after, 0.0
         return seconds + backoff(self._session, max(1, self._failures))
 
-    def feed(self, chunk: bytes) -> Iterator[StreamedEvent]:
-        """Yield the events that are complete with this chunk.
+    def feed(self, chunk: bytes) -> Iterator[StreamedEvent | None]:
+        """Yield the events that are complete with this chunk, and None where only the position may have changed.
 
         Raises:
             ConnectionFailedError: the response is no event stream.
@@ -109,24 +115,25 @@ class EventReader:
         if len(self._rest) > MAX_LINE_BYTES:
             raise ConnectionFailedError("The response is not an event stream", sent=True, transient=False)
         for line in lines:
-            event = self._take(line.decode("utf-8", "replace"))
-            if event is not None:
-                yield event
-            self._report_position()  # only now has the caller handled the event
+            if line:
+                self._take(line.decode("utf-8", "replace"))
+            else:
+                yield self._end_block()
 
-    def _report_position(self) -> None:
+    def report_position(self) -> None:
+        """Tell the caller the position, if it has changed. What the caller's function raises breaks no connection."""
         if self._on_position and self.last_event_id and self.last_event_id != self._reported:
             self._on_position(self.last_event_id)
             self._reported = self.last_event_id
 
-    def _take(self, line: str) -> StreamedEvent | None:
+    def _take(self, line: str) -> None:
         name, _, value = line.partition(":")
         if name == "id":
             self._id = value.strip()
         elif name == "data":
             self._data.append(value.removeprefix(" "))
-        if line:
-            return None
+
+    def _end_block(self) -> StreamedEvent | None:
         self._failures, self._answered_at = 0, self._session.clock()
         data, self._data = "\n".join(self._data), []
         self.last_event_id = self._id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial, wraps
 from types import TracebackType
@@ -27,7 +27,7 @@ from pixelflow.client import (
     webhook_endpoints,
     webhooks,
 )
-from pixelflow.client.errors import ConnectionFailedError, map_httpx_errors
+from pixelflow.client.errors import map_httpx_errors
 from pixelflow.client.local_session import find_session
 from pixelflow.client.models import Operation, Paginator, Request, Response, Sleep
 from pixelflow.client.session import Session
@@ -72,7 +72,7 @@ def _events(
         job_id: the job; None: all jobs, first those that are queued or processing.
         last_event_id: ``id`` of an event of an earlier stream, also of another process: continue after it.
         on_position: called with the ``last_event_id`` for a later stream whenever it changes: when the next event is
-            asked for, and also while there is no event.
+            asked for, and also while there is no event. What it raises ends the stream.
 
     Raises:
         ApiError: the API rejected the request; ``not_found`` also for a job of another user.
@@ -80,10 +80,11 @@ def _events(
     """
     reader = EventReader(self._session, job_id, last_event_id, on_position)
     while not reader.ended:
-        try:
-            yield from self._read_events(reader)
-        except ConnectionFailedError as error:
-            reader.on_disconnect(error)
+        with closing(self._read_events(reader)) as events:
+            for event in events:
+                if event is not None:
+                    yield event
+                reader.report_position()
         if not reader.ended:
             self._sleep(reader.pause())
 
@@ -203,9 +204,10 @@ class Client:
             else:
                 advance = partial(operation.send, response)
 
-    def _read_events(self, reader: EventReader) -> Iterator[StreamedEvent]:
+    def _read_events(self, reader: EventReader) -> Generator[StreamedEvent | None, None, None]:
         request = reader.request()
         with (
+            reader.connection(),
             map_httpx_errors(request.url),
             closing(self._http.send(transport.to_httpx(request, b""), stream=True)) as response,
         ):

@@ -150,15 +150,20 @@ def test_a_wait_comes_back_no_earlier_than_an_api_that_is_away_asks_for(
 def test_a_stream_survives_a_restart_of_the_api_but_no_long_outage(time: Time) -> None:
     away = ConnectionFailedError("away", sent=False)
     reader = EventReader(Session("http://127.0.0.1:9", KEY, clock=time), None)
+
+    def break_off() -> None:
+        with reader.connection():
+            raise away
+
     for _ in range(3):
-        reader.on_disconnect(away)
+        break_off()
     with pytest.raises(ConnectionFailedError):
-        reader.on_disconnect(away)
-    assert list(reader.feed(b": heartbeat\nid: 7\n\n")) == []
+        break_off()
+    assert list(reader.feed(b": heartbeat\nid: 7\n\n")) == [None]
     began = time.now
     with pytest.raises(ConnectionFailedError):  # noqa: PT012  # as a client does, until it gives up
         while True:
-            reader.on_disconnect(away)
+            break_off()
             time.sleep(reader.pause())
     assert 60 <= time.now - began < 70
 

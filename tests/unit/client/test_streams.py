@@ -10,8 +10,9 @@ import pytest
 from tests.unit.client.conftest import Call
 from tests.unit.client.stand_in import KEY, Fault, StandIn
 
+from pixelflow.client import Client, ConnectionFailedError
 from pixelflow.client.session import Session
-from pixelflow.client.streams import MEDIA_TYPE, EventReader
+from pixelflow.client.streams import MEDIA_TYPE, EventReader, StreamedEvent
 
 QUEUED = {"type": "status", "job_id": str(uuid4()), "status": "queued", "attempts": 0}
 DONE = QUEUED | {"status": "succeeded"}
@@ -21,19 +22,23 @@ def stream(text: str) -> Fault:
     return Fault(200, {"Content-Type": MEDIA_TYPE}, text.encode())
 
 
+def events_of(reader: EventReader, text: str) -> list[StreamedEvent]:
+    return [event for event in reader.feed(text.encode()) if event]
+
+
 def test_an_event_has_the_id_after_which_another_stream_continues() -> None:
     session = Session("http://127.0.0.1:9", KEY)
-    [event] = EventReader(session, None).feed(f"id: 7\ndata: {json.dumps(QUEUED)}\n\n".encode())
+    [event] = events_of(EventReader(session, None), f"id: 7\ndata: {json.dumps(QUEUED)}\n\n")
     assert (event.id, str(event.status)) == ("7", "queued")
     assert EventReader(session, None, event.id).request().headers["Last-Event-ID"] == "7"
-    [event] = EventReader(session, None).feed(f"data: {json.dumps(QUEUED)}\n\n".encode())
+    [event] = events_of(EventReader(session, None), f"data: {json.dumps(QUEUED)}\n\n")
     assert event.id is None
 
 
 @pytest.mark.parametrize("data", [QUEUED | {"id": 5}, [QUEUED], 5, None], ids=["id", "list", "number", "null"])
 def test_the_id_of_an_event_is_that_of_the_stream_whatever_its_data(data: object) -> None:
     reader = EventReader(Session("http://127.0.0.1:9", KEY), None)
-    ids = [event.id for event in reader.feed(f"id: 7\ndata: {json.dumps(data)}\n\n".encode())]
+    ids = [event.id for event in events_of(reader, f"id: 7\ndata: {json.dumps(data)}\n\n")]
     assert ids == (["7"] if isinstance(data, dict) else [])
 
 
@@ -45,26 +50,30 @@ def test_heartbeats_report_the_position_of_a_stream_without_events(call: Call, a
     assert [seen.headers["last-event-id"] for seen in api.seen] == ["899", "900"]
 
 
-def test_the_position_follows_an_event_only_when_the_next_one_is_asked_for() -> None:
+def test_the_position_follows_an_event_only_when_the_next_one_is_asked_for(api: StandIn) -> None:
+    text = f"id: 7\ndata: {json.dumps(QUEUED)}\n\n" * 2 + f"id: 8\ndata: later\n\ndata: {json.dumps(DONE)}\n\n"
+    api.fail("get", stream(text))
     positions: list[str] = []
-    reader = EventReader(Session("http://127.0.0.1:9", KEY), None, on_position=positions.append)
-    text = f"id: 7\ndata: {json.dumps(QUEUED)}\n\n" * 2 + "id: 8\ndata: of a later version\n\n"
-    events = reader.feed(text.encode())
-    next(events)
-    assert positions == []
-    next(events)
-    assert positions == ["7"]
-    assert (list(events), positions) == ([], ["7", "8"])
+    with Client(api.url, KEY) as client:
+        events = client.events(uuid4(), on_position=positions.append)
+        next(events)
+        assert positions == []
+        next(events)
+        assert positions == ["7"]
+        next(events)
+        assert positions == ["7", "8"]
 
 
-def test_a_position_that_could_not_be_stored_is_reported_again(call: Call, api: StandIn) -> None:
-    api.fail("get", stream("id: 900\n\n"), stream(f": heartbeat\n\ndata: {json.dumps(DONE)}\n\n"))
-    positions: list[str] = []
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("away"), ConnectionFailedError("away", sent=False), OSError("full")]
+)
+def test_what_the_callers_function_raises_is_no_broken_connection(call: Call, api: StandIn, error: Exception) -> None:
+    api.fail("get", stream(f"id: 900\n\ndata: {json.dumps(DONE)}\n\n"))
 
-    def store(position: str) -> None:
-        positions.append(position)
-        if len(positions) == 1:
-            raise httpx.ConnectError("the store is away")
+    def store(_: str) -> None:
+        raise error
 
-    call("events", uuid4(), on_position=store)
-    assert positions == ["900", "900"]
+    with pytest.raises(type(error)) as raised:
+        call("events", uuid4(), on_position=store)
+    assert raised.value is error
+    assert len(api.seen) == 1
