@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -51,7 +51,7 @@ from pixelflow.dataplane.worker.template import ChildLimits
 from pixelflow.dataplane.worker.transfers import AssetStorage, Storage, Transfers
 from pixelflow.dataplane.worker.url_sources import FetchPlaces, UrlSources
 from pixelflow.devstack.stack import Stack
-from pixelflow.errors import ObjectsUnavailableError, TransformPostponedError, UndecodableError
+from pixelflow.errors import ObjectsUnavailableError, StoreUnavailableError, TransformPostponedError, UndecodableError
 from pixelflow.imaging.protocol import TransformLimits
 from pixelflow.settings import Settings
 from pixelflow.settings.buckets import NamedBucket
@@ -124,6 +124,13 @@ def health(tmp_path: Path) -> WorkerHealth:
     return WorkerHealth(scratch=tmp_path, min_free_bytes=0)
 
 
+class DatabaseAway:
+    """A database that is not available."""
+
+    def connection(self) -> AbstractContextManager[Connection]:
+        raise StoreUnavailableError("The database is not available")
+
+
 @pytest.fixture
 def run(  # noqa: PLR0917  # fixtures
     database: Database,
@@ -151,6 +158,7 @@ def run(  # noqa: PLR0917  # fixtures
             parallel_uploads=2,
         )
         arguments: dict[str, Any] = {
+            "database": database,
             "sandbox": sandbox,
             "transfers": transfers,
             "health": health,
@@ -161,9 +169,7 @@ def run(  # noqa: PLR0917  # fixtures
             "jitter": lambda: 0.0,
             **replaced,
         }
-        AttemptRunner(database=database, **arguments).run(
-            job, lease or ActiveLease(job.lease, until=0), claim_start_ns=time.time_ns()
-        )
+        AttemptRunner(**arguments).run(job, lease or ActiveLease(job.lease, until=0), claim_start_ns=time.time_ns())
         transfers.close()
         assert list(scratch.iterdir()) == [], "the scratch folder must be empty"
 
@@ -251,6 +257,21 @@ def test_an_unavailable_storage_requeues_the_job_with_a_delay_and_does_not_count
     assert queued
     assert (queued["state"], queued["due_at"] > datetime.now(UTC)) == ("delayed", True)
     assert [each["outcome"] for each in rows(connection, "attempts", job.job_id)] == ["retried"]
+
+
+def test_the_reason_of_a_failure_that_can_not_be_recorded_is_in_the_log(
+    connection: Connection, run: Callable[..., None]
+) -> None:
+    job = claimed(connection)
+    with capture_logs() as logs:
+        run(job, storages={"s3_presigned": Unavailable()}, database=DatabaseAway())
+    assert row_of(connection, job.job_id)["status"] == "processing", "until the lease expires"
+    (line,) = [each for each in logs if each["event"] == "outcome not recorded: database unavailable"]
+    assert (line["code"], line["failure"], line["reason"]) == (
+        "store_unavailable",
+        "objects_unavailable",
+        "Object storage is not available; try again shortly",
+    )
 
 
 def test_all_attempts_belong_to_the_trace_of_the_request(

@@ -152,9 +152,29 @@ def test_a_server_waits_for_a_reserved_place_while_another_server_is_fast(clock:
         clock.now += 2 * PATIENCE_SECONDS  # the transfer of "a" takes long
         with places.place("b", REFUSAL):
             assert places._is_full("a"), "a place is kept for c"
-            places.check("a", REFUSAL)
+            assert places._left(places._latest("a")) == PATIENCE_SECONDS
         clock.now += PATIENCE_SECONDS
         with places.place("b", REFUSAL):
             clock.now += PATIENCE_SECONDS
+            with pytest.raises(SourcePostponedError), places.place("a", REFUSAL):
+                pass
+
+
+def test_no_job_is_processed_for_a_silent_server_while_others_are_fast(clock: Clock) -> None:
+    places = BucketPlaces(8, clock=clock)
+    _use(places, "silent", "b", "c")
+    with places.place("silent", REFUSAL), places.place("silent", REFUSAL):
+        places.check("silent", REFUSAL)
+        clock.now += PATIENCE_SECONDS
+        with places.place("b", REFUSAL):
+            assert places._is_full("silent")
             with pytest.raises(SourcePostponedError):
-                places.check("a", REFUSAL)
+                places.check("silent", REFUSAL)
+
+
+def test_a_server_whose_transfer_took_long_is_in_use_for_a_while_after_it(clock: Clock) -> None:
+    places = BucketPlaces(8, clock=clock)
+    with places.place("a", REFUSAL):
+        clock.now += 2 * IN_USE_SECONDS
+    with places.place("b", REFUSAL), places.place("b", REFUSAL), places.place("b", REFUSAL):
+        assert places._is_full("b"), "one is kept for a"

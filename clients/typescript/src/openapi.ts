@@ -2922,7 +2922,7 @@ export interface components {
             finished_at: string | null;
             /**
              * History
-             * @description The latest attempts of all runs, at most 20, oldest first; they are kept for 90 days by default. Null in lists of jobs.
+             * @description The latest attempts of all runs, at most 20, oldest first; they are kept for 90 days by default. Those that only waited for their turn at a source (`source_postponed`) are left out. Null in lists of jobs.
              */
             history: components["schemas"]["JobAttempt"][] | null;
             /**

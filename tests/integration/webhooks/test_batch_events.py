@@ -26,7 +26,7 @@ from pixelflow.controlplane.batches.finisher import SECOND_LOOK_SECONDS, BatchFi
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, UploadLimits
 from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
-from pixelflow.errors import NotFoundError, ResourceBusyError
+from pixelflow.errors import NotFoundError, ResourceBusyError, StoreUnavailableError
 
 OWN = "http://127.0.0.1:9/own"
 
@@ -187,6 +187,28 @@ async def test_the_end_of_the_last_job_during_a_check_is_seen_soon(harness: Harn
     now += SECOND_LOOK_SECONDS
     assert await finisher.run_once() == 1
     assert await batches.events() == [(batch_id, OWN)]
+
+
+async def test_a_second_look_that_fails_does_not_keep_other_batches_from_their_end(
+    harness: Harness, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await batches.create("queued")
+    await harness.rows("UPDATE batches SET closed_at = now() - interval '1 d' RETURNING 1")
+    now = 100.0
+    finisher = BatchFinisher(harness.database, clock=lambda: now)
+    assert await finisher.run_once() == 1
+
+    async def fail(_: AsyncConnection, **__: object) -> None:
+        raise StoreUnavailableError("The statement took too long")
+
+    monkeypatch.setattr(store, "check_ended", fail)
+    ended = await batches.create("succeeded", url=OWN)
+    await harness.rows("UPDATE batches SET next_check_at = now() RETURNING 1")
+    now += SECOND_LOOK_SECONDS
+    with pytest.raises(StoreUnavailableError):
+        await finisher.run_once()
+    assert await finisher.run_once() == 2
+    assert await batches.events() == [(ended, OWN)]
 
 
 async def test_a_job_is_not_added_after_the_batch_was_closed(

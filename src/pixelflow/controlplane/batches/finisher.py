@@ -41,8 +41,9 @@ class BatchFinisher:
         """
         async with self._database.connection() as connection:
             if self._unfinished and self._unfinished[0][0] <= self._clock() - SECOND_LOOK_SECONDS:
-                await store.check_ended(connection, batch_ids=self._unfinished[0][1])
-                self._unfinished.popleft()
+                # Taken out first: if it fails for good, the others are finished all the same, and these are due later.
+                _, batch_ids = self._unfinished.popleft()
+                await store.check_ended(connection, batch_ids=batch_ids)
             checked = await store.finish_due(connection, limit=LIMIT)
         if unfinished := [batch.batch_id for batch in checked if not batch.is_finished]:
             self._unfinished.append((self._clock(), unfinished))

@@ -282,7 +282,11 @@ class AttemptRunner:
         return ServiceUnavailableError(f"The job waited {job.waited_seconds:.0f} s for the service: {error.detail}")
 
     def _fail(self, job: ClaimedJob, error: PixelflowError, stages: Stages) -> bool:
-        with self._log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
+        with (
+            self._log_if_unrecorded(error),
+            start_span(self._tracer, "finish"),
+            self._database.connection() as connection,
+        ):
             return worker_store.fail(
                 connection,
                 job.lease,
@@ -293,7 +297,11 @@ class AttemptRunner:
         return False
 
     def _release(self, job: ClaimedJob, error: PixelflowError | None, stages: Stages, *, counted: bool) -> bool:
-        with self._log_if_unrecorded(), start_span(self._tracer, "finish"), self._database.connection() as connection:
+        with (
+            self._log_if_unrecorded(error),
+            start_span(self._tracer, "finish"),
+            self._database.connection() as connection,
+        ):
             return worker_store.release(
                 connection,
                 job.lease,
@@ -318,13 +326,17 @@ class AttemptRunner:
         return max(delay, error.retry_after_seconds) if isinstance(error, TransformPostponedError) else delay
 
     @contextmanager
-    def _log_if_unrecorded(self) -> Iterator[None]:
-        """Log that an outcome could not be recorded. The lease then expires, and the lease reaper requeues the job."""
+    def _log_if_unrecorded(self, failure: PixelflowError | None) -> Iterator[None]:
+        """Log an outcome that could not be recorded. The lease then expires, and the lease reaper requeues the job.
+
+        ``failure``: why the attempt failed, if it did.
+        """
         try:
             yield
         except StoreUnavailableError as error:
             self._health.record_failure(Reason.DATABASE)
-            _log.warning("outcome not recorded: database unavailable", code=error.code)
+            why = {"failure": failure.code, "reason": failure.detail} if failure else {}
+            _log.warning("outcome not recorded: database unavailable", code=error.code, **why)
 
 
 def _show_stage(lease: ActiveLease, stage: str) -> None:

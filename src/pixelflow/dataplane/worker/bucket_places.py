@@ -15,8 +15,8 @@ PATIENCE_SECONDS = 1.0
 """How long a job waits for a place, from when one was taken or given back last. If none is given back for as long, the
 server is slow or silent, and jobs don't wait."""
 IN_USE_SECONDS = 60.0
-"""How long a place is kept for a server that has none, from when a job asked for one last: longer than the delay of a
-job that was released for want of it."""
+"""How long a place is kept for a server that has none, from when a job asked for one or gave one back last: longer than
+the delay of a job that was released for want of it."""
 
 
 class BucketPlaces:
@@ -36,8 +36,8 @@ class BucketPlaces:
         self._clock = clock
         self._changed = threading.Condition()
         self._held: Counter[str] = Counter()
-        self._asked_at: dict[str, float] = {}
-        """When a job asked for a place of a server last: of the named buckets, so they are few."""
+        self._needed_at: dict[str, float] = {}
+        """When a job asked for a place of a server or gave one back last: of the named buckets, so they are few."""
         self._used_at: dict[str, float] = {}
         """When a place of a server was taken or given back last."""
 
@@ -49,9 +49,9 @@ class BucketPlaces:
             Exception: ``refusal``, if there is no place, also not within ``PATIENCE_SECONDS``.
         """
         with self._changed:
-            self._asked_at[server] = self._clock()
-            patience = self._patience(server)
-            if not self._changed.wait_for(lambda: not self._is_full(server), max(0.0, patience)):
+            self._needed_at[server] = self._clock()
+            patience = max(0.0, self._left(self._latest(server)))
+            if not self._changed.wait_for(lambda: not self._is_full(server), patience):
                 raise refusal
             self._count(server, 1)
         try:
@@ -61,10 +61,15 @@ class BucketPlaces:
                 self._count(server, -1)
 
     def check(self, server: str, refusal: Exception) -> None:
-        """Raise ``refusal`` if :meth:`place` would do so at once."""
+        """Raise ``refusal`` if the server is slow or silent, or if :meth:`place` would raise it at once.
+
+        A transform before the place is asked for takes time. So the places of other servers are no reason for patience
+        with one that holds a place itself.
+        """
         with self._changed:
-            self._asked_at[server] = self._clock()
-            if self._is_full(server) and self._patience(server) <= 0:
+            self._needed_at[server] = self._clock()
+            latest = self._used_at[server] if self._held[server] else self._latest(server)
+            if self._is_full(server) and self._left(latest) <= 0:
                 raise refusal
 
     def _is_full(self, server: str) -> bool:
@@ -76,18 +81,21 @@ class BucketPlaces:
         if not self._held[server]:
             return 0
         since = self._clock() - IN_USE_SECONDS
-        without = sum(asked_at > since and not self._held[each] for each, asked_at in self._asked_at.items())
+        without = sum(needed_at > since and not self._held[each] for each, needed_at in self._needed_at.items())
         return min(without, self._total // 2)
 
-    def _patience(self, server: str) -> float:
-        """Return how many seconds a job waits for a place."""
-        used_at = self._used_at
+    def _latest(self, server: str) -> float:
+        """Return when a place that the server may get was taken or given back last."""
         # With fewer places than it may have, the server waits for one of any server.
-        is_alone = self._held[server] >= self._per_server
-        latest = used_at[server] if is_alone else max(used_at.values(), default=self._clock())
+        if self._held[server] >= self._per_server:
+            return self._used_at[server]
+        return max(self._used_at.values(), default=self._clock())
+
+    def _left(self, latest: float) -> float:
+        """Return how many seconds of patience are left."""
         return latest + PATIENCE_SECONDS - self._clock()
 
     def _count(self, server: str, change: int) -> None:
         self._held[server] += change
-        self._used_at[server] = self._clock()
+        self._needed_at[server] = self._used_at[server] = self._clock()
         self._changed.notify_all()
