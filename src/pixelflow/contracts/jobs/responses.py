@@ -207,8 +207,8 @@ class Job(ResponseModel):
         list[JobAttempt] | None,
         Field(
             description="The latest attempts of all runs, at most 20, oldest first; they are kept for 90 days by "
-            "default. Those that only waited for their turn at a source (`source_postponed`) are left out. Null in lists of "
-            "jobs."
+            "default. Those that only waited for their turn at a source (`source_postponed`) are left out. Null in "
+            "lists of jobs."
         ),
     ] = None
     created_at: datetime
