@@ -174,7 +174,19 @@ def test_no_job_is_processed_for_a_silent_server_while_others_are_fast(clock: Cl
 
 def test_a_server_whose_transfer_took_long_is_in_use_for_a_while_after_it(clock: Clock) -> None:
     places = BucketPlaces(8, clock=clock)
-    with places.place("a", REFUSAL):
+    with places.place("a", REFUSAL), places.place("c", REFUSAL):
         clock.now += 2 * IN_USE_SECONDS
-    with places.place("b", REFUSAL), places.place("b", REFUSAL), places.place("b", REFUSAL):
-        assert places._is_full("b"), "one is kept for a"
+    with places.place("b", REFUSAL), places.place("b", REFUSAL):
+        assert places._is_full("b"), "two are kept"
+        clock.now += IN_USE_SECONDS
+        assert not places._is_full("b")
+
+
+def test_a_server_whose_job_was_refused_a_place_is_in_use(clock: Clock) -> None:
+    places = BucketPlaces(8, clock=clock)
+    with places.place("b", REFUSAL), places.place("b", REFUSAL):
+        with places.place("b", REFUSAL), places.place("c", REFUSAL):
+            clock.now += PATIENCE_SECONDS
+            with pytest.raises(SourcePostponedError), places.place("a", REFUSAL):
+                pass
+        assert places._is_full("b"), "one is kept for c, and one for a"

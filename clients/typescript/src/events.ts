@@ -55,7 +55,7 @@ export async function* readEvents(
   const first = { lastId, failures: 0, answeredAt: -Infinity, retryAfter: 0, ended: false };
   const stream: Stream = { url, headers, isOfOneJob, signal, fetcher, ...first };
   let reported = lastId;
-  while (!stream.ended) {
+  for (;;) {
     for await (const event of eventsOfConnection(stream)) {
       if (event) yield event;
       if (stream.lastId && stream.lastId !== reported) onPosition?.(stream.lastId);

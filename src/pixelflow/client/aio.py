@@ -77,6 +77,8 @@ async def _events(
                 if event is not None:
                     yield event
                 reader.report_position()
+                if reader.ended:
+                    return
         if not reader.ended:
             await self._sleep(reader.pause())
 

@@ -85,6 +85,8 @@ def _events(
                 if event is not None:
                     yield event
                 reader.report_position()
+                if reader.ended:
+                    return
         if not reader.ended:
             self._sleep(reader.pause())
 

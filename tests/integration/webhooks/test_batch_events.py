@@ -22,7 +22,7 @@ from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.contracts.jobs.states import FINISHED, JobStatus
 from pixelflow.contracts.webhooks import BatchEvent
 from pixelflow.controlplane.batches import store
-from pixelflow.controlplane.batches.finisher import SECOND_LOOK_SECONDS, BatchFinisher
+from pixelflow.controlplane.batches.finisher import AFTER_FAILURE_SECONDS, SECOND_LOOK_SECONDS, BatchFinisher
 from pixelflow.controlplane.jobs import store as jobs_store
 from pixelflow.controlplane.jobs.store import Insertion, SourcePlace, UploadLimits
 from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
@@ -189,26 +189,32 @@ async def test_the_end_of_the_last_job_during_a_check_is_seen_soon(harness: Harn
     assert await batches.events() == [(batch_id, OWN)]
 
 
-async def test_a_second_look_that_fails_does_not_keep_other_batches_from_their_end(
+async def test_a_second_look_that_fails_is_repeated_and_keeps_no_other_batch_from_its_end(
     harness: Harness, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await batches.create("queued")
+    late = await batches.create("queued", url=OWN)
     await harness.rows("UPDATE batches SET closed_at = now() - interval '1 d' RETURNING 1")
     now = 100.0
     finisher = BatchFinisher(harness.database, clock=lambda: now)
     assert await finisher.run_once() == 1
+    # As jobs that ended during the check, which the check did not see.
+    await harness.rows("UPDATE jobs SET status = 'canceled', finished_at = now() RETURNING 1")
+    await harness.rows("UPDATE batches SET next_check_at = now() + interval '5 min' RETURNING 1")
+    ended = await batches.create("succeeded", url=OWN)
 
     async def fail(_: AsyncConnection, **__: object) -> None:
         raise StoreUnavailableError("The statement took too long")
 
-    monkeypatch.setattr(store, "check_ended", fail)
-    ended = await batches.create("succeeded", url=OWN)
-    await harness.rows("UPDATE batches SET next_check_at = now() RETURNING 1")
     now += SECOND_LOOK_SECONDS
-    with pytest.raises(StoreUnavailableError):
+    with monkeypatch.context() as failing:
+        failing.setattr(store, "check_ended", fail)
+        with pytest.raises(StoreUnavailableError):
+            await finisher.run_once()
         await finisher.run_once()
-    assert await finisher.run_once() == 2
-    assert await batches.events() == [(ended, OWN)]
+        assert await batches.events() == [(ended, OWN)]
+    now += AFTER_FAILURE_SECONDS + SECOND_LOOK_SECONDS
+    assert await finisher.run_once() == 1
+    assert set(await batches.events()) == {(ended, OWN), (late, OWN)}
 
 
 async def test_a_job_is_not_added_after_the_batch_was_closed(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from uuid import uuid4
 
 import httpx
@@ -10,7 +14,7 @@ import pytest
 from tests.unit.client.conftest import Call
 from tests.unit.client.stand_in import KEY, Fault, StandIn
 
-from pixelflow.client import Client, ConnectionFailedError
+from pixelflow.client import AsyncClient, Client, ConnectionFailedError
 from pixelflow.client.session import Session
 from pixelflow.client.streams import MEDIA_TYPE, EventReader, StreamedEvent
 
@@ -20,6 +24,31 @@ DONE = QUEUED | {"status": "succeeded"}
 
 def stream(text: str) -> Fault:
     return Fault(200, {"Content-Type": MEDIA_TYPE}, text.encode())
+
+
+@dataclass(frozen=True)
+class Open:
+    """A server whose stream stays open."""
+
+    url: str
+    closed: asyncio.Event
+    """Set when the client has closed the connection."""
+
+
+@asynccontextmanager
+async def staying_open(text: str) -> AsyncIterator[Open]:
+    closed = asyncio.Event()
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {MEDIA_TYPE}\r\n\r\n{text}".encode())
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield Open(f"http://127.0.0.1:{port}", closed)
 
 
 def events_of(reader: EventReader, text: str) -> list[StreamedEvent]:
@@ -77,3 +106,26 @@ def test_what_the_callers_function_raises_is_no_broken_connection(call: Call, ap
         call("events", uuid4(), on_position=store)
     assert raised.value is error
     assert len(api.seen) == 1
+
+
+async def test_the_connection_is_closed_when_the_callers_function_raises() -> None:
+    def store(_: str) -> None:
+        raise OSError("full")
+
+    async with staying_open("id: 900\n\n") as server, AsyncClient(server.url, KEY) as client:
+        events = client.events(uuid4(), on_position=store)
+        with pytest.raises(OSError, match="full"):
+            await anext(events)
+        async with asyncio.timeout(20):
+            await server.closed.wait()
+
+
+async def test_a_stream_ends_with_the_job_although_its_connection_stays_open() -> None:
+    text = f"id: 901\ndata: {json.dumps(DONE)}\n\n"
+    async with staying_open(text) as server, AsyncClient(server.url, KEY) as client, asyncio.timeout(20):
+        assert [event.id async for event in client.events(uuid4())] == ["901"]
+        await server.closed.wait()
+    async with staying_open(text) as server, asyncio.timeout(20):
+        with Client(server.url, KEY) as client:
+            events = await asyncio.to_thread(list, client.events(uuid4()))
+        assert [event.id for event in events] == ["901"]
