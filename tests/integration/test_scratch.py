@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,9 +54,49 @@ def test_the_next_worker_removes_the_folder_of_a_killed_worker_but_not_of_a_live
 def test_other_folders_are_not_removed(tmp_path: Path) -> None:
     for name in ("pixelflow-worker-strange", "photos"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
     with scratch_folder(tmp_path):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"pixelflow-worker-strange", "photos"}
+
+
+REMOVAL = """
+import os, signal, sys
+from pathlib import Path
+from pixelflow.dataplane.worker import scratch
+calls = iter(range(int(sys.argv[2])))
+def interrupted(event, args):
+    if event in {"os.remove", "os.rmdir"} and next(calls, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(interrupted)
+with scratch.scratch_folder(Path(sys.argv[1])):
+    pass
+"""
+
+
+@pytest.mark.parametrize("before", range(7))
+def test_a_removal_that_a_kill_interrupts_is_continued_by_the_next_worker(tmp_path: Path, before: int) -> None:
+    left = tmp_path / "pixelflow-worker-left"
+    (left / "attempt").mkdir(parents=True)
+    for name in (".lock", "source", "attempt/output"):
+        (left / name).touch()
+    killed = subprocess.run([sys.executable, "-c", REMOVAL, str(tmp_path), str(before)], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    with scratch_folder(tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_a_folder_whose_creation_a_kill_interrupted_is_removed_later(tmp_path: Path, has_lock: bool) -> None:
+    new = tmp_path / "pixelflow-new-left"
+    new.mkdir()
+    if has_lock:
+        (new / ".lock").touch()
+    with scratch_folder(tmp_path):
+        assert new.exists(), "another worker may be creating it"
+    os.utime(new, (0, 0))
+    with scratch_folder(tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
 
 
 DEPTH = 3000

@@ -7,6 +7,7 @@ import itertools
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 from pixelflow.settings import SettingsError
 
 _PREFIX = "pixelflow-worker-"
+_NEW = "pixelflow-new-"
+_NEW_SECONDS = 60.0
+"""Age from which a folder without its final name counts as abandoned. It gets that name within milliseconds."""
 _LOCK = ".lock"
 
 
@@ -30,13 +34,13 @@ def scratch_folder(parent: Path | None) -> Iterator[Path]:
     home = Path(tempfile.gettempdir()) if parent is None else _checked(parent)
     _remove_abandoned(home)
     try:
-        new = Path(tempfile.mkdtemp(prefix="pixelflow-new-", dir=home))
+        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=home))
     except OSError as error:
         raise _unusable(f"no folder can be created there ({error.strerror})") from error
     lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     # Other workers look for the final name, so the folder must be locked first.
-    folder = new.rename(home / new.name.replace("pixelflow-new-", _PREFIX))
+    folder = new.rename(home / new.name.replace(_NEW, _PREFIX))
     try:
         yield folder
     finally:
@@ -48,7 +52,8 @@ def remove_tree(folder: Path) -> None:
     """Remove a folder and its contents as far as possible, however deep they are nested.
 
     A child that an image has taken over may nest folders beyond the recursion limit and the longest path. Each folder's
-    folders are moved up to the top before it is removed, so that no path is longer than three names.
+    folders are moved up to the top before it is removed, so that no path is longer than three names. The lock is the
+    last file, so that the next worker continues what is interrupted.
     """
     with suppress(OSError):
         top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -60,7 +65,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _empty(top: int) -> None:
-    names, moved = _names_in(top), itertools.count()
+    names, moved = [name for name in _names_in(top) if name != _LOCK], itertools.count()
     while names:
         name = names.pop()
         if not _is_folder(name, top):
@@ -80,6 +85,7 @@ def _empty(top: int) -> None:
             finally:
                 os.close(inner)
             os.rmdir(name, dir_fd=top)
+    _unlink(_LOCK, top)
 
 
 def _names_in(folder: int) -> list[str]:
@@ -112,14 +118,24 @@ def _unusable(reason: str) -> SettingsError:
 
 def _remove_abandoned(home: Path) -> None:
     for folder in home.glob(f"{_PREFIX}*"):
-        try:
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # being created, or not a worker's folder
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(folder)
-        except OSError:  # its worker is alive
-            continue
-        finally:
-            os.close(lock)
+        _remove_if_abandoned(folder)
+    for folder in home.glob(f"{_NEW}*"):
+        with suppress(OSError):
+            if folder.stat().st_mtime < time.time() - _NEW_SECONDS:
+                _remove_if_abandoned(folder)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # its creation or removal was interrupted, or it is not a worker's folder
+        with suppress(OSError):
+            folder.rmdir()
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_tree(folder)
+    except OSError:  # its worker is alive
+        return
+    finally:
+        os.close(lock)
