@@ -51,7 +51,7 @@ def test_the_next_worker_removes_the_folder_of_a_killed_worker_but_not_of_a_live
         assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_other_folders_are_not_removed(tmp_path: Path) -> None:
+def test_other_folders_that_are_not_empty_are_kept(tmp_path: Path) -> None:
     for name in ("pixelflow-worker-strange", "photos"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
@@ -66,7 +66,7 @@ from pathlib import Path
 from pixelflow.dataplane.worker import scratch
 calls = iter(range(int(sys.argv[2])))
 def interrupted(event, args):
-    if event in {"os.remove", "os.rmdir"} and next(calls, None) is None:
+    if event in {"os.remove", "os.rename", "os.rmdir"} and next(calls, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(interrupted)
 with scratch.scratch_folder(Path(sys.argv[1])):
@@ -74,11 +74,12 @@ with scratch.scratch_folder(Path(sys.argv[1])):
 """
 
 
-@pytest.mark.parametrize("before", range(7))
+@pytest.mark.parametrize("before", range(14))
 def test_a_removal_that_a_kill_interrupts_is_continued_by_the_next_worker(tmp_path: Path, before: int) -> None:
     left = tmp_path / "pixelflow-worker-left"
-    (left / "attempt").mkdir(parents=True)
-    for name in (".lock", "source", "attempt/output"):
+    for name in ("one/inner/innermost", "other/inner/innermost"):
+        (left / name).mkdir(parents=True)
+    for name in (".lock", "source", "one/output"):
         (left / name).touch()
     killed = subprocess.run([sys.executable, "-c", REMOVAL, str(tmp_path), str(before)], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL

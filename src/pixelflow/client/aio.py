@@ -71,16 +71,15 @@ async def _events(
 ) -> AsyncIterator[StreamedEvent]:
     """As :meth:`pixelflow.client.Client.events`."""
     reader = EventReader(self._session, job_id, last_event_id, on_position)
-    while not reader.ended:
+    while True:
         async with aclosing(self._read_events(reader)) as events:
             async for event in events:
                 if event is not None:
                     yield event
                 reader.report_position()
-                if reader.ended:
-                    return
-        if not reader.ended:
-            await self._sleep(reader.pause())
+        if reader.ended:
+            return
+        await self._sleep(reader.pause())
 
 
 class AsyncClient:
@@ -211,6 +210,8 @@ class AsyncClient:
                     async for chunk in response.aiter_bytes():
                         for event in reader.feed(chunk):
                             yield event
+                        if reader.ended:  # what is between may keep the connection open
+                            return
 
     async def _perform(self, request: Request | Sleep) -> Response | None:
         if isinstance(request, Sleep):

@@ -79,16 +79,15 @@ def _events(
         ConnectionFailedError: the connection could not be made again.
     """
     reader = EventReader(self._session, job_id, last_event_id, on_position)
-    while not reader.ended:
+    while True:
         with closing(self._read_events(reader)) as events:
             for event in events:
                 if event is not None:
                     yield event
                 reader.report_position()
-                if reader.ended:
-                    return
-        if not reader.ended:
-            self._sleep(reader.pause())
+        if reader.ended:
+            return
+        self._sleep(reader.pause())
 
 
 class Client:
@@ -221,6 +220,8 @@ class Client:
             if transport.is_stream(response):
                 for chunk in response.iter_bytes():
                     yield from reader.feed(chunk)
+                    if reader.ended:  # what is between may keep the connection open
+                        return
 
     def _perform(self, request: Request | Sleep) -> Response | None:
         if isinstance(request, Sleep):

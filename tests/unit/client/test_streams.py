@@ -114,10 +114,11 @@ async def test_the_connection_is_closed_when_the_callers_function_raises() -> No
 
     async with staying_open("id: 900\n\n") as server, AsyncClient(server.url, KEY) as client:
         events = client.events(uuid4(), on_position=store)
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(OSError, match="full") as raised:
             await anext(events)
         async with asyncio.timeout(20):
             await server.closed.wait()
+        assert raised.tb, "which keeps the generator, so that it was not closed for want of references"
 
 
 async def test_a_stream_ends_with_the_job_although_its_connection_stays_open() -> None:

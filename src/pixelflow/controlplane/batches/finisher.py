@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
-from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase
+from pixelflow.adapters.postgres.database import AsyncDatabase
 from pixelflow.controlplane.batches import store
 from pixelflow.errors import StoreUnavailableError
 
@@ -17,11 +18,16 @@ LIMIT = 200
 """Batches that one tick checks: about 10 ms of Postgres."""
 SECOND_LOOK_SECONDS = 1.0
 """Time after which a job that ended during a check is visible."""
-AFTER_FAILURE_SECONDS = 10.0
-"""Time until a second look that failed is repeated: longer than the loop pauses after a failure, so that one that fails
-for good keeps no batch from being finished."""
-
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Batches that a tick checked and that had not finished: a job that ended meanwhile could not make a check due."""
+
+    checked_at: float
+    batch_ids: list[UUID]
+    has_failed: bool = False
 
 
 class BatchFinisher:
@@ -33,9 +39,7 @@ class BatchFinisher:
         """``database`` has connections for all users."""
         self._database = database
         self._clock = clock
-        self._unfinished: deque[tuple[float, list[UUID]]] = deque()
-        """When a tick checked batches, and those that have not finished: a job that ended meanwhile could not make the
-        next check due."""
+        self._looks: deque[_Look] = deque()
 
     async def run_once(self) -> int:
         """Check batches that are due; returns how many.
@@ -43,21 +47,22 @@ class BatchFinisher:
         Raises:
             StoreUnavailableError: Postgres did not answer.
         """
+        if self._looks and self._looks[0].checked_at <= self._clock() - SECOND_LOOK_SECONDS:
+            await self._look_again(self._looks.popleft())
         async with self._database.connection() as connection:
-            if self._unfinished and self._unfinished[0][0] <= self._clock() - SECOND_LOOK_SECONDS:
-                await self._look_again(connection)
             checked = await store.finish_due(connection, limit=LIMIT)
         if unfinished := [batch.batch_id for batch in checked if not batch.is_finished]:
-            self._unfinished.append((self._clock(), unfinished))
+            self._looks.append(_Look(self._clock(), unfinished))
         for batch in checked:
             if batch.is_finished:
                 _log.info("batch finished", batch_id=str(batch.batch_id), user_id=batch.user_id)
         return len(checked)
 
-    async def _look_again(self, connection: AsyncConnection) -> None:
-        _, batch_ids = self._unfinished.popleft()
+    async def _look_again(self, look: _Look) -> None:
         try:
-            await store.check_ended(connection, batch_ids=batch_ids)
-        except StoreUnavailableError:
-            self._unfinished.append((self._clock() + AFTER_FAILURE_SECONDS, batch_ids))
-            raise
+            async with self._database.connection() as connection:
+                await store.check_ended(connection, batch_ids=look.batch_ids)
+        except StoreUnavailableError as error:
+            _log.warning("second look at batches failed", code=error.code)
+            if not look.has_failed:  # looks that fail for good must not pile up; these batches are due later anyway
+                self._looks.append(_Look(self._clock(), look.batch_ids, has_failed=True))

@@ -66,6 +66,7 @@ def remove_tree(folder: Path) -> None:
 
 def _empty(top: int) -> None:
     names, moved = [name for name in _names_in(top) if name != _LOCK], itertools.count()
+    run = os.urandom(8).hex()
     while names:
         name = names.pop()
         if not _is_folder(name, top):
@@ -77,7 +78,7 @@ def _empty(top: int) -> None:
             try:
                 for each in _names_in(inner):
                     if _is_folder(each, inner):
-                        new_name = f".moved-{next(moved)}"
+                        new_name = f".moved-{run}-{next(moved)}"
                         os.rename(each, new_name, src_dir_fd=inner, dst_dir_fd=top)
                         names.append(new_name)
                     else:
@@ -85,7 +86,8 @@ def _empty(top: int) -> None:
             finally:
                 os.close(inner)
             os.rmdir(name, dir_fd=top)
-    _unlink(_LOCK, top)
+    if _names_in(top) == [_LOCK]:
+        _unlink(_LOCK, top)
 
 
 def _names_in(folder: int) -> list[str]:
