@@ -15,6 +15,7 @@ from functools import cached_property
 from math import sqrt
 
 from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.colors import Color, rgba
 from pixelflow.imaging.colour.choices import ColorChoice, HdrChoice
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.geometry import Size
@@ -68,6 +69,14 @@ class Plan:
         """Whether an output is to have the gain map of the source."""
         outputs = (step for step in self.steps if step.output and step.hdr is HdrChoice.KEEP)
         return any(FORMATS[self.formats[step.id]].gain_maps for step in outputs)
+
+    def backdrop(self, step: Step) -> Color | None:
+        """Return the color that the input of the step may be drawn over, as its result will be; None if it may not.
+
+        The result must be nothing but an output in a format without transparency.
+        """
+        alone = step.output and not self.shared(step.id) and not FORMATS[self.formats[step.id]].alpha
+        return rgba(step.background) if alone and operation_of(step).flattens_first(step) else None
 
     @cached_property
     def hidden(self) -> frozenset[str]:
