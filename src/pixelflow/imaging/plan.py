@@ -67,8 +67,7 @@ class Plan:
     @property
     def keeps_gain_map(self) -> bool:
         """Whether an output is to have the gain map of the source."""
-        outputs = (step for step in self.steps if step.output and step.hdr is HdrChoice.KEEP)
-        return any(FORMATS[self.formats[step.id]].gain_maps for step in outputs)
+        return any(step.output and step.hdr is HdrChoice.KEEP for step in self.steps)
 
     def backdrop(self, step: Step) -> Color | None:
         """Return the color that the input of the step may be drawn over, as its result will be; None if it may not.

@@ -113,6 +113,11 @@ class SourceImage:
         if not self.tolerant and decoder_warnings.damage_collected():
             raise damaged(self.format.label)
 
+    def has_unread_gain_map(self) -> bool:
+        """Whether the file has a gain map that outputs can't have."""
+        codec = _codec(self.format)
+        return hasattr(codec, "has_unread_gain_map") and bool(codec.has_unread_gain_map(self.descriptor))
+
     def accepting_damage(self) -> SourceImage:
         """Return the same source, of which damaged pixels are no error."""
         return replace(self, tolerant=True)
