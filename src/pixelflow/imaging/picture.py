@@ -46,6 +46,8 @@ class Picture:
     """What the picture covers of ``image``, if not all: a reduction may end within a pixel."""
     target: ColorTarget = convert.SRGB
     """The color space of ``to_output_colorspace``."""
+    regions: bool = False
+    """Whether any part of ``image`` can be computed alone: what a crop leaves out is not decoded."""
     over: Color | None = None
     """The color that the result of the step is drawn over in any case, and the picture may be already."""
     again: Callable[[], pyvips.Image] | None = None

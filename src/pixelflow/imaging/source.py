@@ -78,7 +78,8 @@ class SourceImage:
             frames = Frames.split(image, self.size)
         else:
             again = None if self._whole else load
-            frames = Frames((Picture(image, self.size, self._extent(image, shrink), again=again),))
+            extent, regions = self._extent(image, shrink), self.header.regions
+            frames = Frames((Picture(image, self.size, extent, regions=regions, again=again),))
         return frames.map(lambda picture: picture.box_shrink(box))
 
     @property
