@@ -20,7 +20,6 @@ from pixelflow.imaging.encode import encode
 from pixelflow.imaging.errors import map_decode_errors, map_step_errors
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.frames import Frames
-from pixelflow.imaging.gain_map import read_gain_map
 from pixelflow.imaging.memory import estimate
 from pixelflow.imaging.metadata import Metadata
 from pixelflow.imaging.metadata_choice import MetadataChoice
@@ -227,9 +226,7 @@ class _Run:
         return self._results.pop(name) if self.plan.is_last_use(name, step) else self._results[name]
 
     def _decode(self, source: SourceImage) -> Frames:
-        wanted = self.plan.keeps_gain_map and source.format.gain_maps
-        max_scans = self._limits.max_jpeg_scans
-        gain_map = read_gain_map(source.descriptor, source.size, max_scans) if wanted else None
+        gain_map = source.gain_map(self._limits.max_jpeg_scans) if self.plan.keeps_gain_map else None
         decoded = self._keep_shared(
             SOURCE, source.decode(self.plan.shrink, self.plan.box, wide=SOURCE in self.plan.wide)
         )
