@@ -3,8 +3,8 @@
 The source is reduced by its decoder (``shrink``), or by averaging (``box``), as far as every step that uses it allows,
 through chains of steps that work at any scale. A result used once is streamed from decoder to encoder; a result used
 repeatedly stays in memory until its last use. A crop of a source asks its decoder for that region, if it can make one
-alone: tiled TIFF and SVG. Others read all rows, since damage anywhere is an error, and decoders of HEIC, AVIF, JPEG XL,
-WebP and PDF make the whole picture in any case. Large outputs are made first, so that small ones can be made from them
+alone: tiled TIFF and SVG. Of others, all rows are read, since damage anywhere is an error; decoders of HEIC, AVIF, JPEG
+XL, WebP and PDF make the whole picture. Large outputs are made first, so that small ones can be made from them
 (`pyramid`). Planning never processes an image.
 """
 
