@@ -13,6 +13,7 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
         {"id": f"w{width}", "action": "resize", "width": width, "format": "webp", "quality": 80}
         for width in WEBP_WIDTHS
     ],
+    "webp_640": [{"id": "small", "action": "resize", "width": 640, "format": "webp", "quality": 80}],
     "avif_640": [{"id": "small", "action": "resize", "width": 640, "format": "avif", "quality": 50}],
     "six": [
         {"id": f"{format_}{width}", "action": "resize", "width": width, "format": format_, "quality": 80}
@@ -32,6 +33,7 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
 TITLES = {
     "jpeg_640": "one 640 px JPEG",
     "webp_4": "four WebP widths",
+    "webp_640": "one 640 px WebP",
     "avif_640": "one 640 px AVIF, quality 50",
     "six": "six outputs (JPEG and WebP in three widths)",
     "watermark": "text watermark, JPEG",

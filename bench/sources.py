@@ -44,12 +44,18 @@ class Source:
     """Standard deviation of the grain, in steps of 255."""
     aspect: float = 1.5
     sideways: bool = False
+    translucent: bool = False
+    """Whether it fades to the corners."""
 
     @property
     def stem(self) -> str:
         """The name of the file without its suffix. Equal names are equal recipes."""
-        words = [f"{self.megapixels:g}mp", self.kind, self.profile or "plain", *(["sideways"] if self.sideways else [])]
+        words = [f"{self.megapixels:g}mp", self.kind, self.profile or "plain", *self._more]
         return "-".join(words)
+
+    @property
+    def _more(self) -> list[str]:
+        return ["sideways"] * self.sideways + ["translucent"] * self.translucent
 
     @property
     def name(self) -> str:
@@ -59,7 +65,7 @@ class Source:
     @property
     def title(self) -> str:
         """Size and kind in words."""
-        kind = "PNG" if self.kind == "png" else f"{self.kind} JPEG"
+        kind = "translucent " * self.translucent + ("PNG" if self.kind == "png" else f"{self.kind} JPEG")
         return f"{self.megapixels:g} MP {kind}"
 
 
@@ -108,6 +114,12 @@ ENGINE_PROFILED = (
     Source(4, "png", "srgb", grain=0.5),
 )
 """The same with an sRGB profile."""
+ENGINE_TRANSLUCENT = (
+    Source(1.09, "png", grain=0.5, translucent=True),
+    Source(2, "png", grain=0.5, aspect=16 / 9, translucent=True),
+    Source(9, "png", grain=0.5, aspect=4 / 3, translucent=True),
+)
+"""The same with alpha that is opaque in the middle only."""
 
 
 def user_photos(most: int | None = None) -> list[Path]:
@@ -127,6 +139,7 @@ def _digest() -> str:
         SOURCES,
         ENGINE_SOURCES,
         ENGINE_PROFILED,
+        ENGINE_TRANSLUCENT,
         _SEED,
         hashlib.sha256(REAL.read_bytes()).hexdigest(),
         pyvips.version(0),
@@ -148,6 +161,8 @@ def write_source(source: Source, path: Path) -> None:
     image = _grainy(_scaled(source), source.grain)
     if source.profile:
         image = image.icc_transform(source.profile, input_profile="srgb")
+    if source.translucent:
+        image = image.bandjoin(_fading(image.width, image.height)).copy(interpretation="srgb")
     if source.sideways:
         image = image.rot270().copy_memory()
         image.set_type(pyvips.GValue.gint_type, "orientation", _SIDEWAYS)
@@ -155,6 +170,14 @@ def write_source(source: Source, path: Path) -> None:
         image.pngsave(str(path), compression=6, keep=_KEEP)
     else:
         image.jpegsave(str(path), Q=source.quality, interlace=source.kind == "progressive", keep=_KEEP)
+
+
+def _fading(width: int, height: int) -> pyvips.Image:
+    """Return alpha that is opaque in the middle, and transparent at the corners."""
+    place = pyvips.Image.xyz(width, height)
+    across, down = (place[axis] * (2 / side) - 1 for axis, side in enumerate((width, height)))
+    far = (across * across + down * down) ** 0.5
+    return (far * -510 + 640).rint().cast("uchar")
 
 
 def _scaled(source: Source) -> pyvips.Image:

@@ -36,7 +36,7 @@ def make(case: str, source: Path, folder: Path) -> None:
         case "gradient_watermark":
             marked(source).pngsave(str(folder / "marked.png"), compression=3, filter="all", keep="none")
         case _:
-            raise LookupError(case)
+            in_floats(case, source, folder)
 
 
 def thumbnail(case: str, source: Path, folder: Path) -> None:
@@ -49,6 +49,21 @@ def thumbnail(case: str, source: Path, folder: Path) -> None:
         image.pngsave(str(folder / "small.png"), compression=3, filter="all", keep="none")
     else:
         image.jpegsave(str(folder / "small.jpg"), Q=80, keep="none")
+
+
+def in_floats(case: str, source: Path, folder: Path) -> None:
+    """Resize a picture with alpha to a width of 640 without cutting off fractions, as `thumbnail` does twice."""
+    image = _load(source)
+    scale = 640 / image.width
+    scaled = image.premultiply().resize(scale, vscale=round(image.height * scale) / image.height)
+    result = scaled.unpremultiply().rint().cast("uchar")
+    if case == "floats_webp_640":
+        result.webpsave(str(folder / "small.webp"), Q=80, effort=2, keep="none")
+    elif case != "floats_640":
+        raise LookupError(case)
+    else:
+        flat = result.cast("float").flatten(background=[255, 255, 255]).rint().cast("uchar")
+        flat.jpegsave(str(folder / "small.jpg"), Q=80, keep="none")
 
 
 def small(source: Path, width: int) -> pyvips.Image:

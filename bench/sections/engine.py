@@ -14,14 +14,15 @@ from bench.cases import TITLES
 from bench.contender import Contender, python_contender, start_contender
 from bench.context import Context
 from bench.figures import Result, Spread, Target, at_least, at_most, ratios, spread
-from bench.sources import ENGINE_PROFILED, ENGINE_SOURCES, Source, cached
+from bench.sources import ENGINE_PROFILED, ENGINE_SOURCES, ENGINE_TRANSLUCENT, Source, cached
 
 _SCORED = "photo_png"
 _DESCRIPTION = (
     "CPU time, file to file, one process and one thread each: the engine, and libvips' `thumbnail` with the same "
     "encoder options (for the text mark: pyvips with the same operations). The contenders alternate, photo by photo; "
-    "a sample is as many pictures as take 0.2 s. The ratio of a photo is the median of its rounds. The "
-    "scores compare the resize alone, written as PNG, with a resize in floating point."
+    "a sample is as many pictures as take 0.2 s. The ratio of a photo is the median of its rounds. Translucent PNGs "
+    "are also compared with pyvips that does not truncate: it premultiplies, scales and divides in floats. "
+    "The scores compare the resize alone, written as PNG, with a resize in floating point."
 )
 
 
@@ -32,11 +33,20 @@ class _Comparison:
     sources: Sequence[Source]
     each: Target | None = None
     mean: Target | None = None
+    group: str = ""
+    """Begins the names of its figures, if the case alone would not tell them apart."""
+    of: str = ""
+    """The sources in words, if the case is compared with several kinds."""
+    against: str = "bare pyvips"
 
 
+_IN_FLOATS = ("translucent PNG", "pyvips in floats")
 _COMPARISONS = (
     _Comparison("jpeg_640", "thumbnail_640", ENGINE_SOURCES, at_most(1.03), at_most(1.0)),
-    _Comparison("jpeg_640", "thumbnail_640", ENGINE_PROFILED),
+    _Comparison("jpeg_640", "thumbnail_640", ENGINE_PROFILED, group="srgb.", of="sRGB profile"),
+    _Comparison("jpeg_640", "thumbnail_640", ENGINE_TRANSLUCENT, group="translucent.", of="translucent PNG"),
+    _Comparison("jpeg_640", "floats_640", ENGINE_TRANSLUCENT, at_most(0.9), at_most(0.85), "exact.", *_IN_FLOATS),
+    _Comparison("webp_640", "floats_webp_640", ENGINE_TRANSLUCENT, at_most(1.1), at_most(1.1), "exact.", *_IN_FLOATS),
     _Comparison("watermark", "watermark", ENGINE_SOURCES[::2], at_most(1.1), at_most(1.1)),
     _Comparison("avif_640", "thumbnail_avif_640", ENGINE_SOURCES[::2], at_most(1.1), at_most(1.1)),
 )
@@ -62,15 +72,17 @@ def _compare(
     sources: Sequence[Source],
     contenders: tuple[Contender, Contender],
 ) -> None:
-    case, group = comparison.case, "srgb." if comparison.sources is ENGINE_PROFILED else ""
-    context.echo(f"{TITLES[case]}{' of photos with an sRGB profile' if group else ''}")
+    case, group = comparison.case, comparison.group
+    of = f", {comparison.of}" if comparison.of else ""
+    context.echo(f"{TITLES[case]}{of}")
     found: list[list[float]] = []
     for source, path in zip(sources, cached(sources), strict=True):
         context.check_time()
         found.append(_ratios_of(context, comparison, path, contenders))
-        result.add(f"{case}.{group}{source.stem}", f"{TITLES[case]}: {source.title}", "×", found[-1])
+        title = f"{TITLES[case]}: {source.title}, engine against {comparison.against}"
+        result.add(f"{case}.{group}{source.stem}", title, "×", found[-1])
     medians = [statistics.median(each) for each in found]
-    title = f"{TITLES[case]}{', sRGB profile' if group else ''}: engine against bare pyvips"
+    title = f"{TITLES[case]}{of}: engine against {comparison.against}"
     by_round = spread([statistics.mean(each) for each in zip(*found, strict=True)])
     mean = Spread(statistics.mean(medians), by_round.low, by_round.high, by_round.samples)
     result.add(f"{case}.{group}mean", f"{title}, mean of photos", "×", mean, comparison.mean)

@@ -33,6 +33,10 @@ TARGETS = {
     "engine": {
         "jpeg_640.mean": 1.0,
         "jpeg_640.greatest": 1.03,
+        "jpeg_640.exact.mean": 0.85,
+        "jpeg_640.exact.greatest": 0.9,
+        "webp_640.exact.mean": 1.1,
+        "webp_640.exact.greatest": 1.1,
         "watermark.mean": 1.1,
         "watermark.greatest": 1.1,
         "avif_640.mean": 1.1,

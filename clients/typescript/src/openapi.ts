@@ -943,7 +943,7 @@ export interface components {
              * @description Over 1: lighter midtones; below 1: darker. 1 changes nothing. Default: `1`.
              */
             gamma?: number;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Hue
@@ -1153,7 +1153,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -1386,7 +1386,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -1451,7 +1451,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -1563,7 +1563,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -2038,7 +2038,7 @@ export interface components {
              * @description Position of the part in the image, if neither `x` nor `y` is set. Default: `center`.
              */
             gravity?: components["schemas"]["Gravity"] | components["schemas"]["Interest"];
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Height
@@ -2531,7 +2531,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -2637,7 +2637,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -2710,7 +2710,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -3548,7 +3548,7 @@ export interface components {
             from?: string;
             /** @description Position in the image. Ignored if `tile` is true. Default: `center`. */
             gravity?: components["schemas"]["Gravity"];
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Height
@@ -3658,7 +3658,7 @@ export interface components {
             from?: string;
             /** @description Position of the image, with `ratio`, `width` or `height`. Default: `center`. */
             gravity?: components["schemas"]["Gravity"];
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Height
@@ -3798,7 +3798,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -4051,7 +4051,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -4249,7 +4249,7 @@ export interface components {
              * @description The part of the image that `cover` keeps, and where `contain` places the image. Default: `center`.
              */
             gravity?: components["schemas"]["Gravity"] | components["schemas"]["Interest"];
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Height
@@ -4348,7 +4348,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -4418,7 +4418,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -4552,7 +4552,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -4820,7 +4820,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Highlights
@@ -4895,7 +4895,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id
@@ -5251,7 +5251,7 @@ export interface components {
              * @example source
              */
             from?: string;
-            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror. Default: `drop`. */
+            /** @description What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. `keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC. Default: `drop`. */
             hdr?: components["schemas"]["HdrChoice"];
             /**
              * Id

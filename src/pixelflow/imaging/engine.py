@@ -14,12 +14,12 @@ from pixelflow.errors import OutputTooLargeError, UndecodableError
 from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.assets import AssetPictures
 from pixelflow.imaging.colour import convert
+from pixelflow.imaging.colour.choices import HdrChoice
 from pixelflow.imaging.context import Context
 from pixelflow.imaging.encode import encode
 from pixelflow.imaging.errors import map_decode_errors, map_step_errors
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.frames import Frames
-from pixelflow.imaging.gain_map import read_gain_map
 from pixelflow.imaging.memory import estimate
 from pixelflow.imaging.metadata import Metadata
 from pixelflow.imaging.metadata_choice import MetadataChoice
@@ -43,6 +43,9 @@ from pixelflow.imaging.step import SOURCE, Step
 _SOURCE_DAMAGED = TransformWarning(
     code=WarningCode.SOURCE_DAMAGED,
     message="The source is damaged or truncated; the outputs show what could be decoded",
+)
+_GAIN_MAP_DROPPED = (
+    "The output is the SDR picture: a gain map is kept from a JPEG to a JPEG, by steps that scale, crop, turn or mirror"
 )
 
 
@@ -170,6 +173,7 @@ class _Run:
         self._source = source
         self._assets = assets
         self._output = output
+        self._has_gain_map = plan_.keeps_gain_map and source.has_unread_gain_map()
         with map_decode_errors(source.format.label):
             self._results = {SOURCE: self._decode(source)}
         source.check_warnings()
@@ -194,7 +198,8 @@ class _Run:
         target = convert.target_for(self.plan.colors[step.id], inputs[step.from_].first.image)
         target = replace(target, wide=step.id in self.plan.wide)
         inputs = {name: frames.map(lambda picture: replace(picture, target=target)) for name, frames in inputs.items()}
-        frames = inputs.pop(step.from_)
+        over = self.plan.backdrop(step)
+        frames = inputs.pop(step.from_).map(lambda picture: replace(picture, over=over))
         # The plan's sizes are upper bounds if the content decides; a smaller input can still make a larger result.
         check_sizes(step, operation.sizes(frames.first.size, step), self._limits)
         pixels = import_module(f"{operation.package}.pixels")
@@ -221,13 +226,12 @@ class _Run:
         return self._results.pop(name) if self.plan.is_last_use(name, step) else self._results[name]
 
     def _decode(self, source: SourceImage) -> Frames:
-        wanted = self.plan.keeps_gain_map and source.format.gain_maps
-        max_scans = self._limits.max_jpeg_scans
-        gain_map = read_gain_map(source.descriptor, source.size, max_scans) if wanted else None
+        gain_map = source.gain_map(self._limits.max_jpeg_scans) if self.plan.keeps_gain_map else None
         decoded = self._keep_shared(
             SOURCE, source.decode(self.plan.shrink, self.plan.box, wide=SOURCE in self.plan.wide)
         )
         decoded = replace(decoded, gain_map=gain_map)
+        self._has_gain_map |= gain_map is not None
         if not self.plan.shared(SOURCE):
             return decoded
         return decoded.map(lambda picture: Pyramid(picture.image, picture.size, picture.extent, picture.target))
@@ -240,6 +244,8 @@ class _Run:
         shown = frames if format_.animation else frames.poster()
         if step.metadata is MetadataChoice.ALL and step.id in self.plan.hidden:
             step = step.model_copy(update={"metadata": MetadataChoice.COPYRIGHT})
+        if self._has_gain_map and step.hdr is HdrChoice.KEEP and not (shown.gain_map and format_.gain_maps):
+            self._warn(TransformWarning(code=WarningCode.GAIN_MAP_DROPPED, message=_GAIN_MAP_DROPPED, step_id=step.id))
         encode(shown, step, format_, self._output, self._metadata)
         self._bytes = os.fstat(self._output).st_size
         if self._bytes > self._limits.max_output_bytes:

@@ -1,15 +1,19 @@
 """Gain maps of JPEGs (Ultra HDR, ISO 21496-1): by how much each part of the SDR picture is brighter in HDR.
 
 A gain map is a small picture of its own. Operations that only move pixels are applied to it as to the SDR picture.
+Those of AVIF and HEIC files are recognized, to report that they are dropped, and not read.
 """
 
 from __future__ import annotations
 
 import os
+import struct
+from itertools import islice
 
 import pyvips
 
 from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.isobmff import Meta, read_meta
 from pixelflow.imaging.picture import Picture
 from pixelflow.imaging.scans import check_scans
 
@@ -19,6 +23,12 @@ _ENCODED = "gainmap-data"
 """The map as it is in the file. The JPEG encoder looks for it to write a map, and prefers the image."""
 _SCALE = "gainmap-scale-factor"
 _ORIENTATION = "orientation"
+_TONE_MAPPED = b"tmap"
+"""Type of the item that joins a picture and its gain map (ISO/IEC 23008-12, amendment 1): iOS 18, Android, libavif."""
+_OF_IPHONES = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
+"""Type of the auxiliary picture that is one, of earlier iPhones."""
+_MAX_LAYERS = 64
+"""Auxiliary pictures among which it is searched."""
 
 
 def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None:
@@ -45,6 +55,21 @@ def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None
         return Picture(_described(image.copy_memory(), header), size)
     except pyvips.Error:
         return None
+
+
+def in_heif(descriptor: int) -> bool:
+    """Whether an AVIF or HEIC file has a gain map; a damaged file has none."""
+    try:
+        meta = read_meta(descriptor)
+        return any(kind == _TONE_MAPPED for _, kind in meta.kinds()) or _has_layer(meta, _OF_IPHONES)
+    except (struct.error, LookupError):
+        return False
+
+
+def _has_layer(meta: Meta, type_: bytes) -> bool:
+    layers = islice((each.source for each in meta.references() if each.kind == b"auxl"), _MAX_LAYERS)
+    properties = (each for layer in layers for each in meta.properties(layer))
+    return any(each.kind == b"auxC" and each.content[4:].startswith(type_) for each in properties)
 
 
 def _described(image: pyvips.Image, header: pyvips.Image) -> pyvips.Image:

@@ -21,5 +21,7 @@ class Header:
     """Whether channels have more than 8 bits."""
     whole: bool = False
     """Whether the decoder keeps the whole picture, as for a progressive JPEG or an interlaced PNG."""
+    regions: bool = False
+    """Whether the decoder makes any part of the picture alone, as of a tiled TIFF."""
     turned: bool = False
     """Whether the picture is stored in another orientation than upright."""

@@ -2,7 +2,9 @@
 
 The source is reduced by its decoder (``shrink``), or by averaging (``box``), as far as every step that uses it allows,
 through chains of steps that work at any scale. A result used once is streamed from decoder to encoder; a result used
-repeatedly stays in memory until its last use. Large outputs are made first, so that small ones can be made from them
+repeatedly stays in memory until its last use. A crop of a source asks its decoder for that region, if it can make one
+alone: tiled TIFF and SVG. Of others, all rows are read, since damage anywhere is an error; decoders of HEIC, AVIF, JPEG
+XL, WebP and PDF make the whole picture. Large outputs are made first, so that small ones can be made from them
 (`pyramid`). Planning never processes an image.
 """
 
@@ -15,6 +17,7 @@ from functools import cached_property
 from math import sqrt
 
 from pixelflow.errors import OutputTooLargeError
+from pixelflow.imaging.colors import Color, rgba
 from pixelflow.imaging.colour.choices import ColorChoice, HdrChoice
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.geometry import Size
@@ -66,8 +69,15 @@ class Plan:
     @property
     def keeps_gain_map(self) -> bool:
         """Whether an output is to have the gain map of the source."""
-        outputs = (step for step in self.steps if step.output and step.hdr is HdrChoice.KEEP)
-        return any(FORMATS[self.formats[step.id]].gain_maps for step in outputs)
+        return any(step.output and step.hdr is HdrChoice.KEEP for step in self.steps)
+
+    def backdrop(self, step: Step) -> Color | None:
+        """Return the color that the input of the step may be drawn over, as its result will be; None if it may not.
+
+        The result must be nothing but an output in a format without transparency.
+        """
+        alone = step.output and not self.shared(step.id) and not FORMATS[self.formats[step.id]].alpha
+        return rgba(step.background) if alone and operation_of(step).flattens_first(step) else None
 
     @cached_property
     def hidden(self) -> frozenset[str]:

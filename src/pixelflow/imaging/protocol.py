@@ -84,6 +84,7 @@ class WarningCode(StrEnum):
 
     SOURCE_DAMAGED = "source_damaged"
     NO_FACES_FOUND = "no_faces_found"
+    GAIN_MAP_DROPPED = "gain_map_dropped"
 
 
 class TransformWarning(_Message):
@@ -135,7 +136,8 @@ class Rendered(_Message):
     source: RenderedSource
     outputs: list[RenderedOutput]
     """In pipeline order, without intermediates."""
-    warnings: Annotated[list[TransformWarning], Field(max_length=MAX_STEPS + 1)] = []
+    warnings: Annotated[list[TransformWarning], Field(max_length=len(WarningCode) * MAX_STEPS)] = []
+    """Each code at most once for each step."""
     times: Annotated[list[StepTime], Field(max_length=MAX_STEPS + 1)] = []
     """The source, then the steps that lead to an output, in the order in which they ran."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import ModuleType
 
@@ -22,6 +22,7 @@ from pixelflow.imaging.file_types import describe
 from pixelflow.imaging.format import SIGNATURE_BYTES, Format
 from pixelflow.imaging.formats.registry import INPUT_FORMATS
 from pixelflow.imaging.frames import Frames
+from pixelflow.imaging.gain_map import read_gain_map
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions, header_of
@@ -47,6 +48,8 @@ class SourceImage:
     """Frames that are decoded."""
     tolerant: bool = False
     """Whether to decode what is there of a damaged file."""
+    _opened: list[pyvips.Image] = field(default_factory=list, compare=False, repr=False)
+    """The stream that the header was read from, to be decoded, until the file is read otherwise. At most one."""
 
     @property
     def size(self) -> Size:
@@ -72,13 +75,16 @@ class SourceImage:
         def load() -> pyvips.Image:
             return with_color_of_profile(_codec(self.format).load(self.descriptor, options))
 
+        opened = self._opened.pop() if self._opened else None
         with map_decode_errors(self.format.label):
-            image = load()
+            usable = opened is not None and options == LoadOptions(self.options)
+            image = with_color_of_profile(opened) if usable else load()
         if self.frames > 1:
             frames = Frames.split(image, self.size)
         else:
             again = None if self._whole else load
-            frames = Frames((Picture(image, self.size, self._extent(image, shrink), again=again),))
+            extent, regions = self._extent(image, shrink), self.header.regions
+            frames = Frames((Picture(image, self.size, extent, regions=regions, again=again),))
         return frames.map(lambda picture: picture.box_shrink(box))
 
     @property
@@ -113,6 +119,22 @@ class SourceImage:
         if not self.tolerant and decoder_warnings.damage_collected():
             raise damaged(self.format.label)
 
+    def gain_map(self, max_scans: int) -> Picture | None:
+        """Read the gain map, before anything is decoded; None if there is none that PixelFlow can read.
+
+        Raises:
+            TooManyScansError: it has more than ``max_scans`` scans.
+        """
+        if not self.format.gain_maps:
+            return None
+        self._opened.clear()
+        return read_gain_map(self.descriptor, self.size, max_scans)
+
+    def has_unread_gain_map(self) -> bool:
+        """Whether the file has a gain map that outputs can't have."""
+        codec = _codec(self.format)
+        return hasattr(codec, "has_unread_gain_map") and bool(codec.has_unread_gain_map(self.descriptor))
+
     def accepting_damage(self) -> SourceImage:
         """Return the same source, of which damaged pixels are no error."""
         return replace(self, tolerant=True)
@@ -143,39 +165,42 @@ def open_source(
     """
     options = options or SourceOptions()
     format_ = _detect_format(descriptor)
-    header, tolerant = _read_header(format_, descriptor, options)
+    header, opened, tolerant = _read_header(format_, descriptor, options)
     _check_frame(format_, header, options)
     frames = header.frames if options.frame is None and animated(format_.name) else 1
     _check_pixels(header.size, frames, limits.max_source_pixels)
     _check_frames(max(frames, 1 if format_.pages else (options.frame or 0) + 1), limits.max_frames)
     if header.whole and format_.limits_scans:
         check_scans(_chunks(descriptor), limits.max_jpeg_scans)
-    return SourceImage(descriptor, format_, header, options, frames, tolerant)
+    return SourceImage(descriptor, format_, header, options, frames, tolerant, opened)
 
 
 def _codec(format_: Format) -> ModuleType:
     return import_module(f"pixelflow.imaging.formats.{format_.name}.load")
 
 
-def _read_header(format_: Format, descriptor: int, options: SourceOptions) -> tuple[Header, bool]:
-    """Read the header; return whether it is damaged, too."""
+def _read_header(format_: Format, descriptor: int, options: SourceOptions) -> tuple[Header, list[pyvips.Image], bool]:
+    """Read the header; return the stream that it was read from, if it can be decoded, and whether it is damaged."""
     try:
         with map_decode_errors(format_.label):
-            return _header_of(format_, descriptor, LoadOptions(options)), False
+            return *_header_of(format_, descriptor, LoadOptions(options)), False
     except UndecodableError:
         if options.on_damage is not OnDamage.ACCEPT:
             raise
     with map_decode_errors(format_.label):
-        return _header_of(format_, descriptor, LoadOptions(options, tolerant=True)), True
+        return _header_of(format_, descriptor, LoadOptions(options, tolerant=True))[0], [], True
 
 
-def _header_of(format_: Format, descriptor: int, options: LoadOptions) -> Header:
-    """Read the header by the format's own ``header``, if it has one, and otherwise from the image that it loads."""
+def _header_of(format_: Format, descriptor: int, options: LoadOptions) -> tuple[Header, list[pyvips.Image]]:
+    """Read the header by the format's own ``header``, if it has one, and otherwise from the image that it loads.
+
+    That image is returned too, unless it has all pixels in memory.
+    """
     codec = _codec(format_)
     if hasattr(codec, "header"):
-        header: Header = codec.header(descriptor, options)
-        return header
-    return header_of(codec.load(descriptor, options))
+        return codec.header(descriptor, options), []
+    image = codec.load(descriptor, options)
+    return header_of(image), [] if format_.decodes_whole else [image]
 
 
 def _check_frame(format_: Format, header: Header, options: SourceOptions) -> None:

@@ -96,7 +96,8 @@ class Step(StrictModel):
         HdrChoice,
         Field(
             description="What becomes of the gain map of an Ultra HDR JPEG. `drop`: the output is the SDR picture. "
-            "`keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror."
+            "`keep`: a JPEG output has the gain map, if all steps before it only scale, crop, turn or mirror; else the "
+            "job has the warning `gain_map_dropped`, also for the gain map of an AVIF or HEIC."
         ),
     ] = HdrChoice.DROP
     metadata: Annotated[

@@ -47,11 +47,15 @@ TREES = [
 ]
 
 
-@pytest.mark.parametrize("steps", TREES, ids=["one", "several from the source", "a chain", "an intermediate"])
+@pytest.mark.parametrize(
+    ("steps", "shrinks"),
+    list(zip(TREES, [[1, 2], [1], [1, 2], [1]], strict=True)),
+    ids=["one", "several from the source", "a chain", "an intermediate"],
+)
 def test_a_job_decodes_its_source_once(
-    run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch, steps: list[dict[str, Any]]
+    run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch, steps: list[dict[str, Any]], shrinks: list[int]
 ) -> None:
-    """One load reads the header; the other streams, and libvips refuses to run a stream twice."""
+    """One load reads the header, and streams unless the decoder is to reduce; libvips refuses to run a stream twice."""
     loads: list[dict[str, object]] = []
     load = pyvips.Image.jpegload_source
 
@@ -61,7 +65,7 @@ def test_a_job_decodes_its_source_once(
 
     monkeypatch.setattr(pyvips.Image, "jpegload_source", recorded)
     run(photo, *steps)
-    assert [options["access"] for options in loads] == ["sequential", "sequential"]
+    assert [(options["access"], options["shrink"]) for options in loads] == [("sequential", each) for each in shrinks]
 
 
 def test_outputs_are_in_pipeline_order_and_no_other_file_is_written(run: Run, tmp_path: Path, photo: Path) -> None:

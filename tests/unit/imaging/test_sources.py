@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pyvips
 from PIL import Image, ImageCms
@@ -27,6 +29,8 @@ from pixelflow.errors import (
     WorkerUnavailableError,
 )
 from pixelflow.imaging.errors import map_step_errors
+from pixelflow.imaging.protocol import TransformLimits
+from pixelflow.imaging.source import open_source
 
 FORMATS = ["jpeg", "png", "webp", "avif"]
 SMALL = {"id": "small", "action": "resize", "width": 60, "format": "png"}
@@ -325,3 +329,17 @@ def test_a_step_on_the_result_of_a_cmyk_source_does_not_crash(run: Run, tmp_path
     source = saved(Image.new("CMYK", (400, 300), (10, 200, 30, 0)), tmp_path / "in.jpg")
     rendered = run(source, SMALL, {"id": "marked", "from": "small", "action": "watermark", "watermark": {"text": "x"}})
     assert len(rendered.outputs) == 2
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_stream_of_the_header_is_decoded_once_and_others_after_it(tmp_path: Path, suffix: str) -> None:
+    path = saved(Image.effect_noise((200, 150), 90).convert("RGB"), tmp_path / f"in.{suffix}")
+    limits = TransformLimits(max_source_pixels=10**6, max_output_pixels=10**6, max_output_bytes=10**6)
+    descriptor = os.open(path, os.O_RDONLY)
+    source = open_source(descriptor, limits)
+    decoded = [source.decode().first.image.write_to_memory() for _ in range(3)]
+    assert decoded == [pyvips.Image.new_from_array(np.asarray(Image.open(path))).write_to_memory()] * 3
+    assert open_source(descriptor, limits).accepting_damage().decode().first.image.write_to_memory() == decoded[0]
+    if suffix == "jpg":
+        assert open_source(descriptor, limits).decode(2).first.image.width == 100
+    os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ import pyvips
 from PIL import Image
 from tests.unit.imaging.pictures import Run
 
+from pixelflow.imaging.gain_map import in_heif
+from pixelflow.imaging.isobmff import read_meta
+from pixelflow.imaging.protocol import Rendered, WarningCode
+
+FILES = Path(__file__).parents[1] / "files"
 STEP = {"id": "o", "action": "resize", "width": 160, "format": "jpeg", "quality": 95}
 BRIGHT = 4.0
 """Light of the bright quarter, relative to the white of SDR."""
@@ -42,6 +48,11 @@ def hdr(path: Path) -> pyvips.Image:
 def light_of(image: pyvips.Image, x: float, y: float) -> float:
     pixel = image(int(x * image.width), int(y * image.height))
     return float(sum(pixel) / 3)
+
+
+def dropped(rendered: Rendered) -> list[str | None]:
+    """The steps whose output lacks the gain map that it was to keep."""
+    return [each.step_id for each in rendered.warnings if each.code is WarningCode.GAIN_MAP_DROPPED]
 
 
 def has_gain_map(path: Path) -> bool:
@@ -119,15 +130,75 @@ def test_keep_turns_upright_and_keeps_no_other_metadata(run: Run, tmp_path: Path
     ],
 )
 def test_steps_that_change_pixels_drop_it(run: Run, tmp_path: Path, source: Path, step: dict[str, Any]) -> None:
-    run(source, {"id": "o", "format": "jpeg", "hdr": "keep", **step})
+    rendered = run(source, {"id": "o", "format": "jpeg", "hdr": "keep", **step})
     assert not has_gain_map(tmp_path / "o.jpg")
+    assert dropped(rendered) == ["o"]
 
 
 def test_other_formats_and_plain_jpegs_have_none(run: Run, tmp_path: Path, source: Path) -> None:
-    run(source, {**STEP, "format": "webp", "hdr": "keep"})
+    assert dropped(run(source, {**STEP, "format": "webp", "hdr": "keep"})) == ["o"]
     Image.new("RGB", (64, 64), (200, 100, 50)).save(tmp_path / "plain.jpg")
-    run(tmp_path / "plain.jpg", {**STEP, "hdr": "keep"})
+    assert not dropped(run(tmp_path / "plain.jpg", {**STEP, "hdr": "keep"}))
     assert not has_gain_map(tmp_path / "o.jpg")
+
+
+def test_a_gain_map_that_is_kept_or_not_asked_for_gives_no_warning(run: Run, source: Path) -> None:
+    assert not dropped(run(source, {**STEP, "hdr": "keep"}, {**STEP, "id": "other", "format": "webp"}))
+
+
+def of_an_iphone(path: Path) -> Path:
+    """128 × 64 with an auxiliary picture, whose type says that it is a gain map, and not alpha."""
+    alpha, gain_map = b"urn:mpeg:hevc:2015:auxid:1\0", b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
+    with (FILES / "alpha.heic").open("rb") as file:
+        meta, content = read_meta(file.fileno()), file.read()
+    longer = len(gain_map) - len(alpha)
+    for item, kind in meta.kinds():  # their data are behind the boxes
+        if kind == b"hvc1":
+            offset, place = struct.pack(">I", meta.position(item)), content.index(b"iloc")
+            place = content.index(offset, place)
+            content = content[:place] + struct.pack(">I", meta.position(item) + longer) + content[place + 4 :]
+    for box in (b"meta", b"iprp", b"ipco", b"auxC"):
+        place = content.index(box) - 4
+        size = int.from_bytes(content[place : place + 4], "big") + longer
+        content = content[:place] + struct.pack(">I", size) + content[place + 4 :]
+    path.write_bytes(content.replace(alpha, gain_map))
+    return path
+
+
+def test_the_gain_map_of_a_heic_is_dropped_with_a_warning(run: Run, tmp_path: Path) -> None:
+    """The picture is as bright as it is without `keep`."""
+    path = of_an_iphone(tmp_path / "in.heic")
+    step = {"action": "convert", "quality": 100}
+    rendered = run(path, {"id": "kept", "hdr": "keep", **step}, {"id": "sdr", **step})
+    assert dropped(rendered) == ["kept"]
+    kept, sdr = (np.asarray(Image.open(tmp_path / f"{name}.jpg"), dtype=float) for name in ("kept", "sdr"))
+    assert np.array_equal(kept, sdr)
+    assert kept[16, 32] == pytest.approx((220, 40, 40), abs=6)
+    assert kept[48, 64] == pytest.approx((40, 90, 220), abs=6)
+
+
+@pytest.mark.parametrize("name", ["turned-p3.heic", "alpha.heic", "premultiplied.avif"])
+def test_a_heic_without_a_gain_map_gives_no_warning(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes((FILES / name).read_bytes())
+    assert not dropped(run(tmp_path / name, {"id": "o", "action": "convert", "format": "jpeg", "hdr": "keep"}))
+
+
+def meta_box(*entries: bytes) -> bytes:
+    """A file with the items of `meta` alone: each has a number and a type."""
+    infos = [struct.pack(">I4sB3xHH4s", 20, b"infe", 2, number, 0, kind) for number, kind in enumerate(entries, 1)]
+    body = struct.pack(">4xH", len(infos)) + b"".join(infos)
+    items = struct.pack(">I4s", 8 + len(body), b"iinf") + body
+    return struct.pack(">I4s4x", 12 + len(items), b"meta") + items
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(meta_box(b"hvc1", b"tmap"), True), (meta_box(b"hvc1", b"Exif"), False), (meta_box(b"hvc1")[:20], False)],
+)
+def test_an_item_of_iso_21496_is_a_gain_map(tmp_path: Path, content: bytes, found: bool) -> None:
+    (tmp_path / "in").write_bytes(content)
+    with (tmp_path / "in").open("rb") as file:
+        assert in_heif(file.fileno()) is found
 
 
 def test_a_damaged_gain_map_is_dropped(run: Run, tmp_path: Path, source: Path) -> None:

@@ -9,6 +9,7 @@ import pyvips
 from pixelflow.imaging.alpha import rounded
 from pixelflow.imaging.colour.source import with_color_of_heif
 from pixelflow.imaging.formats.avif.sequence import has_narrow_range
+from pixelflow.imaging.gain_map import in_heif
 from pixelflow.imaging.heif_alpha import Alpha, read_alpha, transformed, without
 from pixelflow.imaging.loading import LoadOptions, load_stream, spread
 
@@ -17,6 +18,11 @@ _WIDE_UNIT = 257
 _HEADER_BYTES = 256
 """At the beginning of a coded picture."""
 LOADERS = ("VipsForeignLoadHeifSource",)
+
+
+def has_unread_gain_map(descriptor: int) -> bool:
+    """Whether the file has a gain map."""
+    return in_heif(descriptor)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:

@@ -15,6 +15,7 @@ from pixelflow.imaging.colour.source import with_color_of_heif
 from pixelflow.imaging.decoded import Pixels, map_file, to_image
 from pixelflow.imaging.errors import damaged, map_decode_errors
 from pixelflow.imaging.formats.heic.metadata import read_metadata
+from pixelflow.imaging.gain_map import in_heif
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.heif_alpha import Alpha, read_alpha, transformed, without
@@ -43,6 +44,11 @@ def header(descriptor: int, options: LoadOptions) -> Header:
     return Header(
         Size(*size), frames=len(pictures), bytes_per_pixel=bytes_per_pixel, wide=wide, whole=True, turned=False
     )
+
+
+def has_unread_gain_map(descriptor: int) -> bool:
+    """Whether the file has a gain map."""
+    return in_heif(descriptor)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:

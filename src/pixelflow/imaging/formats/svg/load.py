@@ -40,7 +40,7 @@ def header(descriptor: int, options: LoadOptions) -> Header:
             f"The pictures in the SVG document have more than {MAX_EMBEDDED_PIXELS} pixels together"
         )
     image = load(descriptor, options)
-    return Header(Size(image.width, image.height), frames=1, bytes_per_pixel=4, whole=True, turned=False)
+    return Header(Size(image.width, image.height), frames=1, bytes_per_pixel=4, whole=True, regions=True)
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyvips
 
 from pixelflow.errors import UnsupportedFormatError
@@ -30,9 +32,20 @@ def header(descriptor: int, options: LoadOptions) -> Header:
         raise UnsupportedFormatError(f"TIFF with {name} compression is not supported; save it with another")
     if compression not in _JPEG and (name := _COLORS.get(tags.get(_PHOTOMETRIC, 0))):
         raise UnsupportedFormatError(f"TIFF with {name} colors is not supported; save it as RGB")
-    return header_of(load(descriptor, options))
+    image = load(descriptor, options)
+    return replace(header_of(image), regions=_is_tiled(image))
 
 
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
-    """Decode as a stream."""
-    return load_stream("tiffload_source", descriptor, fail_on=options.fail_on, page=options.first)
+    """Decode as a stream; of tiles, only those that are needed.
+
+    libvips makes damaged tiles black, and calls it a warning. Unknown tags are none.
+    """
+    image = load_stream("tiffload_source", descriptor, fail_on=options.fail_on, page=options.first)
+    if options.tolerant or not _is_tiled(image):
+        return image
+    return load_stream("tiffload_source", descriptor, fail_on="warning", page=options.first)
+
+
+def _is_tiled(image: pyvips.Image) -> bool:
+    return bool(image.get_typeof("tile-width"))

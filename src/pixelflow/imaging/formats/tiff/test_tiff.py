@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pyvips
 from PIL import Image
 from tests.unit.imaging.pictures import Run, four_colors, upright
 
-from pixelflow.errors import UnsupportedFormatError
+from pixelflow.errors import UndecodableError, UnsupportedFormatError
 from pixelflow.imaging.formats.tiff.directory import read_file_tags
+from pixelflow.imaging.protocol import WarningCode
 
 STEP = {"id": "a", "action": "resize", "width": 60, "format": "png"}
 
@@ -60,6 +62,34 @@ def test_what_cannot_be_read_is_refused_by_name(
     four_colors(120, 80).convert(mode).save(tmp_path / "in.tif", **options)
     with pytest.raises(UnsupportedFormatError, match=name):
         run(tmp_path / "in.tif", STEP)
+
+
+def tiled(path: Path) -> bytearray:
+    """Write noise in tiles of 64 × 64, and return the file; its last tag is unknown to libtiff, which is harmless."""
+    image = pyvips.Image.gaussnoise(200, 150).cast("uchar").copy(interpretation="b-w")
+    content = bytearray(image.tiffsave_buffer(tile=True, tile_width=64, tile_height=64, compression="deflate"))
+    (directory,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, directory)
+    struct.pack_into("<H", content, directory + 12 * entries - 10, 65_001)
+    path.write_bytes(content)
+    return content
+
+
+def test_a_tiled_file_with_an_unknown_tag_is_read(run: Run, tmp_path: Path) -> None:
+    tiled(tmp_path / "in.tif")
+    assert not run(tmp_path / "in.tif", STEP).warnings
+
+
+def test_a_damaged_tile_is_refused_or_accepted_with_a_warning(run: Run, tmp_path: Path) -> None:
+    content = tiled(tmp_path / "in.tif")
+    with Image.open(tmp_path / "in.tif") as image:
+        second = image.tag_v2[324][1]  # type: ignore[attr-defined]  # TileOffsets
+    content[second : second + 40] = bytes(40)
+    (tmp_path / "in.tif").write_bytes(content)
+    with pytest.raises(UndecodableError):
+        run(tmp_path / "in.tif", STEP)
+    rendered = run(tmp_path / "in.tif", STEP, on_damage="accept")
+    assert [each.code for each in rendered.warnings] == [WarningCode.SOURCE_DAMAGED]
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"GIF89a"])

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image
 from pydantic import ValidationError
 from tests.unit.imaging.pictures import Run
 
 from pixelflow.errors import StepFailedError, UndecodableError
+from pixelflow.imaging.colour.convert import DISPLAY_P3
 from pixelflow.imaging.operations.crop.model import Crop
 
 WIDTH, HEIGHT = 200, 100
@@ -147,6 +149,65 @@ def test_damage_below_the_part_is_found(run: Run, tmp_path: Path) -> None:
     (tmp_path / "source.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(UndecodableError):
         cropped(run, tmp_path / "source.jpg", y=0, height=20, gravity="center")
+
+
+def tiled_tiff(path: Path, orientation: int = 1) -> Image.Image:
+    """400 × 300 pixels of noise in tiles of 64 × 64, which deflate compresses."""
+    picture = Image.effect_noise((400, 300), 90).convert("RGB")
+    image = pyvips.Image.new_from_array(np.asarray(picture)).copy(interpretation="srgb")
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    path.write_bytes(image.tiffsave_buffer(tile=True, tile_width=64, tile_height=64, compression="deflate"))
+    return picture
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_part_of_a_tiled_tiff_is_cut_out_exactly(run: Run, tmp_path: Path, orientation: int) -> None:
+    upright = _upright(np.asarray(tiled_tiff(tmp_path / "source.tif", orientation)), orientation)
+    part = cropped(run, tmp_path / "source.tif", x=70, y=35, width=120, height=90)
+    assert np.array_equal(part, upright[35:125, 70:190])
+
+
+def test_only_the_tiles_of_the_part_are_decoded(run: Run, tmp_path: Path) -> None:
+    """Others may be damaged: above, below, at the left and at the right."""
+    picture = np.asarray(tiled_tiff(tmp_path / "source.tif"))
+    with Image.open(tmp_path / "source.tif") as image:
+        offsets = image.tag_v2[324]  # type: ignore[attr-defined]  # TileOffsets
+    assert len(offsets) == 7 * 5
+    content = bytearray((tmp_path / "source.tif").read_bytes())
+    for tile, offset in enumerate(offsets):
+        if tile not in {16, 17, 23, 24}:  # the third and fourth of seven in the third and fourth row
+            content[offset : offset + 40] = bytes(40)
+    (tmp_path / "source.tif").write_bytes(content)
+    part = cropped(run, tmp_path / "source.tif", x=130, y=130, width=120, height=120)
+    assert np.array_equal(part, picture[130:250, 130:250])
+    with pytest.raises(UndecodableError):
+        cropped(run, tmp_path / "source.tif", x=130, y=130, width=130, height=120)
+
+
+def test_the_part_of_a_drawing_is_that_of_the_whole_drawing(run: Run, tmp_path: Path) -> None:
+    circles = "".join(
+        f'<circle cx="{20 * each}" cy="{13 * each}" r="{each + 5}" fill="#2{each:x}6"/>' for each in range(15)
+    )
+    (tmp_path / "in.svg").write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200">{circles}</svg>'
+    )
+    step = {"id": "part", "action": "crop", "x": 61, "y": 47, "width": 100, "height": 80, "format": "png"}
+    run(tmp_path / "in.svg", step, {"id": "whole", "action": "convert", "format": "png"})
+    shared = np.asarray(Image.open(tmp_path / "part.png"))
+    assert np.array_equal(shared, np.asarray(Image.open(tmp_path / "whole.png"))[47:127, 61:161])
+    run(tmp_path / "in.svg", step)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "part.png")), shared)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK"])
+def test_a_part_has_the_colors_of_the_whole_picture(run: Run, tmp_path: Path, mode: str) -> None:
+    picture = Image.merge("RGB", [Image.effect_noise((200, 150), 60 + each) for each in range(3)]).convert(mode)
+    picture.save(tmp_path / "in.tif", icc_profile=DISPLAY_P3.profile if mode in {"RGB", "RGBA"} else None)
+    step = {"id": "part", "action": "crop", "x": 50, "y": 30, "width": 60, "height": 40, "format": "png"}
+    run(tmp_path / "in.tif", {"id": "whole", "action": "convert", "format": "png"})
+    run(tmp_path / "in.tif", step)
+    whole = np.asarray(Image.open(tmp_path / "whole.png"))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "part.png")), whole[30:70, 50:110])
 
 
 MODEL_ERRORS = [
