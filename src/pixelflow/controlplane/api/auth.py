@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Request, Response, Security
-from fastapi._compat import ModelField
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
@@ -79,7 +78,7 @@ class AuthenticatedRoute(APIRoute):
         return RouteCall(self)
 
     @cached_property
-    def _query_fields(self) -> list[ModelField]:
+    def _query_fields(self) -> list[Any]:
         return query_fields(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
