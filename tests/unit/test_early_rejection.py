@@ -1,4 +1,4 @@
-"""The index of limited routes agrees with the router; checks of credentials are bounded."""
+"""The index of routes agrees with the router; checks of credentials are bounded."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 from tests.integration.identity.http import ROUTES, Route
 
-from pixelflow.controlplane.api.early_rejection import EarlyRejectionMiddleware, LimitedRoutes
+from pixelflow.controlplane.api.dispatch import RouteIndex
+from pixelflow.controlplane.api.early_rejection import EarlyRejectionMiddleware
 from pixelflow.controlplane.api.main import ROUTERS
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.limits.service import Policy
 
-LIMITED = LimitedRoutes(ROUTERS)
+INDEX = RouteIndex(ROUTERS)
 CREATES, STARTS = ("create_job", "create_batch", "add_jobs"), ("start_job", "retry_job")
 POLICIES = dict.fromkeys(CREATES, Policy.CREATE) | dict.fromkeys(STARTS, Policy.START)
 JOB = "018f0000-0000-7000-8000-000000000000"
@@ -25,11 +26,11 @@ JOB = "018f0000-0000-7000-8000-000000000000"
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_every_route_with_a_credential_is_found(route: Route) -> None:
     names = [row["name"] for row in route.operation.get("parameters", []) if row["in"] == "path"]
-    found = LIMITED.find(route.method, route.path.format(**dict.fromkeys(names, JOB)))
+    found = INDEX.find(route.method, route.path.format(**dict.fromkeys(names, JOB)))
     assert found is not None
-    assert found.template == route.path
+    assert (found[0].path, found[1]) == (route.path, dict.fromkeys(names, JOB))
     others = Policy.READ if route.method == "GET" else Policy.OTHER
-    assert found.policy == POLICIES.get(route.operation["operationId"], others)
+    assert found[0].policy == POLICIES.get(route.operation["operationId"], others)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,8 @@ def test_every_route_with_a_credential_is_found(route: Route) -> None:
         ("GET", ""),
     ],
 )
-def test_no_other_request_is_limited(method: str, path: str) -> None:
-    assert LIMITED.find(method, path) is None
+def test_no_other_request_is_found(method: str, path: str) -> None:
+    assert INDEX.find(method, path) is None
 
 
 async def test_a_check_of_the_credential_takes_no_longer_than_a_request() -> None:
@@ -60,7 +61,7 @@ async def test_a_check_of_the_credential_takes_no_longer_than_a_request() -> Non
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
         reached.append(scope)
 
-    middleware = EarlyRejectionMiddleware(app, routers=ROUTERS, metrics=ApiMetrics(CollectorRegistry()))
+    middleware = EarlyRejectionMiddleware(app, routes=INDEX, metrics=ApiMetrics(CollectorRegistry()))
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

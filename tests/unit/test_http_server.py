@@ -556,7 +556,7 @@ def test_many_requests_at_once_are_answered_up_to_a_limit(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "limit"), [("/echo", 128 * 1024), ("/v1/keys", 4 * 1024), ("/v1/webhook-endpoints", 8 * 1024)]
+    ("path", "limit"), [("/echo", 128 * 1024), ("/v1/keys/echo", 4 * 1024), ("/v1/webhook-endpoints/echo", 8 * 1024)]
 )
 def test_each_route_has_a_limit_of_its_body(api: Api, path: str, limit: int) -> None:
     @api.app.post(path)

@@ -143,9 +143,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts["postgres"] += 1
         return await find(*args, **options)  # type: ignore[arg-type]
 
-    async def counted_take(self: TokenBuckets, owner: str, quota: Quota) -> BucketResult:
+    async def counted_take(self: TokenBuckets, owner: str, quota: Quota, **more: int) -> BucketResult:
         counts["redis"] += 1
-        return await take(self, owner, quota)
+        return await take(self, owner, quota, **more)
 
     monkeypatch.setattr(keys_store, "find_valid", counted_find)
     monkeypatch.setattr(TokenBuckets, "take", counted_take)

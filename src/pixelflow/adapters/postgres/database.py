@@ -16,7 +16,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias
 
 import psycopg
+from psycopg.adapt import AdaptersMap
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
+from pydantic_core import from_json
 
 from pixelflow.adapters.postgres.connection import (
     ScopedConnection,
@@ -73,7 +76,14 @@ _SET_SESSION = """
 
 def _keywords(application: str, *, prepare: bool) -> dict[str, Any]:
     threshold = _PREPARE_THRESHOLD if prepare else None
-    return {**_KEYWORDS, "application_name": application, "prepare_threshold": threshold}
+    return {**_KEYWORDS, "application_name": application, "prepare_threshold": threshold, "context": _adapters()}
+
+
+def _adapters() -> AdaptersMap:
+    """psycopg's, with Pydantic's parser of JSON: a job has seven JSON columns, and Python's takes 8 µs for ``[]``."""
+    adapters = AdaptersMap(psycopg.adapters)
+    set_json_loads(from_json, adapters)
+    return adapters
 
 
 class AsyncDatabase:

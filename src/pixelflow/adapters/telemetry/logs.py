@@ -59,7 +59,14 @@ def configure_logs(settings: Settings, *, role: str) -> None:
     logging.getLogger(_ROOT).setLevel(level)
     root.setLevel(max(level, logging.INFO))
     logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # logs the whole URL of each request at info
+    _omit_origins()
     _log_uncaught()
+
+
+def _omit_origins() -> None:
+    """No line names a thread, a process or the calling code: don't find them out (Logging HOWTO, "Optimization")."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001  # as documented
 
 
 # ── Processors ───────────────────────────────────────────────────────────────────────────────────

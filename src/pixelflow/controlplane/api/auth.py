@@ -1,19 +1,21 @@
 """Authentication, rate limits and scopes of every route that needs a credential.
 
-Authentication is a route class, not a dependency: FastAPI parses the body before it resolves dependencies. A request
-that is rejected here has no effect, and its body is not read.
+Authentication is a route class, not a dependency, which would run after the body is parsed. A request that is rejected
+here has no effect, and its body is not read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated, Any
 
 import structlog
 from fastapi import Request, Response, Security
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer, SecurityScopes
+from fastapi.security.base import SecurityBase
 from starlette import types
 
 from pixelflow import errors
@@ -21,6 +23,7 @@ from pixelflow.contracts.keys import Scope
 from pixelflow.controlplane.api.deadline import deadline
 from pixelflow.controlplane.api.middleware import route_of
 from pixelflow.controlplane.api.parameters import check_query, query_fields
+from pixelflow.controlplane.api.route_call import RouteCall
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys.service import unauthenticated
@@ -44,11 +47,9 @@ can use any address in it."""
 UNKNOWN_NETWORK = "unknown"
 """Clients without an IP address, such as those of a Unix socket, and those whose proxy sends no valid address."""
 
-_BEARER = HTTPBearer(
-    auto_error=False,
-    scheme_name="ApiKey",
-    description="Send `Authorization: Bearer pf_…` with an API key, or a token (JWT) from the issuer that the operator "
-    "has configured. Each operation lists the scope that it requires.",
+_CREDENTIAL = (
+    "Send `Authorization: Bearer pf_…` with an API key, or a token (JWT) from the issuer that the operator "
+    "has configured. Each operation lists the scope that it requires."
 )
 _POLICIES = {
     "create_job": Policy.CREATE,
@@ -66,33 +67,40 @@ _POLICIES = {
 class AuthenticatedRoute(APIRoute):
     """A route that requires a credential and counts against rate limits."""
 
-    @property
+    @cached_property
     def policy(self) -> Policy:
         """The rate limit that requests count against."""
         reads = self.methods is not None and self.methods <= {"GET", "HEAD"}
         return _POLICIES.get(self.name, Policy.READ if reads else Policy.OTHER)
 
+    @cached_property
+    def _call(self) -> RouteCall:
+        return RouteCall(self)
+
+    @cached_property
+    def _query_fields(self) -> list[Any]:
+        return query_fields(self)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, preceded by authentication and rate limiting."""
-        handle = super().get_route_handler()
-        fields = query_fields(self)
+        """Return :meth:`respond`, in place of FastAPI's handler."""
+        return self.respond
 
-        async def handle_in_time(request: Request) -> Response:
-            async with deadline(request.state.services.request_seconds) as timeout:
-                request.state.deadline = timeout
-                return await authenticate_and_handle(request)
+    async def respond(self, request: Request) -> Response:
+        """Authenticate and count the request, and call the function of the route, all within the deadline.
 
-        async def authenticate_and_handle(request: Request) -> Response:
-            services: Services = request.state.services
+        Raises:
+            PixelflowError, RequestValidationError, HTTPException: see ``problems``.
+        """
+        services: Services = request.state.services
+        async with deadline(services.request_seconds) as timeout:
+            request.state.deadline = timeout
             identity = await _authenticate_client(request, services)
             structlog.contextvars.bind_contextvars(user_id=identity.user_id)
             if services.limits is not None:
                 _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
             request.state.identity = identity
-            check_query(request, fields)
-            return await handle(request)
-
-        return handle_in_time
+            check_query(request, self._query_fields)
+            return await self._call(request)
 
 
 async def _authenticate_client(request: Request, services: Services) -> Identity:
@@ -186,15 +194,28 @@ def network_of(host: str) -> str:
 # ── Scopes ───────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _authorize(required: SecurityScopes, request: Request, _: Annotated[object, Security(_BEARER)]) -> Identity:
-    identity: Identity = request.state.identity  # set by AuthenticatedRoute; fails closed on any other route class
-    identity.require(map(Scope, required.scopes))
-    return identity
+class _Requires(SecurityBase):
+    """A dependency: the identity behind a request, which must have a scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.model = HTTPBearerModel(description=_CREDENTIAL)
+        self.scheme_name = "ApiKey"
+        self._scope = scope
+
+    async def __call__(self, request: Request) -> Identity:
+        """Return the identity.
+
+        Raises:
+            InsufficientScopeError: it lacks the scope.
+        """
+        identity: Identity = request.state.identity  # set by AuthenticatedRoute; fails closed on any other route class
+        identity.require([self._scope])
+        return identity
 
 
-ReadsJobs = Annotated[Identity, Security(_authorize, scopes=[Scope.JOBS_READ])]
+ReadsJobs = Annotated[Identity, Security(_Requires(Scope.JOBS_READ), scopes=[Scope.JOBS_READ])]
 """The identity behind a request, which must have this scope; other requests get 403."""
-WritesJobs = Annotated[Identity, Security(_authorize, scopes=[Scope.JOBS_WRITE])]
-ReadsUsage = Annotated[Identity, Security(_authorize, scopes=[Scope.USAGE_READ])]
-WritesWebhooks = Annotated[Identity, Security(_authorize, scopes=[Scope.WEBHOOKS_WRITE])]
-WritesKeys = Annotated[Identity, Security(_authorize, scopes=[Scope.KEYS_WRITE])]
+WritesJobs = Annotated[Identity, Security(_Requires(Scope.JOBS_WRITE), scopes=[Scope.JOBS_WRITE])]
+ReadsUsage = Annotated[Identity, Security(_Requires(Scope.USAGE_READ), scopes=[Scope.USAGE_READ])]
+WritesWebhooks = Annotated[Identity, Security(_Requires(Scope.WEBHOOKS_WRITE), scopes=[Scope.WEBHOOKS_WRITE])]
+WritesKeys = Annotated[Identity, Security(_Requires(Scope.KEYS_WRITE), scopes=[Scope.KEYS_WRITE])]

@@ -10,19 +10,15 @@ checked for a moment; concurrent requests share that check. It has the deadline 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import structlog
-from fastapi import APIRouter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixelflow.controlplane.api import problems
-from pixelflow.controlplane.api.auth import AuthenticatedRoute, bearer_of, client_network, rate_limit_headers
+from pixelflow.controlplane.api.auth import bearer_of, client_network, rate_limit_headers
 from pixelflow.controlplane.api.deadline import deadline
+from pixelflow.controlplane.api.dispatch import RouteIndex
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import MARK_HELD, SECURITY_HEADERS, request_id_of
 from pixelflow.controlplane.api.services import Services
@@ -33,38 +29,12 @@ from pixelflow.errors import DeadlineExceededError, PixelflowError, RateLimitedE
 _log = structlog.get_logger("pixelflow.access")
 
 
-@dataclass(frozen=True)
-class LimitedRoute:
-    """A route that counts against a rate limit."""
-
-    template: str
-    pattern: re.Pattern[str]
-    policy: Policy
-
-
-class LimitedRoutes:
-    """Finds a request's route without the router, which takes longer than the whole rejection."""
-
-    def __init__(self, routers: Iterable[APIRouter]) -> None:
-        """Index the routes by method and number of path segments, which leaves at most a few per request."""
-        self._routes: defaultdict[tuple[str, int], list[LimitedRoute]] = defaultdict(list)
-        for route in _authenticated_routes(routers):
-            for method in route.methods or ():
-                found = LimitedRoute(route.path, route.path_regex, route.policy)
-                self._routes[method, route.path.count("/")].append(found)
-
-    def find(self, method: str, path: str) -> LimitedRoute | None:
-        """Return the route, or ``None`` if no limit applies to the request."""
-        candidates = self._routes.get((method, path.count("/")), ())
-        return next((route for route in candidates if route.pattern.match(path)), None)
-
-
 class EarlyRejectionMiddleware:
     """Rejects what is certain to be rejected. The outermost middleware."""
 
-    def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter], metrics: ApiMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, routes: RouteIndex, metrics: ApiMetrics) -> None:
         self._app = app
-        self._routes = LimitedRoutes(routers)
+        self._routes = routes
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,14 +65,15 @@ class EarlyRejectionMiddleware:
 
     async def _find_rejection(self, scope: Scope) -> tuple[str, RateLimitResult] | None:
         """Return the template of the route and the result, or ``None`` if the request may be accepted."""
-        route = self._routes.find(scope["method"], scope["path"])
-        if route is None:
+        found = self._routes.find(scope["method"], scope["path"])
+        if found is None:
             return None
+        route, _ = found
         services: Services = scope["state"]["services"]
         if services.limits is None:
             return None
         result = await _find_rejection(scope, route.policy, services, services.limits)
-        return None if result is None else (route.template, result)
+        return None if result is None else (route.path, result)
 
 
 async def _hold(scope: Scope, seconds: float) -> None:
@@ -153,7 +124,3 @@ async def _check_rejection(
     if identity == known or services.limits is None:
         return result
     return services.limits.find_rejection(identity, policy)
-
-
-def _authenticated_routes(routers: Iterable[APIRouter]) -> Iterator[AuthenticatedRoute]:
-    return (route for router in routers for route in router.routes if isinstance(route, AuthenticatedRoute))

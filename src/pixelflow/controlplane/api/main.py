@@ -18,6 +18,7 @@ from pixelflow.adapters.telemetry.logs import configure_logs
 from pixelflow.adapters.telemetry.metrics import ReadinessProbe, new_registry, serve_metrics
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.controlplane.api import error_pages, health, openapi, problems, reference
+from pixelflow.controlplane.api.dispatch import DispatchMiddleware, RouteIndex
 from pixelflow.controlplane.api.early_rejection import EarlyRejectionMiddleware
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import RequestContextMiddleware, TracingMiddleware
@@ -109,6 +110,7 @@ def make_app(
                 readiness.reasons = opened.health_checks.unavailable
             yield {"services": opened}
 
+    routes = RouteIndex(ROUTERS)
     app = FastAPI(
         title="PixelFlow",
         version=__version__,
@@ -125,9 +127,10 @@ def make_app(
         # FastAPI's own telemetry would export validated values and exception texts to wherever its variables point.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
-            Middleware(EarlyRejectionMiddleware, routers=ROUTERS, metrics=metrics),
+            Middleware(EarlyRejectionMiddleware, routes=routes, metrics=metrics),
             Middleware(TracingMiddleware, tracer=tracer),
             Middleware(RequestContextMiddleware, metrics=metrics),
+            Middleware(DispatchMiddleware, routes=routes),
         ],
         generate_unique_id_function=lambda route: route.name,
     )

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from fastapi import Depends, Header, Request
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import NoOpTracer, Span, SpanKind, Tracer
 from pydantic import BeforeValidator
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -168,6 +168,10 @@ class TracingMiddleware:
             await self._app(scope, receive, send)
             return
         parent = _valid_traceparent(Headers(scope=scope).get("traceparent"))
+        if parent is None and isinstance(self._tracer, NoOpTracer):
+            scope.setdefault("state", {})["traceparent"] = None
+            await self._app(scope, receive, send)
+            return
         with start_span(self._tracer, "HTTP", SpanKind.SERVER, parent=parent) as span:
             scope.setdefault("state", {})["traceparent"] = traceparent_of(span)
             with structlog.contextvars.bound_contextvars(**log_keys(span)):

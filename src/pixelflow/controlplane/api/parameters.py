@@ -1,7 +1,7 @@
 """What the OpenAPI document says of a request's route: its methods and its query parameters.
 
-Only this module uses internals of FastAPI, which has no public way to validate the parameters of a route without
-running it. tests/unit/test_query_parameters.py shows what is expected of them.
+Only this module and ``route_call`` use internals of FastAPI, which has no public way to validate the parameters of a
+route without running it. tests/unit/test_query_parameters.py shows what is expected of them.
 """
 
 from __future__ import annotations

@@ -73,6 +73,8 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
 
 MAX_ERRORS = 100
 """Limit of reported errors: a body of 1 MiB can have a hundred thousand."""
+EXPECTED = (contracts_errors.PixelflowError, RequestValidationError, HTTPException)
+"""Exceptions that have a response of their own. Any other one is a bug."""
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _log = structlog.get_logger(__name__)
 
@@ -109,9 +111,18 @@ def validate_body(model: type[M], body: object, *, context: object) -> M:
 
 def install(app: FastAPI) -> None:
     """Register the handlers that turn errors into problem responses."""
-    app.add_exception_handler(contracts_errors.PixelflowError, _on_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    for error in EXPECTED:
+        app.add_exception_handler(error, respond)
+
+
+async def respond(request: Request, error: Exception) -> JSONResponse:
+    """The response to a request that failed with one of ``EXPECTED``."""
+    if isinstance(error, RequestValidationError):
+        return _respond(request, _from_validation(error))
+    if isinstance(error, HTTPException):
+        return _on_http_exception(request, error)
+    assert isinstance(error, contracts_errors.PixelflowError)  # noqa: S101  # one of `EXPECTED`
+    return _on_error(request, error)
 
 
 def response(
@@ -156,19 +167,13 @@ def status_of(error: type[contracts_errors.PixelflowError]) -> int:
     return next(STATUSES[cls] for cls in error.__mro__ if cls in STATUSES)
 
 
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, contracts_errors.PixelflowError)  # noqa: S101  # how the handler is registered
+def _on_error(request: Request, error: contracts_errors.PixelflowError) -> JSONResponse:
     # The limiter logs its own outages, once each.
     if isinstance(error, contracts_errors.DependencyError) and not isinstance(
         error, contracts_errors.LimiterUnavailableError
     ):
         _log.warning("dependency unavailable", code=error.code, reason=type(error.__cause__).__name__)
     return _respond(request, error)
-
-
-async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  # how the handler is registered
-    return _respond(request, _from_validation(error))
 
 
 def _respond(
@@ -197,11 +202,10 @@ def _from_validation(error: RequestValidationError) -> contracts_errors.RequestE
     return validation_failed(fields, complete=len(body) <= MAX_ERRORS)
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101  # how the handler is registered
+def _on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
     cause = error.__cause__  # FastAPI reports any exception while it reads the body as malformed JSON
     if isinstance(cause, contracts_errors.PixelflowError):
-        return await _on_error(request, cause)
+        return _on_error(request, cause)
     if error.status_code == status_of(contracts_errors.NotFoundError):
         return _respond(request, contracts_errors.NotFoundError(unknown_path_message(request)), error.headers)
     if error.status_code == status_of(contracts_errors.MethodNotAllowedError):
