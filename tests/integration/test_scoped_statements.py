@@ -13,7 +13,7 @@ from pixelflow.adapters.postgres.connection import is_clean
 from pixelflow.adapters.postgres.database import AsyncConnection, AsyncDatabase, of_user
 
 _SCOPE = "SELECT current_setting('pixelflow.tenant_scope') AS scope"
-_OWN, _NONE = {"scope": "user:u"}, {"scope": ""}
+_OWN = {"scope": "user:u"}
 
 
 @pytest.fixture
@@ -30,9 +30,6 @@ async def _scope(connection: AsyncConnection) -> dict[str, Any] | None:
 async def test_a_statement_has_the_settings_however_it_is_executed(connection: AsyncConnection) -> None:
     for _ in range(9):  # from the sixth time on, it is prepared
         assert await _scope(connection) == _OWN
-    async with connection.cursor() as cursor:
-        await cursor.execute(_SCOPE)
-        assert await cursor.fetchone() == _OWN
     async with connection.transaction():
         assert await _scope(connection) == _OWN
     assert connection.pgconn.exec_(_SCOPE.encode()).get_value(0, 0) == b""

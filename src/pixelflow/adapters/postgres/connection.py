@@ -7,18 +7,16 @@ itself keeps no state, so a connection can serve any user next, and a pooler may
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NewType
+from typing import NewType
 
 import psycopg
 from psycopg import pq
-from psycopg.abc import Params, PQGen, Query
-from psycopg.generators import send
-from psycopg.pq.abc import PGconn
-from psycopg.rows import DictRow, dict_row
+from psycopg.abc import Params, QueryNoTemplate
+from psycopg.rows import DictRow
 
 from pixelflow.errors import ResourceBusyError, StoreReadOnlyError, StoreUnavailableError
 
@@ -58,63 +56,20 @@ def local_settings(scope: TenantScope, limits: TimeLimits) -> list[bytes]:
     return [value.encode() for value in (scope, *limits.values)]
 
 
-def _nothing() -> PQGen[None]:
-    yield from ()
-
-
-class _OneTrip(psycopg.AsyncPipeline):
-    """A pipeline that sends nothing before its end, and then everything in one packet.
-
-    psycopg's own sends the commands, then the end, and looks for results in between: half as much processor time again.
-    """
-
-    def _communicate_gen(self) -> PQGen[None]:
-        return _nothing()
-
-    def end_gen(self) -> PQGen[None]:
-        """Send all commands, and read all results."""
-        self._enqueue_sync()
-        while self.command_queue:
-            self.command_queue.popleft()()
-        yield from send(self.pgconn)
-        yield from self._fetch_gen(flush=False)
-
-
-class _ScopedCursor(psycopg.AsyncCursor[DictRow]):
-    """Sends a statement together with the settings, unless a transaction is open, which has them already."""
-
-    _conn: ScopedConnection
-
-    def _execute_gen(
-        self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool | None = None
-    ) -> PQGen[None]:
-        statement = partial(super()._execute_gen, query, params, prepare=prepare, binary=binary)
-        if self._conn.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-            return self._conn.with_settings_gen(statement)
-        return statement()
-
-
 class ScopedConnection(psycopg.AsyncConnection[DictRow]):
     """A connection in autocommit; ``local_settings`` apply to each of its transactions."""
 
     local_settings: Sequence[bytes] = ()
 
-    def __init__(self, pgconn: PGconn, row_factory: Any = dict_row) -> None:  # noqa: ANN401  # psycopg's
-        super().__init__(pgconn, row_factory)
-        self.cursor_factory = _ScopedCursor
-
-    def with_settings_gen(self, statement: Callable[[], PQGen[None]]) -> PQGen[None]:
-        """Apply the settings and, in the same round trip, execute the commands that ``statement`` queues."""
-        trip = self._pipeline = _OneTrip(self)
-        self.pgconn.enter_pipeline_mode()
-        try:
-            self._queue_settings(trip)
-            yield from statement()
-            yield from trip.end_gen()
-        finally:
-            self._pipeline = None
-            with suppress(psycopg.OperationalError):  # it was interrupted: the connection is not clean
-                self.pgconn.exit_pipeline_mode()
+    async def execute(  # type: ignore[override]  # no templates
+        self, query: QueryNoTemplate, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
+    ) -> psycopg.AsyncCursor[DictRow]:
+        """Execute a statement, in a transaction of its own unless one is open."""
+        if self.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            return await super().execute(query, params, prepare=prepare, binary=binary)
+        async with self.pipeline() as pipeline:
+            self._queue_settings(pipeline)
+            return await super().execute(query, params, prepare=prepare, binary=binary)
 
     def _queue_settings(self, pipeline: psycopg.AsyncPipeline) -> None:
         """Queue the settings as psycopg queues its own commands, to be sent in one packet with the next statement.
@@ -132,8 +87,8 @@ class ScopedConnection(psycopg.AsyncConnection[DictRow]):
         is_outermost = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         async with super().transaction(savepoint_name, force_rollback) as transaction:
             if is_outermost:
-                async with self.lock:
-                    await self.wait(self.with_settings_gen(_nothing))
+                async with self.pipeline() as pipeline:
+                    self._queue_settings(pipeline)
             yield transaction
 
 
