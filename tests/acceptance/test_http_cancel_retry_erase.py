@@ -62,7 +62,7 @@ def objects(settings: Settings, job_id: str) -> list[str]:
 def busy_child(service: Stack) -> Running:
     """Wait for a child process that transforms."""
     worker = process_of(service, "worker")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         before = {child.pid: child.cpu_ticks for child in transform_children(worker)}
         time.sleep(0.2)  # what a child has to be seen working for
