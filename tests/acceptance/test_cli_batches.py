@@ -138,7 +138,7 @@ async def test_the_asynchronous_client_sends_more_sources_than_one_request_has(s
             created.batch_id, timeout=120, on_change=lambda batch: seen.append(batch.percent)
         )
         assert (done.jobs.succeeded, done.percent, seen[-1]) == (259, 100, 100)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while done.finished_at is None:
                 done = await client.get_batch(created.batch_id)
         assert [batch.batch_id async for batch in client.iter_batches(page_size=1)] == [created.batch_id]

@@ -23,6 +23,7 @@ from tests.acceptance.running import (
     PIXELFLOW,
     Running,
     client_of,
+    paused,
     process_of,
     servers_alone,
     started,
@@ -216,9 +217,10 @@ def test_ctrl_c_lets_a_job_in_progress_finish_and_leaves_those_that_wait(service
     patient = Worker({"PIXELFLOW_WORKER_GRACE_SECONDS": "60", "PIXELFLOW_WORKER_MAX_ACTIVE_JOBS": "1"})
     with _running(service, patient), client_of(service) as client:
         job_id = _slow_job(client, service, outputs=3)
-        waiting = _jobs(client, 12)
         process = process_of(service, "worker0")
-        _press_ctrl_c(process.pid)
+        with paused(process.pid):  # it does not end the job meanwhile
+            waiting = _jobs(client, 12)
+            _press_ctrl_c(process.pid)
         wait_for(lambda: not process.alive, 60)
         finished = steps.show(client, job_id)
         assert (finished["status"], finished["attempts"]) == ("succeeded", 1)

@@ -77,7 +77,7 @@ class Api:
         return self.registry.get_sample_value("pixelflow_api_connections_closed_total", {"reason": reason}) or 0
 
     def connect(self, sent: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
-        client = socket.create_connection(self.address, timeout=10, source_address=(source, 0))
+        client = socket.create_connection(self.address, timeout=60, source_address=(source, 0))
         client.sendall(sent)
         return client
 
@@ -275,7 +275,7 @@ def _drip(client: socket.socket, piece: bytes) -> bytes:
 
 
 def _read_slowly(client: socket.socket) -> bytes:
-    client.settimeout(10)
+    client.settimeout(60)
     return _read(client)
 
 

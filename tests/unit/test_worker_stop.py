@@ -116,6 +116,7 @@ def test_jobs_of_a_claim_that_returns_after_the_deadline_are_run_before_the_work
         ran.append(job.job_id)
 
     monkeypatch.setattr(worker.places, "_run", release)
+    monkeypatch.setattr(main, "_RELEASE_SECONDS", DEADLINE_SECONDS)
     threading.Timer(0.5, database.released.set).start()
     signals: Any = Signals(60)
     worker.stop(signals, grace_seconds=0.1)

@@ -49,9 +49,9 @@ def own_database(stack: Stack) -> Iterator[str]:
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is advanced. Starts slightly ahead, so that new events are due."""
+    """A clock that stands still until it is advanced. Starts ahead of the server's, so that new events are due."""
 
-    now: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(seconds=2))
+    now: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(minutes=2))
 
     def __call__(self) -> datetime:
         return self.now
