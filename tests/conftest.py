@@ -18,6 +18,7 @@ from tests.support.waiting import DEADLINE_SECONDS
 from xdist.remote import Producer
 
 from pixelflow.controlplane.keys.admin import issue_key
+from pixelflow.devstack import supervisor
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -34,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["SSL_CERT_FILE"] = str(config.rootpath / "tests" / "support" / "authority.pem")
     for wait in ("connect", "read", "write", "pool"):  # 5 s are not enough on a busy machine
         setattr(DEFAULT_TIMEOUT_CONFIG, wait, DEADLINE_SECONDS)
+    supervisor.START_SECONDS = 300.0
 
 
 @pytest.hookimpl(wrapper=True)

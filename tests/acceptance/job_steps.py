@@ -36,7 +36,7 @@ def upload(created: Json, source: bytes) -> None:
         upload_request["presigned_put_url"],
         content=source,
         headers=upload_request["headers"],
-        timeout=60,
+        timeout=300,
     )
     assert answer.status_code == 200, answer.text
 

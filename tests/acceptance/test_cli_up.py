@@ -33,7 +33,7 @@ def test_an_invalid_setting_is_reported_once_before_anything_is_started(home: Pa
     done = subprocess.run(
         [*PIXELFLOW, "up", "--home", str(home), "--api-port", "0", "--metrics-port", "0"],
         env=environment(**wrong),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (78, "")
     [line] = done.stderr.splitlines()
@@ -54,7 +54,7 @@ def test_a_public_url_that_can_not_be_used_is_refused(
 ) -> None:
     done = subprocess.run(
         [*PIXELFLOW, "up", "--home", str(home)],
-        env=environment(**settings), capture_output=True, text=True, timeout=60, check=False,
+        env=environment(**settings), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == code
     assert named in done.stderr
@@ -70,7 +70,7 @@ def test_it_is_not_ready_if_the_worker_can_not_start(home: Path) -> None:
     done = subprocess.run(
         [*PIXELFLOW, "up", "--home", str(home), "--api-port", "0", "--metrics-port", "0"],
         env=environment(PIXELFLOW_WORKER_TEMP_DIR=str(home / "missing")),
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "ready" not in done.stdout

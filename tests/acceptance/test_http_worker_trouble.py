@@ -243,7 +243,7 @@ def test_a_scratch_folder_that_can_not_be_used_is_explained(service: Stack, tmp_
     environment = {**os.environ, **service.environment, "PIXELFLOW_WORKER_TEMP_DIR": parent}
     environment["PIXELFLOW_METRICS_PORT"] = "0"
     done = subprocess.run(
-        [*PIXELFLOW, "worker"], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [*PIXELFLOW, "worker"], env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 78
     assert "PIXELFLOW_WORKER_TEMP_DIR is not valid" in done.stderr

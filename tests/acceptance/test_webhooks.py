@@ -86,7 +86,7 @@ def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
     said = tmp_path / "said"
     with listening(environment, secret, said) as url:
         photo = Path(__file__).parents[2] / "examples" / "photo.jpg"
-        job = client.process(photo, PIPELINE, webhook_url=url, timeout=60)
+        job = client.process(photo, PIPELINE, webhook_url=url, timeout=300)
         [first] = delivered(client, job.job_id, 1)
         listed = pixelflow("deliveries", "list", str(job.job_id), "--json")
         replayed = pixelflow("deliveries", "replay", str(first.delivery_id), "--json")

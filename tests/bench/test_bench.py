@@ -176,7 +176,7 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
         wait_for(lambda: any("worker" in each.command for each in descendants(process.pid)), 60)
         processes = descendants(process.pid)
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(timeout=120) == 130
+        assert process.wait(timeout=300) == 130
     finally:
         process.kill()
         process.wait()

@@ -104,7 +104,7 @@ with start_strict_s3(Path(sys.argv[1])) as server:
 
 def test_the_server_is_gone_when_the_tests_crash(tmp_path: Path) -> None:
     crashed = subprocess.run(
-        [sys.executable, "-c", CRASHING, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", CRASHING, str(tmp_path)], capture_output=True, text=True, check=False, timeout=300
     )
     assert crashed.returncode == -9
     eventually(lambda: not _answers(crashed.stdout.strip()))

@@ -91,7 +91,7 @@ def written(script: str, form: str, *, fails: bool = False) -> str:
     """What a process that runs the script at level debug writes."""
     environment = {**ENVIRONMENT, "PIXELFLOW_LOG_FORMAT": form}
     command = [sys.executable, "-c", LOGGING + script]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.returncode == 1) == fails, ended.stderr
     assert ended.stdout == ""
     return ended.stderr

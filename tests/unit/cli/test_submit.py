@@ -361,7 +361,7 @@ def test_ctrl_c_exits_with_130_and_leaves_no_partial_file_and_the_jobs_running(
         try:
             eventually(lambda: api.count("GET"))
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 130
