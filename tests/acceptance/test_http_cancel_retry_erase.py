@@ -299,7 +299,7 @@ def test_the_client_cancels_retries_and_erases(client: httpx.Client, service: St
             assert pixelflow.cancel_job(job_id).status is JobStatus.CANCELED
         pixelflow.retry_job(job_id)
         with pytest.raises(JobFailedError, match="unsupported_format"):
-            pixelflow.wait(job_id, timeout=30)
+            pixelflow.wait(job_id, timeout=300)
         pixelflow.erase_job(job_id)
         with pytest.raises(ApiError, match="404 not_found"):
             pixelflow.erase_job(job_id)

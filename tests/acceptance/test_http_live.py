@@ -447,7 +447,7 @@ def test_the_sdk_and_the_command_line_follow_a_job(service: Stack, tmp_path: Pat
     with Client(service.api_url, key) as pixelflow:
         started = pixelflow.submit(tmp_path / "photo.jpg", [steps.resize()])
         assert [event.status for event in pixelflow.events(started.job_id)][-1] == "succeeded"
-        assert pixelflow.wait(started.job_id, timeout=30).status == "succeeded"
+        assert pixelflow.wait(started.job_id, timeout=300).status == "succeeded"
 
     async def follow() -> list[str]:
         async with AsyncClient(service.api_url, key) as pixelflow:

@@ -146,7 +146,7 @@ def test_a_concurrent_run_that_waits_does_not_block_an_index_build(
         wait_for(lambda: is_waiting(url, "CREATE INDEX CONCURRENTLY"), 20)
         second = migrating(url, with_index)
         wait_for(lambda: count(url, RUNNING, ("%advisory_lock%",)) > 0, 20)
-    assert [process.communicate(timeout=30)[0].split() for process in (first, second)] == [["9999-index"], []]
+    assert [process.communicate(timeout=300)[0].split() for process in (first, second)] == [["9999-index"], []]
 
 
 def test_other_clients_do_not_wait_behind_a_migration_that_waits(
